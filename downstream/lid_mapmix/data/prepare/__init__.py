@@ -1,0 +1,1 @@
+"""One module a corpus: each writes manifests and labels.yaml."""

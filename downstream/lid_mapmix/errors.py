@@ -1,0 +1,10 @@
+"""The one exception a user is meant to see.
+
+Everything that a user can mend (a missing file, a wrong class, too short audio) is raised as
+:class:`UserError`; the command line prints its one line and exits with status 1. Any other exception
+is a defect of this package or of its host and keeps its traceback.
+"""
+
+
+class UserError(Exception):
+    """A fault the user can mend. Its message says, in one line: expected, found, what to do."""

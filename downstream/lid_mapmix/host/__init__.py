@@ -1,0 +1,1 @@
+"""S3PRL on the stack of today. Knows S3PRL and nothing of the method."""

@@ -1,0 +1,34 @@
+"""Random draws that depend on what is drawn and on nothing else.
+
+S3PRL reseeds every global generator at each evaluation, and a resumed run starts with other states than
+the one it continues. So nothing here draws from a global generator: each draw has a generator of its own,
+keyed by the run's seed, the purpose of the draw and the numbers that identify it (epoch, index, step).
+"""
+
+import zlib
+
+import numpy as np
+
+_TORCH_SEED_LIMIT = 2**63
+
+
+def _seed_sequence(seed: int, purpose: str, numbers: tuple[int, ...]) -> np.random.SeedSequence:
+    # crc32 and not hash(): the latter differs from one Python process to the next.
+    return np.random.SeedSequence([seed, zlib.crc32(purpose.encode()), *numbers])
+
+
+def keyed_generator(seed: int, purpose: str, *numbers: int) -> np.random.Generator:
+    """Return the NumPy generator of one draw.
+
+    Parameters
+    ----------
+    seed : the run's seed, not negative.
+    purpose : what is drawn, for example ``"crop"``; different purposes never share numbers.
+    numbers : what identifies the draw, each not negative, for example epoch and utterance index.
+    """
+    return np.random.Generator(np.random.PCG64(_seed_sequence(seed, purpose, numbers)))
+
+
+def keyed_seed(seed: int, purpose: str, *numbers: int) -> int:
+    """Return a seed in [0, 2**63) for a generator of another library, such as torch's."""
+    return int(_seed_sequence(seed, purpose, numbers).generate_state(1, np.uint64)[0] % _TORCH_SEED_LIMIT)

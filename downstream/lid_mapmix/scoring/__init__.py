@@ -1,0 +1,1 @@
+"""Scores and the files they are kept in."""
