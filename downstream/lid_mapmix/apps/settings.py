@@ -1,0 +1,213 @@
+"""From the command line to what S3PRL's runner takes: its arguments and one merged configuration."""
+
+import argparse
+import ast
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from ..errors import UserError
+from ..layers import DEFAULT_CONFIG, TASK_KEY, merge, read_upstream_config, read_variant, read_yaml
+from .arguments import OWN_FLAGS
+
+BEST_CHECKPOINT = "dev-best.ckpt"
+DATAMAP_STAGE = "datamap"
+# S3PRL takes these from the command line even when all else comes from a checkpoint.
+_NEVER_FROM_CHECKPOINT = (
+    *("mode", "evaluate_split", "override", "backend", "local_rank", "past_exp", "device"),
+    # Not S3PRL's: it would write into the folder where the checkpoint was made, wherever that is now.
+    "expdir",
+)
+_DEFAULT_ARGUMENTS = {
+    "finetune": {"upstream_trainable": True, "upstream_feature_selection": "last_hidden_state"},
+    "frozen": {"upstream_trainable": False, "upstream_feature_selection": "hidden_states"},
+}
+_SCHEDULE_KEYS = ("total_steps", "eval_step", "save_step", "log_step")
+
+
+@dataclass
+class Settings:
+    """A run, ready for S3PRL's runner.
+
+    Attributes
+    ----------
+    args : S3PRL's arguments.
+    config : the merged configuration.
+    sources : where it came from, lowest precedence first.
+    """
+
+    args: argparse.Namespace
+    config: dict[str, Any]
+    sources: list[str]
+
+    @property
+    def expdir(self) -> Path:
+        """The run's folder."""
+        return Path(self.args.expdir)
+
+    @property
+    def task(self) -> dict[str, Any]:
+        """The task's part of the configuration."""
+        return self.config[TASK_KEY]
+
+
+def new_settings(options: argparse.Namespace) -> Settings:
+    """Merge defaults, variant, upstream, the user's file, flags and overrides, each over those before it.
+
+    Raises
+    ------
+    UserError : a file is missing or wrong, or an override cannot be understood.
+    """
+    variant, upstream = options.downstream_variant, options.upstream
+    protocol = "frozen" if options.frozen else "finetune"
+    needs = (read_upstream_config(upstream) or {}).get(protocol, {})
+    arguments = {**_DEFAULT_ARGUMENTS[protocol], **needs.get("arguments", {})}
+    layers = [
+        (DEFAULT_CONFIG.name, read_yaml(DEFAULT_CONFIG)),
+        (f"variants/{variant}.yaml", read_variant(variant)),
+        (f"upstream_configs/{upstream}.yaml ({protocol})", needs.get("config", {})),
+        (f"-c {options.config}", read_yaml(Path(options.config)) if options.config else {}),
+        ("--data", {TASK_KEY: {"data": {"directory": str(options.data)}}} if options.data else {}),
+    ]
+    config: dict[str, Any] = {}
+    for _, layer in layers:
+        config = merge(config, layer)
+    config[TASK_KEY]["variant"] = variant
+    args = argparse.Namespace(**{key: value for key, value in vars(options).items() if key not in OWN_FLAGS})
+    for key, value in arguments.items():
+        if getattr(args, key) is None:
+            setattr(args, key, value)
+    settings = Settings(args, config, [name for name, layer in layers if layer])
+    _apply_override(settings, options.override)
+    return settings
+
+
+def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> Settings:
+    """Take arguments and configuration from a checkpoint, as S3PRL does, but stay in the folder it lies in now.
+
+    ``--data``, ``-p``, ``-n`` and ``-o`` hold over those of the checkpoint.
+
+    Raises
+    ------
+    UserError : the checkpoint cannot be read, or is of another task.
+    """
+    try:
+        states = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        kept, config = vars(states["Args"]), states["Config"]
+    except FileNotFoundError:
+        raise UserError(f"{checkpoint}: no such checkpoint. Name one, or the folder of a run, by -e.") from None
+    # torch.load has no error of its own: what a damaged file raises depends on where it is damaged.
+    except Exception as error:
+        raise UserError(
+            f"{checkpoint}: is no checkpoint of S3PRL's, or damaged ({type(error).__name__}). Use another one."
+        ) from error
+    if TASK_KEY not in config or kept.get("downstream") != options.downstream:
+        raise UserError(f"{checkpoint}: was trained for the task {kept.get('downstream')}. Name it by -d.")
+    args = argparse.Namespace(**{key: value for key, value in vars(options).items() if key not in OWN_FLAGS})
+    for key, value in kept.items():
+        if key not in _NEVER_FROM_CHECKPOINT:
+            setattr(args, key, value)
+    args.expdir = options.expdir or str(checkpoint.parent)
+    args.init_ckpt = str(checkpoint)
+    settings = Settings(args, copy.deepcopy(config), [str(checkpoint)])
+    _follow_moved_datamap(settings.task, Path(kept["expdir"]), settings.expdir)
+    if options.data:
+        settings.task["data"]["directory"] = str(options.data)
+        settings.sources.append("--data")
+    _apply_override(settings, options.override)
+    return settings
+
+
+def datamap_stage(settings: Settings) -> Settings:
+    """Return the run that makes the data map another run needs: same data, model and optimizer, nothing mixed."""
+    args = copy.copy(settings.args)
+    args.expdir = str(settings.expdir / DATAMAP_STAGE)
+    args.downstream_variant = DATAMAP_STAGE
+    config = copy.deepcopy(settings.config)
+    # How long and how the main run trains says nothing about its map.
+    for key in _SCHEDULE_KEYS:
+        config["runner"][key] = None
+    config[TASK_KEY].pop("mapmix")
+    config[TASK_KEY] = merge(config[TASK_KEY], {**read_variant(DATAMAP_STAGE)[TASK_KEY], "variant": DATAMAP_STAGE})
+    return Settings(args, config, [*settings.sources, f"variants/{DATAMAP_STAGE}.yaml"])
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """List the states-STEP.ckpt of a run, the latest last."""
+    found = [path for path in folder.glob("states-*.ckpt") if path.stem.removeprefix("states-").isdigit()]
+    return sorted(found, key=lambda path: int(path.stem.removeprefix("states-")))
+
+
+def choose_checkpoint(past: Path, mode: str) -> Path:
+    """Return the checkpoint that -e names: a file; in a folder the latest to train on, the best to use.
+
+    Raises
+    ------
+    UserError : nothing there.
+    """
+    if not past.is_dir():
+        return past
+    best = past / BEST_CHECKPOINT
+    if mode != "train" and best.is_file():
+        return best
+    if not checkpoints(past):
+        raise UserError(f"{past}: holds no states-*.ckpt{'' if mode == 'train' else f' and no {BEST_CHECKPOINT}'}.")
+    return checkpoints(past)[-1]
+
+
+def parse_override(text: str) -> list[tuple[list[str], Any]]:
+    """Read S3PRL's -o, ``args.seed=1,,config.optimizer.lr=1e-4``, without evaluating it as a program.
+
+    Returns
+    -------
+    a (path of keys, value) each; values are Python literals, YAML, or else texts.
+    """
+    parsed = []
+    for option in filter(None, (part.strip() for part in text.split(",,"))):
+        key, separator, value = option.partition("=")
+        path = key.strip().split(".")
+        if not separator or path[0] not in ("args", "config") or len(path) < 2 or (path[0] == "args" and len(path) > 2):  # noqa: PLR2004
+            raise UserError(f"-o {option}: expected args.NAME=VALUE or config.KEY.KEY=VALUE, separated by ',,'.")
+        parsed.append((path, _literal(value.strip())))
+    return parsed
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        pass
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _apply_override(settings: Settings, text: str | None) -> None:
+    if text is None or text.lower() == "none":
+        return
+    for (first, *path), value in parse_override(text):
+        if first == "args":
+            if not hasattr(settings.args, path[0]):
+                raise UserError(f"-o args.{path[0]}: S3PRL has no such argument. See --help.")
+            setattr(settings.args, path[0], value)
+            continue
+        section: Any = settings.config
+        for key in path[:-1]:
+            section = section.setdefault(key, {})
+            if not isinstance(section, Mapping):
+                raise UserError(f"-o config.{'.'.join(path)}: {key} is a single value, without keys below it.")
+        section[path[-1]] = value
+    settings.sources.append(f"-o {text}")
+
+
+def _follow_moved_datamap(task: dict[str, Any], old: Path, new: Path) -> None:
+    """Let a copied or moved run use the data map that was copied with it."""
+    given = (task.get("mapmix") or {}).get("datamap")
+    if given is not None and Path(given).is_relative_to(old):
+        task["mapmix"]["datamap"] = str(new / Path(given).relative_to(old))

@@ -1,0 +1,195 @@
+"""Audio in: any file that libsndfile reads, as 16 kHz mono float32, and only the part that is asked for."""
+
+import functools
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+import torchaudio
+from tqdm import tqdm
+
+from ..errors import UserError
+from .manifest import Manifest
+
+SAMPLE_RATE = 16_000
+# The receptive field of the wav2vec 2.0 front end; with less there is no frame at all (s3prl_host.md, 22).
+MINIMUM_SAMPLES = 400
+# A manifest's nominal duration may be rounded, or count speech only; a file shorter than this share of it is broken.
+_SHORTEST_SHARE = 0.9
+_SHORTEST_SLACK_SECONDS = 0.1
+_HEADER_THREADS = 8
+# Output samples on either side of a crop that reach into the resampler's filter, generously.
+_RESAMPLER_CONTEXT_SECONDS = 0.01
+
+
+@dataclass(frozen=True)
+class AudioHeader:
+    """What a file's header says.
+
+    Attributes
+    ----------
+    frames : samples a channel, at the file's own rate.
+    sample_rate : samples a second.
+    """
+
+    frames: int
+    sample_rate: int
+
+    @property
+    def samples(self) -> int:
+        """Length in samples at 16 kHz."""
+        return -(-self.frames * SAMPLE_RATE // self.sample_rate)
+
+
+def read_header(path: Path) -> AudioHeader:
+    """Read the header of an audio file.
+
+    Raises
+    ------
+    UserError : no such file, empty, or no audio that libsndfile knows.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such audio file. Paths in a manifest are relative to the folder of the manifest.")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path}: is empty (0 bytes). Restore the file or take it out of the manifest.")
+    try:
+        info = soundfile.info(str(path))
+    except soundfile.SoundFileError as error:
+        raise UserError(
+            f"{path}: is no audio that libsndfile can read ({_reason(error)}). Convert it to wav."
+        ) from None
+    if info.frames <= 0 or info.samplerate <= 0:
+        raise UserError(f"{path}: holds no audio. Restore the file or take it out of the manifest.")
+    return AudioHeader(info.frames, info.samplerate)
+
+
+def read_audio(path: Path, start: int = 0, count: int | None = None) -> np.ndarray:
+    """Read a part of a file, mixed to mono and resampled.
+
+    The result equals the same part of the whole file resampled, but only the part is decoded.
+
+    Parameters
+    ----------
+    path : the audio file.
+    start : first sample, at 16 kHz.
+    count : number of samples at 16 kHz; to the end of the file by default.
+
+    Returns
+    -------
+    (samples,) float32 at 16 kHz.
+
+    Raises
+    ------
+    UserError : unreadable, truncated, or a sample is NaN or infinite.
+    """
+    header = read_header(path)
+    count = header.samples - start if count is None else count
+    if header.sample_rate == SAMPLE_RATE:
+        audio = _decode(path, start, count)
+    else:
+        audio = _decode_resampled(path, header, start, count)
+    if not np.isfinite(audio).all():
+        raise UserError(f"{path}: holds samples that are NaN or infinite. Restore the file or take it out.")
+    return audio
+
+
+def utterance_span(manifest: Manifest, index: int) -> tuple[int, int]:
+    """Return the first sample and the number of samples of an utterance, at 16 kHz, from its file's header.
+
+    Raises
+    ------
+    UserError : the audio is shorter than the manifest says, or under 400 samples (25 ms).
+    """
+    path = manifest.audio_path(index)
+    available = read_header(path).samples
+    start, end = 0, available
+    if "start" in manifest.columns and np.isfinite(manifest.columns["start"][index]):
+        start = round(manifest.columns["start"][index] * SAMPLE_RATE)
+    if "end" in manifest.columns and np.isfinite(manifest.columns["end"][index]):
+        end = round(manifest.columns["end"][index] * SAMPLE_RATE)
+    # A tenth of a second of rounding in a manifest's times is no fault; more than that is.
+    if end > available + _SHORTEST_SLACK_SECONDS * SAMPLE_RATE:
+        raise UserError(
+            f"{path}: has {available / SAMPLE_RATE:.2f} s where {manifest.path} puts the end of an utterance at "
+            f"{end / SAMPLE_RATE:.2f} s. Is the file truncated? Correct one of them."
+        )
+    count = min(end, available) - start
+    seconds = manifest.columns["seconds"][index]
+    if count / SAMPLE_RATE < seconds * _SHORTEST_SHARE - _SHORTEST_SLACK_SECONDS:
+        raise UserError(
+            f"{path}: has {count / SAMPLE_RATE:.2f} s where {manifest.path} says {seconds:.2f} s. "
+            "Is the file truncated? Restore it, or correct the manifest."
+        )
+    if count < MINIMUM_SAMPLES:
+        raise UserError(
+            f"{path}: the utterance has {max(count, 0)} samples at 16 kHz; at least {MINIMUM_SAMPLES} (25 ms) are "
+            "needed. Take it out of the manifest."
+        )
+    return start, count
+
+
+def utterance_spans(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
+    """Read the headers of all audio of a manifest.
+
+    Returns
+    -------
+    starts, counts : (utterances,) int64 each, in samples at 16 kHz.
+
+    Raises
+    ------
+    UserError : as :func:`utterance_span`, for the first utterance that has a fault.
+    """
+    numbers = range(len(manifest))
+    with ThreadPoolExecutor(_HEADER_THREADS) as pool:
+        spans = tqdm(
+            pool.map(functools.partial(utterance_span, manifest), numbers),
+            total=len(manifest),
+            desc=f"headers of {manifest.path.name}",
+            leave=False,
+            delay=1,
+        )
+        table = np.array(list(spans), dtype=np.int64)
+    return table[:, 0], table[:, 1]
+
+
+def _decode(path: Path, start: int, count: int) -> np.ndarray:
+    """Return `count` frames of a file from frame `start` on, mono float32, at the file's own rate."""
+    try:
+        with soundfile.SoundFile(str(path)) as file:
+            file.seek(start)
+            audio = file.read(count, dtype="float32", always_2d=True)
+    except soundfile.SoundFileError as error:
+        raise UserError(f"{path}: broke off while reading ({_reason(error)}). Restore the file.") from None
+    if len(audio) < count:
+        raise UserError(
+            f"{path}: is truncated: {count} samples were expected from sample {start} on, {len(audio)} found. "
+            "Restore the file or take it out of the manifest."
+        )
+    return audio.mean(axis=1) if audio.shape[1] > 1 else audio[:, 0]
+
+
+def _decode_resampled(path: Path, header: AudioHeader, start: int, count: int) -> np.ndarray:
+    divisor = int(np.gcd(header.sample_rate, SAMPLE_RATE))
+    source_block, target_block = header.sample_rate // divisor, SAMPLE_RATE // divisor
+    # Reading from a whole block on keeps the resampler's phases those of the whole file.
+    context = int(_RESAMPLER_CONTEXT_SECONDS * SAMPLE_RATE)
+    first_block = max(start - context, 0) // target_block
+    last_block = -(-(start + count + context) // target_block)
+    first = first_block * source_block
+    source = _decode(path, first, min(last_block * source_block, header.frames) - first)
+    resampled = _resampler(header.sample_rate)(torch.from_numpy(np.ascontiguousarray(source))).numpy()
+    offset = start - first_block * target_block
+    return resampled[offset : offset + count]
+
+
+@functools.lru_cache(maxsize=16)
+def _resampler(sample_rate: int) -> torchaudio.transforms.Resample:
+    # The transform keeps its filter; torchaudio.functional.resample would compute it for every file.
+    return torchaudio.transforms.Resample(sample_rate, SAMPLE_RATE)
+
+
+def _reason(error: Exception) -> str:
+    return str(error).rsplit(":", 1)[-1].strip(" .") or type(error).__name__

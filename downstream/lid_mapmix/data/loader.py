@@ -1,0 +1,90 @@
+"""The loader that S3PRL's runner iterates: workers, position within the epoch, keyed random state."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from ..errors import UserError
+from ..randomness import keyed_seed
+
+
+class _Reporting(Dataset):
+    """A dataset whose user errors come back as values.
+
+    A DataLoader wraps an error of a worker in a text with the worker's traceback; as a value it stays one line.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, key: Any) -> Any:
+        try:
+            return self.dataset[key]
+        except UserError as error:
+            return error
+
+
+class _Collate:
+    """Collate a batch, or hand on the first user error in it."""
+
+    def __init__(self, collate: Callable[[list], Any]) -> None:
+        self.collate = collate
+
+    def __call__(self, items: list) -> Any:
+        return next((item for item in items if isinstance(item, UserError)), None) or self.collate(items)
+
+
+class TaskLoader:
+    """Iterate over (waveforms, batch), from some batch of an epoch on.
+
+    Before each batch torch's global generators, which dropout and SpecAugment in upstreams draw from, are set from
+    the seed, the epoch and the number of the batch: so a step does not depend on evaluations before it or on where
+    a run was interrupted.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batches: list,
+        *,
+        workers: int,
+        seed: int | None = None,
+        epoch: int = 0,
+        first_batch: int = 0,
+    ) -> None:
+        """Set up the loader.
+
+        Parameters
+        ----------
+        dataset : with a ``collate`` method.
+        batches : lists of keys of the dataset, those that are still to come in this epoch.
+        workers : processes that read audio; 0 reads in this one.
+        seed, epoch : key the random state of each step; without a seed it is left alone, as evaluation needs none.
+        first_batch : number within the epoch of the first of `batches`.
+        """
+        self.position = first_batch
+        self.epoch = epoch
+        self._seed = seed
+        self._loader = DataLoader(
+            _Reporting(dataset),
+            batch_sampler=batches,
+            collate_fn=_Collate(dataset.collate),  # type: ignore[attr-defined]
+            num_workers=min(workers, len(batches)),
+            # Without one of its own the loader draws its workers' seeds from the global generator.
+            generator=torch.Generator().manual_seed(0),
+        )
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        for loaded in self._loader:
+            if isinstance(loaded, UserError):
+                raise loaded
+            if self._seed is not None:
+                torch.manual_seed(keyed_seed(self._seed, "step", self.epoch, self.position))
+            # The runner saves between two batches, and what it saves is this: how many batches are behind it.
+            self.position += 1
+            yield loaded

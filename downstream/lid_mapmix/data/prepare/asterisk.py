@@ -1,0 +1,171 @@
+"""Telephone prompts of five languages, recordings of people: ``lid-mapmix prepare asterisk DIR``.
+
+Debian packs the prompts of the Asterisk telephone exchange as asterisk-core-sounds-LANGUAGE-wav: 8 kHz, some five
+hundred a language, one speaker each. So language and speaker coincide, and a score on this corpus shows that real audio
+goes through, not how well languages are told apart. The prompts stay in place; the manifests name them.
+"""
+
+import argparse
+import logging
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ...errors import UserError
+from ..audio import read_header
+from ..manifest import Labels
+from .corpus import DEFAULT_SHARE, add_common_arguments, divide, fingerprint, needs_preparation, write_corpus
+from .splitting import check_shares, split_units
+
+DESCRIPTION = "Debian's Asterisk prompts: five languages, real telephone speech, one speaker each"
+EXAMPLES = """\
+sudo apt-get install asterisk-core-sounds-{en,es,fr,it,ru}-wav
+lid-mapmix prepare asterisk data/
+lid-mapmix prepare asterisk data/ --sounds unpacked/usr/share/asterisk/sounds"""
+
+DEFAULT_SOUNDS = Path("/usr/share/asterisk/sounds")
+CLASS_OF = {"en": "eng", "es": "spa", "fr": "fra", "it": "ita", "ru": "rus"}
+CLUSTERS = {"germanic": ("eng",), "romance": ("fra", "ita", "spa"), "slavic": ("rus",)}
+MINIMUM_SECONDS = 1.0
+# Silence, signal tones and monkeys: the same in every language. (The package's own name for the last is tt-monkeys.)
+NO_SPEECH = ("silence/*", "beep.wav", "beeperr.wav", "*-2tone.wav", "tt-monkeys.wav")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    path: Path
+    name: str
+    language: str
+    voice: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.add_argument("folder", type=Path, metavar="DIR", help="where the manifests go")
+    parser.add_argument(
+        "--sounds",
+        type=Path,
+        default=DEFAULT_SOUNDS,
+        metavar="FOLDER",
+        help="has a folder of prompts a language, such as en_US_f_Allison (default: %(default)s)",
+    )
+    add_common_arguments(parser, shares=True)
+
+
+def run(arguments: argparse.Namespace) -> Path:
+    """Prepare the corpus that the arguments ask for and return its folder."""
+    return prepare(
+        arguments.folder,
+        sounds=arguments.sounds,
+        dev_share=arguments.dev_share,
+        test_share=arguments.test_share,
+        seed=arguments.seed,
+        overwrite=arguments.overwrite,
+    )
+
+
+def prepare(
+    folder: Path,
+    *,
+    sounds: Path = DEFAULT_SOUNDS,
+    dev_share: float = DEFAULT_SHARE,
+    test_share: float = DEFAULT_SHARE,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> Path:
+    """Write manifests for the prompts below `sounds`.
+
+    A prompt is in the same split in all languages. Prompts under a second, silence and tones are left out.
+
+    Parameters
+    ----------
+    folder : where the manifests go.
+    sounds : has a folder of prompts a language.
+    dev_share, test_share : wanted shares of each language's duration.
+    seed : another seed, another division.
+    overwrite : replace manifests that are already there.
+
+    Returns
+    -------
+    Path : `folder`.
+
+    Raises
+    ------
+    UserError : the prompts of a language are not there.
+    """
+    check_shares(dev_share, test_share)
+    folder, sounds = folder.resolve(), sounds.resolve()
+    prompts = _find_prompts(sounds)
+    settings = {
+        "corpus": "asterisk",
+        "sounds": str(sounds),
+        "files": len(prompts),
+        "fingerprint": fingerprint((prompt.path for prompt in prompts), sounds),
+        "minimum_seconds": MINIMUM_SECONDS,
+        "dev_share": dev_share,
+        "test_share": test_share,
+        "seed": seed,
+    }
+    if not needs_preparation(folder, settings, overwrite=overwrite):
+        return folder
+
+    headers = [read_header(prompt.path) for prompt in tqdm(prompts, desc="Reading headers", unit="file")]
+    seconds = np.array([round(header.frames / header.sample_rate, 3) for header in headers])
+    long_enough = seconds >= MINIMUM_SECONDS
+    log.info(
+        "dropped %d of %d prompts shorter than %g s", (~long_enough).sum(), len(long_enough), MINIMUM_SECONDS
+    )
+    columns = {
+        "audiopath": np.array([str(prompt.path) for prompt in prompts]),
+        "class": np.array([CLASS_OF[prompt.language] for prompt in prompts]),
+        "seconds": seconds,
+        "id": np.array([f"{prompt.voice}/{prompt.name}" for prompt in prompts]),
+        "speaker": np.array([prompt.voice.rsplit("_", 1)[-1] for prompt in prompts]),
+        "source": np.array([prompt.voice for prompt in prompts]),
+    }
+    columns = {name: values[long_enough] for name, values in columns.items()}
+    splits = split_units(
+        np.array([prompt.name for prompt in prompts])[long_enough],
+        columns["class"],
+        columns["seconds"],
+        dev_share=dev_share,
+        test_share=test_share,
+        seed=seed,
+    )
+    return write_corpus(folder, settings, divide(columns, splits), Labels(CLUSTERS))
+
+
+def _find_prompts(sounds: Path) -> list[_Prompt]:
+    """Return the prompts of all languages, in a fixed order."""
+    voices_of = {language: _voice_folders(sounds, language) for language in CLASS_OF}
+    prompts = [
+        _Prompt(path, path.relative_to(voice).as_posix(), language, voice.name)
+        for language, voices in voices_of.items()
+        for voice in voices
+        for path in sorted(voice.rglob("*.wav"))
+    ]
+    prompts = [prompt for prompt in prompts if not any(fnmatch(prompt.name, pattern) for pattern in NO_SPEECH)]
+    missing = sorted(CLASS_OF.keys() - {prompt.language for prompt in prompts})
+    if missing:
+        packages = " ".join(f"asterisk-core-sounds-{language}-wav" for language in missing)
+        raise UserError(
+            f"{sounds}: no prompts of {', '.join(missing)}, expected folders such as en_US_f_Allison. Install them "
+            f"with 'sudo apt-get install {packages}', or name the folder that has them by --sounds."
+        )
+    return prompts
+
+
+def _voice_folders(sounds: Path, language: str) -> list[Path]:
+    """Return the folders of one language; links such as fr and fr_CA lead to folders that are listed anyway."""
+    if not sounds.is_dir():
+        return []
+    return sorted(
+        path
+        for path in sounds.iterdir()
+        if path.name.split("_", 1)[0] == language and path.is_dir() and not path.is_symlink()
+    )

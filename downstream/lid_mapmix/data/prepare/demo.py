@@ -1,0 +1,315 @@
+"""A synthetic corpus to try everything on, made in a minute: ``lid-mapmix prepare demo DIR``.
+
+eSpeak NG says dates, prices, measures and names from CLDR in dialects of seven clusters. The dialects of a cluster say
+the same things; speakers (eSpeak's voice variants) and what is said are disjoint between train, dev and test. So a
+model has to go by pronunciation, and by words only where dialects truly differ in them.
+"""
+
+import argparse
+import csv
+import logging
+import multiprocessing
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import soundfile
+import torch
+import torchaudio
+from babel import Locale
+from tqdm import tqdm
+
+from ...errors import UserError
+from ...files import replace_when_complete
+from ...randomness import keyed_generator, keyed_seed
+from ..audio import SAMPLE_RATE
+from ..manifest import Labels
+from . import espeak
+from .corpus import (
+    SPLITS,
+    Columns,
+    add_common_arguments,
+    cannot_write,
+    needs_preparation,
+    remove_manifests,
+    write_corpus,
+)
+from .dialects import CLUSTERS, SPEAKERS, Dialect
+from .phrases import DATES, NUMBERS, Kind, Phrase, Vocabulary, candidate_phrases, divide_evenly, draw_phrase, render
+
+DESCRIPTION = "synthetic speech in 21 dialects of 7 clusters, made on the spot"
+EXAMPLES = """\
+lid-mapmix prepare demo data/
+lid-mapmix prepare demo data/ --utterances 50 --clusters english iberian"""
+
+DEFAULT_UTTERANCES = 106
+UTTERANCE_SHARES = (0.66, 0.11, 0.23)
+TERM_SHARES = (0.5, 0.2, 0.3)
+MINIMUM_UTTERANCES = 5
+# Raised whenever the same settings give other audio than before.
+RECIPE = 1
+
+# How hard the corpus is: speech level over noise, and how much a recording's spectrum is tilted.
+NOISE_RATIO_DECIBELS = (5.0, 20.0)
+LARGEST_TILT = 0.5
+LEVEL_DECIBELS = (-36.0, -24.0)
+WORDS_PER_MINUTE = (140, 190)
+PITCH = (35, 65)
+SECONDS = (4.0, 10.0)
+PHRASES_PER_UTTERANCE = 3
+
+_SEED_LIMIT = 2**31
+_LARGEST_SAMPLE = 32_767
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Utterance:
+    """What one file says: `phrases` are the same for all dialects of the cluster, `text` is this dialect's."""
+
+    id: str
+    dialect: Dialect
+    split: str
+    index: int
+    speaker: str
+    text: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.add_argument("folder", type=Path, metavar="DIR", help="where the audio and the manifests go")
+    parser.add_argument(
+        "--utterances",
+        type=int,
+        default=DEFAULT_UTTERANCES,
+        metavar="N",
+        help="utterances a dialect, all splits together (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--clusters", nargs="+", choices=list(CLUSTERS), default=list(CLUSTERS), help="only these (default: all)"
+    )
+    add_common_arguments(parser, shares=False)
+
+
+def run(arguments: argparse.Namespace) -> Path:
+    """Prepare the corpus that the arguments ask for and return its folder."""
+    return prepare(
+        arguments.folder,
+        utterances=arguments.utterances,
+        clusters=arguments.clusters,
+        seed=arguments.seed,
+        overwrite=arguments.overwrite,
+    )
+
+
+def prepare(
+    folder: Path,
+    *,
+    utterances: int = DEFAULT_UTTERANCES,
+    clusters: Sequence[str] = tuple(CLUSTERS),
+    seed: int = 0,
+    overwrite: bool = False,
+    processes: int | None = None,
+) -> Path:
+    """Make the demo corpus.
+
+    Parameters
+    ----------
+    folder : where the audio and the manifests go.
+    utterances : utterances a dialect, all splits together.
+    clusters : which clusters of dialects.
+    seed : the same seed gives the same files, byte for byte.
+    overwrite : replace manifests that are already there.
+    processes : how many speak at once; one a core by default.
+
+    Returns
+    -------
+    Path : `folder`.
+
+    Raises
+    ------
+    UserError : too few utterances, eSpeak NG is missing, or the folder cannot be written.
+    """
+    if utterances < MINIMUM_UTTERANCES:
+        raise UserError(f"--utterances {utterances}: expected {MINIMUM_UTTERANCES} or more, for each split to have one.")
+    chosen = {name: CLUSTERS[name] for name in CLUSTERS if name in clusters}
+    settings = {
+        "corpus": "demo",
+        "recipe": RECIPE,
+        "utterances": utterances,
+        "clusters": list(chosen),
+        "seed": seed,
+    }
+    if not needs_preparation(folder, settings, overwrite=overwrite):
+        return folder
+
+    processes = processes or len(os.sched_getaffinity(0))
+    dialects = [dialect for members in chosen.values() for dialect in members]
+    sayable = dict(zip(dialects, _in_parallel(_sayable_terms, dialects, processes, "Choosing words"), strict=True))
+    planned = [
+        utterance
+        for cluster, members in chosen.items()
+        for utterance in _plan_cluster(
+            cluster, members, set.intersection(*(sayable[member] for member in members)), utterances, seed
+        )
+    ]
+    try:
+        remove_manifests(folder)
+        for dialect in dialects:
+            (folder / "audio" / dialect.name).mkdir(parents=True, exist_ok=True)
+        speak = partial(_speak, folder=folder, seed=seed)
+        seconds = list(_in_parallel(speak, planned, processes, "Speaking"))
+        _write_texts(folder / "texts.csv", planned)
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+    labels = Labels({cluster: tuple(member.name for member in members) for cluster, members in chosen.items()})
+    return write_corpus(folder, settings, _manifests(planned, seconds), labels)
+
+
+def _plan_cluster(
+    cluster: str, dialects: Sequence[Dialect], sayable: set[tuple[Kind, str]], utterances: int, seed: int
+) -> Iterator[_Utterance]:
+    """Decide what the dialects of a cluster say, and who says it."""
+    locales = [Locale.parse(dialect.locale) for dialect in dialects]
+    counts = _split_counts(utterances)
+    for split, vocabulary in _vocabularies(cluster, sayable, seed).items():
+        for index in range(counts[split]):
+            generator = keyed_generator(seed, f"phrases {cluster} {split}", index)
+            kinds = generator.permutation(list(Kind))[:PHRASES_PER_UTTERANCE]
+            phrases = [draw_phrase(Kind(kind), vocabulary, generator) for kind in kinds]
+            speaker = SPEAKERS[split][index % len(SPEAKERS[split])]
+            for dialect, locale in zip(dialects, locales, strict=True):
+                identifier = f"{dialect.name}-{split}-{index:04d}-{speaker}"
+                yield _Utterance(identifier, dialect, split, index, speaker, _join(phrases, locale))
+
+
+def _split_counts(utterances: int) -> dict[str, int]:
+    held_out = [max(1, round(share * utterances)) for share in UTTERANCE_SHARES[1:]]
+    return dict(zip(SPLITS, (utterances - sum(held_out), *held_out), strict=True))
+
+
+def _vocabularies(cluster: str, sayable: set[tuple[Kind, str]], seed: int) -> dict[str, Vocabulary]:
+    """Divide terms, numbers and dates between the splits."""
+
+    def divide(name: str, values: Iterable) -> list[tuple]:
+        return divide_evenly(values, TERM_SHARES, keyed_generator(seed, f"vocabulary {cluster} {name}"))
+
+    terms = {kind: divide(kind, {key for of, key in sayable if of is kind}) for kind in Kind if kind is not Kind.DATE}
+    numbers, dates = divide("numbers", NUMBERS), divide("dates", DATES)
+    return {
+        split: Vocabulary({kind: parts[number] for kind, parts in terms.items()}, numbers[number], dates[number])
+        for number, split in enumerate(SPLITS)
+    }
+
+
+def _sayable_terms(dialect: Dialect) -> set[tuple[Kind, str]]:
+    """Return what a dialect has plain words for that eSpeak does not read in another language."""
+    locale = Locale.parse(dialect.locale)
+    candidates = candidate_phrases(locale)
+    spoken = espeak.phonemes([render(phrase, locale) for phrase in candidates], dialect.language)
+    return {
+        (phrase.kind, phrase.terms[0])
+        for phrase, pronunciation in zip(candidates, spoken, strict=True)
+        if "(" not in pronunciation
+    }
+
+
+def _join(phrases: Sequence[Phrase], locale: Locale) -> str:
+    # Russian dates end in an abbreviation's full stop.
+    return " ".join(f"{render(phrase, locale).removesuffix('.')}." for phrase in phrases)
+
+
+def _speak(utterance: _Utterance, folder: Path, seed: int) -> float:
+    """Write the file of one utterance and return its duration in seconds."""
+    purpose = f"speak {utterance.dialect.name} {utterance.split}"
+    generator = keyed_generator(seed, purpose, utterance.index)
+    voice_seed = keyed_seed(seed, purpose, utterance.index) % _SEED_LIMIT
+    speed, pitch = int(generator.integers(*WORDS_PER_MINUTE)), int(generator.integers(*PITCH))
+
+    def say(words_per_minute: int) -> np.ndarray:
+        voice = espeak.Voice(utterance.dialect.language, utterance.speaker, words_per_minute, pitch)
+        return espeak.synthesise(utterance.text, voice, voice_seed)
+
+    spoken = say(speed)
+    seconds = len(spoken) / espeak.SAMPLE_RATE
+    if not SECONDS[0] <= seconds <= SECONDS[1]:
+        # Said again at the speed that brings it inside; a twentieth more, since pauses do not follow the speed.
+        factor = 1.05 * seconds / SECONDS[1] if seconds > SECONDS[1] else 0.95 * seconds / SECONDS[0]
+        spoken = say(round(speed * factor))
+    samples = _through_channel(_resample(spoken), generator)
+    soundfile.write(folder / _audio_path(utterance), samples, SAMPLE_RATE, subtype="PCM_16")
+    return round(len(samples) / SAMPLE_RATE, 3)
+
+
+def _resample(spoken: np.ndarray) -> np.ndarray:
+    waveform = torch.from_numpy(spoken / np.float32(_LARGEST_SAMPLE + 1))
+    return torchaudio.functional.resample(waveform, espeak.SAMPLE_RATE, SAMPLE_RATE).numpy()
+
+
+def _through_channel(speech: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Tilt the spectrum, add noise and set the level: (samples,) float32 → (samples,) int16."""
+    tilted = np.convolve(speech, [1.0, generator.uniform(-LARGEST_TILT, LARGEST_TILT)])[: len(speech)]
+    noise = np.convolve(
+        generator.standard_normal(len(speech)), [1.0, generator.uniform(-LARGEST_TILT, LARGEST_TILT)], mode="same"
+    )
+    ratio = generator.uniform(*NOISE_RATIO_DECIBELS)
+    mixture = tilted + noise * _level(tilted) / _level(noise) * 10 ** (-ratio / 20)
+    mixture *= 10 ** (generator.uniform(*LEVEL_DECIBELS) / 20) / _level(mixture)
+    return np.rint(np.clip(mixture, -1, 1) * _LARGEST_SAMPLE).astype(np.int16)
+
+
+def _level(samples: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(samples))))
+
+
+def _in_parallel(function, items: Sequence[_T], processes: int, description: str) -> list:
+    """Return the function of each item, in order, showing progress."""
+    with tqdm(total=len(items), desc=description, unit="item") as progress:
+        results = []
+        if processes == 1:
+            for item in items:
+                results.append(function(item))
+                progress.update()
+            return results
+        # Spawned and not forked: this process may have threads of torch running.
+        with multiprocessing.get_context("spawn").Pool(processes, _limit_threads) as pool:
+            for result in pool.imap(function, items, chunksize=max(1, min(16, len(items) // processes))):
+                results.append(result)
+                progress.update()
+        return results
+
+
+def _limit_threads() -> None:
+    torch.set_num_threads(1)
+
+
+def _audio_path(utterance: _Utterance) -> str:
+    return f"audio/{utterance.dialect.name}/{utterance.id}.wav"
+
+
+def _manifests(planned: Sequence[_Utterance], seconds: Sequence[float]) -> dict[str, Columns]:
+    rows_of: dict[str, list] = {split: [] for split in SPLITS}
+    for utterance, duration in zip(planned, seconds, strict=True):
+        rows_of[utterance.split].append(
+            (_audio_path(utterance), utterance.dialect.name, duration, utterance.id, utterance.speaker, "espeak-ng")
+        )
+    names = ("audiopath", "class", "seconds", "id", "speaker", "source")
+    return {
+        split: dict(zip(names, zip(*sorted(rows), strict=True), strict=True)) for split, rows in rows_of.items()
+    }
+
+
+def _write_texts(path: Path, planned: Sequence[_Utterance]) -> None:
+    """Write what is said, for people."""
+    with replace_when_complete(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("id", "text"))
+        writer.writerows((utterance.id, utterance.text) for utterance in planned)

@@ -1,0 +1,66 @@
+"""The dialects of the demo corpus and who speaks them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """One class of the demo corpus.
+
+    Attributes
+    ----------
+    name : the class; named as in NIST LRE17 where that has it.
+    language : name of eSpeak's language file.
+    locale : CLDR's locale, for the words.
+    """
+
+    name: str
+    language: str
+    locale: str
+
+
+CLUSTERS: dict[str, tuple[Dialect, ...]] = {
+    "english": (
+        Dialect("eng-car", "en-029", "en_JM"),
+        Dialect("eng-gbr", "en", "en_GB"),
+        Dialect("eng-sco", "en-GB-scotland", "en_GB"),
+        Dialect("eng-usg", "en-US", "en_US"),
+    ),
+    "iberian": (
+        Dialect("por-brz", "pt-BR", "pt_BR"),
+        Dialect("por-eur", "pt", "pt_PT"),
+        Dialect("spa-eur", "es", "es_ES"),
+        Dialect("spa-lac", "es-419", "es_419"),
+    ),
+    # Not French: eSpeak's Belgian and Swiss voices differ from the Parisian one in a few numerals only.
+    "catalan": (
+        Dialect("cat-bal", "ca-ba", "ca"),
+        Dialect("cat-cen", "ca", "ca"),
+        Dialect("cat-val", "ca-va", "ca_ES_VALENCIA"),
+    ),
+    "vietnamese": (
+        Dialect("vie-cen", "vi-VN-x-central", "vi"),
+        Dialect("vie-nor", "vi", "vi"),
+        Dialect("vie-sou", "vi-VN-x-south", "vi"),
+    ),
+    "slavic": (
+        Dialect("qsl-pol", "pl", "pl"),
+        Dialect("qsl-rus", "ru", "ru"),
+        Dialect("qsl-ukr", "uk", "uk"),
+    ),
+    "chinese": (
+        Dialect("zho-cmn", "cmn", "zh_Hans"),
+        Dialect("zho-yue", "yue", "yue_Hant"),
+    ),
+    "armenian": (
+        Dialect("hye-eas", "hy", "hy"),
+        Dialect("hye-wes", "hyw", "hy"),
+    ),
+}
+
+# eSpeak's voice variants that change a voice but not the language. A speaker is in one split only.
+SPEAKERS = {
+    "train": ("m1", "f1", "m3", "f3", "m4", "f5", "m6", "linda", "m8", "steph", "michel", "Andrea"),
+    "dev": ("m5", "f4", "quincy"),
+    "test": ("m2", "f2", "m7", "Annie", "Denis"),
+}

@@ -1,0 +1,66 @@
+"""How evaluation cuts utterances, and which windows share a batch (method.md, "Model")."""
+
+import numpy as np
+
+from .audio import SAMPLE_RATE
+
+
+def centre_windows(counts: np.ndarray, crop_seconds: float) -> np.ndarray:
+    """Cut one window from the middle of each utterance, or take all of it where it is shorter.
+
+    Parameters
+    ----------
+    counts : (utterances,) int64, lengths in samples at 16 kHz.
+    crop_seconds : length of a window.
+
+    Returns
+    -------
+    (utterances, 3) int64: utterance number, first sample, number of samples.
+    """
+    size = np.minimum(counts, round(crop_seconds * SAMPLE_RATE))
+    return np.stack([np.arange(len(counts)), (counts - size) // 2, size], axis=1)
+
+
+def sliding_windows(counts: np.ndarray, window_seconds: float, hop_seconds: float) -> np.ndarray:
+    """Cut each utterance into windows, the last one aligned to its end; short utterances go in whole.
+
+    Parameters
+    ----------
+    counts : (utterances,) int64, lengths in samples at 16 kHz.
+    window_seconds, hop_seconds : length of a window, and from the start of one to the start of the next.
+
+    Returns
+    -------
+    (windows, 3) int64: utterance number, first sample, number of samples; in the order of the utterances.
+    """
+    window, hop = round(window_seconds * SAMPLE_RATE), round(hop_seconds * SAMPLE_RATE)
+    overhang = np.maximum(counts - window, 0)
+    windows_of = -(-overhang // hop) + 1
+    utterance = np.repeat(np.arange(len(counts)), windows_of)
+    number = np.arange(len(utterance)) - np.repeat(np.cumsum(windows_of) - windows_of, windows_of)
+    start = np.minimum(number * hop, overhang[utterance])
+    return np.stack([utterance, start, np.minimum(counts, window)[utterance]], axis=1)
+
+
+def window_batches(sizes: np.ndarray, batch_seconds: float, *, mix_lengths: bool) -> list[list[int]]:
+    """Group windows into batches, shortest first, each of at most `batch_seconds` of (padded) audio.
+
+    Parameters
+    ----------
+    sizes : (windows,) int64, samples.
+    batch_seconds : audio in a batch, padding included; a longer window is a batch of its own.
+    mix_lengths : whether windows of different lengths may share a batch. Upstreams that normalise over time
+        (group norm) give other features beside a longer window, and need batches of one length.
+    """
+    budget = batch_seconds * SAMPLE_RATE
+    batches: list[list[int]] = []
+    for number in map(int, np.argsort(sizes, kind="stable")):
+        batch = batches[-1] if batches else []
+        fits = (len(batch) + 1) * sizes[number] <= budget and (
+            mix_lengths or not batch or sizes[batch[-1]] == sizes[number]
+        )
+        if batch and fits:
+            batch.append(number)
+        else:
+            batches.append([number])
+    return batches

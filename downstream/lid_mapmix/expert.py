@@ -1,0 +1,307 @@
+"""S3PRL's interface to the task: what its runner calls, wired to data, model, method and scoring.
+
+Used by ``run_downstream.py -d lid_mapmix`` (this package's and S3PRL's own). The runner makes the expert, asks it for
+the loader of each epoch, and calls it with the upstream's features and the batch that came with the waveforms.
+"""
+
+import logging
+from collections.abc import MutableMapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from .config import TaskConfig, check_configuration, task_config
+from .data.audio import MINIMUM_SAMPLES, read_audio
+from .data.dataset import EvaluationBatch, EvaluationDataset, Split, TrainBatch, TrainDataset
+from .data.loader import TaskLoader
+from .data.manifest import Labels, labels_from_manifest, labels_from_mapping, read_labels, read_manifest
+from .data.windows import centre_windows, sliding_windows, window_batches
+from .errors import UserError
+from .layers import TASK_KEY, merge, read_variant
+from .mapmix.mixup import mix, soft_cross_entropy
+from .model import DialectClassifier, audio_samples
+from .plan import fill_schedule, plan_training
+from .recording import DynamicsRecording
+from .results import average_windows, score, write_results
+
+logger = logging.getLogger(__name__)
+
+_TRAIN, _DEV = "train", "dev"
+_STATE_VERSION = 1
+
+
+class DownstreamExpert(nn.Module):
+    """Dialect identification with Map-Mix.
+
+    Parameters
+    ----------
+    upstream_dim, upstream_rate : size of the upstream's frames, and samples from one to the next.
+    downstream_expert, runner, optimizer : those parts of the configuration. They are completed in place (variant,
+        labels, steps), because S3PRL reads them afterwards and keeps them in its checkpoints.
+    expdir : the run's folder.
+    seed : of every draw.
+    mode : train, evaluate or inference.
+    downstream_variant : -v; applied here where no launcher has done it.
+    other : S3PRL's other arguments, not needed.
+    """
+
+    def __init__(  # noqa: PLR0917 - S3PRL's runner gives all of them by name
+        self,
+        upstream_dim: int,
+        upstream_rate: int,
+        downstream_expert: MutableMapping[str, Any],
+        runner: MutableMapping[str, Any],
+        optimizer: MutableMapping[str, Any],
+        expdir: str,
+        seed: int,
+        mode: str,
+        downstream_variant: str | None = None,
+        **other: Any,
+    ) -> None:
+        super().__init__()
+        _apply_variant(downstream_expert, downstream_variant)
+        check_configuration({"optimizer": optimizer, "runner": runner, TASK_KEY: downstream_expert})
+        self.config = task_config(downstream_expert)
+        self.expdir = Path(expdir)
+        self.seed = seed
+        self.labels = _find_labels(self.config)
+        downstream_expert["labels"] = {name: list(members) for name, members in self.labels.clusters.items()}
+        self.model = DialectClassifier(
+            upstream_dim,
+            upstream_rate,
+            len(self.labels.classes),
+            encoder=self.config.model.encoder,
+            encoder_channels=self.config.model.encoder_channels,
+            hidden_dim=self.config.model.hidden_dim,
+        )
+        self._splits: dict[str, Split] = {}
+        self._train_loader: TaskLoader | None = None
+        self._resume_at: tuple[int, int] | None = None  # epoch, batches behind it
+        self._best_accuracy = -1.0
+        self.recording: DynamicsRecording | None = None
+        if mode == _TRAIN:
+            self._prepare_training(runner)
+
+    def _prepare_training(self, runner: MutableMapping[str, Any]) -> None:
+        """Find every fault of the data before any training time is spent."""
+        train = self._split(_TRAIN)
+        for name in runner.get("eval_dataloaders") or []:
+            self._split(name)
+        self.plan = plan_training(self.config, train, self.labels, self.seed)
+        targets = torch.from_numpy(self.plan.targets).float()
+        self.register_buffer("targets", targets, persistent=False)
+        epochs = self.config.datamap.epochs if self.config.datamap.record else self.config.epochs
+        runner.setdefault("gradient_accumulate_steps", 1)
+        fill_schedule(runner, len(self.plan.sampler), epochs, runner["gradient_accumulate_steps"])
+        if self.config.datamap.record:
+            self.recording = DynamicsRecording(self.expdir, train, self.labels, self.config.datamap)
+
+    # What S3PRL's runner calls -------------------------------------------------------------------------------------
+
+    def get_dataloader(self, split: str, epoch: int | None = None) -> TaskLoader:
+        """Return the loader of a split; of the training split, that of an epoch from where a resumed run stopped."""
+        if split != _TRAIN or epoch is None:
+            return self._evaluation_loader(split)
+        resumed = self._resume_at is not None and self._resume_at[0] == epoch
+        first_batch = self._resume_at[1] if self._resume_at and resumed else 0
+        if self.recording is not None and not resumed:
+            if epoch == 0:
+                self.recording.start_afresh()
+            self.recording.start_epoch()
+        self._train_loader = TaskLoader(
+            TrainDataset(self._split(_TRAIN), self.config.data.crop_seconds, self.seed),
+            list(self.plan.sampler.batches(epoch, first_batch)),
+            workers=self.config.data.workers,
+            seed=self.seed,
+            epoch=epoch,
+            first_batch=first_batch,
+        )
+        return self._train_loader
+
+    def forward(
+        self,
+        split: str,
+        features: Sequence[torch.Tensor],
+        batch: TrainBatch | EvaluationBatch,
+        records: MutableMapping[str, list],
+        **_: Any,
+    ) -> torch.Tensor:
+        """Return the loss of a training step, or keep the probabilities of an evaluation step in `records`.
+
+        Parameters
+        ----------
+        split : the split's name.
+        features : a (frames, upstream_dim) torch.Tensor a waveform.
+        batch : what the waveforms are.
+        records : handed back at :meth:`log_records`.
+        """
+        device = features[0].device
+        latents = self.model.latents(features, batch.waveforms.first.to(device), batch.waveforms.count.to(device))
+        if isinstance(batch, TrainBatch):
+            return self._train_step(latents, batch, records)
+        logits = self.model.logits(latents)
+        records["utterances"].append(batch.utterance)
+        # In float64 the logarithms of small probabilities stay finite.
+        records["probabilities"].append(logits.cpu().double().softmax(dim=1))
+        return logits.new_zeros(())
+
+    def log_records(
+        self, split: str, records: MutableMapping[str, list], logger: Any, global_step: int, **_: Any
+    ) -> list[str]:
+        """Log a stretch of training, or score a split, and return the names of the checkpoints to write."""
+        if split == _TRAIN and "loss" in records:
+            for name, values in records.items():
+                logger.add_scalar(f"lid_mapmix/{split}-{name}", torch.stack(values).mean().item(), global_step)
+            return []
+        return self._log_evaluation(split, records, logger, global_step)
+
+    def inference(self, features: Sequence[torch.Tensor], filenames: Sequence[str]) -> list[list[tuple[str, float]]]:
+        """Print and return the classes of each file with their probabilities, the likeliest first."""
+        device = features[0].device
+        # The runner does not say how long the audio was; features of one file alone have no padding.
+        counts = torch.tensor([audio_samples(len(one), self.model.upstream_rate) for one in features], device=device)
+        probabilities = self.model.logits(self.model.latents(features, torch.zeros_like(counts), counts)).softmax(dim=1)
+        ranked = []
+        for filename, row in zip(filenames, probabilities.tolist(), strict=True):
+            ranking = sorted(zip(self.labels.classes, row, strict=True), key=lambda pair: -pair[1])
+            tqdm.write(f"{filename}")
+            for name, probability in ranking:
+                tqdm.write(f"  {name:<16} {probability:.4f}")
+            ranked.append(ranking)
+        return ranked
+
+    def load_audio(self, path: Path | str) -> torch.Tensor:
+        """Read a file for inference, (samples,) float32 at 16 kHz."""
+        audio = read_audio(Path(path))
+        if len(audio) < MINIMUM_SAMPLES:
+            raise UserError(
+                f"{path}: has {len(audio)} samples at 16 kHz; at least {MINIMUM_SAMPLES} (25 ms) are needed."
+            )
+        return torch.from_numpy(audio)
+
+    # What a checkpoint carries besides weights ---------------------------------------------------------------------
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return the position in the epoch, the best accuracy and the dynamics recorded so far."""
+        loader = self._train_loader
+        return {
+            "version": _STATE_VERSION,
+            "classes": list(self.labels.classes),
+            "best_accuracy": self._best_accuracy,
+            "position": None if loader is None else [loader.epoch, loader.position],
+            "recording": None if self.recording is None else self.recording.state(),
+        }
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`get_extra_state` returned.
+
+        Raises
+        ------
+        UserError : the checkpoint knows other classes than this run.
+        """
+        if state["classes"] != list(self.labels.classes):
+            raise UserError(
+                f"the checkpoint was trained on the classes {', '.join(state['classes'])}; found here are "
+                f"{', '.join(self.labels.classes)}. Use the data and labels.yaml it was trained with."
+            )
+        self._best_accuracy = state["best_accuracy"]
+        self._resume_at = None if state["position"] is None else (state["position"][0], state["position"][1])
+        if self.recording is not None and state["recording"] is not None:
+            self.recording.restore(state["recording"])
+
+    # Steps ---------------------------------------------------------------------------------------------------------
+
+    def _train_step(self, latents: torch.Tensor, batch: TrainBatch, records: MutableMapping[str, list]) -> torch.Tensor:
+        gold = batch.anchor_gold.to(latents.device)
+        targets = self.targets[gold]
+        if batch.partner_gold is not None:
+            weight = batch.weight.to(latents.device)
+            anchors, partners = latents.chunk(2)
+            latents = mix(anchors, partners, weight)
+            targets = mix(targets, self.targets[batch.partner_gold.to(latents.device)], weight)
+        logits = self.model.logits(latents)
+        loss = soft_cross_entropy(logits, targets)
+        if self.recording is not None and self._train_loader is not None:
+            self.recording.add(self._train_loader.epoch, batch.anchor, batch.anchor_gold, logits)
+        records["loss"].append(loss.detach())
+        records["acc"].append((logits.argmax(dim=1) == gold).float().mean())
+        return loss
+
+    def _evaluation_loader(self, name: str) -> TaskLoader:
+        split, config = self._split(name), self.config.evaluation
+        windows = (
+            centre_windows(split.counts, config.dev_crop_seconds)
+            if name == _DEV
+            else sliding_windows(split.counts, config.window_seconds, config.hop_seconds)
+        )
+        return TaskLoader(
+            EvaluationDataset(split, windows),
+            window_batches(windows[:, 2], config.batch_seconds, mix_lengths=config.mix_lengths),
+            workers=self.config.data.workers,
+        )
+
+    def _log_evaluation(
+        self, name: str, records: MutableMapping[str, list], logger: Any, global_step: int
+    ) -> list[str]:
+        utterances, probabilities = average_windows(records["utterances"], records["probabilities"])
+        split = self._split(name)
+        metrics = score(split, self.labels, utterances, probabilities)
+        overall = {key: value for key, value in metrics["overall"].items() if key != "count"}
+        for key, value in overall.items():
+            logger.add_scalar(f"lid_mapmix/{name}-{key}", value, global_step)
+        line = f"{name} at step {global_step}: " + ", ".join(f"{key} {value:.4f}" for key, value in overall.items())
+        tqdm.write(line)
+        with (self.expdir / "log.log").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        chooses = name == _DEV and global_step > 0
+        if chooses and overall["acc"] <= self._best_accuracy:
+            return []
+        write_results(
+            self.expdir,
+            name,
+            split=split,
+            labels=self.labels,
+            utterances=utterances,
+            probabilities=probabilities,
+            metrics=metrics,
+        )
+        if not chooses:
+            return []
+        self._best_accuracy = overall["acc"]
+        return ["dev-best.ckpt"]
+
+    def _split(self, name: str) -> Split:
+        """Return a split, opened and checked at its first use."""
+        if name not in self._splits:
+            manifest = read_manifest(_data_directory(self.config) / f"{name}.csv")
+            self._splits[name] = Split.open(manifest, self.labels)
+        return self._splits[name]
+
+
+def _apply_variant(downstream_expert: MutableMapping[str, Any], name: str | None) -> None:
+    """Put a variant over the configuration, unless a launcher or the run being resumed has done so."""
+    if name is None or downstream_expert.get("variant") is not None:
+        return
+    downstream_expert.update(merge(downstream_expert, read_variant(name)[TASK_KEY]))
+    downstream_expert["variant"] = name
+
+
+def _data_directory(config: TaskConfig) -> Path:
+    if config.data.directory is None:
+        raise UserError(
+            "no data named. Give the folder of train.csv, dev.csv and test.csv by --data DIR "
+            "(under S3PRL's own run_downstream.py: -o config.downstream_expert.data.directory=DIR)."
+        )
+    return Path(config.data.directory)
+
+
+def _find_labels(config: TaskConfig) -> Labels:
+    if config.labels is not None:
+        return labels_from_mapping(config.labels, f"configuration: {TASK_KEY}.labels")
+    directory = _data_directory(config)
+    if (directory / "labels.yaml").exists():
+        return read_labels(directory / "labels.yaml")
+    return labels_from_manifest(read_manifest(directory / "train.csv"))

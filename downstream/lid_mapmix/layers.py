@@ -1,0 +1,78 @@
+"""The files a configuration is made of, and how one is put over another.
+
+Precedence, lowest first: config.yaml, variants/V.yaml, upstream_configs/U.yaml, the user's own -c, flags and -o.
+Nothing here imports torch, so that a command line can show its help at once.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .errors import UserError
+
+_PACKAGE = Path(__file__).resolve().parent
+DEFAULT_CONFIG = _PACKAGE / "config.yaml"
+VARIANTS = _PACKAGE / "variants"
+# Installed, the folder lies in the package; in a checkout, at its top.
+_UPSTREAM_CONFIGS = (_PACKAGE / "upstream_configs", _PACKAGE.parents[1] / "upstream_configs")
+TASK_KEY = "downstream_expert"
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with the values of `over` put over it, key by key; neither is changed."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping.
+
+    Raises
+    ------
+    UserError : no such file, no YAML, no mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such configuration file.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is no valid YAML: {' '.join(str(error).split())}. Correct it.") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected 'key: value' lines, found {type(content).__name__}. See config.yaml.")
+    return content
+
+
+def variant_names() -> list[str]:
+    """List the variants there are."""
+    return sorted(path.stem for path in VARIANTS.glob("*.yaml"))
+
+
+def read_variant(name: str) -> dict[str, Any]:
+    """Read what a variant changes in the defaults.
+
+    Raises
+    ------
+    UserError : no such variant.
+    """
+    if name not in variant_names():
+        raise UserError(f"no variant {name!r}; there are {', '.join(variant_names())}. Choose one with -v.")
+    return read_yaml(VARIANTS / f"{name}.yaml")
+
+
+def read_upstream_config(name: str) -> dict[str, Any] | None:
+    """Read what an upstream needs, or return None where there is no file for it.
+
+    Returns
+    -------
+    protocol (``finetune``, ``frozen``) → ``arguments`` (S3PRL's, by their long names) and ``config``.
+    """
+    for folder in _UPSTREAM_CONFIGS:
+        path = folder / f"{name}.yaml"
+        if path.is_file():
+            return read_yaml(path)
+    return None

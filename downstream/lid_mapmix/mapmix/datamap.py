@@ -1,0 +1,170 @@
+"""The data map: how sure, how steady and how often right a run was of each utterance, and its region.
+
+Measures and fixed regions follow Map-Mix (arXiv 2302.08229, section 2) and Dataset Cartography (arXiv 2009.10795,
+sections 2 and 3). Quantile regions are for runs that learn at another speed than the paper's, for which its fixed
+thresholds leave regions empty. The files are in datamap_files.py.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+_CHUNK_UTTERANCES = 65536
+
+
+class Region(StrEnum):
+    """Where an utterance lies in the data map."""
+
+    EASY = "easy"
+    AMBIGUOUS = "ambiguous"
+    HARD = "hard"
+
+
+class RegionRule(StrEnum):
+    """How the regions are delimited."""
+
+    FIXED = "fixed"
+    QUANTILE = "quantile"
+
+
+@dataclass(frozen=True, eq=False)
+class Measures:
+    """What the dynamics of E epochs say of each of N utterances; every array is (N,).
+
+    Attributes
+    ----------
+    confidence : float64, mean probability of the gold class.
+    variability : float64, its standard deviation over the epochs, population (ddof = 0).
+    correctness : float64, fraction of the epochs in which the answer was right.
+    threshold_closeness : float64, ``confidence · (1 - confidence)``.
+    forgetfulness : float64, how often a right answer was followed by a wrong one; NaN where never right.
+    epochs : int64, E.
+    """
+
+    confidence: np.ndarray
+    variability: np.ndarray
+    correctness: np.ndarray
+    threshold_closeness: np.ndarray
+    forgetfulness: np.ndarray
+    epochs: np.ndarray
+
+
+def measures(probabilities: np.ndarray, correct: np.ndarray) -> Measures:
+    """Reduce training dynamics to the measures of the data map, in float64 and in little memory.
+
+    Parameters
+    ----------
+    probabilities : (E, N) float, of the gold class; epochs in the order of training.
+    correct : (E, N) bool.
+    """
+    if probabilities.ndim != 2 or probabilities.shape != correct.shape:  # noqa: PLR2004
+        raise ValueError(
+            f"expected probabilities and correct (epochs, utterances), found {probabilities.shape}, {correct.shape}"
+        )
+    epoch_count, utterance_count = probabilities.shape
+    if epoch_count < 1:
+        raise ValueError("expected at least one epoch of dynamics, found none")
+    confidence, variability, correctness, forgetfulness = np.empty((4, utterance_count), dtype=np.float64)
+    for start in range(0, utterance_count, _CHUNK_UTTERANCES):
+        chunk = slice(start, start + _CHUNK_UTTERANCES)
+        chunk_probabilities = probabilities[:, chunk].astype(np.float64)
+        chunk_correct = correct[:, chunk].astype(bool, copy=False)
+        confidence[chunk] = chunk_probabilities.mean(axis=0)
+        variability[chunk] = chunk_probabilities.std(axis=0, ddof=0)
+        correctness[chunk] = chunk_correct.mean(axis=0)
+        forgotten = (chunk_correct[:-1] & ~chunk_correct[1:]).sum(axis=0)
+        forgetfulness[chunk] = np.where(chunk_correct.any(axis=0), forgotten, np.nan)
+    if not np.isfinite(confidence).all():
+        raise ValueError("expected finite probabilities, found NaN or infinity")
+    return Measures(
+        confidence=confidence,
+        variability=variability,
+        correctness=correctness,
+        threshold_closeness=confidence * (1 - confidence),
+        forgetfulness=forgetfulness,
+        epochs=np.full(utterance_count, epoch_count, dtype=np.int64),
+    )
+
+
+def fixed_regions(
+    confidence: np.ndarray,
+    variability: np.ndarray,
+    *,
+    easy_confidence: float = 0.6,
+    easy_variability: float = 0.3,
+    hard_confidence: float = 0.3,
+    hard_variability: float = 0.2,
+) -> np.ndarray:
+    """Return the regions of Map-Mix (arXiv 2302.08229, section 2); all inequalities are strict.
+
+    Parameters
+    ----------
+    confidence, variability : (N,) float.
+    easy_confidence, easy_variability : easy is above the one and below the other.
+    hard_confidence, hard_variability : hard is below both. What is neither easy nor hard is ambiguous.
+
+    Returns
+    -------
+    (N,) str, values of `Region`.
+    """
+    _check_confidence(confidence)
+    if variability.shape != confidence.shape:
+        raise ValueError(f"expected variability of shape {confidence.shape}, found {variability.shape}")
+    if hard_confidence > easy_confidence:
+        raise ValueError(
+            f"expected hard_confidence to be at most easy_confidence, found {hard_confidence} and {easy_confidence}"
+        )
+    easy = (confidence > easy_confidence) & (variability < easy_variability)
+    hard = (confidence < hard_confidence) & (variability < hard_variability)
+    return _region_names(easy, hard)
+
+
+def quantile_regions(
+    confidence: np.ndarray, *, easy_share: float = 0.33, hard_share: float = 0.03, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """Return regions of given sizes: the most confident are easy, the least confident hard.
+
+    The default shares are the 33 % of Dataset Cartography (arXiv 2009.10795, section 3) and the 710 hard of 24,757
+    utterances in Map-Mix (arXiv 2302.08229).
+
+    Parameters
+    ----------
+    confidence : (N,) float.
+    easy_share, hard_share : fractions in [0, 1], together at most 1. Counts are rounded to the nearest, halves up;
+        where that asks for more than there are, easy comes first.
+    groups : (N,) int, or None for one group. The shares are taken in each group, for example in each class.
+
+    Returns
+    -------
+    (N,) str, values of `Region`. Among equal confidences, those first in order are the easier ones.
+    """
+    _check_confidence(confidence)
+    if not (easy_share >= 0 and hard_share >= 0 and easy_share + hard_share <= 1):
+        raise ValueError(f"expected shares from 0 to 1, together at most 1, found {easy_share} and {hard_share}")
+    groups = np.zeros(len(confidence), dtype=np.int64) if groups is None else np.asarray(groups)
+    if groups.shape != confidence.shape:
+        raise ValueError(f"expected groups of shape {confidence.shape}, found {groups.shape}")
+    # By group, then from the highest confidence down; stable, so that ties stay in the order of the utterances.
+    order = np.lexsort((-confidence, groups))
+    _, starts, sizes = np.unique(groups[order], return_index=True, return_counts=True)
+    easy_counts = _rounded(sizes * easy_share)
+    hard_counts = np.minimum(_rounded(sizes * hard_share), sizes - easy_counts)
+    rank = np.arange(len(order)) - np.repeat(starts, sizes)
+    easy, hard = np.zeros((2, len(order)), dtype=bool)
+    easy[order] = rank < np.repeat(easy_counts, sizes)
+    hard[order] = rank >= np.repeat(sizes - hard_counts, sizes)
+    return _region_names(easy, hard)
+
+
+def _rounded(counts: np.ndarray) -> np.ndarray:
+    return np.floor(counts + 0.5).astype(np.int64)
+
+
+def _region_names(easy: np.ndarray, hard: np.ndarray) -> np.ndarray:
+    return np.where(easy, Region.EASY.value, np.where(hard, Region.HARD.value, Region.AMBIGUOUS.value))
+
+
+def _check_confidence(confidence: np.ndarray) -> None:
+    if confidence.ndim != 1 or not np.isfinite(confidence).all():
+        raise ValueError(f"expected confidence (utterances,), all finite, found shape {confidence.shape} or NaN in it")

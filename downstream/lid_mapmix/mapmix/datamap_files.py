@@ -1,0 +1,215 @@
+"""Files of the data map: datamap.csv, and the likeness of the classes seen in the same run.
+
+datamap.csv has a row an utterance: the columns of the training manifest, then ``confidence``, ``variability``,
+``correctness``, ``threshold_closeness`` (6 decimals), ``forgetfulness`` (empty where the utterance was never right),
+``epochs`` and ``region``. Definitions: datamap.py.
+
+likeness.csv has a row a class: its name, then the mean softmax row of its training utterances, one column a class.
+It is what confidence labels (labels.py) share the probability out by.
+"""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+from ..files import replace_when_complete
+from .datamap import Measures, Region
+
+_DECIMAL_COLUMNS = ("confidence", "variability", "correctness", "threshold_closeness")
+_COUNT_COLUMNS = ("forgetfulness", "epochs")
+_MAP_COLUMNS = (*_DECIMAL_COLUMNS, *_COUNT_COLUMNS, "region")
+_REMAP = "Train the variant datamap on this manifest, or name the map that was made from it."
+
+
+@dataclass(frozen=True, eq=False)
+class DataMap(Measures):
+    """The measures of named utterances and their regions; every array is (N,), in the order of the file.
+
+    Attributes
+    ----------
+    path : the file it was read from.
+    ids, classes : str, as in the training manifest.
+    regions : str, values of `Region`.
+    """
+
+    path: Path
+    ids: np.ndarray
+    classes: np.ndarray
+    regions: np.ndarray
+
+    def regions_for(self, ids: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """Return the region of each utterance of a manifest, (N,) str in the manifest's order.
+
+        Parameters
+        ----------
+        ids, classes : (N,) str, the manifest's columns; the order may be another than the map's.
+
+        Raises
+        ------
+        UserError : the map was made from another manifest: ids or classes differ.
+        """
+        ids, classes = np.asarray(ids), np.asarray(classes)
+        order = np.argsort(self.ids, kind="stable")
+        places = order[np.searchsorted(self.ids[order], ids).clip(max=len(order) - 1)]
+        known = self.ids[places] == ids
+        relabelled = known & (self.classes[places] != classes)
+        unmapped, superfluous = ids[~known], np.setdiff1d(self.ids, ids)
+        faults = [
+            f"{len(names)} utterances {what} (for example {names[0]})"
+            for names, what in (
+                (unmapped, "are not in the map"),
+                (superfluous, "of the map are not in the manifest"),
+                (ids[relabelled], "have another class"),
+            )
+            if len(names)
+        ]
+        if faults:
+            raise UserError(
+                f"{self.path}: expected a map of this manifest's {len(ids)} utterances, found one of another: "
+                f"{', '.join(faults)}. {_REMAP}"
+            )
+        return self.regions[places]
+
+
+def write_datamap(
+    path: Path | str, manifest_columns: Mapping[str, np.ndarray], measures: Measures, regions: np.ndarray
+) -> None:
+    """Write datamap.csv, complete or not at all.
+
+    Parameters
+    ----------
+    path : the CSV to write.
+    manifest_columns : column name → (N,) values; ``id`` and ``class`` are needed. Columns named as one of the map's
+        (a manifest that was itself cut from a map) give way to the map's.
+    measures : of the same N utterances.
+    regions : (N,) str, values of `Region`.
+    """
+    if missing := {"id", "class"} - set(manifest_columns):
+        raise ValueError(f"a data map needs the manifest's columns id and class; {', '.join(sorted(missing))} missing")
+    columns = {name: _plain(values) for name, values in manifest_columns.items() if name not in _MAP_COLUMNS}
+    columns |= {name: _decimals(getattr(measures, name)) for name in _DECIMAL_COLUMNS}
+    columns |= {name: _counts(getattr(measures, name)) for name in _COUNT_COLUMNS}
+    columns["region"] = regions.tolist()
+    with replace_when_complete(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+
+
+def read_datamap(path: Path | str) -> DataMap:
+    """Read datamap.csv.
+
+    Raises
+    ------
+    UserError : no such file, a missing column, no utterance, a value that is no number, an unknown region, an id twice.
+    """
+    path = Path(path)
+    header, rows = _read_rows(path, "data map")
+    if missing := [name for name in ("id", "class", *_MAP_COLUMNS) if name not in header]:
+        raise UserError(f"{path}: expected a data map, found a header without {', '.join(missing)}. {_REMAP}")
+    if not rows:
+        raise UserError(f"{path}: expected a data map, found a header and no utterance. {_REMAP}")
+    table = dict(zip(header, zip(*rows, strict=True), strict=True))
+    regions = np.array(table["region"])
+    if unknown := sorted(set(table["region"]) - set(Region)):
+        raise UserError(f"{path}: expected the regions {', '.join(Region)}, found {unknown[0]!r}. {_REMAP}")
+    ids, counts = np.unique(np.array(table["id"]), return_counts=True)
+    if len(ids) < len(rows):
+        raise UserError(f"{path}: expected each id once, found {ids[counts.argmax()]} {counts.max()} times. {_REMAP}")
+    return DataMap(
+        path=path,
+        ids=np.array(table["id"]),
+        classes=np.array(table["class"]),
+        regions=regions,
+        **{name: _numbers(path, name, table[name]) for name in _DECIMAL_COLUMNS},
+        # Empty means never right; everything else is a number.
+        forgetfulness=_numbers(path, "forgetfulness", [value or "nan" for value in table["forgetfulness"]]),
+        epochs=_numbers(path, "epochs", table["epochs"]).astype(np.int64),
+    )
+
+
+def write_likeness(
+    path: Path | str, classes: Sequence[str], softmax_sums: np.ndarray, softmax_counts: np.ndarray
+) -> None:
+    """Write the mean softmax row of each class with 9 significant digits, complete or not at all.
+
+    Parameters
+    ----------
+    path : the CSV to write.
+    classes : names of the C classes.
+    softmax_sums : (C, C) float64, row c the sum of the softmax rows of class c.
+    softmax_counts : (C,) int, rows in each sum; the row of a class without any is all 0.
+    """
+    if softmax_sums.shape != (len(classes), len(classes)) or softmax_counts.shape != (len(classes),):
+        raise ValueError(
+            f"expected sums and counts of {len(classes)} classes, found {softmax_sums.shape}, {softmax_counts.shape}"
+        )
+    means = softmax_sums / np.maximum(softmax_counts, 1)[:, None]
+    with replace_when_complete(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["class", *classes])
+        for name, row in zip(classes, means.tolist(), strict=True):
+            writer.writerow([name, *(f"{value:.9g}" for value in row)])
+
+
+def read_likeness(path: Path | str, classes: Sequence[str]) -> np.ndarray:
+    """Read how alike the classes are, (C, C) float64, rows and columns in the order of `classes`.
+
+    Parameters
+    ----------
+    path : the CSV; its rows and columns may have any order.
+    classes : names of the C classes.
+
+    Raises
+    ------
+    UserError : no such file, other classes, a value that is no number or negative.
+    """
+    path = Path(path)
+    header, rows = _read_rows(path, "likeness of the classes")
+    for what, names in (("columns", header[1:]), ("rows", [row[0] for row in rows])):
+        if sorted(names) != sorted(classes):
+            differing = sorted(set(names) ^ set(classes)) or sorted({name for name in names if names.count(name) > 1})
+            raise UserError(
+                f"{path}: expected {what} for exactly the classes {', '.join(classes)}; {', '.join(differing)} "
+                "stand in one of the two only, or twice. Use the likeness of a datamap run with these labels."
+            )
+    by_name = {row[0]: _numbers(path, row[0], row[1:]) for row in rows}
+    columns = [header.index(name, 1) - 1 for name in classes]
+    likeness = np.array([by_name[name][columns] for name in classes])
+    if not (np.isfinite(likeness).all() and (likeness >= 0).all()):
+        raise UserError(f"{path}: expected numbers from 0 up, found others. Correct them.")
+    return likeness
+
+
+def _read_rows(path: Path, subject: str) -> tuple[list[str], list[list[str]]]:
+    if not path.is_file():
+        raise UserError(f"{path}: expected the {subject}, found no such file. Train the variant datamap first.")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        header, *rows = [row for row in csv.reader(file) if row] or [[]]
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise UserError(f"{path}: expected {len(header)} fields in row {number}, found {len(row)}. Correct it.")
+    return header, rows
+
+
+def _numbers(path: Path, name: str, values: Iterable[str]) -> np.ndarray:
+    try:
+        return np.array([float(value) for value in values], dtype=np.float64)
+    except ValueError as error:
+        raise UserError(f"{path}: expected numbers for {name}, found other text: {error}. Correct it.") from None
+
+
+def _plain(values: np.ndarray) -> list:
+    return ["" if value != value else value for value in np.asarray(values).tolist()]  # noqa: PLR0124
+
+
+def _decimals(values: np.ndarray) -> list[str]:
+    return [f"{value:.6f}" for value in values.tolist()]
+
+
+def _counts(values: np.ndarray) -> list[str]:
+    return ["" if value != value else str(int(value)) for value in values.tolist()]  # noqa: PLR0124

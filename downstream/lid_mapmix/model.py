@@ -1,0 +1,157 @@
+"""From an upstream's frames to class logits: encoder → masked attention pooling → classifier.
+
+"Improving Spoken Language Identification with Map-Mix" (arXiv 2302.08229), section 3; pooling as in
+"Self-Attention Encoding and Pooling for Speaker Recognition" (arXiv 2008.01077), section 2.2.
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pad_sequence
+
+# Frames of 25 ms every `rate` samples: the filter banks' window and, by design, wav2vec 2.0's receptive field.
+_FRAME_WINDOW = 400
+_XVECTOR_CONTEXT = 14
+
+
+def audio_samples(frames: int, rate: int) -> int:
+    """Return how many samples it takes to have `frames` frames, `rate` samples apart."""
+    return (frames - 1) * rate + _FRAME_WINDOW
+
+
+class Encoder(StrEnum):
+    """What stands between upstream and pooling."""
+
+    NONE = "none"
+    XVECTOR = "xvector"
+    ECAPA = "ecapa"
+
+
+class FrameSpans:
+    """Which frames of a batch hold real audio.
+
+    Attributes
+    ----------
+    first, last : (batch,) int64; frames first … last − 1 are real, at least one.
+    """
+
+    def __init__(self, first: torch.Tensor, last: torch.Tensor) -> None:
+        self.first = first
+        self.last = last
+
+    @classmethod
+    def of_audio(cls, first_sample: torch.Tensor, sample_count: torch.Tensor, rate: int) -> "FrameSpans":
+        """Find the frames of real audio, given in samples.
+
+        Parameters
+        ----------
+        first_sample, sample_count : (batch,) int64, the real audio within each waveform.
+        rate : samples from one frame to the next.
+        """
+        last = torch.div(first_sample + sample_count - _FRAME_WINDOW, rate, rounding_mode="floor") + 1
+        return cls(torch.div(first_sample, rate, rounding_mode="floor"), last)
+
+    def shortened(self, context: int, frames: int) -> "FrameSpans":
+        """Return the spans after a network that gives `context` frames fewer, of which `frames` are left."""
+        first = self.first.clamp(max=frames - 1)
+        return FrameSpans(first, torch.maximum((self.last - context).clamp(max=frames), first + 1))
+
+    def mask(self, frames: int) -> torch.Tensor:
+        """Return (batch, frames) bool, true where audio is real."""
+        position = torch.arange(frames, device=self.first.device)
+        return (position >= self.first[:, None]) & (position < self.last[:, None])
+
+
+class AttentionPooling(nn.Module):
+    """Average frames by learnt weights: ``w = softmax over real frames of Linear(dim, 1)``."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(dim, 1)
+
+    def forward(self, frames: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Pool.
+
+        Parameters
+        ----------
+        frames : (batch, frames, dim) torch.Tensor
+        mask : (batch, frames) bool torch.Tensor, true for real frames; at least one a row.
+
+        Returns
+        -------
+        (batch, dim) torch.Tensor
+        """
+        scores = self.score(frames).squeeze(-1).masked_fill(~mask, -torch.inf)
+        return torch.einsum("bt,btd->bd", scores.softmax(dim=1), frames)
+
+
+class DialectClassifier(nn.Module):
+    """Latents of utterances, and logits of latents; mixup stands between the two.
+
+    Parameters
+    ----------
+    upstream_dim : size of the upstream's frames.
+    upstream_rate : samples from one of its frames to the next.
+    class_count : number of classes.
+    encoder : network between upstream and pooling; an upstream that sees context (wav2vec 2.0) needs none.
+    encoder_channels : width of that network's frames.
+    hidden_dim : width of the classifier's hidden layer, 512 in the paper.
+    """
+
+    def __init__(
+        self,
+        upstream_dim: int,
+        upstream_rate: int,
+        class_count: int,
+        *,
+        encoder: Encoder = Encoder.NONE,
+        encoder_channels: int = 512,
+        hidden_dim: int = 512,
+    ) -> None:
+        super().__init__()
+        self.upstream_rate = upstream_rate
+        self.encoder, self.context, dim = _make_encoder(encoder, upstream_dim, encoder_channels)
+        self.pooling = AttentionPooling(dim)
+        self.classifier = nn.Sequential(nn.Linear(dim, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, class_count))
+
+    def latents(
+        self, features: Sequence[torch.Tensor], first_sample: torch.Tensor, sample_count: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the latent of each waveform.
+
+        Parameters
+        ----------
+        features : a (frames, upstream_dim) torch.Tensor a waveform, as S3PRL's featurizer gives them.
+        first_sample, sample_count : (batch,) int64, the real audio within each waveform.
+
+        Returns
+        -------
+        (batch, dim) torch.Tensor
+        """
+        frames = pad_sequence(list(features), batch_first=True)
+        spans = FrameSpans.of_audio(first_sample, sample_count, self.upstream_rate)
+        # The featurizer rounds lengths, so there may be a frame fewer than the audio has, never none.
+        spans = spans.shortened(0, frames.shape[1])
+        if self.context >= frames.shape[1]:
+            frames = torch.nn.functional.pad(frames, (0, 0, 0, self.context + 1 - frames.shape[1]))
+        encoded = self.encoder(frames)
+        spans = spans.shortened(self.context, encoded.shape[1])
+        return self.pooling(encoded, spans.mask(encoded.shape[1]))
+
+    def logits(self, latents: torch.Tensor) -> torch.Tensor:
+        """Return (batch, classes) logits of (batch, dim) latents."""
+        return self.classifier(latents)
+
+
+def _make_encoder(encoder: Encoder, upstream_dim: int, channels: int) -> tuple[nn.Module, int, int]:
+    """Return the network, how many frames it takes away, and the size of its frames."""
+    if encoder is Encoder.NONE:
+        return nn.Identity(), 0, upstream_dim
+    # S3PRL's speaker models; imported here because upstreams that see context need none.
+    from s3prl.nn.speaker_model import ECAPA_TDNN, XVectorBackbone  # noqa: PLC0415
+
+    if encoder is Encoder.XVECTOR:
+        return XVectorBackbone(upstream_dim, channels), _XVECTOR_CONTEXT, channels
+    return ECAPA_TDNN(upstream_dim, channels, C=channels), 0, channels

@@ -1,0 +1,122 @@
+"""Scores of a classifier of dialects: accuracy, F1, cluster accuracy, calibration.
+
+Those of Map-Mix (arXiv 2302.08229, section 3) and the macro F1. Every function takes
+
+probabilities : (N, C) float, finite, N at least 1; the answer is the most probable class, the first where several are.
+truth : (N,) int, class number of each utterance.
+"""
+
+import numpy as np
+from sklearn.metrics import f1_score
+
+ECE_BINS = 10
+
+
+def accuracy(probabilities: np.ndarray, truth: np.ndarray) -> float:
+    """Return the fraction of the utterances whose most probable class is the true one."""
+    return float((_answers(probabilities, truth) == truth).mean())
+
+
+def weighted_f1(probabilities: np.ndarray, truth: np.ndarray) -> float:
+    """Return the mean F1 of the classes present in the truth, weighted by their numbers of utterances."""
+    return _f1(probabilities, truth, "weighted")
+
+
+def macro_f1(probabilities: np.ndarray, truth: np.ndarray) -> float:
+    """Return the mean F1 of the classes present in the truth, each counting the same."""
+    return _f1(probabilities, truth, "macro")
+
+
+def cluster_accuracy(probabilities: np.ndarray, truth: np.ndarray, cluster_indices: np.ndarray) -> float:
+    """Return the fraction of the utterances for which answer and truth lie in one cluster.
+
+    Parameters
+    ----------
+    probabilities, truth : see the module.
+    cluster_indices : (C,) int, the cluster number of each class.
+    """
+    answers = _answers(probabilities, truth)
+    cluster_indices = _checked_clusters(probabilities, cluster_indices)
+    return float((cluster_indices[answers] == cluster_indices[truth]).mean())
+
+
+def within_cluster_accuracy(probabilities: np.ndarray, truth: np.ndarray, cluster_indices: np.ndarray) -> float:
+    """Return the accuracy when the cluster is known: the answer is the most probable class of the true cluster.
+
+    Parameters
+    ----------
+    probabilities, truth : see the module.
+    cluster_indices : (C,) int, the cluster number of each class.
+    """
+    _answers(probabilities, truth)
+    cluster_indices = _checked_clusters(probabilities, cluster_indices)
+    eligible = cluster_indices[truth][:, None] == cluster_indices[None, :]
+    return float((np.where(eligible, probabilities, -1.0).argmax(axis=1) == truth).mean())
+
+
+def expected_calibration_error(probabilities: np.ndarray, truth: np.ndarray, bin_count: int = ECE_BINS) -> float:
+    """Return the mean distance between top probability and accuracy in equal bins, weighted by the bins' sizes.
+
+    Bins are open below and closed above, so 1.0 belongs to the last. A top probability of exactly 0, which no softmax
+    gives, would count in the first. The edges k/bins are compared in the precision of `probabilities`.
+
+    Parameters
+    ----------
+    probabilities, truth : see the module.
+    bin_count : number of bins on (0, 1].
+    """
+    right = _answers(probabilities, truth) == truth
+    top = np.asarray(probabilities).max(axis=1)
+    edges = (np.arange(1, bin_count) / bin_count).astype(top.dtype)
+    bins = np.searchsorted(edges, top, side="left")
+    # |mean top - mean right| · size / N is |sum top - sum right| / N: empty bins need no case of their own.
+    surplus = np.bincount(bins, weights=top.astype(np.float64) - right, minlength=bin_count)
+    return float(np.abs(surplus).sum() / len(top))
+
+
+def summarize(probabilities: np.ndarray, truth: np.ndarray, cluster_indices: np.ndarray) -> dict[str, float]:
+    """Return acc, wf1, macro_f1, c_acc and ece, in this order.
+
+    Parameters
+    ----------
+    probabilities, truth : see the module.
+    cluster_indices : (C,) int, the cluster number of each class.
+    """
+    return {
+        "acc": accuracy(probabilities, truth),
+        "wf1": weighted_f1(probabilities, truth),
+        "macro_f1": macro_f1(probabilities, truth),
+        "c_acc": cluster_accuracy(probabilities, truth, cluster_indices),
+        "ece": expected_calibration_error(probabilities, truth),
+    }
+
+
+def _f1(probabilities: np.ndarray, truth: np.ndarray, average: str) -> float:
+    answers = _answers(probabilities, truth)
+    return float(f1_score(truth, answers, labels=np.unique(truth), average=average, zero_division=0.0))
+
+
+def _answers(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Check what every score takes and return the most probable classes, (N,) int64."""
+    probabilities, truth = np.asarray(probabilities), np.asarray(truth)
+    if probabilities.ndim != 2 or truth.shape != probabilities.shape[:1]:  # noqa: PLR2004
+        raise ValueError(
+            f"expected probabilities (utterances, classes) and truth (utterances,), "
+            f"found {probabilities.shape} and {truth.shape}"
+        )
+    if len(truth) == 0:
+        raise ValueError("expected at least one utterance to score, found none")
+    if not np.isfinite(probabilities).all():
+        raise ValueError("expected finite probabilities, found NaN or infinity")
+    if truth.min() < 0 or truth.max() >= probabilities.shape[1]:
+        raise ValueError(
+            f"expected classes from 0 to {probabilities.shape[1] - 1}, found {truth.min()} to {truth.max()}"
+        )
+    return probabilities.argmax(axis=1)
+
+
+def _checked_clusters(probabilities: np.ndarray, cluster_indices: np.ndarray) -> np.ndarray:
+    cluster_indices = np.asarray(cluster_indices)
+    if cluster_indices.shape != (probabilities.shape[1],):
+        raise ValueError(f"expected a cluster for {probabilities.shape[1]} classes, found {cluster_indices.shape}")
+    return cluster_indices

@@ -1,0 +1,11 @@
+"""S3PRL's familiar command, from a plain clone: ``python run_downstream.py -d lid_mapmix -u fbank --data DIR``."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "downstream"))
+
+from lid_mapmix.apps.launch import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+import importlib.util
+import runpy
+import sys
+
+import pytest
+from host.conftest import COMPAT
+
+
+@pytest.mark.parametrize("what", ["audio backend", "sox effects", "HfFolder", "Repository", "load", "hub", "runner"])
+def test_what_fails_on_todays_stack_works_once_mended(stock, what):
+    assert stock["before"][what] is not None, "no longer a fault on this stack: the mend may go"
+    assert stock["after"][what] is None
+
+
+def test_mending_twice_changes_nothing(stock):
+    assert stock["same"]
+
+
+def test_mending_imports_neither_transformers_nor_s3prl(stock):
+    assert not [name for name in stock["imported"] if name.startswith(("transformers", "s3prl"))]
+
+
+def test_what_is_gone_for_good_says_so_when_used(stock):
+    for message in stock["used"].values():
+        assert "was removed from this version" in message and "\n" not in message
+
+
+def test_torch_writer_stands_in_for_a_missing_tensorboardx(monkeypatch):
+    apply = runpy.run_path(str(COMPAT))["apply"]
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "tensorboardX" else find_spec(name, *a)
+    )
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)  # so that it is put back in the end
+    del sys.modules["tensorboardX"]
+    apply()
+    from tensorboardX import SummaryWriter
+
+    assert SummaryWriter.__module__.startswith("torch.utils.tensorboard")
+    with pytest.raises(ImportError):
+        from tensorboardX import GlobalSummaryWriter  # noqa: F401
+
+
+def test_file_alone_runs_a_script_on_the_mended_stack(tmp_path, python):
+    (tmp_path / "beside.py").write_text("WORD = 'found'")
+    script = tmp_path / "run_downstream.py"
+    script.write_text(
+        "import sys, beside\n"
+        "from torchaudio.sox_effects import apply_effects_file\n"
+        "from huggingface_hub import HfApi, HfFolder, Repository\n"
+        "print(__name__, beside.WORD, *sys.argv[1:], 'lid_mapmix' in sys.modules)\n"
+    )
+    assert python(COMPAT, script, "-m", "train") == "__main__ found -m train False"

@@ -1,0 +1,160 @@
+import csv
+
+import numpy as np
+import pytest
+from lid_mapmix.errors import UserError
+from lid_mapmix.mapmix import datamap, datamap_files
+from lid_mapmix.mapmix.datamap_files import read_datamap, read_likeness, write_datamap, write_likeness
+
+IDS = np.array(["a", "b,1", "c"])
+CLASSES = np.array(["eng-gbr", "eng-usg", "spa-eur"])
+REGIONS = np.array(["easy", "ambiguous", "hard"])
+COLUMNS = {
+    "audiopath": np.array(["a.wav", "b,1.wav", "č.wav"]),
+    "class": CLASSES,
+    "seconds": np.array([3.0, 10.25, 30.0]),
+    "end": np.array([np.nan, 1.5, np.nan]),
+    "id": IDS,
+}
+MEASURES = datamap.measures(
+    np.array([[0.9, 0.5, 0.1], [0.8, 0.25, 0.2], [0.7, 1 / 3, 0.0]], np.float32),
+    np.array([[1, 1, 0], [1, 0, 0], [1, 1, 0]], bool),
+)
+
+
+@pytest.fixture
+def path(tmp_path):
+    write_datamap(tmp_path / "datamap.csv", COLUMNS, MEASURES, REGIONS)
+    return tmp_path / "datamap.csv"
+
+
+def edited(path, old, new):
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    return path
+
+
+def test_file_has_the_manifests_columns_then_the_measures(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [*COLUMNS, *datamap_files._MAP_COLUMNS]
+    assert rows[1] == {
+        "audiopath": "b,1.wav",
+        "class": "eng-usg",
+        "seconds": "10.25",
+        "end": "1.5",
+        "id": "b,1",
+        "confidence": "0.361111",
+        "variability": "0.103935",
+        "correctness": "0.666667",
+        "threshold_closeness": "0.230710",
+        "forgetfulness": "1",
+        "epochs": "3",
+        "region": "ambiguous",
+    }
+    assert (rows[0]["end"], rows[2]["forgetfulness"], rows[2]["audiopath"]) == ("", "", "č.wav")
+
+
+def test_what_goes_in_comes_out(path):
+    read = read_datamap(path)
+    assert read.path == path
+    assert read.ids.tolist() == IDS.tolist()
+    assert read.classes.tolist() == CLASSES.tolist()
+    assert read.regions.tolist() == REGIONS.tolist()
+    for name, values in vars(MEASURES).items():
+        np.testing.assert_allclose(getattr(read, name), values, atol=5e-7, err_msg=name)
+
+
+def test_a_map_may_serve_as_manifest_of_the_next(path, tmp_path):
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    columns = {name: np.array(values) for name, values in zip(header, zip(*rows, strict=True), strict=True)}
+    write_datamap(tmp_path / "again.csv", columns, MEASURES, REGIONS)
+    assert (tmp_path / "again.csv").read_text().splitlines()[0] == path.read_text().splitlines()[0]
+
+
+def test_regions_come_in_the_manifests_order(path):
+    order = [2, 0, 1]
+    assert read_datamap(path).regions_for(IDS[order], CLASSES[order]).tolist() == REGIONS[order].tolist()
+
+
+@pytest.mark.parametrize(
+    ("ids", "classes", "message"),
+    [
+        (np.array(["a", "b,1", "d"]), CLASSES, r"1 utterances are not in the map \(for example d\).*example c"),
+        (IDS[:2], CLASSES[:2], r"1 utterances of the map are not in the manifest \(for example c\)"),
+        (np.append(IDS, "zz"), np.append(CLASSES, "eng-gbr"), r"are not in the map \(for example zz\)"),
+        (IDS, CLASSES[[1, 0, 2]], r"2 utterances have another class \(for example a\)"),
+    ],
+)
+def test_map_of_another_manifest_is_refused(path, ids, classes, message):
+    with pytest.raises(UserError, match=message) as caught:
+        read_datamap(path).regions_for(ids, classes)
+    assert "\n" not in str(caught.value)
+    assert "Train the variant datamap" in str(caught.value)
+
+
+def test_broken_maps_are_refused(path, tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        read_datamap(tmp_path / "absent.csv")
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(UserError, match="without id, class"):
+        read_datamap(tmp_path / "empty.csv")
+    (tmp_path / "header.csv").write_text(path.read_text().splitlines()[0])
+    with pytest.raises(UserError, match="no utterance"):
+        read_datamap(tmp_path / "header.csv")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("variability", "variance", "without variability"),
+        (",hard", ",difficult", "expected the regions easy, ambiguous, hard, found 'difficult'"),
+        ("0.361111", "much", "numbers for confidence"),
+        ("0.361111", "0.36,1111", "fields in row 3"),
+        ('"b,1",', "a,", "each id once, found a 2 times"),
+    ],
+)
+def test_edited_maps_are_refused(path, old, new, message):
+    with pytest.raises(UserError, match=message):
+        read_datamap(edited(path, old, new))
+
+
+def test_a_map_needs_ids(tmp_path):
+    with pytest.raises(ValueError, match="id and class"):
+        write_datamap(tmp_path / "datamap.csv", {"class": CLASSES}, MEASURES, REGIONS)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_write_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="zip"):
+        write_datamap(tmp_path / "datamap.csv", COLUMNS, MEASURES, REGIONS[:2])
+    assert not list(tmp_path.iterdir())
+
+
+def test_likeness_is_the_mean_softmax_row(tmp_path):
+    path, names = tmp_path / "likeness.csv", ["a", "b", "class"]
+    sums = np.array([[3, 1, 0], [0, 0, 0], [2 / 3, 1 / 3, 2]])
+    write_likeness(path, names, sums, np.array([4, 0, 3]))
+    assert path.read_text().splitlines()[:3] == ["class,a,b,class", "a,0.75,0.25,0", "b,0,0,0"]
+    expected = np.array([[0.75, 0.25, 0], [0, 0, 0], [2 / 9, 1 / 9, 2 / 3]])
+    np.testing.assert_allclose(read_likeness(path, names), expected, rtol=1e-8)
+    order = [2, 0, 1]
+    reordered = read_likeness(path, [names[number] for number in order])
+    np.testing.assert_allclose(reordered, expected[np.ix_(order, order)], rtol=1e-8)
+
+
+def test_likeness_of_other_classes_is_refused(tmp_path):
+    path = tmp_path / "likeness.csv"
+    write_likeness(path, ["a", "b"], np.eye(2), np.ones(2, int))
+    with pytest.raises(UserError, match="columns for exactly the classes a, c; b, c"):
+        read_likeness(path, ["a", "c"])
+    with pytest.raises(UserError, match="numbers from 0 up"):
+        read_likeness(edited(path, "a,1", "a,-1"), ["a", "b"])
+    with pytest.raises(UserError, match="numbers for a"):
+        read_likeness(edited(path, "a,-1", "a,one"), ["a", "b"])
+    with pytest.raises(UserError, match="rows for exactly the classes a, b; b"):
+        read_likeness(edited(path, "\nb,0,1", ""), ["a", "b"])
+    with pytest.raises(UserError, match="no such file"):
+        read_likeness(tmp_path / "absent.csv", ["a"])
+    with pytest.raises(ValueError, match="2 classes"):
+        write_likeness(path, ["a", "b"], np.eye(3), np.ones(3, int))

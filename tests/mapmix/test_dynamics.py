@@ -1,0 +1,220 @@
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lid_mapmix.errors import UserError
+from lid_mapmix.mapmix import dynamics
+from lid_mapmix.mapmix.dynamics import EpochRecorder, read_dynamics
+
+UTTERANCES, CLASSES, BATCH = 23, 4, 5
+
+
+def epoch_of(seed, utterances=UTTERANCES, classes=CLASSES):
+    """Return the order, gold classes and softmax rows of one made-up epoch."""
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(size=(utterances, classes)).astype(np.float32)
+    softmax = torch.from_numpy(logits).softmax(-1)
+    gold = np.arange(utterances) % classes
+    return generator.permutation(utterances), gold, softmax
+
+
+def add_in_batches(recorder, order, gold, softmax):
+    for start in range(0, len(order), BATCH):
+        rows = order[start : start + BATCH]
+        recorder.add(torch.from_numpy(rows), torch.from_numpy(gold[rows]), softmax[rows])
+
+
+def written(directory, epoch, data, *, rank=0, fingerprint="f"):
+    order, gold, softmax = data
+    recorder = EpochRecorder(len(gold), softmax.shape[1])
+    add_in_batches(recorder, order, gold, softmax)
+    return recorder.write(directory, epoch, rank, fingerprint)
+
+
+def test_what_goes_in_comes_out(tmp_path):
+    epochs = {number: epoch_of(number) for number in (0, 1, 12)}
+    for number, (order, gold, softmax) in epochs.items():
+        path = written(tmp_path, number, (order, gold, softmax))
+    assert path.name == "epoch-0012.rank-0.npz"
+    read = read_dynamics(tmp_path, UTTERANCES, CLASSES, "f")
+    assert read.epochs.tolist() == [0, 1, 12]
+    assert read.incomplete_epochs == ()
+    assert read.probabilities.dtype == np.float32
+    assert read.correct.dtype == bool
+    sums, counts = np.zeros((CLASSES, CLASSES)), np.zeros(CLASSES)
+    for row, (_, gold, softmax) in enumerate(epochs.values()):
+        for utterance in range(UTTERANCES):
+            probabilities = softmax[utterance].tolist()
+            c = gold[utterance]
+            assert read.probabilities[row, utterance] == probabilities[c]
+            assert read.correct[row, utterance] == (probabilities.index(max(probabilities)) == c)
+            sums[c] += probabilities
+            counts[c] += 1
+    np.testing.assert_allclose(read.softmax_sums, sums, rtol=1e-12)
+    assert read.softmax_counts.tolist() == counts.tolist()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 4))
+def test_ranks_are_joined_and_order_does_not_matter(tmp_path_factory, seed, ranks):
+    order, gold, softmax = epoch_of(seed)
+    alone, together = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("together")
+    written(alone, 3, (np.arange(UTTERANCES), gold, softmax))
+    for rank in range(ranks):
+        written(together, 3, (order[rank::ranks], gold, softmax), rank=rank)
+    one, many = (read_dynamics(folder, UTTERANCES, CLASSES, "f") for folder in (alone, together))
+    assert (one.probabilities == many.probabilities).all()
+    assert (one.correct == many.correct).all()
+    assert (one.softmax_counts == many.softmax_counts).all()
+    np.testing.assert_allclose(one.softmax_sums, many.softmax_sums, rtol=1e-12)
+
+
+@pytest.mark.parametrize("stop", [0, 5, 20])
+def test_resume_in_mid_epoch_is_exact(tmp_path, stop):
+    order, gold, softmax = epoch_of(0)
+    straight = written(tmp_path / "straight", 0, (order, gold, softmax))
+    before = EpochRecorder(UTTERANCES, CLASSES)
+    add_in_batches(before, order[:stop], gold, softmax)
+    state = before.state()
+    add_in_batches(before, order[stop:], gold, softmax)  # the state is a copy: this must not reach it
+    torch.save(state, tmp_path / "state.ckpt")
+    after = EpochRecorder(UTTERANCES, CLASSES)
+    add_in_batches(after, order[:10], gold, softmax)  # restoring replaces what is there
+    after.restore(torch.load(tmp_path / "state.ckpt", weights_only=True))
+    assert after.count == stop
+    assert not after.is_complete(UTTERANCES)
+    add_in_batches(after, order[stop:], gold, softmax)
+    assert after.is_complete(UTTERANCES)
+    resumed = after.write(tmp_path / "resumed", 0, 0, "f")
+    assert resumed.read_bytes() == straight.read_bytes()
+
+
+def test_state_of_other_data_is_refused():
+    state = EpochRecorder(UTTERANCES + 1, CLASSES).state()
+    with pytest.raises(UserError, match="Resume with the manifest"):
+        EpochRecorder(UTTERANCES, CLASSES).restore(state)
+
+
+def test_writing_twice_changes_nothing(tmp_path):
+    first = written(tmp_path, 0, epoch_of(0)).read_bytes()
+    assert written(tmp_path, 0, epoch_of(0)).read_bytes() == first
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_under_ten_bytes_an_utterance_and_epoch(tmp_path):
+    count = 100_000
+    recorder = EpochRecorder(count, 2)
+    recorder.add(np.arange(count), np.zeros(count, dtype=np.int64), np.full((count, 2), 0.5, dtype=np.float32))
+    assert recorder.write(tmp_path, 0, 0, "f").stat().st_size < 10 * count
+
+
+@pytest.mark.parametrize("fault", ["missing", "doubled", "rank missing"])
+def test_incomplete_epoch_is_left_out_and_listed(tmp_path, fault):
+    order, gold, softmax = epoch_of(0)
+    written(tmp_path, 0, (order, gold, softmax))
+    taken = {"missing": order[1:], "doubled": np.append(order[1:], order[1]), "rank missing": order[::2]}[fault]
+    written(tmp_path, 1, (taken, gold, softmax))
+    read = read_dynamics(tmp_path, UTTERANCES, CLASSES, "f")
+    assert read.epochs.tolist() == [0]
+    assert read.incomplete_epochs == (1,)
+    assert read.probabilities.shape == read.correct.shape == (1, UTTERANCES)
+    assert read.softmax_counts.sum() == UTTERANCES  # nothing of the incomplete epoch
+
+
+def test_an_utterance_in_two_ranks_makes_the_epoch_incomplete(tmp_path):
+    order, gold, softmax = epoch_of(0)
+    written(tmp_path, 0, (order, gold, softmax))
+    written(tmp_path, 0, (order[:1], gold, softmax), rank=1)
+    with pytest.raises(UserError, match=r"only incomplete ones \(0\)"):
+        read_dynamics(tmp_path, UTTERANCES, CLASSES, "f")
+
+
+def test_no_complete_epoch_says_what_to_do(tmp_path):
+    for folder in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(UserError, match=r"found none.*Train the variant datamap"):
+            read_dynamics(folder, UTTERANCES, CLASSES, "f")
+
+
+def test_parts_of_other_data_are_refused(tmp_path):
+    path = written(tmp_path, 0, epoch_of(0), fingerprint="other")
+    with pytest.raises(UserError, match=r"epoch-0000.*of others \(other\)"):
+        read_dynamics(tmp_path, UTTERANCES, CLASSES, "f")
+    with pytest.raises(UserError, match="expected utterances 0 to 21, found 0 to 22"):
+        read_dynamics(tmp_path, UTTERANCES - 1, CLASSES, "other")
+    with pytest.raises(UserError, match="expected 5 classes, found 4"):
+        read_dynamics(tmp_path, UTTERANCES, CLASSES + 1, "other")
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(UserError, match="damaged"):
+        read_dynamics(tmp_path, UTTERANCES, CLASSES, "other")
+
+
+def test_diverged_training_is_said(tmp_path):
+    order, gold, softmax = epoch_of(0)
+    softmax[3] = np.nan
+    written(tmp_path, 0, (order, gold, softmax))
+    with pytest.raises(UserError, match="diverged"):
+        read_dynamics(tmp_path, UTTERANCES, CLASSES, "f")
+
+
+def test_failure_inside_write_leaves_what_was_there(tmp_path, monkeypatch):
+    path = written(tmp_path, 0, epoch_of(0))
+    before = path.read_bytes()
+
+    def fail(file, **_):
+        file.write(b"half a file")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dynamics.np, "savez", fail)
+    with pytest.raises(KeyboardInterrupt):
+        written(tmp_path, 0, epoch_of(1))
+    assert [*tmp_path.iterdir()] == [path]
+    assert path.read_bytes() == before
+
+
+def test_kill_inside_write_leaves_no_part(tmp_path, monkeypatch):
+    recorder = EpochRecorder(UTTERANCES, CLASSES)
+    recorder.add(*epoch_of(0))
+
+    def be_killed(file, **_):
+        file.write(b"half a file")
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(dynamics.np, "savez", be_killed)
+    child = os.fork()
+    if child == 0:
+        recorder.write(tmp_path, 0, 0, "f")
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    monkeypatch.undo()
+    assert not list(tmp_path.glob("epoch-*"))
+    recorder.write(tmp_path, 0, 0, "f")  # what the kill left behind is in nobody's way
+    assert read_dynamics(tmp_path, UTTERANCES, CLASSES, "f").epochs.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("indices", "gold", "probabilities", "message"),
+    [
+        ([3], [0], np.ones((1, 2)), "indices from 0 to 2"),
+        ([-1], [0], np.ones((1, 2)), "indices from 0"),
+        ([0], [2], np.ones((1, 2)), "gold from 0 to 1"),
+        ([0], [0, 1], np.ones((1, 2)), "expected gold"),
+        ([0], [0], np.ones((1, 3)), "expected gold"),
+        ([0, 1, 2, 0], [0] * 4, np.ones((4, 2)), "at most 3 utterances"),
+    ],
+)
+def test_faults_of_the_caller(indices, gold, probabilities, message):
+    recorder = EpochRecorder(3, 2)
+    with pytest.raises(ValueError, match=message):
+        recorder.add(indices, gold, probabilities)
+    assert recorder.count == 0
+
+
+def test_an_empty_batch_is_nothing():
+    recorder = EpochRecorder(3, 2)
+    recorder.add(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros((0, 2), dtype=np.float32))
+    assert recorder.count == 0

@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from lid_mapmix.mapmix import mixup
+from torch.nn import functional
+
+
+def generator(seed=0):
+    return np.random.default_rng(seed)
+
+
+def test_lambda_follows_the_symmetric_beta_distribution():
+    alpha = 0.5
+    weights = mixup.draw_lambda(generator(), alpha, count=20_000)
+    assert weights.shape == (20_000,)
+    assert ((weights >= 0) & (weights <= 1)).all()
+    assert abs(weights.mean() - 0.5) < 0.01
+    assert abs(weights.var() - 1 / (4 * (2 * alpha + 1))) < 0.005  # of Beta(α, α)
+    # Beta(1/2, 1/2) is the arcsine distribution: P(λ < 1/4) = 1/3.
+    assert abs((weights < 0.25).mean() - 1 / 3) < 0.01
+
+
+def test_lambda_is_one_where_not_mixed():
+    assert (mixup.draw_lambda(generator(), 0.5, 0.0, count=100) == 1).all()
+    weights = mixup.draw_lambda(generator(), 0.5, 0.25, count=10_000)
+    assert abs((weights == 1).mean() - 0.75) < 0.02
+
+
+def test_lambda_does_not_depend_on_the_probability():
+    always = mixup.draw_lambda(generator(), 0.5, 1.0, count=100)
+    seldom = mixup.draw_lambda(generator(), 0.5, 0.4, count=100)
+    assert (seldom[seldom < 1] == always[seldom < 1]).all()
+
+
+def test_single_lambda_is_a_float_and_comes_from_its_generator_alone():
+    np.random.seed(1)  # noqa: NPY002
+    first = mixup.draw_lambda(generator(7), 0.5)
+    np.random.seed(2)  # noqa: NPY002
+    assert isinstance(first, float)
+    assert mixup.draw_lambda(generator(7), 0.5) == first
+
+
+@pytest.mark.parametrize(("alpha", "probability"), [(0, 1), (-1, 1), (float("nan"), 1), (1, -0.1), (1, 1.1)])
+def test_lambda_rejects_what_no_distribution_has(alpha, probability):
+    with pytest.raises(ValueError, match="expected"):
+        mixup.draw_lambda(generator(), alpha, probability)
+
+
+def test_mix_worked_by_hand():
+    anchor, partner = torch.tensor([[1.0, 0.0], [4.0, 8.0]]), torch.tensor([[0.0, 1.0], [0.0, 4.0]])
+    mixed = mixup.mix(anchor, partner, torch.tensor([0.75, 0.25]))
+    assert mixed.tolist() == [[0.75, 0.25], [1.0, 5.0]]
+    assert anchor.tolist() == [[1, 0], [4, 8]]
+    assert partner.tolist() == [[0, 1], [0, 4]]
+
+
+@given(st.integers(0, 2**32), st.lists(st.integers(1, 4), min_size=1, max_size=4))
+def test_mix_with_weight_one_is_the_anchor_and_zero_the_partner(seed, shape):
+    torch_generator = torch.Generator().manual_seed(seed)
+    anchor, partner = torch.randn(2, *shape, generator=torch_generator)
+    assert torch.equal(mixup.mix(anchor, partner, torch.ones(shape[0])), anchor)
+    assert torch.equal(mixup.mix(anchor, partner, torch.zeros(shape[0])), partner)
+
+
+@given(st.integers(0, 2**32))
+def test_mixed_targets_are_distributions_and_mixing_is_symmetric(seed):
+    torch_generator = torch.Generator().manual_seed(seed)
+    anchor, partner = torch.rand(2, 5, 7, generator=torch_generator).softmax(-1)
+    weight = torch.rand(5, generator=torch_generator)
+    mixed = mixup.mix(anchor, partner, weight)
+    torch.testing.assert_close(mixed.sum(-1), torch.ones(5))
+    torch.testing.assert_close(mixed, mixup.mix(partner, anchor, 1 - weight))
+
+
+def test_mix_keeps_the_dtype_of_the_anchor_and_passes_gradients():
+    anchor = torch.ones(2, 3, dtype=torch.bfloat16, requires_grad=True)
+    mixed = mixup.mix(anchor, torch.zeros_like(anchor), torch.tensor([0.25, 0.5], dtype=torch.float64))
+    assert mixed.dtype == torch.bfloat16
+    mixed.sum().backward()
+    assert anchor.grad.float().tolist() == [[0.25] * 3, [0.5] * 3]
+
+
+@pytest.mark.parametrize("weight", [torch.ones(3), torch.ones(()), torch.ones(2, 1)])
+def test_mix_rejects_weights_of_another_shape(weight):
+    with pytest.raises(ValueError, match="weight of shape"):
+        mixup.mix(torch.ones(2, 3), torch.ones(2, 3), weight)
+    with pytest.raises(ValueError, match="one shape"):
+        mixup.mix(torch.ones(2, 3), torch.ones(2, 4), torch.ones(2))
+
+
+def test_loss_worked_by_hand():
+    # Equal logits: the loss is log 2, whatever the target.
+    assert mixup.soft_cross_entropy(torch.zeros(1, 2), torch.tensor([[0.3, 0.7]])).item() == pytest.approx(np.log(2))
+    # Logits log 3 and 0 are probabilities 3/4 and 1/4.
+    logits = torch.tensor([[np.log(3.0), 0.0]])
+    expected = -(0.5 * np.log(0.75) + 0.5 * np.log(0.25))
+    assert mixup.soft_cross_entropy(logits, torch.tensor([[0.5, 0.5]])).item() == pytest.approx(expected)
+
+
+@given(st.integers(0, 2**32))
+def test_loss_agrees_with_torch(seed):
+    torch_generator = torch.Generator().manual_seed(seed)
+    logits = 10 * torch.randn(6, 5, generator=torch_generator)
+    soft = torch.randn(6, 5, generator=torch_generator).softmax(-1)
+    gold = torch.randint(5, (6,), generator=torch_generator)
+    torch.testing.assert_close(mixup.soft_cross_entropy(logits, soft), functional.cross_entropy(logits, soft))
+    one_hot = functional.one_hot(gold, 5)
+    torch.testing.assert_close(mixup.soft_cross_entropy(logits, one_hot), functional.cross_entropy(logits, gold))
+
+
+def test_loss_is_linear_in_the_targets():
+    logits, a, b = torch.randn(3, 4, 6, generator=torch.Generator().manual_seed(0))
+    a, b = a.softmax(-1), b.softmax(-1)
+    mixed = mixup.soft_cross_entropy(logits, mixup.mix(a, b, torch.full((4,), 0.3)))
+    expected = 0.3 * mixup.soft_cross_entropy(logits, a) + 0.7 * mixup.soft_cross_entropy(logits, b)
+    torch.testing.assert_close(mixed, expected)
+
+
+def test_loss_is_float32_also_for_half_precision_logits():
+    logits = torch.tensor([[40.0, 0.0]], dtype=torch.float16)
+    loss = mixup.soft_cross_entropy(logits, torch.tensor([[0.0, 1.0]], dtype=torch.float64))
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(40)
+    logits = torch.tensor([[0.5, 0.25]], dtype=torch.float16)  # exact, but not their log-softmax
+    loss = mixup.soft_cross_entropy(logits, torch.tensor([[1.0, 0.0]]))
+    assert loss.item() == pytest.approx(np.log1p(np.exp(-0.25)), rel=1e-6)
+    with pytest.raises(ValueError, match="one shape"):
+        mixup.soft_cross_entropy(logits, torch.tensor([0, 1]))

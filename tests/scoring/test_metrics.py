@@ -1,0 +1,132 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lid_mapmix.scoring import metrics
+from reference import calibration, classification
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+
+CLUSTERS = np.array([0, 0, 1, 1, 2])
+
+
+def scored(seed, count=40, classes=5, absent=()):
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(size=(count, classes)) * generator.choice([0.3, 2, 20])
+    truth = generator.choice(np.setdiff1d(np.arange(classes), absent), count)
+    return torch.from_numpy(logits).softmax(-1).numpy(), truth
+
+
+def answers_with(*tops):
+    """Rows of three classes whose most probable class, the first, has the given probability."""
+    return np.array([[top, (1 - top) / 2, (1 - top) / 2] for top in tops])
+
+
+def test_scores_worked_by_hand():
+    probabilities = np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.3, 0.6, 0.1], [0.1, 0.2, 0.7]])
+    truth, clusters = np.array([0, 0, 1, 0]), np.array([0, 0, 1])
+    result = metrics.summarize(probabilities, truth, clusters)
+    assert list(result) == ["acc", "wf1", "macro_f1", "c_acc", "ece"]
+    assert result["acc"] == 0.5  # answers 0, 1, 1, 2
+    # class 0: precision 1, recall 1/3, F1 1/2; class 1: precision 1/2, recall 1, F1 2/3; class 2 is not in the truth
+    assert result["wf1"] == pytest.approx((3 * 1 / 2 + 2 / 3) / 4)
+    assert result["macro_f1"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert result["c_acc"] == 0.75
+    # bins (.8, .9]: .9 right; (.7, .8]: .8 wrong; (.5, .6]: .6 right; (.6, .7]: .7 wrong
+    assert result["ece"] == pytest.approx((0.1 + 0.8 + 0.4 + 0.7) / 4)
+    # known cluster: answers 0, 1, 1, and 1 for the last
+    assert metrics.within_cluster_accuracy(probabilities, truth, clusters) == 0.5
+
+
+def test_calibration_bins_are_closed_above():
+    # .5 and .45 share the bin (.4, .5]; .5 and .55 do not. All answers right: gaps .5, .55, .45.
+    truth = np.array([0, 1])
+    shared = metrics.expected_calibration_error(answers_with(0.5, 0.45), truth)
+    assert shared == pytest.approx(abs((0.5 + 0.45) - 1) / 2)
+    apart = metrics.expected_calibration_error(answers_with(0.5, 0.55), truth)
+    assert apart == pytest.approx((abs(0.5 - 1) + abs(0.55 - 0)) / 2)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_edge_belongs_to_the_bin_below(dtype):
+    for edge in range(4, 10):
+        top = edge / 10
+        pair = answers_with(top, top - 0.05).astype(dtype)
+        # One right, one wrong: in one bin the gaps offset each other, in two they add up.
+        assert metrics.expected_calibration_error(pair, np.array([0, 1])) == pytest.approx(abs(2 * top - 1.05) / 2)
+
+
+def test_certainty_belongs_to_the_last_bin():
+    assert metrics.expected_calibration_error(answers_with(1.0, 1.0), np.array([0, 0])) == 0
+    assert metrics.expected_calibration_error(answers_with(1.0, 1.0), np.array([1, 1])) == 1
+    assert metrics.expected_calibration_error(answers_with(1.0, 0.95), np.array([1, 0])) == pytest.approx(0.95 / 2)
+
+
+def test_a_top_probability_of_zero_counts_in_the_first_bin():
+    assert metrics.expected_calibration_error(np.zeros((2, 3)), np.array([0, 1])) == 0.5
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([(), (1,), (0, 4)]))
+def test_scores_agree_with_independent_computations(seed, absent):
+    probabilities, truth = scored(seed, absent=absent)
+    answers = [max(range(5), key=row.__getitem__) for row in probabilities.tolist()]
+    gold = truth.tolist()
+    result = metrics.summarize(probabilities, truth, CLUSTERS)
+    assert result["acc"] == pytest.approx(accuracy_score(gold, answers))
+    assert result["wf1"] == pytest.approx(classification.weighted_f1(answers, gold))
+    assert result["macro_f1"] == pytest.approx(classification.macro_f1(answers, gold))
+    assert result["wf1"] == pytest.approx(f1_score(gold, answers, average="weighted", zero_division=0))
+    assert result["c_acc"] == np.mean([CLUSTERS[a] == CLUSTERS[t] for a, t in zip(answers, gold, strict=True)])
+    assert result["ece"] == pytest.approx(calibration.expected_calibration_error(probabilities, gold), abs=1e-12)
+    assert all(0 <= value <= 1 for value in result.values())
+    assert result["c_acc"] >= result["acc"]
+    assert metrics.within_cluster_accuracy(probabilities, truth, CLUSTERS) >= result["acc"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32))
+def test_order_of_utterances_and_classes_does_not_matter(seed):
+    probabilities, truth = scored(seed)
+    generator = np.random.default_rng(seed)
+    rows, columns = generator.permutation(len(truth)), generator.permutation(5)
+    number_of = np.argsort(columns)
+    shuffled = metrics.summarize(probabilities[rows][:, columns], number_of[truth[rows]], CLUSTERS[columns])
+    assert shuffled == pytest.approx(metrics.summarize(probabilities, truth, CLUSTERS))
+
+
+def test_macro_f1_is_balanced_where_nothing_is_confused():
+    probabilities = np.eye(3)[[0, 1, 2, 2]]
+    assert metrics.macro_f1(probabilities, np.array([0, 1, 2, 2])) == 1
+    assert balanced_accuracy_score([0, 1, 2, 2], [0, 1, 2, 2]) == 1
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "truth", "message"),
+    [
+        (np.ones((0, 3)), np.zeros(0, int), "at least one utterance"),
+        (np.full((2, 3), np.nan), np.zeros(2, int), "finite"),
+        (np.ones((2, 3)), np.zeros(3, int), "expected probabilities"),
+        (np.ones(3), np.zeros(3, int), "expected probabilities"),
+        (np.ones((2, 3)), np.array([0, 3]), "classes from 0 to 2"),
+        (np.ones((2, 3)), np.array([-1, 0]), "classes from 0 to 2"),
+    ],
+)
+def test_faults_of_the_caller(probabilities, truth, message):
+    clusters = np.zeros(3, int)
+    for score in (
+        metrics.accuracy,
+        metrics.weighted_f1,
+        metrics.macro_f1,
+        metrics.expected_calibration_error,
+        lambda p, t: metrics.cluster_accuracy(p, t, clusters),
+        lambda p, t: metrics.within_cluster_accuracy(p, t, clusters),
+        lambda p, t: metrics.summarize(p, t, clusters),
+    ):
+        with pytest.raises(ValueError, match=message):
+            score(probabilities, truth)
+
+
+def test_clusters_of_other_classes_are_refused():
+    with pytest.raises(ValueError, match="3 classes"):
+        metrics.cluster_accuracy(np.ones((2, 3)), np.zeros(2, int), np.zeros(2, int))
