@@ -92,6 +92,7 @@ class DownstreamExpert(nn.Module):
             self._split(name)
         self.plan = plan_training(self.config, train, self.labels, self.seed)
         targets = torch.from_numpy(self.plan.targets).float()
+        self.targets: torch.Tensor
         self.register_buffer("targets", targets, persistent=False)
         epochs = self.config.datamap.epochs if self.config.datamap.record else self.config.epochs
         runner.setdefault("gradient_accumulate_steps", 1)

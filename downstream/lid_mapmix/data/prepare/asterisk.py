@@ -30,6 +30,7 @@ DEFAULT_SOUNDS = Path("/usr/share/asterisk/sounds")
 CLASS_OF = {"en": "eng", "es": "spa", "fr": "fra", "it": "ita", "ru": "rus"}
 CLUSTERS = {"germanic": ("eng",), "romance": ("fra", "ita", "spa"), "slavic": ("rus",)}
 MINIMUM_SECONDS = 1.0
+_HEADER_BYTES = 44
 # Silence, signal tones and monkeys: the same in every language. (The package's own name for the last is tt-monkeys.)
 NO_SPEECH = ("silence/*", "beep.wav", "beeperr.wav", "*-2tone.wav", "tt-monkeys.wav")
 
@@ -114,12 +115,9 @@ def prepare(
     if not needs_preparation(folder, settings, overwrite=overwrite):
         return folder
 
-    headers = [read_header(prompt.path) for prompt in tqdm(prompts, desc="Reading headers", unit="file")]
-    seconds = np.array([round(header.frames / header.sample_rate, 3) for header in headers])
+    seconds = np.array([_seconds(prompt.path) for prompt in tqdm(prompts, desc="Reading headers", unit="file")])
     long_enough = seconds >= MINIMUM_SECONDS
-    log.info(
-        "dropped %d of %d prompts shorter than %g s", (~long_enough).sum(), len(long_enough), MINIMUM_SECONDS
-    )
+    log.info("dropped %d of %d prompts shorter than %g s", (~long_enough).sum(), len(long_enough), MINIMUM_SECONDS)
     columns = {
         "audiopath": np.array([str(prompt.path) for prompt in prompts]),
         "class": np.array([CLASS_OF[prompt.language] for prompt in prompts]),
@@ -133,11 +131,20 @@ def prepare(
         np.array([prompt.name for prompt in prompts])[long_enough],
         columns["class"],
         columns["seconds"],
+        unit_name="prompt",
         dev_share=dev_share,
         test_share=test_share,
         seed=seed,
     )
     return write_corpus(folder, settings, divide(columns, splits), Labels(CLUSTERS))
+
+
+def _seconds(prompt: Path) -> float:
+    # A prompt may be a header and nothing else, on purpose: Russian has no word for "is".
+    if 0 < prompt.stat().st_size <= _HEADER_BYTES:
+        return 0.0
+    header = read_header(prompt)
+    return round(header.frames / header.sample_rate, 3)
 
 
 def _find_prompts(sounds: Path) -> list[_Prompt]:

@@ -7,27 +7,20 @@ model has to go by pronunciation, and by words only where dialects truly differ 
 
 import argparse
 import csv
-import logging
 import multiprocessing
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-import soundfile
 import torch
-import torchaudio
 from babel import Locale
 from tqdm import tqdm
 
 from ...errors import UserError
 from ...files import replace_when_complete
-from ...randomness import keyed_generator, keyed_seed
-from ..audio import SAMPLE_RATE
+from ...randomness import keyed_generator
 from ..manifest import Labels
 from . import espeak
 from .corpus import (
@@ -41,6 +34,7 @@ from .corpus import (
 )
 from .dialects import CLUSTERS, SPEAKERS, Dialect
 from .phrases import DATES, NUMBERS, Kind, Phrase, Vocabulary, candidate_phrases, divide_evenly, draw_phrase, render
+from .utterance import Utterance, write_utterance
 
 DESCRIPTION = "synthetic speech in 21 dialects of 7 clusters, made on the spot"
 EXAMPLES = """\
@@ -54,33 +48,10 @@ MINIMUM_UTTERANCES = 5
 # Raised whenever the same settings give other audio than before.
 RECIPE = 1
 
-# How hard the corpus is: speech level over noise, and how much a recording's spectrum is tilted.
-NOISE_RATIO_DECIBELS = (5.0, 20.0)
-LARGEST_TILT = 0.5
-LEVEL_DECIBELS = (-36.0, -24.0)
-WORDS_PER_MINUTE = (140, 190)
-PITCH = (35, 65)
-SECONDS = (4.0, 10.0)
 PHRASES_PER_UTTERANCE = 3
-
-_SEED_LIMIT = 2**31
-_LARGEST_SAMPLE = 32_767
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Utterance:
-    """What one file says: `phrases` are the same for all dialects of the cluster, `text` is this dialect's."""
-
-    id: str
-    dialect: Dialect
-    split: str
-    index: int
-    speaker: str
-    text: str
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -139,7 +110,9 @@ def prepare(
     UserError : too few utterances, eSpeak NG is missing, or the folder cannot be written.
     """
     if utterances < MINIMUM_UTTERANCES:
-        raise UserError(f"--utterances {utterances}: expected {MINIMUM_UTTERANCES} or more, for each split to have one.")
+        raise UserError(
+            f"--utterances {utterances}: expected {MINIMUM_UTTERANCES} or more, for each split to have one."
+        )
     chosen = {name: CLUSTERS[name] for name in CLUSTERS if name in clusters}
     settings = {
         "corpus": "demo",
@@ -151,7 +124,7 @@ def prepare(
     if not needs_preparation(folder, settings, overwrite=overwrite):
         return folder
 
-    processes = processes or len(os.sched_getaffinity(0))
+    processes = processes or _usable_cores()
     dialects = [dialect for members in chosen.values() for dialect in members]
     sayable = dict(zip(dialects, _in_parallel(_sayable_terms, dialects, processes, "Choosing words"), strict=True))
     planned = [
@@ -165,7 +138,7 @@ def prepare(
         remove_manifests(folder)
         for dialect in dialects:
             (folder / "audio" / dialect.name).mkdir(parents=True, exist_ok=True)
-        speak = partial(_speak, folder=folder, seed=seed)
+        speak = partial(write_utterance, folder=folder, seed=seed)
         seconds = list(_in_parallel(speak, planned, processes, "Speaking"))
         _write_texts(folder / "texts.csv", planned)
     except OSError as error:
@@ -176,7 +149,7 @@ def prepare(
 
 def _plan_cluster(
     cluster: str, dialects: Sequence[Dialect], sayable: set[tuple[Kind, str]], utterances: int, seed: int
-) -> Iterator[_Utterance]:
+) -> Iterator[Utterance]:
     """Decide what the dialects of a cluster say, and who says it."""
     locales = [Locale.parse(dialect.locale) for dialect in dialects]
     counts = _split_counts(utterances)
@@ -188,7 +161,7 @@ def _plan_cluster(
             speaker = SPEAKERS[split][index % len(SPEAKERS[split])]
             for dialect, locale in zip(dialects, locales, strict=True):
                 identifier = f"{dialect.name}-{split}-{index:04d}-{speaker}"
-                yield _Utterance(identifier, dialect, split, index, speaker, _join(phrases, locale))
+                yield Utterance(identifier, dialect, split, index, speaker, _join(phrases, locale))
 
 
 def _split_counts(utterances: int) -> dict[str, int]:
@@ -227,50 +200,7 @@ def _join(phrases: Sequence[Phrase], locale: Locale) -> str:
     return " ".join(f"{render(phrase, locale).removesuffix('.')}." for phrase in phrases)
 
 
-def _speak(utterance: _Utterance, folder: Path, seed: int) -> float:
-    """Write the file of one utterance and return its duration in seconds."""
-    purpose = f"speak {utterance.dialect.name} {utterance.split}"
-    generator = keyed_generator(seed, purpose, utterance.index)
-    voice_seed = keyed_seed(seed, purpose, utterance.index) % _SEED_LIMIT
-    speed, pitch = int(generator.integers(*WORDS_PER_MINUTE)), int(generator.integers(*PITCH))
-
-    def say(words_per_minute: int) -> np.ndarray:
-        voice = espeak.Voice(utterance.dialect.language, utterance.speaker, words_per_minute, pitch)
-        return espeak.synthesise(utterance.text, voice, voice_seed)
-
-    spoken = say(speed)
-    seconds = len(spoken) / espeak.SAMPLE_RATE
-    if not SECONDS[0] <= seconds <= SECONDS[1]:
-        # Said again at the speed that brings it inside; a twentieth more, since pauses do not follow the speed.
-        factor = 1.05 * seconds / SECONDS[1] if seconds > SECONDS[1] else 0.95 * seconds / SECONDS[0]
-        spoken = say(round(speed * factor))
-    samples = _through_channel(_resample(spoken), generator)
-    soundfile.write(folder / _audio_path(utterance), samples, SAMPLE_RATE, subtype="PCM_16")
-    return round(len(samples) / SAMPLE_RATE, 3)
-
-
-def _resample(spoken: np.ndarray) -> np.ndarray:
-    waveform = torch.from_numpy(spoken / np.float32(_LARGEST_SAMPLE + 1))
-    return torchaudio.functional.resample(waveform, espeak.SAMPLE_RATE, SAMPLE_RATE).numpy()
-
-
-def _through_channel(speech: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Tilt the spectrum, add noise and set the level: (samples,) float32 → (samples,) int16."""
-    tilted = np.convolve(speech, [1.0, generator.uniform(-LARGEST_TILT, LARGEST_TILT)])[: len(speech)]
-    noise = np.convolve(
-        generator.standard_normal(len(speech)), [1.0, generator.uniform(-LARGEST_TILT, LARGEST_TILT)], mode="same"
-    )
-    ratio = generator.uniform(*NOISE_RATIO_DECIBELS)
-    mixture = tilted + noise * _level(tilted) / _level(noise) * 10 ** (-ratio / 20)
-    mixture *= 10 ** (generator.uniform(*LEVEL_DECIBELS) / 20) / _level(mixture)
-    return np.rint(np.clip(mixture, -1, 1) * _LARGEST_SAMPLE).astype(np.int16)
-
-
-def _level(samples: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(samples))))
-
-
-def _in_parallel(function, items: Sequence[_T], processes: int, description: str) -> list:
+def _in_parallel(function: Callable[[_T], _R], items: Sequence[_T], processes: int, description: str) -> list[_R]:
     """Return the function of each item, in order, showing progress."""
     with tqdm(total=len(items), desc=description, unit="item") as progress:
         results = []
@@ -287,27 +217,26 @@ def _in_parallel(function, items: Sequence[_T], processes: int, description: str
         return results
 
 
+def _usable_cores() -> int:
+    # macOS has no affinity.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _limit_threads() -> None:
     torch.set_num_threads(1)
 
 
-def _audio_path(utterance: _Utterance) -> str:
-    return f"audio/{utterance.dialect.name}/{utterance.id}.wav"
-
-
-def _manifests(planned: Sequence[_Utterance], seconds: Sequence[float]) -> dict[str, Columns]:
+def _manifests(planned: Sequence[Utterance], seconds: Sequence[float]) -> dict[str, Columns]:
     rows_of: dict[str, list] = {split: [] for split in SPLITS}
     for utterance, duration in zip(planned, seconds, strict=True):
         rows_of[utterance.split].append(
-            (_audio_path(utterance), utterance.dialect.name, duration, utterance.id, utterance.speaker, "espeak-ng")
+            (utterance.audio_path, utterance.dialect.name, duration, utterance.id, utterance.speaker, "espeak-ng")
         )
     names = ("audiopath", "class", "seconds", "id", "speaker", "source")
-    return {
-        split: dict(zip(names, zip(*sorted(rows), strict=True), strict=True)) for split, rows in rows_of.items()
-    }
+    return {split: dict(zip(names, zip(*sorted(rows), strict=True), strict=True)) for split, rows in rows_of.items()}
 
 
-def _write_texts(path: Path, planned: Sequence[_Utterance]) -> None:
+def _write_texts(path: Path, planned: Sequence[Utterance]) -> None:
     """Write what is said, for people."""
     with replace_when_complete(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -63,7 +63,7 @@ def synthesise(text: str, voice: Voice, seed: int) -> np.ndarray:
     pieces: list[np.ndarray] = []
 
     @_Callback
-    def keep(samples, count, _events):
+    def keep(samples: "ctypes._Pointer[ctypes.c_short]", count: int, _events: int | None) -> int:
         if count > 0:
             pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
         return 0

@@ -5,7 +5,6 @@ a file's path, no speaker is in two splits: otherwise a score says as much about
 """
 
 import argparse
-import logging
 import os
 import re
 from pathlib import Path
@@ -25,8 +24,6 @@ lid-mapmix prepare folder recordings/ data/
 lid-mapmix prepare folder recordings/ data/ --speaker-pattern '(?P<speaker>spk\\d+)_'"""
 
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".sph")
-
-log = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -114,6 +111,7 @@ def prepare(
         columns.get("speaker", columns["id"]),
         columns["class"],
         columns["seconds"],
+        unit_name="recording" if speaker_pattern is None else "speaker",
         dev_share=dev_share,
         test_share=test_share,
         seed=seed,

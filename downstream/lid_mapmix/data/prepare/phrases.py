@@ -20,15 +20,22 @@ from babel.units import format_unit
 NUMBERS = range(2, 1000)
 DATES = range(datetime.date(1950, 1, 1).toordinal(), datetime.date(2050, 1, 1).toordinal())
 # The measures people know; CLDR has many more, such as inches of mercury.
-_UNITS = """
-    duration-year duration-month duration-week duration-day duration-hour duration-minute duration-second
-    length-kilometer length-meter length-centimeter length-millimeter length-mile length-foot length-inch length-yard
-    mass-kilogram mass-gram mass-milligram mass-pound mass-ounce mass-tonne area-square-kilometer area-square-meter
-    area-hectare volume-liter volume-milliliter volume-cubic-meter volume-gallon volume-cup volume-tablespoon
-    volume-teaspoon temperature-celsius temperature-fahrenheit speed-kilometer-per-hour speed-mile-per-hour
-    power-watt power-kilowatt power-horsepower energy-kilocalorie energy-joule electric-volt electric-ampere
-    concentr-percent concentr-karat digital-byte digital-bit digital-megabyte angle-degree frequency-hertz
-""".split()
+_UNITS = {
+    "angle": ("degree",),
+    "area": ("hectare", "square-kilometer", "square-meter"),
+    "concentr": ("karat", "percent"),
+    "digital": ("bit", "byte", "megabyte"),
+    "duration": ("day", "hour", "minute", "month", "second", "week", "year"),
+    "electric": ("ampere", "volt"),
+    "energy": ("joule", "kilocalorie"),
+    "frequency": ("hertz",),
+    "length": ("centimeter", "foot", "inch", "kilometer", "meter", "mile", "millimeter", "yard"),
+    "mass": ("gram", "kilogram", "milligram", "ounce", "pound", "tonne"),
+    "power": ("horsepower", "kilowatt", "watt"),
+    "speed": ("kilometer-per-hour", "mile-per-hour"),
+    "temperature": ("celsius", "fahrenheit"),
+    "volume": ("cubic-meter", "cup", "gallon", "liter", "milliliter", "tablespoon", "teaspoon"),
+}
 # An uncommon name is often a long one, or has a year or an explanation in parentheses that nobody says.
 _MOST_CHARACTERS = 32
 _NOT_SAID = re.compile(r"[\d()\[\]/–]")
@@ -107,10 +114,12 @@ def render(phrase: Phrase, locale: Locale) -> str:
 def candidate_phrases(locale: Locale) -> list[Phrase]:
     """Return one phrase for each term that a locale has short and plain words for."""
     terms = {
-        Kind.MEASURE: _UNITS,
-        Kind.PRICE: [key for key in locale.currencies if key[0] != "X"],
-        Kind.TERRITORIES: [key for key in locale.territories if re.fullmatch("[A-WY][A-Y]", key)],
-        Kind.LANGUAGES: [key for key in locale.languages if re.fullmatch("[a-z]{2}", key)],
+        Kind.MEASURE: [f"{quantity}-{unit}" for quantity, units in _UNITS.items() for unit in units],
+        # Codes with X are of metals and funds.
+        Kind.PRICE: _keys(locale.currencies, "[A-WYZ][A-Z]{2}"),
+        # Other keys are of continents, of tests and of places unknown; and of languages as some country speaks them.
+        Kind.TERRITORIES: _keys(locale.territories, "[A-WY][A-Y]"),
+        Kind.LANGUAGES: _keys(locale.languages, "[a-z]{2}"),
     }
     phrases = [
         Phrase(kind, (key,), 0 if kind in (Kind.TERRITORIES, Kind.LANGUAGES) else NUMBERS[0])
@@ -125,6 +134,10 @@ def divide_evenly(values: Iterable, shares: tuple[float, ...], generator: np.ran
     shuffled = generator.permutation(sorted(values)).tolist()
     ends = np.rint(np.cumsum(shares) * len(shuffled)).astype(int)
     return [tuple(shuffled[start:end]) for start, end in zip((0, *ends[:-1]), ends, strict=True)]
+
+
+def _keys(names: Iterable[str], pattern: str) -> list[str]:
+    return [key for key in names if re.fullmatch(pattern, key)]
 
 
 def _measure(number: int, unit: str, locale: Locale) -> str:

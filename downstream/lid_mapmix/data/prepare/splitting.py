@@ -26,7 +26,14 @@ def check_shares(dev_share: float, test_share: float) -> None:
 
 
 def split_units(
-    units: np.ndarray, classes: np.ndarray, seconds: np.ndarray, *, dev_share: float, test_share: float, seed: int
+    units: np.ndarray,
+    classes: np.ndarray,
+    seconds: np.ndarray,
+    *,
+    unit_name: str,
+    dev_share: float,
+    test_share: float,
+    seed: int,
 ) -> np.ndarray:
     """Draw the split of each recording so that each unit (a speaker, a prompt) is in one split only.
 
@@ -37,6 +44,7 @@ def split_units(
     units : (recordings,) str, what must not be divided.
     classes : (recordings,) str.
     seconds : (recordings,) float.
+    unit_name : what a unit is, for errors: ``speaker``.
     dev_share, test_share : wanted shares of each class's duration.
     seed : another seed, another division.
 
@@ -52,7 +60,7 @@ def split_units(
     class_names, class_of = np.unique(classes, return_inverse=True)
     unit_names, unit_of = np.unique(units, return_inverse=True)
     pairs = np.unique(np.stack([class_of, unit_of]), axis=1)
-    _check_enough(class_names, np.bincount(pairs[0], minlength=len(class_names)))
+    _check_enough(class_names, np.bincount(pairs[0], minlength=len(class_names)), unit_name)
 
     # (classes, 3) and (units,): the wanted seconds, and the class in which a unit is divided: its most frequent one.
     totals = np.bincount(class_of, seconds, minlength=len(class_names))
@@ -66,7 +74,7 @@ def split_units(
         drawn = np.zeros(len(unit_names), dtype=np.int64)
         for class_number in range(len(class_names)):
             members = generator.permutation(np.flatnonzero(home == class_number))
-            drawn[members] = _cut(unit_seconds[members], dev_share, test_share)
+            drawn[members] = _cut(unit_seconds[members], dev_share, test_share, generator)
         cell = class_of * len(SPLITS) + drawn[unit_of]
         shape = wanted.shape
         found = np.bincount(cell, seconds, minlength=wanted.size).reshape(shape)
@@ -78,19 +86,20 @@ def split_units(
             empty_classes = class_names[empty.any(axis=1)]
     if len(empty_classes):
         raise UserError(
-            f"class {empty_classes[0]}: its speakers also speak in other classes, and no division with each of them in "
-            "one split gives it all of train, dev and test. Add speakers to it or leave it out."
+            f"class {empty_classes[0]}: it shares {unit_name}s with other classes, and no division was found that "
+            f"keeps each in one split and leaves no split empty. Add {unit_name}s to it, or leave the class out."
         )
     return np.array(SPLITS)[best[unit_of]]
 
 
-def _check_enough(class_names: np.ndarray, counts: np.ndarray) -> None:
+def _check_enough(class_names: np.ndarray, counts: np.ndarray, unit_name: str) -> None:
     short = np.flatnonzero(counts < len(SPLITS))
     if len(short):
         one = short[0]
+        found = f"{counts[one]} {unit_name}" + ("" if counts[one] == 1 else "s")
         raise UserError(
-            f"class {class_names[one]}: has {counts[one]} where train, dev and test need one each, at least "
-            f"{len(SPLITS)} speakers (recordings where no speaker is known). Add some, or leave the class out."
+            f"class {class_names[one]}: has {found} where train, dev and test need at least one each. "
+            f"Add {unit_name}s to it, or leave the class out."
         )
 
 
@@ -103,11 +112,12 @@ def _home_classes(unit_of: np.ndarray, class_of: np.ndarray, seconds: np.ndarray
     return home
 
 
-def _cut(seconds: np.ndarray, dev_share: float, test_share: float) -> np.ndarray:
+def _cut(seconds: np.ndarray, dev_share: float, test_share: float, generator: np.random.Generator) -> np.ndarray:
     """Give the first units to dev, the next to test, the rest to train: (units,) int64."""
-    splits = np.full(len(seconds), _TRAIN, dtype=np.int64)
     if len(seconds) < len(SPLITS):
-        return splits
+        # Possible where the class's other units count for another class. What fits those, the cost tells.
+        return generator.integers(0, len(SPLITS), len(seconds))
+    splits = np.full(len(seconds), _TRAIN, dtype=np.int64)
     reached = np.concatenate([[0.0], np.cumsum(seconds)])
     dev_end = int(np.argmin(np.abs(reached - dev_share * reached[-1])))
     dev_end = min(max(dev_end, 1), len(seconds) - 2)

@@ -1,0 +1,37 @@
+# make demo: set up, make a corpus and train Map-Mix on it.  make test: set up and run the tests.
+# Each can be repeated and then skips what is done.
+
+PYTHON ?= python3
+PIP_OPTIONS = --disable-pip-version-check --quiet
+BIN = .venv/bin
+
+.PHONY: setup demo test lint types imports
+.DELETE_ON_ERROR:
+
+setup: .venv/complete
+
+# Without the plain find-links of some machines a CPU-only torch would be taken; the constraints name versions
+# that were tested together.
+.venv/complete: setup.py constraints.txt
+	@echo "setting up .venv: about 5 GB, a few minutes"
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install $(PIP_OPTIONS) -c constraints.txt --editable '.[demo,test,lint]'
+	touch $@
+
+demo: setup
+	$(BIN)/lid-mapmix prepare demo data/demo
+	$(BIN)/python run_downstream.py -d lid_mapmix -u fbank --data data/demo \
+	    -c downstream/lid_mapmix/demo.yaml -n demo -a
+
+test: setup
+	$(BIN)/pytest -q -n auto
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: setup
+	$(BIN)/mypy
+
+imports: setup
+	$(BIN)/lint-imports

@@ -1,0 +1,206 @@
+"""The runs of S3PRL's runner that one command stands for: data map, training, scores of the test split.
+
+Imported once the flags are known to be right, since it imports torch.
+"""
+
+import argparse
+import gc
+import hashlib
+import json
+import random
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from ..config import check_configuration, task_config
+from ..errors import UserError
+from ..files import replace_when_complete
+from ..host.runner import make_runner
+from ..plan import DATAMAP_NAME
+from ..scoring.tables import format_table
+from .arguments import complete_defaults
+from .settings import (
+    Settings,
+    checkpoints,
+    choose_checkpoint,
+    datamap_stage,
+    new_settings,
+    settings_from_checkpoint,
+)
+
+_REQUEST_NAME = "request.json"
+# What a run leaves for its user, in the order to show it in.
+_SHOWN = ("*_scores.csv", "*_metrics.json", "dev-best.ckpt", "datamap.csv", "datamap/datamap.csv")
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train a variant, its data map first where it needs one, and score the test split with the best checkpoint.
+
+    Raises
+    ------
+    UserError : whatever is wrong with settings, data or the folder of the run.
+    """
+    if options.past_exp is None:
+        complete_defaults(options)
+        if options.auto_resume and checkpoints(Path(options.expdir)):
+            options.past_exp = options.expdir
+    if options.past_exp is not None:
+        settings = settings_from_checkpoint(options, choose_checkpoint(Path(options.past_exp), "train"))
+        _announce(settings)
+    else:
+        settings = new_settings(options)
+        _announce(settings)
+        check_configuration(settings.config)
+        _make_room(settings.expdir, overwrite=options.overwrite)
+        task = task_config(settings.task)
+        if task.needs_datamap and task.mapmix.datamap is None:
+            stage = _make_datamap(datamap_stage(settings), options)
+            settings.task["mapmix"]["datamap"] = str(stage.expdir / DATAMAP_NAME)
+            print(f"[lid_mapmix] stage 2 of 2, {options.downstream_variant}: training into {settings.expdir}")
+    _run(settings, "train")
+    splits = ["dev"]
+    if Path(settings.task["data"]["directory"], "test.csv").is_file():
+        best = argparse.Namespace(**{**vars(options), "evaluate_split": "test", "expdir": settings.args.expdir})
+        _run(settings_from_checkpoint(best, choose_checkpoint(settings.expdir, "evaluate")), "evaluate")
+        splits.append("test")
+    _print_scores(settings.expdir, splits)
+
+
+def use(options: argparse.Namespace) -> None:
+    """Evaluate a split, or identify a recording, with a trained run.
+
+    Raises
+    ------
+    UserError : no such checkpoint, split or recording.
+    """
+    if options.mode == "inference" and not Path(options.evaluate_split).is_file():
+        raise UserError(f"{options.evaluate_split}: no such audio file. Name the file to identify by -t.")
+    if options.expdir is None and options.expname is not None:
+        options.expdir = f"result/downstream/{options.expname}"
+    if options.past_exp is not None:
+        settings = settings_from_checkpoint(options, choose_checkpoint(Path(options.past_exp), options.mode))
+    else:
+        options.expdir = options.expdir or str(Path(options.init_ckpt).parent)
+        complete_defaults(options)
+        settings = new_settings(options)
+    _announce(settings)
+    _run(settings, options.mode)
+    if options.mode == "evaluate":
+        _print_scores(settings.expdir, [options.evaluate_split])
+
+
+def _make_datamap(stage: Settings, options: argparse.Namespace) -> Settings:
+    """Train the data map, unless the folder holds the very map that is asked for."""
+    kept, request = stage.expdir / _REQUEST_NAME, _request(stage)
+    state = {"request": request, "complete": False}
+    if kept.is_file() and not options.overwrite:
+        state = json.loads(kept.read_text(encoding="utf-8"))
+        differing = [key for key, value in request.items() if state["request"].get(key) != value]
+        if differing:
+            raise UserError(
+                f"{stage.expdir}: holds a data map made with another {', '.join(differing)}. "
+                "Choose another folder by -n or -p, or start anew by --overwrite."
+            )
+    if state["complete"] and (stage.expdir / DATAMAP_NAME).is_file():
+        print(f"[lid_mapmix] stage 1 of 2, data map: complete in {stage.expdir}")
+        return stage
+    print(f"[lid_mapmix] stage 1 of 2, data map: training into {stage.expdir}")
+    if options.auto_resume and checkpoints(stage.expdir):
+        resumed = argparse.Namespace(**{**vars(options), "expdir": str(stage.expdir), "override": None})
+        stage = settings_from_checkpoint(resumed, checkpoints(stage.expdir)[-1])
+    else:
+        # Whatever an interrupted run left there is of no use to a new one.
+        _make_room(stage.expdir, overwrite=True)
+    _write(kept, json.dumps({"request": request, "complete": False}, indent=1))
+    _run(stage, "train")
+    _write(kept, json.dumps({"request": request, "complete": True}, indent=1))
+    return stage
+
+
+def _run(settings: Settings, mode: str) -> None:
+    """Run S3PRL's runner once, in a mode of its own."""
+    settings.args.mode = mode
+    check_configuration(settings.config)
+    settings.expdir.mkdir(parents=True, exist_ok=True)
+    _seed_global_generators(settings.args.seed)
+    runner = make_runner(settings.args, settings.config)
+    if mode == "train":
+        # Only now, when nothing was found wrong with them, and the expert has filled in the steps.
+        _keep_settings(settings, runner.config)
+    getattr(runner, mode)()
+    # The next run of this process needs the memory.
+    del runner
+    gc.collect()
+
+
+def _announce(settings: Settings) -> None:
+    print(f"[lid_mapmix] run in {settings.expdir}; settings, lowest precedence first: {' < '.join(settings.sources)}")
+
+
+def _print_scores(expdir: Path, splits: Sequence[str]) -> None:
+    metrics = {split: expdir / f"{split}_metrics.json" for split in splits}
+    rows = {
+        split: json.loads(path.read_text(encoding="utf-8"))["overall"]
+        for split, path in metrics.items()
+        if path.is_file()
+    }
+    print(f"\n{format_table(rows)}\n\nwritten:")
+    for pattern in _SHOWN:
+        for path in sorted(expdir.glob(pattern)):
+            print(f"  {path}")
+
+
+def _make_room(expdir: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that holds a run, or clear away its checkpoints."""
+    held = sorted(expdir.glob("*.ckpt"))
+    if held and not overwrite:
+        raise UserError(
+            f"{expdir}: already holds a run ({held[-1].name}). Go on with it by -a, start anew by --overwrite, "
+            "or choose another folder by -n or -p."
+        )
+    for path in held:
+        path.unlink()
+
+
+def _request(stage: Settings) -> dict[str, Any]:
+    """Say what a data map is made from and how, in so far as it decides about the map."""
+    directory = Path(stage.task["data"]["directory"] or ".")
+    args = vars(stage.args)
+    return {
+        **{name: _digest(directory / name) for name in ("train.csv", "labels.yaml")},
+        "upstream": {name: args[name] for name in sorted(args) if name.startswith("upstream_")}
+        | {"-u": args["upstream"]},
+        "seed": args["seed"],
+        "optimizer": stage.config["optimizer"],
+        "crop or batch": {name: stage.task["data"][name] for name in ("crop_seconds", "batch_size")},
+        "model": stage.task["model"],
+        "datamap": stage.task["datamap"],
+    }
+
+
+def _digest(path: Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def _keep_settings(settings: Settings, config: dict[str, Any]) -> None:
+    """Save arguments and merged configuration beside the run, under the names S3PRL gives them."""
+    tag = datetime.now().strftime("%Y-%m-%d-%H-%M-%S")
+    for name, content in (("args", vars(settings.args)), ("config", config)):
+        _write(settings.expdir / f"{name}_{tag}.yaml", yaml.safe_dump(content, sort_keys=False))
+
+
+def _write(path: Path, text: str) -> None:
+    with replace_when_complete(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _seed_global_generators(seed: int) -> None:
+    """Seed what the models' first weights are drawn from; nothing of ours draws from it afterwards."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - some upstreams draw from it
+    torch.manual_seed(seed)

@@ -1,0 +1,39 @@
+"""Installs the task as the package lid_mapmix, its upstream configurations with it, and never anything under s3prl."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+_FOLDER = "downstream"
+_PACKAGE = "lid_mapmix"
+
+setup(
+    name="lid-mapmix",
+    version="0.1.0",
+    description="Map-Mix dialect and language identification as an S3PRL downstream task",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    python_requires=">=3.11",
+    packages=[*find_packages(_FOLDER), f"{_PACKAGE}.upstream_configs"],
+    package_dir={"": _FOLDER, f"{_PACKAGE}.upstream_configs": "upstream_configs"},
+    package_data={_PACKAGE: ["*.yaml", "variants/*.yaml"], f"{_PACKAGE}.upstream_configs": ["*.yaml"]},
+    install_requires=[
+        "s3prl==0.4.18",
+        "torch>=2.4",
+        "torchaudio>=2.4",
+        "numpy",
+        "pyyaml",
+        "scikit-learn",
+        "pydantic>=2",  # configuration: types, limits, unknown keys
+        "soundfile>=0.12",  # reads every format and seeks; torchaudio.load needs FFmpeg since 2.9
+        "tensorboardX",  # S3PRL imports it and does not declare it
+        "tensorboard",  # likewise, and shows the curves
+        "tqdm",
+    ],
+    extras_require={
+        "demo": ["babel", "espeakng-loader"],  # text and voices of `lid-mapmix prepare demo`
+        "test": ["hypothesis", "pytest", "pytest-timeout", "pytest-xdist"],
+        "lint": ["import-linter", "mypy", "pre-commit", "ruff", "types-PyYAML", "types-tqdm"],
+    },
+    entry_points={"console_scripts": ["lid-mapmix = lid_mapmix.apps.cli:main"]},
+)
