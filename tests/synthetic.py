@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from lid_mapmix.data.manifest import write_manifest
+from lid_mapmix.data.dataset import Split
+from lid_mapmix.data.manifest import Labels, labels_from_manifest, read_manifest, write_manifest
 from lid_mapmix.randomness import keyed_generator
 
 CLASSES = ("xaa-one", "xaa-two", "ybb-one", "ybb-two")
@@ -49,3 +50,21 @@ def make_corpus(
 def hash_number(*parts: object) -> int:
     """Return a number below 2**32 for a seed."""
     return int(keyed_generator(0, "|".join(map(str, parts))).integers(2**32))
+
+
+def write_sphere_ulaw(path: Path, codes: bytes, sample_rate: int = 8_000) -> Path:
+    """Write a NIST SPHERE file of µ-law bytes, as the telephone corpora of the LDC come."""
+    header = (
+        "NIST_1A\n   1024\n"
+        f"channel_count -i 1\nsample_count -i {len(codes)}\nsample_rate -i {sample_rate}\n"
+        "sample_n_bytes -i 1\nsample_coding -s4 ulaw\nend_head\n"
+    )
+    path.write_bytes(header.encode("ascii").ljust(1024) + codes)
+    return path
+
+
+def open_split(folder: Path, name: str = "train") -> tuple[Split, Labels]:
+    """Open a split of a small corpus and derive its labels."""
+    manifest = read_manifest(folder / f"{name}.csv")
+    labels = labels_from_manifest(manifest)
+    return Split.open(manifest, labels), labels

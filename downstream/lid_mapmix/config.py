@@ -33,7 +33,9 @@ _NUMBERS = (
 )
 _STRICT = ConfigDict(extra="forbid")
 _Share = Annotated[float, Field(ge=0, le=1)]
-_Positive = Annotated[float, Field(gt=0)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# Audio under 400 samples has no frame (data/audio.py).
+_Seconds = Annotated[float, Field(ge=0.025, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=1)]
 
 
@@ -52,7 +54,7 @@ class DataConfig:
 
     directory: str | None = None
     batch_size: _Count = 8
-    crop_seconds: _Positive = 8.0
+    crop_seconds: _Seconds = 8.0
     workers: Annotated[int, Field(ge=0)] = 2
 
 
@@ -75,7 +77,7 @@ class MapmixConfig:
     alpha: _Positive = 0.5
     probability: _Share = 1.0
     targets: Targets = Targets.ONE_HOT
-    target_share: _Share = 0.75
+    target_share: Annotated[float, Field(gt=0, le=1)] = 0.75
     likeness: Likeness = Likeness.ESTIMATED
     datamap: str | None = None
 
@@ -110,9 +112,9 @@ class DatamapConfig:
 class EvaluationConfig:
     """How dev and test are cut and batched."""
 
-    dev_crop_seconds: _Positive = 20.0
-    window_seconds: _Positive = 6.0
-    hop_seconds: _Positive = 3.0
+    dev_crop_seconds: _Seconds = 20.0
+    window_seconds: _Seconds = 6.0
+    hop_seconds: _Seconds = 3.0
     batch_seconds: _Positive = 120.0
     mix_lengths: bool = False
 
@@ -141,12 +143,16 @@ def task_config(mapping: Mapping[str, Any] | None) -> TaskConfig:
 
     Raises
     ------
-    UserError : an unknown key, or a value out of its limits.
+    UserError : an unknown key, a value out of its limits, or values that contradict each other.
     """
+    if not isinstance(mapping, Mapping | None):
+        raise UserError(f"configuration: {TASK_KEY} is {mapping!r}; expected 'key: value' lines. See config.yaml.")
     try:
-        return TypeAdapter(TaskConfig).validate_python(dict(mapping or {}))
+        config = TypeAdapter(TaskConfig).validate_python(dict(mapping or {}))
     except ValidationError as error:
         raise UserError(_explain(error)) from None
+    _check_regions(config.datamap)
+    return config
 
 
 def check_configuration(config: Mapping[str, Any]) -> None:
@@ -177,13 +183,27 @@ def check_configuration(config: Mapping[str, Any]) -> None:
     task_config(config.get(TASK_KEY))
 
 
+def _check_regions(datamap: DatamapConfig) -> None:
+    """Find here what would otherwise stop a datamap run when its first epoch ends."""
+    place = f"configuration: {TASK_KEY}.datamap"
+    if datamap.hard_confidence > datamap.easy_confidence:
+        raise UserError(
+            f"{place}: hard_confidence is {datamap.hard_confidence}, above easy_confidence, {datamap.easy_confidence}; "
+            "expected at most that. Lower the one or raise the other."
+        )
+    if datamap.easy_share + datamap.hard_share > 1:
+        raise UserError(
+            f"{place}: easy_share {datamap.easy_share} and hard_share {datamap.hard_share} make more than 1. Lower one."
+        )
+
+
 def _number(place: str, value: Any, kind: type) -> int | float:
     try:
         number = float(value)
     except (TypeError, ValueError):
         number = float("nan")
     # NaN fails the comparison as well.
-    if isinstance(value, bool) or not number > 0 or (kind is int and number != int(number)):
+    if isinstance(value, bool) or not number > 0 or (kind is int and not number.is_integer()):
         example = "a whole number above 0" if kind is int else "a number above 0, such as 1.0e-4"
         raise UserError(f"configuration: {place} is {value!r}; expected {example}.")
     return kind(number)

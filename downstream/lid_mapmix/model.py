@@ -53,10 +53,16 @@ class FrameSpans:
         last = torch.div(first_sample + sample_count - _FRAME_WINDOW, rate, rounding_mode="floor") + 1
         return cls(torch.div(first_sample, rate, rounding_mode="floor"), last)
 
-    def shortened(self, context: int, frames: int) -> "FrameSpans":
-        """Return the spans after a network that gives `context` frames fewer, of which `frames` are left."""
-        first = self.first.clamp(max=frames - 1)
-        return FrameSpans(first, torch.maximum((self.last - context).clamp(max=frames), first + 1))
+    def shortened(self, context: int, frames: torch.Tensor) -> "FrameSpans":
+        """Return the spans after a network that gives `context` frames fewer, of which `frames` are left.
+
+        Parameters
+        ----------
+        context : frames that a network takes away.
+        frames : (batch,) int64, or () where all have as many.
+        """
+        first = torch.minimum(self.first, frames - 1)
+        return FrameSpans(first, torch.maximum(torch.minimum(self.last - context, frames), first + 1))
 
     def mask(self, frames: int) -> torch.Tensor:
         """Return (batch, frames) bool, true where audio is real."""
@@ -133,11 +139,13 @@ class DialectClassifier(nn.Module):
         frames = pad_sequence(list(features), batch_first=True)
         spans = FrameSpans.of_audio(first_sample, sample_count, self.upstream_rate)
         # The featurizer rounds lengths, so there may be a frame fewer than the audio has, never none.
-        spans = spans.shortened(0, frames.shape[1])
+        spans = spans.shortened(0, torch.tensor([len(one) for one in features], device=frames.device))
+        # What lies outside the audio depends on the batch, and the encoder's context reaches into it.
+        frames = frames.masked_fill(~spans.mask(frames.shape[1])[..., None], 0)
         if self.context >= frames.shape[1]:
             frames = torch.nn.functional.pad(frames, (0, 0, 0, self.context + 1 - frames.shape[1]))
         encoded = self.encoder(frames)
-        spans = spans.shortened(self.context, encoded.shape[1])
+        spans = spans.shortened(self.context, torch.tensor(encoded.shape[1], device=frames.device))
         return self.pooling(encoded, spans.mask(encoded.shape[1]))
 
     def logits(self, latents: torch.Tensor) -> torch.Tensor:

@@ -46,8 +46,9 @@ def plan_training(config: TaskConfig, split: Split, labels: Labels, seed: int) -
     """
     mapmix = config.mapmix
     if config.needs_datamap and mapmix.datamap is None:
+        subject = "this configuration" if config.variant is None else f"variant {config.variant}"
         raise UserError(
-            f"variant {config.variant} needs a data map and has none. Train '-v datamap' first and add "
+            f"{subject} needs a data map and has none. Train '-v datamap' first and add "
             "'-o config.downstream_expert.mapmix.datamap=EXPDIR/datamap.csv' with the folder it was trained in "
             "(this package's own run_downstream.py does both in one command)."
         )

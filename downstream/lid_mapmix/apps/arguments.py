@@ -9,6 +9,7 @@ TASK = "lid_mapmix"
 # Flags that S3PRL does not have; everything else goes to its runner.
 OWN_FLAGS = ("data", "frozen", "overwrite", "debug")
 _DEFAULT_VARIANT = "mapmix"
+_RESULTS = "result/downstream"
 
 _EXAMPLES = """\
 examples:
@@ -101,9 +102,14 @@ def _add_machine(group: argparse._ArgumentGroup) -> None:
     add("--debug", action="store_true", help="show the traceback of an error")
 
 
+def place_run(options: argparse.Namespace) -> None:
+    """Turn -n into a folder, as S3PRL does; -p comes before it."""
+    if options.expdir is None and options.expname is not None:
+        options.expdir = f"{_RESULTS}/{options.expname}"
+
+
 def complete_defaults(options: argparse.Namespace) -> None:
-    """Fill in the defaults that depend on other flags: variant and folder of the run."""
+    """Fill in what a new run needs and the flags leave open: the variant, and a folder named after the run."""
     options.downstream_variant = options.downstream_variant or _DEFAULT_VARIANT
     if options.expdir is None:
-        name = options.expname or f"{options.downstream}-{options.downstream_variant}-{options.upstream}"
-        options.expdir = f"result/downstream/{name}"
+        options.expdir = f"{_RESULTS}/{options.downstream}-{options.downstream_variant}-{options.upstream}"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import UserError
-from .arguments import TASK, make_parser
+from .arguments import TASK, make_parser, place_run
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "run_downstream.py") -> int:
@@ -14,6 +14,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "run_downstream.
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     parser = make_parser(program)
     options = parser.parse_args(arguments)
+    place_run(options)
     if options.frozen and options.upstream_trainable:
         parser.error("--frozen and -f exclude each other")
     if options.upstream is None and options.past_exp is None:

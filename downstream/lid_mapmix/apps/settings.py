@@ -119,6 +119,9 @@ def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> S
     if options.data:
         settings.task["data"]["directory"] = str(options.data)
         settings.sources.append("--data")
+    if any(path == ["config", TASK_KEY, "epochs"] for path, _ in _overrides(options.override)):
+        # The checkpoint holds the steps that the old number of epochs came to.
+        settings.config["runner"]["total_steps"] = None
     _apply_override(settings, options.override)
     return settings
 
@@ -177,6 +180,11 @@ def parse_override(text: str) -> list[tuple[list[str], Any]]:
     return parsed
 
 
+def _overrides(text: str | None) -> list[tuple[list[str], Any]]:
+    """Read what -o gives; S3PRL takes "none" for nothing."""
+    return [] if text is None or text.lower() == "none" else parse_override(text)
+
+
 def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
@@ -189,9 +197,8 @@ def _literal(text: str) -> Any:
 
 
 def _apply_override(settings: Settings, text: str | None) -> None:
-    if text is None or text.lower() == "none":
-        return
-    for (first, *path), value in parse_override(text):
+    overrides = _overrides(text)
+    for (first, *path), value in overrides:
         if first == "args":
             if not hasattr(settings.args, path[0]):
                 raise UserError(f"-o args.{path[0]}: S3PRL has no such argument. See --help.")
@@ -203,7 +210,8 @@ def _apply_override(settings: Settings, text: str | None) -> None:
             if not isinstance(section, Mapping):
                 raise UserError(f"-o config.{'.'.join(path)}: {key} is a single value, without keys below it.")
         section[path[-1]] = value
-    settings.sources.append(f"-o {text}")
+    if overrides:
+        settings.sources.append(f"-o {text}")
 
 
 def _follow_moved_datamap(task: dict[str, Any], old: Path, new: Path) -> None:

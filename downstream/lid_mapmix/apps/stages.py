@@ -8,7 +8,8 @@ import gc
 import hashlib
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from filelock import FileLock, Timeout
 
 from ..config import check_configuration, task_config
 from ..errors import UserError
@@ -45,29 +47,32 @@ def train(options: argparse.Namespace) -> None:
     ------
     UserError : whatever is wrong with settings, data or the folder of the run.
     """
-    if options.past_exp is None:
+    past = options.past_exp
+    if past is None:
         complete_defaults(options)
         if options.auto_resume and checkpoints(Path(options.expdir)):
-            options.past_exp = options.expdir
-    if options.past_exp is not None:
-        settings = settings_from_checkpoint(options, choose_checkpoint(Path(options.past_exp), "train"))
-        _announce(settings)
-    else:
-        settings = new_settings(options)
-        _announce(settings)
-        check_configuration(settings.config)
-        _make_room(settings.expdir, overwrite=options.overwrite)
-        task = task_config(settings.task)
-        if task.needs_datamap and task.mapmix.datamap is None:
-            stage = _make_datamap(datamap_stage(settings), options)
-            settings.task["mapmix"]["datamap"] = str(stage.expdir / DATAMAP_NAME)
-            print(f"[lid_mapmix] stage 2 of 2, {options.downstream_variant}: training into {settings.expdir}")
-    _run(settings, "train")
-    splits = ["dev"]
-    if Path(settings.task["data"]["directory"], "test.csv").is_file():
-        best = argparse.Namespace(**{**vars(options), "evaluate_split": "test", "expdir": settings.args.expdir})
-        _run(settings_from_checkpoint(best, choose_checkpoint(settings.expdir, "evaluate")), "evaluate")
-        splits.append("test")
+            past = options.expdir
+    settings = (
+        new_settings(options)
+        if past is None
+        else settings_from_checkpoint(options, choose_checkpoint(Path(past), "train"))
+    )
+    _announce(settings)
+    check_configuration(settings.config)
+    with _only_one(settings.expdir):
+        if past is None:
+            _make_room(settings.expdir, overwrite=options.overwrite)
+            task = task_config(settings.task)
+            if task.needs_datamap and task.mapmix.datamap is None:
+                stage = _make_datamap(datamap_stage(settings), options)
+                settings.task["mapmix"]["datamap"] = str(stage.expdir / DATAMAP_NAME)
+                print(f"[lid_mapmix] stage 2 of 2, {options.downstream_variant}: training into {settings.expdir}")
+        _run(settings, "train")
+        splits = ["dev"]
+        if Path(settings.task["data"]["directory"], "test.csv").is_file():
+            best = argparse.Namespace(**{**vars(options), "evaluate_split": "test", "expdir": settings.args.expdir})
+            _run(settings_from_checkpoint(best, choose_checkpoint(settings.expdir, "evaluate")), "evaluate")
+            splits.append("test")
     _print_scores(settings.expdir, splits)
 
 
@@ -80,8 +85,6 @@ def use(options: argparse.Namespace) -> None:
     """
     if options.mode == "inference" and not Path(options.evaluate_split).is_file():
         raise UserError(f"{options.evaluate_split}: no such audio file. Name the file to identify by -t.")
-    if options.expdir is None and options.expname is not None:
-        options.expdir = f"result/downstream/{options.expname}"
     if options.past_exp is not None:
         settings = settings_from_checkpoint(options, choose_checkpoint(Path(options.past_exp), options.mode))
     else:
@@ -136,6 +139,19 @@ def _run(settings: Settings, mode: str) -> None:
     # The next run of this process needs the memory.
     del runner
     gc.collect()
+
+
+@contextmanager
+def _only_one(expdir: Path) -> Iterator[None]:
+    """Keep a second process out of a folder in which one is training."""
+    expdir.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(expdir / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise UserError(
+            f"{expdir}: another process is training there. Wait for it, or choose another folder by -n or -p."
+        ) from None
 
 
 def _announce(settings: Settings) -> None:

@@ -20,6 +20,8 @@ MINIMUM_SAMPLES = 400
 # A manifest's nominal duration may be rounded, or count speech only; a file shorter than this share of it is broken.
 _SHORTEST_SHARE = 0.9
 _SHORTEST_SLACK_SECONDS = 0.1
+# libsndfile's SF_COUNT_MAX.
+_UNKNOWN_FRAMES = 2**63 - 1
 _HEADER_THREADS = 8
 # Output samples on either side of a crop that reach into the resampler's filter, generously.
 _RESAMPLER_CONTEXT_SECONDS = 0.01
@@ -63,6 +65,10 @@ def read_header(path: Path) -> AudioHeader:
         ) from None
     if info.frames <= 0 or info.samplerate <= 0:
         raise UserError(f"{path}: holds no audio. Restore the file or take it out of the manifest.")
+    if info.frames == _UNKNOWN_FRAMES:
+        raise UserError(
+            f"{path}: its header does not say how long it is (a flac written to a pipe). Convert it to wav."
+        )
     return AudioHeader(info.frames, info.samplerate)
 
 
@@ -87,6 +93,8 @@ def read_audio(path: Path, start: int = 0, count: int | None = None) -> np.ndarr
     """
     header = read_header(path)
     count = header.samples - start if count is None else count
+    if start + count > header.samples:
+        raise _truncated(path, start, count, header.samples - start)
     if header.sample_rate == SAMPLE_RATE:
         audio = _decode(path, start, count)
     else:
@@ -116,7 +124,7 @@ def utterance_span(manifest: Manifest, index: int) -> tuple[int, int]:
             f"{path}: has {available / SAMPLE_RATE:.2f} s where {manifest.path} puts the end of an utterance at "
             f"{end / SAMPLE_RATE:.2f} s. Is the file truncated? Correct one of them."
         )
-    count = min(end, available) - start
+    count = max(min(end, available) - start, 0)
     seconds = manifest.columns["seconds"][index]
     if count / SAMPLE_RATE < seconds * _SHORTEST_SHARE - _SHORTEST_SLACK_SECONDS:
         raise UserError(
@@ -125,7 +133,7 @@ def utterance_span(manifest: Manifest, index: int) -> tuple[int, int]:
         )
     if count < MINIMUM_SAMPLES:
         raise UserError(
-            f"{path}: the utterance has {max(count, 0)} samples at 16 kHz; at least {MINIMUM_SAMPLES} (25 ms) are "
+            f"{path}: the utterance has {count} samples at 16 kHz; at least {MINIMUM_SAMPLES} (25 ms) are "
             "needed. Take it out of the manifest."
         )
     return start, count
@@ -164,10 +172,7 @@ def _decode(path: Path, start: int, count: int) -> np.ndarray:
     except soundfile.SoundFileError as error:
         raise UserError(f"{path}: broke off while reading ({_reason(error)}). Restore the file.") from None
     if len(audio) < count:
-        raise UserError(
-            f"{path}: is truncated: {count} samples were expected from sample {start} on, {len(audio)} found. "
-            "Restore the file or take it out of the manifest."
-        )
+        raise _truncated(path, start, count, len(audio))
     return audio.mean(axis=1) if audio.shape[1] > 1 else audio[:, 0]
 
 
@@ -189,6 +194,13 @@ def _decode_resampled(path: Path, header: AudioHeader, start: int, count: int) -
 def _resampler(sample_rate: int) -> torchaudio.transforms.Resample:
     # The transform keeps its filter; torchaudio.functional.resample would compute it for every file.
     return torchaudio.transforms.Resample(sample_rate, SAMPLE_RATE)
+
+
+def _truncated(path: Path, start: int, expected: int, found: int) -> UserError:
+    return UserError(
+        f"{path}: is truncated: {expected} samples were expected from sample {start} on, {max(found, 0)} found. "
+        "Restore the file or take it out of the manifest."
+    )
 
 
 def _reason(error: Exception) -> str:

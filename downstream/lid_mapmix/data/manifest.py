@@ -106,21 +106,16 @@ def read_manifest(path: Path | str) -> Manifest:
 
     Raises
     ------
-    UserError : no such file, a missing column, no utterance, a value that is no number, an id twice.
+    UserError : no such file, a missing column, no utterance, a value that is missing or no number, a part that ends
+        before it starts, an id twice.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such manifest. Make one with 'lid-mapmix prepare', or name its folder by --data.")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.reader(file)
-        header = next(rows, [])
-        missing = [name for name in REQUIRED_COLUMNS if name not in header]
-        if missing:
-            raise UserError(
-                f"{path}: the header lacks {', '.join(missing)}; found {', '.join(header) or 'an empty file'}. "
-                f"A manifest needs the columns {','.join(REQUIRED_COLUMNS)}."
-            )
-        table = [row for row in rows if row]
+    try:
+        header, table = _read_table(path)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: is no CSV in UTF-8 ({error}). Save it as one.") from None
     if not table:
         raise UserError(f"{path}: has a header but no utterance. Add utterances, or leave the split out.")
     ragged = next((number for number, row in enumerate(table, start=2) if len(row) != len(header)), None)
@@ -134,6 +129,7 @@ def read_manifest(path: Path | str) -> Manifest:
         for name, values in zip(header, zip(*table, strict=True), strict=True)
     }
     columns.setdefault("id", columns["audiopath"])
+    _check_values(path, columns)
     _check_unique(path, columns["id"])
     return Manifest(path, columns)
 
@@ -165,7 +161,11 @@ def read_labels(path: Path | str) -> Labels:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file. labels.yaml maps each cluster to the list of its classes.")
-    return labels_from_mapping(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is no valid YAML: {' '.join(str(error).split())}. Correct it.") from None
+    return labels_from_mapping(content, str(path))
 
 
 def labels_from_mapping(clusters: object, origin: str) -> Labels:
@@ -176,11 +176,17 @@ def labels_from_mapping(clusters: object, origin: str) -> Labels:
     clusters : what was read, not yet checked.
     origin : named in errors, for example the file.
     """
-    if not isinstance(clusters, Mapping) or not all(
-        isinstance(members, list | tuple) and members for members in clusters.values()
+    if (
+        not isinstance(clusters, Mapping)
+        or not clusters
+        or not all(isinstance(members, list | tuple) and members for members in clusters.values())
     ):
         raise UserError(f"{origin}: expected 'cluster: [class, class]' on each line. See the README, \"Your data\".")
-    labels = Labels({str(name): tuple(map(str, members)) for name, members in clusters.items()})
+    for name in (name for cluster, members in clusters.items() for name in (cluster, *members)):
+        # YAML reads no as False, and 010 as 8.
+        if not isinstance(name, str):
+            raise UserError(f"{origin}: {name!r} is no text. Put names that YAML takes for something else in quotes.")
+    labels = Labels({name: tuple(members) for name, members in clusters.items()})
     repeated = sorted({name for name in labels.classes if labels.classes.count(name) > 1})
     if repeated:
         raise UserError(f"{origin}: class {', '.join(repeated)} is listed twice. List each class once.")
@@ -205,6 +211,42 @@ def write_labels(path: Path | str, labels: Labels) -> None:
 def relative_audio_path(audio: Path | str, folder: Path | str) -> str:
     """Return how a manifest in `folder` names `audio`: relative, with forward slashes."""
     return Path(os.path.relpath(audio, folder)).as_posix()
+
+
+def _read_table(path: Path) -> tuple[list[str], list[list[str]]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = csv.reader(file)
+        header = next(rows, [])
+        missing = [name for name in REQUIRED_COLUMNS if name not in header]
+        if missing:
+            raise UserError(
+                f"{path}: the header lacks {', '.join(missing)}; found {', '.join(header) or 'an empty file'}. "
+                f"A manifest needs the columns {','.join(REQUIRED_COLUMNS)}."
+            )
+        repeated = [name for name in dict.fromkeys(header) if header.count(name) > 1]
+        if repeated:
+            raise UserError(f"{path}: the header has {', '.join(repeated)} more than once. Name each column once.")
+        return header, [row for row in rows if row]
+
+
+def _check_values(path: Path, columns: Mapping[str, np.ndarray]) -> None:
+    seconds = columns["seconds"]
+    start = np.nan_to_num(columns.get("start", np.zeros(len(seconds))), nan=0.0, posinf=np.inf)
+    end = columns.get("end", np.full(len(seconds), np.nan))
+    faults = [(columns[name] == "", f"has no {name}") for name in ("id", "audiopath", "class")]
+    faults += [
+        (~((seconds > 0) & (seconds < np.inf)), "needs seconds above 0"),
+        (~((start >= 0) & (start < np.inf)), "needs a start of 0 or above"),
+        # NaN, to the end of the file, passes.
+        ((end <= start) | (end == np.inf), "needs an end after its start"),
+    ]
+    for faulty, fault in faults:
+        if faulty.any():
+            number = int(np.argmax(faulty))
+            raise UserError(
+                f"{path}: utterance {columns['id'][number] or number + 1} {fault} "
+                f"({np.count_nonzero(faulty)} such). Correct it, or take it out."
+            )
 
 
 def _numbers(path: Path, name: str, values: Sequence[str]) -> np.ndarray:

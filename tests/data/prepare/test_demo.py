@@ -2,13 +2,15 @@
 
 import csv
 import itertools
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from babel import Locale
 from lid_mapmix.data.manifest import read_labels, read_manifest
-from lid_mapmix.data.prepare import demo, espeak
+from lid_mapmix.data.prepare import demo, espeak, planning
 from lid_mapmix.data.prepare.dialects import CLUSTERS, SPEAKERS
 from lid_mapmix.data.prepare.phrases import Kind, Phrase, render
 from lid_mapmix.errors import UserError
@@ -86,7 +88,7 @@ def test_speakers_and_texts_of_the_splits_are_disjoint(corpus):
 
 def test_vocabularies_of_the_splits_are_disjoint():
     sayable = {(kind, f"term {number}") for kind in Kind if kind is not Kind.DATE for number in range(20)}
-    vocabularies = demo._vocabularies("english", sayable, 0)
+    vocabularies = planning._vocabularies("english", sayable, 0)
     for one, other in itertools.combinations(vocabularies.values(), 2):
         assert not set(one.numbers) & set(other.numbers)
         assert not set(one.dates) & set(other.dates)
@@ -111,7 +113,7 @@ def test_dialects_of_a_cluster_sound_different(cluster):
     phrases = (Phrase(Kind.MEASURE, ("length-kilometer",), 279), Phrase(Kind.TERRITORIES, ("JP", "DE", "GB"), 0))
     pronunciations = []
     for dialect in CLUSTERS[cluster]:
-        locale = demo.Locale.parse(dialect.locale)
+        locale = Locale.parse(dialect.locale)
         spoken = espeak.phonemes([render(phrase, locale) for phrase in phrases], dialect.language)
         pronunciations.append(tuple(spoken))
     assert len(set(pronunciations)) == len(pronunciations)
@@ -144,7 +146,7 @@ def test_speech_does_not_depend_on_what_was_said_before():
 def test_words_in_another_language_are_left_out():
     assert "(en)" in espeak.phonemes(["794 kilômét"], "vi")[0]
     vietnamese = CLUSTERS["vietnamese"][1]
-    assert (Kind.MEASURE, "length-kilometer") not in demo._sayable_terms(vietnamese)
+    assert (Kind.MEASURE, "length-kilometer") not in planning.sayable_terms(vietnamese)
 
 
 def test_a_second_run_does_nothing(corpus):
@@ -182,6 +184,16 @@ def test_too_few_utterances(tmp_path):
         demo.prepare(tmp_path, utterances=3)
 
 
+def test_without_babel_the_remedy_is_named(tmp_path, monkeypatch):
+    for name in ("planning", "phrases"):
+        monkeypatch.delitem(sys.modules, f"lid_mapmix.data.prepare.{name}")
+    monkeypatch.delattr(sys.modules["lid_mapmix.data.prepare"], "planning")
+    monkeypatch.setitem(sys.modules, "babel", None)
+    with pytest.raises(UserError, match="pip install babel espeakng-loader"):
+        demo.prepare(tmp_path / "data", utterances=5)
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_file_in_the_way(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="is a file where a folder is needed"):
@@ -195,7 +207,7 @@ def test_an_unknown_voice_says_so():
 
 def test_languages_use_their_own_words():
     price = Phrase(Kind.PRICE, ("JPY",), 93)
-    assert render(price, demo.Locale.parse("en_GB")) == "93 Japanese yen"
-    assert render(price, demo.Locale.parse("pl")) == "93 jeny japońskie"
+    assert render(price, Locale.parse("en_GB")) == "93 Japanese yen"
+    assert render(price, Locale.parse("pl")) == "93 jeny japońskie"
     # Where a locale has only CLDR's short form of a measure, that one is taken.
-    assert render(Phrase(Kind.MEASURE, ("length-kilometer",), 8), demo.Locale.parse("zh_Hans")) == "8公里"
+    assert render(Phrase(Kind.MEASURE, ("length-kilometer",), 8), Locale.parse("zh_Hans")) == "8公里"

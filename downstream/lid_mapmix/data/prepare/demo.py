@@ -9,20 +9,18 @@ import argparse
 import csv
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import TypeVar
 
 import torch
-from babel import Locale
 from tqdm import tqdm
 
 from ...errors import UserError
 from ...files import replace_when_complete
-from ...randomness import keyed_generator
 from ..manifest import Labels
-from . import espeak
 from .corpus import (
     SPLITS,
     Columns,
@@ -32,8 +30,7 @@ from .corpus import (
     remove_manifests,
     write_corpus,
 )
-from .dialects import CLUSTERS, SPEAKERS, Dialect
-from .phrases import DATES, NUMBERS, Kind, Phrase, Vocabulary, candidate_phrases, divide_evenly, draw_phrase, render
+from .dialects import CLUSTERS
 from .utterance import Utterance, write_utterance
 
 DESCRIPTION = "synthetic speech in 21 dialects of 7 clusters, made on the spot"
@@ -42,13 +39,9 @@ lid-mapmix prepare demo data/
 lid-mapmix prepare demo data/ --utterances 50 --clusters english iberian"""
 
 DEFAULT_UTTERANCES = 106
-UTTERANCE_SHARES = (0.66, 0.11, 0.23)
-TERM_SHARES = (0.5, 0.2, 0.3)
 MINIMUM_UTTERANCES = 5
 # Raised whenever the same settings give other audio than before.
 RECIPE = 1
-
-PHRASES_PER_UTTERANCE = 3
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -124,22 +117,20 @@ def prepare(
     if not needs_preparation(folder, settings, overwrite=overwrite):
         return folder
 
+    planning = _import_planning()
     processes = processes or _usable_cores()
     dialects = [dialect for members in chosen.values() for dialect in members]
-    sayable = dict(zip(dialects, _in_parallel(_sayable_terms, dialects, processes, "Choosing words"), strict=True))
     planned = [
         utterance
         for cluster, members in chosen.items()
-        for utterance in _plan_cluster(
-            cluster, members, set.intersection(*(sayable[member] for member in members)), utterances, seed
-        )
+        for utterance in planning.plan_cluster(cluster, members, utterances, seed)
     ]
     try:
         remove_manifests(folder)
         for dialect in dialects:
             (folder / "audio" / dialect.name).mkdir(parents=True, exist_ok=True)
         speak = partial(write_utterance, folder=folder, seed=seed)
-        seconds = list(_in_parallel(speak, planned, processes, "Speaking"))
+        seconds = _in_parallel(speak, planned, processes, "Speaking")
         _write_texts(folder / "texts.csv", planned)
     except OSError as error:
         raise cannot_write(folder, error) from None
@@ -147,57 +138,18 @@ def prepare(
     return write_corpus(folder, settings, _manifests(planned, seconds), labels)
 
 
-def _plan_cluster(
-    cluster: str, dialects: Sequence[Dialect], sayable: set[tuple[Kind, str]], utterances: int, seed: int
-) -> Iterator[Utterance]:
-    """Decide what the dialects of a cluster say, and who says it."""
-    locales = [Locale.parse(dialect.locale) for dialect in dialects]
-    counts = _split_counts(utterances)
-    for split, vocabulary in _vocabularies(cluster, sayable, seed).items():
-        for index in range(counts[split]):
-            generator = keyed_generator(seed, f"phrases {cluster} {split}", index)
-            kinds = generator.permutation(list(Kind))[:PHRASES_PER_UTTERANCE]
-            phrases = [draw_phrase(Kind(kind), vocabulary, generator) for kind in kinds]
-            speaker = SPEAKERS[split][index % len(SPEAKERS[split])]
-            for dialect, locale in zip(dialects, locales, strict=True):
-                identifier = f"{dialect.name}-{split}-{index:04d}-{speaker}"
-                yield Utterance(identifier, dialect, split, index, speaker, _join(phrases, locale))
-
-
-def _split_counts(utterances: int) -> dict[str, int]:
-    held_out = [max(1, round(share * utterances)) for share in UTTERANCE_SHARES[1:]]
-    return dict(zip(SPLITS, (utterances - sum(held_out), *held_out), strict=True))
-
-
-def _vocabularies(cluster: str, sayable: set[tuple[Kind, str]], seed: int) -> dict[str, Vocabulary]:
-    """Divide terms, numbers and dates between the splits."""
-
-    def divide(name: str, values: Iterable) -> list[tuple]:
-        return divide_evenly(values, TERM_SHARES, keyed_generator(seed, f"vocabulary {cluster} {name}"))
-
-    terms = {kind: divide(kind, {key for of, key in sayable if of is kind}) for kind in Kind if kind is not Kind.DATE}
-    numbers, dates = divide("numbers", NUMBERS), divide("dates", DATES)
-    return {
-        split: Vocabulary({kind: parts[number] for kind, parts in terms.items()}, numbers[number], dates[number])
-        for number, split in enumerate(SPLITS)
-    }
-
-
-def _sayable_terms(dialect: Dialect) -> set[tuple[Kind, str]]:
-    """Return what a dialect has plain words for that eSpeak does not read in another language."""
-    locale = Locale.parse(dialect.locale)
-    candidates = candidate_phrases(locale)
-    spoken = espeak.phonemes([render(phrase, locale) for phrase in candidates], dialect.language)
-    return {
-        (phrase.kind, phrase.terms[0])
-        for phrase, pronunciation in zip(candidates, spoken, strict=True)
-        if "(" not in pronunciation
-    }
-
-
-def _join(phrases: Sequence[Phrase], locale: Locale) -> str:
-    # Russian dates end in an abbreviation's full stop.
-    return " ".join(f"{render(phrase, locale).removesuffix('.')}." for phrase in phrases)
+def _import_planning() -> ModuleType:
+    """Import what needs Babel; it comes with an extra, and the other commands do without."""
+    try:
+        from . import planning  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if error.name != "babel":
+            raise
+        raise UserError(
+            "the demo corpus takes its words from Babel, which is not installed. "
+            "Run 'pip install babel espeakng-loader'."
+        ) from None
+    return planning
 
 
 def _in_parallel(function: Callable[[_T], _R], items: Sequence[_T], processes: int, description: str) -> list[_R]:

@@ -110,7 +110,7 @@ def _loaded(name: str, seed: int) -> Iterator[ctypes.CDLL]:
     except ImportError:
         raise UserError(
             "the demo corpus needs eSpeak NG, and the package espeakng-loader is not installed. "
-            "Run 'pip install espeakng-loader'."
+            "Run 'pip install babel espeakng-loader'."
         ) from None
     library = ctypes.CDLL(espeakng_loader.get_library_path())
     try:

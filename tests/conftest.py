@@ -1,0 +1,43 @@
+"""What the tests of whole runs share: a tiny corpus, and one Map-Mix run on it."""
+
+import shutil
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Matrices of a few rows are multiplied faster by one thread, and pytest-xdist has the other cores."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """Return the folder of a corpus of four classes in two clusters; not to be changed."""
+    from synthetic import make_corpus
+
+    return make_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture
+def own_corpus(corpus, tmp_path):
+    """Return a copy of the corpus that a test may spoil."""
+    return shutil.copytree(corpus, tmp_path / "data")
+
+
+@pytest.fixture(scope="session")
+def trained(corpus, tmp_path_factory):
+    """Return the folder of a complete Map-Mix run; not to be changed."""
+    from launching import train
+
+    folder = tmp_path_factory.mktemp("runs") / "mapmix"
+    assert train(corpus, folder) == 0
+    return folder
+
+
+@pytest.fixture
+def own_run(trained, tmp_path):
+    """Return a copy of that run that a test may change."""
+    return shutil.copytree(trained, tmp_path / "copy")

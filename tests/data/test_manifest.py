@@ -1,0 +1,220 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lid_mapmix.data.manifest import (
+    Labels,
+    labels_from_manifest,
+    labels_from_mapping,
+    read_labels,
+    read_manifest,
+    relative_audio_path,
+    write_labels,
+    write_manifest,
+)
+from lid_mapmix.errors import UserError
+
+HEADER = "audiopath,class,seconds"
+TEXT = st.text(st.characters(exclude_categories=("C",)), min_size=1, max_size=12)
+
+
+def write(folder, text, encoding="utf-8"):
+    path = folder / "train.csv"
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def refused(path, says):
+    """Read a manifest that has a fault, and check that it is told in one line that names the file."""
+    with pytest.raises(UserError, match=says) as caught:
+        read_manifest(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_columns_come_as_arrays(tmp_path):
+    manifest = read_manifest(write(tmp_path, f"{HEADER},end,speaker\na/b.wav,eng-gbr,3,,x\n/c.wav,spa-eur,10.5,2.5,y\n"))
+    assert len(manifest) == 2
+    assert manifest.columns["seconds"].tolist() == [3.0, 10.5]
+    assert np.isnan(manifest.columns["end"][0])
+    assert manifest.columns["end"][1] == 2.5
+    assert manifest.columns["id"].tolist() == ["a/b.wav", "/c.wav"]
+    assert manifest.text_column("speaker").tolist() == ["x", "y"]
+    assert manifest.text_column("source").tolist() == ["", ""]
+    assert manifest.audio_path(0) == tmp_path / "a/b.wav"
+    assert str(manifest.audio_path(1)) == "/c.wav"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_byte_order_mark_and_windows_lines_are_read(tmp_path, encoding, end):
+    text = end.join([HEADER, "á.wav,a,3", "", '"b,c.wav",b,4', ""])
+    manifest = read_manifest(write(tmp_path, text, encoding))
+    assert list(manifest.columns) == ["audiopath", "class", "seconds", "id"]
+    assert manifest.columns["audiopath"].tolist() == ["á.wav", "b,c.wav"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "lacks audiopath, class, seconds; found an empty file"),
+        ("audiopath,seconds\na.wav,3\n", "lacks class; found audiopath, seconds"),
+        (f"{HEADER}\n", "a header but no utterance"),
+        (f"{HEADER}\n\n\n", "a header but no utterance"),
+        (f"{HEADER}\na.wav,a,3\nb.wav,b\n", "row 3 has 2 fields where the header has 3"),
+        (f"{HEADER}\na,b.wav,a,3\n", "row 2 has 4 fields where the header has 3"),
+        (f"{HEADER}\na.wav,a,long\n", "column seconds holds what is no number of seconds: .*long"),
+        (f"{HEADER},start\na.wav,a,3,one\n", "column start holds what is no number"),
+        (f"{HEADER}\na.wav,a,3\na.wav,b,3\n", "id a.wav stands in 2 rows"),
+        (f"{HEADER},id\na.wav,a,3,x\nb.wav,b,3,x\n", "id x stands in 2 rows"),
+        (f"{HEADER}\na.wav,,3\n", "utterance a.wav has no class"),
+        (f"{HEADER},id\na.wav,a,3,\n", "utterance 1 has no id"),
+        (f"{HEADER}\n,a,3\n", "utterance 1 has no id"),
+        (f"{HEADER},id\n,a,3,x\n", "utterance x has no audiopath"),
+        (f"{HEADER},class\na.wav,a,3,b\n", "header has class more than once"),
+    ],
+)
+def test_a_fault_is_one_line(tmp_path, text, says):
+    refused(write(tmp_path, text), says)
+
+
+@pytest.mark.parametrize(
+    ("columns", "values", "says"),
+    [
+        ("seconds", "", "needs seconds above 0"),
+        ("seconds", "0", "needs seconds above 0"),
+        ("seconds", "-3", "needs seconds above 0"),
+        ("seconds", "nan", "needs seconds above 0"),
+        ("seconds", "inf", "needs seconds above 0"),
+        ("seconds,start", "3,-1", "needs a start of 0 or above"),
+        ("seconds,start", "3,inf", "needs a start of 0 or above"),
+        ("seconds,end", "3,-1", "needs an end after its start"),
+        ("seconds,end", "3,0", "needs an end after its start"),
+        ("seconds,end", "3,inf", "needs an end after its start"),
+        ("seconds,start,end", "3,2,2", "needs an end after its start"),
+        ("seconds,start,end", "3,2,1.5", "needs an end after its start"),
+    ],
+)
+def test_times_that_cannot_be_are_refused(tmp_path, columns, values, says):
+    fine = ",".join(["3", "1", "2"][: columns.count(",") + 1])
+    text = f"audiopath,class,{columns}\nfine.wav,a,{fine}\nodd.wav,a,{values}\n"
+    refused(write(tmp_path, text), rf"utterance odd\.wav {says} \(1 such\)")
+
+
+def test_a_missing_manifest_is_one_line(tmp_path):
+    refused(tmp_path / "train.csv", "no such manifest")
+
+
+def test_another_encoding_is_one_line(tmp_path):
+    refused(write(tmp_path, f"{HEADER}\ná.wav,a,3\n", "latin-1"), "no CSV in UTF-8")
+
+
+def test_a_field_without_end_is_one_line(tmp_path):
+    refused(write(tmp_path, f'{HEADER}\n"a.wav,a,3\n' + "b.wav,a,3\n" * 20_000), "no CSV in UTF-8")
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(TEXT, TEXT, st.floats(1e-3, 1e6), st.floats(0, 1e3), TEXT | st.just("")),
+        min_size=1,
+        unique_by=lambda row: row[0],
+    )
+)
+def test_what_is_written_is_read(tmp_path_factory, rows):
+    names = ("audiopath", "class", "seconds", "start", "speaker")
+    columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+    path = tmp_path_factory.mktemp("round") / "train.csv"
+    write_manifest(path, columns)
+    read = read_manifest(path)
+    assert {name: read.columns[name].tolist() for name in names} == {name: list(columns[name]) for name in names}
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path):
+    path = write(tmp_path, "before")
+    with pytest.raises(ValueError, match="seconds missing"):
+        write_manifest(path, {"audiopath": ["a"], "class": ["b"]})
+    with pytest.raises(ValueError, match="zip"):
+        write_manifest(path, {"audiopath": ["a"], "class": ["b", "c"], "seconds": [1.0]})
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_paths_are_relative_with_forward_slashes(tmp_path):
+    assert relative_audio_path(tmp_path / "x" / "a.wav", tmp_path / "y") == "../x/a.wav"
+
+
+def test_classes_are_numbered_in_the_order_of_the_labels(tmp_path):
+    labels = Labels({"b": ("b-two", "b-one"), "a": ("a-one",)})
+    assert labels.classes == ("b-two", "b-one", "a-one")
+    assert labels.cluster_indices.tolist() == [0, 0, 1]
+    manifest = read_manifest(write(tmp_path, f"{HEADER}\n1,a-one,3\n2,b-one,3\n3,b-two,3\n4,a-one,3\n"))
+    assert labels.class_indices(manifest).tolist() == [2, 1, 0, 2]
+    assert labels.class_indices(manifest).dtype == np.int64
+
+
+def test_an_unknown_class_is_one_line(tmp_path):
+    manifest = read_manifest(write(tmp_path, f"{HEADER}\n1,a,3\n2,c,3\n3,d,3\n"))
+    with pytest.raises(UserError, match=r"train\.csv: unknown class c, d; known are a, b\.") as caught:
+        Labels({"x": ("a", "b")}).class_indices(manifest)
+    assert "\n" not in str(caught.value)
+
+
+def test_labels_are_derived_from_the_names_of_the_classes(tmp_path):
+    manifest = read_manifest(write(tmp_path, f"{HEADER}\n1,spa-eur,3\n2,eng-usg,3\n3,eng-gbr-x,3\n4,fra,3\n5,eng-usg,3\n"))
+    assert labels_from_manifest(manifest).clusters == {
+        "eng": ("eng-gbr-x", "eng-usg"),
+        "fra": ("fra",),
+        "spa": ("spa-eur",),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "expected 'cluster:"),
+        ("{}", "expected 'cluster:"),
+        ("[a, b]", "expected 'cluster:"),
+        ("a: b", "expected 'cluster:"),
+        ("a: []", "expected 'cluster:"),
+        ("a:", "expected 'cluster:"),
+        ("a: [b, c]\nd: [c]", "class c is listed twice"),
+        ("a: [b, b]", "class b is listed twice"),
+        ("a: [b\nc", "no valid YAML"),
+        ("a: [b]\n\tc: [d]", "no valid YAML"),
+        ("nordic: [no, da]", "False is no text"),
+        ("no: [nb]", "False is no text"),
+        ("a: [[b]]", "is no text"),
+    ],
+)
+def test_malformed_labels_are_one_line(tmp_path, text, says):
+    path = tmp_path / "labels.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=says) as caught:
+        read_labels(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_labels_are_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"labels\.yaml: no such file"):
+        read_labels(tmp_path / "labels.yaml")
+
+
+@settings(max_examples=50, deadline=None)
+@given(clusters=st.dictionaries(TEXT, st.lists(TEXT, min_size=1), min_size=1))
+def test_labels_written_are_read_in_order(tmp_path_factory, clusters):
+    # The same name may not stand in two clusters.
+    labels = Labels({key: tuple(f"{key}{name}{n}" for n, name in enumerate(names)) for key, names in clusters.items()})
+    if len(set(labels.classes)) < len(labels.classes):
+        return
+    path = tmp_path_factory.mktemp("labels") / "labels.yaml"
+    write_labels(path, labels)
+    read = read_labels(path)
+    assert list(read.clusters.items()) == list(labels.clusters.items())
+
+
+def test_names_that_yaml_takes_for_something_else_are_written_in_quotes(tmp_path):
+    labels = labels_from_mapping({"no": ["no", "010", "null", "1e3"]}, "here")
+    write_labels(tmp_path / "labels.yaml", labels)
+    assert read_labels(tmp_path / "labels.yaml") == labels
