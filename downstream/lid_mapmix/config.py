@@ -152,6 +152,7 @@ def task_config(mapping: Mapping[str, Any] | None) -> TaskConfig:
     except ValidationError as error:
         raise UserError(_explain(error)) from None
     _check_regions(config.datamap)
+    _check_recording(config)
     return config
 
 
@@ -194,6 +195,16 @@ def _check_regions(datamap: DatamapConfig) -> None:
     if datamap.easy_share + datamap.hard_share > 1:
         raise UserError(
             f"{place}: easy_share {datamap.easy_share} and hard_share {datamap.hard_share} make more than 1. Lower one."
+        )
+
+
+def _check_recording(config: TaskConfig) -> None:
+    """Find here what would end without a data map: an epoch of a region never has every utterance."""
+    mapmix = config.mapmix
+    if config.datamap.record and (mapmix.anchors is not Pool.ALL or mapmix.mix is not MixSpace.NONE):
+        raise UserError(
+            f"configuration: {TASK_KEY}.datamap.record needs plain training; expected mapmix.anchors all and "
+            f"mapmix.mix none, found {mapmix.anchors} and {mapmix.mix}. Use -v datamap."
         )
 
 

@@ -9,6 +9,7 @@ from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -90,6 +91,9 @@ class DownstreamExpert(nn.Module):
         train = self._split(_TRAIN)
         for name in runner.get("eval_dataloaders") or []:
             self._split(name)
+        # Nothing here evaluates it, but most runs end with its scores, after hours of training.
+        if (_data_directory(self.config) / "test.csv").is_file():
+            self._split("test")
         self.plan = plan_training(self.config, train, self.labels, self.seed)
         targets = torch.from_numpy(self.plan.targets).float()
         self.targets: torch.Tensor
@@ -248,6 +252,11 @@ class DownstreamExpert(nn.Module):
         self, name: str, records: MutableMapping[str, list], logger: Any, global_step: int
     ) -> list[str]:
         utterances, probabilities = average_windows(records["utterances"], records["probabilities"])
+        if not np.isfinite(probabilities).all():
+            raise UserError(
+                f"{name} at step {global_step}: the probabilities are no numbers; the training has diverged. "
+                "Lower the learning rate (-o config.optimizer.lr=...) and train anew."
+            )
         split = self._split(name)
         metrics = score(split, self.labels, utterances, probabilities)
         overall = {key: value for key, value in metrics["overall"].items() if key != "count"}

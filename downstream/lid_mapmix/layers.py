@@ -21,11 +21,24 @@ TASK_KEY = "downstream_expert"
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with the values of `over` put over it, key by key; neither is changed."""
+    """Return `base` with the values of `over` put over it, key by key; neither is changed.
+
+    Raises
+    ------
+    UserError : a single value where `base` has a section.
+    """
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+        if not isinstance(old, Mapping):
+            merged[key] = value
+        elif isinstance(value, Mapping):
+            merged[key] = merge(old, value)
+        # A section all of whose lines are commented out reads as None and changes nothing.
+        elif value is not None:
+            raise UserError(
+                f"configuration: {key} is {value!r}; expected 'key: value' lines below it. See config.yaml."
+            )
     return merged
 
 

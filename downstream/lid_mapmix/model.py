@@ -140,8 +140,10 @@ class DialectClassifier(nn.Module):
         spans = FrameSpans.of_audio(first_sample, sample_count, self.upstream_rate)
         # The featurizer rounds lengths, so there may be a frame fewer than the audio has, never none.
         spans = spans.shortened(0, torch.tensor([len(one) for one in features], device=frames.device))
-        # What lies outside the audio depends on the batch, and the encoder's context reaches into it.
-        frames = frames.masked_fill(~spans.mask(frames.shape[1])[..., None], 0)
+        # What lies outside the audio depends on the batch, and the encoder's context reaches into it. Filter banks are
+        # divided by their deviation over time, which is NaN for a frame alone; its distance from the mean is 0.
+        outside, alone = ~spans.mask(frames.shape[1]), spans.last - spans.first == 1
+        frames = frames.masked_fill(outside[..., None] | (alone[:, None, None] & frames.isnan()), 0)
         if self.context >= frames.shape[1]:
             frames = torch.nn.functional.pad(frames, (0, 0, 0, self.context + 1 - frames.shape[1]))
         encoded = self.encoder(frames)

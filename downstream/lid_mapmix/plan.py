@@ -81,10 +81,10 @@ def fill_schedule(
     batches_an_epoch, epochs : length of the training.
     accumulate_steps : batches an optimizer step.
     """
-    steps_an_epoch = max(batches_an_epoch // accumulate_steps, 1)
+    # Rounded up, so that the last epoch is a whole one, which a data map needs, and evaluated and saved at its end.
+    steps_an_epoch = math.ceil(batches_an_epoch / accumulate_steps)
     defaults = {
-        # Gradient accumulation goes on from one epoch into the next, so it is the total that is divided.
-        "total_steps": max(batches_an_epoch * epochs // accumulate_steps, 1),
+        "total_steps": steps_an_epoch * epochs,
         "eval_step": steps_an_epoch,
         "save_step": steps_an_epoch,
         "log_step": math.ceil(steps_an_epoch / 10),

@@ -63,11 +63,11 @@ def test_a_tone_of_any_rate_is_the_tone_at_16_khz(tmp_path, rate):
 @pytest.mark.parametrize(
     ("name", "subtype", "tolerance"),
     [
-        ("a.wav", "PCM_16", 2e-5),
+        ("a.wav", "PCM_16", 4e-5),
         ("a.wav", "PCM_24", 2e-7),
         ("a.wav", "FLOAT", 0),
         ("a.wav", "DOUBLE", 0),
-        ("a.flac", "PCM_16", 2e-5),
+        ("a.flac", "PCM_16", 4e-5),
         ("a.flac", "PCM_24", 2e-7),
         ("a.ogg", "VORBIS", 0.05),
         ("a.mp3", "MPEG_LAYER_III", 0.05),
@@ -88,9 +88,7 @@ def test_stereo_is_averaged(tmp_path):
 def test_stereo_at_another_rate_is_averaged(tmp_path):
     left, right = hum(0.5, 200, 3, 48_000), hum(0.5, 300, 4, 48_000)
     soundfile.write(tmp_path / "stereo.flac", np.stack([left, right], axis=1), 48_000)
-    np.testing.assert_allclose(
-        read_audio(tmp_path / "stereo.flac"), whole(tmp_path / "stereo.flac"), rtol=0, atol=1e-6
-    )
+    np.testing.assert_allclose(read_audio(tmp_path / "stereo.flac"), whole(tmp_path / "stereo.flac"), rtol=0, atol=1e-6)
 
 
 def test_nist_sphere_mu_law(tmp_path):
@@ -197,12 +195,12 @@ def test_a_truncated_wav_is_found_by_its_header(tmp_path, rate):
 def test_a_truncated_file_is_found_when_it_is_read(tmp_path, name, rate):
     path = tmp_path / name
     soundfile.write(path, hum(2.0, 200, 6, rate), rate)
+    beginning = read_audio(path, 0, 8000)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(UserError, match="truncated|broke off") as caught:
+    with pytest.raises(UserError, match=r"truncated|broke off") as caught:
         read_audio(path, 24_000, 8000)
     one_line(caught, path)
-    if name == "cut.flac":  # an mp3 frame is lost at the beginning of a part
-        np.testing.assert_allclose(read_audio(path, 0, 8000), hum(0.5, 200, 6, SAMPLE_RATE), atol=1)
+    np.testing.assert_array_equal(read_audio(path, 0, 8000), beginning)
 
 
 @pytest.mark.parametrize("rate", [SAMPLE_RATE, 8_000])
@@ -210,7 +208,7 @@ def test_a_truncated_file_is_found_when_it_is_read(tmp_path, name, rate):
 def test_a_part_beyond_the_end_is_refused_at_any_rate(tmp_path, rate, start, count):
     path = tmp_path / "short.wav"
     soundfile.write(path, hum(1.0, 200, 7, rate), rate)
-    with pytest.raises(UserError, match="truncated|broke off") as caught:
+    with pytest.raises(UserError, match=r"truncated|broke off") as caught:
         read_audio(path, start, count)
     one_line(caught, path)
 

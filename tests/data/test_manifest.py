@@ -33,7 +33,9 @@ def refused(path, says):
 
 
 def test_columns_come_as_arrays(tmp_path):
-    manifest = read_manifest(write(tmp_path, f"{HEADER},end,speaker\na/b.wav,eng-gbr,3,,x\n/c.wav,spa-eur,10.5,2.5,y\n"))
+    manifest = read_manifest(
+        write(tmp_path, f"{HEADER},end,speaker\na/b.wav,eng-gbr,3,,x\n/c.wav,spa-eur,10.5,2.5,y\n")
+    )
     assert len(manifest) == 2
     assert manifest.columns["seconds"].tolist() == [3.0, 10.5]
     assert np.isnan(manifest.columns["end"][0])
@@ -161,7 +163,9 @@ def test_an_unknown_class_is_one_line(tmp_path):
 
 
 def test_labels_are_derived_from_the_names_of_the_classes(tmp_path):
-    manifest = read_manifest(write(tmp_path, f"{HEADER}\n1,spa-eur,3\n2,eng-usg,3\n3,eng-gbr-x,3\n4,fra,3\n5,eng-usg,3\n"))
+    manifest = read_manifest(
+        write(tmp_path, f"{HEADER}\n1,spa-eur,3\n2,eng-usg,3\n3,eng-gbr-x,3\n4,fra,3\n5,eng-usg,3\n")
+    )
     assert labels_from_manifest(manifest).clusters == {
         "eng": ("eng-gbr-x", "eng-usg"),
         "fra": ("fra",),

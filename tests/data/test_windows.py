@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,7 +64,7 @@ def test_window_batches(sizes, seconds, mix_lengths):
         assert len(batch) == 1 or len(batch) * lengths.max() <= seconds * SAMPLE_RATE
         assert mix_lengths or len(set(lengths.tolist())) == 1
     # No batch could have taken the first window of the next.
-    for batch, following in zip(batches, batches[1:], strict=False):
+    for batch, following in itertools.pairwise(batches):
         first = sizes[following[0]]
         full = (len(batch) + 1) * max(first, sizes[batch].max()) > seconds * SAMPLE_RATE
         assert full or (not mix_lengths and first != sizes[batch[-1]])

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _prepare(options: argparse.Namespace) -> None:
+    # What a corpus has to say besides its progress bar.
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     folder = import_module(f"..data.prepare.{options.corpus}", __package__).run(options)
     print(f"{folder}: ready; train on it with 'python run_downstream.py -d lid_mapmix -u fbank --data {folder}'")
 

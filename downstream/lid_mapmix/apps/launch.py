@@ -29,27 +29,29 @@ def guarded(work: Any, *, debug: bool) -> int:
     try:
         work()
     except KeyboardInterrupt:
-        print("interrupted; -a goes on from the last checkpoint", file=sys.stderr)
-        return 130
-    except UserError as error:
-        if debug:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        if debug:
-            raise
-        reason = error.strerror or str(error)
-        print(f"error: {error.filename or 'file'}: {reason}. Check the path, its rights and the disk.", file=sys.stderr)
-        return 1
-    # Whatever else is a defect, here or in the host, and still no reason to bury the user under a traceback.
+        status, message = 130, "interrupted; -a goes on from the last checkpoint"
+    # Whatever is neither UserError nor OSError is a defect, here or in the host, and still no reason to bury the user
+    # under a traceback.
     except Exception as error:
         if debug:
             raise
-        message = " ".join(str(error).split())
-        print(f"error: {type(error).__name__}: {message} (--debug shows where)", file=sys.stderr)
-        return 1
-    return 0
+        status, message = 1, f"error: {_explain(error)}"
+    else:
+        return 0
+    # Outside of the handler, which keeps the frames of the error and with them unfinished progress bars.
+    from tqdm import tqdm  # noqa: PLC0415
+
+    tqdm.write(message, file=sys.stderr)
+    return status
+
+
+def _explain(error: Exception) -> str:
+    message = " ".join(str(error).splitlines())
+    if isinstance(error, UserError):
+        return message
+    if isinstance(error, OSError):
+        return f"{error.filename or 'file'}: {error.strerror or message}. Check the path, its rights and the disk."
+    return f"{type(error).__name__}: {message} (--debug shows where)"
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:

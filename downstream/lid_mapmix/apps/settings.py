@@ -115,7 +115,7 @@ def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> S
     args.expdir = options.expdir or str(checkpoint.parent)
     args.init_ckpt = str(checkpoint)
     settings = Settings(args, copy.deepcopy(config), [str(checkpoint)])
-    _follow_moved_datamap(settings.task, Path(kept["expdir"]), settings.expdir)
+    _follow_moved_datamap(settings.task, Path(kept["expdir"]), checkpoint.parent)
     if options.data:
         settings.task["data"]["directory"] = str(options.data)
         settings.sources.append("--data")
@@ -131,6 +131,8 @@ def datamap_stage(settings: Settings) -> Settings:
     args = copy.copy(settings.args)
     args.expdir = str(settings.expdir / DATAMAP_STAGE)
     args.downstream_variant = DATAMAP_STAGE
+    # Weights given by -i are for the main run to start from, with its optimizer and its step.
+    args.init_ckpt = None
     config = copy.deepcopy(settings.config)
     # How long and how the main run trains says nothing about its map.
     for key in _SCHEDULE_KEYS:
@@ -146,8 +148,16 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.stem.removeprefix("states-")))
 
 
+def holds_run(folder: Path) -> bool:
+    """Say whether there is a checkpoint to go on from."""
+    return bool(checkpoints(folder)) or (folder / BEST_CHECKPOINT).is_file()
+
+
 def choose_checkpoint(past: Path, mode: str) -> Path:
     """Return the checkpoint that -e names: a file; in a folder the latest to train on, the best to use.
+
+    Where there is no such one it is the other: a run may be stopped before its first regular checkpoint, and the best
+    one holds all that training needs as well.
 
     Raises
     ------
@@ -155,12 +165,11 @@ def choose_checkpoint(past: Path, mode: str) -> Path:
     """
     if not past.is_dir():
         return past
-    best = past / BEST_CHECKPOINT
-    if mode != "train" and best.is_file():
-        return best
-    if not checkpoints(past):
-        raise UserError(f"{past}: holds no states-*.ckpt{'' if mode == 'train' else f' and no {BEST_CHECKPOINT}'}.")
-    return checkpoints(past)[-1]
+    if not holds_run(past):
+        raise UserError(f"{past}: holds no states-*.ckpt and no {BEST_CHECKPOINT}. Name the folder of a trained run.")
+    best = [path for path in (past / BEST_CHECKPOINT,) if path.is_file()]
+    candidates = best + checkpoints(past) if mode == "train" else checkpoints(past) + best
+    return candidates[-1]
 
 
 def parse_override(text: str) -> list[tuple[list[str], Any]]:

@@ -8,8 +8,9 @@ import gc
 import hashlib
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,14 +29,15 @@ from ..scoring.tables import format_table
 from .arguments import complete_defaults
 from .settings import (
     Settings,
-    checkpoints,
     choose_checkpoint,
     datamap_stage,
+    holds_run,
     new_settings,
     settings_from_checkpoint,
 )
 
 _REQUEST_NAME = "request.json"
+_RUNNER_KEYS_OF_A_MAP = ("gradient_accumulate_steps", "gradient_clipping", "fp16")
 # What a run leaves for its user, in the order to show it in.
 _SHOWN = ("*_scores.csv", "*_metrics.json", "dev-best.ckpt", "datamap.csv", "datamap/datamap.csv")
 
@@ -50,24 +52,26 @@ def train(options: argparse.Namespace) -> None:
     past = options.past_exp
     if past is None:
         complete_defaults(options)
-        if options.auto_resume and checkpoints(Path(options.expdir)):
+        if options.auto_resume and holds_run(Path(options.expdir)):
             past = options.expdir
     settings = (
         new_settings(options)
         if past is None
         else settings_from_checkpoint(options, choose_checkpoint(Path(past), "train"))
     )
+    goes_on = past is not None and Path(settings.args.init_ckpt).parent.resolve() == settings.expdir.resolve()
     _announce(settings)
     check_configuration(settings.config)
     with _only_one(settings.expdir):
+        if not goes_on and not options.overwrite:
+            _refuse_held(settings.expdir)
         if past is None:
-            _make_room(settings.expdir, overwrite=options.overwrite)
             task = task_config(settings.task)
             if task.needs_datamap and task.mapmix.datamap is None:
-                stage = _make_datamap(datamap_stage(settings), options)
+                stage = _make_datamap(datamap_stage(settings), settings.expdir, options)
                 settings.task["mapmix"]["datamap"] = str(stage.expdir / DATAMAP_NAME)
                 print(f"[lid_mapmix] stage 2 of 2, {options.downstream_variant}: training into {settings.expdir}")
-        _run(settings, "train")
+        _run(settings, "train", begin=lambda: None if goes_on else _clear(settings.expdir))
         splits = ["dev"]
         if Path(settings.task["data"]["directory"], "test.csv").is_file():
             best = argparse.Namespace(**{**vars(options), "evaluate_split": "test", "expdir": settings.args.expdir})
@@ -97,8 +101,8 @@ def use(options: argparse.Namespace) -> None:
         _print_scores(settings.expdir, [options.evaluate_split])
 
 
-def _make_datamap(stage: Settings, options: argparse.Namespace) -> Settings:
-    """Train the data map, unless the folder holds the very map that is asked for."""
+def _make_datamap(stage: Settings, main_expdir: Path, options: argparse.Namespace) -> Settings:
+    """Train the data map of the run in `main_expdir`, unless the folder holds the very map that is asked for."""
     kept, request = stage.expdir / _REQUEST_NAME, _request(stage)
     state = {"request": request, "complete": False}
     if kept.is_file() and not options.overwrite:
@@ -113,27 +117,33 @@ def _make_datamap(stage: Settings, options: argparse.Namespace) -> Settings:
         print(f"[lid_mapmix] stage 1 of 2, data map: complete in {stage.expdir}")
         return stage
     print(f"[lid_mapmix] stage 1 of 2, data map: training into {stage.expdir}")
-    if options.auto_resume and checkpoints(stage.expdir):
+    goes_on = options.auto_resume and holds_run(stage.expdir)
+    if goes_on:
         resumed = argparse.Namespace(**{**vars(options), "expdir": str(stage.expdir), "override": None})
-        stage = settings_from_checkpoint(resumed, checkpoints(stage.expdir)[-1])
-    else:
-        # Whatever an interrupted run left there is of no use to a new one.
-        _make_room(stage.expdir, overwrite=True)
-    _write(kept, json.dumps({"request": request, "complete": False}, indent=1))
-    _run(stage, "train")
+        stage = settings_from_checkpoint(resumed, choose_checkpoint(stage.expdir, "train"))
+
+    def begin() -> None:
+        # Whatever an interrupted run left there is of no use to a new one, nor a run that is to be overwritten.
+        if not goes_on:
+            _clear(stage.expdir)
+            _clear(main_expdir)
+        _write(kept, json.dumps({"request": request, "complete": False}, indent=1))
+
+    _run(stage, "train", begin=begin)
     _write(kept, json.dumps({"request": request, "complete": True}, indent=1))
     return stage
 
 
-def _run(settings: Settings, mode: str) -> None:
-    """Run S3PRL's runner once, in a mode of its own."""
+def _run(settings: Settings, mode: str, begin: Callable[[], None] = lambda: None) -> None:
+    """Run S3PRL's runner once, in a mode of its own; `begin` is called just before it starts to train."""
     settings.args.mode = mode
     check_configuration(settings.config)
     settings.expdir.mkdir(parents=True, exist_ok=True)
     _seed_global_generators(settings.args.seed)
     runner = make_runner(settings.args, settings.config)
     if mode == "train":
-        # Only now, when nothing was found wrong with them, and the expert has filled in the steps.
+        # Only now, when nothing was found wrong with settings and data, and the expert has filled in the steps.
+        begin()
         _keep_settings(settings, runner.config)
     getattr(runner, mode)()
     # The next run of this process needs the memory.
@@ -171,31 +181,36 @@ def _print_scores(expdir: Path, splits: Sequence[str]) -> None:
             print(f"  {path}")
 
 
-def _make_room(expdir: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that holds a run, or clear away its checkpoints."""
-    held = sorted(expdir.glob("*.ckpt"))
-    if held and not overwrite:
+def _refuse_held(expdir: Path) -> None:
+    if held := sorted(expdir.glob("*.ckpt")):
         raise UserError(
             f"{expdir}: already holds a run ({held[-1].name}). Go on with it by -a, start anew by --overwrite, "
             "or choose another folder by -n or -p."
         )
-    for path in held:
-        path.unlink()
+
+
+def _clear(expdir: Path) -> None:
+    """Delete a run's checkpoints and scores, which would pass for those of the run that takes its place."""
+    for pattern in ("*.ckpt", "*_scores.csv", "*_metrics.json"):
+        for path in expdir.glob(pattern):
+            path.unlink()
 
 
 def _request(stage: Settings) -> dict[str, Any]:
     """Say what a data map is made from and how, in so far as it decides about the map."""
-    directory = Path(stage.task["data"]["directory"] or ".")
-    args = vars(stage.args)
+    task, args = task_config(stage.task), vars(stage.args)
+    directory = Path(task.data.directory or ".")
     return {
         **{name: _digest(directory / name) for name in ("train.csv", "labels.yaml")},
         "upstream": {name: args[name] for name in sorted(args) if name.startswith("upstream_")}
         | {"-u": args["upstream"]},
         "seed": args["seed"],
-        "optimizer": stage.config["optimizer"],
-        "crop or batch": {name: stage.task["data"][name] for name in ("crop_seconds", "batch_size")},
-        "model": stage.task["model"],
-        "datamap": stage.task["datamap"],
+        **{name: stage.config.get(name) for name in ("optimizer", "scheduler", "specaug")},
+        **{name: stage.config["runner"].get(name) for name in _RUNNER_KEYS_OF_A_MAP},
+        "labels": task.labels,
+        "crop or batch": {"crop_seconds": task.data.crop_seconds, "batch_size": task.data.batch_size},
+        "model": asdict(task.model),
+        "datamap": asdict(task.datamap),
     }
 
 

@@ -1,0 +1,133 @@
+import csv
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lid_mapmix.data.dataset import EvaluationDataset, Split, TrainDataset
+from lid_mapmix.data.manifest import Labels, read_manifest
+from lid_mapmix.data.sampler import NO_PARTNER, Draw
+from lid_mapmix.errors import UserError
+from synthetic import make_corpus, open_split
+
+LENGTHS = (0.3, 0.5, 0.8, 2.0)
+CROP = 0.5
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory):
+    """Return utterances whose samples are their own numbers, so that a crop says where it is from."""
+    folder = tmp_path_factory.mktemp("ramps")
+    rows = []
+    for number, seconds in enumerate(LENGTHS):
+        ramp = np.arange(1, round(seconds * 16_000) + 1) / 65_536
+        soundfile.write(folder / f"{number}.wav", ramp, 16_000, subtype="FLOAT")
+        rows.append([f"{number}.wav", "ba"[number % 2], seconds, ""])
+    # A part of the last file.
+    rows.append(["3.wav", "a", 0.6, 1.0])
+    with (folder / "train.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [["audiopath", "class", "seconds", "start", "id"], *([*r, i] for i, r in enumerate(rows))]
+        )
+    return Split.open(read_manifest(folder / "train.csv"), Labels({"x": ("a", "b")}))
+
+
+def test_a_split_knows_classes_and_lengths(split):
+    assert split.gold.tolist() == [1, 0, 1, 0, 0]
+    assert split.starts.tolist() == [0, 0, 0, 0, 16_000]
+    assert split.counts.tolist() == [4800, 8000, 12_800, 32_000, 16_000]
+    assert (split.read(4, 10, 3) * 65_536).tolist() == [16_011, 16_012, 16_013]
+
+
+@settings(deadline=None)
+@given(anchor=st.integers(0, 4), partner=st.integers(-1, 4), epoch=st.integers(0, 50), seed=st.integers(0, 9))
+def test_a_crop(split, anchor, partner, epoch, seed):
+    dataset = TrainDataset(split, CROP, seed)
+    draw, crops = dataset[Draw(anchor, partner, 0.25, epoch)]
+    utterances = [anchor] if partner == NO_PARTNER else [anchor, partner]
+    assert draw == Draw(anchor, partner, 0.25, epoch)
+    assert len(crops) == len(utterances)
+    for utterance, (waveform, first, count) in zip(utterances, crops, strict=True):
+        assert waveform.shape == (8000,)
+        assert waveform.dtype == np.float32
+        assert count == min(8000, split.counts[utterance])
+        assert np.flatnonzero(waveform).tolist() == list(range(first, first + count))
+        numbers = waveform[first : first + count] * 65_536
+        assert (np.diff(numbers) == 1).all()
+        start = numbers[0] - 1 - split.starts[utterance]
+        assert 0 <= start <= split.counts[utterance] - count
+    again = TrainDataset(split, CROP, seed)
+    again[Draw(2, 3, 0.5, epoch)]
+    for (one, *place), (other, *other_place) in zip(crops, again[draw][1], strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert place == other_place
+
+
+def test_crops_and_padding_take_every_position(split):
+    dataset = TrainDataset(split, CROP, 0)
+    starts = [dataset[Draw(3, NO_PARTNER, 1.0, epoch)][1][0][0][0] * 65_536 - 1 for epoch in range(300)]
+    firsts = [dataset[Draw(0, NO_PARTNER, 1.0, epoch)][1][0][1] for epoch in range(300)]
+    for places, most in ((starts, 24_000), (firsts, 3200)):
+        # Uniform over 0 … most: the mean within 4 standard errors, the extremes near the ends.
+        assert np.mean(places) == pytest.approx(most / 2, abs=4 * most / np.sqrt(12 * 300))
+        assert min(places) < 0.05 * most
+        assert max(places) > 0.95 * most
+
+
+def test_the_same_utterance_is_cut_differently_by_epoch_role_and_seed(split):
+    crops = {
+        "epoch 0": TrainDataset(split, CROP, 0)[Draw(3, 3, 1.0, 0)][1],
+        "epoch 1": TrainDataset(split, CROP, 0)[Draw(3, 3, 1.0, 1)][1],
+        "seed 1": TrainDataset(split, CROP, 1)[Draw(3, 3, 1.0, 0)][1],
+    }
+    places = {(name, role): crop[0][0] for name, pair in crops.items() for role, crop in enumerate(pair)}
+    assert len(set(places.values())) == len(places)
+
+
+def test_anchors_come_before_partners(split):
+    dataset = TrainDataset(split, CROP, 0)
+    items = [dataset[Draw(anchor, partner, 0.25, 0)] for anchor, partner in ((0, 3), (2, 1), (1, 4))]
+    waveforms, batch = dataset.collate(items)
+    assert waveforms.shape == (6, 8000)
+    assert waveforms.dtype == torch.float32
+    expected = [items[row][1][role] for role in (0, 1) for row in range(3)]
+    np.testing.assert_array_equal(waveforms.numpy(), np.stack([crop[0] for crop in expected]))
+    assert batch.waveforms.first.tolist() == [crop[1] for crop in expected]
+    assert batch.waveforms.count.tolist() == [crop[2] for crop in expected] == [4800, 8000, 8000, 8000, 8000, 8000]
+    assert batch.anchor.tolist() == [0, 2, 1]
+    assert batch.partner.tolist() == [3, 1, 4]
+    assert batch.anchor_gold.tolist() == [1, 1, 0]
+    assert batch.partner_gold.tolist() == [0, 0, 0]
+    assert batch.weight.tolist() == [0.25] * 3
+    assert batch.anchor_gold.dtype == torch.int64
+
+
+def test_without_partners_there_are_only_anchors(split):
+    dataset = TrainDataset(split, CROP, 0)
+    waveforms, batch = dataset.collate([dataset[Draw(anchor, NO_PARTNER, 1.0, 0)] for anchor in (1, 0)])
+    assert waveforms.shape == (2, 8000)
+    assert batch.partner is None
+    assert batch.partner_gold is None
+    assert batch.anchor_gold.tolist() == [0, 1]
+    assert batch.waveforms.count.tolist() == [8000, 4800]
+
+
+def test_windows_of_evaluation(split):
+    dataset = EvaluationDataset(split, np.array([[3, 100, 400], [4, 0, 500], [0, 4000, 800]]))
+    windows, batch = dataset.collate([dataset[number] for number in (2, 0, 1)])
+    assert [(window[0] * 65_536).item() for window in windows] == [4001, 101, 16_001]
+    assert [len(window) for window in windows] == batch.waveforms.count.tolist() == [800, 400, 500]
+    assert batch.utterance.tolist() == [0, 3, 4]
+    assert batch.waveforms.first.tolist() == [0, 0, 0]
+
+
+def test_a_fault_is_found_when_a_split_is_opened(tmp_path):
+    folder = make_corpus(tmp_path, sizes={"train": 2, "dev": 1})
+    _, labels = open_split(folder)
+    with pytest.raises(UserError, match="unknown class ybb-two"):
+        Split.open(read_manifest(folder / "dev.csv"), Labels({"x": labels.classes[:-1]}))
+    (folder / "audio/dev/xaa-two-0.wav").unlink()
+    with pytest.raises(UserError, match=r"xaa-two-0\.wav: no such audio file"):
+        open_split(folder, "dev")

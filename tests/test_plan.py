@@ -1,0 +1,218 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lid_mapmix.config import DatamapConfig, task_config
+from lid_mapmix.errors import UserError
+from lid_mapmix.mapmix.datamap import measures
+from lid_mapmix.mapmix.datamap_files import write_datamap, write_likeness
+from lid_mapmix.plan import (
+    DATAMAP_NAME,
+    LIKENESS_NAME,
+    assign_regions,
+    data_fingerprint,
+    fill_schedule,
+    plan_training,
+)
+from reference.confidence import confidence_rows
+from synthetic import make_corpus, open_split
+
+REGIONS = np.array(["easy", "ambiguous", "hard"] * 4)
+LIKENESS = np.array([[0.5, 0.2, 0.2, 0.1], [0.3, 0.4, 0.2, 0.1], [0.1, 0.1, 0.6, 0.2], [0.0, 0.1, 0.5, 0.4]])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return open_split(make_corpus(tmp_path_factory.mktemp("plan"), sizes={"train": 3}, seconds=0.1))
+
+
+def write_map(folder, split, labels, regions=REGIONS, rows=slice(None)):
+    count = len(split.manifest)
+    measured = measures(np.full((2, count), 0.5, np.float32), np.ones((2, count), bool))
+    columns = {name: values[rows] for name, values in split.manifest.columns.items()}
+    kept = type(measured)(**{name: values[rows] for name, values in vars(measured).items()})
+    write_datamap(folder / DATAMAP_NAME, columns, kept, regions[rows])
+    write_likeness(folder / LIKENESS_NAME, labels.classes, LIKENESS * 7, np.full(4, 7))
+    return str(folder / DATAMAP_NAME)
+
+
+def plan(data, variant=None, **mapmix):
+    config = task_config({"variant": variant, "mapmix": mapmix, "data": {"batch_size": 5}})
+    return plan_training(config, *data, seed=3)
+
+
+def draws(sampler, epochs=20):
+    return [draw for epoch in range(epochs) for batch in sampler.batches(epoch) for draw in batch]
+
+
+def test_plain_training_takes_everyone_and_mixes_nobody(data):
+    planned = plan(data)
+    assert planned.sampler.anchors.tolist() == list(range(12))
+    assert planned.sampler.partners is None
+    assert planned.targets.tolist() == np.eye(4).tolist()
+    sampler = planned.sampler
+    assert (sampler.batch_size, sampler.alpha, sampler.probability, sampler.seed) == (5, 0.5, 1.0, 3)
+
+
+def test_latent_mixing_draws_from_everyone(data):
+    planned = plan(data, mix="latent", alpha=0.3, probability=0.9)
+    assert planned.sampler.partners.tolist() == list(range(12))
+    assert (planned.sampler.alpha, planned.sampler.probability) == (0.3, 0.9)
+    assert {draw.partner for draw in draws(planned.sampler)} == set(range(12))
+
+
+@pytest.mark.parametrize("anchors", ["all", "easy", "ambiguous", "hard"])
+@pytest.mark.parametrize("partners", ["all", "easy", "ambiguous", "hard"])
+def test_anchors_and_partners_are_of_their_regions(data, tmp_path, anchors, partners):
+    path = write_map(tmp_path, *data)
+    planned = plan(data, mix="latent", anchors=anchors, partners=partners, datamap=path)
+    everyone = set(range(12))
+    members = {"all": everyone} | {name: set(np.flatnonzero(name == REGIONS).tolist()) for name in REGIONS}
+    drawn = draws(planned.sampler)
+    assert {draw.anchor for draw in drawn} == members[anchors]
+    assert {draw.partner for draw in drawn} == members[partners]
+
+
+def test_the_map_may_have_another_order(data, tmp_path):
+    path = write_map(tmp_path, *data, rows=slice(None, None, -1))
+    planned = plan(data, mix="latent", anchors="ambiguous", partners="easy", datamap=path)
+    assert planned.sampler.anchors.tolist() == np.flatnonzero(REGIONS == "ambiguous").tolist()
+
+
+@pytest.mark.parametrize(
+    ("pools", "empty"),
+    [({"anchors": "hard"}, "hard"), ({"partners": "easy", "mix": "latent"}, "easy"), ({"anchors": "ambiguous"}, None)],
+)
+def test_a_region_with_no_utterance_is_refused(data, tmp_path, pools, empty):
+    path = write_map(tmp_path, *data, regions=np.full(12, "ambiguous"))
+    if empty is None:
+        assert len(plan(data, **pools, datamap=path).sampler.anchors) == 12
+        return
+    with pytest.raises(UserError, match=rf"no utterance is {empty} \(0 easy, 12 ambiguous, 0 hard\)") as caught:
+        plan(data, **pools, datamap=path)
+    assert path in str(caught.value)
+    assert "quantile" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_map_of_another_manifest_is_refused(data, tmp_path):
+    path = write_map(tmp_path, *data, rows=slice(0, 11))
+    with pytest.raises(UserError, match="1 utterances are not in the map") as caught:
+        plan(data, anchors="ambiguous", datamap=path)
+    assert path in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_likeness_of_other_classes_is_refused(data, tmp_path):
+    path = write_map(tmp_path, *data)
+    (tmp_path / LIKENESS_NAME).write_text("class,a,b\na,0.5,0.5\nb,0.5,0.5\n")
+    with pytest.raises(UserError, match=LIKENESS_NAME):
+        plan(data, targets="confidence", datamap=path)
+
+
+@pytest.mark.parametrize(("variant", "subject"), [("mapmix", "variant mapmix"), (None, "this configuration")])
+@pytest.mark.parametrize("settings", [{"anchors": "ambiguous"}, {"targets": "confidence"}])
+def test_what_to_do_without_a_map_is_told(data, variant, subject, settings):
+    with pytest.raises(
+        UserError, match=rf"^{subject} needs a data map and has none\. Train '-v datamap' first"
+    ) as caught:
+        plan(data, variant=variant, **settings)
+    assert "config.downstream_expert.mapmix.datamap=EXPDIR/datamap.csv" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_map_that_is_not_there_is_refused(data, tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        plan(data, anchors="ambiguous", datamap=str(tmp_path / "absent.csv"))
+
+
+@pytest.mark.parametrize("likeness", ["estimated", "uniform"])
+@pytest.mark.parametrize("share", [0.75, 0.6, 1.0])
+def test_confidence_targets(data, tmp_path, likeness, share):
+    path = write_map(tmp_path, *data)
+    planned = plan(data, targets="confidence", target_share=share, likeness=likeness, datamap=path)
+    expected = confidence_rows(LIKENESS if likeness == "estimated" else np.ones((4, 4)), [0, 0, 1, 1], share)
+    np.testing.assert_allclose(planned.targets, expected, atol=1e-8)
+
+
+def test_uniform_targets_need_no_map(data):
+    planned = plan(data, targets="confidence", likeness="uniform")
+    np.testing.assert_allclose(planned.targets[0], [0.75, 0.25, 0, 0])
+
+
+# Schedule ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("runner", "arguments", "expected"),
+    [
+        ({}, (20, 5), {"total_steps": 100, "eval_step": 20, "save_step": 20, "log_step": 2}),
+        ({"total_steps": None}, (7, 3), {"total_steps": 21, "eval_step": 7, "save_step": 7, "log_step": 1}),
+        ({"total_steps": 50}, (20, 5), {"total_steps": 50, "eval_step": 20, "save_step": 20, "log_step": 2}),
+        ({"log_step": 9}, (20, 5), {"total_steps": 100, "eval_step": 20, "save_step": 20, "log_step": 9}),
+        ({"total_steps": 3}, (20, 5), {"total_steps": 3, "eval_step": 3, "save_step": 3, "log_step": 2}),
+        ({"eval_step": 500}, (20, 5), {"total_steps": 100, "eval_step": 100, "save_step": 20, "log_step": 2}),
+        ({}, (7, 3, 2), {"total_steps": 12, "eval_step": 4, "save_step": 4, "log_step": 1}),
+        ({}, (1, 1, 8), {"total_steps": 1, "eval_step": 1, "save_step": 1, "log_step": 1}),
+    ],
+)  # fmt: skip
+def test_epochs_become_steps(runner, arguments, expected):
+    kept = {"max_keep": 1, **runner}
+    fill_schedule(kept, *arguments)
+    assert kept == {"max_keep": 1, **expected}
+
+
+@given(
+    batches=st.integers(1, 200),
+    epochs=st.integers(1, 20),
+    accumulate=st.integers(1, 16),
+    runner=st.dictionaries(
+        st.sampled_from(["total_steps", "eval_step", "save_step", "log_step"]), st.none() | st.integers(1, 5000)
+    ),
+)
+def test_every_run_ends_with_an_evaluation_and_a_checkpoint_within_it(batches, epochs, accumulate, runner):
+    filled = dict(runner)
+    fill_schedule(filled, batches, epochs, accumulate)
+    assert all(isinstance(filled[name], int) and filled[name] >= 1 for name in filled)
+    assert filled["eval_step"] <= filled["total_steps"]
+    assert filled["save_step"] <= filled["total_steps"]
+    for name in ("total_steps", "log_step"):
+        assert runner.get(name) in {None, filled[name]}
+    if runner.get("total_steps") is None:
+        # Every batch of the last epoch, which a data map needs, and less than a step too many an epoch.
+        batches_seen = filled["total_steps"] * accumulate
+        assert batches * epochs <= batches_seen < (batches + accumulate) * epochs
+
+
+# Regions and fingerprint -------------------------------------------------------------------------------------------
+
+
+def test_fixed_regions_use_the_thresholds_of_the_configuration():
+    confidence, variability = np.array([0.9, 0.9, 0.1, 0.1, 0.5]), np.array([0.1, 0.4, 0.1, 0.25, 0.0])
+    gold = np.zeros(5, int)
+    found = assign_regions(DatamapConfig(), confidence, variability, gold)
+    assert found.tolist() == ["easy", "ambiguous", "hard", "ambiguous", "ambiguous"]
+    other = DatamapConfig(easy_confidence=0.4, easy_variability=0.5, hard_confidence=0.2, hard_variability=0.3)
+    assert assign_regions(other, confidence, variability, gold).tolist() == ["easy", "easy", "hard", "hard", "easy"]
+
+
+def test_quantile_regions_are_taken_of_all_or_of_each_class():
+    confidence, gold = np.array([0.9, 0.8, 0.7, 0.3, 0.2, 0.1]), np.array([0, 0, 0, 1, 1, 1])
+    shares = {"regions": "quantile", "easy_share": 1 / 3, "hard_share": 1 / 3}
+    found = assign_regions(DatamapConfig(**shares), confidence, confidence, gold)
+    assert found.tolist() == ["easy", "easy", "ambiguous", "ambiguous", "hard", "hard"]
+    found = assign_regions(DatamapConfig(**shares, per_class=True), confidence, confidence, gold)
+    assert found.tolist() == ["easy", "ambiguous", "hard"] * 2
+
+
+def test_the_fingerprint_names_utterances_classes_and_labels(data, tmp_path):
+    split, labels = data
+    again = open_split(split.manifest.path.parent)
+    assert data_fingerprint(split, labels) == data_fingerprint(*again)
+    assert len(data_fingerprint(split, labels)) == 16
+    others = [
+        open_split(make_corpus(tmp_path / "more", sizes={"train": 4}, seconds=0.1)),
+        (split, type(labels)(dict(reversed(labels.clusters.items())))),
+    ]
+    fingerprints = {data_fingerprint(*other) for other in [data, *others]}
+    assert len(fingerprints) == 3

@@ -1,0 +1,72 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from lid_mapmix.results import average_windows, score, write_results
+from synthetic import make_corpus, open_split
+
+
+@given(utterances=st.lists(st.integers(0, 9), min_size=1, max_size=40), cut=st.integers(1, 39), seed=st.integers(0, 99))
+def test_windows_are_averaged_whatever_their_batches(utterances, cut, seed):
+    rows = np.random.default_rng(seed).dirichlet(np.ones(3), size=len(utterances))
+    parts = [part for part in (slice(0, cut), slice(cut, None)) if len(utterances[part])]
+    numbers, averages = average_windows(
+        [torch.tensor(utterances[part]) for part in parts], [torch.from_numpy(rows[part]) for part in parts]
+    )
+    assert numbers.tolist() == sorted(set(utterances))
+    for number, average in zip(numbers, averages, strict=True):
+        own = [row for utterance, row in zip(utterances, rows, strict=True) if utterance == number]
+        np.testing.assert_allclose(average, sum(own) / len(own), rtol=1e-12)
+
+
+@pytest.fixture
+def scored(tmp_path):
+    split, labels = open_split(make_corpus(tmp_path / "data", sizes={"test": 2}, seconds=0.1), "test")
+    utterances = np.array([0, 1, 3, 6])
+    # Gold classes 0 0 1 3; answers 0, 1 (same cluster), 1, 0 (another cluster).
+    probabilities = np.array([[0.7, 0.1, 0.1, 0.1], [0.2, 0.6, 0.1, 0.1], [0, 1, 0, 0], [0.4, 0.3, 0.2, 0.1]])
+    return split, labels, utterances, probabilities
+
+
+def test_scores_by_hand(scored):
+    metrics = score(*scored)
+    overall = metrics["overall"]
+    assert overall["count"] == 4
+    assert overall["acc"] == pytest.approx(0.5)
+    assert overall["c_acc"] == pytest.approx(0.75)
+    assert metrics["by_source"]["hum"]["count"] == 4
+    assert {name: cluster["count"] for name, cluster in metrics["by_cluster"].items()} == {"xaa": 3, "ybb": 1}
+
+
+def test_the_files_of_a_split(scored, tmp_path):
+    split, labels, utterances, probabilities = scored
+    metrics = score(split, labels, utterances, probabilities)
+    write_results(
+        tmp_path,
+        "test",
+        split=split,
+        labels=labels,
+        utterances=utterances,
+        probabilities=probabilities,
+        metrics=metrics,
+    )
+    ids = split.manifest.columns["id"][utterances].tolist()
+    answers = ["xaa-one", "xaa-two", "xaa-two", "xaa-one"]
+    truth = ["xaa-one", "xaa-one", "xaa-two", "ybb-two"]
+    with (tmp_path / "test_scores.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["id"] for row in rows] == ids
+    assert [row["class"] for row in rows] == truth
+    assert [row["prediction"] for row in rows] == answers
+    assert [(row["group"], row["source"]) for row in rows] == [("", "hum")] * 4
+    written = np.array([[float(row[name]) for name in labels.classes] for row in rows])
+    np.testing.assert_allclose(np.exp(written), probabilities, atol=1e-8)
+    assert written[2].tolist() == [-np.inf, 0, -np.inf, -np.inf]
+    assert json.loads((tmp_path / "test_metrics.json").read_text())["overall"]["acc"] == 0.5
+    for name, values in (("predict", answers), ("truth", truth)):
+        lines = (tmp_path / f"test_{name}.txt").read_text().splitlines()
+        assert [line.split(" ", 1) for line in lines] == [[one, value] for one, value in zip(ids, values, strict=True)]
