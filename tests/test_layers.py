@@ -8,53 +8,54 @@ from lid_mapmix.errors import UserError
 from lid_mapmix.layers import merge, read_upstream_config, read_variant, read_yaml, variant_names
 
 KEYS = st.sampled_from("abcd")
+VALUES = st.none() | st.integers() | st.lists(st.integers(), max_size=2)
 TREES = st.recursive(
-    st.dictionaries(KEYS, st.integers(), max_size=3),
-    lambda children: st.dictionaries(KEYS, st.integers() | st.lists(st.integers(), max_size=2) | children, max_size=4),
+    st.dictionaries(KEYS, VALUES, max_size=3),
+    lambda children: st.dictionaries(KEYS, VALUES | children, max_size=4),
     max_leaves=12,
 )
 
 
-def leaves(tree, place=()):
-    """Return place → value of everything that is no mapping, and of mappings without a key."""
+def flat(tree, place=()):
+    """Return place → value; a section stands as ... at its own place, above what is in it."""
     found = {}
     for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            found |= leaves(value, (*place, key))
-        else:
-            found[*place, key] = value
+        found[*place, key] = ... if isinstance(value, dict) else value
+        if isinstance(value, dict):
+            found |= flat(value, (*place, key))
     return found
 
 
 @given(base=TREES, over=TREES)
 def test_merge_puts_one_over_the_other_and_changes_neither(base, over):
     before = copy.deepcopy((base, over))
-    merged = merge(base, over)
+    below, above = flat(base), flat(over)
+    sections = {place for place, value in below.items() if value is ...}
+    if any(place in sections and value is not ... and value is not None for place, value in above.items()):
+        with pytest.raises(UserError, match="expected 'key: value' lines below it"):
+            merge(base, over)
+    else:
+        empty = {place for place in sections if place in above and above[place] is None}
+        assert flat(merge(base, over)) == below | {place: above[place] for place in above if place not in empty}
     assert (base, over) == before
-    found, above, below = leaves(merged), leaves(over), leaves(base)
-    for place, value in above.items():
-        if value == {} and not isinstance(value, list):
-            continue  # an empty section takes nothing away
-        assert found[place] == value
-    for place, value in found.items():
-        assert above.get(place, below.get(place)) == value or value == {}
-    for place, value in below.items():
-        hidden = any(place[: len(other)] == other[: len(place)] for other in above)
-        assert hidden or found[place] == value
 
 
-@given(base=TREES, over=TREES)
-def test_merge_is_idempotent_and_has_a_neutral_element(base, over):
-    assert merge(base, {}) == base == merge(base, base)
-    assert merge({}, over) == over
-    assert merge(merge(base, over), over) == merge(base, over)
+@given(tree=TREES)
+def test_merge_is_idempotent_and_has_a_neutral_element(tree):
+    assert merge(tree, {}) == merge({}, tree) == merge(tree, tree) == tree
 
 
 def test_merge_by_hand():
     base = {"runner": {"a": 1, "b": [1, 2]}, "lr": 1, "part": {"x": 1}}
-    over = {"runner": {"b": [3], "c": None}, "part": None, "new": {"y": 2}}
-    expected = {"runner": {"a": 1, "b": [3], "c": None}, "lr": 1, "part": None, "new": {"y": 2}}
+    over = {"runner": {"b": [3], "c": None}, "lr": None, "part": None, "new": {"y": 2}}
+    expected = {"runner": {"a": 1, "b": [3], "c": None}, "lr": None, "part": {"x": 1}, "new": {"y": 2}}
     assert merge(base, over) == expected
+
+
+def test_a_value_in_place_of_a_section_is_one_line():
+    with pytest.raises(UserError, match=r"^configuration: runner is 'fast'; expected") as caught:
+        merge({"runner": {"a": 1}}, {"runner": "fast"})
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

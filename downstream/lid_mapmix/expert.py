@@ -118,7 +118,7 @@ class DownstreamExpert(nn.Module):
             self.recording.start_epoch()
         self._train_loader = TaskLoader(
             TrainDataset(self._split(_TRAIN), self.config.data.crop_seconds, self.seed),
-            list(self.plan.sampler.batches(epoch, first_batch)),
+            self.plan.sampler.batches(epoch, first_batch),
             workers=self.config.data.workers,
             seed=self.seed,
             epoch=epoch,

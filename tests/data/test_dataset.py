@@ -76,6 +76,13 @@ def test_crops_and_padding_take_every_position(split):
         assert max(places) > 0.95 * most
 
 
+def test_the_first_and_the_last_position_are_among_them(split):
+    starts = [TrainDataset(split, 12_798 / 16_000, 0)[Draw(2, NO_PARTNER, 1.0, epoch)][1][0][0] for epoch in range(60)]
+    assert {round(waveform[0] * 65_536) - 1 for waveform in starts} == {0, 1, 2}
+    paddings = [TrainDataset(split, 4802 / 16_000, 0)[Draw(0, NO_PARTNER, 1.0, epoch)][1][0] for epoch in range(60)]
+    assert {first for _, first, _ in paddings} == {0, 1, 2}
+
+
 def test_the_same_utterance_is_cut_differently_by_epoch_role_and_seed(split):
     crops = {
         "epoch 0": TrainDataset(split, CROP, 0)[Draw(3, 3, 1.0, 0)][1],

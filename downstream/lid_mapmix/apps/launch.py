@@ -1,6 +1,7 @@
 """``python run_downstream.py``: flags in, S3PRL made ready, exit status out; what is run is in stages.py."""
 
 import argparse
+import gc
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -38,9 +39,10 @@ def guarded(work: Any, *, debug: bool) -> int:
         status, message = 1, f"error: {_explain(error)}"
     else:
         return 0
-    # Outside of the handler, which keeps the frames of the error and with them unfinished progress bars.
     from tqdm import tqdm  # noqa: PLC0415
 
+    # The error's frames, which only the handler above needs, hold progress bars that would be drawn once more at exit.
+    gc.collect()
     tqdm.write(message, file=sys.stderr)
     return status
 

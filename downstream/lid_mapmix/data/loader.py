@@ -1,13 +1,21 @@
 """The loader that S3PRL's runner iterates: workers, position within the epoch, keyed random state."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import UserError
 from ..randomness import keyed_seed
+
+
+class Batches(Protocol):
+    """Lists of keys of a dataset; a list of them, or something that draws them as they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[list]: ...
 
 
 class _Reporting(Dataset):
@@ -47,7 +55,7 @@ class TaskLoader:
     def __init__(
         self,
         dataset: Dataset,
-        batches: list,
+        batches: Batches,
         *,
         workers: int,
         seed: int | None = None,
@@ -59,7 +67,7 @@ class TaskLoader:
         Parameters
         ----------
         dataset : with a ``collate`` method.
-        batches : lists of keys of the dataset, those that are still to come in this epoch.
+        batches : those that are still to come in this epoch.
         workers : processes that read audio; 0 reads in this one.
         seed, epoch : key the random state of each step; without a seed it is left alone, as evaluation needs none.
         first_batch : number within the epoch of the first of `batches`.

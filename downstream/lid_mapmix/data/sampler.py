@@ -58,25 +58,52 @@ class TrainSampler:
     def __len__(self) -> int:
         return math.ceil(len(self.anchors) / self.batch_size)
 
-    def batches(self, epoch: int, first_batch: int = 0) -> Iterator[list[Draw]]:
-        """Yield the batches of an epoch from number `first_batch` on."""
-        anchors = keyed_generator(self.seed, "order", epoch).permutation(self.anchors)
-        partners = self._partners(anchors, epoch)
-        for number in range(first_batch, len(self)):
-            rows = slice(number * self.batch_size, (number + 1) * self.batch_size)
-            weight = 1.0
-            if self.partners is not None:
-                generator = keyed_generator(self.seed, "lambda", epoch, number)
-                weight = float(draw_lambda(generator, self.alpha, self.probability))
+    def batches(self, epoch: int, first_batch: int = 0) -> "EpochBatches":
+        """Return the batches of an epoch from number `first_batch` on."""
+        return EpochBatches(self, epoch, first_batch)
+
+
+@dataclass(frozen=True, eq=False)
+class EpochBatches:
+    """The batches of one epoch, drawn as they are asked for: an epoch of millions is never a list.
+
+    Attributes
+    ----------
+    sampler : whose epoch it is.
+    epoch, first_batch : number of the epoch, and of its first batch that is still to come.
+    """
+
+    sampler: TrainSampler
+    epoch: int
+    first_batch: int
+
+    def __len__(self) -> int:
+        return max(len(self.sampler) - self.first_batch, 0)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        sampler = self.sampler
+        anchors = keyed_generator(sampler.seed, "order", self.epoch).permutation(sampler.anchors)
+        partners = self._partners(anchors)
+        for number in range(self.first_batch, len(sampler)):
+            rows = slice(number * sampler.batch_size, (number + 1) * sampler.batch_size)
+            weight = self._weight(number)
             yield [
-                Draw(int(anchor), int(partner), weight, epoch)
+                Draw(int(anchor), int(partner), weight, self.epoch)
                 for anchor, partner in zip(anchors[rows], partners[rows], strict=True)
             ]
 
-    def _partners(self, anchors: np.ndarray, epoch: int) -> np.ndarray:
-        if self.partners is None:
+    def _partners(self, anchors: np.ndarray) -> np.ndarray:
+        if self.sampler.partners is None:
             return np.full(len(anchors), NO_PARTNER)
-        return draw_partners(anchors, self.partners, keyed_generator(self.seed, "partner", epoch))
+        generator = keyed_generator(self.sampler.seed, "partner", self.epoch)
+        return draw_partners(anchors, self.sampler.partners, generator)
+
+    def _weight(self, number: int) -> float:
+        """Draw λ of a batch; where nothing is mixed it is 1."""
+        if self.sampler.partners is None:
+            return 1.0
+        generator = keyed_generator(self.sampler.seed, "lambda", self.epoch, number)
+        return draw_lambda(generator, self.sampler.alpha, self.sampler.probability)
 
 
 def draw_partners(anchors: np.ndarray, pool: np.ndarray, generator: np.random.Generator) -> np.ndarray:
