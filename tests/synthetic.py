@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from lid_mapmix.data.dataset import Split
-from lid_mapmix.data.manifest import Labels, labels_from_manifest, read_manifest, write_manifest
+from lid_mapmix.data.labels import Labels, labels_from_manifest
+from lid_mapmix.data.manifest import read_manifest, write_manifest
 from lid_mapmix.randomness import keyed_generator
 
 CLASSES = ("xaa-one", "xaa-two", "ybb-one", "ybb-two")

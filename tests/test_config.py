@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from lid_mapmix.config import MapmixConfig, TaskConfig, check_configuration, task_config
+from lid_mapmix.checks import check_configuration, task_config
+from lid_mapmix.config import MapmixConfig, TaskConfig
 from lid_mapmix.errors import UserError
 from lid_mapmix.layers import DEFAULT_CONFIG, TASK_KEY, VARIANTS, merge, read_upstream_config, read_yaml
 

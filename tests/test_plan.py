@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lid_mapmix.config import DatamapConfig, task_config
+from lid_mapmix.checks import task_config
+from lid_mapmix.config import DatamapConfig
 from lid_mapmix.errors import UserError
 from lid_mapmix.mapmix.datamap import measures
 from lid_mapmix.mapmix.datamap_files import write_datamap, write_likeness

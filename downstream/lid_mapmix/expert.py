@@ -14,11 +14,11 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from .config import TaskConfig, check_configuration, task_config
+from .checks import check_configuration, task_config
 from .data.audio import MINIMUM_SAMPLES, read_audio
-from .data.dataset import EvaluationBatch, EvaluationDataset, Split, TrainBatch, TrainDataset
+from .data.corpus import Corpus
+from .data.dataset import EvaluationBatch, EvaluationDataset, TrainBatch, TrainDataset
 from .data.loader import TaskLoader
-from .data.manifest import Labels, labels_from_manifest, labels_from_mapping, read_labels, read_manifest
 from .data.windows import centre_windows, sliding_windows, window_batches
 from .errors import UserError
 from .layers import TASK_KEY, merge, read_variant
@@ -68,7 +68,8 @@ class DownstreamExpert(nn.Module):
         self.config = task_config(downstream_expert)
         self.expdir = Path(expdir)
         self.seed = seed
-        self.labels = _find_labels(self.config)
+        self.corpus = Corpus(self.config.data.directory, self.config.labels)
+        self.labels = self.corpus.labels
         downstream_expert["labels"] = {name: list(members) for name, members in self.labels.clusters.items()}
         self.model = DialectClassifier(
             upstream_dim,
@@ -78,7 +79,6 @@ class DownstreamExpert(nn.Module):
             encoder_channels=self.config.model.encoder_channels,
             hidden_dim=self.config.model.hidden_dim,
         )
-        self._splits: dict[str, Split] = {}
         self._train_loader: TaskLoader | None = None
         self._resume_at: tuple[int, int] | None = None  # epoch, batches behind it
         self._best_accuracy = -1.0
@@ -88,12 +88,12 @@ class DownstreamExpert(nn.Module):
 
     def _prepare_training(self, runner: MutableMapping[str, Any]) -> None:
         """Find every fault of the data before any training time is spent."""
-        train = self._split(_TRAIN)
+        train = self.corpus.split(_TRAIN)
         for name in runner.get("eval_dataloaders") or []:
-            self._split(name)
+            self.corpus.split(name)
         # Nothing here evaluates it, but most runs end with its scores, after hours of training.
-        if (_data_directory(self.config) / "test.csv").is_file():
-            self._split("test")
+        if self.corpus.has("test"):
+            self.corpus.split("test")
         self.plan = plan_training(self.config, train, self.labels, self.seed)
         targets = torch.from_numpy(self.plan.targets).float()
         self.targets: torch.Tensor
@@ -117,7 +117,7 @@ class DownstreamExpert(nn.Module):
                 self.recording.start_afresh()
             self.recording.start_epoch()
         self._train_loader = TaskLoader(
-            TrainDataset(self._split(_TRAIN), self.config.data.crop_seconds, self.seed),
+            TrainDataset(self.corpus.split(_TRAIN), self.config.data.crop_seconds, self.seed),
             self.plan.sampler.batches(epoch, first_batch),
             workers=self.config.data.workers,
             seed=self.seed,
@@ -236,7 +236,7 @@ class DownstreamExpert(nn.Module):
         return loss
 
     def _evaluation_loader(self, name: str) -> TaskLoader:
-        split, config = self._split(name), self.config.evaluation
+        split, config = self.corpus.split(name), self.config.evaluation
         windows = (
             centre_windows(split.counts, config.dev_crop_seconds)
             if name == _DEV
@@ -257,7 +257,7 @@ class DownstreamExpert(nn.Module):
                 f"{name} at step {global_step}: the probabilities are no numbers; the training has diverged. "
                 "Lower the learning rate (-o config.optimizer.lr=...) and train anew."
             )
-        split = self._split(name)
+        split = self.corpus.split(name)
         metrics = score(split, self.labels, utterances, probabilities)
         overall = {key: value for key, value in metrics["overall"].items() if key != "count"}
         for key, value in overall.items():
@@ -283,13 +283,6 @@ class DownstreamExpert(nn.Module):
         self._best_accuracy = overall["acc"]
         return ["dev-best.ckpt"]
 
-    def _split(self, name: str) -> Split:
-        """Return a split, opened and checked at its first use."""
-        if name not in self._splits:
-            manifest = read_manifest(_data_directory(self.config) / f"{name}.csv")
-            self._splits[name] = Split.open(manifest, self.labels)
-        return self._splits[name]
-
 
 def _apply_variant(downstream_expert: MutableMapping[str, Any], name: str | None) -> None:
     """Put a variant over the configuration, unless a launcher or the run being resumed has done so."""
@@ -297,21 +290,3 @@ def _apply_variant(downstream_expert: MutableMapping[str, Any], name: str | None
         return
     downstream_expert.update(merge(downstream_expert, read_variant(name)[TASK_KEY]))
     downstream_expert["variant"] = name
-
-
-def _data_directory(config: TaskConfig) -> Path:
-    if config.data.directory is None:
-        raise UserError(
-            "no data named. Give the folder of train.csv, dev.csv and test.csv by --data DIR "
-            "(under S3PRL's own run_downstream.py: -o config.downstream_expert.data.directory=DIR)."
-        )
-    return Path(config.data.directory)
-
-
-def _find_labels(config: TaskConfig) -> Labels:
-    if config.labels is not None:
-        return labels_from_mapping(config.labels, f"configuration: {TASK_KEY}.labels")
-    directory = _data_directory(config)
-    if (directory / "labels.yaml").exists():
-        return read_labels(directory / "labels.yaml")
-    return labels_from_manifest(read_manifest(directory / "train.csv"))

@@ -11,7 +11,7 @@ import numpy as np
 
 from .config import DatamapConfig, MapmixConfig, Pool, TaskConfig
 from .data.dataset import Split
-from .data.manifest import Labels
+from .data.labels import Labels
 from .data.sampler import TrainSampler
 from .errors import UserError
 from .mapmix.datamap import Region, RegionRule, fixed_regions, quantile_regions

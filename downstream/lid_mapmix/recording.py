@@ -12,7 +12,7 @@ import torch
 
 from .config import DatamapConfig
 from .data.dataset import Split
-from .data.manifest import Labels
+from .data.labels import Labels
 from .mapmix.datamap import measures
 from .mapmix.datamap_files import write_datamap, write_likeness
 from .mapmix.dynamics import EpochRecorder, read_dynamics
@@ -45,9 +45,9 @@ class DynamicsRecording:
         return self.expdir / "dynamics"
 
     def start_afresh(self) -> None:
-        """Forget parts of an earlier run in this folder, which would be joined with those of this one."""
-        for path in self.directory.glob("epoch-*.npz"):
-            path.unlink()
+        """Forget an earlier run in this folder, whose parts would be joined with those of this one."""
+        for path in (*self.directory.glob("epoch-*.npz"), self.expdir / DATAMAP_NAME, self.expdir / LIKENESS_NAME):
+            path.unlink(missing_ok=True)
 
     def start_epoch(self) -> None:
         """Begin an epoch at its first batch."""

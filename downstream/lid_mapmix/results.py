@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from .data.dataset import Split
-from .data.manifest import Labels
+from .data.labels import Labels
 from .scoring.files import write_metrics, write_s3prl_predictions, write_scores
 from .scoring.slices import metrics_with_slices
 

@@ -1,16 +1,11 @@
 """Every bad input ends in one line and exit status 1 (2 for flags), and damages nothing."""
 
-import csv
-import re
-import shutil
-from pathlib import Path
-
 import numpy as np
 import pytest
 import soundfile
 import torch
 import yaml
-from launching import listing, overrides, run, train
+from launching import listing, run, train
 from synthetic import make_corpus
 
 _FIRST = "audio/train/xaa-one-0.wav"

@@ -65,7 +65,10 @@ def test_metrics_count_the_utterances(trained):
 
 
 def test_the_data_map_has_a_row_an_utterance_of_the_manifest(trained, corpus):
-    rows = [list(csv.DictReader((path).open(newline=""))) for path in (trained / "datamap/datamap.csv", corpus / "train.csv")]
+    rows = [
+        list(csv.DictReader((path).open(newline="")))
+        for path in (trained / "datamap/datamap.csv", corpus / "train.csv")
+    ]
     assert [row["audiopath"] for row in rows[0]] == [row["audiopath"] for row in rows[1]]
     assert {row["epochs"] for row in rows[0]} == {"2"}
     assert {row["region"] for row in rows[0]} == {"easy", "ambiguous", "hard"}

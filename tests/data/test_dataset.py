@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lid_mapmix.data.dataset import EvaluationDataset, Split, TrainDataset
-from lid_mapmix.data.manifest import Labels, read_manifest
+from lid_mapmix.data.labels import Labels
+from lid_mapmix.data.manifest import read_manifest
 from lid_mapmix.data.sampler import NO_PARTNER, Draw
 from lid_mapmix.errors import UserError
 from synthetic import make_corpus, open_split

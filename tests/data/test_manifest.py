@@ -2,16 +2,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lid_mapmix.data.manifest import (
-    Labels,
-    labels_from_manifest,
-    labels_from_mapping,
-    read_labels,
-    read_manifest,
-    relative_audio_path,
-    write_labels,
-    write_manifest,
-)
+from lid_mapmix.data.labels import Labels, labels_from_manifest, labels_from_mapping, read_labels, write_labels
+from lid_mapmix.data.manifest import read_manifest, relative_audio_path, write_manifest
 from lid_mapmix.errors import UserError
 
 HEADER = "audiopath,class,seconds"

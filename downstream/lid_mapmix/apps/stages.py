@@ -20,7 +20,7 @@ import torch
 import yaml
 from filelock import FileLock, Timeout
 
-from ..config import check_configuration, task_config
+from ..checks import check_configuration, task_config
 from ..errors import UserError
 from ..files import replace_when_complete
 from ..host.runner import make_runner

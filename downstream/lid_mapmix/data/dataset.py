@@ -8,7 +8,8 @@ from torch.utils.data import Dataset
 
 from ..randomness import keyed_generator
 from .audio import SAMPLE_RATE, read_audio, utterance_spans
-from .manifest import Labels, Manifest
+from .labels import Labels
+from .manifest import Manifest
 from .sampler import NO_PARTNER, Draw
 
 _ANCHOR, _PARTNER = 0, 1

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from lid_mapmix.data.manifest import read_labels, read_manifest
+from lid_mapmix.data.labels import read_labels
+from lid_mapmix.data.manifest import read_manifest
 from lid_mapmix.data.prepare import asterisk
 from lid_mapmix.errors import UserError
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 from babel import Locale
-from lid_mapmix.data.manifest import read_labels, read_manifest
+from lid_mapmix.data.labels import read_labels
+from lid_mapmix.data.manifest import read_manifest
 from lid_mapmix.data.prepare import demo, espeak, planning
 from lid_mapmix.data.prepare.dialects import CLUSTERS, SPEAKERS
 from lid_mapmix.data.prepare.phrases import Kind, Phrase, render

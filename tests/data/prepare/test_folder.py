@@ -11,7 +11,8 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lid_mapmix.data.manifest import read_labels, read_manifest
+from lid_mapmix.data.labels import read_labels
+from lid_mapmix.data.manifest import read_manifest
 from lid_mapmix.data.prepare import folder as folder_corpus
 from lid_mapmix.data.prepare.splitting import split_units
 from lid_mapmix.errors import UserError

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ...errors import UserError
 from ..audio import read_header
-from ..manifest import Labels
+from ..labels import Labels
 from .corpus import DEFAULT_SHARE, add_common_arguments, divide, fingerprint, needs_preparation, write_corpus
 from .splitting import check_shares, split_units
 

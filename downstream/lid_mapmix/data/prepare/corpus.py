@@ -16,7 +16,8 @@ import numpy as np
 
 from ...errors import UserError
 from ...files import replace_when_complete
-from ..manifest import Labels, write_labels, write_manifest
+from ..labels import Labels, write_labels
+from ..manifest import write_manifest
 
 SPLITS = ("train", "dev", "test")
 DEFAULT_SHARE = 0.15

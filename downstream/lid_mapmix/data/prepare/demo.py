@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from ...errors import UserError
 from ...files import replace_when_complete
-from ..manifest import Labels
+from ..labels import Labels
 from .corpus import (
     SPLITS,
     Columns,

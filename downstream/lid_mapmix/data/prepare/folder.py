@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from ...errors import UserError
 from ..audio import read_header
-from ..manifest import Manifest, labels_from_manifest
+from ..labels import labels_from_manifest
+from ..manifest import Manifest
 from .corpus import DEFAULT_SHARE, add_common_arguments, divide, fingerprint, needs_preparation, write_corpus
 from .splitting import check_shares, split_units
 

@@ -1,0 +1,158 @@
+"""What is checked of a configuration before any training time is spent.
+
+Types and limits of single settings stand with them in config.py; here is what concerns several of them, and the parts
+of a configuration that are S3PRL's own.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from .config import DatamapConfig, Pool, TaskConfig
+from .errors import UserError
+from .layers import TASK_KEY
+from .mapmix.mixup import MixSpace
+from .model import Encoder
+
+_TOP_KEYS = ("runner", "optimizer", "scheduler", "specaug", TASK_KEY)
+# All that s3prl/downstream/runner.py reads.
+_RUNNER_KEYS = (
+    *("total_steps", "eval_step", "save_step", "log_step", "max_keep", "gradient_accumulate_steps"),
+    *("gradient_clipping", "eval_dataloaders", "train_dataloader", "evaluate_ratio", "fp16"),
+)
+_NUMBERS = (
+    *(("runner", key, int) for key in _RUNNER_KEYS[:6]),
+    ("runner", "gradient_clipping", float),
+    ("optimizer", "lr", float),
+)
+
+
+def task_config(mapping: Mapping[str, Any] | None) -> TaskConfig:
+    """Check the ``downstream_expert`` part of a configuration.
+
+    Raises
+    ------
+    UserError : an unknown key, a value out of its limits, or values that contradict each other.
+    """
+    if not isinstance(mapping, Mapping | None):
+        raise UserError(f"configuration: {TASK_KEY} is {mapping!r}; expected 'key: value' lines. See config.yaml.")
+    try:
+        config = TypeAdapter(TaskConfig).validate_python(dict(mapping or {}))
+    except ValidationError as error:
+        raise UserError(_explain(error)) from None
+    _check_regions(config.datamap)
+    _check_recording(config)
+    _check_evaluation(config)
+    return config
+
+
+def check_configuration(config: Mapping[str, Any]) -> None:
+    """Check a whole configuration before S3PRL takes it, and turn numbers that YAML reads as texts into numbers.
+
+    YAML 1.1 reads ``1e-4`` as a text, which the optimizer would choke on after minutes of loading; S3PRL fails on keys
+    at the top that are also flags, and ignores what it does not know.
+
+    Parameters
+    ----------
+    config : ``optimizer`` and ``runner`` are corrected in place.
+
+    Raises
+    ------
+    UserError : an unknown key, a value out of its limits, a part that is missing.
+    """
+    _check_keys("", config, _TOP_KEYS)
+    for part in ("runner", "optimizer"):
+        if not isinstance(config.get(part), Mapping):
+            raise UserError(f"configuration: there is no {part} section. See config.yaml for a complete configuration.")
+    runner, optimizer = config["runner"], config["optimizer"]
+    _check_keys("runner.", runner, _RUNNER_KEYS)
+    splits = runner.get("eval_dataloaders")
+    if splits is not None and not (isinstance(splits, list) and all(isinstance(name, str) for name in splits)):
+        raise UserError(f"configuration: runner.eval_dataloaders is {splits!r}; expected a list, such as [dev].")
+    if "name" not in optimizer:
+        raise UserError("configuration: there is no optimizer.name. See config.yaml for a complete configuration.")
+    for section, key, kind in _NUMBERS:
+        if config[section].get(key) is not None:
+            config[section][key] = _number(f"{section}.{key}", config[section][key], kind)
+    task_config(config.get(TASK_KEY))
+
+
+def _check_regions(datamap: DatamapConfig) -> None:
+    """Find here what would otherwise stop a datamap run when its first epoch ends."""
+    place = f"configuration: {TASK_KEY}.datamap"
+    if datamap.hard_confidence > datamap.easy_confidence:
+        raise UserError(
+            f"{place}: hard_confidence is {datamap.hard_confidence}, above easy_confidence, {datamap.easy_confidence}; "
+            "expected at most that. Lower the one or raise the other."
+        )
+    if datamap.easy_share + datamap.hard_share > 1:
+        raise UserError(
+            f"{place}: easy_share {datamap.easy_share} and hard_share {datamap.hard_share} make more than 1. Lower one."
+        )
+
+
+def _check_recording(config: TaskConfig) -> None:
+    """Find here what would end without a data map: an epoch of a region never has every utterance."""
+    mapmix = config.mapmix
+    if config.datamap.record and (mapmix.anchors is not Pool.ALL or mapmix.mix is not MixSpace.NONE):
+        raise UserError(
+            f"configuration: {TASK_KEY}.datamap.record needs plain training; expected mapmix.anchors all and "
+            f"mapmix.mix none, found {mapmix.anchors} and {mapmix.mix}. Use -v datamap."
+        )
+
+
+def _check_evaluation(config: TaskConfig) -> None:
+    evaluation, place = config.evaluation, f"configuration: {TASK_KEY}.evaluation"
+    if evaluation.hop_seconds > evaluation.window_seconds:
+        raise UserError(
+            f"{place}: hop_seconds is {evaluation.hop_seconds}, above window_seconds, {evaluation.window_seconds}, and "
+            "would leave audio out. Lower it."
+        )
+    if evaluation.mix_lengths and config.model.encoder is Encoder.ECAPA:
+        raise UserError(
+            f"{place}.mix_lengths: the encoder ecapa averages over time, padding included, and gives other scores "
+            "beside a longer window. Set mix_lengths: false."
+        )
+
+
+def _number(place: str, value: Any, kind: type) -> int | float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    # NaN fails the comparison as well.
+    if isinstance(value, bool) or not number > 0 or (kind is int and not number.is_integer()):
+        example = "a whole number above 0" if kind is int else "a number above 0, such as 1.0e-4"
+        raise UserError(f"configuration: {place} is {value!r}; expected {example}.")
+    return kind(number)
+
+
+def _check_keys(prefix: str, found: Mapping[str, Any], known: Iterable[str]) -> None:
+    for key in found:
+        if key not in known:
+            raise UserError(f"configuration: unknown key {prefix}{key}. {_closest(str(key), known)}")
+
+
+def _closest(key: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"Did you mean {close[0]}?" if close else f"Known here: {', '.join(known)}."
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in (TASK_KEY, *first["loc"]))
+    if first["type"] == "unexpected_keyword_argument":
+        known = _keys(TaskConfig, first["loc"][:-1])
+        return f"configuration: unknown key {place}. {_closest(str(first['loc'][-1]), known)}"
+    return f"configuration: {place} is {first['input']!r}. {first['msg']}."
+
+
+def _keys(section: Any, place: tuple[Any, ...]) -> list[str]:
+    for name in place:
+        section = next((entry.type for entry in fields(section) if entry.name == name), None)
+        if not is_dataclass(section):
+            return []
+    return [entry.name for entry in fields(section)]

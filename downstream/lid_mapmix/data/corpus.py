@@ -1,0 +1,63 @@
+"""A folder of manifests: its labels, and its splits, each opened and checked at its first use."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import UserError
+from .dataset import Split
+from .labels import Labels, labels_from_manifest, labels_from_mapping, read_labels
+from .manifest import read_manifest
+
+_LABELS_NAME = "labels.yaml"
+
+
+class Corpus:
+    """The data of a run.
+
+    Parameters
+    ----------
+    directory : folder of train.csv, dev.csv, test.csv and labels.yaml; None where a run needs no data.
+    clusters : the labels, cluster → classes; None to read them from labels.yaml or else from the training manifest.
+    """
+
+    def __init__(self, directory: str | None, clusters: Mapping[str, list[str]] | None) -> None:
+        self._directory = directory
+        self._splits: dict[str, Split] = {}
+        self.labels = (
+            self._find_labels() if clusters is None else labels_from_mapping(clusters, "configuration: labels")
+        )
+
+    @property
+    def directory(self) -> Path:
+        """The folder.
+
+        Raises
+        ------
+        UserError : there is none.
+        """
+        if self._directory is None:
+            raise UserError(
+                "no data named. Give the folder of train.csv, dev.csv and test.csv by --data DIR "
+                "(under S3PRL's own run_downstream.py: -o config.downstream_expert.data.directory=DIR)."
+            )
+        return Path(self._directory)
+
+    def has(self, name: str) -> bool:
+        """Say whether there is such a split."""
+        return (self.directory / f"{name}.csv").is_file()
+
+    def split(self, name: str) -> Split:
+        """Return a split, whose manifest and audio headers are checked when it is first asked for.
+
+        Raises
+        ------
+        UserError : whatever is wrong with them.
+        """
+        if name not in self._splits:
+            self._splits[name] = Split.open(read_manifest(self.directory / f"{name}.csv"), self.labels)
+        return self._splits[name]
+
+    def _find_labels(self) -> Labels:
+        if (self.directory / _LABELS_NAME).exists():
+            return read_labels(self.directory / _LABELS_NAME)
+        return labels_from_manifest(read_manifest(self.directory / "train.csv"))

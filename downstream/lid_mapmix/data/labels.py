@@ -1,0 +1,114 @@
+"""Labels: the classes in the order of the model's outputs, and the cluster of each."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from ..errors import UserError
+from ..files import replace_when_complete
+from .manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The classes in the order of the model's outputs, and the cluster of each.
+
+    Attributes
+    ----------
+    clusters : cluster → its classes, both in order.
+    """
+
+    clusters: Mapping[str, tuple[str, ...]]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """All classes, in the order of the model's outputs."""
+        return tuple(name for members in self.clusters.values() for name in members)
+
+    @property
+    def cluster_indices(self) -> np.ndarray:
+        """The cluster number of each class, (classes,) int64."""
+        sizes = [len(members) for members in self.clusters.values()]
+        return np.repeat(np.arange(len(sizes)), sizes)
+
+    def class_indices(self, manifest: Manifest) -> np.ndarray:
+        """Return the class number of each utterance, (utterances,) int64.
+
+        Raises
+        ------
+        UserError : the manifest has a class that these labels have not.
+        """
+        names, inverse = np.unique(manifest.columns["class"], return_inverse=True)
+        number_of = {name: number for number, name in enumerate(self.classes)}
+        unknown = [str(name) for name in names if name not in number_of]
+        if unknown:
+            raise UserError(
+                f"{manifest.path}: unknown class {_shorten(unknown)}; known are {_shorten(self.classes)}. "
+                "Correct the manifest, or add the class to labels.yaml and to the training data."
+            )
+        return np.array([number_of[name] for name in names], dtype=np.int64)[inverse]
+
+
+def read_labels(path: Path | str) -> Labels:
+    """Read labels.yaml, a mapping of cluster → list of classes.
+
+    Raises
+    ------
+    UserError : no such file, another shape, a class in two clusters.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file. labels.yaml maps each cluster to the list of its classes.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is no valid YAML: {' '.join(str(error).split())}. Correct it.") from None
+    return labels_from_mapping(content, str(path))
+
+
+def labels_from_mapping(clusters: object, origin: str) -> Labels:
+    """Check a mapping of cluster → list of classes and make labels of it.
+
+    Parameters
+    ----------
+    clusters : what was read, not yet checked.
+    origin : named in errors, for example the file.
+    """
+    if (
+        not isinstance(clusters, Mapping)
+        or not clusters
+        or not all(isinstance(members, list | tuple) and members for members in clusters.values())
+    ):
+        raise UserError(f"{origin}: expected 'cluster: [class, class]' on each line. See the README, \"Your data\".")
+    for name in (name for cluster, members in clusters.items() for name in (cluster, *members)):
+        # YAML reads no as False, and 010 as 8.
+        if not isinstance(name, str):
+            raise UserError(f"{origin}: {name!r} is no text. Put names that YAML takes for something else in quotes.")
+    labels = Labels({name: tuple(members) for name, members in clusters.items()})
+    repeated = sorted({name for name in labels.classes if labels.classes.count(name) > 1})
+    if repeated:
+        raise UserError(f"{origin}: class {', '.join(repeated)} is listed twice. List each class once.")
+    return labels
+
+
+def labels_from_manifest(manifest: Manifest) -> Labels:
+    """Derive labels: classes sorted, the cluster of each being its part before the first ``-``."""
+    clusters: dict[str, list[str]] = {}
+    for name in map(str, np.unique(manifest.columns["class"])):
+        clusters.setdefault(name.split("-", 1)[0], []).append(name)
+    return Labels({name: tuple(members) for name, members in clusters.items()})
+
+
+def write_labels(path: Path | str, labels: Labels) -> None:
+    """Write labels.yaml, complete or not at all."""
+    clusters = {name: list(members) for name, members in labels.clusters.items()}
+    with replace_when_complete(path) as temporary:
+        temporary.write_text(yaml.safe_dump(clusters, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _shorten(names: Iterable[str], most: int = 8) -> str:
+    listed = list(names)
+    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
