@@ -40,7 +40,7 @@ def stock(checkout, corpus, tmp_path_factory):
     quick = ",,".join(f"config.{key}={value!r}" for key, value in QUICK.items())
     data = f"config.downstream_expert.data.directory={str(corpus)!r}"
 
-    def run(*flags, override="", new=True, expect=0):
+    def run(*flags, override="", new=True):
         start = ["-d", "lid_mapmix", "-u", "fbank", "-c", path, "--device", "cpu"] if new else ["--device", "cpu"]
         text = f"{quick},,{data}{override}" if new else "None"
         process = run_python(
@@ -48,8 +48,7 @@ def stock(checkout, corpus, tmp_path_factory):
             path=[checkout],
             cwd=checkout / "s3prl",
         )
-        assert process.returncode == expect, process.stderr[-3000:]
-        return process
+        assert process.returncode == 0, process.stderr[-3000:]
 
     return run
 
@@ -92,8 +91,3 @@ def test_trains_and_resumes_a_data_map_as_the_launcher_does(stock, trained, tmp_
     resumed, expected = weights(tmp_path / "states-8.ckpt"), weights(whole / "states-8.ckpt")
     assert all(torch.equal(resumed[name], expected[name]) for name in expected)
     assert_same_files(tmp_path, whole, "datamap.csv", "likeness.csv", "dev_scores.csv")
-
-
-def test_map_mix_without_a_map_says_what_to_train_first(stock, tmp_path):
-    process = stock("-m", "train", "-v", "mapmix", "-p", tmp_path / "run", expect=1)
-    assert "Train '-v datamap' first" in process.stderr.splitlines()[-1]

@@ -18,7 +18,7 @@ OTHER_DEFAULTS = {
 }
 
 
-class _Captured(Exception):
+class _CapturedError(Exception):
     """Carries the parser out of S3PRL's function."""
 
 
@@ -34,11 +34,11 @@ def stock():
     command = importlib.import_module("s3prl.run_downstream")
 
     def capture(parser, *_):
-        raise _Captured(parser)
+        raise _CapturedError(parser)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(argparse.ArgumentParser, "parse_args", capture)
-        with pytest.raises(_Captured) as captured:
+        with pytest.raises(_CapturedError) as captured:
             command.get_downstream_args()
     return options_of(captured.value.args[0])
 
