@@ -5,6 +5,7 @@ import importlib
 
 import pytest
 from launching import ROOT, run_python
+from lid_mapmix.apps import launch
 from lid_mapmix.apps.arguments import OWN_FLAGS, complete_defaults, make_parser, place_run
 from lid_mapmix.host import compat, registry
 
@@ -98,3 +99,11 @@ def test_help_imports_no_torch(program):
     assert "examples:" in process.stdout
     assert "torch loaded: False" in process.stdout
     assert not process.stderr
+
+
+@pytest.mark.parametrize("seed", ["-1", str(2**32)])
+def test_a_seed_that_numpy_would_refuse_is_refused_at_once(seed, capsys):
+    with pytest.raises(SystemExit) as ended:
+        launch.main(["-u", "fbank", "--data", "nowhere", "--seed", seed])
+    assert ended.value.code == 2
+    assert f"--seed {seed}: expected a number from 0 to 4294967295" in capsys.readouterr().err

@@ -10,6 +10,8 @@ TASK = "lid_mapmix"
 OWN_FLAGS = ("data", "frozen", "overwrite", "debug")
 _DEFAULT_VARIANT = "mapmix"
 _RESULTS = "result/downstream"
+# NumPy's global generator, which some upstreams draw from, takes 32 bits.
+SEED_LIMIT = 2**32
 
 _EXAMPLES = """\
 examples:

@@ -26,7 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[:1] == ["run"]:
         return launch.main(arguments[1:], "lid-mapmix run")
     options = _make_parser().parse_args(arguments)
-    return launch.guarded(lambda: _prepare(options), debug=options.debug)
+    return launch.guarded(
+        lambda: _prepare(options), debug=options.debug, after_interruption="the same command starts again"
+    )
 
 
 def _prepare(options: argparse.Namespace) -> None:

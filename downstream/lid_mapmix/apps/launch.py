@@ -3,11 +3,10 @@
 import argparse
 import gc
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from ..errors import UserError
-from .arguments import TASK, make_parser, place_run
+from .arguments import SEED_LIMIT, TASK, make_parser, place_run
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "run_downstream.py") -> int:
@@ -18,19 +17,32 @@ def main(arguments: Sequence[str] | None = None, program: str = "run_downstream.
     place_run(options)
     if options.frozen and options.upstream_trainable:
         parser.error("--frozen and -f exclude each other")
+    if not 0 <= options.seed < SEED_LIMIT:
+        parser.error(f"--seed {options.seed}: expected a number from 0 to {SEED_LIMIT - 1}")
     if options.upstream is None and options.past_exp is None:
         parser.error("name an upstream by -u, or a trained run by -e")
     if options.mode != "train" and options.past_exp is None and options.init_ckpt is None:
         parser.error(f"-m {options.mode} needs a trained run: name it by -e")
-    return guarded(lambda: _run(options, arguments), debug=options.debug)
+    return guarded(
+        lambda: _run(options, arguments),
+        debug=options.debug,
+        after_interruption="-a goes on from the last checkpoint",
+    )
 
 
-def guarded(work: Any, *, debug: bool) -> int:
-    """Do `work`, turn what goes wrong into one line on standard error, and return the exit status."""
+def guarded(work: Callable[[], None], *, debug: bool, after_interruption: str) -> int:
+    """Do `work`, turn what goes wrong into one line on standard error, and return the exit status.
+
+    Parameters
+    ----------
+    work : what to do.
+    debug : let an error pass with its traceback.
+    after_interruption : what to tell someone who has pressed Ctrl-C.
+    """
     try:
         work()
     except KeyboardInterrupt:
-        status, message = 130, "interrupted; -a goes on from the last checkpoint"
+        status, message = 130, f"interrupted; {after_interruption}"
     # Whatever is neither UserError nor OSError is a defect, here or in the host, and still no reason to bury the user
     # under a traceback.
     except Exception as error:

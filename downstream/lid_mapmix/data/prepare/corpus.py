@@ -31,6 +31,13 @@ Columns = Mapping[str, Sequence | np.ndarray]
 log = logging.getLogger(__name__)
 
 
+def _seed(text: str) -> int:
+    """Read a seed, which may not be negative."""
+    if int(text) < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return int(text)
+
+
 def add_common_arguments(parser: argparse.ArgumentParser, *, shares: bool) -> None:
     """Add the flags that every corpus has, and the shares of dev and test where they can be chosen."""
     if shares:
@@ -42,7 +49,7 @@ def add_common_arguments(parser: argparse.ArgumentParser, *, shares: bool) -> No
                 metavar="SHARE",
                 help=f"share of the recordings that goes to {split}.csv (default: %(default)s)",
             )
-    parser.add_argument("--seed", type=int, default=0, help="another seed draws other splits (default: %(default)s)")
+    parser.add_argument("--seed", type=_seed, default=0, help="another seed draws other splits (default: %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace manifests that are already there")
 
 
