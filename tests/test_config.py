@@ -79,22 +79,31 @@ def test_every_upstream_is_valid_over_every_variant(upstream, variant):
     ("variant", "pools", "mix", "targets", "needs_datamap"),
     [
         # method.md, "The rows of the paper's tables"
-        ("baseline", ("all", "all"), "none", "one_hot", False),
-        ("datamap", ("all", "all"), "none", "one_hot", False),
-        ("latent_random", ("all", "all"), "latent", "one_hot", False),
-        ("amb_easy", ("ambiguous", "easy"), "latent", "one_hot", True),
-        ("mapmix", ("ambiguous", "easy"), "latent", "confidence", True),
+        ("baseline", ("all", "all", "any"), "none", "one_hot", False),
+        ("static", ("all", "all", "any"), "input", "one_hot", False),
+        ("latent_random", ("all", "all", "any"), "latent", "one_hot", False),
+        ("latent_within", ("all", "all", "within"), "latent", "one_hot", False),
+        ("latent_across", ("all", "all", "across"), "latent", "one_hot", False),
+        ("datamap", ("all", "all", "any"), "none", "one_hot", False),
+        ("easy", ("all", "easy", "any"), "latent", "one_hot", True),
+        ("hard", ("all", "hard", "any"), "latent", "one_hot", True),
+        ("amb_easy", ("ambiguous", "easy", "any"), "latent", "one_hot", True),
+        ("mapmix", ("ambiguous", "easy", "any"), "latent", "confidence", True),
     ],
 )
 def test_the_variants_are_the_rows_of_the_table(variant, pools, mix, targets, needs_datamap):
     config = task_config(merge(default(), read_yaml(VARIANTS / f"{variant}.yaml"))[TASK_KEY])
     mapmix = config.mapmix
-    assert (mapmix.anchors, mapmix.partners) == pools
+    assert (mapmix.anchors, mapmix.partners, mapmix.pairing) == pools
     assert (mapmix.mix, mapmix.targets) == (mix, targets)
-    assert (mapmix.alpha, mapmix.probability) == (0.5, 1.0)
+    assert (mapmix.alpha, mapmix.probability, mapmix.weight_per) == (0.5, 1.0, "batch")
     assert config.needs_datamap is needs_datamap
     assert config.datamap.record is (variant == "datamap")
     assert config.data.batch_size == (16 if variant == "baseline" else 8)
+
+
+def test_there_is_a_variant_a_row_and_no_other():
+    assert len(ALL_VARIANTS) == 10  # the table's baseline has a row an upstream; datamap is the run behind the map
 
 
 @pytest.mark.parametrize(
@@ -175,7 +184,7 @@ def test_an_unknown_key_is_refused_with_a_suggestion(place, says):
         ("downstream_expert.data", [1]),
         ("downstream_expert.model.encoder", "lstm"),
         ("downstream_expert.model.encoder_channels", 0),
-        ("downstream_expert.mapmix.mix", "input"),
+        ("downstream_expert.mapmix.mix", "middle"),
         ("downstream_expert.mapmix.anchors", "simple"),
         *(("downstream_expert.mapmix.alpha", value) for value in (0, -1, float("nan"), float("inf"))),
         *(("downstream_expert.mapmix.probability", value) for value in (-0.1, 1.1, float("nan"))),

@@ -136,6 +136,32 @@ def test_confidence_targets(data, tmp_path, likeness, share):
     np.testing.assert_allclose(planned.targets, expected, atol=1e-8)
 
 
+def test_likeness_may_be_given_by_a_file(data, tmp_path):
+    path = tmp_path / "likeness.csv"
+    write_likeness(path, data[1].classes, LIKENESS * 7, np.full(4, 7))
+    planned = plan(data, targets="confidence", likeness="given", likeness_file=str(path))
+    np.testing.assert_allclose(planned.targets, confidence_rows(LIKENESS, [0, 0, 1, 1], 0.75), atol=1e-9)
+    with pytest.raises(UserError, match=r"needs mapmix\.likeness_file"):
+        plan(data, targets="confidence", likeness="given")
+
+
+def test_the_papers_likeness_is_for_the_papers_classes(data):
+    with pytest.raises(UserError, match="none of LRE17's"):
+        plan(data, targets="confidence", likeness="lre17")
+
+
+def test_the_pairing_reaches_the_sampler(data):
+    planned = plan(data, mix="latent", pairing="across", weight_per="utterance")
+    assert (planned.sampler.pairing, planned.sampler.weight_per) == ("across", "utterance")
+    np.testing.assert_array_equal(planned.sampler.classes, data[0].gold)
+
+
+def test_across_needs_two_classes(tmp_path):
+    alone = open_split(make_corpus(tmp_path, classes=("xaa-one",), sizes={"train": 3}, seconds=0.1))
+    with pytest.raises(UserError, match="two classes or more"):
+        plan(alone, mix="latent", pairing="across")
+
+
 def test_uniform_targets_need_no_map(data):
     planned = plan(data, targets="confidence", likeness="uniform")
     np.testing.assert_allclose(planned.targets[0], [0.75, 0.25, 0, 0])

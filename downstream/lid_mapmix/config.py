@@ -13,7 +13,8 @@ from pydantic.dataclasses import dataclass
 
 from .mapmix.datamap import RegionRule
 from .mapmix.labels import Likeness, Targets
-from .mapmix.mixup import MixSpace
+from .mapmix.mixup import MixSpace, WeightPer
+from .mapmix.pairing import Pairing
 from .model import Encoder
 
 _STRICT = ConfigDict(extra="forbid")
@@ -58,12 +59,15 @@ class MapmixConfig:
 
     anchors: Pool = Pool.ALL
     partners: Pool = Pool.ALL
+    pairing: Pairing = Pairing.ANY
     mix: MixSpace = MixSpace.NONE
     alpha: _Positive = 0.5
+    weight_per: WeightPer = WeightPer.BATCH
     probability: _Share = 1.0
     targets: Targets = Targets.ONE_HOT
     target_share: Annotated[float, Field(gt=0, le=1)] = 0.75
     likeness: Likeness = Likeness.ESTIMATED
+    likeness_file: str | None = None
     datamap: str | None = None
 
     @property

@@ -22,7 +22,7 @@ from .data.loader import TaskLoader
 from .data.windows import centre_windows, sliding_windows, window_batches
 from .errors import UserError
 from .layers import TASK_KEY, merge, read_variant
-from .mapmix.mixup import mix, soft_cross_entropy
+from .mapmix.mixup import MixSpace, mix, soft_cross_entropy
 from .model import DialectClassifier, audio_samples
 from .plan import fill_schedule, plan_training
 from .recording import DynamicsRecording
@@ -117,7 +117,7 @@ class DownstreamExpert(nn.Module):
                 self.recording.start_afresh()
             self.recording.start_epoch()
         self._train_loader = TaskLoader(
-            TrainDataset(self.corpus.split(_TRAIN), self.config.data.crop_seconds, self.seed),
+            TrainDataset(self.corpus.split(_TRAIN), self.config.data.crop_seconds, self.seed, self.config.mapmix.mix),
             self.plan.sampler.batches(epoch, first_batch),
             workers=self.config.data.workers,
             seed=self.seed,
@@ -224,8 +224,9 @@ class DownstreamExpert(nn.Module):
         targets = self.targets[gold]
         if batch.partner_gold is not None:
             weight = batch.weight.to(latents.device)
-            anchors, partners = latents.chunk(2)
-            latents = mix(anchors, partners, weight)
+            if self.config.mapmix.mix is MixSpace.LATENT:
+                anchors, partners = latents.chunk(2)
+                latents = mix(anchors, partners, weight)
             targets = mix(targets, self.targets[batch.partner_gold.to(latents.device)], weight)
         logits = self.model.logits(latents)
         loss = soft_cross_entropy(logits, targets)

@@ -16,8 +16,10 @@ from .data.sampler import TrainSampler
 from .errors import UserError
 from .mapmix.datamap import Region, RegionRule, fixed_regions, quantile_regions
 from .mapmix.datamap_files import DataMap, read_datamap, read_likeness
-from .mapmix.labels import Targets, confidence_matrix, one_hot_matrix, uniform_matrix
+from .mapmix.labels import Likeness, Targets, confidence_matrix, one_hot_matrix, uniform_matrix
+from .mapmix.lre17 import lre17_likeness
 from .mapmix.mixup import MixSpace
+from .mapmix.pairing import Pairing
 
 DATAMAP_NAME = "datamap.csv"
 LIKENESS_NAME = "likeness.csv"
@@ -57,12 +59,20 @@ def plan_training(config: TaskConfig, split: Split, labels: Labels, seed: int) -
         datamap = read_datamap(Path(str(mapmix.datamap)))
         regions = datamap.regions_for(split.manifest.columns["id"], split.manifest.columns["class"])
         anchors, partners = (_members(datamap, regions, pool) for pool in (mapmix.anchors, mapmix.partners))
+    across = mapmix.mix is not MixSpace.NONE and mapmix.pairing is Pairing.ACROSS
+    if across and len(np.unique(split.gold[partners])) == 1:
+        raise UserError(
+            "mapmix.pairing across needs partners of two classes or more; found one. Use pairing any, or another pool."
+        )
     return TrainingPlan(
         sampler=TrainSampler(
             anchors=anchors,
             partners=None if mapmix.mix is MixSpace.NONE else partners,
+            classes=split.gold,
+            pairing=mapmix.pairing,
             batch_size=config.data.batch_size,
             alpha=mapmix.alpha,
+            weight_per=mapmix.weight_per,
             probability=mapmix.probability,
             seed=seed,
         ),
@@ -143,7 +153,17 @@ def _members(datamap: DataMap, regions: np.ndarray, pool: Pool) -> np.ndarray:
 def _target_matrix(mapmix: MapmixConfig, labels: Labels) -> np.ndarray:
     if mapmix.targets is Targets.ONE_HOT:
         return one_hot_matrix(len(labels.classes))
-    if not mapmix.needs_likeness:
+    if mapmix.likeness is Likeness.UNIFORM:
         return uniform_matrix(labels.cluster_indices, mapmix.target_share)
-    likeness = read_likeness(Path(str(mapmix.datamap)).with_name(LIKENESS_NAME), labels.classes)
-    return confidence_matrix(likeness, labels.cluster_indices, mapmix.target_share)
+    return confidence_matrix(_likeness(mapmix, labels), labels.cluster_indices, mapmix.target_share)
+
+
+def _likeness(mapmix: MapmixConfig, labels: Labels) -> np.ndarray:
+    """Return how alike the classes are, by whom the configuration asks, (classes, classes) float64."""
+    if mapmix.likeness is Likeness.LRE17:
+        return lre17_likeness(labels.classes)
+    if mapmix.likeness is Likeness.ESTIMATED:
+        return read_likeness(Path(str(mapmix.datamap)).with_name(LIKENESS_NAME), labels.classes)
+    if mapmix.likeness_file is None:
+        raise UserError("mapmix.likeness given needs mapmix.likeness_file, a CSV such as likeness.csv. Name it.")
+    return read_likeness(Path(mapmix.likeness_file), labels.classes)

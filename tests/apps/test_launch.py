@@ -23,6 +23,7 @@ from launching import (
     train,
     weights,
 )
+from lid_mapmix.layers import variant_names
 from synthetic import CLASSES, hum, make_corpus
 
 RESULTS = ("dev_scores.csv", "test_scores.csv", "dev_metrics.json", "test_metrics.json")
@@ -90,14 +91,17 @@ def test_both_stages_start_from_the_same_fresh_weights(corpus, tmp_path):
     assert all(torch.allclose(stage[name], main[name], atol=1e-20) for name in main)
 
 
-@pytest.mark.parametrize("variant", ["baseline", "datamap", "latent_random", "amb_easy", "mapmix"])
+@pytest.mark.parametrize("variant", variant_names())
 def test_every_variant_trains(variant, corpus, tmp_path, capsys):
-    assert train(corpus, tmp_path / "run", "-v", variant) == 0
+    # Each class of four has an utterance in eight that is hard.
+    hard = {"downstream_expert.datamap.hard_share": 0.125}
+    assert train(corpus, tmp_path / "run", "-v", variant, settings=hard) == 0
     printed = capsys.readouterr().out
     assert re.search(r"^test +\d\.\d{3}", printed, re.MULTILINE)
-    assert (tmp_path / "run/datamap").is_dir() == (variant in {"amb_easy", "mapmix"})
+    staged = variant in {"easy", "hard", "amb_easy", "mapmix"}
+    assert (tmp_path / "run/datamap").is_dir() == staged
     assert (tmp_path / "run/datamap.csv").is_file() == (variant == "datamap")
-    assert ("stage 2 of 2" in printed) == (variant in {"amb_easy", "mapmix"})
+    assert ("stage 2 of 2" in printed) == staged
 
 
 def test_a_map_made_before_is_used_and_none_is_made(trained, corpus, tmp_path):

@@ -11,6 +11,7 @@ from lid_mapmix.data.labels import Labels
 from lid_mapmix.data.manifest import read_manifest
 from lid_mapmix.data.sampler import NO_PARTNER, Draw
 from lid_mapmix.errors import UserError
+from lid_mapmix.mapmix.mixup import MixSpace, mix_waveforms
 from synthetic import make_corpus, open_split
 
 LENGTHS = (0.3, 0.5, 0.8, 2.0)
@@ -139,3 +140,21 @@ def test_a_fault_is_found_when_a_split_is_opened(tmp_path):
     (folder / "audio/dev/xaa-two-0.wav").unlink()
     with pytest.raises(UserError, match=r"xaa-two-0\.wav: no such audio file"):
         open_split(folder, "dev")
+
+
+@pytest.mark.parametrize(("anchor", "partner"), [(3, 2), (0, 1), (0, 3), (1, 0)])
+def test_mixed_input_is_one_waveform_of_both_crops(split, anchor, partner):
+    drawn = Draw(anchor, partner, 0.25, epoch=3)
+    _, crops = TrainDataset(split, CROP, 5)[drawn]
+    dataset = TrainDataset(split, CROP, 5, MixSpace.INPUT)
+    _, mixed = dataset[drawn]
+    ((waveform, first, count),) = mixed
+    starts, ends = [crop[1] for crop in crops], [crop[1] + crop[2] for crop in crops]
+    assert (first, first + count) == (min(starts), max(ends))
+    real = [slice(start, end) for start, end in zip(starts, ends, strict=True)]
+    expected = mix_waveforms(crops[0][0], crops[1][0], 0.25, real=(real[0], real[1]))
+    np.testing.assert_array_equal(waveform, expected)
+    waveforms, batch = dataset.collate([(drawn, mixed)])
+    assert waveforms.shape == (1, 8000)
+    assert batch.partner_gold.tolist() == [split.gold[partner]]
+    assert batch.waveforms.count.tolist() == [count]

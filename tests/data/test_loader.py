@@ -17,7 +17,9 @@ def corpus(tmp_path_factory):
 
 def training(split, *, workers=0, epoch=1, first_batch=0, batch_size=3):
     everyone = np.arange(len(split.manifest))
-    sampler = TrainSampler(everyone, everyone, batch_size=batch_size, alpha=0.5, probability=1.0, seed=SEED)
+    sampler = TrainSampler(
+        everyone, everyone, np.zeros_like(everyone), batch_size=batch_size, alpha=0.5, probability=1.0, seed=SEED
+    )
     batches = list(sampler.batches(epoch, first_batch))
     dataset = TrainDataset(split, 0.1, SEED)
     return TaskLoader(dataset, batches, workers=workers, seed=SEED, epoch=epoch, first_batch=first_batch)

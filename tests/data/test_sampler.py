@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lid_mapmix.data.sampler import NO_PARTNER, TrainSampler, draw_partners
+from lid_mapmix.data.sampler import NO_PARTNER, TrainSampler
+from lid_mapmix.mapmix.mixup import WeightPer
+from lid_mapmix.mapmix.pairing import Pairing
 
 NUMBERS = st.lists(st.integers(0, 40), min_size=1, max_size=30, unique=True)
 
@@ -13,7 +15,9 @@ NUMBERS = st.lists(st.integers(0, 40), min_size=1, max_size=30, unique=True)
 def sampler(anchors=range(10), partners=range(10), **changes):
     settings = {"batch_size": 4, "alpha": 0.5, "probability": 1.0, "seed": 7} | changes
     return TrainSampler(
-        anchors=np.array(anchors), partners=None if partners is None else np.array(partners), **settings
+        anchors=np.array(anchors),
+        partners=None if partners is None else np.array(partners),
+        **{"classes": np.zeros(5000, dtype=np.int64)} | settings,
     )
 
 
@@ -80,34 +84,6 @@ def test_a_batch_larger_than_the_data_is_one_batch():
     assert sorted(draw.anchor for draw in batch) == [0, 1, 2]
 
 
-@pytest.mark.parametrize(
-    ("pool", "anchor"), [([2, 5, 6, 9], 5), ([2, 5, 6, 9], 2), ([9, 2, 6, 5], 9), ([2, 5, 6, 9], 7), ([2, 5], 99)]
-)
-def test_partners_are_uniform_over_the_pool(pool, anchor):
-    count = 12_000
-    drawn = draw_partners(np.full(count, anchor), np.array(pool), np.random.default_rng(0))
-    expected = [number for number in pool if number != anchor]
-    counts = Counter(drawn.tolist())
-    assert set(counts) == set(expected)
-    square = sum((counts[number] - count / len(expected)) ** 2 / (count / len(expected)) for number in expected)
-    # The 0.999 quantile of chi-square with up to 3 degrees of freedom; the seed is fixed.
-    assert square < 16.3
-
-
-@given(anchors=NUMBERS, pool=NUMBERS, seed=st.integers(0, 99))
-def test_partners_are_of_the_pool_and_never_the_anchor(anchors, pool, seed):
-    before = list(pool)
-    drawn = draw_partners(np.array(anchors), np.array(pool), np.random.default_rng(seed))
-    assert set(drawn.tolist()) <= set(pool)
-    if len(pool) > 1:
-        assert (drawn != np.array(anchors)).all()
-    assert pool == before
-
-
-def test_an_anchor_alone_in_the_pool_is_its_own_partner():
-    assert draw_partners(np.array([4, 3]), np.array([4]), np.random.default_rng(0)).tolist() == [4, 4]
-
-
 def test_every_pair_of_anchor_and_partner_comes_up():
     pairs = Counter(
         (draw.anchor, draw.partner)
@@ -137,3 +113,20 @@ def test_a_share_of_the_batches_is_mixed():
     assert np.mean(weights < 1) == pytest.approx(0.3, abs=0.04)
     unmixed = sampler(probability=0.0)
     assert all(draw.weight == 1.0 and draw.partner != NO_PARTNER for batch in unmixed.batches(0) for draw in batch)
+
+
+def test_each_utterance_can_have_a_weight_of_its_own():
+    made = sampler(range(40), range(40), batch_size=20, weight_per=WeightPer.UTTERANCE)
+    for batch in made.batches(0):
+        assert len({draw.weight for draw in batch}) == len(batch)
+        assert all(0 <= draw.weight <= 1 for draw in batch)
+
+
+@pytest.mark.parametrize("pairing", list(Pairing))
+def test_the_pairing_reaches_the_draws(pairing):
+    classes = np.arange(40) % 4
+    made = sampler(range(40), range(40), classes=classes, pairing=pairing)
+    alike = [classes[draw.anchor] == classes[draw.partner] for batch in made.batches(0) for draw in batch]
+    assert {Pairing.WITHIN: all(alike), Pairing.ACROSS: not any(alike), Pairing.ANY: any(alike) and not all(alike)}[
+        pairing
+    ]

@@ -103,4 +103,4 @@ def test_faults_of_the_caller(likeness, share, message):
 
 def test_choices_are_spelt_as_in_the_yaml():
     assert [*labels.Targets] == ["one_hot", "confidence"]
-    assert [*labels.Likeness] == ["estimated", "uniform"]
+    assert [*labels.Likeness] == ["estimated", "uniform", "given", "lre17"]

@@ -128,3 +128,36 @@ def test_loss_is_float32_also_for_half_precision_logits():
     assert loss.item() == pytest.approx(np.log1p(np.exp(-0.25)), rel=1e-6)
     with pytest.raises(ValueError, match="one shape"):
         mixup.soft_cross_entropy(logits, torch.tensor([0, 1]))
+
+
+def wave(seed, loudness, offset=0.0, samples=400):
+    return (np.random.default_rng(seed).normal(offset, loudness, samples)).astype(np.float32)
+
+
+@given(weight=st.floats(0, 1), loud=st.floats(0.01, 10), quiet=st.floats(0.01, 10))
+def test_waveforms_are_mixed_at_equal_loudness(weight, loud, quiet):
+    anchor, partner = wave(0, loud, 0.3), wave(1, quiet)
+    before = anchor.copy()
+    mixed = mixup.mix_waveforms(anchor, partner, weight)
+    normal = [(each - each.mean()) / each.std() for each in (anchor, partner)]
+    level = weight * anchor.std() + (1 - weight) * partner.std()
+    np.testing.assert_allclose(mixed, level * (weight * normal[0] + (1 - weight) * normal[1]), atol=1e-4 * level)
+    np.testing.assert_array_equal(anchor, before)
+
+
+def test_a_weight_of_one_gives_the_anchor_back_less_its_mean():
+    anchor = wave(0, 0.1, offset=0.02)
+    np.testing.assert_allclose(mixup.mix_waveforms(anchor, wave(1, 3.0), 1.0), anchor - anchor.mean(), atol=1e-6)
+
+
+def test_padding_counts_for_nothing_and_silence_stays_silence():
+    audio = wave(0, 0.1)
+    padded = np.concatenate([np.zeros(100, np.float32), audio, np.zeros(50, np.float32)])
+    silence = np.zeros(550, np.float32)
+    mixed = mixup.mix_waveforms(padded, silence, 0.5, real=(slice(100, 500), slice(0, 550)))
+    assert (mixed[:100] == 0).all()
+    assert (mixed[500:] == 0).all()
+    np.testing.assert_allclose(mixed[100:500], 0.25 * (audio - audio.mean()), atol=1e-6)
+    assert np.isfinite(mixup.mix_waveforms(silence, silence, 0.5)).all()
+    with pytest.raises(ValueError, match="one length"):
+        mixup.mix_waveforms(padded, audio, 0.5)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ..mapmix.mixup import MixSpace, mix_waveforms
 from ..randomness import keyed_generator
 from .audio import SAMPLE_RATE, read_audio, utterance_spans
 from .labels import Labels
@@ -61,14 +62,14 @@ class Waveforms:
 
 @dataclass
 class TrainBatch:
-    """What the waveforms of a training step are: anchors, then (where mixed) a partner for each.
+    """What the waveforms of a training step are: anchors, then (for latent mixup) a partner for each.
 
     Attributes
     ----------
     anchor, partner : (batch,) int64 utterance numbers; partner is None where nothing is mixed.
     anchor_gold, partner_gold : (batch,) int64 class numbers.
     weight : (batch,) float32, λ.
-    waveforms : of anchors and partners, (batch,) or (2 · batch,).
+    waveforms : of anchors and partners, (2 · batch,), or one a row of the batch.
     """
 
     anchor: torch.Tensor
@@ -96,18 +97,22 @@ class EvaluationBatch:
 class TrainDataset(Dataset):
     """Random crops of anchors and partners, all of one length (method.md, "Model").
 
-    An item is drawn by a :class:`Draw`. Audio shorter than the crop is zero-padded at a random position.
+    An item is drawn by a :class:`Draw`. Audio shorter than the crop is zero-padded at a random position. Where the
+    input is mixed, anchor and partner become one waveform here; otherwise both are handed on.
     """
 
-    def __init__(self, split: Split, crop_seconds: float, seed: int) -> None:
+    def __init__(self, split: Split, crop_seconds: float, seed: int, mix_space: MixSpace = MixSpace.NONE) -> None:
         self.split = split
         self.crop_samples = round(crop_seconds * SAMPLE_RATE)
         self.seed = seed
+        self.mix_space = mix_space
 
     def __getitem__(self, draw: Draw) -> tuple[Draw, list[tuple[np.ndarray, int, int]]]:
         crops = [self._crop(draw.anchor, draw.epoch, _ANCHOR)]
         if draw.partner != NO_PARTNER:
             crops.append(self._crop(draw.partner, draw.epoch, _PARTNER))
+        if self.mix_space is MixSpace.INPUT:
+            crops = [_mixed(crops[0], crops[1], draw.weight)]
         return draw, crops
 
     def _crop(self, utterance: int, epoch: int, role: int) -> tuple[np.ndarray, int, int]:
@@ -140,6 +145,16 @@ class TrainDataset(Dataset):
                 count=torch.tensor([count for _, _, count in crops]),
             ),
         )
+
+
+def _mixed(
+    anchor: tuple[np.ndarray, int, int], partner: tuple[np.ndarray, int, int], weight: float
+) -> tuple[np.ndarray, int, int]:
+    """Mix two crops into one, whose real audio reaches from the first real sample of both to the last."""
+    starts = anchor[1], partner[1]
+    ends = anchor[1] + anchor[2], partner[1] + partner[2]
+    waveform = mix_waveforms(anchor[0], partner[0], weight, real=(slice(starts[0], ends[0]), slice(starts[1], ends[1])))
+    return waveform, min(starts), max(ends) - min(starts)
 
 
 class EvaluationDataset(Dataset):

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..mapmix.mixup import draw_lambda
+from ..mapmix.mixup import WeightPer, draw_lambda
+from ..mapmix.pairing import Pairing, draw_partners
 from ..randomness import keyed_generator
 
 NO_PARTNER = -1
@@ -40,20 +41,25 @@ class TrainSampler:
     Attributes
     ----------
     anchors : (anchors,) int64 utterance numbers; each comes once an epoch.
-    partners : (partners,) int64 utterance numbers to draw from, uniformly and afresh each epoch;
-        None for training without mixing.
+    partners : (partners,) int64 utterance numbers to draw from, afresh each epoch; None for training without mixing.
+    classes : (utterances,) int64, class number of every utterance.
     batch_size : anchors in a batch; the last batch of an epoch may have fewer.
-    alpha : λ ~ Beta(alpha, alpha), one a batch (mixup, arXiv 1710.09412).
-    probability : share of the batches that are mixed; λ = 1 in the others.
+    alpha : λ ~ Beta(alpha, alpha) (mixup, arXiv 1710.09412).
+    probability : share of the batches (or utterances) that are mixed; λ = 1 in the others.
     seed : the run's seed.
+    pairing : how a partner's class relates to its anchor's.
+    weight_per : whether a batch or an utterance has a λ of its own.
     """
 
     anchors: np.ndarray
     partners: np.ndarray | None
+    classes: np.ndarray
     batch_size: int
     alpha: float
     probability: float
     seed: int
+    pairing: Pairing = Pairing.ANY
+    weight_per: WeightPer = WeightPer.BATCH
 
     def __len__(self) -> int:
         return math.ceil(len(self.anchors) / self.batch_size)
@@ -86,46 +92,25 @@ class EpochBatches:
         partners = self._partners(anchors)
         for number in range(self.first_batch, len(sampler)):
             rows = slice(number * sampler.batch_size, (number + 1) * sampler.batch_size)
-            weight = self._weight(number)
+            weights = self._weights(number, len(anchors[rows]))
             yield [
-                Draw(int(anchor), int(partner), weight, self.epoch)
-                for anchor, partner in zip(anchors[rows], partners[rows], strict=True)
+                Draw(int(anchor), int(partner), float(weight), self.epoch)
+                for anchor, partner, weight in zip(anchors[rows], partners[rows], weights, strict=True)
             ]
 
     def _partners(self, anchors: np.ndarray) -> np.ndarray:
-        if self.sampler.partners is None:
+        sampler = self.sampler
+        if sampler.partners is None:
             return np.full(len(anchors), NO_PARTNER)
-        generator = keyed_generator(self.sampler.seed, "partner", self.epoch)
-        return draw_partners(anchors, self.sampler.partners, generator)
+        generator = keyed_generator(sampler.seed, "partner", self.epoch)
+        return draw_partners(sampler.pairing, anchors, sampler.partners, sampler.classes, generator)
 
-    def _weight(self, number: int) -> float:
-        """Draw λ of a batch; where nothing is mixed it is 1."""
-        if self.sampler.partners is None:
-            return 1.0
-        generator = keyed_generator(self.sampler.seed, "lambda", self.epoch, number)
-        return draw_lambda(generator, self.sampler.alpha, self.sampler.probability)
-
-
-def draw_partners(anchors: np.ndarray, pool: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Draw a partner for each anchor, uniformly from the pool less the anchor itself.
-
-    An anchor is its own partner only where the pool holds nothing else.
-
-    Parameters
-    ----------
-    anchors : (anchors,) int64 utterance numbers.
-    pool : (partners,) int64 utterance numbers, each once.
-    generator : source of the draws.
-
-    Returns
-    -------
-    (anchors,) int64 utterance numbers.
-    """
-    pool = np.sort(pool)
-    place = np.minimum(np.searchsorted(pool, anchors), len(pool) - 1)
-    inside = pool[place] == anchors
-    if len(pool) == 1:
-        return np.full(len(anchors), pool[0])
-    # Drawing among one place fewer and stepping over the anchor's own keeps the draw uniform.
-    drawn = generator.integers(0, len(pool) - inside)
-    return pool[drawn + (inside & (drawn >= place))]
+    def _weights(self, number: int, count: int) -> np.ndarray:
+        """Draw λ for the `count` rows of a batch; where nothing is mixed it is 1."""
+        sampler = self.sampler
+        if sampler.partners is None:
+            return np.ones(count)
+        generator = keyed_generator(sampler.seed, "lambda", self.epoch, number)
+        if sampler.weight_per is WeightPer.UTTERANCE:
+            return draw_lambda(generator, sampler.alpha, sampler.probability, count=count)
+        return np.full(count, draw_lambda(generator, sampler.alpha, sampler.probability))

@@ -24,6 +24,8 @@ class Likeness(StrEnum):
 
     ESTIMATED = "estimated"
     UNIFORM = "uniform"
+    GIVEN = "given"
+    LRE17 = "lre17"
 
 
 def one_hot_matrix(class_count: int) -> np.ndarray:

@@ -15,7 +15,15 @@ class MixSpace(StrEnum):
     """Where anchor and partner are mixed."""
 
     NONE = "none"
+    INPUT = "input"
     LATENT = "latent"
+
+
+class WeightPer(StrEnum):
+    """What has a λ of its own."""
+
+    BATCH = "batch"
+    UTTERANCE = "utterance"
 
 
 @overload
@@ -70,6 +78,36 @@ def mix(anchor: torch.Tensor, partner: torch.Tensor, weight: torch.Tensor) -> to
         raise ValueError(f"expected weight of shape {(*anchor.shape[:1],)}, found {(*weight.shape,)}")
     weight = weight.to(anchor).reshape(-1, *[1] * (anchor.dim() - 1))
     return weight * anchor + (1 - weight) * partner
+
+
+def mix_waveforms(
+    anchor: np.ndarray, partner: np.ndarray, weight: float, real: tuple[slice, slice] = (slice(None), slice(None))
+) -> np.ndarray:
+    """Mix two waveforms at equal loudness: the audio of both is brought to mean 0 and variance 1 first.
+
+    The mixture is given the deviation of the two, in the same shares: it is as loud as unmixed audio, which upstreams
+    that do not normalise their input would notice, and λ = 1 gives back the anchor, less its mean.
+
+    Parameters
+    ----------
+    anchor, partner : (samples,) float32 at the same rate. Neither is changed.
+    weight : λ, the anchor's share.
+    real : where in each of them the audio is; the rest is padding, which stays 0 and counts for nothing.
+
+    Returns
+    -------
+    (samples,) float32.
+    """
+    if anchor.shape != partner.shape:
+        raise ValueError(f"expected anchor and partner of one length, found {anchor.shape} and {partner.shape}")
+    mixed, loudness = np.zeros(anchor.shape, dtype=np.float64), 0.0
+    for waveform, where, share in ((anchor, real[0], weight), (partner, real[1], 1 - weight)):
+        audio = waveform[where].astype(np.float64)
+        deviation = audio.std()
+        loudness += share * deviation
+        if deviation > 0:  # silence stays silence
+            mixed[where] += share * (audio - audio.mean()) / deviation
+    return (mixed * loudness).astype(np.float32)
 
 
 def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+from lid_mapmix.errors import UserError
+from lid_mapmix.mapmix.labels import confidence_matrix
+from lid_mapmix.mapmix.lre17 import lre17_likeness
+
+# method.md, "LRE17 labels and clusters", in order.
+CLUSTERS = {
+    "arabic": ("ara-acm", "ara-apc", "ara-ary", "ara-arz"),
+    "english": ("eng-gbr", "eng-usg"),
+    "slavic": ("qsl-pol", "qsl-rus"),
+    "iberian": ("por-brz", "spa-car", "spa-eur", "spa-lac"),
+    "chinese": ("zho-cmn", "zho-nan"),
+}
+CLASSES = tuple(name for members in CLUSTERS.values() for name in members)
+CLUSTER_INDICES = np.repeat(range(5), [len(members) for members in CLUSTERS.values()])
+
+
+def test_the_rows_are_the_papers_rescaled():
+    matrix = confidence_matrix(lre17_likeness(CLASSES), CLUSTER_INDICES)
+    np.testing.assert_allclose(matrix.sum(axis=1), 1, atol=1e-12)
+    np.testing.assert_array_equal(np.diag(matrix), 0.75)
+    assert (matrix[CLUSTER_INDICES[:, None] != CLUSTER_INDICES] == 0).all()
+    # Printed rounded, ara-acm's sum to 0.25000001: rescaling is all that happens.
+    np.testing.assert_allclose(matrix[0, :4], [0.75, 0.13139856, 0.06841516, 0.05018629], atol=1e-7)
+    np.testing.assert_allclose(matrix[9, 8:12], [0.03007011, 0.75, 0.06198897, 0.15794092], atol=1e-7)
+    assert matrix[4, 5] == matrix[13, 12] == 0.25
+
+
+def test_likeness_follows_the_order_of_the_classes():
+    turned = lre17_likeness(CLASSES[::-1])
+    np.testing.assert_array_equal(turned, lre17_likeness(CLASSES)[::-1, ::-1])
+
+
+def test_other_classes_are_refused():
+    with pytest.raises(UserError, match="fra-fra is none of LRE17's"):
+        lre17_likeness(["eng-gbr", "fra-fra"])
