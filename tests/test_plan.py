@@ -180,6 +180,9 @@ def test_uniform_targets_need_no_map(data):
         ({"total_steps": 3}, (20, 5), {"total_steps": 3, "eval_step": 3, "save_step": 3, "log_step": 2}),
         ({"eval_step": 500}, (20, 5), {"total_steps": 100, "eval_step": 100, "save_step": 20, "log_step": 2}),
         ({}, (7, 3, 2), {"total_steps": 12, "eval_step": 4, "save_step": 4, "log_step": 1}),
+        # Accumulation does not multiply the epochs: 20 batches in steps of 4, and on to the next evaluation.
+        ({}, (5, 4, 4), {"total_steps": 6, "eval_step": 2, "save_step": 2, "log_step": 1}),
+        ({}, (1, 2, 100), {"total_steps": 1, "eval_step": 1, "save_step": 1, "log_step": 1}),
         ({}, (1, 1, 8), {"total_steps": 1, "eval_step": 1, "save_step": 1, "log_step": 1}),
     ],
 )  # fmt: skip

@@ -18,10 +18,10 @@ from .mapmix.mixup import MixSpace
 from .model import Encoder
 
 _TOP_KEYS = ("runner", "optimizer", "scheduler", "specaug", TASK_KEY)
-# All that s3prl/downstream/runner.py reads.
+# What s3prl/downstream/runner.py reads, but for train_dataloader: there is one split to train on.
 _RUNNER_KEYS = (
     *("total_steps", "eval_step", "save_step", "log_step", "max_keep", "gradient_accumulate_steps"),
-    *("gradient_clipping", "eval_dataloaders", "train_dataloader", "evaluate_ratio", "fp16"),
+    *("gradient_clipping", "eval_dataloaders", "evaluate_ratio", "fp16"),
 )
 _NUMBERS = (
     *(("runner", key, int) for key in _RUNNER_KEYS[:6]),

@@ -2,7 +2,7 @@
 
 Everything that a user can mend (a missing file, a wrong class, too short audio) is raised as
 :class:`UserError`; the command line prints its one line and exits with status 1. Any other exception
-is a defect of this package or of its host and keeps its traceback.
+is a defect of this package or of its host; --debug shows its traceback.
 """
 
 

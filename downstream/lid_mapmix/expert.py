@@ -5,6 +5,7 @@ the loader of each epoch, and calls it with the upstream's features and the batc
 """
 
 import logging
+import math
 from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -159,7 +160,10 @@ class DownstreamExpert(nn.Module):
         """Log a stretch of training, or score a split, and return the names of the checkpoints to write."""
         if split == _TRAIN and "loss" in records:
             for name, values in records.items():
-                logger.add_scalar(f"lid_mapmix/{split}-{name}", torch.stack(values).mean().item(), global_step)
+                mean = torch.stack(values).mean().item()
+                if not math.isfinite(mean):
+                    raise _diverged(f"step {global_step}: {name} is {mean}")
+                logger.add_scalar(f"lid_mapmix/{split}-{name}", mean, global_step)
             return []
         return self._log_evaluation(split, records, logger, global_step)
 
@@ -254,10 +258,7 @@ class DownstreamExpert(nn.Module):
     ) -> list[str]:
         utterances, probabilities = average_windows(records["utterances"], records["probabilities"])
         if not np.isfinite(probabilities).all():
-            raise UserError(
-                f"{name} at step {global_step}: the probabilities are no numbers; the training has diverged. "
-                "Lower the learning rate (-o config.optimizer.lr=...) and train anew."
-            )
+            raise _diverged(f"{name} at step {global_step}: the probabilities are no numbers")
         split = self.corpus.split(name)
         metrics = score(split, self.labels, utterances, probabilities)
         overall = {key: value for key, value in metrics["overall"].items() if key != "count"}
@@ -283,6 +284,12 @@ class DownstreamExpert(nn.Module):
             return []
         self._best_accuracy = overall["acc"]
         return ["dev-best.ckpt"]
+
+
+def _diverged(what: str) -> UserError:
+    return UserError(
+        f"{what}; the training has diverged. Lower the learning rate (-o config.optimizer.lr=...) and train anew."
+    )
 
 
 def _apply_variant(downstream_expert: MutableMapping[str, Any], name: str | None) -> None:

@@ -54,11 +54,19 @@ def plan_training(config: TaskConfig, split: Split, labels: Labels, seed: int) -
             "'-o config.downstream_expert.mapmix.datamap=EXPDIR/datamap.csv' with the folder it was trained in "
             "(this package's own run_downstream.py does both in one command)."
         )
+    untrained = np.setdiff1d(np.arange(len(labels.classes)), split.gold)
+    if len(untrained):
+        raise UserError(
+            f"{split.manifest.path}: class {labels.classes[untrained[0]]} has no training utterance. Add some, or take "
+            "the class out of labels.yaml."
+        )
     anchors = partners = np.arange(len(split.manifest))
     if mapmix.needs_regions:
         datamap = read_datamap(Path(str(mapmix.datamap)))
         regions = datamap.regions_for(split.manifest.columns["id"], split.manifest.columns["class"])
-        anchors, partners = (_members(datamap, regions, pool) for pool in (mapmix.anchors, mapmix.partners))
+        anchors, partners = (
+            _members(datamap, regions, pool, config.datamap.regions) for pool in (mapmix.anchors, mapmix.partners)
+        )
     across = mapmix.mix is not MixSpace.NONE and mapmix.pairing is Pairing.ACROSS
     if across and len(np.unique(split.gold[partners])) == 1:
         raise UserError(
@@ -91,17 +99,19 @@ def fill_schedule(
     batches_an_epoch, epochs : length of the training.
     accumulate_steps : batches an optimizer step.
     """
-    # Rounded up, so that the last epoch is a whole one, which a data map needs, and evaluated and saved at its end.
     steps_an_epoch = math.ceil(batches_an_epoch / accumulate_steps)
+    # Accumulation goes on from one epoch into the next. Rounded up, so that the last epoch is a whole one, which a data
+    # map needs, and then to where a run is evaluated and saved, so that it ends there.
+    steps = math.ceil(batches_an_epoch * epochs / accumulate_steps)
     defaults = {
-        "total_steps": steps_an_epoch * epochs,
+        "total_steps": math.ceil(steps / steps_an_epoch) * steps_an_epoch,
         "eval_step": steps_an_epoch,
         "save_step": steps_an_epoch,
         "log_step": math.ceil(steps_an_epoch / 10),
     }
-    for name, steps in defaults.items():
+    for name, value in defaults.items():
         if runner.get(name) is None:
-            runner[name] = steps
+            runner[name] = value
     # A run shorter than an epoch would otherwise end without an evaluation or a checkpoint.
     for name in ("eval_step", "save_step"):
         runner[name] = min(runner[name], runner["total_steps"])
@@ -137,16 +147,19 @@ def data_fingerprint(split: Split, labels: Labels) -> str:
     return digest.hexdigest()[:16]
 
 
-def _members(datamap: DataMap, regions: np.ndarray, pool: Pool) -> np.ndarray:
+def _members(datamap: DataMap, regions: np.ndarray, pool: Pool, rule: RegionRule) -> np.ndarray:
     if pool is Pool.ALL:
         return np.arange(len(regions))
     members = np.flatnonzero(regions == pool.value)
     if len(members) == 0:
         counts = ", ".join(f"{np.sum(regions == region.value)} {region.value}" for region in Region)
-        raise UserError(
-            f"{datamap.path}: no utterance is {pool.value} ({counts}). Train the map for more epochs "
-            "(datamap.epochs), or let it take shares in place of thresholds (datamap.regions: quantile)."
+        advice = (
+            "Train the map for more epochs (datamap.epochs), or let it take shares in place of thresholds "
+            "(datamap.regions: quantile), with --overwrite."
+            if rule is RegionRule.FIXED
+            else "Use more data, or a larger share (datamap.easy_share, datamap.hard_share), with --overwrite."
         )
+        raise UserError(f"{datamap.path}: no utterance is {pool.value} ({counts}). {advice}")
     return members
 
 

@@ -6,6 +6,7 @@ import soundfile
 import torch
 import yaml
 from launching import listing, run, train
+from lid_mapmix.apps import stages
 from synthetic import make_corpus
 
 _FIRST = "audio/train/xaa-one-0.wav"
@@ -281,7 +282,7 @@ def test_a_damaged_checkpoint(content, mode, own_run, capsys):
     (own_run / "states-6.ckpt").write_bytes(content)
     before = listing(own_run)
     assert run("-m", mode, "-e", own_run / "states-6.ckpt") == 1
-    assert "states-6.ckpt: is no checkpoint of S3PRL's, or damaged" in fault_of(capsys)
+    assert "states-6.ckpt: is damaged, or no checkpoint" in fault_of(capsys)
     assert listing(own_run) == before
 
 
@@ -289,7 +290,7 @@ def test_half_a_checkpoint(own_run, capsys):
     path = own_run / "states-6.ckpt"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert run("-p", own_run, "-a", "-u", "fbank") == 1
-    assert "states-6.ckpt: is no checkpoint of S3PRL's, or damaged" in fault_of(capsys)
+    assert "states-6.ckpt: is damaged, or no checkpoint" in fault_of(capsys)
 
 
 def test_a_folder_without_a_checkpoint(tmp_path, capsys):
@@ -332,3 +333,57 @@ def test_a_defect_says_where_to_look(corpus, tmp_path, monkeypatch, capsys):
     assert fault_of(capsys) == "RuntimeError: first second (--debug shows where)"
     with pytest.raises(RuntimeError):
         train(corpus, tmp_path / "run", "--debug")
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("-u", "fbank", "-s", "nonsense"), "upstream fbank has no features 'nonsense'; it has hidden_states"),
+        (("-u", "fbank", "-l", "9"), "upstream fbank has the layers 0 to 0 of hidden_states; -l asks for 9"),
+        (("-u", "hf_wav2vec2_custom", "--frozen"), "upstream hf_wav2vec2_custom needs weights"),
+        (("-u", "wav2vec2_local", "-k", "nowhere/weights.pt"), "-k nowhere/weights.pt: no such file or folder"),
+        (("-u", "hf_hubert_custom", "-k", "."), "upstream hf_hubert_custom cannot be fine-tuned safely"),
+        (("-u", "fbank", "--device", "gpu"), "--device gpu: is no device"),
+        (("-u", "fbank", "-o", "config.downstream_expert.variant=zzz"), "is settled by then. Use the flag"),
+        (("-u", "fbank", "-o", "args.mode=evaluate"), "is settled by then. Use the flag"),
+        (("-u", "fbank", "-o", "args.seed=abc"), "-o args.seed: is 'abc'; expected a value such as 1337"),
+        (("-u", "fbank", "-o", "config.runner.train_dataloader=dev"), "unknown key runner.train_dataloader"),
+        (("-u", "fbank", "-o", "config.runner.eval_dataloaders=dev"), "expected a list, such as [dev]"),
+        (("-u", "fbank", "-o", "config.downstream_expert.evaluation.hop_seconds=9"), "would leave audio out"),
+        (("-u", "fbank", "-o", "config.downstream_expert.model.encoder=ecapa"), "Set mix_lengths: false"),
+    ],
+)
+def test_what_would_be_taken_otherwise_than_asked_for_is_refused(flags, says, corpus, tmp_path, capsys):
+    assert run(*flags, "--data", corpus, "-p", tmp_path / "run") == 1
+    assert says in fault_of(capsys)
+    assert not list(tmp_path.glob("run/**/*.ckpt"))
+
+
+def test_a_class_without_a_training_utterance(own_corpus, tmp_path, capsys):
+    (own_corpus / "labels.yaml").write_text("xaa: [xaa-one, xaa-two, xaa-never]\nybb: [ybb-one, ybb-two]\n")
+    assert train(own_corpus, tmp_path / "run", "-v", "baseline") == 1
+    assert "class xaa-never has no training utterance" in fault_of(capsys)
+
+
+def test_a_missing_manifest_is_found_before_the_upstream_is_loaded(own_corpus, tmp_path, monkeypatch, capsys):
+    def load(*_):
+        raise AssertionError("the upstream was loaded")
+
+    monkeypatch.setattr(stages, "make_runner", load)
+    (own_corpus / "dev.csv").unlink()
+    assert train(own_corpus, tmp_path / "run") == 1
+    assert "dev.csv: no such manifest" in fault_of(capsys)
+
+
+def test_a_folder_without_dev_trains_without_evaluation(own_corpus, tmp_path):
+    (own_corpus / "dev.csv").unlink()
+    assert train(own_corpus, tmp_path / "run", "-v", "baseline", settings={"runner.eval_dataloaders": []}) == 0
+
+
+def test_an_empty_region_of_shares_does_not_advise_shares(tmp_path, capsys):
+    few = make_corpus(tmp_path / "few", classes=("xaa-one", "xaa-two"), sizes={"train": 1, "dev": 1})
+    assert train(few, tmp_path / "run", "-v", "hard") == 1
+    fault = fault_of(capsys)
+    assert "no utterance is hard" in fault
+    assert "larger share" in fault
+    assert "regions: quantile" not in fault

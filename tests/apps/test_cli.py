@@ -1,8 +1,16 @@
 """``lid-mapmix``: what it lists, and a corpus of folders made and trained on."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
+import yaml
 from launching import overrides
 from lid_mapmix.apps import cli
+from lid_mapmix.checks import check_configuration
+from lid_mapmix.data.prepare import folder
 from synthetic import CLASSES, make_corpus
 
 
@@ -11,8 +19,8 @@ def test_help_lists_the_commands(capsys):
         cli.main(["--help"])
     assert exit_.value.code == 0
     printed = capsys.readouterr().out
-    for command in ("run", "prepare"):
-        assert f"\n    {command} " in printed
+    for command in ("run", "prepare", "config"):
+        assert f"\n  {command} " in printed
     assert "examples:" in printed
 
 
@@ -55,3 +63,31 @@ def test_a_fault_is_one_line(tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert len(error.splitlines()) == 1
+
+
+def test_help_imports_neither_torch_nor_the_corpora():
+    code = "import sys; from lid_mapmix.apps import cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
+    code += "assert not {'torch', 'soundfile', 'numpy'} & set(sys.modules), sorted(sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True)
+
+
+def test_config_prints_what_a_run_would_take(corpus, tmp_path, capsys):
+    assert cli.main(["config", "-u", "fbank", "-v", "mapmix", "--data", str(corpus)]) == 0
+    printed = capsys.readouterr().out
+    assert "# goes with the flags -u fbank -s hidden_states" in printed
+    assert "upstream_configs/fbank.yaml (finetune)" in printed
+    config = yaml.safe_load(printed)
+    check_configuration(config)
+    assert config["downstream_expert"]["variant"] == "mapmix"
+    assert config["downstream_expert"]["model"]["encoder"] == "xvector"
+    assert config["downstream_expert"]["data"]["directory"] == str(corpus)
+
+
+def test_ctrl_c_in_prepare_says_nothing_of_checkpoints(monkeypatch, tmp_path, capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(folder, "run", interrupted)
+    assert cli.main(["prepare", "folder", str(tmp_path), str(tmp_path / "out")]) == 130
+    assert capsys.readouterr().err.strip() == "interrupted; the same command starts again"

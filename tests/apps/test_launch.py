@@ -6,7 +6,6 @@ import re
 import shutil
 import textwrap
 
-import lid_mapmix.apps.stages
 import pytest
 import torch
 import yaml
@@ -23,6 +22,7 @@ from launching import (
     train,
     weights,
 )
+from lid_mapmix.apps import stages
 from lid_mapmix.layers import variant_names
 from synthetic import CLASSES, hum, make_corpus
 
@@ -142,8 +142,7 @@ def test_overwriting_starts_anew_with_a_new_map(own_run, corpus, capsys):
 
 
 def test_a_complete_map_is_kept_for_the_same_settings(own_run, corpus, trained, capsys):
-    for checkpoint in own_run.glob("*.ckpt"):
-        checkpoint.unlink()
+    stages._clear(own_run)
     before = listing(own_run / "datamap")
     assert train(corpus, own_run) == 0
     assert "stage 1 of 2, data map: complete" in capsys.readouterr().out
@@ -163,8 +162,7 @@ def test_a_complete_map_is_kept_for_the_same_settings(own_run, corpus, trained, 
     ],
 )
 def test_a_map_made_otherwise_is_refused(flags, settings, named, own_run, corpus, capsys):
-    for checkpoint in own_run.glob("*.ckpt"):
-        checkpoint.unlink()
+    stages._clear(own_run)
     before = listing(own_run)
     assert train(corpus, own_run, *flags, settings=settings) == 1
     error = capsys.readouterr().err
@@ -174,8 +172,7 @@ def test_a_map_made_otherwise_is_refused(flags, settings, named, own_run, corpus
 
 
 def test_a_map_of_other_data_is_refused(own_run, own_corpus, capsys):
-    for checkpoint in own_run.glob("*.ckpt"):
-        checkpoint.unlink()
+    stages._clear(own_run)
     lines = (own_corpus / "train.csv").read_text().splitlines(keepends=True)
     (own_corpus / "train.csv").write_text("".join(lines[:-1]))
     assert train(own_corpus, own_run) == 1
@@ -183,7 +180,7 @@ def test_a_map_of_other_data_is_refused(own_run, own_corpus, capsys):
 
 
 def test_a_second_process_is_kept_out(corpus, tmp_path, capsys):
-    with lid_mapmix.apps.stages._only_one(tmp_path / "run"):
+    with stages._only_one(tmp_path / "run"):
         assert train(corpus, tmp_path / "run") == 1
     assert "another process" in capsys.readouterr().err
     assert not list((tmp_path / "run").rglob("*.ckpt"))
@@ -384,7 +381,7 @@ def test_ctrl_c_returns_130(corpus, tmp_path, monkeypatch, capsys):
     def interrupt(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lid_mapmix.apps.stages, "train", interrupt)
+    monkeypatch.setattr(stages, "train", interrupt)
     assert train(corpus, tmp_path / "run") == 130
     assert capsys.readouterr().err == "interrupted; -a goes on from the last checkpoint\n"
 
@@ -440,3 +437,71 @@ def test_the_command_works_from_anywhere_as_a_process_of_its_own(trained, corpus
     process = run_python(ROOT / "run_downstream.py", "-m", "inference", "-t", audio, "-e", trained, cwd=tmp_path)
     assert process.returncode == 0, process.stderr
     assert len(re.findall(r"^  \S+ +\d\.\d{4}$", process.stdout, re.MULTILINE)) == len(CLASSES)
+
+
+# Found by people who tried it ---------------------------------------------------------------------------------------
+
+
+def test_files_that_are_no_runs_are_never_deleted(corpus, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    others = [folder / name for name in ("my_scores.csv", "x_metrics.json", "downloaded_model.ckpt")]
+    for other in others:
+        other.write_text("mine")
+    assert train(corpus, folder, "-v", "baseline") == 0
+    assert train(corpus, folder, "-v", "baseline", "--overwrite") == 0
+    assert [other.read_text() for other in others] == ["mine"] * 3
+
+
+def test_scores_whose_checkpoints_are_gone_are_not_written_over(own_run, corpus, capsys):
+    for checkpoint in own_run.glob("*.ckpt"):
+        checkpoint.unlink()
+    before = listing(own_run)
+    assert train(corpus, own_run) == 1
+    assert "already holds a run" in capsys.readouterr().err
+    assert listing(own_run) == before
+
+
+def test_an_interrupted_data_map_is_not_thrown_away_unasked(own_run, corpus, capsys):
+    stages._clear(own_run)
+    request = own_run / "datamap/request.json"
+    request.write_text(request.read_text().replace('"complete": true', '"complete": false'))
+    before = listing(own_run)
+    assert train(corpus, own_run) == 1
+    assert f"{own_run / 'datamap'}: already holds a run" in capsys.readouterr().err
+    assert listing(own_run) == before
+    assert train(corpus, own_run, "-a") == 0
+
+
+def test_a_refused_run_leaves_no_folder(corpus, tmp_path):
+    assert train(corpus, tmp_path / "run", "-u", "fbank", "-s", "nonsense") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_flags_that_a_checkpoint_settles_are_named(own_run, capsys):
+    assert run("-u", "mfcc", "-v", "baseline", "--seed", "3", "-p", own_run, "-a") == 0
+    printed = capsys.readouterr().out
+    assert "not looked at, since the checkpoint has its own" in printed
+    assert all(re.search(rf"--{name}[,)]", printed) for name in ("upstream", "downstream_variant", "seed"))
+    assert run("-u", "fbank", "-p", own_run, "-a") == 0
+    assert "not looked at" not in capsys.readouterr().out
+
+
+def test_a_finished_run_that_goes_on_elsewhere_is_scored(trained, tmp_path, capsys):
+    assert run("-e", trained, "-p", tmp_path / "elsewhere") == 0
+    assert "test" in capsys.readouterr().out
+    assert (tmp_path / "elsewhere/test_metrics.json").read_text() == (trained / "test_metrics.json").read_text()
+
+
+def test_a_run_is_evaluated_from_any_folder(corpus, tmp_path, monkeypatch):
+    monkeypatch.chdir(corpus.parent)
+    assert train(corpus.name, tmp_path / "run", "-v", "baseline") == 0
+    monkeypatch.chdir(tmp_path)
+    assert run("-m", "evaluate", "-e", tmp_path / "run") == 0
+
+
+def test_a_damaged_record_of_a_map_is_one_line(own_run, corpus, capsys):
+    stages._clear(own_run)
+    (own_run / "datamap/request.json").write_text("{")
+    assert train(corpus, own_run) == 1
+    assert "request.json: is damaged. Delete the folder" in capsys.readouterr().err

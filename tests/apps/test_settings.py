@@ -45,7 +45,7 @@ def test_each_layer_lies_over_the_one_before(tmp_path):
     assert settings.config["optimizer"]["lr"] == 0.5
     assert settings.task["data"]["batch_size"] == 3
     assert settings.task["data"]["directory"] == "A"
-    assert settings_of(*own, "--data", "B").task["data"]["directory"] == "B"
+    assert settings_of(*own, "--data", "B").task["data"]["directory"] == str(Path("B").resolve())
     last = settings_of(*own, "--data", "B", "-o", "config.downstream_expert.data.directory=C,,config.optimizer.lr=2")
     assert last.task["data"]["directory"] == "C"
     assert last.config["optimizer"]["lr"] == 2
@@ -185,7 +185,7 @@ def test_arguments_come_from_the_checkpoint_but_not_its_folder(trained, own_run)
 
 def test_data_and_overrides_hold_over_a_checkpoint(own_run):
     settings = from_checkpoint("-e", own_run, "--data", "moved", "-o", "config.downstream_expert.epochs=5,,args.seed=2")
-    assert settings.task["data"]["directory"] == "moved"
+    assert settings.task["data"]["directory"] == str(Path("moved").resolve())
     assert settings.task["epochs"] == 5
     assert settings.config["runner"]["total_steps"] is None, "worked out anew from the epochs"
     assert settings.args.seed == 2

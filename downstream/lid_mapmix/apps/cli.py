@@ -1,6 +1,7 @@
 """``lid-mapmix``: the commands around training.
 
-``lid-mapmix run`` is run_downstream.py; ``lid-mapmix prepare CORPUS`` makes manifests.
+``lid-mapmix run`` is run_downstream.py, ``lid-mapmix prepare CORPUS`` makes manifests, ``lid-mapmix config`` shows the
+settings of a run.
 """
 
 import argparse
@@ -10,24 +11,34 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from . import launch
+from .arguments import complete_defaults, make_parser
 
 _CORPORA = ("demo", "asterisk", "folder")
+_COMMANDS = {
+    "run": "train, evaluate or identify (run_downstream.py)",
+    "prepare": "make the manifests of a corpus",
+    "config": "print the merged settings of a run, as YAML for -c",
+}
 _EXAMPLES = """\
 examples:
   lid-mapmix prepare demo data/demo
   lid-mapmix run -u fbank --data data/demo
   lid-mapmix run -m inference -t recording.wav -e result/downstream/lid_mapmix-mapmix-fbank
+  lid-mapmix config -u fbank -v datamap --data data/demo > datamap.yaml
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0, 1 for a fault, 2 for wrong flags."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if arguments[:1] == ["run"]:
+    command = _make_parser().parse_args(arguments[:1]).command
+    if command == "run":
         return launch.main(arguments[1:], "lid-mapmix run")
-    options = _make_parser().parse_args(arguments)
+    options = (_make_prepare_parser() if command == "prepare" else _make_config_parser()).parse_args(arguments[1:])
     return launch.guarded(
-        lambda: _prepare(options), debug=options.debug, after_interruption="the same command starts again"
+        lambda: _prepare(options) if command == "prepare" else _print_config(options),
+        debug=options.debug,
+        after_interruption="the same command starts again",
     )
 
 
@@ -35,21 +46,52 @@ def _prepare(options: argparse.Namespace) -> None:
     # What a corpus has to say besides its progress bar.
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     folder = import_module(f"..data.prepare.{options.corpus}", __package__).run(options)
-    print(f"{folder}: ready; train on it with 'python run_downstream.py -d lid_mapmix -u fbank --data {folder}'")
+    print(f"{folder}: ready; train on it with 'lid-mapmix run -u fbank --data {folder}'")
+
+
+def _print_config(options: argparse.Namespace) -> None:
+    # Imported here, once the flags are known to be right: torch takes seconds.
+    import yaml  # noqa: PLC0415
+
+    from .settings import new_settings  # noqa: PLC0415
+
+    complete_defaults(options)
+    settings = new_settings(options)
+    arguments = "".join(
+        f" {flag}"
+        for flag in (
+            f"-u {settings.args.upstream}",
+            "-f" if settings.args.upstream_trainable else "",
+            f"-s {settings.args.upstream_feature_selection}",
+        )
+        if flag
+    )
+    print(f"# {' < '.join(settings.sources)}\n# goes with the flags{arguments}")
+    print(yaml.safe_dump(settings.config, sort_keys=False, allow_unicode=True), end="")
 
 
 def _make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the first word; each command has a parser of its own for the rest."""
+    listed = "\n".join(f"  {name:<10}{purpose}" for name, purpose in _COMMANDS.items())
     parser = argparse.ArgumentParser(
         "lid-mapmix",
         description="Dialect and language identification trained with Map-Mix on any upstream of S3PRL's.",
-        epilog=_EXAMPLES,
+        epilog=f"commands, each with a --help of its own:\n{listed}\n\n{_EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    # Listed for the help; main() hands all of its flags to the launcher.
-    commands.add_parser("run", help="train, evaluate or identify (run_downstream.py)", add_help=False)
-    prepare = commands.add_parser("prepare", help="make the manifests of a corpus")
-    corpora = prepare.add_subparsers(dest="corpus", required=True, metavar="CORPUS")
+    parser.add_argument("command", choices=list(_COMMANDS), metavar="COMMAND", help="what to do")
+    return parser
+
+
+def _make_config_parser() -> argparse.ArgumentParser:
+    parser = make_parser("lid-mapmix config")
+    parser.description = "Print the merged settings of a run, as YAML for -c, and train nothing."
+    return parser
+
+
+def _make_prepare_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("lid-mapmix prepare", description="Make the manifests of a corpus.")
+    corpora = parser.add_subparsers(dest="corpus", required=True, metavar="CORPUS")
     for name in _CORPORA:
         module = import_module(f"..data.prepare.{name}", __package__)
         corpus = corpora.add_parser(

@@ -17,6 +17,8 @@ def main(arguments: Sequence[str] | None = None, program: str = "run_downstream.
     place_run(options)
     if options.frozen and options.upstream_trainable:
         parser.error("--frozen and -f exclude each other")
+    if options.auto_resume and options.overwrite:
+        parser.error("-a goes on with a run, --overwrite starts anew: give one of them")
     if not 0 <= options.seed < SEED_LIMIT:
         parser.error(f"--seed {options.seed}: expected a number from 0 to {SEED_LIMIT - 1}")
     if options.upstream is None and options.past_exp is None:
@@ -63,7 +65,8 @@ def _explain(error: Exception) -> str:
     message = " ".join(str(error).splitlines())
     if isinstance(error, UserError):
         return message
-    if isinstance(error, OSError):
+    # Some libraries raise it for what has nothing to do with files.
+    if isinstance(error, OSError) and error.errno is not None:
         return f"{error.filename or 'file'}: {error.strerror or message}. Check the path, its rights and the disk."
     return f"{type(error).__name__}: {message} (--debug shows where)"
 
@@ -102,17 +105,17 @@ def _choose_device(options: argparse.Namespace) -> None:
 
     if options.device is None:
         options.device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif options.device.startswith("cuda") and not torch.cuda.is_available():
+    try:
+        torch.device(options.device)
+    except RuntimeError:
+        raise UserError(f"--device {options.device}: is no device. Say cuda, cuda:1 or cpu.") from None
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"--device {options.device}: this machine has no usable GPU. Leave --device out, or say cpu.")
 
 
 def _refuse_what_cannot_work(options: argparse.Namespace) -> None:
     import huggingface_hub  # noqa: PLC0415
 
-    from ..host import registry  # noqa: PLC0415
-
-    if options.hub == "torch" and options.upstream is not None:
-        registry.check_upstream(options.upstream)
     if (options.hub == "huggingface" or options.push_to_hf_hub) and int(huggingface_hub.__version__.split(".")[0]) >= 1:
         raise UserError(
             "--hub huggingface and --push_to_hf_hub need huggingface_hub < 1.0, found "

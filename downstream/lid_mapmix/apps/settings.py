@@ -13,7 +13,7 @@ import yaml
 
 from ..errors import UserError
 from ..layers import DEFAULT_CONFIG, TASK_KEY, merge, read_upstream_config, read_variant, read_yaml
-from .arguments import OWN_FLAGS
+from .arguments import OWN_FLAGS, make_parser
 
 BEST_CHECKPOINT = "dev-best.ckpt"
 DATAMAP_STAGE = "datamap"
@@ -22,6 +22,13 @@ _NEVER_FROM_CHECKPOINT = (
     *("mode", "evaluate_split", "override", "backend", "local_rank", "past_exp", "device"),
     # Not S3PRL's: it would write into the folder where the checkpoint was made, wherever that is now.
     "expdir",
+)
+# Where the run is kept, and what it starts from, is this command line's business.
+_WHERE = ("expname", "auto_resume", "init_ckpt")
+# Much has been decided by these before -o is looked at.
+_FLAGS_ONLY = (
+    *("mode", "downstream", "downstream_variant", "upstream", "expname", "expdir", "past_exp", "init_ckpt"),
+    *("config", "auto_resume"),
 )
 _DEFAULT_ARGUMENTS = {
     "finetune": {"upstream_trainable": True, "upstream_feature_selection": "last_hidden_state"},
@@ -72,7 +79,7 @@ def new_settings(options: argparse.Namespace) -> Settings:
         (f"variants/{variant}.yaml", read_variant(variant)),
         (f"upstream_configs/{upstream}.yaml ({protocol})", needs.get("config", {})),
         (f"-c {options.config}", read_yaml(Path(options.config)) if options.config else {}),
-        ("--data", {TASK_KEY: {"data": {"directory": str(options.data)}}} if options.data else {}),
+        ("--data", {TASK_KEY: {"data": {"directory": _absolute(options.data)}}} if options.data else {}),
     ]
     config: dict[str, Any] = {}
     for _, layer in layers:
@@ -96,16 +103,7 @@ def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> S
     ------
     UserError : the checkpoint cannot be read, or is of another task.
     """
-    try:
-        states = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        kept, config = vars(states["Args"]), states["Config"]
-    except FileNotFoundError:
-        raise UserError(f"{checkpoint}: no such checkpoint. Name one, or the folder of a run, by -e.") from None
-    # torch.load has no error of its own: what a damaged file raises depends on where it is damaged.
-    except Exception as error:
-        raise UserError(
-            f"{checkpoint}: is no checkpoint of S3PRL's, or damaged ({type(error).__name__}). Use another one."
-        ) from error
+    kept, config = _read_checkpoint(checkpoint)
     if TASK_KEY not in config or kept.get("downstream") != options.downstream:
         raise UserError(f"{checkpoint}: was trained for the task {kept.get('downstream')}. Name it by -d.")
     args = argparse.Namespace(**{key: value for key, value in vars(options).items() if key not in OWN_FLAGS})
@@ -115,15 +113,44 @@ def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> S
     args.expdir = options.expdir or str(checkpoint.parent)
     args.init_ckpt = str(checkpoint)
     settings = Settings(args, copy.deepcopy(config), [str(checkpoint)])
+    if ignored := _ignored_flags(options, kept):
+        settings.sources.append(f"(not looked at, since the checkpoint has its own: {', '.join(ignored)})")
     _follow_moved_datamap(settings.task, Path(kept["expdir"]), checkpoint.parent)
     if options.data:
-        settings.task["data"]["directory"] = str(options.data)
+        settings.task["data"]["directory"] = _absolute(options.data)
         settings.sources.append("--data")
     if any(path == ["config", TASK_KEY, "epochs"] for path, _ in _overrides(options.override)):
         # The checkpoint holds the steps that the old number of epochs came to.
         settings.config["runner"]["total_steps"] = None
     _apply_override(settings, options.override)
     return settings
+
+
+def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the arguments and the configuration in a checkpoint of S3PRL's."""
+    try:
+        states = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such checkpoint. Name one, or the folder of a run, by -e.") from None
+    # torch.load has no error of its own: what a damaged file raises depends on where it is damaged.
+    except Exception as error:
+        raise UserError(f"{path}: is damaged, or no checkpoint ({type(error).__name__}). Use another one.") from error
+    if not isinstance(states, dict) or not {"Args", "Config"} <= states.keys():
+        raise UserError(f"{path}: is no checkpoint of S3PRL's runner. Name a states-*.ckpt or {BEST_CHECKPOINT}.")
+    return dict(vars(states["Args"])), states["Config"]
+
+
+def _ignored_flags(options: argparse.Namespace, kept: Mapping[str, Any]) -> list[str]:
+    """List the flags that are given and differ from what a checkpoint holds, which S3PRL goes by."""
+    defaults = vars(make_parser("").parse_args([]))
+    names = [
+        name
+        for name, value in vars(options).items()
+        if name in kept and name not in (*_NEVER_FROM_CHECKPOINT, *_WHERE) and value not in (defaults[name], kept[name])
+    ]
+    if options.frozen and kept.get("upstream_trainable"):
+        names.append("frozen")
+    return [f"--{name}" for name in names]
 
 
 def datamap_stage(settings: Settings) -> Settings:
@@ -194,6 +221,11 @@ def _overrides(text: str | None) -> list[tuple[list[str], Any]]:
     return [] if text is None or text.lower() == "none" else parse_override(text)
 
 
+def _absolute(folder: str) -> str:
+    # A run can then be used from anywhere.
+    return str(Path(folder).resolve())
+
+
 def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
@@ -208,9 +240,14 @@ def _literal(text: str) -> Any:
 def _apply_override(settings: Settings, text: str | None) -> None:
     overrides = _overrides(text)
     for (first, *path), value in overrides:
+        if [first, *path] == ["config", TASK_KEY, "variant"] or (first == "args" and path[0] in _FLAGS_ONLY):
+            raise UserError(f"-o {first}.{'.'.join(path)}: is settled by then. Use the flag.")
         if first == "args":
             if not hasattr(settings.args, path[0]):
                 raise UserError(f"-o args.{path[0]}: S3PRL has no such argument. See --help.")
+            usual = getattr(settings.args, path[0])
+            if usual is not None and type(value) is not type(usual):
+                raise UserError(f"-o args.{path[0]}: is {value!r}; expected a value such as {usual!r}.")
             setattr(settings.args, path[0], value)
             continue
         section: Any = settings.config

@@ -21,14 +21,18 @@ import yaml
 from filelock import FileLock, Timeout
 
 from ..checks import check_configuration, task_config
+from ..data.corpus import Corpus
 from ..errors import UserError
 from ..files import replace_when_complete
 from ..host.runner import make_runner
+from ..host.upstreams import check_upstream_arguments
 from ..plan import DATAMAP_NAME
 from ..scoring.tables import format_table
 from .arguments import complete_defaults
 from .settings import (
+    BEST_CHECKPOINT,
     Settings,
+    checkpoints,
     choose_checkpoint,
     datamap_stage,
     holds_run,
@@ -40,6 +44,8 @@ _REQUEST_NAME = "request.json"
 _RUNNER_KEYS_OF_A_MAP = ("gradient_accumulate_steps", "gradient_clipping", "fp16")
 # What a run leaves for its user, in the order to show it in.
 _SHOWN = ("*_scores.csv", "*_metrics.json", "dev-best.ckpt", "datamap.csv", "datamap/datamap.csv")
+_SCORED_SPLITS = ("dev", "test")
+_SCORE_FILES = ("scores.csv", "metrics.json", "predict.txt", "truth.txt")
 
 
 def train(options: argparse.Namespace) -> None:
@@ -61,7 +67,7 @@ def train(options: argparse.Namespace) -> None:
     )
     goes_on = past is not None and Path(settings.args.init_ckpt).parent.resolve() == settings.expdir.resolve()
     _announce(settings)
-    check_configuration(settings.config)
+    _check(settings)
     with _only_one(settings.expdir):
         if not goes_on and not options.overwrite:
             _refuse_held(settings.expdir)
@@ -74,8 +80,10 @@ def train(options: argparse.Namespace) -> None:
         _run(settings, "train", begin=lambda: None if goes_on else _clear(settings.expdir))
         splits = ["dev"]
         if Path(settings.task["data"]["directory"], "test.csv").is_file():
-            best = argparse.Namespace(**{**vars(options), "evaluate_split": "test", "expdir": settings.args.expdir})
-            _run(settings_from_checkpoint(best, choose_checkpoint(settings.expdir, "evaluate")), "evaluate")
+            scored = argparse.Namespace(**{**vars(options), "evaluate_split": "test", "expdir": settings.args.expdir})
+            # A run that goes on elsewhere from where another one had ended has nothing to add to it.
+            trained = settings.expdir if holds_run(settings.expdir) else Path(settings.args.init_ckpt).parent
+            _run(settings_from_checkpoint(scored, choose_checkpoint(trained, "evaluate")), "evaluate")
             splits.append("test")
     _print_scores(settings.expdir, splits)
 
@@ -96,6 +104,7 @@ def use(options: argparse.Namespace) -> None:
         complete_defaults(options)
         settings = new_settings(options)
     _announce(settings)
+    check_upstream_arguments(settings.args)
     _run(settings, options.mode)
     if options.mode == "evaluate":
         _print_scores(settings.expdir, [options.evaluate_split])
@@ -104,9 +113,9 @@ def use(options: argparse.Namespace) -> None:
 def _make_datamap(stage: Settings, main_expdir: Path, options: argparse.Namespace) -> Settings:
     """Train the data map of the run in `main_expdir`, unless the folder holds the very map that is asked for."""
     kept, request = stage.expdir / _REQUEST_NAME, _request(stage)
-    state = {"request": request, "complete": False}
+    state: dict[str, Any] = {"request": request, "complete": False}
     if kept.is_file() and not options.overwrite:
-        state = json.loads(kept.read_text(encoding="utf-8"))
+        state = _read_request(kept)
         differing = [key for key, value in request.items() if state["request"].get(key) != value]
         if differing:
             raise UserError(
@@ -118,6 +127,8 @@ def _make_datamap(stage: Settings, main_expdir: Path, options: argparse.Namespac
         return stage
     print(f"[lid_mapmix] stage 1 of 2, data map: training into {stage.expdir}")
     goes_on = options.auto_resume and holds_run(stage.expdir)
+    if not goes_on and not options.overwrite:
+        _refuse_held(stage.expdir)
     if goes_on:
         resumed = argparse.Namespace(**{**vars(options), "expdir": str(stage.expdir), "override": None})
         stage = settings_from_checkpoint(resumed, choose_checkpoint(stage.expdir, "train"))
@@ -138,9 +149,9 @@ def _run(settings: Settings, mode: str, begin: Callable[[], None] = lambda: None
     """Run S3PRL's runner once, in a mode of its own; `begin` is called just before it starts to train."""
     settings.args.mode = mode
     check_configuration(settings.config)
-    settings.expdir.mkdir(parents=True, exist_ok=True)
     _seed_global_generators(settings.args.seed)
     runner = make_runner(settings.args, settings.config)
+    settings.expdir.mkdir(parents=True, exist_ok=True)
     if mode == "train":
         # Only now, when nothing was found wrong with settings and data, and the expert has filled in the steps.
         begin()
@@ -155,13 +166,30 @@ def _run(settings: Settings, mode: str, begin: Callable[[], None] = lambda: None
 def _only_one(expdir: Path) -> Iterator[None]:
     """Keep a second process out of a folder in which one is training."""
     expdir.mkdir(parents=True, exist_ok=True)
+    lock = expdir / ".lock"
     try:
-        with FileLock(expdir / ".lock", timeout=0):
-            yield
+        with FileLock(lock, timeout=0):
+            try:
+                yield
+            finally:
+                # A run that was refused leaves no trace.
+                if list(expdir.iterdir()) == [lock]:
+                    lock.unlink()
+                    expdir.rmdir()
     except Timeout:
         raise UserError(
             f"{expdir}: another process is training there. Wait for it, or choose another folder by -n or -p."
         ) from None
+
+
+def _check(settings: Settings) -> None:
+    """Find what is wrong before an upstream is downloaded and loaded for it."""
+    check_configuration(settings.config)
+    check_upstream_arguments(settings.args)
+    task = task_config(settings.task)
+    corpus = Corpus(task.data.directory, task.labels)
+    splits = ["train", *(settings.config["runner"].get("eval_dataloaders") or [])]
+    corpus.check_manifests([*splits, *(["test"] if corpus.has("test") else [])])
 
 
 def _announce(settings: Settings) -> None:
@@ -175,14 +203,14 @@ def _print_scores(expdir: Path, splits: Sequence[str]) -> None:
         for split, path in metrics.items()
         if path.is_file()
     }
-    print(f"\n{format_table(rows)}\n\nwritten:")
+    print(f"\n{format_table(rows)}\n\nin {expdir}:")
     for pattern in _SHOWN:
         for path in sorted(expdir.glob(pattern)):
-            print(f"  {path}")
+            print(f"  {path.relative_to(expdir)}")
 
 
 def _refuse_held(expdir: Path) -> None:
-    if held := sorted(expdir.glob("*.ckpt")):
+    if held := _run_files(expdir):
         raise UserError(
             f"{expdir}: already holds a run ({held[-1].name}). Go on with it by -a, start anew by --overwrite, "
             "or choose another folder by -n or -p."
@@ -191,9 +219,22 @@ def _refuse_held(expdir: Path) -> None:
 
 def _clear(expdir: Path) -> None:
     """Delete a run's checkpoints and scores, which would pass for those of the run that takes its place."""
-    for pattern in ("*.ckpt", "*_scores.csv", "*_metrics.json"):
-        for path in expdir.glob(pattern):
-            path.unlink()
+    for path in _run_files(expdir):
+        path.unlink()
+
+
+def _run_files(expdir: Path) -> list[Path]:
+    """List what a run has left in a folder, by the very names it gives; nothing else is ever deleted."""
+    names = [BEST_CHECKPOINT, *(f"{split}_{name}" for split in _SCORED_SPLITS for name in _SCORE_FILES)]
+    return [path for path in (expdir / name for name in names) if path.is_file()] + checkpoints(expdir)
+
+
+def _read_request(path: Path) -> dict[str, Any]:
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        return {"request": dict(state["request"]), "complete": bool(state["complete"])}
+    except (ValueError, TypeError, KeyError):
+        raise UserError(f"{path}: is damaged. Delete the folder {path.parent}, or start anew by --overwrite.") from None
 
 
 def _request(stage: Settings) -> dict[str, Any]:

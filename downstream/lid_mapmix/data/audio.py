@@ -56,7 +56,7 @@ def read_header(path: Path) -> AudioHeader:
     if not path.is_file():
         raise UserError(f"{path}: no such audio file. Paths in a manifest are relative to the folder of the manifest.")
     if path.stat().st_size == 0:
-        raise UserError(f"{path}: is empty (0 bytes). Restore the file or take it out of the manifest.")
+        raise UserError(f"{path}: is empty (0 bytes). Restore the file or leave it out.")
     try:
         info = soundfile.info(str(path))
     except soundfile.SoundFileError as error:
@@ -64,7 +64,7 @@ def read_header(path: Path) -> AudioHeader:
             f"{path}: is no audio that libsndfile can read ({_reason(error)}). Convert it to wav."
         ) from None
     if info.frames <= 0 or info.samplerate <= 0:
-        raise UserError(f"{path}: holds no audio. Restore the file or take it out of the manifest.")
+        raise UserError(f"{path}: holds no audio. Restore the file or leave it out.")
     if info.frames == _UNKNOWN_FRAMES:
         raise UserError(
             f"{path}: its header does not say how long it is (a flac written to a pipe). Convert it to wav."
@@ -199,7 +199,7 @@ def _resampler(sample_rate: int) -> torchaudio.transforms.Resample:
 def _truncated(path: Path, start: int, expected: int, found: int) -> UserError:
     return UserError(
         f"{path}: is truncated: {expected} samples were expected from sample {start} on, {max(found, 0)} found. "
-        "Restore the file or take it out of the manifest."
+        "Restore the file or leave it out."
     )
 
 

@@ -1,6 +1,6 @@
 """A folder of manifests: its labels, and its splits, each opened and checked at its first use."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..errors import UserError
@@ -56,6 +56,16 @@ class Corpus:
         if name not in self._splits:
             self._splits[name] = Split.open(read_manifest(self.directory / f"{name}.csv"), self.labels)
         return self._splits[name]
+
+    def check_manifests(self, names: Iterable[str]) -> None:
+        """Check manifests against the labels, without a look at their audio.
+
+        Raises
+        ------
+        UserError : as :meth:`split`, as far as no audio is concerned.
+        """
+        for name in names:
+            self.labels.class_indices(read_manifest(self.directory / f"{name}.csv"))
 
     def _find_labels(self) -> Labels:
         if (self.directory / _LABELS_NAME).exists():

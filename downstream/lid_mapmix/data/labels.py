@@ -61,7 +61,7 @@ def read_labels(path: Path | str) -> Labels:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: no such file. labels.yaml maps each cluster to the list of its classes.")
+        raise UserError(f"{path}: is no file. labels.yaml maps each cluster to the list of its classes.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -19,7 +19,6 @@ split      no       kept as it is
 """
 
 import csv
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +69,10 @@ def read_manifest(path: Path | str) -> Manifest:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: no such manifest. Make one with 'lid-mapmix prepare', or name its folder by --data.")
+        raise UserError(
+            f"{path}: no such manifest. Make one with 'lid-mapmix prepare', or name its folder by --data; "
+            "training without dev.csv needs -o config.runner.eval_dataloaders=[]."
+        )
     try:
         header, table = _read_table(path)
     except (UnicodeDecodeError, csv.Error) as error:
@@ -108,11 +110,6 @@ def write_manifest(path: Path | str, columns: Mapping[str, Sequence | np.ndarray
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))
-
-
-def relative_audio_path(audio: Path | str, folder: Path | str) -> str:
-    """Return how a manifest in `folder` names `audio`: relative, with forward slashes."""
-    return Path(os.path.relpath(audio, folder)).as_posix()
 
 
 def _read_table(path: Path) -> tuple[list[str], list[list[str]]]:

@@ -11,6 +11,7 @@ themselves stay untouched.
 
 import argparse
 import contextlib
+import copy
 import functools
 import importlib
 import os
@@ -23,6 +24,7 @@ import numpy as np
 
 from ..files import replace_when_complete
 from . import compat, registry
+from .upstreams import check_features
 
 _RUNNER_MODULE = "s3prl.downstream.runner"
 
@@ -38,10 +40,12 @@ def make_runner(args: argparse.Namespace, config: dict[str, Any]) -> Any:
     """
     compat.apply()
     registry.install_lazy_hub()
-    section = dict(config.get("runner") or {})
+    # S3PRL's experts are given its parts themselves, and complete them.
+    config = copy.deepcopy(config)
+    section = config.setdefault("runner", {})
     if section.get("gradient_accumulate_steps") is None:
         section["gradient_accumulate_steps"] = 1
-    return _mended_class()(args, {**config, "runner": section})
+    return _mended_class()(args, config)
 
 
 @functools.cache
@@ -57,6 +61,11 @@ def _mended_class() -> Any:
             if module.is_leader_process():
                 remove_unfinished_checkpoints(self.args.expdir)
             super().train()
+
+        def _get_featurizer(self) -> Any:
+            entry = super()._get_featurizer()
+            check_features(self.upstream.model, entry.model, self.args)
+            return entry
 
         def evaluate(self, split: str | None = None, logger: Any = None, global_step: int = 0) -> list[str]:
             with random_states_kept():

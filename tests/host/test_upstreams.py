@@ -1,0 +1,78 @@
+from argparse import Namespace
+
+import pytest
+import torch
+from lid_mapmix.errors import UserError
+from lid_mapmix.host.upstreams import check_features, check_upstream_arguments
+
+
+def arguments(upstream="fbank", **changes):
+    usual = {
+        "hub": "torch",
+        "upstream": upstream,
+        "upstream_ckpt": None,
+        "upstream_trainable": False,
+        "upstream_feature_selection": "hidden_states",
+        "upstream_layer_selection": None,
+        "device": "cpu",
+    }
+    return Namespace(**usual | changes)
+
+
+class ThreeLayers(torch.nn.Module):
+    """An upstream of three hidden states that gives one fewer in training, as LayerDrop does."""
+
+    def forward(self, wavs):
+        states = [torch.zeros(len(wavs), 50, 8)] * (2 if self.training else 3)
+        return {"hidden_states": states, "last_hidden_state": states[-1], "_hidden_states_info": None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"upstream": "fbnak"}, "unknown upstream 'fbnak': did you mean fbank"),
+        ({"upstream": "hubert_local"}, "needs weights. Name its file or folder by -k"),
+        ({"upstream": "hubert_local", "upstream_ckpt": "no/such.pt"}, "-k no/such.pt: no such file or folder"),
+        ({"upstream": "hf_hubert_custom", "upstream_ckpt": "./nothing"}, "-k ./nothing: no such file or folder"),
+        (
+            {"upstream": "hf_hubert_custom", "upstream_ckpt": "owner/name", "upstream_trainable": True},
+            "cannot be fine-tuned safely",
+        ),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_built(changes, says):
+    with pytest.raises(UserError) as caught:
+        check_upstream_arguments(arguments(**changes))
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"upstream": "xlsr_53", "upstream_trainable": True},
+        {"upstream": "hf_wav2vec2_custom", "upstream_ckpt": "owner/name"},
+        {"upstream": "wav2vec2_url", "upstream_ckpt": "https://example.org/weights.pt"},
+        {"upstream": "anything", "hub": "huggingface"},
+    ],
+)
+def test_what_may_work_is_let_pass(changes):
+    check_upstream_arguments(arguments(**changes))
+
+
+def test_layers_are_counted_in_evaluation_mode_and_the_mode_is_kept():
+    upstream = ThreeLayers().train()
+    featurizer = Namespace(feature_selection="hidden_states")
+    for layer in (0, 2):
+        check_features(upstream, featurizer, arguments(upstream_layer_selection=layer))
+    for layer in (-1, 3):
+        with pytest.raises(UserError, match=f"has the layers 0 to 2 of hidden_states; -l asks for {layer}"):
+            check_features(upstream, featurizer, arguments(upstream_layer_selection=layer))
+    assert upstream.training
+
+
+def test_features_that_s3prl_replaced_are_refused():
+    with pytest.raises(UserError, match="has no features 'PR'; it has hidden_states, last_hidden_state"):
+        check_features(
+            ThreeLayers(), Namespace(feature_selection="hidden_states"), arguments(upstream_feature_selection="PR")
+        )
