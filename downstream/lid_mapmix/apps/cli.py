@@ -6,6 +6,7 @@ settings of a run.
 
 import argparse
 import logging
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -46,7 +47,7 @@ def _prepare(options: argparse.Namespace) -> None:
     # What a corpus has to say besides its progress bar.
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     folder = import_module(f"..data.prepare.{options.corpus}", __package__).run(options)
-    print(f"{folder}: ready; train on it with 'lid-mapmix run -u fbank --data {folder}'")
+    print(f"{folder}: ready; train on it with 'lid-mapmix run -u fbank --data {shlex.quote(str(folder))}'")
 
 
 def _print_config(options: argparse.Namespace) -> None:
