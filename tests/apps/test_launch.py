@@ -22,7 +22,7 @@ from launching import (
     train,
     weights,
 )
-from lid_mapmix.apps import stages
+from lid_mapmix.apps import run_folder, stages
 from lid_mapmix.layers import variant_names
 from synthetic import CLASSES, hum, make_corpus
 
@@ -142,7 +142,7 @@ def test_overwriting_starts_anew_with_a_new_map(own_run, corpus, capsys):
 
 
 def test_a_complete_map_is_kept_for_the_same_settings(own_run, corpus, trained, capsys):
-    stages._clear(own_run)
+    run_folder.clear(own_run)
     before = listing(own_run / "datamap")
     assert train(corpus, own_run) == 0
     assert "stage 1 of 2, data map: complete" in capsys.readouterr().out
@@ -162,7 +162,7 @@ def test_a_complete_map_is_kept_for_the_same_settings(own_run, corpus, trained, 
     ],
 )
 def test_a_map_made_otherwise_is_refused(flags, settings, named, own_run, corpus, capsys):
-    stages._clear(own_run)
+    run_folder.clear(own_run)
     before = listing(own_run)
     assert train(corpus, own_run, *flags, settings=settings) == 1
     error = capsys.readouterr().err
@@ -172,7 +172,7 @@ def test_a_map_made_otherwise_is_refused(flags, settings, named, own_run, corpus
 
 
 def test_a_map_of_other_data_is_refused(own_run, own_corpus, capsys):
-    stages._clear(own_run)
+    run_folder.clear(own_run)
     lines = (own_corpus / "train.csv").read_text().splitlines(keepends=True)
     (own_corpus / "train.csv").write_text("".join(lines[:-1]))
     assert train(own_corpus, own_run) == 1
@@ -180,7 +180,7 @@ def test_a_map_of_other_data_is_refused(own_run, own_corpus, capsys):
 
 
 def test_a_second_process_is_kept_out(corpus, tmp_path, capsys):
-    with stages._only_one(tmp_path / "run"):
+    with run_folder.only_one(tmp_path / "run"):
         assert train(corpus, tmp_path / "run") == 1
     assert "another process" in capsys.readouterr().err
     assert not list((tmp_path / "run").rglob("*.ckpt"))
@@ -463,7 +463,7 @@ def test_scores_whose_checkpoints_are_gone_are_not_written_over(own_run, corpus,
 
 
 def test_an_interrupted_data_map_is_not_thrown_away_unasked(own_run, corpus, capsys):
-    stages._clear(own_run)
+    run_folder.clear(own_run)
     request = own_run / "datamap/request.json"
     request.write_text(request.read_text().replace('"complete": true', '"complete": false'))
     before = listing(own_run)
@@ -501,7 +501,7 @@ def test_a_run_is_evaluated_from_any_folder(corpus, tmp_path, monkeypatch):
 
 
 def test_a_damaged_record_of_a_map_is_one_line(own_run, corpus, capsys):
-    stages._clear(own_run)
+    run_folder.clear(own_run)
     (own_run / "datamap/request.json").write_text("{")
     assert train(corpus, own_run) == 1
     assert "request.json: is damaged. Delete the folder" in capsys.readouterr().err

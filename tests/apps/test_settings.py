@@ -7,8 +7,8 @@ import pytest
 import yaml
 from launching import listing
 from lid_mapmix.apps.arguments import complete_defaults, make_parser, place_run
+from lid_mapmix.apps.run_folder import choose_checkpoint
 from lid_mapmix.apps.settings import (
-    choose_checkpoint,
     datamap_stage,
     new_settings,
     parse_override,
@@ -205,21 +205,3 @@ def test_another_task_s_checkpoint_is_refused(trained):
     options = options_of("-u", "fbank", "-d", "asr")
     with pytest.raises(UserError, match="was trained for the task lid_mapmix"):
         settings_from_checkpoint(options, trained / "dev-best.ckpt")
-
-
-def test_which_checkpoint_a_folder_stands_for(tmp_path):
-    for name in ("states-9.ckpt", "states-10.ckpt", "states-old.ckpt"):
-        (tmp_path / name).touch()
-    assert choose_checkpoint(tmp_path, "train").name == "states-10.ckpt"
-    assert choose_checkpoint(tmp_path, "evaluate").name == "states-10.ckpt"
-    (tmp_path / "dev-best.ckpt").touch()
-    assert choose_checkpoint(tmp_path, "train").name == "states-10.ckpt"
-    assert choose_checkpoint(tmp_path, "evaluate").name == "dev-best.ckpt"
-    assert choose_checkpoint(tmp_path, "inference").name == "dev-best.ckpt"
-    assert choose_checkpoint(tmp_path / "states-9.ckpt", "evaluate").name == "states-9.ckpt"
-    for path in tmp_path.glob("states-*"):
-        path.unlink()
-    assert choose_checkpoint(tmp_path, "train").name == "dev-best.ckpt"
-    (tmp_path / "dev-best.ckpt").unlink()
-    with pytest.raises(UserError, match="holds no"):
-        choose_checkpoint(tmp_path, "train")

@@ -14,8 +14,8 @@ import yaml
 from ..errors import UserError
 from ..layers import DEFAULT_CONFIG, TASK_KEY, merge, read_upstream_config, read_variant, read_yaml
 from .arguments import OWN_FLAGS, make_parser
+from .run_folder import BEST_CHECKPOINT
 
-BEST_CHECKPOINT = "dev-best.ckpt"
 DATAMAP_STAGE = "datamap"
 # S3PRL takes these from the command line even when all else comes from a checkpoint.
 _NEVER_FROM_CHECKPOINT = (
@@ -167,36 +167,6 @@ def datamap_stage(settings: Settings) -> Settings:
     config[TASK_KEY].pop("mapmix")
     config[TASK_KEY] = merge(config[TASK_KEY], {**read_variant(DATAMAP_STAGE)[TASK_KEY], "variant": DATAMAP_STAGE})
     return Settings(args, config, [*settings.sources, f"variants/{DATAMAP_STAGE}.yaml"])
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """List the states-STEP.ckpt of a run, the latest last."""
-    found = [path for path in folder.glob("states-*.ckpt") if path.stem.removeprefix("states-").isdigit()]
-    return sorted(found, key=lambda path: int(path.stem.removeprefix("states-")))
-
-
-def holds_run(folder: Path) -> bool:
-    """Say whether there is a checkpoint to go on from."""
-    return bool(checkpoints(folder)) or (folder / BEST_CHECKPOINT).is_file()
-
-
-def choose_checkpoint(past: Path, mode: str) -> Path:
-    """Return the checkpoint that -e names: a file; in a folder the latest to train on, the best to use.
-
-    Where there is no such one it is the other: a run may be stopped before its first regular checkpoint, and the best
-    one holds all that training needs as well.
-
-    Raises
-    ------
-    UserError : nothing there.
-    """
-    if not past.is_dir():
-        return past
-    if not holds_run(past):
-        raise UserError(f"{past}: holds no states-*.ckpt and no {BEST_CHECKPOINT}. Name the folder of a trained run.")
-    best = [path for path in (past / BEST_CHECKPOINT,) if path.is_file()]
-    candidates = best + checkpoints(past) if mode == "train" else checkpoints(past) + best
-    return candidates[-1]
 
 
 def parse_override(text: str) -> list[tuple[list[str], Any]]:

@@ -8,44 +8,29 @@ import gc
 import hashlib
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
-from filelock import FileLock, Timeout
 
 from ..checks import check_configuration, task_config
 from ..data.corpus import Corpus
 from ..errors import UserError
-from ..files import replace_when_complete
 from ..host.runner import make_runner
 from ..host.upstreams import check_upstream_arguments
 from ..plan import DATAMAP_NAME
 from ..scoring.tables import format_table
 from .arguments import complete_defaults
-from .settings import (
-    BEST_CHECKPOINT,
-    Settings,
-    checkpoints,
-    choose_checkpoint,
-    datamap_stage,
-    holds_run,
-    new_settings,
-    settings_from_checkpoint,
-)
+from .run_folder import choose_checkpoint, clear, holds_run, keep_settings, only_one, refuse_held, write_text
+from .settings import Settings, datamap_stage, new_settings, settings_from_checkpoint
 
 _REQUEST_NAME = "request.json"
 _RUNNER_KEYS_OF_A_MAP = ("gradient_accumulate_steps", "gradient_clipping", "fp16")
 # What a run leaves for its user, in the order to show it in.
 _SHOWN = ("*_scores.csv", "*_metrics.json", "dev-best.ckpt", "datamap.csv", "datamap/datamap.csv")
-_SCORED_SPLITS = ("dev", "test")
-_SCORE_FILES = ("scores.csv", "metrics.json", "predict.txt", "truth.txt")
 
 
 def train(options: argparse.Namespace) -> None:
@@ -68,16 +53,16 @@ def train(options: argparse.Namespace) -> None:
     goes_on = past is not None and Path(settings.args.init_ckpt).parent.resolve() == settings.expdir.resolve()
     _announce(settings)
     _check(settings)
-    with _only_one(settings.expdir):
+    with only_one(settings.expdir):
         if not goes_on and not options.overwrite:
-            _refuse_held(settings.expdir)
+            refuse_held(settings.expdir)
         if past is None:
             task = task_config(settings.task)
             if task.needs_datamap and task.mapmix.datamap is None:
                 stage = _make_datamap(datamap_stage(settings), settings.expdir, options)
                 settings.task["mapmix"]["datamap"] = str(stage.expdir / DATAMAP_NAME)
                 print(f"[lid_mapmix] stage 2 of 2, {options.downstream_variant}: training into {settings.expdir}")
-        _run(settings, "train", begin=lambda: None if goes_on else _clear(settings.expdir))
+        _run(settings, "train", begin=lambda: None if goes_on else clear(settings.expdir))
         splits = ["dev"]
         if Path(settings.task["data"]["directory"], "test.csv").is_file():
             scored = argparse.Namespace(**{**vars(options), "evaluate_split": "test", "expdir": settings.args.expdir})
@@ -128,7 +113,7 @@ def _make_datamap(stage: Settings, main_expdir: Path, options: argparse.Namespac
     print(f"[lid_mapmix] stage 1 of 2, data map: training into {stage.expdir}")
     goes_on = options.auto_resume and holds_run(stage.expdir)
     if not goes_on and not options.overwrite:
-        _refuse_held(stage.expdir)
+        refuse_held(stage.expdir)
     if goes_on:
         resumed = argparse.Namespace(**{**vars(options), "expdir": str(stage.expdir), "override": None})
         stage = settings_from_checkpoint(resumed, choose_checkpoint(stage.expdir, "train"))
@@ -136,12 +121,12 @@ def _make_datamap(stage: Settings, main_expdir: Path, options: argparse.Namespac
     def begin() -> None:
         # Whatever an interrupted run left there is of no use to a new one, nor a run that is to be overwritten.
         if not goes_on:
-            _clear(stage.expdir)
-            _clear(main_expdir)
-        _write(kept, json.dumps({"request": request, "complete": False}, indent=1))
+            clear(stage.expdir)
+            clear(main_expdir)
+        write_text(kept, json.dumps({"request": request, "complete": False}, indent=1))
 
     _run(stage, "train", begin=begin)
-    _write(kept, json.dumps({"request": request, "complete": True}, indent=1))
+    write_text(kept, json.dumps({"request": request, "complete": True}, indent=1))
     return stage
 
 
@@ -155,31 +140,11 @@ def _run(settings: Settings, mode: str, begin: Callable[[], None] = lambda: None
     if mode == "train":
         # Only now, when nothing was found wrong with settings and data, and the expert has filled in the steps.
         begin()
-        _keep_settings(settings, runner.config)
+        keep_settings(settings.expdir, settings.args, runner.config)
     getattr(runner, mode)()
     # The next run of this process needs the memory.
     del runner
     gc.collect()
-
-
-@contextmanager
-def _only_one(expdir: Path) -> Iterator[None]:
-    """Keep a second process out of a folder in which one is training."""
-    expdir.mkdir(parents=True, exist_ok=True)
-    lock = expdir / ".lock"
-    try:
-        with FileLock(lock, timeout=0):
-            try:
-                yield
-            finally:
-                # A run that was refused leaves no trace.
-                if list(expdir.iterdir()) == [lock]:
-                    lock.unlink()
-                    expdir.rmdir()
-    except Timeout:
-        raise UserError(
-            f"{expdir}: another process is training there. Wait for it, or choose another folder by -n or -p."
-        ) from None
 
 
 def _check(settings: Settings) -> None:
@@ -207,26 +172,6 @@ def _print_scores(expdir: Path, splits: Sequence[str]) -> None:
     for pattern in _SHOWN:
         for path in sorted(expdir.glob(pattern)):
             print(f"  {path.relative_to(expdir)}")
-
-
-def _refuse_held(expdir: Path) -> None:
-    if held := _run_files(expdir):
-        raise UserError(
-            f"{expdir}: already holds a run ({held[-1].name}). Go on with it by -a, start anew by --overwrite, "
-            "or choose another folder by -n or -p."
-        )
-
-
-def _clear(expdir: Path) -> None:
-    """Delete a run's checkpoints and scores, which would pass for those of the run that takes its place."""
-    for path in _run_files(expdir):
-        path.unlink()
-
-
-def _run_files(expdir: Path) -> list[Path]:
-    """List what a run has left in a folder, by the very names it gives; nothing else is ever deleted."""
-    names = [BEST_CHECKPOINT, *(f"{split}_{name}" for split in _SCORED_SPLITS for name in _SCORE_FILES)]
-    return [path for path in (expdir / name for name in names) if path.is_file()] + checkpoints(expdir)
 
 
 def _read_request(path: Path) -> dict[str, Any]:
@@ -257,18 +202,6 @@ def _request(stage: Settings) -> dict[str, Any]:
 
 def _digest(path: Path) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
-
-
-def _keep_settings(settings: Settings, config: dict[str, Any]) -> None:
-    """Save arguments and merged configuration beside the run, under the names S3PRL gives them."""
-    tag = datetime.now().strftime("%Y-%m-%d-%H-%M-%S")
-    for name, content in (("args", vars(settings.args)), ("config", config)):
-        _write(settings.expdir / f"{name}_{tag}.yaml", yaml.safe_dump(content, sort_keys=False))
-
-
-def _write(path: Path, text: str) -> None:
-    with replace_when_complete(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def _seed_global_generators(seed: int) -> None:

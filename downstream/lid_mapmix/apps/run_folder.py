@@ -1,0 +1,115 @@
+"""The folder of a run: what it holds, who may write there, and what is never deleted.
+
+Nothing is removed but what a run leaves under its own names, and nothing is written over unless asked.
+"""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from ..errors import UserError
+from ..files import replace_when_complete
+
+BEST_CHECKPOINT = "dev-best.ckpt"
+_SCORED_SPLITS = ("dev", "test")
+_SCORE_FILES = ("scores.csv", "metrics.json", "predict.txt", "truth.txt")
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """List the states-STEP.ckpt of a run, the latest last."""
+    found = [path for path in folder.glob("states-*.ckpt") if path.stem.removeprefix("states-").isdigit()]
+    return sorted(found, key=lambda path: int(path.stem.removeprefix("states-")))
+
+
+def holds_run(folder: Path) -> bool:
+    """Say whether there is a checkpoint to go on from."""
+    return bool(checkpoints(folder)) or (folder / BEST_CHECKPOINT).is_file()
+
+
+def choose_checkpoint(past: Path, mode: str) -> Path:
+    """Return the checkpoint that -e names: a file; in a folder the latest to train on, the best to use.
+
+    Where there is no such one it is the other: a run may be stopped before its first regular checkpoint, and the best
+    one holds all that training needs as well.
+
+    Raises
+    ------
+    UserError : nothing there.
+    """
+    if not past.is_dir():
+        return past
+    if not holds_run(past):
+        raise UserError(f"{past}: holds no states-*.ckpt and no {BEST_CHECKPOINT}. Name the folder of a trained run.")
+    best = [path for path in (past / BEST_CHECKPOINT,) if path.is_file()]
+    candidates = best + checkpoints(past) if mode == "train" else checkpoints(past) + best
+    return candidates[-1]
+
+
+@contextmanager
+def only_one(expdir: Path) -> Iterator[None]:
+    """Keep a second process out of a folder in which one is training; the folder is made where absent.
+
+    Raises
+    ------
+    UserError : another process is training there.
+    """
+    expdir.mkdir(parents=True, exist_ok=True)
+    lock = expdir / ".lock"
+    try:
+        with FileLock(lock, timeout=0):
+            try:
+                yield
+            finally:
+                # A run that was refused leaves no trace.
+                if list(expdir.iterdir()) == [lock]:
+                    lock.unlink()
+                    expdir.rmdir()
+    except Timeout:
+        raise UserError(
+            f"{expdir}: another process is training there. Wait for it, or choose another folder by -n or -p."
+        ) from None
+
+
+def refuse_held(expdir: Path) -> None:
+    """Refuse to train anew in a folder that holds a run.
+
+    Raises
+    ------
+    UserError : it does.
+    """
+    if held := _run_files(expdir):
+        raise UserError(
+            f"{expdir}: already holds a run ({held[-1].name}). Go on with it by -a, start anew by --overwrite, "
+            "or choose another folder by -n or -p."
+        )
+
+
+def clear(expdir: Path) -> None:
+    """Delete a run's checkpoints and scores, which would pass for those of the run that takes its place."""
+    for path in _run_files(expdir):
+        path.unlink()
+
+
+def _run_files(expdir: Path) -> list[Path]:
+    """List what a run has left in a folder, by the very names it gives; nothing else is ever deleted."""
+    names = [BEST_CHECKPOINT, *(f"{split}_{name}" for split in _SCORED_SPLITS for name in _SCORE_FILES)]
+    return [path for path in (expdir / name for name in names) if path.is_file()] + checkpoints(expdir)
+
+
+def keep_settings(expdir: Path, args: argparse.Namespace, config: dict[str, Any]) -> None:
+    """Save S3PRL's arguments and the merged configuration beside the run, under the names S3PRL gives them."""
+    tag = datetime.now().strftime("%Y-%m-%d-%H-%M-%S")
+    for name, content in (("args", vars(args)), ("config", config)):
+        write_text(expdir / f"{name}_{tag}.yaml", yaml.safe_dump(content, sort_keys=False))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file, complete or not at all."""
+    with replace_when_complete(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,55 @@
+"""What the folder of a run holds, who may write there, and what is never deleted."""
+
+import pytest
+from lid_mapmix.apps.run_folder import checkpoints, choose_checkpoint, clear, holds_run, only_one, refuse_held
+from lid_mapmix.errors import UserError
+
+
+def test_which_checkpoint_a_folder_stands_for(tmp_path):
+    for name in ("states-9.ckpt", "states-10.ckpt", "states-old.ckpt"):
+        (tmp_path / name).touch()
+    assert choose_checkpoint(tmp_path, "train").name == "states-10.ckpt"
+    assert choose_checkpoint(tmp_path, "evaluate").name == "states-10.ckpt"
+    (tmp_path / "dev-best.ckpt").touch()
+    assert choose_checkpoint(tmp_path, "train").name == "states-10.ckpt"
+    assert choose_checkpoint(tmp_path, "evaluate").name == "dev-best.ckpt"
+    assert choose_checkpoint(tmp_path, "inference").name == "dev-best.ckpt"
+    assert choose_checkpoint(tmp_path / "states-9.ckpt", "evaluate").name == "states-9.ckpt"
+    for path in tmp_path.glob("states-*"):
+        path.unlink()
+    assert choose_checkpoint(tmp_path, "train").name == "dev-best.ckpt"
+    (tmp_path / "dev-best.ckpt").unlink()
+    with pytest.raises(UserError, match="holds no"):
+        choose_checkpoint(tmp_path, "train")
+
+
+def test_only_a_run_s_own_files_are_its(tmp_path):
+    own = ["states-1.ckpt", "dev-best.ckpt", "dev_scores.csv", "test_metrics.json", "test_predict.txt", "dev_truth.txt"]
+    others = ["states-last.ckpt", "model.ckpt", "my_scores.csv", "x_metrics.json", "notes.txt", "datamap.csv"]
+    for name in own + others:
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match="already holds a run"):
+        refuse_held(tmp_path)
+    clear(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+    refuse_held(tmp_path)
+    assert checkpoints(tmp_path) == []
+    assert not holds_run(tmp_path)
+
+
+def test_a_folder_in_which_nothing_was_written_is_removed(tmp_path):
+    with only_one(tmp_path / "empty"):
+        assert (tmp_path / "empty").is_dir()
+    assert not (tmp_path / "empty").exists()
+    with only_one(tmp_path / "used"):
+        (tmp_path / "used/something").touch()
+    assert (tmp_path / "used/something").is_file()
+
+
+def test_a_second_one_is_kept_out_until_the_first_is_done(tmp_path):
+    with only_one(tmp_path / "run"):
+        with pytest.raises(UserError, match="another process is training there"), only_one(tmp_path / "run"):
+            pass
+        (tmp_path / "run/something").touch()
+    with only_one(tmp_path / "run"):
+        pass
