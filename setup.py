@@ -24,6 +24,7 @@ setup(
         "numpy",
         "pyyaml",
         "scikit-learn",
+        "filelock",  # one process a run; S3PRL needs it as well
         "pydantic>=2",  # configuration: types, limits, unknown keys
         "soundfile>=0.12",  # reads every format and seeks; torchaudio.load needs FFmpeg since 2.9
         "tensorboardX",  # S3PRL imports it and does not declare it
