@@ -4,7 +4,6 @@ Used by ``run_downstream.py -d lid_mapmix`` (this package's and S3PRL's own). Th
 the loader of each epoch, and calls it with the upstream's features and the batch that came with the waveforms.
 """
 
-import logging
 import math
 from collections.abc import MutableMapping, Sequence
 from pathlib import Path
@@ -27,9 +26,7 @@ from .mapmix.mixup import MixSpace, mix, soft_cross_entropy
 from .model import DialectClassifier, audio_samples
 from .plan import fill_schedule, plan_training
 from .recording import DynamicsRecording
-from .results import average_windows, score, write_results
-
-logger = logging.getLogger(__name__)
+from .results import BEST_CHECKPOINT, average_windows, score, write_results
 
 _TRAIN, _DEV = "train", "dev"
 _STATE_VERSION = 1
@@ -283,7 +280,7 @@ class DownstreamExpert(nn.Module):
         if not chooses:
             return []
         self._best_accuracy = overall["acc"]
-        return ["dev-best.ckpt"]
+        return [BEST_CHECKPOINT]
 
 
 def _diverged(what: str) -> UserError:

@@ -11,6 +11,9 @@ from .data.labels import Labels
 from .scoring.files import write_metrics, write_s3prl_predictions, write_scores
 from .scoring.slices import metrics_with_slices
 
+# The name under which S3PRL saves the best run by dev accuracy.
+BEST_CHECKPOINT = "dev-best.ckpt"
+
 
 def average_windows(
     utterances: Sequence[torch.Tensor], probabilities: Sequence[torch.Tensor]

@@ -15,8 +15,8 @@ from filelock import FileLock, Timeout
 
 from ..errors import UserError
 from ..files import replace_when_complete
+from ..results import BEST_CHECKPOINT
 
-BEST_CHECKPOINT = "dev-best.ckpt"
 _SCORED_SPLITS = ("dev", "test")
 _SCORE_FILES = ("scores.csv", "metrics.json", "predict.txt", "truth.txt")
 

@@ -13,8 +13,8 @@ import yaml
 
 from ..errors import UserError
 from ..layers import DEFAULT_CONFIG, TASK_KEY, merge, read_upstream_config, read_variant, read_yaml
+from ..results import BEST_CHECKPOINT
 from .arguments import OWN_FLAGS, make_parser
-from .run_folder import BEST_CHECKPOINT
 
 DATAMAP_STAGE = "datamap"
 # S3PRL takes these from the command line even when all else comes from a checkpoint.

@@ -22,15 +22,16 @@ from ..errors import UserError
 from ..host.runner import make_runner
 from ..host.upstreams import check_upstream_arguments
 from ..plan import DATAMAP_NAME
+from ..results import BEST_CHECKPOINT
 from ..scoring.tables import format_table
 from .arguments import complete_defaults
 from .run_folder import choose_checkpoint, clear, holds_run, keep_settings, only_one, refuse_held, write_text
-from .settings import Settings, datamap_stage, new_settings, settings_from_checkpoint
+from .settings import DATAMAP_STAGE, Settings, datamap_stage, new_settings, settings_from_checkpoint
 
 _REQUEST_NAME = "request.json"
 _RUNNER_KEYS_OF_A_MAP = ("gradient_accumulate_steps", "gradient_clipping", "fp16")
 # What a run leaves for its user, in the order to show it in.
-_SHOWN = ("*_scores.csv", "*_metrics.json", "dev-best.ckpt", "datamap.csv", "datamap/datamap.csv")
+_SHOWN = ("*_scores.csv", "*_metrics.json", BEST_CHECKPOINT, DATAMAP_NAME, f"{DATAMAP_STAGE}/{DATAMAP_NAME}")
 
 
 def train(options: argparse.Namespace) -> None:
@@ -52,7 +53,7 @@ def train(options: argparse.Namespace) -> None:
     )
     goes_on = past is not None and Path(settings.args.init_ckpt).parent.resolve() == settings.expdir.resolve()
     _announce(settings)
-    _check(settings)
+    corpus = _checked_corpus(settings)
     with only_one(settings.expdir):
         if not goes_on and not options.overwrite:
             refuse_held(settings.expdir)
@@ -64,7 +65,7 @@ def train(options: argparse.Namespace) -> None:
                 print(f"[lid_mapmix] stage 2 of 2, {options.downstream_variant}: training into {settings.expdir}")
         _run(settings, "train", begin=lambda: None if goes_on else clear(settings.expdir))
         splits = ["dev"]
-        if Path(settings.task["data"]["directory"], "test.csv").is_file():
+        if corpus.has("test"):
             scored = argparse.Namespace(**{**vars(options), "evaluate_split": "test", "expdir": settings.args.expdir})
             # A run that goes on elsewhere from where another one had ended has nothing to add to it.
             trained = settings.expdir if holds_run(settings.expdir) else Path(settings.args.init_ckpt).parent
@@ -147,14 +148,15 @@ def _run(settings: Settings, mode: str, begin: Callable[[], None] = lambda: None
     gc.collect()
 
 
-def _check(settings: Settings) -> None:
-    """Find what is wrong before an upstream is downloaded and loaded for it."""
+def _checked_corpus(settings: Settings) -> Corpus:
+    """Return the data of a run; what is wrong is found before an upstream is downloaded and loaded for it."""
     check_configuration(settings.config)
     check_upstream_arguments(settings.args)
     task = task_config(settings.task)
     corpus = Corpus(task.data.directory, task.labels)
     splits = ["train", *(settings.config["runner"].get("eval_dataloaders") or [])]
     corpus.check_manifests([*splits, *(["test"] if corpus.has("test") else [])])
+    return corpus
 
 
 def _announce(settings: Settings) -> None:
