@@ -53,7 +53,7 @@ def test_a_complete_epoch_leaves_a_map(data, tmp_path):
     for epoch in range(3):
         record(recording, epoch, steps(epoch))
     assert sorted(path.name for path in recording.directory.iterdir()) == [
-        f"epoch-000{epoch}.rank-0.npz" for epoch in range(3)
+        f"epoch-000{epoch}.npz" for epoch in range(3)
     ]
     found = read_datamap(tmp_path / DATAMAP_NAME)
     everyone = torch.arange(COUNT)
@@ -121,7 +121,7 @@ def test_a_run_resumed_within_an_epoch_leaves_the_same_files(data, tmp_path, sto
     resumed.restore(torch.load(tmp_path / "state.pt", weights_only=True))
     record(resumed, 1, steps(1)[stopped_after:], fresh=False)
     one, other = contents(tmp_path / "unbroken"), contents(tmp_path / "broken")
-    assert one.keys() == other.keys() == {DATAMAP_NAME, LIKENESS_NAME, *(f"epoch-000{e}.rank-0.npz" for e in (0, 1))}
+    assert one.keys() == other.keys() == {DATAMAP_NAME, LIKENESS_NAME, *(f"epoch-000{e}.npz" for e in (0, 1))}
     for name in (DATAMAP_NAME, LIKENESS_NAME):
         assert one[name] == other[name]
 
@@ -142,7 +142,7 @@ def test_starting_afresh_forgets_the_epochs_of_an_earlier_run(data, tmp_path):
     recording = start(tmp_path, data)
     recording.start_afresh()
     record(recording, 0, steps(7))
-    assert sorted(path.name for path in recording.directory.iterdir()) == ["epoch-0000.rank-0.npz", "notes.txt"]
+    assert sorted(path.name for path in recording.directory.iterdir()) == ["epoch-0000.npz", "notes.txt"]
     assert set(read_datamap(tmp_path / DATAMAP_NAME).epochs.tolist()) == {1}
     start(tmp_path / "empty", data).start_afresh()
 
@@ -159,7 +159,7 @@ def test_an_incomplete_epoch_is_left_out_and_said_so(data, tmp_path, caplog):
     recording = start(tmp_path, data)
     record(recording, 0, steps(0))
     record(recording, 1, steps(1)[:2])
-    recording._recorder.write(recording.directory, 1, rank=0, fingerprint=recording.fingerprint)
+    recording._recorder.write(recording.directory, 1, fingerprint=recording.fingerprint)
     with caplog.at_level(logging.WARNING):
         recording.write_datamap()
     assert "(1,) are incomplete and left out" in caplog.text

@@ -230,12 +230,12 @@ class DownstreamExpert(nn.Module):
                 latents = mix(anchors, partners, weight)
             targets = mix(targets, self.targets[batch.partner_gold.to(latents.device)], weight)
         logits = self.model.logits(latents)
-        loss = soft_cross_entropy(logits, targets)
+        losses = soft_cross_entropy(logits, targets)
         if self.recording is not None and self._train_loader is not None:
             self.recording.add(self._train_loader.epoch, batch.anchor, batch.anchor_gold, logits)
-        records["loss"].append(loss.detach())
+        records["loss"].append(losses.detach().mean())
         records["acc"].append((logits.argmax(dim=1) == gold).float().mean())
-        return loss
+        return (batch.share.to(losses.device) * losses).mean()
 
     def _evaluation_loader(self, name: str) -> TaskLoader:
         split, config = self.corpus.split(name), self.config.evaluation

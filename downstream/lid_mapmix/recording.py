@@ -1,7 +1,7 @@
 """Training dynamics of a run: kept while it trains, written each epoch, turned into its data map.
 
-The folder EXPDIR/dynamics holds one part an epoch and rank; EXPDIR/datamap.csv and EXPDIR/likeness.csv are made
-anew from all of them whenever an epoch is complete, so they are there whenever the run stops.
+The folder EXPDIR/dynamics holds a file an epoch; EXPDIR/datamap.csv and EXPDIR/likeness.csv are made anew from all of
+them whenever an epoch is complete, so they are there whenever the run stops.
 """
 
 import logging
@@ -41,11 +41,11 @@ class DynamicsRecording:
 
     @property
     def directory(self) -> Path:
-        """Where the parts are."""
+        """Where the epochs are."""
         return self.expdir / "dynamics"
 
     def start_afresh(self) -> None:
-        """Forget an earlier run in this folder, whose parts would be joined with those of this one."""
+        """Forget an earlier run in this folder, whose epochs would be joined with those of this one."""
         for path in (*self.directory.glob("epoch-*.npz"), self.expdir / DATAMAP_NAME, self.expdir / LIKENESS_NAME):
             path.unlink(missing_ok=True)
 
@@ -63,14 +63,14 @@ class DynamicsRecording:
         logits : (batch, classes) torch.Tensor of the step's own forward pass.
         """
         self._recorder.add(indices, gold, logits.detach().float().softmax(dim=1))
-        if self._recorder.is_complete(len(self.split.manifest)):
-            self._recorder.write(self.directory, epoch, rank=0, fingerprint=self.fingerprint)
+        if self._recorder.is_complete:
+            self._recorder.write(self.directory, epoch, self.fingerprint)
             self.write_datamap()
 
     def write_datamap(self) -> None:
         """Write datamap.csv and likeness.csv from all complete epochs."""
         manifest = self.split.manifest
-        dynamics = read_dynamics(self.directory, len(manifest), len(self.labels.classes), self.fingerprint)
+        dynamics = read_dynamics(self.directory, self.split.gold, len(self.labels.classes), self.fingerprint)
         if dynamics.incomplete_epochs:
             logger.warning("%s: epochs %s are incomplete and left out", self.directory, dynamics.incomplete_epochs)
         measured = measures(dynamics.probabilities, dynamics.correct)

@@ -130,3 +130,26 @@ def test_the_pairing_reaches_the_draws(pairing):
     assert {Pairing.WITHIN: all(alike), Pairing.ACROSS: not any(alike), Pairing.ANY: any(alike) and not all(alike)}[
         pairing
     ]
+
+
+@given(
+    count=st.integers(1, 30),
+    size=st.integers(1, 12),
+    processes=st.integers(1, 5),
+    per=st.sampled_from(WeightPer),
+    epoch=st.integers(0, 3),
+)
+def test_processes_share_out_the_batches_of_one(count, size, processes, per, epoch):
+    settings = {"anchors": range(count), "partners": range(count), "batch_size": size, "weight_per": per}
+    alone = list(sampler(**settings).batches(epoch))
+    together = [
+        list(sampler(**settings, process=process, processes=processes).batches(epoch)) for process in range(processes)
+    ]
+    for batch, *parts in zip(alone, *together, strict=True):
+        drawn = [draw._replace(share=1.0) for part in parts for draw in part if draw.share]
+        assert drawn == batch
+        assert all(part for part in parts)
+        # The mean over processes of the weighted means is the mean over the batch.
+        for draw in batch:
+            counted = [own.share / len(part) for part in parts for own in part if own.share and own[:4] == draw[:4]]
+            assert sum(counted) / processes == pytest.approx(1 / len(batch) * len(counted))

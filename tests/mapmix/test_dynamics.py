@@ -11,6 +11,7 @@ from lid_mapmix.mapmix import dynamics
 from lid_mapmix.mapmix.dynamics import EpochRecorder, read_dynamics
 
 UTTERANCES, CLASSES, BATCH = 23, 4, 5
+GOLD = np.arange(UTTERANCES) % CLASSES
 
 
 def epoch_of(seed, utterances=UTTERANCES, classes=CLASSES):
@@ -28,19 +29,19 @@ def add_in_batches(recorder, order, gold, softmax):
         recorder.add(torch.from_numpy(rows), torch.from_numpy(gold[rows]), softmax[rows])
 
 
-def written(directory, epoch, data, *, rank=0, fingerprint="f"):
+def written(directory, epoch, data, *, fingerprint="f"):
     order, gold, softmax = data
     recorder = EpochRecorder(len(gold), softmax.shape[1])
     add_in_batches(recorder, order, gold, softmax)
-    return recorder.write(directory, epoch, rank, fingerprint)
+    return recorder.write(directory, epoch, fingerprint)
 
 
 def test_what_goes_in_comes_out(tmp_path):
     epochs = {number: epoch_of(number) for number in (0, 1, 12)}
     for number, (order, gold, softmax) in epochs.items():
         path = written(tmp_path, number, (order, gold, softmax))
-    assert path.name == "epoch-0012.rank-0.npz"
-    read = read_dynamics(tmp_path, UTTERANCES, CLASSES, "f")
+    assert path.name == "epoch-0012.npz"
+    read = read_dynamics(tmp_path, GOLD, CLASSES, "f")
     assert read.epochs.tolist() == [0, 1, 12]
     assert read.incomplete_epochs == ()
     assert read.probabilities.dtype == np.float32
@@ -51,6 +52,7 @@ def test_what_goes_in_comes_out(tmp_path):
             probabilities = softmax[utterance].tolist()
             c = gold[utterance]
             assert read.probabilities[row, utterance] == probabilities[c]
+            assert read.predictions[row, utterance] == probabilities.index(max(probabilities))
             assert read.correct[row, utterance] == (probabilities.index(max(probabilities)) == c)
             sums[c] += probabilities
             counts[c] += 1
@@ -59,18 +61,27 @@ def test_what_goes_in_comes_out(tmp_path):
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(0, 2**32), st.integers(1, 4))
-def test_ranks_are_joined_and_order_does_not_matter(tmp_path_factory, seed, ranks):
+@given(st.integers(0, 2**32))
+def test_the_order_does_not_matter(tmp_path_factory, seed):
     order, gold, softmax = epoch_of(seed)
-    alone, together = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("together")
-    written(alone, 3, (np.arange(UTTERANCES), gold, softmax))
-    for rank in range(ranks):
-        written(together, 3, (order[rank::ranks], gold, softmax), rank=rank)
-    one, many = (read_dynamics(folder, UTTERANCES, CLASSES, "f") for folder in (alone, together))
-    assert (one.probabilities == many.probabilities).all()
-    assert (one.correct == many.correct).all()
-    assert (one.softmax_counts == many.softmax_counts).all()
-    np.testing.assert_allclose(one.softmax_sums, many.softmax_sums, rtol=1e-12)
+    sorted_, shuffled = tmp_path_factory.mktemp("sorted"), tmp_path_factory.mktemp("shuffled")
+    written(sorted_, 3, (np.arange(UTTERANCES), gold, softmax))
+    written(shuffled, 3, (order, gold, softmax))
+    one, other = (read_dynamics(folder, gold, CLASSES, "f") for folder in (sorted_, shuffled))
+    assert (one.probabilities == other.probabilities).all()
+    assert (one.predictions == other.predictions).all()
+    assert (one.softmax_counts == other.softmax_counts).all()
+    np.testing.assert_allclose(one.softmax_sums, other.softmax_sums, rtol=1e-12)
+
+
+def test_more_than_256_classes(tmp_path):
+    gold = np.arange(300)
+    recorder = EpochRecorder(300, 300)
+    recorder.add(gold, gold, np.roll(np.eye(300, dtype=np.float32), 1, axis=1))  # each answers the next class
+    recorder.write(tmp_path, 0, "f")
+    read = read_dynamics(tmp_path, gold, 300, "f")
+    assert read.predictions[0].tolist() == [*range(1, 300), 0]
+    assert not read.correct.any()
 
 
 @pytest.mark.parametrize("stop", [0, 5, 20])
@@ -86,10 +97,10 @@ def test_resume_in_mid_epoch_is_exact(tmp_path, stop):
     add_in_batches(after, order[:10], gold, softmax)  # restoring replaces what is there
     after.restore(torch.load(tmp_path / "state.ckpt", weights_only=True))
     assert after.count == stop
-    assert not after.is_complete(UTTERANCES)
+    assert not after.is_complete
     add_in_batches(after, order[stop:], gold, softmax)
-    assert after.is_complete(UTTERANCES)
-    resumed = after.write(tmp_path / "resumed", 0, 0, "f")
+    assert after.is_complete
+    resumed = after.write(tmp_path / "resumed", 0, "f")
     assert resumed.read_bytes() == straight.read_bytes()
 
 
@@ -109,47 +120,39 @@ def test_under_ten_bytes_an_utterance_and_epoch(tmp_path):
     count = 100_000
     recorder = EpochRecorder(count, 2)
     recorder.add(np.arange(count), np.zeros(count, dtype=np.int64), np.full((count, 2), 0.5, dtype=np.float32))
-    assert recorder.write(tmp_path, 0, 0, "f").stat().st_size < 10 * count
+    assert recorder.write(tmp_path, 0, "f").stat().st_size < 10 * count
 
 
-@pytest.mark.parametrize("fault", ["missing", "doubled", "rank missing"])
+@pytest.mark.parametrize("fault", ["missing", "doubled", "half missing"])
 def test_incomplete_epoch_is_left_out_and_listed(tmp_path, fault):
     order, gold, softmax = epoch_of(0)
     written(tmp_path, 0, (order, gold, softmax))
-    taken = {"missing": order[1:], "doubled": np.append(order[1:], order[1]), "rank missing": order[::2]}[fault]
+    taken = {"missing": order[1:], "doubled": np.append(order[1:], order[1]), "half missing": order[::2]}[fault]
     written(tmp_path, 1, (taken, gold, softmax))
-    read = read_dynamics(tmp_path, UTTERANCES, CLASSES, "f")
+    read = read_dynamics(tmp_path, GOLD, CLASSES, "f")
     assert read.epochs.tolist() == [0]
     assert read.incomplete_epochs == (1,)
     assert read.probabilities.shape == read.correct.shape == (1, UTTERANCES)
     assert read.softmax_counts.sum() == UTTERANCES  # nothing of the incomplete epoch
 
 
-def test_an_utterance_in_two_ranks_makes_the_epoch_incomplete(tmp_path):
-    order, gold, softmax = epoch_of(0)
-    written(tmp_path, 0, (order, gold, softmax))
-    written(tmp_path, 0, (order[:1], gold, softmax), rank=1)
-    with pytest.raises(UserError, match=r"only incomplete ones \(0\)"):
-        read_dynamics(tmp_path, UTTERANCES, CLASSES, "f")
-
-
 def test_no_complete_epoch_says_what_to_do(tmp_path):
     for folder in (tmp_path, tmp_path / "absent"):
         with pytest.raises(UserError, match=r"found none.*Train the variant datamap"):
-            read_dynamics(folder, UTTERANCES, CLASSES, "f")
+            read_dynamics(folder, GOLD, CLASSES, "f")
 
 
-def test_parts_of_other_data_are_refused(tmp_path):
+def test_epochs_of_other_data_are_refused(tmp_path):
     path = written(tmp_path, 0, epoch_of(0), fingerprint="other")
     with pytest.raises(UserError, match=r"epoch-0000.*of others \(other\)"):
-        read_dynamics(tmp_path, UTTERANCES, CLASSES, "f")
+        read_dynamics(tmp_path, GOLD, CLASSES, "f")
     with pytest.raises(UserError, match="expected utterances 0 to 21, found 0 to 22"):
-        read_dynamics(tmp_path, UTTERANCES - 1, CLASSES, "other")
+        read_dynamics(tmp_path, GOLD[1:], CLASSES, "other")
     with pytest.raises(UserError, match="expected 5 classes, found 4"):
-        read_dynamics(tmp_path, UTTERANCES, CLASSES + 1, "other")
+        read_dynamics(tmp_path, GOLD, CLASSES + 1, "other")
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(UserError, match="damaged"):
-        read_dynamics(tmp_path, UTTERANCES, CLASSES, "other")
+        read_dynamics(tmp_path, GOLD, CLASSES, "other")
 
 
 def test_diverged_training_is_said(tmp_path):
@@ -157,7 +160,7 @@ def test_diverged_training_is_said(tmp_path):
     softmax[3] = np.nan
     written(tmp_path, 0, (order, gold, softmax))
     with pytest.raises(UserError, match="diverged"):
-        read_dynamics(tmp_path, UTTERANCES, CLASSES, "f")
+        read_dynamics(tmp_path, GOLD, CLASSES, "f")
 
 
 def test_failure_inside_write_leaves_what_was_there(tmp_path, monkeypatch):
@@ -175,7 +178,7 @@ def test_failure_inside_write_leaves_what_was_there(tmp_path, monkeypatch):
     assert path.read_bytes() == before
 
 
-def test_kill_inside_write_leaves_no_part(tmp_path, monkeypatch):
+def test_kill_inside_write_leaves_no_epoch(tmp_path, monkeypatch):
     recorder = EpochRecorder(UTTERANCES, CLASSES)
     recorder.add(*epoch_of(0))
 
@@ -187,13 +190,13 @@ def test_kill_inside_write_leaves_no_part(tmp_path, monkeypatch):
     monkeypatch.setattr(dynamics.np, "savez", be_killed)
     child = os.fork()
     if child == 0:
-        recorder.write(tmp_path, 0, 0, "f")
+        recorder.write(tmp_path, 0, "f")
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     monkeypatch.undo()
     assert not list(tmp_path.glob("epoch-*"))
-    recorder.write(tmp_path, 0, 0, "f")  # what the kill left behind is in nobody's way
-    assert read_dynamics(tmp_path, UTTERANCES, CLASSES, "f").epochs.tolist() == [0]
+    recorder.write(tmp_path, 0, "f")  # what the kill left behind is in nobody's way
+    assert read_dynamics(tmp_path, GOLD, CLASSES, "f").epochs.tolist() == [0]
 
 
 @pytest.mark.parametrize(

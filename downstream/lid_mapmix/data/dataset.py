@@ -69,6 +69,7 @@ class TrainBatch:
     anchor, partner : (batch,) int64 utterance numbers; partner is None where nothing is mixed.
     anchor_gold, partner_gold : (batch,) int64 class numbers.
     weight : (batch,) float32, λ.
+    share : (batch,) float32, what the loss of each row counts for (see `Draw`).
     waveforms : of anchors and partners, (2 · batch,), or one a row of the batch.
     """
 
@@ -77,6 +78,7 @@ class TrainBatch:
     partner: torch.Tensor | None
     partner_gold: torch.Tensor | None
     weight: torch.Tensor
+    share: torch.Tensor
     waveforms: Waveforms
 
 
@@ -140,6 +142,7 @@ class TrainDataset(Dataset):
             partner=partner,
             partner_gold=None if partner is None else gold[partner],
             weight=torch.tensor([draw.weight for draw in draws], dtype=torch.float32),
+            share=torch.tensor([draw.share for draw in draws], dtype=torch.float32),
             waveforms=Waveforms(
                 first=torch.tensor([first for _, first, _ in crops]),
                 count=torch.tensor([count for _, _, count in crops]),

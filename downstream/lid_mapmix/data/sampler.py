@@ -1,7 +1,8 @@
 """Which utterances meet in a batch: order, partners and mixing weights of an epoch.
 
-All of it follows from the seed and the number of the epoch, so a resumed run, a run with other workers and
-a run that evaluates more often train on the same batches.
+All of it follows from the seed and the number of the epoch, so a resumed run, a run with other workers, a run that
+evaluates more often and a run on more machines train on the same batches. Where several processes train together, a
+batch is shared out among them: its size, and what is learnt from it, do not depend on how many they are.
 """
 
 import math
@@ -26,12 +27,15 @@ class Draw(NamedTuple):
     anchor, partner : utterance numbers; partner is -1 where nothing is mixed.
     weight : λ, the share of the anchor.
     epoch : the epoch it is drawn for, which keys its crops.
+    share : what its loss counts for in the mean over the rows of this process, so that the mean over the processes is
+        the mean over the whole batch: 1 for one process, 0 for a row that only keeps an idle process company.
     """
 
     anchor: int
     partner: int
     weight: float
     epoch: int
+    share: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +47,13 @@ class TrainSampler:
     anchors : (anchors,) int64 utterance numbers; each comes once an epoch.
     partners : (partners,) int64 utterance numbers to draw from, afresh each epoch; None for training without mixing.
     classes : (utterances,) int64, class number of every utterance.
-    batch_size : anchors in a batch; the last batch of an epoch may have fewer.
+    batch_size : anchors in a batch, of all processes together; the last batch of an epoch may have fewer.
     alpha : λ ~ Beta(alpha, alpha) (mixup, arXiv 1710.09412).
     probability : share of the batches (or utterances) that are mixed; λ = 1 in the others.
     seed : the run's seed.
     pairing : how a partner's class relates to its anchor's.
     weight_per : whether a batch or an utterance has a λ of its own.
+    process, processes : which of how many processes that train together this is; each has its own rows of a batch.
     """
 
     anchors: np.ndarray
@@ -60,6 +65,8 @@ class TrainSampler:
     seed: int
     pairing: Pairing = Pairing.ANY
     weight_per: WeightPer = WeightPer.BATCH
+    process: int = 0
+    processes: int = 1
 
     def __len__(self) -> int:
         return math.ceil(len(self.anchors) / self.batch_size)
@@ -91,11 +98,12 @@ class EpochBatches:
         anchors = keyed_generator(sampler.seed, "order", self.epoch).permutation(sampler.anchors)
         partners = self._partners(anchors)
         for number in range(self.first_batch, len(sampler)):
-            rows = slice(number * sampler.batch_size, (number + 1) * sampler.batch_size)
-            weights = self._weights(number, len(anchors[rows]))
+            rows = np.arange(number * sampler.batch_size, min((number + 1) * sampler.batch_size, len(anchors)))
+            weights = self._weights(number, len(rows))
+            own, share = _own_rows(len(rows), sampler.process, sampler.processes)
             yield [
-                Draw(int(anchor), int(partner), float(weight), self.epoch)
-                for anchor, partner, weight in zip(anchors[rows], partners[rows], weights, strict=True)
+                Draw(int(anchors[row]), int(partners[row]), float(weight), self.epoch, share)
+                for row, weight in zip(rows[own], weights[own], strict=True)
             ]
 
     def _partners(self, anchors: np.ndarray) -> np.ndarray:
@@ -114,3 +122,10 @@ class EpochBatches:
         if sampler.weight_per is WeightPer.UTTERANCE:
             return draw_lambda(generator, sampler.alpha, sampler.probability, count=count)
         return np.full(count, draw_lambda(generator, sampler.alpha, sampler.probability))
+
+
+def _own_rows(count: int, process: int, processes: int) -> tuple[slice, float]:
+    """Return which of the `count` rows of a batch are this process's, and the share of each; see `Draw`."""
+    start, end = (count * number // processes for number in (process, process + 1))
+    # A process without a row takes part all the same, since gradients are averaged over all of them.
+    return (slice(start, end), (end - start) * processes / count) if start < end else (slice(0, 1), 0.0)

@@ -1,16 +1,16 @@
 """Training dynamics: what every training step says of its utterances, kept per epoch.
 
 Follows Dataset Cartography (arXiv 2009.10795, section 2) and Map-Mix (arXiv 2302.08229, section 2): the probability
-of the gold class and whether the answer was right, from the training step's own forward pass.
+of the gold class and the answer, from the training step's own forward pass.
 
-Each rank writes one part an epoch, ``epoch-0003.rank-0.npz``:
+Each epoch is a file, ``epoch-0003.npz``:
 
 ============== ================== ================================================================
 array          shape and type     meaning
 ============== ================== ================================================================
 indices        (count,) int32     row of the training manifest
 probabilities  (count,) float32   probability of the gold class
-correct        (count,) bool      the most probable class is the gold class
+predictions    (count,) uint8     the most probable class (uint16 where there are more than 256 classes)
 softmax_sums   (C, C) float64     row c: sum of the softmax rows of the utterances of class c
 softmax_counts (C,) int64         how many rows went into each sum
 fingerprint    () str             of the manifest and the labels
@@ -30,7 +30,7 @@ import torch
 from ..errors import UserError
 from ..files import replace_when_complete
 
-_PART_NAME = re.compile(r"epoch-(\d+)\.rank-(\d+)\.npz")
+_FILE_NAME = re.compile(r"epoch-(\d+)\.npz")
 _ROUNDING = 1e-5  # by which a float32 softmax may exceed 1
 _REMEDY = "Delete that folder and train the variant datamap again."
 
@@ -43,7 +43,8 @@ class Dynamics:
     ----------
     epochs : (E,) int64, ascending.
     probabilities : (E, N) float32, of the gold class.
-    correct : (E, N) bool.
+    predictions : (E, N) unsigned int, the most probable class.
+    correct : (E, N) bool, the prediction is the gold class.
     softmax_sums : (C, C) float64, row c the sum of the softmax rows of class c over these epochs.
     softmax_counts : (C,) int64, how many rows each sum has.
     incomplete_epochs : epochs left out, because they do not have every utterance exactly once.
@@ -51,6 +52,7 @@ class Dynamics:
 
     epochs: np.ndarray
     probabilities: np.ndarray
+    predictions: np.ndarray
     correct: np.ndarray
     softmax_sums: np.ndarray
     softmax_counts: np.ndarray
@@ -58,7 +60,7 @@ class Dynamics:
 
 
 class EpochRecorder:
-    """The dynamics of one rank in one epoch: 9 bytes an utterance, allocated once; use a new one each epoch.
+    """The dynamics of one epoch: 9 bytes an utterance, allocated once; use a new one each epoch.
 
     Parameters
     ----------
@@ -72,7 +74,7 @@ class EpochRecorder:
         self.count = 0  # utterances added so far
         self._indices = np.zeros(utterance_count, dtype=np.int32)
         self._probabilities = np.zeros(utterance_count, dtype=np.float32)
-        self._correct = np.zeros(utterance_count, dtype=bool)
+        self._predictions = np.zeros(utterance_count, dtype=np.min_scalar_type(class_count - 1))
         self._softmax_sums = np.zeros((class_count, class_count), dtype=np.float64)
         self._softmax_counts = np.zeros(class_count, dtype=np.int64)
 
@@ -111,14 +113,15 @@ class EpochRecorder:
         new = slice(self.count, self.count + batch)
         self._indices[new] = rows
         self._probabilities[new] = softmax[np.arange(batch), gold_classes]
-        self._correct[new] = softmax.argmax(axis=1) == gold_classes
+        self._predictions[new] = softmax.argmax(axis=1)
         np.add.at(self._softmax_sums, gold_classes, softmax.astype(np.float64))
         np.add.at(self._softmax_counts, gold_classes, 1)
         self.count += batch
 
-    def is_complete(self, expected_count: int) -> bool:
-        """Say whether this rank has added all of its utterances, of which there are `expected_count`."""
-        return self.count == expected_count
+    @property
+    def is_complete(self) -> bool:
+        """Whether every utterance has been added."""
+        return self.count == self.utterance_count
 
     def state(self) -> dict[str, Any]:
         """Return a copy of everything added so far, for a checkpoint (loads with ``weights_only=True``)."""
@@ -145,16 +148,16 @@ class EpochRecorder:
         for name, array in self._arrays().items():
             array[...] = state[name].cpu().numpy()
 
-    def write(self, directory: Path | str, epoch: int, rank: int, fingerprint: str) -> Path:
-        """Write this rank's part of an epoch, complete or not at all; writing it twice changes nothing.
+    def write(self, directory: Path | str, epoch: int, fingerprint: str) -> Path:
+        """Write the epoch, complete or not at all; writing it twice changes nothing.
 
         Parameters
         ----------
         directory : of the dynamics; made where absent.
-        epoch, rank : not negative.
-        fingerprint : names the manifest and labels, so that parts of different data are never joined.
+        epoch : not negative.
+        fingerprint : names the manifest and labels, so that epochs of different data are never joined.
         """
-        path = Path(directory) / f"epoch-{epoch:04d}.rank-{rank}.npz"
+        path = Path(directory) / f"epoch-{epoch:04d}.npz"
         with replace_when_complete(path) as temporary, temporary.open("wb") as file:
             np.savez(file, fingerprint=np.array(fingerprint), **self._arrays())  # type: ignore[arg-type]
         return path
@@ -164,49 +167,48 @@ class EpochRecorder:
         return {
             "indices": self._indices[: self.count],
             "probabilities": self._probabilities[: self.count],
-            "correct": self._correct[: self.count],
+            "predictions": self._predictions[: self.count],
             "softmax_sums": self._softmax_sums,
             "softmax_counts": self._softmax_counts,
         }
 
 
-def read_dynamics(directory: Path | str, utterance_count: int, class_count: int, fingerprint: str) -> Dynamics:
-    """Join the parts of all ranks and epochs.
+def read_dynamics(directory: Path | str, gold: np.ndarray, class_count: int, fingerprint: str) -> Dynamics:
+    """Join the epochs of a run.
 
     An epoch that does not have every utterance exactly once is left out and listed.
 
     Parameters
     ----------
-    directory : where `EpochRecorder.write` put the parts.
-    utterance_count, class_count : of the training manifest and the labels.
-    fingerprint : of the same; every part must have it.
+    directory : where `EpochRecorder.write` put them.
+    gold : (N,) int, class number of each utterance of the training manifest.
+    class_count : number of classes.
+    fingerprint : of manifest and labels; every epoch must have it.
 
     Raises
     ------
-    UserError : no complete epoch; a part that is damaged or of other data; probabilities that are none.
+    UserError : no complete epoch; a file that is damaged or of other data; probabilities that are none.
     """
     directory = Path(directory)
-    parts: dict[int, list[Path]] = {}
-    for path in sorted(directory.glob("epoch-*.rank-*.npz")):
-        if name := _PART_NAME.fullmatch(path.name):
-            parts.setdefault(int(name[1]), []).append(path)
-    probabilities = np.empty((len(parts), utterance_count), dtype=np.float32)
-    correct = np.empty((len(parts), utterance_count), dtype=bool)
+    names = {path: _FILE_NAME.fullmatch(path.name) for path in directory.glob("epoch-*.npz")}
+    paths = {int(name[1]): path for path, name in names.items() if name}
+    utterance_count = len(gold)
+    probabilities = np.empty((len(paths), utterance_count), dtype=np.float32)
+    predictions = np.empty((len(paths), utterance_count), dtype=np.min_scalar_type(class_count - 1))
     softmax_sums = np.zeros((class_count, class_count), dtype=np.float64)
     softmax_counts = np.zeros(class_count, dtype=np.int64)
     complete: list[int] = []
     incomplete: list[int] = []
-    for epoch in sorted(parts):
-        loaded = [_read_part(path, utterance_count, class_count, fingerprint) for path in parts[epoch]]
-        indices = np.concatenate([part["indices"] for part in loaded])
-        if not _has_each_once(indices, utterance_count):
+    for epoch, path in sorted(paths.items()):
+        part = _read_epoch(path, utterance_count, class_count, fingerprint)
+        if not _has_each_once(part["indices"], utterance_count):
             incomplete.append(epoch)
             continue
         row = len(complete)
-        probabilities[row, indices] = np.concatenate([part["probabilities"] for part in loaded])
-        correct[row, indices] = np.concatenate([part["correct"] for part in loaded])
-        softmax_sums += sum(part["softmax_sums"] for part in loaded)
-        softmax_counts += sum(part["softmax_counts"] for part in loaded)
+        probabilities[row, part["indices"]] = part["probabilities"]
+        predictions[row, part["indices"]] = part["predictions"]
+        softmax_sums += part["softmax_sums"]
+        softmax_counts += part["softmax_counts"]
         complete.append(epoch)
     if not complete:
         found = f"only incomplete ones ({', '.join(map(str, incomplete))})" if incomplete else "none"
@@ -217,7 +219,8 @@ def read_dynamics(directory: Path | str, utterance_count: int, class_count: int,
     return Dynamics(
         epochs=np.array(complete, dtype=np.int64),
         probabilities=probabilities[: len(complete)],
-        correct=correct[: len(complete)],
+        predictions=predictions[: len(complete)],
+        correct=predictions[: len(complete)] == gold,
         softmax_sums=softmax_sums,
         softmax_counts=softmax_counts,
         incomplete_epochs=tuple(incomplete),
@@ -234,14 +237,15 @@ def _has_each_once(indices: np.ndarray, utterance_count: int) -> bool:
     return len(indices) == utterance_count and bool(seen.all())
 
 
-def _read_part(path: Path, utterance_count: int, class_count: int, fingerprint: str) -> dict[str, np.ndarray]:
+def _read_epoch(path: Path, utterance_count: int, class_count: int, fingerprint: str) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             part = {name: file[name] for name in file.files}
         found = str(part["fingerprint"])
-        indices, probabilities, counts = part["indices"], part["probabilities"], part["softmax_counts"]
+        indices, probabilities, predictions = part["indices"], part["probabilities"], part["predictions"]
+        counts = part["softmax_counts"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: expected a part of the dynamics, found a damaged file ({error}). {_REMEDY}") from None
+        raise UserError(f"{path}: expected an epoch of dynamics, found a damaged file ({error}). {_REMEDY}") from None
     if found != fingerprint:
         raise UserError(
             f"{path}: expected the dynamics of this manifest and these labels ({fingerprint}), "
@@ -254,6 +258,8 @@ def _read_part(path: Path, utterance_count: int, class_count: int, fingerprint: 
             f"{path}: expected utterances 0 to {utterance_count - 1}, found {indices.min()} to {indices.max()}. "
             f"{_REMEDY}"
         )
+    if len(predictions) and predictions.max() >= class_count:
+        raise UserError(f"{path}: expected classes 0 to {class_count - 1}, found {predictions.max()}. {_REMEDY}")
     if not ((probabilities >= 0) & (probabilities <= 1 + _ROUNDING)).all():  # NaN fails both
         raise UserError(
             f"{path}: expected probabilities from 0 to 1, found others: the training has diverged. "

@@ -111,7 +111,7 @@ def mix_waveforms(
 
 
 def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return the cross entropy against soft targets, the mean over the batch, computed in float32.
+    """Return the cross entropy against soft targets, computed in float32.
 
     Parameters
     ----------
@@ -120,8 +120,8 @@ def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Ten
 
     Returns
     -------
-    () torch.Tensor float32, in nats.
+    (batch,) torch.Tensor float32, in nats.
     """
     if logits.shape != targets.shape:
         raise ValueError(f"expected logits and targets of one shape, found {(*logits.shape,)} and {(*targets.shape,)}")
-    return -(targets.float() * logits.float().log_softmax(dim=-1)).sum(dim=-1).mean()
+    return -(targets.float() * logits.float().log_softmax(dim=-1)).sum(dim=-1)
