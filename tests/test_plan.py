@@ -12,9 +12,9 @@ from lid_mapmix.plan import (
     LIKENESS_NAME,
     assign_regions,
     data_fingerprint,
-    fill_schedule,
     plan_training,
 )
+from lid_mapmix.schedule import fill_schedule
 from reference.confidence import confidence_rows
 from synthetic import make_corpus, open_split
 
@@ -48,18 +48,18 @@ def draws(sampler, epochs=20):
 
 def test_plain_training_takes_everyone_and_mixes_nobody(data):
     planned = plan(data)
-    assert planned.sampler.anchors.tolist() == list(range(12))
-    assert planned.sampler.partners is None
+    assert planned.sampler().anchors.tolist() == list(range(12))
+    assert planned.sampler().partners is None
     assert planned.targets.tolist() == np.eye(4).tolist()
-    sampler = planned.sampler
+    sampler = planned.sampler()
     assert (sampler.batch_size, sampler.alpha, sampler.probability, sampler.seed) == (5, 0.5, 1.0, 3)
 
 
 def test_latent_mixing_draws_from_everyone(data):
     planned = plan(data, mix="latent", alpha=0.3, probability=0.9)
-    assert planned.sampler.partners.tolist() == list(range(12))
-    assert (planned.sampler.alpha, planned.sampler.probability) == (0.3, 0.9)
-    assert {draw.partner for draw in draws(planned.sampler)} == set(range(12))
+    assert planned.sampler().partners.tolist() == list(range(12))
+    assert (planned.sampler().alpha, planned.sampler().probability) == (0.3, 0.9)
+    assert {draw.partner for draw in draws(planned.sampler())} == set(range(12))
 
 
 @pytest.mark.parametrize("anchors", ["all", "easy", "ambiguous", "hard"])
@@ -69,7 +69,7 @@ def test_anchors_and_partners_are_of_their_regions(data, tmp_path, anchors, part
     planned = plan(data, mix="latent", anchors=anchors, partners=partners, datamap=path)
     everyone = set(range(12))
     members = {"all": everyone} | {name: set(np.flatnonzero(name == REGIONS).tolist()) for name in REGIONS}
-    drawn = draws(planned.sampler)
+    drawn = draws(planned.sampler())
     assert {draw.anchor for draw in drawn} == members[anchors]
     assert {draw.partner for draw in drawn} == members[partners]
 
@@ -77,7 +77,7 @@ def test_anchors_and_partners_are_of_their_regions(data, tmp_path, anchors, part
 def test_the_map_may_have_another_order(data, tmp_path):
     path = write_map(tmp_path, *data, rows=slice(None, None, -1))
     planned = plan(data, mix="latent", anchors="ambiguous", partners="easy", datamap=path)
-    assert planned.sampler.anchors.tolist() == np.flatnonzero(REGIONS == "ambiguous").tolist()
+    assert planned.sampler().anchors.tolist() == np.flatnonzero(REGIONS == "ambiguous").tolist()
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_the_map_may_have_another_order(data, tmp_path):
 def test_a_region_with_no_utterance_is_refused(data, tmp_path, pools, empty):
     path = write_map(tmp_path, *data, regions=np.full(12, "ambiguous"))
     if empty is None:
-        assert len(plan(data, **pools, datamap=path).sampler.anchors) == 12
+        assert len(plan(data, **pools, datamap=path).sampler().anchors) == 12
         return
     with pytest.raises(UserError, match=rf"no utterance is {empty} \(0 easy, 12 ambiguous, 0 hard\)") as caught:
         plan(data, **pools, datamap=path)
@@ -152,8 +152,8 @@ def test_the_papers_likeness_is_for_the_papers_classes(data):
 
 def test_the_pairing_reaches_the_sampler(data):
     planned = plan(data, mix="latent", pairing="across", weight_per="utterance")
-    assert (planned.sampler.pairing, planned.sampler.weight_per) == ("across", "utterance")
-    np.testing.assert_array_equal(planned.sampler.classes, data[0].gold)
+    assert (planned.sampler().pairing, planned.sampler().weight_per) == ("across", "utterance")
+    np.testing.assert_array_equal(planned.sampler().classes, data[0].gold)
 
 
 def test_across_needs_two_classes(tmp_path):

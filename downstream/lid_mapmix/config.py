@@ -59,16 +59,22 @@ class MapmixConfig:
 
     anchors: Pool = Pool.ALL
     partners: Pool = Pool.ALL
+    anchors_outside: _Share = 0.0
+    partners_outside: _Share = 0.0
     pairing: Pairing = Pairing.ANY
     mix: MixSpace = MixSpace.NONE
     alpha: _Positive = 0.5
     weight_per: WeightPer = WeightPer.BATCH
+    anchor_leads: bool = False
     probability: _Share = 1.0
     targets: Targets = Targets.ONE_HOT
     target_share: Annotated[float, Field(gt=0, le=1)] = 0.75
     likeness: Likeness = Likeness.ESTIMATED
     likeness_file: str | None = None
     datamap: str | None = None
+    online: bool = False
+    warmup_epochs: _Count = 2
+    plain_finish: _Share = 0.0
 
     @property
     def needs_regions(self) -> bool:
@@ -124,4 +130,4 @@ class TaskConfig:
     @property
     def needs_datamap(self) -> bool:
         """Whether a data map has to be made before this training can start."""
-        return self.mapmix.needs_regions or self.mapmix.needs_likeness
+        return not self.mapmix.online and (self.mapmix.needs_regions or self.mapmix.needs_likeness)

@@ -15,6 +15,7 @@ from torch import nn
 from tqdm import tqdm
 
 from .checks import check_configuration, task_config
+from .curriculum import Curriculum
 from .data.audio import MINIMUM_SAMPLES, read_audio
 from .data.corpus import Corpus
 from .data.dataset import EvaluationBatch, EvaluationDataset, TrainBatch, TrainDataset
@@ -24,9 +25,10 @@ from .errors import UserError
 from .layers import TASK_KEY, merge, read_variant
 from .mapmix.mixup import MixSpace, mix, soft_cross_entropy
 from .model import DialectClassifier, audio_samples
-from .plan import fill_schedule, plan_training
+from .plan import plan_training
 from .recording import DynamicsRecording
 from .results import BEST_CHECKPOINT, average_windows, score, write_results
+from .schedule import fill_schedule
 
 _TRAIN, _DEV = "train", "dev"
 _STATE_VERSION = 1
@@ -80,6 +82,7 @@ class DownstreamExpert(nn.Module):
         self._train_loader: TaskLoader | None = None
         self._resume_at: tuple[int, int] | None = None  # epoch, batches behind it
         self._best_accuracy = -1.0
+        self.curriculum: Curriculum | None = None
         self.recording: DynamicsRecording | None = None
         if mode == _TRAIN:
             self._prepare_training(runner)
@@ -92,13 +95,13 @@ class DownstreamExpert(nn.Module):
         # Nothing here evaluates it, but most runs end with its scores, after hours of training.
         if self.corpus.has("test"):
             self.corpus.split("test")
-        self.plan = plan_training(self.config, train, self.labels, self.seed)
-        targets = torch.from_numpy(self.plan.targets).float()
+        plan = plan_training(self.config, train, self.labels, self.seed)
         self.targets: torch.Tensor
-        self.register_buffer("targets", targets, persistent=False)
+        self.register_buffer("targets", torch.from_numpy(plan.targets).float(), persistent=False)
         epochs = self.config.datamap.epochs if self.config.datamap.record else self.config.epochs
         runner.setdefault("gradient_accumulate_steps", 1)
-        fill_schedule(runner, len(self.plan.sampler), epochs, runner["gradient_accumulate_steps"])
+        fill_schedule(runner, len(plan.sampler()), epochs, runner["gradient_accumulate_steps"])
+        self.curriculum = Curriculum(plan, runner["total_steps"] * runner["gradient_accumulate_steps"])
         if self.config.datamap.record:
             self.recording = DynamicsRecording(self.expdir, train, self.labels, self.config.datamap)
 
@@ -106,17 +109,17 @@ class DownstreamExpert(nn.Module):
 
     def get_dataloader(self, split: str, epoch: int | None = None) -> TaskLoader:
         """Return the loader of a split; of the training split, that of an epoch from where a resumed run stopped."""
-        if split != _TRAIN or epoch is None:
+        if split != _TRAIN or epoch is None or self.curriculum is None:
             return self._evaluation_loader(split)
         resumed = self._resume_at is not None and self._resume_at[0] == epoch
         first_batch = self._resume_at[1] if self._resume_at and resumed else 0
-        if self.recording is not None and not resumed:
-            if epoch == 0:
-                self.recording.start_afresh()
-            self.recording.start_epoch()
+        if not resumed:
+            self._start_epoch(epoch, self.curriculum)
+        plan = self.curriculum.plan
+        self.targets.copy_(torch.from_numpy(plan.targets))
         self._train_loader = TaskLoader(
-            TrainDataset(self.corpus.split(_TRAIN), self.config.data.crop_seconds, self.seed, self.config.mapmix.mix),
-            self.plan.sampler.batches(epoch, first_batch),
+            TrainDataset(self.corpus.split(_TRAIN), self.config.data.crop_seconds, self.seed, plan.config.mapmix.mix),
+            self.curriculum.sampler.batches(epoch, first_batch),
             workers=self.config.data.workers,
             seed=self.seed,
             epoch=epoch,
@@ -198,6 +201,7 @@ class DownstreamExpert(nn.Module):
             "classes": list(self.labels.classes),
             "best_accuracy": self._best_accuracy,
             "position": None if loader is None else [loader.epoch, loader.position],
+            "curriculum": None if self.curriculum is None else self.curriculum.state(),
             "recording": None if self.recording is None else self.recording.state(),
         }
 
@@ -215,17 +219,32 @@ class DownstreamExpert(nn.Module):
             )
         self._best_accuracy = state["best_accuracy"]
         self._resume_at = None if state["position"] is None else (state["position"][0], state["position"][1])
+        if self.curriculum is not None and self._resume_at is not None:
+            self.curriculum.restore(state["curriculum"], self._resume_at[0])
         if self.recording is not None and state["recording"] is not None:
             self.recording.restore(state["recording"])
 
     # Steps ---------------------------------------------------------------------------------------------------------
 
+    def _start_epoch(self, epoch: int, curriculum: Curriculum) -> None:
+        if self.recording is not None:
+            if epoch == 0:
+                self.recording.start_afresh()
+            self.recording.start_epoch()
+        if change := curriculum.start_epoch(epoch):
+            self._report(change)
+
     def _train_step(self, latents: torch.Tensor, batch: TrainBatch, records: MutableMapping[str, list]) -> torch.Tensor:
         gold = batch.anchor_gold.to(latents.device)
         targets = self.targets[gold]
-        if batch.partner_gold is not None:
+        if batch.partner is not None and batch.partner_gold is not None:
             weight = batch.weight.to(latents.device)
             if self.config.mapmix.mix is MixSpace.LATENT:
+                self._observe(
+                    torch.cat([batch.anchor, batch.partner]),
+                    torch.cat([batch.anchor_gold, batch.partner_gold]),
+                    latents,
+                )
                 anchors, partners = latents.chunk(2)
                 latents = mix(anchors, partners, weight)
             targets = mix(targets, self.targets[batch.partner_gold.to(latents.device)], weight)
@@ -236,6 +255,19 @@ class DownstreamExpert(nn.Module):
         records["loss"].append(losses.detach().mean())
         records["acc"].append((logits.argmax(dim=1) == gold).float().mean())
         return (batch.share.to(losses.device) * losses).mean()
+
+    def _observe(self, indices: torch.Tensor, gold: torch.Tensor, latents: torch.Tensor) -> None:
+        """Let an online run see what the classifier says of utterances before they are mixed."""
+        if self.curriculum is None or self.curriculum.dynamics is None:
+            return
+        with torch.no_grad():
+            softmax = self.model.logits(latents).float().softmax(dim=1)
+        self.curriculum.dynamics.add(indices.numpy(), gold.numpy(), softmax.cpu().numpy())
+
+    def _report(self, line: str) -> None:
+        tqdm.write(line)
+        with (self.expdir / "log.log").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
 
     def _evaluation_loader(self, name: str) -> TaskLoader:
         split, config = self.corpus.split(name), self.config.evaluation
@@ -262,9 +294,7 @@ class DownstreamExpert(nn.Module):
         for key, value in overall.items():
             logger.add_scalar(f"lid_mapmix/{name}-{key}", value, global_step)
         line = f"{name} at step {global_step}: " + ", ".join(f"{key} {value:.4f}" for key, value in overall.items())
-        tqdm.write(line)
-        with (self.expdir / "log.log").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        self._report(line)
         chooses = name == _DEV and global_step > 0
         if chooses and overall["acc"] <= self._best_accuracy:
             return []

@@ -1,11 +1,8 @@
-"""What a training run does, worked out before it starts: who is trained on, against which targets, for how long."""
+"""What a training run does, worked out before it starts: who is trained on, with whom, against which targets."""
 
 import hashlib
-import math
-from collections.abc import MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +16,9 @@ from .mapmix.datamap_files import DataMap, read_datamap, read_likeness
 from .mapmix.labels import Likeness, Targets, confidence_matrix, one_hot_matrix, uniform_matrix
 from .mapmix.lre17 import lre17_likeness
 from .mapmix.mixup import MixSpace
+from .mapmix.online import RunningDynamics
 from .mapmix.pairing import Pairing
+from .randomness import keyed_generator
 
 DATAMAP_NAME = "datamap.csv"
 LIKENESS_NAME = "likeness.csv"
@@ -31,16 +30,60 @@ class TrainingPlan:
 
     Attributes
     ----------
-    sampler : the batches of each epoch.
+    config : the task's settings.
+    gold : (utterances,) int64 class numbers.
+    labels : the classes and their clusters.
+    seed : of every draw.
+    regions : (utterances,) str of a data map; None where anchors and partners are everyone.
     targets : (classes, classes) float64, the target row of each class.
     """
 
-    sampler: TrainSampler
+    config: TaskConfig
+    gold: np.ndarray
+    labels: Labels
+    seed: int
+    regions: np.ndarray | None
     targets: np.ndarray
+
+    def sampler(self, epoch: int = 0) -> TrainSampler:
+        """Return the sampler of an epoch; they differ only where a pool takes some from outside its region."""
+        mapmix = self.config.mapmix
+        return TrainSampler(
+            anchors=self._pool("anchors", mapmix.anchors, mapmix.anchors_outside, epoch),
+            partners=None
+            if mapmix.mix is MixSpace.NONE
+            else self._pool("partners", mapmix.partners, mapmix.partners_outside, epoch),
+            classes=self.gold,
+            pairing=mapmix.pairing,
+            cluster_indices=self.labels.cluster_indices,
+            batch_size=self.config.data.batch_size,
+            alpha=mapmix.alpha,
+            weight_per=mapmix.weight_per,
+            anchor_leads=mapmix.anchor_leads,
+            probability=mapmix.probability,
+            seed=self.seed,
+        )
+
+    def plain(self) -> "TrainingPlan":
+        """Return the plan of training on everyone, mixing nothing, towards one-hot targets."""
+        mapmix = replace(self.config.mapmix, mix=MixSpace.NONE, anchors=Pool.ALL)
+        config = replace(self.config, mapmix=mapmix)
+        return replace(self, config=config, regions=None, targets=one_hot_matrix(len(self.targets)))
+
+    def _pool(self, purpose: str, pool: Pool, outside: float, epoch: int) -> np.ndarray:
+        """Return the members of a region, (members,) int64, ascending, with a share of everyone else."""
+        if pool is Pool.ALL or self.regions is None:
+            return np.arange(len(self.gold))
+        inside = self.regions == pool.value
+        if outside > 0:
+            inside |= keyed_generator(self.seed, purpose, epoch).random(len(inside)) < outside
+        return np.flatnonzero(inside)
 
 
 def plan_training(config: TaskConfig, split: Split, labels: Labels, seed: int) -> TrainingPlan:
     """Choose anchors, partners and targets (method.md, "The rows of the paper's tables").
+
+    A run that draws its regions from its own dynamics (mapmix.online) is planned as it starts, without any.
 
     Raises
     ------
@@ -60,61 +103,35 @@ def plan_training(config: TaskConfig, split: Split, labels: Labels, seed: int) -
             f"{split.manifest.path}: class {labels.classes[untrained[0]]} has no training utterance. Add some, or take "
             "the class out of labels.yaml."
         )
-    anchors = partners = np.arange(len(split.manifest))
-    if mapmix.needs_regions:
-        datamap = read_datamap(Path(str(mapmix.datamap)))
-        regions = datamap.regions_for(split.manifest.columns["id"], split.manifest.columns["class"])
-        anchors, partners = (
-            _members(datamap, regions, pool, config.datamap.regions) for pool in (mapmix.anchors, mapmix.partners)
-        )
-    across = mapmix.mix is not MixSpace.NONE and mapmix.pairing is Pairing.ACROSS
+    regions, targets = None, one_hot_matrix(len(labels.classes))
+    if not mapmix.online:
+        targets = _target_matrix(mapmix, labels)
+        if mapmix.needs_regions:
+            datamap = read_datamap(Path(str(mapmix.datamap)))
+            regions = datamap.regions_for(split.manifest.columns["id"], split.manifest.columns["class"])
+            for pool in (mapmix.anchors, mapmix.partners):
+                _check_members(datamap, regions, pool, config.datamap.regions)
+    plan = TrainingPlan(config, split.gold, labels, seed, regions, targets)
+    partners = plan.sampler().partners
+    across = partners is not None and mapmix.pairing is Pairing.ACROSS
     if across and len(np.unique(split.gold[partners])) == 1:
         raise UserError(
             "mapmix.pairing across needs partners of two classes or more; found one. Use pairing any, or another pool."
         )
-    return TrainingPlan(
-        sampler=TrainSampler(
-            anchors=anchors,
-            partners=None if mapmix.mix is MixSpace.NONE else partners,
-            classes=split.gold,
-            pairing=mapmix.pairing,
-            batch_size=config.data.batch_size,
-            alpha=mapmix.alpha,
-            weight_per=mapmix.weight_per,
-            probability=mapmix.probability,
-            seed=seed,
-        ),
-        targets=_target_matrix(mapmix, labels),
+    return plan
+
+
+def online_plan(plan: TrainingPlan, dynamics: RunningDynamics) -> TrainingPlan:
+    """Return the plan with regions and targets from what a run has seen so far (mapmix.online)."""
+    config = plan.config
+    regions = assign_regions(config.datamap, dynamics.confidence, dynamics.variability, plan.gold)
+    wanted = {pool.value for pool in (config.mapmix.anchors, config.mapmix.partners) if pool is not Pool.ALL}
+    return replace(
+        plan,
+        # Early on a region may have nobody; then everyone is taken until it has.
+        regions=regions if wanted <= set(regions) else None,
+        targets=_target_matrix(config.mapmix, plan.labels, dynamics.likeness),
     )
-
-
-def fill_schedule(
-    runner: MutableMapping[str, Any], batches_an_epoch: int, epochs: int, accumulate_steps: int = 1
-) -> None:
-    """Turn epochs into the steps that S3PRL's runner counts in, wherever the configuration leaves them open.
-
-    Parameters
-    ----------
-    runner : the ``runner`` part of the configuration, filled in place: S3PRL reads it after the expert is made.
-    batches_an_epoch, epochs : length of the training.
-    accumulate_steps : batches an optimizer step.
-    """
-    steps_an_epoch = math.ceil(batches_an_epoch / accumulate_steps)
-    # Accumulation goes on from one epoch into the next. Rounded up, so that the last epoch is a whole one, which a data
-    # map needs, and then to where a run is evaluated and saved, so that it ends there.
-    steps = math.ceil(batches_an_epoch * epochs / accumulate_steps)
-    defaults = {
-        "total_steps": math.ceil(steps / steps_an_epoch) * steps_an_epoch,
-        "eval_step": steps_an_epoch,
-        "save_step": steps_an_epoch,
-        "log_step": math.ceil(steps_an_epoch / 10),
-    }
-    for name, value in defaults.items():
-        if runner.get(name) is None:
-            runner[name] = value
-    # A run shorter than an epoch would otherwise end without an evaluation or a checkpoint.
-    for name in ("eval_step", "save_step"):
-        runner[name] = min(runner[name], runner["total_steps"])
 
 
 def assign_regions(
@@ -147,28 +164,27 @@ def data_fingerprint(split: Split, labels: Labels) -> str:
     return digest.hexdigest()[:16]
 
 
-def _members(datamap: DataMap, regions: np.ndarray, pool: Pool, rule: RegionRule) -> np.ndarray:
-    if pool is Pool.ALL:
-        return np.arange(len(regions))
-    members = np.flatnonzero(regions == pool.value)
-    if len(members) == 0:
-        counts = ", ".join(f"{np.sum(regions == region.value)} {region.value}" for region in Region)
-        advice = (
-            "Train the map for more epochs (datamap.epochs), or let it take shares in place of thresholds "
-            "(datamap.regions: quantile), with --overwrite."
-            if rule is RegionRule.FIXED
-            else "Use more data, or a larger share (datamap.easy_share, datamap.hard_share), with --overwrite."
-        )
-        raise UserError(f"{datamap.path}: no utterance is {pool.value} ({counts}). {advice}")
-    return members
+def _check_members(datamap: DataMap, regions: np.ndarray, pool: Pool, rule: RegionRule) -> None:
+    if pool is Pool.ALL or (regions == pool.value).any():
+        return
+    counts = ", ".join(f"{np.sum(regions == region.value)} {region.value}" for region in Region)
+    advice = (
+        "Train the map for more epochs (datamap.epochs), or let it take shares in place of thresholds "
+        "(datamap.regions: quantile), with --overwrite."
+        if rule is RegionRule.FIXED
+        else "Use more data, or a larger share (datamap.easy_share, datamap.hard_share), with --overwrite."
+    )
+    raise UserError(f"{datamap.path}: no utterance is {pool.value} ({counts}). {advice}")
 
 
-def _target_matrix(mapmix: MapmixConfig, labels: Labels) -> np.ndarray:
+def _target_matrix(mapmix: MapmixConfig, labels: Labels, estimated: np.ndarray | None = None) -> np.ndarray:
+    """Return the target row of each class, (classes, classes) float64; `estimated` is the likeness seen so far."""
     if mapmix.targets is Targets.ONE_HOT:
         return one_hot_matrix(len(labels.classes))
     if mapmix.likeness is Likeness.UNIFORM:
         return uniform_matrix(labels.cluster_indices, mapmix.target_share)
-    return confidence_matrix(_likeness(mapmix, labels), labels.cluster_indices, mapmix.target_share)
+    likeness = _likeness(mapmix, labels) if estimated is None or not mapmix.needs_likeness else estimated
+    return confidence_matrix(likeness, labels.cluster_indices, mapmix.target_share)
 
 
 def _likeness(mapmix: MapmixConfig, labels: Labels) -> np.ndarray:

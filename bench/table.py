@@ -1,0 +1,222 @@
+r"""Train variants with several seeds by the very command a user types, and write what came of it as a table.
+
+    .venv/bin/python bench/table.py bench/demo_table.yaml --data data/table --into result/table --jobs 2
+    .venv/bin/python bench/table.py bench/demo_table.yaml --data data/table --into result/table --write docs/results.md
+
+The YAML file holds regimes: how many training utterances a class, the settings, the optimizer steps that every run
+takes, and the runs, each a variant with settings of its own. Runs of one seed that need a data map share one, which is
+made first and whose steps come on top. A run that is complete is not made again, so the command can be stopped and
+repeated, and run in several processes at once.
+"""
+
+import argparse
+import csv
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from filelock import FileLock
+from lid_mapmix.layers import TASK_KEY, merge, read_variant
+from lid_mapmix.scoring.calibration import apply_temperature, fit_temperature
+from lid_mapmix.scoring.files import read_scores
+from lid_mapmix.scoring.metrics import expected_calibration_error
+from scipy.stats import t as student
+
+_LAUNCHER = Path(__file__).resolve().parents[1] / "run_downstream.py"
+_MAP = "datamap"
+_SCORES = {"acc": "Acc", "wf1": "WF1", "c_acc": "C.Acc", "ece": "ECE", "ece_calibrated": "ECE cal.", "nll": "NLL"}
+
+
+@dataclass(frozen=True)
+class Regime:
+    """One table: the same data and settings for all of its runs.
+
+    Attributes
+    ----------
+    name : of the regime, and of its folder.
+    title : what the table shows.
+    utterances : training utterances a class.
+    steps, map_epochs : optimizer steps of every run; epochs of the data map before it.
+    seeds : a run each.
+    reference : the run that the others are compared with.
+    settings : over the package's defaults and the variant.
+    runs : name → variant and settings of its own.
+    """
+
+    name: str
+    title: str
+    utterances: int
+    steps: int
+    seeds: list[int]
+    reference: str
+    settings: dict[str, Any]
+    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def main() -> None:
+    """Run what is missing, and print or write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("regimes", type=Path, metavar="YAML", help="the regimes")
+    parser.add_argument("--data", required=True, type=Path, help="folder of train.csv, dev.csv, test.csv")
+    parser.add_argument("--into", required=True, type=Path, help="where the runs are kept")
+    parser.add_argument("--upstream", default="fbank")
+    parser.add_argument("--only", nargs="+", metavar="REGIME", help="only these regimes")
+    parser.add_argument("--runs", nargs="+", metavar="RUN", help="only these runs")
+    parser.add_argument("--seeds", nargs="+", type=int, help="in place of the file's")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at once, one thread each (default: 1)")
+    parser.add_argument("--write", type=Path, metavar="MD", help="file whose tables between the marks are replaced")
+    options = parser.parse_args()
+    regimes = _read_regimes(options)
+    for regime in regimes:
+        data = _few(options.data, options.into / regime.name / "data", regime.utterances)
+        train = partial(_train, options, regime, data)
+        with ThreadPoolExecutor(options.jobs) as pool:
+            # All runs of a seed before the next seed: what is there early can be compared.
+            list(pool.map(lambda job, train=train: train(*job), itertools.product(regime.seeds, regime.runs)))
+    tables = "\n\n".join(_table(options, regime) for regime in regimes)
+    if options.write is None:
+        print(tables)
+    else:
+        _replace_between_marks(options.write, tables)
+
+
+def _read_regimes(options: argparse.Namespace) -> list[Regime]:
+    content = yaml.safe_load(options.regimes.read_text(encoding="utf-8"))
+    regimes = [Regime(name=name, **values) for name, values in content.items() if name in (options.only or content)]
+    for regime in regimes:
+        if options.seeds:
+            regime.seeds[:] = options.seeds
+        for name in [name for name in regime.runs if options.runs and name not in options.runs]:
+            del regime.runs[name]
+    return regimes
+
+
+def _few(data: Path, into: Path, utterances: int) -> Path:
+    """Make a folder of the same data with the first utterances of each training class only."""
+    into.mkdir(parents=True, exist_ok=True)
+    for split in ("train", "dev", "test"):
+        with (data / f"{split}.csv").open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        seen: dict[str, int] = {}
+        kept = []
+        for row in rows:
+            seen[row["class"]] = seen.get(row["class"], 0) + 1
+            if split != "train" or seen[row["class"]] <= utterances:
+                kept.append(row | {"audiopath": os.path.relpath(data / row["audiopath"], into)})
+        with (into / f"{split}.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(kept)
+    (into / "labels.yaml").write_bytes((data / "labels.yaml").read_bytes())
+    return into
+
+
+def _reads_map(run: dict[str, Any]) -> bool:
+    mapmix = merge(read_variant(run["variant"])[TASK_KEY], run.get("settings", {})).get("mapmix", {})
+    if mapmix.get("online"):
+        return False
+    return {mapmix.get("anchors", "all"), mapmix.get("partners", "all")} != {"all"} or "confidence" in mapmix.values()
+
+
+def _train(options: argparse.Namespace, regime: Regime, data: Path, seed: int, name: str) -> None:
+    """Train a run, and before it the data map that it needs, unless they are there."""
+    run = regime.runs.get(name, {"variant": name})
+    settings = merge(regime.settings, {"runner": {"total_steps": regime.steps}, TASK_KEY: run.get("settings", {})})
+    if name == _MAP:
+        settings["runner"]["total_steps"] = None
+    elif _reads_map(run):
+        _train(options, regime, data, seed, _MAP)
+        datamap = (_folder(options, regime, _MAP, seed) / "datamap.csv").resolve()
+        settings = merge(settings, {TASK_KEY: {"mapmix": {"datamap": str(datamap)}}})
+    folder = _folder(options, regime, name, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".table.lock"):
+        if (folder / "run.json").is_file():
+            return
+        (folder / "settings.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+        command = [sys.executable, str(_LAUNCHER), "-d", "lid_mapmix", "-u", options.upstream, "-v", run["variant"]]
+        command += ["--data", str(data), "-c", str(folder / "settings.yaml"), "-p", str(folder), "--seed", str(seed)]
+        print(f"{time.strftime('%H:%M:%S')} {regime.name} {name} seed {seed}", file=sys.stderr, flush=True)
+        start = time.monotonic()
+        with (folder / "output.txt").open("w") as output:
+            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+            status = subprocess.call([*command, "-a"], stdout=output, stderr=subprocess.STDOUT, env=environment)
+        if status != 0:
+            raise SystemExit(f"failed, see {folder / 'output.txt'}")
+        (folder / "run.json").write_text(json.dumps({"seconds": time.monotonic() - start}))
+
+
+def _scores(folder: Path) -> dict[str, float]:
+    """Return the scores of a run's test split, and those after one temperature fitted on dev."""
+    scores = json.loads((folder / "test_metrics.json").read_text())["overall"]
+    dev, test = read_scores(folder / "dev_scores.csv"), read_scores(folder / "test_scores.csv")
+    temperature = fit_temperature(dev.log_probabilities, dev.truth_indices)
+    calibrated = apply_temperature(test.log_probabilities, temperature)
+    likelihood = calibrated[np.arange(len(test.ids)), test.truth_indices]
+    return scores | {
+        "ece_calibrated": expected_calibration_error(np.exp(calibrated), test.truth_indices),
+        "nll": float(-likelihood.mean()),
+        "temperature": temperature,
+    }
+
+
+def _table(options: argparse.Namespace, regime: Regime) -> str:
+    """Return a Markdown table of means over seeds, and of differences to the reference, seed by seed."""
+    scores = {
+        name: [_scores(_folder(options, regime, name, seed)) for seed in regime.seeds]
+        for name in regime.runs
+        if all((_folder(options, regime, name, seed) / "run.json").is_file() for seed in regime.seeds)
+    }
+    reference = scores.get(regime.reference)
+    lines = [
+        f"{regime.title}: {len(regime.seeds)} seeds, {regime.steps} optimizer steps a run, {regime.utterances} "
+        "training utterances a class. Mean ± standard deviation over seeds; T is the temperature fitted on dev; ΔWF1 "
+        f"in points against {regime.reference}, seed by seed, with its 95 % confidence interval (Student's t).",
+        "",
+        f"| run | {' | '.join(_SCORES.values())} | T | ΔWF1 |",
+        "|---" * (len(_SCORES) + 3) + "|",
+    ]
+    for name, runs in scores.items():
+        cells = [_mean_and_deviation([run[key] for run in runs]) for key in _SCORES]
+        cells.append(f"{np.mean([run['temperature'] for run in runs]):.2f}")
+        cells.append("" if reference is None or runs is reference else _difference(runs, reference))
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _mean_and_deviation(values: list[float]) -> str:
+    return f"{np.mean(values):.3f} ± {np.std(values, ddof=1) if len(values) > 1 else 0:.3f}"
+
+
+def _difference(runs: list[dict[str, float]], reference: list[dict[str, float]]) -> str:
+    points = [100 * (one["wf1"] - other["wf1"]) for one, other in zip(runs, reference, strict=True)]
+    if len(points) < 2:  # noqa: PLR2004
+        return f"{points[0]:+.1f}"
+    half = student.ppf(0.975, len(points) - 1) * np.std(points, ddof=1) / np.sqrt(len(points))
+    return f"{np.mean(points):+.1f} ± {half:.1f}"
+
+
+def _replace_between_marks(path: Path, tables: str) -> None:
+    before, mark, rest = path.read_text(encoding="utf-8").partition("<!-- tables -->\n")
+    _, end, after = rest.partition("<!-- end of tables -->")
+    if not mark or not end:
+        raise SystemExit(f"{path}: has no '<!-- tables -->' and '<!-- end of tables -->' to write between")
+    path.write_text(f"{before}{mark}\n{tables}\n\n{end}{after}", encoding="utf-8")
+
+
+def _folder(options: argparse.Namespace, regime: Regime, name: str, seed: int) -> Path:
+    return options.into / regime.name / f"{name}-{seed}"
+
+
+if __name__ == "__main__":
+    main()
