@@ -131,6 +131,21 @@ def test_a_failed_write_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_chunks_leave_no_seam(path, tmp_path, monkeypatch):
+    monkeypatch.setattr(datamap_files, "_CHUNK_ROWS", 2)
+    write_datamap(tmp_path / "again.csv", COLUMNS, MEASURES, REGIONS)
+    assert (tmp_path / "again.csv").read_bytes() == path.read_bytes()
+    for length in (1, 2, 4):
+        with pytest.raises(ValueError, match="zip"):
+            write_datamap(tmp_path / "datamap.csv", COLUMNS | {"id": np.full(length, "a")}, MEASURES, REGIONS)
+
+
+def test_whatever_a_field_holds_is_read_again(tmp_path):
+    ids = np.array(['say "a"', "two\nlines", "100%s %"])
+    write_datamap(tmp_path / "datamap.csv", COLUMNS | {"id": ids}, MEASURES, REGIONS)
+    assert read_datamap(tmp_path / "datamap.csv").ids.tolist() == ids.tolist()
+
+
 def test_likeness_is_the_mean_softmax_row(tmp_path):
     path, names = tmp_path / "likeness.csv", ["a", "b", "class"]
     sums = np.array([[3, 1, 0], [0, 0, 0], [2 / 3, 1 / 3, 2]])

@@ -147,7 +147,8 @@ def quantile_regions(
         raise ValueError(f"expected groups of shape {confidence.shape}, found {groups.shape}")
     # By group, then from the highest confidence down; stable, so that ties stay in the order of the utterances.
     order = np.lexsort((-confidence, groups))
-    _, starts, sizes = np.unique(groups[order], return_index=True, return_counts=True)
+    _, sizes = np.unique(groups, return_counts=True)
+    starts = np.cumsum(sizes) - sizes
     easy_counts = _rounded(sizes * easy_share)
     hard_counts = np.minimum(_rounded(sizes * hard_share), sizes - easy_counts)
     rank = np.arange(len(order)) - np.repeat(starts, sizes)
@@ -162,7 +163,9 @@ def _rounded(counts: np.ndarray) -> np.ndarray:
 
 
 def _region_names(easy: np.ndarray, hard: np.ndarray) -> np.ndarray:
-    return np.where(easy, Region.EASY.value, np.where(hard, Region.HARD.value, Region.AMBIGUOUS.value))
+    # Numbers first: a name takes 36 bytes an utterance, and two np.where would hold it twice.
+    numbers = np.where(easy, np.int8(0), np.where(hard, np.int8(1), np.int8(2)))
+    return np.array([Region.EASY.value, Region.HARD.value, Region.AMBIGUOUS.value])[numbers]
 
 
 def _check_confidence(confidence: np.ndarray) -> None:

@@ -22,6 +22,9 @@ from .datamap import Measures, Region
 _DECIMAL_COLUMNS = ("confidence", "variability", "correctness", "threshold_closeness")
 _COUNT_COLUMNS = ("forgetfulness", "epochs")
 _MAP_COLUMNS = (*_DECIMAL_COLUMNS, *_COUNT_COLUMNS, "region")
+# A row: what the manifest says of it, as CSV, and the map's own columns, in which nothing can need quotes.
+_ROW = "%s" + ",%.6f" * len(_DECIMAL_COLUMNS) + ",%s" * len(_COUNT_COLUMNS) + ",%s\n"
+_CHUNK_ROWS = 4096
 _REMAP = "Train the variant datamap on this manifest, or name the map that was made from it."
 
 
@@ -90,14 +93,20 @@ def write_datamap(
     """
     if missing := {"id", "class"} - set(manifest_columns):
         raise ValueError(f"a data map needs the manifest's columns id and class; {', '.join(sorted(missing))} missing")
-    columns = {name: _plain(values) for name, values in manifest_columns.items() if name not in _MAP_COLUMNS}
-    columns |= {name: _decimals(getattr(measures, name)) for name in _DECIMAL_COLUMNS}
-    columns |= {name: _counts(getattr(measures, name)) for name in _COUNT_COLUMNS}
-    columns["region"] = regions.tolist()
+    kept = {name: np.asarray(values) for name, values in manifest_columns.items() if name not in _MAP_COLUMNS}
+    decimals = [getattr(measures, name) for name in _DECIMAL_COLUMNS]
+    counts = [getattr(measures, name) for name in _COUNT_COLUMNS]
+    # The longest, so that zip finds a column that is shorter or longer than the others.
+    row_count = max(map(len, [*kept.values(), *decimals, *counts, regions]))
     with replace_when_complete(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+        csv.writer(file, lineterminator="\n").writerow([*kept, *_MAP_COLUMNS])
+        # As Python objects the cells take ten times their place in the file: only those of some rows exist at a time.
+        for start in range(0, row_count, _CHUNK_ROWS):
+            chunk = slice(start, start + _CHUNK_ROWS)
+            heads = _csv_lines([_plain(values[chunk]) for values in kept.values()])
+            cells = [values[chunk].tolist() for values in decimals]
+            cells += [_counts(values[chunk]) for values in counts] + [regions[chunk].tolist()]
+            file.writelines(map(_ROW.__mod__, zip(heads, *cells, strict=True)))
 
 
 def read_datamap(path: Path | str) -> DataMap:
@@ -203,12 +212,22 @@ def _numbers(path: Path, name: str, values: Iterable[str]) -> np.ndarray:
         raise UserError(f"{path}: expected numbers for {name}, found other text: {error}. Correct it.") from None
 
 
+class _Lines(list[str]):
+    """A list to which csv writes as to a file, a line at a time."""
+
+    write = list.append
+
+
+def _csv_lines(columns: Sequence[Sequence]) -> list[str]:
+    """Return the rows of some columns as CSV, without their line ends."""
+    lines = _Lines()
+    # csv puts a field with a line end into quotes only where it is to write such line ends itself.
+    csv.writer(lines, lineterminator="\n").writerows(zip(*columns, strict=True))
+    return [line[:-1] for line in lines]
+
+
 def _plain(values: np.ndarray) -> list:
     return ["" if value != value else value for value in np.asarray(values).tolist()]  # noqa: PLR0124
-
-
-def _decimals(values: np.ndarray) -> list[str]:
-    return [f"{value:.6f}" for value in values.tolist()]
 
 
 def _counts(values: np.ndarray) -> list[str]:

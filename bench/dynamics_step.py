@@ -1,0 +1,113 @@
+"""Recording a step: inside real training steps of the demo model on noise, and by itself.
+
+Used by bench/dynamics.py.
+"""
+
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+from lid_mapmix.apps.arguments import TASK, make_parser
+from lid_mapmix.apps.settings import new_settings
+from lid_mapmix.data.manifest import write_manifest
+from lid_mapmix.host import compat, registry
+from lid_mapmix.mapmix.dynamics import EpochRecorder
+
+_DEMO = Path(__file__).resolve().parents[1] / "downstream/lid_mapmix/demo.yaml"
+CLASSES = [f"x{number // 3}-y{number:02d}" for number in range(21)]  # as many as the demo corpus has
+BATCH = 16  # as demo.yaml says
+BATCHES = (BATCH, 64, 256)
+CORPORA = (10_000, 1_000_000, 10_000_000)
+_BURST = 30  # steps at a time; with the largest batch still less than an epoch of the smallest corpus
+_WARM_UP = 4
+
+
+class _Timed:
+    """A recording whose steps are timed."""
+
+    def __init__(self, recording: Any) -> None:
+        self.recording = recording
+        self.seconds: list[float] = []
+
+    def add(self, *arguments: Any) -> None:
+        start = time.perf_counter()
+        self.recording.add(*arguments)
+        self.seconds.append(time.perf_counter() - start)
+
+
+def step_cost(folder: str, steps: int) -> dict[str, float]:
+    """Return median seconds of a training step of the demo without and with recording, and of the recording in it."""
+    runner = _demo_runner(Path(folder) / "corpus", Path(folder) / "run")
+    expert = runner.downstream.model
+    # Without the last, at which the epoch is complete and the map is written.
+    batches = list(expert.get_dataloader("train", epoch=0))[:-1]
+    recording, timed = expert.recording, _Timed(expert.recording)
+    trained = [entry.model.train() for entry in runner.all_entries if entry.trainable]
+    parameters = [parameter for model in trained for parameter in model.parameters()]
+    optimizer = runner._get_optimizer(trained)
+    seconds: dict[str, list[float]] = {"without": [], "with": []}
+    for number in range(_WARM_UP + steps):
+        pair = number // 2 % len(batches)
+        if pair == 0:
+            recording.start_epoch()
+        # Both of a pair take the same batch; which comes first changes from pair to pair.
+        side = ("without", "with")[(number + number // 2) % 2]
+        expert.recording = timed if side == "with" else None
+        start = time.perf_counter()
+        _train(runner, *batches[pair], parameters, optimizer)
+        seconds[side].append(time.perf_counter() - start)
+    medians = {side: float(np.median(times[_WARM_UP // 2 :])) for side, times in seconds.items()}
+    return {**medians, "recording": float(np.median(timed.seconds[_WARM_UP // 2 :]))}
+
+
+def _train(runner: Any, waveforms: torch.Tensor, batch: Any, parameters: list, optimizer: Any) -> None:
+    """Do one step as S3PRL's runner does."""
+    inputs = list(waveforms)
+    with torch.no_grad():
+        features = runner.upstream.model(inputs)
+    features = runner.featurizer.model(inputs, features)
+    runner.downstream.model("train", features, batch, records=defaultdict(list)).backward()
+    torch.nn.utils.clip_grad_norm_(parameters, runner.config["runner"]["gradient_clipping"])
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def _demo_runner(corpus: Path, expdir: Path) -> Any:
+    """Return S3PRL's runner with the demo's settings on noise."""
+    compat.apply()
+    registry.install_lazy_hub()
+    registry.register_task(TASK, "lid_mapmix")
+    from lid_mapmix.host.runner import make_runner  # noqa: PLC0415 - imports S3PRL, which has to be mended first
+
+    generator = np.random.default_rng(0)
+    columns: dict[str, list] = {"audiopath": [], "class": [], "seconds": []}
+    corpus.mkdir()
+    for number in range(BATCH * len(CLASSES)):
+        soundfile.write(corpus / f"{number}.wav", 0.1 * generator.standard_normal(64_000), 16_000)
+        for name, value in zip(columns, (f"{number}.wav", CLASSES[number % len(CLASSES)], 4.0), strict=True):
+            columns[name].append(value)
+    write_manifest(corpus / "train.csv", columns)
+    flags = ["-u", "fbank", "-v", "datamap", "-c", str(_DEMO), "--data", str(corpus), "-p", str(expdir)]
+    flags += ["--device", "cpu", "-o", "config.runner.eval_dataloaders=[]"]
+    settings = new_settings(make_parser("bench").parse_args(flags))
+    return make_runner(settings.args, settings.config)
+
+
+def recording_cost() -> dict[tuple[int, int], float]:
+    """Return (corpus, batch) → median seconds to record a step: softmax, transfer, EpochRecorder.add."""
+    seconds = defaultdict(list)
+    for _ in range(20):
+        for corpus in CORPORA:
+            for batch in BATCHES:
+                recorder = EpochRecorder(corpus, len(CLASSES))
+                indices = torch.randint(corpus, (_BURST, batch))
+                gold, logits = indices % len(CLASSES), torch.randn(_BURST, batch, len(CLASSES))
+                for step in zip(indices, gold, logits, strict=True):
+                    start = time.perf_counter()
+                    recorder.add(*step[:2], step[2].float().softmax(dim=1))
+                    seconds[corpus, batch].append(time.perf_counter() - start)
+    return {key: float(np.median(values)) for key, values in seconds.items()}
