@@ -264,13 +264,15 @@ def test_a_run_leaves_its_picture(corpus, tmp_path, capsys):
 
 
 def test_a_run_whose_picture_cannot_be_drawn_is_complete(own_map, monkeypatch, caplog):
-    def fail(*_):
-        raise UserError("datamap.png needs matplotlib")
+    for error in (UserError("matplotlib is missing"), OSError("disk full"), ValueError("a fault of matplotlib's")):
 
-    monkeypatch.setattr(datamap, "draw_datamap", fail)
-    with caplog.at_level(logging.WARNING):
-        datamap.leave_picture(own_map / "datamap", DatamapConfig())
-    assert "datamap.png was not drawn: datamap.png needs matplotlib" in caplog.text
+        def fail(*_, error=error):
+            raise error
+
+        monkeypatch.setattr(datamap, "draw_datamap", fail)
+        with caplog.at_level(logging.WARNING):
+            datamap.leave_picture(own_map / "datamap", DatamapConfig())
+        assert f"datamap.png was not drawn: {error}" in caplog.text
     datamap.leave_picture(own_map, DatamapConfig())  # has no map of its own
 
 

@@ -94,7 +94,8 @@ def leave_picture(expdir: Path, config: DatamapConfig) -> None:
     try:
         datamap = read_datamap(expdir / DATAMAP_NAME)
         draw_datamap(expdir / PICTURE_NAME, datamap, datamap.regions, config)
-    except (UserError, OSError) as error:
+    # Whatever it is: a picture is not worth a run, and the command draws it again.
+    except Exception as error:  # noqa: BLE001
         logger.warning("%s was not drawn: %s", expdir / PICTURE_NAME, error)
 
 

@@ -57,7 +57,7 @@ def opacities(counts: np.ndarray, least: float) -> np.ndarray:
 
     Returns
     -------
-    (...) float64: 0 where there is no point, `least` for one, 1 for the fullest cell.
+    (...) float64: 0 where there is no point, `least` for one, 1 for the fullest cell (also where that has one).
     """
     most = int(counts.max(initial=0))
     shares = np.log(np.maximum(counts, 1)) / np.log(most) if most > 1 else np.ones(counts.shape)
