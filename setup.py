@@ -30,6 +30,7 @@ setup(
         "tensorboardX",  # S3PRL imports it and does not declare it
         "tensorboard",  # likewise, and shows the curves
         "tqdm",
+        "matplotlib",  # datamap.png
     ],
     extras_require={
         "demo": ["babel", "espeakng-loader"],  # text and voices of `lid-mapmix prepare demo`

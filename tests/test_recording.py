@@ -7,7 +7,7 @@ import torch
 from lid_mapmix.config import DatamapConfig
 from lid_mapmix.errors import UserError
 from lid_mapmix.mapmix.datamap_files import read_datamap, read_likeness
-from lid_mapmix.plan import DATAMAP_NAME, LIKENESS_NAME
+from lid_mapmix.plan import DATAMAP_NAME, LIKENESS_NAME, PICTURE_NAME
 from lid_mapmix.recording import DynamicsRecording
 from reference.dynamics import measures_of
 from synthetic import make_corpus, open_split
@@ -139,8 +139,10 @@ def test_starting_afresh_forgets_the_epochs_of_an_earlier_run(data, tmp_path):
     for epoch in (0, 1, 2):
         record(earlier, epoch, steps(epoch))
     (earlier.directory / "notes.txt").write_text("mine")
+    (tmp_path / PICTURE_NAME).touch()
     recording = start(tmp_path, data)
     recording.start_afresh()
+    assert sorted(contents(tmp_path)) == ["notes.txt"]
     record(recording, 0, steps(7))
     assert sorted(path.name for path in recording.directory.iterdir()) == ["epoch-0000.npz", "notes.txt"]
     assert set(read_datamap(tmp_path / DATAMAP_NAME).epochs.tolist()) == {1}

@@ -9,6 +9,7 @@ import numpy as np
 from .config import DatamapConfig, MapmixConfig, Pool, TaskConfig
 from .data.dataset import Split
 from .data.labels import Labels
+from .data.manifest import Manifest
 from .data.sampler import TrainSampler
 from .errors import UserError
 from .mapmix.datamap import Region, RegionRule, fixed_regions, quantile_regions
@@ -22,6 +23,7 @@ from .randomness import keyed_generator
 
 DATAMAP_NAME = "datamap.csv"
 LIKENESS_NAME = "likeness.csv"
+PICTURE_NAME = "datamap.png"
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,10 +157,10 @@ def assign_regions(
     )
 
 
-def data_fingerprint(split: Split, labels: Labels) -> str:
+def data_fingerprint(manifest: Manifest, labels: Labels) -> str:
     """Return what names the utterances, their classes and the order of the labels, in 16 hex digits."""
     digest = hashlib.sha256()
-    for values in (labels.classes, split.manifest.columns["id"], split.manifest.columns["class"]):
+    for values in (labels.classes, manifest.columns["id"], manifest.columns["class"]):
         digest.update("\0".join(map(str, values)).encode())
         digest.update(b"\1")
     return digest.hexdigest()[:16]

@@ -5,20 +5,84 @@ them whenever an epoch is complete, so they are there whenever the run stops.
 """
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from .config import DatamapConfig
 from .data.dataset import Split
 from .data.labels import Labels
-from .mapmix.datamap import measures
+from .data.manifest import Manifest
+from .mapmix.datamap import Measures, measures
 from .mapmix.datamap_files import write_datamap, write_likeness
-from .mapmix.dynamics import EpochRecorder, read_dynamics
-from .plan import DATAMAP_NAME, LIKENESS_NAME, assign_regions, data_fingerprint
+from .mapmix.dynamics import Dynamics, EpochRecorder, read_dynamics
+from .plan import DATAMAP_NAME, LIKENESS_NAME, PICTURE_NAME, assign_regions, data_fingerprint
 
 logger = logging.getLogger(__name__)
+DYNAMICS_NAME = "dynamics"
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedMap:
+    """What the recorded epochs of a run come to.
+
+    Attributes
+    ----------
+    dynamics : the epochs.
+    measures : of each training utterance.
+    regions : (utterances,) str, values of `Region`.
+    """
+
+    dynamics: Dynamics
+    measures: Measures
+    regions: np.ndarray
+
+
+def read_map(
+    directory: Path,
+    manifest: Manifest,
+    labels: Labels,
+    config: DatamapConfig,
+    *,
+    skip_first: int = 0,
+    keep_first: int | None = None,
+) -> RecordedMap:
+    """Make the data map of the epochs in a folder; epochs that are incomplete are left out, and that is logged.
+
+    Parameters
+    ----------
+    directory : of the dynamics.
+    manifest, labels : the training data they were recorded on.
+    config : how regions are assigned.
+    skip_first, keep_first : which epochs count; see :func:`.mapmix.dynamics.read_dynamics`.
+
+    Raises
+    ------
+    UserError : no epoch that counts, a damaged one, or one of other data.
+    """
+    gold = labels.class_indices(manifest)
+    dynamics = read_dynamics(
+        directory,
+        gold,
+        len(labels.classes),
+        data_fingerprint(manifest, labels),
+        skip_first=skip_first,
+        keep_first=keep_first,
+    )
+    if dynamics.incomplete_epochs:
+        logger.warning("%s: epochs %s are incomplete and left out", directory, dynamics.incomplete_epochs)
+    measured = measures(dynamics.probabilities, dynamics.correct)
+    return RecordedMap(dynamics, measured, assign_regions(config, measured.confidence, measured.variability, gold))
+
+
+def write_map(datamap: Path, likeness: Path, manifest: Manifest, labels: Labels, recorded: RecordedMap) -> None:
+    """Write datamap.csv and likeness.csv, each complete or not at all."""
+    dynamics = recorded.dynamics
+    write_likeness(likeness, labels.classes, dynamics.softmax_sums, dynamics.softmax_counts)
+    write_datamap(datamap, manifest.columns, recorded.measures, recorded.regions)
 
 
 class DynamicsRecording:
@@ -36,17 +100,18 @@ class DynamicsRecording:
         self.split = split
         self.labels = labels
         self.config = config
-        self.fingerprint = data_fingerprint(split, labels)
+        self.fingerprint = data_fingerprint(split.manifest, labels)
         self._recorder = self._new_recorder()
 
     @property
     def directory(self) -> Path:
         """Where the epochs are."""
-        return self.expdir / "dynamics"
+        return self.expdir / DYNAMICS_NAME
 
     def start_afresh(self) -> None:
         """Forget an earlier run in this folder, whose epochs would be joined with those of this one."""
-        for path in (*self.directory.glob("epoch-*.npz"), self.expdir / DATAMAP_NAME, self.expdir / LIKENESS_NAME):
+        made = (self.expdir / name for name in (DATAMAP_NAME, LIKENESS_NAME, PICTURE_NAME))
+        for path in (*self.directory.glob("epoch-*.npz"), *made):
             path.unlink(missing_ok=True)
 
     def start_epoch(self) -> None:
@@ -70,13 +135,8 @@ class DynamicsRecording:
     def write_datamap(self) -> None:
         """Write datamap.csv and likeness.csv from all complete epochs."""
         manifest = self.split.manifest
-        dynamics = read_dynamics(self.directory, self.split.gold, len(self.labels.classes), self.fingerprint)
-        if dynamics.incomplete_epochs:
-            logger.warning("%s: epochs %s are incomplete and left out", self.directory, dynamics.incomplete_epochs)
-        measured = measures(dynamics.probabilities, dynamics.correct)
-        regions = assign_regions(self.config, measured.confidence, measured.variability, self.split.gold)
-        write_likeness(self.expdir / LIKENESS_NAME, self.labels.classes, dynamics.softmax_sums, dynamics.softmax_counts)
-        write_datamap(self.expdir / DATAMAP_NAME, manifest.columns, measured, regions)
+        recorded = read_map(self.directory, manifest, self.labels, self.config)
+        write_map(self.expdir / DATAMAP_NAME, self.expdir / LIKENESS_NAME, manifest, self.labels, recorded)
 
     def state(self) -> dict[str, Any]:
         """Return what of the epoch is recorded so far, for a checkpoint."""

@@ -155,3 +155,13 @@ def test_quantile_regions_reject_impossible_shares():
         datamap.quantile_regions(np.array([np.nan]))
     with pytest.raises(ValueError, match="groups"):
         datamap.quantile_regions(np.zeros(3), groups=np.zeros(2, int))
+
+
+def test_regions_are_counted_by_class_and_in_all():
+    regions = np.array(["easy", "hard", "easy", "ambiguous"])
+    assert datamap.region_counts(regions, np.array([0, 0, 2, 0]), ["b", "a", "c"]) == {
+        "b": {"easy": 1, "ambiguous": 1, "hard": 1, "count": 3},
+        "a": {"easy": 0, "ambiguous": 0, "hard": 0, "count": 0},
+        "c": {"easy": 1, "ambiguous": 0, "hard": 0, "count": 1},
+        "total": {"easy": 2, "ambiguous": 1, "hard": 1, "count": 4},
+    }

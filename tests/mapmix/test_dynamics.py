@@ -136,6 +136,37 @@ def test_incomplete_epoch_is_left_out_and_listed(tmp_path, fault):
     assert read.softmax_counts.sum() == UTTERANCES  # nothing of the incomplete epoch
 
 
+@settings(max_examples=20)
+@given(count=st.integers(1, 5), skip=st.integers(0, 5), keep=st.none() | st.integers(1, 6))
+def test_epochs_at_the_start_are_skipped_and_then_so_many_kept(tmp_path_factory, count, skip, keep):
+    folder, chosen = tmp_path_factory.mktemp("all"), tmp_path_factory.mktemp("chosen")
+    for epoch in range(count):
+        written(folder, epoch, epoch_of(epoch))
+    expected = list(range(count))[skip:][:keep]
+    for epoch in expected:
+        written(chosen, epoch, epoch_of(epoch))
+    if not expected:
+        with pytest.raises(UserError, match=f"after the first {skip}, found {count} complete in all. Skip fewer"):
+            read_dynamics(folder, GOLD, CLASSES, "f", skip_first=skip, keep_first=keep)
+        return
+    found = read_dynamics(folder, GOLD, CLASSES, "f", skip_first=skip, keep_first=keep)
+    alone = read_dynamics(chosen, GOLD, CLASSES, "f")
+    for name, values in vars(alone).items():
+        np.testing.assert_array_equal(getattr(found, name), values, err_msg=name)
+
+
+def test_an_incomplete_epoch_is_none_of_those_skipped(tmp_path):
+    recorder = EpochRecorder(UTTERANCES, CLASSES)
+    recorder.write(tmp_path, 0, "f")
+    for epoch in (1, 2):
+        written(tmp_path, epoch, epoch_of(epoch))
+    found = read_dynamics(tmp_path, GOLD, CLASSES, "f", skip_first=1)
+    assert (found.epochs.tolist(), found.incomplete_epochs) == ([2], (0,))
+    for wrong in ({"skip_first": -1}, {"keep_first": 0}):
+        with pytest.raises(ValueError, match="from 0 up"):
+            read_dynamics(tmp_path, GOLD, CLASSES, "f", **wrong)
+
+
 def test_no_complete_epoch_says_what_to_do(tmp_path):
     for folder in (tmp_path, tmp_path / "absent"):
         with pytest.raises(UserError, match=r"found none.*Train the variant datamap"):

@@ -1,24 +1,26 @@
 """``lid-mapmix``: the commands around training.
 
 ``lid-mapmix run`` is run_downstream.py, ``lid-mapmix prepare CORPUS`` makes manifests, ``lid-mapmix config`` shows the
-settings of a run.
+settings of a run, ``lid-mapmix datamap EXPDIR`` computes and draws a data map and lists suspicious labels.
 """
 
 import argparse
 import logging
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from . import launch
 from .arguments import complete_defaults, make_parser
+from .datamap_arguments import make_datamap_parser
 
 _CORPORA = ("demo", "asterisk", "folder")
 _COMMANDS = {
     "run": "train, evaluate or identify (run_downstream.py)",
     "prepare": "make the manifests of a corpus",
     "config": "print the merged settings of a run, as YAML for -c",
+    "datamap": "compute and draw the data map of a run, list suspicious labels",
 }
 _EXAMPLES = """\
 examples:
@@ -26,6 +28,7 @@ examples:
   lid-mapmix run -u fbank --data data/demo
   lid-mapmix run -m inference -t recording.wav -e result/downstream/lid_mapmix-mapmix-fbank
   lid-mapmix config -u fbank -v datamap --data data/demo > datamap.yaml
+  lid-mapmix datamap result/downstream/lid_mapmix-mapmix-fbank --suspects 50
 """
 
 
@@ -35,9 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = _make_parser().parse_args(arguments[:1]).command
     if command == "run":
         return launch.main(arguments[1:], "lid-mapmix run")
-    options = (_make_prepare_parser() if command == "prepare" else _make_config_parser()).parse_args(arguments[1:])
+    make_parser_of, work = _OTHERS[command]
+    options = make_parser_of().parse_args(arguments[1:])
     return launch.guarded(
-        lambda: _prepare(options) if command == "prepare" else _print_config(options),
+        lambda: work(options),
         debug=options.debug,
         after_interruption="the same command starts again",
     )
@@ -69,6 +73,14 @@ def _print_config(options: argparse.Namespace) -> None:
     )
     print(f"# {' < '.join(settings.sources)}\n# goes with the flags{arguments}")
     print(yaml.safe_dump(settings.config, sort_keys=False, allow_unicode=True), end="")
+
+
+def _make_map(options: argparse.Namespace) -> None:
+    # Imported here, as above.
+    from .datamap import make_map  # noqa: PLC0415
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    make_map(options)
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -105,3 +117,11 @@ def _make_prepare_parser() -> argparse.ArgumentParser:
         module.add_arguments(corpus)
         corpus.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
+
+
+# The parser of each command but run, and what it does.
+_OTHERS: dict[str, tuple[Callable[[], argparse.ArgumentParser], Callable[[argparse.Namespace], None]]] = {
+    "prepare": (_make_prepare_parser, _prepare),
+    "config": (_make_config_parser, _print_config),
+    "datamap": (make_datamap_parser, _make_map),
+}

@@ -21,17 +21,22 @@ from ..data.corpus import Corpus
 from ..errors import UserError
 from ..host.runner import make_runner
 from ..host.upstreams import check_upstream_arguments
-from ..plan import DATAMAP_NAME
+from ..plan import DATAMAP_NAME, PICTURE_NAME
 from ..results import BEST_CHECKPOINT
 from ..scoring.tables import format_table
 from .arguments import complete_defaults
+from .datamap import leave_picture
 from .run_folder import choose_checkpoint, clear, holds_run, keep_settings, only_one, refuse_held, write_text
 from .settings import DATAMAP_STAGE, Settings, datamap_stage, new_settings, settings_from_checkpoint
 
 _REQUEST_NAME = "request.json"
 _RUNNER_KEYS_OF_A_MAP = ("gradient_accumulate_steps", "gradient_clipping", "fp16")
 # What a run leaves for its user, in the order to show it in.
-_SHOWN = ("*_scores.csv", "*_metrics.json", BEST_CHECKPOINT, DATAMAP_NAME, f"{DATAMAP_STAGE}/{DATAMAP_NAME}")
+_MAP_FILES = (DATAMAP_NAME, PICTURE_NAME)
+_SHOWN = (
+    *("*_scores.csv", "*_metrics.json", BEST_CHECKPOINT),
+    *(f"{folder}{name}" for folder in ("", f"{DATAMAP_STAGE}/") for name in _MAP_FILES),
+)
 
 
 def train(options: argparse.Namespace) -> None:
@@ -64,6 +69,7 @@ def train(options: argparse.Namespace) -> None:
                 settings.task["mapmix"]["datamap"] = str(stage.expdir / DATAMAP_NAME)
                 print(f"[lid_mapmix] stage 2 of 2, {options.downstream_variant}: training into {settings.expdir}")
         _run(settings, "train", begin=lambda: None if goes_on else clear(settings.expdir))
+        _leave_picture(settings)
         splits = ["dev"]
         if corpus.has("test"):
             scored = argparse.Namespace(**{**vars(options), "evaluate_split": "test", "expdir": settings.args.expdir})
@@ -127,6 +133,7 @@ def _make_datamap(stage: Settings, main_expdir: Path, options: argparse.Namespac
         write_text(kept, json.dumps({"request": request, "complete": False}, indent=1))
 
     _run(stage, "train", begin=begin)
+    _leave_picture(stage)
     write_text(kept, json.dumps({"request": request, "complete": True}, indent=1))
     return stage
 
@@ -146,6 +153,12 @@ def _run(settings: Settings, mode: str, begin: Callable[[], None] = lambda: None
     # The next run of this process needs the memory.
     del runner
     gc.collect()
+
+
+def _leave_picture(settings: Settings) -> None:
+    datamap = task_config(settings.task).datamap
+    if datamap.record:
+        leave_picture(settings.expdir, datamap)
 
 
 def _checked_corpus(settings: Settings) -> Corpus:

@@ -5,6 +5,7 @@ sections 2 and 3). Quantile regions are for runs that learn at another speed tha
 thresholds leave regions empty. The files are in datamap_files.py.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -156,6 +157,28 @@ def quantile_regions(
     easy[order] = rank < np.repeat(easy_counts, sizes)
     hard[order] = rank >= np.repeat(sizes - hard_counts, sizes)
     return _region_names(easy, hard)
+
+
+def region_counts(regions: np.ndarray, gold: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Count the utterances of each region, class by class and in all.
+
+    Parameters
+    ----------
+    regions : (N,) str, values of `Region`.
+    gold : (N,) int, class numbers.
+    classes : their names.
+
+    Returns
+    -------
+    class name → region and ``count`` → number of utterances; the last row, ``total``, is that of all.
+    """
+    rows: dict[str, dict[str, int]] = {}
+    by_region = {region.value: np.bincount(gold[regions == region.value], minlength=len(classes)) for region in Region}
+    for number, name in enumerate(classes):
+        rows[name] = {region: int(counts[number]) for region, counts in by_region.items()}
+        rows[name]["count"] = sum(rows[name].values())
+    rows["total"] = {region: int(counts.sum()) for region, counts in by_region.items()} | {"count": len(gold)}
+    return rows
 
 
 def _rounded(counts: np.ndarray) -> np.ndarray:

@@ -173,7 +173,15 @@ class EpochRecorder:
         }
 
 
-def read_dynamics(directory: Path | str, gold: np.ndarray, class_count: int, fingerprint: str) -> Dynamics:
+def read_dynamics(
+    directory: Path | str,
+    gold: np.ndarray,
+    class_count: int,
+    fingerprint: str,
+    *,
+    skip_first: int = 0,
+    keep_first: int | None = None,
+) -> Dynamics:
     """Join the epochs of a run.
 
     An epoch that does not have every utterance exactly once is left out and listed.
@@ -184,11 +192,16 @@ def read_dynamics(directory: Path | str, gold: np.ndarray, class_count: int, fin
     gold : (N,) int, class number of each utterance of the training manifest.
     class_count : number of classes.
     fingerprint : of manifest and labels; every epoch must have it.
+    skip_first : how many of the complete epochs to leave out at the start, from 0 up.
+    keep_first : how many of those that follow to take, from 1 up; None for all.
 
     Raises
     ------
-    UserError : no complete epoch; a file that is damaged or of other data; probabilities that are none.
+    UserError : no complete epoch, or none but those skipped; a file that is damaged or of other data; probabilities
+        that are none.
     """
+    if skip_first < 0 or (keep_first is not None and keep_first < 1):
+        raise ValueError(f"expected skip_first from 0 up and keep_first from 1 up, found {skip_first}, {keep_first}")
     directory = Path(directory)
     names = {path: _FILE_NAME.fullmatch(path.name) for path in directory.glob("epoch-*.npz")}
     paths = {int(name[1]): path for path, name in names.items() if name}
@@ -198,29 +211,38 @@ def read_dynamics(directory: Path | str, gold: np.ndarray, class_count: int, fin
     softmax_sums = np.zeros((class_count, class_count), dtype=np.float64)
     softmax_counts = np.zeros(class_count, dtype=np.int64)
     complete: list[int] = []
+    kept: list[int] = []
     incomplete: list[int] = []
     for epoch, path in sorted(paths.items()):
         part = _read_epoch(path, utterance_count, class_count, fingerprint)
         if not _has_each_once(part["indices"], utterance_count):
             incomplete.append(epoch)
             continue
-        row = len(complete)
+        complete.append(epoch)
+        row = len(kept)
+        if len(complete) <= skip_first or row == keep_first:
+            continue
+        kept.append(epoch)
         probabilities[row, part["indices"]] = part["probabilities"]
         predictions[row, part["indices"]] = part["predictions"]
         softmax_sums += part["softmax_sums"]
         softmax_counts += part["softmax_counts"]
-        complete.append(epoch)
     if not complete:
         found = f"only incomplete ones ({', '.join(map(str, incomplete))})" if incomplete else "none"
         raise UserError(
             f"{directory}: expected the dynamics of at least one complete epoch over {utterance_count} utterances, "
             f"found {found}. Train the variant datamap for at least one whole epoch first."
         )
+    if not kept:
+        raise UserError(
+            f"{directory}: expected an epoch after the first {skip_first}, found {len(complete)} complete in all. "
+            "Skip fewer."
+        )
     return Dynamics(
-        epochs=np.array(complete, dtype=np.int64),
-        probabilities=probabilities[: len(complete)],
-        predictions=predictions[: len(complete)],
-        correct=predictions[: len(complete)] == gold,
+        epochs=np.array(kept, dtype=np.int64),
+        probabilities=probabilities[: len(kept)],
+        predictions=predictions[: len(kept)],
+        correct=predictions[: len(kept)] == gold,
         softmax_sums=softmax_sums,
         softmax_counts=softmax_counts,
         incomplete_epochs=tuple(incomplete),

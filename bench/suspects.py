@@ -1,0 +1,186 @@
+r"""Swap some labels, record how a model learns them, and count how many of them lead a list of suspects.
+
+    .venv/bin/python bench/suspects.py --data data/demo --config downstream/lid_mapmix/demo.yaml --into result/suspects
+
+Of the training split a share of the labels (5 % unless told otherwise) is replaced by a class drawn uniformly from the
+others; nothing else is touched. A data map is recorded by the very command a user types, and each candidate score ranks
+all utterances, from as many epochs at the start of that run as are asked for. The figure is the share of the swapped
+labels that stand in as many first places as labels were swapped. A run that is complete is not made again, so the
+command can be stopped and repeated.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from lid_mapmix.config import DatamapConfig
+from lid_mapmix.data.labels import Labels, labels_from_manifest, read_labels, write_labels
+from lid_mapmix.data.manifest import Manifest, read_manifest, write_manifest
+from lid_mapmix.mapmix.dynamics import Dynamics
+from lid_mapmix.mapmix.suspects import find_suspects, preferred_classes, surprise
+from lid_mapmix.randomness import keyed_generator
+from lid_mapmix.recording import read_map
+
+_LAUNCHER = Path(__file__).resolve().parents[1] / "run_downstream.py"
+# Each takes dynamics, gold classes and their number, and is greatest for the most suspicious.
+_Score = Callable[[Dynamics, np.ndarray, int], np.ndarray]
+
+
+def main() -> None:
+    """Make the runs that are missing and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, type=Path)
+    parser.add_argument("--config", required=True, type=Path)
+    parser.add_argument("--into", required=True, type=Path)
+    parser.add_argument("--upstream", default="fbank")
+    parser.add_argument("--share", type=float, default=0.05, help="of the labels to swap; default: 0.05")
+    parser.add_argument("--epochs", nargs="+", type=int, default=[5, 10], help="of the data map; default: 5 10")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of swaps and training; default: 0 1 2")
+    options = parser.parse_args()
+    manifest = read_manifest(options.data / "train.csv")
+    named = options.data / "labels.yaml"
+    labels = read_labels(named) if named.is_file() else labels_from_manifest(manifest)
+    true = labels.class_indices(manifest)
+    tables: dict[int, list[dict[str, float]]] = {epochs: [] for epochs in options.epochs}
+    for seed in options.seeds:
+        swapped = swap_labels(true, len(labels.classes), options.share, seed)
+        data, run = options.into / f"data-{seed}", options.into / f"run-{seed}"
+        _write_data(data, manifest, labels, swapped)
+        _train(options, data, run, seed)
+        for epochs, rows in tables.items():
+            rows.append(_evaluate(data, run, labels, true, epochs))
+    for epochs, rows in tables.items():
+        print(f"\n{epochs} epochs, {round(options.share * len(true))} of {len(true)} labels swapped\n")
+        print(f"| score | mean | {' | '.join(f'seed {seed}' for seed in options.seeds)} |")
+        print("|---" * (len(rows) + 2) + "|")
+        for name in rows[0]:
+            found = [row[name] for row in rows]
+            print(f"| {name} | {np.mean(found):.3f} | {' | '.join(f'{value:.3f}' for value in found)} |")
+
+
+def swap_labels(gold: np.ndarray, class_count: int, share: float, seed: int) -> np.ndarray:
+    """Return class numbers of which a share is another one, drawn uniformly, (utterances,) int64."""
+    generator = keyed_generator(seed, "swapped labels")
+    chosen = generator.choice(len(gold), size=round(share * len(gold)), replace=False)
+    swapped = gold.copy()
+    swapped[chosen] = (gold[chosen] + generator.integers(1, class_count, size=len(chosen))) % class_count
+    return swapped
+
+
+def _candidates() -> dict[str, _Score]:
+    def confidence(dynamics: Dynamics, *_: object) -> np.ndarray:
+        return -dynamics.probabilities.mean(axis=0, dtype=np.float64)
+
+    def late(score: _Score) -> _Score:
+        def of_second_half(dynamics: Dynamics, gold: np.ndarray, class_count: int) -> np.ndarray:
+            return score(_cut(dynamics, slice(len(dynamics.epochs) // 2, None)), gold, class_count)
+
+        return of_second_half
+
+    def last(dynamics: Dynamics, *_: object) -> np.ndarray:
+        return -dynamics.probabilities[-1].astype(np.float64)
+
+    def less_of_class(score: _Score) -> _Score:
+        def adjusted(dynamics: Dynamics, gold: np.ndarray, class_count: int) -> np.ndarray:
+            values = score(dynamics, gold, class_count)
+            means = np.bincount(gold, weights=values, minlength=class_count) / np.bincount(gold, minlength=class_count)
+            return values - means[gold]
+
+        return adjusted
+
+    def log_probability(dynamics: Dynamics, *_: object) -> np.ndarray:
+        return -np.log(np.maximum(dynamics.probabilities, np.finfo(np.float32).eps)).mean(axis=0, dtype=np.float64)
+
+    def agreement(dynamics: Dynamics, gold: np.ndarray, class_count: int) -> np.ndarray:
+        shares = preferred_classes(dynamics.predictions, gold, class_count)[1]
+        return shares - 1e-3 * dynamics.probabilities.mean(axis=0)
+
+    def answers(dynamics: Dynamics, gold: np.ndarray, class_count: int) -> np.ndarray:
+        """How much better another class than the label accounts for the answers, by who answers what for whom."""
+        support = np.zeros((len(gold), class_count))
+        for answer in dynamics.predictions:
+            counts = np.ones((class_count, class_count))
+            np.add.at(counts, (gold, answer), 1)
+            support += np.log(counts / counts.sum(axis=1, keepdims=True))[:, answer].T
+        rows = np.arange(len(gold))
+        own = support[rows, gold]
+        support[rows, gold] = -np.inf
+        return support.max(axis=1) - own
+
+    def answers_and_log_probability(dynamics: Dynamics, gold: np.ndarray, class_count: int) -> np.ndarray:
+        return answers(dynamics, gold, class_count) + len(dynamics.epochs) * log_probability(dynamics)
+
+    def chosen(dynamics: Dynamics, gold: np.ndarray, class_count: int) -> np.ndarray:
+        return surprise(dynamics.probabilities, gold, class_count)
+
+    return {
+        "**surprise: mean −log p less the class's mean (`--suspects`)**": chosen,
+        "mean −log p": log_probability,
+        "low confidence": confidence,
+        "low confidence less the class's mean": less_of_class(confidence),
+        "surprise, second half of the epochs": late(chosen),
+        "low confidence, second half of the epochs": late(confidence),
+        "low confidence, last epoch": last,
+        "share of epochs that agree on one wrong class": agreement,
+        "answers, against another class's": answers,
+        "answers and −log p": answers_and_log_probability,
+    }
+
+
+def _evaluate(data: Path, run: Path, labels: Labels, true: np.ndarray, epochs: int) -> dict[str, float]:
+    """Return, score by score, which share of the swapped labels it puts first."""
+    manifest = read_manifest(data / "train.csv")
+    gold = labels.class_indices(manifest)
+    swapped = gold != true
+    count = int(swapped.sum())
+    dynamics = read_map(run / "dynamics", manifest, labels, DatamapConfig(), keep_first=epochs).dynamics
+    if len(dynamics.epochs) < epochs:
+        sys.exit(f"{run}: has {len(dynamics.epochs)} epochs, {epochs} are asked for. Name another folder by --into.")
+    classes = len(labels.classes)
+    found = {}
+    for name, score in _candidates().items():
+        first = np.argsort(-score(dynamics, gold, classes), kind="stable")[:count]
+        found[name] = float(swapped[first].mean())
+    suspects = find_suspects(dynamics.probabilities, dynamics.predictions, gold, classes, count)
+    hits = swapped[suspects.utterances]
+    right = suspects.preferred == true[suspects.utterances]
+    found["(of those found by surprise, preferred class is the true one)"] = float(right[hits].mean())
+    return found
+
+
+def _cut(dynamics: Dynamics, epochs: slice) -> Dynamics:
+    parts = {name: getattr(dynamics, name)[epochs] for name in ("epochs", "probabilities", "predictions", "correct")}
+    return Dynamics(**{**vars(dynamics), **parts})
+
+
+def _write_data(folder: Path, manifest: Manifest, labels: Labels, classes: np.ndarray) -> None:
+    """Write a folder with the training split under other labels; its audio stays where it is."""
+    audio = [str(manifest.audio_path(index).resolve()) for index in range(len(manifest))]
+    columns = {**manifest.columns, "audiopath": audio, "class": np.array(labels.classes)[classes]}
+    write_labels(folder / "labels.yaml", labels)
+    write_manifest(folder / "train.csv", columns)
+
+
+def _train(options: argparse.Namespace, data: Path, folder: Path, seed: int) -> None:
+    if (folder / "complete").is_file():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, str(_LAUNCHER), "-d", "lid_mapmix", "-u", options.upstream, "-v", "datamap", "-a"]
+    command += ["--data", str(data), "-c", str(options.config), "-p", str(folder), "--seed", str(seed)]
+    # Neither dev nor test is looked at: what a run is evaluated on does not change how it trains. Nor does its length,
+    # without a scheduler: the first epochs of the longest run are those of a shorter one.
+    epochs = max(options.epochs)
+    command += ["-o", f"config.downstream_expert.datamap.epochs={epochs},,config.runner.eval_dataloaders=[]"]
+    print(" ".join(command), file=sys.stderr)
+    with (folder / "output.txt").open("w") as output:
+        status = subprocess.call(command, stdout=output, stderr=subprocess.STDOUT)
+    if status != 0:
+        sys.exit(f"failed, see {folder / 'output.txt'}")
+    (folder / "complete").touch()
+
+
+if __name__ == "__main__":
+    main()

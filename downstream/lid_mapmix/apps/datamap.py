@@ -1,0 +1,239 @@
+"""``lid-mapmix datamap EXPDIR``: the data map of recorded epochs, other regions of it, its picture, its suspects.
+
+Writes datamap.csv and likeness.csv (as the run itself does, byte for byte where no flag asks for something else),
+td_metrics.jsonl (mapmix/cartography.py), datamap.png and, when asked to, datamap-by-class.png and suspects.csv.
+"""
+
+import argparse
+import filecmp
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..checks import task_config
+from ..config import DatamapConfig, TaskConfig
+from ..data.corpus import Corpus
+from ..data.labels import Labels
+from ..data.manifest import Manifest, read_manifest
+from ..errors import UserError
+from ..files import replace_when_complete
+from ..layers import TASK_KEY, read_yaml
+from ..mapmix.cartography import write_td_metrics
+from ..mapmix.datamap import Measures, Region, RegionRule, region_counts
+from ..mapmix.datamap_files import read_datamap
+from ..mapmix.suspects import NO_CLASS, Suspects, find_suspects, write_suspects
+from ..plan import DATAMAP_NAME, LIKENESS_NAME, PICTURE_NAME
+from ..recording import DYNAMICS_NAME, RecordedMap, read_map, write_map
+from ..scoring.tables import format_table
+from .datamap_arguments import REGION_FLAGS
+from .datamap_picture import draw_by_class, draw_datamap
+from .settings import DATAMAP_STAGE
+
+logger = logging.getLogger(__name__)
+METRICS_NAME = "td_metrics.jsonl"
+SUSPECTS_NAME = "suspects.csv"
+BY_CLASS_NAME = "datamap-by-class.png"
+_FLAGS_OF_RULE = {
+    RegionRule.FIXED: ("easy_confidence", "easy_variability", "hard_confidence", "hard_variability"),
+    RegionRule.QUANTILE: ("easy_share", "hard_share", "per_class"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class _Subject:
+    """A run whose map is made: its training data, how regions are assigned, its recorded epochs."""
+
+    manifest: Manifest
+    labels: Labels
+    gold: np.ndarray
+    config: DatamapConfig
+    recorded: RecordedMap
+
+    @property
+    def measures(self) -> Measures:
+        return self.recorded.measures
+
+    @property
+    def regions(self) -> np.ndarray:
+        return self.recorded.regions
+
+
+def make_map(options: argparse.Namespace) -> None:
+    """Do what the flags ask for, and print what came of it.
+
+    Raises
+    ------
+    UserError : no such run, other data, wrong settings, nothing left of the epochs, or another map in the way.
+    """
+    folder = _recorded_folder(Path(options.expdir))
+    subject = _read_subject(folder, options)
+    into = Path(options.into) if options.into else folder
+    suspects = _find(subject, options.suspects) if options.suspects else None
+    epochs = subject.recorded.dynamics.epochs
+    print(f"{folder}: {len(subject.manifest)} utterances, epochs {', '.join(map(str, epochs.tolist()))}\n")
+    print(format_table(region_counts(subject.regions, subject.gold, subject.labels.classes)))
+    if suspects is not None:
+        print(f"\n{suspect_tables(suspects, subject.manifest, subject.labels, subject.measures, subject.regions)}")
+    numbers = _write_numbers(into, subject, suspects, overwrite=options.overwrite)
+    print("\nwritten:")
+    # Said at once: the numbers are there even where the picture cannot be drawn.
+    _print_paths(numbers)
+    _print_paths(_draw(into, subject, by_class=options.by_class))
+
+
+def leave_picture(expdir: Path, config: DatamapConfig) -> None:
+    """Draw the map that a run has left; where that fails, say so and leave the run as complete as it is."""
+    if not (expdir / DATAMAP_NAME).is_file():
+        return
+    try:
+        datamap = read_datamap(expdir / DATAMAP_NAME)
+        draw_datamap(expdir / PICTURE_NAME, datamap, datamap.regions, config)
+    # Whatever it is: a picture is not worth a run, and the command draws it again.
+    except Exception as error:  # noqa: BLE001
+        logger.warning("%s was not drawn: %s", expdir / PICTURE_NAME, error)
+
+
+def suspect_tables(
+    suspects: Suspects, manifest: Manifest, labels: Labels, measures: Measures, regions: np.ndarray
+) -> str:
+    """Lay out suspects as text, class by class; the number before each is its place in the whole ranking."""
+    ids = manifest.columns["id"][suspects.utterances].tolist()
+    preferred = ["-" if number == NO_CLASS else labels.classes[number] for number in suspects.preferred.tolist()]
+    widths = [max(map(len, names), default=0) for names in (ids, preferred)]
+    of_class = labels.class_indices(manifest)[suspects.utterances]
+    is_hard = regions[suspects.utterances] == Region.HARD.value
+    lines = ["the likeliest label errors: rank, id, class the model preferred and in how many of the epochs"]
+    for number in np.unique(of_class).tolist():
+        places = np.flatnonzero(of_class == number)
+        lines.append(f"labelled {labels.classes[number]} ({len(places)}, of them {is_hard[places].sum()} hard)")
+        for place in places.tolist():
+            row = suspects.utterances[place]
+            lines.append(
+                f"{place + 1:>6}  {ids[place]:<{widths[0]}}  {preferred[place]:<{widths[1]}} "
+                f"{suspects.shares[place]:>4.0%}  confidence {measures.confidence[row]:.3f}  "
+                f"variability {measures.variability[row]:.3f}"
+            )
+    return "\n".join(lines)
+
+
+def _recorded_folder(expdir: Path) -> Path:
+    if not expdir.is_dir():
+        raise UserError(f"{expdir}: no such folder. Name the folder of a run that recorded a data map (-v datamap).")
+    for folder in (expdir, expdir / DATAMAP_STAGE):
+        if (folder / DYNAMICS_NAME).is_dir():
+            return folder
+    raise UserError(
+        f"{expdir}: expected {DYNAMICS_NAME}/ or {DATAMAP_STAGE}/{DYNAMICS_NAME}/ in it, found neither: this run "
+        "recorded no data map. Train the variant datamap, or one that needs a map, such as mapmix."
+    )
+
+
+def _read_subject(folder: Path, options: argparse.Namespace) -> _Subject:
+    settings = _run_settings(folder)
+    config = _region_settings(settings, options)
+    # The run keeps the labels it was trained with; a file beside the data may have changed since.
+    task = task_config(settings)
+    corpus = Corpus(options.data or task.data.directory, task.labels)
+    manifest = read_manifest(corpus.directory / "train.csv")
+    recorded = read_map(
+        folder / DYNAMICS_NAME,
+        manifest,
+        corpus.labels,
+        config,
+        skip_first=options.skip_first,
+        keep_first=options.keep_first,
+    )
+    return _Subject(manifest, corpus.labels, corpus.labels.class_indices(manifest), config, recorded)
+
+
+def _run_settings(folder: Path) -> dict[str, Any]:
+    """Return the task's part of what a run was last started with."""
+    found = sorted(folder.glob("config_*.yaml"))
+    if not found:
+        raise UserError(
+            f"{folder}: expected config_*.yaml, the settings a run keeps, found none. Name the folder the run was "
+            "trained in."
+        )
+    settings = read_yaml(found[-1]).get(TASK_KEY)
+    if not isinstance(settings, dict):
+        raise UserError(f"{found[-1]}: expected the settings of this task, {TASK_KEY}, found none. Name another run.")
+    return settings
+
+
+def _region_settings(settings: dict[str, Any], options: argparse.Namespace) -> DatamapConfig:
+    """Put the flags over the run's settings, under the same limits.
+
+    Raises
+    ------
+    UserError : a value out of its limits, or a flag of the rule that is not used.
+    """
+    names = (*REGION_FLAGS, "per_class")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    task: TaskConfig = task_config(settings)
+    config = task_config({**settings, "datamap": {**asdict(task.datamap), **given}}).datamap
+    other = RegionRule.QUANTILE if config.regions is RegionRule.FIXED else RegionRule.FIXED
+    idle = [name for name in _FLAGS_OF_RULE[other] if given.get(name, False) is not False]
+    if idle:
+        raise UserError(
+            f"--{idle[0].replace('_', '-')}: has no effect on regions {config.regions}. Add --regions {other}, or "
+            "leave it out."
+        )
+    return config
+
+
+def _find(subject: _Subject, count: int) -> Suspects:
+    dynamics = subject.recorded.dynamics
+    classes = len(subject.labels.classes)
+    return find_suspects(dynamics.probabilities, dynamics.predictions, subject.gold, classes, count)
+
+
+def _write_numbers(into: Path, subject: _Subject, suspects: Suspects | None, *, overwrite: bool) -> list[Path]:
+    """Write the files of numbers, all of them or, where one that differs is in the way, none."""
+    columns, measures = subject.manifest.columns, subject.measures
+    writers: dict[str, Callable[[Path], None]] = {
+        METRICS_NAME: partial(write_td_metrics, ids=columns["id"], measures=measures)
+    }
+    if suspects is not None:
+        writers[SUSPECTS_NAME] = partial(
+            write_suspects,
+            suspects=suspects,
+            manifest_columns=columns,
+            classes=subject.labels.classes,
+            measures=measures,
+            regions=subject.regions,
+        )
+    with ExitStack() as stack:
+        names = (DATAMAP_NAME, LIKENESS_NAME, *writers)
+        paths = {name: stack.enter_context(replace_when_complete(into / name)) for name in names}
+        write_map(paths[DATAMAP_NAME], paths[LIKENESS_NAME], subject.manifest, subject.labels, subject.recorded)
+        for name, write in writers.items():
+            write(paths[name])
+        for name, temporary in paths.items():
+            target = into / name
+            if not overwrite and target.exists() and not filecmp.cmp(temporary, target, shallow=False):
+                raise UserError(
+                    f"{target}: is there already, with other content, which a run may have been trained on. Write "
+                    "elsewhere by --into DIR, or replace it by --overwrite."
+                )
+    return [into / name for name in paths]
+
+
+def _draw(into: Path, subject: _Subject, *, by_class: bool) -> list[Path]:
+    paths = [into / PICTURE_NAME]
+    draw_datamap(paths[0], subject.measures, subject.regions, subject.config)
+    if by_class:
+        paths.append(into / BY_CLASS_NAME)
+        classes, gold = subject.labels.classes, subject.gold
+        draw_by_class(paths[1], subject.measures, subject.regions, subject.config, classes=classes, gold=gold)
+    return paths
+
+
+def _print_paths(paths: Sequence[Path]) -> None:
+    for path in paths:
+        print(f"  {path}")
