@@ -20,6 +20,7 @@ from .data.corpus import Corpus
 from .data.dataset import EvaluationBatch, EvaluationDataset, TrainBatch, TrainDataset
 from .data.loader import TaskLoader
 from .data.windows import centre_windows, sliding_windows, window_batches
+from .distributed import gather_rows
 from .errors import UserError
 from .layers import TASK_KEY, merge, read_variant
 from .mapmix.mixup import MixSpace, mix, soft_cross_entropy
@@ -121,6 +122,7 @@ class DownstreamExpert(nn.Module):
             seed=self.seed,
             epoch=epoch,
             first_batch=first_batch,
+            process=self.plan.sampler.process,
         )
         return self._train_loader
 
@@ -232,7 +234,10 @@ class DownstreamExpert(nn.Module):
         logits = self.model.logits(latents)
         losses = soft_cross_entropy(logits, targets)
         if self.recording is not None and self._train_loader is not None:
-            self.recording.add(self._train_loader.epoch, batch.anchor, batch.anchor_gold, logits)
+            rows = (batch.anchor, batch.anchor_gold, logits.float())
+            self.recording.add(
+                self._train_loader.epoch, *gather_rows(rows, batch.share > 0, self.plan.sampler.most_rows)
+            )
         records["loss"].append(losses.detach().mean())
         records["acc"].append((logits.argmax(dim=1) == gold).float().mean())
         return (batch.share.to(losses.device) * losses).mean()

@@ -13,6 +13,7 @@ from .config import DatamapConfig, MapmixConfig, Pool, TaskConfig
 from .data.dataset import Split
 from .data.labels import Labels
 from .data.sampler import TrainSampler
+from .distributed import rank, world_size
 from .errors import UserError
 from .mapmix.datamap import Region, RegionRule, fixed_regions, quantile_regions
 from .mapmix.datamap_files import DataMap, read_datamap, read_likeness
@@ -83,6 +84,8 @@ def plan_training(config: TaskConfig, split: Split, labels: Labels, seed: int) -
             weight_per=mapmix.weight_per,
             probability=mapmix.probability,
             seed=seed,
+            process=rank(),
+            processes=world_size(),
         ),
         targets=_target_matrix(mapmix, labels),
     )

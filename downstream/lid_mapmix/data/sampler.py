@@ -71,6 +71,11 @@ class TrainSampler:
     def __len__(self) -> int:
         return math.ceil(len(self.anchors) / self.batch_size)
 
+    @property
+    def most_rows(self) -> int:
+        """How many rows of a batch a process has at most."""
+        return math.ceil(self.batch_size / self.processes)
+
     def batches(self, epoch: int, first_batch: int = 0) -> "EpochBatches":
         """Return the batches of an epoch from number `first_batch` on."""
         return EpochBatches(self, epoch, first_batch)
