@@ -1,7 +1,9 @@
 """Runs of the command line that tests make: filter banks on the CPU, settings so small that a run takes seconds."""
 
 import hashlib
+import itertools
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +52,56 @@ def run_python(*arguments, path=(), cwd=None, timeout=120):
         timeout=timeout,
         check=False,
     )
+
+
+def free_port():
+    """Return the number of a port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def start_processes(count, code, *arguments):
+    """Start Python processes that are to train together, without torchrun, and return them; they find the tests."""
+    port = free_port()
+    places = [
+        {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_PORT": port}
+        for rank in range(count)
+    ]
+    path = os.pathsep.join(str(ROOT / name) for name in ("downstream", "tests"))
+    fixed = {"MASTER_ADDR": "127.0.0.1", "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    return [
+        subprocess.Popen(
+            [sys.executable, "-c", code, *map(str, arguments)],
+            env={**os.environ, **fixed, **{name: str(value) for name, value in place.items()}},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for place in places
+    ]
+
+
+def finish(processes, timeout=100):
+    """Wait for processes and return (status, standard output, standard error) of each; none outlives the call."""
+    try:
+        outputs = [process.communicate(timeout=timeout) for process in processes]
+        return [(process.returncode, *output) for process, output in zip(processes, outputs, strict=True)]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def keep_gradients(folder):
+    """Let the process's training keep the gradients of its steps, in files that are numbered from 0 on."""
+    original, steps = torch.nn.utils.clip_grad_norm_, itertools.count()
+    folder.mkdir(parents=True)
+
+    def clip(parameters, *arguments):
+        torch.save([parameter.grad.clone() for parameter in parameters], folder / f"{next(steps)}.pt")
+        return original(parameters, *arguments)
+
+    return clip
 
 
 def weights(checkpoint):

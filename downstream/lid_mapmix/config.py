@@ -65,7 +65,6 @@ class MapmixConfig:
     mix: MixSpace = MixSpace.NONE
     alpha: _Positive = 0.5
     weight_per: WeightPer = WeightPer.BATCH
-    anchor_leads: bool = False
     probability: _Share = 1.0
     targets: Targets = Targets.ONE_HOT
     target_share: Annotated[float, Field(gt=0, le=1)] = 0.75

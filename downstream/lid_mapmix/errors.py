@@ -8,3 +8,7 @@ is a defect of this package or of its host; --debug shows its traceback.
 
 class UserError(Exception):
     """A fault the user can mend. Its message says, in one line: expected, found, what to do."""
+
+
+class ReportedError(Exception):
+    """Another of the processes that train together has failed, and says so; this one ends with it, without a word."""

@@ -21,6 +21,7 @@ from .data.corpus import Corpus
 from .data.dataset import EvaluationBatch, EvaluationDataset, TrainBatch, TrainDataset
 from .data.loader import TaskLoader
 from .data.windows import centre_windows, sliding_windows, window_batches
+from .distributed import gather_rows, is_leader
 from .errors import UserError
 from .layers import TASK_KEY, merge, read_variant
 from .mapmix.mixup import MixSpace, mix, soft_cross_entropy
@@ -124,6 +125,7 @@ class DownstreamExpert(nn.Module):
             seed=self.seed,
             epoch=epoch,
             first_batch=first_batch,
+            process=self.curriculum.sampler.process,
         )
         return self._train_loader
 
@@ -240,31 +242,44 @@ class DownstreamExpert(nn.Module):
         if batch.partner is not None and batch.partner_gold is not None:
             weight = batch.weight.to(latents.device)
             if self.config.mapmix.mix is MixSpace.LATENT:
-                self._observe(
-                    torch.cat([batch.anchor, batch.partner]),
-                    torch.cat([batch.anchor_gold, batch.partner_gold]),
-                    latents,
-                )
+                self._observe(batch, latents)
                 anchors, partners = latents.chunk(2)
                 latents = mix(anchors, partners, weight)
             targets = mix(targets, self.targets[batch.partner_gold.to(latents.device)], weight)
         logits = self.model.logits(latents)
         losses = soft_cross_entropy(logits, targets)
         if self.recording is not None and self._train_loader is not None:
-            self.recording.add(self._train_loader.epoch, batch.anchor, batch.anchor_gold, logits)
+            rows = self._gather(batch.anchor, batch.anchor_gold, logits.float(), batch.share)
+            self.recording.add(self._train_loader.epoch, *rows)
         records["loss"].append(losses.detach().mean())
         records["acc"].append((logits.argmax(dim=1) == gold).float().mean())
         return (batch.share.to(losses.device) * losses).mean()
 
-    def _observe(self, indices: torch.Tensor, gold: torch.Tensor, latents: torch.Tensor) -> None:
-        """Let an online run see what the classifier says of utterances before they are mixed."""
+    def _observe(self, batch: TrainBatch, latents: torch.Tensor) -> None:
+        """Let an online run see what the classifier says of anchors and partners before they are mixed."""
         if self.curriculum is None or self.curriculum.dynamics is None:
             return
         with torch.no_grad():
-            softmax = self.model.logits(latents).float().softmax(dim=1)
-        self.curriculum.dynamics.add(indices.numpy(), gold.numpy(), softmax.cpu().numpy())
+            logits = self.model.logits(latents).float()
+        anchors, partners = logits.chunk(2)
+        for indices, gold, own in (
+            (batch.anchor, batch.anchor_gold, anchors),
+            (batch.partner, batch.partner_gold, partners),
+        ):
+            if indices is not None and gold is not None:
+                rows = self._gather(indices, gold, own.softmax(dim=1), batch.share)
+                self.curriculum.dynamics.add(*(each.cpu().numpy() for each in rows))
+
+    def _gather(
+        self, indices: torch.Tensor, gold: torch.Tensor, values: torch.Tensor, share: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        """Bring together what the processes have of a step, less the rows that only keep one of them company."""
+        most = 0 if self.curriculum is None else self.curriculum.sampler.most_rows
+        return gather_rows((indices, gold, values), share > 0, most)
 
     def _report(self, line: str) -> None:
+        if not is_leader():
+            return
         tqdm.write(line)
         with (self.expdir / "log.log").open("a", encoding="utf-8") as file:
             file.write(line + "\n")

@@ -11,6 +11,7 @@ from .data.dataset import Split
 from .data.labels import Labels
 from .data.manifest import Manifest
 from .data.sampler import TrainSampler
+from .distributed import rank, world_size
 from .errors import UserError
 from .mapmix.datamap import Region, RegionRule, fixed_regions, quantile_regions
 from .mapmix.datamap_files import DataMap, read_datamap, read_likeness
@@ -57,13 +58,13 @@ class TrainingPlan:
             else self._pool("partners", mapmix.partners, mapmix.partners_outside, epoch),
             classes=self.gold,
             pairing=mapmix.pairing,
-            cluster_indices=self.labels.cluster_indices,
             batch_size=self.config.data.batch_size,
             alpha=mapmix.alpha,
             weight_per=mapmix.weight_per,
-            anchor_leads=mapmix.anchor_leads,
             probability=mapmix.probability,
             seed=self.seed,
+            process=rank(),
+            processes=world_size(),
         )
 
     def plain(self) -> "TrainingPlan":

@@ -2,6 +2,9 @@
 
 The folder EXPDIR/dynamics holds a file an epoch; EXPDIR/datamap.csv and EXPDIR/likeness.csv are made anew from all of
 them whenever an epoch is complete, so they are there whenever the run stops.
+
+Where several processes train together, each keeps the rows of all of them, so that the leader's checkpoint holds the
+whole recording; the leader alone writes files.
 """
 
 import logging
@@ -16,6 +19,7 @@ from .config import DatamapConfig
 from .data.dataset import Split
 from .data.labels import Labels
 from .data.manifest import Manifest
+from .distributed import is_leader
 from .mapmix.datamap import Measures, measures
 from .mapmix.datamap_files import write_datamap, write_likeness
 from .mapmix.dynamics import Dynamics, EpochRecorder, read_dynamics
@@ -110,6 +114,8 @@ class DynamicsRecording:
 
     def start_afresh(self) -> None:
         """Forget an earlier run in this folder, whose epochs would be joined with those of this one."""
+        if not is_leader():
+            return
         made = (self.expdir / name for name in (DATAMAP_NAME, LIKENESS_NAME, PICTURE_NAME))
         for path in (*self.directory.glob("epoch-*.npz"), *made):
             path.unlink(missing_ok=True)
@@ -124,11 +130,11 @@ class DynamicsRecording:
         Parameters
         ----------
         epoch : number of the epoch.
-        indices, gold : (batch,) int64 utterance numbers and class numbers.
+        indices, gold : (batch,) int64 utterance numbers and class numbers, of all processes.
         logits : (batch, classes) torch.Tensor of the step's own forward pass.
         """
         self._recorder.add(indices, gold, logits.detach().float().softmax(dim=1))
-        if self._recorder.is_complete:
+        if self._recorder.is_complete and is_leader():
             self._recorder.write(self.directory, epoch, self.fingerprint)
             self.write_datamap()
 

@@ -10,10 +10,9 @@ NUMBERS = st.lists(st.integers(0, 40), min_size=1, max_size=30, unique=True)
 CLASSES = st.lists(st.integers(0, 4), min_size=41, max_size=41).map(np.array)
 
 
-def draw(pairing, anchors, pool, classes=None, seed=0, clusters=None):
+def draw(pairing, anchors, pool, classes=None, seed=0):
     classes = np.zeros(100, dtype=np.int64) if classes is None else np.asarray(classes)
-    generator = np.random.default_rng(seed)
-    return draw_partners(pairing, np.array(anchors), np.array(pool), classes, generator, cluster_indices=clusters)
+    return draw_partners(pairing, np.array(anchors), np.array(pool), classes, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize(
@@ -75,17 +74,3 @@ def test_within_is_uniform_over_the_class():
     counts = Counter(draw(Pairing.WITHIN, np.full(10_000, 1), range(5), classes).tolist())
     assert set(counts) == {0, 2}
     assert counts[0] == pytest.approx(5000, abs=250)
-
-
-@given(anchors=NUMBERS, pool=NUMBERS, classes=CLASSES, seed=st.integers(0, 99))
-def test_partners_of_the_cluster(anchors, pool, classes, seed):
-    clusters = np.array([0, 0, 1, 1, 2])
-    drawn = draw(Pairing.CLUSTER, anchors, pool, classes, seed, clusters)
-    for anchor, partner in zip(anchors, drawn.tolist(), strict=True):
-        others = [each for each in pool if each != anchor and clusters[classes[each]] == clusters[classes[anchor]]]
-        assert partner in others if others else partner == anchor
-
-
-def test_partners_of_the_cluster_need_clusters():
-    with pytest.raises(ValueError, match="needs the cluster of each class"):
-        draw(Pairing.CLUSTER, [0], [1])

@@ -26,6 +26,8 @@ examples:
     python run_downstream.py -d lid_mapmix -u xlsr_53 --data DATA -n xlsr -a
     python run_downstream.py -m evaluate -t test -e result/downstream/xlsr
     python run_downstream.py -m inference -t FILE.wav -e result/downstream/xlsr
+  train on four GPUs, with the same batches as on one:
+    torchrun --nproc-per-node 4 run_downstream.py -d lid_mapmix -u xlsr_53 --data DATA -n xlsr
 
 Another task of S3PRL's (-d NAME) is handed to S3PRL's own command, mended for today's torch.
 """
@@ -96,8 +98,9 @@ def _add_where(group: argparse._ArgumentGroup) -> None:
 def _add_machine(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--device", help="cuda, cuda:1, cpu; default: cuda where there is one")
-    add("--backend", default="nccl", help="of torch.distributed; default: nccl")
-    add("--local_rank", type=int, help="GPU of this process, set by torch.distributed.launch")
+    add("--backend", help="of torch.distributed; default: nccl on GPUs, gloo on CPUs")
+    # torch.distributed.launch has come to write it with a dash.
+    add("--local_rank", "--local-rank", type=int, help="GPU of this process; torchrun says it without the flag")
     add("--cache_dir", help="folder of torch.hub downloads")
     add("--disable_cudnn", action="store_true", help="do without cuDNN")
     add("--verbose", action="store_true", help="print model information")

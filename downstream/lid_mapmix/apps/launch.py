@@ -1,17 +1,40 @@
 """``python run_downstream.py``: flags in, S3PRL made ready, exit status out; what is run is in stages.py."""
 
 import argparse
+import contextlib
 import gc
+import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 
-from ..errors import UserError
+from ..errors import ReportedError, UserError
 from .arguments import SEED_LIMIT, TASK, make_parser, place_run
+from .processes import Place, Processes, choose_device, find_place
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "run_downstream.py") -> int:
     """Run the command line and return its exit status: 0, 1 for a fault, 2 for wrong flags."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    processes = Processes(find_place(os.environ))
+    with contextlib.ExitStack() as quiet:
+        if processes.place.local_rank > 0:
+            # The first process of the machine says what is wrong with the flags.
+            quiet.enter_context(contextlib.redirect_stdout(io.StringIO()))
+            quiet.enter_context(contextlib.redirect_stderr(io.StringIO()))
+        options = _parse(arguments, program)
+    try:
+        return guarded(
+            lambda: _run(options, arguments, processes),
+            debug=options.debug,
+            after_interruption="-a goes on from the last checkpoint",
+            speaks=processes.fails_first,
+        )
+    finally:
+        processes.part()
+
+
+def _parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     parser = make_parser(program)
     options = parser.parse_args(arguments)
     place_run(options)
@@ -25,14 +48,12 @@ def main(arguments: Sequence[str] | None = None, program: str = "run_downstream.
         parser.error("name an upstream by -u, or a trained run by -e")
     if options.mode != "train" and options.past_exp is None and options.init_ckpt is None:
         parser.error(f"-m {options.mode} needs a trained run: name it by -e")
-    return guarded(
-        lambda: _run(options, arguments),
-        debug=options.debug,
-        after_interruption="-a goes on from the last checkpoint",
-    )
+    return options
 
 
-def guarded(work: Callable[[], None], *, debug: bool, after_interruption: str) -> int:
+def guarded(
+    work: Callable[[], None], *, debug: bool, after_interruption: str, speaks: Callable[[], bool] = lambda: True
+) -> int:
     """Do `work`, turn what goes wrong into one line on standard error, and return the exit status.
 
     Parameters
@@ -40,19 +61,25 @@ def guarded(work: Callable[[], None], *, debug: bool, after_interruption: str) -
     work : what to do.
     debug : let an error pass with its traceback.
     after_interruption : what to tell someone who has pressed Ctrl-C.
+    speaks : says, once something has gone wrong, whether it is for this process to print it.
     """
     try:
         work()
+    except ReportedError:
+        return 1
     except KeyboardInterrupt:
         status, message = 130, f"interrupted; {after_interruption}"
     # Whatever is neither UserError nor OSError is a defect, here or in the host, and still no reason to bury the user
     # under a traceback.
     except Exception as error:
         if debug:
+            speaks()
             raise
         status, message = 1, f"error: {_explain(error)}"
     else:
         return 0
+    if not speaks():
+        return status
     from tqdm import tqdm  # noqa: PLC0415
 
     # The error's frames, which only the handler above needs, hold progress bars that would be drawn once more at exit.
@@ -71,7 +98,7 @@ def _explain(error: Exception) -> str:
     return f"{type(error).__name__}: {message} (--debug shows where)"
 
 
-def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
+def _run(options: argparse.Namespace, arguments: Sequence[str], processes: Processes) -> None:
     # Imported here and below, once the flags are known to be right: torch takes seconds.
     from ..host import compat, registry  # noqa: PLC0415
 
@@ -81,12 +108,18 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> None:
         _run_other_task(arguments)
         return
     registry.register_task(TASK, __package__.rpartition(".")[0])
-    _choose_device(options)
+    if options.mode == "train":
+        choose_device(options, processes.place)
+    elif processes.place.rank == 0:
+        choose_device(options, Place())
+    else:
+        return  # one process is enough to evaluate
     _refuse_what_cannot_work(options)
     _set_up_host(options)
     from . import stages  # noqa: PLC0415
 
     if options.mode == "train":
+        processes.meet(options)
         stages.train(options)
     else:
         stages.use(options)
@@ -98,19 +131,6 @@ def _run_other_task(arguments: Sequence[str]) -> None:
 
     sys.argv[1:] = arguments
     s3prl.run_downstream.main()
-
-
-def _choose_device(options: argparse.Namespace) -> None:
-    import torch  # noqa: PLC0415
-
-    if options.device is None:
-        options.device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.device(options.device)
-    except RuntimeError:
-        raise UserError(f"--device {options.device}: is no device. Say cuda, cuda:1 or cpu.") from None
-    if options.device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"--device {options.device}: this machine has no usable GPU. Leave --device out, or say cpu.")
 
 
 def _refuse_what_cannot_work(options: argparse.Namespace) -> None:
@@ -132,9 +152,6 @@ def _set_up_host(options: argparse.Namespace) -> None:
     torch.multiprocessing.set_sharing_strategy("file_system")
     if options.cache_dir is not None:
         torch.hub.set_dir(options.cache_dir)
-    if options.local_rank is not None:
-        torch.cuda.set_device(options.local_rank)
-        torch.distributed.init_process_group(options.backend)
     torch.backends.cudnn.enabled = not options.disable_cudnn
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False

@@ -1,6 +1,7 @@
 """The runs of S3PRL's runner that one command stands for: data map, training, scores of the test split.
 
-Imported once the flags are known to be right, since it imports torch.
+Imported once the flags are known to be right, since it imports torch. Where several processes train together, the
+leader decides, prints, refuses and writes, and the others do as it says.
 """
 
 import argparse
@@ -9,6 +10,7 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import torch
 
 from ..checks import check_configuration, task_config
 from ..data.corpus import Corpus
+from ..distributed import from_leader, goes_on_alone, is_leader
 from ..errors import UserError
 from ..host.runner import make_runner
 from ..host.upstreams import check_upstream_arguments
@@ -46,32 +49,25 @@ def train(options: argparse.Namespace) -> None:
     ------
     UserError : whatever is wrong with settings, data or the folder of the run.
     """
-    past = options.past_exp
-    if past is None:
-        complete_defaults(options)
-        if options.auto_resume and holds_run(Path(options.expdir)):
-            past = options.expdir
-    settings = (
-        new_settings(options)
-        if past is None
-        else settings_from_checkpoint(options, choose_checkpoint(Path(past), "train"))
-    )
+    past, settings, scores_test = from_leader(lambda: _prepare(options))
+    _place(settings, options)
     goes_on = past is not None and Path(settings.args.init_ckpt).parent.resolve() == settings.expdir.resolve()
-    _announce(settings)
-    corpus = _checked_corpus(settings)
-    with only_one(settings.expdir):
-        if not goes_on and not options.overwrite:
-            refuse_held(settings.expdir)
+    with ExitStack() as held:
+        from_leader(lambda: _occupy(settings.expdir, held, may_hold_run=goes_on or options.overwrite))
         if past is None:
             task = task_config(settings.task)
             if task.needs_datamap and task.mapmix.datamap is None:
                 stage = _make_datamap(datamap_stage(settings), settings.expdir, options)
                 settings.task["mapmix"]["datamap"] = str(stage.expdir / DATAMAP_NAME)
-                print(f"[lid_mapmix] stage 2 of 2, {options.downstream_variant}: training into {settings.expdir}")
+                if is_leader():
+                    variant = settings.args.downstream_variant
+                    print(f"[lid_mapmix] stage 2 of 2, {variant}: training into {settings.expdir}")
         _run(settings, "train", begin=lambda: None if goes_on else clear(settings.expdir))
+        if not goes_on_alone():
+            return
         _leave_picture(settings)
         splits = ["dev"]
-        if corpus.has("test"):
+        if scores_test:
             scored = argparse.Namespace(**{**vars(options), "evaluate_split": "test", "expdir": settings.args.expdir})
             # A run that goes on elsewhere from where another one had ended has nothing to add to it.
             trained = settings.expdir if holds_run(settings.expdir) else Path(settings.args.init_ckpt).parent
@@ -102,9 +98,68 @@ def use(options: argparse.Namespace) -> None:
         _print_scores(settings.expdir, [options.evaluate_split])
 
 
+def _prepare(options: argparse.Namespace) -> tuple[str | None, Settings, bool]:
+    """Return what the run goes on from, its settings, and whether there is a test split, the data's faults found."""
+    past = options.past_exp
+    if past is None:
+        complete_defaults(options)
+        if options.auto_resume and holds_run(Path(options.expdir)):
+            past = options.expdir
+    settings = (
+        new_settings(options)
+        if past is None
+        else settings_from_checkpoint(options, choose_checkpoint(Path(past), "train"))
+    )
+    _announce(settings)
+    return past, settings, _checked_corpus(settings).has("test")
+
+
+def _place(settings: Settings, options: argparse.Namespace) -> None:
+    """Let settings that the leader has made hold for this process, which has a device of its own."""
+    settings.args.device, settings.args.local_rank = options.device, options.local_rank
+
+
+def _occupy(expdir: Path, held: ExitStack, *, may_hold_run: bool) -> None:
+    """Keep others out of the folder until `held` is closed."""
+    held.enter_context(only_one(expdir))
+    if not may_hold_run:
+        refuse_held(expdir)
+
+
 def _make_datamap(stage: Settings, main_expdir: Path, options: argparse.Namespace) -> Settings:
     """Train the data map of the run in `main_expdir`, unless the folder holds the very map that is asked for."""
     kept, request = stage.expdir / _REQUEST_NAME, _request(stage)
+    stage, is_complete, goes_on = from_leader(lambda: _examine_datamap(stage, request, options))
+    _place(stage, options)
+    if is_complete:
+        return stage
+
+    def begin() -> None:
+        # Whatever an interrupted run left there is of no use to a new one, nor a run that is to be overwritten.
+        if not goes_on:
+            clear(stage.expdir)
+            clear(main_expdir)
+        write_text(kept, json.dumps({"request": request, "complete": False}, indent=1))
+
+    def complete() -> None:
+        _leave_picture(stage)
+        write_text(kept, json.dumps({"request": request, "complete": True}, indent=1))
+
+    _run(stage, "train", begin=begin)
+    from_leader(complete)
+    return stage
+
+
+def _examine_datamap(
+    stage: Settings, request: dict[str, Any], options: argparse.Namespace
+) -> tuple[Settings, bool, bool]:
+    """Return the settings of a data map, whether its folder has it complete, and whether a run there is to go on.
+
+    Raises
+    ------
+    UserError : the folder holds another map, or one that nobody asked to go on with.
+    """
+    kept = stage.expdir / _REQUEST_NAME
     state: dict[str, Any] = {"request": request, "complete": False}
     if kept.is_file() and not options.overwrite:
         state = _read_request(kept)
@@ -116,7 +171,7 @@ def _make_datamap(stage: Settings, main_expdir: Path, options: argparse.Namespac
             )
     if state["complete"] and (stage.expdir / DATAMAP_NAME).is_file():
         print(f"[lid_mapmix] stage 1 of 2, data map: complete in {stage.expdir}")
-        return stage
+        return stage, True, False
     print(f"[lid_mapmix] stage 1 of 2, data map: training into {stage.expdir}")
     goes_on = options.auto_resume and holds_run(stage.expdir)
     if not goes_on and not options.overwrite:
@@ -124,18 +179,7 @@ def _make_datamap(stage: Settings, main_expdir: Path, options: argparse.Namespac
     if goes_on:
         resumed = argparse.Namespace(**{**vars(options), "expdir": str(stage.expdir), "override": None})
         stage = settings_from_checkpoint(resumed, choose_checkpoint(stage.expdir, "train"))
-
-    def begin() -> None:
-        # Whatever an interrupted run left there is of no use to a new one, nor a run that is to be overwritten.
-        if not goes_on:
-            clear(stage.expdir)
-            clear(main_expdir)
-        write_text(kept, json.dumps({"request": request, "complete": False}, indent=1))
-
-    _run(stage, "train", begin=begin)
-    _leave_picture(stage)
-    write_text(kept, json.dumps({"request": request, "complete": True}, indent=1))
-    return stage
+    return stage, False, goes_on
 
 
 def _run(settings: Settings, mode: str, begin: Callable[[], None] = lambda: None) -> None:
@@ -144,11 +188,16 @@ def _run(settings: Settings, mode: str, begin: Callable[[], None] = lambda: None
     check_configuration(settings.config)
     _seed_global_generators(settings.args.seed)
     runner = make_runner(settings.args, settings.config)
-    settings.expdir.mkdir(parents=True, exist_ok=True)
-    if mode == "train":
-        # Only now, when nothing was found wrong with settings and data, and the expert has filled in the steps.
-        begin()
-        keep_settings(settings.expdir, settings.args, runner.config)
+    config = runner.config
+
+    def prepare_folder() -> None:
+        settings.expdir.mkdir(parents=True, exist_ok=True)
+        if mode == "train":
+            # Only now, when nothing was found wrong with settings and data, and the expert has filled in the steps.
+            begin()
+            keep_settings(settings.expdir, settings.args, config)
+
+    from_leader(prepare_folder)
     getattr(runner, mode)()
     # The next run of this process needs the memory.
     del runner

@@ -61,6 +61,7 @@ class TaskLoader:
         seed: int | None = None,
         epoch: int = 0,
         first_batch: int = 0,
+        process: int = 0,
     ) -> None:
         """Set up the loader.
 
@@ -71,10 +72,13 @@ class TaskLoader:
         workers : processes that read audio; 0 reads in this one.
         seed, epoch : key the random state of each step; without a seed it is left alone, as evaluation needs none.
         first_batch : number within the epoch of the first of `batches`.
+        process : which of several that train together this is; each has a random state of its own.
         """
         self.position = first_batch
         self.epoch = epoch
         self._seed = seed
+        # Process 0 draws what a process that trains alone draws.
+        self._process = (process,) if process else ()
         self._loader = DataLoader(
             _Reporting(dataset),
             batch_sampler=batches,
@@ -92,7 +96,7 @@ class TaskLoader:
             if isinstance(loaded, UserError):
                 raise loaded
             if self._seed is not None:
-                torch.manual_seed(keyed_seed(self._seed, "step", self.epoch, self.position))
+                torch.manual_seed(keyed_seed(self._seed, "step", self.epoch, self.position, *self._process))
             # The runner saves between two batches, and what it saves is this: how many batches are behind it.
             self.position += 1
             yield loaded

@@ -52,9 +52,7 @@ class TrainSampler:
     probability : share of the batches (or utterances) that are mixed; λ = 1 in the others.
     seed : the run's seed.
     pairing : how a partner's class relates to its anchor's.
-    cluster_indices : (classes,) int64, cluster number of each class, for pairing within clusters.
     weight_per : whether a batch or an utterance has a λ of its own.
-    anchor_leads : λ or 1 - λ, whichever is greater, is the anchor's.
     process, processes : which of how many processes that train together this is; each has its own rows of a batch.
     """
 
@@ -66,14 +64,17 @@ class TrainSampler:
     probability: float
     seed: int
     pairing: Pairing = Pairing.ANY
-    cluster_indices: np.ndarray | None = None
     weight_per: WeightPer = WeightPer.BATCH
-    anchor_leads: bool = False
     process: int = 0
     processes: int = 1
 
     def __len__(self) -> int:
         return math.ceil(len(self.anchors) / self.batch_size)
+
+    @property
+    def most_rows(self) -> int:
+        """How many rows of a batch a process has at most."""
+        return math.ceil(self.batch_size / self.processes)
 
     def batches(self, epoch: int, first_batch: int = 0) -> "EpochBatches":
         """Return the batches of an epoch from number `first_batch` on."""
@@ -115,14 +116,7 @@ class EpochBatches:
         if sampler.partners is None:
             return np.full(len(anchors), NO_PARTNER)
         generator = keyed_generator(sampler.seed, "partner", self.epoch)
-        return draw_partners(
-            sampler.pairing,
-            anchors,
-            sampler.partners,
-            sampler.classes,
-            generator,
-            cluster_indices=sampler.cluster_indices,
-        )
+        return draw_partners(sampler.pairing, anchors, sampler.partners, sampler.classes, generator)
 
     def _weights(self, number: int, count: int) -> np.ndarray:
         """Draw λ for the `count` rows of a batch; where nothing is mixed it is 1."""
@@ -131,10 +125,8 @@ class EpochBatches:
             return np.ones(count)
         generator = keyed_generator(sampler.seed, "lambda", self.epoch, number)
         if sampler.weight_per is WeightPer.UTTERANCE:
-            weights = draw_lambda(generator, sampler.alpha, sampler.probability, count=count)
-        else:
-            weights = np.full(count, draw_lambda(generator, sampler.alpha, sampler.probability))
-        return np.maximum(weights, 1 - weights) if sampler.anchor_leads else weights
+            return draw_lambda(generator, sampler.alpha, sampler.probability, count=count)
+        return np.full(count, draw_lambda(generator, sampler.alpha, sampler.probability))
 
 
 def _own_rows(count: int, process: int, processes: int) -> tuple[slice, float]:

@@ -1,8 +1,9 @@
 """S3PRL's runner, with mends around it and none of its code here.
 
-Three faults matter to a run that may be interrupted or evaluated on its way. The runner deletes old
-checkpoints before it writes the new one, and writes it in place, so that a kill in between loses the run.
-Its evaluation reseeds the global generators and leaves them so. And it stumbles where no GPU is used.
+Four faults matter to a run that may be interrupted, evaluated on its way or shared among processes. The
+runner deletes old checkpoints before it writes the new one, and writes it in place, so that a kill in
+between loses the run. Its evaluation reseeds the global generators and leaves them so. It stumbles where
+no GPU is used. And of several processes only the first ever ends (leader.py).
 They are mended by a subclass and by stand-ins for the few module functions it calls; `torch` and `os`
 themselves stay untouched.
 """
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from ..files import replace_when_complete
-from . import compat, registry
+from . import compat, leader, registry
 from .upstreams import check_features
 
 _RUNNER_MODULE = "s3prl.downstream.runner"
@@ -58,18 +59,25 @@ def _mended_class() -> Any:
         """S3PRL's runner; training goes on from an evaluation as if there had been none."""
 
         def train(self) -> None:
-            if module.is_leader_process():
+            if leader.leads():
                 remove_unfinished_checkpoints(self.args.expdir)
             super().train()
 
         def _get_featurizer(self) -> Any:
             entry = super()._get_featurizer()
-            check_features(self.upstream.model, entry.model, self.args)
+            with leader.unwrapped([self.upstream, entry]):
+                check_features(self.upstream.model, entry.model, self.args)
             return entry
 
         def evaluate(self, split: str | None = None, logger: Any = None, global_step: int = 0) -> list[str]:
-            with random_states_kept():
+            if not leader.leads():
+                return []
+            with random_states_kept(), leader.unwrapped(self.all_entries):
                 return super().evaluate(split, logger, global_step)
+
+        def push_to_huggingface_hub(self) -> None:
+            if leader.leads():
+                super().push_to_huggingface_hub()
 
     return MendedRunner
 
@@ -125,6 +133,7 @@ def _install_stand_ins(module: Any) -> None:
     cuda = _StandIn(torch.cuda, amp=amp, device=_cuda_device)
     module.torch = _StandIn(torch, save=checkpoints.save, cuda=cuda)
     module.os = _StandIn(os, remove=checkpoints.remove)
+    leader.install_stand_ins(module)
 
 
 def _cuda_device(device: Any) -> contextlib.AbstractContextManager[Any]:
@@ -144,6 +153,8 @@ class _Checkpoints:
         """Write `states` in place of `torch.save`, then delete what :meth:`remove` was asked to."""
         import torch
 
+        if not leader.leads():
+            return
         final = Path(path)
         with replace_when_complete(final) as temporary:
             torch.save(states, temporary)
@@ -158,6 +169,8 @@ class _Checkpoints:
 
     def remove(self, path: str) -> None:
         """Note, in place of `os.remove`, that the checkpoint may go once a newer one is written."""
+        if not leader.leads():
+            return
         if _holds_a_step(Path(path)):
             self._obsolete.add(Path(path))
         else:

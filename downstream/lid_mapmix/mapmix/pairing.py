@@ -15,24 +15,16 @@ class Pairing(StrEnum):
     ANY = "any"
     WITHIN = "within"
     ACROSS = "across"
-    CLUSTER = "cluster"
 
 
 def draw_partners(
-    pairing: Pairing,
-    anchors: np.ndarray,
-    pool: np.ndarray,
-    classes: np.ndarray,
-    generator: np.random.Generator,
-    *,
-    cluster_indices: np.ndarray | None = None,
+    pairing: Pairing, anchors: np.ndarray, pool: np.ndarray, classes: np.ndarray, generator: np.random.Generator
 ) -> np.ndarray:
     """Draw a partner for each anchor.
 
-    ``any`` draws uniformly from the pool, ``within`` uniformly from its utterances of the anchor's class, ``cluster``
-    (not in the paper) from those of the anchor's cluster, and ``across`` first one of the other classes in the pool,
-    then uniformly an utterance of it. An anchor is its own partner, and so not mixed, only where all but ``across``
-    leave nothing else.
+    ``any`` draws uniformly from the pool, ``within`` uniformly from its utterances of the anchor's class, and
+    ``across`` first one of the other classes in the pool, then uniformly an utterance of it. An anchor is its own
+    partner, and so not mixed, only where ``any`` and ``within`` leave nothing else.
 
     Parameters
     ----------
@@ -41,7 +33,6 @@ def draw_partners(
     pool : (partners,) int64 utterance numbers, each once, at least one.
     classes : (utterances,) int64, class number of every utterance.
     generator : source of the draws.
-    cluster_indices : (classes,) int64, cluster number of each class; needed for ``cluster``.
 
     Returns
     -------
@@ -49,10 +40,6 @@ def draw_partners(
     """
     if pairing is Pairing.ACROSS:
         return _draw_across(anchors, pool, classes, generator)
-    if pairing is Pairing.CLUSTER:
-        if cluster_indices is None:
-            raise ValueError("pairing cluster needs the cluster of each class, found None")
-        return _draw_within(anchors, pool, cluster_indices[classes], generator)
     return _draw_within(anchors, pool, classes if pairing is Pairing.WITHIN else np.zeros_like(classes), generator)
 
 

@@ -5,8 +5,8 @@ they are ranked by surprise: the mean over the epochs of ``-log p`` of the label
 that label. The logarithm parts a label that the model holds for impossible from one that is merely not its first
 choice, which a mean of probabilities does not; taking off the mean of the class keeps a class that is learnt late
 from filling the list, as in confident learning (arXiv 1911.00068). On labels swapped on purpose
-(``bench/suspects.py``) it is about as good as the plain mean of probabilities, and far better than that less its class's
-mean, or than the last epoch alone.
+(``bench/suspects.py``) it is about as good as the plain mean of probabilities, and far better than that less its
+class's mean, or than the last epoch alone.
 
 suspects.csv has a row a suspect, the most suspicious first:
 
