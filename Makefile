@@ -5,7 +5,7 @@ PYTHON ?= python3
 PIP_OPTIONS = --disable-pip-version-check --quiet
 BIN = .venv/bin
 
-.PHONY: setup demo test lint types imports
+.PHONY: setup demo table test lint types imports
 .DELETE_ON_ERROR:
 
 setup: .venv/complete
@@ -22,6 +22,11 @@ demo: setup
 	$(BIN)/lid-mapmix prepare demo data/demo
 	$(BIN)/python run_downstream.py -d lid_mapmix -u fbank --data data/demo \
 	    -c downstream/lid_mapmix/demo.yaml -n demo -a
+
+# Every row of the paper's tables, several seeds: hours on two cores. It can be stopped and repeated.
+table: setup
+	$(BIN)/lid-mapmix prepare demo data/table --utterances 212
+	$(BIN)/python bench/table.py bench/demo_table.yaml --data data/table --into result/table --jobs 2 --write docs/results.md
 
 test: setup
 	$(BIN)/pytest -q -n auto

@@ -29,7 +29,7 @@ from synthetic import CLASSES, hum, make_corpus
 RESULTS = ("dev_scores.csv", "test_scores.csv", "dev_metrics.json", "test_metrics.json")
 # Six batches an epoch on the ambiguous utterances, eight for a data map, and checkpoints that fall within epochs.
 SMALL_BATCHES = {"downstream_expert.data.batch_size": 4}
-WITHIN_EPOCHS = SMALL_BATCHES | {"runner.save_step": 3}
+WITHIN_EPOCHS = SMALL_BATCHES | {"runner.save_step": 3, "downstream_expert.mapmix.warmup_epochs": 1}
 
 
 def test_one_command_leaves_everything_a_run_is_to_leave(trained):
@@ -273,7 +273,9 @@ def uninterrupted(corpus, tmp_path_factory):
 
 
 @pytest.mark.parametrize("step", [2, 6, 11])
-@pytest.mark.parametrize(("variant", "extra"), [("latent_random", ()), ("datamap", ("datamap.csv", "likeness.csv"))])
+@pytest.mark.parametrize(
+    ("variant", "extra"), [("latent_random", ()), ("datamap", ("datamap.csv", "likeness.csv")), ("mapmix_online", ())]
+)
 def test_an_interrupted_run_ends_like_one_that_was_not(
     step, variant, extra, corpus, uninterrupted, tmp_path, monkeypatch, capsys
 ):

@@ -1,0 +1,82 @@
+"""A run that is killed, at whatever point, and gone on with by -a ends as one that was not: bit for bit, all files."""
+
+import json
+import signal
+
+import pytest
+from launching import ROOT, assert_same_files, assert_same_weights, run_python, train
+
+# Batches of 4: 8 an epoch, two epochs of the data map and two of Map-Mix; saved and evaluated within the epochs.
+SETTINGS = {"downstream_expert.data.batch_size": 4, "runner.save_step": 3, "runner.eval_step": 4}
+FILES = (
+    *(f"{split}_{name}" for split in ("dev", "test") for name in ("scores.csv", "metrics.json", "predict.txt")),
+    *("datamap/datamap.csv", "datamap/likeness.csv", "datamap/dynamics/epoch-0001.npz"),
+)
+# What is killed, and at which call of it; -1 is the last.
+PLACES = {
+    "in the first step": ("lid_mapmix.expert:DownstreamExpert._train_step", 1),
+    "in a step of the data map": ("lid_mapmix.expert:DownstreamExpert._train_step", 7),
+    "writing a checkpoint of the data map": ("torch:save", 3),
+    "before an epoch of dynamics is written": ("lid_mapmix.mapmix.dynamics:EpochRecorder.write", 2),
+    "before the data map is written": ("lid_mapmix.recording:write_map", 2),
+    "between the stages": ("lid_mapmix.apps.stages:_run", 2),
+    "in a step of Map-Mix": ("lid_mapmix.expert:DownstreamExpert._train_step", 22),
+    "in an evaluation of Map-Mix": ("lid_mapmix.expert:DownstreamExpert._log_evaluation", 6),
+    "writing a checkpoint of Map-Mix": ("torch:save", -1),
+    "before the test split is scored": ("lid_mapmix.apps.stages:_run", 3),
+}
+SCRIPT = """
+import importlib, json, os, signal, sys
+import torch
+torch.set_num_threads(1)
+from launching import train
+
+place, call, data, expdir, settings = json.loads(sys.argv[1])
+module, _, names = place.partition(":")
+*owners, name = names.split(".")
+owner = importlib.import_module(module)
+for each in owners:
+    owner = getattr(owner, each)
+original, calls = getattr(owner, name), 0
+
+def killed(*arguments, **keywords):
+    global calls
+    calls += 1
+    if name == "save" and calls == call:
+        arguments[1].write_bytes(b"half a checkpoint")
+    if calls == call:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*arguments, **keywords)
+
+setattr(owner, name, killed)
+train(data, expdir, "-v", "mapmix", settings=settings)
+if call < 0:
+    print(calls)
+"""
+
+
+def train_in_a_process(place, call, data, expdir):
+    arguments = json.dumps([place, call, str(data), str(expdir), SETTINGS])
+    return run_python("-c", SCRIPT, arguments, path=[ROOT / "downstream", ROOT / "tests"])
+
+
+@pytest.fixture(scope="module")
+def whole(corpus, tmp_path_factory):
+    """Return the folder of a run that was not killed, and how many checkpoints it wrote."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    process = train_in_a_process("torch:save", -1, corpus, folder)
+    assert process.returncode == 0, process.stderr
+    return folder, int(process.stdout.split()[-1])
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_a_killed_run_ends_like_one_that_was_not(where, corpus, whole, tmp_path):
+    folder, saves = whole
+    place, call = PLACES[where]
+    process = train_in_a_process(place, call if call > 0 else saves, corpus, tmp_path / "run")
+    assert process.returncode == -signal.SIGKILL, process.stderr
+    assert train(corpus, tmp_path / "run", "-v", "mapmix", "-a", settings=SETTINGS) == 0
+    assert_same_weights(tmp_path / "run", folder)
+    assert_same_weights(tmp_path / "run/datamap", folder / "datamap")
+    assert_same_files(tmp_path / "run", folder, *FILES)
+    assert not list((tmp_path / "run").rglob("*.part"))
