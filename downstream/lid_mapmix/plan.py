@@ -108,12 +108,12 @@ def plan_training(config: TaskConfig, split: Split, labels: Labels, seed: int) -
         )
     regions, targets = None, one_hot_matrix(len(labels.classes))
     if not mapmix.online:
-        targets = _target_matrix(mapmix, labels)
         if mapmix.needs_regions:
             datamap = read_datamap(Path(str(mapmix.datamap)))
             regions = datamap.regions_for(split.manifest.columns["id"], split.manifest.columns["class"])
             for pool in (mapmix.anchors, mapmix.partners):
                 _check_members(datamap, regions, pool, config.datamap.regions)
+        targets = _target_matrix(mapmix, labels)
     plan = TrainingPlan(config, split.gold, labels, seed, regions, targets)
     partners = plan.sampler().partners
     across = partners is not None and mapmix.pairing is Pairing.ACROSS

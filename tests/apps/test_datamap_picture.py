@@ -9,8 +9,6 @@ from lid_mapmix.apps.datamap_picture import draw_by_class, draw_datamap
 from lid_mapmix.config import DatamapConfig
 from lid_mapmix.mapmix.datamap import measures
 from lid_mapmix.plan import assign_regions
-
-pytest.importorskip("matplotlib")
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 

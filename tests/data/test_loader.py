@@ -15,14 +15,16 @@ def corpus(tmp_path_factory):
     return make_corpus(tmp_path_factory.mktemp("loader"), sizes={"train": 3}, seconds=0.2)
 
 
-def training(split, *, workers=0, epoch=1, first_batch=0, batch_size=3):
+def training(split, *, workers=0, epoch=1, first_batch=0, batch_size=3, process=0):
     everyone = np.arange(len(split.manifest))
     sampler = TrainSampler(
         everyone, everyone, np.zeros_like(everyone), batch_size=batch_size, alpha=0.5, probability=1.0, seed=SEED
     )
     batches = list(sampler.batches(epoch, first_batch))
     dataset = TrainDataset(split, 0.1, SEED)
-    return TaskLoader(dataset, batches, workers=workers, seed=SEED, epoch=epoch, first_batch=first_batch)
+    return TaskLoader(
+        dataset, batches, workers=workers, seed=SEED, epoch=epoch, first_batch=first_batch, process=process
+    )
 
 
 def contents(loader):
@@ -43,6 +45,14 @@ def test_workers_change_nothing(corpus):
     alone = contents(training(split))
     assert len(alone) == 4
     assert_same(alone, contents(training(split, workers=2)))
+
+
+def test_each_process_has_a_random_state_of_its_own(corpus):
+    split, _ = open_split(corpus)
+    drawn = [[row[-1] for row in contents(training(split, process=process))] for process in (0, 1, 2, 1)]
+    assert all(map(torch.equal, drawn[1], drawn[3]))
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert not any(map(torch.equal, drawn[one], drawn[other]))
 
 
 @pytest.mark.parametrize("first_batch", [0, 1, 3, 4])

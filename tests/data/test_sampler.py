@@ -149,6 +149,7 @@ def test_processes_share_out_the_batches_of_one(count, size, processes, per, epo
         drawn = [draw._replace(share=1.0) for part in parts for draw in part if draw.share]
         assert drawn == batch
         assert all(part for part in parts)
+        assert max(map(len, parts)) <= sampler(**settings, processes=processes).most_rows
         # The mean over processes of the weighted means is the mean over the batch.
         for draw in batch:
             counted = [own.share / len(part) for part in parts for own in part if own.share and own[:4] == draw[:4]]

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import warnings
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -176,6 +177,39 @@ def test_no_deprecation_warning_in_each_step(make, tmp_path):
         noise[kind] = [str(each.message) for each in caught if issubclass(each.category, FutureWarning)]
     assert noise["stock"]
     assert noise["mended"] == []
+
+
+@pytest.mark.parametrize("leads", [True, False])
+def test_a_process_that_is_not_the_leader_trains_to_the_end_without_a_trace(leads, make, monkeypatch, tmp_path, capfd):
+    # Fact 15 of s3prl_host.md: it never counted its steps, and so never ended.
+    args, config = toy_run(tmp_path, eval_step=1)
+    runner = make("mended", args, config)
+    monkeypatch.setattr("lid_mapmix.distributed.is_leader", lambda: leads)
+    (tmp_path / ".states-1.ckpt.abc.part").touch()
+    capfd.readouterr()
+    runner.train()
+    assert len(runner.downstream.model.draws) == 3
+    assert (len(everything(tmp_path)) == 2) == leads
+    assert bool("".join(capfd.readouterr())) == leads
+    if not leads:
+        assert everything(tmp_path) == [".states-1.ckpt.abc.part"]
+        assert not list(tmp_path.glob("*tfevents*"))
+
+
+def test_evaluation_leaves_wrapped_models_as_they_were(make, tmp_path):
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        runner = make("mended", *toy_run(tmp_path))
+        wrapped = runner.downstream.model
+        assert isinstance(wrapped, torch.nn.parallel.DistributedDataParallel)
+        assert wrapped.device_ids is None
+        wrapped.forward = None  # it would wait for processes that do not evaluate
+        logger = Namespace(add_scalar=lambda *_: None)
+        assert runner.evaluate("dev", logger, 1) == ["dev-best.ckpt"]
+        assert runner.downstream.model is wrapped
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_inference_reads_through_the_expert(make, tmp_path):

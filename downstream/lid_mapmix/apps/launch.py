@@ -83,7 +83,9 @@ def guarded(
     from tqdm import tqdm  # noqa: PLC0415
 
     # The error's frames, which only the handler above needs, hold progress bars that would be drawn once more at exit.
-    gc.collect()
+    # They may hold a loader as well, which complains of its workers where it was interrupted while they started.
+    with contextlib.suppress(RuntimeError):
+        gc.collect()
     tqdm.write(message, file=sys.stderr)
     return status
 

@@ -28,6 +28,7 @@ _TO_MEET = timedelta(minutes=10)
 _TO_WAIT_FOR_THE_LEADER = timedelta(hours=24)
 _LOOK_EVERY = 0.5  # seconds
 _TO_END = 5.0  # seconds that a process has to end by itself when another one has failed
+_TO_CLEAN_UP = 10.0  # seconds that a process has to end once it has failed itself
 _FAILED, _HEARD = "failed", "heard"
 
 
@@ -159,6 +160,7 @@ class Processes:
             # They have not met: all processes of a machine find the same fault.
             return self.place.local_rank == 0
         self.part()
+        _end_at_last()
         if self._others_failed:
             return False
         try:
@@ -204,4 +206,20 @@ class Processes:
 
 def _interrupt_once(number: int, frame: FrameType | None) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end_at_last()
     raise KeyboardInterrupt
+
+
+def _end_at_last() -> None:
+    """See to it that this process ends, also where what it leaves behind does not let it.
+
+    A loader whose workers were about to start may wait for them for ever, and so may a collective of nccl's; and an
+    interruption is lost where Python ignores errors, in a destructor.
+    """
+
+    def end() -> None:
+        time.sleep(_TO_CLEAN_UP)
+        sys.stdout.flush()
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
