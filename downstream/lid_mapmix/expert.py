@@ -15,24 +15,20 @@ from torch import nn
 from tqdm import tqdm
 
 from .checks import check_configuration, task_config
-from .curriculum import Curriculum
 from .data.audio import MINIMUM_SAMPLES, read_audio
 from .data.corpus import Corpus
-from .data.dataset import EvaluationBatch, EvaluationDataset, TrainBatch, TrainDataset
+from .data.dataset import EvaluationBatch, EvaluationDataset, TrainBatch
 from .data.loader import TaskLoader
 from .data.windows import centre_windows, sliding_windows, window_batches
-from .distributed import gather_rows, is_leader
+from .distributed import is_leader
 from .errors import UserError
 from .layers import TASK_KEY, merge, read_variant
-from .mapmix.mixup import MixSpace, mix, soft_cross_entropy
 from .model import DialectClassifier, audio_samples
-from .plan import plan_training
-from .recording import DynamicsRecording
 from .results import BEST_CHECKPOINT, average_windows, score, write_results
-from .schedule import fill_schedule
+from .training import TrainingRun
 
 _TRAIN, _DEV = "train", "dev"
-_STATE_VERSION = 1
+_STATE_VERSION = 2
 
 
 class DownstreamExpert(nn.Module):
@@ -68,7 +64,6 @@ class DownstreamExpert(nn.Module):
         check_configuration({"optimizer": optimizer, "runner": runner, TASK_KEY: downstream_expert})
         self.config = task_config(downstream_expert)
         self.expdir = Path(expdir)
-        self.seed = seed
         self.corpus = Corpus(self.config.data.directory, self.config.labels)
         self.labels = self.corpus.labels
         downstream_expert["labels"] = {name: list(members) for name, members in self.labels.clusters.items()}
@@ -80,54 +75,30 @@ class DownstreamExpert(nn.Module):
             encoder_channels=self.config.model.encoder_channels,
             hidden_dim=self.config.model.hidden_dim,
         )
-        self._train_loader: TaskLoader | None = None
-        self._resume_at: tuple[int, int] | None = None  # epoch, batches behind it
         self._best_accuracy = -1.0
-        self.curriculum: Curriculum | None = None
-        self.recording: DynamicsRecording | None = None
+        self.run: TrainingRun | None = None
         if mode == _TRAIN:
-            self._prepare_training(runner)
+            self._check_splits(runner)
+            self.run = TrainingRun(self.config, self.corpus, self.expdir, seed, runner)
 
-    def _prepare_training(self, runner: MutableMapping[str, Any]) -> None:
+    def _check_splits(self, runner: MutableMapping[str, Any]) -> None:
         """Find every fault of the data before any training time is spent."""
-        train = self.corpus.split(_TRAIN)
-        for name in runner.get("eval_dataloaders") or []:
+        for name in (_TRAIN, *(runner.get("eval_dataloaders") or [])):
             self.corpus.split(name)
         # Nothing here evaluates it, but most runs end with its scores, after hours of training.
         if self.corpus.has("test"):
             self.corpus.split("test")
-        plan = plan_training(self.config, train, self.labels, self.seed)
-        self.targets: torch.Tensor
-        self.register_buffer("targets", torch.from_numpy(plan.targets).float(), persistent=False)
-        epochs = self.config.datamap.epochs if self.config.datamap.record else self.config.epochs
-        runner.setdefault("gradient_accumulate_steps", 1)
-        fill_schedule(runner, len(plan.sampler()), epochs, runner["gradient_accumulate_steps"])
-        self.curriculum = Curriculum(plan, runner["total_steps"] * runner["gradient_accumulate_steps"])
-        if self.config.datamap.record:
-            self.recording = DynamicsRecording(self.expdir, train, self.labels, self.config.datamap)
 
     # What S3PRL's runner calls -------------------------------------------------------------------------------------
 
     def get_dataloader(self, split: str, epoch: int | None = None) -> TaskLoader:
         """Return the loader of a split; of the training split, that of an epoch from where a resumed run stopped."""
-        if split != _TRAIN or epoch is None or self.curriculum is None:
+        if split != _TRAIN or epoch is None or self.run is None:
             return self._evaluation_loader(split)
-        resumed = self._resume_at is not None and self._resume_at[0] == epoch
-        first_batch = self._resume_at[1] if self._resume_at and resumed else 0
-        if not resumed:
-            self._start_epoch(epoch, self.curriculum)
-        plan = self.curriculum.plan
-        self.targets.copy_(torch.from_numpy(plan.targets))
-        self._train_loader = TaskLoader(
-            TrainDataset(self.corpus.split(_TRAIN), self.config.data.crop_seconds, self.seed, plan.config.mapmix.mix),
-            self.curriculum.sampler.batches(epoch, first_batch),
-            workers=self.config.data.workers,
-            seed=self.seed,
-            epoch=epoch,
-            first_batch=first_batch,
-            process=self.curriculum.sampler.process,
-        )
-        return self._train_loader
+        loader, change = self.run.start_epoch(epoch)
+        if change is not None:
+            self._report(change)
+        return loader
 
     def forward(
         self,
@@ -149,7 +120,9 @@ class DownstreamExpert(nn.Module):
         device = features[0].device
         latents = self.model.latents(features, batch.waveforms.first.to(device), batch.waveforms.count.to(device))
         if isinstance(batch, TrainBatch):
-            return self._train_step(latents, batch, records)
+            if self.run is None:
+                raise ValueError("a training step needs an expert made with mode train")
+            return self.run.loss(self.model, latents, batch, records)
         logits = self.model.logits(latents)
         records["utterances"].append(batch.utterance)
         # In float64 the logarithms of small probabilities stay finite.
@@ -196,15 +169,12 @@ class DownstreamExpert(nn.Module):
     # What a checkpoint carries besides weights ---------------------------------------------------------------------
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Return the position in the epoch, the best accuracy and the dynamics recorded so far."""
-        loader = self._train_loader
+        """Return the best accuracy and where in training the run is."""
         return {
             "version": _STATE_VERSION,
             "classes": list(self.labels.classes),
             "best_accuracy": self._best_accuracy,
-            "position": None if loader is None else [loader.epoch, loader.position],
-            "curriculum": None if self.curriculum is None else self.curriculum.state(),
-            "recording": None if self.recording is None else self.recording.state(),
+            "run": None if self.run is None else self.run.state(),
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
@@ -212,7 +182,7 @@ class DownstreamExpert(nn.Module):
 
         Raises
         ------
-        UserError : the checkpoint knows other classes than this run.
+        UserError : the checkpoint knows other classes than this run, or was written by another version.
         """
         if state["classes"] != list(self.labels.classes):
             raise UserError(
@@ -220,62 +190,17 @@ class DownstreamExpert(nn.Module):
                 f"{', '.join(self.labels.classes)}. Use the data and labels.yaml it was trained with."
             )
         self._best_accuracy = state["best_accuracy"]
-        self._resume_at = None if state["position"] is None else (state["position"][0], state["position"][1])
-        if self.curriculum is not None and self._resume_at is not None:
-            self.curriculum.restore(state["curriculum"], self._resume_at[0])
-        if self.recording is not None and state["recording"] is not None:
-            self.recording.restore(state["recording"])
-
-    # Steps ---------------------------------------------------------------------------------------------------------
-
-    def _start_epoch(self, epoch: int, curriculum: Curriculum) -> None:
-        if self.recording is not None:
-            if epoch == 0:
-                self.recording.start_afresh()
-            self.recording.start_epoch()
-        if change := curriculum.start_epoch(epoch):
-            self._report(change)
-
-    def _train_step(self, latents: torch.Tensor, batch: TrainBatch, records: MutableMapping[str, list]) -> torch.Tensor:
-        gold = batch.anchor_gold.to(latents.device)
-        targets = self.targets[gold]
-        if batch.partner is not None and batch.partner_gold is not None:
-            weight = batch.weight.to(latents.device)
-            if self.config.mapmix.mix is MixSpace.LATENT:
-                self._observe(batch, latents)
-                anchors, partners = latents.chunk(2)
-                latents = mix(anchors, partners, weight)
-            targets = mix(targets, self.targets[batch.partner_gold.to(latents.device)], weight)
-        logits = self.model.logits(latents)
-        losses = soft_cross_entropy(logits, targets)
-        if self.recording is not None and self._train_loader is not None:
-            rows = self._gather(batch.anchor, batch.anchor_gold, logits.float(), batch.share)
-            self.recording.add(self._train_loader.epoch, *rows)
-        records["loss"].append(losses.detach().mean())
-        records["acc"].append((logits.argmax(dim=1) == gold).float().mean())
-        return (batch.share.to(losses.device) * losses).mean()
-
-    def _observe(self, batch: TrainBatch, latents: torch.Tensor) -> None:
-        """Let an online run see what the classifier says of anchors and partners before they are mixed."""
-        if self.curriculum is None or self.curriculum.dynamics is None:
+        if self.run is None:
             return
-        with torch.no_grad():
-            logits = self.model.logits(latents).float()
-        anchors, partners = logits.chunk(2)
-        for indices, gold, own in (
-            (batch.anchor, batch.anchor_gold, anchors),
-            (batch.partner, batch.partner_gold, partners),
-        ):
-            if indices is not None and gold is not None:
-                rows = self._gather(indices, gold, own.softmax(dim=1), batch.share)
-                self.curriculum.dynamics.add(*(each.cpu().numpy() for each in rows))
+        if state["version"] != _STATE_VERSION:
+            raise UserError(
+                "the checkpoint was written by another version of lid_mapmix, which trains otherwise. Go on with that "
+                "version, or train anew."
+            )
+        if state["run"] is not None:
+            self.run.restore(state["run"])
 
-    def _gather(
-        self, indices: torch.Tensor, gold: torch.Tensor, values: torch.Tensor, share: torch.Tensor
-    ) -> tuple[torch.Tensor, ...]:
-        """Bring together what the processes have of a step, less the rows that only keep one of them company."""
-        most = 0 if self.curriculum is None else self.curriculum.sampler.most_rows
-        return gather_rows((indices, gold, values), share > 0, most)
+    # Evaluation ----------------------------------------------------------------------------------------------------
 
     def _report(self, line: str) -> None:
         if not is_leader():

@@ -14,13 +14,13 @@ FILES = (
 )
 # What is killed, and at which call of it; -1 is the last.
 PLACES = {
-    "in the first step": ("lid_mapmix.expert:DownstreamExpert._train_step", 1),
-    "in a step of the data map": ("lid_mapmix.expert:DownstreamExpert._train_step", 7),
+    "in the first step": ("lid_mapmix.training:TrainingRun.loss", 1),
+    "in a step of the data map": ("lid_mapmix.training:TrainingRun.loss", 7),
     "writing a checkpoint of the data map": ("torch:save", 3),
     "before an epoch of dynamics is written": ("lid_mapmix.mapmix.dynamics:EpochRecorder.write", 2),
     "before the data map is written": ("lid_mapmix.recording:write_map", 2),
     "between the stages": ("lid_mapmix.apps.stages:_run", 2),
-    "in a step of Map-Mix": ("lid_mapmix.expert:DownstreamExpert._train_step", 22),
+    "in a step of Map-Mix": ("lid_mapmix.training:TrainingRun.loss", 22),
     "in an evaluation of Map-Mix": ("lid_mapmix.expert:DownstreamExpert._log_evaluation", 6),
     "writing a checkpoint of Map-Mix": ("torch:save", -1),
     "before the test split is scored": ("lid_mapmix.apps.stages:_run", 3),

@@ -38,7 +38,7 @@ if __name__ == "__main__":
     sys.modules["transformers"] = None  # as if it were not installed
     missing = fault(lambda: hub.hf_wav2vec2_custom)
     sys.modules["fairseq"] = None
-    missing_later = fault(lambda: hub.wav2vec2_custom("x.pt", fairseq=True))
+    missing_later = fault(lambda: hub.wav2vec2_custom(__file__ + ".pt", fairseq=True))
 
     expert = importlib.import_module("s3prl.downstream.toy.expert")
     import host.toy_task.expert as real
