@@ -53,11 +53,11 @@ def test_plain_training_takes_everyone_and_mixes_nobody(data):
 
 
 def test_each_process_has_its_part_of_the_batches_also_under_stock_s3prl(data, monkeypatch):
-    assert (plan(data).sampler.process, plan(data).sampler.processes) == (0, 1)
+    assert (plan(data).sampler().process, plan(data).sampler().processes) == (0, 1)
     monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
     monkeypatch.setattr("torch.distributed.get_rank", lambda: 2)
     monkeypatch.setattr("torch.distributed.get_world_size", lambda: 3)
-    assert (plan(data).sampler.process, plan(data).sampler.processes) == (2, 3)
+    assert (plan(data).sampler().process, plan(data).sampler().processes) == (2, 3)
 
 
 def test_latent_mixing_draws_from_everyone(data):

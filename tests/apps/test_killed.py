@@ -21,7 +21,7 @@ PLACES = {
     "before the data map is written": ("lid_mapmix.recording:write_map", 2),
     "between the stages": ("lid_mapmix.apps.stages:_run", 2),
     "in a step of Map-Mix": ("lid_mapmix.training:TrainingRun.loss", 22),
-    "in an evaluation of Map-Mix": ("lid_mapmix.expert:DownstreamExpert._log_evaluation", 6),
+    "in an evaluation of Map-Mix": ("lid_mapmix.expert:DownstreamExpert._log_evaluation", 5),
     "writing a checkpoint of Map-Mix": ("torch:save", -1),
     "before the test split is scored": ("lid_mapmix.apps.stages:_run", 3),
 }
