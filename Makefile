@@ -25,7 +25,7 @@ demo: setup
 
 # Every row of the paper's tables, several seeds: hours on two cores. It can be stopped and repeated.
 table: setup
-	$(BIN)/lid-mapmix prepare demo data/table --utterances 212
+	$(BIN)/lid-mapmix prepare demo data/table --clusters english iberian slavic --utterances 320
 	$(BIN)/python bench/table.py bench/demo_table.yaml --data data/table --into result/table --jobs 2 --write docs/results.md
 
 test: setup
