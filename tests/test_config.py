@@ -251,3 +251,16 @@ def test_sections_are_not_shared_between_configurations():
     assert is_dataclass(one.mapmix)
     assert one.mapmix is not other.mapmix
     assert isinstance(one.mapmix, MapmixConfig)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"online": True}, "online needs mix latent; found none"),
+        ({"online": True, "mix": "input"}, "online needs mix latent; found input"),
+        ({"online": True, "mix": "latent", "datamap": "a.csv"}, r"found the data map a\.csv as well"),
+    ],
+)
+def test_what_an_online_run_cannot_do_is_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        task_config({"mapmix": settings})

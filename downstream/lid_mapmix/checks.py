@@ -45,6 +45,7 @@ def task_config(mapping: Mapping[str, Any] | None) -> TaskConfig:
         raise UserError(_explain(error)) from None
     _check_regions(config.datamap)
     _check_recording(config)
+    _check_online(config)
     _check_evaluation(config)
     return config
 
@@ -101,6 +102,17 @@ def _check_recording(config: TaskConfig) -> None:
         raise UserError(
             f"configuration: {TASK_KEY}.datamap.record needs plain training; expected mapmix.anchors all and "
             f"mapmix.mix none, found {mapmix.anchors} and {mapmix.mix}. Use -v datamap."
+        )
+
+
+def _check_online(config: TaskConfig) -> None:
+    """Find here what would never see an unmixed utterance, or take one of two maps."""
+    mapmix, place = config.mapmix, f"configuration: {TASK_KEY}.mapmix"
+    if mapmix.online and mapmix.mix is not MixSpace.LATENT:
+        raise UserError(f"{place}: online needs mix latent; found {mapmix.mix}. Leave online out, or mix latents.")
+    if mapmix.online and mapmix.datamap is not None:
+        raise UserError(
+            f"{place}: online draws its own regions; found the data map {mapmix.datamap} as well. Leave one of them out."
         )
 
 
