@@ -112,7 +112,8 @@ def _check_online(config: TaskConfig) -> None:
         raise UserError(f"{place}: online needs mix latent; found {mapmix.mix}. Leave online out, or mix latents.")
     if mapmix.online and mapmix.datamap is not None:
         raise UserError(
-            f"{place}: online draws its own regions; found the data map {mapmix.datamap} as well. Leave one of them out."
+            f"{place}: online draws its own regions; found the data map {mapmix.datamap} as well. Leave one of them "
+            "out."
         )
 
 
