@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import yaml
 from filelock import FileLock
+from lid_mapmix.files import replace_when_complete
 from lid_mapmix.layers import TASK_KEY, merge, read_variant
 from lid_mapmix.scoring.calibration import apply_temperature, fit_temperature
 from lid_mapmix.scoring.files import read_scores
@@ -113,11 +114,16 @@ def _few(data: Path, into: Path, utterances: int) -> Path:
             seen[row["class"]] = seen.get(row["class"], 0) + 1
             if split != "train" or seen[row["class"]] <= utterances:
                 kept.append(row | {"audiopath": os.path.relpath(data / row["audiopath"], into)})
-        with (into / f"{split}.csv").open("w", newline="", encoding="utf-8") as file:
+        # Another process may be reading what is there.
+        with (
+            replace_when_complete(into / f"{split}.csv") as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
             writer.writerows(kept)
-    (into / "labels.yaml").write_bytes((data / "labels.yaml").read_bytes())
+    with replace_when_complete(into / "labels.yaml") as temporary:
+        temporary.write_bytes((data / "labels.yaml").read_bytes())
     return into
 
 
@@ -141,9 +147,12 @@ def _train(options: argparse.Namespace, regime: Regime, data: Path, seed: int, n
     folder = _folder(options, regime, name, seed)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".table.lock"):
+        kept, asked = folder / "settings.yaml", yaml.safe_dump(settings)
+        if kept.is_file() and kept.read_text(encoding="utf-8") != asked:
+            raise SystemExit(f"{folder}: was trained with other settings. Delete it, or choose another --into.")
         if (folder / "run.json").is_file():
             return
-        (folder / "settings.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+        kept.write_text(asked, encoding="utf-8")
         command = [sys.executable, str(_LAUNCHER), "-d", "lid_mapmix", "-u", options.upstream, "-v", run["variant"]]
         command += ["--data", str(data), "-c", str(folder / "settings.yaml"), "-p", str(folder), "--seed", str(seed)]
         print(f"{time.strftime('%H:%M:%S')} {regime.name} {name} seed {seed}", file=sys.stderr, flush=True)
@@ -181,7 +190,8 @@ def _table(options: argparse.Namespace, regime: Regime) -> str:
     lines = [
         f"{regime.title}: {len(regime.seeds)} seeds, {regime.steps} optimizer steps a run, {regime.utterances} "
         "training utterances a class. Mean ± standard deviation over seeds; T is the temperature fitted on dev; ΔWF1 "
-        f"in points against {regime.reference}, seed by seed, with its 95 % confidence interval (Student's t).",
+        f"in points against {regime.reference}, seed by seed, with its 95 % confidence interval (Student's t). "
+        "Every run has the same settings, batches included; runs that need a data map take its epochs on top.",
         "",
         f"| run | {' | '.join(_SCORES.values())} | T | ΔWF1 |",
         "|---" * (len(_SCORES) + 3) + "|",

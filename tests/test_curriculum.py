@@ -7,6 +7,7 @@ import pytest
 import torch
 from lid_mapmix.checks import task_config
 from lid_mapmix.curriculum import Curriculum
+from lid_mapmix.errors import UserError
 from lid_mapmix.plan import plan_training
 from reference.confidence import confidence_rows
 from synthetic import make_corpus, open_split
@@ -122,3 +123,23 @@ def test_without_either_every_epoch_is_alike(data):
         assert made.start_epoch(epoch) is None
         assert len(made.sampler.anchors) == COUNT
     assert made.state()["dynamics"] is None
+
+
+@pytest.mark.parametrize(("share", "plain_epochs"), [(0.0, 0), (0.3, 1), (0.5, 2), (0.6, 2), (1.0, 3)])
+def test_a_plain_end_is_rounded_to_epochs(data, share, plain_epochs):
+    # Three epochs of 6 batches; half a share rounds towards the plain end.
+    made = curriculum(data, total_batches=18, mix="latent", plain_finish=share)
+    mixed = []
+    for epoch in range(3):
+        made.start_epoch(epoch)
+        mixed.append(made.sampler.partners is not None)
+    assert mixed == [True] * (3 - plain_epochs) + [False] * plain_epochs
+
+
+def test_the_checkpoint_of_another_run_is_refused(data, tmp_path_factory):
+    online = curriculum(data, **ONLINE)
+    with pytest.raises(UserError, match=r"draws its own regions .* found one of another kind"):
+        online.restore(curriculum(data, mix="latent").state(), 0)
+    more = open_split(make_corpus(tmp_path_factory.mktemp("more"), sizes={"train": 7}, seconds=0.1))
+    with pytest.raises(UserError, match="Resume with the manifest"):
+        online.restore(curriculum(more, **ONLINE).state(), 0)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from .data.sampler import TrainSampler
+from .errors import UserError
 from .mapmix.datamap import Region
 from .mapmix.online import RunningDynamics
 from .plan import TrainingPlan, online_plan
@@ -32,7 +33,8 @@ class Curriculum:
         self.sampler: TrainSampler = plan.sampler()
         self.dynamics = RunningDynamics(len(plan.gold), len(plan.targets)) if plan.config.mapmix.online else None
         self._start = plan
-        self._plain_from = (1 - plan.config.mapmix.plain_finish) * total_batches
+        finish = plan.config.mapmix.plain_finish
+        self._plain_from = (1 - finish) * total_batches if finish > 0 else float("inf")
         self._batches_behind = 0
         self._is_plain = False
 
@@ -41,7 +43,8 @@ class Curriculum:
         if epoch > 0:
             self._batches_behind += len(self.sampler)
         mapmix, was_plain = self._start.config.mapmix, self._is_plain
-        self._is_plain = self._batches_behind >= self._plain_from
+        # To the nearest epoch: one that lies mostly in the plain end is plain.
+        self._is_plain = was_plain or self._batches_behind + len(self.sampler) / 2 >= self._plain_from
         change = None
         if self._is_plain:
             self.plan = self._start.plain()
@@ -79,6 +82,11 @@ class Curriculum:
                 targets=state["targets"].numpy(),
             )
         if self.dynamics is not None:
+            if state["dynamics"] is None:
+                raise UserError(
+                    "expected the checkpoint of a run that draws its own regions (mapmix.online), found one of another "
+                    "kind. Go on with the variant it was trained with, or train anew."
+                )
             self.dynamics.restore(state["dynamics"])
         self.sampler = self.plan.sampler(epoch)
 

@@ -121,7 +121,10 @@ class DynamicsRecording:
             path.unlink(missing_ok=True)
 
     def start_epoch(self) -> None:
-        """Begin an epoch at its first batch."""
+        """Begin an epoch at its first batch; one before it that has lost a batch is left out, and that is logged."""
+        if self._recorder.count > 0 and not self._recorder.is_complete:
+            expected = self._recorder.utterance_count
+            logger.warning("an epoch has %d of %d utterances and is left out", self._recorder.count, expected)
         self._recorder = self._new_recorder()
 
     def add(self, epoch: int, indices: torch.Tensor, gold: torch.Tensor, logits: torch.Tensor) -> None:

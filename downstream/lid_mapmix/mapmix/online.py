@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..errors import UserError
+
 
 class RunningDynamics:
     """Means over all observations of each utterance so far; 20 bytes an utterance, allocated once.
@@ -65,7 +67,18 @@ class RunningDynamics:
         return {name: torch.from_numpy(array.copy()) for name, array in self._arrays().items()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over what `state` returned, in place of what was added here."""
+        """Take over what `state` returned, in place of what was added here.
+
+        Raises
+        ------
+        UserError : the state is of a run with another number of utterances or classes.
+        """
+        for name, array in self._arrays().items():
+            if (found := tuple(state[name].shape)) != array.shape:
+                raise UserError(
+                    f"expected the running dynamics {array.shape} of this manifest, found {found} in the checkpoint. "
+                    "Resume with the manifest and labels it was trained on."
+                )
         for name, array in self._arrays().items():
             array[...] = state[name].numpy()
 
