@@ -10,7 +10,6 @@ repeated, and run in several processes at once.
 """
 
 import argparse
-import csv
 import itertools
 import json
 import os
@@ -26,8 +25,10 @@ from typing import Any
 import numpy as np
 import yaml
 from filelock import FileLock
-from lid_mapmix.files import replace_when_complete
-from lid_mapmix.layers import TASK_KEY, merge, read_variant
+from lid_mapmix.checks import task_config
+from lid_mapmix.data.labels import read_labels, write_labels
+from lid_mapmix.data.manifest import read_manifest, write_manifest
+from lid_mapmix.layers import DEFAULT_CONFIG, TASK_KEY, merge, read_variant, read_yaml
 from lid_mapmix.scoring.calibration import apply_temperature, fit_temperature
 from lid_mapmix.scoring.files import read_scores
 from lid_mapmix.scoring.metrics import expected_calibration_error
@@ -106,32 +107,23 @@ def _few(data: Path, into: Path, utterances: int) -> Path:
     """Make a folder of the same data with the first utterances of each training class only."""
     into.mkdir(parents=True, exist_ok=True)
     for split in ("train", "dev", "test"):
-        with (data / f"{split}.csv").open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        manifest = read_manifest(data / f"{split}.csv")
         seen: dict[str, int] = {}
         kept = []
-        for row in rows:
-            seen[row["class"]] = seen.get(row["class"], 0) + 1
-            if split != "train" or seen[row["class"]] <= utterances:
-                kept.append(row | {"audiopath": os.path.relpath(data / row["audiopath"], into)})
-        # Another process may be reading what is there.
-        with (
-            replace_when_complete(into / f"{split}.csv") as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(kept)
-    with replace_when_complete(into / "labels.yaml") as temporary:
-        temporary.write_bytes((data / "labels.yaml").read_bytes())
+        for number, name in enumerate(manifest.columns["class"].tolist()):
+            seen[name] = seen.get(name, 0) + 1
+            if split != "train" or seen[name] <= utterances:
+                kept.append(number)
+        audio = [os.path.relpath(manifest.audio_path(number), into) for number in kept]
+        columns = {name: values[kept] for name, values in manifest.columns.items()}
+        write_manifest(into / f"{split}.csv", columns | {"audiopath": np.array(audio)})
+    write_labels(into / "labels.yaml", read_labels(data / "labels.yaml"))
     return into
 
 
 def _reads_map(run: dict[str, Any]) -> bool:
-    mapmix = merge(read_variant(run["variant"])[TASK_KEY], run.get("settings", {})).get("mapmix", {})
-    if mapmix.get("online"):
-        return False
-    return {mapmix.get("anchors", "all"), mapmix.get("partners", "all")} != {"all"} or "confidence" in mapmix.values()
+    task = merge(read_yaml(DEFAULT_CONFIG), read_variant(run["variant"]))[TASK_KEY]
+    return task_config(merge(task, run.get("settings", {}))).needs_datamap
 
 
 def _train(options: argparse.Namespace, regime: Regime, data: Path, seed: int, name: str) -> None:
