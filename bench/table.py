@@ -78,6 +78,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="processes at once, one thread each (default: 1)")
     parser.add_argument("--write", type=Path, metavar="MD", help="file whose tables between the marks are replaced")
     options = parser.parse_args()
+    if options.write and (options.only or options.runs or options.seeds):
+        parser.error("--write replaces all tables: leave out --only, --runs and --seeds")
     regimes = _read_regimes(options)
     for regime in regimes:
         data = _few(options.data, options.into / regime.name / "data", regime.utterances)
@@ -173,17 +175,13 @@ def _scores(folder: Path) -> dict[str, float]:
 
 def _table(options: argparse.Namespace, regime: Regime) -> str:
     """Return a Markdown table of means over seeds, and of differences to the reference, seed by seed."""
-    scores = {
-        name: [_scores(_folder(options, regime, name, seed)) for seed in regime.seeds]
-        for name in regime.runs
-        if all((_folder(options, regime, name, seed) / "run.json").is_file() for seed in regime.seeds)
-    }
+    scores = {name: [_scores(_folder(options, regime, name, seed)) for seed in regime.seeds] for name in regime.runs}
     reference = scores.get(regime.reference)
     lines = [
         f"{regime.title}: {len(regime.seeds)} seeds, {regime.steps} optimizer steps a run, {regime.utterances} "
         "training utterances a class. Mean ± standard deviation over seeds; T is the temperature fitted on dev; ΔWF1 "
         f"in points against {regime.reference}, seed by seed, with its 95 % confidence interval (Student's t). "
-        "Every run has the same settings, batches included; runs that need a data map take its epochs on top.",
+        "Every run has the same settings but for what its name says; runs that need a data map take its epochs on top.",
         "",
         f"| run | {' | '.join(_SCORES.values())} | T | ΔWF1 |",
         "|---" * (len(_SCORES) + 3) + "|",
