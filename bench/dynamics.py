@@ -31,7 +31,8 @@ import torch
 from dynamics_step import BATCH, BATCHES, CLASSES, CORPORA, recording_cost, step_cost
 from lid_mapmix.mapmix.datamap import Measures, fixed_regions, measures, quantile_regions
 from lid_mapmix.mapmix.datamap_files import write_datamap
-from lid_mapmix.mapmix.dynamics import EpochRecorder, read_dynamics
+from lid_mapmix.mapmix.dynamics import EpochRecorder
+from lid_mapmix.mapmix.dynamics_files import read_dynamics, write_epoch
 
 _CHUNK = 65536
 _FINGERPRINT = "made up"
@@ -88,7 +89,7 @@ def write_epochs(folder: str, utterances: int, epochs: int) -> None:
             softmax = generator.random((len(rows), len(CLASSES)), dtype=np.float32)
             softmax[np.arange(len(rows)), gold[rows]] *= 1 + rows % 97
             recorder.add(rows, gold[rows], softmax / softmax.sum(axis=1, keepdims=True))
-        recorder.write(Path(folder) / "dynamics", epoch, _FINGERPRINT)
+        write_epoch(Path(folder) / "dynamics", epoch, recorder, _FINGERPRINT)
 
 
 def make_map(folder: str, utterances: int) -> tuple[float, list[tuple[str, float, float, float]]]:
@@ -154,7 +155,7 @@ def ours(folder: str, utterances: int, epochs: int) -> dict[str, float]:
         recorder = EpochRecorder(utterances, len(CLASSES))
         for indices, gold, logits in _batches(*made_up):
             recorder.add(indices, gold, logits.float().softmax(dim=1))
-        recorder.write(directory, epoch, _FINGERPRINT)
+        write_epoch(directory, epoch, recorder, _FINGERPRINT)
         seconds += time.perf_counter() - start
     start = time.perf_counter()
     read = read_dynamics(directory, _gold(utterances), len(CLASSES), _FINGERPRINT)

@@ -65,8 +65,34 @@ def test_an_online_run_takes_everyone_while_a_region_is_empty(data):
     made = curriculum(data, **ONLINE, warmup_epochs=1, datamap={"regions": "fixed"})
     made.start_epoch(0)
     made.dynamics.add(np.arange(COUNT), data[0].gold, np.full((COUNT, 4), 0.25, dtype=np.float32))
-    assert "still empty" in made.start_epoch(1)
+    assert "everyone, since a region still has less than a batch" in made.start_epoch(1)
     assert len(made.sampler.anchors) == len(made.sampler.partners) == COUNT
+
+
+def test_an_online_run_takes_everyone_while_a_region_has_less_than_a_batch(data):
+    made = curriculum(data, **ONLINE, warmup_epochs=1, datamap={**SHARES, "easy_share": 3 / COUNT})
+    made.start_epoch(0)
+    made.dynamics.add(np.arange(COUNT), data[0].gold, answers(data[0].gold))
+    assert "less than a batch" in made.start_epoch(1)
+    assert len(made.sampler.anchors) == len(made.sampler.partners) == COUNT
+
+
+def test_an_online_run_that_pairs_across_waits_for_partners_of_two_classes(data):
+    gold = data[0].gold
+    made = curriculum(data, **ONLINE, warmup_epochs=1, pairing="across")
+    made.start_epoch(0)
+
+    def observe(own):
+        rows = np.repeat(((1 - own) / 3)[:, None], 4, axis=1).astype(np.float32)
+        rows[np.arange(COUNT), gold] = own
+        made.dynamics.add(np.arange(COUNT), gold, rows)
+
+    observe(np.where(gold == 0, 0.6, 0.3))  # all of one class are the surest
+    assert "partners of one class" in made.start_epoch(1)
+    assert len(made.sampler.partners) == COUNT
+    observe(np.where(np.arange(COUNT) % 4 == 0, 0.9, 0.1))
+    made.start_epoch(2)
+    assert len(made.sampler.partners) == COUNT / 4
 
 
 @pytest.mark.parametrize("interrupted", [0, 1, 3])

@@ -7,8 +7,9 @@ import torch
 from lid_mapmix.config import DatamapConfig
 from lid_mapmix.errors import UserError
 from lid_mapmix.mapmix.datamap_files import read_datamap, read_likeness
+from lid_mapmix.mapmix.dynamics_files import write_epoch
 from lid_mapmix.plan import DATAMAP_NAME, LIKENESS_NAME, PICTURE_NAME
-from lid_mapmix.recording import DynamicsRecording
+from lid_mapmix.recording import DynamicsRecording, take_over_epochs
 from reference.dynamics import measures_of
 from synthetic import make_corpus, open_split
 
@@ -118,12 +119,35 @@ def test_a_run_resumed_within_an_epoch_leaves_the_same_files(data, tmp_path, sto
     # What came after the checkpoint is lost.
     record(broken, 1, steps(1)[stopped_after : stopped_after + 1], fresh=False)
     resumed = start(tmp_path / "broken", data)
-    resumed.restore(torch.load(tmp_path / "state.pt", weights_only=True))
+    resumed.restore(torch.load(tmp_path / "state.pt", weights_only=True), epoch=1)
     record(resumed, 1, steps(1)[stopped_after:], fresh=False)
     one, other = contents(tmp_path / "unbroken"), contents(tmp_path / "broken")
     assert one.keys() == other.keys() == {DATAMAP_NAME, LIKENESS_NAME, *(f"epoch-000{e}.npz" for e in (0, 1))}
     for name in (DATAMAP_NAME, LIKENESS_NAME):
         assert one[name] == other[name]
+
+
+def test_epochs_beyond_the_checkpoint_are_recorded_anew(data, tmp_path):
+    recording = start(tmp_path, data)
+    record(recording, 0, steps(0))
+    complete = recording.state()
+    for epoch in (1, 2, 3):
+        record(recording, epoch, steps(epoch))
+    start(tmp_path, data).restore(complete, epoch=0)
+    assert [path.name for path in recording.directory.iterdir()] == ["epoch-0000.npz"]
+
+
+def test_going_on_without_the_epochs_before_is_said(data, tmp_path, caplog):
+    recording = start(tmp_path / "one", data)
+    for epoch in (0, 1):
+        record(recording, epoch, steps(epoch))
+    start(tmp_path / "other", data).restore(recording.state(), epoch=1)
+    assert "has no epoch before the 2 that this run goes on from" in caplog.text
+    caplog.clear()
+    take_over_epochs(tmp_path / "one", tmp_path / "third")
+    start(tmp_path / "third", data).restore(recording.state(), epoch=1)
+    assert not caplog.text
+    assert sorted(contents(tmp_path / "third")) == ["epoch-0000.npz", "epoch-0001.npz"]
 
 
 def test_an_epoch_recorded_twice_counts_once(data, tmp_path):
@@ -161,7 +185,7 @@ def test_an_incomplete_epoch_is_left_out_and_said_so(data, tmp_path, caplog):
     recording = start(tmp_path, data)
     record(recording, 0, steps(0))
     record(recording, 1, steps(1)[:2])
-    recording._recorder.write(recording.directory, 1, fingerprint=recording.fingerprint)
+    write_epoch(recording.directory, 1, recording._recorder, recording.fingerprint)
     with caplog.at_level(logging.WARNING):
         recording.write_datamap()
     assert "(1,) are incomplete and left out" in caplog.text

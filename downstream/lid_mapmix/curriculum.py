@@ -60,6 +60,7 @@ class Curriculum:
         regions = self.plan.regions
         return {
             "batches_behind": self._batches_behind,
+            "data_map": self._start.regions_digest(),
             "is_plain": self._is_plain,
             "regions": None
             if regions is None or self.dynamics is None
@@ -69,7 +70,17 @@ class Curriculum:
         }
 
     def restore(self, state: dict[str, Any], epoch: int) -> None:
-        """Go on within an epoch from where a checkpoint was written."""
+        """Go on within an epoch from where a checkpoint was written.
+
+        Raises
+        ------
+        UserError : the run had another data map, or draws its regions in another way.
+        """
+        if state["data_map"] != self._start.regions_digest():
+            raise UserError(
+                f"{self._start.config.mapmix.datamap}: expected the data map that this run was trained on so far, "
+                "found one of other regions. Put that one back, or train anew."
+            )
         self._batches_behind = state["batches_behind"]
         self._is_plain = state["is_plain"]
         if self._is_plain:
@@ -93,5 +104,5 @@ class Curriculum:
     def _count_regions(self) -> str:
         regions = self.plan.regions
         if regions is None:
-            return "everyone, since a region is still empty"
+            return "everyone, since a region still has less than a batch, or partners of one class"
         return ", ".join(f"{np.sum(regions == region)} {region}" for region in _REGIONS)

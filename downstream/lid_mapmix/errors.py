@@ -12,3 +12,10 @@ class UserError(Exception):
 
 class ReportedError(Exception):
     """Another of the processes that train together has failed, and says so; this one ends with it, without a word."""
+
+
+def diverged(what: str) -> UserError:
+    """Return the error of a training whose numbers are none any more; `what` says where, and which."""
+    return UserError(
+        f"{what}; the training has diverged. Lower the learning rate (-o config.optimizer.lr=...) and train anew."
+    )

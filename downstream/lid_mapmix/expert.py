@@ -9,7 +9,6 @@ from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -17,18 +16,18 @@ from tqdm import tqdm
 from .checks import check_configuration, task_config
 from .data.audio import MINIMUM_SAMPLES, read_audio
 from .data.corpus import Corpus
-from .data.dataset import EvaluationBatch, EvaluationDataset, TrainBatch
+from .data.dataset import EvaluationBatch, TrainBatch
 from .data.loader import TaskLoader
-from .data.windows import centre_windows, sliding_windows, window_batches
 from .distributed import is_leader
-from .errors import UserError
+from .errors import UserError, diverged
+from .evaluation import Evaluation
 from .layers import TASK_KEY, merge, read_variant
 from .model import DialectClassifier, audio_samples
-from .results import BEST_CHECKPOINT, average_windows, score, write_results
+from .results import BEST_CHECKPOINT
 from .training import TrainingRun
 
-_TRAIN, _DEV = "train", "dev"
-_STATE_VERSION = 2
+_TRAIN = "train"
+_STATE_VERSION = 3
 
 
 class DownstreamExpert(nn.Module):
@@ -75,7 +74,7 @@ class DownstreamExpert(nn.Module):
             encoder_channels=self.config.model.encoder_channels,
             hidden_dim=self.config.model.hidden_dim,
         )
-        self._best_accuracy = -1.0
+        self.evaluation = Evaluation(self.config, self.corpus, self.expdir)
         self.run: TrainingRun | None = None
         if mode == _TRAIN:
             self._check_splits(runner)
@@ -94,7 +93,7 @@ class DownstreamExpert(nn.Module):
     def get_dataloader(self, split: str, epoch: int | None = None) -> TaskLoader:
         """Return the loader of a split; of the training split, that of an epoch from where a resumed run stopped."""
         if split != _TRAIN or epoch is None or self.run is None:
-            return self._evaluation_loader(split)
+            return self.evaluation.loader(split)
         loader, change = self.run.start_epoch(epoch)
         if change is not None:
             self._report(change)
@@ -137,10 +136,15 @@ class DownstreamExpert(nn.Module):
             for name, values in records.items():
                 mean = torch.stack(values).mean().item()
                 if not math.isfinite(mean):
-                    raise _diverged(f"step {global_step}: {name} is {mean}")
+                    raise diverged(f"step {global_step}: {name} is {mean}")
                 logger.add_scalar(f"lid_mapmix/{split}-{name}", mean, global_step)
             return []
-        return self._log_evaluation(split, records, logger, global_step)
+        overall, is_best = self.evaluation.conclude(split, records, global_step)
+        for name, value in overall.items():
+            logger.add_scalar(f"lid_mapmix/{split}-{name}", value, global_step)
+        scores = ", ".join(f"{name} {value:.4f}" for name, value in overall.items())
+        self._report(f"{split} at step {global_step}: {scores}")
+        return [BEST_CHECKPOINT] if is_best else []
 
     def inference(self, features: Sequence[torch.Tensor], filenames: Sequence[str]) -> list[list[tuple[str, float]]]:
         """Print and return the classes of each file with their probabilities, the likeliest first."""
@@ -173,7 +177,7 @@ class DownstreamExpert(nn.Module):
         return {
             "version": _STATE_VERSION,
             "classes": list(self.labels.classes),
-            "best_accuracy": self._best_accuracy,
+            "best_accuracy": self.evaluation.best_accuracy,
             "run": None if self.run is None else self.run.state(),
         }
 
@@ -189,7 +193,7 @@ class DownstreamExpert(nn.Module):
                 f"the checkpoint was trained on the classes {', '.join(state['classes'])}; found here are "
                 f"{', '.join(self.labels.classes)}. Use the data and labels.yaml it was trained with."
             )
-        self._best_accuracy = state["best_accuracy"]
+        self.evaluation.best_accuracy = state["best_accuracy"]
         if self.run is None:
             return
         if state["version"] != _STATE_VERSION:
@@ -200,63 +204,12 @@ class DownstreamExpert(nn.Module):
         if state["run"] is not None:
             self.run.restore(state["run"])
 
-    # Evaluation ----------------------------------------------------------------------------------------------------
-
     def _report(self, line: str) -> None:
         if not is_leader():
             return
         tqdm.write(line)
         with (self.expdir / "log.log").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
-
-    def _evaluation_loader(self, name: str) -> TaskLoader:
-        split, config = self.corpus.split(name), self.config.evaluation
-        windows = (
-            centre_windows(split.counts, config.dev_crop_seconds)
-            if name == _DEV
-            else sliding_windows(split.counts, config.window_seconds, config.hop_seconds)
-        )
-        return TaskLoader(
-            EvaluationDataset(split, windows),
-            window_batches(windows[:, 2], config.batch_seconds, mix_lengths=config.mix_lengths),
-            workers=self.config.data.workers,
-        )
-
-    def _log_evaluation(
-        self, name: str, records: MutableMapping[str, list], logger: Any, global_step: int
-    ) -> list[str]:
-        utterances, probabilities = average_windows(records["utterances"], records["probabilities"])
-        if not np.isfinite(probabilities).all():
-            raise _diverged(f"{name} at step {global_step}: the probabilities are no numbers")
-        split = self.corpus.split(name)
-        metrics = score(split, self.labels, utterances, probabilities)
-        overall = {key: value for key, value in metrics["overall"].items() if key != "count"}
-        for key, value in overall.items():
-            logger.add_scalar(f"lid_mapmix/{name}-{key}", value, global_step)
-        line = f"{name} at step {global_step}: " + ", ".join(f"{key} {value:.4f}" for key, value in overall.items())
-        self._report(line)
-        chooses = name == _DEV and global_step > 0
-        if chooses and overall["acc"] <= self._best_accuracy:
-            return []
-        write_results(
-            self.expdir,
-            name,
-            split=split,
-            labels=self.labels,
-            utterances=utterances,
-            probabilities=probabilities,
-            metrics=metrics,
-        )
-        if not chooses:
-            return []
-        self._best_accuracy = overall["acc"]
-        return [BEST_CHECKPOINT]
-
-
-def _diverged(what: str) -> UserError:
-    return UserError(
-        f"{what}; the training has diverged. Lower the learning rate (-o config.optimizer.lr=...) and train anew."
-    )
 
 
 def _apply_variant(downstream_expert: MutableMapping[str, Any], name: str | None) -> None:

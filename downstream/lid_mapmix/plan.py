@@ -1,6 +1,7 @@
 """What a training run does, worked out before it starts: who is trained on, with whom, against which targets."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -73,6 +74,10 @@ class TrainingPlan:
         config = replace(self.config, mapmix=mapmix)
         return replace(self, config=config, regions=None, targets=one_hot_matrix(len(self.targets)))
 
+    def regions_digest(self) -> str | None:
+        """Return what names the regions, so that a run is not gone on with on those of another data map."""
+        return None if self.regions is None else _digest(self.regions)
+
     def _pool(self, purpose: str, pool: Pool, outside: float, epoch: int) -> np.ndarray:
         """Return the members of a region, (members,) int64, ascending, with a share of everyone else."""
         if pool is Pool.ALL or self.regions is None:
@@ -128,13 +133,22 @@ def online_plan(plan: TrainingPlan, dynamics: RunningDynamics) -> TrainingPlan:
     """Return the plan with regions and targets from what a run has seen so far (mapmix.online)."""
     config = plan.config
     regions = assign_regions(config.datamap, dynamics.confidence, dynamics.variability, plan.gold)
-    wanted = {pool.value for pool in (config.mapmix.anchors, config.mapmix.partners) if pool is not Pool.ALL}
     return replace(
         plan,
-        # Early on a region may have nobody; then everyone is taken until it has.
-        regions=regions if wanted <= set(regions) else None,
+        # Early on a region may have next to nobody; then everyone is taken until it has.
+        regions=regions if _can_train_on(regions, plan) else None,
         targets=_target_matrix(config.mapmix, plan.labels, dynamics.likeness),
     )
+
+
+def _can_train_on(regions: np.ndarray, plan: TrainingPlan) -> bool:
+    """Say whether the regions that a run needs have a batch each, and partners two classes where it pairs across."""
+    mapmix = plan.config.mapmix
+    pools = [regions == pool.value for pool in (mapmix.anchors, mapmix.partners) if pool is not Pool.ALL]
+    if any(np.count_nonzero(members) < min(plan.config.data.batch_size, len(regions)) for members in pools):
+        return False
+    across = mapmix.pairing is Pairing.ACROSS and mapmix.partners is not Pool.ALL
+    return not across or len(np.unique(plan.gold[regions == mapmix.partners.value])) > 1
 
 
 def assign_regions(
@@ -160,8 +174,12 @@ def assign_regions(
 
 def data_fingerprint(manifest: Manifest, labels: Labels) -> str:
     """Return what names the utterances, their classes and the order of the labels, in 16 hex digits."""
+    return _digest(labels.classes, manifest.columns["id"], manifest.columns["class"])
+
+
+def _digest(*lists: Iterable[str]) -> str:
     digest = hashlib.sha256()
-    for values in (labels.classes, manifest.columns["id"], manifest.columns["class"]):
+    for values in lists:
         digest.update("\0".join(map(str, values)).encode())
         digest.update(b"\1")
     return digest.hexdigest()[:16]

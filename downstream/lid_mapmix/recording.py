@@ -8,6 +8,7 @@ whole recording; the leader alone writes files.
 """
 
 import logging
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from .data.dataset import Split
 from .data.labels import Labels
 from .data.manifest import Manifest
 from .distributed import is_leader
+from .files import replace_when_complete
 from .mapmix.datamap import Measures, measures
 from .mapmix.datamap_files import write_datamap, write_likeness
-from .mapmix.dynamics import Dynamics, EpochRecorder, read_dynamics
+from .mapmix.dynamics import EpochRecorder
+from .mapmix.dynamics_files import Dynamics, epoch_paths, read_dynamics, write_epoch
 from .plan import DATAMAP_NAME, LIKENESS_NAME, PICTURE_NAME, assign_regions, data_fingerprint
 
 logger = logging.getLogger(__name__)
@@ -61,7 +64,7 @@ def read_map(
     directory : of the dynamics.
     manifest, labels : the training data they were recorded on.
     config : how regions are assigned.
-    skip_first, keep_first : which epochs count; see :func:`.mapmix.dynamics.read_dynamics`.
+    skip_first, keep_first : which epochs count; see :func:`.mapmix.dynamics_files.read_dynamics`.
 
     Raises
     ------
@@ -87,6 +90,21 @@ def write_map(datamap: Path, likeness: Path, manifest: Manifest, labels: Labels,
     dynamics = recorded.dynamics
     write_likeness(likeness, labels.classes, dynamics.softmax_sums, dynamics.softmax_counts)
     write_datamap(datamap, manifest.columns, recorded.measures, recorded.regions)
+
+
+def take_over_epochs(past: Path, expdir: Path) -> None:
+    """Put the epochs that another run has recorded in place of those in a folder, for a run that goes on there."""
+    _forget(expdir)
+    for path in epoch_paths(past / DYNAMICS_NAME).values():
+        with replace_when_complete(expdir / DYNAMICS_NAME / path.name) as temporary:
+            shutil.copyfile(path, temporary)
+
+
+def _forget(expdir: Path) -> None:
+    """Delete what a run in this folder has recorded, and made of it."""
+    made = (expdir / name for name in (DATAMAP_NAME, LIKENESS_NAME, PICTURE_NAME))
+    for path in (*epoch_paths(expdir / DYNAMICS_NAME).values(), *made):
+        path.unlink(missing_ok=True)
 
 
 class DynamicsRecording:
@@ -116,9 +134,7 @@ class DynamicsRecording:
         """Forget an earlier run in this folder, whose epochs would be joined with those of this one."""
         if not is_leader():
             return
-        made = (self.expdir / name for name in (DATAMAP_NAME, LIKENESS_NAME, PICTURE_NAME))
-        for path in (*self.directory.glob("epoch-*.npz"), *made):
-            path.unlink(missing_ok=True)
+        _forget(self.expdir)
 
     def start_epoch(self) -> None:
         """Begin an epoch at its first batch; one before it that has lost a batch is left out, and that is logged."""
@@ -138,7 +154,7 @@ class DynamicsRecording:
         """
         self._recorder.add(indices, gold, logits.detach().float().softmax(dim=1))
         if self._recorder.is_complete and is_leader():
-            self._recorder.write(self.directory, epoch, self.fingerprint)
+            write_epoch(self.directory, epoch, self._recorder, self.fingerprint)
             self.write_datamap()
 
     def write_datamap(self) -> None:
@@ -151,9 +167,22 @@ class DynamicsRecording:
         """Return what of the epoch is recorded so far, for a checkpoint."""
         return self._recorder.state()
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from where a checkpoint was written."""
+    def restore(self, state: dict[str, Any], epoch: int) -> None:
+        """Go on within an epoch from where a checkpoint was written; what lies beyond it is recorded anew."""
         self._recorder.restore(state)
+        if not is_leader():
+            return
+        recorded = epoch_paths(self.directory)
+        first_to_come = epoch + 1 if self._recorder.is_complete else epoch
+        for number in [number for number in recorded if number >= first_to_come]:
+            recorded.pop(number).unlink()
+        if first_to_come > 0 and not recorded:
+            logger.warning(
+                "%s: has no epoch before the %d that this run goes on from, so that its map will be of the later ones "
+                "only. Copy the folder of the run it comes from there first.",
+                self.directory,
+                first_to_come,
+            )
 
     def _new_recorder(self) -> EpochRecorder:
         return EpochRecorder(len(self.split.manifest), len(self.labels.classes))

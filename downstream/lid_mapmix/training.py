@@ -134,7 +134,7 @@ class TrainingRun:
         self._resume_at = (epoch, position)
         self.curriculum.restore(state["curriculum"], epoch)
         if self.recording is not None and state["recording"] is not None:
-            self.recording.restore(state["recording"])
+            self.recording.restore(state["recording"], epoch)
 
     def _observe(self, model: DialectClassifier, latents: torch.Tensor, batch: TrainBatch) -> None:
         """Let an online run see what the classifier says of anchors and partners before they are mixed."""

@@ -6,7 +6,7 @@ import soundfile
 import torch
 import yaml
 from launching import listing, run, train
-from lid_mapmix.apps import stages
+from lid_mapmix.apps import one_run
 from synthetic import make_corpus
 
 _FIRST = "audio/train/xaa-one-0.wav"
@@ -369,7 +369,7 @@ def test_a_missing_manifest_is_found_before_the_upstream_is_loaded(own_corpus, t
     def load(*_):
         raise AssertionError("the upstream was loaded")
 
-    monkeypatch.setattr(stages, "make_runner", load)
+    monkeypatch.setattr(one_run, "make_runner", load)
     (own_corpus / "dev.csv").unlink()
     assert train(own_corpus, tmp_path / "run") == 1
     assert "dev.csv: no such manifest" in fault_of(capsys)

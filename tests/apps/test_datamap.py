@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 from launching import listing, train
-from lid_mapmix.apps import cli, datamap
+from lid_mapmix.apps import cli, datamap, run_folder
 from lid_mapmix.apps.datamap_arguments import REGION_FLAGS, make_datamap_parser
 from lid_mapmix.config import DatamapConfig
 from lid_mapmix.errors import UserError
@@ -115,10 +115,17 @@ def test_another_map_is_not_written_over_unless_asked(own_map, capsys):
     assert command(own_map, "--skip-first", 1) == 1
     assert fault_of(capsys).startswith(f"{own_map / 'datamap/datamap.csv'}: is there already, with other content")
     assert command(own_map, "--suspects", 4) == 1
-    assert "suspects.csv: is there already" in fault_of(capsys)
+    assert "suspects.csv: is there already, with other content. Write elsewhere" in fault_of(capsys)
     assert listing(own_map) == before
     assert command(own_map, "--skip-first", 1, "--suspects", 4, "--overwrite") == 0
     assert set(read_datamap(own_map / "datamap/datamap.csv").epochs.tolist()) == {1}
+
+
+def test_a_folder_in_which_a_map_is_trained_is_left_alone(own_map, tmp_path, capsys):
+    with run_folder.only_one(own_map / "datamap"):
+        assert command(own_map) == 1
+        assert fault_of(capsys).endswith("Wait for it, or write elsewhere by --into DIR.")
+        assert command(own_map, "--into", tmp_path / "mine") == 0
 
 
 def test_suspects_are_listed_by_class_with_what_the_model_preferred(own_map, corpus, tmp_path, capsys):

@@ -84,6 +84,17 @@ def test_a_panel_a_class(tmp_path, monkeypatch, drawn, classes):
     assert [sum(of_class) for of_class in counts] == np.bincount(gold).tolist()
 
 
+@pytest.mark.parametrize("per_class", [False, True])
+def test_panels_show_the_boundaries_that_their_regions_have(tmp_path, drawn, per_class):
+    config = DatamapConfig(regions="quantile", per_class=per_class, easy_share=0.3, hard_share=0.2)
+    measured, regions, gold = example(70, config, classes=2)
+    draw_by_class(tmp_path / "classes.png", measured, regions, config, classes=["a", "b"], gold=gold)
+    for number, axes in enumerate(drawn[0].axes[:2]):
+        asked = gold == number if per_class else np.full(70, True)
+        easy, hard = (measured.confidence[asked & (regions == region)] for region in ("easy", "hard"))
+        assert [line.get_ydata()[0] for line in axes.lines] == [easy.min(), hard.max()]
+
+
 def test_a_million_utterances_take_seconds(tmp_path):
     config = DatamapConfig()
     measured, regions, _ = example(1_000_000, config, epochs=2)

@@ -17,13 +17,13 @@ PLACES = {
     "in the first step": ("lid_mapmix.training:TrainingRun.loss", 1),
     "in a step of the data map": ("lid_mapmix.training:TrainingRun.loss", 7),
     "writing a checkpoint of the data map": ("torch:save", 3),
-    "before an epoch of dynamics is written": ("lid_mapmix.mapmix.dynamics:EpochRecorder.write", 2),
+    "before an epoch of dynamics is written": ("lid_mapmix.recording:write_epoch", 2),
     "before the data map is written": ("lid_mapmix.recording:write_map", 2),
-    "between the stages": ("lid_mapmix.apps.stages:_run", 2),
+    "between the stages": ("lid_mapmix.apps.one_run:make_runner", 2),
     "in a step of Map-Mix": ("lid_mapmix.training:TrainingRun.loss", 22),
-    "in an evaluation of Map-Mix": ("lid_mapmix.expert:DownstreamExpert._log_evaluation", 5),
+    "in an evaluation of Map-Mix": ("lid_mapmix.evaluation:Evaluation.conclude", 5),
     "writing a checkpoint of Map-Mix": ("torch:save", -1),
-    "before the test split is scored": ("lid_mapmix.apps.stages:_run", 3),
+    "before the test split is scored": ("lid_mapmix.apps.one_run:make_runner", 3),
 }
 SCRIPT = """
 import importlib, json, os, signal, sys

@@ -22,7 +22,7 @@ from launching import (
     train,
     weights,
 )
-from lid_mapmix.apps import run_folder, stages
+from lid_mapmix.apps import cli, run_folder, stages
 from lid_mapmix.layers import variant_names
 from synthetic import CLASSES, hum, make_corpus
 
@@ -356,6 +356,45 @@ def test_going_on_elsewhere_uses_the_map_of_the_run_it_comes_from(own_run, tmp_p
     assert last_checkpoint(tmp_path / "new").name == "states-9.ckpt"
 
 
+def test_a_map_gone_on_with_elsewhere_has_the_epochs_before(corpus, tmp_path, monkeypatch):
+    settings = WITHIN_EPOCHS | {"downstream_expert.datamap.epochs": 3}
+    assert train(corpus, tmp_path / "whole", "-v", "datamap", settings=settings) == 0
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 14)
+        assert train(corpus, tmp_path / "begun", "-v", "datamap", settings=settings) == 130
+    stale = tmp_path / "elsewhere/dynamics/epoch-0007.npz"
+    stale.parent.mkdir(parents=True)
+    shutil.copy(tmp_path / "whole/dynamics/epoch-0000.npz", stale)
+    before = listing(tmp_path / "begun")
+    assert run("-e", tmp_path / "begun", "-p", tmp_path / "elsewhere", "--overwrite") == 0
+    assert listing(tmp_path / "begun") == before
+    assert_same_files(tmp_path / "whole", tmp_path / "elsewhere", "datamap.csv", "likeness.csv")
+    assert not stale.exists()
+
+
+def test_a_complete_map_that_has_changed_is_refused(own_run, corpus, capsys):
+    run_folder.clear(own_run)
+    datamap = own_run / "datamap/datamap.csv"
+    datamap.write_text(datamap.read_text().replace("ambiguous", "easy", 1))
+    before = listing(own_run)
+    assert train(corpus, own_run) == 1
+    assert (
+        f"{datamap}: expected the file that this data map was completed with, found another" in capsys.readouterr().err
+    )
+    assert listing(own_run) == before
+    assert cli.main(["datamap", str(own_run), "--overwrite"]) == 0
+    assert train(corpus, own_run) == 0
+    (own_run / "datamap/likeness.csv").unlink()
+    assert train(corpus, own_run, "--overwrite") == 0
+
+
+def test_a_run_is_not_gone_on_with_on_another_map(own_run, corpus, capsys):
+    datamap = own_run / "datamap/datamap.csv"
+    datamap.write_text(datamap.read_text().replace("ambiguous", "easy", 1))
+    assert train(corpus, own_run, "-a", settings={"downstream_expert.epochs": 3}) == 1
+    assert "expected the data map that this run was trained on so far" in capsys.readouterr().err
+
+
 def test_more_epochs_may_be_asked_for_when_resuming(own_run, corpus):
     assert train(corpus, own_run, "-a", settings={"downstream_expert.epochs": 3}) == 0
     assert last_checkpoint(own_run).name == "states-9.ckpt"
@@ -467,7 +506,7 @@ def test_scores_whose_checkpoints_are_gone_are_not_written_over(own_run, corpus,
 def test_an_interrupted_data_map_is_not_thrown_away_unasked(own_run, corpus, capsys):
     run_folder.clear(own_run)
     request = own_run / "datamap/request.json"
-    request.write_text(request.read_text().replace('"complete": true', '"complete": false'))
+    request.write_text(json.dumps(json.loads(request.read_text()) | {"files": None}))
     before = listing(own_run)
     assert train(corpus, own_run) == 1
     assert f"{own_run / 'datamap'}: already holds a run" in capsys.readouterr().err

@@ -48,7 +48,7 @@ def test_a_folder_in_which_nothing_was_written_is_removed(tmp_path):
 
 def test_a_second_one_is_kept_out_until_the_first_is_done(tmp_path):
     with only_one(tmp_path / "run"):
-        with pytest.raises(UserError, match="another process is training there"), only_one(tmp_path / "run"):
+        with pytest.raises(UserError, match="another process is training or writing there"), only_one(tmp_path / "run"):
             pass
         (tmp_path / "run/something").touch()
     with only_one(tmp_path / "run"):

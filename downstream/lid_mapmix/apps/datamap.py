@@ -8,7 +8,7 @@ import argparse
 import filecmp
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from ..recording import DYNAMICS_NAME, RecordedMap, read_map, write_map
 from ..scoring.tables import format_table
 from .datamap_arguments import REGION_FLAGS
 from .datamap_picture import draw_by_class, draw_datamap
+from .run_folder import only_one
 from .settings import DATAMAP_STAGE
 
 logger = logging.getLogger(__name__)
@@ -80,11 +81,13 @@ def make_map(options: argparse.Namespace) -> None:
     print(format_table(region_counts(subject.regions, subject.gold, subject.labels.classes)))
     if suspects is not None:
         print(f"\n{suspect_tables(suspects, subject.manifest, subject.labels, subject.measures, subject.regions)}")
-    numbers = _write_numbers(into, subject, suspects, overwrite=options.overwrite)
-    print("\nwritten:")
-    # Said at once: the numbers are there even where the picture cannot be drawn.
-    _print_paths(numbers)
-    _print_paths(_draw(into, subject, by_class=options.by_class))
+    # A run may be training there.
+    with only_one(into, "write elsewhere by --into DIR") if into == folder else nullcontext():
+        numbers = _write_numbers(into, subject, suspects, overwrite=options.overwrite)
+        print("\nwritten:")
+        # Said at once: the numbers are there even where the picture cannot be drawn.
+        _print_paths(numbers)
+        _print_paths(_draw(into, subject, by_class=options.by_class))
 
 
 def leave_picture(expdir: Path, config: DatamapConfig) -> None:
@@ -217,9 +220,10 @@ def _write_numbers(into: Path, subject: _Subject, suspects: Suspects | None, *, 
         for name, temporary in paths.items():
             target = into / name
             if not overwrite and target.exists() and not filecmp.cmp(temporary, target, shallow=False):
+                use = ", which a run may have been trained on" if name in (DATAMAP_NAME, LIKENESS_NAME) else ""
                 raise UserError(
-                    f"{target}: is there already, with other content, which a run may have been trained on. Write "
-                    "elsewhere by --into DIR, or replace it by --overwrite."
+                    f"{target}: is there already, with other content{use}. Write elsewhere by --into DIR, or "
+                    "replace it by --overwrite."
                 )
     return [into / name for name in paths]
 

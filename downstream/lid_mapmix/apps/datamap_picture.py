@@ -94,10 +94,13 @@ def draw_by_class(
     figure = _new_figure(1.7 * columns + 1.2, 1.8 * rows + 0.9)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     colours = _colours()
+    # Shares of each class have boundaries of their own in each.
+    of_class = config.regions is RegionRule.QUANTILE and config.per_class
     for number, (axes, name) in enumerate(zip(panels, classes, strict=False)):
         members = np.flatnonzero(gold == number)
         _draw_points(axes, measures, members, colours=colours, most_points=_MOST_POINTS_A_PANEL, cells=_PANEL_CELLS)
-        _draw_boundaries(axes, measures.confidence[members], regions[members], config)
+        bounded = members if of_class else slice(None)
+        _draw_boundaries(axes, measures.confidence[bounded], regions[bounded], config)
         counts = "/".join(str(np.count_nonzero(regions[members] == region.value)) for region in Region)
         axes.set_title(f"{_printable(name)}\n{counts}", fontsize=8)
         axes.tick_params(labelsize=7)

@@ -52,12 +52,17 @@ def choose_checkpoint(past: Path, mode: str) -> Path:
 
 
 @contextmanager
-def only_one(expdir: Path) -> Iterator[None]:
-    """Keep a second process out of a folder in which one is training; the folder is made where absent.
+def only_one(expdir: Path, otherwise: str = "choose another folder by -n or -p") -> Iterator[None]:
+    """Keep a second process out of a folder in which one is at work; the folder is made where absent.
+
+    Parameters
+    ----------
+    expdir : the folder.
+    otherwise : what its user can do in place of waiting.
 
     Raises
     ------
-    UserError : another process is training there.
+    UserError : another process is at work there.
     """
     expdir.mkdir(parents=True, exist_ok=True)
     lock = expdir / ".lock"
@@ -72,7 +77,7 @@ def only_one(expdir: Path) -> Iterator[None]:
                     expdir.rmdir()
     except Timeout:
         raise UserError(
-            f"{expdir}: another process is training there. Wait for it, or choose another folder by -n or -p."
+            f"{expdir}: another process is training or writing there. Wait for it, or {otherwise}."
         ) from None
 
 

@@ -1,0 +1,57 @@
+"""One run of S3PRL's runner, in a mode of its own, by this process or by several together."""
+
+import argparse
+import gc
+import random
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from ..checks import check_configuration, task_config
+from ..distributed import from_leader
+from ..host.runner import make_runner
+from .datamap import leave_picture
+from .run_folder import keep_settings
+from .settings import Settings
+
+
+def run(settings: Settings, mode: str, begin: Callable[[], None] = lambda: None) -> None:
+    """Run S3PRL's runner once, in a mode of its own; `begin` is called just before it starts to train."""
+    settings.args.mode = mode
+    check_configuration(settings.config)
+    _seed_global_generators(settings.args.seed)
+    runner = make_runner(settings.args, settings.config)
+    config = runner.config
+
+    def prepare_folder() -> None:
+        settings.expdir.mkdir(parents=True, exist_ok=True)
+        if mode == "train":
+            # Only now, when nothing was found wrong with settings and data, and the expert has filled in the steps.
+            begin()
+            keep_settings(settings.expdir, settings.args, config)
+
+    from_leader(prepare_folder)
+    getattr(runner, mode)()
+    # The next run of this process needs the memory.
+    del runner
+    gc.collect()
+
+
+def place(settings: Settings, options: argparse.Namespace) -> None:
+    """Let settings that the leader has made hold for this process, which has a device of its own."""
+    settings.args.device, settings.args.local_rank = options.device, options.local_rank
+
+
+def leave_picture_of(settings: Settings) -> None:
+    """Draw the data map of a run that has recorded one."""
+    datamap = task_config(settings.task).datamap
+    if datamap.record:
+        leave_picture(settings.expdir, datamap)
+
+
+def _seed_global_generators(seed: int) -> None:
+    """Seed what the models' first weights are drawn from; nothing of ours draws from it afterwards."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - some upstreams draw from it
+    torch.manual_seed(seed)

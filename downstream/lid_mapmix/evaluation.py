@@ -1,0 +1,87 @@
+"""A split in evaluation: its windows, what the model says of them, and the scores that come of it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from .config import TaskConfig
+from .data.corpus import Corpus
+from .data.dataset import EvaluationDataset
+from .data.loader import TaskLoader
+from .data.windows import centre_windows, sliding_windows, window_batches
+from .errors import diverged
+from .results import average_windows, score, write_results
+
+_DEV = "dev"
+
+
+class Evaluation:
+    """The evaluations of a run, the best of which on dev chooses its checkpoint.
+
+    Parameters
+    ----------
+    config : the task's settings.
+    corpus : the data.
+    expdir : the run's folder.
+    """
+
+    def __init__(self, config: TaskConfig, corpus: Corpus, expdir: Path) -> None:
+        self.config = config
+        self.corpus = corpus
+        self.expdir = expdir
+        self.best_accuracy = -1.0  # on dev
+
+    def loader(self, name: str) -> TaskLoader:
+        """Return the windows of a split: of dev the middle of each utterance, of others all of it."""
+        split, config = self.corpus.split(name), self.config.evaluation
+        windows = (
+            centre_windows(split.counts, config.dev_crop_seconds)
+            if name == _DEV
+            else sliding_windows(split.counts, config.window_seconds, config.hop_seconds)
+        )
+        return TaskLoader(
+            EvaluationDataset(split, windows),
+            window_batches(windows[:, 2], config.batch_seconds, mix_lengths=config.mix_lengths),
+            workers=self.config.data.workers,
+        )
+
+    def conclude(self, name: str, records: Mapping[str, list], step: int) -> tuple[dict[str, float], bool]:
+        """Score a split and write its files; on dev those of the best step so far stay.
+
+        Parameters
+        ----------
+        name : of the split.
+        records : ``utterances``, a (windows,) int64 torch.Tensor a batch, and ``probabilities``, a (windows, classes)
+            float64 torch.Tensor a batch.
+        step : of the training; 0 where nothing is trained.
+
+        Returns
+        -------
+        the scores over the whole split, and whether this step is the best on dev so far.
+
+        Raises
+        ------
+        UserError : the probabilities are no numbers.
+        """
+        utterances, probabilities = average_windows(records["utterances"], records["probabilities"])
+        if not np.isfinite(probabilities).all():
+            raise diverged(f"{name} at step {step}: the probabilities are no numbers")
+        split, labels = self.corpus.split(name), self.corpus.labels
+        metrics = score(split, labels, utterances, probabilities)
+        overall = {key: value for key, value in metrics["overall"].items() if key != "count"}
+        chooses = name == _DEV and step > 0
+        is_best = chooses and overall["acc"] > self.best_accuracy
+        if is_best or not chooses:
+            write_results(
+                self.expdir,
+                name,
+                split=split,
+                labels=labels,
+                utterances=utterances,
+                probabilities=probabilities,
+                metrics=metrics,
+            )
+        if is_best:
+            self.best_accuracy = overall["acc"]
+        return overall, is_best

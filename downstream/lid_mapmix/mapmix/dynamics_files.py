@@ -1,0 +1,188 @@
+"""Epochs of training dynamics on disk, and a run's epochs read together.
+
+Each epoch is a file, ``epoch-0003.npz``:
+
+============== ================== ================================================================
+array          shape and type     meaning
+============== ================== ================================================================
+indices        (count,) int32     row of the training manifest
+probabilities  (count,) float32   probability of the gold class
+predictions    (count,) uint8     the most probable class (uint16 where there are more than 256 classes)
+softmax_sums   (C, C) float64     row c: sum of the softmax rows of the utterances of class c
+softmax_counts (C,) int64         how many rows went into each sum
+fingerprint    () str             of the manifest and the labels
+============== ================== ================================================================
+"""
+
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+from ..files import replace_when_complete
+from .dynamics import EpochRecorder
+
+_FILE_NAME = re.compile(r"epoch-(\d+)\.npz")
+_ROUNDING = 1e-5  # by which a float32 softmax may exceed 1
+_REMEDY = "Delete that folder and train the variant datamap again."
+
+
+@dataclass(frozen=True, eq=False)
+class Dynamics:
+    """The complete epochs of a run, E of them, over N utterances and C classes.
+
+    Attributes
+    ----------
+    epochs : (E,) int64, ascending.
+    probabilities : (E, N) float32, of the gold class.
+    predictions : (E, N) unsigned int, the most probable class.
+    correct : (E, N) bool, the prediction is the gold class.
+    softmax_sums : (C, C) float64, row c the sum of the softmax rows of class c over these epochs.
+    softmax_counts : (C,) int64, how many rows each sum has.
+    incomplete_epochs : epochs left out, because they do not have every utterance exactly once.
+    """
+
+    epochs: np.ndarray
+    probabilities: np.ndarray
+    predictions: np.ndarray
+    correct: np.ndarray
+    softmax_sums: np.ndarray
+    softmax_counts: np.ndarray
+    incomplete_epochs: tuple[int, ...]
+
+
+def write_epoch(directory: Path | str, epoch: int, recorder: EpochRecorder, fingerprint: str) -> Path:
+    """Write an epoch, complete or not at all; writing it twice changes nothing.
+
+    Parameters
+    ----------
+    directory : of the dynamics; made where absent.
+    epoch : not negative.
+    recorder : what was recorded in it.
+    fingerprint : names the manifest and labels, so that epochs of different data are never joined.
+    """
+    path = Path(directory) / f"epoch-{epoch:04d}.npz"
+    with replace_when_complete(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, fingerprint=np.array(fingerprint), **recorder.arrays())  # type: ignore[arg-type]
+    return path
+
+
+def epoch_paths(directory: Path | str) -> dict[int, Path]:
+    """Return the file of each epoch in a folder, by its number, ascending; none where there is no such folder."""
+    names = {path: _FILE_NAME.fullmatch(path.name) for path in Path(directory).glob("epoch-*.npz")}
+    return dict(sorted((int(name[1]), path) for path, name in names.items() if name))
+
+
+def read_dynamics(
+    directory: Path | str,
+    gold: np.ndarray,
+    class_count: int,
+    fingerprint: str,
+    *,
+    skip_first: int = 0,
+    keep_first: int | None = None,
+) -> Dynamics:
+    """Join the epochs of a run.
+
+    An epoch that does not have every utterance exactly once is left out and listed.
+
+    Parameters
+    ----------
+    directory : where `write_epoch` put them.
+    gold : (N,) int, class number of each utterance of the training manifest.
+    class_count : number of classes.
+    fingerprint : of manifest and labels; every epoch must have it.
+    skip_first : how many of the complete epochs to leave out at the start, from 0 up.
+    keep_first : how many of those that follow to take, from 1 up; None for all.
+
+    Raises
+    ------
+    UserError : no complete epoch, or none but those skipped; a file that is damaged or of other data; probabilities
+        that are none.
+    """
+    if skip_first < 0 or (keep_first is not None and keep_first < 1):
+        raise ValueError(f"expected skip_first from 0 up and keep_first from 1 up, found {skip_first}, {keep_first}")
+    directory = Path(directory)
+    paths = epoch_paths(directory)
+    utterance_count = len(gold)
+    probabilities = np.empty((len(paths), utterance_count), dtype=np.float32)
+    predictions = np.empty((len(paths), utterance_count), dtype=np.min_scalar_type(class_count - 1))
+    softmax_sums = np.zeros((class_count, class_count), dtype=np.float64)
+    softmax_counts = np.zeros(class_count, dtype=np.int64)
+    complete: list[int] = []
+    kept: list[int] = []
+    incomplete: list[int] = []
+    for epoch, path in paths.items():
+        part = _read_epoch(path, utterance_count, class_count, fingerprint)
+        if not _has_each_once(part["indices"], utterance_count):
+            incomplete.append(epoch)
+            continue
+        complete.append(epoch)
+        row = len(kept)
+        if len(complete) <= skip_first or row == keep_first:
+            continue
+        kept.append(epoch)
+        probabilities[row, part["indices"]] = part["probabilities"]
+        predictions[row, part["indices"]] = part["predictions"]
+        softmax_sums += part["softmax_sums"]
+        softmax_counts += part["softmax_counts"]
+    if not complete:
+        found = f"only incomplete ones ({', '.join(map(str, incomplete))})" if incomplete else "none"
+        raise UserError(
+            f"{directory}: expected the dynamics of at least one complete epoch over {utterance_count} utterances, "
+            f"found {found}. Train the variant datamap for at least one whole epoch first."
+        )
+    if not kept:
+        raise UserError(
+            f"{directory}: expected an epoch after the first {skip_first}, found {len(complete)} complete in all. "
+            "Skip fewer."
+        )
+    return Dynamics(
+        epochs=np.array(kept, dtype=np.int64),
+        probabilities=probabilities[: len(kept)],
+        predictions=predictions[: len(kept)],
+        correct=predictions[: len(kept)] == gold,
+        softmax_sums=softmax_sums,
+        softmax_counts=softmax_counts,
+        incomplete_epochs=tuple(incomplete),
+    )
+
+
+def _has_each_once(indices: np.ndarray, utterance_count: int) -> bool:
+    seen = np.zeros(utterance_count, dtype=bool)
+    seen[indices] = True
+    return len(indices) == utterance_count and bool(seen.all())
+
+
+def _read_epoch(path: Path, utterance_count: int, class_count: int, fingerprint: str) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            part = {name: file[name] for name in file.files}
+        found = str(part["fingerprint"])
+        indices, probabilities, predictions = part["indices"], part["probabilities"], part["predictions"]
+        counts = part["softmax_counts"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: expected an epoch of dynamics, found a damaged file ({error}). {_REMEDY}") from None
+    if found != fingerprint:
+        raise UserError(
+            f"{path}: expected the dynamics of this manifest and these labels ({fingerprint}), "
+            f"found those of others ({found}). {_REMEDY}"
+        )
+    if len(counts) != class_count:
+        raise UserError(f"{path}: expected {class_count} classes, found {len(counts)}. {_REMEDY}")
+    if len(indices) and (indices.min() < 0 or indices.max() >= utterance_count):
+        raise UserError(
+            f"{path}: expected utterances 0 to {utterance_count - 1}, found {indices.min()} to {indices.max()}. "
+            f"{_REMEDY}"
+        )
+    if len(predictions) and predictions.max() >= class_count:
+        raise UserError(f"{path}: expected classes 0 to {class_count - 1}, found {predictions.max()}. {_REMEDY}")
+    if not ((probabilities >= 0) & (probabilities <= 1 + _ROUNDING)).all():  # NaN fails both
+        raise UserError(
+            f"{path}: expected probabilities from 0 to 1, found others: the training has diverged. "
+            "Lower the learning rate, delete that folder and train the variant datamap again."
+        )
+    return part

@@ -1,0 +1,225 @@
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lid_mapmix.errors import UserError
+from lid_mapmix.mapmix import dynamics_files
+from lid_mapmix.mapmix.dynamics import EpochRecorder
+from lid_mapmix.mapmix.dynamics_files import read_dynamics, write_epoch
+
+UTTERANCES, CLASSES, BATCH = 23, 4, 5
+GOLD = np.arange(UTTERANCES) % CLASSES
+
+
+def epoch_of(seed, utterances=UTTERANCES, classes=CLASSES):
+    """Return the order, gold classes and softmax rows of one made-up epoch."""
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(size=(utterances, classes)).astype(np.float32)
+    softmax = torch.from_numpy(logits).softmax(-1)
+    gold = np.arange(utterances) % classes
+    return generator.permutation(utterances), gold, softmax
+
+
+def add_in_batches(recorder, order, gold, softmax):
+    for start in range(0, len(order), BATCH):
+        rows = order[start : start + BATCH]
+        recorder.add(torch.from_numpy(rows), torch.from_numpy(gold[rows]), softmax[rows])
+
+
+def written(directory, epoch, data, *, fingerprint="f"):
+    order, gold, softmax = data
+    recorder = EpochRecorder(len(gold), softmax.shape[1])
+    add_in_batches(recorder, order, gold, softmax)
+    return write_epoch(directory, epoch, recorder, fingerprint)
+
+
+def test_what_goes_in_comes_out(tmp_path):
+    epochs = {number: epoch_of(number) for number in (0, 1, 12)}
+    for number, (order, gold, softmax) in epochs.items():
+        path = written(tmp_path, number, (order, gold, softmax))
+    assert path.name == "epoch-0012.npz"
+    read = read_dynamics(tmp_path, GOLD, CLASSES, "f")
+    assert read.epochs.tolist() == [0, 1, 12]
+    assert read.incomplete_epochs == ()
+    assert read.probabilities.dtype == np.float32
+    assert read.correct.dtype == bool
+    sums, counts = np.zeros((CLASSES, CLASSES)), np.zeros(CLASSES)
+    for row, (_, gold, softmax) in enumerate(epochs.values()):
+        for utterance in range(UTTERANCES):
+            probabilities = softmax[utterance].tolist()
+            c = gold[utterance]
+            assert read.probabilities[row, utterance] == probabilities[c]
+            assert read.predictions[row, utterance] == probabilities.index(max(probabilities))
+            assert read.correct[row, utterance] == (probabilities.index(max(probabilities)) == c)
+            sums[c] += probabilities
+            counts[c] += 1
+    np.testing.assert_allclose(read.softmax_sums, sums, rtol=1e-12)
+    assert read.softmax_counts.tolist() == counts.tolist()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32))
+def test_the_order_does_not_matter(tmp_path_factory, seed):
+    order, gold, softmax = epoch_of(seed)
+    sorted_, shuffled = tmp_path_factory.mktemp("sorted"), tmp_path_factory.mktemp("shuffled")
+    written(sorted_, 3, (np.arange(UTTERANCES), gold, softmax))
+    written(shuffled, 3, (order, gold, softmax))
+    one, other = (read_dynamics(folder, gold, CLASSES, "f") for folder in (sorted_, shuffled))
+    assert (one.probabilities == other.probabilities).all()
+    assert (one.predictions == other.predictions).all()
+    assert (one.softmax_counts == other.softmax_counts).all()
+    np.testing.assert_allclose(one.softmax_sums, other.softmax_sums, rtol=1e-12)
+
+
+def test_more_than_256_classes(tmp_path):
+    gold = np.arange(300)
+    recorder = EpochRecorder(300, 300)
+    recorder.add(gold, gold, np.roll(np.eye(300, dtype=np.float32), 1, axis=1))  # each answers the next class
+    write_epoch(tmp_path, 0, recorder, "f")
+    read = read_dynamics(tmp_path, gold, 300, "f")
+    assert read.predictions[0].tolist() == [*range(1, 300), 0]
+    assert not read.correct.any()
+
+
+@pytest.mark.parametrize("stop", [0, 5, 20])
+def test_resume_in_mid_epoch_is_exact(tmp_path, stop):
+    order, gold, softmax = epoch_of(0)
+    straight = written(tmp_path / "straight", 0, (order, gold, softmax))
+    before = EpochRecorder(UTTERANCES, CLASSES)
+    add_in_batches(before, order[:stop], gold, softmax)
+    state = before.state()
+    add_in_batches(before, order[stop:], gold, softmax)  # the state is a copy: this must not reach it
+    torch.save(state, tmp_path / "state.ckpt")
+    after = EpochRecorder(UTTERANCES, CLASSES)
+    add_in_batches(after, order[:10], gold, softmax)  # restoring replaces what is there
+    after.restore(torch.load(tmp_path / "state.ckpt", weights_only=True))
+    assert after.count == stop
+    assert not after.is_complete
+    add_in_batches(after, order[stop:], gold, softmax)
+    assert after.is_complete
+    resumed = write_epoch(tmp_path / "resumed", 0, after, "f")
+    assert resumed.read_bytes() == straight.read_bytes()
+
+
+def test_writing_twice_changes_nothing(tmp_path):
+    first = written(tmp_path, 0, epoch_of(0)).read_bytes()
+    assert written(tmp_path, 0, epoch_of(0)).read_bytes() == first
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_under_ten_bytes_an_utterance_and_epoch(tmp_path):
+    count = 100_000
+    recorder = EpochRecorder(count, 2)
+    recorder.add(np.arange(count), np.zeros(count, dtype=np.int64), np.full((count, 2), 0.5, dtype=np.float32))
+    assert write_epoch(tmp_path, 0, recorder, "f").stat().st_size < 10 * count
+
+
+@pytest.mark.parametrize("fault", ["missing", "doubled", "half missing"])
+def test_incomplete_epoch_is_left_out_and_listed(tmp_path, fault):
+    order, gold, softmax = epoch_of(0)
+    written(tmp_path, 0, (order, gold, softmax))
+    taken = {"missing": order[1:], "doubled": np.append(order[1:], order[1]), "half missing": order[::2]}[fault]
+    written(tmp_path, 1, (taken, gold, softmax))
+    read = read_dynamics(tmp_path, GOLD, CLASSES, "f")
+    assert read.epochs.tolist() == [0]
+    assert read.incomplete_epochs == (1,)
+    assert read.probabilities.shape == read.correct.shape == (1, UTTERANCES)
+    assert read.softmax_counts.sum() == UTTERANCES  # nothing of the incomplete epoch
+
+
+@settings(max_examples=20)
+@given(count=st.integers(1, 5), skip=st.integers(0, 5), keep=st.none() | st.integers(1, 6))
+def test_epochs_at_the_start_are_skipped_and_then_so_many_kept(tmp_path_factory, count, skip, keep):
+    folder, chosen = tmp_path_factory.mktemp("all"), tmp_path_factory.mktemp("chosen")
+    for epoch in range(count):
+        written(folder, epoch, epoch_of(epoch))
+    expected = list(range(count))[skip:][:keep]
+    for epoch in expected:
+        written(chosen, epoch, epoch_of(epoch))
+    if not expected:
+        with pytest.raises(UserError, match=f"after the first {skip}, found {count} complete in all. Skip fewer"):
+            read_dynamics(folder, GOLD, CLASSES, "f", skip_first=skip, keep_first=keep)
+        return
+    found = read_dynamics(folder, GOLD, CLASSES, "f", skip_first=skip, keep_first=keep)
+    alone = read_dynamics(chosen, GOLD, CLASSES, "f")
+    for name, values in vars(alone).items():
+        np.testing.assert_array_equal(getattr(found, name), values, err_msg=name)
+
+
+def test_an_incomplete_epoch_is_none_of_those_skipped(tmp_path):
+    recorder = EpochRecorder(UTTERANCES, CLASSES)
+    write_epoch(tmp_path, 0, recorder, "f")
+    for epoch in (1, 2):
+        written(tmp_path, epoch, epoch_of(epoch))
+    found = read_dynamics(tmp_path, GOLD, CLASSES, "f", skip_first=1)
+    assert (found.epochs.tolist(), found.incomplete_epochs) == ([2], (0,))
+    for wrong in ({"skip_first": -1}, {"keep_first": 0}):
+        with pytest.raises(ValueError, match="from 0 up"):
+            read_dynamics(tmp_path, GOLD, CLASSES, "f", **wrong)
+
+
+def test_no_complete_epoch_says_what_to_do(tmp_path):
+    for folder in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(UserError, match=r"found none.*Train the variant datamap"):
+            read_dynamics(folder, GOLD, CLASSES, "f")
+
+
+def test_epochs_of_other_data_are_refused(tmp_path):
+    path = written(tmp_path, 0, epoch_of(0), fingerprint="other")
+    with pytest.raises(UserError, match=r"epoch-0000.*of others \(other\)"):
+        read_dynamics(tmp_path, GOLD, CLASSES, "f")
+    with pytest.raises(UserError, match="expected utterances 0 to 21, found 0 to 22"):
+        read_dynamics(tmp_path, GOLD[1:], CLASSES, "other")
+    with pytest.raises(UserError, match="expected 5 classes, found 4"):
+        read_dynamics(tmp_path, GOLD, CLASSES + 1, "other")
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(UserError, match="damaged"):
+        read_dynamics(tmp_path, GOLD, CLASSES, "other")
+
+
+def test_diverged_training_is_said(tmp_path):
+    order, gold, softmax = epoch_of(0)
+    softmax[3] = np.nan
+    written(tmp_path, 0, (order, gold, softmax))
+    with pytest.raises(UserError, match="diverged"):
+        read_dynamics(tmp_path, GOLD, CLASSES, "f")
+
+
+def test_failure_inside_write_leaves_what_was_there(tmp_path, monkeypatch):
+    path = written(tmp_path, 0, epoch_of(0))
+    before = path.read_bytes()
+
+    def fail(file, **_):
+        file.write(b"half a file")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dynamics_files.np, "savez", fail)
+    with pytest.raises(KeyboardInterrupt):
+        written(tmp_path, 0, epoch_of(1))
+    assert [*tmp_path.iterdir()] == [path]
+    assert path.read_bytes() == before
+
+
+def test_kill_inside_write_leaves_no_epoch(tmp_path, monkeypatch):
+    recorder = EpochRecorder(UTTERANCES, CLASSES)
+    recorder.add(*epoch_of(0))
+
+    def be_killed(file, **_):
+        file.write(b"half a file")
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(dynamics_files.np, "savez", be_killed)
+    child = os.fork()
+    if child == 0:
+        write_epoch(tmp_path, 0, recorder, "f")
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    monkeypatch.undo()
+    assert not list(tmp_path.glob("epoch-*"))
+    write_epoch(tmp_path, 0, recorder, "f")  # what the kill left behind is in nobody's way
+    assert read_dynamics(tmp_path, GOLD, CLASSES, "f").epochs.tolist() == [0]
