@@ -42,10 +42,10 @@ class _Timed:
 def step_cost(folder: str, steps: int) -> dict[str, float]:
     """Return median seconds of a training step of the demo without and with recording, and of the recording in it."""
     runner = _demo_runner(Path(folder) / "corpus", Path(folder) / "run")
-    expert = runner.downstream.model
+    run = runner.downstream.model.run
     # Without the last, at which the epoch is complete and the map is written.
-    batches = list(expert.get_dataloader("train", epoch=0))[:-1]
-    recording, timed = expert.recording, _Timed(expert.recording)
+    batches = list(run.start_epoch(0)[0])[:-1]
+    recording, timed = run.recording, _Timed(run.recording)
     trained = [entry.model.train() for entry in runner.all_entries if entry.trainable]
     parameters = [parameter for model in trained for parameter in model.parameters()]
     optimizer = runner._get_optimizer(trained)
@@ -56,7 +56,7 @@ def step_cost(folder: str, steps: int) -> dict[str, float]:
             recording.start_epoch()
         # Both of a pair take the same batch; which comes first changes from pair to pair.
         side = ("without", "with")[(number + number // 2) % 2]
-        expert.recording = timed if side == "with" else None
+        run.recording = timed if side == "with" else None
         start = time.perf_counter()
         _train(runner, *batches[pair], parameters, optimizer)
         seconds[side].append(time.perf_counter() - start)

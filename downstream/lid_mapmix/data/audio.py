@@ -53,23 +53,8 @@ def read_header(path: Path) -> AudioHeader:
     ------
     UserError : no such file, empty, or no audio that libsndfile knows.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such audio file. Paths in a manifest are relative to the folder of the manifest.")
-    if path.stat().st_size == 0:
-        raise UserError(f"{path}: is empty (0 bytes). Restore the file or leave it out.")
-    try:
-        info = soundfile.info(str(path))
-    except soundfile.SoundFileError as error:
-        raise UserError(
-            f"{path}: is no audio that libsndfile can read ({_reason(error)}). Convert it to wav."
-        ) from None
-    if info.frames <= 0 or info.samplerate <= 0:
-        raise UserError(f"{path}: holds no audio. Restore the file or leave it out.")
-    if info.frames == _UNKNOWN_FRAMES:
-        raise UserError(
-            f"{path}: its header does not say how long it is (a flac written to a pipe). Convert it to wav."
-        )
-    return AudioHeader(info.frames, info.samplerate)
+    with _open(path) as file:
+        return _header(path, file)
 
 
 def read_audio(path: Path, start: int = 0, count: int | None = None) -> np.ndarray:
@@ -91,14 +76,15 @@ def read_audio(path: Path, start: int = 0, count: int | None = None) -> np.ndarr
     ------
     UserError : unreadable, truncated, or a sample is NaN or infinite.
     """
-    header = read_header(path)
-    count = header.samples - start if count is None else count
-    if start + count > header.samples:
-        raise _truncated(path, start, count, header.samples - start)
-    if header.sample_rate == SAMPLE_RATE:
-        audio = _decode(path, start, count)
-    else:
-        audio = _decode_resampled(path, header, start, count)
+    with _open(path) as file:
+        header = _header(path, file)
+        count = header.samples - start if count is None else count
+        if start + count > header.samples:
+            raise _truncated(path, start, count, header.samples - start)
+        if header.sample_rate == SAMPLE_RATE:
+            audio = _decode(path, file, start, count)
+        else:
+            audio = _decode_resampled(path, file, header, start, count)
     if not np.isfinite(audio).all():
         raise UserError(f"{path}: holds samples that are NaN or infinite. Restore the file or take it out.")
     return audio
@@ -163,12 +149,37 @@ def utterance_spans(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
     return table[:, 0], table[:, 1]
 
 
-def _decode(path: Path, start: int, count: int) -> np.ndarray:
+def _open(path: Path) -> soundfile.SoundFile:
+    try:
+        return soundfile.SoundFile(str(path))
+    except (soundfile.SoundFileError, OSError) as error:
+        # Looked at only now: asking for each file that is well, each time it is read, costs as much as opening it.
+        if not path.is_file():
+            raise UserError(
+                f"{path}: no such audio file. Paths in a manifest are relative to the folder of the manifest."
+            ) from None
+        if path.stat().st_size == 0:
+            raise UserError(f"{path}: is empty (0 bytes). Restore the file or leave it out.") from None
+        raise UserError(
+            f"{path}: is no audio that libsndfile can read ({_reason(error)}). Convert it to wav."
+        ) from None
+
+
+def _header(path: Path, file: soundfile.SoundFile) -> AudioHeader:
+    if file.frames <= 0 or file.samplerate <= 0:
+        raise UserError(f"{path}: holds no audio. Restore the file or leave it out.")
+    if file.frames == _UNKNOWN_FRAMES:
+        raise UserError(
+            f"{path}: its header does not say how long it is (a flac written to a pipe). Convert it to wav."
+        )
+    return AudioHeader(file.frames, file.samplerate)
+
+
+def _decode(path: Path, file: soundfile.SoundFile, start: int, count: int) -> np.ndarray:
     """Return `count` frames of a file from frame `start` on, mono float32, at the file's own rate."""
     try:
-        with soundfile.SoundFile(str(path)) as file:
-            file.seek(start)
-            audio = file.read(count, dtype="float32", always_2d=True)
+        file.seek(start)
+        audio = file.read(count, dtype="float32", always_2d=True)
     except soundfile.SoundFileError as error:
         raise UserError(f"{path}: broke off while reading ({_reason(error)}). Restore the file.") from None
     if len(audio) < count:
@@ -176,7 +187,7 @@ def _decode(path: Path, start: int, count: int) -> np.ndarray:
     return audio.mean(axis=1) if audio.shape[1] > 1 else audio[:, 0]
 
 
-def _decode_resampled(path: Path, header: AudioHeader, start: int, count: int) -> np.ndarray:
+def _decode_resampled(path: Path, file: soundfile.SoundFile, header: AudioHeader, start: int, count: int) -> np.ndarray:
     divisor = int(np.gcd(header.sample_rate, SAMPLE_RATE))
     source_block, target_block = header.sample_rate // divisor, SAMPLE_RATE // divisor
     # Reading from a whole block on keeps the resampler's phases those of the whole file.
@@ -184,7 +195,7 @@ def _decode_resampled(path: Path, header: AudioHeader, start: int, count: int) -
     first_block = max(start - context, 0) // target_block
     last_block = -(-(start + count + context) // target_block)
     first = first_block * source_block
-    source = _decode(path, first, min(last_block * source_block, header.frames) - first)
+    source = _decode(path, file, first, min(last_block * source_block, header.frames) - first)
     resampled = _resampler(header.sample_rate)(torch.from_numpy(np.ascontiguousarray(source))).numpy()
     offset = start - first_block * target_block
     return resampled[offset : offset + count]
