@@ -104,7 +104,7 @@ def _print_starvation(folder: Path, options: argparse.Namespace) -> None:
 
 
 def _train(data: Path, expdir: Path, steps: int, workers: int) -> tuple[float, float]:
-    """Train a few steps; return the seconds from asking for the first batch to the last step's end, and those waited."""
+    """Train; return the seconds from asking for the first batch to the end of the last step, and those waited."""
     waits: list[tuple[float, float]] = []  # when, and for how long
     ends: list[float] = []
     iterate = TaskLoader.__iter__

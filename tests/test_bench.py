@@ -22,6 +22,7 @@ def corpus(tmp_path_factory):
 )
 def test_a_script_runs(script, flags, printed, corpus, tmp_path):
     flags = [corpus if flag == "CORPUS" else flag for flag in flags]
-    done = run_python(ROOT / "bench" / script, *flags, path=[ROOT / "downstream", ROOT / "bench"], cwd=tmp_path)
+    path = [ROOT / "downstream", ROOT / "bench"]
+    done = run_python(ROOT / "bench" / script, *flags, path=path, cwd=tmp_path, timeout=400)
     assert done.returncode == 0, done.stderr
     assert printed in done.stdout
