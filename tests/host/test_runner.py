@@ -65,7 +65,9 @@ def test_trains_keeps_the_last_checkpoint_and_resumes(kind, make, tmp_path):
 
 def test_mended_training_gives_the_weights_of_the_stock_runner(make, tmp_path):
     for kind in ("stock", "mended"):
-        make(kind, *toy_run(tmp_path / kind)).train()
+        args, config = toy_run(tmp_path / kind)
+        args.upstream = "mfcc"  # filter banks are computed otherwise here, to rounding (test_filter_banks.py)
+        make(kind, args, config).train()
     stock, mended = (torch.load(tmp_path / kind / "states-3.ckpt")["Downstream"] for kind in ("stock", "mended"))
     assert all(torch.equal(stock[name], mended[name]) for name in stock)
 

@@ -63,6 +63,14 @@ def _mended_class() -> Any:
                 remove_unfinished_checkpoints(self.args.expdir)
             super().train()
 
+        def _get_upstream(self) -> Any:
+            from .filter_banks import batch_filter_banks
+
+            entry = super()._get_upstream()
+            with leader.unwrapped([entry]):
+                batch_filter_banks(entry.model)
+            return entry
+
         def _get_featurizer(self) -> Any:
             entry = super()._get_featurizer()
             with leader.unwrapped([self.upstream, entry]):
