@@ -8,7 +8,8 @@ import yaml
 from lid_mapmix.checks import check_configuration, task_config
 from lid_mapmix.config import MapmixConfig, TaskConfig
 from lid_mapmix.errors import UserError
-from lid_mapmix.layers import DEFAULT_CONFIG, TASK_KEY, VARIANTS, merge, read_upstream_config, read_yaml
+from lid_mapmix.known_upstreams import read_upstream
+from lid_mapmix.layers import DEFAULT_CONFIG, TASK_KEY, VARIANTS, merge, read_yaml
 
 ROOT = Path(__file__).parents[1]
 UPSTREAMS = sorted(path.stem for path in (ROOT / "upstream_configs").glob("*.yaml"))
@@ -68,11 +69,9 @@ def test_every_variant_is_valid_over_the_defaults(name):
 @pytest.mark.parametrize("upstream", UPSTREAMS)
 def test_every_upstream_is_valid_over_every_variant(upstream, variant):
     base = merge(default(), read_yaml(VARIANTS / f"{variant}.yaml"))
-    content = read_upstream_config(upstream)
-    assert content.keys() <= {"finetune", "frozen"}
-    for protocol in content.values():
-        assert protocol.keys() <= {"arguments", "config"}
-        check_configuration(merge(base, protocol.get("config", {})))
+    known = read_upstream(upstream)
+    for protocol in (known.finetune, known.frozen):
+        check_configuration(merge(base, protocol.config))
 
 
 @pytest.mark.parametrize(

@@ -79,15 +79,18 @@ def read_variant(name: str) -> dict[str, Any]:
     return read_yaml(VARIANTS / f"{name}.yaml")
 
 
-def read_upstream_config(name: str) -> dict[str, Any] | None:
-    """Read what an upstream needs, or return None where there is no file for it.
+def upstream_config_names() -> list[str]:
+    """List the upstreams that have a file of what they need."""
+    return sorted({path.stem for folder in _UPSTREAM_CONFIGS for path in folder.glob("*.yaml")})
 
-    Returns
-    -------
-    protocol (``finetune``, ``frozen``) → ``arguments`` (S3PRL's, by their long names) and ``config``.
-    """
-    for folder in _UPSTREAM_CONFIGS:
-        path = folder / f"{name}.yaml"
-        if path.is_file():
-            return read_yaml(path)
-    return None
+
+def upstream_config_path(name: str) -> Path | None:
+    """Return the file of what an upstream needs, or None where there is none."""
+    paths = (folder / f"{name}.yaml" for folder in _UPSTREAM_CONFIGS)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def read_upstream_config(name: str) -> dict[str, Any] | None:
+    """Read the file of what an upstream needs (known_upstreams.py), or return None where there is none."""
+    path = upstream_config_path(name)
+    return None if path is None else read_yaml(path)

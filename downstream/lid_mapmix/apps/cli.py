@@ -1,7 +1,8 @@
 """``lid-mapmix``: the commands around training.
 
 ``lid-mapmix run`` is run_downstream.py, ``lid-mapmix prepare CORPUS`` makes manifests, ``lid-mapmix config`` shows the
-settings of a run, ``lid-mapmix datamap EXPDIR`` computes and draws a data map and lists suspicious labels.
+settings of a run, ``lid-mapmix datamap EXPDIR`` computes and draws a data map and lists suspicious labels,
+``lid-mapmix upstreams`` lists the upstreams.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from importlib import import_module
 from . import launch
 from .arguments import complete_defaults, make_parser
 from .datamap_arguments import make_datamap_parser
+from .upstreams import list_upstreams, make_upstreams_parser
 
 _CORPORA = ("demo", "asterisk", "folder")
 _COMMANDS = {
@@ -21,6 +23,7 @@ _COMMANDS = {
     "prepare": "make the manifests of a corpus",
     "config": "print the merged settings of a run, as YAML for -c",
     "datamap": "compute and draw the data map of a run, list suspicious labels",
+    "upstreams": "list the upstreams, and what is known of each",
 }
 _EXAMPLES = """\
 examples:
@@ -29,6 +32,7 @@ examples:
   lid-mapmix run -m inference -t recording.wav -e result/downstream/lid_mapmix-mapmix-fbank
   lid-mapmix config -u fbank -v datamap --data data/demo > datamap.yaml
   lid-mapmix datamap result/downstream/lid_mapmix-mapmix-fbank --suspects 50
+  lid-mapmix upstreams xlsr_53
 """
 
 
@@ -85,7 +89,7 @@ def _make_map(options: argparse.Namespace) -> None:
 
 def _make_parser() -> argparse.ArgumentParser:
     """Return the parser of the first word; each command has a parser of its own for the rest."""
-    listed = "\n".join(f"  {name:<10}{purpose}" for name, purpose in _COMMANDS.items())
+    listed = "\n".join(f"  {name:<11}{purpose}" for name, purpose in _COMMANDS.items())
     parser = argparse.ArgumentParser(
         "lid-mapmix",
         description="Dialect and language identification trained with Map-Mix on any upstream of S3PRL's.",
@@ -124,4 +128,5 @@ _OTHERS: dict[str, tuple[Callable[[], argparse.ArgumentParser], Callable[[argpar
     "prepare": (_make_prepare_parser, _prepare),
     "config": (_make_config_parser, _print_config),
     "datamap": (make_datamap_parser, _make_map),
+    "upstreams": (make_upstreams_parser, list_upstreams),
 }

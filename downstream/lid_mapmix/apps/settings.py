@@ -4,7 +4,7 @@ import argparse
 import ast
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,11 @@ import torch
 import yaml
 
 from ..errors import UserError
-from ..layers import DEFAULT_CONFIG, TASK_KEY, merge, read_upstream_config, read_variant, read_yaml
+from ..known_upstreams import Protocol, read_upstream
+from ..layers import DEFAULT_CONFIG, TASK_KEY, merge, read_variant, read_yaml
 from ..results import BEST_CHECKPOINT
 from .arguments import OWN_FLAGS, make_parser
+from .card import fit_card
 
 DATAMAP_STAGE = "datamap"
 # S3PRL takes these from the command line even when all else comes from a checkpoint.
@@ -30,10 +32,6 @@ _FLAGS_ONLY = (
     *("mode", "downstream", "downstream_variant", "upstream", "expname", "expdir", "past_exp", "init_ckpt"),
     *("config", "auto_resume"),
 )
-_DEFAULT_ARGUMENTS = {
-    "finetune": {"upstream_trainable": True, "upstream_feature_selection": "last_hidden_state"},
-    "frozen": {"upstream_trainable": False, "upstream_feature_selection": "hidden_states"},
-}
 _SCHEDULE_KEYS = ("total_steps", "eval_step", "save_step", "log_step")
 
 
@@ -72,12 +70,11 @@ def new_settings(options: argparse.Namespace) -> Settings:
     """
     variant, upstream = options.downstream_variant, options.upstream
     protocol = "frozen" if options.frozen else "finetune"
-    needs = (read_upstream_config(upstream) or {}).get(protocol, {})
-    arguments = {**_DEFAULT_ARGUMENTS[protocol], **needs.get("arguments", {})}
+    needs: Protocol = getattr(read_upstream(upstream), protocol)
     layers = [
         (DEFAULT_CONFIG.name, read_yaml(DEFAULT_CONFIG)),
         (f"variants/{variant}.yaml", read_variant(variant)),
-        (f"upstream_configs/{upstream}.yaml ({protocol})", needs.get("config", {})),
+        (f"upstream_configs/{upstream}.yaml ({protocol})", needs.config),
         (f"-c {options.config}", read_yaml(Path(options.config)) if options.config else {}),
         ("--data", {TASK_KEY: {"data": {"directory": _absolute(options.data)}}} if options.data else {}),
     ]
@@ -86,11 +83,13 @@ def new_settings(options: argparse.Namespace) -> Settings:
         config = merge(config, layer)
     config[TASK_KEY]["variant"] = variant
     args = argparse.Namespace(**{key: value for key, value in vars(options).items() if key not in OWN_FLAGS})
-    for key, value in arguments.items():
+    for key, value in asdict(needs.arguments).items():
         if getattr(args, key) is None:
             setattr(args, key, value)
     settings = Settings(args, config, [name for name, layer in layers if layer])
     _apply_override(settings, options.override)
+    if division := fit_card(config, needs.batch_sizes, args.device):
+        settings.sources.append(division)
     return settings
 
 
