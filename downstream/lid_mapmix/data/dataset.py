@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -185,8 +186,7 @@ class TrainDataset(Dataset):
         )
 
 
-@dataclass(frozen=True, eq=False)
-class _Cut:
+class _Cut(NamedTuple):
     """A (crop samples,) waveform, its first real sample, the number of real samples, and the crop's number."""
 
     waveform: np.ndarray
