@@ -15,7 +15,7 @@ from ..data.crops import KeptFeatures
 from ..distributed import is_leader
 from ..errors import UserError
 from ..expert import DownstreamExpert
-from ..host.feature_cache import CachedUpstream, FeatureCache, Selection
+from ..host.feature_cache import CachedUpstream, FeatureCache, Selection, quicken_weighted_sum
 from ..host.feature_store import allocated_bytes
 from ..layers import TASK_KEY
 
@@ -81,6 +81,7 @@ def attach_cache(runner: Any, args: argparse.Namespace, config: Mapping[str, Any
         store = cache.open(split, sizes, {"cut": cut, "slots": len(rows), "audio": audio})
         expert.keep_features(split, KeptFeatures(store.holds, partial(upstream.announce, store)))
     runner.upstream.model = upstream
+    quicken_weighted_sum(featurizer)
     return upstream
 
 

@@ -180,7 +180,7 @@ class TrainDataset(Dataset):
             share=torch.tensor([draw.share for draw in draws], dtype=torch.float32),
             waveforms=Waveforms(
                 first=torch.tensor([crop.first for crop in crops]),
-                count=torch.tensor([crop.count for crop in crops]),
+                count=torch.tensor([crop.samples for crop in crops]),
                 slot=torch.tensor([crop.slot for crop in crops]),
             ),
         )
@@ -191,13 +191,13 @@ class _Cut(NamedTuple):
 
     waveform: np.ndarray
     first: int
-    count: int
+    samples: int
     slot: int
 
 
 def _mixed(anchor: _Cut, partner: _Cut, weight: float) -> _Cut:
     """Mix two crops into one, whose real audio reaches from the first real sample of both to the last."""
-    ends = anchor.first + anchor.count, partner.first + partner.count
+    ends = anchor.first + anchor.samples, partner.first + partner.samples
     real = slice(anchor.first, ends[0]), slice(partner.first, ends[1])
     first = min(anchor.first, partner.first)
     waveform = mix_waveforms(anchor.waveform, partner.waveform, weight, real=real)

@@ -168,7 +168,7 @@ def check_header(path: Path, expected: Mapping[str, Any]) -> None:
         found = dict(json.loads(path.read_text(encoding="utf-8")))
     except ValueError:
         raise UserError(f"{path}: is damaged. Delete the folder {path.parent}.") from None
-    for name in sorted(expected.keys() | found.keys()):
+    for name in dict.fromkeys((*expected, *found)):
         if expected.get(name) != found.get(name):
             raise UserError(
                 f"{path.parent}: holds features of another {name}: expected {expected.get(name)}, found "
