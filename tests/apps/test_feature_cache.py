@@ -277,7 +277,7 @@ def other_manifest(data):
         (other_audio, {}, "train: holds features of another audio"),
         (other_manifest, {}, "train: holds features of another audio"),
         (None, {"downstream_expert.data.crop_seconds": 0.4}, "expected crops of 0.4 s every 0.2 s, found crops of 0.5"),
-        (None, {STEP: 0.5}, "train: holds features of another audio|every 0.5 s, found crops of 0.5 s every 0.25 s"),
+        (None, {STEP: 0.5}, "every 0.5 s, found crops of 0.5 s every 0.25 s"),
         (
             None,
             {"downstream_expert.evaluation.dev_crop_seconds": 0.7},

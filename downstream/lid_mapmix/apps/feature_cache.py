@@ -78,7 +78,7 @@ def attach_cache(runner: Any, args: argparse.Namespace, config: Mapping[str, Any
     _check_disk(cache, windows, task.cache.limit_gb)
     for split, (rows, sizes, cut) in windows.items():
         audio = expert.corpus.split(split).audio_digest(rows)
-        store = cache.open(split, sizes, {"cut": cut, "slots": len(rows), "audio": audio})
+        store = cache.open(split, sizes, {"cut": cut, "audio": audio, "slots": len(rows)})
         expert.keep_features(split, KeptFeatures(store.holds, partial(upstream.announce, store)))
     runner.upstream.model = upstream
     quicken_weighted_sum(featurizer)
