@@ -27,7 +27,7 @@ from lid_mapmix.data.manifest import write_manifest
 from lid_mapmix.expert import DownstreamExpert
 from lid_mapmix.host import compat, registry
 
-_CROP_SECONDS, _AUDIO_SECONDS = 8, 12
+_AUDIO_SECONDS = 12
 # float16 keeps 11 bits of each feature.
 _LOSS_TOLERANCE = 2e-3
 
@@ -47,16 +47,17 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=4, help="anchors, each with a partner; default: 4")
     parser.add_argument("--repeats", type=int, default=3, help="default: 3")
     parser.add_argument("--layers", type=int, default=12, help="of the upstream; default: 12, as base has")
+    parser.add_argument("--crop-seconds", type=float, default=8, help="default: 8")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _write_weights(folder / "base.pt", options.layers)
         _write_corpus(folder / "data", options.utterances)
-        filling = _train(folder, "filling", options.batch_size, cached=True)
+        filling = _train(folder, "filling", options, cached=True)
         epochs: dict[bool, list[Epoch]] = {False: [], True: []}
         for repeat in range(options.repeats):
             for cached in (False, True) if repeat % 2 else (True, False):
-                epochs[cached].append(_train(folder, f"{repeat}-{cached}", options.batch_size, cached=cached))
+                epochs[cached].append(_train(folder, f"{repeat}-{cached}", options, cached=cached))
         size = sum(path.stat().st_blocks * 512 for path in (folder / "cache").rglob("*.f16"))
     _print(filling, epochs, size, options)
 
@@ -69,7 +70,7 @@ def _print(filling: Epoch, epochs: dict[bool, list[Epoch]], size: int, options: 
         for one, other in zip(epoch.losses, epochs[False][0].losses, strict=True)
     ]
     print(
-        f"\n{options.utterances} anchors and as many partners, crops of {_CROP_SECONDS} s, {options.layers} layers, "
+        f"\n{options.utterances} anchors and as many partners, crops of {options.crop_seconds:g} s, {options.layers} layers, "
         f"{torch.get_num_threads()} threads, median of {options.repeats}; the cache takes {size / 10**6:.0f} MB"
     )
     print(f"an epoch without the cache  {plain:8.2f} s")
@@ -103,7 +104,7 @@ def _write_corpus(folder: Path, utterances: int) -> None:
     write_manifest(folder / "train.csv", columns)
 
 
-def _train(folder: Path, name: str, batch_size: int, *, cached: bool) -> Epoch:
+def _train(folder: Path, name: str, options: argparse.Namespace, *, cached: bool) -> Epoch:
     """Train for one epoch."""
     begins: list[float] = []
     ends: list[float] = []
@@ -127,10 +128,10 @@ def _train(folder: Path, name: str, batch_size: int, *, cached: bool) -> Epoch:
         "runner.save_step": 10**6,
         "optimizer.lr": 1e-3,
         "downstream_expert.epochs": 1,
-        "downstream_expert.data.batch_size": batch_size,
+        "downstream_expert.data.batch_size": options.batch_size,
         "downstream_expert.data.workers": 0,
-        "downstream_expert.data.crop_seconds": _CROP_SECONDS,
-        "downstream_expert.data.crop_step_seconds": _CROP_SECONDS / 2,
+        "downstream_expert.data.crop_seconds": options.crop_seconds,
+        "downstream_expert.data.crop_step_seconds": options.crop_seconds / 2,
     }
     flags = ["-u", "wav2vec2_local", "-k", str(folder / "base.pt"), "--frozen", "-v", "latent_random"]
     flags += ["--data", str(folder / "data"), "-p", str(folder / name), "--device", "cpu"]
