@@ -71,7 +71,8 @@ def _print(filling: Epoch, epochs: dict[bool, list[Epoch]], size: int, options: 
     ]
     print(
         f"\n{options.utterances} anchors and as many partners, crops of {options.crop_seconds:g} s, "
-        f"{options.layers} layers, {torch.get_num_threads()} threads, median of {options.repeats}; the cache takes {size / 10**6:.0f} MB"
+        f"{options.layers} layers, {torch.get_num_threads()} threads, median of {options.repeats}; "
+        f"the cache takes {size / 10**6:.0f} MB"
     )
     print(f"an epoch without the cache  {plain:8.2f} s")
     print(f"one that fills it           {filling.seconds:8.2f} s")
