@@ -5,6 +5,7 @@ from launching import ROOT, run_python
 from synthetic import make_corpus
 
 DYNAMICS = ("--steps", 4, "--utterances", 2000, "--naive-utterances", 500, "--epochs", 2, "--repeats", 1)
+FROZEN = ("--utterances", 2, "--batch-size", 2, "--repeats", 1, "--layers", 1, "--crop-seconds", 1)
 DATALOAD = ("--files", 1, "--repeats", 1, "--steps", 3, "--workers", 1)
 
 
@@ -17,6 +18,7 @@ def corpus(tmp_path_factory):
     ("script", "flags", "printed"),
     [
         ("dynamics.py", DYNAMICS, "naive"),
+        ("frozen.py", FROZEN, "without / from the cache"),
         ("dataload.py", [*DATALOAD, "--data", "CORPUS"], "waiting for data in 3 steps"),
     ],
 )

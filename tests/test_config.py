@@ -263,3 +263,8 @@ def test_sections_are_not_shared_between_configurations():
 def test_what_an_online_run_cannot_do_is_refused(settings, message):
     with pytest.raises(UserError, match=message):
         task_config({"mapmix": settings})
+
+
+def test_features_of_mixed_input_are_not_kept():
+    with pytest.raises(UserError, match=r"expected mapmix\.mix none or latent, found input"):
+        task_config({"cache": {"directory": "cache"}, "mapmix": {"mix": "input"}})

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from lid_mapmix.data.crops import KeptFeatures
 from lid_mapmix.errors import UserError
 from lid_mapmix.expert import DownstreamExpert
 from synthetic import CLASSES, make_corpus
@@ -185,3 +186,21 @@ def test_steps_are_worked_out_from_epochs(accumulate, steps, corpus, tmp_path):
 def test_steps_that_are_given_stay(corpus, tmp_path):
     _, config = make(corpus, tmp_path, runner={"total_steps": 3, "eval_step": 9, "save_step": 2, "log_step": 7})
     assert [config["runner"][name] for name in ("total_steps", "eval_step", "save_step", "log_step")] == [3, 3, 2, 7]
+
+
+def test_a_cache_that_nobody_has_attached_is_no_silent_loss(corpus, tmp_path):
+    expert, _ = make(corpus, tmp_path, cache={"directory": "cache"})
+    with pytest.raises(UserError, match=r"run_downstream\.py only, found another command\. Set it to null"):
+        expert.get_dataloader("train", epoch=0)
+
+
+def test_a_batch_is_announced_just_before_it_is_given(corpus, tmp_path):
+    expert, _ = make(corpus, tmp_path, flag="latent_random")
+    told = []
+    for split in ("train", "dev"):
+        expert.keep_features(split, KeptFeatures(lambda slot: False, told.append))
+        loader = expert.get_dataloader(split, **({"epoch": 0} if split == "train" else {}))
+        for number, (_, batch) in enumerate(loader, start=1):
+            assert len(told) == number
+            assert told[-1] == batch.waveforms.slot.tolist()
+        told.clear()

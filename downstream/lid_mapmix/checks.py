@@ -46,6 +46,7 @@ def task_config(mapping: Mapping[str, Any] | None) -> TaskConfig:
     _check_regions(config.datamap)
     _check_recording(config)
     _check_online(config)
+    _check_cache(config)
     _check_evaluation(config)
     return config
 
@@ -114,6 +115,14 @@ def _check_online(config: TaskConfig) -> None:
         raise UserError(
             f"{place}: online draws its own regions; found the data map {mapmix.datamap} as well. Leave one of them "
             "out."
+        )
+
+
+def _check_cache(config: TaskConfig) -> None:
+    if config.cache.directory is not None and config.mapmix.mix is MixSpace.INPUT:
+        raise UserError(
+            f"configuration: {TASK_KEY}.cache (--cache-features): expected mapmix.mix none or latent, found input, "
+            "which makes other waveforms at each step. Leave --cache-features out, or mix latents."
         )
 
 

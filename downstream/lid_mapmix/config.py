@@ -41,7 +41,17 @@ class DataConfig:
     directory: str | None = None
     batch_size: _Count = 8
     crop_seconds: _Seconds = 8.0
+    crop_step_seconds: _Seconds | None = None
     workers: Annotated[int, Field(ge=0)] = 2
+
+
+@dataclass(config=_STRICT)
+class CacheConfig:
+    """Where the features of a frozen upstream are kept, and how much of the disk they may take."""
+
+    directory: str | None = None
+    limit_gb: _Positive = 100.0
+    evaluation: bool = True
 
 
 @dataclass(config=_STRICT)
@@ -121,6 +131,7 @@ class TaskConfig:
     variant: str | None = None
     labels: dict[str, list[str]] | None = None
     data: DataConfig = field(default_factory=DataConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     mapmix: MapmixConfig = field(default_factory=MapmixConfig)
     datamap: DatamapConfig = field(default_factory=DatamapConfig)

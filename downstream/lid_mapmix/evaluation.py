@@ -7,6 +7,7 @@ import numpy as np
 
 from .config import TaskConfig
 from .data.corpus import Corpus
+from .data.crops import KeptFeatures
 from .data.dataset import EvaluationDataset
 from .data.loader import TaskLoader
 from .data.windows import centre_windows, sliding_windows, window_batches
@@ -24,26 +25,39 @@ class Evaluation:
     config : the task's settings.
     corpus : the data.
     expdir : the run's folder.
+
+    Attributes
+    ----------
+    kept : split → where the features of its windows are kept.
     """
 
     def __init__(self, config: TaskConfig, corpus: Corpus, expdir: Path) -> None:
         self.config = config
         self.corpus = corpus
         self.expdir = expdir
+        self.kept: dict[str, KeptFeatures] = {}
         self.best_accuracy = -1.0  # on dev
 
+    def windows(self, name: str) -> np.ndarray:
+        """Return the windows of a split: of dev the middle of each utterance, of others all of it.
+
+        Returns
+        -------
+        (windows, 3) int64: utterance number, first sample, number of samples.
+        """
+        counts, config = self.corpus.split(name).counts, self.config.evaluation
+        if name == _DEV:
+            return centre_windows(counts, config.dev_crop_seconds)
+        return sliding_windows(counts, config.window_seconds, config.hop_seconds)
+
     def loader(self, name: str) -> TaskLoader:
-        """Return the windows of a split: of dev the middle of each utterance, of others all of it."""
-        split, config = self.corpus.split(name), self.config.evaluation
-        windows = (
-            centre_windows(split.counts, config.dev_crop_seconds)
-            if name == _DEV
-            else sliding_windows(split.counts, config.window_seconds, config.hop_seconds)
-        )
+        """Return the loader of a split's windows."""
+        windows, config, kept = self.windows(name), self.config.evaluation, self.kept.get(name)
         return TaskLoader(
-            EvaluationDataset(split, windows),
+            EvaluationDataset(self.corpus.split(name), windows, is_kept=None if kept is None else kept.holds),
             window_batches(windows[:, 2], config.batch_seconds, mix_lengths=config.mix_lengths),
             workers=self.config.data.workers,
+            kept=kept,
         )
 
     def conclude(self, name: str, records: Mapping[str, list], step: int) -> tuple[dict[str, float], bool]:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from .checks import check_configuration, task_config
 from .data.audio import MINIMUM_SAMPLES, read_audio
 from .data.corpus import Corpus
+from .data.crops import KeptFeatures
 from .data.dataset import EvaluationBatch, TrainBatch
 from .data.loader import TaskLoader
 from .distributed import is_leader
@@ -75,6 +76,7 @@ class DownstreamExpert(nn.Module):
             hidden_dim=self.config.model.hidden_dim,
         )
         self.evaluation = Evaluation(self.config, self.corpus, self.expdir)
+        self._has_cache = False
         self.run: TrainingRun | None = None
         if mode == _TRAIN:
             self._check_splits(runner)
@@ -88,12 +90,25 @@ class DownstreamExpert(nn.Module):
         if self.corpus.has("test"):
             self.corpus.split("test")
 
+    def keep_features(self, split: str, kept: KeptFeatures) -> None:
+        """Take note, before the first batch, of where the features of a split are kept."""
+        self._has_cache = True
+        if split == _TRAIN and self.run is not None:
+            self.run.kept = kept
+        else:
+            self.evaluation.kept[split] = kept
+
     # What S3PRL's runner calls -------------------------------------------------------------------------------------
 
     def get_dataloader(self, split: str, epoch: int | None = None) -> TaskLoader:
         """Return the loader of a split; of the training split, that of an epoch from where a resumed run stopped."""
         if split != _TRAIN or epoch is None or self.run is None:
             return self.evaluation.loader(split)
+        if self.config.cache.directory is not None and not self._has_cache:
+            raise UserError(
+                "cache.directory: features are kept by this package's own run_downstream.py only, found another "
+                "command. Set it to null."
+            )
         loader, change = self.run.start_epoch(epoch)
         if change is not None:
             self._report(change)

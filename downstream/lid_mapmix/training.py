@@ -9,6 +9,7 @@ import torch
 from .config import TaskConfig
 from .curriculum import Curriculum
 from .data.corpus import Corpus
+from .data.crops import Crops, KeptFeatures
 from .data.dataset import TrainBatch, TrainDataset
 from .data.loader import TaskLoader
 from .distributed import gather_rows
@@ -21,6 +22,11 @@ from .schedule import fill_schedule
 
 class TrainingRun:
     """What stays the same from step to step, and where in the run it is.
+
+    Attributes
+    ----------
+    crops : the training crops.
+    kept : where their features are kept; set before the first epoch, if at all.
 
     Parameters
     ----------
@@ -41,6 +47,8 @@ class TrainingRun:
         self.config = config
         self.seed = seed
         self.split = corpus.split("train")
+        self.crops = Crops(self.split.counts, config.data.crop_seconds, config.data.crop_step_seconds)
+        self.kept: KeptFeatures | None = None
         plan = plan_training(config, self.split, corpus.labels, seed)
         epochs = config.datamap.epochs if config.datamap.record else config.epochs
         runner.setdefault("gradient_accumulate_steps", 1)
@@ -72,13 +80,20 @@ class TrainingRun:
         plan, sampler = self.curriculum.plan, self.curriculum.sampler
         self._targets = torch.from_numpy(plan.targets).float()
         self._loader = TaskLoader(
-            TrainDataset(self.split, self.config.data.crop_seconds, self.seed, plan.config.mapmix.mix),
+            TrainDataset(
+                self.split,
+                self.crops,
+                self.seed,
+                plan.config.mapmix.mix,
+                is_kept=None if self.kept is None else self.kept.holds,
+            ),
             sampler.batches(epoch, first_batch),
             workers=self.config.data.workers,
             seed=self.seed,
             epoch=epoch,
             first_batch=first_batch,
             process=sampler.process,
+            kept=self.kept,
         )
         return self._loader, change
 

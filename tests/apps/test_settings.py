@@ -205,3 +205,19 @@ def test_another_task_s_checkpoint_is_refused(trained):
     options = options_of("-u", "fbank", "-d", "asr")
     with pytest.raises(UserError, match="was trained for the task lid_mapmix"):
         settings_from_checkpoint(options, trained / "dev-best.ckpt")
+
+
+# The feature cache ---------------------------------------------------------------------------------------------------
+
+
+def test_crops_lie_on_a_grid_where_their_features_are_kept(tmp_path):
+    frozen = ["-u", "wav2vec2", "--frozen"]
+    assert settings_of(*frozen).task["data"]["crop_step_seconds"] is None
+    cached = settings_of(*frozen, "--cache-features", tmp_path / "cache", "--cache-limit", "2.5")
+    assert cached.task["cache"] == {"directory": str(tmp_path / "cache"), "limit_gb": 2.5, "evaluation": True}
+    assert cached.task["data"]["crop_step_seconds"] == 4.0
+    step = "config.downstream_expert.data.crop_step_seconds=1.5"
+    assert settings_of(*frozen, "--cache-features", "cache", "-o", step).task["data"]["crop_step_seconds"] == 1.5
+    stage = datamap_stage(cached)
+    assert stage.task["cache"] == cached.task["cache"]
+    assert stage.task["data"]["crop_step_seconds"] == 4.0

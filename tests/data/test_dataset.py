@@ -1,4 +1,5 @@
 import csv
+import os
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lid_mapmix.data.crops import NO_SLOT, Crops
 from lid_mapmix.data.dataset import EvaluationDataset, Split, TrainDataset
 from lid_mapmix.data.labels import Labels
 from lid_mapmix.data.manifest import read_manifest
@@ -36,6 +38,10 @@ def split(tmp_path_factory):
     return Split.open(read_manifest(folder / "train.csv"), Labels({"x": ("a", "b")}))
 
 
+def training(split, crop_seconds, seed, *mix_space, step_seconds=None, **keywords):
+    return TrainDataset(split, Crops(split.counts, crop_seconds, step_seconds), seed, *mix_space, **keywords)
+
+
 def test_a_split_knows_classes_and_lengths(split):
     assert split.gold.tolist() == [1, 0, 1, 0, 0]
     assert split.starts.tolist() == [0, 0, 0, 0, 16_000]
@@ -46,12 +52,12 @@ def test_a_split_knows_classes_and_lengths(split):
 @settings(deadline=None)
 @given(anchor=st.integers(0, 4), partner=st.integers(-1, 4), epoch=st.integers(0, 50), seed=st.integers(0, 9))
 def test_a_crop(split, anchor, partner, epoch, seed):
-    dataset = TrainDataset(split, CROP, seed)
+    dataset = training(split, CROP, seed)
     draw, crops = dataset[Draw(anchor, partner, 0.25, epoch)]
     utterances = [anchor] if partner == NO_PARTNER else [anchor, partner]
     assert draw == Draw(anchor, partner, 0.25, epoch)
     assert len(crops) == len(utterances)
-    for utterance, (waveform, first, count) in zip(utterances, crops, strict=True):
+    for utterance, (waveform, first, count, _) in zip(utterances, crops, strict=True):
         assert waveform.shape == (8000,)
         assert waveform.dtype == np.float32
         assert count == min(8000, split.counts[utterance])
@@ -60,7 +66,7 @@ def test_a_crop(split, anchor, partner, epoch, seed):
         assert (np.diff(numbers) == 1).all()
         start = numbers[0] - 1 - split.starts[utterance]
         assert 0 <= start <= split.counts[utterance] - count
-    again = TrainDataset(split, CROP, seed)
+    again = training(split, CROP, seed)
     again[Draw(2, 3, 0.5, epoch)]
     for (one, *place), (other, *other_place) in zip(crops, again[draw][1], strict=True):
         np.testing.assert_array_equal(one, other)
@@ -68,7 +74,7 @@ def test_a_crop(split, anchor, partner, epoch, seed):
 
 
 def test_crops_and_padding_take_every_position(split):
-    dataset = TrainDataset(split, CROP, 0)
+    dataset = training(split, CROP, 0)
     starts = [dataset[Draw(3, NO_PARTNER, 1.0, epoch)][1][0][0][0] * 65_536 - 1 for epoch in range(300)]
     firsts = [dataset[Draw(0, NO_PARTNER, 1.0, epoch)][1][0][1] for epoch in range(300)]
     for places, most in ((starts, 24_000), (firsts, 3200)):
@@ -79,24 +85,24 @@ def test_crops_and_padding_take_every_position(split):
 
 
 def test_the_first_and_the_last_position_are_among_them(split):
-    starts = [TrainDataset(split, 12_798 / 16_000, 0)[Draw(2, NO_PARTNER, 1.0, epoch)][1][0][0] for epoch in range(60)]
+    starts = [training(split, 12_798 / 16_000, 0)[Draw(2, NO_PARTNER, 1.0, epoch)][1][0][0] for epoch in range(60)]
     assert {round(waveform[0] * 65_536) - 1 for waveform in starts} == {0, 1, 2}
-    paddings = [TrainDataset(split, 4802 / 16_000, 0)[Draw(0, NO_PARTNER, 1.0, epoch)][1][0] for epoch in range(60)]
-    assert {first for _, first, _ in paddings} == {0, 1, 2}
+    paddings = [training(split, 4802 / 16_000, 0)[Draw(0, NO_PARTNER, 1.0, epoch)][1][0] for epoch in range(60)]
+    assert {first for _, first, *_ in paddings} == {0, 1, 2}
 
 
 def test_the_same_utterance_is_cut_differently_by_epoch_role_and_seed(split):
     crops = {
-        "epoch 0": TrainDataset(split, CROP, 0)[Draw(3, 3, 1.0, 0)][1],
-        "epoch 1": TrainDataset(split, CROP, 0)[Draw(3, 3, 1.0, 1)][1],
-        "seed 1": TrainDataset(split, CROP, 1)[Draw(3, 3, 1.0, 0)][1],
+        "epoch 0": training(split, CROP, 0)[Draw(3, 3, 1.0, 0)][1],
+        "epoch 1": training(split, CROP, 0)[Draw(3, 3, 1.0, 1)][1],
+        "seed 1": training(split, CROP, 1)[Draw(3, 3, 1.0, 0)][1],
     }
     places = {(name, role): crop[0][0] for name, pair in crops.items() for role, crop in enumerate(pair)}
     assert len(set(places.values())) == len(places)
 
 
 def test_anchors_come_before_partners(split):
-    dataset = TrainDataset(split, CROP, 0)
+    dataset = training(split, CROP, 0)
     items = [dataset[Draw(anchor, partner, 0.25, 0)] for anchor, partner in ((0, 3), (2, 1), (1, 4))]
     waveforms, batch = dataset.collate(items)
     assert waveforms.shape == (6, 8000)
@@ -114,7 +120,7 @@ def test_anchors_come_before_partners(split):
 
 
 def test_without_partners_there_are_only_anchors(split):
-    dataset = TrainDataset(split, CROP, 0)
+    dataset = training(split, CROP, 0)
     waveforms, batch = dataset.collate([dataset[Draw(anchor, NO_PARTNER, 1.0, 0)] for anchor in (1, 0)])
     assert waveforms.shape == (2, 8000)
     assert batch.partner is None
@@ -145,10 +151,10 @@ def test_a_fault_is_found_when_a_split_is_opened(tmp_path):
 @pytest.mark.parametrize(("anchor", "partner"), [(3, 2), (0, 1), (0, 3), (1, 0)])
 def test_mixed_input_is_one_waveform_of_both_crops(split, anchor, partner):
     drawn = Draw(anchor, partner, 0.25, epoch=3)
-    _, crops = TrainDataset(split, CROP, 5)[drawn]
-    dataset = TrainDataset(split, CROP, 5, MixSpace.INPUT)
+    _, crops = training(split, CROP, 5)[drawn]
+    dataset = training(split, CROP, 5, MixSpace.INPUT)
     _, mixed = dataset[drawn]
-    ((waveform, first, count),) = mixed
+    ((waveform, first, count, _),) = mixed
     starts, ends = [crop[1] for crop in crops], [crop[1] + crop[2] for crop in crops]
     assert (first, first + count) == (min(starts), max(ends))
     real = [slice(start, end) for start, end in zip(starts, ends, strict=True)]
@@ -158,3 +164,69 @@ def test_mixed_input_is_one_waveform_of_both_crops(split, anchor, partner):
     assert waveforms.shape == (1, 8000)
     assert batch.partner_gold.tolist() == [split.gold[partner]]
     assert batch.waveforms.count.tolist() == [count]
+
+
+def test_crops_on_a_grid_start_at_its_steps_or_end_with_the_audio(split):
+    dataset = training(split, CROP, 0, step_seconds=0.4)
+    found = {utterance: set() for utterance in range(5)}
+    for utterance, places in found.items():
+        for epoch in range(60):
+            _, ((waveform, first, count, slot),) = dataset[Draw(utterance, NO_PARTNER, 1.0, epoch)]
+            assert first == 0
+            assert np.flatnonzero(waveform).tolist() == list(range(count))
+            start = round(waveform[0] * 65_536) - 1 - split.starts[utterance]
+            assert dataset.crops.grid[slot].tolist() == [utterance, start, count]
+            places.add((slot, start))
+    # Utterances of 0.3, 0.5, 0.8, 2 and 1 s; a step is 6400 samples.
+    starts = [[0], [0], [0, 4800], [0, 6400, 12_800, 19_200, 24_000], [0, 6400, 8000]]
+    assert [sorted(start for _, start in places) for places in found.values()] == starts
+    assert sorted(slot for places in found.values() for slot, _ in places) == list(range(12))
+
+
+def test_crops_anywhere_have_no_number(split):
+    dataset = training(split, CROP, 0)
+    _, batch = dataset.collate([dataset[Draw(3, 2, 0.25, 0)]])
+    assert batch.waveforms.slot.tolist() == [NO_SLOT, NO_SLOT]
+
+
+def test_audio_whose_features_are_kept_is_not_read(split, monkeypatch):
+    drawn, kept = Draw(3, 2, 0.25, 1), set()
+    dataset = training(split, CROP, 0, step_seconds=0.4, is_kept=lambda slot: slot in kept)
+    waveforms, batch = dataset.collate([dataset[drawn]])
+    assert waveforms.ne(0).all()
+    slots = batch.waveforms.slot.tolist()
+    kept.add(slots[1])
+    half, same = dataset.collate([dataset[drawn]])
+    assert torch.equal(half[0], waveforms[0])
+    assert not half[1].any()
+    kept.add(slots[0])
+    monkeypatch.setattr(Split, "read", None)
+    silence, _ = dataset.collate([dataset[drawn]])
+    assert silence.shape == waveforms.shape
+    assert not silence.any()
+    for name in ("first", "count", "slot"):
+        assert torch.equal(getattr(same.waveforms, name), getattr(batch.waveforms, name))
+    windows = EvaluationDataset(split, np.array([[3, 100, 400], [4, 0, 500]]), is_kept=lambda number: number == 1)
+    (window,), batch = windows.collate([windows[1]])
+    assert window.shape == (500,)
+    assert batch.utterance.tolist() == [4]
+    assert batch.waveforms.slot.tolist() == [1]
+
+
+@pytest.mark.parametrize("change", ["audio", "time", "order", "part"])
+def test_what_names_the_audio_changes_with_it(change, tmp_path):
+    folder = make_corpus(tmp_path, sizes={"train": 2}, seconds=0.2)
+    windows = np.array([[0, 0, 400], [1, 0, 400]])
+    before = open_split(folder)[0].audio_digest(windows)
+    assert open_split(folder)[0].audio_digest(windows) == before
+    path, manifest = folder / "audio/train/xaa-one-0.wav", folder / "train.csv"
+    if change == "audio":
+        soundfile.write(path, np.zeros(4000), 16_000)
+    elif change == "time":
+        os.utime(path, (1, 1))
+    elif change == "order":
+        header, one, two, *rest = manifest.read_text().splitlines()
+        manifest.write_text("\n".join([header, two, one, *rest]))
+    else:
+        windows[1, 1] = 1
+    assert open_split(folder)[0].audio_digest(windows) != before

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from lid_mapmix.data.crops import Crops
 from lid_mapmix.data.dataset import EvaluationDataset, TrainDataset
 from lid_mapmix.data.loader import TaskLoader
 from lid_mapmix.data.sampler import TrainSampler
@@ -21,7 +22,7 @@ def training(split, *, workers=0, epoch=1, first_batch=0, batch_size=3, process=
         everyone, everyone, np.zeros_like(everyone), batch_size=batch_size, alpha=0.5, probability=1.0, seed=SEED
     )
     batches = list(sampler.batches(epoch, first_batch))
-    dataset = TrainDataset(split, 0.1, SEED)
+    dataset = TrainDataset(split, Crops(split.counts, 0.1), SEED)
     return TaskLoader(
         dataset, batches, workers=workers, seed=SEED, epoch=epoch, first_batch=first_batch, process=process
     )

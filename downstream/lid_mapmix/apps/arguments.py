@@ -1,4 +1,4 @@
-"""The command line of run_downstream.py: every flag of S3PRL's, and four of ours.
+"""The command line of run_downstream.py: every flag of S3PRL's, and six of ours.
 
 Used by ``python run_downstream.py --help`` and ``lid-mapmix run --help``; nothing here imports torch.
 """
@@ -7,7 +7,7 @@ import argparse
 
 TASK = "lid_mapmix"
 # Flags that S3PRL does not have; everything else goes to its runner.
-OWN_FLAGS = ("data", "frozen", "overwrite", "debug")
+OWN_FLAGS = ("data", "frozen", "cache_features", "cache_limit", "overwrite", "debug")
 _DEFAULT_VARIANT = "mapmix"
 _RESULTS = "result/downstream"
 # NumPy's global generator, which some upstreams draw from, takes 32 bits.
@@ -22,6 +22,8 @@ examples:
         -o "config.downstream_expert.epochs=20,,config.optimizer.lr=2e-5"
   frozen upstream, weighted sum of its layers, as in SUPERB:
     python run_downstream.py -d lid_mapmix -u hubert --data DATA --frozen
+  the same, and run the upstream on each crop only once, in this run and all others:
+    python run_downstream.py -d lid_mapmix -u hubert --data DATA --frozen --cache-features cache/hubert
   go on after an interruption; score a split; identify one recording:
     python run_downstream.py -d lid_mapmix -u xlsr_53 --data DATA -n xlsr -a
     python run_downstream.py -m evaluate -t test -e result/downstream/xlsr
@@ -75,12 +77,21 @@ def _add_upstream(group: argparse._ArgumentGroup) -> None:
     add("-r", "--upstream_refresh", action="store_true", help="download weights again")
     add("-f", "--upstream_trainable", action="store_true", default=None, help="fine-tune the upstream")
     add("--frozen", action="store_true", help="keep the upstream as it is, weighted sum of its layers (SUPERB)")
+    add("--cache-features", metavar="DIR", help="keep a frozen upstream's features on disk and run it only once")
+    add("--cache-limit", type=_size, metavar="GB", help="most disk that they may take; default: 100")
     add("-s", "--upstream_feature_selection", metavar="KEY", help="hidden_states, last_hidden_state, …")
     add("-l", "--upstream_layer_selection", type=int, metavar="LAYER", help="one of the hidden states")
     add("--upstream_feature_normalize", action="store_true", help="layer norm before the weighted sum")
     add("--hub", default="torch", choices=["torch", "huggingface"], help="where the upstream comes from")
     add("--upstream_model_name", default="model.pt", help="file in a Hugging Face repository")
     add("--upstream_revision", help="revision of a Hugging Face repository")
+
+
+def _size(text: str) -> float:
+    size = float(text)
+    if not 0 < size < float("inf"):
+        raise ValueError
+    return size
 
 
 def _add_where(group: argparse._ArgumentGroup) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checks import task_config
+from ..config import TaskConfig
 from ..distributed import from_leader
 from ..errors import UserError
 from ..plan import DATAMAP_NAME, LIKENESS_NAME
@@ -113,10 +114,17 @@ def _request(stage: Settings) -> dict[str, Any]:
         **{name: stage.config.get(name) for name in ("optimizer", "scheduler", "specaug")},
         **{name: stage.config["runner"].get(name) for name in _RUNNER_KEYS_OF_A_MAP},
         "labels": task.labels,
-        "crop or batch": {"crop_seconds": task.data.crop_seconds, "batch_size": task.data.batch_size},
+        "crop or batch": _crop_or_batch(task),
         "model": asdict(task.model),
         "datamap": asdict(task.datamap),
     }
+
+
+def _crop_or_batch(task: TaskConfig) -> dict[str, Any]:
+    data = task.data
+    # Maps that were made before there was such a step say nothing of it.
+    step = {} if data.crop_step_seconds is None else {"crop_step_seconds": data.crop_step_seconds}
+    return {"crop_seconds": data.crop_seconds, "batch_size": data.batch_size, **step}
 
 
 def _file_digests(expdir: Path) -> dict[str, str | None]:

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from ..checks import check_configuration, task_config
-from ..distributed import from_leader
+from ..distributed import from_leader, is_leader
 from ..host.runner import make_runner
 from .datamap import leave_picture
+from .feature_cache import attach_cache
 from .run_folder import keep_settings
 from .settings import Settings
 
@@ -23,6 +24,7 @@ def run(settings: Settings, mode: str, begin: Callable[[], None] = lambda: None)
     _seed_global_generators(settings.args.seed)
     runner = make_runner(settings.args, settings.config)
     config = runner.config
+    cached = None if mode == "inference" else attach_cache(runner, settings.args, config, mode)
 
     def prepare_folder() -> None:
         settings.expdir.mkdir(parents=True, exist_ok=True)
@@ -33,6 +35,11 @@ def run(settings: Settings, mode: str, begin: Callable[[], None] = lambda: None)
 
     from_leader(prepare_folder)
     getattr(runner, mode)()
+    if cached is not None and is_leader():
+        print(
+            f"[lid_mapmix] feature cache: the upstream was run on {cached.computed:,} crops and windows, "
+            f"{cached.read:,} were read"
+        )
     # The next run of this process needs the memory.
     del runner
     gc.collect()

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 import yaml
 
+from ..checks import task_config
+from ..data.audio import MINIMUM_SAMPLES, SAMPLE_RATE
 from ..errors import UserError
 from ..known_upstreams import Protocol, read_upstream
 from ..layers import DEFAULT_CONFIG, TASK_KEY, merge, read_variant, read_yaml
@@ -77,6 +79,7 @@ def new_settings(options: argparse.Namespace) -> Settings:
         (f"upstream_configs/{upstream}.yaml ({protocol})", needs.config),
         (f"-c {options.config}", read_yaml(Path(options.config)) if options.config else {}),
         ("--data", {TASK_KEY: {"data": {"directory": _absolute(options.data)}}} if options.data else {}),
+        ("--cache-features", _cache_flags(options)),
     ]
     config: dict[str, Any] = {}
     for _, layer in layers:
@@ -88,6 +91,7 @@ def new_settings(options: argparse.Namespace) -> Settings:
             setattr(args, key, value)
     settings = Settings(args, config, [name for name, layer in layers if layer])
     _apply_override(settings, options.override)
+    _settle_crops(config)
     if division := fit_card(config, needs.batch_sizes, args.device):
         settings.sources.append(division)
     return settings
@@ -96,11 +100,11 @@ def new_settings(options: argparse.Namespace) -> Settings:
 def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> Settings:
     """Take arguments and configuration from a checkpoint, as S3PRL does, but stay in the folder it lies in now.
 
-    ``--data``, ``-p``, ``-n`` and ``-o`` hold over those of the checkpoint.
+    ``--data``, ``--cache-features``, ``-p``, ``-n`` and ``-o`` hold over those of the checkpoint.
 
     Raises
     ------
-    UserError : the checkpoint cannot be read, or is of another task.
+    UserError : the checkpoint cannot be read, is of another task, or of a run whose crops cannot be cached.
     """
     kept, config = _read_checkpoint(checkpoint)
     if TASK_KEY not in config or kept.get("downstream") != options.downstream:
@@ -118,11 +122,41 @@ def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> S
     if options.data:
         settings.task["data"]["directory"] = _absolute(options.data)
         settings.sources.append("--data")
+    if cache := _cache_flags(options):
+        settings.config[TASK_KEY] = merge(settings.task, cache[TASK_KEY])
+        settings.sources.append("--cache-features")
+    elif options.mode != "train" and "cache" in settings.task:
+        # Whoever uses a trained run elsewhere is not made to keep features there.
+        settings.task["cache"]["directory"] = None
     if any(path == ["config", TASK_KEY, "epochs"] for path, _ in _overrides(options.override)):
         # The checkpoint holds the steps that the old number of epochs came to.
         settings.config["runner"]["total_steps"] = None
     _apply_override(settings, options.override)
+    task = task_config(settings.task)
+    if options.mode == "train" and task.cache.directory is not None and task.data.crop_step_seconds is None:
+        raise UserError(
+            f"--cache-features: expected a run whose crops lie on a grid, found {checkpoint} of one whose crops start "
+            "anywhere. Go on without it, or train anew in another folder."
+        )
     return settings
+
+
+def _cache_flags(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what --cache-features and --cache-limit say, as a part of the configuration."""
+    cache: dict[str, Any] = {}
+    if options.cache_features is not None:
+        cache["directory"] = _absolute(options.cache_features)
+    if options.cache_limit is not None:
+        cache["limit_gb"] = options.cache_limit
+    return {TASK_KEY: {"cache": cache}} if cache else {}
+
+
+def _settle_crops(config: dict[str, Any]) -> None:
+    """Let crops whose features are kept lie on a grid, which the run's settings then name."""
+    task = task_config(config[TASK_KEY])
+    if task.cache.directory is not None and task.data.crop_step_seconds is None:
+        step = max(task.data.crop_seconds / 2, MINIMUM_SAMPLES / SAMPLE_RATE)
+        config[TASK_KEY]["data"]["crop_step_seconds"] = step
 
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -21,6 +21,7 @@ from ..results import BEST_CHECKPOINT
 from ..scoring.tables import format_table
 from .arguments import complete_defaults
 from .datamap_stage import make_datamap
+from .feature_cache import check_cache
 from .one_run import leave_picture_of, place, run
 from .run_folder import choose_checkpoint, clear, holds_run, only_one, refuse_held
 from .settings import DATAMAP_STAGE, Settings, datamap_stage, new_settings, settings_from_checkpoint
@@ -84,6 +85,7 @@ def use(options: argparse.Namespace) -> None:
         settings = new_settings(options)
     _announce(settings)
     check_upstream_arguments(settings.args)
+    check_cache(settings.args, settings.config)
     run(settings, options.mode)
     if options.mode == "evaluate":
         _print_scores(settings.expdir, [options.evaluate_split])
@@ -123,6 +125,7 @@ def _checked_corpus(settings: Settings) -> Corpus:
     """Return the data of a run; what is wrong is found before an upstream is downloaded and loaded for it."""
     check_configuration(settings.config)
     check_upstream_arguments(settings.args)
+    check_cache(settings.args, settings.config)
     task = task_config(settings.task)
     corpus = Corpus(task.data.directory, task.labels)
     splits = ["train", *(settings.config["runner"].get("eval_dataloaders") or [])]

@@ -1,14 +1,17 @@
 """From utterances to what S3PRL's runner takes: waveforms, and a batch that says what they are."""
 
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from ..mapmix.mixup import MixSpace, mix_waveforms
-from ..randomness import keyed_generator
-from .audio import SAMPLE_RATE, read_audio, utterance_spans
+from .audio import read_audio, utterance_spans
+from .crops import NO_SLOT, Crops
 from .labels import Labels
 from .manifest import Manifest
 from .sampler import NO_PARTNER, Draw
@@ -46,6 +49,22 @@ class Split:
         """Read (count,) samples of an utterance from its sample `start` on."""
         return read_audio(self.manifest.audio_path(utterance), int(self.starts[utterance]) + start, count)
 
+    def audio_digest(self, windows: np.ndarray) -> str:
+        """Return what names windows, and the audio they are cut from, in 16 hex digits.
+
+        Parameters
+        ----------
+        windows : (windows, 3) int64: utterance number, first sample, number of samples.
+        """
+        digest = hashlib.sha256()
+        for numbers in (self.starts, self.counts, windows):
+            digest.update(np.ascontiguousarray(numbers, dtype="<i8").data)
+        for index, name in enumerate(self.manifest.columns["audiopath"]):
+            # Of audio that was made anew nothing else may have changed.
+            state = self.manifest.audio_path(index).stat()
+            digest.update(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
+        return digest.hexdigest()[:16]
+
 
 @dataclass
 class Waveforms:
@@ -54,10 +73,12 @@ class Waveforms:
     Attributes
     ----------
     first, count : (waveforms,) int64.
+    slot : (waveforms,) int64, the number of each crop or window within its split; -1 where it has none.
     """
 
     first: torch.Tensor
     count: torch.Tensor
+    slot: torch.Tensor
 
 
 @dataclass
@@ -99,17 +120,34 @@ class EvaluationBatch:
 class TrainDataset(Dataset):
     """Random crops of anchors and partners, all of one length (method.md, "Model").
 
-    An item is drawn by a :class:`Draw`. Audio shorter than the crop is zero-padded at a random position. Where the
-    input is mixed, anchor and partner become one waveform here; otherwise both are handed on.
+    An item is drawn by a :class:`Draw`. Where the input is mixed, anchor and partner become one waveform here;
+    otherwise both are handed on.
+
+    Parameters
+    ----------
+    split : whose utterances they are.
+    crops : where in them.
+    seed : of the draws.
+    mix_space : what is mixed.
+    is_kept : says of a crop's number whether its audio need not be read, since its features are kept; the waveform is
+        all zeros then.
     """
 
-    def __init__(self, split: Split, crop_seconds: float, seed: int, mix_space: MixSpace = MixSpace.NONE) -> None:
+    def __init__(
+        self,
+        split: Split,
+        crops: Crops,
+        seed: int,
+        mix_space: MixSpace = MixSpace.NONE,
+        is_kept: Callable[[int], bool] | None = None,
+    ) -> None:
         self.split = split
-        self.crop_samples = round(crop_seconds * SAMPLE_RATE)
+        self.crops = crops
         self.seed = seed
         self.mix_space = mix_space
+        self.is_kept = is_kept
 
-    def __getitem__(self, draw: Draw) -> tuple[Draw, list[tuple[np.ndarray, int, int]]]:
+    def __getitem__(self, draw: Draw) -> tuple[Draw, list["_Cut"]]:
         crops = [self._crop(draw.anchor, draw.epoch, _ANCHOR)]
         if draw.partner != NO_PARTNER:
             crops.append(self._crop(draw.partner, draw.epoch, _PARTNER))
@@ -117,18 +155,15 @@ class TrainDataset(Dataset):
             crops = [_mixed(crops[0], crops[1], draw.weight)]
         return draw, crops
 
-    def _crop(self, utterance: int, epoch: int, role: int) -> tuple[np.ndarray, int, int]:
-        """Return a (crop_samples,) waveform, its first real sample and the number of real samples."""
-        generator = keyed_generator(self.seed, "crop", epoch, utterance, role)
-        available = int(self.split.counts[utterance])
-        count = min(available, self.crop_samples)
-        audio = self.split.read(utterance, int(generator.integers(available - count + 1)), count)
-        waveform = np.zeros(self.crop_samples, dtype=np.float32)
-        first = int(generator.integers(self.crop_samples - count + 1))
-        waveform[first : first + count] = audio
-        return waveform, first, count
+    def _crop(self, utterance: int, epoch: int, role: int) -> "_Cut":
+        crop = self.crops.draw(self.seed, utterance, epoch, role)
+        if self.is_kept is not None and self.is_kept(crop.slot):
+            return _Cut(_silence(self.crops.samples), crop.first, crop.count, crop.slot)
+        waveform = np.zeros(self.crops.samples, dtype=np.float32)
+        waveform[crop.first : crop.first + crop.count] = self.split.read(utterance, crop.start, crop.count)
+        return _Cut(waveform, crop.first, crop.count, crop.slot)
 
-    def collate(self, items: list[tuple[Draw, list[tuple[np.ndarray, int, int]]]]) -> tuple[torch.Tensor, TrainBatch]:
+    def collate(self, items: list[tuple[Draw, list["_Cut"]]]) -> tuple[torch.Tensor, TrainBatch]:
         """Return (waveforms, crop_samples) float32, anchors first, and their batch."""
         draws = [draw for draw, _ in items]
         # Turning the rows of (anchor, partner) into columns puts all anchors before all partners.
@@ -136,7 +171,7 @@ class TrainDataset(Dataset):
         anchor = torch.tensor([draw.anchor for draw in draws])
         partner = None if draws[0].partner == NO_PARTNER else torch.tensor([draw.partner for draw in draws])
         gold = torch.from_numpy(self.split.gold)
-        return torch.from_numpy(np.stack([waveform for waveform, _, _ in crops])), TrainBatch(
+        return torch.from_numpy(np.stack([crop.waveform for crop in crops])), TrainBatch(
             anchor=anchor,
             anchor_gold=gold[anchor],
             partner=partner,
@@ -144,37 +179,62 @@ class TrainDataset(Dataset):
             weight=torch.tensor([draw.weight for draw in draws], dtype=torch.float32),
             share=torch.tensor([draw.share for draw in draws], dtype=torch.float32),
             waveforms=Waveforms(
-                first=torch.tensor([first for _, first, _ in crops]),
-                count=torch.tensor([count for _, _, count in crops]),
+                first=torch.tensor([crop.first for crop in crops]),
+                count=torch.tensor([crop.samples for crop in crops]),
+                slot=torch.tensor([crop.slot for crop in crops]),
             ),
         )
 
 
-def _mixed(
-    anchor: tuple[np.ndarray, int, int], partner: tuple[np.ndarray, int, int], weight: float
-) -> tuple[np.ndarray, int, int]:
+class _Cut(NamedTuple):
+    """A (crop samples,) waveform, its first real sample, the number of real samples, and the crop's number."""
+
+    waveform: np.ndarray
+    first: int
+    samples: int
+    slot: int
+
+
+def _mixed(anchor: _Cut, partner: _Cut, weight: float) -> _Cut:
     """Mix two crops into one, whose real audio reaches from the first real sample of both to the last."""
-    starts = anchor[1], partner[1]
-    ends = anchor[1] + anchor[2], partner[1] + partner[2]
-    waveform = mix_waveforms(anchor[0], partner[0], weight, real=(slice(starts[0], ends[0]), slice(starts[1], ends[1])))
-    return waveform, min(starts), max(ends) - min(starts)
+    ends = anchor.first + anchor.samples, partner.first + partner.samples
+    real = slice(anchor.first, ends[0]), slice(partner.first, ends[1])
+    first = min(anchor.first, partner.first)
+    waveform = mix_waveforms(anchor.waveform, partner.waveform, weight, real=real)
+    return _Cut(waveform, first, max(ends) - first, NO_SLOT)
+
+
+def _silence(samples: int) -> np.ndarray:
+    """Return (samples,) float32 zeros that take no memory."""
+    return np.broadcast_to(np.zeros(1, dtype=np.float32), samples)
 
 
 class EvaluationDataset(Dataset):
-    """Windows of utterances; an item is drawn by its window number (see :mod:`.windows`)."""
+    """Windows of utterances; an item is drawn by its window number (see :mod:`.windows`).
 
-    def __init__(self, split: Split, windows: np.ndarray) -> None:
+    Parameters
+    ----------
+    split : whose utterances they are.
+    windows : (windows, 3) int64: utterance number, first sample, number of samples.
+    is_kept : says of a window's number whether its audio need not be read; see :class:`TrainDataset`.
+    """
+
+    def __init__(self, split: Split, windows: np.ndarray, is_kept: Callable[[int], bool] | None = None) -> None:
         self.split = split
         self.windows = windows
+        self.is_kept = is_kept
 
     def __getitem__(self, number: int) -> tuple[int, np.ndarray]:
         utterance, start, count = map(int, self.windows[number])
-        return utterance, self.split.read(utterance, start, count)
+        if self.is_kept is not None and self.is_kept(number):
+            return number, np.zeros(count, dtype=np.float32)
+        return number, self.split.read(utterance, start, count)
 
     def collate(self, items: list[tuple[int, np.ndarray]]) -> tuple[list[torch.Tensor], EvaluationBatch]:
         """Return a list of (samples,) float32 windows and their batch."""
         counts = torch.tensor([len(audio) for _, audio in items])
+        slots = torch.tensor([number for number, _ in items])
         return [torch.from_numpy(audio) for _, audio in items], EvaluationBatch(
-            utterance=torch.tensor([utterance for utterance, _ in items]),
-            waveforms=Waveforms(first=torch.zeros_like(counts), count=counts),
+            utterance=torch.from_numpy(self.windows[:, 0])[slots],
+            waveforms=Waveforms(first=torch.zeros_like(counts), count=counts, slot=slots),
         )

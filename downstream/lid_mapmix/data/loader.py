@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..errors import UserError
 from ..randomness import keyed_seed
+from .crops import KeptFeatures
 
 
 class Batches(Protocol):
@@ -62,6 +63,7 @@ class TaskLoader:
         epoch: int = 0,
         first_batch: int = 0,
         process: int = 0,
+        kept: KeptFeatures | None = None,
     ) -> None:
         """Set up the loader.
 
@@ -73,10 +75,12 @@ class TaskLoader:
         seed, epoch : key the random state of each step; without a seed it is left alone, as evaluation needs none.
         first_batch : number within the epoch of the first of `batches`.
         process : which of several that train together this is; each has a random state of its own.
+        kept : who is told what the next batch is.
         """
         self.position = first_batch
         self.epoch = epoch
         self._seed = seed
+        self._kept = kept
         # Process 0 draws what a process that trains alone draws.
         self._process = (process,) if process else ()
         self._loader = DataLoader(
@@ -99,4 +103,6 @@ class TaskLoader:
                 torch.manual_seed(keyed_seed(self._seed, "step", self.epoch, self.position, *self._process))
             # The runner saves between two batches, and what it saves is this: how many batches are behind it.
             self.position += 1
+            if self._kept is not None:
+                self._kept.announce(loaded[1].waveforms.slot.tolist())
             yield loaded

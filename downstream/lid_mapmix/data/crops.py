@@ -1,0 +1,81 @@
+"""Where training crops may start: anywhere, or on a grid, whose crops can be numbered and their features kept."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..randomness import keyed_generator
+from .audio import SAMPLE_RATE
+from .windows import sliding_windows
+
+NO_SLOT = -1
+
+
+@dataclass(frozen=True)
+class KeptFeatures:
+    """Where the features of a split are kept, by the number of a crop or window.
+
+    Attributes
+    ----------
+    holds : says whether those of a number are there, so that its audio need not be read.
+    announce : is told the numbers of a batch just before the batch is given.
+    """
+
+    holds: Callable[[int], bool]
+    announce: Callable[[Sequence[int]], None]
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A part of an utterance, and where it goes in a waveform.
+
+    Attributes
+    ----------
+    start, count : first sample within the utterance, and number of samples.
+    first : sample of the waveform at which it goes; what is before and behind is zeros.
+    slot : number of the crop on a grid, or -1.
+    """
+
+    start: int
+    count: int
+    first: int
+    slot: int
+
+
+class Crops:
+    """The training crops of a split, all of one length.
+
+    Parameters
+    ----------
+    counts : (utterances,) int64, lengths in samples at 16 kHz.
+    crop_seconds : length of a crop.
+    step_seconds : None: a crop starts anywhere, and audio that is shorter is zero-padded at a random position.
+        Otherwise it starts at a multiple of this or is the last one, which ends where the utterance does, and shorter
+        audio is zero-padded at its end.
+
+    Attributes
+    ----------
+    samples : length of a crop.
+    grid : (crops, 3) int64, the utterance, first sample and number of samples of each crop of the grid, by number; None
+        without one.
+    """
+
+    def __init__(self, counts: np.ndarray, crop_seconds: float, step_seconds: float | None = None) -> None:
+        self.counts = counts
+        self.samples = round(crop_seconds * SAMPLE_RATE)
+        self.grid = None if step_seconds is None else sliding_windows(counts, crop_seconds, step_seconds)
+        if self.grid is not None:
+            self._first_slots = np.searchsorted(self.grid[:, 0], np.arange(len(counts) + 1))
+
+    def draw(self, seed: int, utterance: int, epoch: int, role: int) -> Crop:
+        """Draw the crop of an utterance in an epoch; the same one whenever it is asked for."""
+        generator = keyed_generator(seed, "crop", epoch, utterance, role)
+        if self.grid is not None:
+            slot = int(generator.integers(self._first_slots[utterance], self._first_slots[utterance + 1]))
+            _, start, count = map(int, self.grid[slot])
+            return Crop(start, count, 0, slot)
+        available = int(self.counts[utterance])
+        count = min(available, self.samples)
+        start = int(generator.integers(available - count + 1))
+        return Crop(start, count, int(generator.integers(self.samples - count + 1)), NO_SLOT)
