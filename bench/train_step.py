@@ -220,7 +220,7 @@ class _Turns:
 
     @staticmethod
     def steps(options: argparse.Namespace) -> int:
-        """Return how many steps the runner makes: checked ones, one to warm up, timed ones, and the one it saves after."""
+        """Return how many steps the runner makes: checked ones, one to warm up, timed ones, one that it saves after."""
         return _CHECKED_STEPS + 1 + options.repeats + 1
 
     def __len__(self) -> int:
