@@ -177,6 +177,8 @@ def test_an_unknown_key_is_refused_with_a_suggestion(place, says):
         *(("optimizer.lr", value) for value in (0, -1e-4, "fast", float("nan"), True, [1])),
         *(("runner.total_steps", value) for value in (0, 1.5, "many", float("inf"), float("nan"), False)),
         ("runner.gradient_clipping", -1),
+        ("runner.precision", "half"),
+        *((f"runner.{key}", value) for key in ("fp16", "compile", "gradient_checkpointing") for value in (1, "maybe")),
         *(("downstream_expert.epochs", value) for value in (0, -1, 2.5, "many", None)),
         *(("downstream_expert.data.batch_size", value) for value in (0, -8)),
         *(("downstream_expert.data.crop_seconds", value) for value in (0, -8, 0.024, float("nan"), float("inf"))),
