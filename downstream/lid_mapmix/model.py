@@ -156,7 +156,7 @@ class DialectClassifier(nn.Module):
     def logits(self, latents: torch.Tensor) -> torch.Tensor:
         """Return (batch, classes) logits of (batch, dim) latents."""
         with _own_precision(latents):
-            return self.classifier(latents.to(self.classifier[0].weight.dtype))
+            return self.classifier(latents.to(next(self.classifier.parameters()).dtype))
 
 
 def _own_precision(tensor: torch.Tensor) -> torch.autocast:

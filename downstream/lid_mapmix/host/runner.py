@@ -71,6 +71,8 @@ def _mended_class() -> Any:
     class MendedRunner(module.Runner):  # type: ignore[name-defined, misc]
         """S3PRL's runner; training goes on from an evaluation as if there had been none."""
 
+        config: dict[str, Any]
+
         def __init__(self, args: argparse.Namespace, config: dict[str, Any]) -> None:
             self.casting = Casting(read_precision(config["runner"]), args.device)
             super().__init__(args, config)
