@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from lid_mapmix.checks import check_configuration, task_config
+from lid_mapmix.checks import check_configuration, check_host, task_config
 from lid_mapmix.config import MapmixConfig, TaskConfig
 from lid_mapmix.errors import UserError
 from lid_mapmix.layers import DEFAULT_CONFIG, TASK_KEY, VARIANTS, merge, read_upstream_config, read_yaml
@@ -266,3 +266,12 @@ def test_sections_are_not_shared_between_configurations():
 def test_what_an_online_run_cannot_do_is_refused(settings, message):
     with pytest.raises(UserError, match=message):
         task_config({"mapmix": settings})
+
+
+@pytest.mark.parametrize("key", [{"precision": "bf16"}, {"compile": True}, {"gradient_checkpointing": True}])
+def test_what_s3prls_own_runner_would_pass_over_is_refused_there(key):
+    with pytest.raises(UserError, match=f"runner.{next(iter(key))} is .*, which S3PRL's own command does not know"):
+        check_host(key, is_mended=False)
+    check_host(key, is_mended=True)
+    for known in ({}, {"precision": "fp32", "compile": False}, {"fp16": True}):
+        check_host(known, is_mended=False)
