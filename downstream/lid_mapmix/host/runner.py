@@ -90,6 +90,9 @@ def _mended_class() -> Any:
             return super()._init_model(model, name, *arguments, **keywords)
 
         def _get_optimizer(self, model_params: Any) -> Any:
+            # Small models gain nothing by it, and so end with the very weights of S3PRL's own command.
+            if not self.args.upstream_trainable:
+                return super()._get_optimizer(model_params)
             config = self.config
             self.config = {**config, "optimizer": with_fused(config["optimizer"], self.init_ckpt.get("Optimizer"))}
             try:
