@@ -7,6 +7,7 @@ from synthetic import make_corpus
 DYNAMICS = ("--steps", 4, "--utterances", 2000, "--naive-utterances", 500, "--epochs", 2, "--repeats", 1)
 FROZEN = ("--utterances", 2, "--batch-size", 2, "--repeats", 1, "--layers", 1, "--crop-seconds", 1)
 DATALOAD = ("--files", 1, "--repeats", 1, "--steps", 3, "--workers", 1)
+TRAIN_STEP = ("--size", "tiny", "--seconds", 0.5, "--repeats", 1)
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +20,8 @@ def corpus(tmp_path_factory):
     [
         ("dynamics.py", DYNAMICS, "naive"),
         ("frozen.py", FROZEN, "without / from the cache"),
+        ("train_step.py", TRAIN_STEP, "ratio"),
+        ("train_step.py", (*TRAIN_STEP, "--precision", "bf16", "--plain-precision", "bf16"), "ratio"),
         ("dataload.py", [*DATALOAD, "--data", "CORPUS"], "waiting for data in 3 steps"),
     ],
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from lid_mapmix.checks import check_configuration, task_config
+from lid_mapmix.checks import check_configuration, check_host, task_config
 from lid_mapmix.config import MapmixConfig, TaskConfig
 from lid_mapmix.errors import UserError
 from lid_mapmix.known_upstreams import read_upstream
@@ -176,6 +176,8 @@ def test_an_unknown_key_is_refused_with_a_suggestion(place, says):
         *(("optimizer.lr", value) for value in (0, -1e-4, "fast", float("nan"), True, [1])),
         *(("runner.total_steps", value) for value in (0, 1.5, "many", float("inf"), float("nan"), False)),
         ("runner.gradient_clipping", -1),
+        ("runner.precision", "half"),
+        *((f"runner.{key}", value) for key in ("fp16", "compile", "gradient_checkpointing") for value in (1, "maybe")),
         *(("downstream_expert.epochs", value) for value in (0, -1, 2.5, "many", None)),
         *(("downstream_expert.data.batch_size", value) for value in (0, -8)),
         *(("downstream_expert.data.crop_seconds", value) for value in (0, -8, 0.024, float("nan"), float("inf"))),
@@ -268,3 +270,12 @@ def test_what_an_online_run_cannot_do_is_refused(settings, message):
 def test_features_of_mixed_input_are_not_kept():
     with pytest.raises(UserError, match=r"expected mapmix\.mix none or latent, found input"):
         task_config({"cache": {"directory": "cache"}, "mapmix": {"mix": "input"}})
+
+
+@pytest.mark.parametrize("key", [{"precision": "bf16"}, {"compile": True}, {"gradient_checkpointing": True}])
+def test_what_s3prls_own_runner_would_pass_over_is_refused_there(key):
+    with pytest.raises(UserError, match=f"runner.{next(iter(key))} is .*, which S3PRL's own command does not know"):
+        check_host(key, is_mended=False)
+    check_host(key, is_mended=True)
+    for known in ({}, {"precision": "fp32", "compile": False}, {"fp16": True}):
+        check_host(known, is_mended=False)

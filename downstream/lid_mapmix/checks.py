@@ -13,15 +13,19 @@ from pydantic import TypeAdapter, ValidationError
 
 from .config import DatamapConfig, Pool, TaskConfig
 from .errors import UserError
+from .host.precision import Precision, read_precision
 from .layers import TASK_KEY
 from .mapmix.mixup import MixSpace
 from .model import Encoder
 
 _TOP_KEYS = ("runner", "optimizer", "scheduler", "specaug", TASK_KEY)
+_SWITCHES = ("compile", "gradient_checkpointing")
 # What s3prl/downstream/runner.py reads, but for train_dataloader: there is one split to train on.
 _RUNNER_KEYS = (
     *("total_steps", "eval_step", "save_step", "log_step", "max_keep", "gradient_accumulate_steps"),
     *("gradient_clipping", "eval_dataloaders", "evaluate_ratio", "fp16"),
+    # Read by host/: precision.py and native.py.
+    *("precision", *_SWITCHES),
 )
 _NUMBERS = (
     *(("runner", key, int) for key in _RUNNER_KEYS[:6]),
@@ -74,12 +78,38 @@ def check_configuration(config: Mapping[str, Any]) -> None:
     splits = runner.get("eval_dataloaders")
     if splits is not None and not (isinstance(splits, list) and all(isinstance(name, str) for name in splits)):
         raise UserError(f"configuration: runner.eval_dataloaders is {splits!r}; expected a list, such as [dev].")
+    read_precision(runner)
+    for key in ("fp16", *_SWITCHES):
+        if not isinstance(runner.get(key) or False, bool):
+            raise UserError(f"configuration: runner.{key} is {runner[key]!r}; expected true or false.")
     if "name" not in optimizer:
         raise UserError("configuration: there is no optimizer.name. See config.yaml for a complete configuration.")
     for section, key, kind in _NUMBERS:
         if config[section].get(key) is not None:
             config[section][key] = _number(f"{section}.{key}", config[section][key], kind)
     task_config(config.get(TASK_KEY))
+
+
+def check_host(runner: Mapping[str, Any], *, is_mended: bool) -> None:
+    """Check that the runner knows what is asked of it.
+
+    Parameters
+    ----------
+    runner : the ``runner`` section.
+    is_mended : whether it is the one of host/runner.py, and not S3PRL's own, which passes over keys it does not know.
+
+    Raises
+    ------
+    UserError : precision, compilation or checkpointing that S3PRL's own runner does not have.
+    """
+    asked = [key for key in _SWITCHES if runner.get(key)]
+    if not runner.get("fp16") and read_precision(runner) is not Precision.FP32:
+        asked.append("precision")
+    if asked and not is_mended:
+        raise UserError(
+            f"configuration: runner.{asked[0]} is {runner[asked[0]]}, which S3PRL's own command does not know. Use "
+            "run_downstream.py of lid_mapmix, or leave it out."
+        )
 
 
 def _check_regions(datamap: DatamapConfig) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from .checks import check_configuration, task_config
+from .checks import check_configuration, check_host, task_config
 from .data.audio import MINIMUM_SAMPLES, read_audio
 from .data.corpus import Corpus
 from .data.crops import KeptFeatures
@@ -22,6 +22,7 @@ from .data.loader import TaskLoader
 from .distributed import is_leader
 from .errors import UserError, diverged
 from .evaluation import Evaluation
+from .host.runner import is_mended
 from .layers import TASK_KEY, merge, read_variant
 from .model import DialectClassifier, audio_samples
 from .results import BEST_CHECKPOINT
@@ -62,6 +63,7 @@ class DownstreamExpert(nn.Module):
         super().__init__()
         _apply_variant(downstream_expert, downstream_variant)
         check_configuration({"optimizer": optimizer, "runner": runner, TASK_KEY: downstream_expert})
+        check_host(runner, is_mended=is_mended())
         self.config = task_config(downstream_expert)
         self.expdir = Path(expdir)
         self.corpus = Corpus(self.config.data.directory, self.config.labels)

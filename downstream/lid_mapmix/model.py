@@ -89,8 +89,11 @@ class AttentionPooling(nn.Module):
         -------
         (batch, dim) torch.Tensor
         """
-        scores = self.score(frames).squeeze(-1).masked_fill(~mask, -torch.inf)
-        return torch.einsum("bt,btd->bd", scores.softmax(dim=1), frames)
+        # Also where the upstream computes in less: this costs next to nothing.
+        with _own_precision(frames):
+            frames = frames.to(self.score.weight.dtype)
+            scores = self.score(frames).squeeze(-1).masked_fill(~mask, -torch.inf)
+            return torch.einsum("bt,btd->bd", scores.softmax(dim=1), frames)
 
 
 class DialectClassifier(nn.Module):
@@ -152,7 +155,13 @@ class DialectClassifier(nn.Module):
 
     def logits(self, latents: torch.Tensor) -> torch.Tensor:
         """Return (batch, classes) logits of (batch, dim) latents."""
-        return self.classifier(latents)
+        with _own_precision(latents):
+            return self.classifier(latents.to(next(self.classifier.parameters()).dtype))
+
+
+def _own_precision(tensor: torch.Tensor) -> torch.autocast:
+    """Return the context in which modules compute in the precision of their weights."""
+    return torch.autocast(tensor.device.type, enabled=False)
 
 
 def _make_encoder(encoder: Encoder, upstream_dim: int, channels: int) -> tuple[nn.Module, int, int]:

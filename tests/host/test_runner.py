@@ -13,7 +13,7 @@ import pytest
 import torch
 from host.conftest import toy_run
 from lid_mapmix.host import compat, registry
-from lid_mapmix.host.runner import make_runner
+from lid_mapmix.host.runner import is_mended, make_runner
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ import os, sys, torch
 from pathlib import Path
 from host.conftest import toy_run
 from lid_mapmix.host import compat, registry
-from lid_mapmix.host.runner import make_runner
+from lid_mapmix.host.runner import is_mended, make_runner
 
 compat.apply(); registry.install_lazy_hub(); registry.register_task("toy", "host.toy_task")
 import s3prl.downstream.runner as stock
@@ -230,9 +230,13 @@ def test_a_second_runner_and_torch_itself_are_left_alone(make, tmp_path):
 
     assert torch.save is save
     assert module.torch._original is torch
+    assert is_mended()
 
 
 def test_importing_the_module_imports_neither_torch_nor_s3prl():
-    code = "import sys, lid_mapmix.host.runner; sys.exit(bool({'torch', 's3prl'} & set(sys.modules)))"
+    code = (
+        "import sys; from lid_mapmix.host.runner import is_mended; "
+        "sys.exit(is_mended() or bool({'torch', 's3prl'} & set(sys.modules)))"
+    )
     process = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": sys.path[0]}, check=False)
     assert process.returncode == 0

@@ -5,7 +5,8 @@ runner deletes old checkpoints before it writes the new one, and writes it in pl
 between loses the run. Its evaluation reseeds the global generators and leaves them so. It stumbles where
 no GPU is used. And of several processes only the first ever ends (leader.py).
 They are mended by a subclass and by stand-ins for the few module functions it calls; `torch` and `os`
-themselves stay untouched.
+themselves stay untouched. What makes it quicker, or compute in another precision, is called from here and
+stands in native.py, optimizer.py and precision.py.
 """
 
 # ruff: noqa: PLC0415 - torch takes seconds to import, and the command line's help needs none of it.
@@ -17,6 +18,7 @@ import functools
 import importlib
 import os
 import random
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,9 @@ import numpy as np
 
 from ..files import replace_when_complete
 from . import compat, leader, registry
+from .native import speed_up
+from .optimizer import with_fused
+from .precision import Casting, casting, read_precision, training_autocast, training_scaler
 from .upstreams import check_features
 
 _RUNNER_MODULE = "s3prl.downstream.runner"
@@ -46,7 +51,15 @@ def make_runner(args: argparse.Namespace, config: dict[str, Any]) -> Any:
     section = config.setdefault("runner", {})
     if section.get("gradient_accumulate_steps") is None:
         section["gradient_accumulate_steps"] = 1
+    section["precision"] = str(read_precision(section))
+    section.pop("fp16", None)
     return _mended_class()(args, config)
+
+
+def is_mended() -> bool:
+    """Say whether the runner at work in this process is the one of this module, and not S3PRL's own command's."""
+    module = sys.modules.get(_RUNNER_MODULE)
+    return module is not None and isinstance(getattr(module, "torch", None), _StandIn)
 
 
 @functools.cache
@@ -58,10 +71,34 @@ def _mended_class() -> Any:
     class MendedRunner(module.Runner):  # type: ignore[name-defined, misc]
         """S3PRL's runner; training goes on from an evaluation as if there had been none."""
 
+        config: dict[str, Any]
+
+        def __init__(self, args: argparse.Namespace, config: dict[str, Any]) -> None:
+            self.casting = Casting(read_precision(config["runner"]), args.device)
+            super().__init__(args, config)
+            self.casting.resume(self.init_ckpt)
+
         def train(self) -> None:
             if leader.leads():
                 remove_unfinished_checkpoints(self.args.expdir)
-            super().train()
+            with self.casting.training(self.config["runner"]):
+                super().train()
+
+        def _init_model(self, model: Any, name: str, *arguments: Any, **keywords: Any) -> Any:
+            if name == "Upstream":
+                speed_up(model, self.args.upstream, self.config["runner"])
+            return super()._init_model(model, name, *arguments, **keywords)
+
+        def _get_optimizer(self, model_params: Any) -> Any:
+            # Small models gain nothing by it, and so end with the very weights of S3PRL's own command.
+            if not self.args.upstream_trainable:
+                return super()._get_optimizer(model_params)
+            config = self.config
+            self.config = {**config, "optimizer": with_fused(config["optimizer"], self.init_ckpt.get("Optimizer"))}
+            try:
+                return super()._get_optimizer(model_params)
+            finally:
+                self.config = config  # checkpoints hold the settings as they were made
 
         def _get_upstream(self) -> Any:
             from .filter_banks import batch_filter_banks
@@ -80,8 +117,12 @@ def _mended_class() -> Any:
         def evaluate(self, split: str | None = None, logger: Any = None, global_step: int = 0) -> list[str]:
             if not leader.leads():
                 return []
-            with random_states_kept(), leader.unwrapped(self.all_entries):
+            with random_states_kept(), leader.unwrapped(self.all_entries), self.casting.autocast():
                 return super().evaluate(split, logger, global_step)
+
+        def inference(self) -> None:
+            with self.casting.autocast():
+                super().inference()
 
         def push_to_huggingface_hub(self) -> None:
             if leader.leads():
@@ -132,12 +173,7 @@ def _install_stand_ins(module: Any) -> None:
     if isinstance(module.torch, _StandIn):
         return
     checkpoints = _Checkpoints()
-    amp = _StandIn(
-        torch.cuda.amp,
-        # The same under the names that torch recommends in place of these deprecated ones, which warn.
-        autocast=functools.partial(torch.amp.autocast, "cuda"),
-        GradScaler=functools.partial(torch.amp.GradScaler, "cuda"),
-    )
+    amp = _StandIn(torch.cuda.amp, autocast=training_autocast, GradScaler=training_scaler)
     cuda = _StandIn(torch.cuda, amp=amp, device=_cuda_device)
     module.torch = _StandIn(torch, save=checkpoints.save, cuda=cuda)
     module.os = _StandIn(os, remove=checkpoints.remove)
@@ -164,6 +200,8 @@ class _Checkpoints:
         if not leader.leads():
             return
         final = Path(path)
+        current = casting()
+        states = states if current is None else current.completed(states)
         with replace_when_complete(final) as temporary:
             torch.save(states, temporary)
             with temporary.open("rb+") as file:

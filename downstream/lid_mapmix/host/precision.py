@@ -1,0 +1,139 @@
+"""The precision a run computes in: ``runner.precision``, fp32, bf16 or fp16, in training and in evaluation.
+
+S3PRL's runner knows ``fp16`` on a GPU, in training only. Here autocast covers what it calls of upstream, featurizer and
+downstream in all three modes, on a CPU as well; the weights and Adam's moments stay float32, and the task keeps its
+pooling, classifier and loss in float32 (model.py). fp16 has a gradient scaler, whose state is kept in checkpoints.
+"""
+
+# ruff: noqa: PLC0415 - torch takes seconds to import, and the command line's help needs none of it.
+
+import contextlib
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextvars import ContextVar
+from enum import StrEnum
+from typing import Any
+
+from ..errors import UserError
+
+_SCALER = "GradScaler"
+
+
+class Precision(StrEnum):
+    """What matrix products are computed in."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+def read_precision(runner: Mapping[str, Any]) -> Precision:
+    """Return the precision of a ``runner`` section; S3PRL's own ``fp16: true`` is another way to say fp16.
+
+    Raises
+    ------
+    UserError : another value than the three, or two that contradict each other.
+    """
+    value = runner.get("precision")
+    try:
+        precision = Precision.FP32 if value is None else Precision(value)
+    except ValueError:
+        raise UserError(f"configuration: runner.precision is {value!r}; expected fp32, bf16 or fp16.") from None
+    if not runner.get("fp16"):
+        return precision
+    if precision is Precision.BF16:
+        raise UserError("configuration: runner.precision is bf16 and runner.fp16 is true. Leave runner.fp16 out.")
+    return Precision.FP16
+
+
+class Casting:
+    """The precision of one runner.
+
+    Parameters
+    ----------
+    precision : of its products.
+    device : as torch names it.
+
+    Raises
+    ------
+    UserError : fp16 without a GPU.
+    """
+
+    def __init__(self, precision: Precision, device: str) -> None:
+        import torch
+
+        self.precision = precision
+        self.device_type = torch.device(device).type
+        self._scaler_state: dict[str, Any] | None = None
+        self._scaler: Any = None
+        if precision is Precision.FP16 and self.device_type == "cpu":
+            raise UserError(
+                "runner.precision: fp16 needs a GPU, found --device cpu. Say -o config.runner.precision=bf16, or fp32."
+            )
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Return the context that products are computed in."""
+        import torch
+
+        if self.precision is Precision.FP32:
+            return contextlib.nullcontext()
+        dtype = torch.bfloat16 if self.precision is Precision.BF16 else torch.float16
+        return torch.autocast(self.device_type, dtype)
+
+    def new_scaler(self) -> Any:
+        """Return a gradient scaler, that of the checkpoint where the run goes on from one."""
+        import torch
+
+        self._scaler = torch.amp.GradScaler(self.device_type)
+        if self._scaler_state is not None:
+            self._scaler.load_state_dict(self._scaler_state)
+        return self._scaler
+
+    @contextlib.contextmanager
+    def training(self, runner: MutableMapping[str, Any]) -> Iterator[None]:
+        """Let S3PRL's training loop compute in this precision during the block.
+
+        Parameters
+        ----------
+        runner : the section it reads ``fp16`` from, by which it knows that it needs a scaler; left as it was.
+        """
+        token = _in_force.set(self)
+        if self.precision is Precision.FP16:
+            runner["fp16"] = True
+        try:
+            yield
+        finally:
+            runner.pop("fp16", None)
+            _in_force.reset(token)
+
+    def completed(self, states: dict[str, Any]) -> dict[str, Any]:
+        """Return the states of a checkpoint with the scaler's, and with the settings as they were made."""
+        config = states["Config"]
+        runner = {key: value for key, value in config["runner"].items() if key != "fp16"}
+        scaler = {} if self._scaler is None else {_SCALER: self._scaler.state_dict()}
+        return {**states, "Config": {**config, "runner": runner}, **scaler}
+
+    def resume(self, states: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint, also from one that holds no scaler's state."""
+        self._scaler_state = states.get(_SCALER)
+
+
+_in_force: ContextVar[Casting | None] = ContextVar("casting", default=None)
+
+
+def casting() -> Casting | None:
+    """Return the precision of the runner that is training now."""
+    return _in_force.get()
+
+
+def training_autocast(enabled: bool = True) -> contextlib.AbstractContextManager[Any]:
+    """Stand in for ``torch.cuda.amp.autocast`` in S3PRL's training loop, which enables it for fp16 only."""
+    current = casting()
+    return contextlib.nullcontext() if current is None else current.autocast()
+
+
+def training_scaler() -> Any:
+    """Stand in for ``torch.cuda.amp.GradScaler`` in S3PRL's training loop."""
+    current = casting()
+    if current is None:
+        raise RuntimeError("a gradient scaler is made while a runner trains")
+    return current.new_scaler()
