@@ -6,7 +6,7 @@ between loses the run. Its evaluation reseeds the global generators and leaves t
 no GPU is used. And of several processes only the first ever ends (leader.py).
 They are mended by a subclass and by stand-ins for the few module functions it calls; `torch` and `os`
 themselves stay untouched. What makes it quicker, or compute in another precision, is called from here and
-stands in native.py, optimizer.py and precision.py.
+stands in filter_banks.py, native.py, optimizer.py and precision.py.
 """
 
 # ruff: noqa: PLC0415 - torch takes seconds to import, and the command line's help needs none of it.
@@ -65,6 +65,8 @@ def is_mended() -> bool:
 @functools.cache
 def _mended_class() -> Any:
     """Define the subclass, once S3PRL may be imported."""
+    from .filter_banks import batch_filter_banks
+
     module: Any = importlib.import_module(_RUNNER_MODULE)
     _install_stand_ins(module)
 
@@ -86,6 +88,7 @@ def _mended_class() -> Any:
 
         def _init_model(self, model: Any, name: str, *arguments: Any, **keywords: Any) -> Any:
             if name == "Upstream":
+                batch_filter_banks(model)
                 speed_up(model, self.args.upstream, self.config["runner"])
             return super()._init_model(model, name, *arguments, **keywords)
 
@@ -99,14 +102,6 @@ def _mended_class() -> Any:
                 return super()._get_optimizer(model_params)
             finally:
                 self.config = config  # checkpoints hold the settings as they were made
-
-        def _get_upstream(self) -> Any:
-            from .filter_banks import batch_filter_banks
-
-            entry = super()._get_upstream()
-            with leader.unwrapped([entry]):
-                batch_filter_banks(entry.model)
-            return entry
 
         def _get_featurizer(self) -> Any:
             entry = super()._get_featurizer()
