@@ -128,12 +128,12 @@ class _LazyHub(ModuleType):
         source = _upstream_sources().get(name)
         if source is None:
             raise AttributeError(f"module {_HUB!r} has no attribute {name!r}")
-        with _missing_package_named(name):
+        with missing_package_named(name):
             build = getattr(importlib.import_module(source), name)
 
         @functools.wraps(build)
         def build_upstream(*args: Any, **kwargs: Any) -> Any:
-            with _missing_package_named(name):  # some import what they need only now
+            with missing_package_named(name):  # some import what they need only now
                 return build(*args, **kwargs)
 
         setattr(self, name, build_upstream)
@@ -147,7 +147,8 @@ class _LazyHub(ModuleType):
 
 
 @contextmanager
-def _missing_package_named(upstream: str) -> Iterator[None]:
+def missing_package_named(upstream: str) -> Iterator[None]:
+    """Turn a package that an upstream needs and that is not installed into a UserError."""
     try:
         yield
     except ModuleNotFoundError as error:

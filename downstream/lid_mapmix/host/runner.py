@@ -24,13 +24,13 @@ from typing import Any
 import numpy as np
 
 from ..files import replace_when_complete
-from . import compat, leader, registry
-from .upstreams import check_features
+from . import compat, downloads, leader, registry
+from .upstreams import UpstreamSettings, check_features, hugging_face_builders, mend_upstream
 
 _RUNNER_MODULE = "s3prl.downstream.runner"
 
 
-def make_runner(args: argparse.Namespace, config: dict[str, Any]) -> Any:
+def make_runner(args: argparse.Namespace, config: dict[str, Any], upstream: UpstreamSettings | None = None) -> Any:
     """Return an `s3prl.downstream.runner.Runner` whose known faults are mended.
 
     Parameters
@@ -38,15 +38,17 @@ def make_runner(args: argparse.Namespace, config: dict[str, Any]) -> Any:
     args : S3PRL's arguments, as its own command line makes them, with `init_ckpt` (None to start anew).
     config : S3PRL's configuration; it is not changed. Without `runner.gradient_accumulate_steps`, where
         S3PRL crashes at the first step, each batch is a step.
+    upstream : what is asked of the upstream besides S3PRL's arguments.
     """
     compat.apply()
     registry.install_lazy_hub()
+    downloads.install()
     # S3PRL's experts are given its parts themselves, and complete them.
     config = copy.deepcopy(config)
     section = config.setdefault("runner", {})
     if section.get("gradient_accumulate_steps") is None:
         section["gradient_accumulate_steps"] = 1
-    return _mended_class()(args, config)
+    return _mended_class()(args, config, upstream or UpstreamSettings())
 
 
 @functools.cache
@@ -58,6 +60,15 @@ def _mended_class() -> Any:
     class MendedRunner(module.Runner):  # type: ignore[name-defined, misc]
         """S3PRL's runner; training goes on from an evaluation as if there had been none."""
 
+        def __init__(self, args: argparse.Namespace, config: dict[str, Any], upstream: UpstreamSettings) -> None:
+            self.upstream_settings = upstream
+            super().__init__(args, config)
+
+        def _init_model(self, model: Any, name: str, *arguments: Any, **keywords: Any) -> Any:
+            if name == "Upstream":  # before it is given to the processes that share it, which note what it trains
+                mend_upstream(model, self.args, self.upstream_settings)
+            return super()._init_model(model, name, *arguments, **keywords)
+
         def train(self) -> None:
             if leader.leads():
                 remove_unfinished_checkpoints(self.args.expdir)
@@ -66,7 +77,7 @@ def _mended_class() -> Any:
         def _get_featurizer(self) -> Any:
             entry = super()._get_featurizer()
             with leader.unwrapped([self.upstream, entry]):
-                check_features(self.upstream.model, entry.model, self.args)
+                check_features(self.upstream.model, entry.model, self.args, self.upstream_settings)
             return entry
 
         def evaluate(self, split: str | None = None, logger: Any = None, global_step: int = 0) -> list[str]:
@@ -133,6 +144,7 @@ def _install_stand_ins(module: Any) -> None:
     cuda = _StandIn(torch.cuda, amp=amp, device=_cuda_device)
     module.torch = _StandIn(torch, save=checkpoints.save, cuda=cuda)
     module.os = _StandIn(os, remove=checkpoints.remove)
+    module.hub = _StandIn(module.hub, **hugging_face_builders())
     leader.install_stand_ins(module)
 
 
