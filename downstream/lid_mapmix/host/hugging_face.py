@@ -130,6 +130,9 @@ def _load(name: str, ckpt: str, only_here: bool) -> Any:
     import transformers
 
     with _explained(ckpt):
+        # transformers takes a folder without this file for one whose file is empty.
+        if Path(ckpt).exists() and not (Path(ckpt) / "config.json").is_file():
+            raise FileNotFoundError("there is no config.json")
         settings, _ = transformers.PretrainedConfig.get_config_dict(ckpt, local_files_only=only_here)
     kind = MODEL_TYPES[name]
     if (found := settings.get("model_type")) != kind:
