@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from .checks import check_configuration, task_config
+from .checks import check_configuration, config_without_mends, task_config
 from .data.audio import MINIMUM_SAMPLES, read_audio
 from .data.corpus import Corpus
 from .data.dataset import EvaluationBatch, TrainBatch
@@ -42,6 +42,7 @@ class DownstreamExpert(nn.Module):
     seed : of every draw.
     mode : train, evaluate or inference.
     downstream_variant : -v; applied here where no launcher has done it.
+    upstream, upstream_trainable : -u and -f.
     other : S3PRL's other arguments, not needed.
     """
 
@@ -56,12 +57,16 @@ class DownstreamExpert(nn.Module):
         seed: int,
         mode: str,
         downstream_variant: str | None = None,
+        upstream: str = "",
+        upstream_trainable: bool = False,
         **other: Any,
     ) -> None:
         super().__init__()
         _apply_variant(downstream_expert, downstream_variant)
         check_configuration({"optimizer": optimizer, "runner": runner, TASK_KEY: downstream_expert})
         self.config = task_config(downstream_expert)
+        if __name__.startswith("s3prl."):
+            self.config = config_without_mends(self.config, upstream, upstream_trainable)
         self.expdir = Path(expdir)
         self.corpus = Corpus(self.config.data.directory, self.config.labels)
         self.labels = self.corpus.labels

@@ -9,10 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from checkpoints import Shape, save_hubert, save_hugging_face, save_wav2vec2, save_wavlm
-from launching import ROOT, overrides
+from launching import ROOT, assert_same_weights, interrupt_at, overrides, train
 from lid_mapmix.host import compat
 
 CONVERTED = "https://huggingface.co/s3prl/converted_ckpts/resolve/main"
@@ -95,6 +96,26 @@ def test_a_folder_of_hugging_face_is_fine_tuned(kind, corpus, home, tmp_path):
     settings = {**SHORT, "downstream_expert.upstream.spec_augment": True}
     flags = ["-k", folder, "--data", corpus, "-p", expdir, "-v", "baseline", "-o", overrides(settings)]
     scored(command(home, "-u", f"hf_{kind}_custom", *flags), expdir)
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2", "hubert"])
+def test_a_fine_tuned_model_that_masks_and_drops_ends_the_same_after_an_interruption(
+    kind, corpus, tmp_path, monkeypatch
+):
+    folder = save_hugging_face(tmp_path / "model", kind, Shape(stable=True, dropout=0.1, layerdrop=0.5))
+    settings = {**SHORT, "downstream_expert.upstream.spec_augment": True, "runner.save_step": 1, "optimizer.lr": 1e-3}
+    flags = ["-u", f"hf_{kind}_custom", "-k", folder, "-v", "latent_random"]
+    assert train(corpus, tmp_path / "whole", *flags, settings=settings) == 0
+    np.random.seed(99)  # noqa: NPY002 - what numpy's generator holds must not matter
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 2)
+        assert train(corpus, tmp_path / "run", *flags, settings=settings) == 130
+    assert train(corpus, tmp_path / "run", *flags, "-a", settings=settings) == 0
+    assert_same_weights(tmp_path / "run", tmp_path / "whole")
+    ours, whole = (
+        torch.load(tmp_path / name / "states-2.ckpt", weights_only=True)["Upstream"] for name in ("run", "whole")
+    )
+    assert all(torch.equal(ours[name], whole[name]) for name in whole)
 
 
 @pytest.mark.parametrize(

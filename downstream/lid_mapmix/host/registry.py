@@ -23,6 +23,7 @@ from ..errors import UserError
 
 _HUB = "s3prl.hub"
 _TASKS = "s3prl.downstream"
+_FILTER_BANKS = "s3prl.upstream.baseline.hubconf"
 # Entries that want a checkpoint from the caller; S3PRL tells them by their names.
 _UNREGISTERED_SUFFIXES = ("_local", "_url", "_gdriveid", "_custom")
 
@@ -39,6 +40,11 @@ def check_upstream(name: str) -> None:
         close = difflib.get_close_matches(name, names, n=3)
         advice = f"did you mean {' or '.join(close)}?" if close else "for example fbank, wav2vec2 or xlsr_53"
         raise UserError(f"unknown upstream {name!r}: {advice}")
+
+
+def is_filter_bank(name: str) -> bool:
+    """Say whether an upstream is one of S3PRL's filter banks: without weights, and each utterance by itself."""
+    return _upstream_sources().get(name) == _FILTER_BANKS
 
 
 def install_lazy_hub() -> None:
