@@ -112,6 +112,29 @@ def test_a_model_with_a_head_is_loaded_without_it(tmp_path):
     assert torch.equal(last(upstream, wavs), last(plain, wavs))
 
 
+def test_checkpoints_from_before_safetensors_are_loaded(tmp_path):
+    from safetensors.torch import load_file
+
+    new, old = (save_hugging_face(tmp_path / name, "wav2vec2", Shape(stable=True)) for name in ("new", "old"))
+    renamed = {"original0": "weight_g", "original1": "weight_v"}
+    weights = {}
+    for name, value in load_file(old / "model.safetensors").items():
+        head, _, tail = name.partition("parametrizations.weight.")
+        weights[f"wav2vec2.{head}{renamed[tail] if tail else ''}"] = value
+    (old / "model.safetensors").unlink()
+    torch.save(weights | {"project_q.weight": torch.zeros(3, 3)}, old / "pytorch_model.bin")
+    wavs = noise(9_000)
+    assert torch.equal(last(load(old).eval(), wavs), last(load(new).eval(), wavs))
+
+
+def test_the_adapters_of_mms_are_loaded_and_learn(tmp_path):
+    upstream = load(save_hugging_face(tmp_path, "wav2vec2", Shape(stable=True), adapter_attn_dim=4)).train()
+    upstream(noise(9_000))["last_hidden_state"].square().sum().backward()
+    adapters = {name: one.grad for name, one in upstream.named_parameters() if "adapter_layer" in name}
+    assert len(adapters) == 3 * 6
+    assert all(gradient.any() for gradient in adapters.values())
+
+
 # What is refused ----------------------------------------------------------------------------------------------------
 
 

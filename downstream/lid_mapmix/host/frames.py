@@ -64,7 +64,8 @@ def check_mixed_lengths(upstream: Any, feature: str, name: str, device: str) -> 
     training = upstream.training
     upstream.eval()
     # TensorFloat-32 would differ by as much as a fault may.
-    with torch.no_grad(), torch.backends.cudnn.flags(allow_tf32=False):
+    cudnn = torch.backends.cudnn
+    with torch.no_grad(), cudnn.flags(enabled=cudnn.enabled, deterministic=cudnn.deterministic, allow_tf32=False):
         together = _states(upstream(wavs)[feature])
         differences = [
             _difference(one, both[row : row + 1], (len(wav) - 400) // rate + 1)
