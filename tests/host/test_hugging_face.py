@@ -144,7 +144,7 @@ def refused(folder, says, kind="wav2vec2"):
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_of_another_kind_is_not_loaded_with_random_weights(tmp_path):
+def test_a_model_of_another_kind_is_refused_and_the_upstream_for_it_named(tmp_path):
     refused(save_hugging_face(tmp_path, "hubert"), "model_type 'hubert'.*Use -u hf_hubert_custom")
     path = tmp_path / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": "whisper"}))
