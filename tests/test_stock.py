@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from checkpoints import save_hugging_face
 from launching import QUICK, ROOT, assert_same_files, last_checkpoint, run_python, weights
-from lid_mapmix.layers import DEFAULT_CONFIG, merge, read_upstream_config, read_yaml
+from lid_mapmix.layers import DEFAULT_CONFIG, TASK_KEY, merge, read_upstream_config, read_yaml
 
 TASK = ROOT / "downstream" / "lid_mapmix"
 HIDE_THE_INSTALLED_PACKAGE = """
@@ -108,3 +109,19 @@ def test_trains_and_resumes_a_data_map_as_the_launcher_does(stock, trained, tmp_
     resumed, expected = weights(tmp_path / "states-8.ckpt"), weights(whole / "states-8.ckpt")
     assert all(torch.equal(resumed[name], expected[name]) for name in expected)
     assert_same_files(tmp_path, whole, "datamap.csv", "likeness.csv", "dev_scores.csv")
+
+
+def test_a_hugging_face_model_is_not_fine_tuned_by_the_stock_command(checkout, corpus, tmp_path):
+    folder = save_hugging_face(tmp_path / "model", "wav2vec2")
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        yaml.safe_dump(merge(read_yaml(DEFAULT_CONFIG), {TASK_KEY: {"data": {"directory": str(corpus)}}}))
+    )
+    process = run_python(
+        *("downstream/lid_mapmix/host/compat.py", "run_downstream.py", "-m", "train", "-d", "lid_mapmix"),
+        *("-u", "hf_wav2vec2_custom", "-k", folder, "-f", "-c", config, "-p", tmp_path / "run", "--device", "cpu"),
+        path=[checkout],
+        cwd=checkout / "s3prl",
+    )
+    assert process.returncode == 1
+    assert "cannot be fine-tuned by S3PRL's own command" in process.stderr

@@ -6,7 +6,7 @@ of a configuration that are S3PRL's own.
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass, replace
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from .config import DatamapConfig, Pool, TaskConfig
 from .errors import UserError
 from .host.precision import Precision, read_precision
+from .host.registry import is_filter_bank
 from .layers import TASK_KEY
 from .mapmix.mixup import MixSpace
 from .model import Encoder
@@ -110,6 +111,38 @@ def check_host(runner: Mapping[str, Any], *, is_mended: bool) -> None:
             f"configuration: runner.{asked[0]} is {runner[asked[0]]}, which S3PRL's own command does not know. Use "
             "run_downstream.py of lid_mapmix, or leave it out."
         )
+
+
+def config_without_mends(config: TaskConfig, upstream: str, trainable: bool) -> TaskConfig:
+    """Return the settings that are safe under S3PRL's own command, where nothing of host/ mends the upstream.
+
+    Parameters
+    ----------
+    config : those of the run.
+    upstream : its name, -u.
+    trainable : whether it is fine-tuned, -f.
+
+    Returns
+    -------
+    the same, but that lengths are mixed only for filter banks: other upstreams may attend to padding.
+
+    Raises
+    ------
+    UserError : an upstream that would be trained otherwise than asked for.
+    """
+    if upstream.startswith("hf_") and trainable:
+        raise UserError(
+            f"upstream {upstream} cannot be fine-tuned by S3PRL's own command, which drops layers and masks frames in "
+            "training. Use lid_mapmix's run_downstream.py, or leave out -f."
+        )
+    for name, value in asdict(config.upstream).items():
+        if value:
+            raise UserError(
+                f"configuration: {TASK_KEY}.upstream.{name}: S3PRL's own command does not know it. Use lid_mapmix's "
+                "run_downstream.py, or leave it out."
+            )
+    mixes = config.evaluation.mix_lengths and is_filter_bank(upstream)
+    return replace(config, evaluation=replace(config.evaluation, mix_lengths=mixes))
 
 
 def _check_regions(datamap: DatamapConfig) -> None:

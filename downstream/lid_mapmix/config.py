@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from .host.upstreams import UpstreamSettings
 from .mapmix.datamap import RegionRule
 from .mapmix.labels import Likeness, Targets
 from .mapmix.mixup import MixSpace, WeightPer
@@ -52,6 +53,14 @@ class CacheConfig:
     directory: str | None = None
     limit_gb: _Positive = 100.0
     evaluation: bool = True
+
+
+@dataclass(config=_STRICT)
+class UpstreamConfig:
+    """What of an upstream learns, and how, where it is fine-tuned."""
+
+    train_front_end: bool = False
+    spec_augment: bool = False
 
 
 @dataclass(config=_STRICT)
@@ -132,6 +141,7 @@ class TaskConfig:
     labels: dict[str, list[str]] | None = None
     data: DataConfig = field(default_factory=DataConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
+    upstream: UpstreamConfig = field(default_factory=UpstreamConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     mapmix: MapmixConfig = field(default_factory=MapmixConfig)
     datamap: DatamapConfig = field(default_factory=DatamapConfig)
@@ -141,3 +151,12 @@ class TaskConfig:
     def needs_datamap(self) -> bool:
         """Whether a data map has to be made before this training can start."""
         return not self.mapmix.online and (self.mapmix.needs_regions or self.mapmix.needs_likeness)
+
+    @property
+    def upstream_settings(self) -> UpstreamSettings:
+        """What the run asks of its upstream, besides S3PRL's arguments."""
+        return UpstreamSettings(
+            train_front_end=self.upstream.train_front_end,
+            spec_augment=self.upstream.spec_augment,
+            mix_lengths=self.evaluation.mix_lengths,
+        )

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from .checks import check_configuration, check_host, task_config
+from .checks import check_configuration, check_host, config_without_mends, task_config
 from .data.audio import MINIMUM_SAMPLES, read_audio
 from .data.corpus import Corpus
 from .data.crops import KeptFeatures
@@ -44,6 +44,7 @@ class DownstreamExpert(nn.Module):
     seed : of every draw.
     mode : train, evaluate or inference.
     downstream_variant : -v; applied here where no launcher has done it.
+    upstream, upstream_trainable : -u and -f.
     other : S3PRL's other arguments, not needed.
     """
 
@@ -58,6 +59,8 @@ class DownstreamExpert(nn.Module):
         seed: int,
         mode: str,
         downstream_variant: str | None = None,
+        upstream: str = "",
+        upstream_trainable: bool = False,
         **other: Any,
     ) -> None:
         super().__init__()
@@ -65,6 +68,8 @@ class DownstreamExpert(nn.Module):
         check_configuration({"optimizer": optimizer, "runner": runner, TASK_KEY: downstream_expert})
         check_host(runner, is_mended=is_mended())
         self.config = task_config(downstream_expert)
+        if __name__.startswith("s3prl."):
+            self.config = config_without_mends(self.config, upstream, upstream_trainable)
         self.expdir = Path(expdir)
         self.corpus = Corpus(self.config.data.directory, self.config.labels)
         self.labels = self.corpus.labels

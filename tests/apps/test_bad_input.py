@@ -342,7 +342,11 @@ def test_a_defect_says_where_to_look(corpus, tmp_path, monkeypatch, capsys):
         (("-u", "fbank", "-l", "9"), "upstream fbank has the layers 0 to 0 of hidden_states; -l asks for 9"),
         (("-u", "hf_wav2vec2_custom", "--frozen"), "upstream hf_wav2vec2_custom needs weights"),
         (("-u", "wav2vec2_local", "-k", "nowhere/weights.pt"), "-k nowhere/weights.pt: no such file or folder"),
-        (("-u", "hf_hubert_custom", "-k", "."), "upstream hf_hubert_custom cannot be fine-tuned safely"),
+        (("-u", "hf_hubert_custom", "-k", "."), "-k .: is no complete folder of save_pretrained"),
+        (
+            ("-u", "fbank", "-o", "config.downstream_expert.upstream.spec_augment=True"),
+            "needs an upstream that is fine",
+        ),
         (("-u", "fbank", "--device", "gpu"), "--device gpu: is no device"),
         (("-u", "fbank", "-o", "config.downstream_expert.variant=zzz"), "is settled by then. Use the flag"),
         (("-u", "fbank", "-o", "args.mode=evaluate"), "is settled by then. Use the flag"),

@@ -131,3 +131,9 @@ def test_check_upstream_accepts_every_name_and_suggests_near_ones():
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="for example fbank"):
         registry.check_upstream("§§§")
+
+
+def test_filter_banks_are_told_from_upstreams_with_weights():
+    names = {name for name in registry.upstream_names() if registry.is_filter_bank(name)}
+    assert {"fbank", "mfcc"} <= names
+    assert not {"xlsr_53", "hubert", "wavlm_base_plus", "hf_wav2vec2_custom", "apc"} & names

@@ -109,7 +109,9 @@ def _request(stage: Settings) -> dict[str, Any]:
     return {
         **{name: _digest(directory / name) for name in ("train.csv", "labels.yaml")},
         "upstream": {name: args[name] for name in sorted(args) if name.startswith("upstream_")}
-        | {"-u": args["upstream"]},
+        | {"-u": args["upstream"]}
+        # Only what is asked for, so that maps from before there was such a setting are still taken.
+        | {name: value for name, value in asdict(task.upstream).items() if value},
         "seed": args["seed"],
         **{name: stage.config.get(name) for name in ("optimizer", "scheduler", "specaug")},
         **{name: stage.config["runner"].get(name) for name in _RUNNER_KEYS_OF_A_MAP},

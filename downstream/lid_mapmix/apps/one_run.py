@@ -22,7 +22,7 @@ def run(settings: Settings, mode: str, begin: Callable[[], None] = lambda: None)
     settings.args.mode = mode
     check_configuration(settings.config)
     _seed_global_generators(settings.args.seed)
-    runner = make_runner(settings.args, settings.config)
+    runner = make_runner(settings.args, settings.config, task_config(settings.task).upstream_settings)
     config = runner.config
     cached = None if mode == "inference" else attach_cache(runner, settings.args, config, mode)
 

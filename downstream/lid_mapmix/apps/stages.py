@@ -84,7 +84,7 @@ def use(options: argparse.Namespace) -> None:
         complete_defaults(options)
         settings = new_settings(options)
     _announce(settings)
-    check_upstream_arguments(settings.args)
+    check_upstream_arguments(settings.args, task_config(settings.task).upstream_settings)
     check_cache(settings.args, settings.config)
     run(settings, options.mode)
     if options.mode == "evaluate":
@@ -124,9 +124,9 @@ def _occupy(expdir: Path, held: ExitStack, *, may_hold_run: bool) -> None:
 def _checked_corpus(settings: Settings) -> Corpus:
     """Return the data of a run; what is wrong is found before an upstream is downloaded and loaded for it."""
     check_configuration(settings.config)
-    check_upstream_arguments(settings.args)
     check_cache(settings.args, settings.config)
     task = task_config(settings.task)
+    check_upstream_arguments(settings.args, task.upstream_settings)
     corpus = Corpus(task.data.directory, task.labels)
     splits = ["train", *(settings.config["runner"].get("eval_dataloaders") or [])]
     corpus.check_manifests([*splits, *(["test"] if corpus.has("test") else [])])

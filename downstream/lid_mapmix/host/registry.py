@@ -23,6 +23,7 @@ from ..errors import UserError
 
 _HUB = "s3prl.hub"
 _TASKS = "s3prl.downstream"
+_FILTER_BANKS = "s3prl.upstream.baseline.hubconf"
 # Entries that want a checkpoint from the caller; S3PRL tells them by their names.
 _UNREGISTERED_SUFFIXES = ("_local", "_url", "_gdriveid", "_custom")
 
@@ -39,6 +40,11 @@ def check_upstream(name: str) -> None:
         close = difflib.get_close_matches(name, names, n=3)
         advice = f"did you mean {' or '.join(close)}?" if close else "for example fbank, wav2vec2 or xlsr_53"
         raise UserError(f"unknown upstream {name!r}: {advice}")
+
+
+def is_filter_bank(name: str) -> bool:
+    """Say whether an upstream is one of S3PRL's filter banks: without weights, and each utterance by itself."""
+    return _upstream_sources().get(name) == _FILTER_BANKS
 
 
 def install_lazy_hub() -> None:
@@ -128,12 +134,12 @@ class _LazyHub(ModuleType):
         source = _upstream_sources().get(name)
         if source is None:
             raise AttributeError(f"module {_HUB!r} has no attribute {name!r}")
-        with _missing_package_named(name):
+        with missing_package_named(name):
             build = getattr(importlib.import_module(source), name)
 
         @functools.wraps(build)
         def build_upstream(*args: Any, **kwargs: Any) -> Any:
-            with _missing_package_named(name):  # some import what they need only now
+            with missing_package_named(name):  # some import what they need only now
                 return build(*args, **kwargs)
 
         setattr(self, name, build_upstream)
@@ -147,7 +153,8 @@ class _LazyHub(ModuleType):
 
 
 @contextmanager
-def _missing_package_named(upstream: str) -> Iterator[None]:
+def missing_package_named(upstream: str) -> Iterator[None]:
+    """Turn a package that an upstream needs and that is not installed into a UserError."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -26,16 +26,16 @@ from typing import Any
 import numpy as np
 
 from ..files import replace_when_complete
-from . import compat, leader, registry
+from . import compat, downloads, leader, registry
 from .native import speed_up
 from .optimizer import with_fused
 from .precision import Casting, casting, read_precision, training_autocast, training_scaler
-from .upstreams import check_features
+from .upstreams import UpstreamSettings, check_features, hugging_face_builders, mend_upstream
 
 _RUNNER_MODULE = "s3prl.downstream.runner"
 
 
-def make_runner(args: argparse.Namespace, config: dict[str, Any]) -> Any:
+def make_runner(args: argparse.Namespace, config: dict[str, Any], upstream: UpstreamSettings | None = None) -> Any:
     """Return an `s3prl.downstream.runner.Runner` whose known faults are mended.
 
     Parameters
@@ -43,9 +43,11 @@ def make_runner(args: argparse.Namespace, config: dict[str, Any]) -> Any:
     args : S3PRL's arguments, as its own command line makes them, with `init_ckpt` (None to start anew).
     config : S3PRL's configuration; it is not changed. Without `runner.gradient_accumulate_steps`, where
         S3PRL crashes at the first step, each batch is a step.
+    upstream : what is asked of the upstream besides S3PRL's arguments.
     """
     compat.apply()
     registry.install_lazy_hub()
+    downloads.install()
     # S3PRL's experts are given its parts themselves, and complete them.
     config = copy.deepcopy(config)
     section = config.setdefault("runner", {})
@@ -53,7 +55,7 @@ def make_runner(args: argparse.Namespace, config: dict[str, Any]) -> Any:
         section["gradient_accumulate_steps"] = 1
     section["precision"] = str(read_precision(section))
     section.pop("fp16", None)
-    return _mended_class()(args, config)
+    return _mended_class()(args, config, upstream or UpstreamSettings())
 
 
 def is_mended() -> bool:
@@ -75,7 +77,8 @@ def _mended_class() -> Any:
 
         config: dict[str, Any]
 
-        def __init__(self, args: argparse.Namespace, config: dict[str, Any]) -> None:
+        def __init__(self, args: argparse.Namespace, config: dict[str, Any], upstream: UpstreamSettings) -> None:
+            self.upstream_settings = upstream
             self.casting = Casting(read_precision(config["runner"]), args.device)
             super().__init__(args, config)
             self.casting.resume(self.init_ckpt)
@@ -87,7 +90,8 @@ def _mended_class() -> Any:
                 super().train()
 
         def _init_model(self, model: Any, name: str, *arguments: Any, **keywords: Any) -> Any:
-            if name == "Upstream":
+            if name == "Upstream":  # before it is given to the processes that share it, which note what it trains
+                mend_upstream(model, self.args, self.upstream_settings)
                 batch_filter_banks(model)
                 speed_up(model, self.args.upstream, self.config["runner"])
             return super()._init_model(model, name, *arguments, **keywords)
@@ -106,7 +110,7 @@ def _mended_class() -> Any:
         def _get_featurizer(self) -> Any:
             entry = super()._get_featurizer()
             with leader.unwrapped([self.upstream, entry]):
-                check_features(self.upstream.model, entry.model, self.args)
+                check_features(self.upstream.model, entry.model, self.args, self.upstream_settings)
             return entry
 
         def evaluate(self, split: str | None = None, logger: Any = None, global_step: int = 0) -> list[str]:
@@ -172,6 +176,7 @@ def _install_stand_ins(module: Any) -> None:
     cuda = _StandIn(torch.cuda, amp=amp, device=_cuda_device)
     module.torch = _StandIn(torch, save=checkpoints.save, cuda=cuda)
     module.os = _StandIn(os, remove=checkpoints.remove)
+    module.hub = _StandIn(module.hub, **hugging_face_builders())
     leader.install_stand_ins(module)
 
 

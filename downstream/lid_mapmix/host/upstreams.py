@@ -1,9 +1,15 @@
-"""What is checked of an upstream before and after S3PRL builds it: weights that are named, features that exist.
+"""What is checked and mended of an upstream before and after S3PRL builds it.
 
-S3PRL takes other features than those asked for without a word, or with one line among many.
+Weights are named, features exist: S3PRL takes other features than those asked for without a word, or with one line
+among many. The mends stand in frames.py (padding), hugging_face.py (hf_* models) and downloads.py (named weights).
 """
 
+# ruff: noqa: PLC0415 - torch takes seconds to import, and the command line's help needs none of it.
+
 import argparse
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +19,40 @@ from . import registry
 # Upstreams whose weights the user names by -k; S3PRL tells them by their names.
 _NEED_WEIGHTS = ("_local", "_url", "_gdriveid", "_custom")
 _HUGGING_FACE = "hf_"
+_HUGGING_FACE_NAMES = ("hf_wav2vec2_custom", "hf_hubert_custom")
+_PLACE = "config.downstream_expert.upstream"
 _PROBE_SAMPLES = 16_000
 
 
-def check_upstream_arguments(args: argparse.Namespace) -> None:
+@dataclass(frozen=True)
+class UpstreamSettings:
+    """What a run asks of its upstream besides S3PRL's arguments.
+
+    Attributes
+    ----------
+    train_front_end : whether the convolutional front end learns, where the upstream does.
+    spec_augment : whether an hf_* model masks frames and channels in training, as its config.json says.
+    mix_lengths : whether evaluation batches utterances of different lengths.
+    """
+
+    train_front_end: bool = False
+    spec_augment: bool = False
+    mix_lengths: bool = False
+
+
+def check_upstream_arguments(args: argparse.Namespace, settings: UpstreamSettings | None = None) -> None:
     """Check what can be known of an upstream without building it.
 
     Parameters
     ----------
     args : S3PRL's arguments.
+    settings : what else is asked of it.
 
     Raises
     ------
-    UserError : an unknown upstream, weights that are not named or not there, or fine-tuning that would go wrong.
+    UserError : an unknown upstream, weights that are not named or not there, or settings that it cannot follow.
     """
+    settings = settings or UpstreamSettings()
     if args.hub != "torch":
         return
     registry.check_upstream(args.upstream)
@@ -35,31 +61,86 @@ def check_upstream_arguments(args: argparse.Namespace) -> None:
         raise UserError(f"upstream {args.upstream} needs weights. Name its file or folder by -k.")
     if weights is not None and not _may_be_downloaded(args.upstream, weights) and not Path(weights).exists():
         raise UserError(f"-k {weights}: no such file or folder. Name the upstream's weights.")
-    if args.upstream.startswith(_HUGGING_FACE) and args.upstream_trainable:
+    for key in ("train_front_end", "spec_augment"):
+        if getattr(settings, key) and not args.upstream_trainable:
+            raise UserError(f"{_PLACE}.{key}: needs an upstream that is fine-tuned (-f). Set it to false, or give -f.")
+    if settings.spec_augment and not args.upstream.startswith(_HUGGING_FACE):
         raise UserError(
-            f"upstream {args.upstream} cannot be fine-tuned safely: it drops layers and masks frames in training, and "
-            "S3PRL then takes other layers than those asked for. Use --frozen, or S3PRL's own wav2vec2_local or "
-            "hubert_local with converted weights."
+            f"{_PLACE}.spec_augment: is for hf_wav2vec2_custom and hf_hubert_custom; found {args.upstream}. Use "
+            "S3PRL's own specaug section, which masks features of any upstream."
         )
 
 
-def check_features(upstream: Any, featurizer: Any, args: argparse.Namespace) -> None:
-    """Check that the features which were asked for are those S3PRL took.
+def hugging_face_builders() -> dict[str, Callable[..., Any]]:
+    """Return what builds the hf_* upstreams in place of S3PRL's own functions, by their names."""
+
+    def build(name: str, **arguments: Any) -> Any:
+        with registry.missing_package_named(name):
+            from .hugging_face import HuggingFaceUpstream
+
+            return HuggingFaceUpstream(name, **arguments)
+
+    return {name: functools.partial(build, name) for name in _HUGGING_FACE_NAMES}
+
+
+def mend_upstream(upstream: Any, args: argparse.Namespace, settings: UpstreamSettings) -> None:
+    """Let an upstream that has just been built know its padding, and train what it is to train.
+
+    Parameters
+    ----------
+    upstream : its model, changed in place.
+    args : S3PRL's arguments.
+    settings : what else is asked of it.
+
+    Raises
+    ------
+    UserError : it has no front end that can be trained, or nothing to mask by.
+    """
+    from .frames import true_frames
+
+    true_frames(upstream)
+    if args.upstream in _HUGGING_FACE_NAMES:
+        upstream.train_front_end(settings.train_front_end)
+        upstream.spec_augment(settings.spec_augment)
+    elif settings.train_front_end:
+        native: Any = getattr(upstream, "model", None)
+        if not hasattr(native, "feature_grad_mult"):
+            raise UserError(
+                f"{_PLACE}.train_front_end: upstream {args.upstream} has no convolutional front end that S3PRL "
+                "freezes. Set it to false."
+            )
+        native.feature_grad_mult = 1.0
+
+
+def check_features(
+    upstream: Any, featurizer: Any, args: argparse.Namespace, settings: UpstreamSettings | None = None
+) -> None:
+    """Check that the features which were asked for are those S3PRL took, and the same in any company.
 
     Parameters
     ----------
     upstream : the upstream's model.
     featurizer : S3PRL's featurizer, made for it.
     args : S3PRL's arguments.
+    settings : what else is asked of it.
 
     Raises
     ------
-    UserError : the upstream does not offer the features of -s, or has no layer -l.
+    UserError : the upstream does not offer the features of -s, has no layer -l, or gives other features beside a longer
+        utterance although lengths are to be mixed.
     """
+    _check_selection(upstream, featurizer, args)
+    if settings is not None and settings.mix_lengths:
+        from .frames import check_mixed_lengths
+
+        check_mixed_lengths(upstream, featurizer.feature_selection, args.upstream, args.device)
+
+
+def _check_selection(upstream: Any, featurizer: Any, args: argparse.Namespace) -> None:
     asked, layer = args.upstream_feature_selection, args.upstream_layer_selection
     if featurizer.feature_selection == asked and layer is None:
         return
-    import torch  # noqa: PLC0415 - takes seconds, and the command line's help needs none of it
+    import torch
 
     training = upstream.training
     upstream.eval()

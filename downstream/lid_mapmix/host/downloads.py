@@ -1,0 +1,97 @@
+"""Named upstreams' weights: from S3PRL's cache, or fetched into it, or one line that says what to put where.
+
+S3PRL waits for a server without limit, takes an answer that broke off for the whole file, and saves the page that says
+"not found" as weights, which every later run then stumbles over. :func:`install` puts a download without these faults
+in the place of its own; the cache is S3PRL's: its folder and its names.
+"""
+
+import contextlib
+import sys
+import time
+import urllib.error
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..errors import UserError
+from ..files import replace_when_complete
+
+_TIMEOUT_SECONDS = 20.0
+_CHUNK = 1 << 20
+
+
+def install() -> None:
+    """Replace S3PRL's download; a second call changes nothing."""
+    from s3prl.util import download  # noqa: PLC0415 - S3PRL may be imported once compat.py has mended the stack
+
+    download._download = fetch
+
+
+def fetch(filepath: Path | str, url: str, refresh: bool = False, new_enough_secs: float = 2.0) -> None:
+    """Have a file in the cache, in place of S3PRL's `_download`.
+
+    Parameters
+    ----------
+    filepath : where it is to be.
+    url : where it is from.
+    refresh : fetch it although it is there, as the user asks by ``-r``.
+    new_enough_secs : a file as young as this has just been fetched by a process that started together with this one.
+
+    Raises
+    ------
+    UserError : it is not there and cannot be fetched.
+    """
+    from filelock import FileLock  # noqa: PLC0415 - with S3PRL's requirements
+
+    path = Path(filepath)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        if path.is_file() and not (refresh and time.time() - path.stat().st_mtime > new_enough_secs):
+            return
+        try:
+            _fetch(path, url)
+        except (OSError, HTTPException, ValueError) as error:
+            reason = getattr(error, "reason", None) or error
+            raise UserError(
+                f"{url}: is not in S3PRL's cache and cannot be fetched ({' '.join(str(reason).split())}). Fetch it "
+                f"elsewhere and put it here: {path}"
+            ) from error
+
+
+def reachable(url: str, seconds: float = 5.0) -> bool:
+    """Say whether a server answers, whatever it says."""
+    try:
+        with urllib.request.urlopen(_request(url, method="HEAD"), timeout=seconds):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except (OSError, HTTPException):
+        return False
+
+
+def _fetch(path: Path, url: str) -> None:
+    with urllib.request.urlopen(_request(url), timeout=_TIMEOUT_SECONDS) as answer:
+        expected = answer.headers.get("Content-Length")
+        with replace_when_complete(path) as temporary:
+            with temporary.open("wb") as file, _progress(path.name, expected) as bar:
+                _copy(answer, file, bar)
+            if expected is not None and temporary.stat().st_size != int(expected):
+                raise OSError(f"the answer broke off after {temporary.stat().st_size} of {expected} bytes")
+
+
+def _copy(source: Any, target: BinaryIO, bar: Any) -> None:
+    while chunk := source.read(_CHUNK):
+        target.write(chunk)
+        bar.update(len(chunk))
+
+
+def _progress(name: str, expected: str | None) -> contextlib.AbstractContextManager[Any]:
+    from tqdm import tqdm  # noqa: PLC0415
+
+    total = int(expected) if expected else None
+    return tqdm(total=total, desc=name[-40:], unit="B", unit_scale=True, file=sys.stderr)
+
+
+def _request(url: str, method: str = "GET") -> urllib.request.Request:
+    return urllib.request.Request(url, headers={"User-Agent": "lid_mapmix"}, method=method)

@@ -1,0 +1,133 @@
+"""Which frames of a batch S3PRL's native upstreams take for padding, put right where they are wrong.
+
+An utterance beside a longer one is padded with zeros. Its features are those it has alone only if no frame of the
+padding is attended to and none is convolved with. Two families miss that:
+
+- HuBERT and WavLM share the waveform out evenly among the frames, instead of asking where each frame ends, and so
+  attend to some frames of the padding (up to 0.35 of the features' deviation, measured with layer norm in front).
+- data2vec finds positions by several convolutions in a row. What the first one writes into the padding, the next one
+  reads (more than the features' deviation).
+
+Models with group norm in front average over time, padding included; nothing from outside mends that, and batches of
+theirs must have one length (``evaluation.mix_lengths: false``). :func:`check_mixed_lengths` finds out.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import UserError
+
+# Ends within a frame, in two places.
+_SHORT, _LONG = (5_000, 9_039), 16_000
+# Rounding gives 1e-6 or so. Group norm gives 0.1 and more, a wrong mask 0.01 and more.
+_TOLERANCE = 1e-3
+
+
+def true_frames(upstream: Any) -> None:
+    """Let a native upstream know its padding; one that does, or that is none of these families, stays as it is.
+
+    Parameters
+    ----------
+    upstream : as S3PRL built it; changed in place.
+    """
+    model = getattr(upstream, "model", None)
+    convolutions = _front_end(model)
+    if model is None or not convolutions:
+        return
+    if hasattr(model, "forward_padding_mask"):
+        model.forward_padding_mask = _PaddingMask(convolutions)
+    encoder = getattr(model, "encoder", None)
+    blocks = list(getattr(encoder, "pos_conv", None) or [])
+    if encoder is not None and len(blocks) > 1 and all(isinstance(block, nn.Sequential) for block in blocks):
+        _MaskedPositions().install(encoder, blocks)
+
+
+def check_mixed_lengths(upstream: Any, feature: str, name: str, device: str) -> None:
+    """Check that an utterance has the same features alone and beside a longer one.
+
+    Parameters
+    ----------
+    upstream : the upstream's model, 20 or 10 ms a frame.
+    feature : those of -s.
+    name : of the upstream.
+    device : where it is.
+
+    Raises
+    ------
+    UserError : it has not.
+    """
+    generator = torch.Generator().manual_seed(0)
+    wavs = [0.1 * torch.randn(samples, generator=generator).to(device) for samples in (*_SHORT, _LONG)]
+    rate = upstream.get_downsample_rates(feature)
+    training = upstream.training
+    upstream.eval()
+    # TensorFloat-32 would differ by as much as a fault may.
+    cudnn = torch.backends.cudnn
+    with torch.no_grad(), cudnn.flags(enabled=cudnn.enabled, deterministic=cudnn.deterministic, allow_tf32=False):
+        together = _states(upstream(wavs)[feature])
+        differences = [
+            _difference(one, both[row : row + 1], (len(wav) - 400) // rate + 1)
+            for row, wav in enumerate(wavs[:-1])
+            for one, both in zip(_states(upstream([wav])[feature]), together, strict=True)
+        ]
+    upstream.train(training)
+    worst = torch.stack(differences).max().item()  # NaN where any is
+    if not worst <= _TOLERANCE:
+        raise UserError(
+            f"upstream {name}: an utterance has other features beside a longer one (they differ by {worst:.1%} of "
+            "their size), so mix_lengths would make its scores depend on its neighbours. Set "
+            "config.downstream_expert.evaluation.mix_lengths to false."
+        )
+
+
+def _difference(alone: torch.Tensor, together: torch.Tensor, frames: int) -> torch.Tensor:
+    """Return how far the first `frames` of two (1, frames, dim) are from each other, as a share of their size."""
+    expected = alone[:, :frames]
+    return (together[:, :frames] - expected).norm() / expected.norm()
+
+
+def _states(feature: Any) -> list[torch.Tensor]:
+    if isinstance(feature, dict):
+        return list(feature.values())
+    return list(feature) if isinstance(feature, list | tuple) else [feature]
+
+
+def _front_end(model: Any) -> list[tuple[int, int]]:
+    """Return (kernel, stride) of each convolution that a fairseq-like model makes frames by."""
+    layers = getattr(getattr(model, "feature_extractor", None), "conv_layers", None) or []
+    first = [layer[0] for layer in layers if isinstance(layer, nn.Sequential)]
+    return [(layer.kernel_size[0], layer.stride[0]) for layer in first if isinstance(layer, nn.Conv1d)]
+
+
+class _PaddingMask:
+    """In place of a model's `forward_padding_mask`."""
+
+    def __init__(self, convolutions: list[tuple[int, int]]) -> None:
+        self._convolutions = convolutions
+
+    def __call__(self, features: torch.Tensor, padding_mask: torch.Tensor) -> torch.Tensor:
+        """Return (batch, frames) bool, true for frames that reach into padding, of a (batch, samples) mask."""
+        lengths = (~padding_mask).sum(dim=1)
+        for kernel, stride in self._convolutions:
+            lengths = torch.div(lengths - kernel, stride, rounding_mode="floor") + 1
+        return torch.arange(features.shape[1], device=lengths.device) >= lengths[:, None]
+
+
+class _MaskedPositions:
+    """Zeros in the padding before each of an encoder's convolutions, as lie behind the end of an utterance alone."""
+
+    def __init__(self) -> None:
+        self._padding: torch.Tensor | None = None
+
+    def install(self, encoder: nn.Module, blocks: list[nn.Module]) -> None:
+        encoder.register_forward_pre_hook(self._note, with_kwargs=True)
+        for block in blocks:
+            block.register_forward_pre_hook(self._clear)
+
+    def _note(self, encoder: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        self._padding = keywords.get("padding_mask", arguments[1] if len(arguments) > 1 else None)
+
+    def _clear(self, block: nn.Module, arguments: tuple[torch.Tensor]) -> tuple[torch.Tensor] | None:
+        return None if self._padding is None else (arguments[0].masked_fill(self._padding[:, None], 0),)

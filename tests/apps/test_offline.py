@@ -1,0 +1,129 @@
+"""Named upstreams without a network: ``python run_downstream.py -d lid_mapmix -u xlsr_53``, from S3PRL's own cache."""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from checkpoints import Shape, save_hubert, save_hugging_face, save_wav2vec2, save_wavlm
+from launching import ROOT, assert_same_weights, interrupt_at, overrides, train
+from lid_mapmix.host import compat
+
+CONVERTED = "https://huggingface.co/s3prl/converted_ckpts/resolve/main"
+# Name → the file S3PRL looks for, what writes its format, and the architecture.
+NAMED = {
+    "xlsr_53": ("xlsr_53_56k.pt", save_wav2vec2, Shape(stable=True, dropout=0.1)),
+    "wav2vec2": ("wav2vec_small.pt", save_wav2vec2, Shape(dropout=0.1)),
+    "hubert": ("hubert_base_ls960.pt", save_hubert, Shape(dropout=0.1)),
+    "wavlm_base_plus": ("wavlm_base_plus.pt", save_wavlm, Shape(dropout=0.1)),
+}
+SHORT = {
+    "downstream_expert.epochs": 1,
+    "downstream_expert.datamap.epochs": 1,
+    "downstream_expert.datamap.regions": "quantile",
+    "downstream_expert.data.batch_size": 16,
+}
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory):
+    """Return a home folder whose cache holds a small random model under the name of each real one."""
+    compat.apply()
+    folder = tmp_path_factory.mktemp("home")
+    for file, save, shape in NAMED.values():
+        save(cached(folder, file), shape)
+    return folder
+
+
+def cached(home, file):
+    """Return where S3PRL keeps a file: under a hash of its address."""
+    name = hashlib.sha256(f"{CONVERTED}/{file}".encode()).hexdigest()
+    return Path(home) / ".cache" / "s3prl" / "download" / f"{name}.{file}"
+
+
+def command(home, *flags, cwd=ROOT):
+    """Run the literal command where there is nothing but `home`; proxies that lead nowhere stand for no network."""
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
+    return subprocess.run(
+        [sys.executable, "run_downstream.py", "-d", "lid_mapmix", *map(str, flags)],
+        env={**os.environ, **nowhere, "HOME": str(home), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
+def scored(process, expdir):
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert re.search(r"^test +\d\.\d{3}", process.stdout, re.MULTILINE)
+    assert json.loads((expdir / "test_metrics.json").read_text())["overall"]["count"] == 12
+
+
+def learnt(checkpoint, pretrained):
+    """Return names of the upstream's weights that training has changed."""
+    before = torch.load(pretrained, weights_only=True)
+    before = before.get("model_weight") or before["model"]
+    after = torch.load(checkpoint, weights_only=True)["Upstream"]
+    return {name for name, value in before.items() if not torch.equal(value, after[f"model.{name}"])}
+
+
+@pytest.mark.parametrize("upstream", list(NAMED))
+def test_the_literal_command_trains_and_scores_a_named_upstream_without_a_network(upstream, corpus, home, tmp_path):
+    # Map-Mix and its data map for the first, a plain run for the others.
+    variant = [] if upstream == "xlsr_53" else ["-v", "baseline"]
+    flags = ["-u", upstream, "--data", corpus, "-p", tmp_path, *variant, "-o", overrides(SHORT)]
+    scored(command(home, *flags), tmp_path)
+    (checkpoint,) = tmp_path.glob("states-*.ckpt")
+    changed = learnt(checkpoint, cached(home, NAMED[upstream][0]))
+    assert {name for name in changed if name.startswith("encoder.layers.2.fc1")}
+    assert "post_extract_proj.weight" in changed
+    assert not {name for name in changed if name.startswith("feature_extractor")}
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2", "hubert"])
+def test_a_fine_tuned_model_that_masks_and_drops_ends_the_same_after_an_interruption(
+    kind, corpus, tmp_path, monkeypatch
+):
+    folder = save_hugging_face(
+        tmp_path / "model", kind, Shape(stable=True, dropout=0.1, layerdrop=0.5), preprocessor=False
+    )
+    settings = {**SHORT, "downstream_expert.upstream.spec_augment": True, "runner.save_step": 1, "optimizer.lr": 1e-3}
+    flags = ["-u", f"hf_{kind}_custom", "-k", folder, "-v", "latent_random"]
+    assert train(corpus, tmp_path / "whole", *flags, settings=settings) == 0
+    np.random.seed(99)  # noqa: NPY002 - what numpy's generator holds must not matter
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 2)
+        assert train(corpus, tmp_path / "run", *flags, settings=settings) == 130
+    assert train(corpus, tmp_path / "run", *flags, "-a", settings=settings) == 0
+    assert_same_weights(tmp_path / "run", tmp_path / "whole")
+    ours, whole = (
+        torch.load(tmp_path / name / "states-2.ckpt", weights_only=True)["Upstream"] for name in ("run", "whole")
+    )
+    assert all(torch.equal(ours[name], whole[name]) for name in whole)
+
+
+@pytest.mark.parametrize(
+    ("flags", "wanted"),
+    [
+        (["-u", "xlsr_53"], [f"{CONVERTED}/xlsr_53_56k.pt: is not in S3PRL's cache", "put it here: {cache}"]),
+        (["-u", "hf_wav2vec2_custom", "-k", "owner/name"], ["-k owner/name: is neither a folder nor cached"]),
+    ],
+)
+def test_without_cache_and_network_one_line_says_what_to_put_where(flags, wanted, corpus, tmp_path):
+    began = time.monotonic()
+    process = command(tmp_path, *flags, "--data", corpus, "-p", tmp_path / "run", "-v", "baseline")
+    assert time.monotonic() - began < 60  # most of it Python's start; transformers alone would try for 23 s
+    assert process.returncode == 1
+    (line,) = [line for line in process.stderr.splitlines() if line.startswith("error:")]
+    for text in wanted:
+        assert text.format(cache=cached(tmp_path, "xlsr_53_56k.pt")) in line
+    assert "Traceback" not in process.stderr

@@ -1,0 +1,227 @@
+"""Small random upstreams in the checkpoint formats of the real ones, as S3PRL and transformers read them.
+
+A family's model is small in width and depth only: its front end has the real kernels and strides, so that frames come
+as in the real one. Weights are larger than those a model usually starts from, or attention would hardly look at
+anything and a fault in its mask would not show.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+WIDTH, LAYERS, HEADS = 32, 3, 4
+# The front end is narrower, or the native models would leave out the projection from it to the encoder.
+_FRONT_WIDTH = 16
+_FRONT_END = "[(16,10,5)] + [(16,3,2)] * 4 + [(16,2,2)] * 2"
+_DROPOUTS = ("dropout", "attention_dropout", "activation_dropout", "dropout_input", "dropout_features")
+# A layer of a Hugging Face model → the same layer of a native one.
+_LAYER_NAMES = {
+    "attention": "self_attn",
+    "layer_norm": "self_attn_layer_norm",
+    "feed_forward.intermediate_dense": "fc1",
+    "feed_forward.output_dense": "fc2",
+    "final_layer_norm": "final_layer_norm",
+}
+_OTHER_NAMES = {
+    "feature_projection.layer_norm": "layer_norm",
+    "feature_projection.projection": "post_extract_proj",
+    "encoder.pos_conv_embed.conv.parametrizations.weight.original0": "encoder.pos_conv.0.weight_g",
+    "encoder.pos_conv_embed.conv.parametrizations.weight.original1": "encoder.pos_conv.0.weight_v",
+    "encoder.pos_conv_embed.conv.bias": "encoder.pos_conv.0.bias",
+    "encoder.layer_norm": "encoder.layer_norm",
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What tells the models of a family apart.
+
+    Attributes
+    ----------
+    stable : layer norm in the front end and before attention (large models, XLSR), else group norm (base models).
+    dropout : probability of every dropout.
+    layerdrop : probability to drop a layer in training, as pretraining leaves it in the checkpoint.
+    """
+
+    stable: bool = False
+    dropout: float = 0.0
+    layerdrop: float = 0.0
+
+
+def save_wav2vec2(path: Path, shape: Shape = Shape(), seed: int = 0) -> Path:
+    """Write ``{task_cfg, model_cfg, model_weight}``, as for wav2vec2, xlsr_53 and wav2vec2_local."""
+    from s3prl.upstream.wav2vec2.wav2vec2_model import Wav2Vec2Config, Wav2Vec2Model
+
+    settings = _native_settings(shape)
+    torch.manual_seed(seed)
+    model = _with_weights(Wav2Vec2Model(Wav2Vec2Config(**settings)), "wav2vec2", shape, seed)
+    return _save(path, task_cfg={"normalize": shape.stable}, model_cfg=settings, model_weight=model.state_dict())
+
+
+def save_hubert(path: Path, shape: Shape = Shape(), seed: int = 0) -> Path:
+    """Write the same with ``dictionaries_symbols``, as for hubert and hubert_local."""
+    from s3prl.upstream.hubert.hubert_model import HubertConfig, HubertModel, HubertPretrainingConfig
+
+    settings = _native_settings(shape) | {"label_rate": 50.0}
+    task = {"normalize": shape.stable, "label_rate": 50.0}
+    symbols = [["a", "b", "c"]]
+    torch.manual_seed(seed)
+    model = HubertModel(HubertConfig(**settings), HubertPretrainingConfig(**task), symbols)
+    weights = _with_weights(model, "hubert", shape, seed).state_dict()
+    return _save(path, task_cfg=task, model_cfg=settings, model_weight=weights, dictionaries_symbols=symbols)
+
+
+def save_wavlm(path: Path, shape: Shape = Shape(), seed: int = 0) -> Path:
+    """Write ``{cfg, model}``, as for wavlm_base_plus and wavlm_local; its attention has relative positions."""
+    from s3prl.upstream.wavlm.WavLM import WavLM, WavLMConfig
+
+    settings = _native_settings(shape) | {
+        "normalize": shape.stable,
+        "relative_position_embedding": True,
+        "gru_rel_pos": True,
+        "num_buckets": 32,
+        "max_distance": 80,
+    }
+    torch.manual_seed(seed)
+    return _save(path, cfg=settings, model=_enlarged(WavLM(WavLMConfig(settings))).state_dict())
+
+
+def save_data2vec(path: Path, shape: Shape = Shape(), seed: int = 0) -> Path:
+    """Write the wav2vec 2.0 format, as for data2vec_local: layer norm in front, positions by five layers."""
+    from s3prl.upstream.data2vec.data2vec_model import Data2VecAudioConfig, Data2VecAudioModel
+
+    settings = _native_settings(shape) | {"extractor_mode": "layer_norm", "pos_conv_depth": 5, "conv_pos": 25}
+    torch.manual_seed(seed)
+    model = Data2VecAudioModel(Data2VecAudioConfig(**settings))
+    model.remove_pretraining_modules()
+    weights = _enlarged(model).state_dict() | {"_ema": {}}
+    return _save(path, task_cfg={"normalize": True}, model_cfg=settings, model_weight=weights)
+
+
+def save_hugging_face(
+    folder: Path,
+    kind: str,
+    shape: Shape = Shape(),
+    seed: int = 0,
+    *,
+    preprocessor: bool = True,
+    dtype: torch.dtype = torch.float32,
+    **config: object,
+) -> Path:
+    """Write a folder as `save_pretrained` does, of the weights that the native file of this seed has.
+
+    Parameters
+    ----------
+    folder : to write.
+    kind : ``wav2vec2`` or ``hubert``.
+    shape, seed : the model.
+    preprocessor : whether there is a preprocessor_config.json.
+    dtype : of the weights in the file.
+    config : of config.json, over the usual.
+    """
+    from transformers import Wav2Vec2FeatureExtractor
+
+    model = _hugging_face_model(kind, shape, seed, **config)
+    model.to(dtype).save_pretrained(folder)
+    if preprocessor:
+        Wav2Vec2FeatureExtractor(do_normalize=shape.stable, return_attention_mask=shape.stable).save_pretrained(folder)
+    return folder
+
+
+def _hugging_face_model(kind, shape, seed, **config):
+    import transformers
+
+    names = {
+        "wav2vec2": (transformers.Wav2Vec2Config, transformers.Wav2Vec2Model),
+        "hubert": (transformers.HubertConfig, transformers.HubertModel),
+    }
+    config_class, model_class = names[kind]
+    settings = {
+        "hidden_size": WIDTH,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "intermediate_size": 2 * WIDTH,
+        "conv_dim": (_FRONT_WIDTH,) * 7,
+        "num_conv_pos_embeddings": 16,
+        "num_conv_pos_embedding_groups": 4,
+        "do_stable_layer_norm": shape.stable,
+        "feat_extract_norm": "layer" if shape.stable else "group",
+        "conv_bias": shape.stable,
+        "layerdrop": shape.layerdrop,
+        "initializer_range": 0.2,
+    }
+    settings |= {
+        name: shape.dropout
+        for name in ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "final_dropout")
+    }
+    torch.manual_seed(seed)
+    model = model_class(config_class(**settings | config))
+    with torch.no_grad():  # biases and norms start as zeros and ones; as such a missing one would not be noticed
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def _native_settings(shape: Shape) -> dict:
+    return {
+        "extractor_mode": "layer_norm" if shape.stable else "default",
+        "encoder_layers": LAYERS,
+        "encoder_embed_dim": WIDTH,
+        "encoder_ffn_embed_dim": 2 * WIDTH,
+        "encoder_attention_heads": HEADS,
+        "conv_feature_layers": _FRONT_END,
+        "conv_bias": shape.stable,
+        "layer_norm_first": shape.stable,
+        "conv_pos": 16,
+        "conv_pos_groups": 4,
+        "final_dim": 8,
+        "encoder_layerdrop": shape.layerdrop,
+        **dict.fromkeys(_DROPOUTS, shape.dropout),
+    }
+
+
+def _with_weights(model, kind, shape, seed):
+    """Give a native model the weights of its Hugging Face counterpart, as far as that has any."""
+    theirs = _hugging_face_model(kind, shape, seed).state_dict()
+    loaded = model.load_state_dict(
+        {_native_name(name, shape): value for name, value in theirs.items() if _native_name(name, shape)}, strict=False
+    )
+    assert not loaded.unexpected_keys
+    needed = [name for name in loaded.missing_keys if name.startswith(("encoder", "feature", "layer_norm", "post"))]
+    assert not needed, needed
+    return model
+
+
+def _native_name(name: str, shape: Shape) -> str | None:
+    if name == "masked_spec_embed":
+        return "mask_emb"
+    parts = name.split(".")
+    if name.startswith("feature_extractor.conv_layers"):
+        number, what, leaf = parts[2], parts[3], parts[4]
+        place = "0" if what == "conv" else ("2.1" if shape.stable else "2")
+        return f"feature_extractor.conv_layers.{number}.{place}.{leaf}"
+    if name.startswith("encoder.layers"):
+        inner, leaf = ".".join(parts[3:-1]), parts[-1]
+        for theirs, ours in _LAYER_NAMES.items():
+            if inner == theirs or inner.startswith(f"{theirs}."):
+                return f"encoder.layers.{parts[2]}.{ours}{inner.removeprefix(theirs)}.{leaf}"
+    for theirs, ours in _OTHER_NAMES.items():
+        if name == theirs or name.startswith(f"{theirs}."):
+            return ours + name.removeprefix(theirs)
+    raise AssertionError(name)
+
+
+def _enlarged(model):
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() == 2 and name.startswith("encoder"):
+                parameter.mul_(3)
+    return model
+
+
+def _save(path: Path, **content: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(content, path)
+    return path

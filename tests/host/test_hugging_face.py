@@ -1,0 +1,246 @@
+"""hf_* upstreams: what of a folder is loaded, what is refused, and what happens to frames in training."""
+
+import json
+import socket
+
+import numpy as np
+import pytest
+import torch
+from checkpoints import Shape, save_hugging_face
+from lid_mapmix.errors import UserError
+from lid_mapmix.host import compat
+from lid_mapmix.host.hugging_face import HuggingFaceUpstream
+
+UPSTREAMS = {"wav2vec2": "hf_wav2vec2_custom", "hubert": "hf_hubert_custom"}
+SHAPES = {"base": Shape(), "large": Shape(stable=True)}
+MASKS_A_LOT = {"mask_time_prob": 0.9, "mask_time_length": 10}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def host():
+    compat.apply()
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """Let whatever asks for the network fail at once, and not as an OSError, which some take for "not there"."""
+
+    def refuse(*arguments, **keywords):
+        raise AssertionError("asked for the network")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def load(folder, kind="wav2vec2"):
+    return HuggingFaceUpstream(UPSTREAMS[kind], str(folder))
+
+
+def noise(*lengths):
+    generator = torch.Generator().manual_seed(0)
+    return [0.1 * torch.randn(length, generator=generator) for length in lengths]
+
+
+def last(upstream, wavs):
+    with torch.no_grad():
+        return upstream(wavs)["last_hidden_state"]
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("kind", list(UPSTREAMS))
+def test_features_are_those_of_transformers(kind, shape, tmp_path):
+    import transformers
+
+    upstream = load(save_hugging_face(tmp_path, kind, shape), kind).eval()
+    wavs = noise(9_040, 12_000)
+    preprocess = transformers.Wav2Vec2FeatureExtractor.from_pretrained(tmp_path)
+    given = preprocess(
+        [wav.numpy() for wav in wavs],
+        return_tensors="pt",
+        padding=True,
+        return_attention_mask=True,
+        sampling_rate=16_000,
+    )
+    model = {"wav2vec2": transformers.Wav2Vec2Model, "hubert": transformers.HubertModel}[kind]
+    with torch.no_grad():
+        expected = model.from_pretrained(tmp_path).eval()(**given, output_hidden_states=True)
+        found = upstream(wavs)
+    # Theirs adds 1e-7 to the variance of a waveform, pretraining and ours 1e-5.
+    frames = ((9_040 - 400) // 320 + 1, (12_000 - 400) // 320 + 1)
+    for row, count in enumerate(frames):
+        for one, other in zip(found["hidden_states"][:-1], expected.hidden_states[:-1], strict=True):
+            torch.testing.assert_close(one[row, :count], other[row, :count], rtol=0.01, atol=0.01)
+        both = (found["last_hidden_state"][row, :count], expected.last_hidden_state[row, :count])
+        torch.testing.assert_close(*both, rtol=0.01, atol=0.01)
+
+
+def test_a_folder_without_a_preprocessor_asks_nobody_for_one(tmp_path):
+    with_file = load(save_hugging_face(tmp_path / "with", "wav2vec2", Shape(stable=True)))
+    without = load(save_hugging_face(tmp_path / "without", "wav2vec2", Shape(stable=True), preprocessor=False))
+    assert with_file.normalize
+    assert without.normalize
+    wavs = noise(9_000)
+    assert torch.equal(last(with_file.eval(), wavs), last(without.eval(), wavs))
+
+
+@pytest.mark.parametrize("normalizes", [False, True])
+def test_waveforms_are_normalised_as_the_preprocessor_says(normalizes, tmp_path):
+    save_hugging_face(tmp_path, "wav2vec2", Shape(stable=True))
+    path = tmp_path / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"do_normalize": normalizes}))
+    upstream = load(tmp_path).eval()
+    (wav,) = noise(9_000)
+    # Only a normalised waveform does not care how loud it is.
+    louder = last(upstream, [4 * wav])
+    assert torch.allclose(louder, last(upstream, [wav]), atol=0.02) == normalizes
+
+
+def test_weights_are_float32_whatever_the_file_holds(tmp_path):
+    upstream = load(save_hugging_face(tmp_path, "wav2vec2", dtype=torch.bfloat16))
+    assert {parameter.dtype for parameter in upstream.parameters()} == {torch.float32}
+
+
+def test_a_model_with_a_head_is_loaded_without_it(tmp_path):
+    import transformers
+
+    save_hugging_face(tmp_path, "wav2vec2")
+    with_head = transformers.Wav2Vec2ForCTC.from_pretrained(tmp_path)
+    with_head.save_pretrained(tmp_path / "ctc")
+    wavs = noise(9_000)
+    upstream, plain = load(tmp_path / "ctc").eval(), load(tmp_path).eval()
+    upstream.normalize = plain.normalize  # the new folder has no preprocessor
+    assert torch.equal(last(upstream, wavs), last(plain, wavs))
+
+
+def test_checkpoints_from_before_safetensors_are_loaded(tmp_path):
+    from safetensors.torch import load_file
+
+    new, old = (save_hugging_face(tmp_path / name, "wav2vec2", Shape(stable=True)) for name in ("new", "old"))
+    renamed = {"original0": "weight_g", "original1": "weight_v"}
+    weights = {}
+    for name, value in load_file(old / "model.safetensors").items():
+        head, _, tail = name.partition("parametrizations.weight.")
+        weights[f"wav2vec2.{head}{renamed[tail] if tail else ''}"] = value
+    (old / "model.safetensors").unlink()
+    torch.save(weights | {"project_q.weight": torch.zeros(3, 3)}, old / "pytorch_model.bin")
+    wavs = noise(9_000)
+    assert torch.equal(last(load(old).eval(), wavs), last(load(new).eval(), wavs))
+
+
+def test_the_adapters_of_mms_are_loaded_and_learn(tmp_path):
+    upstream = load(save_hugging_face(tmp_path, "wav2vec2", Shape(stable=True), adapter_attn_dim=4)).train()
+    upstream(noise(9_000))["last_hidden_state"].square().sum().backward()
+    adapters = {name: one.grad for name, one in upstream.named_parameters() if "adapter_layer" in name}
+    assert len(adapters) == 3 * 6
+    assert all(gradient.any() for gradient in adapters.values())
+
+
+# What is refused ----------------------------------------------------------------------------------------------------
+
+
+def refused(folder, says, kind="wav2vec2"):
+    with pytest.raises(UserError, match=says) as caught:
+        load(folder, kind)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_of_another_kind_is_refused_and_the_upstream_for_it_named(tmp_path):
+    refused(save_hugging_face(tmp_path, "hubert"), "model_type 'hubert'.*Use -u hf_hubert_custom")
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": "whisper"}))
+    refused(tmp_path, "model_type 'whisper'.*loads only model_type wav2vec2")
+
+
+def test_missing_weights_are_not_made_up(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    save_hugging_face(tmp_path, "wav2vec2")
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["encoder.layers.1.final_layer_norm.weight"]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    refused(tmp_path, "1 weights are missing .encoder.layers.1.final_layer_norm.weight")
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"conv_stride": (5, 2, 2, 2, 2, 2, 1)}, "frames of 400 samples every 160; S3PRL counts with 400 every 320"),
+        ({"conv_kernel": (10, 3, 3, 3, 3, 2, 3)}, "frames of 560 samples every 320"),
+        ({"add_adapter": True}, "adapter makes fewer frames"),
+    ],
+)
+def test_frames_that_s3prl_would_miscount_are_refused(config, says, tmp_path):
+    refused(save_hugging_face(tmp_path, "wav2vec2", **config), says)
+
+
+def test_audio_at_another_rate_is_refused(tmp_path):
+    save_hugging_face(tmp_path, "wav2vec2")
+    path = tmp_path / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sampling_rate": 8_000}))
+    refused(tmp_path, "is for audio at 8000 Hz")
+
+
+def test_an_incomplete_folder_is_named(tmp_path):
+    refused(tmp_path, "is no complete folder of save_pretrained")
+    save_hugging_face(tmp_path, "wav2vec2")
+    (tmp_path / "model.safetensors").unlink()
+    refused(tmp_path, "is no complete folder of save_pretrained")
+
+
+def test_a_repository_without_a_network_is_one_line_and_at_once(monkeypatch):
+    from lid_mapmix.host import downloads
+
+    monkeypatch.setattr(downloads, "reachable", lambda url: False)
+    refused("owner/no-such-model", "neither a folder nor cached.*Fetch its config.json")
+
+
+# Masking in training ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def masking(tmp_path):
+    """Return an upstream in training whose config.json masks much, and a few waveforms."""
+    return load(save_hugging_face(tmp_path, "wav2vec2", **MASKS_A_LOT)).train(), noise(9_000, 9_000)
+
+
+def test_nothing_is_masked_unless_asked_for(masking):
+    upstream, wavs = masking
+    training = last(upstream, wavs)
+    assert torch.equal(training, last(upstream.eval(), wavs))
+
+
+def test_masks_are_drawn_when_asked_for_and_in_training_only(masking):
+    upstream, wavs = masking
+    plain = last(upstream, wavs)
+    upstream.spec_augment(True)
+    assert not torch.allclose(last(upstream, wavs), plain)
+    assert torch.equal(last(upstream.eval(), wavs), plain)
+
+
+def test_masks_follow_torchs_random_state_and_leave_numpys_alone(masking):
+    upstream, wavs = masking
+    upstream.spec_augment(True)
+    results = []
+    for seed, numpy_seed in ((1, 1), (1, 2), (2, 2)):
+        torch.manual_seed(seed)
+        np.random.seed(numpy_seed)  # noqa: NPY002
+        results.append(last(upstream, wavs))
+        left = np.random.rand()  # noqa: NPY002
+        np.random.seed(numpy_seed)  # noqa: NPY002
+        assert left == np.random.rand()  # noqa: NPY002
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[1], results[2])
+
+
+@pytest.mark.parametrize("samples", [400, 3_279, 3_280, 3_600])
+def test_audio_with_no_room_for_a_mask_goes_through_unmasked(samples, masking):
+    upstream, _ = masking
+    upstream.spec_augment(True)
+    assert torch.isfinite(last(upstream, noise(samples, samples))).all()
+
+
+def test_masking_by_a_checkpoint_that_masks_nothing_is_refused(tmp_path):
+    upstream = load(save_hugging_face(tmp_path, "wav2vec2", mask_time_prob=0.0))
+    upstream.spec_augment(False)
+    with pytest.raises(UserError, match="mask_time_prob and mask_feature_prob 0"):
+        upstream.spec_augment(True)
