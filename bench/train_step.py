@@ -165,7 +165,7 @@ class _PlainLoop:
         self.device = torch.device(options.device)
         self.autocast = options.plain_precision == "bf16"
         native, head = runner.upstream.model.model, runner.downstream.model.model
-        self.model = Wav2Vec2Model(Wav2Vec2Config(**_hugging_face_settings(native.cfg)))
+        self.model = Wav2Vec2Model(Wav2Vec2Config(**_hugging_face_settings(native)))
         self.model.load_state_dict(_to_hugging_face(native))
         self.model.freeze_feature_encoder()
         self.score = nn.Linear(*reversed(head.pooling.score.weight.shape))
@@ -310,17 +310,17 @@ def _print(turns: _Turns, options: argparse.Namespace) -> None:
         )
 
 
-def _hugging_face_settings(settings: Any) -> dict[str, Any]:
-    """Return the keywords of transformers' configuration for a native one; no masking and no LayerDrop, as natively."""
-    convolutions = eval(settings.conv_feature_layers)  # noqa: S307 - a format of fairseq's, and our own text
+def _hugging_face_settings(native: Any) -> dict[str, Any]:
+    """Return the keywords of transformers' configuration for a native model: no masking, no LayerDrop."""
+    settings, front_end = native.cfg, [layer[0] for layer in native.feature_extractor.conv_layers]
     return {
         "hidden_size": settings.encoder_embed_dim,
         "num_hidden_layers": settings.encoder_layers,
         "num_attention_heads": settings.encoder_attention_heads,
         "intermediate_size": settings.encoder_ffn_embed_dim,
-        "conv_dim": tuple(channels for channels, _, _ in convolutions),
-        "conv_kernel": tuple(kernel for _, kernel, _ in convolutions),
-        "conv_stride": tuple(stride for _, _, stride in convolutions),
+        "conv_dim": tuple(layer.out_channels for layer in front_end),
+        "conv_kernel": tuple(layer.kernel_size[0] for layer in front_end),
+        "conv_stride": tuple(layer.stride[0] for layer in front_end),
         "conv_bias": settings.conv_bias,
         "feat_extract_norm": "layer" if settings.extractor_mode == "layer_norm" else "group",
         "do_stable_layer_norm": settings.layer_norm_first,

@@ -1,0 +1,181 @@
+r"""How many anchors a step on a GPU of 24 or 80 GB holds: the batch sizes of upstream_configs/.
+
+    .venv/bin/python bench/memory.py
+    .venv/bin/python bench/memory.py --kinds large --seconds 4 --precision bf16
+
+An estimate, made on a CPU: the tensors that one waveform leaves for the backward pass are counted on models of random
+weights with one and with two layers, and their difference taken for each of the others. To that come the front end's
+largest tensors while it runs, weights, gradients and both of Adam's moments, and what CUDA needs for itself. With
+frozen upstreams there are the layers' states instead, as a list, stacked, and weighted. With checkpointing
+(runner.gradient_checkpointing) a layer leaves its input only, and one layer at a time all the rest.
+"""
+
+import argparse
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lid_mapmix.data.audio import SAMPLE_RATE
+from lid_mapmix.host import compat, registry
+from lid_mapmix.host.attention import use_fused_attention
+from lid_mapmix.model import DialectClassifier, Encoder
+
+_LARGE = {"extractor_mode": "layer_norm", "conv_bias": True, "layer_norm_first": True}
+_WAVLM = {"relative_position_embedding": True, "num_buckets": 320, "max_distance": 800, "gru_rel_pos": True}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """An architecture: its name, where S3PRL has it, and its settings."""
+
+    name: str
+    family: str
+    layers: int
+    dim: int
+    ffn: int
+    heads: int
+    more: dict[str, Any]
+
+
+_KINDS = (
+    Kind("base", "wav2vec2", 12, 768, 3072, 12, {}),
+    Kind("data2vec_base", "wav2vec2", 12, 768, 3072, 12, {"extractor_mode": "layer_norm"}),
+    Kind("large", "wav2vec2", 24, 1024, 4096, 16, _LARGE),
+    Kind("1b", "wav2vec2", 48, 1280, 5120, 16, _LARGE),
+    Kind("wavlm_base", "wavlm", 12, 768, 3072, 12, _WAVLM),
+    Kind(
+        "wavlm_large", "wavlm", 24, 1024, 4096, 16, {**_WAVLM, "extractor_mode": "layer_norm", "layer_norm_first": True}
+    ),
+)
+_CARDS = (24, 80)
+_FLOAT = 4
+# Weights, gradients, and Adam's two moments.
+_BYTES_A_WEIGHT = 4 * _FLOAT
+# CUDA's own, and what the allocator cannot use.
+_CONTEXT, _USABLE = 1.0, 0.9  # GiB; share of the card
+_FRAME_STEP, _FBANK_STEP, _FBANK_DIM = 320, 160, 240
+_FRONT_END_CHANNELS, _FIRST_STRIDE, _FRONT_END_COPIES = 512, 5, 3
+_STATE_COPIES = 3
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kinds", nargs="+", choices=[kind.name for kind in _KINDS], metavar="KIND", help="only these")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of a crop (default: 8)")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--checkpointing", action="store_true", help="with runner.gradient_checkpointing")
+    options = parser.parse_args()
+    compat.apply()
+    registry.install_lazy_hub()
+    print(f"crops of {options.seconds:g} s, {options.precision}; anchors a step, each with a partner")
+    columns = ["weights", "MiB a waveform", *(f"fine-tuned {card} GB" for card in _CARDS)]
+    columns += [f"frozen {card} GB" for card in _CARDS]
+    print(f"{'':<14}" + "".join(f"{column:>18}" for column in columns))
+    for kind in _KINDS:
+        if options.kinds is None or kind.name in options.kinds:
+            _print(kind, options)
+    if options.kinds is None:
+        _print_filter_banks(options)
+
+
+def _print(kind: Kind, options: argparse.Namespace) -> None:
+    samples = round(options.seconds * SAMPLE_RATE)
+    models = [_model(kind, layers) for layers in (1, 2)]
+    one, two = (
+        _kept_bytes(
+            lambda waveforms, model=model: model.train().extract_features(waveforms, None),
+            model,
+            samples,
+            options.precision,
+        )
+        for model in models
+    )
+    a_layer = two - one
+    kept = one + a_layer * (kind.layers - 1)
+    if options.checkpointing:
+        kept = one + (kind.layers - 1) * (samples // _FRAME_STEP) * kind.dim * _FLOAT
+    smaller, larger = (sum(each.numel() for each in model.parameters()) for model in models)
+    weights = smaller + (larger - smaller) * (kind.layers - 1)
+    front_end = _FRONT_END_COPIES * _FRONT_END_CHANNELS * samples // _FIRST_STRIDE * _FLOAT
+    states = _STATE_COPIES * (kind.layers + 1) * (samples // _FRAME_STEP) * kind.dim * _FLOAT
+    sizes = [_anchors(card, weights * _BYTES_A_WEIGHT, kept + front_end) for card in _CARDS]
+    sizes += [_anchors(card, weights * _FLOAT, states + front_end) for card in _CARDS]
+    _print_row(kind.name, weights, kept, sizes)
+
+
+def _print_filter_banks(options: argparse.Namespace) -> None:
+    """The x-vector network of fbank.yaml and mfcc.yaml on filter banks."""
+    samples = round(options.seconds * SAMPLE_RATE)
+    model = DialectClassifier(_FBANK_DIM, _FBANK_STEP, 100, encoder=Encoder.XVECTOR, encoder_channels=512).train()
+
+    def latents(waveforms: torch.Tensor) -> torch.Tensor:
+        counts = torch.full((len(waveforms),), samples)
+        features = torch.randn(len(waveforms), (samples - 400) // _FBANK_STEP + 1, _FBANK_DIM)
+        return model.latents(features, torch.zeros_like(counts), counts)
+
+    kept = _kept_bytes(latents, model, samples, options.precision)
+    weights = sum(each.numel() for each in model.parameters())
+    sizes = [_anchors(card, weights * _BYTES_A_WEIGHT, kept) for card in _CARDS]
+    _print_row("fbank, mfcc", weights, kept, sizes * 2)
+
+
+def _print_row(name: str, weights: int, kept: int, sizes: list[int]) -> None:
+    cells = [f"{weights / 1e6:.0f} M", f"{kept / 2**20:.0f}", *map(str, sizes)]
+    print(f"{name:<14}" + "".join(f"{cell:>18}" for cell in cells), flush=True)
+
+
+def _anchors(card: int, fixed: int, a_waveform: int) -> int:
+    free = (card * _USABLE - _CONTEXT) * 2**30 - fixed
+    return max(math.floor(free / (2 * a_waveform)), 1)
+
+
+def _model(kind: Kind, layers: int) -> Any:
+    settings = {
+        "encoder_layers": layers,
+        "encoder_embed_dim": kind.dim,
+        "encoder_ffn_embed_dim": kind.ffn,
+        "encoder_attention_heads": kind.heads,
+        "encoder_layerdrop": 0.0,
+        **kind.more,
+    }
+    if kind.family == "wavlm":
+        from s3prl.upstream.wavlm.WavLM import WavLM, WavLMConfig  # noqa: PLC0415
+
+        model = WavLM(WavLMConfig(settings))
+    else:
+        from s3prl.upstream.wav2vec2.wav2vec2_model import Wav2Vec2Config, Wav2Vec2Model  # noqa: PLC0415
+
+        model = Wav2Vec2Model(Wav2Vec2Config(**settings))
+        model.encoder.required_seq_len_multiple = 1
+    # As S3PRL fine-tunes it: the front end is frozen.
+    model.feature_grad_mult = 0.0
+    use_fused_attention(model.encoder)
+    return model
+
+
+def _kept_bytes(forward: Callable[[torch.Tensor], Any], model: Any, samples: int, precision: str) -> int:
+    """Count the bytes that one more waveform leaves for the backward pass, so that weights do not count."""
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    totals = []
+    for count in (1, 2):
+        kept: dict[int, torch.UntypedStorage] = {}
+
+        def keep(tensor: torch.Tensor, kept: dict[int, torch.UntypedStorage] = kept) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in weights:
+                kept[storage.data_ptr()] = storage
+            return tensor
+
+        autocast = torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), autocast:
+            forward(torch.randn(count, samples))
+        totals.append(sum(storage.nbytes() for storage in kept.values()))
+    return totals[1] - totals[0]
+
+
+if __name__ == "__main__":
+    main()
