@@ -30,6 +30,11 @@ from .plan import DATAMAP_NAME, LIKENESS_NAME, PICTURE_NAME, assign_regions, dat
 
 logger = logging.getLogger(__name__)
 DYNAMICS_NAME = "dynamics"
+# What `lid-mapmix datamap` makes of a recording besides.
+METRICS_NAME = "td_metrics.jsonl"
+SUSPECTS_NAME = "suspects.csv"
+BY_CLASS_NAME = "datamap-by-class.png"
+_MADE_OF_EPOCHS = (DATAMAP_NAME, LIKENESS_NAME, PICTURE_NAME, METRICS_NAME, SUSPECTS_NAME, BY_CLASS_NAME)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,17 +99,24 @@ def write_map(datamap: Path, likeness: Path, manifest: Manifest, labels: Labels,
 
 def take_over_epochs(past: Path, expdir: Path) -> None:
     """Put the epochs that another run has recorded in place of those in a folder, for a run that goes on there."""
-    _forget(expdir)
+    forget_recording(expdir)
     for path in epoch_paths(past / DYNAMICS_NAME).values():
         with replace_when_complete(expdir / DYNAMICS_NAME / path.name) as temporary:
             shutil.copyfile(path, temporary)
 
 
-def _forget(expdir: Path) -> None:
-    """Delete what a run in this folder has recorded, and made of it."""
-    made = (expdir / name for name in (DATAMAP_NAME, LIKENESS_NAME, PICTURE_NAME))
+def holds_recording(expdir: Path) -> bool:
+    """Say whether a run in this folder has recorded an epoch."""
+    return bool(epoch_paths(expdir / DYNAMICS_NAME))
+
+
+def forget_recording(expdir: Path) -> None:
+    """Delete what a run in this folder has recorded, and what was made of it."""
+    made = (expdir / name for name in _MADE_OF_EPOCHS)
     for path in (*epoch_paths(expdir / DYNAMICS_NAME).values(), *made):
         path.unlink(missing_ok=True)
+    if (expdir / DYNAMICS_NAME).is_dir() and not any((expdir / DYNAMICS_NAME).iterdir()):
+        (expdir / DYNAMICS_NAME).rmdir()
 
 
 class DynamicsRecording:
@@ -134,7 +146,7 @@ class DynamicsRecording:
         """Forget an earlier run in this folder, whose epochs would be joined with those of this one."""
         if not is_leader():
             return
-        _forget(self.expdir)
+        forget_recording(self.expdir)
 
     def start_epoch(self) -> None:
         """Begin an epoch at its first batch; one before it that has lost a batch is left out, and that is logged."""

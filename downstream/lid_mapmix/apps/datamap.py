@@ -29,7 +29,16 @@ from ..mapmix.datamap import Measures, Region, RegionRule, region_counts
 from ..mapmix.datamap_files import read_datamap
 from ..mapmix.suspects import NO_CLASS, Suspects, find_suspects, write_suspects
 from ..plan import DATAMAP_NAME, LIKENESS_NAME, PICTURE_NAME
-from ..recording import DYNAMICS_NAME, RecordedMap, read_map, write_map
+from ..recording import (
+    BY_CLASS_NAME,
+    DYNAMICS_NAME,
+    METRICS_NAME,
+    SUSPECTS_NAME,
+    RecordedMap,
+    holds_recording,
+    read_map,
+    write_map,
+)
 from ..scoring.tables import format_table
 from .datamap_arguments import REGION_FLAGS
 from .datamap_picture import draw_by_class, draw_datamap
@@ -37,9 +46,6 @@ from .run_folder import only_one
 from .settings import DATAMAP_STAGE
 
 logger = logging.getLogger(__name__)
-METRICS_NAME = "td_metrics.jsonl"
-SUSPECTS_NAME = "suspects.csv"
-BY_CLASS_NAME = "datamap-by-class.png"
 _FLAGS_OF_RULE = {
     RegionRule.FIXED: ("easy_confidence", "easy_variability", "hard_confidence", "hard_variability"),
     RegionRule.QUANTILE: ("easy_share", "hard_share", "per_class"),
@@ -128,9 +134,10 @@ def suspect_tables(
 def _recorded_folder(expdir: Path) -> Path:
     if not expdir.is_dir():
         raise UserError(f"{expdir}: no such folder. Name the folder of a run that recorded a data map (-v datamap).")
-    for folder in (expdir, expdir / DATAMAP_STAGE):
-        if (folder / DYNAMICS_NAME).is_dir():
-            return folder
+    candidates = [folder for folder in (expdir, expdir / DATAMAP_STAGE) if (folder / DYNAMICS_NAME).is_dir()]
+    if candidates:
+        # An empty folder says only that there was a recording once.
+        return max(candidates, key=holds_recording)
     raise UserError(
         f"{expdir}: expected {DYNAMICS_NAME}/ or {DATAMAP_STAGE}/{DYNAMICS_NAME}/ in it, found neither: this run "
         "recorded no data map. Train the variant datamap, or one that needs a map, such as mapmix."

@@ -25,12 +25,8 @@ from .one_run import leave_picture_of, place, run
 from .run_folder import choose_checkpoint, clear, holds_run, only_one, refuse_held
 from .settings import DATAMAP_STAGE, Settings, datamap_stage, new_settings, settings_from_checkpoint
 
-# What a run leaves for its user, in the order to show it in.
-_MAP_FILES = (DATAMAP_NAME, PICTURE_NAME)
-_SHOWN = (
-    *("*_scores.csv", "*_metrics.json", BEST_CHECKPOINT),
-    *(f"{folder}{name}" for folder in ("", f"{DATAMAP_STAGE}/") for name in _MAP_FILES),
-)
+# What a run leaves for its user, in the order to show it in; its data map follows.
+_SHOWN = ("*_scores.csv", "*_metrics.json", BEST_CHECKPOINT)
 
 
 def train(options: argparse.Namespace) -> None:
@@ -44,11 +40,11 @@ def train(options: argparse.Namespace) -> None:
     place(settings, options)
     goes_on = past is not None and Path(settings.args.init_ckpt).parent.resolve() == settings.expdir.resolve()
     with ExitStack() as held:
-        from_leader(lambda: _occupy(settings.expdir, held, may_hold_run=goes_on or options.overwrite))
+        from_leader(lambda: _occupy(settings.expdir, held, options, goes_on=goes_on))
         if past is None:
             task = task_config(settings.task)
             if task.needs_datamap and task.mapmix.datamap is None:
-                stage = make_datamap(datamap_stage(settings), settings.expdir, options)
+                stage = make_datamap(datamap_stage(settings), lambda: _clear(settings), options)
                 settings.task["mapmix"]["datamap"] = str(stage.expdir / DATAMAP_NAME)
                 if is_leader():
                     variant = settings.args.downstream_variant
@@ -64,7 +60,7 @@ def train(options: argparse.Namespace) -> None:
             trained = settings.expdir if holds_run(settings.expdir) else Path(settings.args.init_ckpt).parent
             run(settings_from_checkpoint(scored, choose_checkpoint(trained, "evaluate")), "evaluate")
             splits.append("test")
-    _print_scores(settings.expdir, splits)
+    _print_scores(settings, splits)
 
 
 def use(options: argparse.Namespace) -> None:
@@ -86,7 +82,7 @@ def use(options: argparse.Namespace) -> None:
     check_upstream_arguments(settings.args)
     run(settings, options.mode)
     if options.mode == "evaluate":
-        _print_scores(settings.expdir, [options.evaluate_split])
+        _print_scores(settings, [options.evaluate_split])
 
 
 def _prepare(options: argparse.Namespace) -> tuple[str | None, Settings, bool]:
@@ -107,16 +103,27 @@ def _prepare(options: argparse.Namespace) -> tuple[str | None, Settings, bool]:
 
 def _begin(settings: Settings, past: str | None) -> None:
     """Make room for a new run, or for one that goes on from a checkpoint in another folder."""
-    clear(settings.expdir)
+    _clear(settings)
     if past is not None and task_config(settings.task).datamap.record:
         take_over_epochs(Path(settings.args.init_ckpt).parent, settings.expdir)
 
 
-def _occupy(expdir: Path, held: ExitStack, *, may_hold_run: bool) -> None:
+def _occupy(expdir: Path, held: ExitStack, options: argparse.Namespace, *, goes_on: bool) -> None:
     """Keep others out of the folder until `held` is closed."""
     held.enter_context(only_one(expdir))
-    if not may_hold_run:
-        refuse_held(expdir)
+    if not goes_on and not options.overwrite:
+        refuse_held(expdir, resumes=options.auto_resume)
+
+
+def _clear(settings: Settings) -> None:
+    """Delete what an earlier run has left in the folder, but for a data map on which this one is to train."""
+    clear(settings.expdir, spare_recording=settings.expdir.resolve() in _map_folders(settings))
+
+
+def _map_folders(settings: Settings) -> list[Path]:
+    """Return the folders of the data map that a run trains on, and of the likeness that it is given, resolved."""
+    mapmix = task_config(settings.task).mapmix
+    return [Path(name).resolve().parent for name in (mapmix.datamap, mapmix.likeness_file) if name is not None]
 
 
 def _checked_corpus(settings: Settings) -> Corpus:
@@ -134,7 +141,8 @@ def _announce(settings: Settings) -> None:
     print(f"[lid_mapmix] run in {settings.expdir}; settings, lowest precedence first: {' < '.join(settings.sources)}")
 
 
-def _print_scores(expdir: Path, splits: Sequence[str]) -> None:
+def _print_scores(settings: Settings, splits: Sequence[str]) -> None:
+    expdir = settings.expdir
     metrics = {split: expdir / f"{split}_metrics.json" for split in splits}
     rows = {
         split: json.loads(path.read_text(encoding="utf-8"))["overall"]
@@ -142,6 +150,16 @@ def _print_scores(expdir: Path, splits: Sequence[str]) -> None:
         if path.is_file()
     }
     print(f"\n{format_table(rows)}\n\nin {expdir}:")
-    for pattern in _SHOWN:
-        for path in sorted(expdir.glob(pattern)):
-            print(f"  {path.relative_to(expdir)}")
+    shown = [path for pattern in _SHOWN for path in sorted(expdir.glob(pattern))]
+    # A map that an earlier run has left there is not this one's.
+    if task_config(settings.task).datamap.record:
+        shown += _map_files(expdir)
+    for folder in (expdir, expdir / DATAMAP_STAGE):
+        if folder.resolve() in _map_folders(settings):
+            shown += _map_files(folder)
+    for path in dict.fromkeys(shown):
+        print(f"  {path.relative_to(expdir)}")
+
+
+def _map_files(folder: Path) -> list[Path]:
+    return [path for path in (folder / DATAMAP_NAME, folder / PICTURE_NAME) if path.is_file()]
