@@ -193,7 +193,7 @@ class DownstreamExpert(nn.Module):
                 f"the checkpoint was trained on the classes {', '.join(state['classes'])}; found here are "
                 f"{', '.join(self.labels.classes)}. Use the data and labels.yaml it was trained with."
             )
-        self.evaluation.best_accuracy = state["best_accuracy"]
+        self.evaluation.restore(state["best_accuracy"])
         if self.run is None:
             return
         if state["version"] != _STATE_VERSION:

@@ -97,10 +97,23 @@ def write_map(datamap: Path, likeness: Path, manifest: Manifest, labels: Labels,
     write_datamap(datamap, manifest.columns, recorded.measures, recorded.regions)
 
 
-def take_over_epochs(past: Path, expdir: Path) -> None:
-    """Put the epochs that another run has recorded in place of those in a folder, for a run that goes on there."""
+def first_to_come(epoch: int, state: dict[str, Any]) -> int:
+    """Return the first epoch that is not recorded as a whole yet, by what `DynamicsRecording.state` said in `epoch`."""
+    return epoch + 1 if len(state["indices"]) == state["utterance_count"] else epoch
+
+
+def take_over_epochs(past: Path, expdir: Path, first_to_come: int) -> None:
+    """Put the epochs that another run has recorded in place of those in a folder, for a run that goes on there.
+
+    Parameters
+    ----------
+    past, expdir : the folders of the one and the other.
+    first_to_come : the first epoch that is recorded anew; it and those after it stay behind.
+    """
     forget_recording(expdir)
-    for path in epoch_paths(past / DYNAMICS_NAME).values():
+    for number, path in epoch_paths(past / DYNAMICS_NAME).items():
+        if number >= first_to_come:
+            continue
         with replace_when_complete(expdir / DYNAMICS_NAME / path.name) as temporary:
             shutil.copyfile(path, temporary)
 
@@ -136,6 +149,7 @@ class DynamicsRecording:
         self.config = config
         self.fingerprint = data_fingerprint(split.manifest, labels)
         self._recorder = self._new_recorder()
+        self._first_to_come = 0
 
     @property
     def directory(self) -> Path:
@@ -180,20 +194,24 @@ class DynamicsRecording:
         return self._recorder.state()
 
     def restore(self, state: dict[str, Any], epoch: int) -> None:
-        """Go on within an epoch from where a checkpoint was written; what lies beyond it is recorded anew."""
+        """Go on within an epoch from where a checkpoint was written; no file is touched before `go_on`."""
         self._recorder.restore(state)
+        self._first_to_come = first_to_come(epoch, state)
+
+    def go_on(self) -> None:
+        """Make the folder fit what was restored: what lies beyond is recorded anew, and what is missing is logged."""
         if not is_leader():
             return
         recorded = epoch_paths(self.directory)
-        first_to_come = epoch + 1 if self._recorder.is_complete else epoch
-        for number in [number for number in recorded if number >= first_to_come]:
+        for number in [number for number in recorded if number >= self._first_to_come]:
             recorded.pop(number).unlink()
-        if first_to_come > 0 and not recorded:
+        missing = [number for number in range(self._first_to_come) if number not in recorded]
+        if missing:
             logger.warning(
-                "%s: has no epoch before the %d that this run goes on from, so that its map will be of the later ones "
-                "only. Copy the folder of the run it comes from there first.",
+                "%s: lacks the epochs %s, which this run goes on from, so that its map will be of the others only. "
+                "Copy the folder of the run it comes from there first.",
                 self.directory,
-                first_to_come,
+                ", ".join(map(str, missing)),
             )
 
     def _new_recorder(self) -> EpochRecorder:

@@ -119,10 +119,15 @@ def clear(expdir: Path, *, spare_recording: bool = False) -> None:
         forget_recording(expdir)
 
 
+def score_files(expdir: Path, split: str) -> list[Path]:
+    """List the scores of a split that are there."""
+    return [path for path in (expdir / f"{split}_{name}" for name in _SCORE_FILES) if path.is_file()]
+
+
 def _run_files(expdir: Path) -> list[Path]:
     """List what a run has left in a folder, by the very names it gives; nothing else is ever deleted."""
-    names = [BEST_CHECKPOINT, *(f"{split}_{name}" for split in _SCORED_SPLITS for name in _SCORE_FILES)]
-    return [path for path in (expdir / name for name in names) if path.is_file()] + checkpoints(expdir)
+    best = [path for path in (expdir / BEST_CHECKPOINT,) if path.is_file()]
+    return best + [path for split in _SCORED_SPLITS for path in score_files(expdir, split)] + checkpoints(expdir)
 
 
 def keep_settings(expdir: Path, args: argparse.Namespace, config: dict[str, Any]) -> None:

@@ -8,15 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from ..errors import UserError
 from ..known_upstreams import Protocol, read_upstream
 from ..layers import DEFAULT_CONFIG, TASK_KEY, merge, read_variant, read_yaml
-from ..results import BEST_CHECKPOINT
 from .arguments import OWN_FLAGS, make_parser
 from .card import fit_card
+from .checkpoint import read_checkpoint
 
 DATAMAP_STAGE = "datamap"
 # S3PRL takes these from the command line even when all else comes from a checkpoint.
@@ -102,7 +101,8 @@ def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> S
     ------
     UserError : the checkpoint cannot be read, or is of another task.
     """
-    kept, config = _read_checkpoint(checkpoint)
+    states = read_checkpoint(checkpoint)
+    kept, config = dict(vars(states["Args"])), states["Config"]
     if TASK_KEY not in config or kept.get("downstream") != options.downstream:
         raise UserError(f"{checkpoint}: was trained for the task {kept.get('downstream')}. Name it by -d.")
     args = argparse.Namespace(**{key: value for key, value in vars(options).items() if key not in OWN_FLAGS})
@@ -123,20 +123,6 @@ def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> S
         settings.config["runner"]["total_steps"] = None
     _apply_override(settings, options.override)
     return settings
-
-
-def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the arguments and the configuration in a checkpoint of S3PRL's."""
-    try:
-        states = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such checkpoint. Name one, or the folder of a run, by -e.") from None
-    # torch.load has no error of its own: what a damaged file raises depends on where it is damaged.
-    except Exception as error:
-        raise UserError(f"{path}: is damaged, or no checkpoint ({type(error).__name__}). Use another one.") from error
-    if not isinstance(states, dict) or not {"Args", "Config"} <= states.keys():
-        raise UserError(f"{path}: is no checkpoint of S3PRL's runner. Name a states-*.ckpt or {BEST_CHECKPOINT}.")
-    return dict(vars(states["Args"])), states["Config"]
 
 
 def _ignored_flags(options: argparse.Namespace, kept: Mapping[str, Any]) -> list[str]:
@@ -230,7 +216,9 @@ def _apply_override(settings: Settings, text: str | None) -> None:
 
 
 def _follow_moved_datamap(task: dict[str, Any], old: Path, new: Path) -> None:
-    """Let a copied or moved run use the data map that was copied with it."""
+    """Let a copied or moved run use the data map that was copied with it; without one, it stays where it was."""
     given = (task.get("mapmix") or {}).get("datamap")
     if given is not None and Path(given).is_relative_to(old):
-        task["mapmix"]["datamap"] = str(new / Path(given).relative_to(old))
+        moved = new / Path(given).relative_to(old)
+        if moved.is_file() or not Path(given).is_file():
+            task["mapmix"]["datamap"] = str(moved)

@@ -16,10 +16,10 @@ from ..distributed import from_leader, goes_on_alone, is_leader
 from ..errors import UserError
 from ..host.upstreams import check_upstream_arguments
 from ..plan import DATAMAP_NAME, PICTURE_NAME
-from ..recording import take_over_epochs
 from ..results import BEST_CHECKPOINT
 from ..scoring.tables import format_table
 from .arguments import complete_defaults
+from .checkpoint import Past
 from .datamap_stage import make_datamap
 from .one_run import leave_picture_of, place, run
 from .run_folder import choose_checkpoint, clear, holds_run, only_one, refuse_held
@@ -103,9 +103,10 @@ def _prepare(options: argparse.Namespace) -> tuple[str | None, Settings, bool]:
 
 def _begin(settings: Settings, past: str | None) -> None:
     """Make room for a new run, or for one that goes on from a checkpoint in another folder."""
+    taken = None if past is None else Past.of(Path(settings.args.init_ckpt))
     _clear(settings)
-    if past is not None and task_config(settings.task).datamap.record:
-        take_over_epochs(Path(settings.args.init_ckpt).parent, settings.expdir)
+    if taken is not None:
+        taken.take_over(settings.expdir, records=task_config(settings.task).datamap.record)
 
 
 def _occupy(expdir: Path, held: ExitStack, options: argparse.Namespace, *, goes_on: bool) -> None:
