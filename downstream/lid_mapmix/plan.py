@@ -111,6 +111,7 @@ def plan_training(config: TaskConfig, split: Split, labels: Labels, seed: int) -
             f"{split.manifest.path}: class {labels.classes[untrained[0]]} has no training utterance. Add some, or take "
             "the class out of labels.yaml."
         )
+    check_likeness(mapmix, labels)
     regions, targets = None, one_hot_matrix(len(labels.classes))
     if not mapmix.online:
         if mapmix.needs_regions:
@@ -127,6 +128,17 @@ def plan_training(config: TaskConfig, split: Split, labels: Labels, seed: int) -
             "mapmix.pairing across needs partners of two classes or more; found one. Use pairing any, or another pool."
         )
     return plan
+
+
+def check_likeness(mapmix: MapmixConfig, labels: Labels) -> None:
+    """Find what is wrong with the likeness that confidence targets go by, so far as the labels alone decide about it.
+
+    Raises
+    ------
+    UserError : a likeness of other classes, no file of one, or a damaged one.
+    """
+    if mapmix.targets is Targets.CONFIDENCE and mapmix.likeness in (Likeness.GIVEN, Likeness.LRE17):
+        _likeness(mapmix, labels)
 
 
 def online_plan(plan: TrainingPlan, dynamics: RunningDynamics) -> TrainingPlan:

@@ -15,7 +15,7 @@ from ..data.corpus import Corpus
 from ..distributed import from_leader, goes_on_alone, is_leader
 from ..errors import UserError
 from ..host.upstreams import check_upstream_arguments
-from ..plan import DATAMAP_NAME, PICTURE_NAME
+from ..plan import DATAMAP_NAME, PICTURE_NAME, check_likeness
 from ..results import BEST_CHECKPOINT
 from ..scoring.tables import format_table
 from .arguments import complete_defaults
@@ -133,6 +133,7 @@ def _checked_corpus(settings: Settings) -> Corpus:
     check_upstream_arguments(settings.args)
     task = task_config(settings.task)
     corpus = Corpus(task.data.directory, task.labels)
+    check_likeness(task.mapmix, corpus.labels)
     splits = ["train", *(settings.config["runner"].get("eval_dataloaders") or [])]
     corpus.check_manifests([*splits, *(["test"] if corpus.has("test") else [])])
     return corpus
