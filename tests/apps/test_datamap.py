@@ -65,7 +65,7 @@ def test_without_flags_it_is_the_map_of_the_run(own_map, capsys):
 
 def test_the_folder_of_the_map_itself_may_be_named(own_map, tmp_path):
     assert command(own_map / "datamap", "--into", tmp_path / "maps/new") == 0
-    assert sorted(path.name for path in (tmp_path / "maps/new").iterdir()) == sorted((*NUMBERS, "datamap.png"))
+    assert sorted(listing(tmp_path / "maps/new")) == sorted((*NUMBERS, "datamap.png"))
     for name in NUMBERS[:2]:
         assert (tmp_path / "maps/new" / name).read_bytes() == (own_map / "datamap" / name).read_bytes()
 
@@ -126,6 +126,19 @@ def test_a_folder_in_which_a_map_is_trained_is_left_alone(own_map, tmp_path, cap
         assert command(own_map) == 1
         assert fault_of(capsys).endswith("Wait for it, or write elsewhere by --into DIR.")
         assert command(own_map, "--into", tmp_path / "mine") == 0
+
+
+def test_no_spelling_of_a_folder_gets_round_its_lock(own_map, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/datamap.csv").write_text("another run's")
+    (tmp_path / "link").symlink_to(own_map / "datamap")
+    with run_folder.only_one(own_map / "datamap"), run_folder.only_one(tmp_path / "other"):
+        before = listing(tmp_path)
+        for into in ("run/datamap", own_map / "../run/datamap", "link", "other"):
+            assert command("run", "--into", into, "--overwrite") == 1
+            assert "another process is training or writing there" in fault_of(capsys)
+        assert listing(tmp_path) == before
 
 
 def test_suspects_are_listed_by_class_with_what_the_model_preferred(own_map, corpus, tmp_path, capsys):
@@ -251,7 +264,7 @@ def test_an_interrupted_write_leaves_nothing(own_map, tmp_path, monkeypatch, cap
     monkeypatch.setattr(datamap, "write_td_metrics", interrupted)
     before = listing(own_map)
     assert command(own_map, "--into", tmp_path / "new") == 130
-    assert list((tmp_path / "new").iterdir()) == []
+    assert not (tmp_path / "new").exists()
     assert listing(own_map) == before
 
 
@@ -260,7 +273,7 @@ def test_the_numbers_are_there_without_matplotlib(own_map, tmp_path, monkeypatch
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert command(own_map, "--into", tmp_path / "new") == 1
     assert "pip install matplotlib" in fault_of(capsys)
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(NUMBERS)
+    assert sorted(listing(tmp_path / "new")) == sorted(NUMBERS)
 
 
 def test_a_run_leaves_its_picture(corpus, tmp_path, capsys):

@@ -8,7 +8,7 @@ import argparse
 import filecmp
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -87,8 +87,8 @@ def make_map(options: argparse.Namespace) -> None:
     print(format_table(region_counts(subject.regions, subject.gold, subject.labels.classes)))
     if suspects is not None:
         print(f"\n{suspect_tables(suspects, subject.manifest, subject.labels, subject.measures, subject.regions)}")
-    # A run may be training there.
-    with only_one(into, "write elsewhere by --into DIR") if into == folder else nullcontext():
+    # A run may be training there, in the folder of this map or in any other.
+    with only_one(into, "write elsewhere by --into DIR"):
         numbers = _write_numbers(into, subject, suspects, overwrite=options.overwrite)
         print("\nwritten:")
         # Said at once: the numbers are there even where the picture cannot be drawn.
