@@ -13,21 +13,26 @@ themselves stay untouched.
 import argparse
 import contextlib
 import copy
+import errno
 import functools
 import importlib
 import os
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..errors import UserError
 from ..files import replace_when_complete
 from . import compat, leader, registry
 from .upstreams import check_features
 
 _RUNNER_MODULE = "s3prl.downstream.runner"
+# By which torch names itself where a write fails, for whatever reason: it raises a RuntimeError.
+_TORCHS_WRITER = "inline_container.cc"
 
 
 def make_runner(args: argparse.Namespace, config: dict[str, Any]) -> Any:
@@ -164,7 +169,7 @@ class _Checkpoints:
         if not leader.leads():
             return
         final = Path(path)
-        with replace_when_complete(final) as temporary:
+        with _explained(final), replace_when_complete(final) as temporary:
             torch.save(states, temporary)
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())  # or a power cut could leave the new name without its content
@@ -183,6 +188,22 @@ class _Checkpoints:
             self._obsolete.add(Path(path))
         else:
             os.remove(path)  # noqa: PTH107 - the very call it stands for
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Say of a checkpoint that cannot be written why: of a full disk, torch says what its writer had expected."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if not is_full and _TORCHS_WRITER not in str(error):
+            raise
+        free = shutil.disk_usage(path.parent).free / 1e6
+        raise UserError(
+            f"{path}: no space left on the disk or in the quota ({free:,.0f} MB free). Free some; -a goes on "
+            "from the last checkpoint, which is complete."
+        ) from error
 
 
 def _holds_a_step(path: Path) -> bool:
