@@ -347,6 +347,8 @@ def test_a_defect_says_where_to_look(corpus, tmp_path, monkeypatch, capsys):
         (("-u", "fbank", "-o", "config.downstream_expert.variant=zzz"), "is settled by then. Use the flag"),
         (("-u", "fbank", "-o", "args.mode=evaluate"), "is settled by then. Use the flag"),
         (("-u", "fbank", "-o", "args.seed=abc"), "-o args.seed: is 'abc'; expected a value such as 1337"),
+        (("-u", "fbank", "-o", "args.seed=-5"), "-o args.seed: is -5; expected a number from 0 to"),
+        (("-u", "fbank", "-o", "args.device=foo"), "-o args.device: is settled by then. Use the flag"),
         (("-u", "fbank", "-o", "config.runner.train_dataloader=dev"), "unknown key runner.train_dataloader"),
         (("-u", "fbank", "-o", "config.runner.eval_dataloaders=dev"), "expected a list, such as [dev]"),
         (("-u", "fbank", "-o", "config.downstream_expert.evaluation.hop_seconds=9"), "would leave audio out"),
