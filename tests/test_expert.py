@@ -30,7 +30,7 @@ def make(corpus, expdir, *, mode="train", flag="baseline", runner=None, **sectio
     """Return an expert made as the runner makes it, and the configuration it completes."""
     config = {
         "runner": {"eval_dataloaders": ["dev"], **(runner or {})},
-        "optimizer": {"name": "TorchOptim", "lr": 1e-3},
+        "optimizer": {"name": "TorchOptim", "torch_optim_name": "Adam", "lr": 1e-3},
         "downstream_expert": {
             "epochs": 2,
             "data": {"directory": str(corpus), "batch_size": 8, "crop_seconds": 0.5, "workers": 0},

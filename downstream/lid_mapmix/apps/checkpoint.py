@@ -1,6 +1,8 @@
 """A checkpoint of S3PRL's runner, read before anything is built from it, and what goes with it to another folder."""
 
 import shutil
+from argparse import Namespace
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +31,34 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     # torch.load has no error of its own: what a damaged file raises depends on where it is damaged.
     except Exception as error:
         raise UserError(f"{path}: is damaged, or no checkpoint ({type(error).__name__}). Use another one.") from error
-    if not isinstance(states, dict) or not {"Args", "Config"} <= states.keys():
+    is_sound = isinstance(states, dict) and {"Args", "Config"} <= states.keys()
+    if not is_sound or not (isinstance(states["Args"], Namespace) and isinstance(states["Config"], dict)):
         raise UserError(f"{path}: is no checkpoint of S3PRL's runner. Name a states-*.ckpt or {BEST_CHECKPOINT}.")
     return states
+
+
+def check_complete(path: Path, states: Mapping[str, Any], mode: str) -> None:
+    """Check that a checkpoint has all that S3PRL would go on without, from fresh weights or at another step.
+
+    Parameters
+    ----------
+    path : of the checkpoint.
+    states : in it.
+    mode : train, evaluate or inference.
+
+    Raises
+    ------
+    UserError : a part is missing.
+    """
+    needed = ["Featurizer", "Downstream"]
+    if getattr(states["Args"], "upstream_trainable", False):
+        needed.append("Upstream")
+    if mode == "train":
+        needed += ["Optimizer", "Step", "Epoch"]
+        if states["Config"].get("scheduler"):
+            needed.append("Scheduler")
+    if missing := [name for name in needed if name not in states]:
+        raise UserError(f"{path}: has no {', '.join(missing)}, which every checkpoint has. Use another one.")
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import yaml
 from ..errors import UserError
 from ..known_upstreams import Protocol, read_upstream
 from ..layers import DEFAULT_CONFIG, TASK_KEY, merge, read_variant, read_yaml
-from .arguments import OWN_FLAGS, make_parser
+from .arguments import OWN_FLAGS, SEED_LIMIT, make_parser
 from .card import fit_card
-from .checkpoint import read_checkpoint
+from .checkpoint import check_complete, read_checkpoint
 
 DATAMAP_STAGE = "datamap"
 # S3PRL takes these from the command line even when all else comes from a checkpoint.
@@ -29,7 +29,7 @@ _WHERE = ("expname", "auto_resume", "init_ckpt")
 # Much has been decided by these before -o is looked at.
 _FLAGS_ONLY = (
     *("mode", "downstream", "downstream_variant", "upstream", "expname", "expdir", "past_exp", "init_ckpt"),
-    *("config", "auto_resume"),
+    *("config", "auto_resume", "device", "backend", "local_rank"),
 )
 _SCHEDULE_KEYS = ("total_steps", "eval_step", "save_step", "log_step")
 
@@ -105,6 +105,7 @@ def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> S
     kept, config = dict(vars(states["Args"])), states["Config"]
     if TASK_KEY not in config or kept.get("downstream") != options.downstream:
         raise UserError(f"{checkpoint}: was trained for the task {kept.get('downstream')}. Name it by -d.")
+    check_complete(checkpoint, states, options.mode)
     args = argparse.Namespace(**{key: value for key, value in vars(options).items() if key not in OWN_FLAGS})
     for key, value in kept.items():
         if key not in _NEVER_FROM_CHECKPOINT:
@@ -203,6 +204,8 @@ def _apply_override(settings: Settings, text: str | None) -> None:
             usual = getattr(settings.args, path[0])
             if usual is not None and type(value) is not type(usual):
                 raise UserError(f"-o args.{path[0]}: is {value!r}; expected a value such as {usual!r}.")
+            if path[0] == "seed" and not 0 <= value < SEED_LIMIT:
+                raise UserError(f"-o args.seed: is {value}; expected a number from 0 to {SEED_LIMIT - 1}.")
             setattr(settings.args, path[0], value)
             continue
         section: Any = settings.config

@@ -68,6 +68,16 @@ def _mended_class() -> Any:
                 remove_unfinished_checkpoints(self.args.expdir)
             super().train()
 
+        def _load_weight(self, model: Any, name: str) -> None:
+            try:
+                super()._load_weight(model, name)
+            except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+                reason = " ".join(str(error).split())
+                raise UserError(
+                    f"{self.args.init_ckpt}: its {name} does not fit this run, or is damaged ({reason[:300]}). Use "
+                    "a checkpoint of the same task, upstream and settings."
+                ) from error
+
         def _get_upstream(self) -> Any:
             from .filter_banks import batch_filter_banks
 
