@@ -203,11 +203,14 @@ def _check_members(datamap: DataMap, regions: np.ndarray, pool: Pool, rule: Regi
     counts = ", ".join(f"{np.sum(regions == region.value)} {region.value}" for region in Region)
     advice = (
         "Train the map for more epochs (datamap.epochs), or let it take shares in place of thresholds "
-        "(datamap.regions: quantile), with --overwrite."
+        "(datamap.regions: quantile), with --overwrite"
         if rule is RegionRule.FIXED
-        else "Use more data, or a larger share (datamap.easy_share, datamap.hard_share), with --overwrite."
+        else "Use more data, or a larger share (datamap.easy_share, datamap.hard_share), with --overwrite"
     )
-    raise UserError(f"{datamap.path}: no utterance is {pool.value} ({counts}). {advice}")
+    raise UserError(
+        f"{datamap.path}: no utterance is {pool.value} ({counts}). {advice}; in place of a map that you have named, "
+        "name one of other regions (lid-mapmix datamap RUN --into DIR with --regions and what goes with them)."
+    )
 
 
 def _target_matrix(mapmix: MapmixConfig, labels: Labels, estimated: np.ndarray | None = None) -> np.ndarray:

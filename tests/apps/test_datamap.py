@@ -121,6 +121,26 @@ def test_another_map_is_not_written_over_unless_asked(own_map, capsys):
     assert set(read_datamap(own_map / "datamap/datamap.csv").epochs.tolist()) == {1}
 
 
+def test_another_map_does_not_stand_beside_the_suspects_and_the_picture_of_the_one_before(own_map):
+    assert command(own_map, "--suspects", 3, "--by-class") == 0
+    (own_map / "datamap/notes.csv").touch()
+    assert command(own_map, "--overwrite") == 0
+    assert {"suspects.csv", "datamap-by-class.png"} <= listing(own_map / "datamap").keys(), "of the same map"
+    assert command(own_map, "--skip-first", 1, "--overwrite") == 0
+    assert not {"suspects.csv", "datamap-by-class.png"} & listing(own_map / "datamap").keys()
+    assert (own_map / "datamap/notes.csv").is_file()
+
+
+def test_other_data_is_no_reason_to_delete_the_dynamics(own_map, own_corpus, capsys):
+    lines = (own_corpus / "train.csv").read_text().splitlines(keepends=True)
+    (own_corpus / "train.csv").write_text("".join(lines[:-1]))
+    assert command(own_map, "--data", own_corpus) == 1
+    fault = fault_of(capsys)
+    assert "found those of others" in fault
+    assert "Name the folder of the data they were recorded on (--data)" in fault
+    assert "Delete" not in fault
+
+
 def test_a_folder_in_which_a_map_is_trained_is_left_alone(own_map, tmp_path, capsys):
     with run_folder.only_one(own_map / "datamap"):
         assert command(own_map) == 1
@@ -220,9 +240,9 @@ def test_what_is_no_recorded_run_is_refused(own_map, capsys, spoil, message):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--easy-confidence", 1.5], "datamap.easy_confidence is 1.5"),
-        (["--hard-confidence", "nan"], "datamap.hard_confidence is nan"),
-        (["--hard-confidence", 0.7], "hard_confidence is 0.7, above easy_confidence"),
+        (["--regions", "fixed", "--easy-confidence", 1.5], "datamap.easy_confidence is 1.5"),
+        (["--regions", "fixed", "--hard-confidence", "nan"], "datamap.hard_confidence is nan"),
+        (["--regions", "fixed", "--hard-confidence", 0.7], "hard_confidence is 0.7, above easy_confidence"),
         (["--regions", "quantile", "--easy-share", 0.8, "--hard-share", 0.3], "make more than 1"),
         (
             ["--regions", "fixed", "--easy-share", 0.5],
@@ -230,6 +250,7 @@ def test_what_is_no_recorded_run_is_refused(own_map, capsys, spoil, message):
         ),
         (["--regions", "fixed", "--per-class"], "--per-class: has no effect on regions fixed"),
         (["--easy-variability", 0], "--easy-variability: has no effect on regions quantile"),
+        (["--easy-confidence", 0.13], "--easy-confidence: has no effect on regions quantile"),
     ],
 )
 def test_regions_that_cannot_be_are_refused(own_map, capsys, flags, message):

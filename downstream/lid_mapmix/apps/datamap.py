@@ -186,15 +186,14 @@ def _region_settings(settings: dict[str, Any], options: argparse.Namespace) -> D
     names = (*REGION_FLAGS, "per_class")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     task: TaskConfig = task_config(settings)
-    config = task_config({**settings, "datamap": {**asdict(task.datamap), **given}}).datamap
-    other = RegionRule.QUANTILE if config.regions is RegionRule.FIXED else RegionRule.FIXED
+    rule = RegionRule(given.get("regions", task.datamap.regions))
+    other = RegionRule.QUANTILE if rule is RegionRule.FIXED else RegionRule.FIXED
     idle = [name for name in _FLAGS_OF_RULE[other] if given.get(name, False) is not False]
     if idle:
         raise UserError(
-            f"--{idle[0].replace('_', '-')}: has no effect on regions {config.regions}. Add --regions {other}, or "
-            "leave it out."
+            f"--{idle[0].replace('_', '-')}: has no effect on regions {rule}. Add --regions {other}, or leave it out."
         )
-    return config
+    return task_config({**settings, "datamap": {**asdict(task.datamap), **given}}).datamap
 
 
 def _find(subject: _Subject, count: int) -> Suspects:
@@ -224,14 +223,23 @@ def _write_numbers(into: Path, subject: _Subject, suspects: Suspects | None, *, 
         write_map(paths[DATAMAP_NAME], paths[LIKENESS_NAME], subject.manifest, subject.labels, subject.recorded)
         for name, write in writers.items():
             write(paths[name])
-        for name, temporary in paths.items():
+        replaced = [
+            name
+            for name, temporary in paths.items()
+            if (into / name).exists() and not filecmp.cmp(temporary, into / name, shallow=False)
+        ]
+        for name in replaced:
             target = into / name
-            if not overwrite and target.exists() and not filecmp.cmp(temporary, target, shallow=False):
+            if not overwrite:
                 use = ", which a run may have been trained on" if name in (DATAMAP_NAME, LIKENESS_NAME) else ""
                 raise UserError(
                     f"{target}: is there already, with other content{use}. Write elsewhere by --into DIR, or "
                     "replace it by --overwrite."
                 )
+    if DATAMAP_NAME in replaced:
+        # They are of the map that was there.
+        for name in {SUSPECTS_NAME, BY_CLASS_NAME} - paths.keys():
+            (into / name).unlink(missing_ok=True)
     return [into / name for name in paths]
 
 
