@@ -22,6 +22,7 @@ import torchaudio
 from lid_mapmix.apps import launch
 from lid_mapmix.data.audio import SAMPLE_RATE, read_audio
 from lid_mapmix.data.loader import TaskLoader
+from tidy import tidy_when_stopped
 
 _DEMO = Path(__file__).resolve().parents[1] / "downstream/lid_mapmix/demo.yaml"
 _SECONDS, _CROP_SECONDS = 60, 8
@@ -44,6 +45,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="training steps; default: 100")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1], help="default: 0 and 1")
     options = parser.parse_args()
+    tidy_when_stopped()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         if "crops" in options.tables:

@@ -33,6 +33,7 @@ from lid_mapmix.mapmix.datamap import Measures, fixed_regions, measures, quantil
 from lid_mapmix.mapmix.datamap_files import write_datamap
 from lid_mapmix.mapmix.dynamics import EpochRecorder
 from lid_mapmix.mapmix.dynamics_files import read_dynamics, write_epoch
+from tidy import tidy_when_stopped
 
 _CHUNK = 65536
 _FINGERPRINT = "made up"
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="of torch; default: 1")
     parser.add_argument("--into", type=Path, help="where to make a temporary folder")
     options = parser.parse_args()
+    tidy_when_stopped()
     os.environ["OMP_NUM_THREADS"] = str(options.threads)  # for the processes started below
     with tempfile.TemporaryDirectory(dir=options.into) as folder:
         if "step" in options.tables:

@@ -1,5 +1,11 @@
 """The scripts in bench/ run to their end; what they measure here, at sizes that say nothing, is not looked at."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
 from launching import ROOT, run_python
 from synthetic import make_corpus
@@ -13,6 +19,18 @@ TRAIN_STEP = ("--size", "tiny", "--seconds", 0.5, "--repeats", 1)
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     return make_corpus(tmp_path_factory.mktemp("corpus"), seconds=0.5)
+
+
+def test_a_bench_that_is_stopped_leaves_no_folder(tmp_path):
+    arguments = [sys.executable, ROOT / "bench/dynamics.py", "--tables", "map", "--into", tmp_path]
+    path = f"{ROOT / 'downstream'}:{ROOT / 'bench'}"
+    process = subprocess.Popen([*map(str, arguments)], env={**os.environ, "PYTHONPATH": path})
+    until = time.monotonic() + 120
+    while not any(tmp_path.iterdir()) and time.monotonic() < until:
+        time.sleep(0.1)
+    process.terminate()
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from lid_mapmix.checks import check_configuration, check_host, config_without_mends, task_config
 from lid_mapmix.config import MapmixConfig, TaskConfig
@@ -173,7 +174,7 @@ def test_an_unknown_key_is_refused_with_a_suggestion(place, says):
 @pytest.mark.parametrize(
     ("place", "value"),
     [
-        *(("optimizer.lr", value) for value in (0, -1e-4, "fast", float("nan"), True, [1])),
+        *(("optimizer.lr", value) for value in (0, -1e-4, "fast", float("nan"), float("inf"), "1e400", True, [1])),
         *(("runner.total_steps", value) for value in (0, 1.5, "many", float("inf"), float("nan"), False)),
         ("runner.gradient_clipping", -1),
         ("runner.precision", "half"),
@@ -229,6 +230,42 @@ def test_recording_anything_but_plain_training_is_refused(mapmix):
 @pytest.mark.parametrize("value", [None, 3, "text"])
 def test_a_missing_part_is_refused(part, value):
     refused(default() | {part: value}, f"there is no {part} section")
+
+
+@pytest.mark.parametrize(
+    ("part", "section", "says"),
+    [
+        ("optimizer", {"torch_optim_name": "Foo"}, r"torch_optim_name is 'Foo'; expected a class of torch\.optim"),
+        ("optimizer", {"torch_optim_name": "lr_scheduler"}, "torch_optim_name is 'lr_scheduler'"),
+        ("optimizer", {"torch_optim_name": "LBFGS"}, "which does not work: .*closure"),
+        ("optimizer", {"name": "Foo"}, r"optimizer\.name is 'Foo'; expected one of Adam, AdamW"),
+        ("optimizer", {"name": "__import__('os')"}, r"optimizer\.name is .*; expected one of"),
+        ("optimizer", {"foo": 3}, r"foo: 3\}, which does not work: .*unexpected keyword argument 'foo'"),
+        ("optimizer", {"betas": [0.9, 2]}, "Invalid beta parameter"),
+        ("scheduler", {"name": "foo"}, r"scheduler\.name is 'foo'; expected one of .*linear_schedule_with_warmup"),
+        ("scheduler", {"name": "linear_schedule_with_warmup"}, "scheduler is .*num_warmup_steps"),
+        ("scheduler", 3, "scheduler is 3; expected 'key: value' lines"),
+    ],
+)
+def test_an_optimizer_or_schedule_that_cannot_be_made_is_refused(part, section, says):
+    given = section if part == "scheduler" else default()["optimizer"] | section
+    refused(default() | {part: given}, says)
+
+
+def test_trying_an_optimizer_draws_no_random_number():
+    before = torch.get_rng_state()
+    scheduler = {"name": "linear_schedule_with_warmup", "num_warmup_steps": 3}
+    check_configuration(default() | {"scheduler": scheduler})
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("settings", [{"plain_finish": 1.0}, {"plain_finish": 0.8}])
+def test_a_run_that_is_plain_from_its_start_makes_no_data_map(settings):
+    mapmix = settings | {"anchors": "ambiguous", "mix": "latent"}
+    with pytest.raises(UserError, match=r"plain_finish is .*, all of 2 epochs: nothing would be mixed"):
+        task_config({"epochs": 2, "mapmix": mapmix})
+    task_config({"epochs": 2, "mapmix": settings})
+    task_config({"epochs": 3, "mapmix": mapmix | {"plain_finish": 0.8}})
 
 
 def test_an_optimizer_without_a_name_is_refused():

@@ -31,7 +31,7 @@ def make(corpus, expdir, *, mode="train", flag="baseline", runner=None, **sectio
     """Return an expert made as the runner makes it, and the configuration it completes."""
     config = {
         "runner": {"eval_dataloaders": ["dev"], **(runner or {})},
-        "optimizer": {"name": "TorchOptim", "lr": 1e-3},
+        "optimizer": {"name": "TorchOptim", "torch_optim_name": "Adam", "lr": 1e-3},
         "downstream_expert": {
             "epochs": 2,
             "data": {"directory": str(corpus), "batch_size": 8, "crop_seconds": 0.5, "workers": 0},
@@ -47,6 +47,15 @@ def features_of(waveforms):
     """Stand in for an upstream: powers of the mean amplitude of each frame."""
     frames = [torch.as_tensor(waveform).unfold(0, 400, RATE).abs().mean(dim=1) for waveform in waveforms]
     return [torch.stack([each * power for power in range(1, DIM + 1)], dim=1) for each in frames]
+
+
+def evaluate(expert, step, logger=None):
+    """Evaluate dev as the runner does, and return the checkpoints that it is to write."""
+    records = defaultdict(list)
+    with torch.no_grad():
+        for waveforms, batch in expert.get_dataloader("dev"):
+            expert("dev", features_of(waveforms), batch, records=records, batch_id=0)
+    return expert.log_records("dev", records=records, logger=logger or Logger(), global_step=step, batch_ids=[])
 
 
 def test_a_training_step_and_its_log(corpus, tmp_path):
@@ -66,21 +75,24 @@ def test_a_training_step_and_its_log(corpus, tmp_path):
 def test_an_evaluation_names_the_best_checkpoint_and_only_that(corpus, tmp_path):
     expert, _ = make(corpus, tmp_path)
 
-    def evaluate(step):
-        records = defaultdict(list)
-        with torch.no_grad():
-            for waveforms, batch in expert.get_dataloader("dev"):
-                expert("dev", features_of(waveforms), batch, records=records, batch_id=0)
-        return expert.log_records("dev", records=records, logger=logger, global_step=step, batch_ids=[])
-
     logger = Logger()
-    assert evaluate(2) == ["dev-best.ckpt"]
+    assert evaluate(expert, 2, logger) == ["dev-best.ckpt"]
     assert ("lid_mapmix/dev-acc", 2) in logger.values
     assert "dev at step 2" in (tmp_path / "log.log").read_text()
-    assert evaluate(4) == [], "no better than before"
+    assert evaluate(expert, 4, logger) == [], "no better than before"
     (tmp_path / "dev_scores.csv").unlink()
-    assert evaluate(0) == [], "an evaluation by itself chooses nothing"
+    assert evaluate(expert, 0, logger) == [], "an evaluation by itself chooses nothing"
     assert (tmp_path / "dev_scores.csv").is_file()
+
+
+@pytest.mark.parametrize("has_best", [True, False])
+def test_the_best_so_far_counts_only_where_its_checkpoint_is(has_best, corpus, tmp_path):
+    expert, _ = make(corpus, tmp_path)
+    expert.set_extra_state(expert.get_extra_state() | {"best_accuracy": 1.1})
+    if has_best:
+        (tmp_path / "dev-best.ckpt").touch()
+    assert evaluate(expert, 2) == ([] if has_best else ["dev-best.ckpt"])
+    assert evaluate(expert, 4) == []
 
 
 def test_an_evaluation_without_numbers_is_a_diverged_training(corpus, tmp_path):

@@ -1,4 +1,8 @@
+import errno
+from pathlib import Path
+
 import pytest
+from lid_mapmix.apps.launch import _explain
 from lid_mapmix.files import replace_when_complete
 
 
@@ -29,6 +33,16 @@ def test_a_block_that_writes_nothing_fails(tmp_path):
     with pytest.raises(FileNotFoundError), replace_when_complete(path):
         pass
     assert path.read_text() == "before"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_said_with_the_path(tmp_path):
+    path = tmp_path / "datamap.csv"
+    with pytest.raises(OSError) as caught, replace_when_complete(path), Path("/dev/full").open("w") as file:
+        file.write("much")
+    assert caught.value.errno == errno.ENOSPC
+    assert _explain(caught.value) == f"{path}: no space left on the disk or in the quota. Free some and try again."
+    assert not list(tmp_path.iterdir())
 
 
 def test_two_writers_do_not_meet(tmp_path):

@@ -218,3 +218,12 @@ def test_the_classifier_is_the_papers():
     hidden = torch.relu(latents @ model.classifier[0].weight.T + model.classifier[0].bias)
     expected = hidden @ model.classifier[2].weight.T + model.classifier[2].bias
     torch.testing.assert_close(model.logits(latents), expected)
+
+
+@pytest.mark.parametrize("encoder", [Encoder.XVECTOR, Encoder.ECAPA])
+def test_a_batch_of_one_frame_trains(encoder):
+    # Batch norm expects more than one value a channel.
+    model = DialectClassifier(DIM, RATE, 3, encoder=encoder, encoder_channels=16, hidden_dim=8).train()
+    latents = model.latents(features(1), torch.zeros(1, dtype=torch.int64), torch.tensor([audio_samples(1, RATE)]))
+    model.logits(latents).sum().backward()
+    assert torch.isfinite(latents).all()

@@ -9,7 +9,7 @@ from lid_mapmix.errors import UserError
 from lid_mapmix.mapmix.datamap_files import read_datamap, read_likeness
 from lid_mapmix.mapmix.dynamics_files import write_epoch
 from lid_mapmix.plan import DATAMAP_NAME, LIKENESS_NAME, PICTURE_NAME
-from lid_mapmix.recording import DynamicsRecording, take_over_epochs
+from lid_mapmix.recording import DynamicsRecording, first_to_come, take_over_epochs
 from reference.dynamics import measures_of
 from synthetic import make_corpus, open_split
 
@@ -120,6 +120,7 @@ def test_a_run_resumed_within_an_epoch_leaves_the_same_files(data, tmp_path, sto
     record(broken, 1, steps(1)[stopped_after : stopped_after + 1], fresh=False)
     resumed = start(tmp_path / "broken", data)
     resumed.restore(torch.load(tmp_path / "state.pt", weights_only=True), epoch=1)
+    resumed.go_on()
     record(resumed, 1, steps(1)[stopped_after:], fresh=False)
     one, other = contents(tmp_path / "unbroken"), contents(tmp_path / "broken")
     assert one.keys() == other.keys() == {DATAMAP_NAME, LIKENESS_NAME, *(f"epoch-000{e}.npz" for e in (0, 1))}
@@ -133,7 +134,10 @@ def test_epochs_beyond_the_checkpoint_are_recorded_anew(data, tmp_path):
     complete = recording.state()
     for epoch in (1, 2, 3):
         record(recording, epoch, steps(epoch))
-    start(tmp_path, data).restore(complete, epoch=0)
+    resumed = start(tmp_path, data)
+    resumed.restore(complete, epoch=0)
+    assert len(list(recording.directory.iterdir())) == 4, "nothing is touched before the run goes on"
+    resumed.go_on()
     assert [path.name for path in recording.directory.iterdir()] == ["epoch-0000.npz"]
 
 
@@ -141,13 +145,25 @@ def test_going_on_without_the_epochs_before_is_said(data, tmp_path, caplog):
     recording = start(tmp_path / "one", data)
     for epoch in (0, 1):
         record(recording, epoch, steps(epoch))
-    start(tmp_path / "other", data).restore(recording.state(), epoch=1)
-    assert "has no epoch before the 2 that this run goes on from" in caplog.text
-    caplog.clear()
-    take_over_epochs(tmp_path / "one", tmp_path / "third")
-    start(tmp_path / "third", data).restore(recording.state(), epoch=1)
+    other = start(tmp_path / "other", data)
+    other.restore(recording.state(), epoch=1)
+    other.go_on()
+    assert "lacks the epochs 0, 1, which this run goes on from" in caplog.text
+
+
+def test_a_map_gone_on_with_elsewhere_has_no_epoch_beyond_the_checkpoint_and_no_false_warning(data, tmp_path, caplog):
+    recording = start(tmp_path / "one", data)
+    for epoch in (0, 1):
+        record(recording, epoch, steps(epoch))
+    state = recording.state()
+    for epoch in (2, 3):
+        record(recording, epoch, steps(epoch))
+    other = start(tmp_path / "other", data)
+    other.restore(state, epoch=1)
+    take_over_epochs(tmp_path / "one", tmp_path / "other", first_to_come(1, state))
+    other.go_on()
     assert not caplog.text
-    assert sorted(contents(tmp_path / "third")) == ["epoch-0000.npz", "epoch-0001.npz"]
+    assert sorted(contents(tmp_path / "other")) == ["epoch-0000.npz", "epoch-0001.npz"]
 
 
 def test_an_epoch_recorded_twice_counts_once(data, tmp_path):

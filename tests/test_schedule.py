@@ -1,6 +1,7 @@
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from lid_mapmix.errors import UserError
 from lid_mapmix.schedule import fill_schedule
 
 
@@ -16,14 +17,21 @@ from lid_mapmix.schedule import fill_schedule
         ({}, (7, 3, 2), {"total_steps": 12, "eval_step": 4, "save_step": 4, "log_step": 1}),
         # Accumulation does not multiply the epochs: 20 batches in steps of 4, and on to the next evaluation.
         ({}, (5, 4, 4), {"total_steps": 6, "eval_step": 2, "save_step": 2, "log_step": 1}),
-        ({}, (1, 2, 100), {"total_steps": 1, "eval_step": 1, "save_step": 1, "log_step": 1}),
-        ({}, (1, 1, 8), {"total_steps": 1, "eval_step": 1, "save_step": 1, "log_step": 1}),
+        ({}, (1, 2, 2), {"total_steps": 1, "eval_step": 1, "save_step": 1, "log_step": 1}),
+        ({"total_steps": 1}, (1, 1, 8), {"total_steps": 1, "eval_step": 1, "save_step": 1, "log_step": 1}),
     ],
 )  # fmt: skip
 def test_epochs_become_steps(runner, arguments, expected):
     kept = {"max_keep": 1, **runner}
     fill_schedule(kept, *arguments)
     assert kept == {"max_keep": 1, **expected}
+
+
+def test_a_step_longer_than_the_training_is_refused():
+    with pytest.raises(
+        UserError, match=r"accumulate_steps is 100, more than the 8 batches .* \(8 an epoch, 1 epochs\)"
+    ):
+        fill_schedule({}, 8, 1, 100)
 
 
 @given(
@@ -35,6 +43,7 @@ def test_epochs_become_steps(runner, arguments, expected):
     ),
 )
 def test_every_run_ends_with_an_evaluation_and_a_checkpoint_within_it(batches, epochs, accumulate, runner):
+    assume(accumulate <= batches * epochs or runner.get("total_steps") is not None)
     filled = dict(runner)
     fill_schedule(filled, batches, epochs, accumulate)
     assert all(isinstance(filled[name], int) and filled[name] >= 1 for name in filled)

@@ -5,6 +5,7 @@ of a configuration that are S3PRL's own.
 """
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, is_dataclass, replace
 from typing import Any
@@ -13,9 +14,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from .config import DatamapConfig, Pool, TaskConfig
 from .errors import UserError
+from .host.optimization import check_optimization
 from .host.precision import Precision, read_precision
 from .host.registry import is_filter_bank
 from .layers import TASK_KEY
+from .mapmix.labels import Targets
 from .mapmix.mixup import MixSpace
 from .model import Encoder
 
@@ -52,6 +55,7 @@ def task_config(mapping: Mapping[str, Any] | None) -> TaskConfig:
     _check_recording(config)
     _check_online(config)
     _check_cache(config)
+    _check_finish(config)
     _check_evaluation(config)
     return config
 
@@ -88,6 +92,10 @@ def check_configuration(config: Mapping[str, Any]) -> None:
     for section, key, kind in _NUMBERS:
         if config[section].get(key) is not None:
             config[section][key] = _number(f"{section}.{key}", config[section][key], kind)
+    scheduler = config.get("scheduler")
+    if not isinstance(scheduler, Mapping | None):
+        raise UserError(f"configuration: scheduler is {scheduler!r}; expected 'key: value' lines below it.")
+    check_optimization(optimizer, scheduler)
     task_config(config.get(TASK_KEY))
 
 
@@ -189,6 +197,18 @@ def _check_cache(config: TaskConfig) -> None:
         )
 
 
+def _check_finish(config: TaskConfig) -> None:
+    """Find here what would train a data map, and then nothing on it."""
+    mapmix = config.mapmix
+    is_plain = mapmix.mix is MixSpace.NONE and not config.needs_datamap and mapmix.targets is Targets.ONE_HOT
+    # Rounded to epochs, as in curriculum.py.
+    if not is_plain and mapmix.plain_finish > 0 and (1 - mapmix.plain_finish) * config.epochs <= 0.5:  # noqa: PLR2004
+        raise UserError(
+            f"configuration: {TASK_KEY}.mapmix.plain_finish is {mapmix.plain_finish}, all of {config.epochs} epochs: "
+            "nothing would be mixed, and no data map used. Lower it, or use -v baseline."
+        )
+
+
 def _check_evaluation(config: TaskConfig) -> None:
     evaluation, place = config.evaluation, f"configuration: {TASK_KEY}.evaluation"
     if evaluation.hop_seconds > evaluation.window_seconds:
@@ -208,8 +228,9 @@ def _number(place: str, value: Any, kind: type) -> int | float:
         number = float(value)
     except (TypeError, ValueError):
         number = float("nan")
-    # NaN fails the comparison as well.
-    if isinstance(value, bool) or not number > 0 or (kind is int and not number.is_integer()):
+    # What is too large for a number is infinite; only a limit may be. NaN fails the comparison as well.
+    is_in_limits = 0 < number < math.inf or (number == math.inf and place == "runner.gradient_clipping")
+    if isinstance(value, bool) or not is_in_limits or (kind is int and not number.is_integer()):
         example = "a whole number above 0" if kind is int else "a number above 0, such as 1.0e-4"
         raise UserError(f"configuration: {place} is {value!r}; expected {example}.")
     return kind(number)

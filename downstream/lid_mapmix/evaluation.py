@@ -12,7 +12,7 @@ from .data.dataset import EvaluationDataset
 from .data.loader import TaskLoader
 from .data.windows import centre_windows, sliding_windows, window_batches
 from .errors import diverged
-from .results import average_windows, score, write_results
+from .results import BEST_CHECKPOINT, average_windows, score, write_results
 
 _DEV = "dev"
 
@@ -37,6 +37,7 @@ class Evaluation:
         self.expdir = expdir
         self.kept: dict[str, KeptFeatures] = {}
         self.best_accuracy = -1.0  # on dev
+        self._is_restored = False
 
     def windows(self, name: str) -> np.ndarray:
         """Return the windows of a split: of dev the middle of each utterance, of others all of it.
@@ -59,6 +60,10 @@ class Evaluation:
             workers=self.config.data.workers,
             kept=kept,
         )
+
+    def restore(self, best_accuracy: float) -> None:
+        """Go on from the best accuracy so far, if its checkpoint turns out to be in the run's folder."""
+        self.best_accuracy, self._is_restored = best_accuracy, True
 
     def conclude(self, name: str, records: Mapping[str, list], step: int) -> tuple[dict[str, float], bool]:
         """Score a split and write its files; on dev those of the best step so far stay.
@@ -85,6 +90,11 @@ class Evaluation:
         metrics = score(split, labels, utterances, probabilities)
         overall = {key: value for key, value in metrics["overall"].items() if key != "count"}
         chooses = name == _DEV and step > 0
+        if chooses and self._is_restored:
+            # A run may go on in another folder: the best of that is the best of what is there.
+            self._is_restored = False
+            if not (self.expdir / BEST_CHECKPOINT).is_file():
+                self.best_accuracy = -1.0
         is_best = chooses and overall["acc"] > self.best_accuracy
         if is_best or not chooses:
             write_results(

@@ -26,10 +26,10 @@ from .host.runner import is_mended
 from .layers import TASK_KEY, merge, read_variant
 from .model import DialectClassifier, audio_samples
 from .results import BEST_CHECKPOINT
+from .state import STATE_VERSION, check_state
 from .training import TrainingRun
 
 _TRAIN = "train"
-_STATE_VERSION = 3
 
 
 class DownstreamExpert(nn.Module):
@@ -197,7 +197,7 @@ class DownstreamExpert(nn.Module):
     def get_extra_state(self) -> dict[str, Any]:
         """Return the best accuracy and where in training the run is."""
         return {
-            "version": _STATE_VERSION,
+            "version": STATE_VERSION,
             "classes": list(self.labels.classes),
             "best_accuracy": self.evaluation.best_accuracy,
             "run": None if self.run is None else self.run.state(),
@@ -208,17 +208,18 @@ class DownstreamExpert(nn.Module):
 
         Raises
         ------
-        UserError : the checkpoint knows other classes than this run, or was written by another version.
+        UserError : the checkpoint is damaged, knows other classes than this run, or was written by another version.
         """
+        check_state(state)
         if state["classes"] != list(self.labels.classes):
             raise UserError(
                 f"the checkpoint was trained on the classes {', '.join(state['classes'])}; found here are "
                 f"{', '.join(self.labels.classes)}. Use the data and labels.yaml it was trained with."
             )
-        self.evaluation.best_accuracy = state["best_accuracy"]
+        self.evaluation.restore(state["best_accuracy"])
         if self.run is None:
             return
-        if state["version"] != _STATE_VERSION:
+        if state["version"] != STATE_VERSION:
             raise UserError(
                 "the checkpoint was written by another version of lid_mapmix, which trains otherwise. Go on with that "
                 "version, or train anew."

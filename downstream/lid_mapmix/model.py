@@ -147,8 +147,11 @@ class DialectClassifier(nn.Module):
         # divided by their deviation over time, which is NaN for a frame alone; its distance from the mean is 0.
         outside, alone = ~spans.mask(frames.shape[1]), spans.last - spans.first == 1
         frames = frames.masked_fill(outside[..., None] | (alone[:, None, None] & frames.isnan()), 0)
-        if self.context >= frames.shape[1]:
-            frames = torch.nn.functional.pad(frames, (0, 0, 0, self.context + 1 - frames.shape[1]))
+        # Of a frame alone there is no statistics, which an encoder's batch norm takes in training.
+        is_single = self.training and len(frames) == 1 and not isinstance(self.encoder, nn.Identity)
+        missing = self.context + (2 if is_single else 1) - frames.shape[1]
+        if missing > 0:
+            frames = torch.nn.functional.pad(frames, (0, 0, 0, missing))
         encoded = self.encoder(frames)
         spans = spans.shortened(self.context, torch.tensor(encoded.shape[1], device=frames.device))
         return self.pooling(encoded, spans.mask(encoded.shape[1]))

@@ -111,6 +111,7 @@ def plan_training(config: TaskConfig, split: Split, labels: Labels, seed: int) -
             f"{split.manifest.path}: class {labels.classes[untrained[0]]} has no training utterance. Add some, or take "
             "the class out of labels.yaml."
         )
+    check_likeness(mapmix, labels)
     regions, targets = None, one_hot_matrix(len(labels.classes))
     if not mapmix.online:
         if mapmix.needs_regions:
@@ -127,6 +128,17 @@ def plan_training(config: TaskConfig, split: Split, labels: Labels, seed: int) -
             "mapmix.pairing across needs partners of two classes or more; found one. Use pairing any, or another pool."
         )
     return plan
+
+
+def check_likeness(mapmix: MapmixConfig, labels: Labels) -> None:
+    """Find what is wrong with the likeness that confidence targets go by, so far as the labels alone decide about it.
+
+    Raises
+    ------
+    UserError : a likeness of other classes, no file of one, or a damaged one.
+    """
+    if mapmix.targets is Targets.CONFIDENCE and mapmix.likeness in (Likeness.GIVEN, Likeness.LRE17):
+        _likeness(mapmix, labels)
 
 
 def online_plan(plan: TrainingPlan, dynamics: RunningDynamics) -> TrainingPlan:
@@ -191,11 +203,14 @@ def _check_members(datamap: DataMap, regions: np.ndarray, pool: Pool, rule: Regi
     counts = ", ".join(f"{np.sum(regions == region.value)} {region.value}" for region in Region)
     advice = (
         "Train the map for more epochs (datamap.epochs), or let it take shares in place of thresholds "
-        "(datamap.regions: quantile), with --overwrite."
+        "(datamap.regions: quantile), with --overwrite"
         if rule is RegionRule.FIXED
-        else "Use more data, or a larger share (datamap.easy_share, datamap.hard_share), with --overwrite."
+        else "Use more data, or a larger share (datamap.easy_share, datamap.hard_share), with --overwrite"
     )
-    raise UserError(f"{datamap.path}: no utterance is {pool.value} ({counts}). {advice}")
+    raise UserError(
+        f"{datamap.path}: no utterance is {pool.value} ({counts}). {advice}; in place of a map that you have named, "
+        "name one of other regions (lid-mapmix datamap RUN --into DIR with --regions and what goes with them)."
+    )
 
 
 def _target_matrix(mapmix: MapmixConfig, labels: Labels, estimated: np.ndarray | None = None) -> np.ndarray:

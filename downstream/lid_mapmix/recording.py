@@ -30,6 +30,11 @@ from .plan import DATAMAP_NAME, LIKENESS_NAME, PICTURE_NAME, assign_regions, dat
 
 logger = logging.getLogger(__name__)
 DYNAMICS_NAME = "dynamics"
+# What `lid-mapmix datamap` makes of a recording besides.
+METRICS_NAME = "td_metrics.jsonl"
+SUSPECTS_NAME = "suspects.csv"
+BY_CLASS_NAME = "datamap-by-class.png"
+_MADE_OF_EPOCHS = (DATAMAP_NAME, LIKENESS_NAME, PICTURE_NAME, METRICS_NAME, SUSPECTS_NAME, BY_CLASS_NAME)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,19 +97,39 @@ def write_map(datamap: Path, likeness: Path, manifest: Manifest, labels: Labels,
     write_datamap(datamap, manifest.columns, recorded.measures, recorded.regions)
 
 
-def take_over_epochs(past: Path, expdir: Path) -> None:
-    """Put the epochs that another run has recorded in place of those in a folder, for a run that goes on there."""
-    _forget(expdir)
-    for path in epoch_paths(past / DYNAMICS_NAME).values():
+def first_to_come(epoch: int, state: dict[str, Any]) -> int:
+    """Return the first epoch that is not recorded as a whole yet, by what `DynamicsRecording.state` said in `epoch`."""
+    return epoch + 1 if len(state["indices"]) == state["utterance_count"] else epoch
+
+
+def take_over_epochs(past: Path, expdir: Path, first_to_come: int) -> None:
+    """Put the epochs that another run has recorded in place of those in a folder, for a run that goes on there.
+
+    Parameters
+    ----------
+    past, expdir : the folders of the one and the other.
+    first_to_come : the first epoch that is recorded anew; it and those after it stay behind.
+    """
+    forget_recording(expdir)
+    for number, path in epoch_paths(past / DYNAMICS_NAME).items():
+        if number >= first_to_come:
+            continue
         with replace_when_complete(expdir / DYNAMICS_NAME / path.name) as temporary:
             shutil.copyfile(path, temporary)
 
 
-def _forget(expdir: Path) -> None:
-    """Delete what a run in this folder has recorded, and made of it."""
-    made = (expdir / name for name in (DATAMAP_NAME, LIKENESS_NAME, PICTURE_NAME))
+def holds_recording(expdir: Path) -> bool:
+    """Say whether a run in this folder has recorded an epoch."""
+    return bool(epoch_paths(expdir / DYNAMICS_NAME))
+
+
+def forget_recording(expdir: Path) -> None:
+    """Delete what a run in this folder has recorded, and what was made of it."""
+    made = (expdir / name for name in _MADE_OF_EPOCHS)
     for path in (*epoch_paths(expdir / DYNAMICS_NAME).values(), *made):
         path.unlink(missing_ok=True)
+    if (expdir / DYNAMICS_NAME).is_dir() and not any((expdir / DYNAMICS_NAME).iterdir()):
+        (expdir / DYNAMICS_NAME).rmdir()
 
 
 class DynamicsRecording:
@@ -124,6 +149,7 @@ class DynamicsRecording:
         self.config = config
         self.fingerprint = data_fingerprint(split.manifest, labels)
         self._recorder = self._new_recorder()
+        self._first_to_come = 0
 
     @property
     def directory(self) -> Path:
@@ -134,7 +160,7 @@ class DynamicsRecording:
         """Forget an earlier run in this folder, whose epochs would be joined with those of this one."""
         if not is_leader():
             return
-        _forget(self.expdir)
+        forget_recording(self.expdir)
 
     def start_epoch(self) -> None:
         """Begin an epoch at its first batch; one before it that has lost a batch is left out, and that is logged."""
@@ -168,20 +194,24 @@ class DynamicsRecording:
         return self._recorder.state()
 
     def restore(self, state: dict[str, Any], epoch: int) -> None:
-        """Go on within an epoch from where a checkpoint was written; what lies beyond it is recorded anew."""
+        """Go on within an epoch from where a checkpoint was written; no file is touched before `go_on`."""
         self._recorder.restore(state)
+        self._first_to_come = first_to_come(epoch, state)
+
+    def go_on(self) -> None:
+        """Make the folder fit what was restored: what lies beyond is recorded anew, and what is missing is logged."""
         if not is_leader():
             return
         recorded = epoch_paths(self.directory)
-        first_to_come = epoch + 1 if self._recorder.is_complete else epoch
-        for number in [number for number in recorded if number >= first_to_come]:
+        for number in [number for number in recorded if number >= self._first_to_come]:
             recorded.pop(number).unlink()
-        if first_to_come > 0 and not recorded:
+        missing = [number for number in range(self._first_to_come) if number not in recorded]
+        if missing:
             logger.warning(
-                "%s: has no epoch before the %d that this run goes on from, so that its map will be of the later ones "
-                "only. Copy the folder of the run it comes from there first.",
+                "%s: lacks the epochs %s, which this run goes on from, so that its map will be of the others only. "
+                "Copy the folder of the run it comes from there first.",
                 self.directory,
-                first_to_come,
+                ", ".join(map(str, missing)),
             )
 
     def _new_recorder(self) -> EpochRecorder:

@@ -71,6 +71,8 @@ class TrainingRun:
         first_batch, change = 0, None
         if self._resume_at is not None and self._resume_at[0] == epoch:
             first_batch = self._resume_at[1]
+            if self.recording is not None:
+                self.recording.go_on()
         else:
             if self.recording is not None:
                 if epoch == 0:

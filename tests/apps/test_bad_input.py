@@ -351,6 +351,8 @@ def test_a_defect_says_where_to_look(corpus, tmp_path, monkeypatch, capsys):
         (("-u", "fbank", "-o", "config.downstream_expert.variant=zzz"), "is settled by then. Use the flag"),
         (("-u", "fbank", "-o", "args.mode=evaluate"), "is settled by then. Use the flag"),
         (("-u", "fbank", "-o", "args.seed=abc"), "-o args.seed: is 'abc'; expected a value such as 1337"),
+        (("-u", "fbank", "-o", "args.seed=-5"), "-o args.seed: is -5; expected a number from 0 to"),
+        (("-u", "fbank", "-o", "args.device=foo"), "-o args.device: is settled by then. Use the flag"),
         (("-u", "fbank", "-o", "config.runner.train_dataloader=dev"), "unknown key runner.train_dataloader"),
         (("-u", "fbank", "-o", "config.runner.eval_dataloaders=dev"), "expected a list, such as [dev]"),
         (("-u", "fbank", "-o", "config.downstream_expert.evaluation.hop_seconds=9"), "would leave audio out"),
@@ -367,6 +369,31 @@ def test_a_class_without_a_training_utterance(own_corpus, tmp_path, capsys):
     (own_corpus / "labels.yaml").write_text("xaa: [xaa-one, xaa-two, xaa-never]\nybb: [ybb-one, ybb-two]\n")
     assert train(own_corpus, tmp_path / "run", "-v", "baseline") == 1
     assert "class xaa-never has no training utterance" in fault_of(capsys)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"likeness": "lre17"}, "likeness lre17: class xaa-one is none of LRE17's"),
+        ({"likeness": "given"}, "needs mapmix.likeness_file"),
+        ({"likeness": "given", "likeness_file": "none.csv"}, "none.csv: expected the likeness of the classes"),
+        ({"likeness": "given", "likeness_file": "other.csv"}, "other.csv: expected columns for exactly the classes"),
+    ],
+)
+@pytest.mark.parametrize("variant", ["mapmix", "mapmix_online"])
+def test_a_fault_of_the_likeness_is_found_before_the_data_map_is_trained(
+    variant, settings, says, corpus, tmp_path, monkeypatch, capsys
+):
+    def load(*_):
+        raise AssertionError("the upstream was loaded")
+
+    monkeypatch.setattr(one_run, "make_runner", load)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.csv").write_text("class,a,b\na,1,0\nb,0,1\n")
+    given = {f"downstream_expert.mapmix.{name}": value for name, value in settings.items()}
+    assert train(corpus, tmp_path / "run", "-v", variant, settings=given) == 1
+    assert says in fault_of(capsys)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_missing_manifest_is_found_before_the_upstream_is_loaded(own_corpus, tmp_path, monkeypatch, capsys):

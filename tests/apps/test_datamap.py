@@ -65,7 +65,7 @@ def test_without_flags_it_is_the_map_of_the_run(own_map, capsys):
 
 def test_the_folder_of_the_map_itself_may_be_named(own_map, tmp_path):
     assert command(own_map / "datamap", "--into", tmp_path / "maps/new") == 0
-    assert sorted(path.name for path in (tmp_path / "maps/new").iterdir()) == sorted((*NUMBERS, "datamap.png"))
+    assert sorted(listing(tmp_path / "maps/new")) == sorted((*NUMBERS, "datamap.png"))
     for name in NUMBERS[:2]:
         assert (tmp_path / "maps/new" / name).read_bytes() == (own_map / "datamap" / name).read_bytes()
 
@@ -121,11 +121,44 @@ def test_another_map_is_not_written_over_unless_asked(own_map, capsys):
     assert set(read_datamap(own_map / "datamap/datamap.csv").epochs.tolist()) == {1}
 
 
+def test_another_map_does_not_stand_beside_the_suspects_and_the_picture_of_the_one_before(own_map):
+    assert command(own_map, "--suspects", 3, "--by-class") == 0
+    (own_map / "datamap/notes.csv").touch()
+    assert command(own_map, "--overwrite") == 0
+    assert {"suspects.csv", "datamap-by-class.png"} <= listing(own_map / "datamap").keys(), "of the same map"
+    assert command(own_map, "--skip-first", 1, "--overwrite") == 0
+    assert not {"suspects.csv", "datamap-by-class.png"} & listing(own_map / "datamap").keys()
+    assert (own_map / "datamap/notes.csv").is_file()
+
+
+def test_other_data_is_no_reason_to_delete_the_dynamics(own_map, own_corpus, capsys):
+    lines = (own_corpus / "train.csv").read_text().splitlines(keepends=True)
+    (own_corpus / "train.csv").write_text("".join(lines[:-1]))
+    assert command(own_map, "--data", own_corpus) == 1
+    fault = fault_of(capsys)
+    assert "found those of others" in fault
+    assert "Name the folder of the data they were recorded on (--data)" in fault
+    assert "Delete" not in fault
+
+
 def test_a_folder_in_which_a_map_is_trained_is_left_alone(own_map, tmp_path, capsys):
     with run_folder.only_one(own_map / "datamap"):
         assert command(own_map) == 1
         assert fault_of(capsys).endswith("Wait for it, or write elsewhere by --into DIR.")
         assert command(own_map, "--into", tmp_path / "mine") == 0
+
+
+def test_no_spelling_of_a_folder_gets_round_its_lock(own_map, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/datamap.csv").write_text("another run's")
+    (tmp_path / "link").symlink_to(own_map / "datamap")
+    with run_folder.only_one(own_map / "datamap"), run_folder.only_one(tmp_path / "other"):
+        before = listing(tmp_path)
+        for into in ("run/datamap", own_map / "../run/datamap", "link", "other"):
+            assert command("run", "--into", into, "--overwrite") == 1
+            assert "another process is training or writing there" in fault_of(capsys)
+        assert listing(tmp_path) == before
 
 
 def test_suspects_are_listed_by_class_with_what_the_model_preferred(own_map, corpus, tmp_path, capsys):
@@ -207,9 +240,9 @@ def test_what_is_no_recorded_run_is_refused(own_map, capsys, spoil, message):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--easy-confidence", 1.5], "datamap.easy_confidence is 1.5"),
-        (["--hard-confidence", "nan"], "datamap.hard_confidence is nan"),
-        (["--hard-confidence", 0.7], "hard_confidence is 0.7, above easy_confidence"),
+        (["--regions", "fixed", "--easy-confidence", 1.5], "datamap.easy_confidence is 1.5"),
+        (["--regions", "fixed", "--hard-confidence", "nan"], "datamap.hard_confidence is nan"),
+        (["--regions", "fixed", "--hard-confidence", 0.7], "hard_confidence is 0.7, above easy_confidence"),
         (["--regions", "quantile", "--easy-share", 0.8, "--hard-share", 0.3], "make more than 1"),
         (
             ["--regions", "fixed", "--easy-share", 0.5],
@@ -217,6 +250,7 @@ def test_what_is_no_recorded_run_is_refused(own_map, capsys, spoil, message):
         ),
         (["--regions", "fixed", "--per-class"], "--per-class: has no effect on regions fixed"),
         (["--easy-variability", 0], "--easy-variability: has no effect on regions quantile"),
+        (["--easy-confidence", 0.13], "--easy-confidence: has no effect on regions quantile"),
     ],
 )
 def test_regions_that_cannot_be_are_refused(own_map, capsys, flags, message):
@@ -251,7 +285,7 @@ def test_an_interrupted_write_leaves_nothing(own_map, tmp_path, monkeypatch, cap
     monkeypatch.setattr(datamap, "write_td_metrics", interrupted)
     before = listing(own_map)
     assert command(own_map, "--into", tmp_path / "new") == 130
-    assert list((tmp_path / "new").iterdir()) == []
+    assert not (tmp_path / "new").exists()
     assert listing(own_map) == before
 
 
@@ -260,7 +294,7 @@ def test_the_numbers_are_there_without_matplotlib(own_map, tmp_path, monkeypatch
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert command(own_map, "--into", tmp_path / "new") == 1
     assert "pip install matplotlib" in fault_of(capsys)
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(NUMBERS)
+    assert sorted(listing(tmp_path / "new")) == sorted(NUMBERS)
 
 
 def test_a_run_leaves_its_picture(corpus, tmp_path, capsys):

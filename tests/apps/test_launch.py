@@ -141,6 +141,25 @@ def test_overwriting_starts_anew_with_a_new_map(own_run, corpus, capsys):
     assert torch.load(own_run / "datamap/states-8.ckpt", weights_only=True)["Args"].seed == 5
 
 
+def test_an_overwritten_map_is_not_served_as_that_of_the_run_in_its_place(own_run, corpus, capsys):
+    shutil.copytree(own_run / "datamap", own_run, dirs_exist_ok=True)  # as if -v datamap had been trained there
+    assert train(corpus, own_run, "-v", "baseline", "--overwrite") == 0
+    assert "datamap" not in capsys.readouterr().out.partition(f"in {own_run}:")[2]
+    assert not [
+        name for name in ("dynamics", "datamap.csv", "likeness.csv", "datamap.png") if (own_run / name).exists()
+    ]
+    assert cli.main(["datamap", str(own_run)]) == 0
+    assert capsys.readouterr().out.startswith(f"{own_run / 'datamap'}: 32 utterances")
+
+
+def test_a_map_in_the_folder_of_the_run_that_is_to_train_on_it_stays(own_run, corpus, capsys):
+    shutil.copytree(own_run / "datamap", own_run, dirs_exist_ok=True)
+    settings = {"downstream_expert.mapmix.datamap": own_run / "datamap.csv"}
+    assert train(corpus, own_run, "--overwrite", settings=settings) == 0
+    assert "\n  datamap.csv\n" in capsys.readouterr().out
+    assert (own_run / "dynamics/epoch-0001.npz").is_file()
+
+
 def test_a_complete_map_is_kept_for_the_same_settings(own_run, corpus, trained, capsys):
     run_folder.clear(own_run)
     before = listing(own_run / "datamap")

@@ -1,10 +1,12 @@
 """Where a process stands, and which device it takes."""
 
+import os
 from argparse import Namespace
 
 import pytest
 import torch
 from launching import run
+from lid_mapmix.apps import processes
 from lid_mapmix.apps.processes import Place, Processes, choose_device, find_place
 from lid_mapmix.errors import UserError
 
@@ -71,6 +73,63 @@ def test_what_cannot_work_is_one_line(gpus, given, place, named):
 def test_before_they_meet_the_first_of_a_machine_speaks_for_all():
     assert Processes(Place(rank=2, processes=4, local_rank=0, local_processes=2)).fails_first()
     assert not Processes(Place(rank=3, processes=4, local_rank=1, local_processes=2)).fails_first()
+
+
+class Store:
+    """What the processes keep in touch by, in one process."""
+
+    def __init__(self, *, is_gone=False):
+        self.counts = {}
+        self.is_gone = is_gone
+
+    def check(self, keys):
+        if self.is_gone:
+            raise RuntimeError("Connection reset by peer")
+        return all(key in self.counts for key in keys)
+
+    def add(self, key, number):
+        self.counts[key] = self.counts.get(key, 0) + number
+        return self.counts[key]
+
+
+def watch(monkeypatch, store, *, rank=0, parent=None):
+    """Let a process watch the others until it is ended."""
+
+    def end(status):
+        raise SystemExit(status)
+
+    monkeypatch.setattr(processes, "_LOOK_EVERY", 0.01)
+    monkeypatch.setattr(processes, "_TO_END", 0.01)
+    monkeypatch.setattr(processes.os, "_exit", end)
+    one = Processes(Place(rank=rank, processes=2, local_rank=rank, local_processes=2))
+    one._store, one._parent = store, parent
+    with pytest.raises(SystemExit) as exit_:
+        one._end_with_the_others()
+    assert exit_.value.code == 1
+
+
+def test_processes_whose_torchrun_was_killed_do_not_train_on(monkeypatch, capsys):
+    # kill -9 of torchrun takes the store with it, and collectives among the others still work.
+    store = Store(is_gone=True)
+    for rank in (0, 1):
+        watch(monkeypatch, store, rank=rank)
+    assert capsys.readouterr().err.count("error: the process by which all keep in touch is gone; -a goes on") == 1
+
+
+def test_processes_of_a_machine_whose_torchrun_was_killed_end_all_others(monkeypatch, capsys):
+    # The store is kept by the torchrun of another machine.
+    store = Store()
+    for rank in (0, 1):
+        watch(monkeypatch, store, rank=rank, parent=-1)
+    assert capsys.readouterr().err.count("error: torchrun, which has started this process, is gone; -a goes on") == 1
+    assert store.counts["failed"] == 1
+
+
+def test_only_torchrun_is_a_parent_to_be_missed(monkeypatch):
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    assert Processes(Place())._parent is None
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    assert Processes(Place())._parent == os.getppid()
 
 
 def test_wrong_flags_are_said_once(monkeypatch, capsys):

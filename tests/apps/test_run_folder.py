@@ -37,6 +37,40 @@ def test_only_a_run_s_own_files_are_its(tmp_path):
     assert not holds_run(tmp_path)
 
 
+RECORDED = (
+    *("dynamics/epoch-0000.npz", "datamap.csv", "datamap.png", "datamap-by-class.png", "likeness.csv"),
+    *("td_metrics.jsonl", "suspects.csv"),
+)
+
+
+def make_recording(folder):
+    (folder / "dynamics").mkdir()
+    for name in (*RECORDED, "dynamics/notes.txt", "maps.csv"):
+        (folder / name).touch()
+
+
+def names(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_new_run_has_nothing_of_what_an_overwritten_one_has_recorded(tmp_path):
+    make_recording(tmp_path)
+    clear(tmp_path, spare_recording=True)
+    assert names(tmp_path) == {*RECORDED, "dynamics/notes.txt", "maps.csv"}
+    clear(tmp_path)
+    assert names(tmp_path) == {"dynamics/notes.txt", "maps.csv"}
+    (tmp_path / "datamap.csv").touch()
+    clear(tmp_path)
+    assert (tmp_path / "datamap.csv").is_file(), "made elsewhere, and put there by its user"
+
+
+def test_recorded_epochs_are_not_written_over_unless_asked(tmp_path):
+    make_recording(tmp_path)
+    with pytest.raises(UserError, match=r"already holds a run \(dynamics/\)"):
+        refuse_held(tmp_path)
+    refuse_held(tmp_path, resumes=True)
+
+
 def test_a_folder_in_which_nothing_was_written_is_removed(tmp_path):
     with only_one(tmp_path / "empty"):
         assert (tmp_path / "empty").is_dir()

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 from host.conftest import toy_run
+from lid_mapmix.errors import UserError
 from lid_mapmix.host import compat, registry
-from lid_mapmix.host.runner import is_mended, make_runner
+from lid_mapmix.host.runner import _Checkpoints, is_mended, make_runner
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +146,27 @@ def test_kill_while_a_checkpoint_is_written(make, python, tmp_path):
     args.init_ckpt = str(tmp_path / "mended" / "states-2.ckpt")
     make("mended", args, config).train()
     assert everything(tmp_path / "mended") == ["states-3.ckpt"], "a resumed run removes what the killed one left"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_said_with_the_path_and_what_to_do(monkeypatch, tmp_path):
+    save, path = torch.save, tmp_path / "states-1.ckpt"
+    monkeypatch.setattr(torch, "save", lambda states, _: save(states, "/dev/full"))
+    with pytest.raises(
+        UserError, match=r"no space left on the disk or in the quota \(.* MB free\)\. Free some; -a"
+    ) as caught:
+        _Checkpoints().save({"weights": torch.zeros(100_000)}, str(path))
+    assert str(caught.value).startswith(f"{path}: no space left on the disk")
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_fault_of_saving_is_not_taken_for_a_full_disk(monkeypatch, tmp_path):
+    def save(*_):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(RuntimeError, match="something else"):
+        _Checkpoints().save({}, str(tmp_path / "states-1.ckpt"))
 
 
 def test_missing_gradient_accumulate_steps(make, tmp_path):

@@ -97,7 +97,7 @@ def test_broken_maps_are_refused(path, tmp_path):
     with pytest.raises(UserError, match="no such file"):
         read_datamap(tmp_path / "absent.csv")
     (tmp_path / "empty.csv").write_text("")
-    with pytest.raises(UserError, match="without id, class"):
+    with pytest.raises(UserError, match=r"empty.csv: expected the data map, found an empty file"):
         read_datamap(tmp_path / "empty.csv")
     (tmp_path / "header.csv").write_text(path.read_text().splitlines()[0])
     with pytest.raises(UserError, match="no utterance"):
@@ -110,6 +110,7 @@ def test_broken_maps_are_refused(path, tmp_path):
         ("variability", "variance", "without variability"),
         (",hard", ",difficult", "expected the regions easy, ambiguous, hard, found 'difficult'"),
         ("0.361111", "much", "numbers for confidence"),
+        ("0.361111", "nan", "expected numbers for confidence, found 'nan'"),
         ("0.361111", "0.36,1111", "fields in row 3"),
         ('"b,1",', "a,", "each id once, found a 2 times"),
     ],
@@ -117,6 +118,26 @@ def test_broken_maps_are_refused(path, tmp_path):
 def test_edited_maps_are_refused(path, old, new, message):
     with pytest.raises(UserError, match=message):
         read_datamap(edited(path, old, new))
+
+
+@pytest.mark.parametrize("epochs", ["nan", "2.5", "0", "inf"])
+def test_epochs_that_are_no_count_are_refused(epochs, path):
+    row = path.read_text().splitlines()[1]
+    head, _, region = row.rsplit(",", 2)
+    with pytest.raises(UserError, match=f"expected whole numbers for epochs, found '{epochs}'"):
+        read_datamap(edited(path, row, f"{head},{epochs},{region}"))
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04\xff\xfe\x80", b'id,class\n"' + b"a" * 200_000])
+def test_what_is_no_text_or_no_csv_is_named(content, tmp_path):
+    path = tmp_path / "binary.csv"
+    path.write_bytes(content)
+    for read, subject in ((read_datamap, "data map"), (lambda each: read_likeness(each, ["a"]), "likeness")):
+        with pytest.raises(
+            UserError, match=f"binary.csv: expected the {subject}.* as CSV in UTF-8, found something"
+        ) as caught:
+            read(path)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_map_needs_ids(tmp_path):

@@ -8,7 +8,7 @@ import argparse
 import filecmp
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,16 @@ from ..mapmix.datamap import Measures, Region, RegionRule, region_counts
 from ..mapmix.datamap_files import read_datamap
 from ..mapmix.suspects import NO_CLASS, Suspects, find_suspects, write_suspects
 from ..plan import DATAMAP_NAME, LIKENESS_NAME, PICTURE_NAME
-from ..recording import DYNAMICS_NAME, RecordedMap, read_map, write_map
+from ..recording import (
+    BY_CLASS_NAME,
+    DYNAMICS_NAME,
+    METRICS_NAME,
+    SUSPECTS_NAME,
+    RecordedMap,
+    holds_recording,
+    read_map,
+    write_map,
+)
 from ..scoring.tables import format_table
 from .datamap_arguments import REGION_FLAGS
 from .datamap_picture import draw_by_class, draw_datamap
@@ -37,9 +46,6 @@ from .run_folder import only_one
 from .settings import DATAMAP_STAGE
 
 logger = logging.getLogger(__name__)
-METRICS_NAME = "td_metrics.jsonl"
-SUSPECTS_NAME = "suspects.csv"
-BY_CLASS_NAME = "datamap-by-class.png"
 _FLAGS_OF_RULE = {
     RegionRule.FIXED: ("easy_confidence", "easy_variability", "hard_confidence", "hard_variability"),
     RegionRule.QUANTILE: ("easy_share", "hard_share", "per_class"),
@@ -81,8 +87,8 @@ def make_map(options: argparse.Namespace) -> None:
     print(format_table(region_counts(subject.regions, subject.gold, subject.labels.classes)))
     if suspects is not None:
         print(f"\n{suspect_tables(suspects, subject.manifest, subject.labels, subject.measures, subject.regions)}")
-    # A run may be training there.
-    with only_one(into, "write elsewhere by --into DIR") if into == folder else nullcontext():
+    # A run may be training there, in the folder of this map or in any other.
+    with only_one(into, "write elsewhere by --into DIR"):
         numbers = _write_numbers(into, subject, suspects, overwrite=options.overwrite)
         print("\nwritten:")
         # Said at once: the numbers are there even where the picture cannot be drawn.
@@ -128,9 +134,10 @@ def suspect_tables(
 def _recorded_folder(expdir: Path) -> Path:
     if not expdir.is_dir():
         raise UserError(f"{expdir}: no such folder. Name the folder of a run that recorded a data map (-v datamap).")
-    for folder in (expdir, expdir / DATAMAP_STAGE):
-        if (folder / DYNAMICS_NAME).is_dir():
-            return folder
+    candidates = [folder for folder in (expdir, expdir / DATAMAP_STAGE) if (folder / DYNAMICS_NAME).is_dir()]
+    if candidates:
+        # An empty folder says only that there was a recording once.
+        return max(candidates, key=holds_recording)
     raise UserError(
         f"{expdir}: expected {DYNAMICS_NAME}/ or {DATAMAP_STAGE}/{DYNAMICS_NAME}/ in it, found neither: this run "
         "recorded no data map. Train the variant datamap, or one that needs a map, such as mapmix."
@@ -179,15 +186,14 @@ def _region_settings(settings: dict[str, Any], options: argparse.Namespace) -> D
     names = (*REGION_FLAGS, "per_class")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     task: TaskConfig = task_config(settings)
-    config = task_config({**settings, "datamap": {**asdict(task.datamap), **given}}).datamap
-    other = RegionRule.QUANTILE if config.regions is RegionRule.FIXED else RegionRule.FIXED
+    rule = RegionRule(given.get("regions", task.datamap.regions))
+    other = RegionRule.QUANTILE if rule is RegionRule.FIXED else RegionRule.FIXED
     idle = [name for name in _FLAGS_OF_RULE[other] if given.get(name, False) is not False]
     if idle:
         raise UserError(
-            f"--{idle[0].replace('_', '-')}: has no effect on regions {config.regions}. Add --regions {other}, or "
-            "leave it out."
+            f"--{idle[0].replace('_', '-')}: has no effect on regions {rule}. Add --regions {other}, or leave it out."
         )
-    return config
+    return task_config({**settings, "datamap": {**asdict(task.datamap), **given}}).datamap
 
 
 def _find(subject: _Subject, count: int) -> Suspects:
@@ -217,14 +223,23 @@ def _write_numbers(into: Path, subject: _Subject, suspects: Suspects | None, *, 
         write_map(paths[DATAMAP_NAME], paths[LIKENESS_NAME], subject.manifest, subject.labels, subject.recorded)
         for name, write in writers.items():
             write(paths[name])
-        for name, temporary in paths.items():
+        replaced = [
+            name
+            for name, temporary in paths.items()
+            if (into / name).exists() and not filecmp.cmp(temporary, into / name, shallow=False)
+        ]
+        for name in replaced:
             target = into / name
-            if not overwrite and target.exists() and not filecmp.cmp(temporary, target, shallow=False):
+            if not overwrite:
                 use = ", which a run may have been trained on" if name in (DATAMAP_NAME, LIKENESS_NAME) else ""
                 raise UserError(
                     f"{target}: is there already, with other content{use}. Write elsewhere by --into DIR, or "
                     "replace it by --overwrite."
                 )
+    if DATAMAP_NAME in replaced:
+        # They are of the map that was there.
+        for name in {SUSPECTS_NAME, BY_CLASS_NAME} - paths.keys():
+            (into / name).unlink(missing_ok=True)
     return [into / name for name in paths]
 
 

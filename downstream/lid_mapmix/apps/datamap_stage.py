@@ -7,6 +7,7 @@ command makes no second map where it finds the very one it needs, and takes no o
 import argparse
 import hashlib
 import json
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -25,8 +26,14 @@ _REQUEST_NAME = "request.json"
 _RUNNER_KEYS_OF_A_MAP = ("gradient_accumulate_steps", "gradient_clipping", "fp16")
 
 
-def make_datamap(stage: Settings, main_expdir: Path, options: argparse.Namespace) -> Settings:
-    """Train the data map of the run in `main_expdir`, unless the folder holds the very map that is asked for.
+def make_datamap(stage: Settings, make_room: Callable[[], None], options: argparse.Namespace) -> Settings:
+    """Train the data map that a run needs, unless the folder holds the very map that is asked for.
+
+    Parameters
+    ----------
+    stage : the settings of the map's run.
+    make_room : called before a new map is trained, to delete what an earlier run has left in the main run's folder.
+    options : the flags.
 
     Returns
     -------
@@ -46,7 +53,7 @@ def make_datamap(stage: Settings, main_expdir: Path, options: argparse.Namespace
         # Whatever an interrupted run left there is of no use to a new one, nor a run that is to be overwritten.
         if not goes_on:
             clear(stage.expdir)
-            clear(main_expdir)
+            make_room()
         write_text(kept, json.dumps({"request": request, "files": None}, indent=1))
 
     def complete() -> None:
@@ -86,7 +93,7 @@ def _examine_datamap(
     print(f"[lid_mapmix] stage 1 of 2, data map: training into {stage.expdir}")
     goes_on = options.auto_resume and holds_run(stage.expdir)
     if not goes_on and not options.overwrite:
-        refuse_held(stage.expdir)
+        refuse_held(stage.expdir, resumes=options.auto_resume)
     if goes_on:
         resumed = argparse.Namespace(**{**vars(options), "expdir": str(stage.expdir), "override": None})
         stage = settings_from_checkpoint(resumed, choose_checkpoint(stage.expdir, "train"))

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import gc
 import io
 import os
@@ -95,6 +96,8 @@ def _explain(error: Exception) -> str:
     if isinstance(error, UserError):
         return message
     # Some libraries raise it for what has nothing to do with files.
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{error.filename or 'file'}: no space left on the disk or in the quota. Free some and try again."
     if isinstance(error, OSError) and error.errno is not None:
         return f"{error.filename or 'file'}: {error.strerror or message}. Check the path, its rights and the disk."
     return f"{type(error).__name__}: {message} (--debug shows where)"

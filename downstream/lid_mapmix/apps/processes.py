@@ -30,6 +30,8 @@ _LOOK_EVERY = 0.5  # seconds
 _TO_END = 5.0  # seconds that a process has to end by itself when another one has failed
 _TO_CLEAN_UP = 10.0  # seconds that a process has to end once it has failed itself
 _FAILED, _HEARD = "failed", "heard"
+# torchrun sets it in what it starts; without torchrun, whoever starts the processes may be done with that.
+_STARTED_BY_TORCHRUN = "TORCHELASTIC_RUN_ID"
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ class Processes:
         self._watch: threading.Thread | None = None
         self._ends = threading.Event()
         self._others_failed = False
+        self._parent = os.getppid() if _STARTED_BY_TORCHRUN in os.environ else None
 
     def meet(self, options: argparse.Namespace) -> None:
         """Wait for all processes and join them into a group; alone, do nothing.
@@ -189,18 +192,30 @@ class Processes:
             time.sleep(_LOOK_EVERY / 5)
 
     def _end_with_the_others(self) -> None:
-        """Watch for the failure of another process, which this one might otherwise wait for, and end it as well."""
+        """Watch for the failure of another process, which this one might otherwise wait for, and end it as well.
+
+        Without torchrun's agent, processes that are left would train on, and nobody could stop them together.
+        """
         while not self._ends.wait(_LOOK_EVERY):
+            message = ""
             try:
-                if not self._store.check([_FAILED]):
+                if self._store.check([_FAILED]):
+                    self._others_failed = True
+                    self._store.add(_HEARD, 1)
+                elif self._parent in (None, os.getppid()):
                     continue
-                self._others_failed = True
-                self._store.add(_HEARD, 1)
+                elif self._store.add(_FAILED, 1) == 1:
+                    message = "torchrun, which has started this process, is gone"
             except RuntimeError:
-                # Whoever keeps the store is gone; the next collective says so.
-                return
+                # Collectives among those that are left would still work.
+                if self.place.local_rank == 0:
+                    message = "the process by which all keep in touch is gone"
+            # What goes wrong in this process itself says more.
             if not self._ends.wait(_TO_END):
-                sys.stdout.flush()
+                with suppress(OSError):
+                    if message:
+                        print(f"error: {message}; -a goes on from the last checkpoint", file=sys.stderr, flush=True)
+                    sys.stdout.flush()
                 os._exit(1)  # sys.exit would end this thread only
 
 

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from ..errors import UserError
 from ..files import replace_when_complete
+from ..recording import DYNAMICS_NAME, forget_recording, holds_recording
 from ..results import BEST_CHECKPOINT
 
 _SCORED_SPLITS = ("dev", "test")
@@ -81,30 +82,52 @@ def only_one(expdir: Path, otherwise: str = "choose another folder by -n or -p")
         ) from None
 
 
-def refuse_held(expdir: Path) -> None:
+def refuse_held(expdir: Path, *, resumes: bool = False) -> None:
     """Refuse to train anew in a folder that holds a run.
+
+    Parameters
+    ----------
+    expdir : the folder.
+    resumes : the run was stopped before its first checkpoint, and the epochs that it has recorded come again.
 
     Raises
     ------
     UserError : it does.
     """
-    if held := _run_files(expdir):
+    held = [path.name for path in _run_files(expdir)]
+    if not held and holds_recording(expdir) and not resumes:
+        held = [f"{DYNAMICS_NAME}/"]
+    if held:
         raise UserError(
-            f"{expdir}: already holds a run ({held[-1].name}). Go on with it by -a, start anew by --overwrite, "
+            f"{expdir}: already holds a run ({held[-1]}). Go on with it by -a, start anew by --overwrite, "
             "or choose another folder by -n or -p."
         )
 
 
-def clear(expdir: Path) -> None:
-    """Delete a run's checkpoints and scores, which would pass for those of the run that takes its place."""
+def clear(expdir: Path, *, spare_recording: bool = False) -> None:
+    """Delete what a run has left, which would pass for that of the run that takes its place.
+
+    Parameters
+    ----------
+    expdir : the folder.
+    spare_recording : leave recorded epochs and their data map, on which the new run is to train.
+    """
     for path in _run_files(expdir):
         path.unlink()
+    # A data map without the epochs that it was made from is nobody's but the user's.
+    if holds_recording(expdir) and not spare_recording:
+        forget_recording(expdir)
+
+
+def score_files(expdir: Path, split: str) -> list[Path]:
+    """List the scores of a split that are there."""
+    return [path for path in (expdir / f"{split}_{name}" for name in _SCORE_FILES) if path.is_file()]
 
 
 def _run_files(expdir: Path) -> list[Path]:
     """List what a run has left in a folder, by the very names it gives; nothing else is ever deleted."""
-    names = [BEST_CHECKPOINT, *(f"{split}_{name}" for split in _SCORED_SPLITS for name in _SCORE_FILES)]
-    return [path for path in (expdir / name for name in names) if path.is_file()] + checkpoints(expdir)
+    best = [path for path in (expdir / BEST_CHECKPOINT,) if path.is_file()]
+    return best + [path for split in _SCORED_SPLITS for path in score_files(expdir, split)] + checkpoints(expdir)
 
 
 def keep_settings(expdir: Path, args: argparse.Namespace, config: dict[str, Any]) -> None:

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from ..checks import task_config
@@ -16,9 +15,9 @@ from ..data.audio import MINIMUM_SAMPLES, SAMPLE_RATE
 from ..errors import UserError
 from ..known_upstreams import Protocol, read_upstream
 from ..layers import DEFAULT_CONFIG, TASK_KEY, merge, read_variant, read_yaml
-from ..results import BEST_CHECKPOINT
-from .arguments import OWN_FLAGS, make_parser
+from .arguments import OWN_FLAGS, SEED_LIMIT, make_parser
 from .card import fit_card
+from .checkpoint import check_complete, read_checkpoint
 
 DATAMAP_STAGE = "datamap"
 # S3PRL takes these from the command line even when all else comes from a checkpoint.
@@ -32,7 +31,7 @@ _WHERE = ("expname", "auto_resume", "init_ckpt")
 # Much has been decided by these before -o is looked at.
 _FLAGS_ONLY = (
     *("mode", "downstream", "downstream_variant", "upstream", "expname", "expdir", "past_exp", "init_ckpt"),
-    *("config", "auto_resume"),
+    *("config", "auto_resume", "device", "backend", "local_rank"),
 )
 _SCHEDULE_KEYS = ("total_steps", "eval_step", "save_step", "log_step")
 
@@ -106,9 +105,11 @@ def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> S
     ------
     UserError : the checkpoint cannot be read, is of another task, or of a run whose crops cannot be cached.
     """
-    kept, config = _read_checkpoint(checkpoint)
+    states = read_checkpoint(checkpoint)
+    kept, config = dict(vars(states["Args"])), states["Config"]
     if TASK_KEY not in config or kept.get("downstream") != options.downstream:
         raise UserError(f"{checkpoint}: was trained for the task {kept.get('downstream')}. Name it by -d.")
+    check_complete(checkpoint, states, options.mode)
     args = argparse.Namespace(**{key: value for key, value in vars(options).items() if key not in OWN_FLAGS})
     for key, value in kept.items():
         if key not in _NEVER_FROM_CHECKPOINT:
@@ -157,20 +158,6 @@ def _settle_crops(config: dict[str, Any]) -> None:
     if task.cache.directory is not None and task.data.crop_step_seconds is None:
         step = max(task.data.crop_seconds / 2, MINIMUM_SAMPLES / SAMPLE_RATE)
         config[TASK_KEY]["data"]["crop_step_seconds"] = step
-
-
-def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the arguments and the configuration in a checkpoint of S3PRL's."""
-    try:
-        states = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such checkpoint. Name one, or the folder of a run, by -e.") from None
-    # torch.load has no error of its own: what a damaged file raises depends on where it is damaged.
-    except Exception as error:
-        raise UserError(f"{path}: is damaged, or no checkpoint ({type(error).__name__}). Use another one.") from error
-    if not isinstance(states, dict) or not {"Args", "Config"} <= states.keys():
-        raise UserError(f"{path}: is no checkpoint of S3PRL's runner. Name a states-*.ckpt or {BEST_CHECKPOINT}.")
-    return dict(vars(states["Args"])), states["Config"]
 
 
 def _ignored_flags(options: argparse.Namespace, kept: Mapping[str, Any]) -> list[str]:
@@ -251,6 +238,8 @@ def _apply_override(settings: Settings, text: str | None) -> None:
             usual = getattr(settings.args, path[0])
             if usual is not None and type(value) is not type(usual):
                 raise UserError(f"-o args.{path[0]}: is {value!r}; expected a value such as {usual!r}.")
+            if path[0] == "seed" and not 0 <= value < SEED_LIMIT:
+                raise UserError(f"-o args.seed: is {value}; expected a number from 0 to {SEED_LIMIT - 1}.")
             setattr(settings.args, path[0], value)
             continue
         section: Any = settings.config
@@ -264,7 +253,9 @@ def _apply_override(settings: Settings, text: str | None) -> None:
 
 
 def _follow_moved_datamap(task: dict[str, Any], old: Path, new: Path) -> None:
-    """Let a copied or moved run use the data map that was copied with it."""
+    """Let a copied or moved run use the data map that was copied with it; without one, it stays where it was."""
     given = (task.get("mapmix") or {}).get("datamap")
     if given is not None and Path(given).is_relative_to(old):
-        task["mapmix"]["datamap"] = str(new / Path(given).relative_to(old))
+        moved = new / Path(given).relative_to(old)
+        if moved.is_file() or not Path(given).is_file():
+            task["mapmix"]["datamap"] = str(moved)

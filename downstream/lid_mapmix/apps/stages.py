@@ -15,23 +15,19 @@ from ..data.corpus import Corpus
 from ..distributed import from_leader, goes_on_alone, is_leader
 from ..errors import UserError
 from ..host.upstreams import check_upstream_arguments
-from ..plan import DATAMAP_NAME, PICTURE_NAME
-from ..recording import take_over_epochs
+from ..plan import DATAMAP_NAME, PICTURE_NAME, check_likeness
 from ..results import BEST_CHECKPOINT
 from ..scoring.tables import format_table
 from .arguments import complete_defaults
+from .checkpoint import Past
 from .datamap_stage import make_datamap
 from .feature_cache import check_cache
 from .one_run import leave_picture_of, place, run
 from .run_folder import choose_checkpoint, clear, holds_run, only_one, refuse_held
 from .settings import DATAMAP_STAGE, Settings, datamap_stage, new_settings, settings_from_checkpoint
 
-# What a run leaves for its user, in the order to show it in.
-_MAP_FILES = (DATAMAP_NAME, PICTURE_NAME)
-_SHOWN = (
-    *("*_scores.csv", "*_metrics.json", BEST_CHECKPOINT),
-    *(f"{folder}{name}" for folder in ("", f"{DATAMAP_STAGE}/") for name in _MAP_FILES),
-)
+# What a run leaves for its user, in the order to show it in; its data map follows.
+_SHOWN = ("*_scores.csv", "*_metrics.json", BEST_CHECKPOINT)
 
 
 def train(options: argparse.Namespace) -> None:
@@ -45,11 +41,11 @@ def train(options: argparse.Namespace) -> None:
     place(settings, options)
     goes_on = past is not None and Path(settings.args.init_ckpt).parent.resolve() == settings.expdir.resolve()
     with ExitStack() as held:
-        from_leader(lambda: _occupy(settings.expdir, held, may_hold_run=goes_on or options.overwrite))
+        from_leader(lambda: _occupy(settings.expdir, held, options, goes_on=goes_on))
         if past is None:
             task = task_config(settings.task)
             if task.needs_datamap and task.mapmix.datamap is None:
-                stage = make_datamap(datamap_stage(settings), settings.expdir, options)
+                stage = make_datamap(datamap_stage(settings), lambda: _clear(settings), options)
                 settings.task["mapmix"]["datamap"] = str(stage.expdir / DATAMAP_NAME)
                 if is_leader():
                     variant = settings.args.downstream_variant
@@ -65,7 +61,7 @@ def train(options: argparse.Namespace) -> None:
             trained = settings.expdir if holds_run(settings.expdir) else Path(settings.args.init_ckpt).parent
             run(settings_from_checkpoint(scored, choose_checkpoint(trained, "evaluate")), "evaluate")
             splits.append("test")
-    _print_scores(settings.expdir, splits)
+    _print_scores(settings, splits)
 
 
 def use(options: argparse.Namespace) -> None:
@@ -88,7 +84,7 @@ def use(options: argparse.Namespace) -> None:
     check_cache(settings.args, settings.config)
     run(settings, options.mode)
     if options.mode == "evaluate":
-        _print_scores(settings.expdir, [options.evaluate_split])
+        _print_scores(settings, [options.evaluate_split])
 
 
 def _prepare(options: argparse.Namespace) -> tuple[str | None, Settings, bool]:
@@ -109,16 +105,28 @@ def _prepare(options: argparse.Namespace) -> tuple[str | None, Settings, bool]:
 
 def _begin(settings: Settings, past: str | None) -> None:
     """Make room for a new run, or for one that goes on from a checkpoint in another folder."""
-    clear(settings.expdir)
-    if past is not None and task_config(settings.task).datamap.record:
-        take_over_epochs(Path(settings.args.init_ckpt).parent, settings.expdir)
+    taken = None if past is None else Past.of(Path(settings.args.init_ckpt))
+    _clear(settings)
+    if taken is not None:
+        taken.take_over(settings.expdir, records=task_config(settings.task).datamap.record)
 
 
-def _occupy(expdir: Path, held: ExitStack, *, may_hold_run: bool) -> None:
+def _occupy(expdir: Path, held: ExitStack, options: argparse.Namespace, *, goes_on: bool) -> None:
     """Keep others out of the folder until `held` is closed."""
     held.enter_context(only_one(expdir))
-    if not may_hold_run:
-        refuse_held(expdir)
+    if not goes_on and not options.overwrite:
+        refuse_held(expdir, resumes=options.auto_resume)
+
+
+def _clear(settings: Settings) -> None:
+    """Delete what an earlier run has left in the folder, but for a data map on which this one is to train."""
+    clear(settings.expdir, spare_recording=settings.expdir.resolve() in _map_folders(settings))
+
+
+def _map_folders(settings: Settings) -> list[Path]:
+    """Return the folders of the data map that a run trains on, and of the likeness that it is given, resolved."""
+    mapmix = task_config(settings.task).mapmix
+    return [Path(name).resolve().parent for name in (mapmix.datamap, mapmix.likeness_file) if name is not None]
 
 
 def _checked_corpus(settings: Settings) -> Corpus:
@@ -128,6 +136,7 @@ def _checked_corpus(settings: Settings) -> Corpus:
     task = task_config(settings.task)
     check_upstream_arguments(settings.args, task.upstream_settings)
     corpus = Corpus(task.data.directory, task.labels)
+    check_likeness(task.mapmix, corpus.labels)
     splits = ["train", *(settings.config["runner"].get("eval_dataloaders") or [])]
     corpus.check_manifests([*splits, *(["test"] if corpus.has("test") else [])])
     return corpus
@@ -137,7 +146,8 @@ def _announce(settings: Settings) -> None:
     print(f"[lid_mapmix] run in {settings.expdir}; settings, lowest precedence first: {' < '.join(settings.sources)}")
 
 
-def _print_scores(expdir: Path, splits: Sequence[str]) -> None:
+def _print_scores(settings: Settings, splits: Sequence[str]) -> None:
+    expdir = settings.expdir
     metrics = {split: expdir / f"{split}_metrics.json" for split in splits}
     rows = {
         split: json.loads(path.read_text(encoding="utf-8"))["overall"]
@@ -145,6 +155,16 @@ def _print_scores(expdir: Path, splits: Sequence[str]) -> None:
         if path.is_file()
     }
     print(f"\n{format_table(rows)}\n\nin {expdir}:")
-    for pattern in _SHOWN:
-        for path in sorted(expdir.glob(pattern)):
-            print(f"  {path.relative_to(expdir)}")
+    shown = [path for pattern in _SHOWN for path in sorted(expdir.glob(pattern))]
+    # A map that an earlier run has left there is not this one's.
+    if task_config(settings.task).datamap.record:
+        shown += _map_files(expdir)
+    for folder in (expdir, expdir / DATAMAP_STAGE):
+        if folder.resolve() in _map_folders(settings):
+            shown += _map_files(folder)
+    for path in dict.fromkeys(shown):
+        print(f"  {path.relative_to(expdir)}")
+
+
+def _map_files(folder: Path) -> list[Path]:
+    return [path for path in (folder / DATAMAP_NAME, folder / PICTURE_NAME) if path.is_file()]

@@ -14,10 +14,12 @@ stands in filter_banks.py, native.py, optimizer.py and precision.py.
 import argparse
 import contextlib
 import copy
+import errno
 import functools
 import importlib
 import os
 import random
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import UserError
 from ..files import replace_when_complete
 from . import compat, downloads, leader, registry
 from .native import speed_up
@@ -33,6 +36,8 @@ from .precision import Casting, casting, read_precision, training_autocast, trai
 from .upstreams import UpstreamSettings, check_features, hugging_face_builders, mend_upstream
 
 _RUNNER_MODULE = "s3prl.downstream.runner"
+# By which torch names itself where a write fails, for whatever reason: it raises a RuntimeError.
+_TORCHS_WRITER = "inline_container.cc"
 
 
 def make_runner(args: argparse.Namespace, config: dict[str, Any], upstream: UpstreamSettings | None = None) -> Any:
@@ -95,6 +100,16 @@ def _mended_class() -> Any:
                 batch_filter_banks(model)
                 speed_up(model, self.args.upstream, self.config["runner"])
             return super()._init_model(model, name, *arguments, **keywords)
+
+        def _load_weight(self, model: Any, name: str) -> None:
+            try:
+                super()._load_weight(model, name)
+            except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+                reason = " ".join(str(error).split())
+                raise UserError(
+                    f"{self.args.init_ckpt}: its {name} does not fit this run, or is damaged ({reason[:300]}). Use "
+                    "a checkpoint of the same task, upstream and settings."
+                ) from error
 
         def _get_optimizer(self, model_params: Any) -> Any:
             # Small models gain nothing by it, and so end with the very weights of S3PRL's own command.
@@ -202,7 +217,7 @@ class _Checkpoints:
         final = Path(path)
         current = casting()
         states = states if current is None else current.completed(states)
-        with replace_when_complete(final) as temporary:
+        with _explained(final), replace_when_complete(final) as temporary:
             torch.save(states, temporary)
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())  # or a power cut could leave the new name without its content
@@ -221,6 +236,22 @@ class _Checkpoints:
             self._obsolete.add(Path(path))
         else:
             os.remove(path)  # noqa: PTH107 - the very call it stands for
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Say of a checkpoint that cannot be written why: of a full disk, torch says what its writer had expected."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if not is_full and _TORCHS_WRITER not in str(error):
+            raise
+        free = shutil.disk_usage(path.parent).free / 1e6
+        raise UserError(
+            f"{path}: no space left on the disk or in the quota ({free:,.0f} MB free). Free some; -a goes on "
+            "from the last checkpoint, which is complete."
+        ) from error
 
 
 def _holds_a_step(path: Path) -> bool:

@@ -129,15 +129,30 @@ def read_datamap(path: Path | str) -> DataMap:
     ids, counts = np.unique(np.array(table["id"]), return_counts=True)
     if len(ids) < len(rows):
         raise UserError(f"{path}: expected each id once, found {ids[counts.argmax()]} {counts.max()} times. {_REMAP}")
+    decimals = {name: _numbers(path, name, table[name]) for name in _DECIMAL_COLUMNS}
+    # Empty means never right; everything else is a number.
+    forgetfulness = _numbers(path, "forgetfulness", [value or "-1" for value in table["forgetfulness"]])
+    epochs = _numbers(path, "epochs", table["epochs"])
+    for name, values, least in (
+        *((name, values, -np.inf) for name, values in decimals.items()),
+        *(("forgetfulness", forgetfulness, -1), ("epochs", epochs, 1)),
+    ):
+        is_wrong = ~np.isfinite(values) | (values < least)
+        if name in _COUNT_COLUMNS:
+            is_wrong |= values != np.floor(values)
+        if is_wrong.any():
+            row, kind = int(is_wrong.argmax()), "whole numbers" if name in _COUNT_COLUMNS else "numbers"
+            raise UserError(
+                f"{path}: expected {kind} for {name}, found {table[name][row]!r} for {table['id'][row]}. {_REMAP}"
+            )
     return DataMap(
         path=path,
         ids=np.array(table["id"]),
         classes=np.array(table["class"]),
         regions=regions,
-        **{name: _numbers(path, name, table[name]) for name in _DECIMAL_COLUMNS},
-        # Empty means never right; everything else is a number.
-        forgetfulness=_numbers(path, "forgetfulness", [value or "nan" for value in table["forgetfulness"]]),
-        epochs=_numbers(path, "epochs", table["epochs"]).astype(np.int64),
+        **decimals,
+        forgetfulness=np.where(forgetfulness < 0, np.nan, forgetfulness),
+        epochs=epochs.astype(np.int64),
     )
 
 
@@ -197,8 +212,16 @@ def read_likeness(path: Path | str, classes: Sequence[str]) -> np.ndarray:
 def _read_rows(path: Path, subject: str) -> tuple[list[str], list[list[str]]]:
     if not path.is_file():
         raise UserError(f"{path}: expected the {subject}, found no such file. Train the variant datamap first.")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        header, *rows = [row for row in csv.reader(file) if row] or [[]]
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            header, *rows = [row for row in csv.reader(file) if row] or [[]]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(
+            f"{path}: expected the {subject} as CSV in UTF-8, found something else ({error}). Name the file of a "
+            "datamap run."
+        ) from None
+    if not header:
+        raise UserError(f"{path}: expected the {subject}, found an empty file. Name the file of a datamap run.")
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise UserError(f"{path}: expected {len(header)} fields in row {number}, found {len(row)}. Correct it.")

@@ -27,6 +27,7 @@ from .dynamics import EpochRecorder
 
 _FILE_NAME = re.compile(r"epoch-(\d+)\.npz")
 _ROUNDING = 1e-5  # by which a float32 softmax may exceed 1
+_OTHER_DATA = "Name the folder of the data they were recorded on (--data), or record anew in another folder."
 _REMEDY = "Delete that folder and train the variant datamap again."
 
 
@@ -169,10 +170,10 @@ def _read_epoch(path: Path, utterance_count: int, class_count: int, fingerprint:
     if found != fingerprint:
         raise UserError(
             f"{path}: expected the dynamics of this manifest and these labels ({fingerprint}), "
-            f"found those of others ({found}). {_REMEDY}"
+            f"found those of others ({found}). {_OTHER_DATA}"
         )
     if len(counts) != class_count:
-        raise UserError(f"{path}: expected {class_count} classes, found {len(counts)}. {_REMEDY}")
+        raise UserError(f"{path}: expected {class_count} classes, found {len(counts)}. {_OTHER_DATA}")
     if len(indices) and (indices.min() < 0 or indices.max() >= utterance_count):
         raise UserError(
             f"{path}: expected utterances 0 to {utterance_count - 1}, found {indices.min()} to {indices.max()}. "

@@ -1,0 +1,79 @@
+"""The optimizer and the learning-rate schedule of a configuration, tried on one weight before anything is built.
+
+S3PRL looks both up by evaluating their names and hands them whatever else is configured, after the upstream is loaded.
+"""
+
+# ruff: noqa: PLC0415 - torch takes seconds to import, and the command line's help needs none of it.
+
+import inspect
+import warnings
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+from ..errors import UserError
+
+# Functions of S3PRL's modules that are named like the makers of an optimizer or a schedule.
+_NO_MAKERS = ("optimizer", "grouped_parameters", "scheduler")
+_STEPS = 10
+
+
+def check_optimization(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any] | None) -> None:
+    """Take a step on one weight as the runner would.
+
+    Parameters
+    ----------
+    optimizer, scheduler : those parts of the configuration.
+
+    Raises
+    ------
+    UserError : an unknown name, settings that it does not have or that are out of its limits.
+    """
+    import torch
+    from s3prl import optimizers, schedulers
+
+    _check_name("optimizer.name", optimizer.get("name"), optimizers)
+    if optimizer["name"] == "TorchOptim":
+        _check_torch_name(optimizer.get("torch_optim_name"))
+    if scheduler:
+        _check_name("scheduler.name", scheduler.get("name"), schedulers)
+    model = torch.nn.Module()
+    model.weight = torch.nn.Parameter(torch.ones(2))
+    part, section = "optimizer", optimizer
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            made = optimizers.get_optimizer([model], _STEPS, dict(optimizer))
+            model.weight.square().sum().backward()
+            made.step()
+            if scheduler:
+                part, section = "scheduler", scheduler
+                schedulers.get_scheduler(made, _STEPS, dict(scheduler)).step()
+        # Each optimizer has its own way to refuse a setting.
+        except Exception as error:
+            found = ", ".join(f"{key}: {value!r}" for key, value in section.items())
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"configuration: {part} is {{{found}}}, which does not work: {reason}. Correct it."
+            ) from error
+
+
+def _check_name(place: str, name: Any, module: ModuleType) -> None:
+    """Check a name before S3PRL evaluates it."""
+    makers = [
+        key.removeprefix("get_") for key, _ in inspect.getmembers(module, inspect.isfunction) if key[:4] == "get_"
+    ]
+    known = [maker for maker in makers if maker not in _NO_MAKERS]
+    if name not in known:
+        raise UserError(f"configuration: {place} is {name!r}; expected one of {', '.join(known)}.")
+
+
+def _check_torch_name(name: Any) -> None:
+    from torch import optim
+
+    found = getattr(optim, name, None) if isinstance(name, str) else None
+    if not (inspect.isclass(found) and issubclass(found, optim.Optimizer)) or found is optim.Optimizer:
+        raise UserError(
+            f"configuration: optimizer.torch_optim_name is {name!r}; expected a class of torch.optim, such as Adam or "
+            "AdamW."
+        )
