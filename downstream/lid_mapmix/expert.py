@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from .checks import check_configuration, check_host, config_without_mends, task_config
+from .checks import check_configuration, task_config
 from .data.audio import MINIMUM_SAMPLES, read_audio
 from .data.corpus import Corpus
 from .data.crops import KeptFeatures
@@ -27,6 +27,7 @@ from .layers import TASK_KEY, merge, read_variant
 from .model import DialectClassifier, audio_samples
 from .results import BEST_CHECKPOINT
 from .state import STATE_VERSION, check_state
+from .stock import check_host, config_without_mends
 from .training import TrainingRun
 
 _TRAIN = "train"

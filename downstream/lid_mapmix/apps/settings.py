@@ -1,23 +1,21 @@
 """From the command line to what S3PRL's runner takes: its arguments and one merged configuration."""
 
 import argparse
-import ast
 import copy
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..checks import task_config
 from ..data.audio import MINIMUM_SAMPLES, SAMPLE_RATE
 from ..errors import UserError
 from ..known_upstreams import Protocol, read_upstream
 from ..layers import DEFAULT_CONFIG, TASK_KEY, merge, read_variant, read_yaml
-from .arguments import OWN_FLAGS, SEED_LIMIT, make_parser
+from .arguments import OWN_FLAGS, make_parser
 from .card import fit_card
 from .checkpoint import check_complete, read_checkpoint
+from .override import apply_override, sets
 
 DATAMAP_STAGE = "datamap"
 # S3PRL takes these from the command line even when all else comes from a checkpoint.
@@ -28,11 +26,6 @@ _NEVER_FROM_CHECKPOINT = (
 )
 # Where the run is kept, and what it starts from, is this command line's business.
 _WHERE = ("expname", "auto_resume", "init_ckpt")
-# Much has been decided by these before -o is looked at.
-_FLAGS_ONLY = (
-    *("mode", "downstream", "downstream_variant", "upstream", "expname", "expdir", "past_exp", "init_ckpt"),
-    *("config", "auto_resume", "device", "backend", "local_rank"),
-)
 _SCHEDULE_KEYS = ("total_steps", "eval_step", "save_step", "log_step")
 
 
@@ -60,6 +53,11 @@ class Settings:
     def task(self) -> dict[str, Any]:
         """The task's part of the configuration."""
         return self.config[TASK_KEY]
+
+    def override(self, text: str | None) -> None:
+        """Put what -o says over arguments and configuration."""
+        if apply_override(text, self.args, self.config):
+            self.sources.append(f"-o {text}")
 
 
 def new_settings(options: argparse.Namespace) -> Settings:
@@ -89,7 +87,7 @@ def new_settings(options: argparse.Namespace) -> Settings:
         if getattr(args, key) is None:
             setattr(args, key, value)
     settings = Settings(args, config, [name for name, layer in layers if layer])
-    _apply_override(settings, options.override)
+    settings.override(options.override)
     _settle_crops(config)
     if division := fit_card(config, needs.batch_sizes, args.device):
         settings.sources.append(division)
@@ -129,10 +127,10 @@ def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> S
     elif options.mode != "train" and "cache" in settings.task:
         # Whoever uses a trained run elsewhere is not made to keep features there.
         settings.task["cache"]["directory"] = None
-    if any(path == ["config", TASK_KEY, "epochs"] for path, _ in _overrides(options.override)):
+    if sets(options.override, "config", TASK_KEY, "epochs"):
         # The checkpoint holds the steps that the old number of epochs came to.
         settings.config["runner"]["total_steps"] = None
-    _apply_override(settings, options.override)
+    settings.override(options.override)
     task = task_config(settings.task)
     if options.mode == "train" and task.cache.directory is not None and task.data.crop_step_seconds is None:
         raise UserError(
@@ -189,67 +187,9 @@ def datamap_stage(settings: Settings) -> Settings:
     return Settings(args, config, [*settings.sources, f"variants/{DATAMAP_STAGE}.yaml"])
 
 
-def parse_override(text: str) -> list[tuple[list[str], Any]]:
-    """Read S3PRL's -o, ``args.seed=1,,config.optimizer.lr=1e-4``, without evaluating it as a program.
-
-    Returns
-    -------
-    a (path of keys, value) each; values are Python literals, YAML, or else texts.
-    """
-    parsed = []
-    for option in filter(None, (part.strip() for part in text.split(",,"))):
-        key, separator, value = option.partition("=")
-        path = key.strip().split(".")
-        if not separator or path[0] not in ("args", "config") or len(path) < 2 or (path[0] == "args" and len(path) > 2):  # noqa: PLR2004
-            raise UserError(f"-o {option}: expected args.NAME=VALUE or config.KEY.KEY=VALUE, separated by ',,'.")
-        parsed.append((path, _literal(value.strip())))
-    return parsed
-
-
-def _overrides(text: str | None) -> list[tuple[list[str], Any]]:
-    """Read what -o gives; S3PRL takes "none" for nothing."""
-    return [] if text is None or text.lower() == "none" else parse_override(text)
-
-
 def _absolute(folder: str) -> str:
     # A run can then be used from anywhere.
     return str(Path(folder).resolve())
-
-
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        pass
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-
-
-def _apply_override(settings: Settings, text: str | None) -> None:
-    overrides = _overrides(text)
-    for (first, *path), value in overrides:
-        if [first, *path] == ["config", TASK_KEY, "variant"] or (first == "args" and path[0] in _FLAGS_ONLY):
-            raise UserError(f"-o {first}.{'.'.join(path)}: is settled by then. Use the flag.")
-        if first == "args":
-            if not hasattr(settings.args, path[0]):
-                raise UserError(f"-o args.{path[0]}: S3PRL has no such argument. See --help.")
-            usual = getattr(settings.args, path[0])
-            if usual is not None and type(value) is not type(usual):
-                raise UserError(f"-o args.{path[0]}: is {value!r}; expected a value such as {usual!r}.")
-            if path[0] == "seed" and not 0 <= value < SEED_LIMIT:
-                raise UserError(f"-o args.seed: is {value}; expected a number from 0 to {SEED_LIMIT - 1}.")
-            setattr(settings.args, path[0], value)
-            continue
-        section: Any = settings.config
-        for key in path[:-1]:
-            section = section.setdefault(key, {})
-            if not isinstance(section, Mapping):
-                raise UserError(f"-o config.{'.'.join(path)}: {key} is a single value, without keys below it.")
-        section[path[-1]] = value
-    if overrides:
-        settings.sources.append(f"-o {text}")
 
 
 def _follow_moved_datamap(task: dict[str, Any], old: Path, new: Path) -> None:

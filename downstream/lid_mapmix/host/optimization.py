@@ -1,6 +1,7 @@
-"""The optimizer and the learning-rate schedule of a configuration, tried on one weight before anything is built.
+"""The optimizer and the learning-rate schedule of a configuration: tried out before anything is built, and made quick.
 
 S3PRL looks both up by evaluating their names and hands them whatever else is configured, after the upstream is loaded.
+Here a step on one weight shows beforehand what would not work. Adam goes over the weights in one pass where it pays.
 """
 
 # ruff: noqa: PLC0415 - torch takes seconds to import, and the command line's help needs none of it.
@@ -16,6 +17,8 @@ from ..errors import UserError
 # Functions of S3PRL's modules that are named like the makers of an optimizer or a schedule.
 _NO_MAKERS = ("optimizer", "grouped_parameters", "scheduler")
 _STEPS = 10
+# Those of torch.optim whose fused kernels give the same as their loops, to rounding, on CPU and GPU.
+_FUSED = ("Adam", "AdamW")
 
 
 def check_optimization(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any] | None) -> None:
@@ -56,6 +59,24 @@ def check_optimization(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any
             raise UserError(
                 f"configuration: {part} is {{{found}}}, which does not work: {reason}. Correct it."
             ) from error
+
+
+def with_fused(optimizer: Mapping[str, Any], state: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the ``optimizer`` section with ``fused``, where there is such a kernel and nothing else was asked for.
+
+    Parameters
+    ----------
+    optimizer : the section; not changed.
+    state : of the optimizer that a run goes on with, or None. It goes on with the kernel it began with, since another
+        rounds otherwise, and torch fails where a gradient scaler was made for one and the state is of the other.
+    """
+    section = dict(optimizer)
+    is_fit = section.get("name") == "TorchOptim" and section.get("torch_optim_name") in _FUSED
+    asked = {"fused", "foreach", "capturable", "differentiable"} & section.keys()
+    began_otherwise = state is not None and not all(group.get("fused") for group in state["param_groups"])
+    if is_fit and not asked and not began_otherwise:
+        section["fused"] = True
+    return section
 
 
 def _check_name(place: str, name: Any, module: ModuleType) -> None:

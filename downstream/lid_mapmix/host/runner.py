@@ -6,7 +6,7 @@ between loses the run. Its evaluation reseeds the global generators and leaves t
 no GPU is used. And of several processes only the first ever ends (leader.py).
 They are mended by a subclass and by stand-ins for the few module functions it calls; `torch` and `os`
 themselves stay untouched. What makes it quicker, or compute in another precision, is called from here and
-stands in filter_banks.py, native.py, optimizer.py and precision.py.
+stands in filter_banks.py, native.py, optimization.py and precision.py.
 """
 
 # ruff: noqa: PLC0415 - torch takes seconds to import, and the command line's help needs none of it.
@@ -31,7 +31,7 @@ from ..errors import UserError
 from ..files import replace_when_complete
 from . import compat, downloads, leader, registry
 from .native import speed_up
-from .optimizer import with_fused
+from .optimization import with_fused
 from .precision import Casting, casting, read_precision, training_autocast, training_scaler
 from .upstreams import UpstreamSettings, check_features, hugging_face_builders, mend_upstream
 

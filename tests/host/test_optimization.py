@@ -1,6 +1,6 @@
 import pytest
 import torch
-from lid_mapmix.host.optimizer import with_fused
+from lid_mapmix.host.optimization import with_fused
 
 ADAM = {"name": "TorchOptim", "torch_optim_name": "Adam", "lr": 1e-3}
 
