@@ -21,7 +21,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 BETAS = (1.0, 9.0)
-# A true class of probability 0 costs this many nats and not infinitely many, so that one such utterance leaves a figure.
+# What a true class of probability 0 costs, in place of infinity: one such utterance must not leave no figure at all.
 MOST_NATS = 100.0
 _TWO = 2
 

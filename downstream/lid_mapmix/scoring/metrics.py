@@ -10,6 +10,8 @@ import numpy as np
 from sklearn.metrics import f1_score
 
 ECE_BINS = 10
+# The scores that are printed; a metrics file has more.
+SUMMARY = ("acc", "wf1", "macro_f1", "c_acc", "ece")
 
 
 def accuracy(probabilities: np.ndarray, truth: np.ndarray) -> float:
@@ -67,15 +69,20 @@ def expected_calibration_error(probabilities: np.ndarray, truth: np.ndarray, bin
     """
     right = _answers(probabilities, truth) == truth
     top = np.asarray(probabilities).max(axis=1)
-    edges = (np.arange(1, bin_count) / bin_count).astype(top.dtype)
-    bins = np.searchsorted(edges, top, side="left")
+    bins = confidence_bins(top, bin_count)
     # |mean top - mean right| · size / N is |sum top - sum right| / N: empty bins need no case of their own.
     surplus = np.bincount(bins, weights=top.astype(np.float64) - right, minlength=bin_count)
     return float(np.abs(surplus).sum() / len(top))
 
 
+def confidence_bins(top: np.ndarray, bin_count: int = ECE_BINS) -> np.ndarray:
+    """Return the number of the bin, from 0, of each top probability, (N,) int64; see `expected_calibration_error`."""
+    edges = (np.arange(1, bin_count) / bin_count).astype(top.dtype)
+    return np.searchsorted(edges, top, side="left")
+
+
 def summarize(probabilities: np.ndarray, truth: np.ndarray, cluster_indices: np.ndarray) -> dict[str, float]:
-    """Return acc, wf1, macro_f1, c_acc and ece, in this order.
+    """Return the scores of `SUMMARY`, in its order.
 
     Parameters
     ----------
