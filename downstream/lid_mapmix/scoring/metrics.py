@@ -81,6 +81,34 @@ def confidence_bins(top: np.ndarray, bin_count: int = ECE_BINS) -> np.ndarray:
     return np.searchsorted(edges, top, side="left")
 
 
+def reliability_curve(
+    probabilities: np.ndarray, truth: np.ndarray, bin_count: int = ECE_BINS
+) -> list[dict[str, float | int]]:
+    """Return the points of a reliability diagram, one a bin that is not empty, ascending.
+
+    Each is ``{"low", "high": edges of the bin, "confidence": mean top probability, "accuracy", "count"}``; the
+    calibration error is the mean of |confidence − accuracy| weighted by the counts.
+
+    Parameters
+    ----------
+    probabilities, truth : see the module.
+    bin_count : number of bins on (0, 1].
+    """
+    right = _answers(probabilities, truth) == truth
+    top = np.asarray(probabilities).max(axis=1)
+    bins = confidence_bins(top, bin_count)
+    return [
+        {
+            "low": number / bin_count,
+            "high": (number + 1) / bin_count,
+            "confidence": float(top[bins == number].mean(dtype=np.float64)),
+            "accuracy": float(right[bins == number].mean()),
+            "count": int((bins == number).sum()),
+        }
+        for number in np.unique(bins).tolist()
+    ]
+
+
 def summarize(probabilities: np.ndarray, truth: np.ndarray, cluster_indices: np.ndarray) -> dict[str, float]:
     """Return the scores of `SUMMARY`, in its order.
 
