@@ -87,6 +87,9 @@ def test_the_scale_of_the_scores_does_not_matter(seed, scale, kind):
     first = cal.fit(kind, scores, truth, NAMES).log_probabilities(scores)
     again = cal.fit(kind, scores * scale, truth, NAMES).log_probabilities(scores * scale)
     np.testing.assert_allclose(np.exp(again), np.exp(first), atol=5e-3)
+    shifts = np.random.default_rng(0).normal(size=(200, 1)) * 300
+    shifted = cal.fit(kind, scores + shifts, truth, NAMES).log_probabilities(scores + shifts)
+    np.testing.assert_allclose(np.exp(shifted), np.exp(first), atol=5e-3)
 
 
 def test_more_freedom_fits_better_and_offsets_are_found():
@@ -99,17 +102,19 @@ def test_more_freedom_fits_better_and_offsets_are_found():
 def test_full_agrees_with_logistic_regression_of_scikit_learn():
     scores, truth = distorted(2, count=1000)
     ours = cal.fit("full", scores, truth, NAMES).log_probabilities(scores)
-    model = LogisticRegression(C=1e9, tol=1e-10, max_iter=5000).fit(scores, truth)
-    np.testing.assert_allclose(np.exp(ours), model.predict_proba(scores), atol=2e-3)
+    centred = scores - scores.mean(axis=1, keepdims=True)
+    model = LogisticRegression(C=1e9, tol=1e-10, max_iter=5000).fit(centred, truth)
+    np.testing.assert_allclose(np.exp(ours), model.predict_proba(centred), atol=2e-3)
 
 
 def test_vector_agrees_with_a_direct_search():
     from scipy.optimize import minimize
 
     scores, truth = distorted(3, count=200)
+    centred = scores - scores.mean(axis=1, keepdims=True)
 
     def loss(numbers):
-        return cal.cross_entropy(log_softmax(scores * numbers[:4] + numbers[4:], axis=1), truth)
+        return cal.cross_entropy(log_softmax(centred * numbers[:4] + numbers[4:], axis=1), truth)
 
     found = minimize(loss, np.array([1.0] * 4 + [0] * 4), method="BFGS")
     ours = cal.cross_entropy(cal.fit("vector", scores, truth, NAMES).log_probabilities(scores), truth)

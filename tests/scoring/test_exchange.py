@@ -166,7 +166,7 @@ def test_files_that_are_none(read, tmp_path):
     with pytest.raises(UserError, match="no such file"):
         read(tmp_path / "none")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\x80")
-    with pytest.raises(UserError, match="UTF-8|formats"):
+    with pytest.raises(UserError, match=r"UTF-8|formats"):
         read(tmp_path / "binary")
 
 

@@ -9,9 +9,10 @@ full            log softmax(matrix @ ℓ + offset)                      classes�
                                                                                            regression
 =============== ==================================================== ==================== ==========================
 
-A temperature changes no answer. The other two learn the shares of the classes in dev as well; these are kept as `prior`
-and taken out again where log-likelihoods are asked for, as detection needs them. Vector and full need every class in
-dev.
+ℓ are scores less their mean over the classes, so it does not matter whether they are log-probabilities or logits. A
+score more than 100 below its row's greatest counts as 100 below. A temperature changes no answer. The other two learn
+the shares of the classes in dev as well; these are kept as `prior` and taken out again where log-likelihoods are asked
+for, as detection needs them. Vector and full need every class in dev.
 """
 
 import json
@@ -33,7 +34,7 @@ from .metrics import expected_calibration_error, reliability_curve
 # Wide enough for any classifier: flatter than 1/100 is chance, steeper than 100 is certainty.
 _LOG_TEMPERATURES = (-np.log(100.0), np.log(100.0))
 # A probability of 0 would stay 0 at any temperature, and an utterance of that class have no finite likelihood.
-_LEAST_LOG_PROBABILITY = -100.0
+_LEAST_LOG_PROBABILITY = -100.0  # less than the row's greatest
 # Pulls vector and full towards the identity, without which classes that dev separates would make them infinite.
 _PULL = 1e-6
 _FORMAT = "lid_mapmix calibration 1"
@@ -87,8 +88,7 @@ def fit(kind: Kind | str, log_probabilities: np.ndarray, truth: np.ndarray, clas
     Parameters
     ----------
     kind : which.
-    log_probabilities : (N, C) float, natural logarithms; a row may be off by a constant. A log-probability below −100
-        counts as −100.
+    log_probabilities : (N, C) float, natural logarithms; a row may be off by a constant.
     truth : (N,) int, class number of each utterance.
     classes : names of the C classes.
 
@@ -175,7 +175,7 @@ def compare(
 
 
 def cross_entropy(log_probabilities: np.ndarray, truth: np.ndarray) -> float:
-    """Return the mean of minus the truth's log-probability, in nats; one below −100 counts as −100."""
+    """Return the mean of minus the truth's log-probability, in nats, at most about 100."""
     scores, truth = _checked(log_probabilities, truth)
     return float(-log_softmax(scores, axis=1)[np.arange(len(truth)), truth].mean())
 
@@ -250,5 +250,7 @@ def _finite(log_probabilities: np.ndarray) -> np.ndarray:
     scores = np.asarray(log_probabilities, dtype=np.float64)
     if scores.ndim != 2 or not np.isfinite(scores.max(axis=1, initial=-np.inf)).all():  # noqa: PLR2004
         raise ValueError(f"expected log-probabilities (utterances, classes), found shape {scores.shape}, or NaN in it")
-    # First the constant of the row, else the bound would cut off what is only shifted.
-    return np.maximum(scores - scores.max(axis=1, keepdims=True), _LEAST_LOG_PROBABILITY)
+    # Shifted, bounded, then centred: rows that differ by a constant are calibrated alike even by vector and full, which
+    # weigh the classes differently, and so are scores of another scale.
+    bounded = np.maximum(scores - scores.max(axis=1, keepdims=True, initial=-np.inf), _LEAST_LOG_PROBABILITY)
+    return bounded - bounded.mean(axis=1, keepdims=True)

@@ -232,8 +232,8 @@ def _names(
     ):
         if told.setdefault(place, name) != name:
             raise UserError(
-                f"{path}: expected the prediction {told[place]} in row {number}, whose probability number {place + 1} is "
-                f"the greatest, found {name}. Check the order of the labels."
+                f"{path}: expected the prediction {told[place]} in row {number}, whose probability {place + 1} is the "
+                f"greatest, found {name}. Check the order of the labels."
             )
     left = sorted({*truth, *predictions} - set(told.values()))
     if len(told) == count - 1 and len(left) == 1:
