@@ -151,10 +151,11 @@ class WeightedScores:
         scores, thresholds = self._eer[name]
         rejected = (scores[:, None] <= thresholds).astype(np.float32)
         everything = (weights @ rejected).astype(np.float64)
-        own, total, target = 0.0, 0.0, np.flatnonzero(self.present == name)[0]
+        own, total = np.zeros(everything.shape), np.zeros(len(weights))
+        target = int(np.flatnonzero(self.present == name)[0])
         for row in self._cells:
-            own = own + (weights[:, row[target]] @ rejected[row[target]]).astype(np.float64)
-            total = total + weights[:, row[target]].sum(axis=1, dtype=np.float64)
+            own += (weights[:, row[target]] @ rejected[row[target]]).astype(np.float64)
+            total += weights[:, row[target]].sum(axis=1, dtype=np.float64)
         others = weights.sum(axis=1, dtype=np.float64) - total
         with np.errstate(invalid="ignore", divide="ignore"):
             misses = own / total[:, None]
