@@ -151,7 +151,7 @@ def test_without_either_every_epoch_is_alike(data):
     assert made.state()["dynamics"] is None
 
 
-@pytest.mark.parametrize(("share", "plain_epochs"), [(0.0, 0), (0.3, 1), (0.5, 2), (0.6, 2), (1.0, 3)])
+@pytest.mark.parametrize(("share", "plain_epochs"), [(0.0, 0), (0.3, 1), (0.5, 2), (0.6, 2), (0.9, 3)])
 def test_a_plain_end_is_rounded_to_epochs(data, share, plain_epochs):
     # Three epochs of 6 batches; half a share rounds towards the plain end.
     made = curriculum(data, total_batches=18, mix="latent", plain_finish=share)

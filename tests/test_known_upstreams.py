@@ -45,7 +45,8 @@ def test_an_upstream_without_a_file_has_the_stated_defaults():
     assert known.finetune.arguments.upstream_trainable
     assert known.finetune.arguments.upstream_feature_selection == "last_hidden_state"
     assert known.frozen.arguments.upstream_feature_selection == "hidden_states"
-    assert known.finetune.config == known.finetune.batch_sizes == {}
+    assert known.finetune.batch_sizes == {}
+    assert [use.config["optimizer"]["lr"] for use in (known.finetune, known.frozen)] == [1e-5, 1e-4]
 
 
 def test_an_unknown_key_in_a_file_is_one_line(tmp_path, monkeypatch):
@@ -61,12 +62,12 @@ def test_an_unknown_key_in_a_file_is_one_line(tmp_path, monkeypatch):
     ("gigabytes", "crop", "waveforms", "expected"),
     [
         (23.6, 8.0, 2, 6),  # a card of 24 GB says that it has 23.6
-        (80.0, 8.0, 2, 20),
-        (141.0, 8.0, 2, 20),
-        (40.0, 8.0, 2, 6),
-        (12.0, 8.0, 2, 3),
-        (24.0, 4.0, 2, 12),
-        (24.0, 8.0, 1, 12),
+        (79.2, 8.0, 2, 20),
+        (139.8, 8.0, 2, 35),
+        (39.4, 8.0, 2, 10),
+        (11.8, 8.0, 2, 3),
+        (23.6, 4.0, 2, 12),
+        (23.6, 8.0, 1, 12),
         (1.0, 30.0, 2, 1),
     ],
 )

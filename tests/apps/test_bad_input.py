@@ -1,5 +1,7 @@
 """Every bad input ends in one line and exit status 1 (2 for flags), and damages nothing."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
@@ -339,10 +341,10 @@ def test_a_defect_says_where_to_look(corpus, tmp_path, monkeypatch, capsys):
     ("flags", "says"),
     [
         (("-u", "fbank", "-s", "nonsense"), "upstream fbank has no features 'nonsense'; it has hidden_states"),
-        (("-u", "fbank", "-l", "9"), "upstream fbank has the layers 0 to 0 of hidden_states; -l asks for 9"),
+        (("-u", "fbank", "-l", "9"), "has the layers 0 to 0 of hidden_states; -l asks for 9. Leave -l out"),
         (("-u", "hf_wav2vec2_custom", "--frozen"), "upstream hf_wav2vec2_custom needs weights"),
         (("-u", "wav2vec2_local", "-k", "nowhere/weights.pt"), "-k nowhere/weights.pt: no such file or folder"),
-        (("-u", "hf_hubert_custom", "-k", "."), "-k .: is no complete folder of save_pretrained"),
+        (("-u", "hf_hubert_custom", "-k", "."), f"-k {Path.cwd()}: is no complete folder of save_pretrained"),
         (
             ("-u", "fbank", "-o", "config.downstream_expert.upstream.spec_augment=True"),
             "needs an upstream that is fine",

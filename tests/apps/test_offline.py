@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import Shape, save_hubert, save_hugging_face, save_wav2vec2, save_wavlm
-from launching import ROOT, assert_same_weights, interrupt_at, overrides, train
+from launching import ROOT, assert_same_weights, interrupt_at, overrides, run, train
 from lid_mapmix.host import compat
 
 CONVERTED = "https://huggingface.co/s3prl/converted_ckpts/resolve/main"
@@ -127,3 +127,37 @@ def test_without_cache_and_network_one_line_says_what_to_put_where(flags, wanted
     for text in wanted:
         assert text.format(cache=cached(tmp_path, "xlsr_53_56k.pt")) in line
     assert "Traceback" not in process.stderr
+
+
+@pytest.mark.parametrize("upstream", ["wav2vec2_local", "hubert_local", "wavlm_local", "data2vec_local"])
+@pytest.mark.parametrize("content", [b"hello", b"", "folder"])
+def test_a_damaged_native_checkpoint_is_one_line(upstream, content, corpus, tmp_path, capsys):
+    weights = tmp_path / "weights.pt"
+    if content == "folder":
+        weights.mkdir()
+    else:
+        weights.write_bytes(content)
+    assert train(corpus, tmp_path / "run", "-u", upstream, "-k", weights, "-v", "baseline") == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith(f"error: -k {weights}: cannot be loaded as {upstream} (")
+    assert error.endswith("Name a complete checkpoint of that kind.")
+    assert not (tmp_path / "run" / "log.log").exists()
+
+
+@pytest.mark.parametrize("features", ["hidden_states", "last_hidden_state"])
+def test_a_layer_beyond_the_last_is_one_line(features, corpus, tmp_path, capsys):
+    weights = save_wav2vec2(tmp_path / "weights.pt")
+    flags = ["-u", "wav2vec2_local", "-k", weights, "-v", "baseline", "--frozen", "-s", features, "-l", "9"]
+    assert train(corpus, tmp_path / "run", *flags) == 1
+    assert re.search(r"has the layers 0 to \d of \w+; -l asks for 9\. (Choose|Leave)", capsys.readouterr().err)
+
+
+def test_a_run_is_evaluated_where_its_weights_lie_elsewhere_now(corpus, tmp_path, capsys):
+    weights = save_wav2vec2(tmp_path / "weights.pt")
+    flags = ["-u", "wav2vec2_local", "-k", weights, "-v", "baseline", "--frozen"]
+    assert train(corpus, tmp_path / "run", *flags, settings={"runner.total_steps": 1}) == 0
+    moved = weights.rename(tmp_path / "moved.pt")
+    evaluation = ["-m", "evaluate", "-t", "dev", "-e", tmp_path / "run", "--device", "cpu"]
+    assert run(*evaluation) == 1
+    assert f"-k {weights}: no such file" in capsys.readouterr().err
+    assert run(*evaluation, "-k", moved) == 0

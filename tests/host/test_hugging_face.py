@@ -151,6 +151,22 @@ def test_a_model_of_another_kind_is_refused_and_the_upstream_for_it_named(tmp_pa
     refused(tmp_path, "model_type 'whisper'.*loads only model_type wav2vec2")
 
 
+def test_weights_that_find_no_place_in_the_model_of_config_json_are_refused(tmp_path):
+    save_hugging_face(tmp_path, "wav2vec2")
+    path = tmp_path / "config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps(settings | {"num_hidden_layers": settings["num_hidden_layers"] - 1}))
+    refused(tmp_path, "weights have no place in the model of its config.json .*encoder.layers")
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", None])
+def test_damaged_weights_are_one_line(content, tmp_path):
+    save_hugging_face(tmp_path, "wav2vec2")
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000] if content is None else content)
+    refused(tmp_path, "is no complete folder of save_pretrained")
+
+
 def test_missing_weights_are_not_made_up(tmp_path):
     from safetensors.torch import load_file, save_file
 

@@ -3,7 +3,7 @@ from argparse import Namespace
 import pytest
 import torch
 from lid_mapmix.errors import UserError
-from lid_mapmix.host.upstreams import UpstreamSettings, check_features, check_upstream_arguments
+from lid_mapmix.host.upstreams import UpstreamSettings, check_features, check_layer, check_upstream_arguments
 
 
 def arguments(upstream="fbank", **changes):
@@ -72,12 +72,11 @@ def test_what_may_work_is_let_pass(changes):
 
 def test_layers_are_counted_in_evaluation_mode_and_the_mode_is_kept():
     upstream = ThreeLayers().train()
-    featurizer = Namespace(feature_selection="hidden_states")
     for layer in (0, 2):
-        check_features(upstream, featurizer, arguments(upstream_layer_selection=layer))
+        check_layer(upstream, arguments(upstream_layer_selection=layer))
     for layer in (-1, 3):
         with pytest.raises(UserError, match=f"has the layers 0 to 2 of hidden_states; -l asks for {layer}"):
-            check_features(upstream, featurizer, arguments(upstream_layer_selection=layer))
+            check_layer(upstream, arguments(upstream_layer_selection=layer))
     assert upstream.training
 
 

@@ -88,9 +88,12 @@ def _add_upstream(group: argparse._ArgumentGroup) -> None:
 
 
 def _size(text: str) -> float:
-    size = float(text)
+    try:
+        size = float(text)
+    except ValueError:
+        size = float("nan")
     if not 0 < size < float("inf"):
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"expected a number of gigabytes above 0, found {text!r}")
     return size
 
 

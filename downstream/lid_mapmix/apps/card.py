@@ -1,4 +1,7 @@
-"""A batch that a GPU has no memory for is divided; the gradients of its parts add up to those of the whole batch."""
+"""A batch that a GPU has no memory for is divided into parts whose gradients are added up before a step.
+
+What is drawn once a batch, λ with ``weight_per: batch``, is then drawn once a part.
+"""
 
 import os
 from collections.abc import Mapping
@@ -30,6 +33,8 @@ def fit_card(config: Mapping[str, Any], batch_sizes: Mapping[int, int], device: 
     gigabytes = torch.cuda.get_device_properties(torch.device(device)).total_memory / 2**30
     task, runner = config[TASK_KEY], config["runner"]
     data = task["data"]
+    if not isinstance(data["batch_size"], int) or not isinstance(runner["gradient_accumulate_steps"] or 1, int):
+        return None  # what is wrong with them is said where settings are checked
     waveforms = 2 if task["mapmix"]["mix"] == MixSpace.LATENT else 1
     most = largest_batch(batch_sizes, gigabytes, float(data["crop_seconds"]), waveforms)
     # The batch is that of all processes together.

@@ -17,6 +17,7 @@ from ..checks import task_config
 from ..config import TaskConfig
 from ..distributed import from_leader
 from ..errors import UserError
+from ..host.precision import Precision, read_precision
 from ..plan import DATAMAP_NAME, LIKENESS_NAME
 from .one_run import leave_picture_of, place, run
 from .run_folder import choose_checkpoint, clear, holds_run, only_one, refuse_held, write_text
@@ -112,6 +113,7 @@ def _read_request(path: Path) -> dict[str, Any]:
 def _request(stage: Settings) -> dict[str, Any]:
     """Say what a data map is made from and how, in so far as it decides about the map."""
     task, args = task_config(stage.task), vars(stage.args)
+    precision = read_precision(stage.config["runner"])
     directory = Path(task.data.directory or ".")
     return {
         **{name: _digest(directory / name) for name in ("train.csv", "labels.yaml")},
@@ -122,6 +124,8 @@ def _request(stage: Settings) -> dict[str, Any]:
         "seed": args["seed"],
         **{name: stage.config.get(name) for name in ("optimizer", "scheduler", "specaug")},
         **{name: stage.config["runner"].get(name) for name in _RUNNER_KEYS_OF_A_MAP},
+        # Maps from before there was such a setting say nothing of it.
+        **({} if precision is Precision.FP32 else {"precision": str(precision)}),
         "labels": task.labels,
         "crop or batch": _crop_or_batch(task),
         "model": asdict(task.model),

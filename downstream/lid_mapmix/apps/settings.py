@@ -11,7 +11,7 @@ from ..checks import task_config
 from ..data.audio import MINIMUM_SAMPLES, SAMPLE_RATE
 from ..errors import UserError
 from ..known_upstreams import Protocol, read_upstream
-from ..layers import DEFAULT_CONFIG, TASK_KEY, merge, read_variant, read_yaml
+from ..layers import DEFAULT_CONFIG, TASK_KEY, merge, read_variant, read_yaml, upstream_config_path
 from .arguments import OWN_FLAGS, make_parser
 from .card import fit_card
 from .checkpoint import check_complete, read_checkpoint
@@ -24,8 +24,8 @@ _NEVER_FROM_CHECKPOINT = (
     # Not S3PRL's: it would write into the folder where the checkpoint was made, wherever that is now.
     "expdir",
 )
-# Where the run is kept, and what it starts from, is this command line's business.
-_WHERE = ("expname", "auto_resume", "init_ckpt")
+# Where the run is kept, what it starts from, and where the weights lie now, is this command line's business.
+_WHERE = ("expname", "auto_resume", "init_ckpt", "upstream_ckpt")
 _SCHEDULE_KEYS = ("total_steps", "eval_step", "save_step", "log_step")
 
 
@@ -70,10 +70,12 @@ def new_settings(options: argparse.Namespace) -> Settings:
     variant, upstream = options.downstream_variant, options.upstream
     protocol = "frozen" if options.frozen else "finetune"
     needs: Protocol = getattr(read_upstream(upstream), protocol)
+    has_file = upstream_config_path(upstream) is not None
+    source = f"upstream_configs/{upstream}.yaml" if has_file else "upstreams without a file"
     layers = [
         (DEFAULT_CONFIG.name, read_yaml(DEFAULT_CONFIG)),
         (f"variants/{variant}.yaml", read_variant(variant)),
-        (f"upstream_configs/{upstream}.yaml ({protocol})", needs.config),
+        (f"{source} ({protocol})", needs.config),
         (f"-c {options.config}", read_yaml(Path(options.config)) if options.config else {}),
         ("--data", {TASK_KEY: {"data": {"directory": _absolute(options.data)}}} if options.data else {}),
         ("--cache-features", _cache_flags(options)),
@@ -86,6 +88,8 @@ def new_settings(options: argparse.Namespace) -> Settings:
     for key, value in asdict(needs.arguments).items():
         if getattr(args, key) is None:
             setattr(args, key, value)
+    if args.upstream_ckpt:
+        args.upstream_ckpt = _weights_path(args.upstream_ckpt)
     settings = Settings(args, config, [name for name, layer in layers if layer])
     settings.override(options.override)
     _settle_crops(config)
@@ -97,7 +101,7 @@ def new_settings(options: argparse.Namespace) -> Settings:
 def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> Settings:
     """Take arguments and configuration from a checkpoint, as S3PRL does, but stay in the folder it lies in now.
 
-    ``--data``, ``--cache-features``, ``-p``, ``-n`` and ``-o`` hold over those of the checkpoint.
+    ``--data``, ``--cache-features``, ``-k``, ``-p``, ``-n`` and ``-o`` hold over those of the checkpoint.
 
     Raises
     ------
@@ -118,6 +122,9 @@ def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> S
     if ignored := _ignored_flags(options, kept):
         settings.sources.append(f"(not looked at, since the checkpoint has its own: {', '.join(ignored)})")
     _follow_moved_datamap(settings.task, Path(kept["expdir"]), checkpoint.parent)
+    if options.upstream_ckpt:
+        args.upstream_ckpt = _weights_path(options.upstream_ckpt)
+        settings.sources.append("-k")
     if options.data:
         settings.task["data"]["directory"] = _absolute(options.data)
         settings.sources.append("--data")
@@ -185,6 +192,11 @@ def datamap_stage(settings: Settings) -> Settings:
     config[TASK_KEY].pop("mapmix")
     config[TASK_KEY] = merge(config[TASK_KEY], {**read_variant(DATAMAP_STAGE)[TASK_KEY], "variant": DATAMAP_STAGE})
     return Settings(args, config, [*settings.sources, f"variants/{DATAMAP_STAGE}.yaml"])
+
+
+def _weights_path(weights: str) -> str:
+    """Return -k with a path that holds from any folder; an address or a repository stays as it is."""
+    return _absolute(weights) if Path(weights).exists() else weights
 
 
 def _absolute(folder: str) -> str:

@@ -3,6 +3,7 @@
 import argparse
 import textwrap
 
+from ..errors import UserError
 from ..host.registry import check_upstream, upstream_names
 from ..known_upstreams import Protocol, read_upstream
 from ..layers import upstream_config_names, upstream_config_path
@@ -35,8 +36,10 @@ def list_upstreams(options: argparse.Namespace) -> None:
 
     Raises
     ------
-    UserError : S3PRL has no upstream of that name.
+    UserError : S3PRL has no upstream of that name, or a name and --all are both given.
     """
+    if options.name is not None and options.all:
+        raise UserError("--all lists every name, NAME describes one upstream: give one of them.")
     if options.name is not None:
         check_upstream(options.name)
         print(_describe(options.name))

@@ -107,10 +107,10 @@ class CachedUpstream(nn.Module):
     def _fill(self, store: FeatureStore, slots: Sequence[int], wavs: Sequence[torch.Tensor]) -> None:
         layers = self.selection.layers(self.upstream(wavs))
         half = torch.stack(layers, dim=1).half()
-        if half.isinf().any():
+        if not half.isfinite().all():
             raise UserError(
-                f"{store.folder}: the upstream's features are above 65504 in places, which the cache's float16 cannot "
-                "hold. Train without --cache-features."
+                f"{store.folder}: the upstream's features are NaN or above 65504 in places, which the cache's float16 "
+                "cannot hold. Train without --cache-features."
             )
         store.write(slots, list(half.cpu().numpy()))
 

@@ -100,7 +100,8 @@ class FeatureStore:
         slots : their numbers.
         features : (layers, frames, dim) float16 each.
         """
-        descriptor = os.open(self.folder / _FEATURES, os.O_RDWR)
+        path = self.folder / _FEATURES
+        descriptor = os.open(path, os.O_RDWR)
         try:
             for slot, each in zip(slots, features, strict=True):
                 layers, frames, dim = each.shape
@@ -111,15 +112,17 @@ class FeatureStore:
                         f"{self.folder}: slot {slot} takes {self.layout.layers} layers of 1 to "
                         f"{self.layout.capacities[slot]} frames of {self.layout.dim}; got {each.shape}"
                     )
-                _write_at(descriptor, each.astype(_VALUE, order="C", copy=False), self._starts[slot] * _VALUE.itemsize)
+                values = each.astype(_VALUE, order="C", copy=False)
+                _write_at(path, descriptor, values, self._starts[slot] * _VALUE.itemsize)
             # Not through memory: where the disk is full, that would end the process without a word.
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        descriptor = os.open(self.folder / _FRAMES, os.O_RDWR)
+        path = self.folder / _FRAMES
+        descriptor = os.open(path, os.O_RDWR)
         try:
             for slot, each in zip(slots, features, strict=True):
-                _write_at(descriptor, np.array([each.shape[1]], dtype=_COUNT), slot * _COUNT.itemsize)
+                _write_at(path, descriptor, np.array([each.shape[1]], dtype=_COUNT), slot * _COUNT.itemsize)
         finally:
             os.close(descriptor)
 
@@ -182,8 +185,12 @@ def allocated_bytes(folder: Path) -> int:
     return path.stat().st_blocks * 512 if path.is_file() else 0
 
 
-def _write_at(descriptor: int, values: np.ndarray, offset: int) -> None:
+def _write_at(path: Path, descriptor: int, values: np.ndarray, offset: int) -> None:
     content = values.data.cast("B")
     while content:
-        written = os.pwrite(descriptor, content, offset)
+        try:
+            written = os.pwrite(descriptor, content, offset)
+        except OSError as error:
+            # By itself it names no file.
+            raise OSError(error.errno, error.strerror, str(path)) from error
         content, offset = content[written:], offset + written

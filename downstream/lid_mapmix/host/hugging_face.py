@@ -16,6 +16,7 @@ train the convolutional front end, and ask the network for another model's prepr
 
 import contextlib
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from . import downloads
 MODEL_TYPES = {"hf_wav2vec2_custom": "wav2vec2", "hf_hubert_custom": "hubert"}
 _SAMPLE_RATE = 16_000
 _FRAME_STEP, _FRAME_WINDOW = 320, 400
+# Not heads, quantizers and adapters, which are left out on purpose; the positions' weights go by several names.
+_OF_THE_MODEL = re.compile(r"^(\w+\.)?(feature_extractor|feature_projection|encoder)\.(?!pos_conv_embed)(?!.*adapter)")
 _PREPROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
 
@@ -156,6 +159,12 @@ def _load(name: str, ckpt: str, only_here: bool) -> Any:
             f"-k {ckpt}: {len(missing)} weights are missing ({missing[0]}, …), and would be random. Use a complete "
             f"checkpoint of a {kind} model."
         )
+    # Weights that find no place in the model tell that config.json is of another one.
+    if extra := sorted(key for key in report["unexpected_keys"] if _OF_THE_MODEL.search(key)):
+        raise UserError(
+            f"-k {ckpt}: {len(extra)} weights have no place in the model of its config.json ({extra[0]}, …). Use the "
+            "config.json that belongs to them."
+        )
     return model
 
 
@@ -214,7 +223,10 @@ def _explained(ckpt: str) -> Iterator[None]:
     """Say in one line what is missing; transformers' words are a paragraph about its cache."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except UserError:
+        raise
+    # transformers, safetensors and torch each have errors of their own for a damaged file.
+    except Exception as error:
         if Path(ckpt).exists():
             reason = " ".join(str(error).split())
             raise UserError(

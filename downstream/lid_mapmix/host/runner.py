@@ -33,7 +33,14 @@ from . import compat, downloads, leader, registry
 from .native import speed_up
 from .optimization import with_fused
 from .precision import Casting, casting, read_precision, training_autocast, training_scaler
-from .upstreams import UpstreamSettings, check_features, hugging_face_builders, mend_upstream
+from .upstreams import (
+    UpstreamSettings,
+    check_features,
+    check_layer,
+    explained,
+    hugging_face_builders,
+    mend_upstream,
+)
 
 _RUNNER_MODULE = "s3prl.downstream.runner"
 # By which torch names itself where a write fails, for whatever reason: it raises a RuntimeError.
@@ -122,7 +129,13 @@ def _mended_class() -> Any:
             finally:
                 self.config = config  # checkpoints hold the settings as they were made
 
+        def _get_upstream(self) -> Any:
+            with explained(self.args):
+                return super()._get_upstream()
+
         def _get_featurizer(self) -> Any:
+            with leader.unwrapped([self.upstream]):
+                check_layer(self.upstream.model, self.args)
             entry = super()._get_featurizer()
             with leader.unwrapped([self.upstream, entry]):
                 check_features(self.upstream.model, entry.model, self.args, self.upstream_settings)

@@ -7,8 +7,9 @@ among many. The mends stand in frames.py (padding), hugging_face.py (hf_* models
 # ruff: noqa: PLC0415 - torch takes seconds to import, and the command line's help needs none of it.
 
 import argparse
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,10 +137,40 @@ def check_features(
         check_mixed_lengths(upstream, featurizer.feature_selection, args.upstream, args.device)
 
 
-def _check_selection(upstream: Any, featurizer: Any, args: argparse.Namespace) -> None:
+def check_layer(upstream: Any, args: argparse.Namespace) -> None:
+    """Check that an upstream has the layer of -l, which S3PRL's featurizer takes without a look.
+
+    Parameters
+    ----------
+    upstream : the upstream's model.
+    args : S3PRL's arguments.
+
+    Raises
+    ------
+    UserError : it has not.
+    """
     asked, layer = args.upstream_feature_selection, args.upstream_layer_selection
-    if featurizer.feature_selection == asked and layer is None:
+    if layer is None:
         return
+    features = _probe(upstream, args)
+    if asked not in features:
+        raise _no_features(args, features)
+    selected = features[asked]
+    layers = len(selected) if isinstance(selected, list | tuple | dict) else 1
+    if not 0 <= layer < layers:
+        advice = "Choose one of them" if layers > 1 else "Leave -l out, or take -s hidden_states"
+        raise UserError(
+            f"upstream {args.upstream} has the layers 0 to {layers - 1} of {asked}; -l asks for {layer}. {advice}."
+        )
+
+
+def _check_selection(upstream: Any, featurizer: Any, args: argparse.Namespace) -> None:
+    if featurizer.feature_selection != args.upstream_feature_selection:
+        raise _no_features(args, _probe(upstream, args))
+
+
+def _probe(upstream: Any, args: argparse.Namespace) -> dict[str, Any]:
+    """Return what an upstream makes of a second of silence."""
     import torch
 
     training = upstream.training
@@ -147,13 +178,39 @@ def _check_selection(upstream: Any, featurizer: Any, args: argparse.Namespace) -
     with torch.no_grad():
         features = upstream([torch.zeros(_PROBE_SAMPLES, device=args.device)])
     upstream.train(training)
-    if featurizer.feature_selection != asked:
-        offered = ", ".join(sorted(key for key in features if not key.startswith("_")))
-        raise UserError(f"upstream {args.upstream} has no features {asked!r}; it has {offered}. Choose by -s.")
-    selected = features[asked]
-    layers = len(selected) if isinstance(selected, list | tuple | dict) else 1
-    if not 0 <= layer < layers:
-        raise UserError(f"upstream {args.upstream} has the layers 0 to {layers - 1} of {asked}; -l asks for {layer}.")
+    return features
+
+
+def _no_features(args: argparse.Namespace, features: dict[str, Any]) -> UserError:
+    offered = ", ".join(sorted(key for key in features if not key.startswith("_")))
+    asked = args.upstream_feature_selection
+    return UserError(f"upstream {args.upstream} has no features {asked!r}; it has {offered}. Choose by -s.")
+
+
+@contextlib.contextmanager
+def explained(args: argparse.Namespace) -> Iterator[None]:
+    """Turn what goes wrong while S3PRL builds an upstream from its weights into one line that names them.
+
+    Parameters
+    ----------
+    args : S3PRL's arguments.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    # What a file of another kind, or half a file, raises depends on where S3PRL and torch come to a stop.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        found = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+        weights = args.upstream_ckpt
+        if weights is None:
+            raise UserError(
+                f"upstream {args.upstream} cannot be built ({found}). If its weights are damaged, fetch them by -r."
+            ) from error
+        raise UserError(
+            f"-k {weights}: cannot be loaded as {args.upstream} ({found}). Name a complete checkpoint of that kind."
+        ) from error
 
 
 def _may_be_downloaded(upstream: str, weights: str) -> bool:
