@@ -40,6 +40,7 @@ def test_a_bench_that_is_stopped_leaves_no_folder(tmp_path):
         ("frozen.py", FROZEN, "without / from the cache"),
         ("train_step.py", TRAIN_STEP, "ratio"),
         ("train_step.py", (*TRAIN_STEP, "--precision", "bf16", "--plain-precision", "bf16"), "ratio"),
+        ("bootstrap.py", (), "peak"),
         ("dataload.py", [*DATALOAD, "--data", "CORPUS"], "waiting for data in 3 steps"),
     ],
 )

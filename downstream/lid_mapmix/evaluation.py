@@ -13,6 +13,7 @@ from .data.loader import TaskLoader
 from .data.windows import centre_windows, sliding_windows, window_batches
 from .errors import diverged
 from .results import BEST_CHECKPOINT, average_windows, score, write_results
+from .scoring.metrics import SUMMARY
 
 _DEV = "dev"
 
@@ -77,7 +78,7 @@ class Evaluation:
 
         Returns
         -------
-        the scores over the whole split, and whether this step is the best on dev so far.
+        the scores of `SUMMARY` over the whole split, and whether this step is the best on dev so far.
 
         Raises
         ------
@@ -88,7 +89,7 @@ class Evaluation:
             raise diverged(f"{name} at step {step}: the probabilities are no numbers")
         split, labels = self.corpus.split(name), self.corpus.labels
         metrics = score(split, labels, utterances, probabilities)
-        overall = {key: value for key, value in metrics["overall"].items() if key != "count"}
+        overall = {key: metrics["overall"][key] for key in SUMMARY}
         chooses = name == _DEV and step > 0
         if chooses and self._is_restored:
             # A run may go on in another folder: the best of that is the best of what is there.

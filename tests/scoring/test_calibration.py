@@ -2,8 +2,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lid_mapmix.errors import UserError
+from lid_mapmix.scoring import calibration as cal
 from lid_mapmix.scoring.calibration import apply_temperature, fit_temperature
+from lid_mapmix.scoring.metrics import expected_calibration_error, reliability_curve
+from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
+
+KINDS = list(cal.Kind)
+NAMES = ("a", "b", "c", "d")
 
 
 def overconfident(temperature, count=20_000, classes=4, seed=0):
@@ -50,3 +57,153 @@ def test_faults_of_the_caller():
         fit_temperature(np.full((2, 2), np.nan), np.zeros(2, int))
     with pytest.raises(ValueError, match="above 0"):
         apply_temperature(np.zeros((1, 2)), 0.0)
+
+
+def distorted(seed, count=400, classes=4):
+    """Return scores of an overconfident model that prefers some classes, and truths that favour others."""
+    generator = np.random.default_rng(seed)
+    right = np.log(generator.dirichlet(np.ones(classes), count))
+    truth = (np.exp(right).cumsum(axis=1) < generator.random(count)[:, None]).sum(axis=1).clip(max=classes - 1)
+    truth[:classes] = np.arange(classes)
+    slopes, offsets = generator.uniform(0.5, 4, classes), generator.normal(size=classes)
+    return log_softmax(right * slopes + offsets, axis=1), truth
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32), count=st.sampled_from([5, 40, 400]), kind=st.sampled_from(KINDS))
+def test_no_calibration_raises_the_cross_entropy_of_what_it_is_fitted_on(seed, count, kind):
+    scores, truth = distorted(seed, count)
+    fitted = cal.fit(kind, scores, truth, NAMES)
+    before, after = cal.cross_entropy(scores, truth), cal.cross_entropy(fitted.log_probabilities(scores), truth)
+    assert after <= before + 1e-9
+    np.testing.assert_allclose(np.exp(fitted.log_probabilities(scores)).sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("seed", "scale"), [(0, 0.2), (1, 4.0)])
+def test_the_scale_of_the_scores_does_not_matter(seed, scale, kind):
+    scores, truth = distorted(seed, count=200)
+    scores = scores / 5  # so that none is beyond what is cut off
+    first = cal.fit(kind, scores, truth, NAMES).log_probabilities(scores)
+    again = cal.fit(kind, scores * scale, truth, NAMES).log_probabilities(scores * scale)
+    np.testing.assert_allclose(np.exp(again), np.exp(first), atol=5e-3)
+    shifts = np.random.default_rng(0).normal(size=(200, 1)) * 300
+    shifted = cal.fit(kind, scores + shifts, truth, NAMES).log_probabilities(scores + shifts)
+    np.testing.assert_allclose(np.exp(shifted), np.exp(first), atol=5e-3)
+
+
+def test_more_freedom_fits_better_and_offsets_are_found():
+    scores, truth = distorted(1, count=3000)
+    losses = [cal.cross_entropy(cal.fit(kind, scores, truth, NAMES).log_probabilities(scores), truth) for kind in KINDS]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[0] - losses[1] > 0.01
+
+
+def test_full_agrees_with_logistic_regression_of_scikit_learn():
+    scores, truth = distorted(2, count=1000)
+    ours = cal.fit("full", scores, truth, NAMES).log_probabilities(scores)
+    centred = scores - scores.mean(axis=1, keepdims=True)
+    model = LogisticRegression(C=1e9, tol=1e-10, max_iter=5000).fit(centred, truth)
+    np.testing.assert_allclose(np.exp(ours), model.predict_proba(centred), atol=2e-3)
+
+
+def test_vector_agrees_with_a_direct_search():
+    from scipy.optimize import minimize
+
+    scores, truth = distorted(3, count=200)
+    centred = scores - scores.mean(axis=1, keepdims=True)
+
+    def loss(numbers):
+        return cal.cross_entropy(log_softmax(centred * numbers[:4] + numbers[4:], axis=1), truth)
+
+    found = minimize(loss, np.array([1.0] * 4 + [0] * 4), method="BFGS")
+    ours = cal.cross_entropy(cal.fit("vector", scores, truth, NAMES).log_probabilities(scores), truth)
+    assert ours == pytest.approx(found.fun, abs=1e-5)
+
+
+def test_likelihoods_do_not_carry_the_shares_of_dev():
+    # The same scores with class 0 four times as frequent: other posteriors, the same likelihoods.
+    scores, truth = distorted(4, count=4000)
+    more = np.concatenate([np.arange(4000), *[np.flatnonzero(truth == 0)] * 3])
+    one, other = cal.fit("full", scores, truth, NAMES), cal.fit("full", scores[more], truth[more], NAMES)
+    apart = np.abs(np.exp(one.log_probabilities(scores)) - np.exp(other.log_probabilities(scores))).max()
+    likelihoods = np.abs(np.exp(one.log_likelihoods(scores)) - np.exp(other.log_likelihoods(scores))).max()
+    assert apart > 0.2 and likelihoods < 0.05
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_before_and_after_on_other_data(kind):
+    scores, truth = distorted(5, count=4000)
+    fitted = cal.fit(kind, scores[::2], truth[::2], NAMES)
+    found = cal.compare(fitted, scores[1::2], truth[1::2])
+    before, after = found["before"], found["after"]
+    assert after["cllr"] < before["cllr"] and after["cross_entropy"] < before["cross_entropy"]
+    assert after["ece"] < before["ece"]
+    gap = after["c_primary"] - after["c_primary_min"]
+    assert 0 <= gap <= before["c_primary"] - before["c_primary_min"] + 0.01
+    if kind is not cal.Kind.TEMPERATURE:
+        assert after["c_primary"] < before["c_primary"] and gap < 0.03
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_calibration_is_read_as_it_was_written(kind, tmp_path):
+    scores, truth = distorted(6)
+    fitted = cal.fit(kind, scores, truth, ("ä", "b,", '"', "d"))
+    cal.write_calibration(tmp_path / "calibration.json", fitted)
+    assert cal.read_calibration(tmp_path / "calibration.json") == fitted
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("{", "["),
+        ("calibration 1", "calibration 9"),
+        ("0.0", "NaN"),
+        ('"a", ', ""),
+        ("vector", "cubic"),
+        ("offset", "of"),
+    ],
+)
+def test_a_damaged_calibration_is_one_line(old, new, tmp_path):
+    path = tmp_path / "calibration.json"
+    cal.write_calibration(path, cal.fit("vector", *distorted(6), NAMES))
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(UserError, match="expected a calibration") as caught:
+        cal.read_calibration(path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="no such file"):
+        cal.read_calibration(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_classes_that_dev_separates_and_probabilities_of_0_stay_finite(kind):
+    with np.errstate(divide="ignore"):
+        certain = np.log(np.eye(4))
+    fitted = cal.fit(kind, certain, np.arange(4), NAMES)
+    assert np.isfinite(fitted.log_probabilities(certain)).all()
+    assert np.isfinite(fitted.log_likelihoods(certain)).all()
+
+
+def test_a_class_without_an_utterance():
+    scores, truth = distorted(7)
+    kept = truth != 2
+    for kind in ("vector", "full"):
+        with pytest.raises(UserError, match=f"fit a {kind} calibration on, found none of c"):
+            cal.fit(kind, scores[kept], truth[kept], NAMES)
+    assert cal.fit("temperature", scores[kept], truth[kept], NAMES).prior == (0.25,) * 4
+
+
+def test_rows_that_are_shifted_far_are_not_cut_off():
+    # The bound on what is improbable used to be taken before the constant of the row was.
+    scores, truth = distorted(8)
+    assert fit_temperature(scores - 150, truth) == pytest.approx(fit_temperature(scores, truth))
+    np.testing.assert_allclose(apply_temperature(scores - 150, 2.0), apply_temperature(scores, 2.0))
+
+
+def test_the_reliability_curve_adds_up_to_the_calibration_error():
+    scores, truth = distorted(9)
+    points = reliability_curve(np.exp(scores), truth)
+    assert sum(point["count"] for point in points) == len(truth)
+    assert all(point["low"] < point["confidence"] <= point["high"] for point in points)
+    gaps = [point["count"] * abs(point["confidence"] - point["accuracy"]) for point in points]
+    assert sum(gaps) / len(truth) == pytest.approx(expected_calibration_error(np.exp(scores), truth))

@@ -1,6 +1,8 @@
+import json
+
 import numpy as np
 import pytest
-from lid_mapmix.scoring import metrics
+from lid_mapmix.scoring import detection, metrics
 from lid_mapmix.scoring.slices import metrics_with_slices
 
 PROBABILITIES = np.array([[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.1, 0.2, 0.7], [0.5, 0.3, 0.2]])
@@ -32,7 +34,22 @@ def test_slices_worked_by_hand():
 def test_a_slice_is_scored_as_its_utterances_alone():
     result = metrics_with_slices(PROBABILITIES, TRUTH, **CLUSTERS, source=np.array(["a", "b", "a", "b"]))
     alone = metrics.summarize(PROBABILITIES[1::2], TRUTH[1::2], CLUSTERS["cluster_indices"])
-    assert result["by_source"]["b"] == {**alone, "count": 2}
+    detected = detection.summarize_detection(np.log(PROBABILITIES[1::2]), TRUTH[1::2])
+    assert result["by_source"]["b"] == {**alone, **detected, "count": 2}
+
+
+def test_costs_are_the_mean_of_two_sources():
+    source = np.array(["a", "b", "a", "b"])
+    result = metrics_with_slices(PROBABILITIES, TRUTH, **CLUSTERS, source=source)
+    halves = [result["by_source"][name]["c_primary"] for name in "ab"]
+    assert result["overall"]["c_primary"] == pytest.approx(np.mean(halves))
+    assert (result["overall"]["sources"], result["by_source"]["a"]["sources"]) == (2, 1)
+
+
+def test_a_slice_of_one_class_has_no_costs_and_probabilities_of_0_are_scored():
+    result = metrics_with_slices(np.eye(3)[[0, 1, 1]], np.array([0, 0, 2]), **CLUSTERS)
+    assert result["by_cluster"]["iberian"]["eer"] is None
+    json.dumps(result, allow_nan=False)
 
 
 def test_slices_that_do_not_apply_are_absent():

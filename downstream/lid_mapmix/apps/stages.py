@@ -17,6 +17,7 @@ from ..errors import UserError
 from ..host.upstreams import check_upstream_arguments
 from ..plan import DATAMAP_NAME, PICTURE_NAME, check_likeness
 from ..results import BEST_CHECKPOINT
+from ..scoring.metrics import SUMMARY
 from ..scoring.tables import format_table
 from .arguments import complete_defaults
 from .checkpoint import Past
@@ -149,11 +150,12 @@ def _announce(settings: Settings) -> None:
 def _print_scores(settings: Settings, splits: Sequence[str]) -> None:
     expdir = settings.expdir
     metrics = {split: expdir / f"{split}_metrics.json" for split in splits}
-    rows = {
+    found = {
         split: json.loads(path.read_text(encoding="utf-8"))["overall"]
         for split, path in metrics.items()
         if path.is_file()
     }
+    rows = {split: {name: scores[name] for name in (*SUMMARY, "count")} for split, scores in found.items()}
     print(f"\n{format_table(rows)}\n\nin {expdir}:")
     shown = [path for pattern in _SHOWN for path in sorted(expdir.glob(pattern))]
     # A map that an earlier run has left there is not this one's.

@@ -1,17 +1,183 @@
-"""Calibration: one temperature, fitted on dev and applied to test.
+"""Calibration: what is fitted on dev and applied to test, so that probabilities say how often an answer is right.
 
-"On Calibration of Modern Neural Networks" (arXiv 1706.04599), section 4.2. It changes no answer, only how sure each is,
-so a calibration error after it tells whether a model's confidence ranks its own answers well.
+=============== ==================================================== ==================== ==========================
+kind            calibrated log-probabilities                          numbers              source
+=============== ==================================================== ==================== ==========================
+temperature     log softmax(ℓ / T)                                    1                    arXiv 1706.04599, 4.2
+vector          log softmax(scale · ℓ + offset), a scale a class      2 · classes          the same
+full            log softmax(matrix @ ℓ + offset)                      classes² + classes   multiclass logistic
+                                                                                           regression
+=============== ==================================================== ==================== ==========================
+
+ℓ are scores less their mean over the classes, so it does not matter whether they are log-probabilities or logits. A
+score more than 100 below its row's greatest counts as 100 below. A temperature changes no answer. The other two learn
+the shares of the classes in dev as well; these are kept as `prior` and taken out again where log-likelihoods are asked
+for, as detection needs them. Vector and full need every class in dev.
 """
 
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax
+
+from ..errors import UserError
+from ..files import replace_when_complete
+from .detection import summarize_detection
+from .metrics import expected_calibration_error, reliability_curve
 
 # Wide enough for any classifier: flatter than 1/100 is chance, steeper than 100 is certainty.
 _LOG_TEMPERATURES = (-np.log(100.0), np.log(100.0))
 # A probability of 0 would stay 0 at any temperature, and an utterance of that class have no finite likelihood.
-_LEAST_LOG_PROBABILITY = -100.0
+_LEAST_LOG_PROBABILITY = -100.0  # less than the row's greatest
+# Pulls vector and full towards the identity, without which classes that dev separates would make them infinite.
+_PULL = 1e-6
+_FORMAT = "lid_mapmix calibration 1"
+
+
+class Kind(StrEnum):
+    """How much a calibration may change; see the module."""
+
+    TEMPERATURE = "temperature"
+    VECTOR = "vector"
+    FULL = "full"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A fitted calibration of C classes.
+
+    Attributes
+    ----------
+    kind : which.
+    classes : names of the C classes, in the order of the scores.
+    matrix : C rows of C float; for `vector` the scales, for `temperature` 1 / T, are on its diagonal.
+    offset : C float, added afterwards.
+    prior : C float, the shares of the classes that the probabilities take for granted; equal for `temperature`.
+    """
+
+    kind: Kind
+    classes: tuple[str, ...]
+    matrix: tuple[tuple[float, ...], ...]
+    offset: tuple[float, ...]
+    prior: tuple[float, ...]
+
+    def log_probabilities(self, log_probabilities: np.ndarray) -> np.ndarray:
+        """Return calibrated log-probabilities, (N, C) float64, of log-probabilities (N, C)."""
+        scores = _finite(log_probabilities)
+        if scores.shape[1] != len(self.classes):
+            raise ValueError(f"expected scores of {len(self.classes)} classes, found {scores.shape[1]}")
+        return log_softmax(scores @ np.array(self.matrix).T + np.array(self.offset), axis=1)
+
+    def log_likelihoods(self, log_probabilities: np.ndarray) -> np.ndarray:
+        """Return calibrated log-likelihoods, (N, C) float64: log-probabilities under equal priors.
+
+        `detection.log_likelihood_ratios` makes detection scores of them.
+        """
+        return log_softmax(self.log_probabilities(log_probabilities) - np.log(self.prior), axis=1)
+
+
+def fit(kind: Kind | str, log_probabilities: np.ndarray, truth: np.ndarray, classes: Sequence[str]) -> Calibration:
+    """Return the calibration that makes the truth most likely; it never makes it less likely than it was.
+
+    Parameters
+    ----------
+    kind : which.
+    log_probabilities : (N, C) float, natural logarithms; a row may be off by a constant.
+    truth : (N,) int, class number of each utterance.
+    classes : names of the C classes.
+
+    Raises
+    ------
+    UserError : `vector` and `full` where a class has no utterance.
+    """
+    kind = Kind(kind)
+    scores, truth = _checked(log_probabilities, truth)
+    count = len(classes)
+    if scores.shape[1] != count:
+        raise ValueError(f"expected scores of {count} classes, found {scores.shape[1]}")
+    if kind is Kind.TEMPERATURE:
+        scale = 1 / fit_temperature(scores, truth)
+        return _calibration(kind, classes, np.eye(count) * scale, np.zeros(count), np.full(count, 1 / count))
+    shares = np.bincount(truth, minlength=count) / len(truth)
+    if (shares == 0).any():
+        raise UserError(
+            f"expected utterances of every class to fit a {kind.value} calibration on, found none of "
+            f"{classes[int(shares.argmin())]}. Calibrate with a temperature, or on other data."
+        )
+    matrix, offset = _fit_affine(scores, truth, diagonal=kind is Kind.VECTOR)
+    return _calibration(kind, classes, matrix, offset, shares)
+
+
+def write_calibration(path: Path | str, calibration: Calibration) -> None:
+    """Write a calibration as JSON, complete or not at all."""
+    text = json.dumps({"format": _FORMAT, **asdict(calibration)}, ensure_ascii=False, allow_nan=False)
+    with replace_when_complete(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_calibration(path: Path | str) -> Calibration:
+    """Read what `write_calibration` wrote.
+
+    Raises
+    ------
+    UserError : no such file, no JSON, another format, numbers that do not fit the classes.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        if content.pop("format") != _FORMAT:
+            raise ValueError("another format")
+        numbers = {name: np.array(content.pop(name), dtype=np.float64) for name in ("matrix", "offset", "prior")}
+        kind, classes = Kind(content.pop("kind")), tuple(map(str, content.pop("classes")))
+        shapes = [(len(classes),) * 2, (len(classes),), (len(classes),)]
+        if [values.shape for values in numbers.values()] != shapes or content:
+            raise ValueError(f"numbers that do not fit {len(classes)} classes")
+        if not all(np.isfinite(values).all() for values in numbers.values()) or (numbers["prior"] <= 0).any():
+            raise ValueError("numbers that are not finite, or a prior that is not above 0")
+    except FileNotFoundError:
+        raise UserError(f"{path}: expected a calibration, found no such file. Fit one on dev scores first.") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: expected a calibration, found: {reason}. Fit it on dev scores anew.") from None
+    return _calibration(kind, classes, *numbers.values())
+
+
+def compare(
+    calibration: Calibration, log_probabilities: np.ndarray, truth: np.ndarray, source: np.ndarray | None = None
+) -> dict[str, dict[str, Any]]:
+    """Return ``{"before": scores, "after": scores}`` of data that the calibration was not fitted on.
+
+    The scores are those of `detection.summarize_detection`, from log-likelihoods under equal priors, and
+    ``cross_entropy`` (nats), ``ece`` and ``reliability`` (the curve's points), from probabilities.
+
+    Parameters
+    ----------
+    log_probabilities : (N, C) float, not calibrated. truth : (N,) int.
+    source : (N,) str, the data source of each utterance, or None.
+    """
+    scores, truth = _checked(log_probabilities, truth)
+    before, after = log_softmax(scores, axis=1), calibration.log_probabilities(scores)
+    pairs = {"before": (before, before), "after": (after, calibration.log_likelihoods(scores))}
+    return {
+        name: {
+            **summarize_detection(likelihoods, truth, source),
+            "cross_entropy": cross_entropy(posteriors, truth),
+            "ece": expected_calibration_error(np.exp(posteriors), truth),
+            "reliability": reliability_curve(np.exp(posteriors), truth),
+        }
+        for name, (posteriors, likelihoods) in pairs.items()
+    }
+
+
+def cross_entropy(log_probabilities: np.ndarray, truth: np.ndarray) -> float:
+    """Return the mean of minus the truth's log-probability, in nats, at most about 100."""
+    scores, truth = _checked(log_probabilities, truth)
+    return float(-log_softmax(scores, axis=1)[np.arange(len(truth)), truth].mean())
 
 
 def fit_temperature(log_probabilities: np.ndarray, truth: np.ndarray) -> float:
@@ -22,15 +188,15 @@ def fit_temperature(log_probabilities: np.ndarray, truth: np.ndarray) -> float:
     log_probabilities : (N, C) float, natural logarithms; a row may be off by a constant.
     truth : (N,) int, class number of each utterance.
     """
-    scores, truth = _finite(log_probabilities), np.asarray(truth)
-    if len(truth) == 0 or truth.shape != scores.shape[:1]:
-        raise ValueError(f"expected a true class for each of {len(scores)} utterances, at least 1, found {len(truth)}")
+    scores, truth = _checked(log_probabilities, truth)
     rows = np.arange(len(truth))
 
-    def cross_entropy(log_temperature: float) -> float:
+    def loss(log_temperature: float) -> float:
         return float(-log_softmax(scores / np.exp(log_temperature), axis=1)[rows, truth].mean())
 
-    return float(np.exp(minimize_scalar(cross_entropy, bounds=_LOG_TEMPERATURES, method="bounded").x))
+    best = minimize_scalar(loss, bounds=_LOG_TEMPERATURES, method="bounded")
+    # The search is blind where the loss is flat, and must not end above where it began.
+    return float(np.exp(best.x)) if best.fun <= loss(0.0) else 1.0
 
 
 def apply_temperature(log_probabilities: np.ndarray, temperature: float) -> np.ndarray:
@@ -40,8 +206,51 @@ def apply_temperature(log_probabilities: np.ndarray, temperature: float) -> np.n
     return log_softmax(_finite(log_probabilities) / temperature, axis=1)
 
 
+def _fit_affine(scores: np.ndarray, truth: np.ndarray, *, diagonal: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return matrix (C, C) and offset (C,) of the least cross entropy, by L-BFGS from the identity."""
+    count, classes = scores.shape
+    # Scores of one size, whatever the system's, let the search take steps of one size.
+    size = max(float(np.sqrt(np.mean(scores**2))), 1e-12)
+    scaled, rows = scores / size, np.arange(count)
+    shape = (classes,) if diagonal else (classes, classes)
+    start = np.append(np.full(classes, size) if diagonal else np.eye(classes).ravel() * size, np.zeros(classes))
+
+    def loss(numbers: np.ndarray) -> tuple[float, np.ndarray]:
+        factor, offset = numbers[:-classes].reshape(shape), numbers[-classes:]
+        log_posteriors = log_softmax((scaled * factor if diagonal else scaled @ factor.T) + offset, axis=1)
+        slope = np.exp(log_posteriors)
+        slope[rows, truth] -= 1
+        by_factor = (slope * scaled).sum(axis=0) if diagonal else slope.T @ scaled
+        moved = numbers - start
+        value = -log_posteriors[rows, truth].mean() + _PULL / 2 * (moved @ moved)
+        return float(value), np.append(by_factor.ravel(), slope.sum(axis=0)) / count + _PULL * moved
+
+    # The pull is 0 at the start, so what is found is no worse than the identity.
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000, "ftol": 1e-12, "gtol": 1e-7})
+    best = found.x if found.fun <= loss(start)[0] else start
+    factor = best[:-classes].reshape(shape) / size
+    return (np.diag(factor) if diagonal else factor), best[-classes:]
+
+
+def _calibration(
+    kind: Kind, classes: Sequence[str], matrix: np.ndarray, offset: np.ndarray, prior: np.ndarray
+) -> Calibration:
+    rows = tuple(tuple(row) for row in matrix.tolist())
+    return Calibration(kind, tuple(classes), rows, tuple(offset.tolist()), tuple(prior.tolist()))
+
+
+def _checked(log_probabilities: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    scores, truth = _finite(log_probabilities), np.asarray(truth)
+    if len(truth) == 0 or truth.shape != scores.shape[:1]:
+        raise ValueError(f"expected a true class for each of {len(scores)} utterances, at least 1, found {len(truth)}")
+    return scores, truth
+
+
 def _finite(log_probabilities: np.ndarray) -> np.ndarray:
-    scores = np.maximum(np.asarray(log_probabilities, dtype=np.float64), _LEAST_LOG_PROBABILITY)
-    if scores.ndim != 2 or not np.isfinite(scores).all():  # noqa: PLR2004
+    scores = np.asarray(log_probabilities, dtype=np.float64)
+    if scores.ndim != 2 or not np.isfinite(scores.max(axis=1, initial=-np.inf)).all():  # noqa: PLR2004
         raise ValueError(f"expected log-probabilities (utterances, classes), found shape {scores.shape}, or NaN in it")
-    return scores
+    # Shifted, bounded, then centred: rows that differ by a constant are calibrated alike even by vector and full, which
+    # weigh the classes differently, and so are scores of another scale.
+    bounded = np.maximum(scores - scores.max(axis=1, keepdims=True, initial=-np.inf), _LEAST_LOG_PROBABILITY)
+    return bounded - bounded.mean(axis=1, keepdims=True)

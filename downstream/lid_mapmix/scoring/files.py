@@ -28,7 +28,7 @@ import numpy as np
 from ..errors import UserError
 from ..files import replace_when_complete
 
-_FIXED_COLUMNS = ("id", "class", "prediction", "seconds", "group", "source")
+FIXED_COLUMNS = ("id", "class", "prediction", "seconds", "group", "source")
 _REMEDY = "Evaluate again to write it anew."
 
 
@@ -103,7 +103,7 @@ def write_scores(
     durations = ["" if np.isnan(value) else f"{value:.9g}" for value in np.asarray(seconds, dtype=np.float64)]
     with replace_when_complete(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*_FIXED_COLUMNS, *classes])
+        writer.writerow([*FIXED_COLUMNS, *classes])
         for *fixed, row in zip(ids, truth, predictions, durations, group, source, log_probabilities, strict=True):
             writer.writerow([*fixed, *(f"{value:.9g}" for value in row.tolist())])
 
@@ -120,11 +120,11 @@ def read_scores(path: Path | str) -> Scores:
         raise UserError(f"{path}: expected a scores file, found no such file. Evaluate the run with -m evaluate first.")
     with path.open(newline="", encoding="utf-8-sig") as file:
         header, *rows = [row for row in csv.reader(file) if row] or [[]]
-    fixed = len(_FIXED_COLUMNS)
+    fixed = len(FIXED_COLUMNS)
     classes = tuple(header[fixed:])
-    if tuple(header[:fixed]) != _FIXED_COLUMNS or not classes or len(set(classes)) < len(classes):
+    if tuple(header[:fixed]) != FIXED_COLUMNS or not classes or len(set(classes)) < len(classes):
         raise UserError(
-            f"{path}: expected the columns {','.join(_FIXED_COLUMNS)} and then one a class, "
+            f"{path}: expected the columns {','.join(FIXED_COLUMNS)} and then one a class, "
             f"found {','.join(header) or 'an empty file'}. {_REMEDY}"
         )
     if not rows:

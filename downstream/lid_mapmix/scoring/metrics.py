@@ -10,6 +10,8 @@ import numpy as np
 from sklearn.metrics import f1_score
 
 ECE_BINS = 10
+# The scores that are printed; a metrics file has more.
+SUMMARY = ("acc", "wf1", "macro_f1", "c_acc", "ece")
 
 
 def accuracy(probabilities: np.ndarray, truth: np.ndarray) -> float:
@@ -67,15 +69,48 @@ def expected_calibration_error(probabilities: np.ndarray, truth: np.ndarray, bin
     """
     right = _answers(probabilities, truth) == truth
     top = np.asarray(probabilities).max(axis=1)
-    edges = (np.arange(1, bin_count) / bin_count).astype(top.dtype)
-    bins = np.searchsorted(edges, top, side="left")
+    bins = confidence_bins(top, bin_count)
     # |mean top - mean right| · size / N is |sum top - sum right| / N: empty bins need no case of their own.
     surplus = np.bincount(bins, weights=top.astype(np.float64) - right, minlength=bin_count)
     return float(np.abs(surplus).sum() / len(top))
 
 
+def confidence_bins(top: np.ndarray, bin_count: int = ECE_BINS) -> np.ndarray:
+    """Return the number of the bin, from 0, of each top probability, (N,) int64; see `expected_calibration_error`."""
+    edges = (np.arange(1, bin_count) / bin_count).astype(top.dtype)
+    return np.searchsorted(edges, top, side="left")
+
+
+def reliability_curve(
+    probabilities: np.ndarray, truth: np.ndarray, bin_count: int = ECE_BINS
+) -> list[dict[str, float | int]]:
+    """Return the points of a reliability diagram, one a bin that is not empty, ascending.
+
+    Each is ``{"low", "high": edges of the bin, "confidence": mean top probability, "accuracy", "count"}``; the
+    calibration error is the mean of |confidence − accuracy| weighted by the counts.
+
+    Parameters
+    ----------
+    probabilities, truth : see the module.
+    bin_count : number of bins on (0, 1].
+    """
+    right = _answers(probabilities, truth) == truth
+    top = np.asarray(probabilities).max(axis=1)
+    bins = confidence_bins(top, bin_count)
+    return [
+        {
+            "low": number / bin_count,
+            "high": (number + 1) / bin_count,
+            "confidence": float(top[bins == number].mean(dtype=np.float64)),
+            "accuracy": float(right[bins == number].mean()),
+            "count": int((bins == number).sum()),
+        }
+        for number in np.unique(bins).tolist()
+    ]
+
+
 def summarize(probabilities: np.ndarray, truth: np.ndarray, cluster_indices: np.ndarray) -> dict[str, float]:
-    """Return acc, wf1, macro_f1, c_acc and ece, in this order.
+    """Return the scores of `SUMMARY`, in its order.
 
     Parameters
     ----------

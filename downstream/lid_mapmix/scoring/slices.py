@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from .detection import summarize_detection
 from .metrics import summarize, within_cluster_accuracy
 
 MOST_DURATIONS = 12
@@ -19,7 +20,7 @@ def metrics_with_slices(
     seconds: np.ndarray | None = None,
     source: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Return the scores of metrics.py overall and by slice, each with the number of utterances behind it.
+    """Return the scores of metrics.py and detection.py overall and by slice, each with the counts behind it.
 
     Parameters
     ----------
@@ -29,20 +30,27 @@ def metrics_with_slices(
     cluster_names : name of each cluster number.
     seconds : (N,) float, nominal durations, or None. Rounded to whole seconds; without slices where more than 12
         durations remain, since they are then not nominal. NaN belongs to no slice.
-    source : (N,) str, or None. An empty string belongs to no slice.
+    source : (N,) str, or None. An empty string belongs to no slice. Where there are two, costs of detection are the
+        mean of theirs.
 
     Returns
     -------
     ``{"overall": scores, "by_duration": {"3": scores, …}, "by_source": {…}, "by_cluster": {…}}``, where scores is
-    ``{"acc": …, "wf1": …, "macro_f1": …, "c_acc": …, "ece": …, "count": N}``. A way of slicing that does not apply is
-    absent. by_cluster slices by the true class's cluster and adds ``within_cluster_acc``.
+    ``{"acc": …, "wf1": …, "macro_f1": …, "c_acc": …, "ece": …, "eer": …, "cavg_1": …, "cavg_9": …, "c_primary": …,
+    "c_primary_min": …, "cavg_argmax": …, "cllr": …, "targets": classes present, "sources": 1 or 2, "count": N}``; None
+    where a score is not defined. A way of slicing that does not apply is absent. by_cluster slices by the true class's
+    cluster and adds ``within_cluster_acc``.
     """
     truth = np.asarray(truth)
     cluster_indices = np.asarray(cluster_indices)
+    with np.errstate(divide="ignore"):  # a probability of 0 is a likelihood of 0
+        log_likelihoods = np.log(np.asarray(probabilities, dtype=np.float64))
 
-    def scores(selected: np.ndarray) -> dict[str, float]:
+    def scores(selected: np.ndarray) -> dict[str, Any]:
+        sources = None if source is None else np.asarray(source)[selected]
         return {
             **summarize(probabilities[selected], truth[selected], cluster_indices),
+            **summarize_detection(log_likelihoods[selected], truth[selected], sources),
             "count": int(selected.sum()),
         }
 

@@ -1,0 +1,182 @@
+"""Bootstrap: how far the scores would move with other utterances, and whether one system is better than another.
+
+Utterances are drawn with replacement; where they have a group (the 3 s and 10 s cuts of a 30 s recording), whole groups
+are drawn, since the members of one say the same. Intervals are percentiles of the resamples' scores (Efron and
+Tibshirani, "An Introduction to the Bootstrap", chapter 13).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import binomtest
+
+from ..randomness import keyed_generator
+from .weighted import WeightedScores
+
+SAMPLES = 1000
+LEVEL = 0.95
+# Weights are made for as many samples at a time as fit: 4 bytes each.
+_WEIGHTS_AT_ONCE = 25_000_000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A score and its confidence interval; NaN where it is not defined.
+
+    Attributes
+    ----------
+    value : of the utterances as they are.
+    low, high : of the resamples in which it is defined.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Difference(Interval):
+    """The second system's score less the first's, and how likely a difference as large is if there is none.
+
+    Attributes
+    ----------
+    p : two-sided: twice the share of resamples in which the sign is the other, or the difference none; at least
+        2 / (samples + 1).
+    """
+
+    p: float
+
+
+def resampling_weights(
+    count: int, *, group: np.ndarray | None = None, samples: int = SAMPLES, seed: int = 0
+) -> Iterator[np.ndarray]:
+    """Yield how often each resample holds each utterance, (some samples, N) float32, `samples` rows in all.
+
+    Parameters
+    ----------
+    count : number N of utterances.
+    group : (N,) str, or None; an utterance whose group is empty is one of its own.
+    samples, seed : the same seed gives the same resamples.
+    """
+    members = _group_numbers(count, group)
+    groups = int(members.max()) + 1
+    at_once = max(1, _WEIGHTS_AT_ONCE // count)
+    for start in range(0, samples, at_once):
+        weights = np.empty((min(at_once, samples - start), count), dtype=np.float32)
+        for row, number in enumerate(range(start, start + len(weights))):
+            drawn = keyed_generator(seed, "bootstrap", number).integers(groups, size=groups, dtype=np.int32)
+            weights[row] = np.bincount(drawn, minlength=groups)[members]
+        yield weights
+
+
+def bootstrap(
+    log_likelihoods: np.ndarray,
+    truth: np.ndarray,
+    cluster_indices: np.ndarray,
+    *,
+    group: np.ndarray | None = None,
+    source: np.ndarray | None = None,
+    samples: int = SAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Return every score with its confidence interval; see weighted.py for what is approximate in a resample's.
+
+    Parameters
+    ----------
+    log_likelihoods : (N, C) float, natural logarithms.
+    truth : (N,) int. cluster_indices : (C,) int.
+    group, source : (N,) str, or None.
+    samples, level, seed : number of resamples, coverage of the interval, seed of the draws.
+    """
+    system = WeightedScores(log_likelihoods, truth, cluster_indices, source)
+    value, resampled = _resampled([system], len(truth), group, samples, seed)[0]
+    return {name: Interval(value[name], *_percentiles(scores, level)) for name, scores in resampled.items()}
+
+
+def paired_bootstrap(
+    first: np.ndarray,
+    second: np.ndarray,
+    truth: np.ndarray,
+    cluster_indices: np.ndarray,
+    *,
+    group: np.ndarray | None = None,
+    source: np.ndarray | None = None,
+    samples: int = SAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> dict[str, Difference]:
+    """Return the difference of every score between two systems, from the same resamples of the same utterances.
+
+    Parameters
+    ----------
+    first, second : (N, C) float, the log-likelihoods of the two, for the same utterances and classes in the same order.
+    truth, cluster_indices, group, source, samples, level, seed : as in `bootstrap`.
+    """
+    if np.shape(first) != np.shape(second):
+        raise ValueError(f"expected the same utterances and classes twice, found {np.shape(first)}, {np.shape(second)}")
+    systems = [WeightedScores(one, truth, cluster_indices, source) for one in (first, second)]
+    (value, resampled), (other_value, other) = _resampled(systems, len(truth), group, samples, seed)
+    result = {}
+    for name in value:
+        difference = other_value[name] - value[name]
+        moved = other[name] - resampled[name]
+        moved = moved[~np.isnan(moved)]
+        opposite = min((moved <= 0).sum(), (moved >= 0).sum())
+        p = min(1.0, 2 * (opposite + 1) / (len(moved) + 1)) if len(moved) else float("nan")
+        result[name] = Difference(difference, *_percentiles(moved, level), p=float(p))
+    return result
+
+
+def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> float:
+    """Return the exact McNemar test's p-value that two systems are equally often right; (N,) bool each.
+
+    It takes utterances as independent, which cuts of one recording are not.
+    """
+    only_first = int((first_right & ~second_right).sum())
+    only_second = int((second_right & ~first_right).sum())
+    if only_first + only_second == 0:
+        return 1.0
+    return float(binomtest(only_first, only_first + only_second).pvalue)
+
+
+def _resampled(
+    systems: list[WeightedScores], count: int, group: np.ndarray | None, samples: int, seed: int
+) -> list[tuple[dict[str, float], dict[str, np.ndarray]]]:
+    """Return of each system its scores, and those of each resample."""
+    if samples < 1:
+        raise ValueError(f"expected at least one resample, found {samples}")
+    found: list[list[dict[str, np.ndarray]]] = [[] for _ in systems]
+    order = systems[0].order  # the same for all: it depends on truth and source
+    ordered = None if group is None else np.asarray(group)[order]
+    for weights in resampling_weights(count, group=ordered, samples=samples, seed=seed):
+        for system, parts in zip(systems, found, strict=True):
+            parts.append(system(weights))
+    equal = np.ones((1, count), dtype=np.float32)
+    return [
+        (
+            {name: float(score[0]) for name, score in system(equal).items()},
+            {name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
+        )
+        for system, parts in zip(systems, found, strict=True)
+    ]
+
+
+def _percentiles(scores: np.ndarray, level: float) -> tuple[float, float]:
+    known = scores[~np.isnan(scores)]
+    if len(known) == 0:
+        return float("nan"), float("nan")
+    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _group_numbers(count: int, group: np.ndarray | None) -> np.ndarray:
+    if group is None:
+        return np.arange(count)
+    names, numbers = np.unique(np.asarray(group).astype(str), return_inverse=True)
+    if "" in names:
+        alone = np.flatnonzero(numbers == 0)
+        numbers[alone] = len(names) + np.arange(len(alone))
+        numbers = np.unique(numbers, return_inverse=True)[1]
+    return numbers
