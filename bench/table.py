@@ -77,9 +77,11 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, help="in place of the file's")
     parser.add_argument("--jobs", type=int, default=1, help="processes at once, one thread each (default: 1)")
     parser.add_argument("--write", type=Path, metavar="MD", help="file whose tables between the marks are replaced")
+    parser.add_argument("--reference", metavar="RUN", help="compare with this run in place of the file's")
+    parser.add_argument("--difference", choices=list(_SCORES), default="wf1", help="compare this score (default: wf1)")
     options = parser.parse_args()
-    if options.write and (options.only or options.runs or options.seeds):
-        parser.error("--write replaces all tables: leave out --only, --runs and --seeds")
+    if options.write and (options.only or options.runs or options.seeds or options.reference):
+        parser.error("--write replaces all tables: leave out --only, --runs, --seeds and --reference")
     regimes = _read_regimes(options)
     for regime in regimes:
         data = _few(options.data, options.into / regime.name / "data", regime.utterances)
@@ -176,20 +178,22 @@ def _scores(folder: Path) -> dict[str, float]:
 def _table(options: argparse.Namespace, regime: Regime) -> str:
     """Return a Markdown table of means over seeds, and of differences to the reference, seed by seed."""
     scores = {name: [_scores(_folder(options, regime, name, seed)) for seed in regime.seeds] for name in regime.runs}
-    reference = scores.get(regime.reference)
+    compared = options.reference or regime.reference
+    reference = scores.get(compared)
+    name_of_score = _SCORES[options.difference]
     lines = [
         f"{regime.title}: {len(regime.seeds)} seeds, {regime.steps} optimizer steps a run, {regime.utterances} "
-        "training utterances a class. Mean ± standard deviation over seeds; T is the temperature fitted on dev; ΔWF1 "
-        f"in points against {regime.reference}, seed by seed, with its 95 % confidence interval (Student's t). "
+        "training utterances a class. Mean ± standard deviation over seeds; T is the temperature fitted on dev; "
+        f"Δ{name_of_score} times 100 against {compared}, seed by seed, with its 95 % confidence interval (Student's t). "
         "Every run has the same settings but for what its name says; runs that need a data map take its epochs on top.",
         "",
-        f"| run | {' | '.join(_SCORES.values())} | T | ΔWF1 |",
+        f"| run | {' | '.join(_SCORES.values())} | T | Δ{name_of_score} |",
         "|---" * (len(_SCORES) + 3) + "|",
     ]
     for name, runs in scores.items():
         cells = [_mean_and_deviation([run[key] for run in runs]) for key in _SCORES]
         cells.append(f"{np.mean([run['temperature'] for run in runs]):.2f}")
-        cells.append("" if reference is None or runs is reference else _difference(runs, reference))
+        cells.append("" if reference is None or runs is reference else _difference(runs, reference, options.difference))
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -198,8 +202,8 @@ def _mean_and_deviation(values: list[float]) -> str:
     return f"{np.mean(values):.3f} ± {np.std(values, ddof=1) if len(values) > 1 else 0:.3f}"
 
 
-def _difference(runs: list[dict[str, float]], reference: list[dict[str, float]]) -> str:
-    points = [100 * (one["wf1"] - other["wf1"]) for one, other in zip(runs, reference, strict=True)]
+def _difference(runs: list[dict[str, float]], reference: list[dict[str, float]], score: str) -> str:
+    points = [100 * (one[score] - other[score]) for one, other in zip(runs, reference, strict=True)]
     if len(points) < 2:  # noqa: PLR2004
         return f"{points[0]:+.1f}"
     half = student.ppf(0.975, len(points) - 1) * np.std(points, ddof=1) / np.sqrt(len(points))
