@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from .config import DatamapConfig, Pool, TaskConfig
 from .errors import UserError
+from .host.native import SWITCHES
 from .host.optimization import check_optimization
 from .host.precision import read_precision
 from .layers import TASK_KEY
@@ -22,13 +23,12 @@ from .mapmix.mixup import MixSpace
 from .model import Encoder
 
 _TOP_KEYS = ("runner", "optimizer", "scheduler", "specaug", TASK_KEY)
-_SWITCHES = ("compile", "gradient_checkpointing")
 # What s3prl/downstream/runner.py reads, but for train_dataloader: there is one split to train on.
 _RUNNER_KEYS = (
     *("total_steps", "eval_step", "save_step", "log_step", "max_keep", "gradient_accumulate_steps"),
     *("gradient_clipping", "eval_dataloaders", "evaluate_ratio", "fp16"),
     # Read by host/: precision.py and native.py.
-    *("precision", *_SWITCHES),
+    *("precision", *SWITCHES),
 )
 _NUMBERS = (
     *(("runner", key, int) for key in _RUNNER_KEYS[:6]),
@@ -83,7 +83,7 @@ def check_configuration(config: Mapping[str, Any]) -> None:
     if splits is not None and not (isinstance(splits, list) and all(isinstance(name, str) for name in splits)):
         raise UserError(f"configuration: runner.eval_dataloaders is {splits!r}; expected a list, such as [dev].")
     read_precision(runner)
-    for key in ("fp16", *_SWITCHES):
+    for key in ("fp16", *SWITCHES):
         if not isinstance(runner.get(key) or False, bool):
             raise UserError(f"configuration: runner.{key} is {runner[key]!r}; expected true or false.")
     if "name" not in optimizer:

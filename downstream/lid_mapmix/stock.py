@@ -6,11 +6,10 @@ from typing import Any
 
 from .config import TaskConfig
 from .errors import UserError
+from .host.native import SWITCHES
 from .host.precision import Precision, read_precision
 from .host.registry import is_filter_bank
 from .layers import TASK_KEY
-
-_SWITCHES = ("compile", "gradient_checkpointing")
 
 
 def check_host(runner: Mapping[str, Any], *, is_mended: bool) -> None:
@@ -25,7 +24,7 @@ def check_host(runner: Mapping[str, Any], *, is_mended: bool) -> None:
     ------
     UserError : precision, compilation or checkpointing that S3PRL's own runner does not have.
     """
-    asked = [key for key in _SWITCHES if runner.get(key)]
+    asked = [key for key in SWITCHES if runner.get(key)]
     if not runner.get("fp16") and read_precision(runner) is not Precision.FP32:
         asked.append("precision")
     if asked and not is_mended:

@@ -17,6 +17,7 @@ from ..errors import UserError
 from ..expert import DownstreamExpert
 from ..host.feature_cache import CachedUpstream, FeatureCache, Selection, quicken_weighted_sum
 from ..host.feature_store import allocated_bytes
+from ..host.precision import read_precision
 from ..layers import TASK_KEY
 
 _GIGABYTE = 10**9
@@ -69,10 +70,7 @@ def attach_cache(runner: Any, args: argparse.Namespace, config: Mapping[str, Any
         runner.upstream.model, Selection(featurizer.feature_selection, args.upstream_layer_selection)
     )
     section = config["runner"]
-    names = {
-        "upstream": args.upstream,
-        "precision": section.get("precision") or ("fp16" if section.get("fp16") else "fp32"),
-    }
+    names = {"upstream": args.upstream, "precision": str(read_precision(section))}
     cache = FeatureCache(Path(task.cache.directory), upstream, names, featurizer.downsample_rate, args.device)
     windows = _windows(expert, section, args, mode)
     _check_disk(cache, windows, task.cache.limit_gb)

@@ -30,6 +30,8 @@ _NORMALISES: Mapping[str, Callable[[Any], bool]] = {
     "data2vec": lambda upstream: upstream.wav_normalize,
     "wavlm": lambda upstream: upstream.cfg.normalize,
 }
+# The keys of the `runner` section that are read here.
+SWITCHES = ("compile", "gradient_checkpointing")
 _COMPILERS = ("c++", "g++", "clang++")
 
 

@@ -127,8 +127,8 @@ def check_features(
 
     Raises
     ------
-    UserError : the upstream does not offer the features of -s, has no layer -l, or gives other features beside a longer
-        utterance although lengths are to be mixed.
+    UserError : the upstream does not offer the features of -s, or gives other features beside a longer utterance
+        although lengths are to be mixed.
     """
     _check_selection(upstream, featurizer, args)
     if settings is not None and settings.mix_lengths:
