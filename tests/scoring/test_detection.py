@@ -7,17 +7,10 @@ from reference import detection as reference
 from scipy.interpolate import interp1d
 from scipy.optimize import brentq
 from scipy.special import log_softmax
+from scored import scored
 from sklearn.metrics import log_loss, roc_curve
 
 NAN = float("nan")
-
-
-def scored(seed, count=40, classes=4, absent=(), ties=False):
-    generator = np.random.default_rng(seed)
-    truth = generator.choice(np.setdiff1d(np.arange(classes), absent), count)
-    logits = generator.normal(size=(count, classes)) * generator.choice([0.3, 2, 10])
-    logits[np.arange(count), truth] += 1
-    return log_softmax(np.round(logits) if ties else logits, axis=1), truth
 
 
 def test_ratios_worked_by_hand():
@@ -45,20 +38,11 @@ def test_a_class_that_is_almost_certain_keeps_its_digits():
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([(), (1,), (0, 3)]), st.booleans())
-def test_costs_agree_with_a_literal_transcription(seed, absent, ties):
+def test_ratios_and_cllr_agree_with_a_literal_transcription(seed, absent, ties):
     values, truth = scored(seed, count=24, absent=absent, ties=ties)
     ratios, gold = detection.log_likelihood_ratios(values), truth.tolist()
     slow = [[reference.log_likelihood_ratio(row, target) for target in range(4)] for row in values.tolist()]
     np.testing.assert_allclose(ratios, slow, rtol=1e-9, atol=1e-9)
-    rows = ratios.tolist()
-    if len(set(gold)) > 1:
-        for beta in (1, 9):
-            actual = detection.actual_cost(ratios, truth, beta)
-            assert actual == pytest.approx(reference.cavg(rows, gold, beta, np.log(beta)))
-            least = detection.minimum_cost(ratios, truth, beta)
-            assert least.cost == pytest.approx(reference.minimum_cavg(rows, gold, beta), abs=1e-12)
-            assert least.cost == pytest.approx(reference.cavg(rows, gold, beta, least.threshold), abs=1e-12)
-            assert least.cost <= min(actual, 1) + 1e-12
     assert detection.multiclass_cllr(values, truth) == pytest.approx(reference.cllr(values.tolist(), gold))
 
 
@@ -91,14 +75,6 @@ def test_eer_worked_by_hand():
     assert detection.class_equal_error_rate(np.where(is_target, np.inf, -np.inf), is_target) == 0
 
 
-def test_rejecting_everything_costs_1_on_this_scale():
-    truth = np.array([0, 1, 2, 2])
-    nothing = np.zeros((4, 3), bool)
-    assert detection.average_cost(nothing, truth, 1) == detection.average_cost(nothing, truth, 9) == 1
-    assert detection.average_cost(~nothing, truth, 1) == 1
-    assert detection.average_cost(~nothing, truth, 9) == 9
-
-
 def test_two_sources_are_averaged_as_nist_does():
     values, truth = scored(3, count=60)
     source = np.where(np.arange(60) % 3 == 0, "vast", "mls14")
@@ -112,26 +88,6 @@ def test_two_sources_are_averaged_as_nist_does():
     assert pooled["sources"] == 1 and pooled["c_primary"] != scores["c_primary"]
 
 
-@pytest.mark.parametrize("names", [["a"] * 4, ["a", "a", "b", ""], ["a", "b", "c", "a"], ["a", "a", "a", "b"]])
-def test_sources_that_are_not_two_count_as_one(names):
-    assert detection.source_parts(np.array(names), np.array([0, 1, 0, 1])) is None
-
-
-def test_the_reference_codes_decisions():
-    truth = np.array([0, 0, 1, 1])
-    values = np.log([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7]])
-    # P_miss is 1/2 and 0, P_fa of class 0 is 0 and of class 1 is 1/2: (1/2 + β/2) / 2 for β 1 and 9.
-    assert detection.argmax_cost(values, truth) == pytest.approx((0.5 + 2.5) / 2)
-
-
-def test_an_absent_class_is_no_target():
-    values, truth = scored(5, absent=(2,))
-    accepted = detection.log_likelihood_ratios(values) > 0
-    more = accepted.copy()
-    more[:, 2] = True
-    assert detection.average_cost(more, truth, 9) == detection.average_cost(accepted, truth, 9)
-
-
 def test_one_class_only():
     values, _ = scored(0)
     scores = detection.summarize_detection(values, np.ones(40, int))
@@ -142,8 +98,6 @@ def test_one_class_only():
     alone = detection.summarize_detection(np.zeros((3, 1)), np.zeros(3, int))
     assert alone["cllr"] == 0 and alone["eer"] is None
     assert np.isnan(detection.equal_error_rate(values, np.ones(40, int)))
-    assert np.isnan(detection.actual_cost(values, np.ones(40, int), 1))
-    assert np.isnan(detection.minimum_cost(values, np.ones(40, int), 1).cost)
 
 
 @settings(max_examples=40, deadline=None)
