@@ -35,7 +35,7 @@ setup(
     ],
     extras_require={
         "demo": ["babel", "espeakng-loader"],  # text and voices of `lid-mapmix prepare demo`
-        "test": ["hypothesis", "pytest", "pytest-timeout", "pytest-xdist"],
+        "test": ["hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "torchmetrics"],  # the last to compare with
         "lint": ["import-linter", "mypy", "pre-commit", "ruff", "types-PyYAML", "types-tqdm"],
     },
     entry_points={"console_scripts": ["lid-mapmix = lid_mapmix.apps.cli:main"]},

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from lid_mapmix.scoring import metrics
 from reference import calibration, classification
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+from torchmetrics.functional.classification import multiclass_calibration_error
 
 CLUSTERS = np.array([0, 0, 1, 1, 2])
 
@@ -82,6 +83,38 @@ def test_scores_agree_with_independent_computations(seed, absent):
     assert all(0 <= value <= 1 for value in result.values())
     assert result["c_acc"] >= result["acc"]
     assert metrics.within_cluster_accuracy(probabilities, truth, CLUSTERS) >= result["acc"]
+
+
+def torchmetrics_ece(probabilities, truth):
+    return multiclass_calibration_error(
+        torch.from_numpy(probabilities), torch.from_numpy(truth), probabilities.shape[1], n_bins=10, norm="l1"
+    ).item()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([2, 5]))
+def test_the_calibration_error_agrees_with_torchmetrics(seed, classes):
+    probabilities, truth = scored(seed, count=200, classes=classes)
+    top = probabilities.max(axis=1)
+    # It computes in float32. Where the scores are large, many a top probability is 1, which is an edge.
+    off_edges = np.abs(top * 10 - np.round(top * 10)) > 1e-5
+    probabilities, truth = probabilities[off_edges], truth[off_edges]
+    found = metrics.expected_calibration_error(probabilities, truth)
+    assert found == pytest.approx(torchmetrics_ece(probabilities, truth), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("top", "ours", "theirs"),
+    [
+        (0.45, abs(0.5 + 0.45 - 1) / 2, (0.5 + 0.55) / 2),  # .5 shares the bin here, not there
+        (0.55, (0.5 + 0.45) / 2, abs(0.5 + 0.55 - 1) / 2),  # the other way round
+    ],
+)
+def test_bins_are_closed_above_here_and_below_in_torchmetrics(top, ours, theirs):
+    # .5 exactly, wrong, and another, right: in one bin the gaps offset each other, in two they add up.
+    probabilities, truth = answers_with(0.5, top), np.array([1, 0])
+    assert metrics.expected_calibration_error(probabilities, truth) == pytest.approx(ours)
+    assert torchmetrics_ece(probabilities, truth) == pytest.approx(theirs)
 
 
 @settings(max_examples=30, deadline=None)
