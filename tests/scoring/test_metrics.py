@@ -134,6 +134,27 @@ def test_macro_f1_is_balanced_where_nothing_is_confused():
     assert balanced_accuracy_score([0, 1, 2, 2], [0, 1, 2, 2]) == 1
 
 
+def test_of_equal_probabilities_the_first_is_the_answer():
+    tied = np.array([[0.4, 0.4, 0.2], [0.2, 0.4, 0.4], [1 / 3, 1 / 3, 1 / 3]])
+    assert metrics.accuracy(tied, np.array([0, 1, 0])) == 1
+    assert metrics.accuracy(tied, np.array([1, 2, 2])) == 0
+    assert metrics.within_cluster_accuracy(tied, np.array([0, 1, 1]), np.array([0, 1, 1])) == 1
+
+
+def test_one_class_only():
+    probabilities, truth = np.array([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.3, 0.7]]), np.zeros(4, int)
+    result = metrics.summarize(probabilities, truth, np.array([0, 1]))
+    # Precision 1, since the other class has no utterance, and recall 1/2.
+    assert (result["acc"], result["c_acc"]) == (0.5, 0.5)
+    assert result["wf1"] == result["macro_f1"] == pytest.approx(2 / 3)
+    assert set(metrics.summarize(np.ones((3, 1)), np.zeros(3, int), np.zeros(1, int)).values()) == {0.0, 1.0}
+
+
+def test_probabilities_of_exactly_0_and_1():
+    result = metrics.summarize(np.eye(3)[[0, 1, 2, 0]], np.array([0, 1, 2, 1]), np.array([0, 0, 1]))
+    assert (result["acc"], result["c_acc"], result["ece"]) == (0.75, 1.0, 0.25)
+
+
 @pytest.mark.parametrize(
     ("probabilities", "truth", "message"),
     [

@@ -3,7 +3,8 @@ import json
 import numpy as np
 import pytest
 from lid_mapmix.scoring import detection, metrics
-from lid_mapmix.scoring.slices import metrics_with_slices
+from lid_mapmix.scoring.slices import all_scores, class_scores, metrics_with_slices
+from sklearn.metrics import precision_recall_fscore_support
 
 PROBABILITIES = np.array([[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.1, 0.2, 0.7], [0.5, 0.3, 0.2]])
 TRUTH = np.array([0, 0, 2, 2])
@@ -74,3 +75,60 @@ def test_durations_that_are_not_nominal_make_no_slices(durations, sliced):
 def test_durations_stand_in_order_of_length():
     result = metrics_with_slices(PROBABILITIES, TRUTH, **CLUSTERS, seconds=np.array([30.0, 3.0, 10.0, 2.5]))
     assert list(result["by_duration"]) == ["3", "10", "30"]  # 2.5 is rounded up
+
+
+def test_slices_by_any_column():
+    columns = {"speaker": np.array(["ann", "bob", "ann", ""]), "age": np.array([20, 30, 20, 20]), "empty": [""] * 4}
+    result = metrics_with_slices(PROBABILITIES, TRUTH, **CLUSTERS, columns=columns)
+    assert list(result) == ["overall", "by_cluster", "by_speaker", "by_age"]
+    assert {name: scores["count"] for name, scores in result["by_speaker"].items()} == {"ann": 2, "bob": 1}
+    assert result["by_age"]["20"] == all_scores(PROBABILITIES[[0, 2, 3]], TRUTH[[0, 2, 3]], CLUSTERS["cluster_indices"])
+    for name in ("duration", "source", "cluster", "class"):
+        with pytest.raises(ValueError, match=f"other names than .* found {name}"):
+            metrics_with_slices(PROBABILITIES, TRUTH, **CLUSTERS, columns={name: TRUTH})
+
+
+def test_classes_worked_by_hand():
+    result = metrics_with_slices(PROBABILITIES, TRUTH, **CLUSTERS, class_names=["one", "two", "three"])
+    assert list(result["by_class"]) == ["one", "three"]  # two is never the truth
+    one, three = result["by_class"]["one"], result["by_class"]["three"]
+    # Answers are one, two | three, one. Answered as one: one of two right.
+    assert (one["acc"], one["precision"], one["f1"], one["c_acc"]) == (0.5, 0.5, 0.5, 1.0)
+    assert (three["acc"], three["precision"], three["c_acc"]) == (0.5, 1.0, 0.5)
+    assert three["f1"] == pytest.approx(2 / 3)
+    assert one["ece"] == pytest.approx((0.2 + 0.6) / 2)  # .8 right, .6 wrong
+    assert one["cllr"] == pytest.approx(-np.log2(0.8 * 0.3) / 2)
+    # Ratios of one rank its own first and third; one in two of each side is wrong.
+    assert one["eer"] == 0.5
+    # Of three: its own at first and second place.
+    assert three["eer"] == 0
+    assert (one["answers"], one["count"], three["answers"], three["count"]) == (2, 2, 1, 2)
+
+
+def test_classes_agree_with_scikit_learn_and_their_means_with_the_whole():
+    generator = np.random.default_rng(0)
+    probabilities, truth = generator.dirichlet(np.ones(4), 200), generator.integers(4, size=200)
+    result = metrics_with_slices(
+        probabilities, truth, cluster_indices=np.zeros(4, int), cluster_names=["all"], class_names=list("abcd")
+    )
+    classes, overall = result["by_class"].values(), result["overall"]
+    found = precision_recall_fscore_support(truth, probabilities.argmax(axis=1))
+    for name, expected in zip(("precision", "acc", "f1", "count"), found, strict=True):
+        assert [scores[name] for scores in classes] == pytest.approx(expected.tolist())
+    for name, mean in (("f1", "macro_f1"), ("eer", "eer"), ("cllr", "cllr")):
+        assert np.mean([scores[name] for scores in classes]) == pytest.approx(overall[mean])
+
+
+def test_a_class_that_is_never_the_answer_and_one_that_is_alone():
+    never = class_scores(np.eye(3)[[0, 0]], np.array([0, 1]), np.zeros(3, int), ["a", "b", "c"])["b"]
+    assert (never["precision"], never["f1"], never["acc"], never["answers"]) == (None, 0, 0, 0)
+    alone = class_scores(np.eye(3)[[0, 0]], np.array([0, 0]), np.zeros(3, int), ["a", "b", "c"])["a"]
+    assert (alone["eer"], alone["precision"], alone["cllr"]) == (None, 1, 0)
+    json.dumps([never, alone], allow_nan=False)
+
+
+def test_likelihoods_of_their_own_move_the_scores_of_detection_only():
+    likelihoods = np.log(PROBABILITIES[:, ::-1])
+    found = all_scores(PROBABILITIES, TRUTH, CLUSTERS["cluster_indices"], log_likelihoods=likelihoods)
+    assert found["acc"] == metrics.accuracy(PROBABILITIES, TRUTH)
+    assert found["cllr"] == detection.multiclass_cllr(likelihoods, TRUTH)

@@ -4,6 +4,10 @@ Those of Map-Mix (arXiv 2302.08229, section 3) and the macro F1. Every function 
 
 probabilities : (N, C) float, finite, N at least 1; the answer is the most probable class, the first where several are.
 truth : (N,) int, class number of each utterance.
+
+Probabilities of exactly 0 and 1 are like others. NaN, infinity, no utterance and a class beyond C are ValueErrors. A
+class absent from the truth has no F1 of its own, but answering it lowers the recall of the class that it was; with one
+class present both F1 scores are the F1 of that class.
 """
 
 import numpy as np
