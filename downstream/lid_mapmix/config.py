@@ -17,6 +17,7 @@ from .mapmix.labels import Likeness, Targets
 from .mapmix.mixup import MixSpace, WeightPer
 from .mapmix.pairing import Pairing
 from .model import Encoder
+from .scoring.calibration import Kind
 
 _STRICT = ConfigDict(extra="forbid")
 _Share = Annotated[float, Field(ge=0, le=1)]
@@ -33,6 +34,20 @@ class Pool(StrEnum):
     EASY = "easy"
     AMBIGUOUS = "ambiguous"
     HARD = "hard"
+
+
+class DevCalibration(StrEnum):
+    """What is fitted on dev, so that a probability says how often an answer is right; see scoring/calibration.py."""
+
+    NONE = "none"
+    TEMPERATURE = "temperature"
+    VECTOR = "vector"
+    FULL = "full"
+
+    @property
+    def kind(self) -> Kind | None:
+        """The kind of calibration, None for none."""
+        return None if self is DevCalibration.NONE else Kind(self.value)
 
 
 @dataclass(config=_STRICT)
@@ -130,6 +145,8 @@ class EvaluationConfig:
     hop_seconds: _Seconds = 3.0
     batch_seconds: _Positive = 120.0
     mix_lengths: bool = False
+    calibration: DevCalibration = DevCalibration.TEMPERATURE
+    bootstrap_samples: Annotated[int, Field(ge=0)] = 1000
 
 
 @dataclass(config=_STRICT)

@@ -1,9 +1,11 @@
 """A split in evaluation: its windows, what the model says of them, and the scores that come of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from .config import TaskConfig
 from .data.corpus import Corpus
@@ -11,8 +13,9 @@ from .data.crops import KeptFeatures
 from .data.dataset import EvaluationDataset
 from .data.loader import TaskLoader
 from .data.windows import centre_windows, sliding_windows, window_batches
-from .errors import diverged
-from .results import BEST_CHECKPOINT, average_windows, score, write_results
+from .dev_calibration import forget_calibration, leave_calibration
+from .errors import UserError, diverged
+from .results import BEST_CHECKPOINT, average_windows, intervals, score, score_calibrated, write_results
 from .scoring.metrics import SUMMARY
 
 _DEV = "dev"
@@ -26,18 +29,29 @@ class Evaluation:
     config : the task's settings.
     corpus : the data.
     expdir : the run's folder.
+    checkpoint : the one in use, None where a run begins.
+    report : is given each line for the user.
 
     Attributes
     ----------
     kept : split → where the features of its windows are kept.
     """
 
-    def __init__(self, config: TaskConfig, corpus: Corpus, expdir: Path) -> None:
+    def __init__(
+        self,
+        config: TaskConfig,
+        corpus: Corpus,
+        expdir: Path,
+        *,
+        checkpoint: Path | None = None,
+        report: Callable[[str], None] = tqdm.write,
+    ) -> None:
         self.config = config
         self.corpus = corpus
         self.expdir = expdir
         self.kept: dict[str, KeptFeatures] = {}
         self.best_accuracy = -1.0  # on dev
+        self._checkpoint, self._report = checkpoint, report
         self._is_restored = False
 
     def windows(self, name: str) -> np.ndarray:
@@ -97,6 +111,8 @@ class Evaluation:
             if not (self.expdir / BEST_CHECKPOINT).is_file():
                 self.best_accuracy = -1.0
         is_best = chooses and overall["acc"] > self.best_accuracy
+        if name != _DEV:
+            metrics |= self._intervals_and_calibration(name, utterances, probabilities, step)
         if is_best or not chooses:
             write_results(
                 self.expdir,
@@ -109,4 +125,29 @@ class Evaluation:
             )
         if is_best:
             self.best_accuracy = overall["acc"]
+            forget_calibration(self.expdir)
         return overall, is_best
+
+    def _intervals_and_calibration(
+        self, name: str, utterances: np.ndarray, probabilities: np.ndarray, step: int
+    ) -> dict[str, dict[str, Any]]:
+        """Return intervals of the scores and, where a calibration can be fitted on dev, the scores after it.
+
+        Not in training, which comes back to the split often and where dev is scored by another state of the model.
+        """
+        split, labels, config = self.corpus.split(name), self.corpus.labels, self.config.evaluation
+        result: dict[str, dict[str, Any]] = {}
+        if step > 0 or self._checkpoint is None:
+            return result
+        if config.bootstrap_samples > 0:
+            result["intervals"] = intervals(split, labels, utterances, probabilities, config.bootstrap_samples)
+        if config.calibration.kind is not None:
+            try:
+                calibration = leave_calibration(
+                    self.expdir, self._checkpoint, self.best_accuracy, labels.classes, config.calibration.kind
+                )
+            except UserError as error:  # the split has its scores all the same, perhaps after hours of training
+                self._report(f"warning: {name} has no calibrated scores: {error}")
+            else:
+                result |= score_calibrated(split, labels, utterances, probabilities, calibration)
+        return result

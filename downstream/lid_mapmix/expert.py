@@ -46,6 +46,7 @@ class DownstreamExpert(nn.Module):
     mode : train, evaluate or inference.
     downstream_variant : -v; applied here where no launcher has done it.
     upstream, upstream_trainable : -u and -f.
+    init_ckpt : the checkpoint that is used or gone on from, None to start anew.
     other : S3PRL's other arguments, not needed.
     """
 
@@ -62,6 +63,7 @@ class DownstreamExpert(nn.Module):
         downstream_variant: str | None = None,
         upstream: str = "",
         upstream_trainable: bool = False,
+        init_ckpt: str | None = None,
         **other: Any,
     ) -> None:
         super().__init__()
@@ -83,7 +85,8 @@ class DownstreamExpert(nn.Module):
             encoder_channels=self.config.model.encoder_channels,
             hidden_dim=self.config.model.hidden_dim,
         )
-        self.evaluation = Evaluation(self.config, self.corpus, self.expdir)
+        checkpoint = None if init_ckpt is None else Path(init_ckpt)
+        self.evaluation = Evaluation(self.config, self.corpus, self.expdir, checkpoint=checkpoint, report=self._report)
         self._has_cache = False
         self.run: TrainingRun | None = None
         if mode == _TRAIN:

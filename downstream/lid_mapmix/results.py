@@ -8,8 +8,11 @@ import torch
 
 from .data.dataset import Split
 from .data.labels import Labels
+from .scoring.bootstrap import bootstrap
+from .scoring.calibration import Calibration
 from .scoring.files import write_metrics, write_s3prl_predictions, write_scores
-from .scoring.slices import metrics_with_slices
+from .scoring.metrics import reliability_curve
+from .scoring.slices import all_scores, metrics_with_slices
 
 # The name under which S3PRL saves the best run by dev accuracy.
 BEST_CHECKPOINT = "dev-best.ckpt"
@@ -44,9 +47,58 @@ def score(split: Split, labels: Labels, utterances: np.ndarray, probabilities: n
         split.gold[utterances],
         cluster_indices=labels.cluster_indices,
         cluster_names=tuple(labels.clusters),
+        class_names=labels.classes,
         seconds=manifest.columns["seconds"][utterances],
-        source=manifest.columns["source"][utterances] if "source" in manifest.columns else None,
+        source=_source(split, utterances),
     )
+
+
+def score_calibrated(
+    split: Split, labels: Labels, utterances: np.ndarray, probabilities: np.ndarray, calibration: Calibration
+) -> dict[str, dict]:
+    """Return the scores of a split after calibration, and how reliable its probabilities are before and after.
+
+    Returns
+    -------
+    ``{"calibrated": {"kind", "overall": scores}, "reliability": {"before": points, "after": points}}``: scores are
+    those of :func:`.scoring.slices.all_scores`, points those of :func:`.scoring.metrics.reliability_curve`. Costs and
+    Cllr are those of likelihoods, without the shares that the classes have in dev.
+    """
+    truth = split.gold[utterances]
+    log_probabilities = _logarithms(probabilities)
+    calibrated = np.exp(calibration.log_probabilities(log_probabilities))
+    overall = all_scores(
+        calibrated,
+        truth,
+        labels.cluster_indices,
+        _source(split, utterances),
+        log_likelihoods=calibration.log_likelihoods(log_probabilities),
+    )
+    return {
+        "calibrated": {"kind": calibration.kind.value, "overall": overall},
+        "reliability": {
+            "before": reliability_curve(probabilities, truth),
+            "after": reliability_curve(calibrated, truth),
+        },
+    }
+
+
+def intervals(
+    split: Split, labels: Labels, utterances: np.ndarray, probabilities: np.ndarray, samples: int
+) -> dict[str, list[float]]:
+    """Return score → [low, high], 95 %, of the scores over the whole split; groups are drawn whole.
+
+    A score that is not defined has none. See :func:`.scoring.bootstrap.bootstrap`.
+    """
+    found = bootstrap(
+        _logarithms(probabilities),
+        split.gold[utterances],
+        labels.cluster_indices,
+        group=split.manifest.text_column("group")[utterances],
+        source=_source(split, utterances),
+        samples=samples,
+    )
+    return {name: [one.low, one.high] for name, one in found.items() if np.isfinite([one.low, one.high]).all()}
 
 
 def write_results(
@@ -62,18 +114,26 @@ def write_results(
     """Write SPLIT_scores.csv, SPLIT_metrics.json and S3PRL's SPLIT_predict.txt and SPLIT_truth.txt."""
     manifest = split.manifest
     classes = np.array(labels.classes)
-    with np.errstate(divide="ignore"):  # a probability of 0 is written as -inf
-        log_probabilities = np.log(probabilities)
     ids, truth = manifest.columns["id"][utterances], manifest.columns["class"][utterances]
     write_scores(
         expdir / f"{name}_scores.csv",
         ids=ids,
         classes=labels.classes,
         truth=truth,
-        log_probabilities=log_probabilities,
+        log_probabilities=_logarithms(probabilities),
         seconds=manifest.columns["seconds"][utterances],
         group=manifest.text_column("group")[utterances],
         source=manifest.text_column("source")[utterances],
     )
     write_metrics(expdir / f"{name}_metrics.json", metrics)
     write_s3prl_predictions(expdir, name, ids, classes[probabilities.argmax(axis=1)], truth)
+
+
+def _source(split: Split, utterances: np.ndarray) -> np.ndarray | None:
+    columns = split.manifest.columns
+    return columns["source"][utterances] if "source" in columns else None
+
+
+def _logarithms(probabilities: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore"):  # a probability of 0 is written as -inf
+        return np.log(probabilities)

@@ -79,12 +79,12 @@ class Past:
     @classmethod
     def of(cls, checkpoint: Path) -> "Past":
         """Read it from a checkpoint that the runner has loaded, so that it is known to be sound."""
-        state, best = _state(checkpoint), checkpoint.with_name(BEST_CHECKPOINT)
+        state, best = kept_state(checkpoint), checkpoint.with_name(BEST_CHECKPOINT)
         has_best = False
         # Where it cannot be read, the best is looked for anew.
         with suppress(UserError, KeyError, TypeError):
             # A run that went on from the checkpoint may have found a better one since.
-            has_best = best.is_file() and _state(best)["best_accuracy"] == state["best_accuracy"]
+            has_best = best.is_file() and kept_state(best)["best_accuracy"] == state["best_accuracy"]
         return cls(checkpoint.parent, _first_to_come(state["run"]), has_best)
 
     def take_over(self, expdir: Path, *, records: bool) -> None:
@@ -103,7 +103,7 @@ class Past:
                     shutil.copyfile(path, temporary)
 
 
-def _state(path: Path) -> dict[str, Any]:
+def kept_state(path: Path) -> dict[str, Any]:
     """Return what the task keeps in a checkpoint besides weights."""
     return read_checkpoint(path)["Downstream"]["_extra_state"]
 

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
+from ..dev_calibration import CALIBRATION_NAME
 from ..errors import UserError
 from ..files import replace_when_complete
 from ..recording import DYNAMICS_NAME, forget_recording, holds_recording
@@ -126,7 +127,7 @@ def score_files(expdir: Path, split: str) -> list[Path]:
 
 def _run_files(expdir: Path) -> list[Path]:
     """List what a run has left in a folder, by the very names it gives; nothing else is ever deleted."""
-    best = [path for path in (expdir / BEST_CHECKPOINT,) if path.is_file()]
+    best = [path for path in (expdir / CALIBRATION_NAME, expdir / BEST_CHECKPOINT) if path.is_file()]
     return best + [path for split in _SCORED_SPLITS for path in score_files(expdir, split)] + checkpoints(expdir)
 
 

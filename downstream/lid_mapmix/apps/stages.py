@@ -6,12 +6,14 @@ leader decides, prints, refuses and writes, and the others do as it says.
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from ..checks import check_configuration, task_config
 from ..data.corpus import Corpus
+from ..dev_calibration import CALIBRATION_NAME, leave_calibration
 from ..distributed import from_leader, goes_on_alone, is_leader
 from ..errors import UserError
 from ..host.upstreams import check_upstream_arguments
@@ -20,7 +22,7 @@ from ..results import BEST_CHECKPOINT
 from ..scoring.metrics import SUMMARY
 from ..scoring.tables import format_table
 from .arguments import complete_defaults
-from .checkpoint import Past
+from .checkpoint import Past, kept_state
 from .datamap_stage import make_datamap
 from .feature_cache import check_cache
 from .one_run import leave_picture_of, place, run
@@ -28,7 +30,7 @@ from .run_folder import choose_checkpoint, clear, holds_run, only_one, refuse_he
 from .settings import DATAMAP_STAGE, Settings, datamap_stage, new_settings, settings_from_checkpoint
 
 # What a run leaves for its user, in the order to show it in; its data map follows.
-_SHOWN = ("*_scores.csv", "*_metrics.json", BEST_CHECKPOINT)
+_SHOWN = ("*_scores.csv", "*_metrics.json", CALIBRATION_NAME, BEST_CHECKPOINT)
 
 
 def train(options: argparse.Namespace) -> None:
@@ -56,12 +58,14 @@ def train(options: argparse.Namespace) -> None:
             return
         leave_picture_of(settings)
         splits = ["dev"]
+        # A run that goes on elsewhere from where another one had ended has nothing to add to it.
+        trained = settings.expdir if holds_run(settings.expdir) else Path(settings.args.init_ckpt).parent
         if scores_test:
             scored = argparse.Namespace(**{**vars(options), "evaluate_split": "test", "expdir": settings.args.expdir})
-            # A run that goes on elsewhere from where another one had ended has nothing to add to it.
-            trained = settings.expdir if holds_run(settings.expdir) else Path(settings.args.init_ckpt).parent
             run(settings_from_checkpoint(scored, choose_checkpoint(trained, "evaluate")), "evaluate")
             splits.append("test")
+        else:
+            _calibrate(settings, choose_checkpoint(trained, "evaluate"))
     _print_scores(settings, splits)
 
 
@@ -102,6 +106,18 @@ def _prepare(options: argparse.Namespace) -> tuple[str | None, Settings, bool]:
     )
     _announce(settings)
     return past, settings, _checked_corpus(settings).has("test")
+
+
+def _calibrate(settings: Settings, checkpoint: Path) -> None:
+    """Leave a calibration where there is no other split to score, for which it would be fitted."""
+    kind = task_config(settings.task).evaluation.calibration.kind
+    if kind is None:
+        return
+    state = kept_state(checkpoint)
+    try:
+        leave_calibration(settings.expdir, checkpoint, state["best_accuracy"], state["classes"], kind)
+    except UserError as error:  # the run is complete all the same
+        print(f"[lid_mapmix] warning: no calibration: {error}")
 
 
 def _begin(settings: Settings, past: str | None) -> None:
@@ -150,13 +166,8 @@ def _announce(settings: Settings) -> None:
 def _print_scores(settings: Settings, splits: Sequence[str]) -> None:
     expdir = settings.expdir
     metrics = {split: expdir / f"{split}_metrics.json" for split in splits}
-    found = {
-        split: json.loads(path.read_text(encoding="utf-8"))["overall"]
-        for split, path in metrics.items()
-        if path.is_file()
-    }
-    rows = {split: {name: scores[name] for name in (*SUMMARY, "count")} for split, scores in found.items()}
-    print(f"\n{format_table(rows)}\n\nin {expdir}:")
+    found = {split: json.loads(path.read_text(encoding="utf-8")) for split, path in metrics.items() if path.is_file()}
+    print(f"\n{format_table(_rows(found))}\n\nin {expdir}:")
     shown = [path for pattern in _SHOWN for path in sorted(expdir.glob(pattern))]
     # A map that an earlier run has left there is not this one's.
     if task_config(settings.task).datamap.record:
@@ -166,6 +177,20 @@ def _print_scores(settings: Settings, splits: Sequence[str]) -> None:
             shown += _map_files(folder)
     for path in dict.fromkeys(shown):
         print(f"  {path.relative_to(expdir)}")
+
+
+def _rows(metrics: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the scores to show of each split; dev, on which calibrations are fitted, has none after it."""
+    calibrated = {
+        split: content["calibrated"]["overall"] for split, content in metrics.items() if "calibrated" in content
+    }
+    rows = {}
+    for split, content in metrics.items():
+        rows[split] = {name: content["overall"][name] for name in SUMMARY}
+        if calibrated:
+            rows[split]["ece_calibrated"] = calibrated[split]["ece"] if split in calibrated else None
+        rows[split]["count"] = content["overall"]["count"]
+    return rows
 
 
 def _map_files(folder: Path) -> list[Path]:
