@@ -85,6 +85,16 @@ def test_an_evaluation_names_the_best_checkpoint_and_only_that(corpus, tmp_path)
     assert (tmp_path / "dev_scores.csv").is_file()
 
 
+def test_a_new_best_ends_the_calibration_of_the_one_before(corpus, tmp_path):
+    expert, _ = make(corpus, tmp_path)
+    stale = tmp_path / "calibration.json"
+    for step, best, remains in ((2, 0.0, False), (4, 1.1, True)):
+        stale.write_text("{}")
+        expert.evaluation.best_accuracy = best
+        evaluate(expert, step)
+        assert stale.exists() == remains
+
+
 @pytest.mark.parametrize("has_best", [True, False])
 def test_the_best_so_far_counts_only_where_its_checkpoint_is(has_best, corpus, tmp_path):
     expert, _ = make(corpus, tmp_path)

@@ -6,7 +6,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from lid_mapmix.results import average_windows, score, write_results
+from lid_mapmix.results import average_windows, intervals, score, score_calibrated, write_results
+from lid_mapmix.scoring.bootstrap import bootstrap
+from lid_mapmix.scoring.calibration import fit
 from synthetic import make_corpus, open_split
 
 
@@ -70,3 +72,38 @@ def test_the_files_of_a_split(scored, tmp_path):
     for name, values in (("predict", answers), ("truth", truth)):
         lines = (tmp_path / f"test_{name}.txt").read_text().splitlines()
         assert [line.split(" ", 1) for line in lines] == [[one, value] for one, value in zip(ids, values, strict=True)]
+
+
+def test_scores_after_calibration_are_of_likelihoods_without_the_shares_of_dev(scored):
+    split, labels, utterances, probabilities = scored
+    generator = np.random.default_rng(0)
+    dev = np.log(generator.dirichlet(np.ones(4), 60))
+    truth = np.minimum(generator.integers(8, size=60), 3)  # the last class has most
+    calibration = fit("full", dev, truth, labels.classes)
+    found = score_calibrated(split, labels, utterances, probabilities, calibration)
+    with np.errstate(divide="ignore"):
+        logarithms = np.log(probabilities)
+    posteriors = np.exp(calibration.log_probabilities(logarithms))
+    overall, gold = found["calibrated"]["overall"], split.gold[utterances]
+    assert found["calibrated"]["kind"] == "full"
+    assert overall["acc"] == (posteriors.argmax(axis=1) == gold).mean()
+    likelihoods = posteriors / (np.bincount(truth) / 60)
+    likelihoods /= likelihoods.sum(axis=1, keepdims=True)
+    bits = -np.log2(likelihoods[np.arange(4), gold])
+    # Gold classes 0 0 1 3.
+    assert overall["cllr"] == pytest.approx(np.mean([bits[:2].mean(), bits[2], bits[3]]))
+    assert [point["count"] for point in found["reliability"]["before"]] == [1, 1, 1, 1]
+    assert sum(point["count"] for point in found["reliability"]["after"]) == 4
+
+
+def test_intervals_are_those_of_whole_groups(tmp_path):
+    split, labels = open_split(make_corpus(tmp_path / "data", sizes={"test": 6}, seconds=0.1), "test")
+    utterances = np.arange(len(split.gold))
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(4), len(utterances))
+    alone = intervals(split, labels, utterances, probabilities, 50)
+    group = np.array([f"g{number // 3}" for number in utterances])
+    split.manifest.columns["group"] = group
+    grouped = intervals(split, labels, utterances, probabilities, 50)
+    expected = bootstrap(np.log(probabilities), split.gold, labels.cluster_indices, group=group, samples=50)
+    assert grouped == {name: [one.low, one.high] for name, one in expected.items()}
+    assert grouped["acc"] != alone["acc"]
