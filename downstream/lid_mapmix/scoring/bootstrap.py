@@ -2,7 +2,8 @@
 
 Utterances are drawn with replacement; where they have a group (the 3 s and 10 s cuts of a 30 s recording), whole groups
 are drawn, since the members of one say the same. Intervals are percentiles of the resamples' scores (Efron and
-Tibshirani, "An Introduction to the Bootstrap", chapter 13).
+Tibshirani, "An Introduction to the Bootstrap", chapter 13). A calibration error grows with chance: resamples of few
+utterances have more of it than these, and its interval lies high.
 """
 
 from collections.abc import Iterator

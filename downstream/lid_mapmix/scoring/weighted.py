@@ -33,7 +33,7 @@ class WeightedScores:
     log_likelihoods : (N, C) float, natural logarithms; see detection.py.
     truth : (N,) int, class numbers.
     cluster_indices : (C,) int, the cluster number of each class.
-    source : (N,) str, or None; see `detection.source_parts`.
+    source : (N,) str, or None; see `costs.source_parts`.
     """
 
     def __init__(
