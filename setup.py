@@ -35,7 +35,8 @@ setup(
     ],
     extras_require={
         "demo": ["babel", "espeakng-loader"],  # text and voices of `lid-mapmix prepare demo`
-        "test": ["hypothesis", "pytest", "pytest-timeout", "pytest-xdist"],
+        "parquet": ["pyarrow"],  # manifests of millions of rows open in seconds
+        "test": ["hypothesis", "pyarrow", "pytest", "pytest-timeout", "pytest-xdist"],
         "lint": ["import-linter", "mypy", "pre-commit", "ruff", "types-PyYAML", "types-tqdm"],
     },
     entry_points={"console_scripts": ["lid-mapmix = lid_mapmix.apps.cli:main"]},
