@@ -35,7 +35,9 @@ setup(
     ],
     extras_require={
         "demo": ["babel", "espeakng-loader"],  # text and voices of `lid-mapmix prepare demo`
-        "test": ["hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "torchmetrics"],  # the last to compare with
+        "parquet": ["pyarrow"],  # manifests of millions of rows open in seconds
+        # torchmetrics to compare with
+        "test": ["hypothesis", "pyarrow", "pytest", "pytest-timeout", "pytest-xdist", "torchmetrics"],
         "lint": ["import-linter", "mypy", "pre-commit", "ruff", "types-PyYAML", "types-tqdm"],
     },
     entry_points={"console_scripts": ["lid-mapmix = lid_mapmix.apps.cli:main"]},

@@ -1,10 +1,15 @@
 import numpy as np
+import pyarrow
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lid_mapmix.data import manifest as manifest_module
+from lid_mapmix.data import manifest_files
+from lid_mapmix.data.corpus import Corpus
 from lid_mapmix.data.labels import Labels, labels_from_manifest, labels_from_mapping, read_labels, write_labels
 from lid_mapmix.data.manifest import read_manifest, write_manifest
 from lid_mapmix.errors import UserError
+from pyarrow import parquet
 
 HEADER = "audiopath,class,seconds"
 TEXT = st.text(st.characters(exclude_categories=("C",)), min_size=1, max_size=12)
@@ -210,3 +215,82 @@ def test_names_that_yaml_takes_for_something_else_are_written_in_quotes(tmp_path
     labels = labels_from_mapping({"no": ["no", "010", "null", "1e3"]}, "here")
     write_labels(tmp_path / "labels.yaml", labels)
     assert read_labels(tmp_path / "labels.yaml") == labels
+
+
+def test_parquet_holds_what_csv_holds(tmp_path):
+    columns = {
+        "audiopath": ["á/b.wav", "c,d.wav", "e.wav"],
+        "class": ["x", "y", "x"],
+        "seconds": [1.5, 2.0, 3.25],
+        "end": [np.nan, 1.0, np.nan],
+        "speaker": ["s", "", "t"],
+    }
+    for name in ("train.csv", "train.parquet"):
+        write_manifest(tmp_path / name, columns)
+    text, table = (read_manifest(tmp_path / name).columns for name in ("train.csv", "train.parquet"))
+    assert list(text) == list(table)
+    for name in text:
+        np.testing.assert_array_equal(text[name], table[name])
+        assert text[name].dtype == table[name].dtype
+
+
+def test_parquet_of_others_is_read(tmp_path):
+    path = tmp_path / "train.parquet"
+    names = pyarrow.array(["a", None, "a"]).dictionary_encode()
+    parquet.write_table(
+        pyarrow.table(
+            {
+                "audiopath": pyarrow.array(["1", "2", "3"], pyarrow.large_string()),
+                "class": pyarrow.array(["a", "b", "a"]).dictionary_encode(),
+                "seconds": pyarrow.array([1, 2, 3], pyarrow.int16()),
+                "speaker": names,
+                "source": pyarrow.array([None, "web", None]),
+                "start": pyarrow.array([None, 0.5, 1.0], pyarrow.float32()),
+            }
+        ),
+        path,
+    )
+    columns = read_manifest(path).columns
+    assert columns["speaker"].tolist() == ["a", "", "a"]
+    assert columns["source"].tolist() == ["", "web", ""]
+    assert columns["seconds"].tolist() == [1.0, 2.0, 3.0]
+    np.testing.assert_array_equal(columns["start"], [np.nan, 0.5, 1.0])
+
+
+def test_a_fault_of_parquet_is_one_line(tmp_path):
+    path = tmp_path / "train.parquet"
+    path.write_bytes(b"PAR1 no more")
+    refused(path, "is no Parquet file")
+    parquet.write_table(pyarrow.table({"audiopath": ["a"], "class": ["b"]}), path)
+    refused(path, "lacks seconds; found audiopath, class")
+    parquet.write_table(pyarrow.table({"audiopath": ["a"], "class": ["b"], "seconds": ["long"]}), path)
+    refused(path, "column seconds holds what is no number")
+    parquet.write_table(pyarrow.table({"audiopath": ["a", "a"], "class": ["b", "b"], "seconds": [1, 2]}), path)
+    refused(path, "id a stands in 2 rows")
+    parquet.write_table(pyarrow.table({"audiopath": ["a"], "class": [None], "seconds": [1]}), path)
+    refused(path, "utterance a has no class")
+
+
+def test_two_manifests_of_a_split_are_refused(tmp_path):
+    columns = {"audiopath": ["a"], "class": ["b"], "seconds": [1.0]}
+    write_manifest(tmp_path / "train.parquet", columns)
+    assert Corpus(str(tmp_path), None).labels.classes == ("b",)
+    write_manifest(tmp_path / "train.csv", columns)
+    with pytest.raises(UserError, match=r"found train\.parquet and train\.csv\. Remove one"):
+        Corpus(str(tmp_path), None)
+
+
+def test_rows_beyond_one_batch_are_joined_and_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(manifest_files, "_ROWS_AT_ONCE", 2)
+    rows = [f"{number}.wav,a,{number}" for number in range(1, 6)]
+    manifest = read_manifest(write(tmp_path, "\n".join([HEADER, *rows[:3], "", *rows[3:]])))
+    assert manifest.columns["audiopath"].tolist() == ["1.wav", "2.wav", "3.wav", "4.wav", "5.wav"]
+    assert manifest.columns["seconds"].tolist() == [1, 2, 3, 4, 5]
+    refused(write(tmp_path, "\n".join([HEADER, *rows[:4], "5.wav,a"])), "row 6 has 2 fields")
+
+
+def test_ids_of_one_hash_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(manifest_module, "hash", len, raising=False)
+    manifest = read_manifest(write(tmp_path, f"{HEADER}\na,x,1\nb,x,1\nccc,x,1\n"))
+    assert manifest.columns["id"].tolist() == ["a", "b", "ccc"]
+    refused(write(tmp_path, f"{HEADER}\na,x,1\nb,x,1\nb,x,1\n"), "id b stands in 2 rows")

@@ -150,7 +150,7 @@ def _read_subject(folder: Path, options: argparse.Namespace) -> _Subject:
     # The run keeps the labels it was trained with; a file beside the data may have changed since.
     task = task_config(settings)
     corpus = Corpus(options.data or task.data.directory, task.labels)
-    manifest = read_manifest(corpus.directory / "train.csv")
+    manifest = read_manifest(corpus.manifest_path("train"))
     recorded = read_map(
         folder / DYNAMICS_NAME,
         manifest,

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..checks import task_config
 from ..config import TaskConfig
+from ..data.manifest_files import find_manifest
 from ..distributed import from_leader
 from ..errors import UserError
 from ..host.precision import Precision, read_precision
@@ -116,7 +117,8 @@ def _request(stage: Settings) -> dict[str, Any]:
     precision = read_precision(stage.config["runner"])
     directory = Path(task.data.directory or ".")
     return {
-        **{name: _digest(directory / name) for name in ("train.csv", "labels.yaml")},
+        "train.csv": _digest(find_manifest(directory, "train")),
+        "labels.yaml": _digest(directory / "labels.yaml"),
         "upstream": {name: args[name] for name in sorted(args) if name.startswith("upstream_")}
         | {"-u": args["upstream"]}
         # Only what is asked for, so that maps from before there was such a setting are still taken.

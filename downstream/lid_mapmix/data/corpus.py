@@ -7,6 +7,7 @@ from ..errors import UserError
 from .dataset import Split
 from .labels import Labels, labels_from_manifest, labels_from_mapping, read_labels
 from .manifest import read_manifest
+from .manifest_files import find_manifest
 
 _LABELS_NAME = "labels.yaml"
 
@@ -16,7 +17,7 @@ class Corpus:
 
     Parameters
     ----------
-    directory : folder of train.csv, dev.csv, test.csv and labels.yaml; None where a run needs no data.
+    directory : folder of train.csv, dev.csv, test.csv (or .parquet) and labels.yaml; None where a run needs no data.
     clusters : the labels, cluster → classes; None to read them from labels.yaml or else from the training manifest.
     """
 
@@ -44,7 +45,16 @@ class Corpus:
 
     def has(self, name: str) -> bool:
         """Say whether there is such a split."""
-        return (self.directory / f"{name}.csv").is_file()
+        return self.manifest_path(name).is_file()
+
+    def manifest_path(self, name: str) -> Path:
+        """Return where the manifest of a split is, a CSV or a Parquet file; it may be absent.
+
+        Raises
+        ------
+        UserError : there are both.
+        """
+        return find_manifest(self.directory, name)
 
     def split(self, name: str) -> Split:
         """Return a split, whose manifest and audio headers are checked when it is first asked for.
@@ -54,7 +64,7 @@ class Corpus:
         UserError : whatever is wrong with them.
         """
         if name not in self._splits:
-            self._splits[name] = Split.open(read_manifest(self.directory / f"{name}.csv"), self.labels)
+            self._splits[name] = Split.open(read_manifest(self.manifest_path(name)), self.labels)
         return self._splits[name]
 
     def check_manifests(self, names: Iterable[str]) -> None:
@@ -65,9 +75,9 @@ class Corpus:
         UserError : as :meth:`split`, as far as no audio is concerned.
         """
         for name in names:
-            self.labels.class_indices(read_manifest(self.directory / f"{name}.csv"))
+            self.labels.class_indices(read_manifest(self.manifest_path(name)))
 
     def _find_labels(self) -> Labels:
         if (self.directory / _LABELS_NAME).exists():
             return read_labels(self.directory / _LABELS_NAME)
-        return labels_from_manifest(read_manifest(self.directory / "train.csv"))
+        return labels_from_manifest(read_manifest(self.manifest_path("train")))

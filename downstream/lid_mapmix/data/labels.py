@@ -11,6 +11,8 @@ from ..errors import UserError
 from ..files import replace_when_complete
 from .manifest import Manifest
 
+_ROWS_AT_ONCE = 100_000
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -41,15 +43,19 @@ class Labels:
         ------
         UserError : the manifest has a class that these labels have not.
         """
-        names, inverse = np.unique(manifest.columns["class"], return_inverse=True)
+        classes = manifest.columns["class"]
         number_of = {name: number for number, name in enumerate(self.classes)}
-        unknown = [str(name) for name in names if name not in number_of]
+        unknown = [str(name) for name in np.sort(np.unique(classes)) if name not in number_of]
         if unknown:
             raise UserError(
                 f"{manifest.path}: unknown class {_shorten(unknown)}; known are {_shorten(self.classes)}. "
                 "Correct the manifest, or add the class to labels.yaml and to the training data."
             )
-        return np.array([number_of[name] for name in names], dtype=np.int64)[inverse]
+        numbers = np.empty(len(classes), dtype=np.int64)
+        for at in range(0, len(classes), _ROWS_AT_ONCE):
+            some = classes[at : at + _ROWS_AT_ONCE].tolist()
+            numbers[at : at + len(some)] = [number_of[name] for name in some]
+        return numbers
 
 
 def read_labels(path: Path | str) -> Labels:

@@ -1,7 +1,7 @@
 """Manifests: which utterances a split has, and which classes and clusters there are.
 
-A manifest is a CSV with a header (README, "Your data"). In memory it is columns, one NumPy array each,
-never a list of rows: it has to hold millions of utterances.
+A manifest is a CSV with a header (README, "Your data"), or a Parquet file with the same columns. In memory it is
+columns, one NumPy array each, never a list of rows: it has to hold millions of utterances.
 
 ========== ======== =====================================================================
 column     needed   meaning
@@ -19,6 +19,7 @@ split      no       kept as it is
 """
 
 import csv
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +28,12 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import replace_when_complete
+from .manifest_files import PARQUET, TEXT, read_columns, write_parquet
 
 REQUIRED_COLUMNS = ("audiopath", "class", "seconds")
 OPTIONAL_COLUMNS = ("id", "start", "end", "speaker", "group", "source", "split")
 _NUMBER_COLUMNS = ("seconds", "start", "end")
+_IDS_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +42,8 @@ class Manifest:
 
     Attributes
     ----------
-    path : the CSV it was read from.
-    columns : column name → (utterances,) array; float64 for seconds, start and end, str for the rest.
+    path : the file it was read from.
+    columns : column name → (utterances,) array; float64 for seconds, start and end, text for the rest.
         Always has ``id`` besides the required columns.
     """
 
@@ -56,7 +59,7 @@ class Manifest:
 
     def text_column(self, name: str) -> np.ndarray:
         """Return a text column, (utterances,) str; empty strings where the manifest has no such column."""
-        return self.columns.get(name, np.full(len(self), ""))
+        return self.columns[name] if name in self.columns else np.full(len(self), "", dtype=TEXT)
 
 
 def read_manifest(path: Path | str) -> Manifest:
@@ -73,22 +76,9 @@ def read_manifest(path: Path | str) -> Manifest:
             f"{path}: no such manifest. Make one with 'lid-mapmix prepare', or name its folder by --data; "
             "training without dev.csv needs -o config.runner.eval_dataloaders=[]."
         )
-    try:
-        header, table = _read_table(path)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: is no CSV in UTF-8 ({error}). Save it as one.") from None
-    if not table:
+    columns = read_columns(path, REQUIRED_COLUMNS, _NUMBER_COLUMNS)
+    if not len(columns["audiopath"]):
         raise UserError(f"{path}: has a header but no utterance. Add utterances, or leave the split out.")
-    ragged = next((number for number, row in enumerate(table, start=2) if len(row) != len(header)), None)
-    if ragged is not None:
-        raise UserError(
-            f"{path}: row {ragged} has {len(table[ragged - 2])} fields where the header has {len(header)}. "
-            "Quote fields that hold a comma."
-        )
-    columns = {
-        name: _numbers(path, name, values) if name in _NUMBER_COLUMNS else np.array(values)
-        for name, values in zip(header, zip(*table, strict=True), strict=True)
-    }
     columns.setdefault("id", columns["audiopath"])
     _check_values(path, columns)
     _check_unique(path, columns["id"])
@@ -100,32 +90,20 @@ def write_manifest(path: Path | str, columns: Mapping[str, Sequence | np.ndarray
 
     Parameters
     ----------
-    path : the CSV to write.
+    path : the file to write, a CSV or, by its name, a .parquet; the latter needs pyarrow.
     columns : column name → its (utterances,) values, in the order to write.
     """
     missing = [name for name in REQUIRED_COLUMNS if name not in columns]
     if missing:
         raise ValueError(f"a manifest needs the columns {', '.join(REQUIRED_COLUMNS)}; {', '.join(missing)} missing")
+    if Path(path).suffix == PARQUET:
+        with replace_when_complete(path) as temporary:
+            write_parquet(temporary, columns)
+        return
     with replace_when_complete(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))
-
-
-def _read_table(path: Path) -> tuple[list[str], list[list[str]]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.reader(file)
-        header = next(rows, [])
-        missing = [name for name in REQUIRED_COLUMNS if name not in header]
-        if missing:
-            raise UserError(
-                f"{path}: the header lacks {', '.join(missing)}; found {', '.join(header) or 'an empty file'}. "
-                f"A manifest needs the columns {','.join(REQUIRED_COLUMNS)}."
-            )
-        repeated = [name for name in dict.fromkeys(header) if header.count(name) > 1]
-        if repeated:
-            raise UserError(f"{path}: the header has {', '.join(repeated)} more than once. Name each column once.")
-        return header, [row for row in rows if row]
 
 
 def _check_values(path: Path, columns: Mapping[str, np.ndarray]) -> None:
@@ -148,18 +126,18 @@ def _check_values(path: Path, columns: Mapping[str, np.ndarray]) -> None:
             )
 
 
-def _numbers(path: Path, name: str, values: Sequence[str]) -> np.ndarray:
-    try:
-        # Empty is allowed in optional columns: "to the end of the file".
-        return np.array([float(value) if value else np.nan for value in values], dtype=np.float64)
-    except ValueError as error:
-        raise UserError(f"{path}: column {name} holds what is no number of seconds: {error}. Correct it.") from None
-
-
 def _check_unique(path: Path, ids: np.ndarray) -> None:
-    names, counts = np.unique(ids, return_counts=True)
-    if len(names) < len(ids):
+    # Numbers are sorted far more quickly than text; Python's hash is another one in each process, which matters little.
+    starts = range(0, len(ids), _IDS_AT_ONCE)
+    hashes = np.concatenate([np.array(list(map(hash, ids[at : at + _IDS_AT_ONCE].tolist()))) for at in starts])
+    ordered = np.sort(hashes)
+    shared = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(shared) == 0:
+        return
+    counts = Counter(ids[np.isin(hashes, shared)].tolist())
+    name, count = max(counts.items(), key=lambda pair: pair[1])
+    if count > 1:
         raise UserError(
-            f"{path}: id {names[counts > 1][0]} stands in {counts.max()} rows. Ids (the audiopath where there is no "
-            "id column) must be unique; add an id column where rows are parts of one file."
+            f"{path}: id {name} stands in {count} rows. Ids (the audiopath where there is no id column) must be "
+            "unique; add an id column where rows are parts of one file."
         )
