@@ -7,7 +7,7 @@ _CPU_ALLOCATOR = "DefaultCPUAllocator"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an error tells of a full memory; by torch.OutOfMemoryError's name, so that torch need not be there."""
+    """Say whether an error tells of a full memory; torch's by name, so that it need not be imported for that."""
     names = {kind.__name__ for kind in type(error).__mro__}
     return isinstance(error, MemoryError) or "OutOfMemoryError" in names or _CPU_ALLOCATOR in str(error)
 
