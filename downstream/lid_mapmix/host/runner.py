@@ -105,6 +105,7 @@ def _mended_class() -> Any:
 
         def _init_model(self, model: Any, name: str, *arguments: Any, **keywords: Any) -> Any:
             if name == "Upstream":  # before it is given to the processes that share it, which note what it trains
+                check_weights(model, self.args)
                 mend_upstream(model, self.args, self.upstream_settings)
                 batch_filter_banks(model)
                 speed_up(model, self.args.upstream, self.config["runner"])
@@ -135,9 +136,7 @@ def _mended_class() -> Any:
 
         def _get_upstream(self) -> Any:
             with explained(self.args):
-                entry = super()._get_upstream()
-                check_weights(entry.model, self.args)
-                return entry
+                return super()._get_upstream()
 
         def _get_featurizer(self) -> Any:
             with leader.unwrapped([self.upstream]):
