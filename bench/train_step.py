@@ -17,13 +17,11 @@ product is measured too, and the share of it that the step's own products come t
 """
 
 import argparse
-import copy
-import re
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +32,9 @@ from lid_mapmix.apps.arguments import make_parser, place_run
 from lid_mapmix.apps.settings import new_settings
 from lid_mapmix.data.audio import SAMPLE_RATE
 from lid_mapmix.host import compat, registry
+from plain_loop import PlainLoop
 from torch import nn
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
 
 _SIZES = {
     # model_cfg of the checkpoints of wav2vec 2.0 base and of XLS-R 300M; no dropout where they were trained without.
@@ -65,20 +63,6 @@ _SIZES = {
     },
 }
 _DROPOUTS = {"dropout_input": 0.1, "dropout_features": 0.1}
-_RENAMED = (
-    (r"^(feature_extractor\.conv_layers\.\d+)\.0\.", r"\1.conv."),
-    (r"^(feature_extractor\.conv_layers\.\d+)\.2\.(1\.)?", r"\1.layer_norm."),
-    (r"^layer_norm\.", "feature_projection.layer_norm."),
-    (r"^post_extract_proj\.", "feature_projection.projection."),
-    (r"^mask_emb$", "masked_spec_embed"),
-    (r"^encoder\.pos_conv\.0\.weight_g$", "encoder.pos_conv_embed.conv.parametrizations.weight.original0"),
-    (r"^encoder\.pos_conv\.0\.weight_v$", "encoder.pos_conv_embed.conv.parametrizations.weight.original1"),
-    (r"^encoder\.pos_conv\.0\.", "encoder.pos_conv_embed.conv."),
-    (r"self_attn\.", "attention."),
-    (r"self_attn_layer_norm\.", "layer_norm."),
-    (r"\.fc1\.", ".feed_forward.intermediate_dense."),
-    (r"\.fc2\.", ".feed_forward.output_dense."),
-)
 _CLASSES = ("ara-acm", "ara-apc", "eng-gbr", "eng-usg")
 _CHECKED_STEPS = 2
 # How far apart the losses of a few steps may be, as a share: rounding of the precision, grown by the steps.
@@ -104,7 +88,7 @@ def main() -> None:
     registry.register_task("lid_mapmix", "lid_mapmix")
     with tempfile.TemporaryDirectory() as folder:
         runner = _make_runner(Path(folder), options)
-        plain = _PlainLoop(runner, options)
+        plain = PlainLoop(runner, options.device, options.plain_precision)
         turns = _Turns(runner, plain, options)
         runner.train()
         runner = None
@@ -156,60 +140,10 @@ def _make_runner(folder: Path, options: argparse.Namespace) -> Any:
     return make_runner(made.args, made.config)
 
 
-class _PlainLoop:
-    """What a user would write: transformers' model, two forwards, a head and Adam; it starts from our weights."""
-
-    def __init__(self, runner: Any, options: argparse.Namespace) -> None:
-        from transformers import Wav2Vec2Config, Wav2Vec2Model  # noqa: PLC0415
-
-        self.device = torch.device(options.device)
-        self.autocast = options.plain_precision == "bf16"
-        native, head = runner.upstream.model.model, runner.downstream.model.model
-        self.model = Wav2Vec2Model(Wav2Vec2Config(**_hugging_face_settings(native)))
-        self.model.load_state_dict(_to_hugging_face(native))
-        self.model.freeze_feature_encoder()
-        self.score = nn.Linear(*reversed(head.pooling.score.weight.shape))
-        self.score.load_state_dict(head.pooling.score.state_dict())
-        self.classifier = nn.Sequential(*(copy.deepcopy(layer) for layer in head.classifier))
-        self.parts = nn.ModuleList([self.model, self.score, self.classifier]).to(self.device).train()
-        settings = runner.config["optimizer"]
-        self.optimizer = torch.optim.Adam(self.parts.parameters(), lr=settings["lr"])
-        self.clipping = runner.config["runner"]["gradient_clipping"]
-
-    def step(
-        self, anchors: torch.Tensor, partners: torch.Tensor, targets: tuple[torch.Tensor, torch.Tensor], weight: float
-    ) -> torch.Tensor:
-        """Make a step and return its loss; waveforms are on the CPU, as a loader gives them."""
-        context = torch.autocast(self.device.type, torch.bfloat16) if self.autocast else nullcontext()
-        with context:
-            latent = weight * self._latents(anchors) + (1 - weight) * self._latents(partners)
-            logits = self.classifier(latent)
-        target = (weight * targets[0] + (1 - weight) * targets[1]).to(self.device)
-        loss = functional.cross_entropy(logits.float(), target)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.parts.parameters(), self.clipping)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        return loss.detach()
-
-    def operations(self, waveforms: torch.Tensor) -> float:
-        """Count the floating point operations of the products of a step, forward and backward."""
-        counter = FlopCounterMode(display=False)
-        with counter:
-            self._latents(waveforms).sum().backward()
-        self.optimizer.zero_grad()
-        return counter.get_total_flops()
-
-    def _latents(self, waveforms: torch.Tensor) -> torch.Tensor:
-        frames = self.model(waveforms.to(self.device)).last_hidden_state
-        weights = self.score(frames).softmax(dim=1)
-        return (weights * frames).sum(dim=1)
-
-
 class _Turns:
     """The loader of the runner's only epoch, which times its steps and has the plain loop take turns with it."""
 
-    def __init__(self, runner: Any, plain: _PlainLoop, options: argparse.Namespace) -> None:
+    def __init__(self, runner: Any, plain: PlainLoop, options: argparse.Namespace) -> None:
         self.runner, self.plain, self.options = runner, plain, options
         self.times: dict[str, list[float]] = {"ours": [], "plain": []}
         self.processor: dict[str, list[float]] = {"ours": [], "plain": []}
@@ -308,44 +242,6 @@ def _print(turns: _Turns, options: argparse.Namespace) -> None:
             f"bf16 matrix products: {rate / 1e12:.0f} TFLOP/s measured; a step of ours {product / 1e12:.0f} TFLOP/s, "
             f"{product / rate:.0%}"
         )
-
-
-def _hugging_face_settings(native: Any) -> dict[str, Any]:
-    """Return the keywords of transformers' configuration for a native model: no masking, no LayerDrop."""
-    settings, front_end = native.cfg, [layer[0] for layer in native.feature_extractor.conv_layers]
-    return {
-        "hidden_size": settings.encoder_embed_dim,
-        "num_hidden_layers": settings.encoder_layers,
-        "num_attention_heads": settings.encoder_attention_heads,
-        "intermediate_size": settings.encoder_ffn_embed_dim,
-        "conv_dim": tuple(layer.out_channels for layer in front_end),
-        "conv_kernel": tuple(layer.kernel_size[0] for layer in front_end),
-        "conv_stride": tuple(layer.stride[0] for layer in front_end),
-        "conv_bias": settings.conv_bias,
-        "feat_extract_norm": "layer" if settings.extractor_mode == "layer_norm" else "group",
-        "do_stable_layer_norm": settings.layer_norm_first,
-        "num_conv_pos_embeddings": settings.conv_pos,
-        "num_conv_pos_embedding_groups": settings.conv_pos_groups,
-        "hidden_dropout": settings.dropout,
-        "attention_dropout": settings.attention_dropout,
-        "activation_dropout": settings.activation_dropout,
-        "feat_proj_dropout": settings.dropout_input,
-        "layerdrop": 0.0,
-        "apply_spec_augment": False,
-    }
-
-
-def _to_hugging_face(native: nn.Module) -> dict[str, torch.Tensor]:
-    """Return the weights of a native wav2vec 2.0 under the names of transformers."""
-    weights = {}
-    for name, weight in native.state_dict().items():
-        if name.startswith(("project_q", "final_proj")):  # only pretraining has a use for them
-            continue
-        new = name
-        for pattern, replacement in _RENAMED:
-            new = re.sub(pattern, replacement, new)
-        weights[new] = weight
-    return weights
 
 
 @contextmanager

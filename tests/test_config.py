@@ -9,6 +9,7 @@ import yaml
 from lid_mapmix.checks import check_configuration, task_config
 from lid_mapmix.config import MapmixConfig, TaskConfig
 from lid_mapmix.errors import UserError
+from lid_mapmix.host.optimization import check_optimization
 from lid_mapmix.known_upstreams import read_upstream
 from lid_mapmix.layers import DEFAULT_CONFIG, TASK_KEY, VARIANTS, merge, read_yaml
 
@@ -32,9 +33,15 @@ def changed(place, value):
     return config
 
 
+def checked(config):
+    """Check a configuration as a launch does."""
+    check_configuration(config)
+    check_optimization(config["optimizer"], config.get("scheduler"))
+
+
 def refused(config, says):
     with pytest.raises(UserError, match=says) as caught:
-        check_configuration(config)
+        checked(config)
     assert "\n" not in str(caught.value)
 
 
@@ -255,7 +262,7 @@ def test_an_optimizer_or_schedule_that_cannot_be_made_is_refused(part, section, 
 def test_trying_an_optimizer_draws_no_random_number():
     before = torch.get_rng_state()
     scheduler = {"name": "linear_schedule_with_warmup", "num_warmup_steps": 3}
-    check_configuration(default() | {"scheduler": scheduler})
+    checked(default() | {"scheduler": scheduler})
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -280,7 +287,7 @@ def test_a_task_that_is_no_mapping_is_refused(value):
 def test_checking_a_valid_configuration_changes_nothing():
     config = default()
     before = copy.deepcopy(config)
-    check_configuration(config)
+    checked(config)
     assert config == before
 
 

@@ -10,10 +10,9 @@ from lid_mapmix.stock import check_host, config_without_mends
 @pytest.mark.parametrize("key", [{"precision": "bf16"}, {"compile": True}, {"gradient_checkpointing": True}])
 def test_what_s3prls_own_runner_would_pass_over_is_refused_there(key):
     with pytest.raises(UserError, match=f"runner.{next(iter(key))} is .*, which S3PRL's own command does not know"):
-        check_host(key, is_mended=False)
-    check_host(key, is_mended=True)
+        check_host(key)
     for known in ({}, {"precision": "fp32", "compile": False}, {"fp16": True}):
-        check_host(known, is_mended=False)
+        check_host(known)
 
 
 @pytest.mark.parametrize(("upstream", "mixes"), [("fbank", True), ("hubert_large_ll60k", False), ("xlsr_53", False)])

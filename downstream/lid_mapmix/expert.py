@@ -22,6 +22,7 @@ from .data.loader import TaskLoader
 from .distributed import is_leader
 from .errors import UserError, diverged
 from .evaluation import Evaluation
+from .host.optimization import check_optimization
 from .host.runner import is_mended
 from .layers import TASK_KEY, merge, read_variant
 from .model import DialectClassifier, audio_samples
@@ -69,9 +70,10 @@ class DownstreamExpert(nn.Module):
         super().__init__()
         _apply_variant(downstream_expert, downstream_variant)
         check_configuration({"optimizer": optimizer, "runner": runner, TASK_KEY: downstream_expert})
-        check_host(runner, is_mended=is_mended())
         self.config = task_config(downstream_expert)
-        if __name__.startswith("s3prl."):
+        if not is_mended():  # S3PRL's own command, before which no launcher has looked at the settings
+            check_optimization(optimizer, None)
+            check_host(runner)
             self.config = config_without_mends(self.config, upstream, upstream_trainable)
         self.expdir = Path(expdir)
         self.corpus = Corpus(self.config.data.directory, self.config.labels)

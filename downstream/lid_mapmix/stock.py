@@ -12,13 +12,12 @@ from .host.registry import is_filter_bank
 from .layers import TASK_KEY
 
 
-def check_host(runner: Mapping[str, Any], *, is_mended: bool) -> None:
-    """Check that the runner knows what is asked of it.
+def check_host(runner: Mapping[str, Any]) -> None:
+    """Check that S3PRL's own runner, which passes over keys it does not know, knows what is asked of it.
 
     Parameters
     ----------
     runner : the ``runner`` section.
-    is_mended : whether it is the one of host/runner.py, and not S3PRL's own, which passes over keys it does not know.
 
     Raises
     ------
@@ -27,7 +26,7 @@ def check_host(runner: Mapping[str, Any], *, is_mended: bool) -> None:
     asked = [key for key in SWITCHES if runner.get(key)]
     if not runner.get("fp16") and read_precision(runner) is not Precision.FP32:
         asked.append("precision")
-    if asked and not is_mended:
+    if asked:
         raise UserError(
             f"configuration: runner.{asked[0]} is {runner[asked[0]]}, which S3PRL's own command does not know. Use "
             "run_downstream.py of lid_mapmix, or leave it out."

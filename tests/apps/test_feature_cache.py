@@ -324,6 +324,21 @@ def test_using_a_trained_run_keeps_features_only_when_asked_to(cached_run, small
     assert run("-m", "inference", "-t", recording, "-e", folder, "--device", "cpu", *flags) == 0
 
 
+@pytest.mark.parametrize("below", ["", "below"])
+def test_a_cache_where_a_file_is_is_one_line(below, small, corpus, tmp_path, capsys):
+    taken = tmp_path / "taken"
+    taken.write_text("mine")
+    assert train(small, corpus, tmp_path / "run", "--cache-features", taken / below) == 1
+    assert f"expected a folder, found the file {taken}. Name another." in fault_of(capsys)
+    assert taken.read_text() == "mine"
+
+
+def test_a_cache_without_a_name_is_not_kept_in_the_working_directory(small, corpus, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert train(small, corpus, tmp_path / "run", "--cache-features", "") == 2
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("limit", ["0", "-1", "nan", "much"])
 def test_a_limit_is_a_size(limit, small, corpus, tmp_path):
     assert train(small, corpus, tmp_path, "--cache-features", tmp_path / "cache", "--cache-limit", limit) == 2

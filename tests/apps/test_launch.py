@@ -22,6 +22,7 @@ from launching import (
     train,
     weights,
 )
+from lid_mapmix import expert
 from lid_mapmix.apps import cli, run_folder, stages
 from lid_mapmix.layers import variant_names
 from lid_mapmix.scoring.metrics import SUMMARY
@@ -189,6 +190,15 @@ def test_a_map_made_otherwise_is_refused(flags, settings, named, own_run, corpus
     assert error.startswith(f"error: {own_run / 'datamap'}: holds a data map made with another")
     assert named in error
     assert listing(own_run) == before
+
+
+def test_an_optimizer_is_tried_out_once_a_launch(corpus, tmp_path, monkeypatch):
+    tried = []
+    for module in (expert, stages):
+        monkeypatch.setattr(module, "check_optimization", lambda *sections: tried.append(sections))
+    assert train(corpus, tmp_path / "run", settings={"downstream_expert.epochs": 1}) == 0
+    assert len(tried) == 1
+    assert tried[0][0]["name"] == "TorchOptim"
 
 
 def test_a_map_of_other_data_is_refused(own_run, own_corpus, capsys):

@@ -144,12 +144,25 @@ def test_a_damaged_native_checkpoint_is_one_line(upstream, content, corpus, tmp_
     assert not (tmp_path / "run" / "log.log").exists()
 
 
+def test_weights_that_hold_nan_are_named_before_a_run_is_begun(corpus, tmp_path, capsys):
+    # It had been "the training has diverged. Lower the learning rate", at step 1.
+    weights = save_wav2vec2(tmp_path / "weights.pt")
+    states = torch.load(weights, weights_only=True)
+    states["model_weight"]["encoder.layers.1.fc1.bias"][3] = float("nan")
+    torch.save(states, weights)
+    assert train(corpus, tmp_path / "run", "-u", "wav2vec2_local", "-k", weights, "-v", "baseline") == 1
+    assert "found NaN or infinity in 1 of its weights (model.encoder.layers.1.fc1.bias, …)" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "log.log").exists()
+
+
 @pytest.mark.parametrize("features", ["hidden_states", "last_hidden_state"])
 def test_a_layer_beyond_the_last_is_one_line(features, corpus, tmp_path, capsys):
     weights = save_wav2vec2(tmp_path / "weights.pt")
     flags = ["-u", "wav2vec2_local", "-k", weights, "-v", "baseline", "--frozen", "-s", features, "-l", "9"]
     assert train(corpus, tmp_path / "run", *flags) == 1
-    assert re.search(r"has the layers 0 to \d of \w+; -l asks for 9\. (Choose|Leave)", capsys.readouterr().err)
+    assert re.search(
+        r"has (the layers 0 to 3|one layer) of \w+; -l asks for 9\. (Choose|Leave)", capsys.readouterr().err
+    )
 
 
 def test_a_run_is_evaluated_where_its_weights_lie_elsewhere_now(corpus, tmp_path, capsys):

@@ -12,14 +12,14 @@ def family(kind):
     return _FAMILIES.get(kind, kind)
 
 
-def save_upstream(path, kind, dropout=0.0):
+def save_upstream(path, kind, dropout=0.0, layers=2):
     """Write a checkpoint: wav2vec2 and hubert have group norm and norm after attention, xlsr layer norm and before."""
     stable = kind == "xlsr"
     settings = {
         "extractor_mode": "layer_norm" if kind in ("xlsr", "data2vec") else "default",
         "layer_norm_first": stable,
         "conv_bias": stable,
-        "encoder_layers": 2,
+        "encoder_layers": layers,
         "encoder_embed_dim": WIDTH,
         "encoder_ffn_embed_dim": 2 * WIDTH,
         "encoder_attention_heads": 4,

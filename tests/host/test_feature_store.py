@@ -93,6 +93,24 @@ def test_a_damaged_header_is_refused(tmp_path):
         FeatureStore(tmp_path, layout(), HEADER)
 
 
+@pytest.mark.parametrize("text", ["3", "[1]", "null"])
+def test_a_header_that_is_no_mapping_is_damaged(text, tmp_path):
+    FeatureStore(tmp_path, layout(), HEADER)
+    (tmp_path / "header.json").write_text(text)
+    with pytest.raises(UserError, match=r"header\.json: is damaged"):
+        FeatureStore(tmp_path, layout(), HEADER)
+
+
+def test_a_slot_with_more_frames_than_it_holds_is_damaged(tmp_path):
+    # The features of its neighbour would be read as its own.
+    store = FeatureStore(tmp_path, layout(), HEADER)
+    store.write([0, 1], [features(0), features(1)])
+    with (tmp_path / "frames.u32").open("r+b") as file:
+        file.write(np.array([4], dtype="<u4").tobytes())
+    with pytest.raises(UserError, match=r"frames\.u32: is damaged, with more frames than a slot holds"):
+        FeatureStore(tmp_path, layout(), HEADER)
+
+
 def test_what_an_interrupted_process_had_begun_to_make_is_made_anew(tmp_path):
     (tmp_path / "frames.u32").write_bytes(b"\xff" * 20)
     (tmp_path / "features.f16").write_bytes(b"half")

@@ -22,8 +22,8 @@ def build(tmp_path):
     """Return a function that makes the plain upstream of a kind and a quick one of the same weights."""
     import s3prl.hub
 
-    def pair(kind, dropout=0.0, **runner):
-        checkpoint = save_upstream(tmp_path / f"{kind}.pt", kind, dropout)
+    def pair(kind, dropout=0.0, layers=2, **runner):
+        checkpoint = save_upstream(tmp_path / f"{kind}.pt", kind, dropout, layers)
         plain, quick = (getattr(s3prl.hub, f"{family(kind)}_local")(str(checkpoint)) for _ in range(2))
         speed_up(quick, kind, runner)
         return plain.train(), quick.train()
@@ -189,6 +189,23 @@ def test_the_layers_are_compiled_on_request(build, monkeypatch):
     assert len(compiled) == 2
     wavs = waveforms(EQUAL["odd"])
     assert_same(loss_and_gradients(quick, wavs), loss_and_gradients(plain, wavs))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_compiled_for_one_layer_serves_those_behind_it(kind, build, monkeypatch):
+    # Each layer's attention could be told from the others', so it was compiled anew, and from the ninth on not at all.
+    from torch._dynamo.testing import CompileCounter
+
+    counter, compiled = CompileCounter(), torch.compile
+    monkeypatch.setattr(torch, "compile", lambda function: compiled(function, backend=counter))
+    torch._dynamo.reset()
+    _, quick = build(kind, layers=5, compile=True)
+    pieces = []
+    for layer in quick.model.encoder.layers:
+        layer.register_forward_hook(lambda *_: pieces.append(counter.frame_count))
+    quick(waveforms(EQUAL["odd"]))
+    # The first layer's input lies otherwise in memory, and in WavLM it alone makes the relative positions.
+    assert 0 < pieces[0] <= pieces[1] == pieces[4]
 
 
 def test_importing_the_modules_imports_no_torch():

@@ -3,7 +3,14 @@ from argparse import Namespace
 import pytest
 import torch
 from lid_mapmix.errors import UserError
-from lid_mapmix.host.upstreams import UpstreamSettings, check_features, check_layer, check_upstream_arguments
+from lid_mapmix.host.upstreams import (
+    UpstreamSettings,
+    check_features,
+    check_layer,
+    check_upstream_arguments,
+    check_weights,
+    explained,
+)
 
 
 def arguments(upstream="fbank", **changes):
@@ -78,6 +85,66 @@ def test_layers_are_counted_in_evaluation_mode_and_the_mode_is_kept():
         with pytest.raises(UserError, match=f"has the layers 0 to 2 of hidden_states; -l asks for {layer}"):
             check_layer(upstream, arguments(upstream_layer_selection=layer))
     assert upstream.training
+
+
+def test_what_an_upstream_tells_s3prl_is_no_feature():
+    # It ended in "AttributeError: 'str' object has no attribute 'cpu'".
+    with pytest.raises(UserError, match="has no features '_hidden_states_info'; it has hidden_states, last_hidden"):
+        check_layer(ThreeLayers(), arguments(upstream_feature_selection="_hidden_states_info"))
+
+
+def test_an_upstream_of_one_layer_has_no_other():
+    class OneLayer(torch.nn.Module):
+        def forward(self, wavs):
+            return {"hidden_states": [wavs[0]], "last_hidden_state": wavs[0]}
+
+    with pytest.raises(UserError, match=r"has one layer of hidden_states; -l asks for 1\. Leave -l out\.$"):
+        check_layer(OneLayer(), arguments(upstream_layer_selection=1))
+    asked = arguments(upstream_layer_selection=1, upstream_feature_selection="last_hidden_state")
+    with pytest.raises(UserError, match=r"Leave -l out, or take -s hidden_states\.$"):
+        check_layer(OneLayer(), asked)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(("weights", "named"), [("a.pt", "-k a.pt: expected"), (None, "upstream fbank: expected")])
+def test_weights_that_are_no_numbers_are_not_taken_for_a_diverged_training(value, weights, named):
+    upstream = torch.nn.Linear(3, 3)
+    check_weights(upstream, arguments(upstream_ckpt=weights))
+    with torch.no_grad():
+        upstream.bias[1] = value
+    with pytest.raises(UserError, match=rf"^{named} numbers, found NaN or infinity in 1 of its weights \(bias, …\)"):
+        check_weights(upstream, arguments(upstream_ckpt=weights))
+
+
+def full_machine():
+    torch.empty(2**50)
+
+
+def full_gpu():
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+
+def full_python():
+    raise MemoryError
+
+
+@pytest.mark.parametrize(
+    ("fill", "device", "says"),
+    [
+        (full_gpu, "cuda", "upstream hubert_local: cuda has too little memory left for it"),
+        (full_machine, "cpu", "upstream hubert_local: the machine has too little memory left for it"),
+        (full_python, "cpu", "upstream hubert_local: the machine has too little memory left for it"),
+    ],
+)
+def test_a_full_memory_is_not_laid_to_the_weights(fill, device, says):
+    asked = arguments("hubert_local", upstream_ckpt="a.pt", device=device)
+    with pytest.raises(UserError) as caught, explained(asked):
+        fill()
+    assert says in str(caught.value)
+    assert ("--device cpu" in str(caught.value)) is (device == "cuda")
+    says = r"^-k a\.pt: cannot be loaded as hubert_local \(RuntimeError: size mismatch\)"
+    with pytest.raises(UserError, match=says), explained(asked):
+        raise RuntimeError("size mismatch")
 
 
 def test_features_that_s3prl_replaced_are_refused():

@@ -77,7 +77,12 @@ def _add_upstream(group: argparse._ArgumentGroup) -> None:
     add("-r", "--upstream_refresh", action="store_true", help="download weights again")
     add("-f", "--upstream_trainable", action="store_true", default=None, help="fine-tune the upstream")
     add("--frozen", action="store_true", help="keep the upstream as it is, weighted sum of its layers (SUPERB)")
-    add("--cache-features", metavar="DIR", help="keep a frozen upstream's features on disk and run it only once")
+    add(
+        "--cache-features",
+        type=_folder,
+        metavar="DIR",
+        help="keep a frozen upstream's features on disk and run it only once",
+    )
     add("--cache-limit", type=_size, metavar="GB", help="most disk that they may take; default: 100")
     add("-s", "--upstream_feature_selection", metavar="KEY", help="hidden_states, last_hidden_state, …")
     add("-l", "--upstream_layer_selection", type=int, metavar="LAYER", help="one of the hidden states")
@@ -85,6 +90,13 @@ def _add_upstream(group: argparse._ArgumentGroup) -> None:
     add("--hub", default="torch", choices=["torch", "huggingface"], help="where the upstream comes from")
     add("--upstream_model_name", default="model.pt", help="file in a Hugging Face repository")
     add("--upstream_revision", help="revision of a Hugging Face repository")
+
+
+def _folder(text: str) -> str:
+    # As where a variable of the shell is not set; it would be the working directory.
+    if not text:
+        raise argparse.ArgumentTypeError("expected a folder, found ''")
+    return text
 
 
 def _size(text: str) -> float:

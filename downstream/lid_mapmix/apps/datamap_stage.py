@@ -25,6 +25,10 @@ from .run_folder import choose_checkpoint, clear, holds_run, only_one, refuse_he
 from .settings import Settings, settings_from_checkpoint
 
 _REQUEST_NAME = "request.json"
+# Of the files in a folder of save_pretrained.
+_WEIGHTS_SUFFIXES = (".json", ".safetensors", ".bin")
+# Maps that were made before their requests said so are taken to be of what is there now.
+_LATER_NAMES = ("weights",)
 _RUNNER_KEYS_OF_A_MAP = ("gradient_accumulate_steps", "gradient_clipping", "fp16")
 
 
@@ -45,7 +49,7 @@ def make_datamap(stage: Settings, make_room: Callable[[], None], options: argpar
     ------
     UserError : the folder holds another map, one that has changed since, or one that nobody asked to go on with.
     """
-    kept, request = stage.expdir / _REQUEST_NAME, _request(stage)
+    kept, request = stage.expdir / _REQUEST_NAME, from_leader(lambda: _request(stage))
     stage, is_complete, goes_on = from_leader(lambda: _examine_datamap(stage, request, options))
     place(stage, options)
     if is_complete:
@@ -82,7 +86,8 @@ def _examine_datamap(
     state: dict[str, Any] = {"request": request, "files": None}
     if kept.is_file() and not options.overwrite:
         state = _read_request(kept)
-        differing = [key for key, value in request.items() if state["request"].get(key) != value]
+        known = {name: request[name] for name in _LATER_NAMES if name in request} | state["request"]
+        differing = [key for key, value in request.items() if known.get(key) != value]
         if differing:
             raise UserError(
                 f"{stage.expdir}: holds a data map made with another {', '.join(differing)}. "
@@ -123,6 +128,7 @@ def _request(stage: Settings) -> dict[str, Any]:
         | {"-u": args["upstream"]}
         # Only what is asked for, so that maps from before there was such a setting are still taken.
         | {name: value for name, value in asdict(task.upstream).items() if value},
+        **({"weights": weights} if (weights := _weights_digest(args["upstream_ckpt"])) else {}),
         "seed": args["seed"],
         **{name: stage.config.get(name) for name in ("optimizer", "scheduler", "specaug")},
         **{name: stage.config["runner"].get(name) for name in _RUNNER_KEYS_OF_A_MAP},
@@ -158,5 +164,17 @@ def _refuse_changed(expdir: Path, files: dict[str, str | None]) -> None:
             )
 
 
+def _weights_digest(weights: str | None) -> str | None:
+    """Return what names the content of -k, a file or a folder; None where it is elsewhere, or nothing."""
+    path = Path(weights) if weights else None
+    if path is None or not path.is_dir():
+        return None if path is None else _digest(path)
+    files = {each.name: _digest(each) for each in sorted(path.iterdir()) if each.suffix in _WEIGHTS_SUFFIXES}
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
+
+
 def _digest(path: Path) -> str | None:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -34,9 +34,14 @@ def check_cache(args: argparse.Namespace, config: Mapping[str, Any]) -> None:
 
     Raises
     ------
-    UserError : the upstream is fine-tuned.
+    UserError : the upstream is fine-tuned, or where the folder would be is a file.
     """
-    if task_config(config[TASK_KEY]).cache.directory is not None and args.upstream_trainable:
+    directory = task_config(config[TASK_KEY]).cache.directory
+    if directory is None:
+        return
+    if taken := [path for path in (Path(directory), *Path(directory).parents) if path.exists() and not path.is_dir()]:
+        raise UserError(f"--cache-features {directory}: expected a folder, found the file {taken[0]}. Name another.")
+    if args.upstream_trainable:
         raise UserError(
             f"--cache-features: expected a frozen upstream, found {args.upstream} to be fine-tuned, whose features "
             "change with each step. Add --frozen, or leave --cache-features out."

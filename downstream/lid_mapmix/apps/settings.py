@@ -10,6 +10,8 @@ from typing import Any
 from ..checks import task_config
 from ..data.audio import MINIMUM_SAMPLES, SAMPLE_RATE
 from ..errors import UserError
+from ..host.registry import upstream_names
+from ..host.upstreams import takes_weights
 from ..known_upstreams import Protocol, read_upstream
 from ..layers import DEFAULT_CONFIG, TASK_KEY, merge, read_variant, read_yaml, upstream_config_path
 from .arguments import OWN_FLAGS, make_parser
@@ -88,7 +90,8 @@ def new_settings(options: argparse.Namespace) -> Settings:
     for key, value in asdict(needs.arguments).items():
         if getattr(args, key) is None:
             setattr(args, key, value)
-    if args.upstream_ckpt:
+    if args.upstream_ckpt is not None:
+        _refuse_unread_weights(upstream, args.upstream_ckpt)
         args.upstream_ckpt = _weights_path(args.upstream_ckpt)
     settings = Settings(args, config, [name for name, layer in layers if layer])
     settings.override(options.override)
@@ -123,6 +126,7 @@ def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> S
         settings.sources.append(f"(not looked at, since the checkpoint has its own: {', '.join(ignored)})")
     _follow_moved_datamap(settings.task, Path(kept["expdir"]), checkpoint.parent)
     if options.upstream_ckpt:
+        _refuse_unread_weights(args.upstream, options.upstream_ckpt)
         args.upstream_ckpt = _weights_path(options.upstream_ckpt)
         settings.sources.append("-k")
     if options.data:
@@ -192,6 +196,15 @@ def datamap_stage(settings: Settings) -> Settings:
     config[TASK_KEY].pop("mapmix")
     config[TASK_KEY] = merge(config[TASK_KEY], {**read_variant(DATAMAP_STAGE)[TASK_KEY], "variant": DATAMAP_STAGE})
     return Settings(args, config, [*settings.sources, f"variants/{DATAMAP_STAGE}.yaml"])
+
+
+def _refuse_unread_weights(upstream: str, weights: str) -> None:
+    """Refuse -k where S3PRL would take other weights without a word."""
+    if takes_weights(upstream):
+        return
+    local = f"{upstream.partition('_')[0]}_local"
+    advice = f"for weights of your own use -u {local}" if local in upstream_names() else "use one that ends in _local"
+    raise UserError(f"-k {weights}: upstream {upstream} takes no weights from there. Leave -k out, or {advice}.")
 
 
 def _weights_path(weights: str) -> str:

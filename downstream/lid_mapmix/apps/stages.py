@@ -16,6 +16,7 @@ from ..data.corpus import Corpus
 from ..dev_calibration import CALIBRATION_NAME, leave_calibration
 from ..distributed import from_leader, goes_on_alone, is_leader
 from ..errors import UserError
+from ..host.optimization import check_optimization
 from ..host.upstreams import check_upstream_arguments
 from ..plan import DATAMAP_NAME, PICTURE_NAME, check_likeness
 from ..results import BEST_CHECKPOINT
@@ -149,6 +150,7 @@ def _map_folders(settings: Settings) -> list[Path]:
 def _checked_corpus(settings: Settings) -> Corpus:
     """Return the data of a run; what is wrong is found before an upstream is downloaded and loaded for it."""
     check_configuration(settings.config)
+    check_optimization(settings.config["optimizer"], settings.config.get("scheduler"))
     check_cache(settings.args, settings.config)
     task = task_config(settings.task)
     check_upstream_arguments(settings.args, task.upstream_settings)

@@ -24,7 +24,22 @@ def use_fused_attention(encoder: Any) -> None:
         # What subclasses and options do that these models have no use for is not done here.
         is_plain = type(module) is MultiheadAttention and module.self_attention
         if is_plain and module.bias_k is None and not module.add_zero_attn:
-            module.forward = functools.partial(_attend, module, module.forward)
+            # Another class, and no `forward` of its own: code that is compiled for one layer then fits the others.
+            module.__class__ = _fused_class()
+
+
+@functools.cache
+def _fused_class() -> Any:
+    """Define the subclass, once S3PRL may be imported."""
+    from s3prl.upstream.wav2vec2.wav2vec2_model import MultiheadAttention
+
+    class FusedAttention(MultiheadAttention):  # type: ignore[misc]
+        """S3PRL's self-attention with another `forward`."""
+
+        def forward(self, *arguments: Any, **keywords: Any) -> tuple[Any, Any]:
+            return _attend(self, super().forward, *arguments, **keywords)
+
+    return FusedAttention
 
 
 def _attend(  # noqa: PLR0917 - the arguments of the `forward` it stands for

@@ -143,6 +143,9 @@ class FeatureStore:
                 raise UserError(f"{path}: has {found} bytes, expected {size}. Delete the folder {self.folder}.")
         # Mapped to be written, which it never is, since torch warns of arrays that may not be.
         self._frames = np.memmap(self.folder / _FRAMES, dtype=_COUNT, mode="r+")
+        if (self._frames > self.layout.capacities).any():
+            path = self.folder / _FRAMES
+            raise UserError(f"{path}: is damaged, with more frames than a slot holds. Delete the folder {self.folder}.")
         self._features = np.memmap(self.folder / _FEATURES, dtype=_VALUE, mode="r+")
         self._starts = [int(start) for start in self.layout.starts]
 
@@ -169,7 +172,7 @@ def check_header(path: Path, expected: Mapping[str, Any]) -> None:
         return
     try:
         found = dict(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError:
+    except (ValueError, TypeError):
         raise UserError(f"{path}: is damaged. Delete the folder {path.parent}.") from None
     for name in dict.fromkeys((*expected, *found)):
         if expected.get(name) != found.get(name):

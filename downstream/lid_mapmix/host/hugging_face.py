@@ -10,6 +10,9 @@ train the convolutional front end, and ask the network for another model's prepr
 - waveforms are normalised where they are, as in pretraining (fairseq) and in S3PRL's native upstreams, and batches of
   one length have no attention mask;
 - weights are float32, whatever the file holds.
+
+A config.json that is of another model than the weights is refused where it shows in the names or shapes of the weights.
+It does not in ``do_stable_layer_norm`` (either way there are the same weights), the number of heads and the activation.
 """
 
 # ruff: noqa: PLC0415 - transformers takes seconds to import, and only these upstreams need it.
@@ -28,6 +31,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ..errors import UserError
 from . import downloads
+from .memory import is_out_of_memory
 
 # Upstream → the model_type of config.json that it loads.
 MODEL_TYPES = {"hf_wav2vec2_custom": "wav2vec2", "hf_hubert_custom": "hubert"}
@@ -227,6 +231,8 @@ def _explained(ckpt: str) -> Iterator[None]:
         raise
     # transformers, safetensors and torch each have errors of their own for a damaged file.
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         if Path(ckpt).exists():
             reason = " ".join(str(error).split())
             raise UserError(

@@ -30,6 +30,7 @@ import numpy as np
 from ..errors import UserError
 from ..files import replace_when_complete
 from . import compat, downloads, leader, registry
+from .memory import is_out_of_memory, out_of_memory
 from .native import speed_up
 from .optimization import with_fused
 from .precision import Casting, casting, read_precision, training_autocast, training_scaler
@@ -37,6 +38,7 @@ from .upstreams import (
     UpstreamSettings,
     check_features,
     check_layer,
+    check_weights,
     explained,
     hugging_face_builders,
     mend_upstream,
@@ -103,6 +105,7 @@ def _mended_class() -> Any:
 
         def _init_model(self, model: Any, name: str, *arguments: Any, **keywords: Any) -> Any:
             if name == "Upstream":  # before it is given to the processes that share it, which note what it trains
+                check_weights(model, self.args)
                 mend_upstream(model, self.args, self.upstream_settings)
                 batch_filter_banks(model)
                 speed_up(model, self.args.upstream, self.config["runner"])
@@ -112,6 +115,8 @@ def _mended_class() -> Any:
             try:
                 super()._load_weight(model, name)
             except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+                if is_out_of_memory(error):
+                    raise out_of_memory(f"{self.args.init_ckpt}: its {name}", self.args.device) from error
                 reason = " ".join(str(error).split())
                 raise UserError(
                     f"{self.args.init_ckpt}: its {name} does not fit this run, or is damaged ({reason[:300]}). Use "

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..errors import UserError
 from . import registry
+from .memory import is_out_of_memory, out_of_memory
 
 # Upstreams whose weights the user names by -k; S3PRL tells them by their names.
 _NEED_WEIGHTS = ("_local", "_url", "_gdriveid", "_custom")
@@ -23,6 +24,7 @@ _HUGGING_FACE = "hf_"
 _HUGGING_FACE_NAMES = ("hf_wav2vec2_custom", "hf_hubert_custom")
 _PLACE = "config.downstream_expert.upstream"
 _PROBE_SAMPLES = 16_000
+_ALL = "hidden_states"
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,11 @@ class UpstreamSettings:
     train_front_end: bool = False
     spec_augment: bool = False
     mix_lengths: bool = False
+
+
+def takes_weights(upstream: str) -> bool:
+    """Say whether an upstream has its weights from -k; S3PRL takes no notice of -k with any other."""
+    return upstream.endswith(_NEED_WEIGHTS)
 
 
 def check_upstream_arguments(args: argparse.Namespace, settings: UpstreamSettings | None = None) -> None:
@@ -58,7 +65,7 @@ def check_upstream_arguments(args: argparse.Namespace, settings: UpstreamSetting
         return
     registry.check_upstream(args.upstream)
     weights = args.upstream_ckpt
-    if args.upstream.endswith(_NEED_WEIGHTS) and weights is None:
+    if takes_weights(args.upstream) and weights is None:
         raise UserError(f"upstream {args.upstream} needs weights. Name its file or folder by -k.")
     if weights is not None and not _may_be_downloaded(args.upstream, weights) and not Path(weights).exists():
         raise UserError(f"-k {weights}: no such file or folder. Name the upstream's weights.")
@@ -82,6 +89,27 @@ def hugging_face_builders() -> dict[str, Callable[..., Any]]:
             return HuggingFaceUpstream(name, **arguments)
 
     return {name: functools.partial(build, name) for name in _HUGGING_FACE_NAMES}
+
+
+def check_weights(upstream: Any, args: argparse.Namespace) -> None:
+    """Check that an upstream's weights are numbers; those of a diverged pretraining, or of a damaged file, may not be.
+
+    Parameters
+    ----------
+    upstream : its model.
+    args : S3PRL's arguments.
+
+    Raises
+    ------
+    UserError : a weight is NaN or infinite.
+    """
+    broken = [name for name, weight in upstream.named_parameters() if not weight.isfinite().all()]
+    if broken:
+        source = f"upstream {args.upstream}" if args.upstream_ckpt is None else f"-k {args.upstream_ckpt}"
+        raise UserError(
+            f"{source}: expected numbers, found NaN or infinity in {len(broken)} of its weights ({broken[0]}, …). Use "
+            "an undamaged checkpoint."
+        )
 
 
 def mend_upstream(upstream: Any, args: argparse.Namespace, settings: UpstreamSettings) -> None:
@@ -138,7 +166,7 @@ def check_features(
 
 
 def check_layer(upstream: Any, args: argparse.Namespace) -> None:
-    """Check that an upstream has the layer of -l, which S3PRL's featurizer takes without a look.
+    """Check that an upstream has the layer of -l, which S3PRL's featurizer takes without a look, and features for it.
 
     Parameters
     ----------
@@ -150,18 +178,20 @@ def check_layer(upstream: Any, args: argparse.Namespace) -> None:
     UserError : it has not.
     """
     asked, layer = args.upstream_feature_selection, args.upstream_layer_selection
-    if layer is None:
+    # Names that begin so are what upstreams tell S3PRL's featurizer, and no features.
+    is_note = asked.startswith("_")
+    if layer is None and not is_note:
         return
     features = _probe(upstream, args)
-    if asked not in features:
+    if asked not in features or is_note:
         raise _no_features(args, features)
     selected = features[asked]
     layers = len(selected) if isinstance(selected, list | tuple | dict) else 1
     if not 0 <= layer < layers:
-        advice = "Choose one of them" if layers > 1 else "Leave -l out, or take -s hidden_states"
-        raise UserError(
-            f"upstream {args.upstream} has the layers 0 to {layers - 1} of {asked}; -l asks for {layer}. {advice}."
-        )
+        found, advice = f"the layers 0 to {layers - 1}", "Choose one of them"
+        if layers == 1:
+            found, advice = "one layer", "Leave -l out" + ("" if asked == _ALL else f", or take -s {_ALL}")
+        raise UserError(f"upstream {args.upstream} has {found} of {asked}; -l asks for {layer}. {advice}.")
 
 
 def _check_selection(upstream: Any, featurizer: Any, args: argparse.Namespace) -> None:
@@ -201,6 +231,8 @@ def explained(args: argparse.Namespace) -> Iterator[None]:
         raise
     # What a file of another kind, or half a file, raises depends on where S3PRL and torch come to a stop.
     except Exception as error:
+        if is_out_of_memory(error):
+            raise out_of_memory(f"upstream {args.upstream}", args.device) from error
         reason = " ".join(str(error).split())[:200]
         found = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
         weights = args.upstream_ckpt
