@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import replace_when_complete
-from .exchange import read_lines, unique_ids
+from .rows import read_lines, unique_ids
 
 _PREDICT, _TRUTH = "_predict.txt", "_truth.txt"
 _FIELDS = 3

@@ -5,8 +5,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from ..errors import UserError
-from .exchange import NIST_ID, REFERENCE_COLUMNS
+from .exchange import NIST_ID
 from .files import FIXED_COLUMNS
+from .reference_csv import REFERENCE_COLUMNS
 
 _LINE = 1_000_000
 _PAIR, _TRIPLE = 2, 3
@@ -57,7 +58,8 @@ def recognise(path: Path | str) -> Format:
     if len(fields) == _TRIPLE and all(fields):
         return Format.TRN
     raise UserError(
-        f"{path}: expected a file in one of the formats {', '.join(Format)}, found neither. Convert it first."
+        f"{path}: expected a file in one of the formats {', '.join(Format)}, found "
+        f"{f'the line {line[:60]!r}' if line else 'no text in its first line'}. Convert it first."
     )
 
 
