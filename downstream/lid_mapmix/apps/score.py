@@ -1,0 +1,167 @@
+"""``lid-mapmix score FILE…``: scores of any system's file, differences between systems, calibration, conversion."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data.labels import Labels, read_labels
+from ..scoring.bootstrap import LEVEL, Difference, mcnemar
+from ..scoring.calibration import Calibration, compare, write_calibration
+from ..scoring.conversion import WITHOUT_TRUTH, Target, paths_of, write_trials
+from ..scoring.files import write_metrics
+from ..scoring.metrics import accuracy, expected_calibration_error, reliability_curve
+from ..scoring.scorecard import System, differences_of, intervals_of, make_system, scores_of, slices_of
+from ..scoring.trials import align
+from .reliability_picture import draw_reliability
+from .score_inputs import Outputs, calibration_of, checked_outputs, clusters_of, read_systems, require_truth
+from .score_tables import (
+    Compared,
+    Scored,
+    calibration_table,
+    describe,
+    difference_table,
+    letters,
+    plain_comparison,
+    plain_system,
+    score_table,
+)
+
+
+def score(options: argparse.Namespace) -> None:
+    """Do what the flags ask for, and print what came of it.
+
+    Raises
+    ------
+    UserError : flags that do not go together, a file in the way, a damaged file, files that do not fit each other.
+    """
+    outputs = checked_outputs(options)
+    labels = read_labels(options.labels) if options.labels else None
+    if outputs.converted is not None:
+        _convert(options, labels, outputs.converted)
+        return
+    trials = align(read_systems(options, labels))
+    require_truth(trials[0], "--key")
+    cluster_of = clusters_of(trials[0], labels, options.labels)
+    systems = [make_system(one, cluster_of) for one in trials]
+    calibrations = [calibration_of(options, labels, one, place) for place, one in enumerate(trials)]
+    names = letters(len(systems))
+    scored = [_score(*parts, options) for parts in zip(names, systems, calibrations, strict=True)]
+    compared = [_compare(scored[0], other, options) for other in scored[1:]]
+    _print(scored, compared, options)
+    _write(outputs, scored, compared, calibrations[0], options)
+
+
+def _score(letter: str, system: System, calibration: Calibration | None, options: argparse.Namespace) -> Scored:
+    return Scored(
+        letter=letter,
+        system=system,
+        overall=scores_of(system),
+        intervals=intervals_of(system, options.samples, options.seed) if options.samples else {},
+        slices={
+            way: {name: scores_of(system, rows) for name, rows in slices_of(system, way).items()} for way in options.by
+        },
+        calibration={} if calibration is None else _before_and_after(system, calibration),
+    )
+
+
+def _before_and_after(system: System, calibration: Calibration) -> dict[str, dict[str, Any]]:
+    values, truth = system.log_likelihoods, system.truth
+    found = compare(calibration, values, truth, system.trials.column("source"))
+    accuracies = {"before": accuracy(np.exp(values), truth)}
+    accuracies["after"] = accuracy(np.exp(calibration.log_probabilities(values)), truth)
+    return {name: {"acc": accuracies[name], **scores} for name, scores in found.items()}
+
+
+def _compare(first: Scored, second: Scored, options: argparse.Namespace) -> Compared:
+    names = [name for name in first.overall if first.system.has(name) and second.system.has(name)]
+    resampled = differences_of(first.system, second.system, options.samples, options.seed) if options.samples else {}
+    none = float("nan")
+    differences = {}
+    for name in names:
+        # A bootstrap computes in 32 bits; the difference itself need not.
+        one, other = first.overall[name], second.overall[name]
+        if name not in ("count", "targets", "sources") and one is not None and other is not None:
+            interval = resampled.get(name, Difference(none, none, none, none))
+            differences[name] = replace(interval, value=other - one)
+    return Compared(first, second, differences, mcnemar(first.system.is_right, second.system.is_right))
+
+
+def _print(scored: Sequence[Scored], compared: Sequence[Compared], options: argparse.Namespace) -> None:
+    print("\n".join(map(describe, scored)), end="\n\n")
+    print(score_table(scored))
+    if options.samples:
+        print(f"\nintervals: {options.samples} resamples of {_resampled(scored[0].system)}")
+    if options.calibrate:
+        kinds = options.calibration or "temperature"
+        print(f"\ncalibrated on {', '.join(options.calibrate)} ({kinds})\n")
+        print(calibration_table(scored))
+    for one in compared:
+        print(f"\n{difference_table(one)}")
+
+
+def _resampled(system: System) -> str:
+    group = system.trials.column("group")
+    if group is None:
+        return f"{len(system.trials)} utterances"
+    alone = int((group == "").sum())
+    count = len(np.unique(group[group != ""])) + alone
+    return f"{count} groups of {len(system.trials)} utterances"
+
+
+def _write(
+    outputs: Outputs,
+    scored: Sequence[Scored],
+    compared: Sequence[Compared],
+    calibration: Calibration | None,
+    options: argparse.Namespace,
+) -> None:
+    written: list[Path] = []
+    if outputs.json is not None:
+        content = {
+            "systems": [plain_system(one) for one in scored],
+            "comparisons": [plain_comparison(one) for one in compared],
+            "bootstrap": {"samples": options.samples, "seed": options.seed, "level": LEVEL},
+        }
+        write_metrics(outputs.json, content)
+        written.append(outputs.json)
+    if outputs.calibration is not None and calibration is not None:
+        write_calibration(outputs.calibration, calibration)
+        written.append(outputs.calibration)
+    if outputs.reliability is not None:
+        _draw(outputs.reliability, scored[0])
+        written.append(outputs.reliability)
+    _print_paths(written)
+
+
+def _draw(path: Path, scored: Scored) -> None:
+    if scored.calibration:
+        curves = {name: scores["reliability"] for name, scores in scored.calibration.items()}
+        draw_reliability(path, curves, {name: scores["ece"] for name, scores in scored.calibration.items()})
+        return
+    probabilities, truth = np.exp(scored.system.log_likelihoods), scored.system.truth
+    curves = {"scores": reliability_curve(probabilities, truth)}
+    draw_reliability(path, curves, {"scores": expected_calibration_error(probabilities, truth)})
+
+
+def _convert(options: argparse.Namespace, labels: Labels | None, path: Path) -> None:
+    target = Target(options.convert)
+    trials = align(read_systems(options, labels))[0]
+    if target not in WITHOUT_TRUTH:
+        require_truth(trials, "--key")
+    calibration = calibration_of(options, labels, trials, 0)
+    if calibration is not None and trials.log_likelihoods is not None:
+        calibrate = calibration.log_likelihoods if target in WITHOUT_TRUTH else calibration.log_probabilities
+        values = calibrate(trials.log_likelihoods)
+        predictions = np.array(trials.classes)[values.argmax(axis=1)]
+        trials = replace(trials, log_likelihoods=values, predictions=predictions)
+    write_trials(path, target, trials)
+    _print_paths(paths_of(path, target))
+
+
+def _print_paths(paths: Sequence[Path]) -> None:
+    if paths:
+        print("\nwritten:\n" + "\n".join(f"  {path}" for path in paths))
