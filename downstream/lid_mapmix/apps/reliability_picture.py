@@ -26,7 +26,7 @@ def draw_reliability(
     ------
     UserError : matplotlib is not installed.
     """
-    figure = new_figure(path.name, 6.0, 6.6)
+    figure = new_figure(path.name, 5.6, 6.8)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     above.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle=(0, (4, 3)), label="as often right as said")
     share = _WIDTH / len(curves)
@@ -38,12 +38,13 @@ def draw_reliability(
             color=colour,
             marker=_MARKERS[place],
             markersize=5,
+            clip_on=False,
             label=f"{name} (ECE {errors[name]:.3f})",
         )
         width = [(point["high"] - point["low"]) * share for point in points]
         start = [point["low"] + (point["high"] - point["low"]) * ((1 - _WIDTH) / 2 + place * share) for point in points]
         below.bar(start, [point["count"] for point in points], width, align="edge", color=colour)
-    above.set(xlim=(0, 1), ylim=(0, 1), ylabel="fraction of answers that are right", aspect="equal")
+    above.set(xlim=(0, 1), ylim=(0, 1), ylabel="fraction of answers that are right")
     above.legend(loc="upper left", frameon=False, fontsize=9)
     below.set(xlabel="probability of the answer", ylabel="utterances")
     for axes in (above, below):

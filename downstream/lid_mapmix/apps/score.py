@@ -51,7 +51,7 @@ def score(options: argparse.Namespace) -> None:
     names = letters(len(systems))
     scored = [_score(*parts, options) for parts in zip(names, systems, calibrations, strict=True)]
     compared = [_compare(scored[0], other, options) for other in scored[1:]]
-    _print(scored, compared, options)
+    _print(scored, compared, [one for one in calibrations if one], options)
     _write(outputs, scored, compared, calibrations[0], options)
 
 
@@ -90,15 +90,19 @@ def _compare(first: Scored, second: Scored, options: argparse.Namespace) -> Comp
     return Compared(first, second, differences, mcnemar(first.system.is_right, second.system.is_right))
 
 
-def _print(scored: Sequence[Scored], compared: Sequence[Compared], options: argparse.Namespace) -> None:
+def _print(
+    scored: Sequence[Scored],
+    compared: Sequence[Compared],
+    calibrations: Sequence[Calibration],
+    options: argparse.Namespace,
+) -> None:
     print("\n".join(map(describe, scored)), end="\n\n")
     print(score_table(scored))
     if options.samples:
         print(f"\nintervals: {options.samples} resamples of {_resampled(scored[0].system)}")
-    if options.calibrate:
-        kinds = options.calibration or "temperature"
-        print(f"\ncalibrated on {', '.join(options.calibrate)} ({kinds})\n")
-        print(calibration_table(scored))
+    if calibrations:
+        named = [f"{path} ({one.kind})" for path, one in zip(options.calibrate, calibrations, strict=True)]
+        print(f"\ncalibrated by {', '.join(named)}\n\n{calibration_table(scored)}")
     for one in compared:
         print(f"\n{difference_table(one)}")
 
