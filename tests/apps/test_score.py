@@ -195,10 +195,8 @@ def test_two_systems_against_a_slow_bootstrap(tmp_path, systems, capsys):
     content = read_json(tmp_path / "out.json")
     assert content["bootstrap"] == {"samples": 60, "seed": 5, "level": 0.95}
     found = content["comparisons"][0]["differences"]
-    # Draws are of the order in which the command holds utterances: by source, then class.
-    order = sorted(range(60), key=lambda row: (first.source[row], CLASSES.index(first.truth[row]), row))
-    weights = np.concatenate(list(resampling_weights(60, group=np.array(first.group)[order], samples=60, seed=5)))
-    drawn = [[row for row, times in zip(order, one, strict=True) for _ in range(int(times))] for one in weights]
+    weights = np.concatenate(list(resampling_weights(60, group=np.array(first.group), samples=60, seed=5)))
+    drawn = [[row for row, times in enumerate(one) for _ in range(int(times))] for one in weights]
     assert all(len({Counter(drawn[0])[row] for row in range(start, start + 3)}) == 1 for start in range(0, 60, 3))
     moved = {name: [] for name in ("acc", "wf1", "macro_f1", "c_acc", "ece", "cllr")}
     for rows in drawn:
@@ -494,6 +492,7 @@ def test_systems_that_do_not_fit_are_one_line(tmp_path, systems, capsys):
         (["--save-calibration", "x"], "needs --calibrate"),
         (["--calibrate-key", "x"], "needs --calibrate"),
         (["--convert", "nist", "--to", "x", "--json", "y"], "scores nothing"),
+        (["--convert", "nist", "--to", "x", "--by", "class"], "scores nothing"),
     ],
 )
 def test_flags_that_do_not_go_together(flags, message, tmp_path, systems, capsys, monkeypatch):

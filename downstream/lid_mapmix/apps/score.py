@@ -11,13 +11,13 @@ import numpy as np
 from ..data.labels import Labels, read_labels
 from ..scoring.bootstrap import LEVEL, Difference, mcnemar
 from ..scoring.calibration import Calibration, compare, write_calibration
-from ..scoring.conversion import WITHOUT_TRUTH, Target, paths_of, write_trials
+from ..scoring.conversion import WITHOUT_TRUTH, Target, paths_of, write_output
 from ..scoring.files import write_metrics
 from ..scoring.metrics import accuracy, expected_calibration_error, reliability_curve
 from ..scoring.scorecard import System, differences_of, intervals_of, make_system, scores_of, slices_of
-from ..scoring.trials import align
+from ..scoring.system_output import align
 from .reliability_picture import draw_reliability
-from .score_inputs import Outputs, calibration_of, checked_outputs, clusters_of, read_systems, require_truth
+from .score_inputs import FilesToWrite, calibration_of, clusters_of, files_to_write, read_systems, require_truth
 from .score_tables import (
     Compared,
     Scored,
@@ -38,21 +38,21 @@ def score(options: argparse.Namespace) -> None:
     ------
     UserError : flags that do not go together, a file in the way, a damaged file, files that do not fit each other.
     """
-    outputs = checked_outputs(options)
+    to_write = files_to_write(options)
     labels = read_labels(options.labels) if options.labels else None
-    if outputs.converted is not None:
-        _convert(options, labels, outputs.converted)
+    if to_write.converted is not None:
+        _convert(options, labels, to_write.converted)
         return
-    trials = align(read_systems(options, labels))
-    require_truth(trials[0], "--key")
-    cluster_of = clusters_of(trials[0], labels, options.labels)
-    systems = [make_system(one, cluster_of) for one in trials]
-    calibrations = [calibration_of(options, labels, one, place) for place, one in enumerate(trials)]
+    outputs = align(read_systems(options, labels))
+    require_truth(outputs[0], "--key")
+    cluster_of = clusters_of(outputs[0], labels, options.labels)
+    systems = [make_system(one, cluster_of) for one in outputs]
+    calibrations = [calibration_of(options, labels, one, place) for place, one in enumerate(outputs)]
     names = letters(len(systems))
     scored = [_score(*parts, options) for parts in zip(names, systems, calibrations, strict=True)]
     compared = [_compare(scored[0], other, options) for other in scored[1:]]
     _print(scored, compared, [one for one in calibrations if one], options)
-    _write(outputs, scored, compared, calibrations[0], options)
+    _write(to_write, scored, compared, calibrations[0], options)
 
 
 def _score(letter: str, system: System, calibration: Calibration | None, options: argparse.Namespace) -> Scored:
@@ -70,7 +70,7 @@ def _score(letter: str, system: System, calibration: Calibration | None, options
 
 def _before_and_after(system: System, calibration: Calibration) -> dict[str, dict[str, Any]]:
     values, truth = system.log_likelihoods, system.truth
-    found = compare(calibration, values, truth, system.trials.column("source"))
+    found = compare(calibration, values, truth, system.output.column("source"))
     accuracies = {"before": accuracy(np.exp(values), truth)}
     accuracies["after"] = accuracy(np.exp(calibration.log_probabilities(values)), truth)
     return {name: {"acc": accuracies[name], **scores} for name, scores in found.items()}
@@ -108,36 +108,36 @@ def _print(
 
 
 def _resampled(system: System) -> str:
-    group = system.trials.column("group")
+    group = system.output.column("group")
     if group is None:
-        return f"{len(system.trials)} utterances"
+        return f"{len(system.output)} utterances"
     alone = int((group == "").sum())
     count = len(np.unique(group[group != ""])) + alone
-    return f"{count} groups of {len(system.trials)} utterances"
+    return f"{count} groups of {len(system.output)} utterances"
 
 
 def _write(
-    outputs: Outputs,
+    to_write: FilesToWrite,
     scored: Sequence[Scored],
     compared: Sequence[Compared],
     calibration: Calibration | None,
     options: argparse.Namespace,
 ) -> None:
     written: list[Path] = []
-    if outputs.json is not None:
+    if to_write.json is not None:
         content = {
             "systems": [plain_system(one) for one in scored],
             "comparisons": [plain_comparison(one) for one in compared],
             "bootstrap": {"samples": options.samples, "seed": options.seed, "level": LEVEL},
         }
-        write_metrics(outputs.json, content)
-        written.append(outputs.json)
-    if outputs.calibration is not None and calibration is not None:
-        write_calibration(outputs.calibration, calibration)
-        written.append(outputs.calibration)
-    if outputs.reliability is not None:
-        _draw(outputs.reliability, scored[0])
-        written.append(outputs.reliability)
+        write_metrics(to_write.json, content)
+        written.append(to_write.json)
+    if to_write.calibration is not None and calibration is not None:
+        write_calibration(to_write.calibration, calibration)
+        written.append(to_write.calibration)
+    if to_write.reliability is not None:
+        _draw(to_write.reliability, scored[0])
+        written.append(to_write.reliability)
     _print_paths(written)
 
 
@@ -153,16 +153,16 @@ def _draw(path: Path, scored: Scored) -> None:
 
 def _convert(options: argparse.Namespace, labels: Labels | None, path: Path) -> None:
     target = Target(options.convert)
-    trials = align(read_systems(options, labels))[0]
+    (output,) = read_systems(options, labels)
     if target not in WITHOUT_TRUTH:
-        require_truth(trials, "--key")
-    calibration = calibration_of(options, labels, trials, 0)
-    if calibration is not None and trials.log_likelihoods is not None:
+        require_truth(output, "--key")
+    calibration = calibration_of(options, labels, output, 0)
+    if calibration is not None and output.log_likelihoods is not None:
         calibrate = calibration.log_likelihoods if target in WITHOUT_TRUTH else calibration.log_probabilities
-        values = calibrate(trials.log_likelihoods)
-        predictions = np.array(trials.classes)[values.argmax(axis=1)]
-        trials = replace(trials, log_likelihoods=values, predictions=predictions)
-    write_trials(path, target, trials)
+        values = calibrate(output.log_likelihoods)
+        predictions = np.array(output.classes)[values.argmax(axis=1)]
+        output = replace(output, log_likelihoods=values, predictions=predictions)
+    write_output(path, target, output)
     _print_paths(paths_of(path, target))
 
 

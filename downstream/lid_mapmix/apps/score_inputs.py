@@ -12,12 +12,12 @@ from ..scoring.calibration import Calibration, Kind, fit, read_calibration
 from ..scoring.conversion import Target, paths_of
 from ..scoring.formats import Format
 from ..scoring.keys import read_key
-from ..scoring.reading import Values, read_trials
-from ..scoring.trials import Trials, class_numbers, join_key, reorder_classes
+from ..scoring.reading import Values, read_output
+from ..scoring.system_output import SystemOutput, class_numbers, join_key, reorder_classes
 
 
 @dataclass(frozen=True)
-class Outputs:
+class FilesToWrite:
     """The files to write; None where one was not asked for."""
 
     json: Path | None
@@ -26,7 +26,7 @@ class Outputs:
     converted: Path | None
 
 
-def checked_outputs(options: argparse.Namespace) -> Outputs:
+def files_to_write(options: argparse.Namespace) -> FilesToWrite:
     """Return the files to write, none of which may be in the way or be read.
 
     Raises
@@ -34,7 +34,7 @@ def checked_outputs(options: argparse.Namespace) -> Outputs:
     UserError : one is; or flags do not go together.
     """
     named = (options.json, options.save_calibration, options.reliability, options.to)
-    outputs = Outputs(*(Path(name) if name else None for name in named))
+    to_write = FilesToWrite(*(Path(name) if name else None for name in named))
     only_one = {
         "--save-calibration": options.save_calibration,
         "--reliability": options.reliability,
@@ -44,7 +44,7 @@ def checked_outputs(options: argparse.Namespace) -> Outputs:
         *((name and len(options.files) > 1, flag, "takes one FILE; give one") for flag, name in only_one.items()),
         (bool(options.convert) != bool(options.to), "--convert", "and --to go together; give both"),
         (
-            options.convert and (options.json or options.reliability),
+            options.convert and (options.json or options.reliability or options.save_calibration or options.by),
             "--convert",
             "scores nothing; leave the others out",
         ),
@@ -56,9 +56,9 @@ def checked_outputs(options: argparse.Namespace) -> Outputs:
     ]
     if wrong := next((f"{flag}: {fault}" for is_fault, flag, fault in faults if is_fault), None):
         raise UserError(f"{wrong}. See 'lid-mapmix score --help'.")
-    paths = [path for path in (outputs.json, outputs.calibration, outputs.reliability) if path is not None]
-    if outputs.converted is not None:
-        paths += paths_of(outputs.converted, Target(options.convert))
+    paths = [path for path in (to_write.json, to_write.calibration, to_write.reliability) if path is not None]
+    if to_write.converted is not None:
+        paths += paths_of(to_write.converted, Target(options.convert))
     read = [*options.files, *options.calibrate, options.labels, options.key, options.calibrate_key]
     taken = {Path(name).resolve() for name in read if name}
     for path in paths:
@@ -67,54 +67,54 @@ def checked_outputs(options: argparse.Namespace) -> Outputs:
         taken.add(path.resolve())
         if path.exists() and not options.overwrite:
             raise UserError(f"{path}: is there already. Name another file, or replace it by --overwrite.")
-    return outputs
+    return to_write
 
 
-def read_systems(options: argparse.Namespace, labels: Labels | None) -> list[Trials]:
-    """Return the trials of each FILE, with the key joined where one is given.
+def read_systems(options: argparse.Namespace, labels: Labels | None) -> list[SystemOutput]:
+    """Return the output of each FILE, with the key joined where one is given.
 
     Raises
     ------
     UserError : a damaged file, files that do not fit each other.
     """
-    trials = [_read_one(path, options.key, options, labels) for path in options.files]
+    outputs = [_read_one(path, options.key, options, labels) for path in options.files]
     values = Values(options.scores)
-    if values is not Values.LIKELIHOODS and all(one.format is not Format.PAIRS for one in trials):
+    if values is not Values.LIKELIHOODS and all(one.format is not Format.PAIRS for one in outputs):
         raise UserError(f"--scores {values}: has an effect on '{Format.PAIRS}' only, found none. Leave it out.")
-    return trials
+    return outputs
 
 
-def require_truth(trials: Trials, flag: str) -> np.ndarray:
+def require_truth(output: SystemOutput, flag: str) -> np.ndarray:
     """Return the true classes, (N,) str; a UserError where they are not known names the flag that gives them."""
-    if trials.truth is None:
+    if output.truth is None:
         raise UserError(
-            f"{trials.path}: expected the true classes, which the format '{trials.format}' does not hold. Give a "
+            f"{output.path}: expected the true classes, which the format '{output.format}' does not hold. Give a "
             f"manifest, NIST's segment keys or Kaldi's utt2lang by {flag} FILE."
         )
-    return trials.truth
+    return output.truth
 
 
-def clusters_of(trials: Trials, labels: Labels | None, origin: str) -> dict[str, str]:
+def clusters_of(output: SystemOutput, labels: Labels | None, origin: str) -> dict[str, str]:
     """Return class → cluster, in the order of the labels; without labels the part of the name before the first ``-``.
 
     Raises
     ------
     UserError : the labels, which are from `origin`, lack a class.
     """
-    clusters = (labels or labels_from_classes(trials.classes)).clusters
+    clusters = (labels or labels_from_classes(output.classes)).clusters
     cluster_of = {name: cluster for cluster, members in clusters.items() for name in members}
-    if absent := [name for name in trials.classes if name not in cluster_of]:
+    if absent := [name for name in output.classes if name not in cluster_of]:
         raise UserError(
-            f"{origin}: expected all {len(trials.classes)} classes of {trials.path}, found no {absent[0]} "
+            f"{origin}: expected all {len(output.classes)} classes of {output.path}, found no {absent[0]} "
             f"({len(absent)} such). Add it."
         )
     return cluster_of
 
 
 def calibration_of(
-    options: argparse.Namespace, labels: Labels | None, trials: Trials, place: int
+    options: argparse.Namespace, labels: Labels | None, output: SystemOutput, place: int
 ) -> Calibration | None:
-    """Return the calibration of the FILE in a place, its classes in the order of the trials; None: not asked for.
+    """Return the calibration of the FILE in a place, its classes in the order of the output; None: not asked for.
 
     Raises
     ------
@@ -123,35 +123,35 @@ def calibration_of(
     if not options.calibrate:
         return None
     path = options.calibrate[place]
-    if trials.log_likelihoods is None:
-        raise UserError(f"{trials.path}: expected scores to calibrate, found answers only. Leave --calibrate out.")
+    if output.log_likelihoods is None:
+        raise UserError(f"{output.path}: expected scores to calibrate, found answers only. Leave --calibrate out.")
     if path.endswith(".json"):
         if options.calibration or options.calibrate_key:
             raise UserError(f"{path}: is a calibration already; leave --calibration and --calibrate-key out.")
-        return _reordered(read_calibration(path), trials, path)
+        return _reordered(read_calibration(path), output, path)
     dev = _read_one(path, options.calibrate_key, options, labels)
     truth = require_truth(dev, "--calibrate-key")
-    dev = reorder_classes(dev, trials.classes, trials.path)
+    dev = reorder_classes(dev, output.classes, output.path)
     if dev.log_likelihoods is None:
         raise UserError(f"{path}: expected scores to fit a calibration on, found answers only. Name another file.")
     kind = Kind(options.calibration or Kind.TEMPERATURE)
     return fit(kind, dev.log_likelihoods, class_numbers(dev, truth), dev.classes)
 
 
-def _reordered(calibration: Calibration, trials: Trials, origin: str) -> Calibration:
-    if set(calibration.classes) != set(trials.classes):
-        apart = min(set(calibration.classes) ^ set(trials.classes))
-        raise UserError(f"{origin}: expected the classes of {trials.path}, found {apart} in one only. Fit it anew.")
-    order = [calibration.classes.index(name) for name in trials.classes]
+def _reordered(calibration: Calibration, output: SystemOutput, origin: str) -> Calibration:
+    if set(calibration.classes) != set(output.classes):
+        apart = min(set(calibration.classes) ^ set(output.classes))
+        raise UserError(f"{origin}: expected the classes of {output.path}, found {apart} in one only. Fit it anew.")
+    order = [calibration.classes.index(name) for name in output.classes]
     return Calibration(
         kind=calibration.kind,
-        classes=trials.classes,
+        classes=output.classes,
         matrix=tuple(tuple(calibration.matrix[row][column] for column in order) for row in order),
         offset=tuple(calibration.offset[row] for row in order),
         prior=tuple(calibration.prior[row] for row in order),
     )
 
 
-def _read_one(path: str, key: str | None, options: argparse.Namespace, labels: Labels | None) -> Trials:
-    trials = read_trials(path, classes=labels.classes if labels else None, values=Values(options.scores))
-    return join_key(trials, read_key(key)) if key else trials
+def _read_one(path: str, key: str | None, options: argparse.Namespace, labels: Labels | None) -> SystemOutput:
+    output = read_output(path, classes=labels.classes if labels else None, values=Values(options.scores))
+    return join_key(output, read_key(key)) if key else output

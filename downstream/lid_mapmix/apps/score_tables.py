@@ -61,9 +61,9 @@ def letters(count: int) -> list[str]:
 
 def describe(scored: Scored) -> str:
     """Return a line on the file of a system."""
-    trials = scored.system.trials
+    output = scored.system.output
     prefix = f"{scored.letter}  " if scored.letter else ""
-    return f"{prefix}{trials.path}: {trials.format}, {len(trials)} utterances, {len(trials.classes)} classes"
+    return f"{prefix}{output.path}: {output.format}, {len(output)} utterances, {len(output.classes)} classes"
 
 
 def score_table(systems: Sequence[Scored]) -> str:
@@ -105,7 +105,7 @@ def difference_table(compared: Compared) -> str:
             rows[score] |= {f"{_LEVEL} from": difference.low, "to": difference.high, "p": difference.p}
     known = [name for name in next(iter(rows.values())) if any(_is_known(row[name]) for row in rows.values())]
     rows = {score: {name: row[name] for name in known if _is_known(row[name])} for score, row in rows.items()}
-    has_groups = first.system.trials.column("group") is not None
+    has_groups = first.system.output.column("group") is not None
     note = ", which those of one group are not" if has_groups else ""
     return (
         f"{format_table(rows)}\n\nMcNemar's exact test of acc: p = {compared.mcnemar:.3g} "
@@ -115,12 +115,12 @@ def difference_table(compared: Compared) -> str:
 
 def plain_system(scored: Scored) -> dict[str, Any]:
     """Return all that is known of a system's scores, for JSON."""
-    trials = scored.system.trials
+    output = scored.system.output
     return plain(
         {
-            "file": str(trials.path),
-            "format": str(trials.format),
-            "classes": list(trials.classes),
+            "file": str(output.path),
+            "format": str(output.format),
+            "classes": list(output.classes),
             "overall": scored.overall,
             "intervals": {name: [one.low, one.high] for name, one in scored.intervals.items()},
             **{f"by_{way}": slices for way, slices in scored.slices.items()},
@@ -133,8 +133,8 @@ def plain_comparison(compared: Compared) -> dict[str, Any]:
     """Return all that is known of a difference, for JSON."""
     return plain(
         {
-            "first": str(compared.first.system.trials.path),
-            "second": str(compared.second.system.trials.path),
+            "first": str(compared.first.system.output.path),
+            "second": str(compared.second.system.output.path),
             "differences": {
                 name: {"value": one.value, "low": one.low, "high": one.high, "p": one.p}
                 for name, one in compared.differences.items()

@@ -1,4 +1,4 @@
-"""Writing trials, whatever file they came from, in any of the formats."""
+"""Writing what a system says, whatever file it came from, in any of the formats."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +11,7 @@ from .detection import log_likelihood_ratios
 from .exchange import ScoreTable, write_nist, write_pairs
 from .files import write_s3prl_predictions, write_scores
 from .reference_csv import ReferenceScores, write_reference_csv
-from .trials import Trials, class_numbers
+from .system_output import SystemOutput, class_numbers
 
 _TWO = 2
 
@@ -33,7 +33,7 @@ _ANSWERS = (Target.TRN, Target.S3PRL)
 
 
 def paths_of(path: Path, target: Target) -> list[Path]:
-    """Return the files that `write_trials` writes.
+    """Return the files that `write_output` writes.
 
     Raises
     ------
@@ -46,66 +46,66 @@ def paths_of(path: Path, target: Target) -> list[Path]:
     return [path, path.with_name(path.name.removesuffix(PREDICT_ENDING) + TRUTH_ENDING)]
 
 
-def write_trials(path: Path, target: Target, trials: Trials) -> None:
-    """Write trials in a format, complete or not at all: log-likelihoods in Kaldi's, their ratios in NIST's.
+def write_output(path: Path, target: Target, output: SystemOutput) -> None:
+    """Write a system's output in a format, complete or not at all: log-likelihoods in Kaldi's, their ratios in NIST's.
 
     Raises
     ------
-    UserError : the format needs scores or the truth, which these trials have not, or cannot hold a name.
+    UserError : the format needs scores or the truth, which this output has not, or cannot hold a name.
     """
-    if target not in WITHOUT_TRUTH and trials.truth is None:
-        raise UserError(f"{trials.path}: expected the true classes, which {target} holds, found none. Give --key FILE.")
-    if target not in _ANSWERS and trials.log_likelihoods is None:
+    if target not in WITHOUT_TRUTH and output.truth is None:
+        raise UserError(f"{output.path}: expected the true classes, which {target} holds, found none. Give --key FILE.")
+    if target not in _ANSWERS and output.log_likelihoods is None:
         raise UserError(
-            f"{trials.path}: expected scores, which {target} holds, found answers only. Convert to "
+            f"{output.path}: expected scores, which {target} holds, found answers only. Convert to "
             f"{' or '.join(_ANSWERS)}."
         )
     if target in _ANSWERS:
-        _write_answers(path, target, trials)
+        _write_answers(path, target, output)
     else:
-        _write_scores(path, target, trials)
+        _write_scores(path, target, output)
 
 
-def _write_answers(path: Path, target: Target, trials: Trials) -> None:
-    truth = np.asarray(trials.truth)
+def _write_answers(path: Path, target: Target, output: SystemOutput) -> None:
+    truth = np.asarray(output.truth)
     if target is Target.TRN:
-        write_trn(path, Answers(trials.ids, truth, trials.predictions))
+        write_trn(path, Answers(output.ids, truth, output.predictions))
         return
     # An id may hold spaces in these files, a label may not.
-    if spaced := [name for name in (*trials.predictions.tolist(), *truth.tolist()) if len(name.split()) != 1]:
+    if spaced := [name for name in (*output.predictions.tolist(), *truth.tolist()) if len(name.split()) != 1]:
         raise UserError(f"expected classes without white space, found {spaced[0]!r}. Write another format.")
     split = path.name.removesuffix(PREDICT_ENDING)
-    write_s3prl_predictions(path.parent, split, trials.ids, trials.predictions, truth)
+    write_s3prl_predictions(path.parent, split, output.ids, output.predictions, truth)
 
 
-def _write_scores(path: Path, target: Target, trials: Trials) -> None:
-    values, empty = np.asarray(trials.log_likelihoods), np.full(len(trials), "")
-    table = ScoreTable(trials.classes, trials.ids, values)
+def _write_scores(path: Path, target: Target, output: SystemOutput) -> None:
+    values, empty = np.asarray(output.log_likelihoods), np.full(len(output), "")
+    table = ScoreTable(output.classes, output.ids, values)
     if target is Target.KALDI:
         write_pairs(path, table)
         return
     if target is Target.NIST:
-        if len(trials.classes) < _TWO:
+        if len(output.classes) < _TWO:
             raise UserError(
-                f"{trials.path}: expected 2 classes or more, as ratios need, found 1. Write another format."
+                f"{output.path}: expected 2 classes or more, as ratios need, found 1. Write another format."
             )
-        write_nist(path, ScoreTable(trials.classes, trials.ids, log_likelihood_ratios(values)))
+        write_nist(path, ScoreTable(output.classes, output.ids, log_likelihood_ratios(values)))
         return
-    truth = np.asarray(trials.truth)
-    class_numbers(trials, truth)
+    truth = np.asarray(output.truth)
+    class_numbers(output, truth)
     if target is Target.MAPMIX:
         write_reference_csv(
             path,
-            ReferenceScores(trials.classes, trials.ids, truth, trials.predictions, trials.seconds, np.exp(values)),
+            ReferenceScores(output.classes, output.ids, truth, output.predictions, output.seconds, np.exp(values)),
         )
         return
     write_scores(
         path,
-        ids=trials.ids,
-        classes=trials.classes,
+        ids=output.ids,
+        classes=output.classes,
         truth=truth,
         log_probabilities=values,
-        seconds=trials.seconds,
-        group=trials.columns.get("group", empty),
-        source=trials.columns.get("source", empty),
+        seconds=output.seconds,
+        group=output.columns.get("group", empty),
+        source=output.columns.get("source", empty),
     )

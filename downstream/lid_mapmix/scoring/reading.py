@@ -1,4 +1,4 @@
-"""Reading any file of scores or of answers into one shape, trials.Trials.
+"""Reading any file of scores or of answers into one shape, a SystemOutput.
 
 =============================== ======================= ====================================== ===========
 format                          truth                   scores                                 also
@@ -29,7 +29,7 @@ from .exchange import ScoreTable, read_nist, read_pairs
 from .files import read_scores
 from .formats import Format, recognise
 from .reference_csv import read_reference_csv
-from .trials import Trials
+from .system_output import SystemOutput
 
 _TWO = 2
 
@@ -41,9 +41,9 @@ class Values(StrEnum):
     RATIOS = "ratios"
 
 
-def read_trials(
+def read_output(
     path: Path | str, *, classes: Sequence[str] | None = None, values: Values = Values.LIKELIHOODS
-) -> Trials:
+) -> SystemOutput:
     """Read a file in any of the formats that `formats.recognise` knows.
 
     Parameters
@@ -74,7 +74,7 @@ def read_trials(
         table = read_pairs(path)
         return _scored(path, form, table if values is Values.LIKELIHOODS else _from_ratios(path, table))
     answers = read_trn(path) if form is Format.TRN else read_s3prl(path)
-    return Trials(
+    return SystemOutput(
         path=path,
         format=form,
         classes=tuple(sorted({*answers.truth.tolist(), *answers.predictions.tolist()})),
@@ -94,7 +94,7 @@ def _scored(
     truth: np.ndarray | None = None,
     seconds: np.ndarray | None = None,
     columns: Mapping[str, np.ndarray] | None = None,
-) -> Trials:
+) -> SystemOutput:
     finite = np.isfinite(table.values.max(axis=1))
     if not finite.all():
         raise UserError(
@@ -102,7 +102,7 @@ def _scored(
             f"{table.ids[~finite][0]} ({np.count_nonzero(~finite)} such). Write it anew."
         )
     log_likelihoods = log_softmax(table.values, axis=1)
-    return Trials(
+    return SystemOutput(
         path=path,
         format=form,
         classes=table.classes,

@@ -13,7 +13,7 @@ from ..errors import UserError
 from .bootstrap import Difference, Interval, bootstrap, paired_bootstrap
 from .detection import summarize_detection
 from .metrics import summarize
-from .trials import Trials, class_numbers
+from .system_output import SystemOutput, class_numbers
 
 ANSWER_SCORES = ("acc", "wf1", "macro_f1", "c_acc")
 MOST_SLICES = 200
@@ -21,18 +21,18 @@ MOST_SLICES = 200
 
 @dataclass(frozen=True, eq=False)
 class System:
-    """A system's trials with the truth, ready to be scored.
+    """A system's output with the truth, ready to be scored.
 
     Attributes
     ----------
-    trials : of N utterances and C classes; its truth is known.
+    output : of N utterances and C classes; its truth is known.
     truth : (N,) int64, class numbers.
     cluster_names : name of each cluster number.
     cluster_indices : (C,) int64, the cluster number of each class.
     log_likelihoods : (N, C) float64; of answers, 0 for the answer and minus infinity for the others.
     """
 
-    trials: Trials
+    output: SystemOutput
     truth: np.ndarray
     cluster_names: tuple[str, ...]
     cluster_indices: np.ndarray
@@ -45,33 +45,33 @@ class System:
 
     def has(self, score: str) -> bool:
         """Say whether the system's file tells a score."""
-        return self.trials.log_likelihoods is not None or score in ANSWER_SCORES
+        return self.output.log_likelihoods is not None or score in ANSWER_SCORES
 
 
-def make_system(trials: Trials, cluster_of: Mapping[str, str]) -> System:
-    """Return what is needed to score trials.
+def make_system(output: SystemOutput, cluster_of: Mapping[str, str]) -> System:
+    """Return what is needed to score output.
 
     Parameters
     ----------
-    trials : with their truth.
+    output : with their truth.
     cluster_of : class → its cluster, of all classes, in the order of the clusters.
 
     Raises
     ------
     UserError : a true class that the system does not know.
     """
-    if trials.truth is None:
-        raise ValueError(f"expected trials with their truth, found none of {trials.path}")
-    names = tuple(dict.fromkeys(cluster for name, cluster in cluster_of.items() if name in trials.classes))
-    log_likelihoods = trials.log_likelihoods
+    if output.truth is None:
+        raise ValueError(f"expected output with their truth, found none of {output.path}")
+    names = tuple(dict.fromkeys(cluster for name, cluster in cluster_of.items() if name in output.classes))
+    log_likelihoods = output.log_likelihoods
     if log_likelihoods is None:
-        answers = class_numbers(trials, trials.predictions)
-        log_likelihoods = np.where(answers[:, None] == np.arange(len(trials.classes)), 0.0, -np.inf)
+        answers = class_numbers(output, output.predictions)
+        log_likelihoods = np.where(answers[:, None] == np.arange(len(output.classes)), 0.0, -np.inf)
     return System(
-        trials=trials,
-        truth=class_numbers(trials, trials.truth),
+        output=output,
+        truth=class_numbers(output, output.truth),
         cluster_names=names,
-        cluster_indices=np.array([names.index(cluster_of[name]) for name in trials.classes]),
+        cluster_indices=np.array([names.index(cluster_of[name]) for name in output.classes]),
         log_likelihoods=log_likelihoods,
     )
 
@@ -87,8 +87,8 @@ def scores_of(system: System, rows: np.ndarray | None = None) -> dict[str, Any]:
     rows = np.ones(len(system.truth), dtype=bool) if rows is None else rows
     values, truth = system.log_likelihoods[rows], system.truth[rows]
     scores: dict[str, Any] = summarize(np.exp(values), truth, system.cluster_indices)
-    if system.trials.log_likelihoods is not None:
-        source = system.trials.column("source")
+    if system.output.log_likelihoods is not None:
+        source = system.output.column("source")
         scores |= summarize_detection(values, truth, None if source is None else source[rows])
     return {name: value for name, value in scores.items() if system.has(name)} | {"count": int(rows.sum())}
 
@@ -105,22 +105,22 @@ def slices_of(system: System, way: str) -> dict[str, np.ndarray]:
     ------
     UserError : nothing is known by which to slice so, or there are more than `MOST_SLICES`.
     """
-    trials = system.trials
+    output = system.output
     if way == "duration":
-        nominal = np.floor(trials.seconds + 0.5)
+        nominal = np.floor(output.seconds + 0.5)
         slices = {f"{value:g}": nominal == value for value in np.unique(nominal[np.isfinite(nominal)])}
     elif way == "cluster":
         slices = _numbered(system.cluster_names, system.cluster_indices[system.truth])
     elif way == "class":
-        slices = _numbered(trials.classes, system.truth)
+        slices = _numbered(output.classes, system.truth)
     else:
-        values = trials.column(way)
+        values = output.column(way)
         names = [] if values is None else [name for name in np.unique(values).tolist() if name]
         slices = {name: values == name for name in names}
     if not slices or len(slices) > MOST_SLICES:
-        known = ["duration", "cluster", "class", *(name for name in trials.columns if trials.column(name) is not None)]
+        known = ["duration", "cluster", "class", *(name for name in output.columns if output.column(name) is not None)]
         raise UserError(
-            f"--by {way}: expected 1 to {MOST_SLICES} values in {trials.path}, found {len(slices) or 'none'}. Slice by "
+            f"--by {way}: expected 1 to {MOST_SLICES} values in {output.path}, found {len(slices) or 'none'}. Slice by "
             f"{', '.join(known)}, or give a key that has it."
         )
     return slices
@@ -128,7 +128,7 @@ def slices_of(system: System, way: str) -> dict[str, np.ndarray]:
 
 def intervals_of(system: System, samples: int, seed: int) -> dict[str, Interval]:
     """Return the confidence intervals of `scores_of`; see `bootstrap`. Whole groups are drawn where there are some."""
-    columns = system.trials.column
+    columns = system.output.column
     found = bootstrap(
         system.log_likelihoods,
         system.truth,
@@ -143,7 +143,7 @@ def intervals_of(system: System, samples: int, seed: int) -> dict[str, Interval]
 
 def differences_of(first: System, second: System, samples: int, seed: int) -> dict[str, Difference]:
     """Return the differences second less first of the scores that both have; see `paired_bootstrap`."""
-    columns = first.trials.column
+    columns = first.output.column
     found = paired_bootstrap(
         first.log_likelihoods,
         second.log_likelihoods,

@@ -1,6 +1,6 @@
-"""Trials: what a system says of some utterances, whatever its file was, to be scored, compared and converted.
+"""The output of a system: what it says of some utterances, ready to be scored, compared and converted.
 
-reading.py makes them of files. Here they get the truth of a key, and several systems the same order.
+reading.py makes it of a file. Here it gets the truth of a key, and several systems the same order.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from .rows import parse_seconds
 
 
 @dataclass(frozen=True, eq=False)
-class Trials:
+class SystemOutput:
     """What a system says of N utterances, which may be of C classes.
 
     Attributes
@@ -50,27 +50,27 @@ class Trials:
         return values if values is not None and (values != "").any() else None
 
 
-def join_key(trials: Trials, key: Key) -> Trials:
-    """Return trials with the truth and the columns of a key; where both know something, the key's holds.
+def join_key(output: SystemOutput, key: Key) -> SystemOutput:
+    """Return output with the truth and the columns of a key; where both know something, the key's holds.
 
     Raises
     ------
     UserError : an utterance is in one of them only, they disagree on a true class, or seconds are no numbers.
     """
-    places = _places(trials, key.ids, key.path)
+    places = _places(output, key.ids, key.path)
     columns = {name: values[places] for name, values in key.columns.items()}
     truth = columns.pop("class")
-    _check_same_truth(trials, truth, key.path)
-    seconds = trials.seconds
+    _check_same_truth(output, truth, key.path)
+    seconds = output.seconds
     if "seconds" in columns:
         # Read in the key's order, in which its rows are counted.
         seconds = parse_seconds(key.path, key.columns["seconds"].tolist())[places]
         del columns["seconds"]
-    return replace(trials, truth=truth, seconds=seconds, columns={**trials.columns, **columns})
+    return replace(output, truth=truth, seconds=seconds, columns={**output.columns, **columns})
 
 
-def align(systems: Sequence[Trials]) -> list[Trials]:
-    """Return the trials of several systems in the first one's order of utterances, with the same classes.
+def align(systems: Sequence[SystemOutput]) -> list[SystemOutput]:
+    """Return the output of several systems in the first one's order of utterances, with the same classes.
 
     The truth, seconds and columns of all are what any of them knows, the first one before the others. The classes are
     those of the first system with scores, in its order; without any, all that occur in the answers.
@@ -103,70 +103,70 @@ def align(systems: Sequence[Trials]) -> list[Trials]:
     ]
 
 
-def reorder_classes(trials: Trials, classes: Sequence[str], origin: Path | str) -> Trials:
-    """Return trials with their classes in the order of `classes`, those of `origin`; a UserError where they differ."""
-    unknown, absent = set(trials.classes) - set(classes), set(classes) - set(trials.classes)
+def reorder_classes(output: SystemOutput, classes: Sequence[str], origin: Path | str) -> SystemOutput:
+    """Return output with its classes in the order of `classes`, those of `origin`; a UserError where they differ."""
+    unknown, absent = set(output.classes) - set(classes), set(classes) - set(output.classes)
     # In a file of answers are only the classes that occur.
-    if unknown or (absent and trials.log_likelihoods is not None):
-        where, name = (trials.path, min(unknown)) if unknown else (origin, min(absent))
+    if unknown or (absent and output.log_likelihoods is not None):
+        where, name = (output.path, min(unknown)) if unknown else (origin, min(absent))
         raise UserError(
-            f"{trials.path}: expected the {len(classes)} classes of {origin}, found {name} in {where} only "
+            f"{output.path}: expected the {len(classes)} classes of {origin}, found {name} in {where} only "
             f"({len(unknown) + len(absent)} such). Give files of the same classes."
         )
-    if trials.log_likelihoods is None:
-        return replace(trials, classes=tuple(classes))
-    order = [trials.classes.index(name) for name in classes]
-    return replace(trials, classes=tuple(classes), log_likelihoods=trials.log_likelihoods[:, order])
+    if output.log_likelihoods is None:
+        return replace(output, classes=tuple(classes))
+    order = [output.classes.index(name) for name in classes]
+    return replace(output, classes=tuple(classes), log_likelihoods=output.log_likelihoods[:, order])
 
 
-def class_numbers(trials: Trials, names: np.ndarray) -> np.ndarray:
+def class_numbers(output: SystemOutput, names: np.ndarray) -> np.ndarray:
     """Return the number of each class name, (N,) int64; a UserError for one the system does not know."""
-    number_of = {name: number for number, name in enumerate(trials.classes)}
+    number_of = {name: number for number, name in enumerate(output.classes)}
     known = np.array([name in number_of for name in names.tolist()])
     if not known.all():
         raise UserError(
-            f"{trials.path}: expected true classes among the {len(trials.classes)} that are scored, found "
-            f"{names[~known][0]} of {trials.ids[~known][0]} ({np.count_nonzero(~known)} such). Take them out, or score "
+            f"{output.path}: expected true classes among the {len(output.classes)} that are scored, found "
+            f"{names[~known][0]} of {output.ids[~known][0]} ({np.count_nonzero(~known)} such). Take them out, or score "
             "all classes."
         )
     return np.array([number_of[name] for name in names.tolist()], dtype=np.int64)
 
 
-def _take(trials: Trials, places: np.ndarray) -> Trials:
+def _take(output: SystemOutput, places: np.ndarray) -> SystemOutput:
     return replace(
-        trials,
-        ids=trials.ids[places],
-        predictions=trials.predictions[places],
-        truth=None if trials.truth is None else trials.truth[places],
-        log_likelihoods=None if trials.log_likelihoods is None else trials.log_likelihoods[places],
-        seconds=trials.seconds[places],
-        columns={name: values[places] for name, values in trials.columns.items()},
+        output,
+        ids=output.ids[places],
+        predictions=output.predictions[places],
+        truth=None if output.truth is None else output.truth[places],
+        log_likelihoods=None if output.log_likelihoods is None else output.log_likelihoods[places],
+        seconds=output.seconds[places],
+        columns={name: values[places] for name, values in output.columns.items()},
     )
 
 
-def _places(trials: Trials, ids: np.ndarray, origin: Path) -> np.ndarray:
-    """Return where in ids each utterance of the trials is, (N,) int64; both must have the same."""
+def _places(output: SystemOutput, ids: np.ndarray, origin: Path) -> np.ndarray:
+    """Return where in ids each utterance of the output is, (N,) int64; both must have the same."""
     place_of = {name: place for place, name in enumerate(ids.tolist())}
-    known = set(trials.ids.tolist())
+    known = set(output.ids.tolist())
     for path, other, names in (
-        (trials.path, origin, [name for name in trials.ids.tolist() if name not in place_of]),
-        (origin, trials.path, [name for name in place_of if name not in known]),
+        (output.path, origin, [name for name in output.ids.tolist() if name not in place_of]),
+        (origin, output.path, [name for name in place_of if name not in known]),
     ):
         if names:
             raise UserError(
                 f"{other}: expected the utterances of {path}, found {len(names)} missing, the first {names[0]}. "
                 "Give files of the same utterances."
             )
-    return np.array([place_of[name] for name in trials.ids.tolist()], dtype=np.int64)
+    return np.array([place_of[name] for name in output.ids.tolist()], dtype=np.int64)
 
 
-def _check_same_truth(trials: Trials, truth: np.ndarray, origin: Path) -> None:
-    if trials.truth is None:
+def _check_same_truth(output: SystemOutput, truth: np.ndarray, origin: Path) -> None:
+    if output.truth is None:
         return
-    differs = trials.truth != truth
+    differs = output.truth != truth
     if differs.any():
         place = int(differs.argmax())
         raise UserError(
-            f"{trials.path}: expected the true classes of {origin}, found {trials.truth[place]} in place of "
-            f"{truth[place]} for {trials.ids[place]} ({np.count_nonzero(differs)} such). Correct one of them."
+            f"{output.path}: expected the true classes of {origin}, found {output.truth[place]} in place of "
+            f"{truth[place]} for {output.ids[place]} ({np.count_nonzero(differs)} such). Correct one of them."
         )
