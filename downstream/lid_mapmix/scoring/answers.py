@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import replace_when_complete
-from .rows import read_lines, unique_ids
+from .rows import check_names, read_lines, unique_ids
 
 PREDICT_ENDING, TRUTH_ENDING = "_predict.txt", "_truth.txt"
 _FIELDS = 3
@@ -34,9 +34,7 @@ class Answers:
 def write_trn(path: Path | str, answers: Answers) -> None:
     """Write ML-SUPERB's lid.trn; no name may hold a tab or a line break."""
     rows = list(zip(answers.truth.tolist(), answers.predictions.tolist(), answers.ids.tolist(), strict=True))
-    for name in (name for row in rows for name in row):
-        if not name.strip() or any(sign in name for sign in "\t\n\r"):
-            raise UserError(f"expected names without tab or line break, found {name!r}. Write another format.")
+    check_names(name for row in rows for name in row)
     with replace_when_complete(path) as temporary:
         temporary.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
 

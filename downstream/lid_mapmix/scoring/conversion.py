@@ -11,6 +11,7 @@ from .detection import log_likelihood_ratios
 from .exchange import ScoreTable, write_nist, write_pairs
 from .files import write_s3prl_predictions, write_scores
 from .reference_csv import ReferenceScores, write_reference_csv
+from .rows import check_names
 from .system_output import SystemOutput, class_numbers
 
 _TWO = 2
@@ -72,8 +73,8 @@ def _write_answers(path: Path, target: Target, output: SystemOutput) -> None:
         write_trn(path, Answers(output.ids, truth, output.predictions))
         return
     # An id may hold spaces in these files, a label may not.
-    if spaced := [name for name in (*output.predictions.tolist(), *truth.tolist()) if len(name.split()) != 1]:
-        raise UserError(f"expected classes without white space, found {spaced[0]!r}. Write another format.")
+    check_names(output.ids.tolist())
+    check_names((*output.predictions.tolist(), *truth.tolist()), one_word=True)
     split = path.name.removesuffix(PREDICT_ENDING)
     write_s3prl_predictions(path.parent, split, output.ids, output.predictions, truth)
 
@@ -93,6 +94,7 @@ def _write_scores(path: Path, target: Target, output: SystemOutput) -> None:
         return
     truth = np.asarray(output.truth)
     class_numbers(output, truth)
+    check_names((*output.ids.tolist(), *output.classes), forbidden="\n\r")
     if target is Target.MAPMIX:
         write_reference_csv(
             path,

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import replace_when_complete
-from .rows import check_rows, parse_number, read_lines, unique_ids
+from .rows import check_names, check_rows, parse_number, read_lines, unique_ids
 
 NIST_ID = "segmentid"
 _TRIPLE = 3
@@ -39,7 +39,7 @@ class ScoreTable:
 
 def write_nist(path: Path | str, table: ScoreTable) -> None:
     """Write log-likelihood ratios as NIST LRE takes them, 9 significant digits."""
-    _check_table(table, forbidden="\t\n\r")
+    _check_table(table, one_word=False)
     lines = ["\t".join([NIST_ID, *table.classes])]
     for name, row in zip(table.ids.tolist(), table.values.tolist(), strict=True):
         lines.append("\t".join([name, *(f"{value:.9g}" for value in row)]))
@@ -68,7 +68,7 @@ def read_nist(path: Path | str) -> ScoreTable:
 
 def write_pairs(path: Path | str, table: ScoreTable) -> None:
     """Write ``utterance language score`` lines, 9 significant digits."""
-    _check_table(table, forbidden=None)
+    _check_table(table, one_word=True)
     lines = [
         f"{name} {language} {value:.9g}"
         for name, row in zip(table.ids.tolist(), table.values.tolist(), strict=True)
@@ -109,12 +109,10 @@ def read_pairs(path: Path | str) -> ScoreTable:
     return ScoreTable(tuple(classes), np.array(list(ids)), values)
 
 
-def _check_table(table: ScoreTable, forbidden: str | None) -> None:
+def _check_table(table: ScoreTable, *, one_word: bool) -> None:
     if table.values.shape != (len(table.ids), len(table.classes)) or np.isnan(table.values).any():
         raise ValueError(f"expected scores {(len(table.ids), len(table.classes))}, found {table.values.shape}, or NaN")
-    for name in (*table.ids.tolist(), *table.classes):
-        if not name or (any(sign in name for sign in forbidden) if forbidden else len(name.split()) != 1):
-            raise UserError(f"expected a name that this format can hold, found {name!r}. Write another format.")
+    check_names((*table.ids.tolist(), *table.classes), one_word=one_word)
 
 
 def _write_lines(path: Path | str, lines: list[str]) -> None:

@@ -1,8 +1,8 @@
-"""Reading text files of rows: what the readers of scores, answers and keys share."""
+"""Text files of rows: what those of scores, answers and keys have in common."""
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +60,28 @@ def unique_ids(path: Path | str, ids: list[str]) -> list[str]:
             raise UserError(f"{path}: expected each utterance once, found {name} twice. Remove one.")
         seen.add(name)
     return ids
+
+
+def check_names(names: Iterable[str], *, forbidden: str = "\t\n\r", one_word: bool = False) -> None:
+    """Check that a format can hold ids or names of classes as they are.
+
+    Parameters
+    ----------
+    names : what is to be written.
+    forbidden : signs that the format takes for something else. White space around a name is lost by some reader or
+        other, a byte order mark before it as well.
+    one_word : no white space at all.
+
+    Raises
+    ------
+    UserError : a name that it cannot hold.
+    """
+    for name in names:
+        fits = name.split() == [name] if one_word else name.strip() == name and name != ""
+        if not fits or name.startswith("\ufeff") or any(sign in name for sign in forbidden):
+            raise UserError(
+                f"expected a name that this format can hold, found {name!r}. Write another format, or rename it."
+            )
 
 
 def parse_number(path: Path | str, row: int, text: str) -> float:
