@@ -49,11 +49,11 @@ class System:
 
 
 def make_system(output: SystemOutput, cluster_of: Mapping[str, str]) -> System:
-    """Return what is needed to score output.
+    """Return what is needed to score a system's output.
 
     Parameters
     ----------
-    output : with their truth.
+    output : with its truth.
     cluster_of : class → its cluster, of all classes, in the order of the clusters.
 
     Raises
@@ -61,7 +61,7 @@ def make_system(output: SystemOutput, cluster_of: Mapping[str, str]) -> System:
     UserError : a true class that the system does not know.
     """
     if output.truth is None:
-        raise ValueError(f"expected output with their truth, found none of {output.path}")
+        raise ValueError(f"expected output with its truth, found none of {output.path}")
     names = tuple(dict.fromkeys(cluster for name, cluster in cluster_of.items() if name in output.classes))
     log_likelihoods = output.log_likelihoods
     if log_likelihoods is None:
