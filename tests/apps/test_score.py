@@ -348,6 +348,18 @@ def test_nist_becomes_kaldi_without_any_truth(tmp_path, systems, capsys):
     assert "ends in _predict.txt" in fault(capsys, path, "--convert", "s3prl", "--to", tmp_path / "s.csv")
 
 
+def test_what_is_written_before_a_fault_is_said(tmp_path, systems, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    path, out = write_scores_csv(tmp_path / "s.csv", systems[0]), tmp_path / "out.json"
+    assert score(path, "--samples", 0, "--json", out, "--reliability", tmp_path / "curve.png") == 1
+    printed = capsys.readouterr()
+    assert printed.out.endswith(f"\nwritten:\n  {out}\n")
+    assert printed.err == "error: curve.png needs matplotlib, which is not installed. Install it by 'pip install " + (
+        "matplotlib'.\n"
+    )
+    assert sorted(tmp_path.iterdir()) == [out, path]
+
+
 def test_nothing_is_written_over(tmp_path, systems, capsys):
     path = write_scores_csv(tmp_path / "s.csv", systems[0])
     content = path.read_bytes()
@@ -362,6 +374,7 @@ def test_nothing_is_written_over(tmp_path, systems, capsys):
     ):
         assert "is there already" in fault(capsys, path, "--samples", 0, *flags)
     assert "is read or written already" in fault(capsys, path, "--json", path, "--overwrite")
+    assert "found a folder" in fault(capsys, path, "--json", tmp_path, "--overwrite")
     out = tmp_path / "new"
     assert "is read or written" in fault(capsys, path, "--json", out, "--reliability", out)
     assert (tmp_path / "there").read_text() == (tmp_path / "x_truth.txt").read_text() == "mine"

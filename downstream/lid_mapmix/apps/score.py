@@ -1,8 +1,9 @@
 """``lid-mapmix score FILE…``: scores of any system's file, differences between systems, calibration, conversion."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -123,22 +124,25 @@ def _write(
     calibration: Calibration | None,
     options: argparse.Namespace,
 ) -> None:
-    written: list[Path] = []
-    if to_write.json is not None:
-        content = {
-            "systems": [plain_system(one) for one in scored],
-            "comparisons": [plain_comparison(one) for one in compared],
-            "bootstrap": {"samples": options.samples, "seed": options.seed, "level": LEVEL},
-        }
-        write_metrics(to_write.json, content)
-        written.append(to_write.json)
-    if to_write.calibration is not None and calibration is not None:
-        write_calibration(to_write.calibration, calibration)
-        written.append(to_write.calibration)
-    if to_write.reliability is not None:
-        _draw(to_write.reliability, scored[0])
-        written.append(to_write.reliability)
-    _print_paths(written)
+    writers: list[tuple[Path | None, Callable[[Path], None]]] = [
+        (to_write.json, partial(write_metrics, metrics=_content(scored, compared, options))),
+        (to_write.reliability, partial(_draw, scored=scored[0])),
+    ]
+    if calibration is not None:
+        writers.append((to_write.calibration, partial(write_calibration, calibration=calibration)))
+    asked = [(path, write) for path, write in writers if path is not None]
+    for number, (path, write) in enumerate(asked):
+        write(path)
+        # Said at once: it is there even where the next cannot be written.
+        print(f"  {path}" if number else f"\nwritten:\n  {path}")
+
+
+def _content(scored: Sequence[Scored], compared: Sequence[Compared], options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "systems": [plain_system(one) for one in scored],
+        "comparisons": [plain_comparison(one) for one in compared],
+        "bootstrap": {"samples": options.samples, "seed": options.seed, "level": LEVEL},
+    }
 
 
 def _draw(path: Path, scored: Scored) -> None:
@@ -163,9 +167,4 @@ def _convert(options: argparse.Namespace, labels: Labels | None, path: Path) -> 
         predictions = np.array(output.classes)[values.argmax(axis=1)]
         output = replace(output, log_likelihoods=values, predictions=predictions)
     write_output(path, target, output)
-    _print_paths(paths_of(path, target))
-
-
-def _print_paths(paths: Sequence[Path]) -> None:
-    if paths:
-        print("\nwritten:\n" + "\n".join(f"  {path}" for path in paths))
+    print("written:\n" + "\n".join(f"  {one}" for one in paths_of(path, target)))

@@ -10,7 +10,7 @@ from ..data.labels import Labels, labels_from_classes
 from ..errors import UserError
 from ..scoring.calibration import Calibration, Kind, fit, read_calibration
 from ..scoring.conversion import Target, paths_of
-from ..scoring.formats import Format
+from ..scoring.formats import Format, recognise
 from ..scoring.keys import read_key
 from ..scoring.reading import Values, read_output
 from ..scoring.system_output import SystemOutput, class_numbers, join_key, reorder_classes
@@ -65,6 +65,8 @@ def files_to_write(options: argparse.Namespace) -> FilesToWrite:
         if path.resolve() in taken:
             raise UserError(f"{path}: is read or written already. Name another file to write.")
         taken.add(path.resolve())
+        if path.is_dir():
+            raise UserError(f"{path}: expected a file to write, found a folder. Name a file in it.")
         if path.exists() and not options.overwrite:
             raise UserError(f"{path}: is there already. Name another file, or replace it by --overwrite.")
     return to_write
@@ -77,11 +79,10 @@ def read_systems(options: argparse.Namespace, labels: Labels | None) -> list[Sys
     ------
     UserError : a damaged file, files that do not fit each other.
     """
-    outputs = [_read_one(path, options.key, options, labels) for path in options.files]
-    values = Values(options.scores)
-    if values is not Values.LIKELIHOODS and all(one.format is not Format.PAIRS for one in outputs):
-        raise UserError(f"--scores {values}: has an effect on '{Format.PAIRS}' only, found none. Leave it out.")
-    return outputs
+    read = [*options.files, *(path for path in options.calibrate if not _is_calibration(path))]
+    if options.scores != Values.LIKELIHOODS and all(recognise(path) is not Format.PAIRS for path in read):
+        raise UserError(f"--scores {options.scores}: has an effect on '{Format.PAIRS}' only, found none. Leave it out.")
+    return [_read_one(path, options.key, options, labels) for path in options.files]
 
 
 def require_truth(output: SystemOutput, flag: str) -> np.ndarray:
@@ -125,7 +126,7 @@ def calibration_of(
     path = options.calibrate[place]
     if output.log_likelihoods is None:
         raise UserError(f"{output.path}: expected scores to calibrate, found answers only. Leave --calibrate out.")
-    if path.endswith(".json"):
+    if _is_calibration(path):
         if options.calibration or options.calibrate_key:
             raise UserError(f"{path}: is a calibration already; leave --calibration and --calibrate-key out.")
         return _reordered(read_calibration(path), output, path)
@@ -150,6 +151,10 @@ def _reordered(calibration: Calibration, output: SystemOutput, origin: str) -> C
         offset=tuple(calibration.offset[row] for row in order),
         prior=tuple(calibration.prior[row] for row in order),
     )
+
+
+def _is_calibration(path: str) -> bool:
+    return path.endswith(".json")
 
 
 def _read_one(path: str, key: str | None, options: argparse.Namespace, labels: Labels | None) -> SystemOutput:
