@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from lid_mapmix.apps import cli
+from lid_mapmix.apps import cli, launch
 from lid_mapmix.apps.score_arguments import CALIBRATIONS, TARGETS, VALUES, make_score_parser
 from lid_mapmix.apps.score_tables import letters
 from lid_mapmix.scoring import calibration, conversion, reading
@@ -76,6 +76,12 @@ def expected_scores(system, rows=None, *, sources=True):
         "cllr": detection.cllr(values, numbers),
         "count": len(truth),
     }
+
+
+@pytest.fixture(autouse=True)
+def quick_faults(monkeypatch):
+    """Spare each fault the collection of garbage, which is there for the progress bars of training."""
+    monkeypatch.setattr(launch.gc, "collect", lambda: 0)
 
 
 @pytest.fixture
