@@ -128,6 +128,42 @@ def test_kaldis_lines_may_be_ratios(tmp_path, systems, capsys):
     assert "found none. Leave it out" in fault(capsys, other, "--key", key, "--scores", "ratios")
 
 
+def test_ratios_that_belong_to_no_likelihoods_cost_what_nist_says(tmp_path, systems, capsys):
+    system = systems[0]
+    generator = np.random.default_rng(0)
+    shifts = (generator.normal(size=60) * 3).tolist()
+    ratios = [[value + shift for value in row] for row, shift in zip(system.ratios(), shifts, strict=True)]
+    system.ratios = lambda: ratios
+    path, key = write_nist_tsv(tmp_path / "s.tsv", system), write_nist_key(tmp_path / "k.tsv", system)
+    flags = ["--key", key, "--calibrate", path, "--calibrate-key", key, "--json", tmp_path / "o"]
+    assert score(path, *flags, "--samples", 200) == 0
+    found = read_json(tmp_path / "o")["systems"][0]
+    numbers = [CLASSES.index(name) for name in system.truth]
+    expected = detection.c_primary(ratios, numbers, system.source)
+    assert found["overall"]["c_primary"] == found["calibration"]["before"]["c_primary"] == pytest.approx(expected)
+    assert abs(expected - expected_scores(system)["c_primary"]) > 0.1
+    low, high = found["intervals"]["c_primary"]
+    assert expected_scores(system)["c_primary"] < low < expected < high
+    capsys.readouterr()
+    # Without sources, so that the minimum is that of the reference; and from Kaldi's lines, and beside another system.
+    utt2lang, kaldi = (
+        write_utt2lang(tmp_path / "utt2lang", system),
+        write_kaldi(tmp_path / "k.txt", system, ratios=True),
+    )
+    flags = ["--key", utt2lang, "--scores", "ratios", "--samples", 20, "--json", tmp_path / "o", "--overwrite"]
+    assert score(write_nist_tsv(tmp_path / "other.tsv", systems[1]), kaldi, *flags) == 0
+    content = read_json(tmp_path / "o")
+    minimum = np.mean([detection.minimum_cavg(ratios, numbers, beta) for beta in (1, 9)])
+    assert content["systems"][1]["overall"]["c_primary_min"] == pytest.approx(minimum)
+    both = [one["overall"]["c_primary"] for one in content["systems"]]
+    assert content["comparisons"][0]["differences"]["c_primary"]["value"] == pytest.approx(both[1] - both[0])
+    one = content["comparisons"][0]["differences"]["c_primary"]
+    assert one["low"] < one["value"] < one["high"]
+    assert score(path, "--convert", "nist", "--to", tmp_path / "same.tsv") == 0
+    rows = [line.split("\t")[1:] for line in (tmp_path / "same.tsv").read_text().splitlines()[1:]]
+    np.testing.assert_allclose(np.array(rows, dtype=float), ratios, rtol=1e-8)
+
+
 def test_slices_by_anything_that_is_known(tmp_path, systems, capsys):
     system = systems[0]
     path = write_nist_tsv(tmp_path / "scores.tsv", system)

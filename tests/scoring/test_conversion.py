@@ -30,6 +30,7 @@ def made(ids, classes, values, truth=None):
         predictions=predictions,
         truth=predictions[::-1] if truth is None else truth,
         log_likelihoods=values,
+        ratios=None,
         seconds=np.array([3.0, np.nan, *range(len(ids))])[: len(ids)],
         columns={"group": np.array(["g"] * len(ids))},
     )

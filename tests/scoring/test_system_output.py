@@ -26,6 +26,7 @@ def made(seed, **changes):
         predictions=np.array(CLASSES)[values.argmax(axis=1)],
         truth=np.array(CLASSES)[np.arange(COUNT) % len(CLASSES)],
         log_likelihoods=values,
+        ratios=None,
         seconds=np.arange(1.0, COUNT + 1),
         columns={"group": np.array([f"g{number // 2}" for number in range(COUNT)])},
     )

@@ -57,24 +57,26 @@ def score(options: argparse.Namespace) -> None:
 
 
 def _score(letter: str, system: System, calibration: Calibration | None, options: argparse.Namespace) -> Scored:
+    overall = scores_of(system)
     return Scored(
         letter=letter,
         system=system,
-        overall=scores_of(system),
+        overall=overall,
         intervals=intervals_of(system, options.samples, options.seed) if options.samples else {},
         slices={
             way: {name: scores_of(system, rows) for name, rows in slices_of(system, way).items()} for way in options.by
         },
-        calibration={} if calibration is None else _before_and_after(system, calibration),
+        calibration={} if calibration is None else _before_and_after(system, overall, calibration),
     )
 
 
-def _before_and_after(system: System, calibration: Calibration) -> dict[str, dict[str, Any]]:
+def _before_and_after(system: System, overall: dict[str, Any], calibration: Calibration) -> dict[str, dict[str, Any]]:
     values, truth = system.log_likelihoods, system.truth
     found = compare(calibration, values, truth, system.output.column("source"))
-    accuracies = {"before": accuracy(np.exp(values), truth)}
-    accuracies["after"] = accuracy(np.exp(calibration.log_probabilities(values)), truth)
-    return {name: {"acc": accuracies[name], **scores} for name, scores in found.items()}
+    # Before calibration a system's own ratios count, which compare does not know.
+    before = {"acc": overall["acc"], **{name: overall.get(name, score) for name, score in found["before"].items()}}
+    after = {"acc": accuracy(np.exp(calibration.log_probabilities(values)), truth), **found["after"]}
+    return {"before": before, "after": after}
 
 
 def _compare(first: Scored, second: Scored, options: argparse.Namespace) -> Compared:
@@ -165,6 +167,6 @@ def _convert(options: argparse.Namespace, labels: Labels | None, path: Path) -> 
         calibrate = calibration.log_likelihoods if target in WITHOUT_TRUTH else calibration.log_probabilities
         values = calibrate(output.log_likelihoods)
         predictions = np.array(output.classes)[values.argmax(axis=1)]
-        output = replace(output, log_likelihoods=values, predictions=predictions)
+        output = replace(output, log_likelihoods=values, ratios=None, predictions=predictions)
     write_output(path, target, output)
     print("written:\n" + "\n".join(f"  {one}" for one in paths_of(path, target)))

@@ -90,7 +90,8 @@ def _write_scores(path: Path, target: Target, output: SystemOutput) -> None:
             raise UserError(
                 f"{output.path}: expected 2 classes or more, as ratios need, found 1. Write another format."
             )
-        write_nist(path, ScoreTable(output.classes, output.ids, log_likelihood_ratios(values)))
+        ratios = log_likelihood_ratios(values) if output.ratios is None else output.ratios
+        write_nist(path, ScoreTable(output.classes, output.ids, ratios))
         return
     truth = np.asarray(output.truth)
     class_numbers(output, truth)

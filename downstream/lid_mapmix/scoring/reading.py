@@ -12,10 +12,13 @@ utterance language score        by a key                log-likelihoods, or rati
 lid.trn, S3PRL's two files      yes                     none: answers only                     –
 =============================== ======================= ====================================== ===========
 
-Priors are taken as equal: normalised log-likelihoods are log-probabilities, and the other way round.
+Priors are taken as equal: normalised log-likelihoods are log-probabilities, and the other way round. Costs and EER of
+ratios are those of the ratios as they are, as NIST computes them; only what needs probabilities (ECE, Cllr,
+calibration) takes likelihoods that are made of them by `detection.log_likelihoods_from_ratios`.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -69,10 +72,10 @@ def read_output(
             table = ScoreTable(published.classes, published.ids, np.log(published.probabilities))
         return _scored(path, form, table, truth=published.truth, seconds=published.seconds)
     if form is Format.NIST:
-        return _scored(path, form, _from_ratios(path, read_nist(path)))
+        return _from_ratios(path, form, read_nist(path))
     if form is Format.PAIRS:
         table = read_pairs(path)
-        return _scored(path, form, table if values is Values.LIKELIHOODS else _from_ratios(path, table))
+        return _scored(path, form, table) if values is Values.LIKELIHOODS else _from_ratios(path, form, table)
     answers = read_trn(path) if form is Format.TRN else read_s3prl(path)
     return SystemOutput(
         path=path,
@@ -82,6 +85,7 @@ def read_output(
         predictions=answers.predictions,
         truth=answers.truth,
         log_likelihoods=None,
+        ratios=None,
         seconds=np.full(len(answers.ids), np.nan),
     )
 
@@ -110,12 +114,13 @@ def _scored(
         predictions=np.array(table.classes)[log_likelihoods.argmax(axis=1)],
         truth=truth,
         log_likelihoods=log_likelihoods,
+        ratios=None,
         seconds=np.full(len(table.ids), np.nan) if seconds is None else seconds,
         columns=columns or {},
     )
 
 
-def _from_ratios(path: Path, table: ScoreTable) -> ScoreTable:
+def _from_ratios(path: Path, form: Format, table: ScoreTable) -> SystemOutput:
     if len(table.classes) < _TWO:
         raise UserError(
             f"{path}: expected log-likelihood ratios of 2 languages or more, found 1. Score it with others."
@@ -126,4 +131,5 @@ def _from_ratios(path: Path, table: ScoreTable) -> ScoreTable:
             f"{path}: expected a ratio above minus infinity for each utterance, found none for "
             f"{table.ids[impossible][0]} ({np.count_nonzero(impossible)} such). Write it anew."
         )
-    return ScoreTable(table.classes, table.ids, log_likelihoods_from_ratios(table.values))
+    likelihoods = ScoreTable(table.classes, table.ids, log_likelihoods_from_ratios(table.values))
+    return replace(_scored(path, form, likelihoods), ratios=table.values)

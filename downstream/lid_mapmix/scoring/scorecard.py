@@ -89,7 +89,10 @@ def scores_of(system: System, rows: np.ndarray | None = None) -> dict[str, Any]:
     scores: dict[str, Any] = summarize(np.exp(values), truth, system.cluster_indices)
     if system.output.log_likelihoods is not None:
         source = system.output.column("source")
-        scores |= summarize_detection(values, truth, None if source is None else source[rows])
+        ratios = system.output.ratios
+        scores |= summarize_detection(
+            values, truth, None if source is None else source[rows], None if ratios is None else ratios[rows]
+        )
     return {name: value for name, value in scores.items() if system.has(name)} | {"count": int(rows.sum())}
 
 
@@ -135,6 +138,7 @@ def intervals_of(system: System, samples: int, seed: int) -> dict[str, Interval]
         system.cluster_indices,
         group=columns("group"),
         source=columns("source"),
+        ratios=system.output.ratios,
         samples=samples,
         seed=seed,
     )
@@ -151,6 +155,7 @@ def differences_of(first: System, second: System, samples: int, seed: int) -> di
         first.cluster_indices,
         group=columns("group"),
         source=columns("source"),
+        ratios=(first.output.ratios, second.output.ratios),
         samples=samples,
         seed=seed,
     )

@@ -27,6 +27,8 @@ class SystemOutput:
     predictions : (N,) str, the likeliest class, or the answer.
     truth : (N,) str, or None where the file has none and no key was joined.
     log_likelihoods : (N, C) float64, natural logarithms whose exponentials sum to 1 in each row; None: answers only.
+    ratios : (N, C) float64, the log-likelihood ratios that the file gives, which need not be those of any likelihoods;
+        None where it gives none.
     seconds : (N,) float64, nominal durations, NaN where unknown.
     columns : name → (N,) str, whatever else is known, such as ``group`` and ``source``; may hold empty strings.
     """
@@ -38,6 +40,7 @@ class SystemOutput:
     predictions: np.ndarray
     truth: np.ndarray | None
     log_likelihoods: np.ndarray | None
+    ratios: np.ndarray | None
     seconds: np.ndarray
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
@@ -116,7 +119,12 @@ def reorder_classes(output: SystemOutput, classes: Sequence[str], origin: Path |
     if output.log_likelihoods is None:
         return replace(output, classes=tuple(classes))
     order = [output.classes.index(name) for name in classes]
-    return replace(output, classes=tuple(classes), log_likelihoods=output.log_likelihoods[:, order])
+    return replace(
+        output,
+        classes=tuple(classes),
+        log_likelihoods=output.log_likelihoods[:, order],
+        ratios=None if output.ratios is None else output.ratios[:, order],
+    )
 
 
 def class_numbers(output: SystemOutput, names: np.ndarray) -> np.ndarray:
@@ -139,6 +147,7 @@ def _take(output: SystemOutput, places: np.ndarray) -> SystemOutput:
         predictions=output.predictions[places],
         truth=None if output.truth is None else output.truth[places],
         log_likelihoods=None if output.log_likelihoods is None else output.log_likelihoods[places],
+        ratios=None if output.ratios is None else output.ratios[places],
         seconds=output.seconds[places],
         columns={name: values[places] for name, values in output.columns.items()},
     )

@@ -42,6 +42,7 @@ class WeightedScores:
     truth : (N,) int, class numbers.
     cluster_indices : (C,) int, the cluster number of each class.
     source : (N,) str, or None; see `detection.source_parts`.
+    ratios : (N, C) float, those that a system gives itself, for EER and costs; None: those of the log-likelihoods.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class WeightedScores:
         truth: np.ndarray,
         cluster_indices: np.ndarray,
         source: np.ndarray | None = None,
+        ratios: np.ndarray | None = None,
     ) -> None:
         truth, cluster_indices = np.asarray(truth), np.asarray(cluster_indices)
         parts = source_parts(source, truth)
@@ -70,7 +72,8 @@ class WeightedScores:
         # class number → its ratios (N,) and the thresholds at which its EER is looked for
         self._eer: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         if len(self.present) >= _TWO:
-            columns += self._costs(values, answers, parts)
+            ratios = log_likelihood_ratios(values) if ratios is None else np.asarray(ratios)[self.order]
+            columns += self._costs(ratios, answers, parts)
         self._columns = np.stack(columns, axis=1).astype(np.float32)
         top = np.exp(log_softmax(values, axis=1).max(axis=1))
         surplus = (confidence_bins(top)[:, None] == np.arange(ECE_BINS)) * (top - columns[1])[:, None]
@@ -120,10 +123,9 @@ class WeightedScores:
         scores["cllr"] = _mean(class_means[:, :, 2], 1)
         return scores
 
-    def _costs(self, values: np.ndarray, answers: np.ndarray, parts: np.ndarray) -> list[np.ndarray]:
+    def _costs(self, ratios: np.ndarray, answers: np.ndarray, parts: np.ndarray) -> list[np.ndarray]:
         """Return the costs of each utterance as (N,) columns: act for each β, argmax, then the minimum's thresholds."""
-        ratios = log_likelihood_ratios(values)
-        decided = answers[:, None] == np.arange(values.shape[1])
+        decided = answers[:, None] == np.arange(ratios.shape[1])
         argmax = np.mean([self._part_costs(decided, parts, beta) for beta in BETAS], axis=0)
         columns = [*(self._part_costs(ratios > np.log(beta), parts, beta) for beta in BETAS), argmax]
         finite = ratios[np.isfinite(ratios)]
