@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.labels import Labels, labels_from_classes
+from ..data.labels import Labels, labels_from_names
 from ..errors import UserError
 from ..scoring.calibration import Calibration, Kind, fit, read_calibration
 from ..scoring.conversion import Target, paths_of
@@ -102,7 +102,7 @@ def clusters_of(output: SystemOutput, labels: Labels | None, origin: str) -> dic
     ------
     UserError : the labels, which are from `origin`, lack a class.
     """
-    clusters = (labels or labels_from_classes(output.classes)).clusters
+    clusters = (labels or labels_from_names(output.classes)).clusters
     cluster_of = {name: cluster for cluster, members in clusters.items() for name in members}
     if absent := [name for name in output.classes if name not in cluster_of]:
         raise UserError(
