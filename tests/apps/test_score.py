@@ -444,6 +444,8 @@ def edited(path, old, new):
         ("test_scores.csv", "utt-000,ara-acm", "utt-000,deu", "found deu"),
         ("test_scores.csv", ",3.0,", ",long,", "a number in row 2, found 'long'"),
         ("results.csv", "[", "[nan, ", "list of probabilities in row 2"),
+        ("results.csv", "[0.", "[0.1inf, 0.", "list of probabilities in row 2"),
+        ("scores.txt", "utt-000", "utt\r000", "found the line 'utt"),
         ("test_scores.csv", "id,class", "id;class", "found the line 'id;class"),
         ("scores.tsv", "segmentid\t", "segmentid,", "found the line 'segmentid,ara"),
     ],

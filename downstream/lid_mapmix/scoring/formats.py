@@ -1,6 +1,7 @@
 """Which of the known formats a file is in, from its name and its first line."""
 
 import csv
+import io
 from enum import StrEnum
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def recognise(path: Path | str) -> Format:
         line = content.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError:
         line = ""
-    columns = next(csv.reader([line]), [])
+    columns = next(csv.reader(io.StringIO(line, newline="")), [])  # a carriage return inside it ends the header
     words, fields = line.split(), line.split("\t")
     if tuple(columns[: len(FIXED_COLUMNS)]) == FIXED_COLUMNS:
         return Format.SCORES

@@ -6,6 +6,7 @@ of classes is not in the file.
 
 import ast
 import csv
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,9 @@ def read_reference_csv(path: Path | str, classes: Sequence[str] | None = None) -
     check_rows(path, header, rows, "scores")
     places = [header.index(name) for name in REFERENCE_COLUMNS]
     ids, seconds, truth, predictions, texts = ([row[place] for row in rows] for place in places)
-    lists = [_probabilities(path, number, text) for number, text in enumerate(texts, start=2)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what is no number: it is an error of ours
+        lists = [_probabilities(path, number, text) for number, text in enumerate(texts, start=2)]
     if len(lengths := {len(one) for one in lists}) > 1:
         raise UserError(f"{path}: expected as many probabilities in each row, found {sorted(lengths)}. Write it anew.")
     probabilities = np.array(lists)
