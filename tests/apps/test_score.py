@@ -564,6 +564,7 @@ def test_flags_that_do_not_go_together(flags, message, tmp_path, systems, capsys
 def test_answers_cannot_be_calibrated(tmp_path, systems, capsys):
     path, trn = write_scores_csv(tmp_path / "s.csv", systems[0]), write_trn(tmp_path / "lid.trn", systems[0])
     assert "answers only" in fault(capsys, trn, "--calibrate", path)
+    assert "answers only" in fault(capsys, trn, "--reliability", tmp_path / "curve.png")
     assert "answers only" in fault(capsys, path, "--calibrate", trn)
     saved = tmp_path / "c.json"
     assert score(path, "--calibrate", path, "--save-calibration", saved, "--samples", 0) == 0

@@ -1,4 +1,16 @@
-"""``lid-mapmix score FILE…``: scores of any system's file, differences between systems, calibration, conversion."""
+"""``lid-mapmix score FILE…``: scores of any system's file, differences between systems, calibration, conversion.
+
+What --json writes; what is not defined is null:
+
+============== ===================================================================================================
+key            content
+============== ===================================================================================================
+systems        of each FILE: file, format, classes, overall (score → value), intervals (score → [low, high]), and where
+               asked for by_WAY (slice → score → value) and calibration (before, after → score → value, reliability)
+comparisons    of each FILE after the first: first, second, differences (score → value, low, high, p), mcnemar_p
+bootstrap      samples, seed, level
+============== ===================================================================================================
+"""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -18,7 +30,15 @@ from ..scoring.metrics import accuracy, expected_calibration_error, reliability_
 from ..scoring.scorecard import System, differences_of, intervals_of, make_system, scores_of, slices_of
 from ..scoring.system_output import align
 from .reliability_picture import draw_reliability
-from .score_inputs import FilesToWrite, calibration_of, clusters_of, files_to_write, read_systems, require_truth
+from .score_inputs import (
+    FilesToWrite,
+    calibration_of,
+    clusters_of,
+    files_to_write,
+    read_systems,
+    require_scores,
+    require_truth,
+)
 from .score_tables import (
     Compared,
     Scored,
@@ -46,6 +66,8 @@ def score(options: argparse.Namespace) -> None:
         return
     outputs = align(read_systems(options, labels))
     require_truth(outputs[0], "--key")
+    if to_write.reliability is not None:
+        require_scores(outputs[0], "--reliability")
     cluster_of = clusters_of(outputs[0], labels, options.labels)
     systems = [make_system(one, cluster_of) for one in outputs]
     calibrations = [calibration_of(options, labels, one, place) for place, one in enumerate(outputs)]

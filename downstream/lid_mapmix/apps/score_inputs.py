@@ -95,6 +95,15 @@ def require_truth(output: SystemOutput, flag: str) -> np.ndarray:
     return output.truth
 
 
+def require_scores(output: SystemOutput, flag: str) -> np.ndarray:
+    """Return the log-likelihoods, (N, C) float64; a UserError where there are answers only names the flag."""
+    if output.log_likelihoods is None:
+        raise UserError(
+            f"{output.path}: expected scores, which {flag} needs, found answers only. Give a file of scores."
+        )
+    return output.log_likelihoods
+
+
 def clusters_of(output: SystemOutput, labels: Labels | None, origin: str) -> dict[str, str]:
     """Return class → cluster, in the order of the labels; without labels the part of the name before the first ``-``.
 
@@ -124,8 +133,7 @@ def calibration_of(
     if not options.calibrate:
         return None
     path = options.calibrate[place]
-    if output.log_likelihoods is None:
-        raise UserError(f"{output.path}: expected scores to calibrate, found answers only. Leave --calibrate out.")
+    require_scores(output, "--calibrate")
     if _is_calibration(path):
         if options.calibration or options.calibrate_key:
             raise UserError(f"{path}: is a calibration already; leave --calibration and --calibrate-key out.")
@@ -133,10 +141,8 @@ def calibration_of(
     dev = _read_one(path, options.calibrate_key, options, labels)
     truth = require_truth(dev, "--calibrate-key")
     dev = reorder_classes(dev, output.classes, output.path)
-    if dev.log_likelihoods is None:
-        raise UserError(f"{path}: expected scores to fit a calibration on, found answers only. Name another file.")
     kind = Kind(options.calibration or Kind.TEMPERATURE)
-    return fit(kind, dev.log_likelihoods, class_numbers(dev, truth), dev.classes)
+    return fit(kind, require_scores(dev, "--calibrate"), class_numbers(dev, truth), dev.classes)
 
 
 def _reordered(calibration: Calibration, output: SystemOutput, origin: str) -> Calibration:
