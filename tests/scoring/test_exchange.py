@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lid_mapmix.errors import UserError
-from lid_mapmix.scoring import answers, exchange, files
+from lid_mapmix.scoring import answers, exchange, files, reference_csv
 from lid_mapmix.scoring.formats import Format, recognise
 
 CLASSES = ("ara-acm", "qsl-rus", "por-brz")
 TABLE = exchange.ScoreTable(CLASSES, np.array(["u1", "u2"]), np.array([[1.5, -np.inf, 0.25], [-2, 1e-9, np.inf]]))
 ANSWERS = answers.Answers(np.array(["a b", "c"]), np.array(["x", "y"]), np.array(["x", "x"]))
-REFERENCE = exchange.ReferenceScores(
+REFERENCE = reference_csv.ReferenceScores(
     classes=CLASSES,
     ids=np.array(["a,b.wav", "c.wav", "d.wav"]),
     truth=np.array(["ara-acm", "qsl-rus", "por-brz"]),
@@ -78,10 +78,10 @@ def test_answers_are_read_as_written(tmp_path):
 @pytest.mark.parametrize("classes", [None, CLASSES])
 def test_the_published_codes_csv(classes, tmp_path):
     path = tmp_path / "results.csv"
-    exchange.write_reference_csv(path, REFERENCE)
+    reference_csv.write_reference_csv(path, REFERENCE)
     with path.open(newline="") as file:
         assert next(iter(csv.DictReader(file)))["probability"] == "[0.7, 0.1, 0.2]"
-    found = exchange.read_reference_csv(path, classes)
+    found = reference_csv.read_reference_csv(path, classes)
     assert found.classes == CLASSES
     for name in ("ids", "truth", "predictions", "seconds", "probabilities"):
         np.testing.assert_array_equal(getattr(found, name), getattr(REFERENCE, name))
@@ -112,13 +112,13 @@ def test_utterances_named_by_numbers(tmp_path):
 def test_nothing_in_a_probability_is_executed(tmp_path):
     path = tmp_path / "results.csv"
     evil = f"[__import__('pathlib').Path('{tmp_path / 'made'}').touch(), 1]"
-    path.write_text(f'{",".join(exchange.REFERENCE_COLUMNS)}\na.wav,3,x,x,"{evil}"\n')
+    path.write_text(f'{",".join(reference_csv.REFERENCE_COLUMNS)}\na.wav,3,x,x,"{evil}"\n')
     with pytest.raises(UserError, match="list of probabilities"):
-        exchange.read_reference_csv(path)
+        reference_csv.read_reference_csv(path)
     assert not (tmp_path / "made").exists()
 
 
-HEADER = ",".join(exchange.REFERENCE_COLUMNS)
+HEADER = ",".join(reference_csv.REFERENCE_COLUMNS)
 
 
 @pytest.mark.parametrize(
@@ -128,25 +128,29 @@ HEADER = ",".join(exchange.REFERENCE_COLUMNS)
         (exchange.read_nist, "segmentid ara qsl\n", "header of segmentid"),
         (exchange.read_nist, "segmentid\ta\ta\n", "header of segmentid"),
         (exchange.read_nist, "segmentid\ta\tb\n", "no utterance"),
-        (exchange.read_nist, "segmentid\ta\tb\nu\t1\n", "3 columns in line 2, found 2"),
-        (exchange.read_nist, "segmentid\ta\tb\nu\t1\tx\n", "a number in line 2, found 'x'"),
-        (exchange.read_nist, "segmentid\ta\tb\nu\t1\tnan\n", "a number in line 2"),
+        (exchange.read_nist, "segmentid\ta\tb\nu\t1\n", "3 fields in row 2, found 2"),
+        (exchange.read_nist, "segmentid\ta\tb\nu\t1\tx\n", "a number in row 2, found 'x'"),
+        (exchange.read_nist, "segmentid\ta\tb\nu\t1\tnan\n", "a number in row 2"),
         (exchange.read_nist, "segmentid\ta\tb\nu\t1\t2\nu\t1\t2\n", "u twice"),
         (exchange.read_pairs, "u a 1\nu b\n", "in line 2"),
-        (exchange.read_pairs, "u a one\n", "a number in line 1"),
+        (exchange.read_pairs, "u a one\n", "a number in row 1"),
         (exchange.read_pairs, "u a 1\nu a 2\n", "found two"),
         (exchange.read_pairs, "u a 1\nv b 2\n", "found none of u for b"),
         (answers.read_trn, "a\tb\n", "line 1"),
         (answers.read_trn, "a\tb\tu\na\tb\tu\n", "u twice"),
-        (exchange.read_reference_csv, "audiopath,class\n", "expected the columns"),
-        (exchange.read_reference_csv, f"{HEADER}\n", "no utterance"),
-        (exchange.read_reference_csv, f"{HEADER}\na,3,x\n", "5 fields in row 2, found 3"),
-        (exchange.read_reference_csv, f'{HEADER}\na,3,x,x,"[1, nan]"\n', "list of probabilities in row 2"),
-        (exchange.read_reference_csv, f"{HEADER}\na,3,x,x,1\n", "list of probabilities in row 2"),
-        (exchange.read_reference_csv, f'{HEADER}\na,3,x,x,"[1]"\nb,3,x,x,"[1, 0]"\n', "as many probabilities"),
-        (exchange.read_reference_csv, f'{HEADER}\na,3,x,x,"[1, 0]"\nb,3,x,y,"[1, 0]"\n', "the prediction x in row 3"),
-        (exchange.read_reference_csv, f'{HEADER}\na,3,x,x,"[1, 0, 0]"\n', "Give the labels"),
-        (exchange.read_reference_csv, f'{HEADER}\na,long,x,x,"[1]"\n', "a number in line 2"),
+        (reference_csv.read_reference_csv, "audiopath,class\n", "expected the columns"),
+        (reference_csv.read_reference_csv, f"{HEADER}\n", "no utterance"),
+        (reference_csv.read_reference_csv, f"{HEADER}\na,3,x\n", "5 fields in row 2, found 3"),
+        (reference_csv.read_reference_csv, f'{HEADER}\na,3,x,x,"[1, nan]"\n', "list of probabilities in row 2"),
+        (reference_csv.read_reference_csv, f"{HEADER}\na,3,x,x,1\n", "list of probabilities in row 2"),
+        (reference_csv.read_reference_csv, f'{HEADER}\na,3,x,x,"[1]"\nb,3,x,x,"[1, 0]"\n', "as many probabilities"),
+        (
+            reference_csv.read_reference_csv,
+            f'{HEADER}\na,3,x,x,"[1, 0]"\nb,3,x,y,"[1, 0]"\n',
+            "the prediction x in row 3",
+        ),
+        (reference_csv.read_reference_csv, f'{HEADER}\na,3,x,x,"[1, 0, 0]"\n', "Give the labels"),
+        (reference_csv.read_reference_csv, f'{HEADER}\na,long,x,x,"[1]"\n', "a number in row 2"),
         (recognise, "some text of no format\n", "one of the formats"),
         (recognise, "", "one of the formats"),
     ],
@@ -160,7 +164,7 @@ def test_damaged_files_are_one_line(read, content, message, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "read", [exchange.read_nist, exchange.read_pairs, exchange.read_reference_csv, answers.read_trn, recognise]
+    "read", [exchange.read_nist, exchange.read_pairs, reference_csv.read_reference_csv, answers.read_trn, recognise]
 )
 def test_files_that_are_none(read, tmp_path):
     with pytest.raises(UserError, match="no such file"):
@@ -172,13 +176,13 @@ def test_files_that_are_none(read, tmp_path):
 
 def test_the_labels_do_not_fit(tmp_path):
     path = tmp_path / "results.csv"
-    exchange.write_reference_csv(path, REFERENCE)
+    reference_csv.write_reference_csv(path, REFERENCE)
     with pytest.raises(UserError, match="2 classes of the labels"):
-        exchange.read_reference_csv(path, CLASSES[:2])
+        reference_csv.read_reference_csv(path, CLASSES[:2])
     with pytest.raises(UserError, match="found por-brz"):
-        exchange.read_reference_csv(path, ("ara-acm", "qsl-rus", "x"))
+        reference_csv.read_reference_csv(path, ("ara-acm", "qsl-rus", "x"))
     with pytest.raises(UserError, match="Check the order of the labels"):
-        exchange.read_reference_csv(path, CLASSES[::-1])
+        reference_csv.read_reference_csv(path, CLASSES[::-1])
 
 
 def test_two_files_of_s3prl_that_do_not_fit(tmp_path):

@@ -40,7 +40,7 @@ def make_datamap_parser() -> argparse.ArgumentParser:
     add("--suspects", type=_count, metavar="N", help="list the N likeliest label errors, and write suspects.csv")
     add("--debug", action="store_true", help="show the traceback of an error")
     epochs = parser.add_argument_group("epochs that count (default: all that are complete)").add_argument
-    epochs("--skip-first", type=_count_or_none, default=0, metavar="K", help="leave out the first K")
+    epochs("--skip-first", type=count_or_none, default=0, metavar="K", help="leave out the first K")
     epochs("--keep-first", type=_count, metavar="K", help="of those that are left take the first K")
     group = parser.add_argument_group("regions (default: as in the run)")
     for name, meaning in REGION_FLAGS.items():
@@ -59,7 +59,8 @@ def _count(text: str) -> int:
     return _at_least(text, 1)
 
 
-def _count_or_none(text: str) -> int:
+def count_or_none(text: str) -> int:
+    """Return the whole number from 0 up in a flag's text."""
     return _at_least(text, 0)
 
 

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from ..config import DatamapConfig
-from ..errors import UserError
-from ..files import replace_when_complete
 from ..mapmix.datamap import Measures, Region, RegionRule
 from ..mapmix.raster import opacities, rasterise
+from .pictures import new_figure, save_figure
 
 # A standard deviation of probabilities is 0.5 at most.
 _VARIABILITY, _CONFIDENCE = (0.0, 0.5), (0.0, 1.0)
@@ -26,7 +25,6 @@ _CELLS, _PANEL_CELLS = 320, 80
 _LEAST_OPACITY = 0.45
 _LONGEST_NAME = 18
 _LINES = {"color": "0.25", "linewidth": 0.9, "linestyle": (0, (4, 2))}
-_DPI = 130
 
 
 def draw_datamap(path: Path, measures: Measures, regions: np.ndarray, config: DatamapConfig) -> None:
@@ -42,7 +40,7 @@ def draw_datamap(path: Path, measures: Measures, regions: np.ndarray, config: Da
     ------
     UserError : matplotlib is not installed.
     """
-    figure = _new_figure(8.0, 7.6)
+    figure = new_figure("datamap.png", 8.0, 7.6)
     grid = figure.add_gridspec(2, 2, width_ratios=(5, 1), height_ratios=(1, 5), wspace=0.03, hspace=0.03)
     main = figure.add_subplot(grid[1, 0])
     above = figure.add_subplot(grid[0, 0], sharex=main)
@@ -64,7 +62,7 @@ def draw_datamap(path: Path, measures: Measures, regions: np.ndarray, config: Da
     epochs = int(measures.epochs[0])
     figure.suptitle(f"{len(regions):,} utterances, {epochs} {'epoch' if epochs == 1 else 'epochs'}\n{_counts(regions)}")
     _add_colour_bar(figure, [main, beside], colours)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_by_class(
@@ -91,7 +89,7 @@ def draw_by_class(
     """
     columns = math.ceil(math.sqrt(len(classes)))
     rows = math.ceil(len(classes) / columns)
-    figure = _new_figure(1.7 * columns + 1.2, 1.8 * rows + 0.9)
+    figure = new_figure("datamap.png", 1.7 * columns + 1.2, 1.8 * rows + 0.9)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     colours = _colours()
     # Shares of each class have boundaries of their own in each.
@@ -112,7 +110,7 @@ def draw_by_class(
     figure.supylabel("confidence", fontsize=9)
     figure.suptitle(f"class\n{'/'.join(Region)}", fontsize=9)
     _add_colour_bar(figure, list(panels), colours)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _draw_points(
@@ -170,17 +168,6 @@ def _printable(name: str) -> str:
     return short.replace("$", r"\$")
 
 
-def _new_figure(width: float, height: float) -> Any:
-    try:
-        # Not pyplot: it keeps figures, and looks for a screen.
-        from matplotlib.figure import Figure  # noqa: PLC0415
-    except ImportError:
-        raise UserError(
-            "datamap.png needs matplotlib, which is not installed. Install it by 'pip install matplotlib'."
-        ) from None
-    return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
-
-
 def _colours() -> Any:
     from matplotlib import colormaps  # noqa: PLC0415
     from matplotlib.colors import ListedColormap  # noqa: PLC0415
@@ -196,8 +183,3 @@ def _add_colour_bar(figure: Any, axes: list, colours: Any) -> None:
     bar = figure.colorbar(ScalarMappable(Normalize(0, 1), colours), ax=axes, fraction=0.03, pad=0.02, aspect=35)
     bar.set_label("correctness: fraction of the epochs that were right", fontsize=8)
     bar.ax.tick_params(labelsize=8)
-
-
-def _save(figure: Any, path: Path) -> None:
-    with replace_when_complete(path) as temporary:
-        figure.savefig(temporary, format="png")

@@ -16,9 +16,9 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import replace_when_complete
-from .exchange import read_lines, unique_ids
+from .rows import check_names, read_lines, unique_ids
 
-_PREDICT, _TRUTH = "_predict.txt", "_truth.txt"
+PREDICT_ENDING, TRUTH_ENDING = "_predict.txt", "_truth.txt"
 _FIELDS = 3
 
 
@@ -34,9 +34,7 @@ class Answers:
 def write_trn(path: Path | str, answers: Answers) -> None:
     """Write ML-SUPERB's lid.trn; no name may hold a tab or a line break."""
     rows = list(zip(answers.truth.tolist(), answers.predictions.tolist(), answers.ids.tolist(), strict=True))
-    for name in (name for row in rows for name in row):
-        if not name.strip() or any(sign in name for sign in "\t\n\r"):
-            raise UserError(f"expected names without tab or line break, found {name!r}. Write another format.")
+    check_names(name for row in rows for name in row)
     with replace_when_complete(path) as temporary:
         temporary.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
 
@@ -69,14 +67,16 @@ def read_s3prl(path: Path | str) -> Answers:
     UserError : another name, one of the files is missing, a line without a label, an utterance twice or in one only.
     """
     path = Path(path)
-    ending = next((ending for ending in (_PREDICT, _TRUTH) if path.name.endswith(ending)), None)
+    ending = next((ending for ending in (PREDICT_ENDING, TRUTH_ENDING) if path.name.endswith(ending)), None)
     if ending is None:
-        raise UserError(f"{path}: expected a name that ends in {_PREDICT} or {_TRUTH}. Rename both files.")
+        raise UserError(f"{path}: expected a name that ends in {PREDICT_ENDING} or {TRUTH_ENDING}. Rename both files.")
     stem = path.name.removesuffix(ending)
-    predictions = _labels(path.with_name(stem + _PREDICT))
-    truth = _labels(path.with_name(stem + _TRUTH))
+    predictions = _labels(path.with_name(stem + PREDICT_ENDING))
+    truth = _labels(path.with_name(stem + TRUTH_ENDING))
     if apart := predictions.keys() ^ truth.keys():
-        raise UserError(f"{path}: expected the same utterances in {_PREDICT} and {_TRUTH}, found {min(apart)} in one.")
+        raise UserError(
+            f"{path}: expected the same utterances in {PREDICT_ENDING} and {TRUTH_ENDING}, found {min(apart)} in one."
+        )
     ids: Sequence[str] = list(predictions)
     return Answers(np.array(ids), np.array([truth[name] for name in ids]), np.array(list(predictions.values())))
 

@@ -78,6 +78,7 @@ def bootstrap(
     *,
     group: np.ndarray | None = None,
     source: np.ndarray | None = None,
+    ratios: np.ndarray | None = None,
     samples: int = SAMPLES,
     level: float = LEVEL,
     seed: int = 0,
@@ -89,9 +90,10 @@ def bootstrap(
     log_likelihoods : (N, C) float, natural logarithms.
     truth : (N,) int. cluster_indices : (C,) int.
     group, source : (N,) str, or None.
+    ratios : (N, C) float, or None; see `WeightedScores`.
     samples, level, seed : number of resamples, coverage of the interval, seed of the draws.
     """
-    system = WeightedScores(log_likelihoods, truth, cluster_indices, source)
+    system = WeightedScores(log_likelihoods, truth, cluster_indices, source, ratios)
     value, resampled = _resampled([system], len(truth), group, samples, seed)[0]
     return {name: Interval(value[name], *_percentiles(scores, level)) for name, scores in resampled.items()}
 
@@ -104,6 +106,7 @@ def paired_bootstrap(
     *,
     group: np.ndarray | None = None,
     source: np.ndarray | None = None,
+    ratios: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
     samples: int = SAMPLES,
     level: float = LEVEL,
     seed: int = 0,
@@ -114,10 +117,14 @@ def paired_bootstrap(
     ----------
     first, second : (N, C) float, the log-likelihoods of the two, for the same utterances and classes in the same order.
     truth, cluster_indices, group, source, samples, level, seed : as in `bootstrap`.
+    ratios : of the first and of the second, as in `bootstrap`.
     """
     if np.shape(first) != np.shape(second):
         raise ValueError(f"expected the same utterances and classes twice, found {np.shape(first)}, {np.shape(second)}")
-    systems = [WeightedScores(one, truth, cluster_indices, source) for one in (first, second)]
+    systems = [
+        WeightedScores(one, truth, cluster_indices, source, own)
+        for one, own in zip((first, second), ratios, strict=True)
+    ]
     (value, resampled), (other_value, other) = _resampled(systems, len(truth), group, samples, seed)
     result = {}
     for name in value:

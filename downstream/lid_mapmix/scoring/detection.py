@@ -126,7 +126,10 @@ def multiclass_cllr(log_likelihoods: np.ndarray, truth: np.ndarray) -> float:
 
 
 def summarize_detection(
-    log_likelihoods: np.ndarray, truth: np.ndarray, source: np.ndarray | None = None
+    log_likelihoods: np.ndarray,
+    truth: np.ndarray,
+    source: np.ndarray | None = None,
+    ratios: np.ndarray | None = None,
 ) -> dict[str, float | int | None]:
     """Return every score of this module; None where it is not defined.
 
@@ -134,6 +137,7 @@ def summarize_detection(
     ----------
     log_likelihoods, truth : see the module.
     source : (N,) str, the data source of each utterance, or None; see `source_parts`.
+    ratios : (N, C) float, those that a system gives itself, for EER and costs; None: those of the log-likelihoods.
 
     Returns
     -------
@@ -145,7 +149,7 @@ def summarize_detection(
     parts = source_parts(source, truth)
     scores: dict[str, float] = {}
     if len(present) >= _TWO:
-        ratios = log_likelihood_ratios(log_likelihoods)
+        ratios = log_likelihood_ratios(log_likelihoods) if ratios is None else ratios
         scores["eer"] = equal_error_rate(ratios, truth)
         actual = [actual_cost(ratios, truth, beta, parts) for beta in BETAS]
         scores |= {f"cavg_{beta:g}": cost for beta, cost in zip(BETAS, actual, strict=True)}

@@ -27,6 +27,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import replace_when_complete
+from .rows import check_rows, parse_seconds, read_csv, unique_ids
 
 FIXED_COLUMNS = ("id", "class", "prediction", "seconds", "group", "source")
 _REMEDY = "Evaluate again to write it anew."
@@ -113,31 +114,24 @@ def read_scores(path: Path | str) -> Scores:
 
     Raises
     ------
-    UserError : no such file, another header, no utterance, a value that is no number, an unknown class.
+    UserError : no such file, another header, no utterance, an utterance twice, a value that is no number, an unknown
+        class.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: expected a scores file, found no such file. Evaluate the run with -m evaluate first.")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        header, *rows = [row for row in csv.reader(file) if row] or [[]]
+    header, *rows = read_csv(path, "a scores file")
     fixed = len(FIXED_COLUMNS)
     classes = tuple(header[fixed:])
     if tuple(header[:fixed]) != FIXED_COLUMNS or not classes or len(set(classes)) < len(classes):
         raise UserError(
             f"{path}: expected the columns {','.join(FIXED_COLUMNS)} and then one a class, "
-            f"found {','.join(header) or 'an empty file'}. {_REMEDY}"
+            f"found {','.join(header)[:200]}. {_REMEDY}"
         )
-    if not rows:
-        raise UserError(f"{path}: expected scores, found a header and no utterance. {_REMEDY}")
-    for number, row in enumerate(rows, start=2):
-        if len(row) != len(header):
-            raise UserError(f"{path}: expected {len(header)} fields in row {number}, found {len(row)}. {_REMEDY}")
+    check_rows(path, header, rows, "scores", _REMEDY)
     ids, truth, predictions, seconds, group, source = zip(*(row[:fixed] for row in rows), strict=True)
     if unknown := (set(truth) | set(predictions)) - set(classes):
         raise UserError(f"{path}: expected the classes {', '.join(classes)}, found {min(unknown)}. {_REMEDY}")
     try:
         log_probabilities = np.array([row[fixed:] for row in rows]).astype(np.float64)
-        durations = np.array([float(value or "nan") for value in seconds])
     except ValueError as error:
         raise UserError(f"{path}: expected numbers, found other text: {error}. {_REMEDY}") from None
     if np.isnan(log_probabilities).any():
@@ -145,10 +139,10 @@ def read_scores(path: Path | str) -> Scores:
     return Scores(
         path=path,
         classes=classes,
-        ids=np.array(ids),
+        ids=np.array(unique_ids(path, list(ids))),
         truth=np.array(truth),
         predictions=np.array(predictions),
-        seconds=durations,
+        seconds=parse_seconds(path, seconds),
         group=np.array(group),
         source=np.array(source),
         log_probabilities=log_probabilities,

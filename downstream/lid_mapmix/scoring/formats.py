@@ -1,12 +1,14 @@
 """Which of the known formats a file is in, from its name and its first line."""
 
 import csv
+import io
 from enum import StrEnum
 from pathlib import Path
 
 from ..errors import UserError
-from .exchange import NIST_ID, REFERENCE_COLUMNS
+from .exchange import NIST_ID
 from .files import FIXED_COLUMNS
+from .reference_csv import REFERENCE_COLUMNS
 
 _LINE = 1_000_000
 _PAIR, _TRIPLE = 2, 3
@@ -42,7 +44,7 @@ def recognise(path: Path | str) -> Format:
         line = content.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError:
         line = ""
-    columns = next(csv.reader([line]), [])
+    columns = next(csv.reader(io.StringIO(line, newline="")), [])  # a carriage return inside it ends the header
     words, fields = line.split(), line.split("\t")
     if tuple(columns[: len(FIXED_COLUMNS)]) == FIXED_COLUMNS:
         return Format.SCORES
@@ -57,7 +59,8 @@ def recognise(path: Path | str) -> Format:
     if len(fields) == _TRIPLE and all(fields):
         return Format.TRN
     raise UserError(
-        f"{path}: expected a file in one of the formats {', '.join(Format)}, found neither. Convert it first."
+        f"{path}: expected a file in one of the formats {', '.join(Format)}, found "
+        f"{f'the line {line[:60]!r}' if line else 'no text in its first line'}. Convert it first."
     )
 
 

@@ -34,6 +34,7 @@ class WeightedScores:
     truth : (N,) int, class numbers.
     cluster_indices : (C,) int, the cluster number of each class.
     source : (N,) str, or None; see `costs.source_parts`.
+    ratios : (N, C) float, those that a system gives itself, for EER and costs; None: those of the log-likelihoods.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class WeightedScores:
         truth: np.ndarray,
         cluster_indices: np.ndarray,
         source: np.ndarray | None = None,
+        ratios: np.ndarray | None = None,
     ) -> None:
         truth, cluster_indices = np.asarray(truth), np.asarray(cluster_indices)
         parts = source_parts(source, truth)
@@ -61,7 +63,7 @@ class WeightedScores:
         columns = [np.ones(len(truth)), answers == self._truth, nats / np.log(2)]
         self._eer: WeightedEqualErrorRate | None = None
         if len(self.present) >= _TWO:
-            ratios = log_likelihood_ratios(values)
+            ratios = log_likelihood_ratios(values) if ratios is None else np.asarray(ratios)[self.order]
             columns += self._costs(ratios, answers, parts)
             self._eer = WeightedEqualErrorRate(ratios, self._truth)
         self._columns = np.stack(columns, axis=1).astype(np.float32)

@@ -1,0 +1,81 @@
+"""The command line of ``lid-mapmix score``; nothing here imports numpy, so that its help is there at once."""
+
+import argparse
+
+from .datamap_arguments import count_or_none
+
+_DESCRIPTION = """\
+Score what any system says of some utterances, compare systems, calibrate, and convert files of scores.
+
+FILE is SPLIT_scores.csv as a run leaves it, a NIST LRE table (segmentid and a column of log-likelihood ratios a
+language), Kaldi's and OLR's lines 'utterance language score', ML-SUPERB's lid.trn, S3PRL's SPLIT_predict.txt beside its
+SPLIT_truth.txt, or the CSV of Map-Mix's published code. The format is recognised. NIST's and Kaldi's hold no truth and
+need --key; files of answers without scores have accuracy, F1 and cluster accuracy only."""
+_EXAMPLES = """\
+examples:
+  scores with 95 % intervals, by duration and cluster:
+    lid-mapmix score result/downstream/first/test_scores.csv --by duration,cluster
+  is the second system better than the first?
+    lid-mapmix score baseline/test_scores.csv mapmix/test_scores.csv --json compared.json
+  a submission to NIST LRE17, by the key of the evaluation:
+    lid-mapmix score scores.tsv --key lre17_eval_segment_keys.tsv --by duration,source
+  calibrate on dev, score test, and keep the calibrated scores as log-likelihood ratios:
+    lid-mapmix score test_scores.csv --calibrate dev_scores.csv --calibration vector --reliability curve.png
+    lid-mapmix score test_scores.csv --calibrate dev_scores.csv --convert nist --to scores.tsv
+"""
+VALUES = ("log-likelihoods", "ratios")
+CALIBRATIONS = ("temperature", "vector", "full")
+TARGETS = ("scores", "nist", "kaldi", "trn", "s3prl", "mapmix")
+
+
+def make_score_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``lid-mapmix score``."""
+    parser = argparse.ArgumentParser(
+        "lid-mapmix score",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add(
+        "files", nargs="+", metavar="FILE", help="one to score; more, of the same utterances, are compared to the first"
+    )
+    add("--labels", metavar="FILE", help="labels.yaml: cluster → classes; default: a cluster is what stands before '-'")
+    add("--by", type=_ways, default=(), metavar="WAY,…", help="slices: duration, cluster, class, source, or any column")
+    add(
+        "--samples",
+        type=count_or_none,
+        default=1000,
+        metavar="N",
+        help="of the bootstrap; 0: no intervals; default: 1000",
+    )
+    add("--seed", type=count_or_none, default=0, metavar="N", help="of the bootstrap; default: 0")
+    add("--json", metavar="FILE", help="also write everything as JSON, in full precision")
+    add("--overwrite", action="store_true", help="replace files that are there")
+    add("--debug", action="store_true", help="show the traceback of an error")
+    truth = parser.add_argument_group("what the file does not say").add_argument
+    truth("--key", metavar="FILE", help="truth and columns: a manifest, NIST's segment keys or Kaldi's utt2lang")
+    truth("--scores", choices=VALUES, default=VALUES[0], help="what Kaldi's lines hold; default: %(default)s")
+    calibrate = parser.add_argument_group("calibration").add_argument
+    calibrate(
+        "--calibrate",
+        action="append",
+        default=[],
+        metavar="DEV",
+        help="fit on this file of scores, or take this calibration (.json); once for each FILE",
+    )
+    calibrate("--calibration", choices=CALIBRATIONS, help="what is fitted; default: temperature")
+    calibrate("--calibrate-key", metavar="FILE", help="the key of DEV")
+    calibrate("--save-calibration", metavar="FILE", help="write the calibration of the only FILE (.json)")
+    calibrate("--reliability", metavar="FILE", help="draw the reliability curve of the only FILE (.png)")
+    convert = parser.add_argument_group("conversion, in place of scores").add_argument
+    convert("--convert", choices=TARGETS, help="write the only FILE, calibrated where asked to, in another format …")
+    convert("--to", metavar="FILE", help="… to this file; for s3prl SPLIT_predict.txt")
+    return parser
+
+
+def _ways(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected names with commas between, such as duration,source")
+    return names
