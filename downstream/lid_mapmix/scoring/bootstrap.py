@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.dtypes import StringDType
 from scipy.stats import binomtest
 
 from ..randomness import keyed_generator
@@ -182,7 +183,7 @@ def _percentiles(scores: np.ndarray, level: float) -> tuple[float, float]:
 def _group_numbers(count: int, group: np.ndarray | None) -> np.ndarray:
     if group is None:
         return np.arange(count)
-    names, numbers = np.unique(np.asarray(group).astype(str), return_inverse=True)
+    names, numbers = np.unique(np.asarray(group).astype(StringDType()), return_inverse=True)
     if "" in names:
         alone = np.flatnonzero(numbers == 0)
         numbers[alone] = len(names) + np.arange(len(alone))

@@ -15,6 +15,7 @@ to count, and costs are NaN. Classes absent from the truth are no targets, and n
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.dtypes import StringDType
 
 from .trials import class_mean, present_classes
 
@@ -146,7 +147,7 @@ def source_parts(source: np.ndarray | None, truth: np.ndarray) -> np.ndarray | N
     """
     if source is None:
         return None
-    names, parts = np.unique(np.asarray(source).astype(str), return_inverse=True)
+    names, parts = np.unique(np.asarray(source).astype(StringDType()), return_inverse=True)
     if len(names) != _TWO or "" in names or any(len(np.unique(truth[parts == part])) < _TWO for part in (0, 1)):
         return None
     return parts

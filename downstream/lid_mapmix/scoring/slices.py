@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.dtypes import StringDType
 
 from .detection import class_equal_error_rate, log_likelihood_ratios, multiclass_cllr, summarize_detection
 from .metrics import accuracy, cluster_accuracy, expected_calibration_error, summarize, within_cluster_accuracy
@@ -168,5 +169,5 @@ def _by_duration(seconds: np.ndarray) -> Mapping[str, np.ndarray]:
 
 
 def _by_value(values: np.ndarray) -> Mapping[str, np.ndarray]:
-    values = np.asarray(values).astype(str)
+    values = np.asarray(values).astype(StringDType())
     return {str(value): values == value for value in np.unique(values) if value}
