@@ -1,8 +1,8 @@
 """``lid-mapmix``: the commands around training.
 
-``lid-mapmix run`` is run_downstream.py, ``lid-mapmix prepare CORPUS`` makes manifests, ``lid-mapmix config`` shows the
-settings of a run, ``lid-mapmix datamap EXPDIR`` computes and draws a data map and lists suspicious labels,
-``lid-mapmix upstreams`` lists the upstreams.
+``lid-mapmix run`` is run_downstream.py, ``lid-mapmix prepare CORPUS`` makes manifests, ``lid-mapmix export-manifest``
+writes them for other toolkits, ``lid-mapmix config`` shows the settings of a run, ``lid-mapmix datamap EXPDIR``
+computes and draws a data map and lists suspicious labels, ``lid-mapmix upstreams`` lists the upstreams.
 """
 
 import argparse
@@ -15,12 +15,25 @@ from importlib import import_module
 from . import launch
 from .arguments import complete_defaults, make_parser
 from .datamap_arguments import make_datamap_parser
+from .export import export_manifest, make_export_parser
 from .upstreams import list_upstreams, make_upstreams_parser
 
-_CORPORA = ("demo", "asterisk", "folder")
+_CORPORA = (
+    "demo",
+    "folder",
+    "asterisk",
+    "commonlanguage",
+    "commonvoice",
+    "fleurs",
+    "jsonl",
+    "kaldi",
+    "lre17",
+    "voxlingua107",
+)
 _COMMANDS = {
     "run": "train, evaluate or identify (run_downstream.py)",
     "prepare": "make the manifests of a corpus",
+    "export-manifest": "write the manifests for Kaldi or NeMo",
     "config": "print the merged settings of a run, as YAML for -c",
     "datamap": "compute and draw the data map of a run, list suspicious labels",
     "upstreams": "list the upstreams, and what is known of each",
@@ -28,11 +41,18 @@ _COMMANDS = {
 _EXAMPLES = """\
 examples:
   lid-mapmix prepare demo data/demo
+  lid-mapmix export-manifest data/demo --to kaldi --out kaldi/data
   lid-mapmix run -u fbank --data data/demo
   lid-mapmix run -m inference -t recording.wav -e result/downstream/lid_mapmix-mapmix-fbank
   lid-mapmix config -u fbank -v datamap --data data/demo > datamap.yaml
   lid-mapmix datamap result/downstream/lid_mapmix-mapmix-fbank --suspects 50
   lid-mapmix upstreams xlsr_53
+"""
+_PREPARE_EXAMPLES = """\
+examples, and more by lid-mapmix prepare CORPUS --help:
+  lid-mapmix prepare folder recordings/ data/
+  lid-mapmix prepare commonvoice cv-corpus/ data/ --languages pt es ca gl --max-hours-per-class 10
+  lid-mapmix prepare lre17 LDC2022E16/ data/set1/ --eval LDC2022E17/ --subset 5 --set 1
 """
 
 
@@ -89,7 +109,7 @@ def _make_map(options: argparse.Namespace) -> None:
 
 def _make_parser() -> argparse.ArgumentParser:
     """Return the parser of the first word; each command has a parser of its own for the rest."""
-    listed = "\n".join(f"  {name:<11}{purpose}" for name, purpose in _COMMANDS.items())
+    listed = "\n".join(f"  {name:<17}{purpose}" for name, purpose in _COMMANDS.items())
     parser = argparse.ArgumentParser(
         "lid-mapmix",
         description="Dialect and language identification trained with Map-Mix on any upstream of S3PRL's.",
@@ -107,7 +127,12 @@ def _make_config_parser() -> argparse.ArgumentParser:
 
 
 def _make_prepare_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("lid-mapmix prepare", description="Make the manifests of a corpus.")
+    parser = argparse.ArgumentParser(
+        "lid-mapmix prepare",
+        description="Make the manifests of a corpus: train.csv, dev.csv, test.csv and labels.yaml.",
+        epilog=_PREPARE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     corpora = parser.add_subparsers(dest="corpus", required=True, metavar="CORPUS")
     for name in _CORPORA:
         module = import_module(f"..data.prepare.{name}", __package__)
@@ -126,6 +151,7 @@ def _make_prepare_parser() -> argparse.ArgumentParser:
 # The parser of each command but run, and what it does.
 _OTHERS: dict[str, tuple[Callable[[], argparse.ArgumentParser], Callable[[argparse.Namespace], None]]] = {
     "prepare": (_make_prepare_parser, _prepare),
+    "export-manifest": (make_export_parser, export_manifest),
     "config": (_make_config_parser, _print_config),
     "datamap": (make_datamap_parser, _make_map),
     "upstreams": (make_upstreams_parser, list_upstreams),
