@@ -9,7 +9,7 @@ from pathlib import Path
 from ...errors import UserError
 from .corpus import SPLITS
 from .listing import Utterance, prepare_listed
-from .options import DEFAULTS, Options, add_languages_argument, add_listing_arguments, options_from
+from .options import DEFAULTS, Options, add_languages_argument, add_listing_arguments, prepare_as_asked
 from .tables import choose, describe_folder, sub_folders
 
 DESCRIPTION = "CommonLanguage: an hour of read sentences in each of 45 languages"
@@ -30,9 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Path:
     """Prepare the corpus that the arguments ask for and return its folder."""
-    return prepare(
-        arguments.corpus_folder, arguments.folder, languages=arguments.languages, options=options_from(arguments)
-    )
+    return prepare_as_asked(prepare, arguments, languages=arguments.languages)
 
 
 def prepare(

@@ -11,8 +11,9 @@ import math
 from pathlib import Path
 
 from ...errors import UserError
+from .corpus import SPLITS
 from .listing import Utterance, prepare_listed
-from .options import DEFAULTS, Options, add_languages_argument, add_listing_arguments, options_from, positive
+from .options import DEFAULTS, Options, add_languages_argument, add_listing_arguments, positive, prepare_as_asked
 from .tables import choose, describe_folder, enumerate_names, read_table, sub_folders, to_numbers
 
 DESCRIPTION = "Mozilla Common Voice: read sentences, classes are languages or accents"
@@ -55,14 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Path:
     """Prepare the corpus that the arguments ask for and return its folder."""
-    return prepare(
-        arguments.corpus_folder,
-        arguments.folder,
+    return prepare_as_asked(
+        prepare,
+        arguments,
         languages=arguments.languages,
         accents=arguments.class_of == "accent",
         validated=arguments.validated,
         min_hours_per_class=arguments.min_hours_per_class,
-        options=options_from(arguments),
     )
 
 
@@ -84,7 +84,7 @@ def prepare(
     folder : where the manifests go.
     languages : names of the folders; None for all.
     accents : classes are ``LANGUAGE-ACCENT``; clips with no accent or several are left out.
-    validated : divide all validated clips by speakers.
+    validated : divide all validated clips by speakers; classes of fewer than three speakers are left out.
     min_hours_per_class : classes with less are left out.
     options : as of all corpora.
 
@@ -99,6 +99,8 @@ def prepare(
         utterances += _list(language, path, accents=accents, validated=validated)
     if min_hours_per_class is not None:
         utterances = _of_frequent_classes(utterances, min_hours_per_class)
+    if validated:
+        utterances = _of_divisible_classes(utterances)
     classes = {utterance.class_name for utterance in utterances}
     if len(classes) <= 1:
         raise UserError(
@@ -171,6 +173,19 @@ def _durations(folder: Path) -> dict[str, float]:
     return {clip: value / 1000 for clip, value in zip(table[CLIP], milliseconds, strict=True) if value > 0}
 
 
+def _of_divisible_classes(utterances: list[Utterance]) -> list[Utterance]:
+    """Leave out classes of too few speakers: most accents are in the words of a single one."""
+    speakers: dict[str, set[str]] = {}
+    for utterance in utterances:
+        speakers.setdefault(utterance.class_name, set()).add(utterance.speaker)
+    alone = {name for name, members in speakers.items() if len(members) < len(SPLITS)}
+    if alone:
+        log.info(
+            "left out %d classes of fewer than %d speakers: %s", len(alone), len(SPLITS), enumerate_names(sorted(alone))
+        )
+    return [utterance for utterance in utterances if utterance.class_name not in alone]
+
+
 def _of_frequent_classes(utterances: list[Utterance], hours: float) -> list[Utterance]:
     seconds: dict[str, float] = {}
     for utterance in utterances:
@@ -180,7 +195,7 @@ def _of_frequent_classes(utterances: list[Utterance], hours: float) -> list[Utte
                 "Leave the flag out."
             )
         seconds[utterance.class_name] = seconds.get(utterance.class_name, 0.0) + utterance.seconds
-    rare = [name for name, total in seconds.items() if total < hours * 3600]
+    rare = {name for name, total in seconds.items() if total < hours * 3600}
     if rare:
-        log.info("left out %d classes of less than %g h: %s", len(rare), hours, enumerate_names(rare))
-    return [utterance for utterance in utterances if utterance.class_name not in set(rare)]
+        log.info("left out %d classes of less than %g h: %s", len(rare), hours, enumerate_names(sorted(rare)))
+    return [utterance for utterance in utterances if utterance.class_name not in rare]

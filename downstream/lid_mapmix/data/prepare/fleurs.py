@@ -10,7 +10,7 @@ from pathlib import Path
 from ...errors import UserError
 from .corpus import SPLITS
 from .listing import Utterance, prepare_listed
-from .options import DEFAULTS, Options, add_languages_argument, add_listing_arguments, options_from
+from .options import DEFAULTS, Options, add_languages_argument, add_listing_arguments, prepare_as_asked
 from .tables import choose, describe_folder, read_table, sub_folders, to_numbers
 
 DESCRIPTION = "FLEURS: the same sentences read in 102 languages, 12 h each"
@@ -34,9 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Path:
     """Prepare the corpus that the arguments ask for and return its folder."""
-    return prepare(
-        arguments.corpus_folder, arguments.folder, languages=arguments.languages, options=options_from(arguments)
-    )
+    return prepare_as_asked(prepare, arguments, languages=arguments.languages)
 
 
 def prepare(

@@ -11,7 +11,7 @@ from pathlib import Path
 from ...errors import UserError
 from .corpus import SPLITS
 from .listing import Utterance, prepare_listed
-from .options import DEFAULTS, Options, add_listing_arguments, options_from
+from .options import DEFAULTS, Options, add_listing_arguments, prepare_as_asked
 from .tables import describe_folder
 
 DESCRIPTION = "a NeMo manifest (JSON lines with audio_filepath, offset, duration, label), or train, dev and test"
@@ -35,9 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Path:
     """Prepare the corpus that the arguments ask for and return its folder."""
-    return prepare(
-        arguments.corpus_folder, arguments.folder, label_key=arguments.label_key, options=options_from(arguments)
-    )
+    return prepare_as_asked(prepare, arguments, label_key=arguments.label_key)
 
 
 def prepare(corpus: Path, folder: Path, *, label_key: str = LABEL, options: Options = DEFAULTS) -> Path:

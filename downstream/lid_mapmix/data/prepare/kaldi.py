@@ -13,7 +13,7 @@ from pathlib import Path
 from ...errors import UserError
 from .corpus import SPLITS
 from .listing import Utterance, prepare_listed
-from .options import DEFAULTS, Options, add_listing_arguments, options_from
+from .options import DEFAULTS, Options, add_listing_arguments, prepare_as_asked
 from .tables import describe_folder, read_pairs, to_numbers
 
 DESCRIPTION = "a Kaldi data directory with utt2lang, or train, dev and test with one each"
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Path:
     """Prepare the corpus that the arguments ask for and return its folder."""
-    return prepare(arguments.corpus_folder, arguments.folder, root=arguments.root, options=options_from(arguments))
+    return prepare_as_asked(prepare, arguments, root=arguments.root)
 
 
 def prepare(corpus_folder: Path, folder: Path, *, root: Path = Path(), options: Options = DEFAULTS) -> Path:

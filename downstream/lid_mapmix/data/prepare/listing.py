@@ -19,7 +19,7 @@ from tqdm import tqdm
 from ...errors import UserError
 from ..labels import Labels, labels_from_manifest
 from ..manifest import Manifest
-from .corpus import SPLITS, cannot_write, divide, needs_preparation, write_corpus
+from .corpus import SPLITS, cannot_write, divide, needs_preparation, remove_manifests, write_corpus
 from .options import Options
 from .selection import UNITS, Columns, with_known_classes, with_most_hours, without_leaks
 from .splitting import check_shares, join_units, split_units
@@ -107,8 +107,8 @@ def prepare_listed(
     _read_unknown_seconds(columns, origin)
     if arrange is not None:
         columns = arrange(columns)
-    columns = _with_splits(columns, options)
-    columns = with_known_classes(without_leaks(columns))
+    # Before anything is drawn: what the publisher put into dev or test stays there.
+    columns = with_known_classes(_with_splits(without_leaks(columns), options))
     if options.max_hours_per_class is not None:
         columns = with_most_hours(columns, options.max_hours_per_class, options.seed)
     _check_splits(columns["split"], splits, origin)
@@ -192,6 +192,7 @@ def _copy_audio(paths: np.ndarray, origin: Path, folder: Path) -> np.ndarray:
         )
         targets[path] = (Path(_AUDIO_FOLDER) / name).as_posix()
     try:
+        remove_manifests(folder)
         for path, target in tqdm(targets.items(), desc="Copying audio", unit="file"):
             (folder / target).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, folder / target)

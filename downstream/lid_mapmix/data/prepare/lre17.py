@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-
 from ...errors import UserError
 from ..labels import Labels
 from .draws import PIECE_SECONDS, SETS, WHOLE, Draw, arrange_pieces
 from .listing import Utterance, prepare_listed
-from .options import DEFAULTS, Options, add_listing_arguments, not_negative, options_from, positive
+from .options import DEFAULTS, Options, add_listing_arguments, not_negative, positive, prepare_as_asked
 from .tables import describe_folder, enumerate_names, read_table, to_numbers
 
 DESCRIPTION = "NIST LRE 2017 (licensed by the LDC): 14 dialects, telephone and video"
@@ -97,14 +96,13 @@ def run(arguments: argparse.Namespace) -> Path:
     """Prepare the corpus that the arguments ask for and return its folder."""
     if arguments.set != 1 and arguments.subset is None:
         raise UserError(f"--set {arguments.set}: is one of three small sets. Say by --subset HOURS how small.")
-    return prepare(
-        arguments.corpus_folder,
-        arguments.folder,
+    return prepare_as_asked(
+        prepare,
+        arguments,
         dev_folder=arguments.dev,
         eval_folder=arguments.eval,
         draw=Draw(arguments.subset, arguments.set, arguments.dev_hours, arguments.piece_seconds, arguments.max_seconds),
         group_column=arguments.group_column,
-        options=options_from(arguments),
     )
 
 

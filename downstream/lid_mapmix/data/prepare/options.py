@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -64,6 +65,11 @@ def positive(text: str) -> float:
 def not_negative(text: str) -> float:
     """Read a number of 0 or above, for argparse."""
     return 0.0 if float(text) == 0 else positive(text)
+
+
+def prepare_as_asked(prepare: Callable[..., Path], arguments: argparse.Namespace, **others: object) -> Path:
+    """Call a corpus's `prepare` with the folders and options that the flags ask for, and with its own arguments."""
+    return prepare(arguments.corpus_folder, arguments.folder, options=options_from(arguments), **others)
 
 
 def options_from(arguments: argparse.Namespace) -> Options:

@@ -21,9 +21,11 @@ def without_leaks(columns: Columns) -> Columns:
 
     Parameters
     ----------
-    columns : column name → (utterances,) values, with ``split``, ``speaker`` and ``group``.
+    columns : column name → (utterances,) values, with ``split``, ``speaker`` and ``group``; an empty split counts as
+        train.
     """
-    ranks = np.array([SPLITS.index(split) for split in columns["split"]])
+    rank_of = {"": 0} | {split: rank for rank, split in enumerate(SPLITS)}
+    ranks = np.array([rank_of[split] for split in columns["split"]])
     stays = np.ones(len(ranks), dtype=bool)
     for name in UNITS:
         units, unit_of = np.unique(columns[name], return_inverse=True)

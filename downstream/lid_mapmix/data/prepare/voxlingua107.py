@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ...errors import UserError
 from .listing import Utterance, prepare_listed
-from .options import DEFAULTS, Options, add_languages_argument, add_listing_arguments, options_from
+from .options import DEFAULTS, Options, add_languages_argument, add_listing_arguments, prepare_as_asked
 from .tables import choose, describe_folder, file_names, sub_folders
 
 DESCRIPTION = "VoxLingua107: YouTube in 107 languages, 6,628 h"
@@ -43,9 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Path:
     """Prepare the corpus that the arguments ask for and return its folder."""
-    return prepare(
-        arguments.corpus_folder, arguments.folder, languages=arguments.languages, options=options_from(arguments)
-    )
+    return prepare_as_asked(prepare, arguments, languages=arguments.languages)
 
 
 def prepare(
