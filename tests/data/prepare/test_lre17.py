@@ -105,9 +105,7 @@ def test_dev_from_calls_that_no_set_has(releases, tmp_path):
 
 def test_long_files_and_a_column_of_groups(releases, tmp_path):
     draw = draws.Draw(max_seconds=5, piece_seconds=0)
-    folder = lre17.prepare(
-        releases[0], tmp_path / "data", dev_folder=releases[0], draw=draw, group_column="cut_from"
-    )
+    folder = lre17.prepare(releases[0], tmp_path / "data", dev_folder=releases[0], draw=draw, group_column="cut_from")
     rows = read_rows(folder)
     assert {row["seconds"] for row in rows["train"]} == {f"{SIDE_SECONDS}.0"}
     assert values(rows["dev"], "seconds") == {"3.0"}
