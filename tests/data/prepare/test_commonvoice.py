@@ -20,13 +20,15 @@ SPEAKERS = {"train": 6, "dev": 4, "test": 4}
 @pytest.fixture
 def release(tmp_path) -> Path:
     root = tmp_path / "cv-corpus-17.0"
+    audio = write_tone(tmp_path / "clip.mp3", 0.5, 48_000).read_bytes()
     for language in ("en", "zh-TW", "zh-HK"):
         folder, validated, durations = root / language, [HEADER], [("clip", "duration[ms]")]
+        (folder / "clips").mkdir(parents=True)
         for split, count in SPEAKERS.items():
             lines = [HEADER]
             for speaker, take in itertools.product(range(count), range(2)):
                 clip = f"common_voice_{language}_{split}{speaker}{take}.mp3"
-                write_tone(folder / "clips" / clip, 0.5, 48_000)
+                (folder / "clips" / clip).write_bytes(audio)
                 accent = ACCENTS[speaker % 4] if language == "en" else ""
                 # A quotation mark that nothing closes, as transcripts have it.
                 sentence = f'"sentence {take}'
@@ -116,7 +118,7 @@ def test_other_layouts_say_what_was_found(release, tmp_path):
             commonvoice.prepare(folder, tmp_path / "data", **others)
         assert "\n" not in str(raised.value)
 
-    refused("no folder of a language with clips/ in it, such as en/; found cv-corpus-17.0/", tmp_path)
+    refused("no folder of a language with clips/ in it, such as en/; found clip.mp3, cv-corpus-17.0/", tmp_path)
     refused("--languages pt: is not in this corpus; found en, zh-HK, zh-TW", languages=["pt"])
     refused("has the classes en, where two or more are needed", languages=["en"])
     (release / "en/clips/common_voice_en_dev00.mp3").unlink()

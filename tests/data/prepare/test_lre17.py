@@ -15,15 +15,28 @@ from lid_mapmix.data.prepare import draws, lre17
 from lid_mapmix.errors import UserError
 from synthetic import write_sphere_ulaw
 
+SHORT = ("in_ten", "in_whole", "alone")
 DIALECTS = ("ara-apc", "ara-arz", "eng-usg", "por-brz")
 CALLS = 9
 SIDE_SECONDS = 24
+# Name, nominal duration, and where in a recording, in seconds.
+SEGMENTS = (
+    ("whole", 30, 0, 32),
+    ("ten", 10, 1, 12),
+    ("in_ten", 3, 5, 9),
+    ("in_whole", 3, 13, 18),
+    ("alone", 3, 31, 35),
+)
 SUBSET = draws.Draw(subset_hours=100 / 3600)
 
 
-def write_sph(path: Path, seconds: float) -> None:
+def write_codes(path: Path, codes: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_sphere_ulaw(path, bytes(range(250)) * round(8000 * seconds / 250))
+    write_sphere_ulaw(path, codes)
+
+
+def write_sph(path: Path, seconds: float) -> None:
+    write_codes(path, bytes(range(250)) * round(8000 * seconds / 250))
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +52,13 @@ def releases(tmp_path_factory) -> tuple[Path, Path]:
             lines.append((name, dialect, "24.0"))
     write_lines(train / "docs/train_info.tab", lines)
     lines = [("segmentid", "language_code", "data_source", "length_condition", "cut_from")]
-    for dialect, seconds in itertools.product(DIALECTS, (3, 10)):
-        write_sph(train / "data/dev" / f"{dialect}_{seconds}.sph", seconds + 1)
-        lines.append((f"{dialect}_{seconds}.sph", dialect, "mls14", seconds, f"{dialect}_30"))
+    generator = np.random.default_rng(0)
+    for dialect in DIALECTS:
+        codes = generator.integers(0, 256, 8000 * 36, dtype=np.uint8)
+        codes[8000 * 19 : 8000 * 24] = 255
+        for name, nominal, start, end in SEGMENTS:
+            write_codes(train / "data/dev" / f"{dialect}_{name}.sph", codes[8000 * start : 8000 * end].tobytes())
+            lines.append((f"{dialect}_{name}.sph", dialect, "mls14", nominal, f"{dialect}_30"))
     write_lines(train / "docs/dev_info.tab", lines)
     lines = [("segmentid", "language_code", "data_source", "speech_duration")]
     for dialect in DIALECTS:
@@ -55,13 +72,19 @@ def releases(tmp_path_factory) -> tuple[Path, Path]:
 def test_all_of_the_training_data_in_pieces(releases, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         rows = read_rows(lre17.prepare(releases[0], tmp_path / "data", eval_folder=releases[1]))
-    assert "dev_info.tab does not say which 30 s segment" in caplog.text
+    assert "12 of 24 cut segments are part of a longer one" in caplog.text
+    for dialect in DIALECTS:
+        groups = {row["id"].removeprefix(f"dev/{dialect}_"): row["group"] for row in rows["dev"]}
+        whole, alone = f"dev/{dialect}_whole.sph", f"dev/{dialect}_alone.sph"
+        assert [groups[f"{name}.sph"] for name, *_ in SEGMENTS] == [whole, whole, whole, whole, alone]
     assert len(rows["train"]) == 2 * (3 * CALLS * 2 + 3)
     ends = {(row["start"], row["end"]) for row in rows["train"]}
     assert ends == {("0.0", "12.0"), ("12.0", "24.0")}
     # Both sides of a call are one group.
     assert len(values(rows["train"], "group")) == 3 * CALLS + 3
-    assert {(row["seconds"], row["source"]) for row in rows["dev"]} == {("3.0", "mls14"), ("10.0", "mls14")}
+    assert {(row["seconds"], row["source"]) for row in rows["dev"]} == {
+        (f"{nominal}.0", "mls14") for nominal in (3, 10, 30)
+    }
     assert {(row["seconds"], row["source"]) for row in rows["test"]} == {("3.0", "mls14"), ("5.25", "vast")}
     assert read_labels(tmp_path / "data/labels.yaml").clusters == {
         "arabic": ("ara-apc", "ara-arz"),
@@ -108,8 +131,10 @@ def test_long_files_and_a_column_of_groups(releases, tmp_path):
     folder = lre17.prepare(releases[0], tmp_path / "data", dev_folder=releases[0], draw=draw, group_column="cut_from")
     rows = read_rows(folder)
     assert {row["seconds"] for row in rows["train"]} == {f"{SIDE_SECONDS}.0"}
-    assert values(rows["dev"], "seconds") == {"3.0"}
+    assert values(rows["dev"], "id") == {f"dev/{dialect}_{name}.sph" for dialect in DIALECTS for name in SHORT}
     assert values(rows["dev"], "group") == {f"{dialect}_30" for dialect in DIALECTS}
+    rows = read_rows(lre17.prepare(releases[0], tmp_path / "other", search_cuts=False))
+    assert values(rows["dev"], "group") == values(rows["dev"], "id")
 
 
 def test_the_seed_decides(releases, tmp_path):

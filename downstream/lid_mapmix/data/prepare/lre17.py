@@ -2,7 +2,8 @@
 
 LDC2022E16 has training and development data, LDC2022E17 the test; older releases have each by itself. Training
 recordings are cut into pieces of about 10 s, as in the paper, by start and end in the manifest: no audio is written.
-With ``--subset`` one of three small training sets is drawn.
+With ``--subset`` one of three small training sets is drawn. The tables do not say which 30 s segment one of 3 or 10 s
+is cut from, so that is found out from the audio.
 
 What is known of the layout is from public recipes, since the data is licensed: correct the table below if it differs.
 """
@@ -16,11 +17,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from ...errors import UserError
 from ..labels import Labels
+from .cuts import group_cuts
 from .draws import PIECE_SECONDS, SETS, WHOLE, Draw, arrange_pieces
 from .listing import Utterance, prepare_listed
 from .options import DEFAULTS, Options, add_listing_arguments, not_negative, positive, prepare_as_asked
+from .selection import Columns
 from .tables import describe_folder, enumerate_names, read_table, to_numbers
 
 DESCRIPTION = "NIST LRE 2017 (licensed by the LDC): 14 dialects, telephone and video"
@@ -88,7 +93,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-seconds", type=positive, metavar="SECONDS", help="leave out longer files of dev and test; the paper: 60"
     )
     parser.add_argument(
-        "--group-column", metavar="NAME", help="column of the tables that names the recording a segment is cut from"
+        "--group-column",
+        metavar="NAME",
+        help="column of the tables that names the recording a segment is cut from; found out from the audio by default",
+    )
+    parser.add_argument(
+        "--no-cut-search", action="store_true", help="do not find out: each segment of dev and test is its own group"
     )
 
 
@@ -103,6 +113,7 @@ def run(arguments: argparse.Namespace) -> Path:
         eval_folder=arguments.eval,
         draw=Draw(arguments.subset, arguments.set, arguments.dev_hours, arguments.piece_seconds, arguments.max_seconds),
         group_column=arguments.group_column,
+        search_cuts=not arguments.no_cut_search,
     )
 
 
@@ -114,6 +125,7 @@ def prepare(
     eval_folder: Path | None = None,
     draw: Draw = WHOLE,
     group_column: str | None = None,
+    search_cuts: bool = True,
     options: Options = DEFAULTS,
 ) -> Path:
     """Write manifests of LRE 2017.
@@ -125,6 +137,7 @@ def prepare(
     dev_folder, eval_folder : the releases with development set and test, if they are others. No test, no test.csv.
     draw : what is drawn of the training data.
     group_column : column that names the recording a segment of the development set or test is cut from.
+    search_cuts : without such a column, find the longest segment that has the samples of a shorter one.
     options : as of all corpora.
 
     Raises
@@ -144,17 +157,36 @@ def prepare(
     utterances = [utterance for split, root in roots.items() for utterance in _list(split, root, group_column)]
     present = {utterance.class_name for utterance in utterances if utterance.split == "train"}
     clusters = {name: tuple(code for code in codes if code in present) for name, codes in CLUSTERS.items()}
+    # Files without a nominal duration, those of VAST, are whole.
+    cuts = {
+        utterance.id
+        for utterance in utterances
+        if utterance.split != "train" and search_cuts and group_column is None and not math.isnan(utterance.seconds)
+    }
     return prepare_listed(
         folder,
         utterances,
         corpus="lre17",
         origin=roots["train"],
         options=options,
-        settings={**vars(draw), "group_column": group_column},
+        settings={**vars(draw), "group_column": group_column, "search_cuts": search_cuts},
         splits=("train", "dev", "test") if "test" in roots else ("train", "dev"),
         labels=Labels({name: codes for name, codes in clusters.items() if codes}),
-        arrange=partial(arrange_pieces, draw=draw, seed=options.seed),
+        arrange=partial(_arrange, draw=draw, seed=options.seed, cuts=cuts),
     )
+
+
+def _arrange(columns: Columns, *, draw: Draw, seed: int, cuts: set[str]) -> Columns:
+    """Give the segments among `cuts`, ids, the group of the longest they are in, and draw the training data."""
+    if cuts:
+        numbers = np.flatnonzero([name in cuts for name in columns["id"]])
+        # Dev and test are looked through each by itself.
+        classes = columns["split"][numbers] + "/" + columns["class"][numbers]
+        longest = group_cuts(columns["audiopath"][numbers], columns["seconds"][numbers], classes)
+        columns["group"][numbers] = columns["id"][numbers[longest]]
+        inner = np.count_nonzero(longest != np.arange(len(longest)))
+        log.info("%d of %d cut segments are part of a longer one, and get its group", inner, len(longest))
+    return arrange_pieces(columns, draw=draw, seed=seed)
 
 
 def _list(split: str, root: Path, group_column: str | None) -> list[Utterance]:
@@ -187,11 +219,6 @@ def _list(split: str, root: Path, group_column: str | None) -> list[Utterance]:
         groups = table[group_column]
     else:
         groups = [f"{split}/{name}" for name in table[ID]]
-        log.info(
-            "%s does not say which 30 s segment one of 3 or 10 s is cut from, so each is a group of its own; "
-            "name the column that does, if there is one, by --group-column",
-            path.name,
-        )
     return [
         Utterance(
             audiopath=audio.get(name) or audio.get(Path(name).stem) or str(root / layout.audio[0] / name),
