@@ -182,6 +182,18 @@ def test_faults_of_a_nemo_manifest_are_named(manifest, tmp_path, line, message):
     assert not (tmp_path / "data").exists()
 
 
+def test_texts_in_another_encoding_and_odd_line_ends(manifest, directory, tmp_path):
+    text = manifest.read_text().replace('"label": "ara-apc"', '"text": "a\u2028b", "label": "ara-apc"')
+    manifest.write_text(text, encoding="utf-8-sig")
+    assert len(list(itertools.chain(*read_rows(jsonl.prepare(manifest, tmp_path / "data")).values()))) == 16
+    manifest.write_text(text, encoding="utf-16")
+    with pytest.raises(UserError, match=r"all.jsonl: is no text in UTF-8"):
+        jsonl.prepare(manifest, tmp_path / "other")
+    (directory / "utt2lang").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match="utt2lang: is no text in UTF-8"):
+        kaldi.prepare(directory, tmp_path / "other")
+
+
 def test_folders_without_a_nemo_manifest(manifest, tmp_path):
     with pytest.raises(UserError, match=r"no train.jsonl; found all.jsonl, wav/"):
         jsonl.prepare(manifest.parent, tmp_path / "data")

@@ -12,7 +12,7 @@ from ...errors import UserError
 from .corpus import SPLITS
 from .listing import Utterance, prepare_listed
 from .options import DEFAULTS, Options, add_listing_arguments, prepare_as_asked
-from .tables import describe_folder
+from .tables import describe_folder, read_lines
 
 DESCRIPTION = "a NeMo manifest (JSON lines with audio_filepath, offset, duration, label), or train, dev and test"
 EXAMPLES = """\
@@ -80,9 +80,7 @@ def _find_files(folder: Path) -> dict[str, Path]:
 
 def _list(path: Path, split: str, label_key: str) -> list[Utterance]:
     utterances = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, line in read_lines(path):
         try:
             entry = json.loads(line)
         except ValueError as error:

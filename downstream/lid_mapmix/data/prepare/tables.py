@@ -123,6 +123,23 @@ def read_table(
     return {name: [row[names.index(name)] for row in table] for name in (*needed, *optional) if name in names}
 
 
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """Return the lines of a text that are not blank, each with its number.
+
+    Raises
+    ------
+    UserError : no such file, or not in UTF-8.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; {path.parent} holds {describe_folder(path.parent)}.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is no text in UTF-8 ({error}). Save it as one.") from None
+    # Not splitlines(), which also ends lines at signs that a transcript may have.
+    return [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+
+
 def to_numbers(path: Path, name: str, values: Iterable[str]) -> list[float]:
     """Return what stands in a column of numbers; NaN where it is empty.
 
@@ -143,10 +160,8 @@ def read_pairs(path: Path) -> dict[str, str]:
     ------
     UserError : no such file, a name without a value, a name twice.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; {path.parent} holds {describe_folder(path.parent)}.")
     pairs: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in read_lines(path):
         name, *value = line.split(maxsplit=1)
         if not value:
             raise UserError(f"{path}: line {number} has {name} and no value. Correct it, or take it out.")
@@ -173,7 +188,7 @@ def check_files(paths: Iterable[str], origin: Path) -> None:
     for path in paths:
         folder, name = os.path.split(path)
         if folder not in names_in:
-            names_in[folder] = set(file_names(folder)) if Path(folder).is_dir() else set()
+            names_in[folder] = {entry.name for entry in os.scandir(folder)} if Path(folder).is_dir() else set()
         if name not in names_in[folder]:
             missing.append(path)
     if missing:
