@@ -182,6 +182,11 @@ def test_other_layouts_say_what_was_found(broken, tmp_path):
     refused("row 5 has 1 fields where 2 are expected")
     table.write_text(kept)
     refused("lacks the column cut_from", group_column="cut_from")
+    table.unlink()
+    refused(r"docs/train_info.tab: no such table; .*release/docs holds dev_info.tab")
+    with pytest.raises(UserError, match=r"docs/train_info.tab: no such table; .*release/data holds dev/, train/"):
+        lre17.prepare(broken / "data", tmp_path / "data", dev_folder=broken)
+    table.write_text(kept)
     (broken / "docs/dev_info.tab").unlink()
     refused("dev_info.tab: no such table; .* holds data/, docs/.*--dev-hours")
     (broken / "data/train").rename(broken / "speech")

@@ -238,5 +238,9 @@ def _find_audio(root: Path, layout: _Layout) -> dict[str, str]:
     folder = next((root / name for name in layout.audio if (root / name).is_dir()), None)
     if folder is None:
         raise UserError(f"{root}: no folder {' or '.join(layout.audio)} with audio; found {describe_folder(root)}.")
-    files = {name: str(Path(parent, name)) for parent, _, names in sorted(os.walk(folder, followlinks=True)) for name in names}
+    files = {
+        name: str(Path(parent, name))
+        for parent, _, names in sorted(os.walk(folder, followlinks=True))
+        for name in names
+    }
     return {**{Path(name).stem: path for name, path in files.items()}, **files}

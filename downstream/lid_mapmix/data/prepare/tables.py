@@ -74,6 +74,14 @@ def choose(found: Mapping[str, T], wanted: Sequence[str] | None, flag: str) -> d
     return {name: value for name, value in found.items() if wanted is None or name in wanted}
 
 
+def _not_there(path: Path, what: str) -> UserError:
+    """Return the error for a file that is not there, with what the nearest folder that is there holds."""
+    nearest = next(folder for folder in path.parents if folder.is_dir())
+    return UserError(
+        f"{path}: no such {what}; {nearest} holds {describe_folder(nearest)}. Is the corpus complete, and in its folder?"
+    )
+
+
 def read_table(
     path: Path,
     needed: Sequence[str],
@@ -100,7 +108,7 @@ def read_table(
     UserError : no such table, a column that it lacks, a row with another number of fields.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such table; {path.parent} holds {describe_folder(path.parent)}.")
+        raise _not_there(path, "table")
     try:
         with path.open(newline="", encoding=encoding) as file:
             rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
@@ -131,7 +139,7 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
     UserError : no such file, or not in UTF-8.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such file; {path.parent} holds {describe_folder(path.parent)}.")
+        raise _not_there(path, "file")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
