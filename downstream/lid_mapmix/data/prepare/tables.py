@@ -77,9 +77,7 @@ def choose(found: Mapping[str, T], wanted: Sequence[str] | None, flag: str) -> d
 def _not_there(path: Path, what: str) -> UserError:
     """Return the error for a file that is not there, with what the nearest folder that is there holds."""
     nearest = next(folder for folder in path.parents if folder.is_dir())
-    return UserError(
-        f"{path}: no such {what}; {nearest} holds {describe_folder(nearest)}. Is the corpus complete, and in its folder?"
-    )
+    return UserError(f"{path}: no such {what}; {nearest} holds {describe_folder(nearest)}. Is the corpus complete?")
 
 
 def read_table(
