@@ -19,12 +19,28 @@ def test_help_lists_the_commands(capsys):
         cli.main(["--help"])
     assert exit_.value.code == 0
     printed = capsys.readouterr().out
-    for command in ("run", "prepare", "config", "datamap", "score", "upstreams"):
+    for command in ("run", "prepare", "export-manifest", "config", "datamap", "score", "upstreams"):
         assert f"\n  {command} " in printed
     assert "examples:" in printed
 
 
-@pytest.mark.parametrize("corpus", ["demo", "asterisk", "folder"])
+CORPORA = (
+    *("demo", "asterisk", "folder", "lre17", "voxlingua107", "commonvoice", "fleurs", "commonlanguage"),
+    *("kaldi", "jsonl"),
+)
+
+
+def test_help_lists_the_corpora(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["prepare", "--help"])
+    assert exit_.value.code == 0
+    printed = capsys.readouterr().out
+    listed = {line.split()[0] for line in printed.splitlines() if line.startswith("    ") and line[4] != " "}
+    assert listed == set(CORPORA)
+    assert "examples" in printed
+
+
+@pytest.mark.parametrize("corpus", CORPORA)
 def test_each_corpus_has_examples(corpus, capsys):
     with pytest.raises(SystemExit) as exit_:
         cli.main(["prepare", corpus, "--help"])

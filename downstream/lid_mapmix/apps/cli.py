@@ -1,41 +1,86 @@
-"""``lid-mapmix``: the commands around training.
-
-``lid-mapmix run`` is run_downstream.py, ``lid-mapmix prepare CORPUS`` makes manifests, ``lid-mapmix config`` shows the
-settings of a run, ``lid-mapmix datamap EXPDIR`` computes and draws a data map and lists suspicious labels,
-``lid-mapmix score FILE…`` scores and compares what any systems say, ``lid-mapmix upstreams`` lists the upstreams.
-"""
+"""``lid-mapmix``: the commands around training, one line each in `_COMMANDS`, which ``lid-mapmix --help`` shows."""
 
 import argparse
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
 from . import launch
 from .arguments import complete_defaults, make_parser
-from .datamap_arguments import make_datamap_parser
-from .score_arguments import make_score_parser
-from .upstreams import list_upstreams, make_upstreams_parser
 
-_CORPORA = ("demo", "asterisk", "folder")
-_COMMANDS = {
-    "run": "train, evaluate or identify (run_downstream.py)",
-    "prepare": "make the manifests of a corpus",
-    "config": "print the merged settings of a run, as YAML for -c",
-    "datamap": "compute and draw the data map of a run, list suspicious labels",
-    "score": "score, compare, calibrate and convert files of scores from any system",
-    "upstreams": "list the upstreams, and what is known of each",
+_CORPORA = (
+    "demo",
+    "folder",
+    "asterisk",
+    "commonlanguage",
+    "commonvoice",
+    "fleurs",
+    "jsonl",
+    "kaldi",
+    "lre17",
+    "voxlingua107",
+)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: what it is for, and where its parser and its work are.
+
+    Attributes
+    ----------
+    purpose : a line for the help.
+    parser, work : "module:function" of this folder. The second is imported only once the flags are known to be right:
+        torch takes seconds.
+    """
+
+    purpose: str
+    parser: str
+    work: str
+
+
+_COMMANDS: Mapping[str, Command] = {
+    "run": Command("train, evaluate or identify (run_downstream.py)", "", ""),
+    "prepare": Command("make the manifests of a corpus", "cli:make_prepare_parser", "cli:prepare"),
+    "export-manifest": Command(
+        "write the manifests for Kaldi or NeMo", "export:make_export_parser", "export:export_manifest"
+    ),
+    "config": Command(
+        "print the merged settings of a run, as YAML for -c", "cli:make_config_parser", "cli:show_config"
+    ),
+    "datamap": Command(
+        "compute and draw the data map of a run, list suspicious labels",
+        "datamap_arguments:make_datamap_parser",
+        "datamap:make_map",
+    ),
+    "score": Command(
+        "score, compare, calibrate and convert files of scores from any system",
+        "score_arguments:make_score_parser",
+        "score:score",
+    ),
+    "upstreams": Command(
+        "list the upstreams, and what is known of each", "upstreams:make_upstreams_parser", "upstreams:list_upstreams"
+    ),
 }
 _EXAMPLES = """\
 examples:
   lid-mapmix prepare demo data/demo
+  lid-mapmix export-manifest data/demo --to kaldi --out kaldi/data
   lid-mapmix run -u fbank --data data/demo
   lid-mapmix run -m inference -t recording.wav -e result/downstream/lid_mapmix-mapmix-fbank
   lid-mapmix config -u fbank -v datamap --data data/demo > datamap.yaml
   lid-mapmix datamap result/downstream/lid_mapmix-mapmix-fbank --suspects 50
   lid-mapmix score baseline/test_scores.csv mapmix/test_scores.csv --by duration,cluster
   lid-mapmix upstreams xlsr_53
+"""
+_PREPARE_EXAMPLES = """\
+examples, and more by lid-mapmix prepare CORPUS --help:
+  lid-mapmix prepare folder recordings/ data/
+  lid-mapmix prepare commonvoice cv-corpus/ data/ --languages pt es ca gl --max-hours-per-class 10
+  lid-mapmix prepare lre17 LDC2022E16/ data/set1/ --eval LDC2022E17/ --subset 5 --set 1
 """
 
 
@@ -45,23 +90,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = _make_parser().parse_args(arguments[:1]).command
     if command == "run":
         return launch.main(arguments[1:], "lid-mapmix run")
-    make_parser_of, work = _OTHERS[command]
-    options = make_parser_of().parse_args(arguments[1:])
+    options = _find(_COMMANDS[command].parser)().parse_args(arguments[1:])
+    # A corpus has something to say besides its progress bar.
+    logging.basicConfig(level=logging.INFO if command == "prepare" else logging.WARNING, format="%(message)s")
     return launch.guarded(
-        lambda: work(options),
+        lambda: _find(_COMMANDS[command].work)(options),
         debug=options.debug,
         after_interruption="the same command starts again",
     )
 
 
-def _prepare(options: argparse.Namespace) -> None:
-    # What a corpus has to say besides its progress bar.
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+def _find(name: str) -> Callable[..., Any]:
+    module, _, function = name.partition(":")
+    return getattr(import_module(f".{module}", __package__), function)
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Prepare a corpus."""
     folder = import_module(f"..data.prepare.{options.corpus}", __package__).run(options)
     print(f"{folder}: ready; train on it with 'lid-mapmix run -u fbank --data {shlex.quote(str(folder))}'")
 
 
-def _print_config(options: argparse.Namespace) -> None:
+def show_config(options: argparse.Namespace) -> None:
+    """Print the settings of a run."""
     # Imported here, once the flags are known to be right: torch takes seconds.
     import yaml  # noqa: PLC0415
 
@@ -82,24 +133,9 @@ def _print_config(options: argparse.Namespace) -> None:
     print(yaml.safe_dump(settings.config, sort_keys=False, allow_unicode=True), end="")
 
 
-def _make_map(options: argparse.Namespace) -> None:
-    # Imported here, as above.
-    from .datamap import make_map  # noqa: PLC0415
-
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    make_map(options)
-
-
-def _score(options: argparse.Namespace) -> None:
-    # Imported here, as above: scikit-learn and scipy.
-    from .score import score  # noqa: PLC0415
-
-    score(options)
-
-
 def _make_parser() -> argparse.ArgumentParser:
     """Return the parser of the first word; each command has a parser of its own for the rest."""
-    listed = "\n".join(f"  {name:<11}{purpose}" for name, purpose in _COMMANDS.items())
+    listed = "\n".join(f"  {name:<17}{command.purpose}" for name, command in _COMMANDS.items())
     parser = argparse.ArgumentParser(
         "lid-mapmix",
         description="Dialect and language identification trained with Map-Mix on any upstream of S3PRL's.",
@@ -110,14 +146,21 @@ def _make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _make_config_parser() -> argparse.ArgumentParser:
+def make_config_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``lid-mapmix config``."""
     parser = make_parser("lid-mapmix config")
     parser.description = "Print the merged settings of a run, as YAML for -c, and train nothing."
     return parser
 
 
-def _make_prepare_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("lid-mapmix prepare", description="Make the manifests of a corpus.")
+def make_prepare_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``lid-mapmix prepare``."""
+    parser = argparse.ArgumentParser(
+        "lid-mapmix prepare",
+        description="Make the manifests of a corpus: train.csv, dev.csv, test.csv and labels.yaml.",
+        epilog=_PREPARE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     corpora = parser.add_subparsers(dest="corpus", required=True, metavar="CORPUS")
     for name in _CORPORA:
         module = import_module(f"..data.prepare.{name}", __package__)
@@ -131,13 +174,3 @@ def _make_prepare_parser() -> argparse.ArgumentParser:
         module.add_arguments(corpus)
         corpus.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
-
-
-# The parser of each command but run, and what it does.
-_OTHERS: dict[str, tuple[Callable[[], argparse.ArgumentParser], Callable[[argparse.Namespace], None]]] = {
-    "prepare": (_make_prepare_parser, _prepare),
-    "config": (_make_config_parser, _print_config),
-    "datamap": (make_datamap_parser, _make_map),
-    "score": (make_score_parser, _score),
-    "upstreams": (make_upstreams_parser, list_upstreams),
-}

@@ -24,7 +24,7 @@ DEFAULT_SHARE = 0.15
 SETTINGS_FILE = "prepared.json"
 LABELS_FILE = "labels.yaml"
 # In the order of writing; train.csv last, because it is what everything else looks for first.
-_RESULT_FILES = (LABELS_FILE, "test.csv", "dev.csv", "train.csv")
+_RESULT_FILES = (LABELS_FILE, *(f"{split}.csv" for split in reversed(SPLITS)))
 
 Columns = Mapping[str, Sequence | np.ndarray]
 
@@ -38,14 +38,14 @@ def _seed(text: str) -> int:
     return int(text)
 
 
-def add_common_arguments(parser: argparse.ArgumentParser, *, shares: bool) -> None:
-    """Add the flags that every corpus has, and the shares of dev and test where they can be chosen."""
+def add_common_arguments(parser: argparse.ArgumentParser, *, shares: bool, share: float = DEFAULT_SHARE) -> None:
+    """Add the flags that every corpus has, and the shares of dev and test (by default `share`) where they are drawn."""
     if shares:
         for split in SPLITS[1:]:
             parser.add_argument(
                 f"--{split}-share",
                 type=float,
-                default=DEFAULT_SHARE,
+                default=share,
                 metavar="SHARE",
                 help=f"share of the recordings that goes to {split}.csv (default: %(default)s)",
             )
@@ -53,7 +53,9 @@ def add_common_arguments(parser: argparse.ArgumentParser, *, shares: bool) -> No
     parser.add_argument("--overwrite", action="store_true", help="replace manifests that are already there")
 
 
-def needs_preparation(folder: Path, settings: Mapping[str, object], *, overwrite: bool) -> bool:
+def needs_preparation(
+    folder: Path, settings: Mapping[str, object], *, overwrite: bool, splits: Sequence[str] = SPLITS
+) -> bool:
     """Tell whether `folder` has yet to be prepared with these settings.
 
     Parameters
@@ -61,6 +63,7 @@ def needs_preparation(folder: Path, settings: Mapping[str, object], *, overwrite
     folder : where the manifests go.
     settings : everything the result depends on; has to survive JSON.
     overwrite : prepare even where other manifests would be replaced.
+    splits : those that the corpus will have.
 
     Raises
     ------
@@ -70,7 +73,7 @@ def needs_preparation(folder: Path, settings: Mapping[str, object], *, overwrite
         raise UserError(f"{folder}: is a file where a folder is needed. Name another folder.")
     present = [name for name in _RESULT_FILES if (folder / name).exists()]
     if _stored_settings(folder) == json.loads(json.dumps(settings)):
-        if len(present) == len(_RESULT_FILES):
+        if {LABELS_FILE, *(f"{split}.csv" for split in splits)} <= set(present):
             log.info("%s: already prepared with these settings; nothing to do", folder)
             return False
         return True
@@ -97,7 +100,7 @@ def write_corpus(
     ----------
     folder : where to; made if need be.
     settings : what :func:`needs_preparation` compares the next time.
-    manifests : split → columns.
+    manifests : split → columns; train and dev at least.
     labels : the classes and their clusters.
     """
     try:
@@ -105,7 +108,7 @@ def write_corpus(
         with replace_when_complete(folder / SETTINGS_FILE) as temporary:
             temporary.write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         write_labels(folder / LABELS_FILE, labels)
-        for split in reversed(SPLITS):
+        for split in sorted(manifests, key=SPLITS.index, reverse=True):
             write_manifest(folder / f"{split}.csv", manifests[split])
     except OSError as error:
         raise cannot_write(folder, error) from None

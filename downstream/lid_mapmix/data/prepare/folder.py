@@ -10,14 +10,13 @@ import re
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from ...errors import UserError
-from ..audio import read_header
 from ..labels import labels_from_manifest
 from ..manifest import Manifest
 from .corpus import DEFAULT_SHARE, add_common_arguments, divide, fingerprint, needs_preparation, write_corpus
 from .splitting import check_shares, split_units
+from .tables import read_seconds
 
 DESCRIPTION = "your own recordings, one sub-folder a class"
 EXAMPLES = """\
@@ -105,8 +104,7 @@ def prepare(
     }
     if speaker_pattern is not None:
         columns["speaker"] = _speakers(speaker_pattern, ids)
-    headers = [read_header(file) for file in tqdm(files, desc="Reading headers", unit="file")]
-    columns["seconds"] = np.array([round(header.frames / header.sample_rate, 3) for header in headers])
+    columns["seconds"] = read_seconds(files)
     columns["id"] = np.array(ids)
     splits = split_units(
         columns.get("speaker", columns["id"]),

@@ -1,6 +1,8 @@
-"""Dividing recordings into train, dev and test without dividing a speaker."""
+"""Dividing recordings into train, dev and test without dividing a speaker or a recording session."""
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from ...errors import UserError
 from ...randomness import keyed_generator
@@ -41,7 +43,7 @@ def split_units(
 
     Parameters
     ----------
-    units : (recordings,) str, what must not be divided.
+    units : (recordings,) str or int, what must not be divided.
     classes : (recordings,) str.
     seconds : (recordings,) float.
     unit_name : what a unit is, for errors: ``speaker``.
@@ -90,6 +92,30 @@ def split_units(
             f"keeps each in one split and leaves no split empty. Add {unit_name}s to it, or leave the class out."
         )
     return np.array(SPLITS)[best[unit_of]]
+
+
+def join_units(*columns: np.ndarray) -> np.ndarray:
+    """Number recordings so that two which share a value in any column, directly or through others, share a number.
+
+    Parameters
+    ----------
+    columns : (recordings,) str each, such as speakers and groups; an empty string is shared with nobody.
+
+    Returns
+    -------
+    (recordings,) int : the unit of each recording.
+    """
+    count = len(columns[0])
+    recordings, values, total = [], [], count
+    for column in columns:
+        present = np.flatnonzero(column != "")
+        names, value_of = np.unique(column[present], return_inverse=True)
+        recordings.append(present)
+        values.append(total + value_of)
+        total += len(names)
+    rows, cells = np.concatenate(recordings), np.concatenate(values)
+    graph = coo_array((np.ones(len(rows), dtype=bool), (rows, cells)), shape=(total, total))
+    return connected_components(graph, directed=False)[1][:count]
 
 
 def _check_enough(class_names: np.ndarray, counts: np.ndarray, unit_name: str) -> None:

@@ -1,0 +1,201 @@
+"""Mozilla Common Voice, read sentences in languages or accents: ``lid-mapmix prepare commonvoice DIR OUT``.
+
+A release unpacks to a folder a language, with clips/ and tables beside it. Classes are the languages, or with
+``--class accent`` the accents that speakers name as theirs. Train, dev and test are the publisher's; they hold a
+part of what was validated, and ``--validated`` divides all of it by speakers.
+"""
+
+import argparse
+import logging
+import math
+from pathlib import Path
+
+from ...errors import UserError
+from .corpus import SPLITS
+from .listing import Utterance, prepare_listed
+from .options import DEFAULTS, Options, add_languages_argument, add_listing_arguments, positive, prepare_as_asked
+from .tables import choose, describe_folder, enumerate_names, read_table, sub_folders, to_numbers
+
+DESCRIPTION = "Mozilla Common Voice: read sentences, classes are languages or accents"
+EXAMPLES = """\
+lid-mapmix prepare commonvoice cv-corpus/ data/ --languages pt es ca gl --max-hours-per-class 10
+lid-mapmix prepare commonvoice cv-corpus/ data/ --languages en --class accent --validated --min-hours-per-class 2"""
+
+CLIPS_FOLDER = "clips"
+TABLES = {"train": "train.tsv", "dev": "dev.tsv", "test": "test.tsv"}
+VALIDATED_TABLE = "validated.tsv"
+DURATIONS_TABLE = "clip_durations.tsv"
+SPEAKER, PATH = "client_id", "path"
+# Its name in newer and in older releases.
+ACCENT = ("accents", "accent")
+SEVERAL_ACCENTS = "|"
+CLIP, MILLISECONDS = "clip", "duration[ms]"
+DEFAULT_EXTENSION = ".mp3"
+
+log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    add_listing_arguments(parser, "has a folder a language, or is one, with clips/ and train.tsv", shares=True)
+    add_languages_argument(parser)
+    parser.add_argument(
+        "--class",
+        dest="class_of",
+        choices=("locale", "accent"),
+        default="locale",
+        help="what the classes are: languages, or accents that speakers name (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--validated", action="store_true", help=f"divide {VALIDATED_TABLE} by speakers; not the publisher's splits"
+    )
+    parser.add_argument(
+        "--min-hours-per-class", type=positive, metavar="HOURS", help="leave out classes with less, all splits together"
+    )
+
+
+def run(arguments: argparse.Namespace) -> Path:
+    """Prepare the corpus that the arguments ask for and return its folder."""
+    return prepare_as_asked(
+        prepare,
+        arguments,
+        languages=arguments.languages,
+        accents=arguments.class_of == "accent",
+        validated=arguments.validated,
+        min_hours_per_class=arguments.min_hours_per_class,
+    )
+
+
+def prepare(
+    corpus_folder: Path,
+    folder: Path,
+    *,
+    languages: list[str] | None = None,
+    accents: bool = False,
+    validated: bool = False,
+    min_hours_per_class: float | None = None,
+    options: Options = DEFAULTS,
+) -> Path:
+    """Write manifests of Common Voice.
+
+    Parameters
+    ----------
+    corpus_folder : has a folder a language, or is one.
+    folder : where the manifests go.
+    languages : names of the folders; None for all.
+    accents : classes are ``LANGUAGE-ACCENT``; clips with no accent or several are left out.
+    validated : divide all validated clips by speakers; classes of fewer than three speakers are left out.
+    min_hours_per_class : classes with less are left out.
+    options : as of all corpora.
+
+    Raises
+    ------
+    UserError : another layout, a language that is not there, clips that are missing, too few classes or speakers.
+    """
+    corpus_folder = corpus_folder.resolve()
+    folders = choose(_find_languages(corpus_folder), languages, "--languages")
+    utterances = []
+    for language, path in folders.items():
+        utterances += _list(language, path, accents=accents, validated=validated)
+    if min_hours_per_class is not None:
+        utterances = _of_frequent_classes(utterances, min_hours_per_class)
+    if validated:
+        utterances = _of_divisible_classes(utterances)
+    classes = {utterance.class_name for utterance in utterances}
+    if len(classes) <= 1:
+        raise UserError(
+            f"{corpus_folder}: has the classes {enumerate_names(sorted(classes))}, where two or more are needed. "
+            "Unpack another language beside it, or take accents for classes by --class accent."
+        )
+    return prepare_listed(
+        folder,
+        utterances,
+        corpus="commonvoice",
+        origin=corpus_folder,
+        options=options,
+        settings={
+            "languages": languages,
+            "accents": accents,
+            "validated": validated,
+            "min_hours_per_class": min_hours_per_class,
+        },
+    )
+
+
+def _find_languages(folder: Path) -> dict[str, Path]:
+    if (folder / CLIPS_FOLDER).is_dir():
+        return {folder.name: folder}
+    found = {name: path for name, path in sub_folders(folder).items() if (path / CLIPS_FOLDER).is_dir()}
+    if not found:
+        raise UserError(
+            f"{folder}: no folder of a language with {CLIPS_FOLDER}/ in it, such as en/; found "
+            f"{describe_folder(folder)}. Unpack a release of Common Voice, and name the folder of its languages."
+        )
+    return found
+
+
+def _list(language: str, folder: Path, *, accents: bool, validated: bool) -> list[Utterance]:
+    seconds = _durations(folder)
+    utterances, without = [], 0
+    for split, name in {"": VALIDATED_TABLE}.items() if validated else TABLES.items():
+        table = read_table(folder / name, (SPEAKER, PATH), ACCENT)
+        accent_column = next((column for column in ACCENT if column in table), None)
+        if accents and accent_column is None:
+            raise UserError(f"{folder / name}: has no column {' or '.join(ACCENT)}. Leave --class accent out.")
+        named = table[accent_column] if accent_column else [""] * len(table[PATH])
+        for speaker, path, accent in zip(table[SPEAKER], table[PATH], named, strict=True):
+            if accents and (not accent or SEVERAL_ACCENTS in accent):
+                without += 1
+                continue
+            clip = path if Path(path).suffix else path + DEFAULT_EXTENSION
+            utterances.append(
+                Utterance(
+                    audiopath=str(folder / CLIPS_FOLDER / clip),
+                    class_name=f"{language}-{accent}" if accents else language,
+                    id=f"{language}/{Path(clip).stem}",
+                    split=split,
+                    seconds=seconds.get(clip, math.nan),
+                    speaker=speaker,
+                    source="commonvoice",
+                )
+            )
+    if without:
+        log.info("%s: left out %d clips whose speakers name no accent, or several", language, without)
+    return utterances
+
+
+def _durations(folder: Path) -> dict[str, float]:
+    """Return clip → seconds; empty where the release does not say, so that headers are read."""
+    if not (folder / DURATIONS_TABLE).is_file():
+        return {}
+    table = read_table(folder / DURATIONS_TABLE, (CLIP, MILLISECONDS))
+    milliseconds = to_numbers(folder / DURATIONS_TABLE, MILLISECONDS, table[MILLISECONDS])
+    return {clip: value / 1000 for clip, value in zip(table[CLIP], milliseconds, strict=True) if value > 0}
+
+
+def _of_divisible_classes(utterances: list[Utterance]) -> list[Utterance]:
+    """Leave out classes of too few speakers: most accents are in the words of a single one."""
+    speakers: dict[str, set[str]] = {}
+    for utterance in utterances:
+        speakers.setdefault(utterance.class_name, set()).add(utterance.speaker)
+    alone = {name for name, members in speakers.items() if len(members) < len(SPLITS)}
+    if alone:
+        log.info(
+            "left out %d classes of fewer than %d speakers: %s", len(alone), len(SPLITS), enumerate_names(sorted(alone))
+        )
+    return [utterance for utterance in utterances if utterance.class_name not in alone]
+
+
+def _of_frequent_classes(utterances: list[Utterance], hours: float) -> list[Utterance]:
+    seconds: dict[str, float] = {}
+    for utterance in utterances:
+        if math.isnan(utterance.seconds):
+            raise UserError(
+                f"{utterance.audiopath}: its duration is not in {DURATIONS_TABLE}, which --min-hours-per-class needs. "
+                "Leave the flag out."
+            )
+        seconds[utterance.class_name] = seconds.get(utterance.class_name, 0.0) + utterance.seconds
+    rare = {name for name, total in seconds.items() if total < hours * 3600}
+    if rare:
+        log.info("left out %d classes of less than %g h: %s", len(rare), hours, enumerate_names(sorted(rare)))
+    return [utterance for utterance in utterances if utterance.class_name not in rare]

@@ -1,0 +1,169 @@
+"""Kaldi data directories: ``lid-mapmix prepare kaldi DIR OUT``.
+
+Either one directory, which is divided, or a folder with train, dev and test, each a data directory. Audio has to be in
+files: commands in wav.scp are refused, since no part of what they write can be read without running them whole.
+"""
+
+import argparse
+import logging
+import math
+import re
+from pathlib import Path
+
+from ...errors import UserError
+from .corpus import SPLITS
+from .listing import Utterance, prepare_listed
+from .options import DEFAULTS, Options, add_listing_arguments, prepare_as_asked
+from .tables import describe_folder, read_pairs, to_numbers
+
+DESCRIPTION = "a Kaldi data directory with utt2lang, or train, dev and test with one each"
+EXAMPLES = """\
+lid-mapmix prepare kaldi egs/lid/v1/data/ data/ --root egs/lid/v1/
+lid-mapmix prepare kaldi dump/raw/all/ data/ --dev-share 0.1 --test-share 0.1"""
+
+RECORDINGS = "wav.scp"
+LANGUAGES = "utt2lang"
+SEGMENTS = "segments"
+SPEAKERS = "utt2spk"
+UTTERANCE_SECONDS = "utt2dur"
+RECORDING_SECONDS = "reco2dur"
+# In segments: to the end of the recording.
+TO_THE_END = -1.0
+_ARCHIVE = re.compile(r".+:\d+(?:\[.*\])?")
+
+log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    add_listing_arguments(parser, "a data directory, or a folder with train/, dev/ and test/", shares=True)
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="what relative paths in wav.scp are relative to (default: where you are)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> Path:
+    """Prepare the corpus that the arguments ask for and return its folder."""
+    return prepare_as_asked(prepare, arguments, root=arguments.root)
+
+
+def prepare(corpus_folder: Path, folder: Path, *, root: Path = Path(), options: Options = DEFAULTS) -> Path:
+    """Write manifests of Kaldi data directories.
+
+    Parameters
+    ----------
+    corpus_folder : a data directory, or a folder with data directories named train, dev and test.
+    folder : where the manifests go.
+    root : what relative paths in wav.scp are relative to.
+    options : as of all corpora. Without dev, dev is drawn from train, and test too if that is not there.
+
+    Raises
+    ------
+    UserError : another layout, a command in wav.scp, an utterance without a language, audio that is missing or broken.
+    """
+    corpus_folder = corpus_folder.resolve()
+    if (corpus_folder / RECORDINGS).is_file():
+        directories = {"": corpus_folder}
+    else:
+        directories = {
+            split: corpus_folder / split for split in SPLITS if (corpus_folder / split / RECORDINGS).is_file()
+        }
+    if not directories.keys() & {"", "train"}:
+        raise UserError(
+            f"{corpus_folder}: no {RECORDINGS} in it or in its train/; found {describe_folder(corpus_folder)}. Name a "
+            "Kaldi data directory, or the folder of several."
+        )
+    if "train" in directories and "dev" not in directories:
+        directories = {"": directories.pop("train"), **directories}
+    return prepare_listed(
+        folder,
+        [
+            utterance
+            for split, directory in directories.items()
+            for utterance in _list(directory, split, root.resolve())
+        ],
+        corpus="kaldi",
+        origin=corpus_folder,
+        options=options,
+    )
+
+
+def _list(directory: Path, split: str, root: Path) -> list[Utterance]:
+    recordings = _read_recordings(directory / RECORDINGS, root)
+    segments = _read_segments(directory / SEGMENTS, recordings)
+    languages = read_pairs(directory / LANGUAGES)
+    speakers = read_pairs(directory / SPEAKERS) if (directory / SPEAKERS).is_file() else {}
+    seconds, recording_seconds = (_read_durations(directory / name) for name in (UTTERANCE_SECONDS, RECORDING_SECONDS))
+    # Recipes for language recognition copy utt2lang there, for want of speakers.
+    if speakers and all(speakers.get(name) == language for name, language in languages.items()):
+        log.info("%s: the speakers are the languages, and are left out", directory / SPEAKERS)
+        speakers = {}
+    utterances = segments or {name: (name, math.nan, math.nan) for name in recordings}
+    for names, others, what in ((utterances, languages, "no language"), (languages, utterances, "no audio")):
+        lacking = [name for name in names if name not in others]
+        if lacking:
+            raise UserError(
+                f"{directory / LANGUAGES}: {lacking[0]} has {what} ({len(lacking)} such). Repair the directory, for "
+                "example by Kaldi's utils/fix_data_dir.sh."
+            )
+
+    def duration(name: str, recording: str, start: float, end: float) -> float:
+        if name in seconds:
+            return seconds[name]
+        if math.isnan(end):
+            end = recording_seconds.get(recording, math.nan)
+        return round(end - (0.0 if math.isnan(start) else start), 3)
+
+    return [
+        Utterance(
+            audiopath=recordings[recording],
+            class_name=languages[name],
+            id=name,
+            split=split,
+            seconds=duration(name, recording, start, end),
+            start=start,
+            end=end,
+            speaker=speakers.get(name, ""),
+            group=recording if segments else "",
+        )
+        for name, (recording, start, end) in utterances.items()
+    ]
+
+
+def _read_recordings(path: Path, root: Path) -> dict[str, str]:
+    recordings = read_pairs(path)
+    for name, value in recordings.items():
+        if value.endswith("|") or value == "-" or _ARCHIVE.fullmatch(value):
+            kind = "a command" if value.endswith("|") else "standard input" if value == "-" else "a part of an archive"
+            raise UserError(
+                f"{path}: {name} is {kind} ({value}) where an audio file is needed. Write the audio to files once, "
+                "for example by Kaldi's wav-copy or ESPnet's format_wav_scp.sh, and name those."
+            )
+    return {name: str(root / value) for name, value in recordings.items()}
+
+
+def _read_durations(path: Path) -> dict[str, float]:
+    pairs = read_pairs(path) if path.is_file() else {}
+    return dict(zip(pairs, to_numbers(path, path.name, pairs.values()), strict=True))
+
+
+def _read_segments(path: Path, recordings: dict[str, str]) -> dict[str, tuple[str, float, float]]:
+    if not path.is_file():
+        return {}
+    segments = {}
+    for name, value in read_pairs(path).items():
+        try:
+            recording, start, end = value.split()
+            times = float(start), float(end)
+        except ValueError:
+            raise UserError(
+                f"{path}: {name} has '{value}' where a recording, a start and an end in seconds are expected."
+            ) from None
+        if recording not in recordings:
+            raise UserError(f"{path}: {name} is from {recording}, which is not in {RECORDINGS}. Repair the directory.")
+        segments[name] = (recording, times[0], math.nan if times[1] == TO_THE_END else times[1])
+    return segments

@@ -1,0 +1,246 @@
+"""NIST's language recognition evaluation of 2017, 14 dialects in 5 clusters: ``lid-mapmix prepare lre17 DIR OUT``.
+
+LDC2022E16 has training and development data, LDC2022E17 the test; older releases have each by itself. Training
+recordings are cut into pieces of about 10 s, as in the paper, by start and end in the manifest: no audio is written.
+With ``--subset`` one of three small training sets is drawn. The tables do not say which 30 s segment one of 3 or 10 s
+is cut from, so that is found out from the audio.
+
+What is known of the layout is from public recipes, since the data is licensed: correct the table below if it differs.
+"""
+
+import argparse
+import logging
+import math
+import os
+import re
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import UserError
+from ..labels import Labels
+from .cuts import group_cuts
+from .draws import PIECE_SECONDS, SETS, WHOLE, Draw, arrange_pieces
+from .listing import Utterance, prepare_listed
+from .options import DEFAULTS, Options, add_listing_arguments, not_negative, positive, prepare_as_asked
+from .selection import Columns
+from .tables import describe_folder, enumerate_names, read_table, to_numbers
+
+DESCRIPTION = "NIST LRE 2017 (licensed by the LDC): 14 dialects, telephone and video"
+EXAMPLES = """\
+lid-mapmix prepare lre17 LDC2022E16/ data/ --eval LDC2022E17/
+lid-mapmix prepare lre17 LDC2022E16/ data/set1/ --eval LDC2022E17/ --subset 5 --set 1 --max-seconds 60"""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where a split is: its table, and the folders that may hold its audio, at any depth."""
+
+    table: str
+    audio: tuple[str, ...]
+
+
+LAYOUTS = {
+    "train": _Layout("docs/train_info.tab", ("data/train", "data")),
+    "dev": _Layout("docs/dev_info.tab", ("data/dev", "data")),
+    "test": _Layout("docs/lre17_eval_segment_keys.tsv", ("data/eval", "data")),
+}
+ID, CLASS, SOURCE = "segmentid", "language_code", "data_source"
+# The nominal duration of a segment cut to 3, 10 or 30 s of speech; empty for VAST, whose files are whole.
+NOMINAL_SECONDS = ("speech_duration", "length_condition")
+# The two sides of a call are files of their own, 20110112_085632_25-a.sph and 695200_ch0.sph.
+SIDE_OF_CALL = re.compile(r"[-_](?:[abAB]|ch\d)$")
+CLUSTERS = {
+    "arabic": ("ara-acm", "ara-apc", "ara-ary", "ara-arz"),
+    "english": ("eng-gbr", "eng-usg"),
+    "slavic": ("qsl-pol", "qsl-rus"),
+    "iberian": ("por-brz", "spa-car", "spa-eur", "spa-lac"),
+    "chinese": ("zho-cmn", "zho-nan"),
+}
+
+log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    add_listing_arguments(parser, "the release with docs/train_info.tab")
+    parser.add_argument("--dev", type=Path, metavar="DIR", help="the release with docs/dev_info.tab, if it is another")
+    parser.add_argument("--eval", type=Path, metavar="DIR", help="the release with docs/lre17_eval_segment_keys.tsv")
+    parser.add_argument("--subset", type=positive, metavar="HOURS", help="draw so much of each dialect for train")
+    parser.add_argument(
+        "--set",
+        type=int,
+        choices=range(1, SETS + 1),
+        default=1,
+        help="which of three such sets; they have no call in common where a dialect has enough (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--dev-hours",
+        type=positive,
+        metavar="HOURS",
+        help="take so much of each dialect for dev from calls that no set has, not NIST's development set",
+    )
+    parser.add_argument(
+        "--piece-seconds",
+        type=not_negative,
+        default=PIECE_SECONDS,
+        metavar="SECONDS",
+        help="cut training recordings into pieces of about this; 0 leaves them whole (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-seconds", type=positive, metavar="SECONDS", help="leave out longer files of dev and test; the paper: 60"
+    )
+    parser.add_argument(
+        "--group-column",
+        metavar="NAME",
+        help="column of the tables that names the recording a segment is cut from; found out from the audio by default",
+    )
+    parser.add_argument(
+        "--no-cut-search", action="store_true", help="do not find out: each segment of dev and test is its own group"
+    )
+
+
+def run(arguments: argparse.Namespace) -> Path:
+    """Prepare the corpus that the arguments ask for and return its folder."""
+    if arguments.set != 1 and arguments.subset is None:
+        raise UserError(f"--set {arguments.set}: is one of three small sets. Say by --subset HOURS how small.")
+    return prepare_as_asked(
+        prepare,
+        arguments,
+        dev_folder=arguments.dev,
+        eval_folder=arguments.eval,
+        draw=Draw(arguments.subset, arguments.set, arguments.dev_hours, arguments.piece_seconds, arguments.max_seconds),
+        group_column=arguments.group_column,
+        search_cuts=not arguments.no_cut_search,
+    )
+
+
+def prepare(
+    corpus_folder: Path,
+    folder: Path,
+    *,
+    dev_folder: Path | None = None,
+    eval_folder: Path | None = None,
+    draw: Draw = WHOLE,
+    group_column: str | None = None,
+    search_cuts: bool = True,
+    options: Options = DEFAULTS,
+) -> Path:
+    """Write manifests of LRE 2017.
+
+    Parameters
+    ----------
+    corpus_folder : the release with the training data.
+    folder : where the manifests go.
+    dev_folder, eval_folder : the releases with development set and test, if they are others. No test, no test.csv.
+    draw : what is drawn of the training data.
+    group_column : column that names the recording a segment of the development set or test is cut from.
+    search_cuts : without such a column, find the longest segment that has the samples of a shorter one.
+    options : as of all corpora.
+
+    Raises
+    ------
+    UserError : another layout, an unknown dialect, audio that is missing or broken, no development set.
+    """
+    roots = {
+        split: (root or corpus_folder).resolve()
+        for split, root in zip(LAYOUTS, (corpus_folder, dev_folder, eval_folder), strict=True)
+    }
+    describe_folder(roots["train"])
+    if draw.dev_hours is not None:
+        del roots["dev"]
+    if eval_folder is None and not (roots["test"] / LAYOUTS["test"].table).is_file():
+        log.info("%s is not there, so there is no test.csv: name its release by --eval", LAYOUTS["test"].table)
+        del roots["test"]
+    utterances = [utterance for split, root in roots.items() for utterance in _list(split, root, group_column)]
+    present = {utterance.class_name for utterance in utterances if utterance.split == "train"}
+    clusters = {name: tuple(code for code in codes if code in present) for name, codes in CLUSTERS.items()}
+    # Files without a nominal duration, those of VAST, are whole.
+    cuts = {
+        utterance.id
+        for utterance in utterances
+        if utterance.split != "train" and search_cuts and group_column is None and not math.isnan(utterance.seconds)
+    }
+    return prepare_listed(
+        folder,
+        utterances,
+        corpus="lre17",
+        origin=roots["train"],
+        options=options,
+        settings={**vars(draw), "group_column": group_column, "search_cuts": search_cuts},
+        splits=("train", "dev", "test") if "test" in roots else ("train", "dev"),
+        labels=Labels({name: codes for name, codes in clusters.items() if codes}),
+        arrange=partial(_arrange, draw=draw, seed=options.seed, cuts=cuts),
+    )
+
+
+def _arrange(columns: Columns, *, draw: Draw, seed: int, cuts: set[str]) -> Columns:
+    """Give the segments among `cuts`, ids, the group of the longest they are in, and draw the training data."""
+    if cuts:
+        numbers = np.flatnonzero([name in cuts for name in columns["id"]])
+        # Dev and test are looked through each by itself.
+        classes = columns["split"][numbers] + "/" + columns["class"][numbers]
+        longest = group_cuts(columns["audiopath"][numbers], columns["seconds"][numbers], classes)
+        columns["group"][numbers] = columns["id"][numbers[longest]]
+        inner = np.count_nonzero(longest != np.arange(len(longest)))
+        log.info("%d of %d cut segments are part of a longer one, and get its group", inner, len(longest))
+    return arrange_pieces(columns, draw=draw, seed=seed)
+
+
+def _list(split: str, root: Path, group_column: str | None) -> list[Utterance]:
+    layout = LAYOUTS[split]
+    path = root / layout.table
+    if split == "dev" and not path.is_file():
+        raise UserError(
+            f"{path}: no such table; {root} holds {describe_folder(root)}. Name the release that has it by --dev, or "
+            "take dev from the training data by --dev-hours."
+        )
+    grouped = split != "train" and group_column is not None
+    needed = (ID, CLASS, group_column) if grouped and group_column else (ID, CLASS)
+    table = read_table(path, needed, (SOURCE, *NOMINAL_SECONDS))
+    known = {code for codes in CLUSTERS.values() for code in codes}
+    unknown = sorted(set(table[CLASS]) - known)
+    if unknown:
+        raise UserError(
+            f"{path}: has the dialects {enumerate_names(unknown)}, which are not among the 14 of LRE 2017 "
+            f"({enumerate_names(sorted(known))}). Is this another evaluation?"
+        )
+    audio = _find_audio(root, layout)
+    rows = len(table[ID])
+    sources = table.get(SOURCE, [""] * rows)
+    duration = next((name for name in NOMINAL_SECONDS if name in table), None)
+    nominal = to_numbers(path, duration, table[duration]) if duration else [math.nan] * rows
+    if split == "train":
+        # Cut below, so the files' own durations are needed.
+        nominal, groups = [math.nan] * rows, [SIDE_OF_CALL.sub("", Path(name).stem) for name in table[ID]]
+    elif grouped and group_column:
+        groups = table[group_column]
+    else:
+        groups = [f"{split}/{name}" for name in table[ID]]
+    return [
+        Utterance(
+            audiopath=audio.get(name) or audio.get(Path(name).stem) or str(root / layout.audio[0] / name),
+            class_name=dialect,
+            id=f"{split}/{name}",
+            split=split,
+            seconds=seconds,
+            group=group,
+            source=source.lower(),
+        )
+        for name, dialect, source, seconds, group in zip(table[ID], table[CLASS], sources, nominal, groups, strict=True)
+    ]
+
+
+def _find_audio(root: Path, layout: _Layout) -> dict[str, str]:
+    """Return the files below the audio folder by name, with and without extension."""
+    folder = next((root / name for name in layout.audio if (root / name).is_dir()), None)
+    if folder is None:
+        raise UserError(f"{root}: no folder {' or '.join(layout.audio)} with audio; found {describe_folder(root)}.")
+    files = {
+        name: str(Path(parent, name))
+        for parent, _, names in sorted(os.walk(folder, followlinks=True))
+        for name in names
+    }
+    return {**{Path(name).stem: path for name, path in files.items()}, **files}

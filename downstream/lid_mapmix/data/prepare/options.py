@@ -1,0 +1,77 @@
+"""What can be asked of every published corpus, and the flags for it."""
+
+import argparse
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from .corpus import DEFAULT_SHARE, add_common_arguments
+
+
+@dataclass(frozen=True)
+class Options:
+    """What can be asked of every published corpus.
+
+    Attributes
+    ----------
+    dev_share, test_share : wanted shares of each class's duration, where the publisher has no such split.
+    max_hours_per_class : so much of a class is drawn for train at most; None for all.
+    copy_audio : copy the audio beside the manifests.
+    seed : another seed, other draws.
+    overwrite : replace manifests that are already there.
+    """
+
+    dev_share: float = DEFAULT_SHARE
+    test_share: float = DEFAULT_SHARE
+    max_hours_per_class: float | None = None
+    copy_audio: bool = False
+    seed: int = 0
+    overwrite: bool = False
+
+
+DEFAULTS = Options()
+
+
+def add_listing_arguments(
+    parser: argparse.ArgumentParser, corpus_help: str, *, shares: bool = False, share: float = DEFAULT_SHARE
+) -> None:
+    """Add the two folders and the flags that every published corpus has; see :func:`add_common_arguments`."""
+    parser.add_argument("corpus_folder", type=Path, metavar="CORPUS_DIR", help=corpus_help)
+    parser.add_argument("folder", type=Path, metavar="OUT_DIR", help="where the manifests go")
+    parser.add_argument(
+        "--max-hours-per-class", type=positive, metavar="HOURS", help="draw so much of each class for train at most"
+    )
+    parser.add_argument(
+        "--copy-audio", action="store_true", help="copy the audio beside the manifests; it stays in place otherwise"
+    )
+    add_common_arguments(parser, shares=shares, share=share)
+
+
+def add_languages_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the flag that takes some of a corpus's languages."""
+    parser.add_argument(
+        "--languages", nargs="+", metavar="NAME", help="only these, as the corpus names their folders (default: all)"
+    )
+
+
+def positive(text: str) -> float:
+    """Read a number above 0, for argparse."""
+    if not 0 < float(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return float(text)
+
+
+def not_negative(text: str) -> float:
+    """Read a number of 0 or above, for argparse."""
+    return 0.0 if float(text) == 0 else positive(text)
+
+
+def prepare_as_asked(prepare: Callable[..., Path], arguments: argparse.Namespace, **others: object) -> Path:
+    """Call a corpus's `prepare` with the folders and options that the flags ask for, and with its own arguments."""
+    return prepare(arguments.corpus_folder, arguments.folder, options=options_from(arguments), **others)
+
+
+def options_from(arguments: argparse.Namespace) -> Options:
+    """Return what the flags of :func:`add_listing_arguments` ask for."""
+    return Options(**{name: getattr(arguments, name, default) for name, default in asdict(DEFAULTS).items()})

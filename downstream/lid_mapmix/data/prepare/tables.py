@@ -1,0 +1,220 @@
+"""What publishers lay beside their audio: tab-separated tables, folders of languages, and the audio they name.
+
+Whatever is not as expected is an error that lists what was found, since a corpus may come in another edition.
+"""
+
+import csv
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from tqdm import tqdm
+
+from ...errors import UserError
+from ..audio import read_header
+
+_MOST_LISTED = 8
+_HEADER_THREADS = 8
+
+T = TypeVar("T")
+
+
+def enumerate_names(names: Iterable[str]) -> str:
+    """Return the first names, and how many more there are: ``a, b and 3 more``; ``nothing`` of none."""
+    listed = list(names)
+    more = len(listed) - _MOST_LISTED
+    return (", ".join(listed[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")) or "nothing"
+
+
+def describe_folder(folder: Path) -> str:
+    """Return what is in a folder, for an error; sub-folders end in a slash.
+
+    Raises
+    ------
+    UserError : there is no such folder.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder. Name the folder in which the corpus is unpacked.")
+    return enumerate_names(
+        sorted(path.name + "/" * path.is_dir() for path in folder.iterdir() if not path.name.startswith("."))
+    )
+
+
+def sub_folders(folder: Path) -> dict[str, Path]:
+    """Return name → sub-folder, sorted, without hidden ones.
+
+    Raises
+    ------
+    UserError : there is no such folder.
+    """
+    describe_folder(folder)
+    return {path.name: path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")}
+
+
+def file_names(folder: Path | str) -> list[str]:
+    """Return the names of what is in a folder, sorted; without hidden ones, such as macOS's ._NAME.wav."""
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if not entry.name.startswith("."))
+
+
+def choose(found: Mapping[str, T], wanted: Sequence[str] | None, flag: str) -> dict[str, T]:
+    """Return the wanted ones of what was found, in the order found; all where none is named.
+
+    Raises
+    ------
+    UserError : one is wanted that is not there.
+    """
+    unknown = [name for name in wanted or () if name not in found]
+    if unknown:
+        raise UserError(f"{flag} {unknown[0]}: is not in this corpus; found {enumerate_names(found)}.")
+    return {name: value for name, value in found.items() if wanted is None or name in wanted}
+
+
+def _not_there(path: Path, what: str) -> UserError:
+    """Return the error for a file that is not there, with what the nearest folder that is there holds."""
+    nearest = next(folder for folder in path.parents if folder.is_dir())
+    return UserError(f"{path}: no such {what}; {nearest} holds {describe_folder(nearest)}. Is the corpus complete?")
+
+
+def read_table(
+    path: Path,
+    needed: Sequence[str],
+    optional: Sequence[str] = (),
+    *,
+    header: Sequence[str] | None = None,
+    encoding: str = "utf-8-sig",
+) -> dict[str, list[str]]:
+    """Read columns of a tab-separated table. Quotation marks have no meaning: transcripts hold single ones.
+
+    Parameters
+    ----------
+    path : the table.
+    needed, optional : names of the columns to return; of the optional ones those that are there.
+    header : the columns' names where the table has none.
+    encoding : of the file.
+
+    Returns
+    -------
+    dict : name → (rows,) values.
+
+    Raises
+    ------
+    UserError : no such table, a column that it lacks, a row with another number of fields.
+    """
+    if not path.is_file():
+        raise _not_there(path, "table")
+    try:
+        with path.open(newline="", encoding=encoding) as file:
+            rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+            names = list(header or next(rows, []))
+            missing = [name for name in needed if name not in names]
+            if missing:
+                raise UserError(
+                    f"{path}: lacks the column {', '.join(missing)}; found {enumerate_names(names)}. Is this another "
+                    "edition of the corpus? The names it needs stand at the top of its file in data/prepare/."
+                )
+            table = [row for row in rows if row]
+    except (UnicodeError, csv.Error) as error:
+        raise UserError(f"{path}: is no tab-separated table in {encoding.upper()} ({error}).") from None
+    ragged = next((number for number, row in enumerate(table) if len(row) != len(names)), None)
+    if ragged is not None:
+        raise UserError(
+            f"{path}: row {ragged + 1} has {len(table[ragged])} fields where {len(names)} are expected "
+            f"({enumerate_names(names)}). Is the file complete?"
+        )
+    return {name: [row[names.index(name)] for row in table] for name in (*needed, *optional) if name in names}
+
+
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """Return the lines of a text that are not blank, each with its number.
+
+    Raises
+    ------
+    UserError : no such file, or not in UTF-8.
+    """
+    if not path.is_file():
+        raise _not_there(path, "file")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is no text in UTF-8 ({error}). Save it as one.") from None
+    # Not splitlines(), which also ends lines at signs that a transcript may have.
+    return [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+
+
+def to_numbers(path: Path, name: str, values: Iterable[str]) -> list[float]:
+    """Return what stands in a column of numbers; NaN where it is empty.
+
+    Raises
+    ------
+    UserError : something there is no number.
+    """
+    try:
+        return [float(value) if value.strip() else math.nan for value in values]
+    except ValueError as error:
+        raise UserError(f"{path}: {name} has what is no number ({error}). Correct it.") from None
+
+
+def read_pairs(path: Path) -> dict[str, str]:
+    """Read lines of a name and a value with white space between, as Kaldi has them.
+
+    Raises
+    ------
+    UserError : no such file, a name without a value, a name twice.
+    """
+    pairs: dict[str, str] = {}
+    for number, line in read_lines(path):
+        name, *value = line.split(maxsplit=1)
+        if not value:
+            raise UserError(f"{path}: line {number} has {name} and no value. Correct it, or take it out.")
+        if name in pairs:
+            raise UserError(f"{path}: line {number} has {name} a second time. Names must be unique.")
+        pairs[name] = value[0].strip()
+    return pairs
+
+
+def check_files(paths: Iterable[str], origin: Path) -> None:
+    """Check that audio is there, with one look at each folder.
+
+    Parameters
+    ----------
+    paths : the files.
+    origin : what names them, for the error.
+
+    Raises
+    ------
+    UserError : some are not.
+    """
+    names_in: dict[str, set[str]] = {}
+    missing = []
+    for path in paths:
+        folder, name = os.path.split(path)
+        if folder not in names_in:
+            names_in[folder] = {entry.name for entry in os.scandir(folder)} if Path(folder).is_dir() else set()
+        if name not in names_in[folder]:
+            missing.append(path)
+    if missing:
+        raise UserError(
+            f"{origin}: names audio that is not there: {missing[0]} ({len(missing)} such). Unpack or restore it."
+        )
+
+
+def read_seconds(paths: Sequence[str | Path] | np.ndarray) -> np.ndarray:
+    """Read the durations of audio files from their headers, several at a time: (files,) seconds.
+
+    Raises
+    ------
+    UserError : as :func:`~lid_mapmix.data.audio.read_header`.
+    """
+    with ThreadPoolExecutor(_HEADER_THREADS) as pool:
+        headers = pool.map(read_header, map(Path, paths))
+        return np.array(
+            [
+                round(header.frames / header.sample_rate, 3)
+                for header in tqdm(headers, total=len(paths), desc="Reading headers", unit="file")
+            ]
+        )

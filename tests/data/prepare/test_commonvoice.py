@@ -1,0 +1,139 @@
+"""Common Voice, on a small copy of a release."""
+
+import itertools
+import logging
+from pathlib import Path
+
+import pytest
+from layouts import contents, read_rows, values, write_lines, write_tone
+from lid_mapmix.apps import cli
+from lid_mapmix.data.labels import read_labels
+from lid_mapmix.data.prepare import commonvoice
+from lid_mapmix.data.prepare.options import Options
+from lid_mapmix.errors import UserError
+
+HEADER = ("client_id", "path", "sentence", "up_votes", "accents", "variant", "locale", "segment")
+ACCENTS = ("England English", "India and South Asia (India, Pakistan)", "", "Scottish English|Glasgow")
+SPEAKERS = {"train": 6, "dev": 4, "test": 4}
+
+
+@pytest.fixture
+def release(tmp_path) -> Path:
+    root = tmp_path / "cv-corpus-17.0"
+    audio = write_tone(tmp_path / "clip.mp3", 0.5, 48_000).read_bytes()
+    for language in ("en", "zh-TW", "zh-HK"):
+        folder, validated, durations = root / language, [HEADER], [("clip", "duration[ms]")]
+        (folder / "clips").mkdir(parents=True)
+        for split, count in SPEAKERS.items():
+            lines = [HEADER]
+            for speaker, take in itertools.product(range(count), range(2)):
+                clip = f"common_voice_{language}_{split}{speaker}{take}.mp3"
+                (folder / "clips" / clip).write_bytes(audio)
+                accent = ACCENTS[speaker % 4] if language == "en" else ""
+                # A quotation mark that nothing closes, as transcripts have it.
+                sentence = f'"sentence {take}'
+                lines.append((f"{split}{speaker}of{language}", clip, sentence, 2, accent, "", language, ""))
+                durations.append((clip, 500 + take))
+            write_lines(folder / f"{split}.tsv", lines)
+            validated += lines[1:]
+        write_lines(folder / "validated.tsv", validated)
+        write_lines(folder / "clip_durations.tsv", durations)
+    return root
+
+
+def test_languages_with_the_publishers_splits(release, tmp_path):
+    rows = read_rows(commonvoice.prepare(release, tmp_path / "data"))
+    for split, count in SPEAKERS.items():
+        assert len(rows[split]) == 3 * 2 * count
+        assert values(rows[split], "class") == {"en", "zh-TW", "zh-HK"}
+        assert all(speaker.startswith(split) for speaker in values(rows[split], "speaker"))
+        assert values(rows[split], "seconds") == {"0.5", "0.501"}
+    assert read_labels(tmp_path / "data/labels.yaml").clusters == {"en": ("en",), "zh": ("zh-HK", "zh-TW")}
+    assert rows["dev"][0]["id"] == "en/common_voice_en_dev00"
+    assert not list((tmp_path / "data").rglob("*.mp3"))
+
+
+def test_a_speaker_of_two_languages_is_in_one_split(release, tmp_path, caplog):
+    table = release / "zh-TW/train.tsv"
+    table.write_text(table.read_text().replace("train0ofzh-TW", "test1ofen"))
+    with caplog.at_level(logging.INFO):
+        rows = read_rows(commonvoice.prepare(release, tmp_path / "data"))
+    assert "left out 2 of 84 utterances whose speaker or recording is in another split" in caplog.text
+    assert len(rows["train"]) == 3 * 2 * 6 - 2
+
+
+def test_accents_of_one_language(release, tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        rows = read_rows(commonvoice.prepare(release / "en", tmp_path / "data", accents=True))
+    assert "en: left out 12 clips whose speakers name no accent, or several" in caplog.text
+    expected = {"en-England English", "en-India and South Asia (India, Pakistan)"}
+    assert all(values(rows[split], "class") == expected for split in rows)
+    assert set(read_labels(tmp_path / "data/labels.yaml").clusters) == {"en"}
+
+
+def test_validated_clips_are_divided_by_speakers(release, tmp_path, caplog):
+    table = release / "en/validated.tsv"
+    table.write_text(table.read_text().replace("test0ofen", "one").replace("England English", "one of a kind", 2))
+    arguments = ["prepare", "commonvoice", str(release), str(tmp_path / "data"), "--languages", "en"]
+    with caplog.at_level(logging.INFO):
+        assert cli.main([*arguments, "--class", "accent", "--validated", "--min-hours-per-class", "0.0004"]) == 0
+    assert "left out 1 classes of less than 0.0004 h: en-one of a kind" in caplog.text
+    rows = read_rows(tmp_path / "data")
+    assert len(list(itertools.chain(*rows.values()))) == 2 * 8 - 2
+    assert all(len(values(rows[split], "class")) == 2 for split in rows)
+
+
+def test_accents_of_too_few_speakers_are_left_out(release, tmp_path, caplog):
+    table = release / "en/validated.tsv"
+    table.write_text(table.read_text().replace("England English", "of two speakers", 4))
+    with caplog.at_level(logging.INFO), pytest.raises(UserError, match="has the classes en-India"):
+        commonvoice.prepare(release / "en", tmp_path / "data", accents=True, validated=True)
+    assert "left out 2 classes of fewer than 3 speakers: en-England English, en-of two speakers" in caplog.text
+
+
+def test_hours_a_class_and_copies(release, tmp_path):
+    def drawn(name: str, seed: int) -> dict[str, bytes]:
+        options = Options(max_hours_per_class=2.1 / 3600, copy_audio=True, seed=seed)
+        return contents(commonvoice.prepare(release, tmp_path / name, options=options))
+
+    assert drawn("one", 0) == drawn("two", 0) != drawn("three", 1)
+    rows = read_rows(tmp_path / "one")
+    assert (len(rows["train"]), len(rows["dev"])) == (3 * 4, 24)
+    assert rows["train"][0]["audiopath"].startswith("audio/en/clips/common_voice_en_train")
+    assert len(list((tmp_path / "one/audio").rglob("*.mp3"))) == 12 + 2 * 24
+
+
+def test_without_durations_headers_are_read(release, tmp_path):
+    for path in release.glob("*/clip_durations.tsv"):
+        path.unlink()
+    rows = read_rows(commonvoice.prepare(release, tmp_path / "data"))
+    assert float(rows["train"][0]["seconds"]) == pytest.approx(0.5, abs=0.06)
+    with pytest.raises(UserError, match="--min-hours-per-class needs"):
+        commonvoice.prepare(release, tmp_path / "other", min_hours_per_class=1)
+
+
+def test_other_layouts_say_what_was_found(release, tmp_path):
+    def refused(message: str, folder: Path = release, **others) -> None:
+        with pytest.raises(UserError, match=message) as raised:
+            commonvoice.prepare(folder, tmp_path / "data", **others)
+        assert "\n" not in str(raised.value)
+
+    refused("no folder of a language with clips/ in it, such as en/; found clip.mp3, cv-corpus-17.0/", tmp_path)
+    refused("--languages pt: is not in this corpus; found en, zh-HK, zh-TW", languages=["pt"])
+    refused("has the classes en, where two or more are needed", languages=["en"])
+    (release / "en/clips/common_voice_en_dev00.mp3").unlink()
+    refused(r"audio that is not there: .*common_voice_en_dev00.mp3 \(1 such\)")
+    table = release / "en/dev.tsv"
+    kept = table.read_text()
+    table.write_text(kept + kept.splitlines()[1] + "\n")
+    refused("lists en/common_voice_en_dev00 2 times")
+    table.write_text(kept.replace("client_id", "speaker"))
+    refused("dev.tsv: lacks the column client_id; found speaker, path, sentence")
+    table.write_text(kept.replace("accents", "region"))
+    refused("has no column accents or accent", accents=True)
+    write_lines(release / "en/clip_durations.tsv", [("clip", "duration[ms]"), ("a.mp3", "long")])
+    refused(r"clip_durations.tsv: duration\[ms\] has what is no number")
+    table.unlink()
+    (release / "en/clip_durations.tsv").unlink()
+    refused("dev.tsv: no such table; .*en holds clips/, test.tsv, train.tsv, validated.tsv")
+    assert not (tmp_path / "data").exists()
