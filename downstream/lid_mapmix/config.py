@@ -17,6 +17,7 @@ from .mapmix.labels import Likeness, Targets
 from .mapmix.mixup import MixSpace, WeightPer
 from .mapmix.pairing import Pairing
 from .model import Encoder
+from .scoring.averaging import Average
 
 _STRICT = ConfigDict(extra="forbid")
 _Share = Annotated[float, Field(ge=0, le=1)]
@@ -123,13 +124,15 @@ class DatamapConfig:
 
 @dataclass(config=_STRICT)
 class EvaluationConfig:
-    """How dev and test are cut and batched."""
+    """How dev and test are cut, batched and averaged, and what is kept of them."""
 
     dev_crop_seconds: _Seconds = 20.0
     window_seconds: _Seconds = 6.0
     hop_seconds: _Seconds = 3.0
     batch_seconds: _Positive = 120.0
     mix_lengths: bool = False
+    average: Average = Average.PROBABILITIES
+    keep_latents: Annotated[int, Field(ge=0)] = 2_000
 
 
 @dataclass(config=_STRICT)

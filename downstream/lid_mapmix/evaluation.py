@@ -1,21 +1,24 @@
 """A split in evaluation: its windows, what the model says of them, and the scores that come of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from .config import TaskConfig
 from .data.corpus import Corpus
 from .data.crops import KeptFeatures
-from .data.dataset import EvaluationDataset
+from .data.dataset import EvaluationBatch, EvaluationDataset
 from .data.loader import TaskLoader
 from .data.windows import centre_windows, sliding_windows, window_batches
 from .errors import diverged
+from .kept_latents import KeptLatents, choose_utterances
 from .results import BEST_CHECKPOINT, average_windows, score, write_results
 from .scoring.metrics import SUMMARY
 
 _DEV = "dev"
+LATENTS_NAME = "{split}_latents.npz"
 
 
 class Evaluation:
@@ -26,18 +29,21 @@ class Evaluation:
     config : the task's settings.
     corpus : the data.
     expdir : the run's folder.
+    seed : by which the utterances are drawn whose latents are kept.
 
     Attributes
     ----------
     kept : split → where the features of its windows are kept.
     """
 
-    def __init__(self, config: TaskConfig, corpus: Corpus, expdir: Path) -> None:
+    def __init__(self, config: TaskConfig, corpus: Corpus, expdir: Path, seed: int = 0) -> None:
         self.config = config
         self.corpus = corpus
         self.expdir = expdir
         self.kept: dict[str, KeptFeatures] = {}
         self.best_accuracy = -1.0  # on dev
+        self._seed = seed
+        self._latents: KeptLatents | None = None
         self._is_restored = False
 
     def windows(self, name: str) -> np.ndarray:
@@ -53,7 +59,11 @@ class Evaluation:
         return sliding_windows(counts, config.window_seconds, config.hop_seconds)
 
     def loader(self, name: str) -> TaskLoader:
-        """Return the loader of a split's windows."""
+        """Return the loader of a split's windows, which are then recorded from the first one on."""
+        most, self._latents = self.config.evaluation.keep_latents, None
+        if name != _DEV and most > 0:
+            total = len(self.corpus.split(name).counts)
+            self._latents = KeptLatents(choose_utterances(total, most, self._seed, name))
         windows, config, kept = self.windows(name), self.config.evaluation, self.kept.get(name)
         return TaskLoader(
             EvaluationDataset(self.corpus.split(name), windows, is_kept=None if kept is None else kept.holds),
@@ -61,6 +71,27 @@ class Evaluation:
             workers=self.config.data.workers,
             kept=kept,
         )
+
+    def record(
+        self,
+        batch: EvaluationBatch,
+        latents: torch.Tensor,
+        logits: torch.Tensor,
+        records: MutableMapping[str, list],
+    ) -> None:
+        """Keep of a batch what :meth:`conclude` needs: the probabilities, and some latents.
+
+        Parameters
+        ----------
+        batch : the windows.
+        latents, logits : (windows, dim) and (windows, classes) torch.Tensor, what the model made of them.
+        records : where the probabilities go.
+        """
+        records["utterances"].append(batch.utterance)
+        # In float64 the logarithms of small probabilities stay finite.
+        records["probabilities"].append(logits.cpu().double().softmax(dim=1))
+        if self._latents is not None:
+            self._latents.add(batch.utterance, latents)
 
     def restore(self, best_accuracy: float) -> None:
         """Go on from the best accuracy so far, if its checkpoint turns out to be in the run's folder."""
@@ -84,7 +115,9 @@ class Evaluation:
         ------
         UserError : the probabilities are no numbers.
         """
-        utterances, probabilities = average_windows(records["utterances"], records["probabilities"])
+        utterances, probabilities = average_windows(
+            records["utterances"], records["probabilities"], self.config.evaluation.average
+        )
         if not np.isfinite(probabilities).all():
             raise diverged(f"{name} at step {step}: the probabilities are no numbers")
         split, labels = self.corpus.split(name), self.corpus.labels
@@ -107,6 +140,8 @@ class Evaluation:
                 probabilities=probabilities,
                 metrics=metrics,
             )
+        if self._latents is not None:
+            self._latents.write(self.expdir / LATENTS_NAME.format(split=name), split.manifest.columns["id"])
         if is_best:
             self.best_accuracy = overall["acc"]
         return overall, is_best

@@ -83,7 +83,7 @@ class DownstreamExpert(nn.Module):
             encoder_channels=self.config.model.encoder_channels,
             hidden_dim=self.config.model.hidden_dim,
         )
-        self.evaluation = Evaluation(self.config, self.corpus, self.expdir)
+        self.evaluation = Evaluation(self.config, self.corpus, self.expdir, seed)
         self._has_cache = False
         self.run: TrainingRun | None = None
         if mode == _TRAIN:
@@ -145,11 +145,8 @@ class DownstreamExpert(nn.Module):
             if self.run is None:
                 raise ValueError("a training step needs an expert made with mode train")
             return self.run.loss(self.model, latents, batch, records)
-        logits = self.model.logits(latents)
-        records["utterances"].append(batch.utterance)
-        # In float64 the logarithms of small probabilities stay finite.
-        records["probabilities"].append(logits.cpu().double().softmax(dim=1))
-        return logits.new_zeros(())
+        self.evaluation.record(batch, latents, self.model.logits(latents), records)
+        return latents.new_zeros(())
 
     def log_records(
         self, split: str, records: MutableMapping[str, list], logger: Any, global_step: int, **_: Any
@@ -163,6 +160,8 @@ class DownstreamExpert(nn.Module):
                 logger.add_scalar(f"lid_mapmix/{split}-{name}", mean, global_step)
             return []
         overall, is_best = self.evaluation.conclude(split, records, global_step)
+        if not overall:
+            return []
         for name, value in overall.items():
             logger.add_scalar(f"lid_mapmix/{split}-{name}", value, global_step)
         scores = ", ".join(f"{name} {value:.4f}" for name, value in overall.items())
