@@ -52,8 +52,9 @@ class Padding:
     def install(self, ecapa: nn.Module) -> None:
         """Let S3PRL's ECAPA leave these frames out; its weights, and their names, stay as they are."""
         self.is_needed = True
-        for module in ecapa.modules():
-            if isinstance(module, nn.Conv1d) and module.kernel_size[0] > 1:
+        for name, module in ecapa.named_modules():
+            # The first one is given zeros there already.
+            if isinstance(module, nn.Conv1d) and module.kernel_size[0] > 1 and name != "conv1":
                 module.register_forward_pre_hook(self._clear)
             elif isinstance(module, nn.AdaptiveAvgPool1d):
                 module.register_forward_hook(self._average)

@@ -155,7 +155,10 @@ class DialectClassifier(nn.Module):
         # What lies outside the audio depends on the batch, and the encoder's context reaches into it. Filter banks are
         # divided by their deviation over time, which is NaN for a frame alone; its distance from the mean is 0.
         outside, alone = ~spans.mask(frames.shape[1]), spans.last - spans.first == 1
-        frames = frames.masked_fill(outside[..., None] | (alone[:, None, None] & frames.isnan()), 0)
+        cleared = outside[..., None]
+        if frames.device.type != "cpu" or alone.any():  # a GPU would be waited for
+            cleared = cleared | (alone[:, None, None] & frames.isnan())
+        frames = frames.masked_fill(cleared, 0)
         # Of a frame alone there is no statistics, which an encoder's batch norm takes in training.
         is_single = self.training and len(frames) == 1 and not isinstance(self.encoder, nn.Identity)
         missing = self.context + (2 if is_single else 1) - frames.shape[1]
