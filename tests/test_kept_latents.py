@@ -11,7 +11,7 @@ def test_the_utterances_are_drawn_once_each_and_always_the_same(total, most, see
     chosen = choose_utterances(total, most, seed, "test")
     assert len(chosen) == min(total, most)
     assert chosen.tolist() == sorted(set(chosen.tolist()))
-    assert 0 <= chosen[0]
+    assert chosen[0] >= 0
     assert chosen[-1] < total
     assert chosen.tolist() == choose_utterances(total, most, seed, "test").tolist()
 

@@ -55,6 +55,7 @@ def test_each_window_decodes_only_itself(name, write, seconds, sample_rate, deco
     split, _ = open_split(tmp_path)
     windows = sliding_windows(split.counts, WINDOW, HOP)
     assert len(windows) == -(-(seconds - WINDOW) // HOP) + 1
+    windows = windows[:: max(len(windows) // 300, 1)]  # of hours a part, from beginning to end
     batches = window_batches(windows[:, 2], 120, mix_lengths=False)
     seen = 0
     for waveforms, _ in TaskLoader(EvaluationDataset(split, windows), batches, workers=0):
