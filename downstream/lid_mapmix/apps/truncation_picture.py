@@ -30,7 +30,11 @@ def draw_truncation(path: Path, split: str, scores: Mapping[str, Mapping[str, An
     for axes, shown in ((above, _UPWARDS), (below, _DOWNWARDS)):
         for marker, (key, label) in zip(_MARKERS, shown.items(), strict=True):
             values = [float("nan") if row[key] is None else row[key] for row in scores.values()]
-            axes.plot(seconds, values, marker=marker, markersize=4, linewidth=1.2, label=label)
+            (line,) = axes.plot(seconds, values, marker=marker, markersize=4, linewidth=1.2, label=label)
+            hollow = [number for number, row in enumerate(scores.values()) if not row["long_enough"]]
+            if hollow:  # nobody lasts so long: what is scored are the full lengths
+                at = [seconds[number] for number in hollow], [values[number] for number in hollow]
+                axes.plot(*at, marker, color=line.get_color(), markersize=4, markerfacecolor="white")
         axes.legend(fontsize=8)
         axes.grid(color="0.9")
         axes.spines[["top", "right"]].set_visible(False)
