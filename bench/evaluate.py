@@ -15,7 +15,6 @@ long   peak memory of evaluating one file of some hours in windows, above that o
 import argparse
 import contextlib
 import io
-import resource
 import subprocess
 import sys
 import tempfile
@@ -194,7 +193,9 @@ def _evaluate_alone(run: Path) -> None:
     flags = ["-m", "evaluate", "-e", str(run), "--data", ".", "-p", "scores", "--device", "cpu"]
     if launch.main([*flags, "-o", "config.downstream_expert.data.workers=0"]) != 0:
         raise SystemExit("the evaluation failed")
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)
+    # Not getrusage's, which counts the process that this one was started by as well.
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    print(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**10)
 
 
 def _write_long(folder: Path, suffix: str, seconds: float) -> Path:
