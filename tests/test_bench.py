@@ -13,6 +13,7 @@ from synthetic import make_corpus
 DYNAMICS = ("--steps", 4, "--utterances", 2000, "--naive-utterances", 500, "--epochs", 2, "--repeats", 1)
 FROZEN = ("--utterances", 2, "--batch-size", 2, "--repeats", 1, "--layers", 1, "--crop-seconds", 1)
 DATALOAD = ("--files", 1, "--repeats", 1, "--steps", 3, "--workers", 1)
+EVALUATE = ("--tables", "short", "long", "--files", 5, "--repeats", 1, "--steps", 2, "--hours", 0.02)
 TRAIN_STEP = ("--size", "tiny", "--seconds", 0.5, "--repeats", 1)
 
 
@@ -37,6 +38,7 @@ def test_a_bench_that_is_stopped_leaves_no_folder(tmp_path):
     ("script", "flags", "printed"),
     [
         ("dynamics.py", DYNAMICS, "naive"),
+        ("evaluate.py", EVALUATE, "largest difference"),
         ("frozen.py", FROZEN, "without / from the cache"),
         ("train_step.py", TRAIN_STEP, "ratio"),
         ("train_step.py", (*TRAIN_STEP, "--precision", "bf16", "--plain-precision", "bf16"), "ratio"),

@@ -34,7 +34,7 @@ def host():
     registry.install_lazy_hub()
 
 
-@pytest.fixture(scope="module", params=[Encoder.NONE, Encoder.XVECTOR])
+@pytest.fixture(scope="module", params=list(Encoder))
 def model(request, host):
     return make(request.param)
 
@@ -137,6 +137,27 @@ def test_alone_or_beside_a_longer_one_is_the_same(model, lengths):
         together = model.latents(batch, *whole(batch))
         alone = torch.cat([model.latents([one], *whole([one])) for one in batch])
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("encoder", [Encoder.XVECTOR, Encoder.ECAPA])
+def test_a_large_batch_gives_what_its_waveforms_give_alone(encoder):
+    model = make(encoder)
+    batch = features(*range(300, 1300, 100))
+    with torch.no_grad():
+        together = model.latents(batch, *whole(batch))
+        alone = torch.cat([model.latents([one], *whole([one])) for one in batch])
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+
+
+def test_ecapa_trains_on_padding_as_s3prl_has_it():
+    model = make(Encoder.ECAPA).train()
+    batch = torch.stack(features(40, 40))
+    batch[0, 20:] = 0
+    place = torch.tensor([0, 0]), torch.tensor([audio_samples(20, RATE), audio_samples(40, RATE)])
+    mask = FrameSpans.of_audio(*place, RATE).mask(40)
+    with torch.no_grad():
+        expected = model.pooling(model.encoder(batch), mask)
+        assert torch.equal(model.latents(list(batch), *place), expected)
 
 
 def test_frames_the_upstream_left_in_the_padding_change_nothing(model):

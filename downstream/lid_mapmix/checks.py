@@ -19,7 +19,6 @@ from .host.precision import read_precision
 from .layers import TASK_KEY
 from .mapmix.labels import Targets
 from .mapmix.mixup import MixSpace
-from .model import Encoder
 
 _TOP_KEYS = ("runner", "optimizer", "scheduler", "specaug", TASK_KEY)
 # What s3prl/downstream/runner.py reads, but for train_dataloader: there is one split to train on.
@@ -160,11 +159,6 @@ def _check_evaluation(config: TaskConfig) -> None:
         raise UserError(
             f"{place}: hop_seconds is {evaluation.hop_seconds}, above window_seconds, {evaluation.window_seconds}, and "
             "would leave audio out. Lower it."
-        )
-    if evaluation.mix_lengths and config.model.encoder is Encoder.ECAPA:
-        raise UserError(
-            f"{place}.mix_lengths: the encoder ecapa averages over time, padding included, and gives other scores "
-            "beside a longer window. Set mix_lengths: false."
         )
 
 

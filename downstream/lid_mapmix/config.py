@@ -17,6 +17,7 @@ from .mapmix.labels import Likeness, Targets
 from .mapmix.mixup import MixSpace, WeightPer
 from .mapmix.pairing import Pairing
 from .model import Encoder
+from .scoring.averaging import Average
 from .scoring.calibration import Kind
 
 _STRICT = ConfigDict(extra="forbid")
@@ -138,7 +139,7 @@ class DatamapConfig:
 
 @dataclass(config=_STRICT)
 class EvaluationConfig:
-    """How dev and test are cut and batched."""
+    """How dev and test are cut, batched and averaged, and what is kept of them."""
 
     dev_crop_seconds: _Seconds = 20.0
     window_seconds: _Seconds = 6.0
@@ -147,6 +148,8 @@ class EvaluationConfig:
     mix_lengths: bool = False
     calibration: DevCalibration = DevCalibration.TEMPERATURE
     bootstrap_samples: Annotated[int, Field(ge=0)] = 1000
+    average: Average = Average.PROBABILITIES
+    keep_latents: Annotated[int, Field(ge=0)] = 2_000
 
 
 @dataclass(config=_STRICT)

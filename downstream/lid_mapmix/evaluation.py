@@ -1,24 +1,27 @@
 """A split in evaluation: its windows, what the model says of them, and the scores that come of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from .config import TaskConfig
 from .data.corpus import Corpus
 from .data.crops import KeptFeatures
-from .data.dataset import EvaluationDataset
+from .data.dataset import EvaluationBatch, EvaluationDataset
 from .data.loader import TaskLoader
 from .data.windows import centre_windows, sliding_windows, window_batches
 from .dev_calibration import forget_calibration, leave_calibration
 from .errors import UserError, diverged
+from .kept_latents import KeptLatents, choose_utterances
 from .results import BEST_CHECKPOINT, average_windows, intervals, score, score_calibrated, write_results
 from .scoring.metrics import SUMMARY
 
 _DEV = "dev"
+LATENTS_NAME = "{split}_latents.npz"
 
 
 class Evaluation:
@@ -31,6 +34,7 @@ class Evaluation:
     expdir : the run's folder.
     checkpoint : the one in use, None where a run begins.
     report : is given each line for the user.
+    seed : by which the utterances are drawn whose latents are kept.
 
     Attributes
     ----------
@@ -43,6 +47,7 @@ class Evaluation:
         corpus: Corpus,
         expdir: Path,
         *,
+        seed: int = 0,
         checkpoint: Path | None = None,
         report: Callable[[str], None] = tqdm.write,
     ) -> None:
@@ -52,6 +57,8 @@ class Evaluation:
         self.kept: dict[str, KeptFeatures] = {}
         self.best_accuracy = -1.0  # on dev
         self._checkpoint, self._report = checkpoint, report
+        self._seed = seed
+        self._latents: KeptLatents | None = None
         self._is_restored = False
 
     def windows(self, name: str) -> np.ndarray:
@@ -67,7 +74,11 @@ class Evaluation:
         return sliding_windows(counts, config.window_seconds, config.hop_seconds)
 
     def loader(self, name: str) -> TaskLoader:
-        """Return the loader of a split's windows."""
+        """Return the loader of a split's windows, which are then recorded from the first one on."""
+        most, self._latents = self.config.evaluation.keep_latents, None
+        if name != _DEV and most > 0:
+            total = len(self.corpus.split(name).counts)
+            self._latents = KeptLatents(choose_utterances(total, most, self._seed, name))
         windows, config, kept = self.windows(name), self.config.evaluation, self.kept.get(name)
         return TaskLoader(
             EvaluationDataset(self.corpus.split(name), windows, is_kept=None if kept is None else kept.holds),
@@ -75,6 +86,27 @@ class Evaluation:
             workers=self.config.data.workers,
             kept=kept,
         )
+
+    def record(
+        self,
+        batch: EvaluationBatch,
+        latents: torch.Tensor,
+        logits: torch.Tensor,
+        records: MutableMapping[str, list],
+    ) -> None:
+        """Keep of a batch what :meth:`conclude` needs: the probabilities, and some latents.
+
+        Parameters
+        ----------
+        batch : the windows.
+        latents, logits : (windows, dim) and (windows, classes) torch.Tensor, what the model made of them.
+        records : where the probabilities go.
+        """
+        records["utterances"].append(batch.utterance)
+        # In float64 the logarithms of small probabilities stay finite.
+        records["probabilities"].append(logits.cpu().double().softmax(dim=1))
+        if self._latents is not None:
+            self._latents.add(batch.utterance, latents)
 
     def restore(self, best_accuracy: float) -> None:
         """Go on from the best accuracy so far, if its checkpoint turns out to be in the run's folder."""
@@ -98,7 +130,9 @@ class Evaluation:
         ------
         UserError : the probabilities are no numbers.
         """
-        utterances, probabilities = average_windows(records["utterances"], records["probabilities"])
+        utterances, probabilities = average_windows(
+            records["utterances"], records["probabilities"], self.config.evaluation.average
+        )
         if not np.isfinite(probabilities).all():
             raise diverged(f"{name} at step {step}: the probabilities are no numbers")
         split, labels = self.corpus.split(name), self.corpus.labels
@@ -123,6 +157,11 @@ class Evaluation:
                 probabilities=probabilities,
                 metrics=metrics,
             )
+        latents = self.expdir / LATENTS_NAME.format(split=name)
+        if self._latents is not None:
+            self._latents.write(latents, split.manifest.columns["id"])
+        else:
+            latents.unlink(missing_ok=True)  # those of an earlier evaluation belong to other scores
         if is_best:
             self.best_accuracy = overall["acc"]
             forget_calibration(self.expdir)

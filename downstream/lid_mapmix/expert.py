@@ -87,8 +87,14 @@ class DownstreamExpert(nn.Module):
             encoder_channels=self.config.model.encoder_channels,
             hidden_dim=self.config.model.hidden_dim,
         )
-        checkpoint = None if init_ckpt is None else Path(init_ckpt)
-        self.evaluation = Evaluation(self.config, self.corpus, self.expdir, checkpoint=checkpoint, report=self._report)
+        self.evaluation = Evaluation(
+            self.config,
+            self.corpus,
+            self.expdir,
+            seed=seed,
+            checkpoint=None if init_ckpt is None else Path(init_ckpt),
+            report=self._report,
+        )
         self._has_cache = False
         self.run: TrainingRun | None = None
         if mode == _TRAIN:
@@ -150,11 +156,8 @@ class DownstreamExpert(nn.Module):
             if self.run is None:
                 raise ValueError("a training step needs an expert made with mode train")
             return self.run.loss(self.model, latents, batch, records)
-        logits = self.model.logits(latents)
-        records["utterances"].append(batch.utterance)
-        # In float64 the logarithms of small probabilities stay finite.
-        records["probabilities"].append(logits.cpu().double().softmax(dim=1))
-        return logits.new_zeros(())
+        self.evaluation.record(batch, latents, self.model.logits(latents), records)
+        return latents.new_zeros(())
 
     def log_records(
         self, split: str, records: MutableMapping[str, list], logger: Any, global_step: int, **_: Any
@@ -168,6 +171,8 @@ class DownstreamExpert(nn.Module):
                 logger.add_scalar(f"lid_mapmix/{split}-{name}", mean, global_step)
             return []
         overall, is_best = self.evaluation.conclude(split, records, global_step)
+        if not overall:
+            return []
         for name, value in overall.items():
             logger.add_scalar(f"lid_mapmix/{split}-{name}", value, global_step)
         scores = ", ".join(f"{name} {value:.4f}" for name, value in overall.items())

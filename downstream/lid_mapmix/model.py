@@ -5,28 +5,22 @@
 """
 
 from collections.abc import Sequence
-from enum import StrEnum
 
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
+from .encoders import Encoder, make_encoder
+
 # Frames of 25 ms every `rate` samples: the filter banks' window and, by design, wav2vec 2.0's receptive field.
 _FRAME_WINDOW = 400
-_XVECTOR_CONTEXT = 14
+# Frames that an encoder is given at once on a CPU in evaluation: what it computes of more does not stay in the cache.
+_CPU_FRAMES = 3_200
 
 
 def audio_samples(frames: int, rate: int) -> int:
     """Return how many samples it takes to have `frames` frames, `rate` samples apart."""
     return (frames - 1) * rate + _FRAME_WINDOW
-
-
-class Encoder(StrEnum):
-    """What stands between upstream and pooling."""
-
-    NONE = "none"
-    XVECTOR = "xvector"
-    ECAPA = "ecapa"
 
 
 class FrameSpans:
@@ -121,7 +115,7 @@ class DialectClassifier(nn.Module):
     ) -> None:
         super().__init__()
         self.upstream_rate = upstream_rate
-        self.encoder, self.context, dim = _make_encoder(encoder, upstream_dim, encoder_channels)
+        self.encoder, self._padding, self.context, dim = make_encoder(encoder, upstream_dim, encoder_channels)
         self.pooling = AttentionPooling(dim)
         self.classifier = nn.Sequential(nn.Linear(dim, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, class_count))
 
@@ -139,6 +133,21 @@ class DialectClassifier(nn.Module):
         -------
         (batch, dim) torch.Tensor
         """
+        size = self._batch_size(features)
+        if len(features) <= size:
+            return self._latents(features, first_sample, sample_count)
+        parts = [slice(start, start + size) for start in range(0, len(features), size)]
+        return torch.cat([self._latents(features[part], first_sample[part], sample_count[part]) for part in parts])
+
+    def _batch_size(self, features: Sequence[torch.Tensor]) -> int:
+        """Return how many waveforms the encoder is best given at once."""
+        if self.training or isinstance(self.encoder, nn.Identity) or features[0].device.type != "cpu":
+            return len(features)
+        return max(_CPU_FRAMES // max(len(one) for one in features), 1)
+
+    def _latents(
+        self, features: Sequence[torch.Tensor], first_sample: torch.Tensor, sample_count: torch.Tensor
+    ) -> torch.Tensor:
         frames = pad_sequence(list(features), batch_first=True)
         spans = FrameSpans.of_audio(first_sample, sample_count, self.upstream_rate)
         # The featurizer rounds lengths, so there may be a frame fewer than the audio has, never none.
@@ -146,13 +155,22 @@ class DialectClassifier(nn.Module):
         # What lies outside the audio depends on the batch, and the encoder's context reaches into it. Filter banks are
         # divided by their deviation over time, which is NaN for a frame alone; its distance from the mean is 0.
         outside, alone = ~spans.mask(frames.shape[1]), spans.last - spans.first == 1
-        frames = frames.masked_fill(outside[..., None] | (alone[:, None, None] & frames.isnan()), 0)
+        cleared = outside[..., None]
+        if frames.device.type != "cpu" or alone.any():  # a GPU would be waited for
+            cleared = cleared | (alone[:, None, None] & frames.isnan())
+        frames = frames.masked_fill(cleared, 0)
         # Of a frame alone there is no statistics, which an encoder's batch norm takes in training.
         is_single = self.training and len(frames) == 1 and not isinstance(self.encoder, nn.Identity)
         missing = self.context + (2 if is_single else 1) - frames.shape[1]
         if missing > 0:
             frames = torch.nn.functional.pad(frames, (0, 0, 0, missing))
-        encoded = self.encoder(frames)
+            outside = torch.nn.functional.pad(outside, (0, missing), value=True)
+        # Not in training, whose batch norm takes the statistics of whatever is in a batch.
+        if self._padding.is_needed and not self.training and outside.any():
+            with self._padding.of(outside):
+                encoded = self.encoder(frames)
+        else:
+            encoded = self.encoder(frames)
         spans = spans.shortened(self.context, torch.tensor(encoded.shape[1], device=frames.device))
         return self.pooling(encoded, spans.mask(encoded.shape[1]))
 
@@ -165,15 +183,3 @@ class DialectClassifier(nn.Module):
 def _own_precision(tensor: torch.Tensor) -> torch.autocast:
     """Return the context in which modules compute in the precision of their weights."""
     return torch.autocast(tensor.device.type, enabled=False)
-
-
-def _make_encoder(encoder: Encoder, upstream_dim: int, channels: int) -> tuple[nn.Module, int, int]:
-    """Return the network, how many frames it takes away, and the size of its frames."""
-    if encoder is Encoder.NONE:
-        return nn.Identity(), 0, upstream_dim
-    # S3PRL's speaker models; imported here because upstreams that see context need none.
-    from s3prl.nn.speaker_model import ECAPA_TDNN, XVectorBackbone  # noqa: PLC0415
-
-    if encoder is Encoder.XVECTOR:
-        return XVectorBackbone(upstream_dim, channels), _XVECTOR_CONTEXT, channels
-    return ECAPA_TDNN(upstream_dim, channels, C=channels), 0, channels

@@ -8,6 +8,8 @@ import torch
 
 from .data.dataset import Split
 from .data.labels import Labels
+from .scoring.averaging import Average
+from .scoring.averaging import average_windows as average_arrays
 from .scoring.bootstrap import bootstrap
 from .scoring.calibration import Calibration
 from .scoring.files import write_metrics, write_s3prl_predictions, write_scores
@@ -19,24 +21,23 @@ BEST_CHECKPOINT = "dev-best.ckpt"
 
 
 def average_windows(
-    utterances: Sequence[torch.Tensor], probabilities: Sequence[torch.Tensor]
+    utterances: Sequence[torch.Tensor],
+    probabilities: Sequence[torch.Tensor],
+    average: Average = Average.PROBABILITIES,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Average the softmax of the windows of each utterance, as in the Map-Mix paper.
+    """Average the windows of each utterance, over all batches; see :func:`.scoring.averaging.average_windows`.
 
     Parameters
     ----------
     utterances : a (windows,) int64 torch.Tensor a batch, the utterance of each window.
     probabilities : a (windows, classes) float64 torch.Tensor a batch.
+    average : of what.
 
     Returns
     -------
     utterances (evaluated,) int64, ascending, and probabilities (evaluated, classes) float64.
     """
-    numbers, place = np.unique(torch.cat(list(utterances)).numpy(), return_inverse=True)
-    windows = torch.cat(list(probabilities)).numpy()
-    sums = np.zeros((len(numbers), windows.shape[1]))
-    np.add.at(sums, place, windows)
-    return numbers, sums / np.bincount(place)[:, None]
+    return average_arrays(torch.cat(list(utterances)).numpy(), torch.cat(list(probabilities)).numpy(), average)
 
 
 def score(split: Split, labels: Labels, utterances: np.ndarray, probabilities: np.ndarray) -> dict[str, dict]:

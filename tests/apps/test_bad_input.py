@@ -358,7 +358,6 @@ def test_a_defect_says_where_to_look(corpus, tmp_path, monkeypatch, capsys):
         (("-u", "fbank", "-o", "config.runner.train_dataloader=dev"), "unknown key runner.train_dataloader"),
         (("-u", "fbank", "-o", "config.runner.eval_dataloaders=dev"), "expected a list, such as [dev]"),
         (("-u", "fbank", "-o", "config.downstream_expert.evaluation.hop_seconds=9"), "would leave audio out"),
-        (("-u", "fbank", "-o", "config.downstream_expert.model.encoder=ecapa"), "Set mix_lengths: false"),
     ],
 )
 def test_what_would_be_taken_otherwise_than_asked_for_is_refused(flags, says, corpus, tmp_path, capsys):

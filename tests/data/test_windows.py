@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from lid_mapmix.data.audio import SAMPLE_RATE
-from lid_mapmix.data.windows import centre_windows, sliding_windows, window_batches
+from lid_mapmix.data.windows import centre_windows, sliding_windows, truncated_windows, window_batches
 from reference.windows import sliding
 
 COUNTS = st.lists(st.integers(400, 20 * SAMPLE_RATE), min_size=1, max_size=12)
@@ -38,6 +38,24 @@ def test_sliding_windows_of_the_paper_by_hand():
         *[(0, 0, 3), (1, 0, 6), (2, 0, 6), (2, 1, 6)],
         *[(3, 0, 6), (3, 3, 6), (3, 6, 6), (4, 0, 6), (4, 3, 6), (4, 6, 6), (4, 7, 6)],
     ]
+
+
+@given(counts=COUNTS, seconds=st.lists(st.floats(0.025, 25), min_size=1, max_size=4))
+def test_truncated_windows_are_those_of_shorter_utterances(counts, seconds):
+    counts = np.array(counts)
+    windows, members = truncated_windows(counts, seconds, 6, 3)
+    assert len({tuple(row) for row in windows.tolist()}) == len(windows), "a window twice"
+    assert len(members) == len(seconds)
+    for each, numbers in zip(seconds, members, strict=True):
+        cut = sliding_windows(np.minimum(counts, round(each * SAMPLE_RATE)), 6, 3)
+        assert windows[numbers].tolist() == cut.tolist()
+    assert set(np.concatenate(members).tolist()) == set(range(len(windows)))
+
+
+def test_truncated_windows_share_those_that_are_the_same():
+    windows, members = truncated_windows(SAMPLE_RATE * np.array([12]), [3, 9, 12], 6, 3)
+    assert (windows[:, 1:] / SAMPLE_RATE).tolist() == [[0, 3], [0, 6], [3, 6], [6, 6]]
+    assert [numbers.tolist() for numbers in members] == [[0], [1, 2], [1, 2, 3]]
 
 
 @given(counts=COUNTS, crop=st.floats(0.025, 20))

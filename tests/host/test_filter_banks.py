@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from lid_mapmix.host import compat, registry
 from lid_mapmix.host.filter_banks import FilterBanks, batch_filter_banks
+from synthetic import hum
 
 
 def _upstream(name):
@@ -32,6 +35,25 @@ def test_equals_features_of_each_waveform_alone(fbank):
 
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=5e-5)
+
+
+@settings(max_examples=30)
+@given(lengths=st.lists(st.integers(720, 30_000), min_size=1, max_size=7), seed=st.integers(0, 99))
+def test_any_lengths_together_equal_those_of_s3prl(lengths, seed):
+    extracter = _upstream("fbank").extracter
+    generator = torch.Generator().manual_seed(seed)
+    waveforms = [0.1 * torch.randn(length, generator=generator) for length in lengths]
+    for found, waveform in zip(FilterBanks(extracter).extract(waveforms), waveforms, strict=True):
+        torch.testing.assert_close(found, extracter(waveform), rtol=1e-4, atol=5e-5)
+
+
+def test_quiet_filters_beside_a_loud_hum_as_in_s3prl(fbank):
+    # Rounding once where S3PRL rounds twice changed them by 2e-4.
+    waveform = torch.from_numpy(hum(2, 150, 0))
+
+    found = FilterBanks(fbank.extracter)._log_mel_energies(waveform.unfold(0, 400, 160))
+
+    torch.testing.assert_close(found, fbank.extracter[0](waveform), rtol=0, atol=1e-5)
 
 
 def test_the_waveforms_stay_as_they_are(fbank):

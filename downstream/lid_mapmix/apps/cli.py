@@ -61,6 +61,11 @@ _COMMANDS: Mapping[str, Command] = {
         "score_arguments:make_score_parser",
         "score:score",
     ),
+    "truncation": Command(
+        "score a split cut to 1, 2, 3, … seconds",
+        "truncation_arguments:make_truncation_parser",
+        "truncation:score_truncated",
+    ),
     "upstreams": Command(
         "list the upstreams, and what is known of each", "upstreams:make_upstreams_parser", "upstreams:list_upstreams"
     ),
@@ -74,6 +79,7 @@ examples:
   lid-mapmix config -u fbank -v datamap --data data/demo > datamap.yaml
   lid-mapmix datamap result/downstream/lid_mapmix-mapmix-fbank --suspects 50
   lid-mapmix score baseline/test_scores.csv mapmix/test_scores.csv --by duration,cluster
+  lid-mapmix truncation result/downstream/lid_mapmix-mapmix-fbank
   lid-mapmix upstreams xlsr_53
 """
 _PREPARE_EXAMPLES = """\

@@ -130,6 +130,26 @@ def _run(options: argparse.Namespace, arguments: Sequence[str], processes: Proce
         stages.use(options)
 
 
+def prepare_use(options: argparse.Namespace) -> None:
+    """Make S3PRL and the device ready for a command of its own that uses a trained run, in this one process.
+
+    Parameters
+    ----------
+    options : the flags of run_downstream.py that the command stands for; its device is filled in.
+
+    Raises
+    ------
+    UserError : no such device.
+    """
+    from ..host import compat, registry  # noqa: PLC0415
+
+    compat.apply()
+    registry.install_lazy_hub()
+    registry.register_task(TASK, __package__.rpartition(".")[0])
+    choose_device(options, Place())
+    _set_up_host(options)
+
+
 def _run_other_task(arguments: Sequence[str]) -> None:
     """Hand a task of S3PRL's own to its own command, on the mended stack."""
     import s3prl.run_downstream  # noqa: PLC0415

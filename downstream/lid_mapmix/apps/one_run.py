@@ -4,6 +4,7 @@ import argparse
 import gc
 import random
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +18,21 @@ from .run_folder import keep_settings
 from .settings import Settings
 
 
-def run(settings: Settings, mode: str, begin: Callable[[], None] = lambda: None) -> None:
-    """Run S3PRL's runner once, in a mode of its own; `begin` is called just before it starts to train."""
+def run(
+    settings: Settings,
+    mode: str,
+    begin: Callable[[], None] = lambda: None,
+    change: Callable[[Any], None] = lambda expert: None,
+) -> None:
+    """Run S3PRL's runner once, in a mode of its own.
+
+    Parameters
+    ----------
+    settings : of the run.
+    mode : train, evaluate or inference.
+    begin : called just before it starts to train.
+    change : called with the expert just before the runner starts.
+    """
     settings.args.mode = mode
     check_configuration(settings.config)
     _seed_global_generators(settings.args.seed)
@@ -34,6 +48,7 @@ def run(settings: Settings, mode: str, begin: Callable[[], None] = lambda: None)
             keep_settings(settings.expdir, settings.args, config)
 
     from_leader(prepare_folder)
+    change(runner.downstream.model)
     getattr(runner, mode)()
     if cached is not None and is_leader():
         print(

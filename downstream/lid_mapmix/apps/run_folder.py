@@ -20,7 +20,10 @@ from ..recording import DYNAMICS_NAME, forget_recording, holds_recording
 from ..results import BEST_CHECKPOINT
 
 _SCORED_SPLITS = ("dev", "test")
-_SCORE_FILES = ("scores.csv", "metrics.json", "predict.txt", "truth.txt")
+_SCORE_FILES = (
+    *("scores.csv", "metrics.json", "predict.txt", "truth.txt"),
+    *("latents.npz", "truncation.json", "truncation.png"),
+)
 
 
 def checkpoints(folder: Path) -> list[Path]:

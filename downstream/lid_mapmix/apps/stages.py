@@ -79,6 +79,23 @@ def use(options: argparse.Namespace) -> None:
     """
     if options.mode == "inference" and not Path(options.evaluate_split).is_file():
         raise UserError(f"{options.evaluate_split}: no such audio file. Name the file to identify by -t.")
+    settings = settings_of_use(options)
+    run(settings, options.mode)
+    if options.mode == "evaluate":
+        _print_scores(settings, [options.evaluate_split])
+
+
+def settings_of_use(options: argparse.Namespace) -> Settings:
+    """Return, checked, the settings by which a trained run is used, and say where they come from.
+
+    Parameters
+    ----------
+    options : the flags, of which -e or -i names the trained run.
+
+    Raises
+    ------
+    UserError : no such checkpoint, or one that cannot be used so.
+    """
     if options.past_exp is not None:
         settings = settings_from_checkpoint(options, choose_checkpoint(Path(options.past_exp), options.mode))
     else:
@@ -88,9 +105,7 @@ def use(options: argparse.Namespace) -> None:
     _announce(settings)
     check_upstream_arguments(settings.args, task_config(settings.task).upstream_settings)
     check_cache(settings.args, settings.config)
-    run(settings, options.mode)
-    if options.mode == "evaluate":
-        _print_scores(settings, [options.evaluate_split])
+    return settings
 
 
 def _prepare(options: argparse.Namespace) -> tuple[str | None, Settings, bool]:

@@ -1,5 +1,7 @@
 """How evaluation cuts utterances, and which windows share a batch (method.md, "Model")."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .audio import SAMPLE_RATE
@@ -40,6 +42,29 @@ def sliding_windows(counts: np.ndarray, window_seconds: float, hop_seconds: floa
     number = np.arange(len(utterance)) - np.repeat(np.cumsum(windows_of) - windows_of, windows_of)
     start = np.minimum(number * hop, overhang[utterance])
     return np.stack([utterance, start, np.minimum(counts, window)[utterance]], axis=1)
+
+
+def truncated_windows(
+    counts: np.ndarray, seconds: Sequence[float], window_seconds: float, hop_seconds: float
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Cut the first seconds of each utterance into sliding windows, for several lengths at once.
+
+    Parameters
+    ----------
+    counts : (utterances,) int64, lengths in samples at 16 kHz.
+    seconds : how much of each utterance is taken; all of it where it is shorter.
+    window_seconds, hop_seconds : as for :func:`sliding_windows`.
+
+    Returns
+    -------
+    windows : (windows, 3) int64 as of :func:`sliding_windows`, each of them once, though several lengths may have it.
+    members : for each of `seconds` the numbers of its windows, (its windows,) int64.
+    """
+    cuts = [
+        sliding_windows(np.minimum(counts, round(each * SAMPLE_RATE)), window_seconds, hop_seconds) for each in seconds
+    ]
+    windows, numbers = np.unique(np.concatenate(cuts), axis=0, return_inverse=True)
+    return windows, np.split(numbers.ravel(), np.cumsum([len(cut) for cut in cuts])[:-1])
 
 
 def window_batches(sizes: np.ndarray, batch_seconds: float, *, mix_lengths: bool) -> list[list[int]]:

@@ -1,15 +1,16 @@
 """The filter banks of S3PRL's ``fbank`` for a whole batch at once, and more quickly.
 
 S3PRL computes them a waveform at a time by torchaudio's ``compliance.kaldi.fbank``; on small networks that is half of a
-training step (bench/filter_banks.py measures both). The same is computed here for all frames of the waveforms that have
-one length: Kaldi's frames, window, power spectrum and mel filters, then deltas and normalisation over time. A test
-holds it against S3PRL's own.
+training step (bench/filter_banks.py measures both). The same is computed here for all frames of a batch: Kaldi's
+frames, window, power spectrum and mel filters, then deltas and normalisation over time. A test holds it against S3PRL's
+own.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from torchaudio.compliance import kaldi
 
 _BASELINE = "s3prl.upstream.baseline.expert"
@@ -60,7 +61,7 @@ class FilterBanks:
         self._least = torch.finfo(torch.float32).eps
 
     def extract(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Return the features of each waveform; those of one length are computed together.
+        """Return the features of each waveform.
 
         Parameters
         ----------
@@ -70,50 +71,106 @@ class FilterBanks:
         -------
         a (frames, dim) torch.Tensor a waveform.
         """
-        found: list[torch.Tensor] = [torch.empty(0)] * len(waveforms)
-        of_length: dict[int, list[int]] = {}
-        for number, waveform in enumerate(waveforms):
-            of_length.setdefault(len(waveform), []).append(number)
-        for length, numbers in of_length.items():
-            if length < _WINDOW:  # S3PRL says what is wrong with them
-                found[numbers[0]] = self._one_by_one(waveforms[numbers[0]])
-            for part in _parts(numbers, length, waveforms[numbers[0]].device):
-                batch = self._features(torch.stack([waveforms[number] for number in part]))
-                for number, features in zip(part, batch.unbind(0), strict=True):
-                    found[number] = features
+        for waveform in waveforms:
+            if len(waveform) < _WINDOW:
+                self._one_by_one(waveform)  # S3PRL says what is wrong with it
+        found: list[torch.Tensor] = []
+        for part in _parts(waveforms):
+            counts = [_frame_count(waveform) for waveform in part]
+            features = self._features(part, counts)
+            found += [each[:, :count].T for each, count in zip(features, counts, strict=True)]
         return found
 
-    def _features(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """Return (batch, frames, dim) features of (batch, samples) waveforms."""
-        # Time last, as the deltas take it; statistics over it are then of neighbours in memory.
-        parts = [self._log_mel_energies(waveforms).transpose(1, 2).contiguous()]
+    def _features(self, waveforms: Sequence[torch.Tensor], counts: list[int]) -> torch.Tensor:
+        """Return (batch, dim, frames) features; behind the end of a waveform, of whose frames there are `counts`, is 0.
+
+        Time is last, as statistics over it are then of neighbours in memory.
+        """
+        frames = [waveform.unfold(0, _WINDOW, _SHIFT) for waveform in waveforms]
+        energies = self._log_mel_energies(torch.cat(frames)).split(counts)
+        span = None if len(set(counts)) == 1 else _Span(counts, frames[0].device)
+        parts = [pad_sequence(list(energies), batch_first=True).transpose(1, 2).contiguous()]
+        reach = (self._deltas.compute_delta.win_length - 1) // 2
         for _ in range(self._deltas.order):
-            parts.append(self._deltas.compute_delta(parts[-1]))
+            parts.append(_deltas(parts[-1], reach, span))
         features = torch.cat(parts, dim=1)
         if self._normalisation.use_cmvn:
-            features -= features.mean(dim=2, keepdim=True)
-            # Several times as quick as torch.std, and as exact, since the mean is gone.
-            variance = features.square().sum(dim=2, keepdim=True) / (features.shape[2] - 1)
-            features /= self._normalisation.eps + variance.sqrt()
-        return features.transpose(1, 2)
+            self._normalise(features, span)
+        return features
 
-    def _log_mel_energies(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """Return (batch, frames, filters) of (batch, samples) waveforms, as Kaldi defines them."""
-        frames = waveforms.unfold(1, _WINDOW, _SHIFT)
-        batch, count, _ = frames.shape
-        frames = frames.reshape(-1, _WINDOW)
+    def _normalise(self, features: torch.Tensor, span: "_Span | None") -> None:
+        """Take mean and deviation over time from (batch, dim, frames) features, in place."""
+        count = features.shape[2] if span is None else span.counts[:, None, None]
+        if span is not None:
+            features *= span.real
+        features -= features.sum(dim=2, keepdim=True) / count
+        if span is not None:
+            features *= span.real
+        # Several times as quick as torch.std, and as exact, since the mean is gone.
+        variance = features.square().sum(dim=2, keepdim=True) / (count - 1)
+        features /= self._normalisation.eps + variance.sqrt()
+
+    def _log_mel_energies(self, frames: torch.Tensor) -> torch.Tensor:
+        """Return (frames, filters) of (frames, window) samples, as Kaldi defines them."""
         frames = frames - frames.mean(dim=1, keepdim=True)
-        # Before a frame's first sample Kaldi puts that sample once more.
+        # Not in one operation, which would round once where S3PRL rounds twice: the least bit of a loud signal is as
+        # much as there is in the quietest filters.
+        previous = frames * _PREEMPHASIS
         emphasized = torch.empty_like(frames)
-        torch.sub(frames[:, 1:], frames[:, :-1], alpha=_PREEMPHASIS, out=emphasized[:, 1:])
-        torch.mul(frames[:, :1], 1 - _PREEMPHASIS, out=emphasized[:, :1])
+        torch.sub(frames[:, 1:], previous[:, :-1], out=emphasized[:, 1:])
+        # Before a frame's first sample Kaldi puts that sample once more.
+        torch.sub(frames[:, :1], previous[:, :1], out=emphasized[:, :1])
         emphasized *= self._window.to(frames)
         spectrum = torch.view_as_real(torch.fft.rfft(emphasized, n=_FFT)).flatten(1)
         energies = spectrum.square_() @ self._filters.to(frames)
-        return energies.clamp_(min=self._least).log_().view(batch, count, -1)
+        return energies.clamp_(min=self._least).log_()
 
 
-def _parts(numbers: list[int], length: int, device: torch.device) -> Iterator[list[int]]:
-    size = len(numbers) if device.type != "cpu" else max(_CPU_FRAMES * _SHIFT // length, 1)
-    for start in range(0, len(numbers), size):
-        yield numbers[start : start + size]
+class _Span:
+    """Which frames of a batch are real.
+
+    Attributes
+    ----------
+    counts : (batch,) int64, frames that are.
+    real : (batch, 1, frames) float32, 1 for them and 0 for others.
+    """
+
+    def __init__(self, counts: list[int], device: torch.device) -> None:
+        self.counts = torch.tensor(counts, device=device)
+        self._positions = torch.arange(max(counts), device=device)
+        self.real = (self._positions < self.counts[:, None]).float()[:, None]
+
+    def extended(self, values: torch.Tensor) -> torch.Tensor:
+        """Return (batch, dim, frames) values with the last real one in place of all behind it."""
+        last = torch.minimum(self._positions, self.counts[:, None] - 1)
+        return values.gather(2, last[:, None].expand_as(values))
+
+
+def _deltas(values: torch.Tensor, reach: int, span: _Span | None) -> torch.Tensor:
+    """Return the regression over time of (batch, dim, frames) values, the first and the last one repeated outside."""
+    values = values if span is None else span.extended(values)
+    padded = torch.nn.functional.pad(values, (reach, reach), mode="replicate")
+    frames = values.shape[2]
+    slopes = torch.zeros_like(values)
+    for step in range(1, reach + 1):
+        ahead = padded[:, :, reach + step : reach + step + frames]
+        slopes.add_(ahead - padded[:, :, reach - step : reach - step + frames], alpha=step)
+    return slopes.div_(2 * sum(step**2 for step in range(1, reach + 1)))
+
+
+def _frame_count(waveform: torch.Tensor) -> int:
+    return (len(waveform) - _WINDOW) // _SHIFT + 1
+
+
+def _parts(waveforms: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
+    """Yield waveforms in order, as many at once as are quickly computed."""
+    part: list[torch.Tensor] = []
+    longest = 0
+    for waveform in waveforms:
+        longest = max(longest, _frame_count(waveform))
+        if part and waveform.device.type == "cpu" and (len(part) + 1) * longest > _CPU_FRAMES:
+            yield part
+            part, longest = [], _frame_count(waveform)
+        part.append(waveform)
+    if part:
+        yield part
