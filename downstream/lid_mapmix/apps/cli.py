@@ -2,7 +2,7 @@
 
 ``lid-mapmix run`` is run_downstream.py, ``lid-mapmix prepare CORPUS`` makes manifests, ``lid-mapmix config`` shows the
 settings of a run, ``lid-mapmix datamap EXPDIR`` computes and draws a data map and lists suspicious labels,
-``lid-mapmix upstreams`` lists the upstreams.
+``lid-mapmix report EXPDIR`` writes a page of a run, ``lid-mapmix upstreams`` lists the upstreams.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from importlib import import_module
 from . import launch
 from .arguments import complete_defaults, make_parser
 from .datamap_arguments import make_datamap_parser
+from .report.arguments import make_report_parser
 from .upstreams import list_upstreams, make_upstreams_parser
 
 _CORPORA = ("demo", "asterisk", "folder")
@@ -23,6 +24,7 @@ _COMMANDS = {
     "prepare": "make the manifests of a corpus",
     "config": "print the merged settings of a run, as YAML for -c",
     "datamap": "compute and draw the data map of a run, list suspicious labels",
+    "report": "write one HTML page of a run: scores, pictures, the worst utterances to hear",
     "upstreams": "list the upstreams, and what is known of each",
 }
 _EXAMPLES = """\
@@ -32,6 +34,7 @@ examples:
   lid-mapmix run -m inference -t recording.wav -e result/downstream/lid_mapmix-mapmix-fbank
   lid-mapmix config -u fbank -v datamap --data data/demo > datamap.yaml
   lid-mapmix datamap result/downstream/lid_mapmix-mapmix-fbank --suspects 50
+  lid-mapmix report result/downstream/lid_mapmix-mapmix-fbank
   lid-mapmix upstreams xlsr_53
 """
 
@@ -87,6 +90,14 @@ def _make_map(options: argparse.Namespace) -> None:
     make_map(options)
 
 
+def _make_report(options: argparse.Namespace) -> None:
+    # Imported here, as above.
+    from .report.command import make_report  # noqa: PLC0415
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    make_report(options)
+
+
 def _make_parser() -> argparse.ArgumentParser:
     """Return the parser of the first word; each command has a parser of its own for the rest."""
     listed = "\n".join(f"  {name:<11}{purpose}" for name, purpose in _COMMANDS.items())
@@ -128,5 +139,6 @@ _OTHERS: dict[str, tuple[Callable[[], argparse.ArgumentParser], Callable[[argpar
     "prepare": (_make_prepare_parser, _prepare),
     "config": (_make_config_parser, _print_config),
     "datamap": (make_datamap_parser, _make_map),
+    "report": (make_report_parser, _make_report),
     "upstreams": (make_upstreams_parser, list_upstreams),
 }

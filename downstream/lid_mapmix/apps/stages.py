@@ -24,6 +24,7 @@ from .checkpoint import Past
 from .datamap_stage import make_datamap
 from .feature_cache import check_cache
 from .one_run import leave_picture_of, place, run
+from .report.command import leave_report
 from .run_folder import choose_checkpoint, clear, holds_run, only_one, refuse_held
 from .settings import DATAMAP_STAGE, Settings, datamap_stage, new_settings, settings_from_checkpoint
 
@@ -63,6 +64,8 @@ def train(options: argparse.Namespace) -> None:
             run(settings_from_checkpoint(scored, choose_checkpoint(trained, "evaluate")), "evaluate")
             splits.append("test")
     _print_scores(settings, splits)
+    if (report := leave_report(settings.expdir, splits[-1])) is not None:
+        print(f"  {report.name}")
 
 
 def use(options: argparse.Namespace) -> None:

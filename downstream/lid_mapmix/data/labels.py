@@ -95,9 +95,14 @@ def labels_from_mapping(clusters: object, origin: str) -> Labels:
 
 
 def labels_from_manifest(manifest: Manifest) -> Labels:
+    """Derive labels of the classes of a manifest."""
+    return labels_from_names(np.unique(manifest.columns["class"]).tolist())
+
+
+def labels_from_names(names: Iterable[str]) -> Labels:
     """Derive labels: classes sorted, the cluster of each being its part before the first ``-``."""
     clusters: dict[str, list[str]] = {}
-    for name in map(str, np.unique(manifest.columns["class"])):
+    for name in sorted(names):
         clusters.setdefault(name.split("-", 1)[0], []).append(name)
     return Labels({name: tuple(members) for name, members in clusters.items()})
 
