@@ -25,8 +25,7 @@ class Clip:
     ----------
     name : its id.
     truth, answer : names of classes.
-    truth_log_probability : natural logarithm.
-    answer_probability : of the answer.
+    truth_probability, answer_probability : of the two.
     seconds : nominal duration; None where unknown.
     audio : of its first seconds, as an address that holds it; None where it cannot be read.
     is_cut : the utterance is longer than what is played.
@@ -35,7 +34,7 @@ class Clip:
     name: str
     truth: str
     answer: str
-    truth_log_probability: float
+    truth_probability: float
     answer_probability: float
     seconds: float | None
     audio: str | None
@@ -65,7 +64,7 @@ def worst_clips(findings: Findings, directory: Path | None, count: int = WORST) 
                 name=str(scores.ids[row]),
                 truth=str(scores.truth[row]),
                 answer=str(scores.predictions[row]),
-                truth_log_probability=float(of_truth[row]),
+                truth_probability=float(np.exp(of_truth[row])),
                 answer_probability=float(np.exp(scores.log_probabilities[row].max())),
                 seconds=float(scores.seconds[row]) if np.isfinite(scores.seconds[row]) else None,
                 audio=audio,

@@ -221,14 +221,17 @@ def _calibration(expdir: Path, split: str, scores: Scores) -> Calibration | None
 
 
 def _read_truncation(expdir: Path, split: str) -> dict[float, dict[str, float]] | Missing:
-    content = _read_json(expdir / f"{split}_truncation.json")
-    seconds = content.get("seconds")
-    if not isinstance(seconds, dict) or not seconds:
+    path = expdir / f"{split}_truncation.json"
+    seconds = _read_json(path).get("seconds")
+    if not seconds:
         return Missing(
             "How the scores grow with the length of the same utterances has not been measured.",
             command("lid-mapmix", "truncation", expdir),
         )
-    return {float(length): seconds[length] for length in sorted(seconds, key=float)}
+    try:
+        return {float(length): dict(seconds[length]) for length in sorted(seconds, key=float)}
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: expected seconds and their scores, found others ({error}). Make it anew.") from None
 
 
 def _read_map(expdir: Path, settings: Mapping[str, dict], task: TaskConfig | None) -> DataMap | Missing:

@@ -168,7 +168,7 @@ def _no_audio(findings: Findings, clips: Sequence[Clip], data: Path | None) -> M
 def _over_seconds(title: str, by_seconds: Mapping[float, Mapping[str, float]], caption: str) -> Figure:
     seconds = np.array(list(by_seconds))
     # Powers of two apart, lengths crowd at the lower end of a plain axis.
-    is_logarithmic = len(seconds) > 1 and seconds[-1] / seconds[0] >= 5  # noqa: PLR2004
+    is_logarithmic = seconds[0] > 0 and seconds[-1] / seconds[0] >= 5  # noqa: PLR2004
     ticks = tuple(seconds.tolist()) if len(seconds) <= 8 else None  # noqa: PLR2004
     horizontal = Axis("seconds", seconds[0], seconds[-1], ticks, is_logarithmic)
     series = {
@@ -186,5 +186,8 @@ def _steps(*curves: Curve) -> Axis:
 def _top(values: Iterable[float]) -> float:
     """Return the lowest round number above all values."""
     greatest = max(values)
-    step = ticks_between(0, greatest)[1] if greatest > 0 else 1.0
+    if not greatest > 0:
+        return 1.0
+    first, second, *_ = ticks_between(0, greatest)
+    step = second - first
     return float(np.ceil(greatest / step) * step)

@@ -12,13 +12,14 @@ from ...mapmix.datamap_files import DataMap
 from ...mapmix.raster import opacities, rasterise
 from ...plan import assign_regions
 from ..datamap_picture import CONFIDENCE, VARIABILITY, boundaries
-from .svg import HEIGHT, WIDTH, Axis, Frame, dots, picture, polyline, tag
+from .svg import WIDTH, Axis, Frame, dots, picture, polyline, tag
 
 # Of the style sheet: colours of one kind each, and steps from never to always right.
 _COLOURS, _SHAPES, _STEPS = 8, 3, 6
 _MOST_DOTS, _CELLS, _OPACITY_STEPS = 6000, 96, 4
 # Rounding in datamap.csv may move a few utterances over a boundary.
 _SAME_REGIONS = 0.999
+_LATENTS_HEIGHT = 420
 _PANEL_WIDTH, _PANEL_HEIGHT = 260, 250
 LATENTS_ID = "all-latents"
 
@@ -68,7 +69,9 @@ def draw_reliability(title: str, points: Sequence[Mapping[str, float]]) -> Figur
     spoken = "; ".join(f"at {point['confidence']:.2f} right {point['accuracy']:.2f}" for point in points)
     return Figure(
         title,
-        frame.draw(*bars, ideal, *counts, title=f"Reliability diagram, {title}: calibration error {error:.3f}; {spoken}"),
+        frame.draw(
+            *bars, ideal, *counts, title=f"Reliability diagram, {title}: calibration error {error:.3f}; {spoken}"
+        ),
         caption=f"Expected calibration error {error:.3f}. Numbers: utterances in a bin.",
     )
 
@@ -135,7 +138,7 @@ def draw_clusters(places: np.ndarray, groups: np.ndarray, names: Sequence[str]) 
     groups : (N,) int, cluster numbers.
     names : of the clusters.
     """
-    scaled = _scaled(places, WIDTH, HEIGHT)
+    scaled = _scaled(places, WIDTH, _LATENTS_HEIGHT)
     everything = tag("defs", tag("path", d=dots(_scaled(places, _PANEL_WIDTH, _PANEL_HEIGHT)), id=LATENTS_ID))
     drawn = [
         tag("path", d=dots(scaled[groups == index], index % _SHAPES), class_=f"dots {style(index)}")
@@ -143,7 +146,7 @@ def draw_clusters(places: np.ndarray, groups: np.ndarray, names: Sequence[str]) 
     ]
     legend = [(style(index), name) for index, name in enumerate(names)]
     spoken = f"t-SNE of {len(places):,} latents, coloured by their {len(names)} clusters"
-    return Figure("By cluster", picture(everything, *drawn, title=spoken), legend)
+    return Figure("By cluster", picture(everything, *drawn, title=spoken, height=_LATENTS_HEIGHT), legend)
 
 
 def draw_classes(title: str, places: np.ndarray, groups: np.ndarray, members: Sequence[tuple[int, str]]) -> Figure:
