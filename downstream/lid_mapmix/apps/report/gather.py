@@ -1,7 +1,6 @@
 """What a run has left in its folder, read for the report; whatever is absent says which command makes it."""
 
 import json
-import shlex
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,44 +16,13 @@ from ...errors import UserError
 from ...layers import TASK_KEY, read_yaml
 from ...mapmix.datamap_files import DataMap, read_datamap
 from ...plan import DATAMAP_NAME
-from ...scoring.calibration import Calibration, Kind, fit, read_calibration
 from ...scoring.files import Scores, read_scores
-from ...scoring.metrics import reliability_curve
 from ..run_folder import kept_settings
 from ..settings import follow_moved_datamap
+from .missing import Missing, command, evaluate_command
+from .reliability import Reliability, find_reliability
 
-_CALIBRATION_NAME = "calibration.json"
 _SPLITS = ("test", "dev")
-
-
-@dataclass(frozen=True)
-class Missing:
-    """Something the report has not.
-
-    Attributes
-    ----------
-    reason : a sentence.
-    command : what makes it; may be empty.
-    """
-
-    reason: str
-    command: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class Reliability:
-    """The points of reliability diagrams, as `scoring.metrics.reliability_curve` returns them.
-
-    Attributes
-    ----------
-    before : of the probabilities as they are.
-    after : of the calibrated ones.
-    kind : of the calibration.
-    """
-
-    before: list[dict[str, float]]
-    after: list[dict[str, float]] | Missing
-    kind: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,11 +76,6 @@ class Findings:
         return np.array([number_of[name] for name in names.tolist()], dtype=np.int64)
 
 
-def command(*parts: object) -> str:
-    """Return a command line that a shell takes as it is."""
-    return shlex.join(map(str, parts))
-
-
 def choose_split(expdir: Path, split: str | None) -> str:
     """Return the split to report on: the one that is asked for, or else test, or else dev.
 
@@ -147,7 +110,7 @@ def gather(expdir: Path, split: str) -> Findings:
         scores=scores,
         labels=labels,
         metrics=metrics,
-        reliability=_reliability(expdir, split, scores, metrics),
+        reliability=find_reliability(expdir, split, scores, metrics),
         truncation=_read_truncation(expdir, split),
         datamap=_read_map(expdir, settings, task),
         latents=_read_latents(expdir, split, scores),
@@ -155,11 +118,6 @@ def gather(expdir: Path, split: str) -> Findings:
         upstream=str(settings.get("args", {}).get("upstream") or ""),
         files=files,
     )
-
-
-def evaluate_command(expdir: Path, split: str) -> str:
-    """Return the command that scores a split of a run."""
-    return command("python", "run_downstream.py", "-m", "evaluate", "-t", split, "-e", expdir)
 
 
 def _read_settings(expdir: Path) -> tuple[dict[str, dict], TaskConfig | None, dict[str, str]]:
@@ -193,40 +151,13 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _reliability(expdir: Path, split: str, scores: Scores, metrics: Mapping[str, Any]) -> Reliability:
-    kind = (metrics.get("calibrated") or {}).get("kind", "")
-    given = metrics.get("reliability") or {}
-    before = given.get("before") or reliability_curve(scores.probabilities, scores.truth_indices)
-    if given.get("after"):
-        return Reliability(before, given["after"], kind)
-    calibration = _calibration(expdir, split, scores)
-    if calibration is None:
-        reason = "No calibration was fitted: that takes scores of dev, and is shown on another split."
-        return Reliability(before, Missing(reason, evaluate_command(expdir, "dev")), "")
-    calibrated = np.exp(calibration.log_probabilities(scores.log_probabilities))
-    return Reliability(before, reliability_curve(calibrated, scores.truth_indices), calibration.kind.value)
-
-
-def _calibration(expdir: Path, split: str, scores: Scores) -> Calibration | None:
-    """Return the run's calibration, or a temperature fitted on its dev scores, or None without either."""
-    if (expdir / _CALIBRATION_NAME).is_file():
-        calibration = read_calibration(expdir / _CALIBRATION_NAME)
-        return calibration if calibration.classes == scores.classes else None
-    if split == "dev" or not (expdir / "dev_scores.csv").is_file():
-        return None
-    dev = read_scores(expdir / "dev_scores.csv")
-    if dev.classes != scores.classes:
-        return None
-    return fit(Kind.TEMPERATURE, dev.log_probabilities, dev.truth_indices, dev.classes)
-
-
 def _read_truncation(expdir: Path, split: str) -> dict[float, dict[str, float]] | Missing:
     path = expdir / f"{split}_truncation.json"
     seconds = _read_json(path).get("seconds")
     if not seconds:
         return Missing(
             "How the scores grow with the length of the same utterances has not been measured.",
-            command("lid-mapmix", "truncation", expdir),
+            command("lid-mapmix", "truncation", expdir, "--split", split),
         )
     try:
         return {float(length): dict(seconds[length]) for length in sorted(seconds, key=float)}

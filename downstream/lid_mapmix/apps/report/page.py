@@ -12,7 +12,8 @@ from ...config import DatamapConfig
 from ...mapmix.datamap import region_counts
 from .clips import CLIP_SECONDS, Clip
 from .curves import Curve, thinned
-from .gather import Findings, Missing, command, evaluate_command
+from .gather import Findings
+from .missing import Missing, command, evaluate_command
 from .pictures import (
     Figure,
     correctness_steps,
@@ -88,7 +89,7 @@ def growth(findings: Findings) -> list[Figure]:
         by_seconds = {float(name): scores for name, scores in slices.items()}
         figures.append(_over_seconds("Over the utterances' duration", by_seconds, caption))
     if not isinstance(findings.truncation, Missing):
-        caption = "Cut from the same utterances; shorter ones count as they are."
+        caption = "The same utterances, each from its start on; shorter ones keep their length."
         figures.append(_over_seconds("Over the seconds that are heard", findings.truncation, caption))
     return figures
 

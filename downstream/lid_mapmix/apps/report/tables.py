@@ -26,7 +26,8 @@ _MEANINGS = {
     "cavg_argmax": ("Cavg where the most probable class is accepted", False),
     "cllr": ("multiclass log-likelihood-ratio cost, bits", False),
 }
-_SLICE_COLUMNS = ("acc", "wf1", "c_acc", "ece", "c_primary", "cllr", "count")
+_SLICE_COLUMNS = ("acc", "wf1", "c_acc", "ece", "c_primary", "cllr")
+_WAYS = {"duration": "nominal duration, in seconds"}
 _PACKAGES = (
     "lid-mapmix",
     "s3prl",
@@ -107,21 +108,27 @@ def score_table(metrics: Mapping[str, Any]) -> Table:
 
 
 def slice_tables(metrics: Mapping[str, Any]) -> list[Table]:
-    """Return the scores by duration, source and cluster, as far as there are such slices."""
+    """Return the scores by duration, source, cluster and whatever else there are slices by."""
+    overall = metrics.get("overall") or {}
     tables = []
-    for key, caption in (("by_duration", "seconds"), ("by_source", "source"), ("by_cluster", "cluster")):
+    for way in (key for key in metrics if key.startswith("by_")):
+        slices, name = metrics[way], way.removeprefix("by_")
         # One source is everything once more.
-        if len(metrics.get(key) or {}) < 1 + (key == "by_source"):
+        if len(slices) < 1 + (name == "source"):
             continue
-        names = [*_SLICE_COLUMNS[:-1], *(["within_cluster_acc"] if key == "by_cluster" else []), "count"]
-        rows = [[name, *(decimals(scores.get(column)) for column in names)] for name, scores in metrics[key].items()]
-        tables.append(Table(f"By {caption.replace('seconds', 'nominal duration')}", [caption, *names], rows))
+        found = dict.fromkeys(score for scores in slices.values() for score in scores)
+        columns = [score for score in _SLICE_COLUMNS if score in found] + [
+            score for score in found if score not in overall
+        ]
+        columns = [*columns, *(["count"] if "count" in found else [])]
+        rows = [[part, *(decimals(scores.get(column)) for column in columns)] for part, scores in slices.items()]
+        tables.append(Table(f"By {_WAYS.get(name, name)}", [name, *columns], rows))
     return tables
 
 
 def truncation_table(truncation: Mapping[float, Mapping[str, float]]) -> Table:
     """Return the numbers of the truncation curve."""
-    names = [*_SLICE_COLUMNS[:-1], "long_enough", "count"]
+    names = [*_SLICE_COLUMNS, "long_enough", "count"]
     rows = [[f"{seconds:g}", *(decimals(scores.get(name)) for name in names)] for seconds, scores in truncation.items()]
     return Table("By the seconds that are heard", ["seconds", *names], rows)
 
