@@ -54,8 +54,7 @@ def write_report(path: Path, expdir: Path, split: str, data: Path | None) -> Non
     data : folder of SPLIT.csv; None for the one in the run's settings.
     """
     findings = gather(expdir, split)
-    if data is None and findings.task is not None and findings.task.data.directory is not None:
-        data = Path(findings.task.data.directory)
+    data = data or findings.data_directory
     write_text(path, render(findings, read_curves(expdir), worst_clips(findings, data), data))
 
 

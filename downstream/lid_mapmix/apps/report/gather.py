@@ -71,6 +71,12 @@ class Findings:
         """The number of each utterance's answer in the order of `labels`, (N,) int64."""
         return self._numbers(self.scores.predictions)
 
+    @property
+    def data_directory(self) -> Path | None:
+        """The folder of the run's data, as far as its settings name it."""
+        directory = None if self.task is None else self.task.data.directory
+        return None if directory is None else Path(directory)
+
     def _numbers(self, names: np.ndarray) -> np.ndarray:
         number_of = {name: number for number, name in enumerate(self.labels.classes)}
         return np.array([number_of[name] for name in names.tolist()], dtype=np.int64)
