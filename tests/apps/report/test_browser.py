@@ -16,6 +16,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--enable-logging=stderr", "--dump-dom"),
+    "--hide-scrollbars",
     "--virtual-time-budget=20000",
 )
 # It frames the page in the widths of a telephone and a desk, and looks into the frames once all is loaded.
