@@ -39,7 +39,9 @@ _PACKAGES = (
     "scikit-learn",
     "soundfile",
 )
-_STRONG = 0.55
+# Shares of a row from which on a cell is so dark in the light page, or so bright in the dark one, that its number takes
+# the other colour: black and white each have a contrast of 4.5 there (WCAG 1.4.3).
+_DARK, _BRIGHT = 0.84, 0.62
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Confusion:
     caption : of the table.
     groups : (name, number of its members), in order.
     names : of the rows and columns.
-    rows : of cells ``{"count", "share", "is_right", "is_strong"}``, the share being that of the row.
+    rows : of cells ``{"count", "share", "is_right", "is_dark", "is_bright"}``, the share being that of the row.
     starts : numbers of the rows at which a group starts.
     """
 
@@ -159,7 +161,8 @@ def confusion(
     totals = counts.sum(axis=1)
     rows = [
         [
-            {"count": count, "share": share, "is_right": row == column, "is_strong": share > _STRONG}
+            {"count": count, "share": share, "is_right": row == column, "is_dark": share > _DARK}
+            | {"is_bright": share > _BRIGHT}
             for column, count in enumerate(counts[row].tolist())
             for share in [count / max(int(totals[row]), 1)]
         ]
