@@ -16,7 +16,11 @@ setup(
     python_requires=">=3.11",
     packages=[*find_packages(_FOLDER), f"{_PACKAGE}.upstream_configs"],
     package_dir={"": _FOLDER, f"{_PACKAGE}.upstream_configs": "upstream_configs"},
-    package_data={_PACKAGE: ["*.yaml", "variants/*.yaml"], f"{_PACKAGE}.upstream_configs": ["*.yaml"]},
+    package_data={
+        _PACKAGE: ["*.yaml", "variants/*.yaml"],
+        f"{_PACKAGE}.apps.report": ["page.*"],
+        f"{_PACKAGE}.upstream_configs": ["*.yaml"],
+    },
     install_requires=[
         "s3prl==0.4.18",
         "torch>=2.4",
@@ -32,6 +36,8 @@ setup(
         "tensorboard",  # likewise, and shows the curves
         "tqdm",
         "matplotlib",  # datamap.png
+        "jinja2",  # report.html; torch needs it as well
+        "markupsafe",  # likewise
     ],
     extras_require={
         "demo": ["babel", "espeakng-loader"],  # text and voices of `lid-mapmix prepare demo`

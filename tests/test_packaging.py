@@ -25,6 +25,8 @@ print(Path(lid_mapmix.__file__).resolve().parent)
 assert read_yaml(DEFAULT_CONFIG)["downstream_expert"]
 assert len(variant_names()) >= 5 and all(read_variant(name) for name in variant_names())
 assert read_upstream_config("fbank")["finetune"]["config"]
+import lid_mapmix.apps.report
+assert {path.name for path in Path(lid_mapmix.apps.report.__file__).parent.glob("page.*")} > {"page.html", "page.css"}
 """
 
 

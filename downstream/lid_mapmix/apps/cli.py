@@ -66,6 +66,11 @@ _COMMANDS: Mapping[str, Command] = {
         "truncation_arguments:make_truncation_parser",
         "truncation:score_truncated",
     ),
+    "report": Command(
+        "write one HTML page of a run: scores, pictures, the worst utterances to hear",
+        "report.arguments:make_report_parser",
+        "report.command:make_report",
+    ),
     "upstreams": Command(
         "list the upstreams, and what is known of each", "upstreams:make_upstreams_parser", "upstreams:list_upstreams"
     ),
@@ -80,6 +85,7 @@ examples:
   lid-mapmix datamap result/downstream/lid_mapmix-mapmix-fbank --suspects 50
   lid-mapmix score baseline/test_scores.csv mapmix/test_scores.csv --by duration,cluster
   lid-mapmix truncation result/downstream/lid_mapmix-mapmix-fbank
+  lid-mapmix report result/downstream/lid_mapmix-mapmix-fbank
   lid-mapmix upstreams xlsr_53
 """
 _PREPARE_EXAMPLES = """\

@@ -42,7 +42,7 @@ from ..recording import (
 from ..scoring.tables import format_table
 from .datamap_arguments import REGION_FLAGS
 from .datamap_picture import draw_by_class, draw_datamap
-from .run_folder import only_one
+from .run_folder import kept_settings, only_one
 from .settings import DATAMAP_STAGE
 
 logger = logging.getLogger(__name__)
@@ -164,15 +164,10 @@ def _read_subject(folder: Path, options: argparse.Namespace) -> _Subject:
 
 def _run_settings(folder: Path) -> dict[str, Any]:
     """Return the task's part of what a run was last started with."""
-    found = sorted(folder.glob("config_*.yaml"))
-    if not found:
-        raise UserError(
-            f"{folder}: expected config_*.yaml, the settings a run keeps, found none. Name the folder the run was "
-            "trained in."
-        )
-    settings = read_yaml(found[-1]).get(TASK_KEY)
+    path = kept_settings(folder)
+    settings = read_yaml(path).get(TASK_KEY)
     if not isinstance(settings, dict):
-        raise UserError(f"{found[-1]}: expected the settings of this task, {TASK_KEY}, found none. Name another run.")
+        raise UserError(f"{path}: expected the settings of this task, {TASK_KEY}, found none. Name another run.")
     return settings
 
 

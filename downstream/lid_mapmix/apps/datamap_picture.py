@@ -18,7 +18,7 @@ from ..mapmix.raster import opacities, rasterise
 from .pictures import new_figure, save_figure
 
 # A standard deviation of probabilities is 0.5 at most.
-_VARIABILITY, _CONFIDENCE = (0.0, 0.5), (0.0, 1.0)
+VARIABILITY, CONFIDENCE = (0.0, 0.5), (0.0, 1.0)
 _MOST_POINTS = 20_000
 _MOST_POINTS_A_PANEL = 2_000
 _CELLS, _PANEL_CELLS = 320, 80
@@ -51,8 +51,8 @@ def draw_datamap(path: Path, measures: Measures, regions: np.ndarray, config: Da
     if config.regions is RegionRule.FIXED or not config.per_class:
         _draw_boundaries(main, measures.confidence, regions, config)
     main.set(xlabel="variability", ylabel="confidence")
-    above.hist(measures.variability, bins=50, range=_VARIABILITY, color="0.55")
-    beside.hist(measures.confidence, bins=50, range=_CONFIDENCE, color="0.55", orientation="horizontal")
+    above.hist(measures.variability, bins=50, range=VARIABILITY, color="0.55")
+    beside.hist(measures.confidence, bins=50, range=CONFIDENCE, color="0.55", orientation="horizontal")
     for axes in (above, beside):
         axes.tick_params(labelleft=axes is above, labelbottom=axes is beside, labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
@@ -133,25 +133,42 @@ def _draw_points(
             linewidths=0,
         )
     else:
-        limits = (_VARIABILITY, _CONFIDENCE)
+        limits = (VARIABILITY, CONFIDENCE)
         raster = rasterise(variability, confidence, correctness, limits=limits, shape=(cells, cells))
         image = colours(np.nan_to_num(raster.means))
         image[..., 3] = opacities(raster.counts, _LEAST_OPACITY)
-        axes.imshow(image, extent=(*_VARIABILITY, *_CONFIDENCE), origin="lower", aspect="auto", interpolation="nearest")
+        axes.imshow(image, extent=(*VARIABILITY, *CONFIDENCE), origin="lower", aspect="auto", interpolation="nearest")
     # A little beyond both ends, so that points on the edge are drawn whole.
-    axes.set(xlim=(-0.01, _VARIABILITY[1] + 0.01), ylim=(-0.02, _CONFIDENCE[1] + 0.02))
+    axes.set(xlim=(-0.01, VARIABILITY[1] + 0.01), ylim=(-0.02, CONFIDENCE[1] + 0.02))
+
+
+def boundaries(
+    confidence: np.ndarray, regions: np.ndarray, config: DatamapConfig
+) -> list[tuple[list[float], list[float]]]:
+    """Return the lines between regions, each as its variabilities and its confidences.
+
+    Parameters
+    ----------
+    confidence, regions : of the utterances.
+    config : by which the regions were assigned.
+    """
+    if config.regions is RegionRule.FIXED:
+        easy, hard = config.easy_variability, config.hard_variability
+        return [
+            ([0.0, easy, easy], [config.easy_confidence, config.easy_confidence, 1.0]),
+            ([0.0, hard, hard], [config.hard_confidence, config.hard_confidence, 0.0]),
+        ]
+    edges = [
+        float(edge(members))
+        for region, edge in ((Region.EASY, np.min), (Region.HARD, np.max))
+        if len(members := confidence[regions == region.value])
+    ]
+    return [(list(VARIABILITY), [edge, edge]) for edge in edges]
 
 
 def _draw_boundaries(axes: Any, confidence: np.ndarray, regions: np.ndarray, config: DatamapConfig) -> None:
-    if config.regions is RegionRule.FIXED:
-        easy, hard = config.easy_variability, config.hard_variability
-        axes.plot([0, easy, easy], [config.easy_confidence, config.easy_confidence, 1], **_LINES)
-        axes.plot([0, hard, hard], [config.hard_confidence, config.hard_confidence, 0], **_LINES)
-        return
-    for region, edge in ((Region.EASY, np.min), (Region.HARD, np.max)):
-        members = confidence[regions == region.value]
-        if len(members):
-            axes.axhline(edge(members), **_LINES)
+    for line in boundaries(confidence, regions, config):
+        axes.plot(*line, **_LINES)
 
 
 def _counts(regions: np.ndarray) -> str:

@@ -20,6 +20,7 @@ from ..recording import DYNAMICS_NAME, forget_recording, holds_recording
 from ..results import BEST_CHECKPOINT
 
 _SCORED_SPLITS = ("dev", "test")
+REPORT_NAME = "report.html"
 _SCORE_FILES = (
     *("scores.csv", "metrics.json", "predict.txt", "truth.txt"),
     *("latents.npz", "truncation.json", "truncation.png"),
@@ -118,6 +119,7 @@ def clear(expdir: Path, *, spare_recording: bool = False) -> None:
     """
     for path in _run_files(expdir):
         path.unlink()
+    (expdir / REPORT_NAME).unlink(missing_ok=True)
     # A data map without the epochs that it was made from is nobody's but the user's.
     if holds_recording(expdir) and not spare_recording:
         forget_recording(expdir)
@@ -139,6 +141,22 @@ def keep_settings(expdir: Path, args: argparse.Namespace, config: dict[str, Any]
     tag = datetime.now().strftime("%Y-%m-%d-%H-%M-%S")
     for name, content in (("args", vars(args)), ("config", config)):
         write_text(expdir / f"{name}_{tag}.yaml", yaml.safe_dump(content, sort_keys=False))
+
+
+def kept_settings(expdir: Path, name: str = "config") -> Path:
+    """Return the file of the configuration (or of S3PRL's ``args``) that a run was last started with.
+
+    Raises
+    ------
+    UserError : there is none.
+    """
+    found = sorted(expdir.glob(f"{name}_*.yaml"))
+    if not found:
+        raise UserError(
+            f"{expdir}: expected {name}_*.yaml, the settings a run keeps, found none. Name the folder the run was "
+            "trained in."
+        )
+    return found[-1]
 
 
 def write_text(path: Path, text: str) -> None:

@@ -124,7 +124,7 @@ def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> S
     settings = Settings(args, copy.deepcopy(config), [str(checkpoint)])
     if ignored := _ignored_flags(options, kept):
         settings.sources.append(f"(not looked at, since the checkpoint has its own: {', '.join(ignored)})")
-    _follow_moved_datamap(settings.task, Path(kept["expdir"]), checkpoint.parent)
+    follow_moved_datamap(settings.task, Path(kept["expdir"]), checkpoint.parent)
     if options.upstream_ckpt:
         _refuse_unread_weights(args.upstream, options.upstream_ckpt)
         args.upstream_ckpt = _weights_path(options.upstream_ckpt)
@@ -217,7 +217,7 @@ def _absolute(folder: str) -> str:
     return str(Path(folder).resolve())
 
 
-def _follow_moved_datamap(task: dict[str, Any], old: Path, new: Path) -> None:
+def follow_moved_datamap(task: dict[str, Any], old: Path, new: Path) -> None:
     """Let a copied or moved run use the data map that was copied with it; without one, it stays where it was."""
     given = (task.get("mapmix") or {}).get("datamap")
     if given is not None and Path(given).is_relative_to(old):

@@ -27,6 +27,7 @@ from .checkpoint import Past, kept_state
 from .datamap_stage import make_datamap
 from .feature_cache import check_cache
 from .one_run import leave_picture_of, place, run
+from .report.command import leave_report
 from .run_folder import choose_checkpoint, clear, holds_run, only_one, refuse_held
 from .settings import DATAMAP_STAGE, Settings, datamap_stage, new_settings, settings_from_checkpoint
 
@@ -68,6 +69,8 @@ def train(options: argparse.Namespace) -> None:
         else:
             _calibrate(settings, choose_checkpoint(trained, "evaluate"))
     _print_scores(settings, splits)
+    if (report := leave_report(settings.expdir, splits[-1])) is not None:
+        print(f"  {report.name}")
 
 
 def use(options: argparse.Namespace) -> None:

@@ -1,0 +1,68 @@
+"""How often answers of a probability are right, before calibration and after it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...dev_calibration import CALIBRATION_NAME
+from ...scoring.calibration import Calibration, Kind, fit, read_calibration
+from ...scoring.files import Scores, read_scores
+from ...scoring.metrics import reliability_curve
+from .missing import Missing, evaluate_command
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """The points of reliability diagrams, as `scoring.metrics.reliability_curve` returns them.
+
+    Attributes
+    ----------
+    before : of the probabilities as they are.
+    after : of the calibrated ones.
+    kind : of the calibration.
+    """
+
+    before: list[dict[str, float]]
+    after: list[dict[str, float]] | Missing
+    kind: str
+
+
+def find_reliability(expdir: Path, split: str, scores: Scores, metrics: Mapping[str, Any]) -> Reliability:
+    """Return the diagrams that the metrics hold, or else those of the scores and of the run's calibration.
+
+    Parameters
+    ----------
+    expdir, split, scores : of the run.
+    metrics : what SPLIT_metrics.json holds.
+
+    Raises
+    ------
+    UserError : the calibration, or the dev scores to fit one on, cannot be read.
+    """
+    kind = (metrics.get("calibrated") or {}).get("kind", "")
+    given = metrics.get("reliability") or {}
+    before = given.get("before") or reliability_curve(scores.probabilities, scores.truth_indices)
+    if given.get("after"):
+        return Reliability(before, given["after"], kind)
+    calibration = _calibration(expdir, split, scores)
+    if calibration is None:
+        reason = "No calibration was fitted: that takes scores of dev, and is shown on another split."
+        return Reliability(before, Missing(reason, evaluate_command(expdir, "dev")), "")
+    calibrated = np.exp(calibration.log_probabilities(scores.log_probabilities))
+    return Reliability(before, reliability_curve(calibrated, scores.truth_indices), calibration.kind.value)
+
+
+def _calibration(expdir: Path, split: str, scores: Scores) -> Calibration | None:
+    """Return the run's calibration, or a temperature fitted on its dev scores, or None without either."""
+    if (expdir / CALIBRATION_NAME).is_file():
+        calibration = read_calibration(expdir / CALIBRATION_NAME)
+        return calibration if calibration.classes == scores.classes else None
+    if split == "dev" or not (expdir / "dev_scores.csv").is_file():
+        return None
+    dev = read_scores(expdir / "dev_scores.csv")
+    if dev.classes != scores.classes:
+        return None
+    return fit(Kind.TEMPERATURE, dev.log_probabilities, dev.truth_indices, dev.classes)
