@@ -1,8 +1,8 @@
 """``lid-mapmix``: the commands around training.
 
 ``lid-mapmix run`` is run_downstream.py, ``lid-mapmix prepare CORPUS`` makes manifests, ``lid-mapmix config`` shows the
-settings of a run, ``lid-mapmix datamap EXPDIR`` computes and draws a data map and lists suspicious labels,
-``lid-mapmix upstreams`` lists the upstreams.
+settings of a run, ``lid-mapmix check DATA`` looks for what is wrong with a corpus, ``lid-mapmix datamap EXPDIR``
+computes and draws a data map and lists suspicious labels, ``lid-mapmix upstreams`` lists the upstreams.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from importlib import import_module
 
 from . import launch
 from .arguments import complete_defaults, make_parser
+from .check_arguments import make_check_parser
 from .datamap_arguments import make_datamap_parser
 from .upstreams import list_upstreams, make_upstreams_parser
 
@@ -21,6 +22,7 @@ _CORPORA = ("demo", "asterisk", "folder")
 _COMMANDS = {
     "run": "train, evaluate or identify (run_downstream.py)",
     "prepare": "make the manifests of a corpus",
+    "check": "look for what is wrong with a corpus, before training on it",
     "config": "print the merged settings of a run, as YAML for -c",
     "datamap": "compute and draw the data map of a run, list suspicious labels",
     "upstreams": "list the upstreams, and what is known of each",
@@ -28,6 +30,7 @@ _COMMANDS = {
 _EXAMPLES = """\
 examples:
   lid-mapmix prepare demo data/demo
+  lid-mapmix check data/demo --deep
   lid-mapmix run -u fbank --data data/demo
   lid-mapmix run -m inference -t recording.wav -e result/downstream/lid_mapmix-mapmix-fbank
   lid-mapmix config -u fbank -v datamap --data data/demo > datamap.yaml
@@ -56,6 +59,13 @@ def _prepare(options: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     folder = import_module(f"..data.prepare.{options.corpus}", __package__).run(options)
     print(f"{folder}: ready; train on it with 'lid-mapmix run -u fbank --data {shlex.quote(str(folder))}'")
+
+
+def _check(options: argparse.Namespace) -> None:
+    # Imported here, as above.
+    from .check import check_data  # noqa: PLC0415
+
+    check_data(options)
 
 
 def _print_config(options: argparse.Namespace) -> None:
@@ -126,6 +136,7 @@ def _make_prepare_parser() -> argparse.ArgumentParser:
 # The parser of each command but run, and what it does.
 _OTHERS: dict[str, tuple[Callable[[], argparse.ArgumentParser], Callable[[argparse.Namespace], None]]] = {
     "prepare": (_make_prepare_parser, _prepare),
+    "check": (make_check_parser, _check),
     "config": (_make_config_parser, _print_config),
     "datamap": (make_datamap_parser, _make_map),
     "upstreams": (make_upstreams_parser, list_upstreams),
