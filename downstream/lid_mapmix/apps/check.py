@@ -21,7 +21,7 @@ from ..data.inspection.cleaning import (
     write_cleaned,
 )
 from ..data.inspection.corpus_check import Subject, check_corpus
-from ..data.inspection.findings import Finding, Severity, count_errors
+from ..data.inspection.findings import Finding, Severity, count_errors, counted
 from ..data.inspection.reading import read_headers, read_samples, spans
 from ..data.inspection.utterances import SPLITS, side_by_side
 from ..data.labels import read_labels
@@ -106,7 +106,7 @@ def _table(folder: Path, subject: Subject, findings: list[Finding]) -> str:
     ]
     width = max((len(one.name) for one in findings), default=0)
     for one in findings:
-        lines.append(f"{one.kind.severity:<8} {one.name:<{width}} {one.count:>8} {one.unit}")
+        lines.append(f"{one.kind.severity:<8} {one.name:<{width}} {counted(one.count, one.unit)}")
         lines += [
             line
             for text in (f"{one.kind.says}; {one.kind.remedy}", *one.examples)
@@ -115,9 +115,8 @@ def _table(folder: Path, subject: Subject, findings: list[Finding]) -> str:
             )
         ]
     counts = Counter(one.kind.severity for one in findings)
-    lines += [
-        ", ".join(f"{counts[severity]} kinds of {severity}" for severity in Severity) if counts else "nothing found"
-    ]
+    kinds = ", ".join(counted(counts[severity], str(severity)) for severity in Severity)
+    lines.append(f"kinds of fault: {kinds}" if findings else "nothing found")
     return "\n".join(lines)
 
 

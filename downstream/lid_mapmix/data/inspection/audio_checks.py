@@ -124,8 +124,10 @@ def _check_rates(utterances: Utterances, headers: Headers) -> Iterator[Finding]:
 
 def _file_detail(utterances: Utterances, row: int) -> str:
     # Read again: a reason is kept of none of what may be millions of files.
-    path = audio_path(utterances, int(utterances.file.codes[row]))
-    return f"{path}: {read_file_header(path).detail}"
+    file = int(utterances.file.codes[row])
+    path = str(utterances.file.names[file])
+    named = "" if path == utterances.split_and_id(row)[1] else path
+    return ": ".join(filter(None, (named, read_file_header(audio_path(utterances, file)).detail)))
 
 
 def _of(

@@ -36,7 +36,9 @@ class Kind:
 _DROPPED = "--fix drops them"
 KINDS = {
     # files, from their headers
-    "missing": Kind(Severity.ERROR, "no such audio file", _DROPPED),
+    "missing": Kind(
+        Severity.ERROR, "no such audio file", f"paths are relative to the folder of the manifest; {_DROPPED}"
+    ),
     "empty": Kind(Severity.ERROR, "no audio in the file", _DROPPED),
     "unreadable": Kind(Severity.ERROR, "no audio that libsndfile can read", f"convert them to wav; {_DROPPED}"),
     "unknown length": Kind(Severity.ERROR, "the header does not say how long it is", f"convert to wav; {_DROPPED}"),
@@ -111,7 +113,7 @@ class Finding:
     ----------
     name : of its kind, in :data:`KINDS`.
     count : how many.
-    unit : of what, in the plural.
+    unit : of what, in the singular.
     examples : the first few, in words.
     rows : (n,) numbers of the utterances that a cleaned corpus lacks because of it.
     figures : what was measured, for the JSON.
@@ -119,7 +121,7 @@ class Finding:
 
     name: str
     count: int
-    unit: str = "utterances"
+    unit: str = "utterance"
     examples: tuple[str, ...] = ()
     rows: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     figures: dict[str, float] = field(default_factory=dict)
@@ -128,6 +130,11 @@ class Finding:
     def kind(self) -> Kind:
         """What is known of its kind."""
         return KINDS[self.name]
+
+
+def counted(count: int, unit: str) -> str:
+    """Return a number with what it counts."""
+    return f"{count} {unit}" + ("" if count == 1 else "es" if unit.endswith("s") else "s")
 
 
 def first(values: Iterable[str]) -> tuple[str, ...]:

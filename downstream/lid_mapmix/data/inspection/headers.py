@@ -93,7 +93,7 @@ def read_file_header(path: Path) -> FileHeader:
 def _unreadable(path: Path, reason: str) -> FileHeader:
     try:
         if not path.is_file():
-            return FileHeader(FileFault.MISSING, "paths are relative to the folder of the manifest")
+            return FileHeader(FileFault.MISSING)
         if path.stat().st_size == 0:
             return FileHeader(FileFault.EMPTY, "0 bytes")
         with path.open("rb") as file:

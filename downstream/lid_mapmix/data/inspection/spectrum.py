@@ -25,7 +25,7 @@ def frame_length(sample_rate: int) -> int:
 def band_edge(power: np.ndarray, sample_rate: int) -> float:
     """Return up to which frequency there is a signal, in Hz; at most 8 kHz, or half the sample rate.
 
-    An edge is where the level falls off a cliff and stays down: where the lowest band of the shelf below is 28 dB or
+    An edge is where the level falls off a cliff and stays down: where the lowest band of the shelf below is 22 dB or
     more above the highest of all bands beyond. A signal that fades slowly, or any noise beyond the edge, has none.
 
     Parameters

@@ -16,20 +16,20 @@ _TRAIN = SPLITS.index("train")
 def check_splits(utterances: Utterances) -> Iterator[Finding]:
     """Find splits that are not there."""
     if "train" not in utterances.manifests:
-        yield Finding("no training data", 1, "splits")
+        yield Finding("no training data", 1, "split")
     if "dev" not in utterances.manifests:
-        yield Finding("split missing", 1, "splits")
+        yield Finding("split missing", 1, "split")
 
 
 def check_leaks(utterances: Utterances) -> Iterator[Finding]:
     """Find speakers, groups and recordings that several splits share."""
-    for name, unit in (("speaker", "speakers"), ("group", "groups")):
+    for name in ("speaker", "group"):
         names: Names = getattr(utterances, name)
         absent = np.flatnonzero(names.names == "")
         known = ~np.isin(names.codes, absent)
-        yield from _leak(utterances, f"{name} across splits", unit, names, known)
+        yield from _leak(utterances, f"{name} across splits", name, names, known)
     whole = np.isnan(utterances.start) & np.isnan(utterances.end)
-    yield from _leak(utterances, "recording across splits", "files", utterances.file, ~whole)
+    yield from _leak(utterances, "recording across splits", "file", utterances.file, ~whole)
 
 
 def check_duplicates(utterances: Utterances, content: np.ndarray) -> Iterator[Finding]:
@@ -84,11 +84,11 @@ def check_classes(utterances: Utterances, labels: Labels | None) -> Iterator[Fin
     groups = spellings(used)
     if groups:
         examples = first(" = ".join(f"{name!r} ({used[name]})" for name in group) for group in groups)
-        yield Finding("spelt in two ways", len(groups), "classes", examples)
+        yield Finding("spelt in two ways", len(groups), "class", examples)
     near = near_names(used)
     if near:
         examples = first(f"{rare!r} ({used[rare]}), {common!r} ({used[common]})" for rare, common in near)
-        yield Finding("nearly the same name", len(near), "pairs", examples)
+        yield Finding("nearly the same name", len(near), "pair", examples)
     if labels is not None:
         unknown = [name for name in used if name not in labels.classes]
         yield from _of_classes(utterances, "unknown class", unknown, used)
@@ -106,7 +106,7 @@ def check_classes(utterances: Utterances, labels: Labels | None) -> Iterator[Fin
         if not counts[split].get(name)
     ]
     if missing:
-        yield Finding("class not evaluated", len(missing), "classes", first(missing))
+        yield Finding("class not evaluated", len(missing), "class", first(missing))
     yield from _imbalance(utterances)
 
 
@@ -122,7 +122,7 @@ def _imbalance(utterances: Utterances) -> Iterator[Finding]:
     ends = present[np.argmax(seconds[present])], present[np.argmin(seconds[present])]
     examples = tuple(f"{utterances.classes.names[number]}: {seconds[number] / 3600:.2f} h" for number in ends)
     name = "imbalance" if ratio < IMBALANCE_WARNING else "strong imbalance"
-    yield Finding(name, len(present), "classes", (f"{ratio:.0f} times", *examples), figures={"ratio": ratio})
+    yield Finding(name, len(present), "class", (f"{ratio:.0f} times", *examples), figures={"ratio": ratio})
 
 
 def _of_classes(utterances: Utterances, name: str, classes: list[str], used: dict[str, int]) -> Iterator[Finding]:
@@ -130,7 +130,7 @@ def _of_classes(utterances: Utterances, name: str, classes: list[str], used: dic
         numbers = np.flatnonzero(np.isin(utterances.classes.names, classes))
         examples = first(f"{found} ({used.get(found, 0)} utterances)" for found in sorted(classes))
         rows = np.flatnonzero(np.isin(utterances.classes.codes, numbers))
-        yield Finding(name, len(classes), "classes", examples, rows)
+        yield Finding(name, len(classes), "class", examples, rows)
 
 
 def _leak(utterances: Utterances, name: str, unit: str, names: Names, known: np.ndarray) -> Iterator[Finding]:
