@@ -32,10 +32,13 @@ def bands(utterances: Utterances, headers: Headers, samples: Samples | None) -> 
     """
     rate = headers.sample_rate[utterances.file.codes]
     edge = np.minimum(rate / 2, HIGHEST_HERTZ)
+    known = rate > 0
     if samples is not None:
+        # Of what is too short to say, or could not be read, only a low rate tells.
+        known &= (edge <= NARROW_HERTZ) | (samples.read & ~np.isnan(samples.edge))
         edge = np.fmin(edge, np.where(samples.read, samples.edge, np.nan))
     numbers = np.digitize(edge, [NARROW_HERTZ, HIGHEST_EDGE_HERTZ], right=True)
-    return np.where(rate > 0, numbers, -1)
+    return np.where(known, numbers, -1)
 
 
 def check_bands(utterances: Utterances, numbers: np.ndarray) -> Iterator[Finding]:

@@ -53,7 +53,9 @@ def check_duplicates(utterances: Utterances, content: np.ndarray) -> Iterator[Fi
     def finding(name: str, members: np.ndarray, dropped: np.ndarray) -> Iterator[Finding]:
         if not len(members):
             return
-        said = (_set_example(utterances, rows[numbers == number]) for number in np.unique(numbers[members]).tolist())
+        said = (
+            _set_example(utterances, rows[numbers == number]) for number in dict.fromkeys(numbers[members].tolist())
+        )
         yield Finding(name, len(members), examples=first(said), rows=rows[dropped])
 
     doubly = np.flatnonzero(contradictory[numbers])
