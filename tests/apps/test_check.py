@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
+from launching import train
 from lid_mapmix.apps import cli
 from lid_mapmix.data.corpus import Corpus
 from lid_mapmix.data.inspection.findings import KINDS, Severity
@@ -395,6 +396,16 @@ def test_fix_keeps_evaluation_data_and_says_what_went(own, tmp_path, capsys):
         "xaa": ["xaa-one", "xaa-two"],
         "ybb": ["ybb-one", "ybb-two"],
     }
+
+
+def test_a_fixed_folder_trains(own, tmp_path):
+    (own / FIRST).unlink()
+    write(own, np.zeros(RATE), "audio/train/ybb-two-0.wav")
+    fixed = tmp_path / "fixed"
+    assert check(own, "--deep", "--fix", fixed) == 0
+    assert train(own, tmp_path / "spoilt", "-v", "baseline") == 1
+    assert train(fixed, tmp_path / "run", "-v", "baseline") == 0
+    assert (tmp_path / "run/dev-best.ckpt").is_file()
 
 
 def test_fix_finds_audio_through_links(own, tmp_path):

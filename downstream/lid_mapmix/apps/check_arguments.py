@@ -18,7 +18,8 @@ exit status:
   2  wrong flags
 
 What cannot be seen: audio whose header names a wrong rate, unless the header contradicts itself or the manifest has
-exact lengths; the same recording coded anew, louder or shifted; a band limit under noise that was added later.
+exact lengths; the same recording coded anew, louder or shifted; a band limit under noise that was added later, or of
+audio that was upsampled without a filter.
 """
 
 
