@@ -29,7 +29,8 @@ BAND_HERTZ = 250.0
 HIGHEST_HERTZ = 8_000.0
 # Between the level under an edge and the highest level beyond it. Of 210 utterances that eSpeak NG speaks, wideband
 # ones fall by 9 dB at most, those upsampled from 8 kHz by 23 (scipy.signal.resample_poly at -45 dB, in 16 bits) to 53
-# (a telephone's filter before). Real fricatives are weaker than synthetic ones, so it is nearer to the latter.
+# (a telephone's filter before). Real fricatives may be weaker than synthetic ones, so it is nearer to the latter;
+# there was no real wideband speech to try it on. bench/check.py --tables bands shows what it sees and what not.
 CLIFF_DECIBELS = 22.0
 # Where an edge is looked for: telephone channels end at 3.4 kHz; above 7 kHz ends what is 16 kHz anyway.
 LOWEST_EDGE_HERTZ = 2_500.0
