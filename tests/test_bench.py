@@ -43,6 +43,7 @@ def test_a_bench_that_is_stopped_leaves_no_folder(tmp_path):
         ("train_step.py", TRAIN_STEP, "ratio"),
         ("train_step.py", (*TRAIN_STEP, "--precision", "bf16", "--plain-precision", "bf16"), "ratio"),
         ("bootstrap.py", (), "peak"),
+        ("check.py", ("--files", 20, "--utterances", 300, "--threads", 2, "--data", "CORPUS"), "peak"),
         ("dataload.py", [*DATALOAD, "--data", "CORPUS"], "waiting for data in 3 steps"),
     ],
 )

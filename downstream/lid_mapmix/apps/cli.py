@@ -1,4 +1,4 @@
-"""``lid-mapmix``: the commands around training, one line each in `_COMMANDS`, which ``lid-mapmix --help`` shows."""
+"""``lid-mapmix``: the commands around training, one line each in `COMMANDS`, which ``lid-mapmix --help`` shows."""
 
 import argparse
 import logging
@@ -42,11 +42,16 @@ class Command:
     work: str
 
 
-_COMMANDS: Mapping[str, Command] = {
+COMMANDS: Mapping[str, Command] = {
     "run": Command("train, evaluate or identify (run_downstream.py)", "", ""),
     "prepare": Command("make the manifests of a corpus", "cli:make_prepare_parser", "cli:prepare"),
     "export-manifest": Command(
         "write the manifests for Kaldi or NeMo", "export:make_export_parser", "export:export_manifest"
+    ),
+    "check": Command(
+        "look for what is wrong with a corpus, before training on it",
+        "check_arguments:make_check_parser",
+        "check:check_data",
     ),
     "config": Command(
         "print the merged settings of a run, as YAML for -c", "cli:make_config_parser", "cli:show_config"
@@ -86,6 +91,7 @@ examples:
   lid-mapmix score baseline/test_scores.csv mapmix/test_scores.csv --by duration,cluster
   lid-mapmix truncation result/downstream/lid_mapmix-mapmix-fbank
   lid-mapmix report result/downstream/lid_mapmix-mapmix-fbank
+  lid-mapmix check data/demo --deep
   lid-mapmix upstreams xlsr_53
 """
 _PREPARE_EXAMPLES = """\
@@ -102,11 +108,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = _make_parser().parse_args(arguments[:1]).command
     if command == "run":
         return launch.main(arguments[1:], "lid-mapmix run")
-    options = _find(_COMMANDS[command].parser)().parse_args(arguments[1:])
+    options = _find(COMMANDS[command].parser)().parse_args(arguments[1:])
     # A corpus has something to say besides its progress bar.
     logging.basicConfig(level=logging.INFO if command == "prepare" else logging.WARNING, format="%(message)s")
     return launch.guarded(
-        lambda: _find(_COMMANDS[command].work)(options),
+        lambda: _find(COMMANDS[command].work)(options),
         debug=options.debug,
         after_interruption="the same command starts again",
     )
@@ -147,14 +153,14 @@ def show_config(options: argparse.Namespace) -> None:
 
 def _make_parser() -> argparse.ArgumentParser:
     """Return the parser of the first word; each command has a parser of its own for the rest."""
-    listed = "\n".join(f"  {name:<17}{command.purpose}" for name, command in _COMMANDS.items())
+    listed = "\n".join(f"  {name:<17}{command.purpose}" for name, command in COMMANDS.items())
     parser = argparse.ArgumentParser(
         "lid-mapmix",
         description="Dialect and language identification trained with Map-Mix on any upstream of S3PRL's.",
         epilog=f"commands, each with a --help of its own:\n{listed}\n\n{_EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=list(_COMMANDS), metavar="COMMAND", help="what to do")
+    parser.add_argument("command", choices=list(COMMANDS), metavar="COMMAND", help="what to do")
     return parser
 
 

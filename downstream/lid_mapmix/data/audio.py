@@ -18,10 +18,10 @@ SAMPLE_RATE = 16_000
 # The receptive field of the wav2vec 2.0 front end; with less there is no frame at all (s3prl_host.md, 22).
 MINIMUM_SAMPLES = 400
 # A manifest's nominal duration may be rounded, or count speech only; a file shorter than this share of it is broken.
-_SHORTEST_SHARE = 0.9
-_SHORTEST_SLACK_SECONDS = 0.1
+SHORTEST_SHARE = 0.9
+SHORTEST_SLACK_SECONDS = 0.1
 # libsndfile's SF_COUNT_MAX.
-_UNKNOWN_FRAMES = 2**63 - 1
+UNKNOWN_FRAMES = 2**63 - 1
 _HEADER_THREADS = 8
 # Output samples on either side of a crop that reach into the resampler's filter, generously.
 _RESAMPLER_CONTEXT_SECONDS = 0.01
@@ -105,14 +105,14 @@ def utterance_span(manifest: Manifest, index: int) -> tuple[int, int]:
     if "end" in manifest.columns and np.isfinite(manifest.columns["end"][index]):
         end = round(manifest.columns["end"][index] * SAMPLE_RATE)
     # A tenth of a second of rounding in a manifest's times is no fault; more than that is.
-    if end > available + _SHORTEST_SLACK_SECONDS * SAMPLE_RATE:
+    if end > available + SHORTEST_SLACK_SECONDS * SAMPLE_RATE:
         raise UserError(
             f"{path}: has {available / SAMPLE_RATE:.2f} s where {manifest.path} puts the end of an utterance at "
             f"{end / SAMPLE_RATE:.2f} s. Is the file truncated? Correct one of them."
         )
     count = max(min(end, available) - start, 0)
     seconds = manifest.columns["seconds"][index]
-    if count / SAMPLE_RATE < seconds * _SHORTEST_SHARE - _SHORTEST_SLACK_SECONDS:
+    if count / SAMPLE_RATE < seconds * SHORTEST_SHARE - SHORTEST_SLACK_SECONDS:
         raise UserError(
             f"{path}: has {count / SAMPLE_RATE:.2f} s where {manifest.path} says {seconds:.2f} s. "
             "Is the file truncated? Restore it, or correct the manifest."
@@ -168,7 +168,7 @@ def _open(path: Path) -> soundfile.SoundFile:
 def _header(path: Path, file: soundfile.SoundFile) -> AudioHeader:
     if file.frames <= 0 or file.samplerate <= 0:
         raise UserError(f"{path}: holds no audio. Restore the file or leave it out.")
-    if file.frames == _UNKNOWN_FRAMES:
+    if file.frames == UNKNOWN_FRAMES:
         raise UserError(
             f"{path}: its header does not say how long it is (a flac written to a pipe). Convert it to wav."
         )

@@ -1,0 +1,166 @@
+"""``lid-mapmix check DATA``: what is wrong with a corpus, before an hour is spent on training.
+
+The checks are in data/inspection/, and the numbers they decide by in data/inspection/thresholds.py.
+"""
+
+import argparse
+import json
+import textwrap
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data.inspection.cleaning import (
+    DROPPED_NAME,
+    LABELS_NAME,
+    Cleaned,
+    clean,
+    refuse_what_is_there,
+    write_cleaned,
+)
+from ..data.inspection.corpus_check import Subject, check_corpus
+from ..data.inspection.findings import Finding, Severity, count_errors, counted
+from ..data.inspection.reading import read_headers, read_samples, spans
+from ..data.inspection.utterances import SPLITS, side_by_side
+from ..data.labels import read_labels
+from ..data.manifest import read_manifest
+from ..errors import UserError
+from ..files import replace_when_complete
+
+_PRINTED = "-"
+_WIDTH = 118
+
+
+def check_data(options: argparse.Namespace) -> None:
+    """Check a corpus, and print or write what was found.
+
+    Raises
+    ------
+    UserError : training is not safe; no such folder, a manifest that cannot be read, or something in the way of what
+        is to be written.
+    """
+    folder = Path(options.data)
+    report = None if options.json in (None, _PRINTED) else Path(options.json)
+    if report is not None and report.exists():
+        raise UserError(f"{report}: is there already. Name another file by --json, or take it away.")
+    if options.fix:
+        refuse_what_is_there(Path(options.fix))
+    subject = _read(folder, options)
+    findings = check_corpus(subject)
+    left, cleaned = findings, None
+    if options.fix:
+        cleaned = clean(subject, findings)
+        write_cleaned(Path(options.fix), subject, cleaned)
+        left = check_corpus(cleaned.subject)
+    summary = _summary(folder, subject, findings, cleaned, left)
+    if options.json == _PRINTED:
+        print(json.dumps(summary, indent=1, ensure_ascii=False))
+    else:
+        print(_table(folder, subject, findings))
+        if cleaned is not None:
+            print(_cleaned_table(Path(options.fix), cleaned, left))
+    if report is not None:
+        with replace_when_complete(report) as temporary:
+            temporary.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    _refuse(Path(options.fix) if options.fix else folder, left, fixed=bool(options.fix))
+
+
+def _read(folder: Path, options: argparse.Namespace) -> Subject:
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder. Name the one of train.csv, dev.csv and test.csv.")
+    paths = {split: folder / f"{split}.csv" for split in SPLITS}
+    manifests = {split: read_manifest(path) for split, path in paths.items() if path.is_file()}
+    if not manifests:
+        raise UserError(
+            f"{folder}: expected train.csv, dev.csv or test.csv, found none. 'lid-mapmix prepare' makes them."
+        )
+    labels = read_labels(folder / LABELS_NAME) if (folder / LABELS_NAME).exists() else None
+    utterances = side_by_side(manifests)
+    headers = read_headers(utterances, options.threads)
+    samples = None
+    if options.deep:
+        samples = read_samples(utterances, headers, *spans(utterances, headers), options.threads)
+    return Subject(utterances, labels, headers, samples)
+
+
+def _refuse(folder: Path, findings: list[Finding], *, fixed: bool) -> None:
+    errors = count_errors(findings)
+    if errors:
+        worst = ", ".join(one.name for one in findings[:errors])
+        remedy = "Correct the data" if fixed else "Correct the data, or write a cleaned folder by --fix OUT"
+        raise UserError(f"{folder}: not safe to train on: {worst}. {remedy}.")
+
+
+def _table(folder: Path, subject: Subject, findings: list[Finding]) -> str:
+    utterances = subject.utterances
+    sizes = ", ".join(
+        f"{np.count_nonzero(utterances.split == SPLITS.index(split))} {split}" for split in utterances.manifests
+    )
+    how = "headers only; --deep reads the samples" if subject.samples is None else "headers and samples"
+    lines = [
+        f"{folder}: {len(utterances)} utterances ({sizes}), {len(utterances.file.names)} files, "
+        f"{utterances.seconds.sum() / 3600:.2f} h, {len(utterances.classes.names)} classes; {how}",
+        "",
+    ]
+    width = max((len(one.name) for one in findings), default=0)
+    for one in findings:
+        lines.append(f"{one.kind.severity:<8} {one.name:<{width}} {counted(one.count, one.unit)}")
+        lines += [
+            line
+            for text in (f"{one.kind.says}; {one.kind.remedy}", *one.examples)
+            for line in textwrap.wrap(
+                text, _WIDTH, initial_indent=" " * 9, subsequent_indent=" " * 11, break_long_words=False
+            )
+        ]
+    counts = Counter(one.kind.severity for one in findings)
+    kinds = ", ".join(counted(counts[severity], str(severity)) for severity in Severity)
+    lines.append(f"kinds of fault: {kinds}" if findings else "nothing found")
+    return "\n".join(lines)
+
+
+def _cleaned_table(folder: Path, cleaned: Cleaned, left: list[Finding]) -> str:
+    dropped = Counter(reason for reason in cleaned.reasons.tolist() if reason)
+    lines = ["", f"{folder}: {len(cleaned.subject.utterances)} utterances; dropped ({DROPPED_NAME} lists them):"]
+    lines += [f"  {count:>8} {reason}" for reason, count in dropped.most_common()] or ["  nothing"]
+    lines += [f"  renamed {old!r} to {new!r}" for old, new in cleaned.renamed.items()]
+    warnings = [one.name for one in left if one.kind.severity is Severity.WARNING]
+    lines += [f"  left as it is: {', '.join(warnings)}"] if warnings else []
+    return "\n".join(lines)
+
+
+def _summary(
+    folder: Path, subject: Subject, findings: list[Finding], cleaned: Cleaned | None, left: list[Finding]
+) -> dict[str, Any]:
+    summary: dict[str, Any] = {
+        "data": str(folder),
+        "deep": subject.samples is not None,
+        "utterances": len(subject.utterances),
+        "files": len(subject.utterances.file.names),
+        "safe": count_errors(findings) == 0,
+        "findings": [_record(one) for one in findings],
+    }
+    if cleaned is not None:
+        summary["cleaned"] = {
+            "safe": count_errors(left) == 0,
+            "utterances": len(cleaned.subject.utterances),
+            "dropped": dict(Counter(reason for reason in cleaned.reasons.tolist() if reason)),
+            "renamed": cleaned.renamed,
+            "findings": [_record(one) for one in left],
+        }
+    return summary
+
+
+def _record(finding: Finding) -> dict[str, Any]:
+    kind = finding.kind
+    return {
+        "severity": str(kind.severity),
+        "name": finding.name,
+        "count": finding.count,
+        "unit": finding.unit,
+        "says": kind.says,
+        "remedy": kind.remedy,
+        "examples": list(finding.examples),
+        "figures": finding.figures,
+    }

@@ -1,0 +1,123 @@
+"""The utterances of all splits side by side, as columns of numbers that hold millions of rows."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..manifest import Manifest
+
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Names:
+    """A text column as numbers.
+
+    Attributes
+    ----------
+    names : (names,) str, each once.
+    codes : (utterances,) int64, which of them each utterance has.
+    """
+
+    names: np.ndarray
+    codes: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> "Names":
+        """Number the (utterances,) values of a text column."""
+        # Far fewer comparisons than sorting the texts, in a corpus that has millions of them.
+        number_of: dict[str, int] = {}
+        codes = np.fromiter(
+            (number_of.setdefault(value, len(number_of)) for value in values.tolist()), np.int64, len(values)
+        )
+        return cls(np.array(list(number_of), dtype=str), codes)
+
+
+@dataclass(frozen=True, eq=False)
+class Utterances:
+    """The utterances of a corpus.
+
+    Attributes
+    ----------
+    manifests : split → its manifest, in the order of :data:`SPLITS`.
+    split : (utterances,) int64, the number of the split in :data:`SPLITS`.
+    row : (utterances,) int64, the row in its manifest.
+    file : which audio file.
+    classes, speaker, group : likewise; the empty name is no speaker and no group.
+    seconds, start, end : (utterances,) float64; NaN where a part of the file is not given.
+    """
+
+    manifests: dict[str, Manifest]
+    split: np.ndarray
+    row: np.ndarray
+    file: Names
+    classes: Names
+    speaker: Names
+    group: Names
+    seconds: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def name(self, index: int) -> str:
+        """Say which utterance it is."""
+        return " ".join(self.split_and_id(index))
+
+    def split_and_id(self, index: int) -> tuple[str, str]:
+        """Return the split and the id of an utterance."""
+        split = SPLITS[self.split[index]]
+        return split, str(self.manifests[split].columns["id"][self.row[index]])
+
+    def select(self, kept: np.ndarray) -> "Utterances":
+        """Return the utterances of a (utterances,) bool mask; files and names keep their numbers."""
+
+        def chosen(column: Names) -> Names:
+            return Names(column.names, column.codes[kept])
+
+        return replace(
+            self,
+            split=self.split[kept],
+            row=self.row[kept],
+            file=chosen(self.file),
+            classes=chosen(self.classes),
+            speaker=chosen(self.speaker),
+            group=chosen(self.group),
+            seconds=self.seconds[kept],
+            start=self.start[kept],
+            end=self.end[kept],
+        )
+
+
+def side_by_side(manifests: dict[str, Manifest]) -> Utterances:
+    """Put the manifests of a folder side by side.
+
+    Parameters
+    ----------
+    manifests : split → manifest, all in one folder.
+    """
+    ordered = {split: manifests[split] for split in SPLITS if split in manifests}
+
+    def texts(name: str) -> Names:
+        return Names.of(np.concatenate([manifest.text_column(name) for manifest in ordered.values()]))
+
+    def numbers(name: str) -> np.ndarray:
+        return np.concatenate([_numbers(manifest, name) for manifest in ordered.values()])
+
+    return Utterances(
+        manifests=ordered,
+        split=np.concatenate([np.full(len(manifest), SPLITS.index(split)) for split, manifest in ordered.items()]),
+        row=np.concatenate([np.arange(len(manifest)) for manifest in ordered.values()]),
+        file=texts("audiopath"),
+        classes=texts("class"),
+        speaker=texts("speaker"),
+        group=texts("group"),
+        seconds=numbers("seconds"),
+        start=numbers("start"),
+        end=numbers("end"),
+    )
+
+
+def _numbers(manifest: Manifest, name: str) -> np.ndarray:
+    return manifest.columns.get(name, np.full(len(manifest), np.nan))
