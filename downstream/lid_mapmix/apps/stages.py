@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from ..checkpoints import choose_checkpoint, holds_run
 from ..checks import check_configuration, task_config
 from ..data.corpus import Corpus
 from ..distributed import from_leader, goes_on_alone, is_leader
@@ -24,7 +25,7 @@ from .checkpoint import Past
 from .datamap_stage import make_datamap
 from .feature_cache import check_cache
 from .one_run import leave_picture_of, place, run
-from .run_folder import choose_checkpoint, clear, holds_run, only_one, refuse_held
+from .run_folder import clear, only_one, refuse_held
 from .settings import DATAMAP_STAGE, Settings, datamap_stage, new_settings, settings_from_checkpoint
 
 # What a run leaves for its user, in the order to show it in; its data map follows.
