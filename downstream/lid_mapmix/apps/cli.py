@@ -2,7 +2,8 @@
 
 ``lid-mapmix run`` is run_downstream.py, ``lid-mapmix prepare CORPUS`` makes manifests, ``lid-mapmix config`` shows the
 settings of a run, ``lid-mapmix datamap EXPDIR`` computes and draws a data map and lists suspicious labels,
-``lid-mapmix upstreams`` lists the upstreams.
+``lid-mapmix predict PATH`` says what is spoken in recordings, ``lid-mapmix export EXPDIR OUT`` makes a folder that needs
+no checkpoint, ``lid-mapmix upstreams`` lists the upstreams.
 """
 
 import argparse
@@ -15,6 +16,8 @@ from importlib import import_module
 from . import launch
 from .arguments import complete_defaults, make_parser
 from .datamap_arguments import make_datamap_parser
+from .export_arguments import make_export_parser
+from .predict_arguments import make_predict_parser
 from .upstreams import list_upstreams, make_upstreams_parser
 
 _CORPORA = ("demo", "asterisk", "folder")
@@ -23,13 +26,16 @@ _COMMANDS = {
     "prepare": "make the manifests of a corpus",
     "config": "print the merged settings of a run, as YAML for -c",
     "datamap": "compute and draw the data map of a run, list suspicious labels",
+    "predict": "say what is spoken in recordings, by a trained run",
+    "export": "make a folder of a trained run: safetensors weights, no pickles, a model card",
     "upstreams": "list the upstreams, and what is known of each",
 }
 _EXAMPLES = """\
 examples:
   lid-mapmix prepare demo data/demo
   lid-mapmix run -u fbank --data data/demo
-  lid-mapmix run -m inference -t recording.wav -e result/downstream/lid_mapmix-mapmix-fbank
+  lid-mapmix predict -e result/downstream/lid_mapmix-mapmix-fbank recording.wav folder/
+  lid-mapmix export result/downstream/lid_mapmix-mapmix-fbank dialects
   lid-mapmix config -u fbank -v datamap --data data/demo > datamap.yaml
   lid-mapmix datamap result/downstream/lid_mapmix-mapmix-fbank --suspects 50
   lid-mapmix upstreams xlsr_53
@@ -87,6 +93,18 @@ def _make_map(options: argparse.Namespace) -> None:
     make_map(options)
 
 
+def _predict(options: argparse.Namespace) -> None:
+    from .predict import predict  # noqa: PLC0415 - as above
+
+    predict(options)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from .export import export  # noqa: PLC0415 - as above
+
+    export(options)
+
+
 def _make_parser() -> argparse.ArgumentParser:
     """Return the parser of the first word; each command has a parser of its own for the rest."""
     listed = "\n".join(f"  {name:<11}{purpose}" for name, purpose in _COMMANDS.items())
@@ -128,5 +146,7 @@ _OTHERS: dict[str, tuple[Callable[[], argparse.ArgumentParser], Callable[[argpar
     "prepare": (_make_prepare_parser, _prepare),
     "config": (_make_config_parser, _print_config),
     "datamap": (make_datamap_parser, _make_map),
+    "predict": (make_predict_parser, _predict),
+    "export": (make_export_parser, _export),
     "upstreams": (make_upstreams_parser, list_upstreams),
 }

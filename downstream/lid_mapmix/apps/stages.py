@@ -24,12 +24,13 @@ from .arguments import complete_defaults
 from .checkpoint import Past
 from .datamap_stage import make_datamap
 from .feature_cache import check_cache
+from .model_card import CARD_NAME, leave_card
 from .one_run import leave_picture_of, place, run
 from .run_folder import clear, only_one, refuse_held
 from .settings import DATAMAP_STAGE, Settings, datamap_stage, new_settings, settings_from_checkpoint
 
 # What a run leaves for its user, in the order to show it in; its data map follows.
-_SHOWN = ("*_scores.csv", "*_metrics.json", BEST_CHECKPOINT)
+_SHOWN = ("*_scores.csv", "*_metrics.json", BEST_CHECKPOINT, CARD_NAME)
 
 
 def train(options: argparse.Namespace) -> None:
@@ -63,6 +64,7 @@ def train(options: argparse.Namespace) -> None:
             trained = settings.expdir if holds_run(settings.expdir) else Path(settings.args.init_ckpt).parent
             run(settings_from_checkpoint(scored, choose_checkpoint(trained, "evaluate")), "evaluate")
             splits.append("test")
+        leave_card(settings.expdir, settings.args, settings.config)
     _print_scores(settings, splits)
 
 

@@ -59,8 +59,13 @@ class Manifest:
         return self.columns.get(name, np.full(len(self), ""))
 
 
-def read_manifest(path: Path | str) -> Manifest:
+def read_manifest(path: Path | str, *, is_labelled: bool = True) -> Manifest:
     """Read a manifest.
+
+    Parameters
+    ----------
+    path : the CSV.
+    is_labelled : whether each utterance has a class and a duration; of one that is to be identified neither is known.
 
     Raises
     ------
@@ -74,7 +79,7 @@ def read_manifest(path: Path | str) -> Manifest:
             "training without dev.csv needs -o config.runner.eval_dataloaders=[]."
         )
     try:
-        header, table = _read_table(path)
+        header, table = _read_table(path, REQUIRED_COLUMNS if is_labelled else REQUIRED_COLUMNS[:1])
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: is no CSV in UTF-8 ({error}). Save it as one.") from None
     if not table:
@@ -90,7 +95,9 @@ def read_manifest(path: Path | str) -> Manifest:
         for name, values in zip(header, zip(*table, strict=True), strict=True)
     }
     columns.setdefault("id", columns["audiopath"])
-    _check_values(path, columns)
+    if not is_labelled:
+        columns["class"], columns["seconds"] = np.full(len(table), ""), np.full(len(table), np.nan)
+    _check_values(path, columns, is_labelled=is_labelled)
     _check_unique(path, columns["id"])
     return Manifest(path, columns)
 
@@ -112,15 +119,15 @@ def write_manifest(path: Path | str, columns: Mapping[str, Sequence | np.ndarray
         writer.writerows(zip(*columns.values(), strict=True))
 
 
-def _read_table(path: Path) -> tuple[list[str], list[list[str]]]:
+def _read_table(path: Path, required: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file)
         header = next(rows, [])
-        missing = [name for name in REQUIRED_COLUMNS if name not in header]
+        missing = [name for name in required if name not in header]
         if missing:
             raise UserError(
                 f"{path}: the header lacks {', '.join(missing)}; found {', '.join(header) or 'an empty file'}. "
-                f"A manifest needs the columns {','.join(REQUIRED_COLUMNS)}."
+                f"A manifest needs the columns {','.join(required)}."
             )
         repeated = [name for name in dict.fromkeys(header) if header.count(name) > 1]
         if repeated:
@@ -128,13 +135,15 @@ def _read_table(path: Path) -> tuple[list[str], list[list[str]]]:
         return header, [row for row in rows if row]
 
 
-def _check_values(path: Path, columns: Mapping[str, np.ndarray]) -> None:
+def _check_values(path: Path, columns: Mapping[str, np.ndarray], *, is_labelled: bool) -> None:
     seconds = columns["seconds"]
     start = np.nan_to_num(columns.get("start", np.zeros(len(seconds))), nan=0.0, posinf=np.inf)
     end = columns.get("end", np.full(len(seconds), np.nan))
-    faults = [(columns[name] == "", f"has no {name}") for name in ("id", "audiopath", "class")]
+    named = ("id", "audiopath", "class") if is_labelled else ("id", "audiopath")
+    faults = [(columns[name] == "", f"has no {name}") for name in named]
+    if is_labelled:
+        faults.append((~((seconds > 0) & (seconds < np.inf)), "needs seconds above 0"))
     faults += [
-        (~((seconds > 0) & (seconds < np.inf)), "needs seconds above 0"),
         (~((start >= 0) & (start < np.inf)), "needs a start of 0 or above"),
         # NaN, to the end of the file, passes.
         ((end <= start) | (end == np.inf), "needs an end after its start"),

@@ -169,7 +169,7 @@ def _rebuild_native(family: str, arguments: list[Any], normalize: bool) -> Any:
 
 
 def _settings_class(module: Any, name: str) -> Callable[[dict[str, Any]], Any]:
-    kind = getattr(module, name)
+    kind: Any = getattr(module, name)
     return (lambda settings: kind(**settings)) if dataclasses.is_dataclass(kind) else kind
 
 

@@ -107,9 +107,11 @@ def write_export(folder: Path, trained: Trained, versions: dict[str, str]) -> No
         variant=trained.variant,
         versions=versions,
     )
-    save_file(weights, folder / WEIGHTS_NAME, metadata={"format": "pt"})
     text = json.dumps({"format": _FORMAT, **dataclasses.asdict(config)}, indent=1, ensure_ascii=False)
     (folder / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
+    save_file(weights, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+    # safetensors makes a file that only its owner can read.
+    (folder / WEIGHTS_NAME).chmod((folder / CONFIG_NAME).stat().st_mode)
     if trained.calibration is not None:
         write_calibration(folder / CALIBRATION_NAME, trained.calibration)
 

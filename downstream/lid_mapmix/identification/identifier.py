@@ -22,6 +22,7 @@ import torch
 from ..data.audio import SAMPLE_RATE
 from ..data.windows import sliding_windows, window_batches
 from ..errors import UserError
+from ..results import average_windows
 from .answer import Identification, make_answer
 from .exported import holds_export, read_export
 from .recording import Recording
@@ -238,7 +239,10 @@ class Identifier:
         return logits.cpu().double().softmax(dim=1).numpy()
 
     def _answer(self, heard: _Heard, threshold: float) -> Identification:
-        average = heard.probabilities.mean(axis=0)
+        _, averages = average_windows(
+            [torch.zeros(len(heard.windows), dtype=torch.int64)], [torch.from_numpy(heard.probabilities)]
+        )
+        average = averages[0]
         return make_answer(
             heard.recording.name,
             heard.recording.seconds,

@@ -1,0 +1,192 @@
+"""``lid-mapmix predict``: what is spoken in files, folders, the rows of a manifest, or the paths of a pipe."""
+
+import argparse
+import contextlib
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..data.manifest import read_manifest
+from ..data.prepare.folder import EXTENSIONS
+from ..errors import ReportedError, UserError
+from ..files import replace_when_complete
+from ..identification.identifier import Identifier
+from ..identification.recording import Recording
+from ..identification.rejection import rejection_threshold
+from .predict_arguments import TRACKS, Format
+from .prediction_formats import answer_line, track_lines
+
+_STANDARD_INPUT = "-"
+_MANIFEST = ".csv"
+
+
+class _Reports:
+    """What is wrong with single recordings, said at once, while the others go on."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def add(self, fault: UserError) -> None:
+        self.count += 1
+        tqdm.write(f"error: {fault}", file=sys.stderr)
+
+
+def predict(options: argparse.Namespace) -> None:
+    """Identify what the command line names and write the answers.
+
+    Raises
+    ------
+    UserError : the run cannot be used, or the flags contradict each other.
+    ReportedError : a recording could not be read; the others have been answered.
+    """
+    form = options.format or Format.TEXT
+    if options.out is not None and options.out.exists() and not options.overwrite:
+        raise UserError(f"{options.out}: is there already. Name another file by --out, or give --overwrite.")
+    reports = _Reports()
+    sources = list(_sources(options.paths, reports))
+    if form is Format.AUDACITY and len(sources) > 1:
+        raise UserError(
+            f"--format audacity: a label track is of one recording, found {len(sources)}. Name one, or use rttm."
+        )
+    identifier = Identifier.from_pretrained(
+        options.run, options.device, detect_speech=not options.any_sound, upstream_weights=options.weights
+    )
+    _say_how(identifier, options)
+    is_track = options.segments or form in TRACKS
+    with _output(options.out) as write, tqdm(total=len(sources), unit="recording", disable=None, delay=1) as bar:
+        heard = _Heard(bar)
+        recordings = _opened(sources, reports)
+        lines = (
+            _track(identifier, recordings, options.reject, form, reports, heard)
+            if is_track
+            else _answers(identifier, recordings, options, form, reports, heard)
+        )
+        for line in lines:
+            write(line)
+    if reports.count:
+        raise ReportedError
+
+
+class _Heard:
+    """The progress bar: recordings that are done, and how much audio was heard."""
+
+    def __init__(self, bar: "tqdm[None]") -> None:
+        self.bar = bar
+        self.seconds = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.seconds += seconds
+        self.bar.set_postfix_str(f"{self.seconds / 60:.1f} min of windows")
+
+
+def _answers(
+    identifier: Identifier,
+    recordings: Iterator[Recording],
+    options: argparse.Namespace,
+    form: Format,
+    reports: _Reports,
+    heard: _Heard,
+) -> Iterator[str]:
+    for answer in identifier.identify(recordings, reject=options.reject, progress=heard.add):
+        heard.bar.update()
+        if isinstance(answer, UserError):
+            reports.add(answer)
+        else:
+            yield answer_line(answer, form, options.top)
+
+
+def _track(
+    identifier: Identifier,
+    recordings: Iterator[Recording],
+    reject: float | None,
+    form: Format,
+    reports: _Reports,
+    heard: _Heard,
+) -> Iterator[str]:
+    for recording in recordings:
+        heard.bar.update()
+        try:
+            segments = identifier.segments(recording, reject=reject, progress=heard.add)
+        except UserError as fault:
+            reports.add(fault)
+        else:
+            yield from track_lines(recording, segments, form)
+
+
+def _say_how(identifier: Identifier, options: argparse.Namespace) -> None:
+    """Say on standard error what an answer's reader has to know."""
+    if not identifier.is_calibrated:
+        print(f"[lid_mapmix] probabilities are not calibrated: {options.run} has no calibration.json", file=sys.stderr)
+    threshold = rejection_threshold(identifier.trained.confidence, options.reject)
+    if options.reject is not None:
+        print(f"[lid_mapmix] 'none of these' is what has a top probability below {threshold:.3f}", file=sys.stderr)
+
+
+_Source = Callable[[], Recording]
+
+
+def _sources(paths: Sequence[str], reports: _Reports) -> Iterator[_Source]:
+    """Yield what opens each recording that the command line names."""
+    for name in paths:
+        if name == _STANDARD_INPUT:
+            yield from _sources(_paths_of_standard_input(), reports)
+            continue
+        path = Path(name)
+        try:
+            if path.is_dir():
+                yield from (functools.partial(Recording.of_file, each) for each in _audio_below(path))
+            elif path.suffix.lower() == _MANIFEST:
+                manifest = read_manifest(path, is_labelled=False)
+                yield from (functools.partial(Recording.of_utterance, manifest, row) for row in range(len(manifest)))
+            else:
+                yield functools.partial(Recording.of_file, path)
+        except UserError as fault:
+            reports.add(fault)
+
+
+def _opened(sources: Sequence[_Source], reports: _Reports) -> Iterator[Recording]:
+    for source in sources:
+        try:
+            yield source()
+        except UserError as fault:
+            reports.add(fault)
+
+
+def _audio_below(folder: Path) -> list[Path]:
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
+    if not found:
+        raise UserError(f"{folder}: found no audio ({' '.join(EXTENSIONS)}). Name another folder, or the files.")
+    return found
+
+
+def _paths_of_standard_input() -> list[str]:
+    content = sys.stdin.buffer.read()
+    if b"\0" in content:
+        raise UserError("-: expected paths on standard input, one a line, found audio or other data. Name the file.")
+    # Blanks may be part of a name.
+    lines = [os.fsdecode(line) for line in content.splitlines()]
+    return [line for line in lines if line.strip() and line != _STANDARD_INPUT]
+
+
+@contextlib.contextmanager
+def _output(path: Path | None) -> Iterator[Callable[[str], None]]:
+    """Give what writes a line, to a file that is complete or absent, or to standard output."""
+    if path is not None:
+        with replace_when_complete(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            yield lambda line: print(line, file=file)
+        return
+    try:
+        yield _print
+    except BrokenPipeError:
+        # Whoever read has had enough, as `head` has; Python would complain once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise ReportedError from None
+
+
+def _print(line: str) -> None:
+    tqdm.write(line, file=sys.stdout)
+    sys.stdout.flush()
