@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import pickle
 from argparse import Namespace
 
 import pytest
@@ -34,17 +33,6 @@ def arguments(upstream, weights=None, features="hidden_states"):
         upstream_trainable=False, upstream_feature_selection=features, upstream_layer_selection=None,
         upstream_feature_normalize=False, device="cpu", hub="torch",
     )  # fmt: skip
-
-
-@pytest.fixture
-def no_pickles(monkeypatch):
-    """Let anything that unpickles fail."""
-
-    def refuse(*arguments, **keywords):
-        raise AssertionError("something was unpickled")
-
-    for module, name in ((torch, "load"), (pickle, "load"), (pickle, "loads"), (pickle, "Unpickler")):
-        monkeypatch.setattr(module, name, refuse)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -92,9 +80,9 @@ def test_settings_that_are_code_are_not_run(tmp_path):
     [
         (Architecture("wav2vec2_local", "of_nobody", {"arguments": [], "normalize": False}), "of_nobody"),
         (Architecture("wav2vec2", "filter_banks"), "is no filter bank"),
-        (Architecture("wav2vec2_local", "wav2vec2", {"arguments": [{"unheard_of": 1}], "normalize": False}), "unheard_of"),
+        (Architecture("wav2vec2_local", "wav2vec2", {"arguments": [{"unheard": 1}], "normalize": False}), "unheard"),
     ],
-)  # fmt: skip
+)
 def test_settings_of_something_else_are_one_line(architecture, named):
     with pytest.raises(UserError, match=named) as found:
         rebuild(architecture)

@@ -2,8 +2,8 @@
 
 ``lid-mapmix run`` is run_downstream.py, ``lid-mapmix prepare CORPUS`` makes manifests, ``lid-mapmix config`` shows the
 settings of a run, ``lid-mapmix datamap EXPDIR`` computes and draws a data map and lists suspicious labels,
-``lid-mapmix predict PATH`` says what is spoken in recordings, ``lid-mapmix export EXPDIR OUT`` makes a folder that needs
-no checkpoint, ``lid-mapmix upstreams`` lists the upstreams.
+``lid-mapmix predict PATH`` says what is spoken in recordings, ``lid-mapmix export EXPDIR OUT`` makes a folder that
+needs no checkpoint, ``lid-mapmix upstreams`` lists the upstreams.
 """
 
 import argparse

@@ -7,7 +7,7 @@ import uuid
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from ..checkpoints import choose_checkpoint, read_checkpoint
+from ..checkpoints import choose_checkpoint
 from ..errors import UserError
 from ..identification.exported import CONFIG_NAME, holds_export, read_config, write_export
 from ..identification.trained import read_run
@@ -26,9 +26,7 @@ def export(options: argparse.Namespace) -> None:
     out: Path = options.out
     _check_free(out, overwrite=options.overwrite)
     trained = read_run(options.run, "cpu", options.weights)
-    checkpoint = choose_checkpoint(options.run, "inference")
-    states = read_checkpoint(checkpoint)
-    facts = read_facts(checkpoint.parent, states["Args"], states["Config"], out.resolve().name)
+    facts = read_facts(choose_checkpoint(options.run, "inference"), out.resolve().name)
     folder = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.part")
     folder.mkdir(parents=True)
     try:

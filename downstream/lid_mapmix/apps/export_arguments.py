@@ -9,8 +9,8 @@ examples:
   lid-mapmix predict -e dialects recording.wav
   lid-mapmix export result/downstream/first dialects -k moved/weights.pt   # the upstream's weights lie elsewhere now
 
-The folder holds model.safetensors (upstream, featurizer, head), config.json, calibration.json where the run has one, and
-a model card. It needs neither the training data nor the upstream's checkpoint, and loading it unpickles nothing.
+The folder holds model.safetensors (upstream, featurizer, head), config.json, calibration.json where the run has one,
+and a model card. It needs neither the training data nor the upstream's checkpoint, and loading it unpickles nothing.
 """
 
 
@@ -18,7 +18,7 @@ def make_export_parser() -> argparse.ArgumentParser:
     """Return the parser of ``lid-mapmix export``."""
     parser = argparse.ArgumentParser(
         "lid-mapmix export",
-        description="Make a folder of a trained run that identifies anywhere: weights as safetensors, settings as JSON.",
+        description="Make a folder of a trained run that identifies anywhere: safetensors weights, settings as JSON.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

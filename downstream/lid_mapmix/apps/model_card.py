@@ -3,7 +3,6 @@
 A card that its user has edited is never written over: the first comment holds a digest of the rest.
 """
 
-import argparse
 import hashlib
 import json
 import re
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checkpoints import choose_checkpoint, read_checkpoint
 from ..checks import task_config
 from ..config import EvaluationConfig
 from ..data.labels import labels_from_mapping
@@ -77,13 +77,13 @@ class Facts:
     evaluation: EvaluationConfig
 
 
-def leave_card(expdir: Path, args: argparse.Namespace, config: Mapping[str, Any]) -> None:
+def leave_card(expdir: Path) -> None:
     """Write the model card of a run into its folder, unless one lies there that is its user's."""
     path = expdir / CARD_NAME
     if path.exists() and not is_unedited(path.read_text(encoding="utf-8", errors="replace")):
         print(f"[lid_mapmix] {path} is not ours or was edited, and stays as it is")
         return
-    text = card_text(read_facts(expdir, args, config, expdir.resolve().name), "DIR")
+    text = card_text(read_facts(choose_checkpoint(expdir, "evaluate"), expdir.resolve().name), "DIR")
     with replace_when_complete(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -94,16 +94,16 @@ def is_unedited(text: str) -> bool:
     return found is not None and found[1] == _digest(text[: found.start()] + text[found.end() :])
 
 
-def read_facts(expdir: Path, args: argparse.Namespace, config: Mapping[str, Any], name: str) -> Facts:
+def read_facts(checkpoint: Path, name: str) -> Facts:
     """Gather what there is to say of a run; of data that has gone nothing is said.
 
     Parameters
     ----------
-    expdir : the run's folder, with its scores.
-    args, config : S3PRL's arguments and the configuration.
+    checkpoint : of the run, its scores beside it.
     name : of the model.
     """
-    task = task_config(config[TASK_KEY])
+    states, expdir = read_checkpoint(checkpoint), checkpoint.parent
+    args, task = states["Args"], task_config(states["Config"][TASK_KEY])
     labels = labels_from_mapping(task.labels, str(expdir))
     data = Path(task.data.directory or "unknown")
     amounts: dict[str, tuple[int, float, int]] = {}

@@ -6,6 +6,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
@@ -58,63 +59,48 @@ def predict(options: argparse.Namespace) -> None:
     _say_how(identifier, options)
     is_track = options.segments or form in TRACKS
     with _output(options.out) as write, tqdm(total=len(sources), unit="recording", disable=None, delay=1) as bar:
-        heard = _Heard(bar)
+        prediction = _Prediction(identifier, options, form, reports, bar)
         recordings = _opened(sources, reports)
-        lines = (
-            _track(identifier, recordings, options.reject, form, reports, heard)
-            if is_track
-            else _answers(identifier, recordings, options, form, reports, heard)
-        )
-        for line in lines:
+        for line in prediction.tracks(recordings) if is_track else prediction.answers(recordings):
             write(line)
     if reports.count:
         raise ReportedError
 
 
-class _Heard:
-    """The progress bar: recordings that are done, and how much audio was heard."""
+@dataclass
+class _Prediction:
+    """From recordings to the lines of their answers, with a progress bar."""
 
-    def __init__(self, bar: "tqdm[None]") -> None:
-        self.bar = bar
-        self.seconds = 0.0
+    identifier: Identifier
+    options: argparse.Namespace
+    form: Format
+    reports: _Reports
+    bar: "tqdm[None]"
+    seconds: float = 0.0
 
-    def add(self, seconds: float) -> None:
+    def answers(self, recordings: Iterator[Recording]) -> Iterator[str]:
+        """Yield the line of each recording."""
+        for answer in self.identifier.identify(recordings, reject=self.options.reject, progress=self._show):
+            self.bar.update()
+            if isinstance(answer, UserError):
+                self.reports.add(answer)
+            else:
+                yield answer_line(answer, self.form, self.options.top)
+
+    def tracks(self, recordings: Iterator[Recording]) -> Iterator[str]:
+        """Yield the lines of each recording's label track."""
+        for recording in recordings:
+            try:
+                segments = self.identifier.segments(recording, reject=self.options.reject, progress=self._show)
+            except UserError as fault:
+                self.reports.add(fault)
+            else:
+                yield from track_lines(recording, segments, self.form)
+            self.bar.update()
+
+    def _show(self, seconds: float) -> None:
         self.seconds += seconds
         self.bar.set_postfix_str(f"{self.seconds / 60:.1f} min of windows")
-
-
-def _answers(
-    identifier: Identifier,
-    recordings: Iterator[Recording],
-    options: argparse.Namespace,
-    form: Format,
-    reports: _Reports,
-    heard: _Heard,
-) -> Iterator[str]:
-    for answer in identifier.identify(recordings, reject=options.reject, progress=heard.add):
-        heard.bar.update()
-        if isinstance(answer, UserError):
-            reports.add(answer)
-        else:
-            yield answer_line(answer, form, options.top)
-
-
-def _track(
-    identifier: Identifier,
-    recordings: Iterator[Recording],
-    reject: float | None,
-    form: Format,
-    reports: _Reports,
-    heard: _Heard,
-) -> Iterator[str]:
-    for recording in recordings:
-        heard.bar.update()
-        try:
-            segments = identifier.segments(recording, reject=reject, progress=heard.add)
-        except UserError as fault:
-            reports.add(fault)
-        else:
-            yield from track_lines(recording, segments, form)
 
 
 def _say_how(identifier: Identifier, options: argparse.Namespace) -> None:

@@ -64,7 +64,8 @@ def train(options: argparse.Namespace) -> None:
             trained = settings.expdir if holds_run(settings.expdir) else Path(settings.args.init_ckpt).parent
             run(settings_from_checkpoint(scored, choose_checkpoint(trained, "evaluate")), "evaluate")
             splits.append("test")
-        leave_card(settings.expdir, settings.args, settings.config)
+        if holds_run(settings.expdir):
+            leave_card(settings.expdir)
     _print_scores(settings, splits)
 
 

@@ -1,7 +1,7 @@
 """``--reject P``: from which top probability down an answer is "none of these", fitted on dev.
 
 The threshold is the P-quantile of the top calibrated probability of the dev utterances, so that a share P of
-utterances of known languages is rejected. Dev is scored by one window of each utterance's middle, and not by all windows.
+utterances of known languages is rejected. Dev is scored by one window of each utterance's middle, not by all windows.
 """
 
 from pathlib import Path

@@ -6,6 +6,7 @@ change every half minute; as windows overlap, a cell counts for hop / window of 
 anybody speaks are left out of it.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -97,7 +98,7 @@ def find_segments(
         path[is_speech] = smooth(posteriors[is_speech], weight, hop / SAMPLE_RATE / _SECONDS_OF_A_LANGUAGE)
     segments = []
     edges = [0, *(np.flatnonzero(np.diff(path)) + 1).tolist(), cells]
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in itertools.pairwise(edges):
         ends = first * hop / SAMPLE_RATE, min(last * hop, samples) / SAMPLE_RATE
         if path[first] < 0:
             segments.append(Segment(*ends, Outcome.NO_SPEECH, None, float("nan")))

@@ -190,6 +190,6 @@ def _check_weights(path: Path, weights: str | None, *, is_given: bool) -> None:
     if is_given or weights is None or not Path(weights).is_absolute() or Path(weights).exists():
         return
     raise UserError(
-        f"{path}: was trained on the upstream {weights}, which is gone. Say by -k where it lies now; 'lid-mapmix export' "
-        "makes a folder that needs it no more."
+        f"{path}: was trained on the upstream {weights}, which is gone. Say by -k where it lies now; 'lid-mapmix "
+        "export' makes a folder that needs it no more."
     )
