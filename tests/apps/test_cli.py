@@ -19,7 +19,7 @@ def test_help_lists_the_commands(capsys):
         cli.main(["--help"])
     assert exit_.value.code == 0
     printed = capsys.readouterr().out
-    for command in ("run", "prepare", "config"):
+    for command in ("run", "prepare", "config", "predict", "export"):
         assert f"\n  {command} " in printed
     assert "examples:" in printed
 

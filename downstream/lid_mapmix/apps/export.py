@@ -11,7 +11,8 @@ from ..checkpoints import choose_checkpoint
 from ..errors import UserError
 from ..identification.exported import CONFIG_NAME, holds_export, read_config, write_export
 from ..identification.trained import read_run
-from .model_card import CARD_NAME, card_text, read_facts
+from .card_facts import read_facts
+from .model_card import CARD_NAME, card_text
 
 _VERSIONS = ("lid-mapmix", "s3prl", "torch", "transformers")
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -75,7 +76,7 @@ class _Prediction:
     options: argparse.Namespace
     form: Format
     reports: _Reports
-    bar: "tqdm[None]"
+    bar: Any
     seconds: float = 0.0
 
     def answers(self, recordings: Iterator[Recording]) -> Iterator[str]:

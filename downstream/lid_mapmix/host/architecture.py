@@ -170,7 +170,8 @@ def _rebuild_native(family: str, arguments: list[Any], normalize: bool) -> Any:
 
 def _settings_class(module: Any, name: str) -> Callable[[dict[str, Any]], Any]:
     kind: Any = getattr(module, name)
-    return (lambda settings: kind(**settings)) if dataclasses.is_dataclass(kind) else kind
+    takes_names = dataclasses.is_dataclass(kind)  # WavLM's takes a mapping
+    return lambda settings: kind(**settings) if takes_names else kind(settings)
 
 
 def _check_texts(settings: dict[str, Any]) -> None:

@@ -11,8 +11,6 @@ share a batch; only the audio of one batch is in memory.
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,34 +18,20 @@ import numpy as np
 import torch
 
 from ..data.audio import SAMPLE_RATE
-from ..data.windows import sliding_windows, window_batches
 from ..errors import UserError
 from ..results import average_windows
 from .answer import Identification, make_answer
 from .exported import holds_export, read_export
+from .listening import Heard, Listener
 from .recording import Recording
 from .rejection import rejection_threshold
 from .segments import Segment, WindowAnswers, find_segments
-from .speech import has_speech, speech_frames
 from .trained import Trained, read_run
 
 # Recordings whose windows share batches.
 _TOGETHER = 64
-_READERS = 2
 # Windows of a label track start every so often; a language is then located to about this.
 _TRACK_HOPS = 4  # a window
-
-
-@dataclass(eq=False)
-class _Heard:
-    """What was heard in the windows of a recording: probabilities (windows, classes), frames with speech of each."""
-
-    recording: Recording
-    windows: np.ndarray
-    probabilities: np.ndarray
-    speech: list[np.ndarray | None] = field(default_factory=list)
-    is_speech: bool = False
-    error: UserError | None = None
 
 
 class Identifier:
@@ -63,7 +47,7 @@ class Identifier:
 
     def __init__(self, trained: Trained, *, detect_speech: bool = True) -> None:
         self.trained = trained
-        self.detect_speech = detect_speech
+        self._listener = Listener(trained, detect_speech=detect_speech)
 
     @classmethod
     def from_pretrained(
@@ -160,7 +144,7 @@ class Identifier:
         threshold = rejection_threshold(self.trained.confidence, reject)
         hop = self.trained.evaluation.hop_seconds
         for together in _parts(recordings):
-            for heard in self._hear(together, hop, progress):
+            for heard in self._listener.hear(together, hop, progress):
                 yield heard.error or self._answer(heard, threshold)
 
     def segments(
@@ -190,55 +174,15 @@ class Identifier:
         recording = recording if isinstance(recording, Recording) else Recording.of_file(recording)
         window = self.trained.evaluation.window_seconds
         hop = min(window / _TRACK_HOPS, self.trained.evaluation.hop_seconds)
-        heard = self._hear([recording], hop, progress)[0]
+        heard = self._listener.hear([recording], hop, progress)[0]
         if heard.error is not None:
             raise heard.error
-        answers = WindowAnswers(heard.windows[:, 1:], self._calibrated(heard.probabilities), heard.speech)
+        answers = WindowAnswers(heard.windows, self._calibrated(heard.probabilities), heard.speech)
         return find_segments(
             answers, self.trained.labels, samples=recording.samples, hop=round(hop * SAMPLE_RATE), threshold=threshold
         )
 
-    def _hear(self, recordings: Sequence[Recording], hop: float, progress: Callable[[float], None]) -> list[_Heard]:
-        """Run the network on all windows of some recordings."""
-        evaluation, classes = self.trained.evaluation, len(self.classes)
-        counts = np.array([recording.samples for recording in recordings], dtype=np.int64)
-        windows = sliding_windows(counts, evaluation.window_seconds, hop)
-        number_in = np.arange(len(windows)) - np.searchsorted(windows[:, 0], windows[:, 0])
-        heard = []
-        for index, recording in enumerate(recordings):
-            own = windows[windows[:, 0] == index]
-            heard.append(_Heard(recording, own, np.zeros((len(own), classes)), [None] * len(own)))
-        batches = window_batches(windows[:, 2], evaluation.batch_seconds, mix_lengths=evaluation.mix_lengths)
-        with ThreadPoolExecutor(_READERS) as readers:
-            for batch in batches:
-                loaded = list(readers.map(lambda number: _read(heard, windows[number]), batch))
-                pairs = [(number, wav) for number, wav in zip(batch, loaded, strict=True) if wav is not None]
-                if pairs:
-                    self._hear_batch(heard, windows, number_in, pairs)
-                progress(float(windows[batch, 2].sum()) / SAMPLE_RATE)
-        return heard
-
-    def _hear_batch(
-        self, heard: list[_Heard], windows: np.ndarray, number_in: np.ndarray, pairs: list[tuple[int, np.ndarray]]
-    ) -> None:
-        wavs = [wav for _, wav in pairs]
-        speech = speech_frames(wavs) if self.detect_speech else [None] * len(wavs)
-        for (number, wav), frames, row in zip(pairs, speech, self._probabilities(wavs), strict=True):
-            one, place = heard[windows[number, 0]], number_in[number]
-            one.probabilities[place], one.speech[place] = row, frames
-            one.is_speech |= frames is None or has_speech(wav, frames)
-
-    @torch.inference_mode()
-    def _probabilities(self, wavs: Sequence[np.ndarray]) -> np.ndarray:
-        """Return (windows, classes) float64 softmax of (samples,) float32 windows."""
-        features, model = self.trained.features, self.trained.model
-        counts = torch.tensor([len(wav) for wav in wavs], device=features.device)
-        with features.autocast():
-            frames = features([torch.from_numpy(np.ascontiguousarray(wav)).to(features.device) for wav in wavs])
-            logits = model.logits(model.latents(frames, torch.zeros_like(counts), counts))
-        return logits.cpu().double().softmax(dim=1).numpy()
-
-    def _answer(self, heard: _Heard, threshold: float) -> Identification:
+    def _answer(self, heard: Heard, threshold: float) -> Identification:
         _, averages = average_windows(
             [torch.zeros(len(heard.windows), dtype=torch.int64)], [torch.from_numpy(heard.probabilities)]
         )
@@ -258,18 +202,6 @@ class Identifier:
             return probabilities
         with np.errstate(divide="ignore"):
             return np.exp(self.trained.calibration.log_probabilities(np.log(probabilities)))
-
-
-def _read(heard: list[_Heard], window: np.ndarray) -> np.ndarray | None:
-    """Return a window's (samples,) float32, or None where its recording has turned out to be broken."""
-    index, start, count = map(int, window)
-    one = heard[index]
-    if one.error is None:
-        try:
-            return one.recording.read(start, count)
-        except UserError as error:
-            one.error = error
-    return None
 
 
 def _parts(recordings: Iterable[Recording]) -> Iterator[list[Recording]]:
