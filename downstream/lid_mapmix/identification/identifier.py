@@ -174,7 +174,7 @@ class Identifier:
         recording = recording if isinstance(recording, Recording) else Recording.of_file(recording)
         window = self.trained.evaluation.window_seconds
         hop = min(window / _TRACK_HOPS, self.trained.evaluation.hop_seconds)
-        heard = self._listener.hear([recording], hop, progress)[0]
+        heard = self._listener.hear([recording], hop, progress, keeps_frames=True)[0]
         if heard.error is not None:
             raise heard.error
         answers = WindowAnswers(heard.windows, self._calibrated(heard.probabilities), heard.speech)

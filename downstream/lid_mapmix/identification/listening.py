@@ -26,7 +26,7 @@ class Heard:
     recording : it.
     windows : (W, 2) int64, first sample and number of samples.
     probabilities : (W, classes) float64, each window's softmax.
-    speech : (frames,) bool for each window, see :mod:`.speech`; None where speech was not looked for.
+    speech : (frames,) bool for each window, see :mod:`.speech`; None where speech was not looked for in it.
     is_speech : whether somebody speaks in a window, or nobody has looked.
     error : what is wrong with its audio, where it could not be read; nothing else counts then.
     """
@@ -52,7 +52,14 @@ class Listener:
         self.trained = trained
         self.detect_speech = detect_speech
 
-    def hear(self, recordings: Sequence[Recording], hop: float, progress: Callable[[float], None]) -> list[Heard]:
+    def hear(
+        self,
+        recordings: Sequence[Recording],
+        hop: float,
+        progress: Callable[[float], None],
+        *,
+        keeps_frames: bool = False,
+    ) -> list[Heard]:
         """Run the network on all windows of some recordings.
 
         Parameters
@@ -60,6 +67,8 @@ class Listener:
         recordings : of which no more than a batch of windows is read at once.
         hop : seconds from the start of a window to that of the next.
         progress : is told how many seconds of audio were heard, after each batch.
+        keeps_frames : whether to say of all windows where in them somebody speaks, and not only of whole recordings
+            whether somebody does.
         """
         evaluation, classes = self.trained.evaluation, len(self.trained.labels.classes)
         counts = np.array([recording.samples for recording in recordings], dtype=np.int64)
@@ -73,21 +82,41 @@ class Listener:
         with ThreadPoolExecutor(_READERS) as readers:
             for batch in batches:
                 loaded = list(readers.map(lambda number: _read(heard, windows[number]), batch))
-                pairs = [(number, wav) for number, wav in zip(batch, loaded, strict=True) if wav is not None]
-                if pairs:
-                    self._hear_batch(heard, windows, number_in, pairs)
+                there = [(number, wav) for number, wav in zip(batch, loaded, strict=True) if wav is not None]
+                if there:
+                    places = [(int(windows[number, 0]), int(number_in[number])) for number, _ in there]
+                    self._hear_batch(heard, places, [wav for _, wav in there], keeps_frames=keeps_frames)
                 progress(float(windows[batch, 2].sum()) / SAMPLE_RATE)
         return heard
 
     def _hear_batch(
-        self, heard: list[Heard], windows: np.ndarray, number_in: np.ndarray, pairs: list[tuple[int, np.ndarray]]
+        self,
+        heard: list[Heard],
+        places: Sequence[tuple[int, int]],
+        wavs: Sequence[np.ndarray],
+        *,
+        keeps_frames: bool,
     ) -> None:
-        wavs = [wav for _, wav in pairs]
-        speech = speech_frames(wavs) if self.detect_speech else [None] * len(wavs)
-        for (number, wav), frames, row in zip(pairs, speech, self._probabilities(wavs), strict=True):
-            one, place = heard[windows[number, 0]], number_in[number]
-            one.probabilities[place], one.speech[place] = row, frames
-            one.is_speech |= frames is None or has_speech(wav, frames)
+        """Hear windows, each with the number of its recording and of itself within that."""
+        for (index, place), row in zip(places, self._probabilities(wavs), strict=True):
+            heard[index].probabilities[place] = row
+            heard[index].is_speech |= not self.detect_speech
+        if not self.detect_speech:
+            return
+        if keeps_frames:
+            self._look_for_speech(heard, places, wavs)
+            return
+        # Of most recordings one window is enough to know that somebody speaks.
+        firsts = list({index: number for number, (index, _) in reversed(list(enumerate(places)))}.values())
+        for chosen in (firsts, sorted(set(range(len(places))) - set(firsts))):
+            open_ = [number for number in chosen if not heard[places[number][0]].is_speech]
+            self._look_for_speech(heard, [places[number] for number in open_], [wavs[number] for number in open_])
+
+    @staticmethod
+    def _look_for_speech(heard: list[Heard], places: Sequence[tuple[int, int]], wavs: Sequence[np.ndarray]) -> None:
+        for (index, place), wav, frames in zip(places, wavs, speech_frames(wavs), strict=True):
+            heard[index].speech[place] = frames
+            heard[index].is_speech |= has_speech(wav, frames)
 
     @torch.inference_mode()
     def _probabilities(self, wavs: Sequence[np.ndarray]) -> np.ndarray:
