@@ -23,6 +23,13 @@ def clicks():
     return signal
 
 
+def melody():
+    """Return notes at random, each of which fades."""
+    pitches = 220 * 2 ** (np.random.default_rng(1).integers(24, size=16) / 12)
+    note, fade = len(TIME) // 16, np.exp(-np.arange(len(TIME) // 16) / 2_000)
+    return np.concatenate([0.1 * harmonics(pitch)[:note] * fade for pitch in pitches])
+
+
 OTHER_SOUNDS = {
     "digital silence": 0 * TIME,
     "one bit of noise": 3e-5 * RANDOM,
@@ -34,6 +41,7 @@ OTHER_SOUNDS = {
     "tone": 0.3 * np.sin(2 * np.pi * 440 * TIME),
     "chord": 0.05 * (harmonics(220) + harmonics(277.2) + harmonics(329.6)),
     "vibrato": hum(4.0, 180, 0),
+    "melody": melody(),
     "clicks": clicks(),
 }
 
@@ -89,6 +97,17 @@ def test_windows_of_several_lengths_as_each_alone(utterance):
 def test_what_is_too_short_for_the_network_goes_by_its_level(utterance):
     assert is_speech(utterance[8_000:8_400])
     assert not is_speech(np.zeros(400))
+
+
+def test_speech_lasts_for_a_fifth_of_a_second():
+    window = np.ones(16_000, dtype=np.float32)
+    frames = np.zeros(32, dtype=bool)
+    frames[3:14:2] = True
+    assert not has_speech(window, frames)
+    frames[20:25] = True
+    assert not has_speech(window, frames)
+    frames[25] = True
+    assert has_speech(window, frames)
 
 
 def test_the_network_is_silero_vads(utterance, monkeypatch):
