@@ -103,6 +103,13 @@ def test_a_bad_file_is_reported_and_the_others_go_on(predict, recordings, tmp_pa
     ]  # fmt: skip
 
 
+def test_a_name_that_is_no_text(predict, recordings, tmp_path):
+    path = tmp_path / os.fsdecode(b"\xff.wav")
+    shutil.copy(recordings / "a b.wav", path)
+    assert json.loads(predict(tmp_path, "--json").lines[0])["name"] == f"{tmp_path}/\N{REPLACEMENT CHARACTER}.wav"
+    assert predict(tmp_path).status == 0
+
+
 def test_a_folder_without_audio_is_reported(predict, tmp_path):
     found = predict(tmp_path)
     assert found.status == 1

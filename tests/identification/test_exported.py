@@ -10,7 +10,7 @@ from launching import train
 from lid_mapmix import Identifier
 from lid_mapmix.apps import cli
 from lid_mapmix.errors import UserError
-from lid_mapmix.identification.exported import CONFIG_NAME, WEIGHTS_NAME, read_config
+from lid_mapmix.identification.exported import CONFIG_NAME, WEIGHTS_NAME, read_config, write_export
 from lid_mapmix.scoring.calibration import fit, write_calibration
 from lid_mapmix.scoring.files import read_scores
 from synthetic import hum
@@ -142,3 +142,12 @@ def test_the_config_is_read_as_it_is_written(exported):
     assert config.upstream["family"] == "filter_banks"
     assert config.evaluation.window_seconds == 6.0
     assert "torch" in config.versions
+
+
+def test_an_upstream_that_needs_its_checkpoint_is_refused(trained, tmp_path):
+    run = Identifier.from_pretrained(trained, "cpu").trained
+    run.features.architecture = None
+    with pytest.raises(UserError, match="not be exported") as found:
+        write_export(tmp_path, run, {})
+    assert "\n" not in str(found.value)
+    assert not list(tmp_path.iterdir())

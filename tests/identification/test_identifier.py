@@ -76,6 +76,8 @@ def test_what_an_answer_holds(identifier, wav):
         lambda wav: np.stack([wav, wav]),
         lambda wav: np.stack([wav, wav], axis=1),
         lambda wav: wav.astype(np.float64),
+        lambda wav: wav[::-1].copy()[::-1],
+        lambda wav: wav.tolist(),
         lambda wav: torch.from_numpy(wav).requires_grad_(),
         lambda wav: np.round(wav * 2**31).astype(np.int32),
     ],
@@ -102,6 +104,9 @@ def test_channels_are_mixed_and_rates_changed(identifier, wav):
         (np.full(500, np.nan, np.float32), 16_000, "NaN"),
         (np.zeros(500, np.uint8), 16_000, "int16 or int32"),
         (np.zeros(500, np.float32), 0, "sample rate above 0"),
+        (np.zeros(500, np.float32), float("nan"), "sample rate above 0"),
+        (np.zeros(0, np.float32), 16_000, "at least 400"),
+        (np.zeros((0, 2), np.float32), 16_000, "at least 400"),
     ],
 )
 def test_audio_that_cannot_be_identified(identifier, given, rate, named):

@@ -98,17 +98,13 @@ class Identifier:
         ------
         UserError : under 25 ms, not finite, or of another shape or type.
         """
-        return self.batch([wav], sample_rate, reject=reject)[0]
+        return self._answers([Recording.of_samples(wav, sample_rate)], reject)[0]
 
     def batch(self, wavs: Sequence[Any], sample_rate: int, *, reject: float | None = None) -> list[Identification]:
         """Identify several, in batches; see :meth:`__call__`."""
-        recordings = [Recording.of_samples(wav, sample_rate, f"audio {n}") for n, wav in enumerate(wavs)]
-        answers = []
-        for answer in self.identify(recordings, reject=reject):
-            if isinstance(answer, UserError):
-                raise answer
-            answers.append(answer)
-        return answers
+        return self._answers(
+            [Recording.of_samples(wav, sample_rate, f"audio {n}") for n, wav in enumerate(wavs)], reject
+        )
 
     def file(self, path: Path | str, *, reject: float | None = None) -> Identification:
         """Identify a file of any length; only a batch of its windows is in memory.
@@ -117,10 +113,7 @@ class Identifier:
         ------
         UserError : unreadable, or under 25 ms.
         """
-        answer = next(self.identify([Recording.of_file(path)], reject=reject))
-        if isinstance(answer, UserError):
-            raise answer
-        return answer
+        return self._answers([Recording.of_file(path)], reject)[0]
 
     def identify(
         self,
@@ -181,6 +174,14 @@ class Identifier:
         return find_segments(
             answers, self.trained.labels, samples=recording.samples, hop=round(hop * SAMPLE_RATE), threshold=threshold
         )
+
+    def _answers(self, recordings: Sequence[Recording], reject: float | None) -> list[Identification]:
+        answers = []
+        for answer in self.identify(recordings, reject=reject):
+            if isinstance(answer, UserError):
+                raise answer
+            answers.append(answer)
+        return answers
 
     def _answer(self, heard: Heard, threshold: float) -> Identification:
         _, averages = average_windows(

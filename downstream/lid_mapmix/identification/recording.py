@@ -14,6 +14,7 @@ from ..data.manifest import Manifest
 from ..errors import UserError
 
 _DIMENSIONS = (1, 2)
+_HIGHEST_RATE = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -75,15 +76,18 @@ class Recording:
         ------
         UserError : of another shape or type, not finite, or under 25 ms.
         """
-        samples = torch.as_tensor(wav).detach().cpu()
+        # torch takes no arrays that run backwards.
+        samples = torch.as_tensor(np.ascontiguousarray(wav) if isinstance(wav, np.ndarray) else wav).detach().cpu()
+        if not samples.numel():
+            _check_length(name, 0)
         if samples.ndim not in _DIMENSIONS:
             raise UserError(f"{name}: expected samples, or channels and samples, found shape {tuple(samples.shape)}.")
         if samples.dtype in (torch.int16, torch.int32):
             samples = samples.double() / -float(torch.iinfo(samples.dtype).min)
         elif not samples.is_floating_point():
             raise UserError(f"{name}: expected floats from -1 to 1, int16 or int32, found {samples.dtype}.")
-        if sample_rate <= 0 or sample_rate != int(sample_rate):
-            raise UserError(f"{name}: expected a sample rate above 0, found {sample_rate}.")
+        if not 0 < sample_rate < _HIGHEST_RATE or sample_rate != int(sample_rate):
+            raise UserError(f"{name}: expected a sample rate above 0, in Hz, found {sample_rate}.")
         if samples.ndim == 2:  # noqa: PLR2004
             samples = samples.mean(dim=0 if samples.shape[0] <= samples.shape[1] else 1)
         if not torch.isfinite(samples).all():
