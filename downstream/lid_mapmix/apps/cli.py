@@ -16,7 +16,7 @@ from importlib import import_module
 from . import launch
 from .arguments import complete_defaults, make_parser
 from .datamap_arguments import make_datamap_parser
-from .export_arguments import make_export_parser
+from .export_run_arguments import make_export_run_parser
 from .predict_arguments import make_predict_parser
 from .upstreams import list_upstreams, make_upstreams_parser
 
@@ -100,9 +100,9 @@ def _predict(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from .export import export  # noqa: PLC0415 - as above
+    from .export_run import export_run  # noqa: PLC0415 - as above
 
-    export(options)
+    export_run(options)
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -147,6 +147,6 @@ _OTHERS: dict[str, tuple[Callable[[], argparse.ArgumentParser], Callable[[argpar
     "config": (_make_config_parser, _print_config),
     "datamap": (make_datamap_parser, _make_map),
     "predict": (make_predict_parser, _predict),
-    "export": (make_export_parser, _export),
+    "export": (make_export_run_parser, _export),
     "upstreams": (make_upstreams_parser, list_upstreams),
 }

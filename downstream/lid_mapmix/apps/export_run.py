@@ -17,7 +17,7 @@ from .model_card import CARD_NAME, card_text
 _VERSIONS = ("lid-mapmix", "s3prl", "torch", "transformers")
 
 
-def export(options: argparse.Namespace) -> None:
+def export_run(options: argparse.Namespace) -> None:
     """Write the folder, complete or not at all.
 
     Raises

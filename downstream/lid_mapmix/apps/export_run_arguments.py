@@ -14,7 +14,7 @@ and a model card. It needs neither the training data nor the upstream's checkpoi
 """
 
 
-def make_export_parser() -> argparse.ArgumentParser:
+def make_export_run_parser() -> argparse.ArgumentParser:
     """Return the parser of ``lid-mapmix export``."""
     parser = argparse.ArgumentParser(
         "lid-mapmix export",
