@@ -31,6 +31,8 @@ setup(
         "scipy",  # L-BFGS of the calibrations; scikit-learn needs it as well
         "filelock",  # one process a run; S3PRL needs it as well
         "pydantic>=2",  # configuration: types, limits, unknown keys
+        "safetensors",  # exported runs; transformers needs it as well
+        "silero-vad>=6.2.3,<7",  # the weights that tell speech from other sounds; needs nothing but torch
         "soundfile>=0.12",  # reads every format and seeks; torchaudio.load needs FFmpeg since 2.9
         "tensorboardX",  # S3PRL imports it and does not declare it
         "tensorboard",  # likewise, and shows the curves

@@ -46,3 +46,17 @@ def trained(corpus, tmp_path_factory):
 def own_run(trained, tmp_path):
     """Return a copy of that run that a test may change."""
     return shutil.copytree(trained, tmp_path / "copy")
+
+
+@pytest.fixture
+def no_pickles(monkeypatch):
+    """Let whatever unpickles fail."""
+    import pickle
+
+    import torch
+
+    def refuse(*arguments, **keywords):
+        raise AssertionError("something was unpickled")
+
+    for module, name in ((torch, "load"), (pickle, "load"), (pickle, "loads"), (pickle, "Unpickler")):
+        monkeypatch.setattr(module, name, refuse)

@@ -14,11 +14,12 @@ DYNAMICS = ("--steps", 4, "--utterances", 2000, "--naive-utterances", 500, "--ep
 FROZEN = ("--utterances", 2, "--batch-size", 2, "--repeats", 1, "--layers", 1, "--crop-seconds", 1)
 DATALOAD = ("--files", 1, "--repeats", 1, "--steps", 3, "--workers", 1)
 EVALUATE = ("--tables", "short", "long", "--files", 5, "--repeats", 1, "--steps", 2, "--hours", 0.02)
+PREDICT = ("--utterances", 2, "--hours", 0.01)
 TRAIN_STEP = ("--size", "tiny", "--seconds", 0.5, "--repeats", 1)
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
+def short_corpus(tmp_path_factory):
     return make_corpus(tmp_path_factory.mktemp("corpus"), seconds=0.5)
 
 
@@ -44,11 +45,13 @@ def test_a_bench_that_is_stopped_leaves_no_folder(tmp_path):
         ("train_step.py", (*TRAIN_STEP, "--precision", "bf16", "--plain-precision", "bf16"), "ratio"),
         ("bootstrap.py", (), "peak"),
         ("check.py", ("--files", 20, "--utterances", 300, "--threads", 2, "--data", "CORPUS"), "peak"),
+        ("predict.py", [*PREDICT, "--run", "RUN", "--data", "CORPUS"], "peak of memory"),
         ("dataload.py", [*DATALOAD, "--data", "CORPUS"], "waiting for data in 3 steps"),
     ],
 )
-def test_a_script_runs(script, flags, printed, corpus, tmp_path):
-    flags = [corpus if flag == "CORPUS" else flag for flag in flags]
+def test_a_script_runs(script, flags, printed, short_corpus, trained, tmp_path):
+    stands_for = {"CORPUS": short_corpus, "RUN": trained}
+    flags = [stands_for.get(flag, flag) for flag in flags]
     path = [ROOT / "downstream", ROOT / "bench"]
     done = run_python(ROOT / "bench" / script, *flags, path=path, cwd=tmp_path, timeout=400)
     assert done.returncode == 0, done.stderr

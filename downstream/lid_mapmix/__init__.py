@@ -1,1 +1,17 @@
-"""Map-Mix dialect and language identification as an S3PRL downstream task."""
+"""Map-Mix dialect and language identification as an S3PRL downstream task.
+
+``from lid_mapmix import Identifier`` identifies with a trained run; it is imported when it is asked for, since it
+brings torch along.
+"""
+
+from typing import Any
+
+__all__ = ["Identifier"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415
+
+    return import_module(".identification.identifier", __name__).Identifier

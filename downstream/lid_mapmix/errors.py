@@ -11,7 +11,7 @@ class UserError(Exception):
 
 
 class ReportedError(Exception):
-    """Another of the processes that train together has failed, and says so; this one ends with it, without a word."""
+    """What went wrong has been said, here or by another process that trains with this one; it ends without a word."""
 
 
 def diverged(what: str) -> UserError:

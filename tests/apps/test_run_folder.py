@@ -1,7 +1,8 @@
 """What the folder of a run holds, who may write there, and what is never deleted."""
 
 import pytest
-from lid_mapmix.apps.run_folder import checkpoints, choose_checkpoint, clear, holds_run, only_one, refuse_held
+from lid_mapmix.apps.run_folder import clear, only_one, refuse_held
+from lid_mapmix.checkpoints import checkpoints, choose_checkpoint, holds_run
 from lid_mapmix.errors import UserError
 
 

@@ -8,8 +8,8 @@ import yaml
 from launching import listing
 from lid_mapmix.apps.arguments import complete_defaults, make_parser, place_run
 from lid_mapmix.apps.override import parse_override
-from lid_mapmix.apps.run_folder import choose_checkpoint
 from lid_mapmix.apps.settings import datamap_stage, new_settings, settings_from_checkpoint
+from lid_mapmix.checkpoints import choose_checkpoint
 from lid_mapmix.errors import UserError
 from lid_mapmix.layers import DEFAULT_CONFIG, read_upstream_config, read_variant
 

@@ -1,40 +1,18 @@
-"""A checkpoint of S3PRL's runner, read before anything is built from it, and what goes with it to another folder."""
+"""What of a checkpoint of S3PRL's runner is checked before it is used, and what goes with it to another folder."""
 
 import shutil
-from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from ..checkpoints import read_checkpoint
 from ..errors import UserError
 from ..files import replace_when_complete
 from ..recording import first_to_come, take_over_epochs
 from ..results import BEST_CHECKPOINT
 from .run_folder import score_files
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Return the states in a checkpoint of S3PRL's; its tensors stay in the file until they are looked at.
-
-    Raises
-    ------
-    UserError : no such file, a damaged one, or none that S3PRL's runner has written.
-    """
-    try:
-        states = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such checkpoint. Name one, or the folder of a run, by -e.") from None
-    # torch.load has no error of its own: what a damaged file raises depends on where it is damaged.
-    except Exception as error:
-        raise UserError(f"{path}: is damaged, or no checkpoint ({type(error).__name__}). Use another one.") from error
-    is_sound = isinstance(states, dict) and {"Args", "Config"} <= states.keys()
-    if not is_sound or not (isinstance(states["Args"], Namespace) and isinstance(states["Config"], dict)):
-        raise UserError(f"{path}: is no checkpoint of S3PRL's runner. Name a states-*.ckpt or {BEST_CHECKPOINT}.")
-    return states
 
 
 def check_complete(path: Path, states: Mapping[str, Any], mode: str) -> None:

@@ -71,6 +71,14 @@ COMMANDS: Mapping[str, Command] = {
         "truncation_arguments:make_truncation_parser",
         "truncation:score_truncated",
     ),
+    "predict": Command(
+        "say what is spoken in recordings, by a trained run", "predict_arguments:make_predict_parser", "predict:predict"
+    ),
+    "export": Command(
+        "make a folder of a trained run: safetensors weights, no pickles, a model card",
+        "export_run_arguments:make_export_run_parser",
+        "export_run:export_run",
+    ),
     "report": Command(
         "write one HTML page of a run: scores, pictures, the worst utterances to hear",
         "report.arguments:make_report_parser",
@@ -85,13 +93,16 @@ examples:
   lid-mapmix prepare demo data/demo
   lid-mapmix export-manifest data/demo --to kaldi --out kaldi/data
   lid-mapmix run -u fbank --data data/demo
-  lid-mapmix run -m inference -t recording.wav -e result/downstream/lid_mapmix-mapmix-fbank
+  lid-mapmix predict -e result/downstream/lid_mapmix-mapmix-fbank recording.wav folder/
+  lid-mapmix export result/downstream/lid_mapmix-mapmix-fbank dialects
   lid-mapmix config -u fbank -v datamap --data data/demo > datamap.yaml
   lid-mapmix datamap result/downstream/lid_mapmix-mapmix-fbank --suspects 50
   lid-mapmix score baseline/test_scores.csv mapmix/test_scores.csv --by duration,cluster
   lid-mapmix truncation result/downstream/lid_mapmix-mapmix-fbank
   lid-mapmix report result/downstream/lid_mapmix-mapmix-fbank
   lid-mapmix check data/demo --deep
+  lid-mapmix predict -e result/downstream/lid_mapmix-mapmix-fbank recording.wav folder/
+  lid-mapmix export result/downstream/lid_mapmix-mapmix-fbank dialects
   lid-mapmix upstreams xlsr_53
 """
 _PREPARE_EXAMPLES = """\

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..checkpoints import choose_checkpoint, holds_run
 from ..checks import task_config
 from ..config import TaskConfig
 from ..data.manifest_files import find_manifest
@@ -21,7 +22,7 @@ from ..errors import UserError
 from ..host.precision import Precision, read_precision
 from ..plan import DATAMAP_NAME, LIKENESS_NAME
 from .one_run import leave_picture_of, place, run
-from .run_folder import choose_checkpoint, clear, holds_run, only_one, refuse_held, write_text
+from .run_folder import clear, only_one, refuse_held, write_text
 from .settings import Settings, settings_from_checkpoint
 
 _REQUEST_NAME = "request.json"

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..checkpoints import read_checkpoint
 from ..checks import task_config
 from ..data.audio import MINIMUM_SAMPLES, SAMPLE_RATE
 from ..errors import UserError
@@ -16,7 +17,7 @@ from ..known_upstreams import Protocol, read_upstream
 from ..layers import DEFAULT_CONFIG, TASK_KEY, merge, read_variant, read_yaml, upstream_config_path
 from .arguments import OWN_FLAGS, make_parser
 from .card import fit_card
-from .checkpoint import check_complete, read_checkpoint
+from .checkpoint import check_complete
 from .override import apply_override, sets
 
 DATAMAP_STAGE = "datamap"

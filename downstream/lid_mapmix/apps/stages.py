@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from ..checkpoints import choose_checkpoint, holds_run
 from ..checks import check_configuration, task_config
 from ..data.corpus import Corpus
 from ..dev_calibration import CALIBRATION_NAME, leave_calibration
@@ -26,13 +27,14 @@ from .arguments import complete_defaults
 from .checkpoint import Past, kept_state
 from .datamap_stage import make_datamap
 from .feature_cache import check_cache
+from .model_card import CARD_NAME, leave_card
 from .one_run import leave_picture_of, place, run
 from .report.command import leave_report
-from .run_folder import choose_checkpoint, clear, holds_run, only_one, refuse_held
+from .run_folder import clear, only_one, refuse_held
 from .settings import DATAMAP_STAGE, Settings, datamap_stage, new_settings, settings_from_checkpoint
 
 # What a run leaves for its user, in the order to show it in; its data map follows.
-_SHOWN = ("*_scores.csv", "*_metrics.json", CALIBRATION_NAME, BEST_CHECKPOINT)
+_SHOWN = ("*_scores.csv", "*_metrics.json", CALIBRATION_NAME, BEST_CHECKPOINT, CARD_NAME)
 
 
 def train(options: argparse.Namespace) -> None:
@@ -68,6 +70,8 @@ def train(options: argparse.Namespace) -> None:
             splits.append("test")
         else:
             _calibrate(settings, choose_checkpoint(trained, "evaluate"))
+        if holds_run(settings.expdir):
+            leave_card(settings.expdir)
     _print_scores(settings, splits)
     if (report := leave_report(settings.expdir, splits[-1])) is not None:
         print(f"  {report.name}")

@@ -1,6 +1,7 @@
 """Audio in: any file that libsndfile reads, as 16 kHz mono float32, and only the part that is asked for."""
 
 import functools
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,7 +152,7 @@ def utterance_spans(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
 
 def _open(path: Path) -> soundfile.SoundFile:
     try:
-        return soundfile.SoundFile(str(path))
+        return soundfile.SoundFile(os.fsencode(path))  # soundfile itself refuses names that are no UTF-8
     except (soundfile.SoundFileError, OSError) as error:
         # Looked at only now: asking for each file that is well, each time it is read, costs as much as opening it.
         if not path.is_file():

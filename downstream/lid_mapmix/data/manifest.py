@@ -62,8 +62,13 @@ class Manifest:
         return self.columns[name] if name in self.columns else np.full(len(self), "", dtype=TEXT)
 
 
-def read_manifest(path: Path | str) -> Manifest:
+def read_manifest(path: Path | str, *, is_labelled: bool = True) -> Manifest:
     """Read a manifest.
+
+    Parameters
+    ----------
+    path : the file.
+    is_labelled : whether each utterance has a class and a duration; of one that is to be identified neither is known.
 
     Raises
     ------
@@ -76,11 +81,15 @@ def read_manifest(path: Path | str) -> Manifest:
             f"{path}: no such manifest. Make one with 'lid-mapmix prepare', or name its folder by --data; "
             "training without dev.csv needs -o config.runner.eval_dataloaders=[]."
         )
-    columns = read_columns(path, REQUIRED_COLUMNS, _NUMBER_COLUMNS)
+    required = REQUIRED_COLUMNS if is_labelled else REQUIRED_COLUMNS[:1]
+    columns = read_columns(path, required, _NUMBER_COLUMNS)
     if not len(columns["audiopath"]):
         raise UserError(f"{path}: has a header but no utterance. Add utterances, or leave the split out.")
     columns.setdefault("id", columns["audiopath"])
-    _check_values(path, columns)
+    if not is_labelled:
+        count = len(columns["audiopath"])
+        columns["class"], columns["seconds"] = np.full(count, "", dtype=TEXT), np.full(count, np.nan)
+    _check_values(path, columns, is_labelled=is_labelled)
     _check_unique(path, columns["id"])
     return Manifest(path, columns)
 
@@ -106,13 +115,15 @@ def write_manifest(path: Path | str, columns: Mapping[str, Sequence | np.ndarray
         writer.writerows(zip(*columns.values(), strict=True))
 
 
-def _check_values(path: Path, columns: Mapping[str, np.ndarray]) -> None:
+def _check_values(path: Path, columns: Mapping[str, np.ndarray], *, is_labelled: bool) -> None:
     seconds = columns["seconds"]
     start = np.nan_to_num(columns.get("start", np.zeros(len(seconds))), nan=0.0, posinf=np.inf)
     end = columns.get("end", np.full(len(seconds), np.nan))
-    faults = [(columns[name] == "", f"has no {name}") for name in ("id", "audiopath", "class")]
+    named = ("id", "audiopath", "class") if is_labelled else ("id", "audiopath")
+    faults = [(columns[name] == "", f"has no {name}") for name in named]
+    if is_labelled:
+        faults.append((~((seconds > 0) & (seconds < np.inf)), "needs seconds above 0"))
     faults += [
-        (~((seconds > 0) & (seconds < np.inf)), "needs seconds above 0"),
         (~((start >= 0) & (start < np.inf)), "needs a start of 0 or above"),
         # NaN, to the end of the file, passes.
         ((end <= start) | (end == np.inf), "needs an end after its start"),

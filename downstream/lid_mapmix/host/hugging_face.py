@@ -60,11 +60,29 @@ class HuggingFaceUpstream(torch.nn.Module):
         super().__init__()
         # Without a network transformers would try for half a minute.
         only_here = Path(ckpt).exists() or not downloads.reachable(_endpoint())
-        self.model = _load(name, ckpt, only_here)
+        self._take(_load(name, ckpt, only_here), _normalizes(ckpt, only_here))
+
+    @classmethod
+    def of_architecture(cls, name: str, *, config: dict[str, Any], normalize: bool) -> "HuggingFaceUpstream":
+        """Make one of fresh weights from what :meth:`architecture` has returned."""
+        upstream = cls.__new__(cls)
+        torch.nn.Module.__init__(upstream)
+        config_class, model_class = _classes(MODEL_TYPES[name])
+        settings = config_class.from_dict(config)
+        _check_frames(name, settings)
+        upstream._take(model_class(settings), normalize)
+        return upstream
+
+    def architecture(self) -> dict[str, Any]:
+        """Return the settings that the model is built from, as plain values."""
+        return {"config": self.model.config.to_dict(), "normalize": self.normalize}
+
+    def _take(self, model: Any, normalizes: bool) -> None:
+        self.model = model
         self.model.config.layerdrop = 0.0
         self.model.config.tie_last_hidden_states = True
         self.model.config.apply_spec_augment = False
-        self.normalize = _normalizes(ckpt, only_here)
+        self.normalize = normalizes
         self._spec_augment = False
 
     def train_front_end(self, trains: bool) -> None:
@@ -146,11 +164,7 @@ def _load(name: str, ckpt: str, only_here: bool) -> Any:
         fitting = next((upstream for upstream, model_type in MODEL_TYPES.items() if model_type == found), None)
         advice = f"Use -u {fitting}." if fitting else f"It loads only model_type {kind}."
         raise UserError(f"-k {ckpt}: config.json has model_type {found!r}; {name} loads {kind!r}. {advice}")
-    classes: dict[str, tuple[Any, Any]] = {
-        "wav2vec2": (transformers.Wav2Vec2Config, transformers.Wav2Vec2Model),
-        "hubert": (transformers.HubertConfig, transformers.HubertModel),
-    }
-    config_class, model_class = classes[kind]
+    config_class, model_class = _classes(kind)
     config = config_class.from_dict(settings)
     _check_frames(ckpt, config)
     with _explained(ckpt):
@@ -170,6 +184,17 @@ def _load(name: str, ckpt: str, only_here: bool) -> Any:
             "config.json that belongs to them."
         )
     return model
+
+
+def _classes(kind: str) -> tuple[Any, Any]:
+    """Return the classes of settings and model of a model_type."""
+    import transformers
+
+    classes: dict[str, tuple[Any, Any]] = {
+        "wav2vec2": (transformers.Wav2Vec2Config, transformers.Wav2Vec2Model),
+        "hubert": (transformers.HubertConfig, transformers.HubertModel),
+    }
+    return classes[kind]
 
 
 def _check_frames(ckpt: str, config: Any) -> None:

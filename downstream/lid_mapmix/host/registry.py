@@ -47,6 +47,12 @@ def is_filter_bank(name: str) -> bool:
     return _upstream_sources().get(name) == _FILTER_BANKS
 
 
+def upstream_family(name: str) -> str | None:
+    """Return which package below s3prl.upstream an upstream is from, or None where there is no such upstream."""
+    source = _upstream_sources().get(name)
+    return None if source is None else source.split(".")[-2]
+
+
 def install_lazy_hub() -> None:
     """Make `s3prl.hub` import an upstream only when it is asked for.
 

@@ -1,0 +1,222 @@
+"""How an upstream is built without its checkpoint: its architecture as plain values, which a JSON file can hold.
+
+S3PRL's native models and transformers' are built from settings; their checkpoints, which are Python pickles, hold
+these and the weights. Here the settings are noted while an upstream is built from its checkpoint, and an upstream of
+the same class is later built from them. Weights go by another way.
+
+=============== ============================================================================================
+family          settings
+=============== ============================================================================================
+filter banks    none: S3PRL's own file of that name has them
+wav2vec2, …     ``arguments`` of the model's class, in order: settings as mappings, lists as they are; ``normalize``
+hugging_face    ``config`` (config.json) and ``normalize`` (whether waveforms are normalised)
+=============== ============================================================================================
+"""
+
+import ast
+import contextlib
+import copy
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any
+
+from ..errors import UserError
+from . import registry
+
+_FILTER_BANKS, _HUGGING_FACE = "filter_banks", "hugging_face"
+_WAVLM = "wavlm"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What an upstream is built from, besides weights.
+
+    Attributes
+    ----------
+    upstream : its name, S3PRL's.
+    family : which code builds it.
+    settings : see the module.
+    """
+
+    upstream: str
+    family: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Native:
+    """A family of S3PRL's native models.
+
+    Attributes
+    ----------
+    module : below s3prl.upstream, where the model's class is looked up when a checkpoint is loaded.
+    model : name of the class.
+    settings : the class of each of its arguments, below the model's module; None for a list.
+    """
+
+    module: str
+    model: str
+    settings: tuple[str | None, ...]
+
+
+_NATIVE = {
+    "wav2vec2": _Native("wav2vec2.convert", "Wav2Vec2Model", ("Wav2Vec2Config",)),
+    "hubert": _Native("hubert.convert", "HubertModel", ("HubertConfig", "HubertPretrainingConfig", None)),
+    "data2vec": _Native("data2vec.convert", "Data2VecAudioModel", ("Data2VecAudioConfig",)),
+    _WAVLM: _Native("wavlm.expert", "WavLM", ("WavLMConfig",)),
+}
+_PACKAGE = "s3prl.upstream"
+# Without brackets of any kind nothing is called.
+_NAME = re.compile(r"[\w.${}/ -]*")
+_OF_LISTS = (ast.Expression, ast.List, ast.Tuple, ast.BinOp, ast.Add, ast.Mult, ast.Load)
+
+
+class Notes:
+    """What was noted while an upstream was built."""
+
+    def __init__(self, upstream: str) -> None:
+        self._upstream = upstream
+        self._arguments: dict[str, tuple[Any, ...]] = {}
+
+    def keep(self, family: str, arguments: tuple[Any, ...]) -> None:
+        """Note the arguments of a native model."""
+        self._arguments[family] = arguments
+
+    def of(self, built: Any) -> Architecture | None:
+        """Return the architecture of the upstream that was built; None where this module does not know it."""
+        package, _, module = type(built).__module__.rpartition(".")
+        family = package.rpartition(".")[2]
+        if registry.is_filter_bank(self._upstream) and not self._upstream.endswith("_local"):
+            return Architecture(self._upstream, _FILTER_BANKS)
+        if hasattr(built, "architecture"):
+            return Architecture(self._upstream, _HUGGING_FACE, _plain(built.architecture()))
+        # A legacy upstream of the same family is built by fairseq.
+        if module != "expert" or family not in self._arguments or type(built).__name__ != "UpstreamExpert":
+            return None
+        arguments = [_as_settings(argument) for argument in self._arguments[family]]
+        normalizes = bool(getattr(built, "wav_normalize", False))  # HuBERT and WavLM have it among the arguments
+        return Architecture(self._upstream, family, _plain({"arguments": arguments, "normalize": normalizes}))
+
+
+@contextlib.contextmanager
+def note_architecture(upstream: str) -> Iterator[Notes]:
+    """Note what an upstream's model is built from, during the block."""
+    notes = Notes(upstream)
+    with contextlib.ExitStack() as stack:
+        family = registry.upstream_family(upstream)
+        if family in _NATIVE:
+            native = _NATIVE[family]
+            module: Any = import_module(f"{_PACKAGE}.{native.module}")
+            stack.enter_context(_replaced(module, native.model, _noting(module, native.model, family, notes)))
+        yield notes
+
+
+def rebuild(architecture: Architecture) -> Any:
+    """Build an upstream of fresh weights, in S3PRL's class for it.
+
+    Raises
+    ------
+    UserError : no such family, or settings that do not fit it.
+    """
+    name, family, settings = architecture.upstream, architecture.family, architecture.settings
+    try:
+        if family == _FILTER_BANKS:
+            if not registry.is_filter_bank(name) or name.endswith("_local"):
+                raise ValueError(f"{name} is no filter bank")
+            return getattr(import_module(f"{_PACKAGE}.baseline.hubconf"), name)()
+        if family == _HUGGING_FACE:
+            from .hugging_face import HuggingFaceUpstream  # noqa: PLC0415
+
+            return HuggingFaceUpstream.of_architecture(name, **settings)
+        return _rebuild_native(family, **settings)
+    except UserError:
+        raise
+    # What settings that a stranger has edited raise depends on which of them are wrong.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"upstream {name}: cannot be built from its settings ({type(error).__name__}: {reason}). Export the run "
+            "anew."
+        ) from error
+
+
+def _rebuild_native(family: str, arguments: list[Any], normalize: bool) -> Any:
+    native = _NATIVE[family]
+    module: Any = import_module(f"{_PACKAGE}.{native.module}")
+    expert: Any = import_module(f"{_PACKAGE}.{family}.expert")
+    for argument in arguments:
+        if isinstance(argument, dict):
+            _check_texts(argument)
+    given = [
+        argument if kind is None else _settings_class(module, kind)(argument)
+        for kind, argument in zip(native.settings, arguments, strict=True)
+    ]
+    model = getattr(module, native.model)(*given)
+    if family == "data2vec":
+        model.remove_pretraining_modules()
+    if family == _WAVLM:
+        content = {"cfg": arguments[0], "model": model.state_dict()}
+        with _replaced(expert, "torch", SimpleNamespace(load=lambda ckpt: content)):
+            return expert.UpstreamExpert(ckpt=None)
+    task = given[1] if family == "hubert" else SimpleNamespace(normalize=normalize)
+    with _replaced(expert, "load_converted_model", lambda ckpt: (model, task)):
+        return expert.UpstreamExpert(ckpt=None)
+
+
+def _settings_class(module: Any, name: str) -> Callable[[dict[str, Any]], Any]:
+    kind: Any = getattr(module, name)
+    takes_names = dataclasses.is_dataclass(kind)  # WavLM's takes a mapping
+    return lambda settings: kind(**settings) if takes_names else kind(settings)
+
+
+def _check_texts(settings: dict[str, Any]) -> None:
+    """Refuse texts that are neither names nor lists of numbers: S3PRL evaluates some of them as Python.
+
+    Raises
+    ------
+    ValueError : there is one, such as a call.
+    """
+    for key, text in settings.items():
+        if not isinstance(text, str) or _NAME.fullmatch(text):
+            continue
+        for node in ast.walk(ast.parse(text, mode="eval")):
+            is_number = isinstance(node, ast.Constant) and type(node.value) in (int, float)
+            if not (is_number or isinstance(node, _OF_LISTS)):
+                raise ValueError(f"{key} is {text[:80]!r}, expected a name or lists of numbers")
+
+
+def _noting(module: Any, name: str, family: str, notes: Notes) -> Callable[..., Any]:
+    """Return what makes a model and notes its arguments."""
+    original = getattr(module, name)
+
+    def make(*arguments: Any) -> Any:
+        notes.keep(family, copy.deepcopy(arguments))
+        return original(*arguments)
+
+    return make
+
+
+@contextlib.contextmanager
+def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
+    original = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, original)
+
+
+def _as_settings(argument: Any) -> Any:
+    if dataclasses.is_dataclass(argument) and not isinstance(argument, type):
+        return {entry.name: getattr(argument, entry.name) for entry in dataclasses.fields(argument)}
+    return argument if isinstance(argument, list | tuple | dict) else vars(argument)
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings as JSON gives them back: tuples are lists, enumerations their values."""
+    return json.loads(json.dumps(settings, default=lambda value: getattr(value, "value", str(value))))

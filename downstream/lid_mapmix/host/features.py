@@ -1,0 +1,147 @@
+"""An upstream with S3PRL's featurizer and without its runner, for those who identify and train nothing.
+
+What the runner mends is mended here by the same functions, so that features are those of an evaluation.
+"""
+
+import argparse
+import contextlib
+import io
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from ..errors import UserError
+from . import compat, downloads, registry
+from .architecture import Architecture, note_architecture, rebuild
+from .filter_banks import batch_filter_banks
+from .native import SWITCHES, speed_up
+from .precision import Casting, Precision, read_precision
+from .runner import random_states_kept
+from .upstreams import (
+    UpstreamSettings,
+    check_features,
+    check_layer,
+    check_upstream_arguments,
+    explained,
+    hugging_face_builders,
+    mend_upstream,
+)
+
+
+class Features:
+    """From waveforms to the frames that a run's model takes.
+
+    Attributes
+    ----------
+    upstream, featurizer : S3PRL's, in evaluation mode.
+    architecture : how the upstream is built without its checkpoint; None where that is not known.
+    device : where they are.
+    """
+
+    def __init__(
+        self, upstream: Any, args: argparse.Namespace, runner: Mapping[str, Any], settings: UpstreamSettings
+    ) -> None:
+        from s3prl.upstream.interfaces import Featurizer  # noqa: PLC0415 - S3PRL is importable only now
+
+        self.device = torch.device(args.device)
+        self._casting = Casting(_precision(runner, self.device), args.device)
+        upstream = upstream.to(self.device)
+        mend_upstream(upstream, args, settings)
+        batch_filter_banks(upstream)
+        # Nothing is trained: what training compiles, or computes twice, would only take time.
+        speed_up(upstream, args.upstream, {name: False for name in SWITCHES})
+        check_layer(upstream, args)
+        with contextlib.redirect_stderr(io.StringIO()):  # where it says which features it takes
+            featurizer = Featurizer(
+                upstream=upstream,
+                feature_selection=args.upstream_feature_selection,
+                layer_selection=args.upstream_layer_selection,
+                upstream_device=args.device,
+                normalize=args.upstream_feature_normalize,
+            ).to(self.device)
+        check_features(upstream, featurizer, args, settings)
+        self.upstream, self.featurizer = upstream.eval(), featurizer.eval()
+        self.architecture: Architecture | None = None
+
+    @property
+    def dim(self) -> int:
+        """Size of a frame."""
+        return self.featurizer.output_dim
+
+    @property
+    def rate(self) -> int:
+        """Samples from one frame to the next."""
+        return self.featurizer.downsample_rate
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Return the context to compute in."""
+        return self._casting.autocast()
+
+    def __call__(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Return a (frames, dim) torch.Tensor for each (samples,) float32 waveform at 16 kHz on this device."""
+        return self.featurizer(list(waveforms), self.upstream(list(waveforms)))
+
+
+def build_features(args: argparse.Namespace, runner: Mapping[str, Any], settings: UpstreamSettings) -> Features:
+    """Build the features of a run from its upstream's own weights, as S3PRL's runner does.
+
+    Parameters
+    ----------
+    args : S3PRL's arguments of the run; `device` says where to build.
+    runner : the ``runner`` section of the run's configuration.
+    settings : what the run asks of its upstream besides.
+
+    Raises
+    ------
+    UserError : the upstream cannot be built, or has not the features that the run took.
+    """
+    if getattr(args, "hub", "torch") != "torch" or getattr(args, "from_hf_hub", False):
+        raise UserError(f"upstream {args.upstream}: is from the Hugging Face Hub, whose code is not run here.")
+    prepare()
+    check_upstream_arguments(args, settings)
+    with _quietly(), random_states_kept(), explained(args):
+        from s3prl import hub  # noqa: PLC0415
+
+        build = hugging_face_builders().get(args.upstream) or getattr(hub, args.upstream)
+        with note_architecture(args.upstream) as noted:
+            upstream = build(ckpt=args.upstream_ckpt, model_config=args.upstream_model_config, refresh=False)
+        features = Features(upstream, args, runner, settings)
+    features.architecture = noted.of(upstream)
+    return features
+
+
+def rebuild_features(
+    architecture: Architecture, args: argparse.Namespace, runner: Mapping[str, Any], settings: UpstreamSettings
+) -> Features:
+    """Build features from an architecture alone; nothing is unpickled, and weights are still to be loaded.
+
+    Parameters
+    ----------
+    architecture : of the upstream.
+    args, runner, settings : as for :func:`build_features`.
+    """
+    prepare()
+    with _quietly(), random_states_kept(), explained(args):
+        features = Features(rebuild(architecture), args, runner, settings)
+    features.architecture = architecture
+    return features
+
+
+def prepare() -> None:
+    """Make S3PRL importable, its hub lazy and its downloads sound; a second call changes nothing."""
+    compat.apply()
+    registry.install_lazy_hub()
+    downloads.install()
+
+
+def _precision(runner: Mapping[str, Any], device: torch.device) -> Precision:
+    """Return a run's precision; fp16, which a CPU has not, is fp32 there."""
+    precision = read_precision(runner)
+    return Precision.FP32 if precision is Precision.FP16 and device.type == "cpu" else precision
+
+
+def _quietly() -> contextlib.AbstractContextManager[Any]:
+    """Keep what S3PRL prints while it builds off standard output, where answers go."""
+    return contextlib.redirect_stdout(sys.stderr)
