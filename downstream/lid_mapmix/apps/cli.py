@@ -46,7 +46,7 @@ COMMANDS: Mapping[str, Command] = {
     "run": Command("train, evaluate or identify (run_downstream.py)", "", ""),
     "prepare": Command("make the manifests of a corpus", "cli:make_prepare_parser", "cli:prepare"),
     "export-manifest": Command(
-        "write the manifests for Kaldi or NeMo", "export:make_export_parser", "export:export_manifest"
+        "write the manifests for Kaldi or NeMo, or as Parquet", "export:make_export_parser", "export:export_manifest"
     ),
     "check": Command(
         "look for what is wrong with a corpus, before training on it",

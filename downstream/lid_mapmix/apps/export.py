@@ -1,13 +1,18 @@
-"""``lid-mapmix export-manifest DATA --to kaldi|jsonl --out DIR``: prepared data for other toolkits."""
+"""``lid-mapmix export-manifest DATA --to kaldi|jsonl|parquet --out DIR``: prepared data in other forms."""
 
 import argparse
 from pathlib import Path
 
-_TARGETS = {"kaldi": "a data directory a split", "jsonl": "NeMo's JSON lines, a file a split"}
+_TARGETS = {
+    "kaldi": "a data directory a split",
+    "jsonl": "NeMo's JSON lines, a file a split",
+    "parquet": "manifests of this package that open in seconds with millions of rows; needs pyarrow",
+}
 _EXAMPLES = """\
 examples:
   lid-mapmix export-manifest data/demo --to kaldi --out kaldi/data
   lid-mapmix export-manifest data/demo --to jsonl --out nemo
+  lid-mapmix export-manifest data/large --to parquet --out data/large-parquet
 """
 
 
@@ -15,7 +20,7 @@ def make_export_parser() -> argparse.ArgumentParser:
     """Return the parser of ``lid-mapmix export-manifest``."""
     parser = argparse.ArgumentParser(
         "lid-mapmix export-manifest",
-        description="Write train.csv, dev.csv and test.csv in another toolkit's form; audio stays where it is.",
+        description="Write train.csv, dev.csv and test.csv in another form; audio stays where it is.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

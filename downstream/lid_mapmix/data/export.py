@@ -1,11 +1,12 @@
-"""Manifests for other toolkits: Kaldi data directories and NeMo's JSON lines.
+"""Manifests in other forms: Kaldi data directories, NeMo's JSON lines, and our own as Parquet.
 
-What is written is read again by ``lid-mapmix prepare kaldi`` and ``prepare jsonl``. Audio is named by absolute path.
+The first two are read again by ``lid-mapmix prepare kaldi`` and ``prepare jsonl``. Audio is named by absolute path.
 """
 
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -13,12 +14,14 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import replace_when_complete
-from .manifest import Manifest, read_manifest
+from .manifest import Manifest, read_manifest, write_manifest
+from .manifest_files import PARQUET, find_manifest
 from .prepare import jsonl, kaldi
-from .prepare.corpus import SPLITS, cannot_write
+from .prepare.corpus import LABELS_FILE, SPLITS, cannot_write
 
 # Blanks divide Kaldi's columns, and its scripts take ids for names of files.
 _NOT_IN_NAMES = re.compile(r"[\s/]+")
+_TABLE = "parquet"
 
 
 def export_manifests(data: Path, target: str, folder: Path, *, overwrite: bool = False) -> list[Path]:
@@ -27,7 +30,8 @@ def export_manifests(data: Path, target: str, folder: Path, *, overwrite: bool =
     Parameters
     ----------
     data : the folder of train.csv, dev.csv, test.csv, those that are there.
-    target : ``kaldi`` writes FOLDER/SPLIT/wav.scp and what goes with it; ``jsonl`` writes FOLDER/SPLIT.jsonl.
+    target : ``kaldi`` writes FOLDER/SPLIT/wav.scp and what goes with it; ``jsonl`` writes FOLDER/SPLIT.jsonl;
+        ``parquet`` writes FOLDER/SPLIT.parquet, and labels.yaml where there is one, for this package.
     folder : where to.
     overwrite : replace files that are there.
 
@@ -39,19 +43,20 @@ def export_manifests(data: Path, target: str, folder: Path, *, overwrite: bool =
     ------
     UserError : no manifest, one that is wrong, files that are there already, ids that Kaldi cannot tell apart.
     """
-    manifests = {split: read_manifest(data / f"{split}.csv") for split in SPLITS if (data / f"{split}.csv").is_file()}
+    paths = {split: find_manifest(data, split) for split in SPLITS}
+    manifests = {split: read_manifest(path) for split, path in paths.items() if path.is_file()}
     if not manifests:
-        raise UserError(f"{data}: has none of {', '.join(f'{split}.csv' for split in SPLITS)}. Name a prepared folder.")
-    files = {
-        folder / name: lines
-        for split, manifest in manifests.items()
-        for name, lines in TARGETS[target](split, manifest)
-    }
-    present = [path for path in files if path.exists()]
-    if present and not overwrite:
         raise UserError(
-            f"{present[0]}: is there already. Name another folder, or replace what is there by --overwrite."
+            f"{data}: has none of {', '.join(path.name for path in paths.values())}. Name a prepared folder."
         )
+    if target == _TABLE:
+        tables = {folder / f"{split}{PARQUET}": manifest for split, manifest in manifests.items()}
+        _refuse_present(tables, overwrite=overwrite)
+        return _write_tables(data, folder, tables)
+    files = {
+        folder / name: lines for split, manifest in manifests.items() for name, lines in LINES[target](split, manifest)
+    }
+    _refuse_present(files, overwrite=overwrite)
     try:
         for path, lines in files.items():
             with replace_when_complete(path) as temporary, temporary.open("w", encoding="utf-8") as file:
@@ -59,6 +64,30 @@ def export_manifests(data: Path, target: str, folder: Path, *, overwrite: bool =
     except OSError as error:
         raise cannot_write(folder, error) from None
     return [folder / split if target == "kaldi" else folder / f"{split}.jsonl" for split in manifests]
+
+
+def _refuse_present(paths: Iterable[Path], *, overwrite: bool) -> None:
+    present = [path for path in paths if path.exists()]
+    if present and not overwrite:
+        raise UserError(
+            f"{present[0]}: is there already. Name another folder, or replace what is there by --overwrite."
+        )
+
+
+def _write_tables(data: Path, folder: Path, tables: Mapping[Path, Manifest]) -> list[Path]:
+    """Write manifests of our own as Parquet, with the labels beside them."""
+    written = list(tables)
+    try:
+        if (data / LABELS_FILE).is_file():
+            written.append(folder / LABELS_FILE)
+            with replace_when_complete(written[-1]) as temporary:
+                shutil.copyfile(data / LABELS_FILE, temporary)
+        for path, manifest in tables.items():
+            paths = [_absolute(manifest, index) for index in range(len(manifest))]
+            write_manifest(path, {**manifest.columns, "audiopath": paths})
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+    return written
 
 
 def _jsonl_files(split: str, manifest: Manifest) -> Iterable[tuple[str, Iterable[str]]]:
@@ -150,7 +179,8 @@ def _absolute(manifest: Manifest, index: int) -> str:
     return os.path.abspath(manifest.audio_path(index))  # noqa: PTH100 - resolve() would follow links
 
 
-TARGETS: Mapping[str, Callable[[str, Manifest], Iterable[tuple[str, Iterable[str]]]]] = {
+LINES: Mapping[str, Callable[[str, Manifest], Iterable[tuple[str, Iterable[str]]]]] = {
     "kaldi": _kaldi_files,
     "jsonl": _jsonl_files,
 }
+TARGETS = (*LINES, _TABLE)

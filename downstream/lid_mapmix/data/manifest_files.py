@@ -6,6 +6,7 @@ processes that read audio share it with this one, since no object of Python's is
 
 import csv
 from collections.abc import Collection, Iterator, Mapping
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -105,12 +106,9 @@ def _columns(path: Path, header: list[str], rows: list[list[str]], first: int) -
 
 
 def _read_parquet(path: Path, required: Collection[str], numbers: Collection[str]) -> dict[str, np.ndarray]:
-    try:
-        from pyarrow import ArrowException, parquet  # noqa: PLC0415
-    except ImportError:
-        raise UserError(
-            f"{path}: a Parquet manifest needs pyarrow, found none. Install it: pip install 'lid-mapmix[parquet]'."
-        ) from None
+    _require_pyarrow(path)
+    from pyarrow import ArrowException, parquet  # noqa: PLC0415
+
     try:
         names = parquet.read_schema(path).names
         _check_header(path, names, required)
@@ -123,6 +121,13 @@ def _read_parquet(path: Path, required: Collection[str], numbers: Collection[str
             }
     except (ArrowException, OSError) as error:
         raise UserError(f"{path}: is no Parquet file ({' '.join(str(error).split())}). Write it anew.") from None
+
+
+def _require_pyarrow(path: Path) -> None:
+    if find_spec("pyarrow") is None:
+        raise UserError(
+            f"{path}: a Parquet manifest needs pyarrow, found none. Install it: pip install 'lid-mapmix[parquet]'."
+        )
 
 
 def _from_arrow(path: Path, name: str, column: Any, *, is_number: bool) -> np.ndarray:
@@ -172,7 +177,13 @@ def _numbers(path: Path, name: str, values: tuple[str, ...]) -> np.ndarray:
 
 
 def write_parquet(path: Path, columns: Mapping[str, Any]) -> None:
-    """Write columns as Parquet; text that repeats itself is kept once."""
+    """Write columns as Parquet.
+
+    Raises
+    ------
+    UserError : pyarrow is not installed.
+    """
+    _require_pyarrow(path)
     import pyarrow  # noqa: PLC0415
     from pyarrow import parquet  # noqa: PLC0415
 

@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+from lid_mapmix.data import manifest_files
+from lid_mapmix.data.corpus import Corpus
+from lid_mapmix.data.export import export_manifests
+from lid_mapmix.data.manifest import read_manifest
+from lid_mapmix.errors import UserError
+from synthetic import make_corpus
+
+
+def test_parquet_is_the_same_corpus(tmp_path):
+    data, out = make_corpus(tmp_path / "data"), tmp_path / "out"
+    written = export_manifests(data, "parquet", out)
+    assert sorted(path.name for path in written) == sorted(path.name for path in out.iterdir())
+    before, after = Corpus(str(data), None), Corpus(str(out), None)
+    assert after.labels == before.labels
+    for split in ("train", "dev", "test"):
+        one, other = before.split(split), after.split(split)
+        np.testing.assert_array_equal(one.gold, other.gold)
+        np.testing.assert_array_equal(one.counts, other.counts)
+        assert one.manifest.columns["id"].tolist() == other.manifest.columns["id"].tolist()
+        np.testing.assert_array_equal(one.read(0, 100, 500), other.read(0, 100, 500))
+
+
+def test_parquet_replaces_nothing_unasked_and_can_be_exported_itself(tmp_path):
+    data, out = make_corpus(tmp_path / "data"), tmp_path / "out"
+    export_manifests(data, "parquet", out)
+    with pytest.raises(UserError, match=r"train\.parquet: is there already"):
+        export_manifests(data, "parquet", out)
+    export_manifests(data, "parquet", out, overwrite=True)
+    assert (tmp_path / "nemo/train.jsonl") in export_manifests(out, "jsonl", tmp_path / "nemo")
+
+
+def test_without_pyarrow_it_is_said_what_to_install(tmp_path, monkeypatch):
+    data, out = make_corpus(tmp_path / "data"), tmp_path / "out"
+    export_manifests(data, "parquet", out)
+    monkeypatch.setattr(manifest_files, "find_spec", lambda name: None)
+    for attempt in (
+        lambda: read_manifest(out / "train.parquet"),
+        lambda: export_manifests(data, "parquet", tmp_path / "other"),
+    ):
+        with pytest.raises(UserError, match=r"needs pyarrow, found none\. Install it: pip install"):
+            attempt()
+    assert not (tmp_path / "other/train.parquet").exists()
