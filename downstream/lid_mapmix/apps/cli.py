@@ -1,8 +1,8 @@
 """``lid-mapmix``: the commands around training.
 
-``lid-mapmix run`` is run_downstream.py, ``lid-mapmix prepare CORPUS`` makes manifests, ``lid-mapmix config`` shows the
-settings of a run, ``lid-mapmix datamap EXPDIR`` computes and draws a data map and lists suspicious labels,
-``lid-mapmix upstreams`` lists the upstreams.
+``lid-mapmix run`` is run_downstream.py, ``lid-mapmix prepare CORPUS`` makes manifests, ``lid-mapmix pack`` puts their
+audio into tar shards, ``lid-mapmix config`` shows the settings of a run, ``lid-mapmix datamap EXPDIR`` computes and
+draws a data map and lists suspicious labels, ``lid-mapmix upstreams`` lists the upstreams.
 """
 
 import argparse
@@ -15,12 +15,14 @@ from importlib import import_module
 from . import launch
 from .arguments import complete_defaults, make_parser
 from .datamap_arguments import make_datamap_parser
+from .pack import make_pack_parser, pack_corpus
 from .upstreams import list_upstreams, make_upstreams_parser
 
 _CORPORA = ("demo", "asterisk", "folder")
 _COMMANDS = {
     "run": "train, evaluate or identify (run_downstream.py)",
     "prepare": "make the manifests of a corpus",
+    "pack": "put the audio of prepared manifests into tar shards",
     "config": "print the merged settings of a run, as YAML for -c",
     "datamap": "compute and draw the data map of a run, list suspicious labels",
     "upstreams": "list the upstreams, and what is known of each",
@@ -126,6 +128,7 @@ def _make_prepare_parser() -> argparse.ArgumentParser:
 # The parser of each command but run, and what it does.
 _OTHERS: dict[str, tuple[Callable[[], argparse.ArgumentParser], Callable[[argparse.Namespace], None]]] = {
     "prepare": (_make_prepare_parser, _prepare),
+    "pack": (make_pack_parser, pack_corpus),
     "config": (_make_config_parser, _print_config),
     "datamap": (make_datamap_parser, _make_map),
     "upstreams": (make_upstreams_parser, list_upstreams),
