@@ -1,6 +1,7 @@
 """Opens audio with libsndfile: a file, or a member of a tar shard (:mod:`.shards`)."""
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import soundfile
 
 from ..errors import UserError
-from .shards import MemberFile, open_member
+from .shards import MemberFile, find_member, goes_to_wav, open_shard
 
 # A member up to this size is read at once: quicker than libsndfile's many small reads, each of them a call of Python.
 _WHOLE_MEMBER_BYTES = 2**18
@@ -27,9 +28,16 @@ def open_audio(path: Path, *, only_header: bool = False) -> AbstractContextManag
     ------
     UserError : no such file or shard, empty, no audio that libsndfile knows, or no such member in the shard.
     """
-    member = open_member(path)
-    if member is not None:
-        return _open_in_shard(path, member, only_header=only_header)
+    member = find_member(path)
+    descriptor = None if member is None else open_shard(path, member)
+    if member is not None and descriptor is not None:
+        if not only_header and goes_to_wav(descriptor, member):
+            try:
+                return soundfile.SoundFile(descriptor, closefd=True)
+            except soundfile.SoundFileError:
+                # It has been closed; what is wrong is found below.
+                descriptor = os.open(member.shard, os.O_RDONLY)
+        return _open_in_shard(path, MemberFile(path, descriptor, member), only_header=only_header)
     try:
         return soundfile.SoundFile(str(path))
     except (soundfile.SoundFileError, OSError) as error:
@@ -66,7 +74,7 @@ def _open_in_shard(path: Path, member: MemberFile, *, only_header: bool) -> Iter
 
 
 def _sound_file(member: MemberFile, *, only_header: bool) -> soundfile.SoundFile:
-    descriptor = member.embedded_descriptor()
+    descriptor = member.wav_descriptor()
     if descriptor is not None:
         return soundfile.SoundFile(descriptor, closefd=False)
     if not only_header and member.size <= _WHOLE_MEMBER_BYTES:

@@ -11,7 +11,7 @@ import soundfile
 from ..errors import UserError
 from .audio import read_header
 from .opening import reason
-from .shards import open_member
+from .shards import read_content
 
 # Whose samples flac can hold as they are, and in what.
 _LOSSLESS = {
@@ -58,20 +58,12 @@ def packed_audio(path: Path, audio_format: AudioFormat) -> PackedAudio:
     ------
     UserError : it is known for audio by its extension only, which would be lost.
     """
-    audio = _read_content(path)
+    audio = read_content(path)
     extension = _extension(path, audio)
     packed = _as_flac(audio) if audio_format is AudioFormat.FLAC else None
     if packed is None:
         return PackedAudio(extension, audio, len(audio), converted=False)
     return PackedAudio("flac", packed, len(audio), converted=True)
-
-
-def _read_content(path: Path) -> bytes:
-    member = open_member(path)
-    if member is None:
-        return path.read_bytes()
-    with member:
-        return member.content()
 
 
 def _extension(path: Path, audio: bytes) -> str:

@@ -13,11 +13,11 @@ import re
 import stat
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import UserError
 
-_MEMBER = re.compile(r"(?P<shard>.+\.tar)#(?P<offset>\d+)\+(?P<size>\d+)", re.DOTALL)
+_MEMBER = re.compile(r"(.+\.tar)#(\d{1,18})\+(\d{1,18})", re.DOTALL)
 _RIFF_HEADER_BYTES = 8
 
 
@@ -26,32 +26,73 @@ def member_path(shard: str, offset: int, size: int) -> str:
     return f"{shard}#{offset}+{size}"
 
 
+class Member(NamedTuple):
+    """Where a member is: its shard, its first byte and its number of bytes."""
+
+    shard: str
+    offset: int
+    size: int
+
+
+def find_member(path: Path) -> Member | None:
+    """Return what a path says of a member; None where it names a file of its own."""
+    found = _MEMBER.fullmatch(str(path))
+    return None if found is None else Member(found[1], int(found[2]), int(found[3]))
+
+
 def holding_file(path: Path) -> Path:
     """Return the file that holds audio: the shard of a member, or `path` itself."""
-    found = _MEMBER.fullmatch(str(path))
-    shard = None if found is None else Path(found["shard"])
-    return path if shard is None or (path.is_file() and not shard.is_file()) else shard
+    member = find_member(path)
+    return path if member is None or (path.is_file() and not Path(member.shard).is_file()) else Path(member.shard)
 
 
-def open_member(path: Path) -> "MemberFile | None":
-    """Open a member of a shard for reading; None where `path` names none, but a file of its own.
+def open_shard(path: Path, member: Member) -> int | None:
+    """Return a file descriptor of a member's shard; None where `path` is a file after all.
 
     Raises
     ------
-    UserError : no such shard, or it ends before the member does.
+    UserError : no such shard.
     """
-    found = _MEMBER.fullmatch(str(path))
-    if found is None:
-        return None
     try:
-        descriptor = os.open(found["shard"], os.O_RDONLY)
+        return os.open(member.shard, os.O_RDONLY)
     except (FileNotFoundError, NotADirectoryError):
         if path.is_file():
             return None
         raise UserError(
             f"{path}: no such shard. Paths in a manifest are relative to the folder of the manifest."
         ) from None
-    return MemberFile(path, descriptor, int(found["offset"]), int(found["size"]))
+
+
+def goes_to_wav(descriptor: int, member: Member) -> bool:
+    """Set a shard's file descriptor to a member and say whether libsndfile can read that by itself, without Python.
+
+    It can where a RIFF file says rightly how long it is; of other formats it does not find the end, or the beginning.
+    """
+    try:
+        start = os.pread(descriptor, _RIFF_HEADER_BYTES, member.offset)
+    except OSError:
+        # The next to read there says so.
+        return False
+    if start[:4] != b"RIFF" or _RIFF_HEADER_BYTES + int.from_bytes(start[4:], "little") != member.size:
+        return False
+    os.lseek(descriptor, member.offset, os.SEEK_SET)
+    return True
+
+
+def read_content(path: Path) -> bytes:
+    """Read all bytes of a file or of a member.
+
+    Raises
+    ------
+    UserError : no such shard, or it ends before the member does.
+    OSError : the disk cannot read them, or there is no such file.
+    """
+    member = find_member(path)
+    descriptor = None if member is None else open_shard(path, member)
+    if member is None or descriptor is None:
+        return path.read_bytes()
+    with MemberFile(path, descriptor, member) as file:
+        return file.content()
 
 
 class MemberFile(io.RawIOBase):
@@ -63,30 +104,30 @@ class MemberFile(io.RawIOBase):
     ----------
     path : the member's name, for errors.
     descriptor : of the shard; closed with this.
-    offset, size : where the member is in it, in bytes.
+    member : where it is in the shard.
 
     Raises
     ------
     UserError : the shard ends before the member does.
     """
 
-    def __init__(self, path: Path, descriptor: int, offset: int, size: int) -> None:
+    def __init__(self, path: Path, descriptor: int, member: Member) -> None:
         super().__init__()
-        self.size = size
+        self._member = member
+        _, self._offset, self.size = member
         self.error: OSError | None = None
         self._path = path
         self._descriptor = descriptor
-        self._offset = offset
         self._position = 0
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode):
             self.close()
             raise UserError(f"{path}: its shard is no file. Name an uncompressed tar file.")
-        if offset + size > state.st_size:
+        if self._offset + self.size > state.st_size:
             self.close()
             raise UserError(
-                f"{path}: ends at byte {offset + size} of a shard that has {state.st_size}. The shard is truncated, or "
-                "the manifest belongs to another one: restore it, or pack anew."
+                f"{path}: ends at byte {self._offset + self.size} of a shard that has {state.st_size}. The shard is "
+                "truncated, or the manifest belongs to another one: restore it, or pack anew."
             )
 
     def check(self) -> None:
@@ -125,17 +166,9 @@ class MemberFile(io.RawIOBase):
                 raise OSError(errno.EIO, "the shard was cut while it was read")
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def embedded_descriptor(self) -> int | None:
-        """Return the shard's file descriptor, set to the member, where libsndfile can read that by itself.
-
-        It can where a RIFF (wav) file says rightly how long it is, and is quicker than through calls of Python. Of
-        other formats it does not find the end, or the beginning.
-        """
-        start = os.pread(self._descriptor, _RIFF_HEADER_BYTES, self._offset)
-        if start[:4] != b"RIFF" or _RIFF_HEADER_BYTES + int.from_bytes(start[4:], "little") != self.size:
-            return None
-        os.lseek(self._descriptor, self._offset, os.SEEK_SET)
-        return self._descriptor
+    def wav_descriptor(self) -> int | None:
+        """Return the shard's file descriptor where :func:`goes_to_wav`; it stays ours."""
+        return self._descriptor if goes_to_wav(self._descriptor, self._member) else None
 
     def readable(self) -> bool:
         """Say yes."""
