@@ -137,13 +137,14 @@ class MemberFile(io.RawIOBase):
         ------
         UserError : no member begins there, or it has another size.
         """
-        block = os.pread(self._descriptor, tarfile.BLOCKSIZE, max(self._offset - tarfile.BLOCKSIZE, 0))
+        start = self._offset - tarfile.BLOCKSIZE
+        block = os.pread(self._descriptor, tarfile.BLOCKSIZE, start) if start >= 0 else b""
         try:
             header = tarfile.TarInfo.frombuf(block, tarfile.ENCODING, "surrogateescape")
         except tarfile.HeaderError:
             found = "no member begins there"
         else:
-            if self._offset >= tarfile.BLOCKSIZE and header.isreg() and header.size == self.size:
+            if header.isreg() and header.size == self.size:
                 return
             found = f"the member there, {header.name}, has {header.size} bytes"
         raise UserError(
