@@ -3,14 +3,14 @@ r"""How quickly audio is read out of tar shards (``lid-mapmix pack``), against t
     .venv/bin/python bench/shards.py
     .venv/bin/python bench/shards.py --into DIR --tables sequential --files 20000
 
-crops       8 s crops a second at random places of random utterances of 20 s, as training draws them: with all audio in the
-            system's cache, and out of it.
-sequential  utterances a second where a split of many short ones is read to its end in the order of its manifest, out of
-            the cache. Files are written in that order, or in another one, as where a split is drawn from a larger corpus.
+crops       8 s crops a second at random places of random utterances of 20 s, as training draws them: with all audio in
+            the system's cache, and out of it.
+sequential  utterances a second where a split of many short ones is read to its end in the order of its manifest, out
+            of the cache. Files are written in that order, or in another, as where a split is drawn from a corpus.
 
 One thread, the two sides in turn. Out of the cache: as root, the system drops its caches of content, folders and inodes
-before each pass; otherwise each file's content alone is dropped, which spares the loose files much. What the disk, or the
-host of a virtual machine, keeps by itself cannot be dropped.
+before each pass; otherwise the content of each file alone is dropped, which spares files of their own much. What the
+disk, or the host of a virtual machine, keeps by itself cannot be dropped.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def main() -> None:
 
 def _print_crops(options: argparse.Namespace) -> None:
     print(f"\n{_CROP_SECONDS} s crops a second from {options.crop_files} utterances of {_CROP_FILE_SECONDS} s:")
-    print(f"{'':24}{'cache':>8}{'files':>10}{'shards':>10}{'ratio':>8}")
+    print(f"{'':26}{'cache':>8}{'files':>10}{'shards':>10}{'ratio':>8}")
     for kind, (suffix, sample_rate, form) in _KINDS.items():
         with tempfile.TemporaryDirectory(dir=options.into) as folder:
             lengths = [_CROP_FILE_SECONDS] * options.crop_files
@@ -69,7 +69,7 @@ def _print_crops(options: argparse.Namespace) -> None:
             for cache in ("in", "out"):
                 rates = _compare(
                     [loose, packed],
-                    lambda manifest, seed: _read_crops(manifest, seed),
+                    _read_crops,
                     options.repeats,
                     cold=cache == "out",
                 )
@@ -80,9 +80,9 @@ def _print_sequential(options: argparse.Namespace) -> None:
     generator = np.random.default_rng(1)
     lengths = generator.uniform(*_SHORT_SECONDS, size=options.files).tolist()
     print(f"\nutterances a second, {options.files} of {_SHORT_SECONDS[0]:g} to {_SHORT_SECONDS[1]:g} s read in order:")
-    print(f"{'':24}{'cache':>8}{'files':>10}{'shards':>10}{'ratio':>8}")
+    print(f"{'':26}{'cache':>8}{'files':>10}{'shards':>10}{'ratio':>8}")
     orders = {"in that order": range(len(lengths)), "in another": generator.permutation(len(lengths)).tolist()}
-    for kind, (suffix, sample_rate, form) in _KINDS.items():
+    for suffix, sample_rate, form in _KINDS.values():
         for name, order in orders.items():
             with tempfile.TemporaryDirectory(dir=options.into) as folder:
                 sides = _write(Path(folder), lengths, suffix, sample_rate, order, **form)
@@ -92,7 +92,8 @@ def _print_sequential(options: argparse.Namespace) -> None:
 
 def _print_row(kind: str, cache: str, rates: np.ndarray) -> None:
     loose, packed = np.median(rates, axis=0)
-    print(f"{kind:24}{cache:>8}{loose:10.0f}{packed:10.0f}{packed / loose:8.2f}", flush=True)
+    ratio = np.median(rates[:, 1] / rates[:, 0])
+    print(f"{kind:26}{cache:>8}{loose:10.0f}{packed:10.0f}{ratio:8.2f}", flush=True)
 
 
 def _write(
