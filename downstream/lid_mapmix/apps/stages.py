@@ -13,7 +13,6 @@ from typing import Any
 
 from ..checks import check_configuration, task_config
 from ..data.corpus import Corpus
-from ..data.shards import holding_file
 from ..dev_calibration import CALIBRATION_NAME, leave_calibration
 from ..distributed import from_leader, goes_on_alone, is_leader
 from ..errors import UserError
@@ -77,7 +76,7 @@ def use(options: argparse.Namespace) -> None:
     ------
     UserError : no such checkpoint, split or recording.
     """
-    if options.mode == "inference" and not holding_file(Path(options.evaluate_split)).is_file():
+    if options.mode == "inference" and not Path(options.evaluate_split).is_file():
         raise UserError(f"{options.evaluate_split}: no such audio file. Name the file to identify by -t.")
     if options.past_exp is not None:
         settings = settings_from_checkpoint(options, choose_checkpoint(Path(options.past_exp), options.mode))
