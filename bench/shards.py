@@ -8,9 +8,10 @@ crops       8 s crops a second at random places of random utterances of 20 s, as
 sequential  utterances a second where a split of many short ones is read to its end in the order of its manifest, out
             of the cache. Files are written in that order, or in another, as where a split is drawn from a corpus.
 
-One thread, the two sides in turn. Out of the cache: as root, the system drops its caches of content, folders and inodes
-before each pass; otherwise the content of each file alone is dropped, which spares files of their own much. What the
-disk, or the host of a virtual machine, keeps by itself cannot be dropped.
+One thread, the two sides in turn. In the cache nothing is waited for, and seconds are those of the CPU, which other
+work on the machine disturbs less. Out of the cache they are those of the clock: as root, the system drops its caches of
+content, folders and inodes before each pass; otherwise the content of each file alone is dropped, which spares files of
+their own much. What the disk, or the host of a virtual machine, keeps by itself cannot be dropped.
 """
 
 import argparse
@@ -132,6 +133,7 @@ def _compare(
 ) -> np.ndarray:
     """Return what `read` counts, a second, (repeats, sides)."""
     rates = np.zeros((repeats, len(manifests)))
+    clock = time.perf_counter if cold else time.process_time
     if not cold:
         for manifest in manifests:
             _read_all(manifest)
@@ -140,9 +142,9 @@ def _compare(
         for side in sides if repeat % 2 else reversed(sides):
             if cold:
                 _drop_caches(manifests[side].path.parent)
-            begin = time.perf_counter()
+            begin = clock()
             count = read(manifests[side], repeat)
-            rates[repeat, side] = count / (time.perf_counter() - begin)
+            rates[repeat, side] = count / (clock() - begin)
     return rates
 
 
