@@ -186,7 +186,7 @@ def _pack_split(split: str, manifest: Manifest, folder: Path, form: "_Form") -> 
 def _row(manifest: Manifest, row: int) -> dict[str, str | float]:
     """Return a row of a manifest but for its audiopath and what is not known."""
     values = {name: column[row].item() for name, column in manifest.columns.items() if name != "audiopath"}
-    return {name: value for name, value in values.items() if value != "" and value == value}  # noqa: PLC1901, PLR0124 - NaN
+    return {name: value for name, value in values.items() if value != "" and value == value}  # noqa: PLR0124 - NaN
 
 
 def _written(values: np.ndarray) -> np.ndarray | list[str]:
