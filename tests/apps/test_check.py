@@ -1,6 +1,7 @@
 """``lid-mapmix check``: a corpus for each kind of fault, the same without any, and what --fix leaves."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -10,8 +11,10 @@ import yaml
 from launching import train
 from lid_mapmix.apps import cli
 from lid_mapmix.data.corpus import Corpus
+from lid_mapmix.data.export import export_manifests
 from lid_mapmix.data.inspection.findings import KINDS, Severity
 from lid_mapmix.data.manifest import read_manifest, write_manifest
+from lid_mapmix.data.packing import pack
 from scipy.signal import resample_poly
 from synthetic import CLASSES, hum, make_corpus, write_sphere_ulaw
 
@@ -363,7 +366,7 @@ def test_a_file_of_several_rows_is_opened_once(own, monkeypatch):
     original = soundfile.SoundFile.__init__
 
     def counting(file, path, *arguments, **keywords):
-        opened.append(path)
+        opened.append(os.fsdecode(path))
         original(file, path, *arguments, **keywords)
 
     monkeypatch.setattr(soundfile.SoundFile, "__init__", counting)
@@ -463,3 +466,23 @@ def test_nothing_to_check_is_one_line(tmp_path, kind, capsys):
     error = capsys.readouterr().err
     assert error.startswith(f"error: {folder}")
     assert len(error.splitlines()) == 1
+
+
+def test_a_packed_corpus_is_checked_as_its_files_are(clean, tmp_path):
+    pack(clean, tmp_path / "packed")
+    assert check(tmp_path / "packed", "--deep") == 0
+    for shard in (tmp_path / "packed").glob("train-*.tar"):
+        shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
+    status, report = report_of(tmp_path / "packed", "--deep")
+    assert status == 1
+    assert "unreadable" in names_of(report)
+    for shard in (tmp_path / "packed").glob("train-*.tar"):
+        shard.unlink()
+    status, report = report_of(tmp_path / "packed", file="missing.json")
+    assert status == 1
+    assert "missing" in names_of(report)
+
+
+def test_parquet_is_checked_as_csv_is(clean, tmp_path):
+    export_manifests(clean, "parquet", tmp_path / "parquet")
+    assert check(tmp_path / "parquet", "--deep") == 0

@@ -11,6 +11,7 @@ from lid_mapmix.data.crops import NO_SLOT, Crops
 from lid_mapmix.data.dataset import EvaluationDataset, Split, TrainDataset
 from lid_mapmix.data.labels import Labels
 from lid_mapmix.data.manifest import read_manifest
+from lid_mapmix.data.packing import pack
 from lid_mapmix.data.sampler import NO_PARTNER, Draw
 from lid_mapmix.errors import UserError
 from lid_mapmix.mapmix.mixup import MixSpace, mix_waveforms
@@ -211,6 +212,20 @@ def test_audio_whose_features_are_kept_is_not_read(split, monkeypatch):
     assert window.shape == (500,)
     assert batch.utterance.tolist() == [4]
     assert batch.waveforms.slot.tolist() == [1]
+
+
+@pytest.mark.parametrize("change", ["audio", "time"])
+def test_what_names_audio_in_shards_changes_with_it(change, tmp_path):
+    make_corpus(tmp_path / "loose", sizes={"train": 2}, seconds=0.2)
+    pack(tmp_path / "loose", tmp_path / "packed")
+    windows = np.array([[0, 0, 400], [1, 0, 400]])
+    before = open_split(tmp_path / "packed")[0].audio_digest(windows)
+    assert open_split(tmp_path / "packed")[0].audio_digest(windows) == before
+    if change == "audio":
+        pack(tmp_path / "loose", tmp_path / "packed", seed=1, overwrite=True)
+    else:
+        os.utime(tmp_path / "packed/train-000000.tar", (1, 1))
+    assert open_split(tmp_path / "packed")[0].audio_digest(windows) != before
 
 
 @pytest.mark.parametrize("change", ["audio", "time", "order", "part"])

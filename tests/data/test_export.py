@@ -4,6 +4,7 @@ from lid_mapmix.data import manifest_files
 from lid_mapmix.data.corpus import Corpus
 from lid_mapmix.data.export import export_manifests
 from lid_mapmix.data.manifest import read_manifest
+from lid_mapmix.data.packing import pack
 from lid_mapmix.errors import UserError
 from synthetic import make_corpus
 
@@ -29,6 +30,15 @@ def test_parquet_replaces_nothing_unasked_and_can_be_exported_itself(tmp_path):
         export_manifests(data, "parquet", out)
     export_manifests(data, "parquet", out, overwrite=True)
     assert (tmp_path / "nemo/train.jsonl") in export_manifests(out, "jsonl", tmp_path / "nemo")
+
+
+def test_members_of_shards_are_refused_for_others(tmp_path):
+    data = make_corpus(tmp_path / "data")
+    pack(data, tmp_path / "packed")
+    export_manifests(tmp_path / "packed", "parquet", tmp_path / "out")
+    with pytest.raises(UserError, match=r"train-000000\.tar#\d+\+\d+: expected audio files"):
+        export_manifests(tmp_path / "packed", "kaldi", tmp_path / "kaldi")
+    assert not (tmp_path / "kaldi").exists()
 
 
 def test_without_pyarrow_it_is_said_what_to_install(tmp_path, monkeypatch):

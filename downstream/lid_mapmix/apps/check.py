@@ -26,6 +26,7 @@ from ..data.inspection.reading import read_headers, read_samples, spans
 from ..data.inspection.utterances import SPLITS, side_by_side
 from ..data.labels import read_labels
 from ..data.manifest import read_manifest
+from ..data.manifest_files import find_manifest
 from ..errors import UserError
 from ..files import replace_when_complete
 
@@ -70,7 +71,7 @@ def check_data(options: argparse.Namespace) -> None:
 def _read(folder: Path, options: argparse.Namespace) -> Subject:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder. Name the one of train.csv, dev.csv and test.csv.")
-    paths = {split: folder / f"{split}.csv" for split in SPLITS}
+    paths = {split: find_manifest(folder, split) for split in SPLITS}
     manifests = {split: read_manifest(path) for split, path in paths.items() if path.is_file()}
     if not manifests:
         raise UserError(

@@ -45,6 +45,7 @@ class Command:
 COMMANDS: Mapping[str, Command] = {
     "run": Command("train, evaluate or identify (run_downstream.py)", "", ""),
     "prepare": Command("make the manifests of a corpus", "cli:make_prepare_parser", "cli:prepare"),
+    "pack": Command("put the audio of prepared manifests into tar shards", "pack:make_pack_parser", "pack:pack_corpus"),
     "export-manifest": Command(
         "write the manifests for Kaldi or NeMo, or as Parquet", "export:make_export_parser", "export:export_manifest"
     ),
@@ -103,6 +104,7 @@ examples:
   lid-mapmix check data/demo --deep
   lid-mapmix predict -e result/downstream/lid_mapmix-mapmix-fbank recording.wav folder/
   lid-mapmix export result/downstream/lid_mapmix-mapmix-fbank dialects
+  lid-mapmix pack data/demo data/demo-packed
   lid-mapmix upstreams xlsr_53
 """
 _PREPARE_EXAMPLES = """\

@@ -1,7 +1,9 @@
-"""Audio in: any file that libsndfile reads, as 16 kHz mono float32, and only the part that is asked for."""
+"""Audio in: any file that libsndfile reads, as 16 kHz mono float32, and only the part that is asked for.
+
+A file may also be a member of a tar shard (:mod:`.shards`).
+"""
 
 import functools
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from tqdm import tqdm
 
 from ..errors import UserError
 from .manifest import Manifest
+from .opening import open_audio, reason
 
 SAMPLE_RATE = 16_000
 # The receptive field of the wav2vec 2.0 front end; with less there is no frame at all (s3prl_host.md, 22).
@@ -24,6 +27,7 @@ SHORTEST_SLACK_SECONDS = 0.1
 # libsndfile's SF_COUNT_MAX.
 UNKNOWN_FRAMES = 2**63 - 1
 _HEADER_THREADS = 8
+_PCM_16_UNIT = np.float32(2**-15)
 # Output samples on either side of a crop that reach into the resampler's filter, generously.
 _RESAMPLER_CONTEXT_SECONDS = 0.01
 
@@ -52,9 +56,9 @@ def read_header(path: Path) -> AudioHeader:
 
     Raises
     ------
-    UserError : no such file, empty, or no audio that libsndfile knows.
+    UserError : no such file, empty, or no audio that libsndfile knows; a shard that has no such member.
     """
-    with _open(path) as file:
+    with open_audio(path, only_header=True) as file:
         return _header(path, file)
 
 
@@ -77,7 +81,7 @@ def read_audio(path: Path, start: int = 0, count: int | None = None) -> np.ndarr
     ------
     UserError : unreadable, truncated, or a sample is NaN or infinite.
     """
-    with _open(path) as file:
+    with open_audio(path) as file:
         header = _header(path, file)
         count = header.samples - start if count is None else count
         if start + count > header.samples:
@@ -150,22 +154,6 @@ def utterance_spans(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
     return table[:, 0], table[:, 1]
 
 
-def _open(path: Path) -> soundfile.SoundFile:
-    try:
-        return soundfile.SoundFile(os.fsencode(path))  # soundfile itself refuses names that are no UTF-8
-    except (soundfile.SoundFileError, OSError) as error:
-        # Looked at only now: asking for each file that is well, each time it is read, costs as much as opening it.
-        if not path.is_file():
-            raise UserError(
-                f"{path}: no such audio file. Paths in a manifest are relative to the folder of the manifest."
-            ) from None
-        if path.stat().st_size == 0:
-            raise UserError(f"{path}: is empty (0 bytes). Restore the file or leave it out.") from None
-        raise UserError(
-            f"{path}: is no audio that libsndfile can read ({_reason(error)}). Convert it to wav."
-        ) from None
-
-
 def _header(path: Path, file: soundfile.SoundFile) -> AudioHeader:
     if file.frames <= 0 or file.samplerate <= 0:
         raise UserError(f"{path}: holds no audio. Restore the file or leave it out.")
@@ -180,9 +168,13 @@ def _decode(path: Path, file: soundfile.SoundFile, start: int, count: int) -> np
     """Return `count` frames of a file from frame `start` on, mono float32, at the file's own rate."""
     try:
         file.seek(start)
-        audio = file.read(count, dtype="float32", always_2d=True)
+        if file.subtype == "PCM_16":
+            # libsndfile turns integers to floats by reads of 8 kB each, and gives them as they are in one read.
+            audio = file.read(count, dtype="int16", always_2d=True) * _PCM_16_UNIT
+        else:
+            audio = file.read(count, dtype="float32", always_2d=True)
     except soundfile.SoundFileError as error:
-        raise UserError(f"{path}: broke off while reading ({_reason(error)}). Restore the file.") from None
+        raise UserError(f"{path}: broke off while reading ({reason(error)}). Restore the file.") from None
     if len(audio) < count:
         raise _truncated(path, start, count, len(audio))
     return audio.mean(axis=1) if audio.shape[1] > 1 else audio[:, 0]
@@ -213,7 +205,3 @@ def _truncated(path: Path, start: int, expected: int, found: int) -> UserError:
         f"{path}: is truncated: {expected} samples were expected from sample {start} on, {max(found, 0)} found. "
         "Restore the file or leave it out."
     )
-
-
-def _reason(error: Exception) -> str:
-    return str(error).rsplit(":", 1)[-1].strip(" .") or type(error).__name__

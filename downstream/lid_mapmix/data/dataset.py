@@ -15,6 +15,7 @@ from .crops import NO_SLOT, Crops
 from .labels import Labels
 from .manifest import Manifest
 from .sampler import NO_PARTNER, Draw
+from .shards import holding_file
 
 _ANCHOR, _PARTNER = 0, 1
 
@@ -61,7 +62,7 @@ class Split:
             digest.update(np.ascontiguousarray(numbers, dtype="<i8").data)
         for index, name in enumerate(self.manifest.columns["audiopath"]):
             # Of audio that was made anew nothing else may have changed.
-            state = self.manifest.audio_path(index).stat()
+            state = holding_file(self.manifest.audio_path(index)).stat()
             digest.update(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
         return digest.hexdigest()[:16]
 

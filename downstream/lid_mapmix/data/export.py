@@ -18,6 +18,7 @@ from .manifest import Manifest, read_manifest, write_manifest
 from .manifest_files import PARQUET, find_manifest
 from .prepare import jsonl, kaldi
 from .prepare.corpus import LABELS_FILE, SPLITS, cannot_write
+from .shards import find_member
 
 # Blanks divide Kaldi's columns, and its scripts take ids for names of files.
 _NOT_IN_NAMES = re.compile(r"[\s/]+")
@@ -53,6 +54,7 @@ def export_manifests(data: Path, target: str, folder: Path, *, overwrite: bool =
         tables = {folder / f"{split}{PARQUET}": manifest for split, manifest in manifests.items()}
         _refuse_present(tables, overwrite=overwrite)
         return _write_tables(data, folder, tables)
+    _refuse_members(manifests.values(), target)
     files = {
         folder / name: lines for split, manifest in manifests.items() for name, lines in LINES[target](split, manifest)
     }
@@ -71,6 +73,16 @@ def _refuse_present(paths: Iterable[Path], *, overwrite: bool) -> None:
     if present and not overwrite:
         raise UserError(
             f"{present[0]}: is there already. Name another folder, or replace what is there by --overwrite."
+        )
+
+
+def _refuse_members(manifests: Iterable[Manifest], target: str) -> None:
+    paths = (manifest.audio_path(index) for manifest in manifests for index in range(len(manifest)))
+    member = next((path for path in paths if find_member(path) and not path.is_file()), None)
+    if member is not None:
+        raise UserError(
+            f"{member}: expected audio files, which is what {target} knows, found a member of a shard. Export the "
+            "folder that was packed."
         )
 
 

@@ -1,5 +1,6 @@
 """What the header of an audio file says, and whether the file keeps to it."""
 
+import os
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -7,7 +8,10 @@ from typing import BinaryIO
 
 import soundfile
 
+from ...errors import UserError
 from ..audio import UNKNOWN_FRAMES
+from ..opening import open_audio
+from ..shards import find_member, holding_file, open_bytes
 
 _CHUNK_HEADER_BYTES = 8
 _SPHERE_BYTES = 1024
@@ -69,11 +73,16 @@ class _Declared:
 def read_file_header(path: Path) -> FileHeader:
     """Read a header; what is wrong is told, never raised."""
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with (
+            open_audio(path, only_header=True) if find_member(path) else soundfile.SoundFile(os.fsencode(path)) as file
+        ):
             frames, rate, channels = file.frames, file.samplerate, file.channels
             container = file.format
     except (soundfile.SoundFileError, OSError) as error:
         return _unreadable(path, str(error))
+    except UserError as error:  # of a member
+        fault = FileFault.UNREADABLE if holding_file(path).is_file() else FileFault.MISSING
+        return FileHeader(fault, str(error).removeprefix(f"{path}: "))
     if frames <= 0 or rate <= 0:
         return FileHeader(FileFault.EMPTY, "no samples")
     if frames == UNKNOWN_FRAMES:
@@ -111,7 +120,7 @@ def _declared(path: Path, container: str) -> _Declared | None:
     """
     if container not in ("WAV", "WAVEX", "NIST"):
         return None
-    with path.open("rb") as file:
+    with open_bytes(path) as file:
         size = file.seek(0, 2)
         file.seek(0)
         return _declared_by_sphere(file, size) if container == "NIST" else _declared_by_riff(file, size)

@@ -13,6 +13,8 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
+from ...errors import UserError
+from ..opening import open_audio
 from .headers import FileFault, read_file_header
 from .quality import Quality, measure
 from .utterances import Utterances
@@ -137,10 +139,10 @@ def spans(utterances: Utterances, headers: Headers) -> tuple[np.ndarray, np.ndar
 def _measure_parts(path: Path, parts: Iterator[tuple[int, int]]) -> Iterator[Quality | None]:
     """Measure parts of a file: first sample and number of samples; None for one that breaks off."""
     try:
-        with soundfile.SoundFile(str(path)) as file:
+        with open_audio(path) as file:
             for start, count in parts:
                 yield _measure_part(file, start, count)
-    except (soundfile.SoundFileError, OSError):
+    except (soundfile.SoundFileError, OSError, UserError):
         # It could be opened a moment ago: those that are left count as broken off.
         return
 
