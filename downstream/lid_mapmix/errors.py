@@ -10,6 +10,10 @@ class UserError(Exception):
     """A fault the user can mend. Its message says, in one line: expected, found, what to do."""
 
 
+class BadAudioError(UserError):
+    """The audio of an utterance is missing, broken, or no numbers; training may skip it (data.on_bad_audio)."""
+
+
 class ReportedError(Exception):
     """Another of the processes that train together has failed, and says so; this one ends with it, without a word."""
 

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 from lid_mapmix.data.crops import Crops
-from lid_mapmix.data.dataset import EvaluationDataset, TrainDataset
+from lid_mapmix.data.dataset import EvaluationDataset
 from lid_mapmix.data.loader import TaskLoader
 from lid_mapmix.data.sampler import TrainSampler
+from lid_mapmix.data.train_dataset import TrainDataset
 from lid_mapmix.errors import UserError
 from synthetic import make_corpus, open_split
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checks import check_configuration, task_config
+from ..data.augmenter import Augmenter
 from ..data.corpus import Corpus
 from ..dev_calibration import CALIBRATION_NAME, leave_calibration
 from ..distributed import from_leader, goes_on_alone, is_leader
@@ -154,6 +155,7 @@ def _checked_corpus(settings: Settings) -> Corpus:
     check_upstream_arguments(settings.args, task.upstream_settings)
     corpus = Corpus(task.data.directory, task.labels)
     check_likeness(task.mapmix, corpus.labels)
+    Augmenter.open(settings.args.seed, **vars(task.data.augment))
     splits = ["train", *(settings.config["runner"].get("eval_dataloaders") or [])]
     corpus.check_manifests([*splits, *(["test"] if corpus.has("test") else [])])
     return corpus

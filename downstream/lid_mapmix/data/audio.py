@@ -1,6 +1,7 @@
 """Audio in: any file that libsndfile reads, as 16 kHz mono float32, and only the part that is asked for."""
 
 import functools
+from collections.abc import MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,8 +126,16 @@ def utterance_span(manifest: Manifest, index: int) -> tuple[int, int]:
     return start, count
 
 
-def utterance_spans(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
+def utterance_spans(
+    manifest: Manifest, faults: MutableMapping[int, str] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Read the headers of all audio of a manifest.
+
+    Parameters
+    ----------
+    manifest : whose audio it is.
+    faults : where given, what is wrong with an utterance is put here, by its number, in place of being raised; it has
+        the shortest span there may be then.
 
     Returns
     -------
@@ -136,10 +145,20 @@ def utterance_spans(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
     ------
     UserError : as :func:`utterance_span`, for the first utterance that has a fault.
     """
+
+    def span(index: int) -> tuple[int, int]:
+        try:
+            return utterance_span(manifest, index)
+        except UserError as error:
+            if faults is None:
+                raise
+            faults[index] = str(error)
+            return 0, MINIMUM_SAMPLES
+
     numbers = range(len(manifest))
     with ThreadPoolExecutor(_HEADER_THREADS) as pool:
         spans = tqdm(
-            pool.map(functools.partial(utterance_span, manifest), numbers),
+            pool.map(span, numbers),
             total=len(manifest),
             desc=f"headers of {manifest.path.name}",
             leave=False,
