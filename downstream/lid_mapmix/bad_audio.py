@@ -118,8 +118,8 @@ class BadAudio:
         count, total = len(self._found), len(self.split.manifest)
         if count <= self.most_share * total:
             return
-        first = min(self._found)
+        first = self._found[min(self._found)]
         raise UserError(
             f"{self.split.manifest.path}: the audio of {count} of {total} utterances is bad, more than "
-            f"data.most_bad_share ({self.most_share:g}) allows. Mend it, or allow more. The first: {self._found[first].reason}"
+            f"data.most_bad_share ({self.most_share:g}) allows. Mend it, or allow more. The first: {first.reason}"
         )

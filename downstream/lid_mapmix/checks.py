@@ -135,7 +135,7 @@ def _check_recording(config: TaskConfig) -> None:
     if config.datamap.record and config.data.sampler is not Sampling.UNIFORM:
         raise UserError(
             f"configuration: {TASK_KEY}.datamap.record needs each utterance once an epoch; expected data.sampler "
-            f"uniform, found {config.data.sampler}. Leave it out; a run that needs a map may have it, and makes its map "
+            f"uniform, found {config.data.sampler}. Leave it out; runs that need a map may have it, and make their map "
             "uniformly."
         )
 

@@ -152,16 +152,16 @@ def test_a_fault_is_found_when_a_split_is_opened(tmp_path):
 @pytest.mark.parametrize(("anchor", "partner"), [(3, 2), (0, 1), (0, 3), (1, 0)])
 def test_mixed_input_is_one_waveform_of_both_crops(split, anchor, partner):
     drawn = Draw(anchor, partner, 0.25, epoch=3)
-    _, crops = training(split, CROP, 5)[drawn]
+    crops = training(split, CROP, 5)[drawn].crops
     dataset = training(split, CROP, 5, MixSpace.INPUT)
-    _, mixed = dataset[drawn]
-    ((waveform, first, count, _),) = mixed
+    mixed = dataset[drawn]
+    ((waveform, first, count, _),) = mixed.crops
     starts, ends = [crop[1] for crop in crops], [crop[1] + crop[2] for crop in crops]
     assert (first, first + count) == (min(starts), max(ends))
     real = [slice(start, end) for start, end in zip(starts, ends, strict=True)]
     expected = mix_waveforms(crops[0][0], crops[1][0], 0.25, real=(real[0], real[1]))
     np.testing.assert_array_equal(waveform, expected)
-    waveforms, batch = dataset.collate([(drawn, mixed)])
+    waveforms, batch = dataset.collate([mixed])
     assert waveforms.shape == (1, 8000)
     assert batch.partner_gold.tolist() == [split.gold[partner]]
     assert batch.waveforms.count.tolist() == [count]

@@ -62,7 +62,7 @@ def test_measures_reject_what_are_no_dynamics():
         (np.zeros(3), np.zeros(3, bool)),
         (np.zeros((2, 3)), np.zeros((3, 2), bool)),
         (np.zeros((0, 3)), np.zeros((0, 3), bool)),
-        (np.full((2, 3), np.nan), np.zeros((2, 3), bool)),
+        (np.full((2, 3), np.inf), np.zeros((2, 3), bool)),
     ):
         with pytest.raises(ValueError, match="expected"):
             datamap.measures(probabilities, correct)

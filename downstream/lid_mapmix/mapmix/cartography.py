@@ -14,8 +14,8 @@ correctness         **how many** of the epochs were right; datamap.csv, as Map-M
 forgetfulness       right → wrong transitions; 1000 where never right; datamap.csv leaves that empty
 =================== ==============================================================================
 
-Utterances whose audio could not be read in any epoch are left out. Names, their order, the count and the 1000 are those of ``cartography/selection/train_dy_filtering.py`` there; decimals
-are 10, as pandas writes them.
+Utterances whose audio could not be read in any epoch are left out. Names, their order, the count and the 1000 are
+those of ``cartography/selection/train_dy_filtering.py`` there; decimals are 10, as pandas writes them.
 """
 
 import json

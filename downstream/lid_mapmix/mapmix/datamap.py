@@ -71,6 +71,8 @@ def measures(probabilities: np.ndarray, correct: np.ndarray) -> Measures:
     epoch_count, utterance_count = probabilities.shape
     if epoch_count < 1:
         raise ValueError("expected at least one epoch of dynamics, found none")
+    if np.isinf(probabilities).any():
+        raise ValueError("expected finite probabilities, or NaN where not heard, found infinity")
     confidence, variability, correctness, forgetfulness = np.empty((4, utterance_count), dtype=np.float64)
     epochs = np.full(utterance_count, epoch_count, dtype=np.int64)
     for start in range(0, utterance_count, _CHUNK_UTTERANCES):
@@ -89,8 +91,6 @@ def measures(probabilities: np.ndarray, correct: np.ndarray) -> Measures:
         correctness[chunk] = np.where(epochs[chunk] > 0, chunk_correct.mean(axis=0, where=counted), np.nan)
         forgotten = (chunk_correct[:-1] & ~chunk_correct[1:]).sum(axis=0)
         forgetfulness[chunk] = np.where(chunk_correct.any(axis=0), forgotten, np.nan)
-    if np.isinf(confidence).any():
-        raise ValueError("expected finite probabilities, or NaN where not heard, found infinity")
     return Measures(
         confidence=confidence,
         variability=variability,

@@ -2,8 +2,8 @@
 
 datamap.csv has a row an utterance: the columns of the training manifest, then ``confidence``, ``variability``,
 ``correctness``, ``threshold_closeness`` (6 decimals), ``forgetfulness`` (empty where the utterance was never right),
-``epochs`` and ``region``. Definitions: datamap.py. An utterance whose audio could not be read in any epoch has the region
-``unheard``, 0 epochs and nothing for its measures.
+``epochs`` and ``region``. Definitions: datamap.py. An utterance whose audio could not be read in any epoch has the
+region ``unheard``, 0 epochs and no measures.
 
 likeness.csv has a row a class: its name, then the mean softmax row of its training utterances, one column a class.
 It is what confidence labels (labels.py) share the probability out by.

@@ -64,8 +64,8 @@ def find_suspects(
 
     Parameters
     ----------
-    probabilities : (E, N) float, of the label, an epoch a row; NaN where the audio could not be read. Who was never heard
-        is no suspect.
+    probabilities : (E, N) float, of the label, an epoch a row; NaN where the audio could not be read. Who was never
+        heard is no suspect.
     predictions : (E, N) int, the most probable class.
     gold : (N,) int, class number of each label.
     class_count : number of classes.
