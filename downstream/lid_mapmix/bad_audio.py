@@ -67,7 +67,12 @@ class BadAudio:
         self._write()
 
     def go_on(self) -> None:
-        """Go on with what an interrupted run has named; only of utterances that are still in the manifest."""
+        """Go on with what an interrupted run has named.
+
+        Raises
+        ------
+        UserError : that is too much; the limit may have been why it was interrupted.
+        """
         numbers = {name: number for number, name in enumerate(self.split.manifest.columns["id"].tolist())}
         if self.path.is_file():
             with self.path.open(newline="", encoding="utf-8") as file:
@@ -75,6 +80,7 @@ class BadAudio:
                     if row["id"] in numbers:
                         self._found.setdefault(numbers[row["id"]], _Found(row["epoch"], row["fault"]))
         self._write()
+        self._check_share()
 
     def add(self, epoch: int, faults: Sequence[Fault]) -> None:
         """Take note of the faults that a step has met.
