@@ -3,6 +3,7 @@ import csv
 import numpy as np
 import pytest
 import soundfile
+from lid_mapmix import bad_audio
 from lid_mapmix.bad_audio import BAD_AUDIO_NAME, BadAudio
 from lid_mapmix.data.crops import Crops
 from lid_mapmix.data.dataset import Split
@@ -117,7 +118,7 @@ def test_what_is_met_is_told_once_and_kept_in_order(split, tmp_path):
     found = BadAudio(tmp_path, split, 0.5, lines.append)
     assert list(tmp_path.iterdir()) == []
     found.start_afresh()
-    assert len(lines) == 3
+    assert [line.split(": ")[1].split(" is skipped ")[1] for line in lines] == [f"({n} of 12)" for n in (1, 2, 3)]
     for epoch in range(2):
         found.add(epoch, [Fault(NAN, "b.wav: holds NaN."), Fault(MISSING, "again")])
     assert lines[3:] == [f"epoch 0: {split.manifest.columns['id'][NAN]} is skipped (4 of 12): b.wav: holds NaN."]
@@ -131,6 +132,14 @@ def test_what_is_met_is_told_once_and_kept_in_order(split, tmp_path):
     resumed.add(1, [Fault(NAN, "again")])
     assert (len(lines), rows_of(tmp_path)) == (4, rows)
     BadAudio(tmp_path, split, 0.5, lines.append).start_afresh()
+    assert len(rows_of(tmp_path)) == 3
+
+
+def test_thousands_of_headers_are_some_lines_and_a_count(split, tmp_path, monkeypatch):
+    monkeypatch.setattr(bad_audio, "_MOST_LINES", 1)
+    lines = []
+    BadAudio(tmp_path, split, 0.5, lines.append).start_afresh()
+    assert lines[1:] == [f"headers: 2 more are skipped; {tmp_path / BAD_AUDIO_NAME} names all"]
     assert len(rows_of(tmp_path)) == 3
 
 

@@ -18,6 +18,8 @@ from .errors import UserError
 from .files import replace_when_complete
 
 BAD_AUDIO_NAME = "bad_audio.csv"
+# Of what headers say; a corpus with a folder missing has thousands.
+_MOST_LINES = 20
 _NAMES = ("id", "audiopath", "class")
 
 
@@ -62,8 +64,11 @@ class BadAudio:
         """Begin a new run: name what the headers said, and forget what an earlier run in the folder has left."""
         if is_leader():
             self.path.unlink(missing_ok=True)
-        for utterance, found in self._found.items():
-            self._tell(utterance, found)
+        for place, (utterance, found) in enumerate(self._found.items(), start=1):
+            if place <= _MOST_LINES:
+                self._tell(utterance, found, place)
+        if len(self._found) > _MOST_LINES:
+            self._report(f"headers: {len(self._found) - _MOST_LINES} more are skipped; {self.path} names all")
         self._write()
 
     def go_on(self) -> None:
@@ -99,16 +104,16 @@ class BadAudio:
         for utterance, reason in from_everyone(list(new.items())):
             if utterance not in self._found:
                 self._found[utterance] = _Found(str(epoch), reason)
-                self._tell(utterance, self._found[utterance])
+                self._tell(utterance, self._found[utterance], len(self._found))
                 is_new = True
         if is_new:
             self._write()
             self._check_share()
 
-    def _tell(self, utterance: int, found: _Found) -> None:
+    def _tell(self, utterance: int, found: _Found, count: int) -> None:
         when = f"epoch {found.epoch}" if found.epoch else "headers"
         name = self.split.manifest.columns["id"][utterance]
-        self._report(f"{when}: {name} is skipped ({len(self._found)} of {len(self.split.manifest)}): {found.reason}")
+        self._report(f"{when}: {name} is skipped ({count} of {len(self.split.manifest)}): {found.reason}")
 
     def _write(self) -> None:
         if not (is_leader() and self._found):

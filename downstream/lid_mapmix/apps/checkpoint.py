@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..bad_audio import BAD_AUDIO_NAME
 from ..errors import UserError
 from ..files import replace_when_complete
 from ..recording import first_to_come, take_over_epochs
@@ -97,6 +98,9 @@ class Past:
         """
         if records:
             take_over_epochs(self.folder, expdir, self.first_to_come)
+        if (self.folder / BAD_AUDIO_NAME).is_file():
+            with replace_when_complete(expdir / BAD_AUDIO_NAME) as temporary:
+                shutil.copyfile(self.folder / BAD_AUDIO_NAME, temporary)
         if self.has_best:
             for path in (*score_files(self.folder, "dev"), self.folder / BEST_CHECKPOINT):
                 with replace_when_complete(expdir / path.name) as temporary:

@@ -164,7 +164,7 @@ def _settle_folders(config: dict[str, Any]) -> None:
     """Let noise and rooms be found from any folder."""
     augment = task_config(config[TASK_KEY]).data.augment
     for name in ("noise", "rir"):
-        if (folder := getattr(augment, name)) is not None:
+        if folder := getattr(augment, name):
             config[TASK_KEY]["data"]["augment"][name] = _absolute(folder)
 
 

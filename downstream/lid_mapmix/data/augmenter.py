@@ -118,10 +118,10 @@ class Augmenter:
         return cls(
             seed=seed,
             speeds=speeds,
-            noise=None if noise is None else AudioFolder.open(noise, "noise"),
+            noise=AudioFolder.open(noise, "noise") if noise else None,
             noise_snr=noise_snr,
             noise_probability=noise_probability,
-            rir=None if rir is None else AudioFolder.open(rir, "rir"),
+            rir=AudioFolder.open(rir, "rir") if rir else None,
             rir_probability=rir_probability,
             codecs=codecs,
             codec_probability=codec_probability,
