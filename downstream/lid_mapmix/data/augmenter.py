@@ -12,10 +12,8 @@ import numpy as np
 
 from ..errors import UserError
 from ..randomness import keyed_generator
-from .audio import MINIMUM_SAMPLES, read_audio, read_header
+from .audio import EXTENSIONS, MINIMUM_SAMPLES, read_audio, read_header
 from .augment import Codec, add_noise, change_speed, reverberate, through_telephone
-
-_EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".sph")
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +40,12 @@ class AudioFolder:
         root = Path(folder)
         if not root.is_dir():
             raise UserError(f"data.augment.{setting}: {folder}: no such folder. Name one that holds audio, or null.")
-        paths = [path for path in root.rglob("*") if path.suffix.lower() in _EXTENSIONS and path.is_file()]
+        paths = [path for path in root.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file()]
         # By their parts below the folder: the same draw is the same file wherever the folder lies.
         paths.sort(key=lambda path: path.relative_to(root).parts)
         if not paths:
             raise UserError(
-                f"data.augment.{setting}: {folder}: expected audio in it or below ({', '.join(_EXTENSIONS)}), found "
+                f"data.augment.{setting}: {folder}: expected audio in it or below ({', '.join(EXTENSIONS)}), found "
                 "none. Name another folder, or null."
             )
         try:

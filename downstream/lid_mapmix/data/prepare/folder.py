@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ...errors import UserError
-from ..audio import read_header
+from ..audio import EXTENSIONS, read_header
 from ..labels import labels_from_manifest
 from ..manifest import Manifest
 from .corpus import DEFAULT_SHARE, add_common_arguments, divide, fingerprint, needs_preparation, write_corpus
@@ -23,8 +23,6 @@ DESCRIPTION = "your own recordings, one sub-folder a class"
 EXAMPLES = """\
 lid-mapmix prepare folder recordings/ data/
 lid-mapmix prepare folder recordings/ data/ --speaker-pattern '(?P<speaker>spk\\d+)_'"""
-
-EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".sph")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
