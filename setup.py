@@ -24,7 +24,7 @@ setup(
         "numpy",
         "pyyaml",
         "scikit-learn",
-        "scipy",  # L-BFGS of the calibrations; scikit-learn needs it as well
+        "scipy",  # L-BFGS of the calibrations, convolution with rooms; scikit-learn needs it as well
         "filelock",  # one process a run; S3PRL needs it as well
         "pydantic>=2",  # configuration: types, limits, unknown keys
         "soundfile>=0.12",  # reads every format and seeks; torchaudio.load needs FFmpeg since 2.9

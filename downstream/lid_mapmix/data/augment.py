@@ -10,6 +10,7 @@ from enum import StrEnum
 import numpy as np
 import soundfile
 import torch
+from scipy.signal import oaconvolve
 from torchaudio import functional
 
 from .audio import SAMPLE_RATE
@@ -78,7 +79,8 @@ def reverberate(audio: np.ndarray, response: np.ndarray) -> np.ndarray:
     (samples,) float32, as long and with the same energy as the audio; the last of the reverberation is cut off.
     """
     direct = int(np.abs(response).argmax())
-    whole = functional.fftconvolve(torch.from_numpy(audio), torch.from_numpy(response)).numpy()
+    # Not torchaudio's: that transforms whatever length comes, which takes several times as long.
+    whole = oaconvolve(audio, response)
     wet = whole[direct : direct + len(audio)]
     energies = [float(np.square(each, dtype=np.float64).sum()) for each in (audio, wet)]
     return wet * np.float32(np.sqrt(energies[0] / energies[1])) if energies[1] > 0 else audio
