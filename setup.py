@@ -28,7 +28,7 @@ setup(
         "numpy",
         "pyyaml",
         "scikit-learn",
-        "scipy",  # L-BFGS of the calibrations; scikit-learn needs it as well
+        "scipy",  # L-BFGS of the calibrations, convolution with rooms; scikit-learn needs it as well
         "filelock",  # one process a run; S3PRL needs it as well
         "pydantic>=2",  # configuration: types, limits, unknown keys
         "safetensors",  # exported runs; transformers needs it as well

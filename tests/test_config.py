@@ -314,3 +314,53 @@ def test_what_an_online_run_cannot_do_is_refused(settings, message):
 def test_features_of_mixed_input_are_not_kept():
     with pytest.raises(UserError, match=r"expected mapmix\.mix none or latent, found input"):
         task_config({"cache": {"directory": "cache"}, "mapmix": {"mix": "input"}})
+
+
+def test_a_data_map_is_recorded_uniformly():
+    config = changed("downstream_expert.data.sampler", "balanced")
+    check_configuration(config)
+    config["downstream_expert"]["datamap"]["record"] = True
+    refused(config, "datamap.record needs each utterance once an epoch.* found balanced")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "named"),
+    [
+        ("augment", {"codecs": ["gsm"]}, r"found data\.augment as well"),
+        ("augment", {"noise": "sounds"}, r"found data\.augment as well"),
+        ("on_bad_audio", "skip", r"found data\.on_bad_audio skip as well"),
+    ],
+)
+def test_features_are_kept_of_audio_as_it_is(setting, value, named):
+    config = changed("downstream_expert.cache.directory", "kept")
+    check_configuration(config)
+    config["downstream_expert"]["data"][setting] = value
+    refused(config, named)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        ("augment.noise_snr", [20, 5], r"expected the lowest first, found \[20\.0, 5\.0\]"),
+        ("augment.noise_snr", [5], "noise_snr"),
+        ("augment.noise_snr", [5, 10, 20], "noise_snr"),
+        ("augment.speeds", [0.9, 3], "speeds"),
+        ("augment.speeds", 0.9, "speeds"),
+        ("augment.codecs", ["amr"], "codecs"),
+        ("augment.rir_probability", 1.5, "rir_probability"),
+        ("augment.noisse", "x", "Did you mean noise"),
+        ("sampler", "power: 0.5", "sampler"),
+        ("sampler_power", 2, "sampler_power"),
+        ("most_bad_share", -0.1, "most_bad_share"),
+        ("on_bad_audio", "ignore", "on_bad_audio"),
+    ],
+)
+def test_what_cannot_be_done_to_the_data_is_refused(place, value, says):
+    refused(changed(f"downstream_expert.data.{place}", value), says)
+
+
+def test_speeds_need_crops_that_start_anywhere():
+    config = changed("downstream_expert.data.augment.speeds", [0.9, 1.1])
+    check_configuration(config)
+    config["downstream_expert"]["data"]["crop_step_seconds"] = 4.0
+    refused(config, r"augment\.speeds: expected crops that start anywhere, found crop_step_seconds 4\.0")

@@ -5,7 +5,15 @@ import json
 import pytest
 import torch
 from launching import finish, start_processes
-from lid_mapmix.distributed import from_leader, gather_rows, goes_on_alone, is_leader, rank, world_size
+from lid_mapmix.distributed import (
+    from_everyone,
+    from_leader,
+    gather_rows,
+    goes_on_alone,
+    is_leader,
+    rank,
+    world_size,
+)
 from lid_mapmix.errors import UserError
 
 # Two processes share five rows as two and three, or have none that counts, and say what the leader has said.
@@ -13,7 +21,9 @@ EXCHANGE = """
 import json
 import torch
 from torch import distributed
-from lid_mapmix.distributed import from_leader, gather_rows, goes_on_alone, is_leader, rank, world_size
+from lid_mapmix.distributed import (
+    from_everyone, from_leader, gather_rows, goes_on_alone, is_leader, rank, world_size
+)
 from lid_mapmix.errors import ReportedError, UserError
 distributed.init_process_group("gloo")
 own = slice(0, 2) if rank() == 0 else slice(2, 5)
@@ -30,6 +40,7 @@ said["one idle"] = same(gather_rows(idle, torch.tensor([rank() == 1]), 3), slice
 said["none"] = [len(found) for found in gather_rows(idle, torch.tensor([False]), 1)]
 some = gather_rows([index[own]], index[own] != 2**40, 3)
 said["some"] = (some[0] // 2**40).tolist()
+said["everyone's"] = [from_everyone([(rank(), "a")] * (2 * rank())), from_everyone([])]
 said["leader's"] = from_leader(lambda: {"rank": rank(), "path": None})
 def fail():
     raise UserError("mine")
@@ -64,6 +75,10 @@ def test_rows_that_do_not_count_are_left_out(said):
         assert each["some"] == [0, 2, 3, 4]
 
 
+def test_what_each_has_any_number_of_is_brought_together(said):
+    assert [each["everyone's"] for each in said] == [[[[1, "a"], [1, "a"]], []]] * 2
+
+
 def test_the_leader_decides_and_its_fault_is_its_own(said):
     assert [each["leader's"] for each in said] == [{"rank": 0, "path": None}] * 2
     assert [each["fault"] for each in said] == ["UserError", "ReportedError"]
@@ -83,5 +98,6 @@ def test_alone_nothing_has_to_be_told():
     assert torch.equal(gather_rows([rows], torch.tensor([True, False, True]), 3)[0], rows[[0, 2]])
     assert (rank(), world_size(), is_leader(), goes_on_alone()) == (0, 1, True, True)
     assert from_leader(lambda: 5) == 5
+    assert from_everyone([1, "a"]) == [1, "a"]
     with pytest.raises(UserError, match="mine"):
         from_leader(lambda: (_ for _ in ()).throw(UserError("mine")))

@@ -229,3 +229,24 @@ def test_the_fingerprint_names_utterances_classes_and_labels(data, tmp_path):
     ]
     fingerprints = {fingerprint(*other) for other in [data, *others]}
     assert len(fingerprints) == 3
+
+
+@pytest.mark.parametrize(("sampler", "power"), [("uniform", 1.0), ("balanced", 0.0), ("power", 0.3)])
+def test_classes_are_drawn_as_the_configuration_says(sampler, power, data):
+    settings = {"data": {"batch_size": 5, "sampler": sampler, "sampler_power": 0.3}}
+    assert plan_training(task_config(settings), *data, seed=3).sampler().power == power
+
+
+def test_everyone_is_heard_while_an_online_run_warms_up(data):
+    mapmix = {"mix": "latent", "anchors": "ambiguous", "online": True, "warmup_epochs": 2}
+    planned = plan_training(task_config({"mapmix": mapmix, "data": {"sampler": "balanced"}}), *data, seed=3)
+    assert [planned.sampler(epoch).power for epoch in range(4)] == [1.0, 1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("rule", ["fixed", "quantile"])
+def test_who_was_never_heard_is_in_no_region_and_in_no_share(rule):
+    config = DatamapConfig(regions=rule, easy_share=0.5, hard_share=0.25)
+    confidence = np.array([0.9, np.nan, 0.1, 0.8, 0.5])
+    variability, gold = np.where(np.isnan(confidence), np.nan, 0.1), np.array([0, 0, 1, 1, 1])
+    found = assign_regions(config, confidence, variability, gold)
+    assert found.tolist() == ["easy", "unheard", "hard", "easy", "ambiguous"]

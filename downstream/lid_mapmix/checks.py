@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from .config import DatamapConfig, Pool, TaskConfig
+from .data.balance import Sampling
 from .errors import UserError
 from .host.native import SWITCHES
 from .host.precision import read_precision
@@ -27,6 +28,12 @@ _RUNNER_KEYS = (
     *("gradient_clipping", "eval_dataloaders", "evaluate_ratio", "fp16"),
     # Read by host/: precision.py and native.py.
     *("precision", *SWITCHES),
+)
+# What the SpecAug of s3prl/downstream/specaug.py takes.
+_SPECAUG_KEYS = (
+    *("apply_time_warp", "time_warp_window", "time_warp_mode", "apply_freq_mask", "freq_mask_width_range"),
+    *("num_freq_mask", "apply_time_mask", "time_mask_width_range", "num_time_mask", "adaptive_number_ratio"),
+    *("adaptive_size_ratio", "max_n_time_masks", "adaptive"),
 )
 _NUMBERS = (
     *(("runner", key, int) for key in _RUNNER_KEYS[:6]),
@@ -51,6 +58,7 @@ def task_config(mapping: Mapping[str, Any] | None) -> TaskConfig:
     _check_regions(config.datamap)
     _check_recording(config)
     _check_online(config)
+    _check_data(config)
     _check_cache(config)
     _check_finish(config)
     _check_evaluation(config)
@@ -94,6 +102,10 @@ def check_configuration(config: Mapping[str, Any]) -> None:
     scheduler = config.get("scheduler")
     if not isinstance(scheduler, Mapping | None):
         raise UserError(f"configuration: scheduler is {scheduler!r}; expected 'key: value' lines below it.")
+    specaug = config.get("specaug")
+    if not isinstance(specaug, Mapping | None):
+        raise UserError(f"configuration: specaug is {specaug!r}; expected 'key: value' lines below it.")
+    _check_keys("specaug.", specaug or {}, _SPECAUG_KEYS)
     task_config(config.get(TASK_KEY))
 
 
@@ -119,6 +131,26 @@ def _check_recording(config: TaskConfig) -> None:
             f"configuration: {TASK_KEY}.datamap.record needs plain training; expected mapmix.anchors all and "
             f"mapmix.mix none, found {mapmix.anchors} and {mapmix.mix}. Use -v datamap."
         )
+    if config.datamap.record and config.data.sampler is not Sampling.UNIFORM:
+        raise UserError(
+            f"configuration: {TASK_KEY}.datamap.record needs each utterance once an epoch; expected data.sampler "
+            f"uniform, found {config.data.sampler}. Leave it out; runs that need a map may have it, and make their map "
+            "uniformly."
+        )
+
+
+def _check_data(config: TaskConfig) -> None:
+    data, place = config.data, f"configuration: {TASK_KEY}.data"
+    lowest, highest = data.augment.noise_snr
+    if lowest > highest:
+        raise UserError(
+            f"{place}.augment.noise_snr: expected the lowest first, found [{lowest}, {highest}]. Swap them."
+        )
+    if data.augment.speeds and data.crop_step_seconds is not None:
+        raise UserError(
+            f"{place}.augment.speeds: expected crops that start anywhere, found crop_step_seconds "
+            f"{data.crop_step_seconds}. Leave one of them out."
+        )
 
 
 def _check_online(config: TaskConfig) -> None:
@@ -139,6 +171,15 @@ def _check_cache(config: TaskConfig) -> None:
             f"configuration: {TASK_KEY}.cache (--cache-features): expected mapmix.mix none or latent, found input, "
             "which makes other waveforms at each step. Leave --cache-features out, or mix latents."
         )
+    for is_on, name, reason in (
+        (config.data.augment.is_on, "augment", "which makes other waveforms in each epoch"),
+        (config.data.skips_bad_audio, "on_bad_audio skip", "and features are kept of audio that is all well"),
+    ):
+        if config.cache.directory is not None and is_on:
+            raise UserError(
+                f"configuration: {TASK_KEY}.cache (--cache-features): found data.{name} as well, {reason}. Leave one "
+                "of them out."
+            )
 
 
 def _check_finish(config: TaskConfig) -> None:

@@ -11,6 +11,8 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from .data.augment import Codec
+from .data.balance import Sampling
 from .host.upstreams import UpstreamSettings
 from .mapmix.datamap import RegionRule
 from .mapmix.labels import Likeness, Targets
@@ -26,6 +28,8 @@ _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # Audio under 400 samples has no frame (data/audio.py).
 _Seconds = Annotated[float, Field(ge=0.025, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=1)]
+_Speed = Annotated[float, Field(ge=0.5, le=2)]
+_Decibels = Annotated[float, Field(ge=-60, le=120)]
 
 
 class Pool(StrEnum):
@@ -35,6 +39,13 @@ class Pool(StrEnum):
     EASY = "easy"
     AMBIGUOUS = "ambiguous"
     HARD = "hard"
+
+
+class BadAudio(StrEnum):
+    """What becomes of a training utterance whose audio is missing, broken or no numbers."""
+
+    ERROR = "error"
+    SKIP = "skip"
 
 
 class DevCalibration(StrEnum):
@@ -52,6 +63,27 @@ class DevCalibration(StrEnum):
 
 
 @dataclass(config=_STRICT)
+class AugmentConfig:
+    """What is done to the audio of training crops."""
+
+    speeds: list[_Speed] = field(default_factory=list)
+    noise: str | None = None
+    noise_snr: Annotated[list[_Decibels], Field(min_length=2, max_length=2)] = field(
+        default_factory=lambda: [5.0, 20.0]
+    )
+    noise_probability: _Share = 0.5
+    rir: str | None = None
+    rir_probability: _Share = 0.5
+    codecs: list[Codec] = field(default_factory=list)
+    codec_probability: _Share = 0.5
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is asked for."""
+        return bool(self.speeds or self.noise or self.rir or self.codecs)
+
+
+@dataclass(config=_STRICT)
 class DataConfig:
     """Where the data is and how training reads it."""
 
@@ -60,6 +92,16 @@ class DataConfig:
     crop_seconds: _Seconds = 8.0
     crop_step_seconds: _Seconds | None = None
     workers: Annotated[int, Field(ge=0)] = 2
+    on_bad_audio: BadAudio = BadAudio.ERROR
+    most_bad_share: _Share = 0.05
+    sampler: Sampling = Sampling.UNIFORM
+    sampler_power: _Share = 0.5
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    @property
+    def skips_bad_audio(self) -> bool:
+        """Whether other utterances stand in for those whose audio is bad."""
+        return self.on_bad_audio is BadAudio.SKIP
 
 
 @dataclass(config=_STRICT)

@@ -63,6 +63,15 @@ def gather_rows(tensors: Sequence[torch.Tensor], counts: torch.Tensor, most: int
     )
 
 
+def from_everyone(items: list[_Result]) -> list[_Result]:
+    """Return in every process the items of all of them, in the order of the processes; each may have any number."""
+    if world_size() == 1:
+        return items
+    gathered: list[list[_Result]] = [[] for _ in range(world_size())]
+    distributed.all_gather_object(gathered, items)
+    return [item for part in gathered for item in part]
+
+
 def from_leader(work: Callable[[], _Result]) -> _Result:
     """Let the leader do `work` while the others wait for it, and return in every process what it returned.
 

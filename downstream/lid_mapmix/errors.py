@@ -10,6 +10,10 @@ class UserError(Exception):
     """A fault the user can mend. Its message says, in one line: expected, found, what to do."""
 
 
+class BadAudioError(UserError):
+    """The audio of an utterance is missing, broken, or no numbers; training may skip it (data.on_bad_audio)."""
+
+
 class ReportedError(Exception):
     """What went wrong has been said, here or by another process that trains with this one; it ends without a word."""
 

@@ -17,8 +17,9 @@ from .checks import check_configuration, task_config
 from .data.audio import MINIMUM_SAMPLES, read_audio
 from .data.corpus import Corpus
 from .data.crops import KeptFeatures
-from .data.dataset import EvaluationBatch, TrainBatch
+from .data.dataset import EvaluationBatch
 from .data.loader import TaskLoader
+from .data.train_dataset import TrainBatch
 from .distributed import is_leader
 from .errors import UserError, diverged
 from .evaluation import Evaluation
@@ -76,7 +77,8 @@ class DownstreamExpert(nn.Module):
             check_host(runner)
             self.config = config_without_mends(self.config, upstream, upstream_trainable)
         self.expdir = Path(expdir)
-        self.corpus = Corpus(self.config.data.directory, self.config.labels)
+        skips = mode == _TRAIN and self.config.data.skips_bad_audio
+        self.corpus = Corpus(self.config.data.directory, self.config.labels, skips_bad_audio=skips)
         self.labels = self.corpus.labels
         downstream_expert["labels"] = {name: list(members) for name, members in self.labels.clusters.items()}
         self.model = DialectClassifier(
@@ -99,7 +101,7 @@ class DownstreamExpert(nn.Module):
         self.run: TrainingRun | None = None
         if mode == _TRAIN:
             self._check_splits(runner)
-            self.run = TrainingRun(self.config, self.corpus, self.expdir, seed, runner)
+            self.run = TrainingRun(self.config, self.corpus, self.expdir, seed, runner, report=self._report)
 
     def _check_splits(self, runner: MutableMapping[str, Any]) -> None:
         """Find every fault of the data before any training time is spent."""

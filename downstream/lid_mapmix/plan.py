@@ -14,7 +14,7 @@ from .data.manifest import Manifest
 from .data.sampler import TrainSampler
 from .distributed import rank, world_size
 from .errors import UserError
-from .mapmix.datamap import Region, RegionRule, fixed_regions, quantile_regions
+from .mapmix.datamap import UNHEARD, Region, RegionRule, fixed_regions, quantile_regions
 from .mapmix.datamap_files import DataMap, read_datamap, read_likeness
 from .mapmix.labels import Likeness, Targets, confidence_matrix, one_hot_matrix, uniform_matrix
 from .mapmix.lre17 import lre17_likeness
@@ -51,7 +51,9 @@ class TrainingPlan:
 
     def sampler(self, epoch: int = 0) -> TrainSampler:
         """Return the sampler of an epoch; they differ only where a pool takes some from outside its region."""
-        mapmix = self.config.mapmix
+        mapmix, data = self.config.mapmix, self.config.data
+        # Who is not heard while an online run warms up would pass for hard to learn.
+        is_warming_up = mapmix.online and epoch < mapmix.warmup_epochs
         return TrainSampler(
             anchors=self._pool("anchors", mapmix.anchors, mapmix.anchors_outside, epoch),
             partners=None
@@ -59,7 +61,8 @@ class TrainingPlan:
             else self._pool("partners", mapmix.partners, mapmix.partners_outside, epoch),
             classes=self.gold,
             pairing=mapmix.pairing,
-            batch_size=self.config.data.batch_size,
+            batch_size=data.batch_size,
+            power=1.0 if is_warming_up else data.sampler.exponent(data.sampler_power),
             alpha=mapmix.alpha,
             weight_per=mapmix.weight_per,
             probability=mapmix.probability,
@@ -166,7 +169,15 @@ def _can_train_on(regions: np.ndarray, plan: TrainingPlan) -> bool:
 def assign_regions(
     config: DatamapConfig, confidence: np.ndarray, variability: np.ndarray, gold: np.ndarray
 ) -> np.ndarray:
-    """Return the region of each utterance by the rule of the configuration, (utterances,) str."""
+    """Return the region of each utterance by the rule of the configuration, (utterances,) str.
+
+    What was never heard has no confidence, is `UNHEARD` and counts for nothing in the shares of others.
+    """
+    heard = ~np.isnan(confidence)
+    if not heard.all():
+        regions = np.full(len(heard), UNHEARD, dtype=f"<U{max(map(len, (UNHEARD, *Region)))}")
+        regions[heard] = assign_regions(config, confidence[heard], variability[heard], gold[heard])
+        return regions
     if config.regions is RegionRule.FIXED:
         return fixed_regions(
             confidence,

@@ -169,7 +169,14 @@ class DynamicsRecording:
             logger.warning("an epoch has %d of %d utterances and is left out", self._recorder.count, expected)
         self._recorder = self._new_recorder()
 
-    def add(self, epoch: int, indices: torch.Tensor, gold: torch.Tensor, logits: torch.Tensor) -> None:
+    def add(
+        self,
+        epoch: int,
+        indices: torch.Tensor,
+        gold: torch.Tensor,
+        logits: torch.Tensor,
+        heard: torch.Tensor | None = None,
+    ) -> None:
         """Record a training step; at the last one of an epoch, write the epoch and the map.
 
         Parameters
@@ -177,8 +184,9 @@ class DynamicsRecording:
         epoch : number of the epoch.
         indices, gold : (batch,) int64 utterance numbers and class numbers, of all processes.
         logits : (batch, classes) torch.Tensor of the step's own forward pass.
+        heard : (batch,) bool, whether they are of the utterance's own audio; None where all are.
         """
-        self._recorder.add(indices, gold, logits.detach().float().softmax(dim=1))
+        self._recorder.add(indices, gold, logits.detach().float().softmax(dim=1), heard)
         if self._recorder.is_complete and is_leader():
             write_epoch(self.directory, epoch, self._recorder, self.fingerprint)
             self.write_datamap()

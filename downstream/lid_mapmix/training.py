@@ -1,17 +1,21 @@
 """A run in training: the loader of each epoch, the loss of each step, and what has to go on after an interruption."""
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from .bad_audio import BadAudio
 from .config import TaskConfig
 from .curriculum import Curriculum
+from .data.augmenter import Augmenter
 from .data.corpus import Corpus
 from .data.crops import Crops, KeptFeatures
-from .data.dataset import TrainBatch, TrainDataset
 from .data.loader import TaskLoader
+from .data.sampler import TrainSampler
+from .data.stand_ins import StandIns
+from .data.train_dataset import TrainBatch, TrainDataset
 from .distributed import gather_rows
 from .mapmix.mixup import MixSpace, mix, soft_cross_entropy
 from .model import DialectClassifier
@@ -35,6 +39,7 @@ class TrainingRun:
     expdir : the run's folder.
     seed : of every draw.
     runner : the ``runner`` part of the configuration, whose steps are filled in.
+    report : prints and logs a line.
 
     Raises
     ------
@@ -42,13 +47,24 @@ class TrainingRun:
     """
 
     def __init__(
-        self, config: TaskConfig, corpus: Corpus, expdir: Path, seed: int, runner: MutableMapping[str, Any]
+        self,
+        config: TaskConfig,
+        corpus: Corpus,
+        expdir: Path,
+        seed: int,
+        runner: MutableMapping[str, Any],
+        *,
+        report: Callable[[str], None],
     ) -> None:
         self.config = config
         self.seed = seed
         self.split = corpus.split("train")
         self.crops = Crops(self.split.counts, config.data.crop_seconds, config.data.crop_step_seconds)
         self.kept: KeptFeatures | None = None
+        self.augmenter = Augmenter.open(seed, **vars(config.data.augment))
+        self.bad_audio = (
+            BadAudio(expdir, self.split, config.data.most_bad_share, report) if config.data.skips_bad_audio else None
+        )
         plan = plan_training(config, self.split, corpus.labels, seed)
         epochs = config.datamap.epochs if config.datamap.record else config.epochs
         runner.setdefault("gradient_accumulate_steps", 1)
@@ -73,7 +89,11 @@ class TrainingRun:
             first_batch = self._resume_at[1]
             if self.recording is not None:
                 self.recording.go_on()
+            if self.bad_audio is not None:
+                self.bad_audio.go_on()
         else:
+            if self.bad_audio is not None and epoch == 0:
+                self.bad_audio.start_afresh()
             if self.recording is not None:
                 if epoch == 0:
                     self.recording.start_afresh()
@@ -88,6 +108,8 @@ class TrainingRun:
                 self.seed,
                 plan.config.mapmix.mix,
                 is_kept=None if self.kept is None else self.kept.holds,
+                augmenter=self.augmenter,
+                stand_ins=None if self.bad_audio is None else self._stand_ins(sampler),
             ),
             sampler.batches(epoch, first_batch),
             workers=self.config.data.workers,
@@ -115,6 +137,8 @@ class TrainingRun:
         batch : what the waveforms are.
         records : loss and accuracy are added to it.
         """
+        if self.bad_audio is not None and self._loader is not None:
+            self.bad_audio.add(self._loader.epoch, batch.faults)
         device = latents.device
         all_targets = self._targets = self._targets.to(device)
         gold = batch.anchor_gold.to(device)
@@ -129,7 +153,9 @@ class TrainingRun:
         logits = model.logits(latents)
         losses = soft_cross_entropy(logits, targets)
         if self.recording is not None and self._loader is not None:
-            rows = self._gather(batch.anchor, batch.anchor_gold, logits.float(), batch.share)
+            # Of an utterance that another stands in for there is nothing to record but that it had its turn.
+            heard = batch.drawn == batch.anchor
+            rows = self._gather(batch.drawn, batch.anchor_gold, logits.float(), batch.share, heard)
             self.recording.add(self._loader.epoch, *rows)
         records["loss"].append(losses.detach().mean())
         records["acc"].append((logits.argmax(dim=1) == gold).float().mean())
@@ -166,8 +192,12 @@ class TrainingRun:
             rows = self._gather(indices, gold, softmax, batch.share)
             self.curriculum.dynamics.add(*(each.cpu().numpy() for each in rows))
 
+    def _stand_ins(self, sampler: TrainSampler) -> StandIns:
+        pools = (sampler.anchors, sampler.anchors if sampler.partners is None else sampler.partners)
+        return StandIns(self.seed, self.split.gold, pools)
+
     def _gather(
-        self, indices: torch.Tensor, gold: torch.Tensor, values: torch.Tensor, share: torch.Tensor
+        self, indices: torch.Tensor, gold: torch.Tensor, values: torch.Tensor, share: torch.Tensor, *more: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
         """Bring together what the processes have of a step, less the rows that only keep one of them company."""
-        return gather_rows((indices, gold, values), share > 0, self.curriculum.sampler.most_rows)
+        return gather_rows((indices, gold, values, *more), share > 0, self.curriculum.sampler.most_rows)

@@ -8,11 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lid_mapmix.data.crops import NO_SLOT, Crops
-from lid_mapmix.data.dataset import EvaluationDataset, Split, TrainDataset
+from lid_mapmix.data.dataset import EvaluationDataset, Split
 from lid_mapmix.data.labels import Labels
 from lid_mapmix.data.manifest import read_manifest
 from lid_mapmix.data.packing import pack
 from lid_mapmix.data.sampler import NO_PARTNER, Draw
+from lid_mapmix.data.train_dataset import TrainDataset
 from lid_mapmix.errors import UserError
 from lid_mapmix.mapmix.mixup import MixSpace, mix_waveforms
 from synthetic import make_corpus, open_split
@@ -54,7 +55,7 @@ def test_a_split_knows_classes_and_lengths(split):
 @given(anchor=st.integers(0, 4), partner=st.integers(-1, 4), epoch=st.integers(0, 50), seed=st.integers(0, 9))
 def test_a_crop(split, anchor, partner, epoch, seed):
     dataset = training(split, CROP, seed)
-    draw, crops = dataset[Draw(anchor, partner, 0.25, epoch)]
+    draw, crops, *_ = dataset[Draw(anchor, partner, 0.25, epoch)]
     utterances = [anchor] if partner == NO_PARTNER else [anchor, partner]
     assert draw == Draw(anchor, partner, 0.25, epoch)
     assert len(crops) == len(utterances)
@@ -152,16 +153,16 @@ def test_a_fault_is_found_when_a_split_is_opened(tmp_path):
 @pytest.mark.parametrize(("anchor", "partner"), [(3, 2), (0, 1), (0, 3), (1, 0)])
 def test_mixed_input_is_one_waveform_of_both_crops(split, anchor, partner):
     drawn = Draw(anchor, partner, 0.25, epoch=3)
-    _, crops = training(split, CROP, 5)[drawn]
+    crops = training(split, CROP, 5)[drawn].crops
     dataset = training(split, CROP, 5, MixSpace.INPUT)
-    _, mixed = dataset[drawn]
-    ((waveform, first, count, _),) = mixed
+    mixed = dataset[drawn]
+    ((waveform, first, count, _),) = mixed.crops
     starts, ends = [crop[1] for crop in crops], [crop[1] + crop[2] for crop in crops]
     assert (first, first + count) == (min(starts), max(ends))
     real = [slice(start, end) for start, end in zip(starts, ends, strict=True)]
     expected = mix_waveforms(crops[0][0], crops[1][0], 0.25, real=(real[0], real[1]))
     np.testing.assert_array_equal(waveform, expected)
-    waveforms, batch = dataset.collate([(drawn, mixed)])
+    waveforms, batch = dataset.collate([mixed])
     assert waveforms.shape == (1, 8000)
     assert batch.partner_gold.tolist() == [split.gold[partner]]
     assert batch.waveforms.count.tolist() == [count]
@@ -172,7 +173,7 @@ def test_crops_on_a_grid_start_at_its_steps_or_end_with_the_audio(split):
     found = {utterance: set() for utterance in range(5)}
     for utterance, places in found.items():
         for epoch in range(60):
-            _, ((waveform, first, count, slot),) = dataset[Draw(utterance, NO_PARTNER, 1.0, epoch)]
+            _, ((waveform, first, count, slot),), *_ = dataset[Draw(utterance, NO_PARTNER, 1.0, epoch)]
             assert first == 0
             assert np.flatnonzero(waveform).tolist() == list(range(count))
             start = round(waveform[0] * 65_536) - 1 - split.starts[utterance]

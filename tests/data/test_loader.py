@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 import torch
 from lid_mapmix.data.crops import Crops
-from lid_mapmix.data.dataset import EvaluationDataset, TrainDataset
+from lid_mapmix.data.dataset import EvaluationDataset
 from lid_mapmix.data.loader import TaskLoader
 from lid_mapmix.data.sampler import TrainSampler
-from lid_mapmix.errors import UserError
+from lid_mapmix.data.train_dataset import TrainDataset
+from lid_mapmix.errors import BadAudioError, UserError
 from synthetic import make_corpus, open_split
 
 SEED = 5
@@ -110,7 +111,7 @@ def test_an_error_of_a_worker_is_the_same_one_line(tmp_path, workers):
     broken.write_bytes(b"")
     with pytest.raises(UserError) as caught:
         list(training(split, workers=workers))
-    assert type(caught.value) is UserError
+    assert type(caught.value) is BadAudioError
     assert str(caught.value) == f"{broken}: is empty (0 bytes). Restore the file or leave it out."
 
 

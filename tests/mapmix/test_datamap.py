@@ -38,6 +38,23 @@ def test_measures_agree_with_a_literal_loop(drawn):
             assert np.isnan(found) if expected is None else found == pytest.approx(expected, abs=1e-9), name
 
 
+@given(dynamics(), st.data())
+def test_epochs_in_which_an_utterance_was_not_heard_count_for_nothing(drawn, data):
+    probabilities, correct = drawn
+    heard = data.draw(hnp.arrays(bool, probabilities.shape))
+    result = datamap.measures(np.where(heard, probabilities, np.nan).astype(np.float32), correct & heard)
+    for utterance in range(probabilities.shape[1]):
+        rows = heard[:, utterance]
+        if not rows.any():
+            found = {name: values[utterance] for name, values in vars(result).items()}
+            assert found.pop("epochs") == 0
+            assert np.isnan(list(found.values())).all()
+            continue
+        for name, expected in measures_of(probabilities[rows, utterance], correct[rows, utterance]).items():
+            found = getattr(result, name)[utterance]
+            assert np.isnan(found) if expected is None else found == pytest.approx(expected, abs=1e-9), name
+
+
 @given(dynamics(), st.randoms(use_true_random=False))
 def test_measures_follow_a_permutation_of_the_utterances(drawn, random):
     probabilities, correct = drawn
@@ -62,7 +79,7 @@ def test_measures_reject_what_are_no_dynamics():
         (np.zeros(3), np.zeros(3, bool)),
         (np.zeros((2, 3)), np.zeros((3, 2), bool)),
         (np.zeros((0, 3)), np.zeros((0, 3), bool)),
-        (np.full((2, 3), np.nan), np.zeros((2, 3), bool)),
+        (np.full((2, 3), np.inf), np.zeros((2, 3), bool)),
     ):
         with pytest.raises(ValueError, match="expected"):
             datamap.measures(probabilities, correct)
@@ -145,6 +162,12 @@ def test_default_shares_are_the_papers():
     regions = datamap.quantile_regions(np.random.default_rng(0).random(24_757))
     assert (regions == "easy").sum() == round(0.33 * 24_757)
     assert abs((regions == "hard").sum() - 710) < 0.0015 * 24_757
+
+
+def test_the_unheard_are_counted_where_there_are_any():
+    counts = datamap.region_counts(np.array(["easy", "unheard", "hard"]), np.array([0, 0, 1]), ["a", "b"])
+    assert counts["a"] == {"easy": 1, "ambiguous": 0, "hard": 0, "unheard": 1, "count": 2}
+    assert counts["total"] == {"easy": 1, "ambiguous": 0, "hard": 1, "unheard": 1, "count": 3}
 
 
 def test_quantile_regions_reject_impossible_shares():

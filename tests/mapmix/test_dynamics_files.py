@@ -223,3 +223,23 @@ def test_kill_inside_write_leaves_no_epoch(tmp_path, monkeypatch):
     assert not list(tmp_path.glob("epoch-*"))
     write_epoch(tmp_path, 0, recorder, "f")  # what the kill left behind is in nobody's way
     assert read_dynamics(tmp_path, GOLD, CLASSES, "f").epochs.tolist() == [0]
+
+
+def test_who_was_not_heard_has_had_its_turn_and_leaves_nothing(tmp_path):
+    order, gold, softmax = epoch_of(3)
+    whole, recorder = EpochRecorder(UTTERANCES, CLASSES), EpochRecorder(UTTERANCES, CLASSES)
+    heard = np.arange(UTTERANCES) % 5 != 2
+    whole.add(order[heard[order]], gold[order][heard[order]], softmax[order][heard[order]])
+    recorder.add(order, gold[order], softmax[order], heard[order])
+    assert recorder.is_complete
+    write_epoch(tmp_path, 0, recorder, "f")
+    read = read_dynamics(tmp_path, GOLD, CLASSES, "f")
+    assert read.incomplete_epochs == ()
+    np.testing.assert_array_equal(np.isnan(read.probabilities[0]), ~heard)
+    assert not read.correct[0][~heard].any()
+    assert (read.predictions[0][~heard] == gold[~heard]).all()
+    np.testing.assert_array_equal(read.softmax_counts, whole.arrays()["softmax_counts"])
+    np.testing.assert_allclose(read.softmax_sums, whole.arrays()["softmax_sums"], rtol=1e-12)
+    again = EpochRecorder(UTTERANCES, CLASSES)
+    again.restore(recorder.state())
+    np.testing.assert_array_equal(again.arrays()["probabilities"], recorder.arrays()["probabilities"])

@@ -88,3 +88,18 @@ def test_the_file_has_a_row_a_suspect(tmp_path):
     with pytest.raises(IndexError):
         write_suspects(tmp_path / "broken.csv", found, **keywords, regions=regions[:2])
     assert [path.name for path in tmp_path.iterdir()] == ["suspects.csv"]
+
+
+def test_epochs_not_heard_count_for_nothing_and_the_never_heard_are_no_suspects():
+    gold = np.array([0, 0, 0, 1])
+    whole = np.array([[0.5, 0.25, 0.9, 0.5], [0.5, 0.25, 0.9, 0.5]], np.float32)
+    gaps = whole.copy()
+    gaps[1, 0] = np.nan
+    np.testing.assert_allclose(surprise(gaps, gold, 2), surprise(whole, gold, 2), atol=1e-6)
+    gaps[:, 2] = np.nan
+    doubt = surprise(gaps, gold, 2)
+    # ln 2 and ln 4 differ from their mean by half of ln 2.
+    np.testing.assert_allclose(doubt[:2], [-np.log(2) / 2, np.log(2) / 2], atol=1e-6)
+    assert np.isnan(doubt[2])
+    found = find_suspects(gaps, np.zeros((2, 4), int), gold, 2, 4)
+    assert found.utterances.tolist() == [1, 3, 0]

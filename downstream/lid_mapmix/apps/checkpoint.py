@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..bad_audio import BAD_AUDIO_NAME
 from ..checkpoints import read_checkpoint
 from ..errors import UserError
 from ..files import replace_when_complete
@@ -75,6 +76,9 @@ class Past:
         """
         if records:
             take_over_epochs(self.folder, expdir, self.first_to_come)
+        if (self.folder / BAD_AUDIO_NAME).is_file():
+            with replace_when_complete(expdir / BAD_AUDIO_NAME) as temporary:
+                shutil.copyfile(self.folder / BAD_AUDIO_NAME, temporary)
         if self.has_best:
             for path in (*score_files(self.folder, "dev"), self.folder / BEST_CHECKPOINT):
                 with replace_when_complete(expdir / path.name) as temporary:

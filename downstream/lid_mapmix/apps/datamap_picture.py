@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..config import DatamapConfig
-from ..mapmix.datamap import Measures, Region, RegionRule
+from ..mapmix.datamap import UNHEARD, Measures, Region, RegionRule
 from ..mapmix.raster import opacities, rasterise
 from .pictures import new_figure, save_figure
 
@@ -51,15 +51,16 @@ def draw_datamap(path: Path, measures: Measures, regions: np.ndarray, config: Da
     if config.regions is RegionRule.FIXED or not config.per_class:
         _draw_boundaries(main, measures.confidence, regions, config)
     main.set(xlabel="variability", ylabel="confidence")
-    above.hist(measures.variability, bins=50, range=VARIABILITY, color="0.55")
-    beside.hist(measures.confidence, bins=50, range=CONFIDENCE, color="0.55", orientation="horizontal")
+    heard = ~np.isnan(measures.confidence)
+    above.hist(measures.variability[heard], bins=50, range=VARIABILITY, color="0.55")
+    beside.hist(measures.confidence[heard], bins=50, range=CONFIDENCE, color="0.55", orientation="horizontal")
     for axes in (above, beside):
         axes.tick_params(labelleft=axes is above, labelbottom=axes is beside, labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     above.set_ylabel("utterances", fontsize=8)
     beside.set_xlabel("utterances", fontsize=8)
     beside.tick_params(axis="x", rotation=90)
-    epochs = int(measures.epochs[0])
+    epochs = int(measures.epochs.max())
     figure.suptitle(f"{len(regions):,} utterances, {epochs} {'epoch' if epochs == 1 else 'epochs'}\n{_counts(regions)}")
     _add_colour_bar(figure, [main, beside], colours)
     save_figure(figure, path)
@@ -116,6 +117,7 @@ def draw_by_class(
 def _draw_points(
     axes: Any, measures: Measures, members: np.ndarray, *, colours: Any, most_points: int, cells: int
 ) -> None:
+    members = members[~np.isnan(measures.confidence[members])]
     variability, confidence = measures.variability[members], measures.confidence[members]
     correctness = measures.correctness[members]
     if len(members) <= most_points:
@@ -173,9 +175,10 @@ def _draw_boundaries(axes: Any, confidence: np.ndarray, regions: np.ndarray, con
 
 def _counts(regions: np.ndarray) -> str:
     parts = []
-    for region in Region:
-        count = np.count_nonzero(regions == region.value)
-        parts.append(f"{region.value} {count:,} ({count / max(len(regions), 1):.1%})")
+    for name in (*(region.value for region in Region), UNHEARD):
+        count = np.count_nonzero(regions == name)
+        if count or name != UNHEARD:
+            parts.append(f"{name} {count:,} ({count / max(len(regions), 1):.1%})")
     return " · ".join(parts)
 
 

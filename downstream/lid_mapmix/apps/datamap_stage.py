@@ -144,9 +144,11 @@ def _request(stage: Settings) -> dict[str, Any]:
 
 def _crop_or_batch(task: TaskConfig) -> dict[str, Any]:
     data = task.data
-    # Maps that were made before there was such a step say nothing of it.
+    # Maps that were made before there were such settings say nothing of them.
     step = {} if data.crop_step_seconds is None else {"crop_step_seconds": data.crop_step_seconds}
-    return {"crop_seconds": data.crop_seconds, "batch_size": data.batch_size, **step}
+    augment = asdict(data.augment) if data.augment.is_on else {}
+    skips = {"on_bad_audio": str(data.on_bad_audio)} if data.skips_bad_audio else {}
+    return {"crop_seconds": data.crop_seconds, "batch_size": data.batch_size, **step, **augment, **skips}
 
 
 def _file_digests(expdir: Path) -> dict[str, str | None]:

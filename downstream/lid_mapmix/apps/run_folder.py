@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
+from ..bad_audio import BAD_AUDIO_NAME
 from ..checkpoints import checkpoints
 from ..dev_calibration import CALIBRATION_NAME
 from ..errors import UserError
@@ -91,6 +92,8 @@ def clear(expdir: Path, *, spare_recording: bool = False) -> None:
     for path in _run_files(expdir):
         path.unlink()
     (expdir / REPORT_NAME).unlink(missing_ok=True)
+    # By itself no run: one that has ended for too much bad audio is begun anew once that is mended.
+    (expdir / BAD_AUDIO_NAME).unlink(missing_ok=True)
     # A data map without the epochs that it was made from is nobody's but the user's.
     if holds_recording(expdir) and not spare_recording:
         forget_recording(expdir)

@@ -10,6 +10,7 @@ from typing import Any
 from ..checkpoints import read_checkpoint
 from ..checks import task_config
 from ..data.audio import MINIMUM_SAMPLES, SAMPLE_RATE
+from ..data.balance import Sampling
 from ..errors import UserError
 from ..host.registry import upstream_names
 from ..host.upstreams import takes_weights
@@ -96,6 +97,7 @@ def new_settings(options: argparse.Namespace) -> Settings:
         args.upstream_ckpt = _weights_path(args.upstream_ckpt)
     settings = Settings(args, config, [name for name, layer in layers if layer])
     settings.override(options.override)
+    _settle_folders(config)
     _settle_crops(config)
     if division := fit_card(config, needs.batch_sizes, args.device):
         settings.sources.append(division)
@@ -143,6 +145,7 @@ def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> S
         # The checkpoint holds the steps that the old number of epochs came to.
         settings.config["runner"]["total_steps"] = None
     settings.override(options.override)
+    _settle_folders(settings.config)
     task = task_config(settings.task)
     if options.mode == "train" and task.cache.directory is not None and task.data.crop_step_seconds is None:
         raise UserError(
@@ -160,6 +163,14 @@ def _cache_flags(options: argparse.Namespace) -> dict[str, Any]:
     if options.cache_limit is not None:
         cache["limit_gb"] = options.cache_limit
     return {TASK_KEY: {"cache": cache}} if cache else {}
+
+
+def _settle_folders(config: dict[str, Any]) -> None:
+    """Let noise and rooms be found from any folder."""
+    augment = task_config(config[TASK_KEY]).data.augment
+    for name in ("noise", "rir"):
+        if folder := getattr(augment, name):
+            config[TASK_KEY]["data"]["augment"][name] = _absolute(folder)
 
 
 def _settle_crops(config: dict[str, Any]) -> None:
@@ -195,7 +206,11 @@ def datamap_stage(settings: Settings) -> Settings:
     for key in _SCHEDULE_KEYS:
         config["runner"][key] = None
     config[TASK_KEY].pop("mapmix")
-    config[TASK_KEY] = merge(config[TASK_KEY], {**read_variant(DATAMAP_STAGE)[TASK_KEY], "variant": DATAMAP_STAGE})
+    # A map needs each utterance once an epoch, whatever the main run draws.
+    uniform = {"data": {"sampler": str(Sampling.UNIFORM)}}
+    config[TASK_KEY] = merge(
+        config[TASK_KEY], {**read_variant(DATAMAP_STAGE)[TASK_KEY], **uniform, "variant": DATAMAP_STAGE}
+    )
     return Settings(args, config, [*settings.sources, f"variants/{DATAMAP_STAGE}.yaml"])
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..checkpoints import choose_checkpoint, holds_run
 from ..checks import check_configuration, task_config
+from ..data.augmenter import Augmenter
 from ..data.corpus import Corpus
 from ..dev_calibration import CALIBRATION_NAME, leave_calibration
 from ..distributed import from_leader, goes_on_alone, is_leader
@@ -178,6 +179,7 @@ def _checked_corpus(settings: Settings) -> Corpus:
     check_upstream_arguments(settings.args, task.upstream_settings)
     corpus = Corpus(task.data.directory, task.labels)
     check_likeness(task.mapmix, corpus.labels)
+    Augmenter.open(settings.args.seed, **vars(task.data.augment))
     splits = ["train", *(settings.config["runner"].get("eval_dataloaders") or [])]
     corpus.check_manifests([*splits, *(["test"] if corpus.has("test") else [])])
     return corpus

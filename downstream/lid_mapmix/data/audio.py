@@ -4,6 +4,7 @@ A file may also be a member of a tar shard (:mod:`.shards`).
 """
 
 import functools
+from collections.abc import MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from .manifest import Manifest
 from .opening import open_audio, reason
 
 SAMPLE_RATE = 16_000
+# By which files of audio are found in a folder.
+EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".sph")
 # The receptive field of the wav2vec 2.0 front end; with less there is no frame at all (s3prl_host.md, 22).
 MINIMUM_SAMPLES = 400
 # A manifest's nominal duration may be rounded, or count speech only; a file shorter than this share of it is broken.
@@ -130,8 +133,16 @@ def utterance_span(manifest: Manifest, index: int) -> tuple[int, int]:
     return start, count
 
 
-def utterance_spans(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
+def utterance_spans(
+    manifest: Manifest, faults: MutableMapping[int, str] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Read the headers of all audio of a manifest.
+
+    Parameters
+    ----------
+    manifest : whose audio it is.
+    faults : where given, what is wrong with an utterance is put here, by its number, in place of being raised; it has
+        the shortest span there may be then.
 
     Returns
     -------
@@ -141,10 +152,20 @@ def utterance_spans(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
     ------
     UserError : as :func:`utterance_span`, for the first utterance that has a fault.
     """
+
+    def span(index: int) -> tuple[int, int]:
+        try:
+            return utterance_span(manifest, index)
+        except UserError as error:
+            if faults is None:
+                raise
+            faults[index] = str(error)
+            return 0, MINIMUM_SAMPLES
+
     numbers = range(len(manifest))
     with ThreadPoolExecutor(_HEADER_THREADS) as pool:
         spans = tqdm(
-            pool.map(functools.partial(utterance_span, manifest), numbers),
+            pool.map(span, numbers),
             total=len(manifest),
             desc=f"headers of {manifest.path.name}",
             leave=False,

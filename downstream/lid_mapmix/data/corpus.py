@@ -19,10 +19,15 @@ class Corpus:
     ----------
     directory : folder of train.csv, dev.csv, test.csv (or .parquet) and labels.yaml; None where a run needs no data.
     clusters : the labels, cluster → classes; None to read them from labels.yaml or else from the training manifest.
+    skips_bad_audio : whether training audio with a fault is noted rather than refused; in other splits it is always
+        refused, since scores of fewer utterances would pass for those of the split.
     """
 
-    def __init__(self, directory: str | None, clusters: Mapping[str, list[str]] | None) -> None:
+    def __init__(
+        self, directory: str | None, clusters: Mapping[str, list[str]] | None, *, skips_bad_audio: bool = False
+    ) -> None:
         self._directory = directory
+        self._skips_bad_audio = skips_bad_audio
         self._splits: dict[str, Split] = {}
         self.labels = (
             self._find_labels() if clusters is None else labels_from_mapping(clusters, "configuration: labels")
@@ -64,7 +69,9 @@ class Corpus:
         UserError : whatever is wrong with them.
         """
         if name not in self._splits:
-            self._splits[name] = Split.open(read_manifest(self.manifest_path(name)), self.labels)
+            skips = self._skips_bad_audio and name == "train"
+            manifest = read_manifest(self.manifest_path(name))
+            self._splits[name] = Split.open(manifest, self.labels, skips_bad_audio=skips)
         return self._splits[name]
 
     def check_manifests(self, names: Iterable[str]) -> None:

@@ -1,5 +1,6 @@
 """Where training crops may start: anywhere, or on a grid, whose crops can be numbered and their features kept."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -32,7 +33,7 @@ class Crop:
 
     Attributes
     ----------
-    start, count : first sample within the utterance, and number of samples.
+    start, count : first sample within the utterance, and number of samples, as recorded.
     first : sample of the waveform at which it goes; what is before and behind is zeros.
     slot : number of the crop on a grid, or -1.
     """
@@ -68,14 +69,24 @@ class Crops:
         if self.grid is not None:
             self._first_slots = np.searchsorted(self.grid[:, 0], np.arange(len(counts) + 1))
 
-    def draw(self, seed: int, utterance: int, epoch: int, role: int) -> Crop:
-        """Draw the crop of an utterance in an epoch; the same one whenever it is asked for."""
-        generator = keyed_generator(seed, "crop", epoch, utterance, role)
+    def draw(self, seed: int, utterance: int, epoch: int, *role: int, speed: float = 1.0) -> Crop:
+        """Draw the crop of an utterance in an epoch; the same one whenever it is asked for.
+
+        Parameters
+        ----------
+        seed : of the draws.
+        utterance, epoch : their numbers.
+        role : what else identifies the crop, each not negative.
+        speed : at which it will be played, so that it fills the waveform then; without a grid only.
+        """
+        generator = keyed_generator(seed, "crop", epoch, utterance, *role)
         if self.grid is not None:
             slot = int(generator.integers(self._first_slots[utterance], self._first_slots[utterance + 1]))
             _, start, count = map(int, self.grid[slot])
             return Crop(start, count, 0, slot)
-        available = int(self.counts[utterance])
+        recorded = int(self.counts[utterance])
+        available = int(recorded / speed)
         count = min(available, self.samples)
-        start = int(generator.integers(available - count + 1))
-        return Crop(start, count, int(generator.integers(self.samples - count + 1)), NO_SLOT)
+        start = int(generator.integers(available - count + 1) * speed)
+        first = int(generator.integers(self.samples - count + 1))
+        return Crop(start, min(math.ceil(count * speed), recorded - start), first, NO_SLOT)

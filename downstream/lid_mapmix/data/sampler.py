@@ -15,6 +15,7 @@ import numpy as np
 from ..mapmix.mixup import WeightPer, draw_lambda
 from ..mapmix.pairing import Pairing, draw_partners
 from ..randomness import keyed_generator
+from .balance import draw_anchors
 
 NO_PARTNER = -1
 
@@ -29,6 +30,7 @@ class Draw(NamedTuple):
     epoch : the epoch it is drawn for, which keys its crops.
     share : what its loss counts for in the mean over the rows of this process, so that the mean over the processes is
         the mean over the whole batch: 1 for one process, 0 for a row that only keeps an idle process company.
+    repeat : which of the anchor's turns in the epoch this is, from 0 on; each has a crop of its own.
     """
 
     anchor: int
@@ -36,6 +38,7 @@ class Draw(NamedTuple):
     weight: float
     epoch: int
     share: float = 1.0
+    repeat: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +47,7 @@ class TrainSampler:
 
     Attributes
     ----------
-    anchors : (anchors,) int64 utterance numbers; each comes once an epoch.
+    anchors : (anchors,) int64 utterance numbers; an epoch has as many rows.
     partners : (partners,) int64 utterance numbers to draw from, afresh each epoch; None for training without mixing.
     classes : (utterances,) int64, class number of every utterance.
     batch_size : anchors in a batch, of all processes together; the last batch of an epoch may have fewer.
@@ -53,6 +56,7 @@ class TrainSampler:
     seed : the run's seed.
     pairing : how a partner's class relates to its anchor's.
     weight_per : whether a batch or an utterance has a λ of its own.
+    power : by which of its size a class's share of the anchors is drawn (balance.py); at 1 each comes once an epoch.
     process, processes : which of how many processes that train together this is; each has its own rows of a batch.
     """
 
@@ -65,6 +69,7 @@ class TrainSampler:
     seed: int
     pairing: Pairing = Pairing.ANY
     weight_per: WeightPer = WeightPer.BATCH
+    power: float = 1.0
     process: int = 0
     processes: int = 1
 
@@ -100,16 +105,26 @@ class EpochBatches:
 
     def __iter__(self) -> Iterator[list[Draw]]:
         sampler = self.sampler
-        anchors = keyed_generator(sampler.seed, "order", self.epoch).permutation(sampler.anchors)
+        anchors, repeats = self._anchors()
         partners = self._partners(anchors)
         for number in range(self.first_batch, len(sampler)):
             rows = np.arange(number * sampler.batch_size, min((number + 1) * sampler.batch_size, len(anchors)))
             weights = self._weights(number, len(rows))
             own, share = _own_rows(len(rows), sampler.process, sampler.processes)
             yield [
-                Draw(int(anchors[row]), int(partners[row]), float(weight), self.epoch, share)
+                Draw(int(anchors[row]), int(partners[row]), float(weight), self.epoch, share, int(repeats[row]))
                 for row, weight in zip(rows[own], weights[own], strict=True)
             ]
+
+    def _anchors(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the anchors in the order of the epoch, and which of its turns each is, (anchors,) int64 each."""
+        sampler, order = self.sampler, keyed_generator(self.sampler.seed, "order", self.epoch)
+        if sampler.power == 1:
+            return order.permutation(sampler.anchors), np.zeros(len(sampler.anchors), dtype=np.int64)
+        generator = keyed_generator(sampler.seed, "anchors of a class", self.epoch)
+        drawn, repeats = draw_anchors(sampler.anchors, sampler.classes, sampler.power, generator)
+        places = order.permutation(len(drawn))
+        return drawn[places], repeats[places]
 
     def _partners(self, anchors: np.ndarray) -> np.ndarray:
         sampler = self.sampler

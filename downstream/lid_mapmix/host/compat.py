@@ -14,6 +14,7 @@ in its checkout, can put the file before it::
 # ruff: noqa: PLC0415 - the packages to mend are imported when they are mended, not with this file.
 
 import argparse
+import importlib
 import importlib.util
 import runpy
 import sys
@@ -29,6 +30,18 @@ def apply() -> None:
     _mend_huggingface_hub()
     _mend_torch_load()
     _mend_tensorboardx()
+
+
+def import_specaug() -> None:
+    """Import S3PRL's SpecAugment, whose module names pandas and never uses it; S3PRL does not declare it either."""
+    if "pandas" in sys.modules or importlib.util.find_spec("pandas") is not None:
+        return
+    # For this import only: others who look whether there is pandas are not to find it.
+    sys.modules["pandas"] = types.ModuleType("pandas", "Stand-in: empty.")
+    try:
+        importlib.import_module("s3prl.downstream.specaug")
+    finally:
+        del sys.modules["pandas"]
 
 
 def _mend_torchaudio() -> None:

@@ -100,6 +100,8 @@ def _mended_class() -> Any:
         def train(self) -> None:
             if leader.leads():
                 remove_unfinished_checkpoints(self.args.expdir)
+            if self.config.get("specaug"):
+                compat.import_specaug()
             with self.casting.training(self.config["runner"]):
                 super().train()
 

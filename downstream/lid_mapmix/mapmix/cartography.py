@@ -14,8 +14,8 @@ correctness         **how many** of the epochs were right; datamap.csv, as Map-M
 forgetfulness       right → wrong transitions; 1000 where never right; datamap.csv leaves that empty
 =================== ==============================================================================
 
-Names, their order, the count and the 1000 are those of ``cartography/selection/train_dy_filtering.py`` there; decimals
-are 10, as pandas writes them.
+Utterances whose audio could not be read in any epoch are left out. Names, their order, the count and the 1000 are
+those of ``cartography/selection/train_dy_filtering.py`` there; decimals are 10, as pandas writes them.
 """
 
 import json
@@ -46,7 +46,7 @@ def write_td_metrics(path: Path | str, ids: np.ndarray, measures: Measures) -> N
 
 def _lines(ids: np.ndarray, measures: Measures) -> Iterator[str]:
     forgetfulness = np.nan_to_num(measures.forgetfulness, nan=_NEVER_RIGHT).astype(np.int64)
-    counts = np.rint(measures.correctness * measures.epochs).astype(np.int64)
+    counts = np.rint(np.nan_to_num(measures.correctness) * measures.epochs).astype(np.int64)
     columns = {
         "guid": ids.tolist(),
         "index": range(len(ids)),
@@ -56,5 +56,7 @@ def _lines(ids: np.ndarray, measures: Measures) -> Iterator[str]:
         "correctness": counts.tolist(),
         "forgetfulness": forgetfulness.tolist(),
     }
-    for row in zip(*columns.values(), strict=True):
+    for row, epochs in zip(zip(*columns.values(), strict=True), measures.epochs.tolist(), strict=True):
+        if epochs == 0:
+            continue
         yield json.dumps(dict(zip(columns, row, strict=True)), separators=(",", ":")) + "\n"

@@ -12,6 +12,8 @@ from enum import StrEnum
 import numpy as np
 
 _CHUNK_UTTERANCES = 65536
+# In place of a region, of an utterance whose audio could not be read in any epoch; it is in no pool.
+UNHEARD = "unheard"
 
 
 class Region(StrEnum):
@@ -33,6 +35,9 @@ class RegionRule(StrEnum):
 class Measures:
     """What the dynamics of E epochs say of each of N utterances; every array is (N,).
 
+    They are over the epochs in which an utterance was heard: all of them, unless bad audio was skipped. One that was
+    heard in none has NaN for all but `epochs`.
+
     Attributes
     ----------
     confidence : float64, mean probability of the gold class.
@@ -40,7 +45,7 @@ class Measures:
     correctness : float64, fraction of the epochs in which the answer was right.
     threshold_closeness : float64, ``confidence · (1 - confidence)``.
     forgetfulness : float64, how often a right answer was followed by a wrong one; NaN where never right.
-    epochs : int64, E.
+    epochs : int64, how many they are.
     """
 
     confidence: np.ndarray
@@ -56,8 +61,8 @@ def measures(probabilities: np.ndarray, correct: np.ndarray) -> Measures:
 
     Parameters
     ----------
-    probabilities : (E, N) float, of the gold class; epochs in the order of training.
-    correct : (E, N) bool.
+    probabilities : (E, N) float, of the gold class; epochs in the order of training. NaN where not heard.
+    correct : (E, N) bool; False where not heard.
     """
     if probabilities.ndim != 2 or probabilities.shape != correct.shape:  # noqa: PLR2004
         raise ValueError(
@@ -66,26 +71,42 @@ def measures(probabilities: np.ndarray, correct: np.ndarray) -> Measures:
     epoch_count, utterance_count = probabilities.shape
     if epoch_count < 1:
         raise ValueError("expected at least one epoch of dynamics, found none")
+    if np.isinf(probabilities).any():
+        raise ValueError("expected finite probabilities, or NaN where not heard, found infinity")
     confidence, variability, correctness, forgetfulness = np.empty((4, utterance_count), dtype=np.float64)
+    epochs = np.full(utterance_count, epoch_count, dtype=np.int64)
     for start in range(0, utterance_count, _CHUNK_UTTERANCES):
         chunk = slice(start, start + _CHUNK_UTTERANCES)
         chunk_probabilities = probabilities[:, chunk].astype(np.float64)
         chunk_correct = correct[:, chunk].astype(bool, copy=False)
-        confidence[chunk] = chunk_probabilities.mean(axis=0)
-        variability[chunk] = chunk_probabilities.std(axis=0, ddof=0)
-        correctness[chunk] = chunk_correct.mean(axis=0)
+        counted: np.ndarray | bool = True
+        heard = ~np.isnan(chunk_probabilities)
+        if not heard.all():
+            epochs[chunk] = heard.sum(axis=0)
+            chunk_correct = _carried_on(chunk_correct, heard)
+            # Of what was heard in no epoch, every NaN counts, and so NaN comes out.
+            counted = heard | ~heard.any(axis=0)
+        confidence[chunk] = chunk_probabilities.mean(axis=0, where=counted)
+        variability[chunk] = chunk_probabilities.std(axis=0, ddof=0, where=counted)
+        correctness[chunk] = np.where(epochs[chunk] > 0, chunk_correct.mean(axis=0, where=counted), np.nan)
         forgotten = (chunk_correct[:-1] & ~chunk_correct[1:]).sum(axis=0)
         forgetfulness[chunk] = np.where(chunk_correct.any(axis=0), forgotten, np.nan)
-    if not np.isfinite(confidence).all():
-        raise ValueError("expected finite probabilities, found NaN or infinity")
     return Measures(
         confidence=confidence,
         variability=variability,
         correctness=correctness,
         threshold_closeness=confidence * (1 - confidence),
         forgetfulness=forgetfulness,
-        epochs=np.full(utterance_count, epoch_count, dtype=np.int64),
+        epochs=epochs,
     )
+
+
+def _carried_on(correct: np.ndarray, heard: np.ndarray) -> np.ndarray:
+    """Return (E, N) bool with the answer of the epoch before where there was none: nothing is forgotten by that."""
+    carried = correct.copy()
+    for epoch in range(1, len(carried)):
+        carried[epoch] = np.where(heard[epoch], carried[epoch], carried[epoch - 1])
+    return carried
 
 
 def fixed_regions(
@@ -164,16 +185,18 @@ def region_counts(regions: np.ndarray, gold: np.ndarray, classes: Sequence[str])
 
     Parameters
     ----------
-    regions : (N,) str, values of `Region`.
+    regions : (N,) str, values of `Region`, or `UNHEARD`.
     gold : (N,) int, class numbers.
     classes : their names.
 
     Returns
     -------
-    class name → region and ``count`` → number of utterances; the last row, ``total``, is that of all.
+    class name → region and ``count`` → number of utterances; the last row, ``total``, is that of all. Where any are
+    unheard, they are counted as well.
     """
+    names = [*(region.value for region in Region), *([UNHEARD] if (regions == UNHEARD).any() else [])]
     rows: dict[str, dict[str, int]] = {}
-    by_region = {region.value: np.bincount(gold[regions == region.value], minlength=len(classes)) for region in Region}
+    by_region = {name: np.bincount(gold[regions == name], minlength=len(classes)) for name in names}
     for number, name in enumerate(classes):
         rows[name] = {region: int(counts[number]) for region, counts in by_region.items()}
         rows[name]["count"] = sum(rows[name].values())

@@ -2,7 +2,8 @@
 
 datamap.csv has a row an utterance: the columns of the training manifest, then ``confidence``, ``variability``,
 ``correctness``, ``threshold_closeness`` (6 decimals), ``forgetfulness`` (empty where the utterance was never right),
-``epochs`` and ``region``. Definitions: datamap.py.
+``epochs`` and ``region``. Definitions: datamap.py. An utterance whose audio could not be read in any epoch has the
+region ``unheard``, 0 epochs and no measures.
 
 likeness.csv has a row a class: its name, then the mean softmax row of its training utterances, one column a class.
 It is what confidence labels (labels.py) share the probability out by.
@@ -17,13 +18,15 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import replace_when_complete
-from .datamap import Measures, Region
+from .datamap import UNHEARD, Measures, Region
 
 _DECIMAL_COLUMNS = ("confidence", "variability", "correctness", "threshold_closeness")
 _COUNT_COLUMNS = ("forgetfulness", "epochs")
 _MAP_COLUMNS = (*_DECIMAL_COLUMNS, *_COUNT_COLUMNS, "region")
 # A row: what the manifest says of it, as CSV, and the map's own columns, in which nothing can need quotes.
-_ROW = "%s" + ",%.6f" * len(_DECIMAL_COLUMNS) + ",%s" * len(_COUNT_COLUMNS) + ",%s\n"
+_DECIMAL = "%.6f"
+_ROW = "%s" + f",{_DECIMAL}" * len(_DECIMAL_COLUMNS) + ",%s" * len(_COUNT_COLUMNS) + ",%s\n"
+_ROW_OF_TEXTS = _ROW.replace(_DECIMAL, "%s")
 _CHUNK_ROWS = 4096
 _REMAP = "Train the variant datamap on this manifest, or name the map that was made from it."
 
@@ -109,9 +112,11 @@ def write_datamap(
         for start in range(0, row_count, _CHUNK_ROWS):
             chunk = slice(start, start + _CHUNK_ROWS)
             heads = _csv_lines([_plain(values[chunk]) for values in kept.values()])
-            cells = [values[chunk].tolist() for values in decimals]
+            row, cells = _ROW, [values[chunk].tolist() for values in decimals]
+            if np.isnan(measures.confidence[chunk]).any():
+                row, cells = _ROW_OF_TEXTS, [_decimal_texts(values) for values in cells]
             cells += [_counts(values[chunk]) for values in counts] + [regions[chunk].tolist()]
-            file.writelines(map(_ROW.__mod__, zip(heads, *cells, strict=True)))
+            file.writelines(map(row.__mod__, zip(heads, *cells, strict=True)))
 
 
 def read_datamap(path: Path | str) -> DataMap:
@@ -129,12 +134,13 @@ def read_datamap(path: Path | str) -> DataMap:
         raise UserError(f"{path}: expected a data map, found a header and no utterance. {_REMAP}")
     table = dict(zip(header, zip(*rows, strict=True), strict=True))
     regions = np.array(table["region"])
-    if unknown := sorted(set(table["region"]) - set(Region)):
+    if unknown := sorted(set(table["region"]) - {*Region, UNHEARD}):
         raise UserError(f"{path}: expected the regions {', '.join(Region)}, found {unknown[0]!r}. {_REMAP}")
     ids, counts = np.unique(np.array(table["id"]), return_counts=True)
     if len(ids) < len(rows):
         raise UserError(f"{path}: expected each id once, found {ids[counts.argmax()]} {counts.max()} times. {_REMAP}")
-    decimals = {name: _numbers(path, name, table[name]) for name in _DECIMAL_COLUMNS}
+    heard = regions != UNHEARD
+    decimals = {name: _numbers(path, name, [value or "nan" for value in table[name]]) for name in _DECIMAL_COLUMNS}
     # Empty means never right; everything else is a number.
     forgetfulness = _numbers(path, "forgetfulness", [value or "-1" for value in table["forgetfulness"]])
     epochs = _numbers(path, "epochs", table["epochs"])
@@ -142,9 +148,9 @@ def read_datamap(path: Path | str) -> DataMap:
         *((name, values, -np.inf) for name, values in decimals.items()),
         *(("forgetfulness", forgetfulness, -1), ("epochs", epochs, 1)),
     ):
-        is_wrong = ~np.isfinite(values) | (values < least)
+        is_wrong = heard & (~np.isfinite(values) | (values < least))
         if name in _COUNT_COLUMNS:
-            is_wrong |= values != np.floor(values)
+            is_wrong |= heard & (values != np.floor(values))
         if is_wrong.any():
             row, kind = int(is_wrong.argmax()), "whole numbers" if name in _COUNT_COLUMNS else "numbers"
             raise UserError(
@@ -256,6 +262,10 @@ def _csv_lines(columns: Sequence[Sequence]) -> list[str]:
 
 def _plain(values: np.ndarray) -> list:
     return ["" if value != value else value for value in np.asarray(values).tolist()]  # noqa: PLR0124
+
+
+def _decimal_texts(values: list[float]) -> list[str]:
+    return ["" if value != value else _DECIMAL % value for value in values]  # noqa: PLR0124
 
 
 def _counts(values: np.ndarray) -> list[str]:

@@ -12,6 +12,9 @@ import torch
 
 from ..errors import UserError
 
+# In place of the probability of an utterance whose audio could not be read in an epoch.
+NOT_HEARD = -1.0
+
 
 class EpochRecorder:
     """The dynamics of one epoch: 9 bytes an utterance, allocated once; use a new one each epoch.
@@ -37,6 +40,7 @@ class EpochRecorder:
         indices: torch.Tensor | np.ndarray | Sequence[int],
         gold: torch.Tensor | np.ndarray | Sequence[int],
         probabilities: torch.Tensor | np.ndarray,
+        heard: torch.Tensor | np.ndarray | None = None,
     ) -> None:
         """Add one training step.
 
@@ -45,6 +49,8 @@ class EpochRecorder:
         indices : (batch,) int, rows of the training manifest.
         gold : (batch,) int, class number of each.
         probabilities : (batch, classes) float32, softmax computed in float32; on any device.
+        heard : (batch,) bool, whether it is the utterance's own audio that they are of; None where all are. One whose
+            audio could not be read has had its turn, and `NOT_HEARD` stands for its probability.
         """
         rows, gold_classes = _to_numpy(indices), _to_numpy(gold)
         softmax = _to_numpy(probabilities).astype(np.float32, copy=False)
@@ -66,10 +72,11 @@ class EpochRecorder:
             )
         new = slice(self.count, self.count + batch)
         self._indices[new] = rows
-        self._probabilities[new] = softmax[np.arange(batch), gold_classes]
+        own = np.ones(batch, dtype=bool) if heard is None else _to_numpy(heard)
+        self._probabilities[new] = np.where(own, softmax[np.arange(batch), gold_classes], NOT_HEARD)
         self._predictions[new] = softmax.argmax(axis=1)
-        np.add.at(self._softmax_sums, gold_classes, softmax.astype(np.float64))
-        np.add.at(self._softmax_counts, gold_classes, 1)
+        np.add.at(self._softmax_sums, gold_classes[own], softmax[own].astype(np.float64))
+        np.add.at(self._softmax_counts, gold_classes[own], 1)
         self.count += batch
 
     @property

@@ -6,7 +6,7 @@ Each epoch is a file, ``epoch-0003.npz``:
 array          shape and type     meaning
 ============== ================== ================================================================
 indices        (count,) int32     row of the training manifest
-probabilities  (count,) float32   probability of the gold class
+probabilities  (count,) float32   probability of the gold class; -1 where the audio could not be read
 predictions    (count,) uint8     the most probable class (uint16 where there are more than 256 classes)
 softmax_sums   (C, C) float64     row c: sum of the softmax rows of the utterances of class c
 softmax_counts (C,) int64         how many rows went into each sum
@@ -23,7 +23,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import replace_when_complete
-from .dynamics import EpochRecorder
+from .dynamics import NOT_HEARD, EpochRecorder
 
 _FILE_NAME = re.compile(r"epoch-(\d+)\.npz")
 _ROUNDING = 1e-5  # by which a float32 softmax may exceed 1
@@ -38,9 +38,9 @@ class Dynamics:
     Attributes
     ----------
     epochs : (E,) int64, ascending.
-    probabilities : (E, N) float32, of the gold class.
-    predictions : (E, N) unsigned int, the most probable class.
-    correct : (E, N) bool, the prediction is the gold class.
+    probabilities : (E, N) float32, of the gold class; NaN where the audio could not be read.
+    predictions : (E, N) unsigned int, the most probable class; there the gold class, since no other was answered.
+    correct : (E, N) bool, the prediction is the gold class, and the audio was read.
     softmax_sums : (C, C) float64, row c the sum of the softmax rows of class c over these epochs.
     softmax_counts : (C,) int64, how many rows each sum has.
     incomplete_epochs : epochs left out, because they do not have every utterance exactly once.
@@ -126,8 +126,9 @@ def read_dynamics(
         if len(complete) <= skip_first or row == keep_first:
             continue
         kept.append(epoch)
-        probabilities[row, part["indices"]] = part["probabilities"]
-        predictions[row, part["indices"]] = part["predictions"]
+        rows, is_heard = part["indices"], part["probabilities"] != NOT_HEARD
+        probabilities[row, rows] = np.where(is_heard, part["probabilities"], np.float32(np.nan))
+        predictions[row, rows] = np.where(is_heard, part["predictions"], gold[rows].astype(predictions.dtype))
         softmax_sums += part["softmax_sums"]
         softmax_counts += part["softmax_counts"]
     if not complete:
@@ -145,7 +146,7 @@ def read_dynamics(
         epochs=np.array(kept, dtype=np.int64),
         probabilities=probabilities[: len(kept)],
         predictions=predictions[: len(kept)],
-        correct=predictions[: len(kept)] == gold,
+        correct=(predictions[: len(kept)] == gold) & ~np.isnan(probabilities[: len(kept)]),
         softmax_sums=softmax_sums,
         softmax_counts=softmax_counts,
         incomplete_epochs=tuple(incomplete),
@@ -181,7 +182,8 @@ def _read_epoch(path: Path, utterance_count: int, class_count: int, fingerprint:
         )
     if len(predictions) and predictions.max() >= class_count:
         raise UserError(f"{path}: expected classes 0 to {class_count - 1}, found {predictions.max()}. {_REMEDY}")
-    if not ((probabilities >= 0) & (probabilities <= 1 + _ROUNDING)).all():  # NaN fails both
+    is_probability = (probabilities >= 0) & (probabilities <= 1 + _ROUNDING)
+    if not (is_probability | (probabilities == NOT_HEARD)).all():  # NaN fails all
         raise UserError(
             f"{path}: expected probabilities from 0 to 1, found others: the training has diverged. "
             "Lower the learning rate, delete that folder and train the variant datamap again."

@@ -64,7 +64,8 @@ def find_suspects(
 
     Parameters
     ----------
-    probabilities : (E, N) float, of the label, an epoch a row.
+    probabilities : (E, N) float, of the label, an epoch a row; NaN where the audio could not be read. Who was never
+        heard is no suspect.
     predictions : (E, N) int, the most probable class.
     gold : (N,) int, class number of each label.
     class_count : number of classes.
@@ -73,6 +74,7 @@ def find_suspects(
     doubt = surprise(probabilities, gold, class_count)
     # Stable, so that equally doubtful ones stay in the order of the manifest.
     first = np.argsort(-doubt, kind="stable")[:count]
+    first = first[~np.isnan(doubt[first])]
     preferred, shares = preferred_classes(predictions[:, first], gold[first], class_count)
     return Suspects(utterances=first, preferred=preferred, shares=shares, surprise=doubt[first])
 
@@ -80,21 +82,26 @@ def find_suspects(
 def surprise(probabilities: np.ndarray, gold: np.ndarray, class_count: int) -> np.ndarray:
     """Return how much less likely than its class's mean each label was to the model, (N,) float64 in nats.
 
+    It is over the epochs in which the audio was read; NaN where it was in none.
+
     Parameters
     ----------
-    probabilities : (E, N) float, of the label.
+    probabilities : (E, N) float, of the label; NaN where not read.
     gold : (N,) int.
     class_count : number of classes.
     """
     if probabilities.ndim != 2 or probabilities.shape[1:] != gold.shape:  # noqa: PLR2004
         raise ValueError(f"expected probabilities (epochs, utterances) and gold (utterances,), found {gold.shape}")
-    total = np.zeros(len(gold))
+    total, epochs = np.zeros((2, len(gold)))
     for row in probabilities:
-        total -= np.log(np.maximum(row.astype(np.float64), _LEAST_PROBABILITY))
-    mean = total / len(probabilities)
-    sizes = np.bincount(gold, minlength=class_count)
-    of_class = np.bincount(gold, weights=mean, minlength=class_count) / np.maximum(sizes, 1)
-    return mean - of_class[gold]
+        heard = ~np.isnan(row)
+        total -= np.log(np.maximum(np.where(heard, row, 1).astype(np.float64), _LEAST_PROBABILITY))
+        epochs += heard
+    heard = epochs > 0
+    mean = total / np.maximum(epochs, 1)
+    sizes = np.bincount(gold[heard], minlength=class_count)
+    of_class = np.bincount(gold[heard], weights=mean[heard], minlength=class_count) / np.maximum(sizes, 1)
+    return np.where(heard, mean - of_class[gold], np.nan)
 
 
 def preferred_classes(predictions: np.ndarray, gold: np.ndarray, class_count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import UserError
+from ..audio import EXTENSIONS
 from ..labels import labels_from_manifest
 from ..manifest import Manifest
 from .corpus import DEFAULT_SHARE, add_common_arguments, divide, fingerprint, needs_preparation, write_corpus
@@ -22,8 +23,6 @@ DESCRIPTION = "your own recordings, one sub-folder a class"
 EXAMPLES = """\
 lid-mapmix prepare folder recordings/ data/
 lid-mapmix prepare folder recordings/ data/ --speaker-pattern '(?P<speaker>spk\\d+)_'"""
-
-EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".sph")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
