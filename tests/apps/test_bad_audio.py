@@ -83,6 +83,15 @@ def test_the_map_has_all_epochs_and_no_measures_of_the_unheard(mapped, data):
     assert (row["confidence"], row["forgetfulness"], row["epochs"]) == ("", "", "0")
 
 
+def test_the_report_draws_those_that_were_heard(mapped):
+    heard = read_datamap(mapped / "datamap/datamap.csv").heard()
+    assert len(heard.ids) == 30
+    assert np.isfinite(heard.correctness).all()
+    page = (mapped / "report.html").read_text(encoding="utf-8")
+    assert "Data map of 30 utterances" in page
+    assert ">unheard<" in page
+
+
 def test_the_command_makes_the_same_map_again(mapped, tmp_path, capsys):
     folder = shutil.copytree(mapped / "datamap", tmp_path / "map")
     assert cli.main(["datamap", str(folder), "--suspects", "40", "--by-class"]) == 0

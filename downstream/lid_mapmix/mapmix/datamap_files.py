@@ -11,7 +11,7 @@ It is what confidence labels (labels.py) share the probability out by.
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,12 @@ class DataMap(Measures):
     ids: np.ndarray
     classes: np.ndarray
     regions: np.ndarray
+
+    def heard(self) -> "DataMap":
+        """Return the map without the utterances that were never heard, which have no measures."""
+        rows = self.regions != UNHEARD
+        arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "path"}
+        return DataMap(path=self.path, **{name: values[rows] for name, values in arrays.items()})
 
     def regions_for(self, ids: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Return the region of each utterance of a manifest, (N,) str in the manifest's order.

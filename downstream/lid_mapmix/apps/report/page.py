@@ -108,7 +108,7 @@ def datamap(findings: Findings) -> dict[str, Any] | None:
     counts = region_counts(found.regions, gold, classes)
     rows = [[name, *map(decimals, row.values())] for name, row in counts.items()]
     table = Table("Utterances by region", ["class", *counts["total"]], rows)
-    return {"figure": draw_datamap(found, config), "steps": correctness_steps(), "table": table}
+    return {"figure": draw_datamap(found.heard(), config), "steps": correctness_steps(), "table": table}
 
 
 def projection(findings: Findings) -> dict[str, Any] | None:
