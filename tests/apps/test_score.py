@@ -216,6 +216,27 @@ def test_labels_say_which_classes_are_alike(tmp_path, systems, capsys):
     assert "found no ara-apc (2 such)" in fault(capsys, path, "--labels", labels)
 
 
+def test_it_says_which_clusters_and_when_there_are_too_few_to_draw(tmp_path, systems, capsys):
+    path = write_scores_csv(tmp_path / "test_scores.csv", systems[0])
+    assert score(path, "--samples", 2) == 0
+    printed = capsys.readouterr().out
+    assert "\nclusters: the part of a class's name before '-'; others by --labels FILE\n" in printed
+    assert "too narrow" not in printed
+    labels = write(tmp_path / "labels.yaml", ["one: [ara-acm, qsl-pol]", "two: [ara-apc, qsl-rus]"])
+    write(path, path.read_text().splitlines()[:28])  # 9 groups of 3
+    assert score(path, "--samples", 2, "--labels", labels) == 0
+    printed = capsys.readouterr().out
+    assert f"\nclusters: {labels}\n" in printed
+    assert "of 9 groups of 27 utterances: so few that intervals are too narrow" in printed
+
+
+def test_a_folder_and_another_json_are_named_as_what_they_are(tmp_path, systems, capsys):
+    path = write_scores_csv(tmp_path / "test_scores.csv", systems[0])
+    assert "found a folder. Name a file in it" in fault(capsys, tmp_path)
+    other = write(tmp_path / "metrics.json", ["{}"])
+    assert "expected a calibration, found: no 'format' in it." in fault(capsys, path, "--calibrate", other)
+
+
 def test_labels_give_map_mix_its_order_of_classes(tmp_path, systems, capsys):
     path = write_mapmix_csv(tmp_path / "results.csv", systems[0])
     lines = [line for line in path.read_text().splitlines() if line.split(",")[3] not in ("ara-acm", "ara-apc")]
