@@ -423,6 +423,31 @@ def test_what_is_written_before_a_fault_is_said(tmp_path, systems, capsys, monke
     assert sorted(tmp_path.iterdir()) == [out, path]
 
 
+def test_durations_beyond_any_corpus_are_slices_of_their_own(tmp_path, systems, capsys):
+    path = write_scores_csv(tmp_path / "test_scores.csv", systems[0])
+    lines = [line.split(",") for line in path.read_text().splitlines()]
+    assert lines[0][3] == "seconds"
+    for number, line in enumerate(lines[1:]):
+        line[3] = str(1_234_567 + number % 2)
+    write(path, [",".join(line) for line in lines])
+    assert score(path, "--by", "duration", "--samples", 0, "--json", tmp_path / "out.json") == 0
+    found = read_json(tmp_path / "out.json")["systems"][0]["by_duration"]
+    assert {name: one["count"] for name, one in found.items()} == {"1234567": 30, "1234568": 30}
+
+
+def test_ratios_that_belong_to_no_likelihoods_are_converted_with_a_word(tmp_path, systems, capsys):
+    said = "belong to no likelihoods; what is made of them has other costs and EER"
+    path = write_nist_tsv(tmp_path / "s.tsv", systems[0])
+    assert score(path, "--convert", "kaldi", "--to", tmp_path / "a.txt") == 0
+    assert said not in capsys.readouterr().out
+    own = write(tmp_path / "own.tsv", ["segmentid\ta\tb", "u\t3\t2", "v\t-1\tinf"])
+    assert score(own, "--convert", "kaldi", "--to", tmp_path / "b.txt") == 0
+    assert said in capsys.readouterr().out
+    assert score(own, "--convert", "nist", "--to", tmp_path / "c.tsv") == 0
+    assert said not in capsys.readouterr().out
+    assert (tmp_path / "c.tsv").read_text() == own.read_text()
+
+
 def test_nothing_is_written_over(tmp_path, systems, capsys):
     path = write_scores_csv(tmp_path / "s.csv", systems[0])
     content = path.read_bytes()

@@ -24,7 +24,7 @@ import numpy as np
 from ..data.labels import Labels, read_labels
 from ..scoring.bootstrap import FEWEST, LEVEL, Difference, mcnemar
 from ..scoring.calibration import Calibration, compare, write_calibration
-from ..scoring.conversion import WITHOUT_TRUTH, Target, paths_of, write_output
+from ..scoring.conversion import WITHOUT_TRUTH, Target, has_ratios_of_its_own, paths_of, write_output
 from ..scoring.files import write_metrics
 from ..scoring.metrics import accuracy, expected_calibration_error, reliability_curve
 from ..scoring.scorecard import System, differences_of, intervals_of, make_system, scores_of, slices_of
@@ -194,3 +194,5 @@ def _convert(options: argparse.Namespace, labels: Labels | None, path: Path) -> 
         output = replace(output, log_likelihoods=values, ratios=None, predictions=predictions)
     write_output(path, target, output)
     print("written:\n" + "\n".join(f"  {one}" for one in paths_of(path, target)))
+    if target is not Target.NIST and has_ratios_of_its_own(output):
+        print(f"The ratios of {output.path} belong to no likelihoods; what is made of them has other costs and EER.")
