@@ -147,6 +147,14 @@ def test_the_same_seed_gives_the_same_resamples_however_many_at_a_time(monkeypat
     assert bs.bootstrap(values, truth, CLUSTERS, samples=30, seed=1)["cllr"] != first["cllr"]
 
 
+def test_a_minimum_cost_is_never_above_that_of_rejecting_everything():
+    generator = np.random.default_rng(3)
+    with np.errstate(divide="ignore"):
+        certain = np.log(np.eye(3)[generator.integers(3, size=20)])  # and mostly wrong
+    found = bs.bootstrap(certain, generator.integers(3, size=20), CLUSTERS, samples=50)["c_primary_min"]
+    assert found.value < 1 and found.high == 1
+
+
 def test_a_difference_of_two_systems():
     good, truth = scored(5, count=200, signal=4.0)
     bad, _ = scored(5, count=200, signal=1.0)
