@@ -455,6 +455,9 @@ def test_ctrl_c_returns_130(corpus, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(stages, "train", interrupt)
     assert train(corpus, tmp_path / "run") == 130
     assert capsys.readouterr().err == "interrupted; -a goes on from the last checkpoint\n"
+    monkeypatch.setattr(stages, "use", interrupt)
+    assert run("-m", "evaluate", "-e", tmp_path, "--device", "cpu") == 130
+    assert capsys.readouterr().err == "interrupted; the same command starts again\n"
 
 
 def test_audio_of_many_kinds_in_one_manifest_trains(tmp_path):

@@ -216,6 +216,27 @@ def test_labels_say_which_classes_are_alike(tmp_path, systems, capsys):
     assert "found no ara-apc (2 such)" in fault(capsys, path, "--labels", labels)
 
 
+def test_it_says_which_clusters_and_when_there_are_too_few_to_draw(tmp_path, systems, capsys):
+    path = write_scores_csv(tmp_path / "test_scores.csv", systems[0])
+    assert score(path, "--samples", 2) == 0
+    printed = capsys.readouterr().out
+    assert "\nclusters: the part of a class's name before '-'; others by --labels FILE\n" in printed
+    assert "too narrow" not in printed
+    labels = write(tmp_path / "labels.yaml", ["one: [ara-acm, qsl-pol]", "two: [ara-apc, qsl-rus]"])
+    write(path, path.read_text().splitlines()[:28])  # 9 groups of 3
+    assert score(path, "--samples", 2, "--labels", labels) == 0
+    printed = capsys.readouterr().out
+    assert f"\nclusters: {labels}\n" in printed
+    assert "of 9 groups of 27 utterances: so few that intervals are too narrow" in printed
+
+
+def test_a_folder_and_another_json_are_named_as_what_they_are(tmp_path, systems, capsys):
+    path = write_scores_csv(tmp_path / "test_scores.csv", systems[0])
+    assert "found a folder. Name a file in it" in fault(capsys, tmp_path)
+    other = write(tmp_path / "metrics.json", ["{}"])
+    assert "expected a calibration, found: no 'format' in it." in fault(capsys, path, "--calibrate", other)
+
+
 def test_labels_give_map_mix_its_order_of_classes(tmp_path, systems, capsys):
     path = write_mapmix_csv(tmp_path / "results.csv", systems[0])
     lines = [line for line in path.read_text().splitlines() if line.split(",")[3] not in ("ara-acm", "ara-apc")]
@@ -400,6 +421,31 @@ def test_what_is_written_before_a_fault_is_said(tmp_path, systems, capsys, monke
         "matplotlib'.\n"
     )
     assert sorted(tmp_path.iterdir()) == [out, path]
+
+
+def test_durations_beyond_any_corpus_are_slices_of_their_own(tmp_path, systems, capsys):
+    path = write_scores_csv(tmp_path / "test_scores.csv", systems[0])
+    lines = [line.split(",") for line in path.read_text().splitlines()]
+    assert lines[0][3] == "seconds"
+    for number, line in enumerate(lines[1:]):
+        line[3] = str(1_234_567 + number % 2)
+    write(path, [",".join(line) for line in lines])
+    assert score(path, "--by", "duration", "--samples", 0, "--json", tmp_path / "out.json") == 0
+    found = read_json(tmp_path / "out.json")["systems"][0]["by_duration"]
+    assert {name: one["count"] for name, one in found.items()} == {"1234567": 30, "1234568": 30}
+
+
+def test_ratios_that_belong_to_no_likelihoods_are_converted_with_a_word(tmp_path, systems, capsys):
+    said = "belong to no likelihoods; what is made of them has other costs and EER"
+    path = write_nist_tsv(tmp_path / "s.tsv", systems[0])
+    assert score(path, "--convert", "kaldi", "--to", tmp_path / "a.txt") == 0
+    assert said not in capsys.readouterr().out
+    own = write(tmp_path / "own.tsv", ["segmentid\ta\tb", "u\t3\t2", "v\t-1\tinf"])
+    assert score(own, "--convert", "kaldi", "--to", tmp_path / "b.txt") == 0
+    assert said in capsys.readouterr().out
+    assert score(own, "--convert", "nist", "--to", tmp_path / "c.tsv") == 0
+    assert said not in capsys.readouterr().out
+    assert (tmp_path / "c.tsv").read_text() == own.read_text()
 
 
 def test_nothing_is_written_over(tmp_path, systems, capsys):

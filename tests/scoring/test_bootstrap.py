@@ -108,6 +108,35 @@ def test_repeating_each_utterance_in_a_group_changes_no_interval():
         assert thrice[name].high == pytest.approx(once[name].high, abs=1e-5)
 
 
+def calibrated(seed, count, sureness):
+    """Return probabilities to some power, and truths drawn from the probabilities: calibrated at a sureness of 1."""
+    generator = np.random.default_rng(seed)
+    right = generator.dirichlet(np.ones(3), count)
+    truth = (right.cumsum(axis=1) < generator.random(count)[:, None]).sum(axis=1).clip(max=2)
+    return log_softmax(np.log(right) * sureness, axis=1), truth
+
+
+@pytest.mark.parametrize(("sureness", "least"), [(1.0, 0.6), (2.0, 0.8)])
+def test_the_interval_of_the_calibration_error_holds_the_true_one(sureness, least):
+    values, truth = calibrated(0, 200_000, sureness)
+    right = metrics.expected_calibration_error(np.exp(values), truth)
+    assert (right < 0.005) == (sureness == 1.0)
+    found = [bs.bootstrap(*calibrated(seed, 200, sureness), CLUSTERS, samples=100)["ece"] for seed in range(1, 61)]
+    # Plain percentiles hold it never where the system is calibrated.
+    assert np.mean([one.low <= right <= one.high for one in found]) >= least
+    assert all(0 <= one.low <= one.value <= one.high for one in found)
+
+
+def test_the_interval_of_the_calibration_error_is_the_percentiles_reflected():
+    values, truth = calibrated(1, 300, 2.0)
+    system = WeightedScores(values, truth, CLUSTERS)
+    weights = np.concatenate(list(bs.resampling_weights(300, samples=80)))
+    low, high = np.quantile(system(weights)["ece"], [0.025, 0.975])
+    found = bs.bootstrap(values, truth, CLUSTERS, samples=80)["ece"]
+    assert found.value == pytest.approx(metrics.expected_calibration_error(np.exp(values), truth), abs=1e-6)
+    assert (found.low, found.high) == pytest.approx((2 * found.value - high, 2 * found.value - low))
+
+
 def test_the_same_seed_gives_the_same_resamples_however_many_at_a_time(monkeypatch):
     values, truth = scored(4)
     first = bs.bootstrap(values, truth, CLUSTERS, samples=30)
@@ -116,6 +145,14 @@ def test_the_same_seed_gives_the_same_resamples_however_many_at_a_time(monkeypat
     for name, interval in first.items():
         assert (again[name].low, again[name].high) == pytest.approx((interval.low, interval.high))
     assert bs.bootstrap(values, truth, CLUSTERS, samples=30, seed=1)["cllr"] != first["cllr"]
+
+
+def test_a_minimum_cost_is_never_above_that_of_rejecting_everything():
+    generator = np.random.default_rng(3)
+    with np.errstate(divide="ignore"):
+        certain = np.log(np.eye(3)[generator.integers(3, size=20)])  # and mostly wrong
+    found = bs.bootstrap(certain, generator.integers(3, size=20), CLUSTERS, samples=50)["c_primary_min"]
+    assert found.value < 1 and found.high == 1
 
 
 def test_a_difference_of_two_systems():

@@ -100,7 +100,7 @@ def test_a_key_adds_and_corrects_columns():
         made(0).ids[::-1],
         {
             "class": made(0).truth[::-1],
-            "seconds": np.array(["3", "nan", ""] + ["10"] * (COUNT - 3)),
+            "seconds": np.array(["3", "n/a", ""] + ["10"] * (COUNT - 3)),
             "group": np.array(["h"] * COUNT),
             "speaker": np.array([f"s{number}" for number in range(COUNT)]),
         },

@@ -10,5 +10,21 @@ def test_table_worked_by_hand():
     ]
 
 
+def test_a_name_stays_on_its_line_and_steers_no_terminal():
+    assert format_table({"group g\n1": {"acc": 1.0}, "\x1b[2J中": {"acc": 0.5}}).splitlines() == [
+        "              acc",
+        "group g\\n1  1.000",
+        "\\x1b[2J中    0.500",
+    ]
+
+
+def test_nothing_is_minus_zero():
+    assert format_table({"before": {"cross_entropy": -0.0}, "B − A": {"cross_entropy": -0.0004}}).split()[2::2] == [
+        "0.000",
+        "−",
+        "0.000",
+    ]
+
+
 def test_no_rows_are_no_table():
     assert format_table({}) == ""

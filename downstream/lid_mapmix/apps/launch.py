@@ -24,11 +24,12 @@ def main(arguments: Sequence[str] | None = None, program: str = "run_downstream.
             quiet.enter_context(contextlib.redirect_stdout(io.StringIO()))
             quiet.enter_context(contextlib.redirect_stderr(io.StringIO()))
         options = _parse(arguments, program)
+    goes_on = "-a goes on from the last checkpoint" if options.mode == "train" else "the same command starts again"
     try:
         return guarded(
             lambda: _run(options, arguments, processes),
             debug=options.debug,
-            after_interruption="-a goes on from the last checkpoint",
+            after_interruption=goes_on,
             speaks=processes.fails_first,
         )
     finally:

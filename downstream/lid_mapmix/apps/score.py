@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from ..data.labels import Labels, read_labels
-from ..scoring.bootstrap import LEVEL, Difference, mcnemar
+from ..scoring.bootstrap import FEWEST, LEVEL, Difference, mcnemar
 from ..scoring.calibration import Calibration, compare, write_calibration
-from ..scoring.conversion import WITHOUT_TRUTH, Target, paths_of, write_output
+from ..scoring.conversion import WITHOUT_TRUTH, Target, has_ratios_of_its_own, paths_of, write_output
 from ..scoring.files import write_metrics
 from ..scoring.metrics import accuracy, expected_calibration_error, reliability_curve
 from ..scoring.scorecard import System, differences_of, intervals_of, make_system, scores_of, slices_of
@@ -123,8 +123,10 @@ def _print(
 ) -> None:
     print("\n".join(map(describe, scored)), end="\n\n")
     print(score_table(scored))
+    origin = options.labels or "the part of a class's name before '-'; others by --labels FILE"
+    print(f"\nclusters: {origin}")
     if options.samples:
-        print(f"\nintervals: {options.samples} resamples of {_resampled(scored[0].system)}")
+        print(f"intervals: {options.samples} resamples of {_resampled(scored[0].system)}")
     if calibrations:
         named = [f"{path} ({one.kind})" for path, one in zip(options.calibrate, calibrations, strict=True)]
         print(f"\ncalibrated by {', '.join(named)}\n\n{calibration_table(scored)}")
@@ -133,12 +135,12 @@ def _print(
 
 
 def _resampled(system: System) -> str:
-    group = system.output.column("group")
-    if group is None:
-        return f"{len(system.output)} utterances"
-    alone = int((group == "").sum())
-    count = len(np.unique(group[group != ""])) + alone
-    return f"{count} groups of {len(system.output)} utterances"
+    group, count = system.output.column("group"), len(system.output)
+    drawn = f"{count} utterances"
+    if group is not None:
+        count = len(np.unique(group[group != ""])) + int((group == "").sum())
+        drawn = f"{count} groups of {drawn}"
+    return drawn if count >= FEWEST else f"{drawn}: so few that intervals are too narrow and p too small"
 
 
 def _write(
@@ -192,3 +194,5 @@ def _convert(options: argparse.Namespace, labels: Labels | None, path: Path) -> 
         output = replace(output, log_likelihoods=values, ratios=None, predictions=predictions)
     write_output(path, target, output)
     print("written:\n" + "\n".join(f"  {one}" for one in paths_of(path, target)))
+    if target is not Target.NIST and has_ratios_of_its_own(output):
+        print(f"The ratios of {output.path} belong to no likelihoods; what is made of them has other costs and EER.")

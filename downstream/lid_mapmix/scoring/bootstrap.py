@@ -2,8 +2,9 @@
 
 Utterances are drawn with replacement; where they have a group (the 3 s and 10 s cuts of a 30 s recording), whole groups
 are drawn, since the members of one say the same. Intervals are percentiles of the resamples' scores (Efron and
-Tibshirani, "An Introduction to the Bootstrap", chapter 13). A calibration error grows with chance: resamples of few
-utterances have more of it than these, and its interval lies high.
+Tibshirani, "An Introduction to the Bootstrap", chapter 13). A calibration error grows with chance, in a resample as it
+did in the utterances drawn: its percentiles lie so high that they miss the error of a calibrated system always, and
+are reflected at the error itself (Davison and Hinkley, "Bootstrap Methods and their Application", section 5.2).
 """
 
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ from .weighted import WeightedScores
 
 SAMPLES = 1000
 LEVEL = 0.95
+# With fewer utterances or groups than these, intervals are too narrow and p too small.
+FEWEST = 10
+_REFLECTED = "ece"
 # Weights are made for as many samples at a time as fit: 4 bytes each.
 _WEIGHTS_AT_ONCE = 25_000_000
 
@@ -96,7 +100,8 @@ def bootstrap(
     """
     system = WeightedScores(log_likelihoods, truth, cluster_indices, source, ratios)
     value, resampled = _resampled([system], len(truth), group, samples, seed)[0]
-    return {name: Interval(value[name], *_percentiles(scores, level)) for name, scores in resampled.items()}
+    found = {name: Interval(value[name], *_percentiles(scores, level)) for name, scores in resampled.items()}
+    return {name: _reflect(one) if name == _REFLECTED else one for name, one in found.items()}
 
 
 def paired_bootstrap(
@@ -178,6 +183,13 @@ def _percentiles(scores: np.ndarray, level: float) -> tuple[float, float]:
         return float("nan"), float("nan")
     low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def _reflect(interval: Interval) -> Interval:
+    """Return the interval on the other side of its value, from 0 up and with the value in it."""
+    value = interval.value
+    low, high = max(0.0, 2 * value - interval.high), 2 * value - interval.low
+    return Interval(value, min(low, value), max(high, value))
 
 
 def _group_numbers(count: int, group: np.ndarray | None) -> np.ndarray:

@@ -142,7 +142,7 @@ def read_calibration(path: Path | str) -> Calibration:
     except FileNotFoundError:
         raise UserError(f"{path}: expected a calibration, found no such file. Fit one on dev scores first.") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())
+        reason = f"no {error} in it" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise UserError(f"{path}: expected a calibration, found: {reason}. Fit it on dev scores anew.") from None
     return _calibration(kind, classes, *numbers.values())
 

@@ -47,6 +47,14 @@ def paths_of(path: Path, target: Target) -> list[Path]:
     return [path, path.with_name(path.name.removesuffix(PREDICT_ENDING) + TRUTH_ENDING)]
 
 
+def has_ratios_of_its_own(output: SystemOutput) -> bool:
+    """Say whether the ratios in a system's file are others than those of the likelihoods that are made of them."""
+    if output.ratios is None or output.log_likelihoods is None:
+        return False
+    # Digits that a file leaves out make no difference to a decision.
+    return not np.allclose(log_likelihood_ratios(output.log_likelihoods), output.ratios, rtol=1e-3, atol=1e-3)
+
+
 def write_output(path: Path, target: Target, output: SystemOutput) -> None:
     """Write a system's output in a format, complete or not at all: log-likelihoods in Kaldi's, their ratios in NIST's.
 

@@ -33,9 +33,11 @@ def recognise(path: Path | str) -> Format:
 
     Raises
     ------
-    UserError : no such file, an empty one, none of the formats.
+    UserError : no such file, a folder, an empty file, none of the formats.
     """
     path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path}: expected a file of scores, found a folder. Name a file in it.")
     if not path.is_file():
         raise UserError(f"{path}: expected a file of scores, found no such file. Check the path.")
     with path.open("rb") as file:

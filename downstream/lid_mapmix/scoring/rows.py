@@ -10,6 +10,8 @@ import numpy as np
 from ..errors import UserError
 
 _REMEDY = "Write it anew."
+# What stands where a duration is not known, as that of NIST's whole files.
+_UNKNOWN = ("", "nan", "n/a", "na")
 
 
 def read_lines(path: Path | str, what: str) -> list[str]:
@@ -97,7 +99,7 @@ def parse_number(path: Path | str, row: int, text: str) -> float:
 
 def parse_seconds(path: Path | str, texts: Sequence[str]) -> np.ndarray:
     """Return the durations of all rows after the header, (N,) float64; NaN where the text is empty or says so."""
-    known = [text.strip().lower() not in ("", "nan") for text in texts]
+    known = [text.strip().lower() not in _UNKNOWN for text in texts]
     return np.array(
         [
             parse_number(path, row, text) if is_known else np.nan

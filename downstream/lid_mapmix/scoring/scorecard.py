@@ -3,7 +3,7 @@
 A system that gives answers only has the scores of `ANSWER_SCORES`; the others take scores to tell.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from ..errors import UserError
 from .bootstrap import Difference, Interval, bootstrap, paired_bootstrap
 from .detection import summarize_detection
 from .metrics import summarize
+from .slices import number_durations, number_values, select
 from .system_output import SystemOutput, class_numbers
 
 ANSWER_SCORES = ("acc", "wf1", "macro_f1", "c_acc")
@@ -109,24 +110,24 @@ def slices_of(system: System, way: str) -> dict[str, np.ndarray]:
     UserError : nothing is known by which to slice so, or there are more than `MOST_SLICES`.
     """
     output = system.output
+    names: Sequence[str]
     if way == "duration":
-        nominal = np.floor(output.seconds + 0.5)
-        slices = {f"{value:g}": nominal == value for value in np.unique(nominal[np.isfinite(nominal)])}
+        names, numbers = number_durations(output.seconds)
     elif way == "cluster":
-        slices = _numbered(system.cluster_names, system.cluster_indices[system.truth])
+        names, numbers = system.cluster_names, system.cluster_indices[system.truth]
     elif way == "class":
-        slices = _numbered(output.classes, system.truth)
+        names, numbers = output.classes, system.truth
     else:
         values = output.column(way)
-        names = [] if values is None else [name for name in np.unique(values).tolist() if name]
-        slices = {name: values == name for name in names}
-    if not slices or len(slices) > MOST_SLICES:
+        names, numbers = number_values(np.full(len(output), "") if values is None else values)
+    count = len(np.unique(numbers[numbers >= 0]))
+    if not 1 <= count <= MOST_SLICES:
         known = ["duration", "cluster", "class", *(name for name in output.columns if output.column(name) is not None)]
         raise UserError(
-            f"--by {way}: expected 1 to {MOST_SLICES} values in {output.path}, found {len(slices) or 'none'}. Slice by "
+            f"--by {way}: expected 1 to {MOST_SLICES} values in {output.path}, found {count or 'none'}. Slice by "
             f"{', '.join(known)}, or give a key that has it."
         )
-    return slices
+    return select(names, numbers)
 
 
 def intervals_of(system: System, samples: int, seed: int) -> dict[str, Interval]:
@@ -160,7 +161,3 @@ def differences_of(first: System, second: System, samples: int, seed: int) -> di
         seed=seed,
     )
     return {name: difference for name, difference in found.items() if first.has(name) and second.has(name)}
-
-
-def _numbered(names: tuple[str, ...], numbers: np.ndarray) -> dict[str, np.ndarray]:
-    return {names[number]: numbers == number for number in np.unique(numbers).tolist()}

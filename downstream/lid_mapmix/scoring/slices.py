@@ -65,9 +65,11 @@ def metrics_with_slices(
         )
 
     result: dict[str, Any] = {"overall": scores(np.ones(len(truth), dtype=bool))}
-    if seconds is not None and (slices := _by_duration(np.asarray(seconds, dtype=np.float64))):
-        result["by_duration"] = {name: scores(selected) for name, selected in slices.items()}
-    if source is not None and (slices := _by_value(source)):
+    if seconds is not None:
+        names, numbers = number_durations(seconds)
+        if 0 < len(names) <= MOST_DURATIONS:
+            result["by_duration"] = {name: scores(chosen) for name, chosen in select(names, numbers).items()}
+    if source is not None and (slices := select(*number_values(source))):
         result["by_source"] = {name: scores(selected) for name, selected in slices.items()}
     result["by_cluster"] = {}
     for number, name in enumerate(cluster_names):
@@ -78,7 +80,7 @@ def metrics_with_slices(
     if class_names is not None:
         result["by_class"] = class_scores(probabilities, truth, cluster_indices, class_names)
     for column, values in columns.items():
-        if slices := _by_value(values):
+        if slices := select(*number_values(values)):
             result[f"by_{column}"] = {name: scores(selected) for name, selected in slices.items()}
     return result
 
@@ -155,19 +157,36 @@ def class_scores(
     return result
 
 
+def number_durations(seconds: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """Return the names of the durations, rounded to whole seconds, ascending; and (N,) int64, −1 where unknown.
+
+    Parameters
+    ----------
+    seconds : (N,) float; NaN and infinity are unknown.
+    """
+    nominal = np.floor(np.asarray(seconds, dtype=np.float64) + 0.5)
+    values, numbers = _numbered(nominal, np.isfinite(nominal))
+    return [str(int(value)) for value in values], numbers
+
+
+def number_values(values: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """Return what stands in a column (N,) str, sorted; and (N,) int64, which of them, −1 where it is empty."""
+    values = np.asarray(values).astype(StringDType())
+    names, numbers = _numbered(values, values != "")
+    return [str(name) for name in names], numbers
+
+
+def select(names: Sequence[str], numbers: np.ndarray) -> dict[str, np.ndarray]:
+    """Return name → (N,) bool, whose numbers (N,) are its place among the names; names without any are left out."""
+    return {names[number]: numbers == number for number in np.unique(numbers).tolist() if number >= 0}
+
+
+def _numbered(values: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    numbers = np.full(len(values), -1)
+    distinct, numbers[known] = np.unique(values[known], return_inverse=True)
+    return distinct, numbers
+
+
 def _logarithms(probabilities: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore"):  # a probability of 0 is a likelihood of 0
         return np.log(np.asarray(probabilities, dtype=np.float64))
-
-
-def _by_duration(seconds: np.ndarray) -> Mapping[str, np.ndarray]:
-    nominal = np.floor(seconds + 0.5)
-    durations = np.unique(nominal[np.isfinite(nominal)])
-    if len(durations) > MOST_DURATIONS:
-        return {}
-    return {str(int(duration)): nominal == duration for duration in durations}
-
-
-def _by_value(values: np.ndarray) -> Mapping[str, np.ndarray]:
-    values = np.asarray(values).astype(StringDType())
-    return {str(value): values == value for value in np.unique(values) if value}

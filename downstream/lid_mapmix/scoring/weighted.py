@@ -25,8 +25,8 @@ class WeightedScores:
 
     With whole numbers as weights they are the scores of a data set in which each utterance occurs that often, with
     three reservations. The EER of a class is read from a few points of its ROC; see weighted_eer.py. The minimum cost
-    is the least of 33 thresholds within 2 nats of the best one of equal weights. And a class to which a weighting gives
-    nothing stays a target of wrong acceptances.
+    is the least of 33 thresholds within 2 nats of the best one of equal weights, and of rejecting everything. And a
+    class to which a weighting gives nothing stays a target of wrong acceptances.
 
     Parameters
     ----------
@@ -110,7 +110,8 @@ class WeightedScores:
             scores |= {f"cavg_{beta:g}": costs[:, place] for place, beta in enumerate(BETAS)}
             scores["c_primary"] = costs[:, : len(BETAS)].mean(axis=1)
             grids = costs[:, len(BETAS) + 1 :].reshape(len(weights), len(BETAS), -1)
-            scores["c_primary_min"] = grids.min(axis=2).mean(axis=1)
+            # Rejecting everything costs 1 whatever the weights, and may lie beyond all thresholds of the grid.
+            scores["c_primary_min"] = np.minimum(grids.min(axis=2), 1.0).mean(axis=1)
             scores["cavg_argmax"] = costs[:, len(BETAS)]
         scores["cllr"] = _mean(class_means[:, :, 2], 1)
         return scores

@@ -61,10 +61,13 @@ def releases(tmp_path_factory) -> tuple[Path, Path]:
             lines.append((f"{dialect}_{name}.sph", dialect, "mls14", nominal, f"{dialect}_30"))
     write_lines(train / "docs/dev_info.tab", lines)
     lines = [("segmentid", "language_code", "data_source", "speech_duration")]
-    for dialect in DIALECTS:
+    for dialect, unknown in zip(DIALECTS, itertools.cycle(["", "n/a", "NA"]), strict=False):
         write_sph(test / "data/eval" / f"lre17_{dialect}.sph", 3.5)
         write_tone(test / "data/eval" / f"lre17_{dialect}_video.flac", 5.25, 44_100)
-        lines += [(f"lre17_{dialect}.sph", dialect, "MLS14", "3"), (f"lre17_{dialect}_video.flac", dialect, "VAST", "")]
+        lines += [
+            (f"lre17_{dialect}.sph", dialect, "MLS14", "3"),
+            (f"lre17_{dialect}_video.flac", dialect, "VAST", unknown),
+        ]
     write_lines(test / "docs/lre17_eval_segment_keys.tsv", lines)
     return train, test
 

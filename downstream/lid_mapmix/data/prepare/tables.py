@@ -19,6 +19,8 @@ from ..audio import read_header
 
 _MOST_LISTED = 8
 _HEADER_THREADS = 8
+# What stands where a number is not known.
+_UNKNOWN = ("", "n/a", "na")
 
 T = TypeVar("T")
 
@@ -147,14 +149,14 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
 
 
 def to_numbers(path: Path, name: str, values: Iterable[str]) -> list[float]:
-    """Return what stands in a column of numbers; NaN where it is empty.
+    """Return what stands in a column of numbers; NaN where it is empty or says so.
 
     Raises
     ------
     UserError : something there is no number.
     """
     try:
-        return [float(value) if value.strip() else math.nan for value in values]
+        return [math.nan if value.strip().lower() in _UNKNOWN else float(value) for value in values]
     except ValueError as error:
         raise UserError(f"{path}: {name} has what is no number ({error}). Correct it.") from None
 
