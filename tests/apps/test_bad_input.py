@@ -341,7 +341,7 @@ def test_a_defect_says_where_to_look(corpus, tmp_path, monkeypatch, capsys):
     ("flags", "says"),
     [
         (("-u", "fbank", "-s", "nonsense"), "upstream fbank has no features 'nonsense'; it has hidden_states"),
-        (("-u", "fbank", "-l", "9"), "has the layers 0 to 0 of hidden_states; -l asks for 9. Leave -l out"),
+        (("-u", "fbank", "-l", "9"), "has one layer of hidden_states; -l asks for 9. Leave -l out"),
         (("-u", "hf_wav2vec2_custom", "--frozen"), "upstream hf_wav2vec2_custom needs weights"),
         (("-u", "wav2vec2_local", "-k", "nowhere/weights.pt"), "-k nowhere/weights.pt: no such file or folder"),
         (("-u", "hf_hubert_custom", "-k", "."), f"-k {Path.cwd()}: is no complete folder of save_pretrained"),
