@@ -101,8 +101,6 @@ examples:
   lid-mapmix truncation result/downstream/lid_mapmix-mapmix-fbank
   lid-mapmix report result/downstream/lid_mapmix-mapmix-fbank
   lid-mapmix check data/demo --deep
-  lid-mapmix predict -e result/downstream/lid_mapmix-mapmix-fbank recording.wav folder/
-  lid-mapmix export result/downstream/lid_mapmix-mapmix-fbank dialects
   lid-mapmix upstreams xlsr_53
 """
 _PREPARE_EXAMPLES = """\

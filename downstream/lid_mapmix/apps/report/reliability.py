@@ -56,11 +56,13 @@ def find_reliability(expdir: Path, split: str, scores: Scores, metrics: Mapping[
 
 
 def _calibration(expdir: Path, split: str, scores: Scores) -> Calibration | None:
-    """Return the run's calibration, or a temperature fitted on its dev scores, or None without either."""
+    """Return the run's calibration, or a temperature fitted on its dev scores, or None: for dev, or without either."""
+    if split == "dev":  # which it was fitted on, and would flatter
+        return None
     if (expdir / CALIBRATION_NAME).is_file():
         calibration = read_calibration(expdir / CALIBRATION_NAME)
         return calibration if calibration.classes == scores.classes else None
-    if split == "dev" or not (expdir / "dev_scores.csv").is_file():
+    if not (expdir / "dev_scores.csv").is_file():
         return None
     dev = read_scores(expdir / "dev_scores.csv")
     if dev.classes != scores.classes:
