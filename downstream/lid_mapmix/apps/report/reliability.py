@@ -56,8 +56,8 @@ def find_reliability(expdir: Path, split: str, scores: Scores, metrics: Mapping[
 
 
 def _calibration(expdir: Path, split: str, scores: Scores) -> Calibration | None:
-    """Return the run's calibration, or a temperature fitted on its dev scores, or None: for dev, or without either."""
-    if split == "dev":  # which it was fitted on, and would flatter
+    """Return the run's calibration, or a temperature fitted on its dev scores; None without either, and for dev."""
+    if split == "dev":  # on what it was fitted on a calibration looks better than it is
         return None
     if (expdir / CALIBRATION_NAME).is_file():
         calibration = read_calibration(expdir / CALIBRATION_NAME)
