@@ -47,6 +47,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     ------
     UserError : no such file, a damaged one, or none that S3PRL's runner has written.
     """
+    # S3PRL keeps its arguments as they are; nothing else may be unpickled.
+    torch.serialization.add_safe_globals([Namespace])
     try:
         states = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError:

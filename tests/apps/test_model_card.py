@@ -6,6 +6,7 @@ import shutil
 import pytest
 from huggingface_hub import ModelCard
 from launching import train
+from lid_mapmix.apps import model_card
 from lid_mapmix.apps.card_facts import read_facts
 from lid_mapmix.apps.model_card import CARD_NAME, card_text, is_unedited, language_codes, leave_card
 
@@ -81,3 +82,22 @@ def test_a_run_without_a_test_split_and_then_without_data(own_corpus, tmp_path):
     shutil.rmtree(own_corpus)
     leave_card(tmp_path / "run")
     assert "not at hand any more" in (tmp_path / "run" / CARD_NAME).read_text()
+
+
+def test_the_error_after_calibration_is_on_the_card(own_run):
+    path = own_run / "test_metrics.json"
+    content = json.loads(path.read_text())
+    content["calibrated"] = {"kind": "temperature", "overall": {"ece": 0.0421}}
+    path.write_text(json.dumps(content))
+    leave_card(own_run)
+    results = ModelCard.load(own_run / CARD_NAME).data.eval_results
+    assert [result.metric_value for result in results if result.metric_name == "the same after calibration"] == [0.0421]
+
+
+def test_a_card_that_fails_leaves_the_run_as_it_is(own_run, caplog):
+    before = (own_run / CARD_NAME).read_text()
+    (own_run / "test_metrics.json").write_text("{")
+    leave_card(own_run)
+    assert (own_run / CARD_NAME).read_text() == before
+    (warning,) = [record.getMessage() for record in caplog.records if record.name == model_card.__name__]
+    assert warning.startswith(f"{own_run / CARD_NAME} was not written: ")

@@ -1,5 +1,6 @@
 """``lid-mapmix predict``: what may be named, how answers are written, and what happens to what cannot be read."""
 
+import errno
 import io
 import json
 import os
@@ -231,3 +232,51 @@ def test_a_reader_that_has_had_enough(uncalibrated, recordings, tmp_path):
     assert process.stderr.read().splitlines() == [
         f"[lid_mapmix] probabilities are not calibrated: {uncalibrated} has no calibration.json"
     ]
+
+
+def test_a_name_of_two_lines_is_one_line(predict, recordings, tmp_path):
+    """An answer and an error are a line each, and no name moves the cursor of a terminal."""
+    name = "a\n\x1b[31mb.wav"
+    shutil.copy(recordings / "a b.wav", tmp_path / name)
+    (tmp_path / "none\n.wav").write_bytes(b"no")
+    found = predict(tmp_path)
+    assert [line.split(": ")[0] for line in found.lines] == [rf"{tmp_path}/a\n\x1b[31mb.wav"]
+    faults = [line for line in found.err.splitlines() if not line.startswith("[lid_mapmix]")]
+    assert len(faults) == 1
+    assert rf"{tmp_path}/none\n.wav" in faults[0]
+    assert predict(tmp_path / name, "--segments").lines[0] == rf"{tmp_path}/a\n\x1b[31mb.wav"
+    assert json.loads(predict(tmp_path / name, "--json").lines[0])["name"] == f"{tmp_path}/{name}"
+
+
+def test_a_path_that_is_not_there_is_not_said_to_be_of_a_manifest(predict, tmp_path):
+    for name in ("gone.wav", "gone.csv", "gone"):
+        found = predict(tmp_path / name)
+        assert found.status == 1
+        assert f"{tmp_path / name}: no such file or folder." in found.err
+        assert "relative" not in found.err
+        assert "--data" not in found.err
+
+
+def test_a_folder_that_cannot_be_read_is_reported(predict, recordings, tmp_path, monkeypatch):
+    """Whatever lies in it has no answer, which is not passed over in silence."""
+    (tmp_path / "locked").mkdir()
+    shutil.copy(recordings / "a b.wav", tmp_path / "open.wav")
+    scan = os.scandir
+
+    def refuse(path):  # rights would not stop a superuser
+        if str(path) == str(tmp_path / "locked"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = predict(tmp_path)
+    assert found.status == 1
+    assert [line.split(": ")[0] for line in found.lines] == [str(tmp_path / "open.wav")]
+    assert f"{tmp_path / 'locked'}: cannot be read (Permission denied)" in found.err
+
+
+def test_answers_replace_no_folder_and_no_device(predict, recordings, tmp_path):
+    for out in (tmp_path, os.devnull):
+        found = predict(recordings, "--out", out, "--overwrite")
+        assert found.status == 1
+        assert f"error: {out}: is no file" in found.err

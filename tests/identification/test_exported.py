@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from checkpoints import Shape, save_hugging_face, save_wav2vec2
 from launching import train
 from lid_mapmix import Identifier
@@ -13,6 +14,7 @@ from lid_mapmix.errors import UserError
 from lid_mapmix.identification.exported import CONFIG_NAME, WEIGHTS_NAME, read_config, write_export
 from lid_mapmix.scoring.calibration import fit, write_calibration
 from lid_mapmix.scoring.files import read_scores
+from safetensors.torch import load_file, save_file
 from synthetic import hum
 
 ONE_STEP = {"runner.total_steps": 1, "downstream_expert.mapmix.mix": "none"}
@@ -119,6 +121,9 @@ def test_nothing_is_written_over(trained, own_export, tmp_path, capsys):
         ({"model": {"hidden_dim": 3}}, "of another network"),
         ({"upstream": {"upstream": "fbank"}}, "family"),
         ({"unheard_of": 1}, "unheard_of"),
+        ({"features": {}}, "features: expected upstream_feature_selection"),
+        ({"confidence": []}, "confidence"),
+        ({"confidence": [0.5, float("nan")]}, "confidence"),
     ],
 )
 def test_a_config_of_something_else_is_one_line(own_export, change, named):
@@ -135,6 +140,33 @@ def test_damaged_weights_are_one_line(own_export):
     with pytest.raises(UserError, match=r"model\.safetensors: is damaged") as found:
         answers(own_export)
     assert "\n" not in str(found.value)
+
+
+def test_a_config_nested_without_end_is_one_line(own_export):
+    (own_export / CONFIG_NAME).write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"config\.json: is damaged"):
+        answers(own_export)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda weights: {**weights, "other.weight": torch.zeros(2)}, "unknown weights other.weight"),
+        (lambda weights: {**weights, "head.other": torch.zeros(2)}, "of another network"),
+        (lambda weights: {name: value * float("nan") for name, value in weights.items()}, "NaN or infinite"),
+    ],
+)
+def test_weights_of_something_else_are_one_line(own_export, change, named):
+    save_file(change(load_file(own_export / WEIGHTS_NAME)), own_export / WEIGHTS_NAME)
+    with pytest.raises(UserError, match=named) as found:
+        answers(own_export)
+    assert "\n" not in str(found.value)
+
+
+def test_an_export_is_not_exported_again(exported, tmp_path, capsys):
+    assert export(exported, tmp_path / "again") == 1
+    assert "is an export already" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_config_is_read_as_it_is_written(exported):

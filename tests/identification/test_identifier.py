@@ -80,6 +80,8 @@ def test_what_an_answer_holds(identifier, wav):
         lambda wav: wav.tolist(),
         lambda wav: torch.from_numpy(wav).requires_grad_(),
         lambda wav: np.round(wav * 2**31).astype(np.int32),
+        lambda wav: wav.astype(">f4"),
+        lambda wav: np.broadcast_to(wav, wav.shape),
     ],
 )
 def test_forms_of_audio(identifier, wav, given):
@@ -96,6 +98,15 @@ def test_channels_are_mixed_and_rates_changed(identifier, wav):
     np.testing.assert_allclose(identifier(slow, 8_000).uncalibrated, expected, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("error:The given NumPy array is not writable")
+def test_audio_that_may_not_be_written_to_gives_no_warning(identifier, wav):
+    before = wav.copy()
+    held = wav.view()
+    held.flags.writeable = False
+    identifier(held, 16_000)
+    np.testing.assert_array_equal(wav, before)
+
+
 @pytest.mark.parametrize(
     ("given", "rate", "named"),
     [
@@ -107,6 +118,13 @@ def test_channels_are_mixed_and_rates_changed(identifier, wav):
         (np.zeros(500, np.float32), float("nan"), "sample rate above 0"),
         (np.zeros(0, np.float32), 16_000, "at least 400"),
         (np.zeros((0, 2), np.float32), 16_000, "at least 400"),
+        ("recording.wav", 16_000, "what is none .str.*Identifier.file"),
+        (None, 16_000, "what is none"),
+        ([[0.1, 0.2], [0.3]], 16_000, "what is none"),
+        (np.full(500, 1e300), 16_000, "infinite"),
+        (np.zeros(500, np.float32), None, "sample rate above 0"),
+        (np.zeros(500, np.float32), "16000", "sample rate above 0"),
+        (np.zeros(500, np.float32), np.array([16_000, 8_000]), "sample rate above 0"),
     ],
 )
 def test_audio_that_cannot_be_identified(identifier, given, rate, named):

@@ -82,11 +82,7 @@ def read_facts(checkpoint: Path, name: str) -> Facts:
             counts = dict(zip(names.tolist(), sizes.tolist(), strict=True))
             sources = [source for source in np.unique(manifest.text_column("source")).tolist() if source]
     found = {split: expdir / f"{split}_metrics.json" for split in _SPLITS}
-    scores = {
-        split: json.loads(path.read_text(encoding="utf-8"))["overall"]
-        for split, path in found.items()
-        if path.is_file()
-    }
+    scores = {split: _read_scores(path) for split, path in found.items() if path.is_file()}
     return Facts(
         name=name,
         clusters=labels.clusters,

@@ -94,8 +94,6 @@ examples:
   lid-mapmix prepare demo data/demo
   lid-mapmix export-manifest data/demo --to kaldi --out kaldi/data
   lid-mapmix run -u fbank --data data/demo
-  lid-mapmix predict -e result/downstream/lid_mapmix-mapmix-fbank recording.wav folder/
-  lid-mapmix export result/downstream/lid_mapmix-mapmix-fbank dialects
   lid-mapmix config -u fbank -v datamap --data data/demo > datamap.yaml
   lid-mapmix datamap result/downstream/lid_mapmix-mapmix-fbank --suspects 50
   lid-mapmix score baseline/test_scores.csv mapmix/test_scores.csv --by duration,cluster

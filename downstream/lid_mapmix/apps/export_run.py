@@ -25,6 +25,8 @@ def export_run(options: argparse.Namespace) -> None:
     UserError : no such run, an upstream that needs its checkpoint, or a folder that is there already.
     """
     out: Path = options.out
+    if holds_export(options.run):
+        raise UserError(f"{options.run}: is an export already. Copy it, or name the folder of a run.")
     _check_free(out, overwrite=options.overwrite)
     trained = read_run(options.run, "cpu", options.weights)
     facts = read_facts(choose_checkpoint(options.run, "inference"), out.resolve().name)

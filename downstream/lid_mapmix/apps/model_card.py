@@ -4,6 +4,7 @@ A card that its user has edited is never written over: the first comment holds a
 """
 
 import hashlib
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from ..checkpoints import choose_checkpoint
 from ..files import replace_when_complete
 from .card_facts import Facts, read_facts
 
+logger = logging.getLogger(__name__)
 CARD_NAME = "README.md"
 # Score → the name Hugging Face's hub knows it by, and what it is.
 _SCORES = {
@@ -31,8 +33,17 @@ _LANGUAGE_CODE = re.compile("[a-z]{2,3}")
 
 
 def leave_card(expdir: Path) -> None:
-    """Write the model card of a run into its folder, unless one lies there that is its user's."""
+    """Write the model card of a run that has ended, unless its user's lies there; where that fails, say so."""
     path = expdir / CARD_NAME
+    try:
+        _leave_card(path, expdir)
+    # Whatever it is: a card is not worth a run's scores and report.
+    except Exception as error:  # noqa: BLE001
+        reason = " ".join(str(error).split())
+        logger.warning("%s was not written: %s", path, reason or type(error).__name__)
+
+
+def _leave_card(path: Path, expdir: Path) -> None:
     if path.exists() and not is_unedited(path.read_text(encoding="utf-8", errors="replace")):
         print(f"[lid_mapmix] {path} is not ours or was edited, and stays as it is")
         return

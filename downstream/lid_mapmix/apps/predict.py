@@ -12,16 +12,17 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ..data.audio import EXTENSIONS
+from ..data.audio_files import audio_below
 from ..data.manifest import read_manifest
 from ..data.manifest_files import PARQUET
-from ..data.prepare.folder import EXTENSIONS
 from ..errors import ReportedError, UserError
 from ..files import replace_when_complete
 from ..identification.identifier import Identifier
 from ..identification.recording import Recording
 from ..identification.rejection import rejection_threshold
 from .predict_arguments import TRACKS, Format
-from .prediction_formats import answer_line, track_lines
+from .prediction_formats import answer_line, one_line, track_lines
 
 _STANDARD_INPUT = "-"
 _MANIFESTS = (".csv", PARQUET)
@@ -35,7 +36,7 @@ class _Reports:
 
     def add(self, fault: UserError) -> None:
         self.count += 1
-        tqdm.write(f"error: {fault}", file=sys.stderr)
+        tqdm.write(f"error: {one_line(str(fault))}", file=sys.stderr)
 
 
 def predict(options: argparse.Namespace) -> None:
@@ -47,8 +48,11 @@ def predict(options: argparse.Namespace) -> None:
     ReportedError : a recording could not be read; the others have been answered.
     """
     form = options.format or Format.TEXT
-    if options.out is not None and options.out.exists() and not options.overwrite:
-        raise UserError(f"{options.out}: is there already. Name another file by --out, or give --overwrite.")
+    if options.out is not None and options.out.exists():
+        if not options.out.is_file():
+            raise UserError(f"{options.out}: is no file, and is not replaced. Name another one by --out.")
+        if not options.overwrite:
+            raise UserError(f"{options.out}: is there already. Name another file by --out, or give --overwrite.")
     reports = _Reports()
     sources = list(_sources(options.paths, reports))
     if form is Format.AUDACITY and len(sources) > 1:
@@ -125,8 +129,10 @@ def _sources(paths: Sequence[str], reports: _Reports) -> Iterator[_Source]:
             continue
         path = Path(name)
         try:
+            if not path.exists():
+                raise UserError(f"{name}: no such file or folder. Name audio, a folder of it, or a manifest (.csv).")
             if path.is_dir():
-                yield from (functools.partial(Recording.of_file, each) for each in _audio_below(path))
+                yield from (functools.partial(Recording.of_file, each) for each in _audio_below(path, reports))
             elif path.suffix.lower() in _MANIFESTS:
                 manifest = read_manifest(path, is_labelled=False)
                 yield from (functools.partial(Recording.of_utterance, manifest, row) for row in range(len(manifest)))
@@ -144,9 +150,10 @@ def _opened(sources: Sequence[_Source], reports: _Reports) -> Iterator[Recording
             reports.add(fault)
 
 
-def _audio_below(folder: Path) -> list[Path]:
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
-    if not found:
+def _audio_below(folder: Path, reports: _Reports) -> list[Path]:
+    before = reports.count
+    found = audio_below(folder, reports.add)
+    if not found and reports.count == before:
         raise UserError(f"{folder}: found no audio ({' '.join(EXTENSIONS)}). Name another folder, or the files.")
     return found
 

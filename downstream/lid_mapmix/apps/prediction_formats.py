@@ -26,13 +26,15 @@ from ..identification.segments import Segment
 from .predict_arguments import Format
 
 _TOP = 3
+# A line that a name could break, and what a terminal would take for a command.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def answer_line(answer: Identification, form: Format, top: int | None) -> str:
     """Return the line of a recording's answer, with the `top` likeliest classes."""
-    name = _shown(answer.name)
     if form is Format.JSON:
-        return json.dumps({**answer.as_dict(top), "name": name}, ensure_ascii=False)
+        return json.dumps({**answer.as_dict(top), "name": _shown(answer.name)}, ensure_ascii=False)
+    name = one_line(answer.name)
     listed = ", ".join(
         f"{label} {probability:.3f}"
         for label, probability in zip(answer.classes[: top or _TOP], answer.probabilities, strict=False)
@@ -54,7 +56,7 @@ def track_lines(recording: Recording, segments: Sequence[Segment], form: Format)
         yield json.dumps(content, ensure_ascii=False)
         return
     if form is Format.TEXT:
-        yield name
+        yield one_line(name)
         for segment in segments:
             probability = "" if math.isnan(segment.probability) else f" {segment.probability:.3f}"
             yield f"  {segment.start:9.2f} {segment.end:9.2f}  {segment.answer}{probability}"
@@ -72,8 +74,12 @@ def track_lines(recording: Recording, segments: Sequence[Segment], form: Format)
             yield f"SPEAKER {name} 1 {segment.start:.3f} {duration:.3f} <NA> <NA> {label} <NA> <NA>"
 
 
+def one_line(text: str) -> str:
+    r"""Return text as one line that can be printed, whatever bytes a file's name is made of; a line's end is ``\n``."""
+    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], _shown(text))
+
+
 def _shown(name: str) -> str:
-    """Return a name that can be printed, whatever bytes a file's name is made of."""
     return os.fsencode(name).decode("utf-8", "replace")
 
 

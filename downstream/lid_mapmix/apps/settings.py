@@ -17,8 +17,8 @@ from ..host.upstreams import takes_weights
 from ..known_upstreams import Protocol, read_upstream
 from ..layers import DEFAULT_CONFIG, TASK_KEY, merge, read_variant, read_yaml, upstream_config_path
 from .arguments import OWN_FLAGS, make_parser
-from .card import fit_card
 from .checkpoint import check_complete
+from .gpu_batch import divide_batch
 from .override import apply_override, sets
 
 DATAMAP_STAGE = "datamap"
@@ -99,7 +99,7 @@ def new_settings(options: argparse.Namespace) -> Settings:
     settings.override(options.override)
     _settle_folders(config)
     _settle_crops(config)
-    if division := fit_card(config, needs.batch_sizes, args.device):
+    if division := divide_batch(config, needs.batch_sizes, args.device):
         settings.sources.append(division)
     return settings
 

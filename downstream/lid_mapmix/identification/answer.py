@@ -1,6 +1,5 @@
 """What is said of a recording: its language, or that it is none of those known, or that nobody speaks."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -94,13 +93,11 @@ def make_answer(
         Outcome.REJECTED if is_rejected else Outcome.IDENTIFIED,
         tuple(labels.classes[number] for number in order),
         calibrated[order],
-        None if is_rejected else cluster_of(labels, top),
+        None if is_rejected else _cluster_of(labels, top),
         seconds,
         uncalibrated,
     )
 
 
-def cluster_of(labels: Labels, number: int) -> str:
-    """Return the cluster of a class number."""
-    clusters: Sequence[str] = list(labels.clusters)
-    return clusters[int(labels.cluster_indices[number])]
+def _cluster_of(labels: Labels, number: int) -> str:
+    return list(labels.clusters)[int(labels.cluster_indices[number])]

@@ -130,7 +130,7 @@ def read_export(folder: Path, device: str | None = None) -> Trained:
     config = read_config(folder / CONFIG_NAME)
     labels = labels_from_mapping(config.labels, str(folder / CONFIG_NAME))
     selection = argparse.Namespace(
-        **{name: config.features.get(name) for name in _SELECTION},
+        **config.features,
         upstream=config.upstream.get("upstream"),
         upstream_ckpt=None,
         upstream_trainable=False,
@@ -152,6 +152,8 @@ def read_export(folder: Path, device: str | None = None) -> Trained:
     except (OSError, SafetensorError) as error:
         raise _damaged(path, str(error)) from None
     parts = {part: _part(weights, part) for part in _PARTS}
+    if unknown := [name for name in weights if name.partition(".")[0] not in _PARTS]:
+        raise _damaged(path, f"unknown weights {unknown[0]}")
     load_weights(path, features, model, **parts)
     return Trained(
         labels=labels,
@@ -181,12 +183,17 @@ def read_config(path: Path) -> ExportConfig:
         config = TypeAdapter(ExportConfig).validate_python(content)
         if config.sample_rate != SAMPLE_RATE:
             raise ValueError(f"expected sample_rate {SAMPLE_RATE}, found {config.sample_rate}")
+        if config.features.keys() != set(_SELECTION):
+            raise ValueError(f"features: expected {', '.join(_SELECTION)}")
+        if config.confidence is not None and not (config.confidence and np.isfinite(config.confidence).all()):
+            raise ValueError("confidence: expected finite numbers")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file. Name the folder of a run, or one that was exported.") from None
     except ValidationError as error:
         first = error.errors()[0]
         raise _damaged(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    except ValueError as error:
+    # A recursion: JSON that is nested without end.
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, str(error)) from None
     return config
 

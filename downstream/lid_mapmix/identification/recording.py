@@ -76,8 +76,7 @@ class Recording:
         ------
         UserError : of another shape or type, not finite, or under 25 ms.
         """
-        # torch takes no arrays that run backwards.
-        samples = torch.as_tensor(np.ascontiguousarray(wav) if isinstance(wav, np.ndarray) else wav).detach().cpu()
+        samples = _as_tensor(wav, name)
         if not samples.numel():
             _check_length(name, 0)
         if samples.ndim not in _DIMENSIONS:
@@ -86,15 +85,42 @@ class Recording:
             samples = samples.double() / -float(torch.iinfo(samples.dtype).min)
         elif not samples.is_floating_point():
             raise UserError(f"{name}: expected floats from -1 to 1, int16 or int32, found {samples.dtype}.")
-        if not 0 < sample_rate < _HIGHEST_RATE or sample_rate != int(sample_rate):
-            raise UserError(f"{name}: expected a sample rate above 0, in Hz, found {sample_rate}.")
+        rate = _as_rate(sample_rate, name)
         if samples.ndim == 2:  # noqa: PLR2004
             samples = samples.mean(dim=0 if samples.shape[0] <= samples.shape[1] else 1)
+        samples = samples.float()
         if not torch.isfinite(samples).all():
             raise UserError(f"{name}: holds samples that are NaN or infinite.")
-        resampled = torchaudio.functional.resample(samples.float(), int(sample_rate), SAMPLE_RATE).numpy()
+        resampled = torchaudio.functional.resample(samples, rate, SAMPLE_RATE).numpy()
         _check_length(name, len(resampled))
         return cls(name, len(resampled), lambda start, count: resampled[start : start + count])
+
+
+def _as_tensor(wav: Any, name: str) -> torch.Tensor:
+    """Return what of an array, tensor or list of numbers torch can compute with."""
+    try:
+        if not isinstance(wav, torch.Tensor):
+            array = np.asarray(wav)
+            # torch takes no arrays that run backwards, are of the other byte order, or may not be written to.
+            wav = torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
+        return wav.detach().cpu()
+    except (TypeError, ValueError, RuntimeError):
+        raise UserError(
+            f"{name}: expected samples as a NumPy array or torch.Tensor, found what is none ({type(wav).__name__}). "
+            "Name a file to Identifier.file."
+        ) from None
+
+
+def _as_rate(sample_rate: Any, name: str) -> int:
+    """Return a sample rate as a whole number."""
+    try:
+        rate = int(sample_rate)
+        is_whole = bool(rate == sample_rate) and 0 < rate < _HIGHEST_RATE
+    except (TypeError, ValueError, OverflowError):
+        is_whole = False
+    if not is_whole or isinstance(sample_rate, str):
+        raise UserError(f"{name}: expected a sample rate above 0, in Hz, found {sample_rate}.")
+    return rate
 
 
 def _check_length(name: str, samples: int) -> None:

@@ -133,7 +133,7 @@ def load_weights(
 
     Raises
     ------
-    UserError : they are of another network.
+    UserError : they are of another network, or not finite.
     """
     parts = [(features.featurizer, featurizer), (model, head)]
     parts += [] if upstream is None else [(features.upstream, upstream)]
@@ -143,6 +143,8 @@ def load_weights(
         except (RuntimeError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())[:300]
             raise UserError(f"{path}: its weights are of another network ({reason}). Use another checkpoint.") from None
+        if not all(value.isfinite().all() for value in module.state_dict().values() if value.is_floating_point()):
+            raise UserError(f"{path}: holds weights that are NaN or infinite. Use another checkpoint.")
 
 
 def find_calibration(folder: Path, labels: Labels) -> Calibration | None:

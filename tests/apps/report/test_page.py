@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import dataclasses
 import io
 import itertools
 import json
@@ -14,7 +15,10 @@ import soundfile
 import yaml
 from lid_mapmix.apps import cli
 from lid_mapmix.apps.report import clips, command
+from lid_mapmix.apps.report.gather import gather
+from lid_mapmix.apps.report.tables import confusions
 from lid_mapmix.data.audio import read_audio
+from lid_mapmix.data.labels import Labels
 from lid_mapmix.scoring.files import read_scores
 from pages import cells, read_page
 from sklearn.metrics import confusion_matrix
@@ -200,4 +204,15 @@ def test_another_split_and_moved_data(own_hostile_run, hostile_corpus, tmp_path)
     page = page_of(own_hostile_run, "--split", "dev", "--data", moved)
     assert "12 utterances of dev" in page.one("header").text
     assert len(page.all("audio")) == 12
+    # Fitted on dev, it would flatter dev.
+    assert (own_hostile_run / "calibration.json").is_file()
     assert "No calibration" in section(page, "reliability").text
+
+
+def test_clusters_of_one_class_are_not_named_twice(hostile_run):
+    """A matrix of a hundred of them would be nothing but the lines between groups."""
+    findings = gather(hostile_run, "test")
+    alone = Labels({name: (name,) for name in findings.labels.classes})
+    (matrix,) = confusions(dataclasses.replace(findings, labels=alone))
+    assert matrix.groups == [("", len(alone.classes))]
+    assert matrix.starts == {0}

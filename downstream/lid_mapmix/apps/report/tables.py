@@ -143,6 +143,8 @@ def confusions(findings: Findings) -> list[Confusion]:
     if 1 < len(clusters) < len(indices):
         tables.append(confusion("Clusters", [("", len(clusters))], list(clusters), indices[truth], indices[answers]))
     groups = [(name, len(members)) for name, members in clusters.items()]
+    if len(clusters) == len(indices):  # each of one class, whose name would stand there twice
+        groups = [("", len(indices))]
     return [*tables, confusion("Classes", groups, findings.labels.classes, truth, answers)]
 
 

@@ -5,7 +5,6 @@ a file's path, no speaker is in two splits: otherwise a score says as much about
 """
 
 import argparse
-import os
 import re
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from ...errors import UserError
 from ..audio import EXTENSIONS
+from ..audio_files import audio_below
 from ..labels import labels_from_manifest
 from ..manifest import Manifest
 from .corpus import DEFAULT_SHARE, add_common_arguments, divide, fingerprint, needs_preparation, write_corpus
@@ -130,7 +130,7 @@ def _list_files(audio_folder: Path, folder: Path) -> dict[str, list[Path]]:
     if len(classes) <= 1:
         found = f"only {classes[0].name}" if classes else "no sub-folder"
         raise UserError(f"{audio_folder}: found {found} where one sub-folder a class is expected, two or more of them.")
-    files_of = {path.name: _audio_below(path) for path in classes}
+    files_of = {path.name: audio_below(path) for path in classes}
     silent = [name for name, files in files_of.items() if not files]
     if silent:
         raise UserError(
@@ -138,16 +138,6 @@ def _list_files(audio_folder: Path, folder: Path) -> dict[str, list[Path]]:
             "folder away if it is no class."
         )
     return files_of
-
-
-def _audio_below(folder: Path) -> list[Path]:
-    return sorted(
-        Path(parent) / name
-        for parent, _, names in os.walk(folder)
-        for name in names
-        # macOS leaves files named ._NAME.wav that hold no audio.
-        if not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS
-    )
 
 
 def _speakers(pattern: str, ids: list[str]) -> np.ndarray:

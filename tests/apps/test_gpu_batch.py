@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from lid_mapmix.apps.card import fit_card
+from lid_mapmix.apps.gpu_batch import divide_batch
 from lid_mapmix.layers import DEFAULT_CONFIG, TASK_KEY, merge, read_variant, read_yaml
 
 
@@ -26,14 +26,14 @@ def _config(variant="mapmix", **data):
 def test_a_batch_that_fits_stays(card):
     card(24)
     config = _config()
-    assert fit_card(config, {24: 8, 80: 30}, "cuda") is None
+    assert divide_batch(config, {24: 8, 80: 30}, "cuda") is None
     assert config == _config()
 
 
 def test_a_batch_that_does_not_fit_is_divided(card):
     card(24)
     config = _config()
-    assert fit_card(config, {24: 3, 80: 30}, "cuda:0") == "3 batches of 3 a step, for a GPU of 24 GB"
+    assert divide_batch(config, {24: 3, 80: 30}, "cuda:0") == "3 batches of 3 a step, for a GPU of 24 GB"
     assert config[TASK_KEY]["data"]["batch_size"] == 3
     assert config["runner"]["gradient_accumulate_steps"] == 3
 
@@ -42,22 +42,22 @@ def test_accumulation_that_was_asked_for_is_kept(card):
     card(24)
     config = _config()
     config["runner"]["gradient_accumulate_steps"] = 2
-    fit_card(config, {24: 4}, "cuda")
+    divide_batch(config, {24: 4}, "cuda")
     assert (config[TASK_KEY]["data"]["batch_size"], config["runner"]["gradient_accumulate_steps"]) == (4, 4)
 
 
 def test_what_is_not_mixed_needs_half_the_memory(card):
     card(24)
-    assert fit_card(_config("baseline"), {24: 8}, "cuda") is None
+    assert divide_batch(_config("baseline"), {24: 8}, "cuda") is None
 
 
 def test_each_process_has_a_card(card, monkeypatch):
     card(24)
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "4")
-    assert fit_card(_config(), {24: 2}, "cuda") is None
+    assert divide_batch(_config(), {24: 2}, "cuda") is None
 
 
 @pytest.mark.parametrize("device", ["cpu", None])
 def test_without_a_gpu_nothing_changes(device):
-    assert fit_card(_config(), {24: 1}, device) is None
+    assert divide_batch(_config(), {24: 1}, device) is None

@@ -15,13 +15,13 @@ from ..mapmix.mixup import MixSpace
 from .processes import find_place
 
 
-def fit_card(config: Mapping[str, Any], batch_sizes: Mapping[int, int], device: str | None) -> str | None:
+def divide_batch(config: Mapping[str, Any], batch_sizes: Mapping[int, int], device: str | None) -> str | None:
     """Divide the batch of a configuration where the GPU is too small for it.
 
     Parameters
     ----------
     config : merged; batch size and gradient accumulation are changed in place.
-    batch_sizes : of the upstream's file, gigabytes of a card -> anchors.
+    batch_sizes : of the upstream's file, gigabytes of a GPU -> anchors.
     device : where the run is to be.
 
     Returns
