@@ -21,6 +21,7 @@ from ..results import BEST_CHECKPOINT
 
 _SCORED_SPLITS = ("dev", "test")
 REPORT_NAME = "report.html"
+PARAMETERS_NAME = "parameters.json"
 _SCORE_FILES = (
     *("scores.csv", "metrics.json", "predict.txt", "truth.txt"),
     *("latents.npz", "truncation.json", "truncation.png"),
@@ -119,7 +120,8 @@ def clear(expdir: Path, *, spare_recording: bool = False) -> None:
     """
     for path in _run_files(expdir):
         path.unlink()
-    (expdir / REPORT_NAME).unlink(missing_ok=True)
+    for name in (REPORT_NAME, PARAMETERS_NAME):
+        (expdir / name).unlink(missing_ok=True)
     # A data map without the epochs that it was made from is nobody's but the user's.
     if holds_recording(expdir) and not spare_recording:
         forget_recording(expdir)

@@ -56,8 +56,13 @@ class DataMap(Measures):
         UserError : the map was made from another manifest: ids or classes differ.
         """
         ids, classes = np.asarray(ids), np.asarray(classes)
-        order = np.argsort(self.ids, kind="stable")
-        places = order[np.searchsorted(self.ids[order], ids).clip(max=len(order) - 1)]
+        if len(ids) == len(self.ids) and (ids == self.ids).all():  # as a run leaves it
+            places = np.arange(len(ids))
+        else:
+            # NumPy does not search text of variable width.
+            own, asked = self.ids.astype(object), ids.astype(object)
+            order = np.argsort(own, kind="stable")
+            places = order[np.searchsorted(own[order], asked).clip(max=len(order) - 1)]
         known = self.ids[places] == ids
         relabelled = known & (self.classes[places] != classes)
         unmapped, superfluous = ids[~known], np.setdiff1d(self.ids, ids)
