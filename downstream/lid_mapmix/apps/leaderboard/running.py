@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -50,7 +50,7 @@ class Work:
         self._began = time.time()
         self._guard, self._stop = threading.Lock(), threading.Event()
         self._threads = 1
-        self._bar: tqdm = tqdm(total=len(jobs), unit="run", desc="grid", file=sys.stderr)
+        self._bar: tqdm = tqdm(total=len(jobs), unit="run", desc="grid", file=sys.stderr, disable=None)
         self._at_work: list[str] = []
         self._broken: BaseException | None = None
 
@@ -169,28 +169,8 @@ class Work:
         path = [str(Path(__file__).resolve().parents[3]), os.environ.get("PYTHONPATH", "")]
         environment = {"OMP_NUM_THREADS": str(self._threads), **os.environ}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
-        with (job.folder / _OUTPUT).open("a", encoding="utf-8") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", _PACKAGE, "run", *flags],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                # An interruption from the keyboard reaches this process only, which then ends the runs itself.
-                start_new_session=True,
-            )
-            until = None
-            while True:
-                try:
-                    return process.wait(_LOOK_EVERY)
-                except subprocess.TimeoutExpired:
-                    if not self._stop.is_set():
-                        continue
-                    if until is None:
-                        os.killpg(process.pid, signal.SIGINT)
-                        until = time.monotonic() + _TO_END
-                    elif time.monotonic() > until:
-                        os.killpg(process.pid, signal.SIGKILL)
+        command = [sys.executable, "-m", _PACKAGE, "run", *flags]
+        return run_process(command, job.folder / _OUTPUT, environment, self._stop)
 
     def _command(self, job: Job, datamap: str) -> str:
         """Return the command of a job as somebody else would type it."""
@@ -209,6 +189,40 @@ class Work:
         with self._guard:
             self._at_work.append(job.title) if is_at_work else self._at_work.remove(job.title)
             self._bar.set_postfix_str("; ".join(self._at_work))
+
+
+def run_process(command: Sequence[str], output: Path, environment: Mapping[str, str], stop: threading.Event) -> int:
+    """Run a command to its end, or until `stop` is set and it has ended for that, and return its exit status.
+
+    Parameters
+    ----------
+    command : with its arguments.
+    output : the file that what it prints is appended to.
+    environment : its variables.
+    stop : set when it is to end.
+    """
+    with output.open("a", encoding="utf-8") as printed:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            # An interruption from the keyboard reaches this process only, which then ends the run itself.
+            start_new_session=True,
+        )
+    until = None
+    while True:
+        try:
+            return process.wait(_LOOK_EVERY)
+        except subprocess.TimeoutExpired:
+            if not stop.is_set():
+                continue
+        if until is None:
+            os.killpg(process.pid, signal.SIGINT)
+            until = time.monotonic() + _TO_END
+        elif time.monotonic() > until:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _fault(folder: Path, status: int) -> str:
