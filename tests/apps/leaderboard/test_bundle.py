@@ -13,7 +13,7 @@ from .conftest import leaderboard
 def bundle(finished, tmp_path):
     bench, _ = finished
     path = tmp_path / "bundle.zip"
-    assert leaderboard(bench, "--no-training", "--samples", 50, "--bundle", path) == 0
+    assert leaderboard(bench, "--no-training", "--paper", "--samples", 50, "--bundle", path) == 0
     return path
 
 

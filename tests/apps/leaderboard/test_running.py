@@ -1,6 +1,7 @@
 """Who works on what: two processes on one grid, a leaderboard that is killed, and one that is interrupted."""
 
-import json
+import contextlib
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock
 from launching import ROOT, listing, run_python
+from lid_mapmix.apps import launch
 from lid_mapmix.apps.leaderboard import running
 from lid_mapmix.apps.leaderboard.jobs import Job
 from lid_mapmix.apps.leaderboard.state import Status, read_state
@@ -18,29 +20,8 @@ from lid_mapmix.apps.leaderboard.state import Status, read_state
 from .conftest import leaderboard, runs_in_process, write_grid
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT / 'downstream'}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
-# It works on a grid of eight jobs, of which each takes a moment and says in a common file that it was made.
-WORKER = """
-import json, sys, time
-from pathlib import Path
-from lid_mapmix.apps.leaderboard import running
-from lid_mapmix.apps.leaderboard.jobs import Job
-
-root, ready, name = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-def run_process(command, output, environment, stop):
-    with (root / "made").open("a") as file:
-        file.write(f"{name} {output.parent.name}\\n")
-    time.sleep(0.2)
-    return 0
-
-running.run_process = run_process
-(ready / name).touch()
-while len(list(ready.iterdir())) < 2:
-    time.sleep(0.01)
-jobs = [Job(f"job {n}", root / f"job-{n}", ("-u", "x", "-v", "y"), {}, {"n": n}, 1) for n in range(8)]
-work = running.Work(jobs, root)
-work.work(2)
-print(json.dumps(sorted(path.name for path, state in work.outcomes.items() if state.status == "complete")))
-"""
+# Forked, so that they need not import torch anew.
+FORK = multiprocessing.get_context("fork")
 
 
 def make_jobs(root, *names, datamap=None):
@@ -54,24 +35,32 @@ def wait_for(is_true, seconds=120):
         time.sleep(0.05)
 
 
-def test_two_processes_do_each_run_once(tmp_path):
-    root, ready = tmp_path / "grid", tmp_path / "ready"
-    root.mkdir(), ready.mkdir()
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(root), str(ready), name],
-            env=ENVIRONMENT,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for name in ("one", "other")
-    ]
-    printed = [process.communicate(timeout=120)[0] for process in processes]
-    made = [line.split() for line in (root / "made").read_text().splitlines()]
-    assert sorted(folder for _, folder in made) == [f"job-{number}" for number in range(8)]
-    assert {name for name, _ in made} == {"one", "other"}
+def test_two_processes_do_each_run_once(tmp_path, monkeypatch):
+    names, meeting, ended = [f"job-{number}" for number in range(8)], FORK.Barrier(2), FORK.Queue()
+
+    def run_process(command, output, environment, stop):
+        with (tmp_path / "made").open("a") as file:
+            file.write(f"{os.getpid()} {output.parent.name}\n")
+        time.sleep(0.2)
+        return 0
+
+    def work():
+        meeting.wait(60)
+        work = running.Work(make_jobs(tmp_path, *names), tmp_path)
+        work.work(2)
+        ended.put(sorted(path.name for path, state in work.outcomes.items() if state.status is Status.COMPLETE))
+
+    monkeypatch.setattr(running, "run_process", run_process)
+    processes = [FORK.Process(target=work) for _ in range(2)]
+    for process in processes:
+        process.start()
     # Both know in the end that all is complete, whoever made it.
-    assert [json.loads(line) for line in printed] == [[f"job-{number}" for number in range(8)]] * 2
+    assert [ended.get(timeout=60) for _ in processes] == [names] * 2
+    for process in processes:
+        process.join(60)
+    made = [line.split() for line in (tmp_path / "made").read_text().splitlines()]
+    assert sorted(folder for _, folder in made) == names
+    assert {int(process) for process, _ in made} == {process.pid for process in processes}
 
 
 def test_a_leaderboard_that_is_killed_and_started_again_completes_each_run_once(corpus, tmp_path):
@@ -108,40 +97,29 @@ def test_a_run_ends_soon_once_it_is_to_stop(tmp_path):
     assert (tmp_path / "output").read_text() == "begun\nended\n"
 
 
-def test_an_interruption_ends_the_runs_and_leaves_them_to_go_on(tmp_path):
-    code = """
-import sys, time
-from pathlib import Path
-from lid_mapmix.apps.leaderboard import running
-from lid_mapmix.apps.leaderboard.jobs import Job
-from lid_mapmix.apps.launch import guarded
+def test_an_interruption_ends_the_runs_and_leaves_them_to_go_on(tmp_path, monkeypatch):
+    begun, said = FORK.Event(), tmp_path / "said"
 
-def run_process(command, output, environment, stop):
-    print("begun", flush=True)
-    stop.wait(60)
-    return 130
+    def run_process(command, output, environment, stop):
+        begun.set()
+        assert stop.wait(60)
+        return 130
 
-running.run_process = run_process
-root = Path(sys.argv[1])
-jobs = [Job(str(n), root / str(n), ("-u", "x", "-v", "y"), {}, {"n": n}, 1) for n in range(3)]
-work = lambda: running.Work(jobs, root).work(1)
-sys.exit(guarded(work, debug=False, after_interruption="go on"))
-"""
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)],
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout.readline() == "begun\n"
-    process.send_signal(signal.SIGINT)
-    printed, error = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert (printed, error) == ("", "interrupted; go on\n")
-    assert [read_state(tmp_path / str(number)).status for number in range(3)] == [
-        *(Status.RUNNING, Status.ABSENT, Status.ABSENT)
-    ]
+    def work():
+        with said.open("w") as file, contextlib.redirect_stderr(file):
+            grid = running.Work(make_jobs(tmp_path, "one", "two"), tmp_path)
+            status = launch.guarded(lambda: grid.work(1), debug=False, after_interruption="go on")
+        os._exit(status)
+
+    monkeypatch.setattr(running, "run_process", run_process)
+    process = FORK.Process(target=work)
+    process.start()
+    assert begun.wait(60)
+    os.kill(process.pid, signal.SIGINT)
+    process.join(60)
+    assert process.exitcode == 130
+    assert said.read_text() == "interrupted; go on\n"
+    assert [read_state(tmp_path / name).status for name in ("one", "two")] == [Status.RUNNING, Status.ABSENT]
 
 
 def test_runs_wait_for_their_map_and_fail_with_it(tmp_path, monkeypatch):
