@@ -19,6 +19,7 @@ setup(
     package_data={
         _PACKAGE: ["*.yaml", "variants/*.yaml"],
         f"{_PACKAGE}.apps.report": ["page.*"],
+        f"{_PACKAGE}.apps.leaderboard": ["leaderboard.*"],
         f"{_PACKAGE}.upstream_configs": ["*.yaml"],
     },
     install_requires=[
@@ -43,6 +44,7 @@ setup(
     ],
     extras_require={
         "demo": ["babel", "espeakng-loader"],  # text and voices of `lid-mapmix prepare demo`
+        "slurm": ["submitit"],  # leaderboard --slurm
         "parquet": ["pyarrow"],  # manifests of millions of rows open in seconds
         # torchmetrics to compare with
         "test": ["hypothesis", "pyarrow", "pytest", "pytest-timeout", "pytest-xdist", "torchmetrics"],

@@ -85,6 +85,11 @@ COMMANDS: Mapping[str, Command] = {
         "report.arguments:make_report_parser",
         "report.command:make_report",
     ),
+    "leaderboard": Command(
+        "train a grid of upstreams, variants, data and seeds, and write its tables",
+        "leaderboard.arguments:make_leaderboard_parser",
+        "leaderboard.command:make_leaderboard",
+    ),
     "upstreams": Command(
         "list the upstreams, and what is known of each", "upstreams:make_upstreams_parser", "upstreams:list_upstreams"
     ),
@@ -99,6 +104,7 @@ examples:
   lid-mapmix score baseline/test_scores.csv mapmix/test_scores.csv --by duration,cluster
   lid-mapmix truncation result/downstream/lid_mapmix-mapmix-fbank
   lid-mapmix report result/downstream/lid_mapmix-mapmix-fbank
+  lid-mapmix leaderboard bench/demo.yaml --jobs 2
   lid-mapmix check data/demo --deep
   lid-mapmix predict -e result/downstream/lid_mapmix-mapmix-fbank recording.wav folder/
   lid-mapmix export result/downstream/lid_mapmix-mapmix-fbank dialects

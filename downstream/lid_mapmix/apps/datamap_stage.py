@@ -50,7 +50,7 @@ def make_datamap(stage: Settings, make_room: Callable[[], None], options: argpar
     ------
     UserError : the folder holds another map, one that has changed since, or one that nobody asked to go on with.
     """
-    kept, request = stage.expdir / _REQUEST_NAME, from_leader(lambda: _request(stage))
+    kept, request = stage.expdir / _REQUEST_NAME, from_leader(lambda: map_request(stage))
     stage, is_complete, goes_on = from_leader(lambda: _examine_datamap(stage, request, options))
     place(stage, options)
     if is_complete:
@@ -117,19 +117,19 @@ def _read_request(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: is damaged. Delete the folder {path.parent}, or start anew by --overwrite.") from None
 
 
-def _request(stage: Settings) -> dict[str, Any]:
+def map_request(stage: Settings) -> dict[str, Any]:
     """Say what a data map is made from and how, in so far as it decides about the map."""
     task, args = task_config(stage.task), vars(stage.args)
     precision = read_precision(stage.config["runner"])
     directory = Path(task.data.directory or ".")
     return {
-        "train.csv": _digest(find_manifest(directory, "train")),
-        "labels.yaml": _digest(directory / "labels.yaml"),
+        "train.csv": file_digest(find_manifest(directory, "train")),
+        "labels.yaml": file_digest(directory / "labels.yaml"),
         "upstream": {name: args[name] for name in sorted(args) if name.startswith("upstream_")}
         | {"-u": args["upstream"]}
         # Only what is asked for, so that maps from before there was such a setting are still taken.
         | {name: value for name, value in asdict(task.upstream).items() if value},
-        **({"weights": weights} if (weights := _weights_digest(args["upstream_ckpt"])) else {}),
+        **({"weights": weights} if (weights := weights_digest(args["upstream_ckpt"])) else {}),
         "seed": args["seed"],
         **{name: stage.config.get(name) for name in ("optimizer", "scheduler", "specaug")},
         **{name: stage.config["runner"].get(name) for name in _RUNNER_KEYS_OF_A_MAP},
@@ -152,7 +152,7 @@ def _crop_or_batch(task: TaskConfig) -> dict[str, Any]:
 
 
 def _file_digests(expdir: Path) -> dict[str, str | None]:
-    return {name: _digest(expdir / name) for name in (DATAMAP_NAME, LIKENESS_NAME)}
+    return {name: file_digest(expdir / name) for name in (DATAMAP_NAME, LIKENESS_NAME)}
 
 
 def _refuse_changed(expdir: Path, files: dict[str, str | None]) -> None:
@@ -167,16 +167,17 @@ def _refuse_changed(expdir: Path, files: dict[str, str | None]) -> None:
             )
 
 
-def _weights_digest(weights: str | None) -> str | None:
+def weights_digest(weights: str | None) -> str | None:
     """Return what names the content of -k, a file or a folder; None where it is elsewhere, or nothing."""
     path = Path(weights) if weights else None
     if path is None or not path.is_dir():
-        return None if path is None else _digest(path)
-    files = {each.name: _digest(each) for each in sorted(path.iterdir()) if each.suffix in _WEIGHTS_SUFFIXES}
+        return None if path is None else file_digest(path)
+    files = {each.name: file_digest(each) for each in sorted(path.iterdir()) if each.suffix in _WEIGHTS_SUFFIXES}
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
 
-def _digest(path: Path) -> str | None:
+def file_digest(path: Path) -> str | None:
+    """Return the SHA-256 of a file's content; None where there is none."""
     if not path.is_file():
         return None
     with path.open("rb") as file:

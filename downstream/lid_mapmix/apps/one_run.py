@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import json
 import random
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,7 @@ from ..distributed import from_leader, is_leader
 from ..host.runner import make_runner
 from .datamap import leave_picture
 from .feature_cache import attach_cache
-from .run_folder import keep_settings
+from .run_folder import PARAMETERS_NAME, keep_settings, write_text
 from .settings import Settings
 
 
@@ -39,6 +40,7 @@ def run(
     runner = make_runner(settings.args, settings.config, task_config(settings.task).upstream_settings)
     config = runner.config
     cached = None if mode == "inference" else attach_cache(runner, settings.args, config, mode)
+    counts = _parameter_counts(runner)
 
     def prepare_folder() -> None:
         settings.expdir.mkdir(parents=True, exist_ok=True)
@@ -46,6 +48,7 @@ def run(
             # Only now, when nothing was found wrong with settings and data, and the expert has filled in the steps.
             begin()
             keep_settings(settings.expdir, settings.args, config)
+            write_text(settings.expdir / PARAMETERS_NAME, json.dumps(counts, indent=1))
 
     from_leader(prepare_folder)
     change(runner.downstream.model)
@@ -70,6 +73,18 @@ def leave_picture_of(settings: Settings) -> None:
     datamap = task_config(settings.task).datamap
     if datamap.record:
         leave_picture(settings.expdir, datamap)
+
+
+def _parameter_counts(runner: Any) -> dict[str, dict[str, int]]:
+    """Count the parameters of each part of the model, and how many of them are trained."""
+    counts = {}
+    for entry in runner.all_entries:
+        sizes = [(each.numel(), each.requires_grad and entry.trainable) for each in entry.model.parameters()]
+        counts[entry.name.lower()] = {
+            "parameters": sum(size for size, _ in sizes),
+            "trained": sum(size for size, is_trained in sizes if is_trained),
+        }
+    return counts
 
 
 def _seed_global_generators(seed: int) -> None:

@@ -23,6 +23,7 @@ from ..results import BEST_CHECKPOINT
 
 _SCORED_SPLITS = ("dev", "test")
 REPORT_NAME = "report.html"
+PARAMETERS_NAME = "parameters.json"
 _SCORE_FILES = (
     *("scores.csv", "metrics.json", "predict.txt", "truth.txt"),
     *("latents.npz", "truncation.json", "truncation.png"),
@@ -91,9 +92,9 @@ def clear(expdir: Path, *, spare_recording: bool = False) -> None:
     """
     for path in _run_files(expdir):
         path.unlink()
-    (expdir / REPORT_NAME).unlink(missing_ok=True)
-    # By itself no run: one that has ended for too much bad audio is begun anew once that is mended.
-    (expdir / BAD_AUDIO_NAME).unlink(missing_ok=True)
+    # Bad audio by itself is no run: one that has ended for too much of it is begun anew once that is mended.
+    for name in (REPORT_NAME, PARAMETERS_NAME, BAD_AUDIO_NAME):
+        (expdir / name).unlink(missing_ok=True)
     # A data map without the epochs that it was made from is nobody's but the user's.
     if holds_recording(expdir) and not spare_recording:
         forget_recording(expdir)

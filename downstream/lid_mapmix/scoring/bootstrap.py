@@ -132,15 +132,40 @@ def paired_bootstrap(
         for one, own in zip((first, second), ratios, strict=True)
     ]
     (value, resampled), (other_value, other) = _resampled(systems, len(truth), group, samples, seed)
-    result = {}
-    for name in value:
-        difference = other_value[name] - value[name]
-        moved = other[name] - resampled[name]
-        moved = moved[~np.isnan(moved)]
-        opposite = min((moved <= 0).sum(), (moved >= 0).sum())
-        p = min(1.0, 2 * (opposite + 1) / (len(moved) + 1)) if len(moved) else float("nan")
-        result[name] = Difference(difference, *_percentiles(moved, level), p=float(p))
-    return result
+    return {
+        name: difference_between(other_value[name] - value[name], other[name] - resampled[name], level)
+        for name in value
+    }
+
+
+def difference_between(value: float, moved: np.ndarray, level: float = LEVEL) -> Difference:
+    """Return a difference with its interval and its p.
+
+    Parameters
+    ----------
+    value : of the utterances as they are.
+    moved : (samples,) float, of the resamples; NaN where it is not defined.
+    level : coverage of the interval.
+    """
+    moved = moved[~np.isnan(moved)]
+    opposite = min((moved <= 0).sum(), (moved >= 0).sum())
+    p = min(1.0, 2 * (opposite + 1) / (len(moved) + 1)) if len(moved) else float("nan")
+    return Difference(value, *_percentiles(moved, level), p=float(p))
+
+
+def resampled_scores(
+    system: WeightedScores, group: np.ndarray | None = None, samples: int = SAMPLES, seed: int = 0
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Return the scores of a system, and those of each resample, (samples,) float64; NaN where one is not defined.
+
+    Systems of the same utterances in the same order, with the same groups, sources and seed, have the same resamples.
+
+    Parameters
+    ----------
+    system : of N utterances.
+    group, samples, seed : as in `bootstrap`.
+    """
+    return _resampled([system], len(system.order), group, samples, seed)[0]
 
 
 def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> float:

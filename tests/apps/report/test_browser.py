@@ -1,23 +1,9 @@
 """The page in a real browser, where there is one: nothing is fetched or wrong, nothing too wide, audio plays."""
 
-import functools
-import json
-import os
-import shutil
-import signal
-import subprocess
-import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
+from browser import CHROMIUM, look
 from lid_mapmix.apps import cli
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update", "--enable-logging=stderr"),
-    "--hide-scrollbars",
-)
 # It frames the page in the widths of a telephone and a desk, and looks into the frames once all is loaded.
 FRAMES = """\
 <!doctype html><link rel="icon" href="data:,"><body>
@@ -53,35 +39,9 @@ window.onload = async () => {
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 def test_a_browser_shows_the_page(hostile_run, tmp_path):
     assert cli.main(["report", str(hostile_run), "--out", str(tmp_path / "site/report.html")]) == 0
-    (tmp_path / "site/frames.html").write_text(FRAMES)
-    requests, found, is_found = [], [], threading.Event()
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *arguments):
-            requests.append(self.path)
-
-        def do_POST(self):
-            found.extend(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-            is_found.set()
-
-    log = tmp_path / "log"
-    site = functools.partial(Handler, directory=tmp_path / "site")
-    with ThreadingHTTPServer(("127.0.0.1", 0), site) as server, log.open("w") as log_file:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}/frames.html"
-        command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", address]
-        # In a session of its own, so that what it has started ends with it.
-        process = subprocess.Popen(command, stdout=log_file, stderr=log_file, start_new_session=True)
-        try:
-            assert is_found.wait(120), log.read_text()
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            server.shutdown()
-    assert not [line for line in log.read_text().splitlines() if "CONSOLE" in line]
-    assert set(requests) == {"/frames.html", "/report.html", "/found"}
+    found, requests, console = look(tmp_path / "site", FRAMES, tmp_path)
+    assert not console
+    assert requests == {"/frames.html", "/report.html", "/found"}
     assert [frame["asked"] for frame in found] == [400, 1440]
     for frame in found:
         assert frame["width"] == frame["asked"], "the page is wider than its window"

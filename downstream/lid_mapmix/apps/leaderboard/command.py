@@ -1,0 +1,121 @@
+"""What ``lid-mapmix leaderboard`` does."""
+
+import argparse
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ...errors import UserError
+from ..run_folder import write_text
+from .bundle import verify, write_bundle
+from .estimate import describe
+from .grid import Grid, read_grid
+from .jobs import Job, make_jobs
+from .page import GENERATOR, render
+from .results import read_result, summarize
+from .running import Work
+from .state import checked_state
+from .tables import NAME, as_markdown, content_of, failures, write_tables
+
+
+def make_leaderboard(options: argparse.Namespace) -> None:
+    """Train what is missing of a grid and write its tables, or verify a bundle of them.
+
+    Raises
+    ------
+    UserError : a grid that cannot be trained, runs that failed, a bundle whose figures differ, a file in the way.
+    """
+    if options.verify:
+        _verify(options)
+        return
+    grid = read_grid(options)
+    _refuse_in_the_way(grid, options)
+    if options.dry_run:
+        print("\n".join(describe(_checked_jobs(grid), options.jobs)))
+        return
+    if not options.no_training:
+        train_grid(options)
+    content = leave_results(grid, options)
+    if failed := failures(content):
+        raise UserError(
+            f"{len(failed)} of {len(content['runs'])} runs failed, the first: {failed[0]}. Mend what is wrong and "
+            "repeat the command: what is complete stays."
+        )
+
+
+def train_grid(options: argparse.Namespace) -> None:
+    """Train what is missing of the grid that the flags name.
+
+    Raises
+    ------
+    UserError : a grid that cannot be trained; what a run says is kept with it.
+    """
+    grid = read_grid(options)
+    jobs = _checked_jobs(grid)
+    if options.slurm is not None:
+        from .slurm import submit  # noqa: PLC0415 - an extra
+
+        submit(grid.folder, options)
+        return
+    devices = [name for names in options.devices or [] for name in names]
+    with _ended_politely():
+        Work(jobs, grid.folder, devices).work(options.jobs)
+
+
+def _checked_jobs(grid: Grid) -> list[Job]:
+    jobs = make_jobs(grid)
+    for job in jobs:
+        checked_state(job.folder, job.request)
+    return jobs
+
+
+def leave_results(grid: Grid, options: argparse.Namespace) -> dict[str, Any]:
+    """Write the tables and the page of the runs that are complete, print the table, and return the JSON's content."""
+    results = [read_result(grid.folder, run, options.samples) for run in grid.runs()]
+    if not any(result.scores for result in results) and options.no_training:
+        raise UserError(f"{grid.folder}: expected runs of the grid, found none complete. Leave --no-training out.")
+    content = content_of(results, summarize(results), options.samples)
+    paths = write_tables(grid.folder, content, paper=options.paper)
+    page = grid.folder / f"{NAME}.html"
+    write_text(page, render(grid.folder, content, paper=options.paper))
+    print(as_markdown(content["rows"], paper=options.paper))
+    print(f"in {grid.folder}: {', '.join(path.name for path in [*paths, page])}")
+    if options.bundle:
+        write_bundle(Path(options.bundle), grid.folder, content)
+        print(f"{options.bundle}: verify it by 'lid-mapmix leaderboard --verify {options.bundle}'")
+    return content
+
+
+def _verify(options: argparse.Namespace) -> None:
+    differences = verify(Path(options.verify))
+    for line in differences:
+        print(line)
+    if differences:
+        raise UserError(f"{options.verify}: {len(differences)} of its figures or files differ, listed above.")
+    print(f"{options.verify}: every figure follows from its score files")
+
+
+def _refuse_in_the_way(grid: Grid, options: argparse.Namespace) -> None:
+    """Refuse to write over what no leaderboard has written."""
+    page = grid.folder / f"{NAME}.html"
+    if page.is_file() and f'content="{GENERATOR}"' not in page.read_text(encoding="utf-8", errors="replace"):
+        raise UserError(f"{page}: is there already, and is no leaderboard. Keep the runs elsewhere by --into DIR.")
+    if options.bundle and Path(options.bundle).exists():
+        raise UserError(f"{options.bundle}: is there already. Name another file, or delete it.")
+
+
+@contextmanager
+def _ended_politely() -> Iterator[None]:
+    """Let the end that a cluster or a supervisor asks for be that of Ctrl-C: the runs end first."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

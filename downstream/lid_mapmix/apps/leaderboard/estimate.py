@@ -1,0 +1,79 @@
+"""What a grid will train, and for how long, from the steps of its runs that have been measured."""
+
+import statistics
+from collections.abc import Sequence
+
+from ..run_folder import checkpoints
+from .jobs import Job
+from .state import State, Status, read_state
+
+
+def seconds_a_step(jobs: Sequence[Job]) -> dict[tuple[str, str], float]:
+    """Return (upstream, variant) → median seconds of an optimizer step, evaluation and start included.
+
+    A run that is complete tells it by its time, one that is under way by when it kept its last checkpoint.
+    """
+    measured: dict[tuple[str, str], list[float]] = {}
+    for job in jobs:
+        if (one := _measured(job, read_state(job.folder))) is not None:
+            measured.setdefault(job.kind, []).append(one)
+    return {kind: statistics.median(values) for kind, values in measured.items()}
+
+
+def _measured(job: Job, state: State) -> float | None:
+    if state.status is Status.COMPLETE:
+        kept = checkpoints(job.folder)
+        # Fewer than foreseen where regions of a data map held fewer anchors.
+        steps = int(kept[-1].stem.removeprefix("states-")) if kept else job.steps
+        return state.seconds / steps
+    if state.status is Status.RUNNING and state.attempts == 1 and (kept := checkpoints(job.folder)):
+        return (kept[-1].stat().st_mtime - state.started) / int(kept[-1].stem.removeprefix("states-"))
+    return None
+
+
+def foreseen(job: Job, measured: dict[tuple[str, str], float]) -> float | None:
+    """Return the seconds that a job takes; None where no step of its upstream has been measured.
+
+    Parameters
+    ----------
+    job : any.
+    measured : what `seconds_a_step` returns; where the variant is not in it, the upstream's slowest is taken.
+    """
+    upstream, _ = job.kind
+    rate = measured.get(job.kind) or max((rate for (name, _), rate in measured.items() if name == upstream), default=0)
+    return job.steps * rate if rate else None
+
+
+def describe(jobs: Sequence[Job], workers: int) -> list[str]:
+    """Return the lines of a dry run: each job with its status, steps and time, and what is left in all."""
+    measured = seconds_a_step(jobs)
+    states = [read_state(job.folder) for job in jobs]
+    width = max(len(job.title) for job in jobs)
+    lines = [f"{'run':<{width}}  {'status':<9}  {'steps':>9}  {'time':>9}"]
+    for job, state in zip(jobs, states, strict=True):
+        is_complete = state.status is Status.COMPLETE
+        seconds = state.seconds if is_complete else foreseen(job, measured)
+        time = "?" if seconds is None else f"{'' if is_complete else '~'}{_duration(seconds)}"
+        lines.append(f"{job.title:<{width}}  {state.status:<9}  {job.steps:>9,}  {time:>9}")
+    left = [job for job, state in zip(jobs, states, strict=True) if state.status is not Status.COMPLETE]
+    maps = sum(job.run is None for job in jobs)
+    lines.append(
+        f"{len(jobs) - maps} runs and {maps} data maps; {len(left)} of them, {sum(job.steps for job in left):,} steps "
+        "at most, are left"
+    )
+    times = [foreseen(job, measured) for job in left]
+    known = sum(time for time in times if time is not None)
+    if known:
+        lines.append(f"about {_duration(known)} of one process, {_duration(known / workers)} with {workers} jobs")
+    if left and None in times:
+        unknown = dict.fromkeys(job.kind[0] for job, time in zip(left, times, strict=True) if time is None)
+        lines.append(
+            f"no step has been measured of {', '.join(unknown)}: once a run of it is under way, --dry-run says how long"
+        )
+    return lines
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:  # noqa: PLR2004
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"  # noqa: PLR2004

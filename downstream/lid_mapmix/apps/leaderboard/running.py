@@ -1,0 +1,232 @@
+"""Runs the jobs of a grid, some at a time, each in a process of its own, beside others who work on the same grid.
+
+A job is held by a lock in its folder while it is worked on. One that somebody else holds is left to them, and taken
+over when they end without it being complete. What fails is tried once more and then reported, without stopping the
+rest.
+"""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import yaml
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from ..run_folder import write_text
+from .jobs import Job
+from .state import State, Status, checked_state, write_state
+
+_ATTEMPTS = 2
+_LOOK_EVERY = 0.2  # seconds
+_TO_END = 20.0  # seconds that a run has to end once it is interrupted
+_OUTPUT = "output.txt"
+_LOCK = ".leaderboard.lock"
+_SETTINGS = "settings.yaml"
+# The whole package: below stock S3PRL it is no package of its own, and this is not used.
+_PACKAGE = __package__.split(".", maxsplit=1)[0]
+
+
+class Work:
+    """The jobs that are left, and what became of the others.
+
+    Parameters
+    ----------
+    jobs : all, each after the data map that it needs.
+    root : folder of the grid.
+    devices : for the workers in turn; none for what the machine has.
+    """
+
+    def __init__(self, jobs: Sequence[Job], root: Path, devices: Sequence[str] = ()) -> None:
+        self._pending, self._root, self._devices = list(jobs), root, devices
+        self.outcomes: dict[Path, State] = {}
+        self._began = time.time()
+        self._guard, self._stop = threading.Lock(), threading.Event()
+        self._threads = 1
+        self._bar: tqdm = tqdm(total=len(jobs), unit="run", desc="grid", file=sys.stderr, disable=None)
+        self._at_work: list[str] = []
+        self._broken: BaseException | None = None
+
+    def work(self, workers: int) -> None:
+        """Work until all is complete or has failed, some at a time; an interruption ends the runs first."""
+        self._threads = max(1, (os.cpu_count() or 1) // workers)
+        threads = [threading.Thread(target=self._work, args=(number,)) for number in range(workers)]
+        for thread in threads:
+            thread.start()
+        try:
+            while any(thread.is_alive() for thread in threads):
+                threads[0].join(_LOOK_EVERY)
+                for thread in threads[1:]:
+                    thread.join(0.01)
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join()
+            self._bar.close()
+        if self._broken is not None:
+            raise self._broken
+
+    def _work(self, number: int) -> None:
+        device = self._devices[number % len(self._devices)] if self._devices else None
+        try:
+            while not self._stop.is_set() and self._pending:
+                with ExitStack() as held:
+                    job = self._claim(held)
+                    if job is not None:
+                        self._report(job, self._train(job, device))
+                if job is None:
+                    self._stop.wait(_LOOK_EVERY)
+        # Whatever it is: raised again by the thread that waits for this one.
+        except BaseException as error:  # noqa: BLE001
+            self._broken = error
+            self._stop.set()
+
+    def _claim(self, held: ExitStack) -> Job | None:
+        """Return a job that nobody works on, its lock in `held`; None where there is none just now."""
+        with self._guard:
+            for job in list(self._pending):
+                if job.datamap is not None:
+                    datamap = self.outcomes.get(job.datamap.folder)
+                    if datamap is None:
+                        continue
+                    if datamap.status is not Status.COMPLETE:
+                        fault = f"its data map failed: {datamap.fault}"
+                        self._report(job, State(Status.FAILED, fault=fault), is_new=True)
+                        continue
+                state = checked_state(job.folder, job.request)
+                if state.status is Status.COMPLETE or state.failed >= self._began:
+                    self._report(job, state, is_new=False)
+                elif self._hold(job, held):
+                    self._pending.remove(job)
+                    return job
+        return None
+
+    def _hold(self, job: Job, held: ExitStack) -> bool:
+        job.folder.mkdir(parents=True, exist_ok=True)
+        with suppress(Timeout), ExitStack() as mine:
+            mine.enter_context(FileLock(job.folder / _LOCK, timeout=0))
+            # A run whose leaderboard was killed may still be training.
+            with FileLock(job.folder / ".lock", timeout=0):
+                pass
+            # It may have been completed, or have failed, since its state was read.
+            state = checked_state(job.folder, job.request)
+            if state.status is Status.COMPLETE or state.failed >= self._began:
+                return False
+            held.enter_context(mine.pop_all())
+            return True
+        return False
+
+    def _report(self, job: Job, state: State, *, is_new: bool = True) -> None:
+        """Take note of what became of a job, and say so in a line."""
+        if job in self._pending:
+            self._pending.remove(job)
+        if self._stop.is_set() and state.status is Status.RUNNING:
+            return
+        self.outcomes[job.folder] = state
+        if is_new:
+            said = f": {state.fault}" if state.status is Status.FAILED else f", {state.seconds:.0f} s"
+            tqdm.write(f"{time.strftime('%H:%M:%S')} {job.title}: {state.status}{said}", file=sys.stderr)
+        self._bar.update()
+
+    def _train(self, job: Job, device: str | None) -> State:
+        """Run a job in a process of its own, and once more where it fails."""
+        state = checked_state(job.folder, job.request)
+        write_text(job.folder / _SETTINGS, yaml.safe_dump(dict(job.settings), sort_keys=False))
+        datamap = "" if job.datamap is None else os.path.relpath(job.datamap.folder, self._root.resolve())
+        asked = {"request": job.request, "steps": job.steps, "datamap": datamap, "command": self._command(job, datamap)}
+        self._show(job, is_at_work=True)
+        for _ in range(_ATTEMPTS):
+            began = time.time()
+            state = write_state(
+                job.folder, state, **asked, status=Status.RUNNING, started=began, attempts=state.attempts + 1
+            )
+            status = self._run(job, device)
+            seconds = state.seconds + time.time() - began
+            if status == 0:
+                state = write_state(job.folder, state, status=Status.COMPLETE, seconds=seconds, fault="")
+                break
+            state = write_state(job.folder, state, seconds=seconds)
+            if self._stop.is_set():
+                break
+            state = write_state(
+                job.folder, state, status=Status.FAILED, failed=time.time(), fault=_fault(job.folder, status)
+            )
+        self._show(job, is_at_work=False)
+        return state
+
+    def _run(self, job: Job, device: str | None) -> int:
+        # -a goes on with what an interrupted attempt has left, and starts anew where that is nothing.
+        flags = ["-a", *job.flags, "-c", str(job.folder / _SETTINGS), "-p", str(job.folder), *job.override()]
+        flags += ["--device", device] if device else []
+        # Wherever this process found the package, the run's finds the same.
+        path = [str(Path(__file__).resolve().parents[3]), os.environ.get("PYTHONPATH", "")]
+        environment = {"OMP_NUM_THREADS": str(self._threads), **os.environ}
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+        command = [sys.executable, "-m", _PACKAGE, "run", *flags]
+        return run_process(command, job.folder / _OUTPUT, environment, self._stop)
+
+    def _command(self, job: Job, datamap: str) -> str:
+        """Return the command of a job as somebody else would type it."""
+        flags = list(job.flags)
+        for flag, name in (("--data", None), ("-k", "WEIGHTS"), ("--cache-features", "CACHE")):
+            if flag in flags:
+                place = flags.index(flag) + 1
+                flags[place] = name or Path(flags[place]).name
+        map_flags = ["-o", f"config.downstream_expert.mapmix.datamap={datamap}/datamap.csv"] if datamap else []
+        folder = os.path.relpath(job.folder, self._root.resolve())
+        return shlex.join(
+            ["lid-mapmix", "run", *flags, "-c", f"{folder}/{_SETTINGS}", "-p", f"{folder}/again", *map_flags]
+        )
+
+    def _show(self, job: Job, *, is_at_work: bool) -> None:
+        with self._guard:
+            self._at_work.append(job.title) if is_at_work else self._at_work.remove(job.title)
+            self._bar.set_postfix_str("; ".join(self._at_work))
+
+
+def run_process(command: Sequence[str], output: Path, environment: Mapping[str, str], stop: threading.Event) -> int:
+    """Run a command to its end, or until `stop` is set and it has ended for that, and return its exit status.
+
+    Parameters
+    ----------
+    command : with its arguments.
+    output : the file that what it prints is appended to.
+    environment : its variables.
+    stop : set when it is to end.
+    """
+    with output.open("a", encoding="utf-8") as printed:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            # An interruption from the keyboard reaches this process only, which then ends the run itself.
+            start_new_session=True,
+        )
+    until = None
+    while True:
+        try:
+            return process.wait(_LOOK_EVERY)
+        except subprocess.TimeoutExpired:
+            if not stop.is_set():
+                continue
+        if until is None:
+            os.killpg(process.pid, signal.SIGINT)
+            until = time.monotonic() + _TO_END
+        elif time.monotonic() > until:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _fault(folder: Path, status: int) -> str:
+    """Return what a run said last, as far as it says what went wrong."""
+    lines = (folder / _OUTPUT).read_text(encoding="utf-8", errors="replace").splitlines()
+    said = next((line for line in reversed(lines) if line.startswith("error: ")), f"it ended with status {status}")
+    return f"{said.removeprefix('error: ')} (see {folder / _OUTPUT})"

@@ -1,0 +1,91 @@
+"""What the leaderboard keeps beside a run: what was asked for, and how far it came (leaderboard_run.json)."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from ...errors import UserError
+from ..run_folder import write_text
+
+STATE_NAME = "leaderboard_run.json"
+_REMEDY = "Delete the folder, or keep the runs elsewhere by --into DIR."
+
+
+class Status(StrEnum):
+    """How far a run came; one whose process ended without a word stays `running`."""
+
+    ABSENT = "absent"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a run came.
+
+    Attributes
+    ----------
+    status : see there.
+    request : what decides about its result.
+    steps : optimizer steps, at most.
+    seconds : that its processes have taken.
+    started, failed : when the last of them did, seconds since 1970; 0 where it did not.
+    attempts : how many there were.
+    fault : what the last one said.
+    datamap : the folder of its data map, relative to that of the grid; empty where it needs none.
+    command : that makes the run, with names in place of this machine's paths.
+    """
+
+    status: Status = Status.ABSENT
+    request: Mapping[str, Any] = field(default_factory=dict)
+    steps: int = 0
+    seconds: float = 0.0
+    started: float = 0.0
+    failed: float = 0.0
+    attempts: int = 0
+    fault: str = ""
+    datamap: str = ""
+    command: str = ""
+
+
+def read_state(folder: Path) -> State:
+    """Read it; a folder without one holds nothing yet.
+
+    Raises
+    ------
+    UserError : it is damaged.
+    """
+    path = folder / STATE_NAME
+    if not path.is_file():
+        return State()
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return State(**content | {"status": Status(content["status"])})
+    except (ValueError, TypeError, KeyError):
+        raise UserError(f"{path}: is damaged. {_REMEDY}") from None
+
+
+def write_state(folder: Path, state: State, **changes: Any) -> State:
+    """Write it with what has changed, complete or not at all, and return it."""
+    state = replace(state, **changes)
+    write_text(folder / STATE_NAME, json.dumps(asdict(state), indent=1, ensure_ascii=False))
+    return state
+
+
+def checked_state(folder: Path, request: Mapping[str, Any]) -> State:
+    """Read the state of a run that is asked for.
+
+    Raises
+    ------
+    UserError : the folder holds the run of another request.
+    """
+    state = read_state(folder)
+    asked = json.loads(json.dumps(request))
+    if state.status is not Status.ABSENT and state.request != asked:
+        differing = [name for name in asked if state.request.get(name) != asked[name]]
+        raise UserError(f"{folder}: holds a run with another {', '.join(differing) or 'request'}. {_REMEDY}")
+    return state

@@ -1,0 +1,95 @@
+"""A bundle says what it said when it was packed, and what in it was changed since."""
+
+import json
+import shutil
+import zipfile
+
+import pytest
+
+from .conftest import leaderboard
+
+
+@pytest.fixture
+def bundle(finished, tmp_path):
+    bench, _ = finished
+    path = tmp_path / "bundle.zip"
+    assert leaderboard(bench, "--no-training", "--paper", "--samples", 50, "--bundle", path) == 0
+    return path
+
+
+def rewrite(path, name, change):
+    """Change one file of a bundle."""
+    kept = shutil.copy(path, path.with_name("old.zip"))
+    with zipfile.ZipFile(kept) as old, zipfile.ZipFile(path, "w") as new:
+        for each in old.namelist():
+            text = old.read(each).decode()
+            new.writestr(each, change(text) if each == name else text)
+
+
+def test_a_bundle_holds_what_its_figures_follow_from(bundle, capsys):
+    assert leaderboard("--verify", bundle) == 0
+    assert "every figure follows from its score files" in capsys.readouterr().out
+    with zipfile.ZipFile(bundle) as archive:
+        names = archive.namelist()
+        content = json.loads(archive.read("leaderboard.json"))
+    assert sum(name.endswith("/test_scores.csv") for name in names) == 8
+    assert not any(name.endswith((".ckpt", ".wav", ".html")) for name in names)
+    run = next(run for run in content["runs"] if run["variant"] == "mapmix")
+    assert run["command"].startswith("lid-mapmix run -u fbank --data corpus")
+    assert "mapmix.datamap=maps/fbank/" in run["command"]
+    assert len(run["manifests"]["train.csv"]) == 64
+    assert content["versions"]["s3prl"]
+
+
+def test_a_figure_that_was_changed_is_found(bundle, capsys):
+    def better(text):
+        content = json.loads(text)
+        content["rows"][0]["scores"]["acc"]["mean"] += 0.01
+        content["rows"][1]["scores"]["ece"]["best"] = "yes"
+        return json.dumps(content)
+
+    rewrite(bundle, "leaderboard.json", better)
+    assert leaderboard("--verify", bundle) == 1
+    printed = capsys.readouterr()
+    assert "fbank baseline scores acc mean: " in printed.out
+    assert "fbank mapmix scores ece best: 'yes' is said" in printed.out
+    assert "leaderboard.json: is another file" in printed.out
+    assert "3 of its figures or files differ" in printed.err
+
+
+def test_scores_that_were_changed_are_found(bundle, capsys):
+    name = "runs/mfcc/mapmix/corpus-seed-1/test_scores.csv"
+
+    def turned(text):
+        head, *rows = text.splitlines()
+        cells = [row.split(",") for row in rows]
+        # The likeliest class of each utterance becomes another one.
+        return "\n".join([head, *(",".join([*row[:6], *row[:5:-1]]) for row in cells)]) + "\n"
+
+    rewrite(bundle, name, turned)
+    assert leaderboard("--verify", bundle) == 1
+    printed = capsys.readouterr().out
+    assert f"{name}: is another file than when it was packed" in printed
+    assert "runs/mfcc/mapmix/corpus-seed-1 scores acc: " in printed
+    assert "mfcc mapmix scores acc mean: " in printed
+    assert "fbank" not in printed
+
+
+@pytest.mark.parametrize("content", [None, b"no zip", "no bundle"])
+def test_what_is_no_bundle_is_one_line(content, tmp_path, capsys):
+    path = tmp_path / "x.zip"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("leaderboard.json", "{}")
+    assert leaderboard("--verify", path) == 1
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 1 and str(path) in error[0]
+
+
+def test_a_bundle_is_not_written_over(bundle, finished, capsys):
+    before = bundle.read_bytes()
+    assert leaderboard(finished[0], "--no-training", "--bundle", bundle) == 1
+    assert bundle.read_bytes() == before
+    assert "is there already" in capsys.readouterr().err

@@ -1,0 +1,118 @@
+"""Which row is called best: the tests against those of two systems, identical rows, rows of chance, missing runs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lid_mapmix.apps.leaderboard.comparison import best_row, resample
+from lid_mapmix.randomness import keyed_generator
+from lid_mapmix.scoring.bootstrap import paired_bootstrap, resampled_scores
+from lid_mapmix.scoring.files import Scores
+from lid_mapmix.scoring.weighted import WeightedScores
+from scipy.special import log_softmax
+
+CLUSTERS = np.array([0, 0, 1])
+CLASSES = ("a-x", "a-y", "b-z")
+COUNT = 120
+
+
+def make_scores(seed, signal, count=COUNT, first_id=0):
+    """Return scores of a made system; the truth depends on nothing but the number of utterances."""
+    truth = keyed_generator(0, "truth").integers(3, size=count)
+    logits = keyed_generator(seed, "logits").normal(size=(count, 3))
+    logits[np.arange(count), truth] += signal
+    names = np.array(CLASSES)
+    return Scores(
+        path=Path("test_scores.csv"),
+        classes=CLASSES,
+        ids=np.array([f"u{first_id + number:05d}" for number in range(count)]),
+        truth=names[truth],
+        predictions=names[logits.argmax(axis=1)],
+        seconds=np.ones(count),
+        group=np.full(count, ""),
+        source=np.full(count, ""),
+        log_probabilities=log_softmax(logits, axis=1),
+    )
+
+
+def compared(seed, signal, **keywords):
+    scores = make_scores(seed, signal, **keywords)
+    return resample(scores, scores.log_probabilities, CLUSTERS, None, 400)
+
+
+def best(rows, column="acc", *, is_more_better=True):
+    means = [np.mean([one.values[column] for one in row.values()]) if row else None for row in rows]
+    return best_row(column, means, rows, is_more_better=is_more_better)
+
+
+def test_of_one_run_each_it_is_the_paired_bootstrap_of_two_systems():
+    weak, strong = make_scores(1, 0.5), make_scores(2, 1.0)
+    rows = [{("d", 0): resample(one, one.log_probabilities, CLUSTERS, None, 1000)} for one in (weak, strong)]
+    number, p, is_best = best(rows)
+    found = paired_bootstrap(
+        weak.log_probabilities, strong.log_probabilities, weak.truth_indices, CLUSTERS, samples=1000, seed=7
+    )
+    assert number == 1
+    # Another seed draws other utterances.
+    assert p == pytest.approx(found["acc"].p, abs=0.03)
+    assert is_best == (p < 0.05)
+
+
+def test_the_order_of_utterances_in_a_file_does_not_matter():
+    one = make_scores(1, 0.5)
+    turned = np.arange(COUNT)[::-1]
+    changes = {name: getattr(one, name)[turned] for name in ("ids", "truth", "predictions", "log_probabilities")}
+    other = Scores(**{**vars(one), **changes})
+    first, second = (resample(each, each.log_probabilities, CLUSTERS, None, 50) for each in (one, other))
+    assert first.test_set == second.test_set
+    for name in ("acc", "wf1", "ece", "ece_calibrated", "c_primary"):
+        np.testing.assert_allclose(first.resampled[name], second.resampled[name], atol=1e-6)
+
+
+def test_a_row_like_another_is_not_best():
+    rows = [{("d", seed): compared(seed, 1.0) for seed in range(2)} for _ in range(2)]
+    number, p, is_best = best(rows)
+    assert (number, p, is_best) == (0, 1.0, False)
+
+
+def test_a_row_far_above_all_others_is_best_and_one_rival_suffices_against_it():
+    def row(signal, first=0):
+        return {("d", seed): compared(seed + first, signal) for seed in range(3)}
+
+    far, near = row(3.0), row(2.9, first=50)
+    assert best([row(0.5, 10), far, row(0.4, 20)]) == (1, pytest.approx(0.005, abs=0.005), True)
+    number, p, is_best = best([row(0.5, 10), far, near])
+    assert number in (1, 2) and p >= 0.05 and not is_best
+    # Where less is better, it is the other end.
+    assert best([row(0.5, 10), far], "c_primary", is_more_better=False)[0] == 1
+
+
+def test_a_difference_of_one_seed_alone_is_not_enough():
+    """Both rows hear the same utterances, and one seed is far better, the other as much worse or so."""
+    first = {("d", 0): compared(1, 3.0), ("d", 1): compared(2, 0.6)}
+    second = {("d", 0): compared(3, 0.5), ("d", 1): compared(4, 1.6)}
+    number, p, is_best = best([first, second])
+    assert number == 0
+    # One of four resamples holds the bad pair only.
+    assert p > 0.3 and not is_best
+
+
+def test_rows_that_share_no_run_are_not_compared():
+    one, other = compared(1, 3.0), compared(2, 0.2)
+    assert best([{("d", 0): one}, {("d", 1): other}]) == (0, None, False)
+    elsewhere = compared(2, 0.2, first_id=1000)
+    assert best([{("d", 0): one}, {("d", 0): elsewhere}]) == (0, None, False)
+    assert best([{("d", 0): one}]) == (0, None, False)
+    assert best([{("d", 0): one}, {}]) == (0, None, False)
+    assert best([{}, {}]) is None
+
+
+def test_resampled_scores_are_those_of_the_system():
+    scores = make_scores(1, 1.0)
+    system = WeightedScores(scores.log_probabilities, scores.truth_indices, CLUSTERS)
+    values, resampled = resampled_scores(system, samples=300, seed=3)
+    right = (scores.predictions == scores.truth).mean()
+    assert values["acc"] == pytest.approx(right, abs=1e-6)
+    assert resampled["acc"].shape == (300,)
+    # The standard error of a share.
+    assert resampled["acc"].std() == pytest.approx((right * (1 - right) / COUNT) ** 0.5, rel=0.2)

@@ -1,0 +1,168 @@
+"""A whole grid: what is trained, what is not trained again, what fails, and what the tables then say."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from launching import listing
+from lid_mapmix.apps import cli
+from lid_mapmix.apps.leaderboard.state import STATE_NAME, Status, read_state
+from lid_mapmix.scoring.files import read_scores
+from reference import classification
+from reference.calibration import expected_calibration_error
+
+from .conftest import leaderboard, runs_in_process, write_grid
+
+
+def read_rows(folder):
+    with (folder / "leaderboard.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_grid_is_trained_and_data_maps_are_shared(finished):
+    bench, made = finished
+    folder = bench.parent / "grid"
+    assert len(made) == len(set(made)) == 12
+    assert len(list(folder.glob("runs/*/*/*/test_scores.csv"))) == 8
+    assert len(list(folder.glob("maps/*/*/datamap.csv"))) == 4
+    for upstream in ("fbank", "mfcc"):
+        for seed in (0, 1):
+            state = read_state(folder / "runs" / upstream / "mapmix" / f"corpus-seed-{seed}")
+            assert (folder / state.datamap / "datamap.csv").is_file()
+            assert state.datamap.startswith(f"maps/{upstream}/corpus-seed-{seed}-")
+            assert state.attempts == 1
+
+
+def test_the_tables_hold_means_and_deviations_over_seeds(finished):
+    bench, _ = finished
+    folder = bench.parent / "grid"
+    rows = read_rows(folder)
+    assert [(row["upstream"], row["variant"]) for row in rows] == [
+        *(("fbank", "baseline"), ("fbank", "mapmix"), ("mfcc", "baseline"), ("mfcc", "mapmix"))
+    ]
+    for row in rows:
+        runs = [folder / "runs" / row["upstream"] / row["variant"] / f"corpus-seed-{seed}" for seed in (0, 1)]
+        scores = [read_scores(run / "test_scores.csv") for run in runs]
+        expected = {
+            "acc": [float((one.predictions == one.truth).mean()) for one in scores],
+            "wf1": [classification.weighted_f1(one.predictions.tolist(), one.truth.tolist()) for one in scores],
+            "ece": [expected_calibration_error(one.probabilities, one.truth_indices) for one in scores],
+        }
+        kept = [json.loads((run / "test_metrics.json").read_text()) for run in runs]
+        expected["c_primary"] = [one["overall"]["c_primary"] for one in kept]
+        expected["ece_calibrated"] = [one["calibrated"]["overall"]["ece"] for one in kept]
+        for name, values in expected.items():
+            assert float(row[name]) == pytest.approx(np.mean(values), abs=1e-6), name
+            assert float(row[f"{name}_sd"]) == pytest.approx(abs(values[0] - values[1]) / 2**0.5, abs=1e-6), name
+        counts = json.loads((runs[0] / "parameters.json").read_text())
+        assert int(row["parameters"]) == counts["downstream"]["parameters"] > 1000
+        own = [read_state(run) for run in runs]
+        maps = [read_state(folder / state.datamap).seconds if state.datamap else 0.0 for state in own]
+        seconds = [state.seconds + more for state, more in zip(own, maps, strict=True)]
+        assert float(row["seconds"]) == pytest.approx(np.mean(seconds))
+    assert "| mapmix | paper, XLSR | 0.677 | 0.658 | 0.958 | 0.067 |" in (folder / "leaderboard.md").read_text()
+
+
+def test_what_is_complete_is_not_made_again(finished, capsys):
+    bench, _ = finished
+    before = listing(bench.parent / "grid/runs")
+    with runs_in_process() as made:
+        assert leaderboard(bench, "--samples", 50, "--paper") == 0
+    assert made == []
+    assert listing(bench.parent / "grid/runs") == before
+    assert "| fbank | mapmix |" in capsys.readouterr().out
+
+
+def test_a_dry_run_tells_steps_and_time_and_writes_nothing(finished, corpus, tmp_path, capsys):
+    bench, _ = finished
+    before = listing(bench.parent)
+    assert leaderboard(bench, "--dry-run", "--seeds", "0,1") == 0
+    assert "8 runs and 4 data maps; 0 of them" in capsys.readouterr().out
+    assert listing(bench.parent) == before
+    # A seed more: what is known of the others says how long it takes.
+    more = write_grid(tmp_path, corpus, into=str(bench.parent / "grid"), seeds=[0, 1, 2], upstreams=["fbank"])
+    assert leaderboard(more, "--dry-run", "--jobs", 2) == 0
+    printed = capsys.readouterr().out
+    # 32 utterances in batches of 8, or of 16 in the baseline.
+    lines = [line.split() for line in printed.splitlines()]
+    steps = {line[1]: line[6] for line in lines if line[0] == "fbank" and line[4] == "2"}
+    assert steps == {"baseline": "2", "datamap": "4", "mapmix": "4"}
+    assert "6 runs and 3 data maps; 3 of them, 10 steps at most, are left" in printed
+    assert "of one process" in printed and "with 2 jobs" in printed
+    assert leaderboard("--upstreams", "fbank", "--variants", "static", "--data", corpus, "--seeds", 0, "--dry-run") == 0
+    assert "no step has been measured of fbank" in capsys.readouterr().out
+
+
+def test_a_run_that_fails_is_tried_twice_and_the_rest_is_made(corpus, tmp_path, capsys):
+    variants = {"steep": {"variant": "baseline", "settings": {"optimizer": {"lr": 1e30}}}, "baseline": {}}
+    bench = write_grid(tmp_path, corpus, upstreams=["fbank"], variants=variants, seeds=[0])
+    with runs_in_process() as made:
+        assert leaderboard(bench, "--samples", 10) == 1
+    assert [folder.parent.name for folder in made] == ["steep", "steep", "baseline"]
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: 1 of 2 runs failed, the first: runs/fbank/steep/corpus-seed-0: ")
+    assert "diverged" in error
+    rows = {row["variant"]: row for row in read_rows(tmp_path / "grid")}
+    assert rows["steep"]["acc"] == "" and rows["steep"]["complete"] == "0"
+    assert 0 <= float(rows["baseline"]["acc"]) <= 1
+    assert "diverged" in (tmp_path / "grid/leaderboard.html").read_text()
+
+
+def test_a_folder_that_holds_another_run_is_refused_before_anything_is_trained(finished, corpus, tmp_path, capsys):
+    bench, _ = finished
+    grid = shutil.copytree(bench.parent / "grid", tmp_path / "grid")
+    state = json.loads((grid / "runs/mfcc/baseline/corpus-seed-1" / STATE_NAME).read_text())
+    state["request"]["manifests"]["train.csv"] = "another"
+    (grid / "runs/mfcc/baseline/corpus-seed-1" / STATE_NAME).write_text(json.dumps(state))
+    with runs_in_process() as made:
+        assert leaderboard(write_grid(tmp_path, corpus)) == 1
+    assert made == []
+    assert "corpus-seed-1: holds a run with another manifests" in capsys.readouterr().err
+
+
+def test_variants_that_ask_for_the_same_map_share_it_and_others_do_not(corpus, tmp_path, capsys):
+    other = {"variant": "mapmix", "settings": {"downstream_expert": {"data": {"crop_seconds": 0.4}}}}
+    variants = {"mapmix": {}, "amb_easy": {}, "easy": {}, "short": other, "latent_random": {}}
+    bench = write_grid(tmp_path, corpus, upstreams=["fbank"], variants=variants, seeds=[3])
+    assert leaderboard(bench, "--dry-run") == 0
+    assert "5 runs and 2 data maps" in capsys.readouterr().out
+    assert not (tmp_path / "grid").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "flags", "says"),
+    [
+        ({"seed": [1]}, (), "seed: Unexpected keyword argument"),
+        ({"seeds": []}, (), "expected seeds, found none"),
+        ({"seeds": [1, 1]}, (), "expected each once"),
+        ({"upstreams": {"../x": {}}}, (), "expected names of letters"),
+        ({"upstreams": {"fbank": {"variants": ["none"]}}}, (), "upstreams.fbank.variants: none is none of"),
+        ({"upstreams": {"fbank": {"weight": "x"}}}, (), "upstreams.fbank.weight"),
+        ({"variants": ["nothing"]}, (), "no variant 'nothing'"),
+        ({"data": ["nowhere"]}, (), "expected train.csv, found none"),
+        ({}, ("--upstreams", "hubert"), "--upstreams hubert: "),
+        ({}, ("--no-training",), "expected runs of the grid, found none complete"),
+        ({}, ("--slurm", "cluster=none"), "--slurm"),
+    ],
+)
+def test_a_grid_that_cannot_be_trained_is_one_line(changes, flags, says, corpus, tmp_path, capsys):
+    bench = write_grid(tmp_path, corpus, **changes)
+    with runs_in_process() as made:
+        assert leaderboard(bench, *flags) == 1
+    assert made == []
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 1 and error[0].startswith("error: ")
+    assert says in error[0]
+
+
+def test_a_status_for_every_state():
+    assert {status.value for status in Status} == {"absent", "running", "complete", "failed"}
+
+
+def test_help_has_examples(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["leaderboard", "--help"])
+    assert exit_.value.code == 0
+    assert "lid-mapmix leaderboard bench/demo.yaml" in capsys.readouterr().out

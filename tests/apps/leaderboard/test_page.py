@@ -1,0 +1,120 @@
+"""leaderboard.html: what it says, that its links lead somewhere, and that a click sorts it in a real browser."""
+
+import csv
+import json
+import shutil
+
+import pytest
+from browser import CHROMIUM, look
+from lid_mapmix.apps.leaderboard.page import render
+from pages import cells, read_page
+
+from .conftest import leaderboard
+
+FRAMES = """\
+<!doctype html><link rel="icon" href="data:,"><body>
+<iframe src="leaderboard.html" style="width:400px;height:2000px;border:0"></iframe>
+<iframe src="leaderboard.html" style="width:1440px;height:2000px;border:0"></iframe>
+<script>
+window.onload = () => {
+  const found = [];
+  for (const frame of document.querySelectorAll("iframe")) {
+    const page = frame.contentDocument;
+    const column = number => [...page.querySelectorAll("#board tbody tr")].map(row => row.cells[number].textContent);
+    const click = number => page.querySelectorAll("#board thead button")[number].click();
+    const seen = {asked: frame.clientWidth, width: page.documentElement.scrollWidth, columns: []};
+    for (let number = 0; number < 10; number++) {
+      click(number);
+      const first = column(number);
+      const order = page.querySelectorAll("#board thead th")[number].getAttribute("aria-sort");
+      click(number);
+      const sorted = page.querySelectorAll("#board thead th[aria-sort]").length;
+      seen.columns.push({order, first, then: column(number), sorted, upstreams: column(0)});
+    }
+    found.push(seen);
+  }
+  fetch("found", {method: "POST", body: JSON.stringify(found)});
+};
+</script>
+"""
+
+
+def read_board(folder):
+    page = read_page((folder / "leaderboard.html").read_text())
+    return page, page.one("table", id="board")
+
+
+def test_the_page_shows_the_rows_and_links_the_reports(finished):
+    folder = finished[0].parent / "grid"
+    page, board = read_board(folder)
+    with (folder / "leaderboard.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    shown = cells(board)
+    assert len(shown) == len(rows) == 4
+    for row, line in zip(rows, shown, strict=True):
+        assert line[:2] == [row["upstream"], row["variant"]]
+        assert line[2] == f"{float(row['acc']):.3f} ± {float(row['acc_sd']):.3f}"
+        assert line[7] == f"{float(row['c_primary']):.3f} ± {float(row['c_primary_sd']):.3f}"
+    links = [link.attributes["href"] for link in page.all("a")]
+    assert len(links) == 8
+    for link in links:
+        assert (folder / link).is_file() and not link.startswith("/")
+    best = [[row["upstream"], name] for row in rows for name in row if name.endswith("_best") and row[name] == "1"]
+    assert len(board.all("td", class_="best")) == len(best)
+    paper = cells(page.one("table", id="beside"))
+    assert sum(line[1].startswith("paper") for line in paper) == 11
+
+
+def test_names_are_text_and_what_failed_is_told(tmp_path):
+    name = '<script>hacked=1</script>"'
+    run = {"upstream": name, "variant": "v", "data": "d", "seed": 0, "folder": "runs/x", "status": "failed"}
+    row = {
+        "upstream": name,
+        "variant": "v",
+        "runs": 1,
+        "complete": 0,
+        "scores": {},
+        "parameters": None,
+        "seconds": None,
+    }
+    content = {"rows": [row], "runs": [run | {"fault": "<b>broken</b>"}], "versions": {}}
+    page = read_page(render(tmp_path, content, paper=False))
+    assert cells(page.one("table", id="board"))[0][:3] == [name, "v", "–"]
+    assert len(page.all("script")) == 1 and "hacked" not in page.one("script").text
+    assert page.one("li").text == "runs/x: <b>broken</b>"
+    assert not page.all("b") and not page.all("table", id="beside")
+
+
+def test_a_page_of_somebody_else_is_not_written_over(finished, tmp_path, capsys):
+    bench = tmp_path / "bench.yaml"
+    bench.write_text(finished[0].read_text().replace(str(finished[0].parent / "grid"), str(tmp_path / "grid")))
+    (tmp_path / "grid").mkdir()
+    (tmp_path / "grid/leaderboard.html").write_text("mine")
+    assert leaderboard(bench) == 1
+    assert (tmp_path / "grid/leaderboard.html").read_text() == "mine"
+    assert "is no leaderboard" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_a_click_sorts_the_table(finished, tmp_path):
+    site = tmp_path / "site"
+    site.mkdir()
+    shutil.copy(finished[0].parent / "grid/leaderboard.html", site)
+    found, requests, console = look(site, FRAMES, tmp_path)
+    assert not console
+    assert requests == {"/frames.html", "/leaderboard.html", "/found"}
+    content = json.loads((finished[0].parent / "grid/leaderboard.json").read_text())
+    for frame in found:
+        assert frame["width"] == frame["asked"], "the page is wider than its window"
+        for number, name in enumerate(("acc", "wf1", "c_acc", "ece", "ece_calibrated", "c_primary"), start=2):
+            column = frame["columns"][number]
+            more = name in ("acc", "wf1", "c_acc")
+            assert column["order"] == ("descending" if more else "ascending")
+            scores = sorted((row["scores"][name] for row in content["rows"]), key=lambda score: score["mean"])
+            texts = [f"{score['mean']:.3f} ± {score['sd']:.3f}" for score in scores]
+            assert column["first"] == (texts[::-1] if more else texts)
+            assert column["then"] == column["first"][::-1]
+            assert column["sorted"] == 1
+            assert sorted(column["upstreams"]) == ["fbank", "fbank", "mfcc", "mfcc"]
+        names = frame["columns"][0]
+        assert names["first"] == ["fbank", "fbank", "mfcc", "mfcc"] == names["then"][::-1]
