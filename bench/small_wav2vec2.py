@@ -3,7 +3,7 @@ r"""Make a small wav2vec 2.0 with random weights, a folder as transformers' save
     .venv/bin/python bench/small_wav2vec2.py result/models/small_wav2vec2
 
 It stands in for downloaded weights where a grid is to be tried out: `-u hf_wav2vec2_custom -k FOLDER`. Its front end is
-that of the base model in the strides, so that a frame is 20 ms, with an eighth of the channels; a layer norm follows
+that of the base model in the strides, so that a frame is 20 ms, with a sixteenth of the channels; a layer norm follows
 each convolution, as in XLS-R. The same seed makes the same weights. A folder that is there is left alone.
 """
 
@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--width", type=int, default=96, help="of the layers; default: 96")
     parser.add_argument("--layers", type=int, default=2, help="default: 2")
-    parser.add_argument("--channels", type=int, default=64, help="of the convolutions; default: 64")
+    parser.add_argument("--channels", type=int, default=32, help="of the convolutions; default: 32")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if options.folder.exists():

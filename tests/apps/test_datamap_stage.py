@@ -46,11 +46,11 @@ def test_a_map_of_the_same_weights_is_taken_and_so_is_one_that_says_nothing_of_t
 def test_weights_in_a_folder_are_known_by_all_their_files(tmp_path):
     for name in ("config.json", "model.safetensors", "README.md"):
         (tmp_path / name).write_text("1")
-    digests = [datamap_stage._weights_digest(str(tmp_path))]
+    digests = [datamap_stage.weights_digest(str(tmp_path))]
     for name in ("README.md", "config.json", "model.safetensors"):
         (tmp_path / name).write_text("2")
-        digests.append(datamap_stage._weights_digest(str(tmp_path)))
+        digests.append(datamap_stage.weights_digest(str(tmp_path)))
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
-    assert datamap_stage._weights_digest("owner/name") is None
-    assert datamap_stage._weights_digest(None) is None
+    assert datamap_stage.weights_digest("owner/name") is None
+    assert datamap_stage.weights_digest(None) is None
