@@ -76,10 +76,11 @@ def test_a_leaderboard_that_is_killed_and_started_again_completes_each_run_once(
     # The second run's process has outlived it, and is waited for.
     with runs_in_process() as made:
         assert leaderboard(bench, "--samples", 10) == 0
-    assert made == [folders[1]]
+    # Where that process takes the run's folder in between, the attempt here is refused and made once more.
+    assert set(made) == {folders[1]}
     assert listing(folders[0]) == first
     state = read_state(folders[1])
-    assert state.status is Status.COMPLETE and state.attempts == 2
+    assert state.status is Status.COMPLETE and state.attempts == 1 + len(made) <= 3
     assert "another process" not in (folders[1] / "output.txt").read_text()
     assert (tmp_path / "grid/leaderboard.html").is_file()
 
