@@ -25,7 +25,7 @@ def runs_in_process():
     """Let runs be made by the launcher in this process, and give a list of their folders, in order."""
     made = []
 
-    def run_process(command, output, environment, stop):
+    def run_process(command, output, environment, stop, lock):
         assert command[:4] == [sys.executable, "-m", "lid_mapmix", "run"]
         made.append(output.parent)
         with output.open("a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):

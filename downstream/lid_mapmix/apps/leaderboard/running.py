@@ -1,10 +1,12 @@
 """Runs the jobs of a grid, some at a time, each in a process of its own, beside others who work on the same grid.
 
-A job is held by a lock in its folder while it is worked on. One that somebody else holds is left to them, and taken
-over when they end without it being complete. What fails is tried once more and then reported, without stopping the
+A job is held by a lock in its folder while it is worked on, which its process inherits: it stays held until that ends,
+whatever becomes of the leaderboard. One that somebody else holds is left to them, and taken over when they end without
+it being complete. What fails is tried once more and then reported, without stopping the
 rest.
 """
 
+import fcntl
 import os
 import shlex
 import signal
@@ -12,8 +14,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import yaml
@@ -78,18 +80,19 @@ class Work:
         try:
             while not self._stop.is_set() and self._pending:
                 with ExitStack() as held:
-                    job = self._claim(held)
-                    if job is not None:
-                        self._report(job, self._train(job, device))
-                if job is None:
+                    claimed = self._claim(held)
+                    if claimed is not None:
+                        job, lock = claimed
+                        self._report(job, self._train(job, device, lock))
+                if claimed is None:
                     self._stop.wait(_LOOK_EVERY)
         # Whatever it is: raised again by the thread that waits for this one.
         except BaseException as error:  # noqa: BLE001
             self._broken = error
             self._stop.set()
 
-    def _claim(self, held: ExitStack) -> Job | None:
-        """Return a job that nobody works on, its lock in `held`; None where there is none just now."""
+    def _claim(self, held: ExitStack) -> tuple[Job, int] | None:
+        """Return a job that nobody works on and its lock, which is in `held`; None where there is none just now."""
         with self._guard:
             for job in list(self._pending):
                 if job.datamap is not None:
@@ -103,25 +106,25 @@ class Work:
                 state = checked_state(job.folder, job.request)
                 if state.status is Status.COMPLETE or state.failed >= self._began:
                     self._report(job, state, is_new=False)
-                elif self._hold(job, held):
+                elif (lock := self._hold(job, held)) is not None:
                     self._pending.remove(job)
-                    return job
+                    return job, lock
         return None
 
-    def _hold(self, job: Job, held: ExitStack) -> bool:
+    def _hold(self, job: Job, held: ExitStack) -> int | None:
         job.folder.mkdir(parents=True, exist_ok=True)
-        with suppress(Timeout), ExitStack() as mine:
-            mine.enter_context(FileLock(job.folder / _LOCK, timeout=0))
-            # A run whose leaderboard was killed may still be training.
+        with suppress(Timeout, BlockingIOError), ExitStack() as mine:
+            lock = mine.enter_context(_locked(job.folder / _LOCK))
+            # Somebody may train it by hand.
             with FileLock(job.folder / ".lock", timeout=0):
                 pass
             # It may have been completed, or have failed, since its state was read.
             state = checked_state(job.folder, job.request)
             if state.status is Status.COMPLETE or state.failed >= self._began:
-                return False
+                return None
             held.enter_context(mine.pop_all())
-            return True
-        return False
+            return lock
+        return None
 
     def _report(self, job: Job, state: State, *, is_new: bool = True) -> None:
         """Take note of what became of a job, and say so in a line."""
@@ -135,7 +138,7 @@ class Work:
             tqdm.write(f"{time.strftime('%H:%M:%S')} {job.title}: {state.status}{said}", file=sys.stderr)
         self._bar.update()
 
-    def _train(self, job: Job, device: str | None) -> State:
+    def _train(self, job: Job, device: str | None, lock: int) -> State:
         """Run a job in a process of its own, and once more where it fails."""
         state = checked_state(job.folder, job.request)
         write_text(job.folder / _SETTINGS, yaml.safe_dump(dict(job.settings), sort_keys=False))
@@ -147,7 +150,7 @@ class Work:
             state = write_state(
                 job.folder, state, **asked, status=Status.RUNNING, started=began, attempts=state.attempts + 1
             )
-            status = self._run(job, device)
+            status = self._run(job, device, lock)
             seconds = state.seconds + time.time() - began
             if status == 0:
                 state = write_state(job.folder, state, status=Status.COMPLETE, seconds=seconds, fault="")
@@ -161,7 +164,7 @@ class Work:
         self._show(job, is_at_work=False)
         return state
 
-    def _run(self, job: Job, device: str | None) -> int:
+    def _run(self, job: Job, device: str | None, lock: int) -> int:
         # -a goes on with what an interrupted attempt has left, and starts anew where that is nothing.
         flags = ["-a", *job.flags, "-c", str(job.folder / _SETTINGS), "-p", str(job.folder), *job.override()]
         flags += ["--device", device] if device else []
@@ -170,7 +173,7 @@ class Work:
         environment = {"OMP_NUM_THREADS": str(self._threads), **os.environ}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
         command = [sys.executable, "-m", _PACKAGE, "run", *flags]
-        return run_process(command, job.folder / _OUTPUT, environment, self._stop)
+        return run_process(command, job.folder / _OUTPUT, environment, self._stop, lock)
 
     def _command(self, job: Job, datamap: str) -> str:
         """Return the command of a job as somebody else would type it."""
@@ -191,7 +194,25 @@ class Work:
             self._bar.set_postfix_str("; ".join(self._at_work))
 
 
-def run_process(command: Sequence[str], output: Path, environment: Mapping[str, str], stop: threading.Event) -> int:
+@contextmanager
+def _locked(path: Path) -> Iterator[int]:
+    """Hold a lock and give its file descriptor, for a process to inherit; filelock, of whose kind it is, gives none.
+
+    Raises
+    ------
+    BlockingIOError : somebody else holds it.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def run_process(
+    command: Sequence[str], output: Path, environment: Mapping[str, str], stop: threading.Event, lock: int
+) -> int:
     """Run a command to its end, or until `stop` is set and it has ended for that, and return its exit status.
 
     Parameters
@@ -200,6 +221,7 @@ def run_process(command: Sequence[str], output: Path, environment: Mapping[str, 
     output : the file that what it prints is appended to.
     environment : its variables.
     stop : set when it is to end.
+    lock : a file descriptor that it inherits.
     """
     with output.open("a", encoding="utf-8") as printed:
         process = subprocess.Popen(
@@ -210,6 +232,7 @@ def run_process(command: Sequence[str], output: Path, environment: Mapping[str, 
             env=environment,
             # An interruption from the keyboard reaches this process only, which then ends the run itself.
             start_new_session=True,
+            pass_fds=[lock],
         )
     until = None
     while True:
