@@ -18,6 +18,7 @@ setup(
     package_dir={"": _FOLDER, f"{_PACKAGE}.upstream_configs": "upstream_configs"},
     package_data={
         _PACKAGE: ["*.yaml", "variants/*.yaml"],
+        f"{_PACKAGE}.apps": ["head.html"],
         f"{_PACKAGE}.apps.report": ["page.*"],
         f"{_PACKAGE}.apps.leaderboard": ["leaderboard.*"],
         f"{_PACKAGE}.upstream_configs": ["*.yaml"],

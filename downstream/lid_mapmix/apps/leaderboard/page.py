@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ..report import page as report_page
+from ..pages import style_sheets, template_environment
+from ..report.page import STYLE_SHEET
 from ..run_folder import REPORT_NAME
 from . import tables
 from .paper import PAPER_COLUMNS, beside_paper
@@ -28,21 +28,14 @@ def render(root: Path, content: Mapping[str, Any], *, paper: bool) -> str:
     paper : set the rows beside the paper's.
     """
     folder = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = template_environment(folder)
     script = (folder / "leaderboard.js").read_text(encoding="utf-8")
-    css = [Path(report_page.__file__).with_name("page.css"), folder / "leaderboard.css"]
     rows = [_row(root, content, row) for row in content["rows"]]
     # The page's own script and no other one is run: its text is named by its digest.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("leaderboard.html").render(
         generator=GENERATOR,
-        css=Markup("\n".join(path.read_text(encoding="utf-8") for path in css)),  # ours, not the user's
+        css=style_sheets([STYLE_SHEET, folder / "leaderboard.css"]),
         script=Markup(script),
         digest=digest,
         title=root.resolve().name,

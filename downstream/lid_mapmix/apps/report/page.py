@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from ...config import DatamapConfig
 from ...mapmix.datamap import region_counts
+from ..pages import style_sheets, template_environment
 from .clips import CLIP_SECONDS, Clip
 from .curves import Curve, thinned
 from .gather import Findings
@@ -28,6 +27,7 @@ from .svg import Axis, ticks_between
 from .tables import Table, confusions, decimals, headline, score_table, slice_tables, truncation_table, versions
 
 GENERATOR = "lid-mapmix report"
+STYLE_SHEET = Path(__file__).with_name("page.css")
 _LINES = ("acc", "wf1", "c_acc", "ece")
 
 
@@ -39,18 +39,11 @@ def render(findings: Findings, curves: Mapping[str, Curve], clips: Sequence[Clip
     findings, curves, clips : of the run.
     data : folder of the audio, named where its audio is not there.
     """
-    folder = Path(__file__).parent
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = template_environment(STYLE_SHEET.parent)
     environment.tests["missing"] = lambda value: isinstance(value, Missing)
     return environment.get_template("page.html").render(
         generator=GENERATOR,
-        css=Markup((folder / "page.css").read_text(encoding="utf-8")),  # ours, not the user's
+        css=style_sheets([STYLE_SHEET]),
         run=findings.expdir.resolve().name,
         findings=findings,
         headline=headline(findings.metrics),
