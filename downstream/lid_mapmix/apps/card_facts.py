@@ -13,6 +13,7 @@ from ..checks import task_config
 from ..config import EvaluationConfig
 from ..data.labels import labels_from_mapping
 from ..data.manifest import read_manifest
+from ..data.manifest_files import find_manifest
 from ..dev_calibration import CALIBRATION_NAME
 from ..errors import UserError
 from ..layers import TASK_KEY
@@ -72,7 +73,7 @@ def read_facts(checkpoint: Path, name: str) -> Facts:
     sources: list[str] = []
     for split in _SPLITS:
         try:
-            manifest = read_manifest(data / f"{split}.csv")
+            manifest = read_manifest(find_manifest(data, split))
         except UserError:
             continue  # gone, or changed since: the card then does without
         speakers = len(np.unique(manifest.columns["speaker"])) if "speaker" in manifest.columns else 0

@@ -25,8 +25,7 @@ from ..data.inspection.findings import Finding, Severity, count_errors, counted
 from ..data.inspection.reading import read_headers, read_samples, spans
 from ..data.inspection.utterances import SPLITS, side_by_side
 from ..data.labels import read_labels
-from ..data.manifest import read_manifest
-from ..data.manifest_files import find_manifest
+from ..data.manifest import read_manifests
 from ..errors import UserError
 from ..files import replace_when_complete
 
@@ -71,12 +70,7 @@ def check_data(options: argparse.Namespace) -> None:
 def _read(folder: Path, options: argparse.Namespace) -> Subject:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder. Name the one of train.csv, dev.csv and test.csv.")
-    paths = {split: find_manifest(folder, split) for split in SPLITS}
-    manifests = {split: read_manifest(path) for split, path in paths.items() if path.is_file()}
-    if not manifests:
-        raise UserError(
-            f"{folder}: expected train.csv, dev.csv or test.csv, found none. 'lid-mapmix prepare' makes them."
-        )
+    manifests = read_manifests(folder, SPLITS)
     labels = read_labels(folder / LABELS_NAME) if (folder / LABELS_NAME).exists() else None
     utterances = side_by_side(manifests)
     headers = read_headers(utterances, options.threads)

@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import UserError
 from ..randomness import keyed_generator
 from .audio import EXTENSIONS, MINIMUM_SAMPLES, read_audio, read_header
+from .audio_files import audio_below
 from .augment import Codec, add_noise, change_speed, reverberate, through_telephone
 
 
@@ -40,18 +41,17 @@ class AudioFolder:
         root = Path(folder)
         if not root.is_dir():
             raise UserError(f"data.augment.{setting}: {folder}: no such folder. Name one that holds audio, or null.")
-        paths = [path for path in root.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file()]
-        # By their parts below the folder: the same draw is the same file wherever the folder lies.
-        paths.sort(key=lambda path: path.relative_to(root).parts)
+        try:
+            # Sorted by their parts: the same draw is the same file wherever the folder lies.
+            paths = audio_below(root)
+            counts = np.array([read_header(path).samples for path in paths])
+        except UserError as error:
+            raise UserError(f"data.augment.{setting}: {error}") from None
         if not paths:
             raise UserError(
                 f"data.augment.{setting}: {folder}: expected audio in it or below ({', '.join(EXTENSIONS)}), found "
                 "none. Name another folder, or null."
             )
-        try:
-            counts = np.array([read_header(path).samples for path in paths])
-        except UserError as error:
-            raise UserError(f"data.augment.{setting}: {error}") from None
         return cls(paths, counts)
 
     def read_looped(self, count: int, generator: np.random.Generator) -> np.ndarray:

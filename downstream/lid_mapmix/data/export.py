@@ -14,8 +14,8 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import replace_when_complete
-from .manifest import Manifest, read_manifest, write_manifest
-from .manifest_files import PARQUET, find_manifest
+from .manifest import Manifest, read_manifests, write_manifest
+from .manifest_files import PARQUET
 from .prepare import jsonl, kaldi
 from .prepare.corpus import LABELS_FILE, SPLITS, cannot_write
 from .shards import find_member
@@ -44,12 +44,7 @@ def export_manifests(data: Path, target: str, folder: Path, *, overwrite: bool =
     ------
     UserError : no manifest, one that is wrong, files that are there already, ids that Kaldi cannot tell apart.
     """
-    paths = {split: find_manifest(data, split) for split in SPLITS}
-    manifests = {split: read_manifest(path) for split, path in paths.items() if path.is_file()}
-    if not manifests:
-        raise UserError(
-            f"{data}: has none of {', '.join(path.name for path in paths.values())}. Name a prepared folder."
-        )
+    manifests = read_manifests(data, SPLITS)
     if target == _TABLE:
         tables = {folder / f"{split}{PARQUET}": manifest for split, manifest in manifests.items()}
         _refuse_present(tables, overwrite=overwrite)

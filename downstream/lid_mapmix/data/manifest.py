@@ -28,7 +28,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import replace_when_complete
-from .manifest_files import PARQUET, TEXT, read_columns, write_parquet
+from .manifest_files import PARQUET, TEXT, find_manifest, read_columns, write_parquet
 
 REQUIRED_COLUMNS = ("audiopath", "class", "seconds")
 OPTIONAL_COLUMNS = ("id", "start", "end", "speaker", "group", "source", "split")
@@ -92,6 +92,23 @@ def read_manifest(path: Path | str, *, is_labelled: bool = True) -> Manifest:
     _check_values(path, columns, is_labelled=is_labelled)
     _check_unique(path, columns["id"])
     return Manifest(path, columns)
+
+
+def read_manifests(directory: Path, splits: Sequence[str]) -> dict[str, Manifest]:
+    """Return split → manifest of a folder, for those of the splits that are there.
+
+    Raises
+    ------
+    UserError : none of them is there; as :func:`read_manifest`.
+    """
+    paths = {split: find_manifest(directory, split) for split in splits}
+    manifests = {split: read_manifest(path) for split, path in paths.items() if path.is_file()}
+    if not manifests:
+        raise UserError(
+            f"{directory}: has none of {', '.join(path.name for path in paths.values())}. Name a prepared folder; "
+            "'lid-mapmix prepare' makes one."
+        )
+    return manifests
 
 
 def write_manifest(path: Path | str, columns: Mapping[str, Sequence | np.ndarray]) -> None:

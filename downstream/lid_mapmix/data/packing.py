@@ -24,8 +24,7 @@ from ..files import replace_when_complete
 from ..randomness import keyed_generator
 from .audio import utterance_spans
 from .labels import Labels, labels_from_manifest, read_labels, write_labels
-from .manifest import Manifest, read_manifest, write_manifest
-from .manifest_files import find_manifest
+from .manifest import Manifest, read_manifests, write_manifest
 from .prepare.corpus import LABELS_FILE, SPLITS
 from .recoding import AudioFormat, packed_audio
 from .shard_writing import ShardWriter
@@ -86,10 +85,7 @@ def pack(
     ------
     UserError : no manifest, one that is wrong, audio that is broken; `into` holds something already.
     """
-    paths = {split: find_manifest(data, split) for split in SPLITS}
-    manifests = {split: read_manifest(path) for split, path in paths.items() if path.is_file()}
-    if not manifests:
-        raise UserError(f"{data}: has none of {', '.join(f'{split}.csv' for split in SPLITS)}. Name a prepared folder.")
+    manifests = read_manifests(data, SPLITS)
     labels = _find_labels(data, manifests)
     form = _Form(shard_bytes, audio_format, seed)
     with _complete_folder(into, overwrite=overwrite) as folder:

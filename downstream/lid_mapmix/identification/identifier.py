@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..data.audio import SAMPLE_RATE
 from ..errors import UserError
-from ..results import average_windows
+from ..scoring.averaging import average_windows
 from .answer import Identification, make_answer
 from .exported import holds_export, read_export
 from .listening import Heard, Listener
@@ -184,11 +183,8 @@ class Identifier:
         return answers
 
     def _answer(self, heard: Heard, threshold: float) -> Identification:
-        _, averages = average_windows(
-            [torch.zeros(len(heard.windows), dtype=torch.int64)],
-            [torch.from_numpy(heard.probabilities)],
-            self.trained.evaluation.average,
-        )
+        one = np.zeros(len(heard.windows), dtype=np.int64)
+        _, averages = average_windows(one, heard.probabilities, self.trained.evaluation.average)
         average = averages[0]
         return make_answer(
             heard.recording.name,

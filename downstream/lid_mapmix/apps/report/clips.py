@@ -9,6 +9,7 @@ import numpy as np
 
 from ...data.audio import SAMPLE_RATE, read_audio, utterance_span
 from ...data.manifest import Manifest, read_manifest
+from ...data.manifest_files import find_manifest
 from ...errors import UserError
 from .gather import Findings
 
@@ -53,7 +54,7 @@ def worst_clips(findings: Findings, directory: Path | None, count: int = WORST) 
     scores = findings.scores
     rows = np.arange(len(scores.ids))
     of_truth = scores.log_probabilities[rows, scores.truth_indices]
-    manifest = None if directory is None else _manifest(directory / f"{findings.split}.csv")
+    manifest = None if directory is None else _manifest(directory, findings.split)
     place_of = {} if manifest is None else {str(name): place for place, name in enumerate(manifest.columns["id"])}
     clips = []
     for row in np.argsort(of_truth, kind="stable")[:count].tolist():
@@ -74,9 +75,9 @@ def worst_clips(findings: Findings, directory: Path | None, count: int = WORST) 
     return clips
 
 
-def _manifest(path: Path) -> Manifest | None:
+def _manifest(directory: Path, split: str) -> Manifest | None:
     try:
-        return read_manifest(path)
+        return read_manifest(find_manifest(directory, split))
     except UserError:  # the data has moved; the page says so
         return None
 
