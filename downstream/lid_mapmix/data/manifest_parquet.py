@@ -1,6 +1,7 @@
 """Manifests as Parquet, read column by column and written."""
 
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from ..errors import UserError
 from ..randomness import keyed_generator
 from .manifest_table import ManifestTable, check_header, empty_columns, id_column
-from .text_columns import ROWS_AT_ONCE, Names
+from .text_columns import ROWS_AT_ONCE, TEXT, Names
 
 # Other columns of text repeat themselves; Arrow then reads each of their values once.
 _OF_ITS_OWN = ("audiopath", "id")
@@ -18,6 +19,7 @@ _WORD = np.dtype("<u8")
 # What comes after so many words of a text leaves no trace in its fingerprint. No path is that long.
 _MOST_WORDS = 1024
 _MOST_BYTES_AT_ONCE = 1 << 26
+_THREADS = 2
 
 
 def read_parquet(path: Path, required: Collection[str], numbers: Collection[str]) -> ManifestTable:
@@ -28,22 +30,35 @@ def read_parquet(path: Path, required: Collection[str], numbers: Collection[str]
     try:
         names = parquet.read_schema(path).names
         check_header(path, names, required)
-        repeating = [name for name in names if name not in {*_OF_ITS_OWN, *numbers}]
-        with parquet.ParquetFile(path, read_dictionary=repeating) as file:
-            rows, classes = file.metadata.num_rows, None
-            columns, fingerprints = empty_columns(names, rows, numbers), np.zeros(rows, dtype=_WORD)
-            # Column by column, so that what Arrow holds of one is gone before the next comes.
-            for name, column in columns.items():
-                if name in _OF_ITS_OWN:
-                    _fill_own(file, name, column, fingerprints if name == id_column(names) else None)
-                elif name in numbers:
-                    column[:] = _numbers(path, name, file.read(columns=[name]).column(0))
-                else:
-                    encoded = _fill_repeating(file.read(columns=[name]).column(0), column)
-                    classes = _joined(encoded) if name == "class" else classes
+        rows = parquet.read_metadata(path).num_rows
+        columns, fingerprints = empty_columns(names, rows, numbers), np.zeros(rows, dtype=_WORD)
+
+        def read(name: str) -> Names | None:
+            return _fill(path, name, columns[name], fingerprints if name == id_column(names) else None)
+
+        # Neither Arrow nor NumPy keeps other threads from working; what Arrow holds of a column goes with its task.
+        with ThreadPoolExecutor(_THREADS) as threads:
+            encoded = dict(zip(names, threads.map(read, names), strict=True))
     except (ArrowException, OSError) as error:
         raise UserError(f"{path}: is no Parquet file ({' '.join(str(error).split())}). Write it anew.") from None
-    return ManifestTable(columns, fingerprints, classes)
+    return ManifestTable(columns, fingerprints, encoded.get("class"))
+
+
+def _fill(path: Path, name: str, into: np.ndarray, fingerprints: np.ndarray | None) -> Names | None:
+    """Read a column, and return its texts as numbers where it is that of the classes."""
+    from pyarrow import parquet  # noqa: PLC0415
+
+    is_own, is_number = name in _OF_ITS_OWN, into.dtype != TEXT
+    with parquet.ParquetFile(path, read_dictionary=() if is_own or is_number else (name,)) as file:
+        if is_own:
+            _fill_own(file, name, into, fingerprints)
+            return None
+        column = file.read(columns=[name], use_threads=False).column(0)
+        if is_number:
+            into[:] = _numbers(path, name, column)
+            return None
+        parts = _fill_repeating(column, into)
+        return _joined(parts) if name == "class" else None
 
 
 def _require_pyarrow(path: Path) -> None:
