@@ -56,18 +56,26 @@ class Facts:
     evaluation: EvaluationConfig
 
 
-def read_facts(checkpoint: Path, name: str) -> Facts:
+def read_facts(checkpoint: Path, name: str, data: Path | None = None) -> Facts:
     """Gather what there is to say of a run; of data that has gone nothing is said.
 
     Parameters
     ----------
     checkpoint : of the run, its scores beside it.
     name : of the model.
+    data : folder of the data now, and of the scores; None for where it was in training.
+
+    Raises
+    ------
+    UserError : other data than the run's, of which a card would say that the run was trained on it.
     """
     states, expdir = read_checkpoint(checkpoint), checkpoint.parent
     args, task = states["Args"], task_config(states["Config"][TASK_KEY])
     labels = labels_from_mapping(task.labels, str(expdir))
-    data = Path(task.data.directory or "unknown")
+    own = Path(task.data.directory or "unknown")
+    data = data or own
+    if data.name != own.name:
+        raise UserError(f"expected scores of {own.name}, on which the run was trained, found those of {data.name}.")
     amounts: dict[str, tuple[int, float, int]] = {}
     counts: dict[str, int] = {}
     sources: list[str] = []

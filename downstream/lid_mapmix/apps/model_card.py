@@ -32,22 +32,28 @@ _MARKED = re.compile(r"<!-- written by lid_mapmix, ([0-9a-f]{16}): .*-->\n")
 _LANGUAGE_CODE = re.compile("[a-z]{2,3}")
 
 
-def leave_card(expdir: Path) -> None:
-    """Write the model card of a run that has ended, unless its user's lies there; where that fails, say so."""
+def leave_card(expdir: Path, data: Path | None = None) -> None:
+    """Write the model card of a run that has ended, unless its user's lies there; where that fails, say so.
+
+    Parameters
+    ----------
+    expdir : the run's folder.
+    data : as for :func:`.card_facts.read_facts`.
+    """
     path = expdir / CARD_NAME
     try:
-        _leave_card(path, expdir)
+        _leave_card(path, expdir, data)
     # Whatever it is: a card is not worth a run's scores and report.
     except Exception as error:  # noqa: BLE001
         reason = " ".join(str(error).split())
         logger.warning("%s was not written: %s", path, reason or type(error).__name__)
 
 
-def _leave_card(path: Path, expdir: Path) -> None:
+def _leave_card(path: Path, expdir: Path, data: Path | None) -> None:
     if path.exists() and not is_unedited(path.read_text(encoding="utf-8", errors="replace")):
         print(f"[lid_mapmix] {path} is not ours or was edited, and stays as it is")
         return
-    text = card_text(read_facts(choose_checkpoint(expdir, "evaluate"), expdir.resolve().name), "DIR")
+    text = card_text(read_facts(choose_checkpoint(expdir, "evaluate"), expdir.resolve().name, data), "DIR")
     with replace_when_complete(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -74,12 +74,11 @@ def train(options: argparse.Namespace) -> None:
         if holds_run(settings.expdir):
             leave_card(settings.expdir)
     _print_scores(settings, splits)
-    if (report := leave_report(settings.expdir, splits[-1])) is not None:
-        print(f"  {report.name}")
+    _leave_report(settings, splits[-1])
 
 
 def use(options: argparse.Namespace) -> None:
-    """Evaluate a split, or identify a recording, with a trained run.
+    """Evaluate a split, or identify a recording, with a trained run, whose card and report then have the new scores.
 
     Raises
     ------
@@ -90,7 +89,12 @@ def use(options: argparse.Namespace) -> None:
     settings = settings_of_use(options)
     run(settings, options.mode)
     if options.mode == "evaluate":
-        _print_scores(settings, [options.evaluate_split])
+        split, is_run = options.evaluate_split, holds_run(settings.expdir)
+        if is_run:
+            leave_card(settings.expdir, _data_directory(settings))
+        _print_scores(settings, [split])
+        if is_run and split != "dev":  # which chose the checkpoint, and has no page beside that of another split
+            _leave_report(settings, split)
 
 
 def settings_of_use(options: argparse.Namespace) -> Settings:
@@ -203,6 +207,16 @@ def _print_scores(settings: Settings, splits: Sequence[str]) -> None:
             shown += _map_files(folder)
     for path in dict.fromkeys(shown):
         print(f"  {path.relative_to(expdir)}")
+
+
+def _leave_report(settings: Settings, split: str) -> None:
+    if (report := leave_report(settings.expdir, split, _data_directory(settings))) is not None:
+        print(f"  {report.name}")
+
+
+def _data_directory(settings: Settings) -> Path | None:
+    directory = task_config(settings.task).data.directory
+    return None if directory is None else Path(directory)
 
 
 def _rows(metrics: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -31,11 +31,18 @@ def make_report(options: argparse.Namespace) -> None:
     print(f"{path}: {split} of {expdir}, {path.stat().st_size / 1e6:.1f} MB; open it in a browser")
 
 
-def leave_report(expdir: Path, split: str) -> Path | None:
-    """Write the page of a run that has ended; where that fails, say so and leave the run as complete as it is."""
+def leave_report(expdir: Path, split: str, data: Path | None = None) -> Path | None:
+    """Write the page of a run that has ended; where that fails, say so and leave the run as complete as it is.
+
+    Parameters
+    ----------
+    expdir, split : of the run.
+    data : as for :func:`write_report`.
+    """
     path = expdir / REPORT_NAME
     try:
-        write_report(path, expdir, choose_split(expdir, split), None)
+        _refuse_others(path)
+        write_report(path, expdir, choose_split(expdir, split), data)
     # Whatever it is: a page is not worth a run, and the command writes it again.
     except Exception as error:  # noqa: BLE001
         reason = " ".join(str(error).split())
