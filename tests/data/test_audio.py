@@ -15,6 +15,7 @@ from reference import ulaw
 from synthetic import hum, write_sphere_ulaw
 
 RATES = (8_000, 11_025, 16_000, 22_050, 44_100, 48_000)
+OPUS_RATES = (16_000, 48_000)
 SECONDS = 1.3
 
 
@@ -45,6 +46,8 @@ def files(tmp_path_factory):
         soundfile.write(folder / f"{rate}.wav", hum(SECONDS, 200, 1, rate), rate, subtype="FLOAT")
     for name, subtype in (("flac", "PCM_16"), ("ogg", "VORBIS"), ("mp3", "MPEG_LAYER_III")):
         soundfile.write(folder / f"a.{name}", hum(SECONDS, 200, 1, 44_100), 44_100, subtype=subtype)
+    for rate in OPUS_RATES:
+        soundfile.write(folder / f"{rate}.opus", hum(SECONDS, 200, 1, rate), rate, format="OGG", subtype="OPUS")
     return folder
 
 
@@ -79,6 +82,16 @@ def test_formats_give_the_samples_that_were_written(tmp_path, name, subtype, tol
     np.testing.assert_allclose(read_audio(tmp_path / name), audio, rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize("rate", OPUS_RATES)
+def test_opus_sounds_like_what_was_written(files, rate):
+    # It codes what is heard, not the samples: the error has a fortieth of their energy.
+    audio, written = read_audio(files / f"{rate}.opus"), hum(SECONDS, 200, 1, SAMPLE_RATE)
+    if rate != SAMPLE_RATE:
+        written = whole(files / f"{rate}.wav")
+    assert len(audio) == len(written) == read_header(files / f"{rate}.opus").samples
+    assert np.square(audio - written).sum() < 0.04 * np.square(written).sum()
+
+
 def test_stereo_is_averaged(tmp_path):
     left, right = hum(0.5, 200, 3), hum(0.5, 300, 4)
     soundfile.write(tmp_path / "stereo.wav", np.stack([left, right], axis=1), SAMPLE_RATE, subtype="FLOAT")
@@ -102,7 +115,12 @@ def test_nist_sphere_mu_law(tmp_path):
 
 
 @settings(max_examples=60, deadline=None)
-@given(data=st.data(), name=st.sampled_from([*(f"{rate}.wav" for rate in RATES), "a.flac", "a.ogg"]))
+@given(
+    data=st.data(),
+    name=st.sampled_from(
+        [*(f"{rate}.wav" for rate in RATES), "a.flac", "a.ogg", *(f"{rate}.opus" for rate in OPUS_RATES)]
+    ),
+)
 def test_a_part_is_the_same_part_of_the_whole_file(files, data, name):
     expected = whole(files / name)
     assert len(expected) == read_header(files / name).samples

@@ -10,9 +10,9 @@ from lid_mapmix.errors import UserError
 
 def test_audio_of_any_depth_and_nothing_else(tmp_path):
     (tmp_path / "b/c").mkdir(parents=True)
-    for name in ("b/c/1.FLAC", "a.wav", "b/._1.wav", "b/notes.txt", "b/1.sph"):
+    for name in ("b/c/1.FLAC", "a.wav", "b/._1.wav", "b/notes.txt", "b/1.sph", "b/2.opus"):
         (tmp_path / name).touch()
-    assert audio_below(tmp_path) == [tmp_path / name for name in ("a.wav", "b/1.sph", "b/c/1.FLAC")]
+    assert audio_below(tmp_path) == [tmp_path / name for name in ("a.wav", "b/1.sph", "b/2.opus", "b/c/1.FLAC")]
 
 
 def test_a_folder_that_cannot_be_read_is_an_error(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ from .opening import open_audio, reason
 
 SAMPLE_RATE = 16_000
 # By which files of audio are found in a folder.
-EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3", ".sph")
+EXTENSIONS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".sph")
 # The receptive field of the wav2vec 2.0 front end; with less there is no frame at all (s3prl_host.md, 22).
 MINIMUM_SAMPLES = 400
 # A manifest's nominal duration may be rounded, or count speech only; a file shorter than this share of it is broken.
