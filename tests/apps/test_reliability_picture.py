@@ -38,6 +38,7 @@ def test_pictures_are_whole_or_absent(tmp_path):
     figure = pictures.new_figure("x.png", 1, 1)
     pictures.save_figure(figure, tmp_path / "x.png")
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+    (tmp_path / "y.png").mkdir()
     with pytest.raises(IsADirectoryError):
-        pictures.save_figure(figure, tmp_path)
-    assert [*tmp_path.iterdir()] == [tmp_path / "x.png"]
+        pictures.save_figure(figure, tmp_path / "y.png")
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "x.png", tmp_path / "y.png"]

@@ -1,8 +1,10 @@
 """``lid-mapmix score`` in process: every format, comparisons, calibration, conversion, and what it refuses."""
 
 import math
+import os
 import subprocess
 import sys
+import threading
 from collections import Counter
 
 import numpy as np
@@ -57,6 +59,17 @@ def fault(capsys, *arguments):
     assert len(lines) == 1, lines
     assert lines[0].startswith("error: ")
     return lines[0].removeprefix("error: ")
+
+
+def usage_fault(capsys, *arguments):
+    """Run a command whose flags are wrong and return what is said of them."""
+    with pytest.raises(SystemExit) as caught:
+        score(*arguments)
+    printed = capsys.readouterr()
+    assert caught.value.code == 2 and printed.out == ""
+    usage, _, message = printed.err.partition("lid-mapmix score: error: ")
+    assert usage.startswith("usage: lid-mapmix score") and message.count("\n") == 1
+    return message
 
 
 def expected_scores(system, rows=None, *, sources=True):
@@ -377,7 +390,7 @@ def test_each_system_has_a_calibration_of_its_own(tmp_path, systems, capsys):
     assert score(*paths, *flags, "--calibrate-key", key) == 0
     printed = capsys.readouterr().out
     assert "\nA before" in printed and "\nB after" in printed
-    assert "--calibrate: is given once a FILE" in fault(capsys, *paths, *flags[:2])
+    assert "--calibrate: is given once a FILE" in usage_fault(capsys, *paths, *flags[:2])
 
 
 @pytest.mark.parametrize("source", WRITERS)
@@ -452,20 +465,21 @@ def test_nothing_is_written_over(tmp_path, systems, capsys):
     path = write_scores_csv(tmp_path / "s.csv", systems[0])
     content = path.read_bytes()
     (tmp_path / "there").write_text("mine")
+    (tmp_path / "there.png").write_text("mine")
     (tmp_path / "x_truth.txt").write_text("mine")
     for flags in (
         ["--json", tmp_path / "there"],
         ["--calibrate", path, "--save-calibration", tmp_path / "there"],
-        ["--reliability", tmp_path / "there"],
+        ["--reliability", tmp_path / "there.png"],
         ["--convert", "nist", "--to", tmp_path / "there"],
         ["--convert", "s3prl", "--to", tmp_path / "x_predict.txt"],
     ):
         assert "is there already" in fault(capsys, path, "--samples", 0, *flags)
     assert "is read or written already" in fault(capsys, path, "--json", path, "--overwrite")
     assert "found a folder" in fault(capsys, path, "--json", tmp_path, "--overwrite")
-    out = tmp_path / "new"
+    out = tmp_path / "new.png"
     assert "is read or written" in fault(capsys, path, "--json", out, "--reliability", out)
-    assert (tmp_path / "there").read_text() == (tmp_path / "x_truth.txt").read_text() == "mine"
+    assert {(tmp_path / name).read_text() for name in ("there", "there.png", "x_truth.txt")} == {"mine"}
     assert path.read_bytes() == content and not out.exists()
     assert score(path, "--samples", 0, "--json", tmp_path / "there", "--overwrite") == 0
     assert "systems" in read_json(tmp_path / "there")
@@ -596,15 +610,60 @@ def test_systems_that_do_not_fit_are_one_line(tmp_path, systems, capsys):
         (["--calibrate-key", "x"], "needs --calibrate"),
         (["--convert", "nist", "--to", "x", "--json", "y"], "scores nothing"),
         (["--convert", "nist", "--to", "x", "--by", "class"], "scores nothing"),
+        (["--calibrate", "c.json", "--calibration", "full"], "--calibration: DEV is a calibration already"),
+        (["--calibrate", "c.json", "--calibrate-key", "x"], "--calibrate-key: DEV is a calibration already"),
     ],
 )
-def test_flags_that_do_not_go_together(flags, message, tmp_path, systems, capsys, monkeypatch):
+def test_flags_that_do_not_go_together_return_2(flags, message, tmp_path, systems, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = write_scores_csv(tmp_path / "s.csv", systems[0])
-    assert message in fault(capsys, path, *flags)
-    if flags[0] != "--calibration":
-        assert fault(capsys, path, path, *flags)
+    assert message in usage_fault(capsys, path, *flags)
+    assert usage_fault(capsys, path, path, *flags)
     assert [*tmp_path.iterdir()] == [path]
+
+
+@pytest.mark.parametrize(
+    "flags", [["--reliability", "c.png"], ["--calibrate", "d", "--save-calibration", "x"], ["--convert", "nist"]]
+)
+def test_flags_for_one_file_with_two_return_2(flags, capsys):
+    assert f"{flags[-2]}: takes one FILE" in usage_fault(capsys, "a.csv", "b.csv", *flags)
+
+
+@pytest.mark.parametrize(("suffix", "begins"), [("png", b"\x89PNG"), ("PDF", b"%PDF"), ("svg", b"<?xml")])
+def test_a_reliability_curve_is_what_its_name_says(suffix, begins, tmp_path, systems):
+    path, curve = write_scores_csv(tmp_path / "s.csv", systems[0]), tmp_path / f"curve.{suffix}"
+    assert score(path, "--samples", 0, "--reliability", curve) == 0
+    assert curve.read_bytes().startswith(begins)
+
+
+@pytest.mark.parametrize("name", ["curve.jpeg2000", "curve"])
+def test_a_picture_of_no_known_format_returns_2(name, tmp_path, systems, capsys):
+    path = write_scores_csv(tmp_path / "s.csv", systems[0])
+    assert "ends in .png or .pdf or .svg" in usage_fault(capsys, path, "--reliability", tmp_path / name)
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def piped(path, content):
+    """Make a pipe, as the shell does for ``<(command)``, into which bytes are written once."""
+    os.mkfifo(path)
+    thread = threading.Thread(target=path.write_bytes, args=[content])
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("name", [name for name in WRITERS if name not in ANSWERS[1:]])
+def test_scores_and_their_key_may_come_from_pipes(name, tmp_path, systems):
+    path, key = WRITERS[name](tmp_path / name, systems[0]), write_manifest(tmp_path / "key.csv", systems[0])
+    flags = ["--samples", 0, "--by", "speaker", "--json"]
+    assert score(path, "--key", key, *flags, tmp_path / "0.json") == 0
+    pipes = [tmp_path / "63.trn" if name.endswith(".trn") else tmp_path / "63", tmp_path / "62"]
+    threads = [piped(pipe, one.read_bytes()) for pipe, one in zip(pipes, (path, key), strict=True)]
+    assert score(pipes[0], "--key", pipes[1], *flags, tmp_path / "1.json") == 0
+    for thread in threads:
+        thread.join(timeout=10)
+    found, expected = (read_json(tmp_path / f"{number}.json") for number in (1, 0))
+    expected["systems"][0]["file"] = str(pipes[0])
+    assert found == expected
 
 
 def test_answers_cannot_be_calibrated(tmp_path, systems, capsys):
@@ -615,7 +674,6 @@ def test_answers_cannot_be_calibrated(tmp_path, systems, capsys):
     saved = tmp_path / "c.json"
     assert score(path, "--calibrate", path, "--save-calibration", saved, "--samples", 0) == 0
     capsys.readouterr()
-    assert "is a calibration already" in fault(capsys, path, "--calibrate", saved, "--calibration", "full")
     edited(saved, "qsl-rus", "qsl-ukr")
     assert "found qsl-rus in one only" in fault(capsys, path, "--calibrate", saved)
     assert "no such file" in fault(capsys, path, "--calibrate", tmp_path / "none.json")

@@ -32,6 +32,6 @@ def new_figure(name: str, width: float, height: float) -> Any:
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Write a figure as PNG, complete or not at all."""
+    """Write a figure in the format that its name ends in, such as .png, complete or not at all."""
     with replace_when_complete(path) as temporary:
-        figure.savefig(temporary, format="png")
+        figure.savefig(temporary, format=path.suffix.removeprefix(".").lower())

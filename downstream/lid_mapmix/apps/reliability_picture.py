@@ -18,7 +18,7 @@ def draw_reliability(
 
     Parameters
     ----------
-    path : the PNG to write.
+    path : the picture to write, in the format that its name ends in.
     curves : name → what `metrics.reliability_curve` returns.
     errors : name → the expected calibration error.
 

@@ -30,6 +30,7 @@ from ..scoring.metrics import accuracy, expected_calibration_error, reliability_
 from ..scoring.scorecard import System, differences_of, intervals_of, make_system, scores_of, slices_of
 from ..scoring.system_output import align
 from .reliability_picture import draw_reliability
+from .score_arguments import refuse_conflicts
 from .score_inputs import (
     FilesToWrite,
     calibration_of,
@@ -57,8 +58,9 @@ def score(options: argparse.Namespace) -> None:
 
     Raises
     ------
-    UserError : flags that do not go together, a file in the way, a damaged file, files that do not fit each other.
+    UserError : a file in the way, a damaged file, files that do not fit each other.
     """
+    refuse_conflicts(options)
     to_write = files_to_write(options)
     labels = read_labels(options.labels) if options.labels else None
     if to_write.converted is not None:

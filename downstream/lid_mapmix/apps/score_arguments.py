@@ -1,6 +1,7 @@
 """The command line of ``lid-mapmix score``; nothing here imports numpy, so that its help is there at once."""
 
 import argparse
+from pathlib import Path
 
 from .datamap_arguments import count_or_none
 
@@ -26,6 +27,7 @@ examples:
 VALUES = ("log-likelihoods", "ratios")
 CALIBRATIONS = ("temperature", "vector", "full")
 TARGETS = ("scores", "nist", "kaldi", "trn", "s3prl", "mapmix")
+_PICTURES = (".png", ".pdf", ".svg")
 
 
 def make_score_parser() -> argparse.ArgumentParser:
@@ -67,11 +69,54 @@ def make_score_parser() -> argparse.ArgumentParser:
     calibrate("--calibration", choices=CALIBRATIONS, help="what is fitted; default: temperature")
     calibrate("--calibrate-key", metavar="FILE", help="the key of DEV")
     calibrate("--save-calibration", metavar="FILE", help="write the calibration of the only FILE (.json)")
-    calibrate("--reliability", metavar="FILE", help="draw the reliability curve of the only FILE (.png)")
+    calibrate(
+        "--reliability",
+        type=_picture,
+        metavar="FILE",
+        help=f"draw the reliability curve of the only FILE ({', '.join(_PICTURES)})",
+    )
     convert = parser.add_argument_group("conversion, in place of scores").add_argument
     convert("--convert", choices=TARGETS, help="write the only FILE, calibrated where asked to, in another format …")
     convert("--to", metavar="FILE", help="… to this file; for s3prl SPLIT_predict.txt")
     return parser
+
+
+def refuse_conflicts(options: argparse.Namespace) -> None:
+    """End the program as argparse does, with status 2, where flags do not go together."""
+    is_alone, is_calibration = len(options.files) == 1, any(map(names_calibration, options.calibrate))
+    scores = options.json or options.reliability or options.save_calibration or options.by
+    faults = [
+        (options.save_calibration and not is_alone, "--save-calibration: takes one FILE; give one"),
+        (options.reliability and not is_alone, "--reliability: takes one FILE; give one"),
+        (options.convert and not is_alone, "--convert: takes one FILE; give one"),
+        (bool(options.convert) != bool(options.to), "--convert and --to go together; give both"),
+        (options.convert and scores, "--convert: scores nothing; leave the others out"),
+        (
+            options.calibrate and len(options.calibrate) != len(options.files),
+            "--calibrate: is given once a FILE",
+        ),
+        *(
+            (getattr(options, name) and not options.calibrate, f"--{name.replace('_', '-')}: needs --calibrate DEV")
+            for name in ("calibration", "calibrate_key", "save_calibration")
+        ),
+        *(
+            (getattr(options, name) and is_calibration, f"--{name.replace('_', '-')}: DEV is a calibration already")
+            for name in ("calibration", "calibrate_key")
+        ),
+    ]
+    if wrong := next((fault for is_fault, fault in faults if is_fault), None):
+        make_score_parser().error(wrong)
+
+
+def names_calibration(path: str) -> bool:
+    """Say whether what --calibrate names is a calibration, and no file of scores."""
+    return path.endswith(".json")
+
+
+def _picture(text: str) -> str:
+    if Path(text).suffix.lower() not in _PICTURES:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a name that ends in {' or '.join(_PICTURES)}")
+    return text
 
 
 def _ways(text: str) -> tuple[str, ...]:

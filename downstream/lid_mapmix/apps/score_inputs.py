@@ -14,6 +14,7 @@ from ..scoring.formats import Format, recognise
 from ..scoring.keys import read_key
 from ..scoring.reading import Values, read_output
 from ..scoring.system_output import SystemOutput, class_numbers, join_key, reorder_classes
+from .score_arguments import names_calibration
 
 
 @dataclass(frozen=True)
@@ -31,31 +32,10 @@ def files_to_write(options: argparse.Namespace) -> FilesToWrite:
 
     Raises
     ------
-    UserError : one is; or flags do not go together.
+    UserError : one is.
     """
     named = (options.json, options.save_calibration, options.reliability, options.to)
     to_write = FilesToWrite(*(Path(name) if name else None for name in named))
-    only_one = {
-        "--save-calibration": options.save_calibration,
-        "--reliability": options.reliability,
-        "--convert": options.convert,
-    }
-    faults = [
-        *((name and len(options.files) > 1, flag, "takes one FILE; give one") for flag, name in only_one.items()),
-        (bool(options.convert) != bool(options.to), "--convert", "and --to go together; give both"),
-        (
-            options.convert and (options.json or options.reliability or options.save_calibration or options.by),
-            "--convert",
-            "scores nothing; leave the others out",
-        ),
-        (options.calibrate and len(options.calibrate) != len(options.files), "--calibrate", "is given once a FILE"),
-    ]
-    faults += [
-        (getattr(options, flag) and not options.calibrate, f"--{flag.replace('_', '-')}", "needs --calibrate DEV")
-        for flag in ("calibration", "calibrate_key", "save_calibration")
-    ]
-    if wrong := next((f"{flag}: {fault}" for is_fault, flag, fault in faults if is_fault), None):
-        raise UserError(f"{wrong}. See 'lid-mapmix score --help'.")
     paths = [path for path in (to_write.json, to_write.calibration, to_write.reliability) if path is not None]
     if to_write.converted is not None:
         paths += paths_of(to_write.converted, Target(options.convert))
@@ -79,7 +59,7 @@ def read_systems(options: argparse.Namespace, labels: Labels | None) -> list[Sys
     ------
     UserError : a damaged file, files that do not fit each other.
     """
-    read = [*options.files, *(path for path in options.calibrate if not _is_calibration(path))]
+    read = [*options.files, *(path for path in options.calibrate if not names_calibration(path))]
     if options.scores != Values.LIKELIHOODS and all(recognise(path) is not Format.PAIRS for path in read):
         raise UserError(f"--scores {options.scores}: has an effect on '{Format.PAIRS}' only, found none. Leave it out.")
     return [_read_one(path, options.key, options, labels) for path in options.files]
@@ -134,9 +114,7 @@ def calibration_of(
         return None
     path = options.calibrate[place]
     require_scores(output, "--calibrate")
-    if _is_calibration(path):
-        if options.calibration or options.calibrate_key:
-            raise UserError(f"{path}: is a calibration already; leave --calibration and --calibrate-key out.")
+    if names_calibration(path):
         return _reordered(read_calibration(path), output, path)
     dev = _read_one(path, options.calibrate_key, options, labels)
     truth = require_truth(dev, "--calibrate-key")
@@ -157,10 +135,6 @@ def _reordered(calibration: Calibration, output: SystemOutput, origin: str) -> C
         offset=tuple(calibration.offset[row] for row in order),
         prior=tuple(calibration.prior[row] for row in order),
     )
-
-
-def _is_calibration(path: str) -> bool:
-    return path.endswith(".json")
 
 
 def _read_one(path: str, key: str | None, options: argparse.Namespace, labels: Labels | None) -> SystemOutput:

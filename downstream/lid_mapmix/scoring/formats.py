@@ -9,6 +9,7 @@ from ..errors import UserError
 from .exchange import NIST_ID
 from .files import FIXED_COLUMNS
 from .reference_csv import REFERENCE_COLUMNS
+from .rows import content_of
 
 _LINE = 1_000_000
 _PAIR, _TRIPLE = 2, 3
@@ -38,12 +39,8 @@ def recognise(path: Path | str) -> Format:
     path = Path(path)
     if path.is_dir():
         raise UserError(f"{path}: expected a file of scores, found a folder. Name a file in it.")
-    if not path.is_file():
-        raise UserError(f"{path}: expected a file of scores, found no such file. Check the path.")
-    with path.open("rb") as file:
-        content = file.readline(_LINE)
     try:
-        line = content.decode("utf-8-sig").rstrip("\r\n")
+        line = _first_line(path).decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError:
         line = ""
     columns = next(csv.reader(io.StringIO(line, newline="")), [])  # a carriage return inside it ends the header
@@ -64,6 +61,13 @@ def recognise(path: Path | str) -> Format:
         f"{path}: expected a file in one of the formats {', '.join(Format)}, found "
         f"{f'the line {line[:60]!r}' if line else 'no text in its first line'}. Convert it first."
     )
+
+
+def _first_line(path: Path) -> bytes:
+    if path.is_file():
+        with path.open("rb") as file:
+            return file.readline(_LINE)
+    return content_of(path, "a file of scores").partition(b"\n")[0]
 
 
 def _is_number(text: str) -> bool:

@@ -1,6 +1,7 @@
 """Text files of rows: what those of scores, answers and keys have in common."""
 
 import csv
+import functools
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -108,13 +109,31 @@ def parse_seconds(path: Path | str, texts: Sequence[str]) -> np.ndarray:
     )
 
 
-def _read_text(path: Path | str, what: str) -> str:
-    path = Path(path)
+def content_of(path: Path, what: str) -> bytes:
+    """Return what a file holds, or a pipe such as the shell's ``<(command)``, which may be asked for again.
+
+    Raises
+    ------
+    UserError : no such file.
+    """
+    if path.is_fifo():
+        return _content_of_pipe(path)
     if not path.is_file():
         raise UserError(f"{path}: expected {what}, found no such file. Check the path.")
+    return path.read_bytes()
+
+
+@functools.cache
+def _content_of_pipe(path: Path) -> bytes:
+    """Read a pipe; it can be read once only, and the format of scores is looked at before they are read."""
+    return path.read_bytes()
+
+
+def _read_text(path: Path | str, what: str) -> str:
+    path = Path(path)
     try:
         # As bytes, since reading as text would change the line breaks in it.
-        text = path.read_bytes().decode("utf-8-sig")
+        text = content_of(path, what).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path}: expected {what}, found what is no UTF-8 text: {error.reason}. Check the path."
