@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from lid_mapmix.data.labels import read_labels
 from lid_mapmix.data.manifest import read_manifest
 from lid_mapmix.data.prepare import folder as folder_corpus
+from lid_mapmix.data.prepare.options import Options
 from lid_mapmix.data.prepare.splitting import split_units
 from lid_mapmix.errors import UserError
 
 SPLITS = ("train", "dev", "test")
+QUARTERS = Options(dev_share=0.25, test_share=0.25)
 
 
 def write_audio(path: Path, seconds: float = 0.25, rate: int = 16_000) -> None:
@@ -63,7 +65,7 @@ def test_all_formats_are_found_at_any_depth(tmp_path):
 
 
 def test_without_a_pattern_files_are_divided(recordings, tmp_path):
-    splits = read(folder_corpus.prepare(recordings, tmp_path / "data", dev_share=0.25, test_share=0.25))
+    splits = read(folder_corpus.prepare(recordings, tmp_path / "data", options=QUARTERS))
     for split, expected in zip(SPLITS, (12, 6, 6), strict=True):
         counts = defaultdict(int)
         for row in splits[split]:
@@ -75,9 +77,7 @@ def test_without_a_pattern_files_are_divided(recordings, tmp_path):
 
 @pytest.mark.parametrize("pattern", [r"(\d+)_take", r"(session\d)/[a-z-]+(?P<speaker>\d+)_"])
 def test_speakers_are_in_one_split_only(recordings, tmp_path, pattern):
-    splits = read(
-        folder_corpus.prepare(recordings, tmp_path / "data", speaker_pattern=pattern, dev_share=0.25, test_share=0.25)
-    )
+    splits = read(folder_corpus.prepare(recordings, tmp_path / "data", speaker_pattern=pattern, options=QUARTERS))
     speakers = {split: {row["speaker"] for row in rows} for split, rows in splits.items()}
     assert set.union(*speakers.values()) == set("01234567")
     for one, other in itertools.combinations(SPLITS, 2):
@@ -135,7 +135,7 @@ def test_a_broken_file_is_named(recordings, tmp_path, content):
 @pytest.mark.parametrize(("dev_share", "test_share"), [(0, 0.1), (0.5, 0.5), (0.1, -0.1), (1.2, 0.1)])
 def test_impossible_shares(recordings, tmp_path, dev_share, test_share):
     with pytest.raises(UserError, match="--dev-share"):
-        folder_corpus.prepare(recordings, tmp_path / "data", dev_share=dev_share, test_share=test_share)
+        folder_corpus.prepare(recordings, tmp_path / "data", options=Options(dev_share, test_share))
 
 
 def test_manifests_of_others_are_not_replaced_unless_asked(recordings, tmp_path):
@@ -145,7 +145,7 @@ def test_manifests_of_others_are_not_replaced_unless_asked(recordings, tmp_path)
     with pytest.raises(UserError, match=r"already holds train\.csv"):
         folder_corpus.prepare(recordings, out)
     assert (out / "train.csv").read_text() == "mine"
-    folder_corpus.prepare(recordings, out, overwrite=True)
+    folder_corpus.prepare(recordings, out, options=Options(overwrite=True))
     assert len(read_manifest(out / "train.csv")) > 0
 
 
@@ -154,7 +154,7 @@ def test_a_failure_with_overwrite_damages_nothing(recordings, tmp_path):
     before = (out / "train.csv").read_bytes()
     (recordings / "ara-arz" / "broken.wav").write_bytes(b"no audio")
     with pytest.raises(UserError):
-        folder_corpus.prepare(recordings, out, overwrite=True)
+        folder_corpus.prepare(recordings, out, options=Options(overwrite=True))
     assert (out / "train.csv").read_bytes() == before
 
 

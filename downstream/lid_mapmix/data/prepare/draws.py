@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...randomness import keyed_generator
+from .listed_audio import read_seconds
 from .selection import Columns, select
-from .tables import read_seconds
 
 SETS = 3
 PIECE_SECONDS = 10.0

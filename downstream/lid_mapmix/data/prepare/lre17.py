@@ -155,8 +155,6 @@ def prepare(
         log.info("%s is not there, so there is no test.csv: name its release by --eval", LAYOUTS["test"].table)
         del roots["test"]
     utterances = [utterance for split, root in roots.items() for utterance in _list(split, root, group_column)]
-    present = {utterance.class_name for utterance in utterances if utterance.split == "train"}
-    clusters = {name: tuple(code for code in codes if code in present) for name, codes in CLUSTERS.items()}
     # Files without a nominal duration, those of VAST, are whole.
     cuts = {
         utterance.id
@@ -171,7 +169,7 @@ def prepare(
         options=options,
         settings={**vars(draw), "group_column": group_column, "search_cuts": search_cuts},
         splits=("train", "dev", "test") if "test" in roots else ("train", "dev"),
-        labels=Labels({name: codes for name, codes in clusters.items() if codes}),
+        labels=Labels(CLUSTERS),
         arrange=partial(_arrange, draw=draw, seed=options.seed, cuts=cuts),
     )
 

@@ -1,4 +1,4 @@
-"""What can be asked of every published corpus, and the flags for it."""
+"""What can be asked of every corpus that lists its utterances, and the flags for it."""
 
 import argparse
 import math
@@ -11,13 +11,14 @@ from .corpus import DEFAULT_SHARE, add_common_arguments
 
 @dataclass(frozen=True)
 class Options:
-    """What can be asked of every published corpus.
+    """What can be asked of every corpus that lists its utterances.
 
     Attributes
     ----------
     dev_share, test_share : wanted shares of each class's duration, where the publisher has no such split.
     max_hours_per_class : so much of a class is drawn for train at most; None for all.
     copy_audio : copy the audio beside the manifests.
+    skip_bad_audio : leave out utterances whose audio is not there or, as far as headers are read, broken.
     seed : another seed, other draws.
     overwrite : replace manifests that are already there.
     """
@@ -26,6 +27,7 @@ class Options:
     test_share: float = DEFAULT_SHARE
     max_hours_per_class: float | None = None
     copy_audio: bool = False
+    skip_bad_audio: bool = False
     seed: int = 0
     overwrite: bool = False
 
@@ -34,16 +36,26 @@ DEFAULTS = Options()
 
 
 def add_listing_arguments(
-    parser: argparse.ArgumentParser, corpus_help: str, *, shares: bool = False, share: float = DEFAULT_SHARE
+    parser: argparse.ArgumentParser,
+    corpus_help: str,
+    *,
+    shares: bool = False,
+    share: float = DEFAULT_SHARE,
+    metavar: str = "CORPUS_DIR",
 ) -> None:
-    """Add the two folders and the flags that every published corpus has; see :func:`add_common_arguments`."""
-    parser.add_argument("corpus_folder", type=Path, metavar="CORPUS_DIR", help=corpus_help)
+    """Add the two folders and the flags that every such corpus has; see :func:`add_common_arguments`."""
+    parser.add_argument("corpus_folder", type=Path, metavar=metavar, help=corpus_help)
     parser.add_argument("folder", type=Path, metavar="OUT_DIR", help="where the manifests go")
     parser.add_argument(
         "--max-hours-per-class", type=positive, metavar="HOURS", help="draw so much of each class for train at most"
     )
     parser.add_argument(
         "--copy-audio", action="store_true", help="copy the audio beside the manifests; it stays in place otherwise"
+    )
+    parser.add_argument(
+        "--skip-bad-audio",
+        action="store_true",
+        help="leave out utterances whose audio is not there or cannot be read, and say how many; an error otherwise",
     )
     add_common_arguments(parser, shares=shares, share=share)
 

@@ -1,4 +1,4 @@
-"""What publishers lay beside their audio: tab-separated tables, folders of languages, and the audio they name.
+"""What publishers lay beside their audio: tab-separated tables, and folders of languages.
 
 Whatever is not as expected is an error that lists what was found, since a corpus may come in another edition.
 """
@@ -7,18 +7,12 @@ import csv
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-from tqdm import tqdm
-
 from ...errors import UserError
-from ..audio import read_header
 
 _MOST_LISTED = 8
-_HEADER_THREADS = 8
 # What stands where a number is not known.
 _UNKNOWN = ("", "n/a", "na")
 
@@ -177,46 +171,3 @@ def read_pairs(path: Path) -> dict[str, str]:
             raise UserError(f"{path}: line {number} has {name} a second time. Names must be unique.")
         pairs[name] = value[0].strip()
     return pairs
-
-
-def check_files(paths: Iterable[str], origin: Path) -> None:
-    """Check that audio is there, with one look at each folder.
-
-    Parameters
-    ----------
-    paths : the files.
-    origin : what names them, for the error.
-
-    Raises
-    ------
-    UserError : some are not.
-    """
-    names_in: dict[str, set[str]] = {}
-    missing = []
-    for path in paths:
-        folder, name = os.path.split(path)
-        if folder not in names_in:
-            names_in[folder] = {entry.name for entry in os.scandir(folder)} if Path(folder).is_dir() else set()
-        if name not in names_in[folder]:
-            missing.append(path)
-    if missing:
-        raise UserError(
-            f"{origin}: names audio that is not there: {missing[0]} ({len(missing)} such). Unpack or restore it."
-        )
-
-
-def read_seconds(paths: Sequence[str | Path] | np.ndarray) -> np.ndarray:
-    """Read the durations of audio files from their headers, several at a time: (files,) seconds.
-
-    Raises
-    ------
-    UserError : as :func:`~lid_mapmix.data.audio.read_header`.
-    """
-    with ThreadPoolExecutor(_HEADER_THREADS) as pool:
-        headers = pool.map(read_header, map(Path, paths))
-        return np.array(
-            [
-                round(header.frames / header.sample_rate, 3)
-                for header in tqdm(headers, total=len(paths), desc="Reading headers", unit="file")
-            ]
-        )
