@@ -63,8 +63,7 @@ def export_manifests(data: Path, target: str, folder: Path, *, overwrite: bool =
             for split, manifest in manifests.items()
             for name, lines in LINES[target](split, manifest)
         }
-    if labels is not None:
-        files |= _labels_file(labels, target, folder)
+    files |= _labels_file(labels, target, folder)
     # Files of an earlier export that this one does not have would be read as a part of it.
     present = [path for path in (folder / name for name in _names(target)) if path.exists()]
     if present and not overwrite:
@@ -83,16 +82,16 @@ def export_manifests(data: Path, target: str, folder: Path, *, overwrite: bool =
     return list(dict.fromkeys(path.parent if path.parent != folder else path for path in files))
 
 
-def _labels_file(labels: Labels, target: str, folder: Path) -> dict[Path, Callable[[Path], None]]:
+def _labels_file(labels: Labels | None, target: str, folder: Path) -> dict[Path, Callable[[Path], None]]:
     """Return how to write the labels, which neither of the other toolkits has a place for."""
-    if target == _KALDI:
+    if labels is not None and target == _KALDI:
         labels = Labels({name: tuple(map(_kaldi_name, members)) for name, members in labels.clusters.items()})
     path = folder / LABELS_FILE
     if path.is_file():
-        if read_labels(path) != labels:
+        if labels is None or [*read_labels(path).clusters.items()] != [*labels.clusters.items()]:
             raise UserError(f"{path}: has other labels than what is exported. Name another folder, or take it away.")
         return {}
-    return {path: partial(write_labels, labels=labels)}
+    return {} if labels is None else {path: partial(write_labels, labels=labels)}
 
 
 def _names(target: str) -> list[str]:

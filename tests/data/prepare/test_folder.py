@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+import logging
 import os
 from collections import defaultdict
 from pathlib import Path
@@ -122,6 +123,30 @@ def test_folders_that_are_no_corpus(recordings, tmp_path):
     with pytest.raises(UserError, match="papers: found no audio"):
         folder_corpus.prepare(recordings, out)
     assert not out.exists()
+
+
+def test_what_is_no_audio_by_its_name_is_said(recordings, tmp_path, caplog):
+    for name in ("a.m4a", "b.m4a", "README", ".hidden"):
+        (recordings / "ara-apc" / name).write_text("")
+    (recordings / "ara-arz/elsewhere").symlink_to(recordings / "zho-cmn")
+    with caplog.at_level(logging.INFO):
+        folder_corpus.prepare(recordings, tmp_path / "data")
+    expected = "left out what is not named .wav .flac .ogg .mp3 .sph: 2 .m4a, 1 without a suffix, 1 links to folders"
+    assert expected in caplog.messages
+
+
+def test_copies_do_not_become_a_class(recordings, tmp_path):
+    with pytest.raises(UserError, match="would be taken for a class there"):
+        folder_corpus.prepare(recordings, recordings, options=Options(copy_audio=True))
+    rows = read(folder_corpus.prepare(recordings, tmp_path / "data", options=Options(copy_audio=True)))
+    assert rows["train"][0]["audiopath"].startswith("audio/ara-apc/session")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_says_so(recordings, tmp_path):
+    next((recordings / "ara-apc").rglob("*.wav")).chmod(0)
+    with pytest.raises(UserError, match=r"cannot be read \(Permission denied\)"):
+        folder_corpus.prepare(recordings, tmp_path / "data")
 
 
 @pytest.mark.parametrize("content", [b"", b"this is no audio"])

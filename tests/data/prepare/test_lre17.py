@@ -203,6 +203,12 @@ def test_a_set_without_a_size(releases, tmp_path, capsys):
     assert "--subset" in capsys.readouterr().err
 
 
+def test_dev_is_from_one_place(releases, tmp_path, capsys):
+    flags = ["--dev", str(releases[0]), "--dev-hours", "1"]
+    assert cli.main(["prepare", "lre17", str(releases[0]), str(tmp_path / "data"), *flags]) == 1
+    assert "--dev and --dev-hours" in capsys.readouterr().err
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.lists(st.floats(20, 600), min_size=2, max_size=25), min_size=1, max_size=3),

@@ -14,7 +14,7 @@ from ...errors import UserError
 from .corpus import SPLITS
 from .listing import Utterance, prepare_listed
 from .options import DEFAULTS, Options, add_languages_argument, add_listing_arguments, positive, prepare_as_asked
-from .tables import choose, describe_folder, enumerate_names, read_table, sub_folders, to_numbers
+from .tables import choose, enumerate_names, language_folders, read_table, to_numbers
 
 DESCRIPTION = "Mozilla Common Voice: read sentences, classes are languages or accents"
 EXAMPLES = """\
@@ -125,13 +125,12 @@ def prepare(
 def _find_languages(folder: Path) -> dict[str, Path]:
     if (folder / CLIPS_FOLDER).is_dir():
         return {folder.name: folder}
-    found = {name: path for name, path in sub_folders(folder).items() if (path / CLIPS_FOLDER).is_dir()}
-    if not found:
-        raise UserError(
-            f"{folder}: no folder of a language with {CLIPS_FOLDER}/ in it, such as en/; found "
-            f"{describe_folder(folder)}. Unpack a release of Common Voice, and name the folder of its languages."
-        )
-    return found
+    return language_folders(
+        folder,
+        lambda path: (path / CLIPS_FOLDER).is_dir(),
+        f"{CLIPS_FOLDER}/ in it, such as en/",
+        "Unpack a release of Common Voice, and name the folder of its languages.",
+    )
 
 
 def _list(language: str, folder: Path, *, accents: bool, validated: bool) -> list[Utterance]:

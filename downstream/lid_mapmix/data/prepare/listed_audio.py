@@ -65,24 +65,27 @@ def with_seconds(columns: Columns, *, skip: bool) -> Columns:
     Parameters
     ----------
     columns : column name → (utterances,) values, with ``audiopath``, ``seconds``, ``start`` and ``end``.
-    skip : leave out utterances of files that cannot be read.
+    skip : read all headers, and leave out utterances of files that cannot be read.
 
     Raises
     ------
     UserError : files that cannot be read, and are not to be left out.
     """
-    unknown = np.flatnonzero(np.isnan(columns["seconds"]))
-    if not len(unknown):
+    unknown = np.isnan(columns["seconds"])
+    wanted = np.flatnonzero(unknown | skip)
+    if not len(wanted):
         return columns
     faults: dict[int, str] = {}
-    starts, ends = (columns[name][unknown] for name in ("start", "end"))
-    files = read_seconds(columns["audiopath"][unknown], faults)
+    files = np.full(len(unknown), np.nan)
+    files[wanted] = read_seconds(columns["audiopath"][wanted], faults)
     first = faults[min(faults)] if faults else ""
     if faults and not skip:
-        raise UserError(f"{first} There are {len(faults)} such utterances; --skip-bad-audio leaves them out.")
-    columns["seconds"][unknown] = np.round(np.where(np.isnan(ends), files, ends) - np.nan_to_num(starts), 3)
-    readable = np.ones(len(columns["seconds"]), dtype=bool)
-    readable[unknown[list(faults)]] = False
+        raise UserError(f"{first} ({len(faults)} such; --skip-bad-audio leaves such utterances out)")
+    starts, ends = columns["start"], columns["end"]
+    seconds = np.round(np.where(np.isnan(ends), files, ends) - np.nan_to_num(starts), 3)
+    readable = np.ones(len(unknown), dtype=bool)
+    readable[wanted[list(faults)]] = False
+    columns = {**columns, "seconds": np.where(unknown, seconds, columns["seconds"])}
     return select(columns, readable, f"utterances whose audio cannot be read; the first: {first}")
 
 

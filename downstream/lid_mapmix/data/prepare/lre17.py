@@ -106,6 +106,8 @@ def run(arguments: argparse.Namespace) -> Path:
     """Prepare the corpus that the arguments ask for and return its folder."""
     if arguments.set != 1 and arguments.subset is None:
         raise UserError(f"--set {arguments.set}: is one of three small sets. Say by --subset HOURS how small.")
+    if arguments.dev is not None and arguments.dev_hours is not None:
+        raise UserError("--dev and --dev-hours: dev is NIST's or taken from the training data. Give one of the two.")
     return prepare_as_asked(
         prepare,
         arguments,

@@ -18,7 +18,7 @@ class Options:
     dev_share, test_share : wanted shares of each class's duration, where the publisher has no such split.
     max_hours_per_class : so much of a class is drawn for train at most; None for all.
     copy_audio : copy the audio beside the manifests.
-    skip_bad_audio : leave out utterances whose audio is not there or, as far as headers are read, broken.
+    skip_bad_audio : leave out utterances whose audio is not there or cannot be read.
     seed : another seed, other draws.
     overwrite : replace manifests that are already there.
     """

@@ -6,7 +6,7 @@ Whatever is not as expected is an error that lists what was found, since a corpu
 import csv
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,6 +49,25 @@ def sub_folders(folder: Path) -> dict[str, Path]:
     """
     describe_folder(folder)
     return {path.name: path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")}
+
+
+def language_folders(folder: Path, holds: Callable[[Path], bool], what: str, remedy: str) -> dict[str, Path]:
+    """Return name → sub-folder of those that are of a language.
+
+    Parameters
+    ----------
+    folder : of the corpus.
+    holds : says whether a sub-folder is of a language.
+    what, remedy : for the error: what such a sub-folder has, and what to do.
+
+    Raises
+    ------
+    UserError : there is none.
+    """
+    found = {name: path for name, path in sub_folders(folder).items() if holds(path)}
+    if not found:
+        raise UserError(f"{folder}: no folder of a language with {what}; found {describe_folder(folder)}. {remedy}")
+    return found
 
 
 def file_names(folder: Path | str) -> list[str]:
