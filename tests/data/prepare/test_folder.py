@@ -149,6 +149,13 @@ def test_a_file_that_may_not_be_read_says_so(recordings, tmp_path):
         folder_corpus.prepare(recordings, tmp_path / "data")
 
 
+def test_splits_are_not_taken_for_classes(recordings, tmp_path):
+    for name, split in (("ara-apc", "train"), ("ara-arz", "Test"), ("zho-cmn", "validation")):
+        (recordings / name).rename(recordings / split)
+    with pytest.raises(UserError, match=r"found splits: Test, train, validation\."):
+        folder_corpus.prepare(recordings, tmp_path / "data")
+
+
 @pytest.mark.parametrize("content", [b"", b"this is no audio"])
 def test_a_broken_file_is_named(recordings, tmp_path, content):
     (recordings / "ara-arz" / "broken.wav").write_bytes(content)

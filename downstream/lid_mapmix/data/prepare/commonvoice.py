@@ -8,6 +8,7 @@ part of what was validated, and ``--validated`` divides all of it by speakers.
 import argparse
 import logging
 import math
+import re
 from pathlib import Path
 
 from ...errors import UserError
@@ -28,7 +29,9 @@ DURATIONS_TABLE = "clip_durations.tsv"
 SPEAKER, PATH = "client_id", "path"
 # Its name in newer and in older releases.
 ACCENT = ("accents", "accent")
-SEVERAL_ACCENTS = "|"
+# Between several of a speaker: | in newer releases, in older ones a comma, which within an accent is followed by a blank:
+# "India and South Asia (India, Pakistan, Sri Lanka)" (github.com/common-voice/common-voice/issues/4794).
+SEVERAL_ACCENTS = re.compile(r"\||,(?! )")
 CLIP, MILLISECONDS = "clip", "duration[ms]"
 DEFAULT_EXTENSION = ".mp3"
 
@@ -143,7 +146,7 @@ def _list(language: str, folder: Path, *, accents: bool, validated: bool) -> lis
             raise UserError(f"{folder / name}: has no column {' or '.join(ACCENT)}. Leave --class accent out.")
         named = table[accent_column] if accent_column else [""] * len(table[PATH])
         for speaker, path, accent in zip(table[SPEAKER], table[PATH], named, strict=True):
-            if accents and (not accent or SEVERAL_ACCENTS in accent):
+            if accents and (not accent or SEVERAL_ACCENTS.search(accent)):
                 without += 1
                 continue
             clip = path if Path(path).suffix else path + DEFAULT_EXTENSION

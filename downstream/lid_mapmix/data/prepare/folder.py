@@ -26,6 +26,8 @@ lid-mapmix prepare folder recordings/ data/
 lid-mapmix prepare folder recordings/ data/ --speaker-pattern '(?P<speaker>spk\\d+)_'"""
 
 
+NAMES_OF_SPLITS = frozenset({"train", "training", "dev", "val", "valid", "validation", "test", "testing", "eval"})
+
 log = logging.getLogger(__name__)
 
 
@@ -96,6 +98,12 @@ def _list_files(audio_folder: Path, folder: Path) -> dict[str, list[Path]]:
     if len(classes) <= 1:
         found = f"only {classes[0].name}" if classes else "no sub-folder"
         raise UserError(f"{audio_folder}: found {found} where one sub-folder a class is expected, two or more of them.")
+    if {path.name.lower() for path in classes} <= NAMES_OF_SPLITS:
+        found = enumerate_names(path.name for path in classes)
+        raise UserError(
+            f"{audio_folder}: expected one sub-folder a class, found splits: {found}. "
+            "Name the folder of one of them, or give the splits as NeMo's manifests to 'lid-mapmix prepare jsonl'."
+        )
     files_of = {path.name: audio_below(path) for path in classes}
     silent = [name for name, files in files_of.items() if not files]
     if silent:
