@@ -29,7 +29,7 @@ DURATIONS_TABLE = "clip_durations.tsv"
 SPEAKER, PATH = "client_id", "path"
 # Its name in newer and in older releases.
 ACCENT = ("accents", "accent")
-# Between several of a speaker: | in newer releases, in older ones a comma, which within an accent is followed by a blank:
+# Between several of a speaker: | in newer releases; in older ones a comma, which within an accent has a blank after it:
 # "India and South Asia (India, Pakistan, Sri Lanka)" (github.com/common-voice/common-voice/issues/4794).
 SEVERAL_ACCENTS = re.compile(r"\||,(?! )")
 CLIP, MILLISECONDS = "clip", "duration[ms]"
