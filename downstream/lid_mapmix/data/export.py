@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -71,12 +72,12 @@ def export_manifests(data: Path, target: str, folder: Path, *, overwrite: bool =
             f"{present[0]}: is there already. Name another folder, or replace what is there by --overwrite."
         )
     try:
-        for path, write in files.items():
-            with replace_when_complete(path) as temporary:
-                write(temporary)
-        for path in present:
-            if path not in files:
-                path.unlink()
+        with ExitStack() as complete:
+            for path, write in files.items():
+                write(complete.enter_context(replace_when_complete(path)))
+            for path in present:
+                if path not in files:
+                    path.unlink()
     except OSError as error:
         raise cannot_write(folder, error) from None
     return list(dict.fromkeys(path.parent if path.parent != folder else path for path in files))

@@ -17,7 +17,8 @@ from tqdm import tqdm
 from ...errors import UserError
 from ..audio import read_header
 from ..labels import Labels
-from .corpus import DEFAULT_SHARE, add_common_arguments, divide, fingerprint, preparation, write_corpus
+from .corpus import divide, fingerprint, preparation, write_corpus
+from .options import DEFAULT_SHARE, add_common_arguments
 from .splitting import check_shares, split_units
 
 DESCRIPTION = "Debian's Asterisk prompts: five languages, real telephone speech, one speaker each"

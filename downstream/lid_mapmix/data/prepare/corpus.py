@@ -1,11 +1,10 @@
-"""What every prepared corpus has in common: its splits, its flags and the files written last.
+"""What every prepared corpus has in common: its splits, and the files written last.
 
 A folder is prepared when train.csv, dev.csv, test.csv and labels.yaml are there and prepared.json holds the settings
 they were made with. They take their places after all audio, and train.csv last of all, so an interrupted preparation is
 seen as such and simply starts again. One process at a time writes to a folder.
 """
 
-import argparse
 import json
 import logging
 import zlib
@@ -23,7 +22,6 @@ from ..manifest import write_manifest
 from ..manifest_files import PARQUET
 
 SPLITS = ("train", "dev", "test")
-DEFAULT_SHARE = 0.15
 SETTINGS_FILE = "prepared.json"
 LABELS_FILE = "labels.yaml"
 # Of a preparation; and in its place, what export-manifest may have put there.
@@ -33,28 +31,6 @@ _LOCK_FILE = ".prepare.lock"
 Columns = Mapping[str, Sequence | np.ndarray]
 
 log = logging.getLogger(__name__)
-
-
-def _seed(text: str) -> int:
-    """Read a seed, which may not be negative."""
-    if int(text) < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return int(text)
-
-
-def add_common_arguments(parser: argparse.ArgumentParser, *, shares: bool, share: float = DEFAULT_SHARE) -> None:
-    """Add the flags that every corpus has, and the shares of dev and test (by default `share`) where they are drawn."""
-    if shares:
-        for split in SPLITS[1:]:
-            parser.add_argument(
-                f"--{split}-share",
-                type=float,
-                default=share,
-                metavar="SHARE",
-                help=f"share of the recordings that goes to {split}.csv (default: %(default)s)",
-            )
-    parser.add_argument("--seed", type=_seed, default=0, help="another seed draws other splits (default: %(default)s)")
-    parser.add_argument("--overwrite", action="store_true", help="replace manifests that are already there")
 
 
 def needs_preparation(

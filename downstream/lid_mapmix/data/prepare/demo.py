@@ -24,13 +24,13 @@ from ..labels import Labels
 from .corpus import (
     SPLITS,
     Columns,
-    add_common_arguments,
     cannot_write,
     preparation,
     remove_manifests,
     write_corpus,
 )
 from .dialects import CLUSTERS
+from .options import add_common_arguments
 from .utterance import Utterance, write_utterance
 
 DESCRIPTION = "synthetic speech in 21 dialects of 7 clusters, made on the spot"

@@ -17,6 +17,8 @@ from .corpus import cannot_write
 from .selection import Columns, select
 
 _HEADER_THREADS = 8
+# Files that wait for a thread: those of millions would take gigabytes, and all be read when Ctrl-C ends the rest.
+_AT_ONCE = 1000
 _AUDIO_FOLDER = "audio"
 
 
@@ -119,14 +121,17 @@ def read_seconds(
             return math.nan
         return round(header.frames / header.sample_rate, 3)
 
-    with ThreadPoolExecutor(_HEADER_THREADS) as pool:
-        durations = pool.map(duration, range(len(paths)))
-        try:
-            return np.array(list(tqdm(durations, total=len(paths), desc="Reading headers", unit="file")))
-        except BaseException:
-            # Interrupted between two files, which does not reach those that wait.
-            pool.shutdown(cancel_futures=True)
-            raise
+    table = np.empty(len(paths))
+    with (
+        tqdm(total=len(paths), desc="Reading headers", unit="file") as progress,
+        ThreadPoolExecutor(_HEADER_THREADS) as pool,
+    ):
+        for first in range(0, len(paths), _AT_ONCE):
+            numbers = range(first, min(first + _AT_ONCE, len(paths)))
+            for number, seconds in zip(numbers, pool.map(duration, numbers), strict=True):
+                table[number] = seconds
+                progress.update()
+    return table
 
 
 def copy_audio(paths: np.ndarray, origin: Path, folder: Path) -> np.ndarray:

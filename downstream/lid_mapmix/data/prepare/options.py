@@ -1,4 +1,4 @@
-"""What can be asked of every corpus that lists its utterances, and the flags for it."""
+"""What can be asked of every corpus, most of it of those that list their utterances, and the flags for it."""
 
 import argparse
 import math
@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .corpus import DEFAULT_SHARE, add_common_arguments
+from .corpus import SPLITS
+
+DEFAULT_SHARE = 0.15
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,21 @@ class Options:
 
 
 DEFAULTS = Options()
+
+
+def add_common_arguments(parser: argparse.ArgumentParser, *, shares: bool, share: float = DEFAULT_SHARE) -> None:
+    """Add the flags that every corpus has, and the shares of dev and test (by default `share`) where they are drawn."""
+    if shares:
+        for split in SPLITS[1:]:
+            parser.add_argument(
+                f"--{split}-share",
+                type=float,
+                default=share,
+                metavar="SHARE",
+                help=f"share of the recordings that goes to {split}.csv (default: %(default)s)",
+            )
+    parser.add_argument("--seed", type=_seed, default=0, help="another seed draws other splits (default: %(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="replace manifests that are already there")
 
 
 def add_listing_arguments(
@@ -65,6 +82,13 @@ def add_languages_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--languages", nargs="+", metavar="NAME", help="only these, as the corpus names their folders (default: all)"
     )
+
+
+def _seed(text: str) -> int:
+    """Read a seed, which may not be negative."""
+    if int(text) < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return int(text)
 
 
 def positive(text: str) -> float:
