@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections import defaultdict
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -146,6 +147,22 @@ def test_copies_stay_below_their_folder_whatever_the_paths(tmp_path):
     prepare_listed(out, own, corpus="any", origin=out / "audio", options=options)
     assert (out / "audio/own0.wav").read_bytes() == before
     read_rows(out)
+
+
+def test_a_full_disk_is_not_the_fault_of_what_is_copied(audio, tmp_path, monkeypatch):
+    def prepare():
+        options = Options(copy_audio=True)
+        return prepare_listed(tmp_path / "data", listed([audio] * 3), corpus="any", origin=tmp_path, options=options)
+
+    for error, message in (
+        (OSError(errno.ENOSPC, "No space left on device", audio), r"data: no space left on the disk"),
+        (PermissionError(errno.EACCES, "Permission denied", audio), r"one\.wav: cannot be read \(Permission denied\)"),
+        (PermissionError(errno.EACCES, "Permission denied", "elsewhere"), r"data: cannot write there"),
+    ):
+        monkeypatch.setattr(listed_audio.shutil, "copyfile", Mock(side_effect=error))
+        with pytest.raises(UserError, match=message):
+            prepare()
+    assert not list((tmp_path / "data").glob("*.csv"))
 
 
 def test_bad_audio_is_counted_and_left_out_if_asked(tmp_path, caplog):
@@ -288,7 +305,7 @@ def test_what_was_there_stays_until_the_new_is_complete(audio, tmp_path, monkeyp
     write_manifest = corpus.write_manifest
     with monkeypatch.context() as patched:
         patched.setattr(corpus, "write_manifest", full_disk)
-        with pytest.raises(UserError, match="No space left"):
+        with pytest.raises(UserError, match=r"data: no space left on the disk"):
             prepare("new", overwrite=True)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     # Both forms of a manifest in one folder would be refused by what reads it.

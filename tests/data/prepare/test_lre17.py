@@ -116,7 +116,8 @@ def test_three_sets_have_no_call_in_common_where_there_is_enough(releases, tmp_p
         assert {group.rsplit("_", 1)[1] for group in shared} == {str(DIALECTS.index("por-brz"))}
 
 
-def test_dev_from_calls_that_no_set_has(releases, tmp_path):
+def test_dev_from_calls_that_no_set_has(releases, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     dev, trained = [], set()
     for number in (1, 2, 3):
         draw = draws.Draw(subset_hours=60 / 3600, number=number, dev_hours=40 / 3600)
@@ -126,6 +127,8 @@ def test_dev_from_calls_that_no_set_has(releases, tmp_path):
         assert values(rows["dev"], "class") == set(DIALECTS)
         trained |= values(rows["train"], "group")
     assert dev[0] == dev[1] == dev[2]
+    assert "por-brz has 0.02 h, of which dev takes 20 %, not 0.01 h" in caplog.text
+    assert "ara-apc has" not in caplog.text
     assert not {row["group"] for row in rows["dev"]} & trained
 
 

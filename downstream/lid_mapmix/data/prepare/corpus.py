@@ -5,6 +5,7 @@ they were made with. They take their places after all audio, and train.csv last 
 seen as such and simply starts again. One process at a time writes to a folder.
 """
 
+import errno
 import json
 import logging
 import zlib
@@ -153,6 +154,8 @@ def write_corpus(
 
 def cannot_write(folder: Path, error: OSError) -> UserError:
     """Return the error for a folder that cannot be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(f"{folder}: no space left on the disk or in the quota. Free some and try again.")
     return UserError(f"{folder}: cannot write there ({error.strerror or error}). Name a folder that you may write.")
 
 

@@ -159,7 +159,8 @@ def copy_audio(paths: np.ndarray, origin: Path, folder: Path) -> np.ndarray:
             if not (copy.exists() and copy.samefile(path)):
                 shutil.copyfile(path, copy)
         except OSError as error:
-            if error.filename == path:
+            # A full disk is reported of the file that is read as well.
+            if error.filename == path and isinstance(error, PermissionError | FileNotFoundError):
                 raise UserError(f"{path}: cannot be read ({error.strerror}). Correct its rights.") from None
             raise cannot_write(folder, error) from None
     return np.array([targets[path] for path in paths], dtype=object)
