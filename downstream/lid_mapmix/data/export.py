@@ -108,8 +108,7 @@ def _write_lines(path: Path, lines: Iterable[str]) -> None:
 
 def _as_table(manifest: Manifest) -> Callable[[Path], None]:
     def write(path: Path) -> None:
-        paths = [_absolute(manifest, index) for index in range(len(manifest))]
-        write_parquet(path, {**manifest.columns, "audiopath": paths})
+        write_parquet(path, {**manifest.columns, "audiopath": _absolute_paths(manifest)})
 
     return write
 
@@ -121,7 +120,7 @@ def _refuse_second_form(folder: Path) -> None:
 
 
 def _refuse_members(manifests: Iterable[Manifest], target: str) -> None:
-    paths = (manifest.audio_path(index) for manifest in manifests for index in range(len(manifest)))
+    paths = (Path(path) for manifest in manifests for path in _absolute_paths(manifest) if "#" in path)
     member = next((path for path in paths if find_member(path) and not path.is_file()), None)
     if member is not None:
         raise UserError(
@@ -135,35 +134,35 @@ def _jsonl_files(split: str, manifest: Manifest) -> Iterable[tuple[str, Iterable
 
 
 def _json_lines(manifest: Manifest) -> Iterable[str]:
-    starts, ends = _parts(manifest)
-    others = {key: manifest.text_column(key) for key in jsonl.OTHERS}
-    for index, (start, end) in enumerate(zip(starts, ends, strict=True)):
+    others = [manifest.text_column(key).tolist() for key in jsonl.OTHERS]
+    columns = (manifest.columns["class"].tolist(), manifest.columns["seconds"].tolist(), *_parts(manifest), *others)
+    rows = zip(_absolute_paths(manifest), *columns, strict=True)
+    for path, class_name, nominal, start, end, *values in rows:
         part = not (np.isnan(start) and np.isnan(end))
         first = 0.0 if np.isnan(start) else float(start)
-        seconds = float(manifest.columns["seconds"][index]) if np.isnan(end) else round(float(end) - first, 3)
         entry = {
-            jsonl.AUDIO: _absolute(manifest, index),
+            jsonl.AUDIO: path,
             **({jsonl.OFFSET: first} if part else {}),
-            jsonl.DURATION: seconds,
-            jsonl.LABEL: str(manifest.columns["class"][index]),
-            **{key: str(values[index]) for key, values in others.items() if values[index]},
+            jsonl.DURATION: nominal if np.isnan(end) else round(float(end) - first, 3),
+            jsonl.LABEL: class_name,
+            **{key: value for key, value in zip(jsonl.OTHERS, values, strict=True) if value},
         }
         yield json.dumps(entry, ensure_ascii=False)
 
 
 def _kaldi_files(split: str, manifest: Manifest) -> Iterable[tuple[str, Iterable[str]]]:
     """Return the files of a data directory; ids begin with their speaker, as Kaldi's sorting needs."""
-    count = len(manifest)
     starts, ends = _parts(manifest)
-    ids = [_kaldi_name(name) for name in manifest.columns["id"]]
-    speakers = [_kaldi_name(name) for name in manifest.text_column("speaker")]
+    ids, speakers, classes = (
+        [_kaldi_name(text) for text in manifest.text_column(name).tolist()] for name in ("id", "speaker", "class")
+    )
     names = [
         name if name.startswith(speaker) else f"{speaker}-{name}" for name, speaker in zip(ids, speakers, strict=True)
     ]
     _check_distinct(manifest, names)
     for column, what in (("class", "classes"), ("speaker", "speakers")):
         _check_distinct(manifest, [_kaldi_name(name) for name in set(manifest.text_column(column).tolist())], what)
-    paths = [_absolute(manifest, index) for index in range(count)]
+    paths = _absolute_paths(manifest)
     _check_paths(manifest, paths)
     parts = not (np.isnan(starts).all() and np.isnan(ends).all())
     recordings = names
@@ -184,7 +183,7 @@ def _kaldi_files(split: str, manifest: Manifest) -> Iterable[tuple[str, Iterable
     seconds = manifest.columns["seconds"]
     tables: dict[str, Mapping[str, str]] = {
         kaldi.RECORDINGS: dict(zip(recordings, paths, strict=True)),
-        kaldi.LANGUAGES: dict(zip(names, map(_kaldi_name, manifest.columns["class"]), strict=True)),
+        kaldi.LANGUAGES: dict(zip(names, classes, strict=True)),
         kaldi.SPEAKERS: who,
         _SPEAKERS_UTTERANCES: {speaker: " ".join(members) for speaker, members in of_speaker.items()},
         kaldi.UTTERANCE_SECONDS: {name: f"{value:.3f}" for name, value in zip(names, seconds, strict=True)},
@@ -199,7 +198,7 @@ def _kaldi_lines(table: Mapping[str, str]) -> list[str]:
 
 
 def _kaldi_name(text: str) -> str:
-    return _NOT_IN_NAMES.sub("_", str(text))
+    return _NOT_IN_NAMES.sub("_", text)
 
 
 def _check_distinct(manifest: Manifest, names: list[str], what: str = "ids") -> None:
@@ -227,8 +226,10 @@ def _parts(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
     return manifest.columns.get("start", nothing), manifest.columns.get("end", nothing)
 
 
-def _absolute(manifest: Manifest, index: int) -> str:
-    return os.path.abspath(manifest.audio_path(index))  # noqa: PTH100 - resolve() would follow links
+def _absolute_paths(manifest: Manifest) -> list[str]:
+    folder, paths = str(manifest.path.parent), manifest.columns["audiopath"].tolist()
+    # Not resolve(), which would follow links; and text, since a Path for each of millions takes its time.
+    return [os.path.abspath(os.path.join(folder, path)) for path in paths]  # noqa: PTH100, PTH118
 
 
 LINES: Mapping[str, Callable[[str, Manifest], Iterable[tuple[str, Iterable[str]]]]] = {

@@ -286,6 +286,16 @@ def test_whole_files_need_no_segments_and_ids_stay_apart(prepared, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+def test_utterances_named_as_their_own_speakers_have_none(prepared, tmp_path):
+    manifest = read_manifest(prepared / "train.csv")
+    starts, named = (manifest.columns[name].tolist() for name in ("start", "speaker"))
+    speakers = ["" if start == 0 else speaker for start, speaker in zip(starts, named, strict=True)]
+    write_manifest(prepared / "train.csv", {**manifest.columns, "speaker": speakers})
+    export_manifests(prepared, "kaldi", tmp_path / "kaldi")
+    again = read_manifest(kaldi.prepare(tmp_path / "kaldi", tmp_path / "again") / "train.csv")
+    assert sorted(again.columns["speaker"].tolist()) == sorted(speakers)
+
+
 def test_clusters_survive_an_export(prepared, tmp_path):
     text = "arabic:\n- ara-arz\n- ara-apc\nnone:\n- nobody\n"
     (prepared / "labels.yaml").write_text(text)

@@ -105,6 +105,8 @@ def _list(directory: Path, split: str, root: Path) -> list[Utterance]:
     if speakers and all(speakers.get(name) == language for name, language in languages.items()):
         log.info("%s: the speakers are the languages, and are left out", directory / SPEAKERS)
         speakers = {}
+    # Kaldi has no utterance without a speaker: where none is known, it is named as its own.
+    speakers = {name: speaker for name, speaker in speakers.items() if speaker != name}
     utterances = segments or {name: (name, math.nan, math.nan) for name in recordings}
     for names, others, what in ((utterances, languages, "no language"), (languages, utterances, "no audio")):
         lacking = [name for name in names if name not in others]

@@ -46,7 +46,7 @@ def add_common_arguments(parser: argparse.ArgumentParser, *, shares: bool, share
                 type=float,
                 default=share,
                 metavar="SHARE",
-                help=f"share of the recordings that goes to {split}.csv (default: %(default)s)",
+                help=f"share of the recordings that goes to {split}.csv where it is drawn (default: %(default)s)",
             )
     parser.add_argument("--seed", type=_seed, default=0, help="another seed draws other splits (default: %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace manifests that are already there")
