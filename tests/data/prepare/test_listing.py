@@ -268,6 +268,14 @@ def test_one_process_at_a_time_prepares_a_folder(audio, tmp_path):
     assert {path.name for path in prepare("a").iterdir()} == expected
 
 
+def test_a_file_system_without_locks_will_do(audio, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(corpus.FileLock, "acquire", Mock(side_effect=OSError(errno.ENOLCK, "No locks available")))
+    prepare_listed(tmp_path / "data", listed([audio] * 3), corpus="any", origin=tmp_path, options=Options())
+    assert "data: this file system has no locks" in caplog.text
+    read_rows(tmp_path / "data")
+
+
 def test_one_that_was_quicker_is_not_replaced(audio, tmp_path, monkeypatch):
     def prepare(name: str):
         utterances = [Utterance(audio, name, f"{number}") for number in range(3)]

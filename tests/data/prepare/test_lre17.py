@@ -185,7 +185,7 @@ def test_other_layouts_say_what_was_found(broken, tmp_path):
     table.write_text(kept + "gone.sph\tara-apc\n")
     refused(r"audio that is not there: .*gone.sph \(1 such\)")
     table.write_text(kept + "one field\n")
-    refused("row 5 has 1 fields where 2 are expected")
+    refused("line 6 has 1 fields where 2 are expected")
     table.write_text(kept)
     refused("lacks the column cut_from", group_column="cut_from")
     table.unlink()

@@ -28,6 +28,8 @@ LABELS_FILE = "labels.yaml"
 # Of a preparation; and in its place, what export-manifest may have put there.
 _RESULT_FILES = (LABELS_FILE, *(f"{split}{suffix}" for suffix in (".csv", PARQUET) for split in reversed(SPLITS)))
 _LOCK_FILE = ".prepare.lock"
+# What network file systems say that have none; it is no reason to prepare nothing there.
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
 
 Columns = Mapping[str, Sequence | np.ndarray]
 
@@ -92,7 +94,7 @@ def preparation(
     lock = FileLock(folder / _LOCK_FILE, timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        _acquire(lock)
         for name in (*_RESULT_FILES, SETTINGS_FILE):
             # What one that was killed has left.
             for part in folder.glob(f".{name}.*.part"):
@@ -110,6 +112,15 @@ def preparation(
         with suppress(OSError):
             for path in made:
                 path.rmdir()
+
+
+def _acquire(lock: FileLock) -> None:
+    try:
+        lock.acquire()
+    except OSError as error:
+        if isinstance(error, Timeout) or error.errno not in _NO_LOCKS:
+            raise
+        log.info("%s: this file system has no locks; start no second preparation there", Path(lock.lock_file).parent)
 
 
 def remove_manifests(folder: Path) -> None:

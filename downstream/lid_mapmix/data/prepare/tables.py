@@ -132,15 +132,16 @@ def read_table(
                     f"{path}: lacks the column {', '.join(missing)}; found {enumerate_names(names)}. Is this another "
                     "edition of the corpus? The names it needs stand at the top of its file in data/prepare/."
                 )
-            table = [row for row in rows if row]
+            table = []
+            for row in rows:
+                if row and len(row) != len(names):
+                    raise UserError(
+                        f"{path}: line {rows.line_num} has {len(row)} fields where {len(names)} are expected "
+                        f"({enumerate_names(names)}). Is the file complete?"
+                    )
+                table += [row] if row else []
     except (UnicodeError, csv.Error) as error:
         raise UserError(f"{path}: is no tab-separated table in {encoding.upper()} ({error}).") from None
-    ragged = next((number for number, row in enumerate(table) if len(row) != len(names)), None)
-    if ragged is not None:
-        raise UserError(
-            f"{path}: row {ragged + 1} has {len(table[ragged])} fields where {len(names)} are expected "
-            f"({enumerate_names(names)}). Is the file complete?"
-        )
     return {name: [row[names.index(name)] for row in table] for name in (*needed, *optional) if name in names}
 
 
