@@ -5,11 +5,13 @@ as in the real one. Weights are larger than those a model usually starts from, o
 anything and a fault in its mask would not show.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+CONVERTED = "https://huggingface.co/s3prl/converted_ckpts/resolve/main"
 WIDTH, LAYERS, HEADS = 32, 3, 4
 # The front end is narrower, or the native models would leave out the projection from it to the encoder.
 _FRONT_WIDTH = 16
@@ -47,6 +49,12 @@ class Shape:
     stable: bool = False
     dropout: float = 0.0
     layerdrop: float = 0.0
+
+
+def cached(home: Path, file: str) -> Path:
+    """Return where S3PRL keeps a converted checkpoint: under a hash of its address."""
+    name = hashlib.sha256(f"{CONVERTED}/{file}".encode()).hexdigest()
+    return Path(home) / ".cache" / "s3prl" / "download" / f"{name}.{file}"
 
 
 def save_wav2vec2(path: Path, shape: Shape = Shape(), seed: int = 0) -> Path:

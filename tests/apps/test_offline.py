@@ -1,22 +1,19 @@
 """Named upstreams without a network: ``python run_downstream.py -d lid_mapmix -u xlsr_53``, from S3PRL's own cache."""
 
-import hashlib
 import json
 import os
 import re
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from checkpoints import Shape, save_hubert, save_hugging_face, save_wav2vec2, save_wavlm
+from checkpoints import CONVERTED, Shape, cached, save_hubert, save_hugging_face, save_wav2vec2, save_wavlm
 from launching import ROOT, assert_same_weights, interrupt_at, overrides, run, train
 from lid_mapmix.host import compat
 
-CONVERTED = "https://huggingface.co/s3prl/converted_ckpts/resolve/main"
 # Name → the file S3PRL looks for, what writes its format, and the architecture.
 NAMED = {
     "xlsr_53": ("xlsr_53_56k.pt", save_wav2vec2, Shape(stable=True, dropout=0.1)),
@@ -40,12 +37,6 @@ def home(tmp_path_factory):
     for file, save, shape in NAMED.values():
         save(cached(folder, file), shape)
     return folder
-
-
-def cached(home, file):
-    """Return where S3PRL keeps a file: under a hash of its address."""
-    name = hashlib.sha256(f"{CONVERTED}/{file}".encode()).hexdigest()
-    return Path(home) / ".cache" / "s3prl" / "download" / f"{name}.{file}"
 
 
 def command(home, *flags, cwd=ROOT):

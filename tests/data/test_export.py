@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from lid_mapmix.data import manifest_files
+from lid_mapmix.data import manifest_parquet
 from lid_mapmix.data.corpus import Corpus
 from lid_mapmix.data.export import export_manifests
 from lid_mapmix.data.manifest import read_manifest
@@ -67,7 +67,7 @@ def test_members_of_shards_are_refused_for_others(tmp_path):
 def test_without_pyarrow_it_is_said_what_to_install(tmp_path, monkeypatch):
     data, out = make_corpus(tmp_path / "data"), tmp_path / "out"
     export_manifests(data, "parquet", out)
-    monkeypatch.setattr(manifest_files, "find_spec", lambda name: None)
+    monkeypatch.setattr(manifest_parquet, "find_spec", lambda name: None)
     for attempt in (
         lambda: read_manifest(out / "train.parquet"),
         lambda: export_manifests(data, "parquet", tmp_path / "other"),

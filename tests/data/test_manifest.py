@@ -1,10 +1,11 @@
+import gc
+
 import numpy as np
 import pyarrow
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lid_mapmix.data import manifest as manifest_module
-from lid_mapmix.data import manifest_files
+from lid_mapmix.data import manifest_csv, manifest_parquet
 from lid_mapmix.data.corpus import Corpus
 from lid_mapmix.data.labels import Labels, labels_from_manifest, labels_from_mapping, read_labels, write_labels
 from lid_mapmix.data.manifest import read_manifest, write_manifest
@@ -13,6 +14,7 @@ from pyarrow import parquet
 
 HEADER = "audiopath,class,seconds"
 TEXT = st.text(st.characters(exclude_categories=("C",)), min_size=1, max_size=12)
+ANYTHING = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=12)
 
 
 def write(folder, text, encoding="utf-8"):
@@ -281,7 +283,7 @@ def test_two_manifests_of_a_split_are_refused(tmp_path):
 
 
 def test_rows_beyond_one_batch_are_joined_and_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr(manifest_files, "_ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(manifest_csv, "_ROWS_AT_ONCE", 2)
     rows = [f"{number}.wav,a,{number}" for number in range(1, 6)]
     manifest = read_manifest(write(tmp_path, "\n".join([HEADER, *rows[:3], "", *rows[3:]])))
     assert manifest.columns["audiopath"].tolist() == ["1.wav", "2.wav", "3.wav", "4.wav", "5.wav"]
@@ -290,7 +292,52 @@ def test_rows_beyond_one_batch_are_joined_and_counted(tmp_path, monkeypatch):
 
 
 def test_ids_of_one_hash_are_told_apart(tmp_path, monkeypatch):
-    monkeypatch.setattr(manifest_module, "hash", len, raising=False)
+    monkeypatch.setattr(manifest_csv, "hash", len, raising=False)
     manifest = read_manifest(write(tmp_path, f"{HEADER}\na,x,1\nb,x,1\nccc,x,1\n"))
     assert manifest.columns["id"].tolist() == ["a", "b", "ccc"]
     refused(write(tmp_path, f"{HEADER}\na,x,1\nb,x,1\nb,x,1\n"), "id b stands in 2 rows")
+
+
+def test_fingerprints_of_a_parquets_ids_only_say_where_to_look(tmp_path, monkeypatch):
+    monkeypatch.setattr(manifest_parquet, "_multipliers", lambda: np.zeros(1024, dtype=np.uint64))
+    path = tmp_path / "train.parquet"
+    write_manifest(path, {"audiopath": ["a", "b", "c"], "class": ["x"] * 3, "seconds": [1.0] * 3})
+    assert read_manifest(path).columns["id"].tolist() == ["a", "b", "c"]
+    write_manifest(path, {"audiopath": ["a", "b", "b"], "class": ["x"] * 3, "seconds": [1.0] * 3})
+    refused(path, "id b stands in 2 rows")
+
+
+@given(
+    st.lists(st.tuples(ANYTHING, ANYTHING), min_size=1, max_size=30, unique_by=lambda row: row[0]), st.integers(1, 9)
+)
+@settings(max_examples=60)
+def test_any_text_of_a_parquet_is_read_whatever_is_read_at_once(tmp_path_factory, rows, group):
+    path = tmp_path_factory.getbasetemp() / "any.parquet"
+    names, classes = map(list, zip(*rows, strict=True))
+    # Zeros at the end, characters of several bytes, and one text far longer than the others.
+    names[0] += "\0"
+    names[-1] += "x" * 3_000
+    table = pyarrow.table({"audiopath": names, "class": classes, "seconds": [1.0] * len(rows)})
+    parquet.write_table(table, path, row_group_size=group)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_parquet, "ROWS_AT_ONCE", 4)
+        patch.setattr(manifest_parquet, "_MOST_BYTES_AT_ONCE", 6_100)
+        manifest = read_manifest(path)
+    assert manifest.columns["audiopath"].tolist() == names
+    assert manifest.columns["class"].tolist() == classes
+    assert manifest.classes.names[manifest.classes.codes].tolist() == classes
+    assert sorted(manifest.classes.names.tolist()) == sorted(set(classes))
+
+
+def test_categories_that_no_row_has_are_no_classes(tmp_path):
+    path = tmp_path / "train.parquet"
+    classes = pyarrow.DictionaryArray.from_arrays(pyarrow.array([2, 0], pyarrow.int8()), ["a", "none", "b"])
+    parquet.write_table(pyarrow.table({"audiopath": ["1", "2"], "class": classes, "seconds": [1, 2]}), path)
+    assert labels_from_manifest(read_manifest(path)).classes == ("a", "b")
+
+
+def test_the_collection_of_garbage_goes_on_after_a_manifest(tmp_path):
+    read_manifest(write(tmp_path, f"{HEADER}\na,x,1\n"))
+    assert gc.isenabled()
+    refused(write(tmp_path, f"{HEADER}\na,x\n"), "row 2 has 2 fields")
+    assert gc.isenabled()

@@ -17,7 +17,8 @@ from ..errors import UserError
 from ..files import replace_when_complete
 from .labels import Labels, read_labels, write_labels
 from .manifest import Manifest, read_manifests
-from .manifest_files import PARQUET, write_parquet
+from .manifest_files import PARQUET
+from .manifest_parquet import write_parquet
 from .prepare import jsonl, kaldi
 from .prepare.corpus import LABELS_FILE, SPLITS, cannot_write
 from .shards import find_member

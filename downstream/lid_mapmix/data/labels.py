@@ -11,8 +11,6 @@ from ..errors import UserError
 from ..files import replace_when_complete
 from .manifest import Manifest
 
-_ROWS_AT_ONCE = 100_000
-
 
 @dataclass(frozen=True)
 class Labels:
@@ -59,19 +57,15 @@ class Labels:
         ------
         UserError : the manifest has a class that these labels have not.
         """
-        classes = manifest.columns["class"]
         number_of = {name: number for number, name in enumerate(self.classes)}
-        unknown = [str(name) for name in np.sort(np.unique(classes)) if name not in number_of]
+        names = manifest.classes.names.tolist()
+        unknown = sorted(set(names) - number_of.keys())
         if unknown:
             raise UserError(
                 f"{manifest.path}: unknown class {_shorten(unknown)}; known are {_shorten(self.classes)}. "
                 "Correct the manifest, or add the class to labels.yaml and to the training data."
             )
-        numbers = np.empty(len(classes), dtype=np.int64)
-        for at in range(0, len(classes), _ROWS_AT_ONCE):
-            some = classes[at : at + _ROWS_AT_ONCE].tolist()
-            numbers[at : at + len(some)] = [number_of[name] for name in some]
-        return numbers
+        return np.array([number_of[name] for name in names], dtype=np.int64)[manifest.classes.codes]
 
 
 def read_labels(path: Path | str) -> Labels:
@@ -118,7 +112,7 @@ def labels_from_mapping(clusters: object, origin: str) -> Labels:
 
 def labels_from_manifest(manifest: Manifest) -> Labels:
     """Derive labels of the classes of a manifest."""
-    return labels_from_names(np.unique(manifest.columns["class"]).tolist())
+    return labels_from_names(manifest.classes.names.tolist())
 
 
 def labels_from_names(names: Iterable[str]) -> Labels:

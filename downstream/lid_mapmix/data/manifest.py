@@ -28,12 +28,13 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import replace_when_complete
-from .manifest_files import PARQUET, TEXT, find_manifest, read_columns, write_parquet
+from .manifest_files import PARQUET, find_manifest, read_table
+from .manifest_parquet import write_parquet
+from .text_columns import TEXT, Names
 
 REQUIRED_COLUMNS = ("audiopath", "class", "seconds")
 OPTIONAL_COLUMNS = ("id", "start", "end", "speaker", "group", "source", "split")
 _NUMBER_COLUMNS = ("seconds", "start", "end")
-_IDS_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +46,17 @@ class Manifest:
     path : the file it was read from.
     columns : column name → (utterances,) array; float64 for seconds, start and end, text for the rest.
         Always has ``id`` besides the required columns.
+    numbered : the class column as numbers, where it was read as such.
     """
 
     path: Path
     columns: Mapping[str, np.ndarray]
+    numbered: Names | None = None
+
+    @property
+    def classes(self) -> Names:
+        """The class column as numbers."""
+        return Names.of(self.columns["class"]) if self.numbered is None else self.numbered
 
     def __len__(self) -> int:
         return len(self.columns["audiopath"])
@@ -82,7 +90,8 @@ def read_manifest(path: Path | str, *, is_labelled: bool = True) -> Manifest:
             "training without dev.csv needs -o config.runner.eval_dataloaders=[]."
         )
     required = REQUIRED_COLUMNS if is_labelled else REQUIRED_COLUMNS[:1]
-    columns = read_columns(path, required, _NUMBER_COLUMNS)
+    table = read_table(path, required, _NUMBER_COLUMNS)
+    columns = table.columns
     if not len(columns["audiopath"]):
         raise UserError(f"{path}: has a header but no utterance. Add utterances, or leave the split out.")
     columns.setdefault("id", columns["audiopath"])
@@ -90,8 +99,8 @@ def read_manifest(path: Path | str, *, is_labelled: bool = True) -> Manifest:
         count = len(columns["audiopath"])
         columns["class"], columns["seconds"] = np.full(count, "", dtype=TEXT), np.full(count, np.nan)
     _check_values(path, columns, is_labelled=is_labelled)
-    _check_unique(path, columns["id"])
-    return Manifest(path, columns)
+    _check_unique(path, columns["id"], table.fingerprints)
+    return Manifest(path, columns, table.classes if is_labelled else None)
 
 
 def read_manifests(directory: Path, splits: Sequence[str]) -> dict[str, Manifest]:
@@ -154,15 +163,13 @@ def _check_values(path: Path, columns: Mapping[str, np.ndarray], *, is_labelled:
             )
 
 
-def _check_unique(path: Path, ids: np.ndarray) -> None:
-    # Numbers are sorted far more quickly than text; Python's hash is another one in each process, which matters little.
-    starts = range(0, len(ids), _IDS_AT_ONCE)
-    hashes = np.concatenate([np.array(list(map(hash, ids[at : at + _IDS_AT_ONCE].tolist()))) for at in starts])
-    ordered = np.sort(hashes)
+def _check_unique(path: Path, ids: np.ndarray, fingerprints: np.ndarray) -> None:
+    # Numbers are sorted far more quickly than text.
+    ordered = np.sort(fingerprints)
     shared = ordered[1:][ordered[1:] == ordered[:-1]]
     if len(shared) == 0:
         return
-    counts = Counter(ids[np.isin(hashes, shared)].tolist())
+    counts = Counter(ids[np.isin(fingerprints, shared)].tolist())
     name, count = max(counts.items(), key=lambda pair: pair[1])
     if count > 1:
         raise UserError(

@@ -12,11 +12,12 @@ from ...errors import UserError
 from ...files import replace_when_complete
 from ..labels import Labels, labels_from_manifest, write_labels
 from ..manifest import Manifest, write_manifest
+from ..text_columns import Names
 from .corpus_check import Subject, content_numbers
 from .findings import Finding
 from .spelling import spellings
 from .split_checks import check_classes, check_duplicates, check_leaks
-from .utterances import SPLITS, Names
+from .utterances import SPLITS
 
 LABELS_NAME = "labels.yaml"
 DROPPED_NAME = "dropped.csv"

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..labels import Labels
+from ..text_columns import Names
 from .findings import Finding, first
 from .spelling import near_names, spellings
 from .thresholds import IMBALANCE_NOTE, IMBALANCE_WARNING
-from .utterances import SPLITS, Names, Utterances
+from .utterances import SPLITS, Utterances
 
 _TRAIN = SPLITS.index("train")
 

@@ -5,32 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..manifest import Manifest
+from ..text_columns import Names
 
 SPLITS = ("train", "dev", "test")
-
-
-@dataclass(frozen=True, eq=False)
-class Names:
-    """A text column as numbers.
-
-    Attributes
-    ----------
-    names : (names,) str, each once.
-    codes : (utterances,) int64, which of them each utterance has.
-    """
-
-    names: np.ndarray
-    codes: np.ndarray
-
-    @classmethod
-    def of(cls, values: np.ndarray) -> "Names":
-        """Number the (utterances,) values of a text column."""
-        # Far fewer comparisons than sorting the texts, in a corpus that has millions of them.
-        number_of: dict[str, int] = {}
-        codes = np.fromiter(
-            (number_of.setdefault(value, len(number_of)) for value in values.tolist()), np.int64, len(values)
-        )
-        return cls(np.array(list(number_of), dtype=str), codes)
 
 
 @dataclass(frozen=True, eq=False)
