@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from lid_mapmix.data import manifest_parquet
@@ -30,6 +32,27 @@ def test_parquet_replaces_nothing_unasked_and_can_be_exported_itself(tmp_path):
         export_manifests(data, "parquet", out)
     export_manifests(data, "parquet", out, overwrite=True)
     assert (tmp_path / "nemo/train.jsonl") in export_manifests(out, "jsonl", tmp_path / "nemo")
+
+
+def test_parquet_does_not_spoil_the_folder_it_is_made_of(tmp_path):
+    data = make_corpus(tmp_path / "data")
+    with pytest.raises(UserError, match=r"train\.csv: is there, and a folder has one manifest of a split"):
+        export_manifests(data, "parquet", data, overwrite=True)
+    assert not list(data.glob("*.parquet"))
+    export_manifests(data, "jsonl", data)
+    read_manifest(data / "train.csv")
+
+
+def test_labels_of_another_corpus_are_not_replaced(tmp_path):
+    data, out = make_corpus(tmp_path / "data"), tmp_path / "out"
+    out.mkdir()
+    (out / "labels.yaml").write_text("mine: [a, b]\n")
+    for target, labels in itertools.product(("parquet", "jsonl", "kaldi"), (None, "own: [ara-apc, ara-arz]\n")):
+        if labels:
+            (data / "labels.yaml").write_text(labels)
+        with pytest.raises(UserError, match="has other labels than what is exported"):
+            export_manifests(data, target, out, overwrite=True)
+    assert [path.name for path in out.iterdir()] == ["labels.yaml"]
 
 
 def test_members_of_shards_are_refused_for_others(tmp_path):

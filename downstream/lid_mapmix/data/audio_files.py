@@ -33,5 +33,5 @@ def audio_below(folder: Path, report: Callable[[UserError], None] = _refuse) -> 
         for parent, _, names in os.walk(folder, onerror=unreadable)
         for name in names
         # macOS leaves files named ._NAME.wav that hold no audio.
-        if not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS
+        if not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122 - far quicker
     )

@@ -1,6 +1,6 @@
 """Labels: the classes in the order of the model's outputs, and the cluster of each."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,22 @@ class Labels:
         """The cluster number of each class, (classes,) int64."""
         sizes = [len(members) for members in self.clusters.values()]
         return np.repeat(np.arange(len(sizes)), sizes)
+
+    def only(self, classes: Collection[str]) -> "Labels":
+        """Return the labels of some classes.
+
+        Raises
+        ------
+        UserError : one of them is not among these.
+        """
+        unknown = sorted(set(classes) - set(self.classes))
+        if unknown:
+            raise UserError(
+                f"unknown class {_shorten(unknown)}; known are {_shorten(self.classes)}. Add it to labels.yaml, or "
+                "correct the corpus."
+            )
+        clusters = {name: tuple(one for one in members if one in classes) for name, members in self.clusters.items()}
+        return Labels({name: members for name, members in clusters.items() if members})
 
     def class_indices(self, manifest: Manifest) -> np.ndarray:
         """Return the class number of each utterance, (utterances,) int64.

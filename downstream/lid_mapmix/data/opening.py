@@ -48,7 +48,15 @@ def open_audio(path: Path, *, only_header: bool = False) -> AbstractContextManag
             ) from None
         if path.stat().st_size == 0:
             raise UserError(f"{path}: is empty (0 bytes). Restore the file or leave it out.") from None
+        _check_rights(path)
         raise UserError(f"{path}: is no audio that libsndfile can read ({reason(error)}). Convert it to wav.") from None
+
+
+def _check_rights(path: Path) -> None:
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}). Correct its rights, or check the disk.") from None
 
 
 @contextmanager

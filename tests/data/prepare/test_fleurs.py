@@ -59,7 +59,7 @@ def test_other_layouts_say_what_was_found(repository, tmp_path):
     table = repository / "data/ur_pk/test.tsv"
     kept = table.read_text()
     table.write_text(kept + "one\ttwo\n")
-    refused(r"test.tsv: row 4 has 2 fields where 7 are expected \(sentence, file, raw_transcription")
+    refused(r"test.tsv: line 4 has 2 fields where 7 are expected \(sentence, file, raw_transcription")
     table.write_text(kept.replace("5120", "long"))
     refused("test.tsv: samples has what is no number")
     table.write_text(kept + kept.splitlines()[0] + "\n")

@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+import logging
 import os
 from collections import defaultdict
 from pathlib import Path
@@ -14,10 +15,12 @@ from hypothesis import strategies as st
 from lid_mapmix.data.labels import read_labels
 from lid_mapmix.data.manifest import read_manifest
 from lid_mapmix.data.prepare import folder as folder_corpus
+from lid_mapmix.data.prepare.options import Options
 from lid_mapmix.data.prepare.splitting import split_units
 from lid_mapmix.errors import UserError
 
 SPLITS = ("train", "dev", "test")
+QUARTERS = Options(dev_share=0.25, test_share=0.25)
 
 
 def write_audio(path: Path, seconds: float = 0.25, rate: int = 16_000) -> None:
@@ -63,7 +66,7 @@ def test_all_formats_are_found_at_any_depth(tmp_path):
 
 
 def test_without_a_pattern_files_are_divided(recordings, tmp_path):
-    splits = read(folder_corpus.prepare(recordings, tmp_path / "data", dev_share=0.25, test_share=0.25))
+    splits = read(folder_corpus.prepare(recordings, tmp_path / "data", options=QUARTERS))
     for split, expected in zip(SPLITS, (12, 6, 6), strict=True):
         counts = defaultdict(int)
         for row in splits[split]:
@@ -75,9 +78,7 @@ def test_without_a_pattern_files_are_divided(recordings, tmp_path):
 
 @pytest.mark.parametrize("pattern", [r"(\d+)_take", r"(session\d)/[a-z-]+(?P<speaker>\d+)_"])
 def test_speakers_are_in_one_split_only(recordings, tmp_path, pattern):
-    splits = read(
-        folder_corpus.prepare(recordings, tmp_path / "data", speaker_pattern=pattern, dev_share=0.25, test_share=0.25)
-    )
+    splits = read(folder_corpus.prepare(recordings, tmp_path / "data", speaker_pattern=pattern, options=QUARTERS))
     speakers = {split: {row["speaker"] for row in rows} for split, rows in splits.items()}
     assert set.union(*speakers.values()) == set("01234567")
     for one, other in itertools.combinations(SPLITS, 2):
@@ -124,6 +125,37 @@ def test_folders_that_are_no_corpus(recordings, tmp_path):
     assert not out.exists()
 
 
+def test_what_is_no_audio_by_its_name_is_said(recordings, tmp_path, caplog):
+    for name in ("a.m4a", "b.m4a", "README", ".hidden"):
+        (recordings / "ara-apc" / name).write_text("")
+    (recordings / "ara-arz/elsewhere").symlink_to(recordings / "zho-cmn")
+    with caplog.at_level(logging.INFO):
+        folder_corpus.prepare(recordings, tmp_path / "data")
+    expected = "left out what is not named .wav .flac .ogg .mp3 .sph: 2 .m4a, 1 without a suffix, 1 links to folders"
+    assert expected in caplog.messages
+
+
+def test_copies_do_not_become_a_class(recordings, tmp_path):
+    with pytest.raises(UserError, match="would be taken for a class there"):
+        folder_corpus.prepare(recordings, recordings, options=Options(copy_audio=True))
+    rows = read(folder_corpus.prepare(recordings, tmp_path / "data", options=Options(copy_audio=True)))
+    assert rows["train"][0]["audiopath"].startswith("audio/ara-apc/session")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_says_so(recordings, tmp_path):
+    next((recordings / "ara-apc").rglob("*.wav")).chmod(0)
+    with pytest.raises(UserError, match=r"cannot be read \(Permission denied\)"):
+        folder_corpus.prepare(recordings, tmp_path / "data")
+
+
+def test_splits_are_not_taken_for_classes(recordings, tmp_path):
+    for name, split in (("ara-apc", "train"), ("ara-arz", "Test"), ("zho-cmn", "validation")):
+        (recordings / name).rename(recordings / split)
+    with pytest.raises(UserError, match=r"found splits: Test, train, validation\."):
+        folder_corpus.prepare(recordings, tmp_path / "data")
+
+
 @pytest.mark.parametrize("content", [b"", b"this is no audio"])
 def test_a_broken_file_is_named(recordings, tmp_path, content):
     (recordings / "ara-arz" / "broken.wav").write_bytes(content)
@@ -135,7 +167,7 @@ def test_a_broken_file_is_named(recordings, tmp_path, content):
 @pytest.mark.parametrize(("dev_share", "test_share"), [(0, 0.1), (0.5, 0.5), (0.1, -0.1), (1.2, 0.1)])
 def test_impossible_shares(recordings, tmp_path, dev_share, test_share):
     with pytest.raises(UserError, match="--dev-share"):
-        folder_corpus.prepare(recordings, tmp_path / "data", dev_share=dev_share, test_share=test_share)
+        folder_corpus.prepare(recordings, tmp_path / "data", options=Options(dev_share, test_share))
 
 
 def test_manifests_of_others_are_not_replaced_unless_asked(recordings, tmp_path):
@@ -145,7 +177,7 @@ def test_manifests_of_others_are_not_replaced_unless_asked(recordings, tmp_path)
     with pytest.raises(UserError, match=r"already holds train\.csv"):
         folder_corpus.prepare(recordings, out)
     assert (out / "train.csv").read_text() == "mine"
-    folder_corpus.prepare(recordings, out, overwrite=True)
+    folder_corpus.prepare(recordings, out, options=Options(overwrite=True))
     assert len(read_manifest(out / "train.csv")) > 0
 
 
@@ -154,7 +186,7 @@ def test_a_failure_with_overwrite_damages_nothing(recordings, tmp_path):
     before = (out / "train.csv").read_bytes()
     (recordings / "ara-arz" / "broken.wav").write_bytes(b"no audio")
     with pytest.raises(UserError):
-        folder_corpus.prepare(recordings, out, overwrite=True)
+        folder_corpus.prepare(recordings, out, options=Options(overwrite=True))
     assert (out / "train.csv").read_bytes() == before
 
 

@@ -1,5 +1,6 @@
 """Kaldi data directories and NeMo's manifests: read, and written back."""
 
+import csv
 import itertools
 import json
 import logging
@@ -9,8 +10,9 @@ import pytest
 from layouts import contents, read_rows, values, write_lines, write_tone
 from lid_mapmix.apps import cli
 from lid_mapmix.data.export import export_manifests
-from lid_mapmix.data.manifest import write_manifest
+from lid_mapmix.data.manifest import read_manifest, write_manifest
 from lid_mapmix.data.prepare import jsonl, kaldi
+from lid_mapmix.data.prepare.options import Options
 from lid_mapmix.errors import UserError
 
 CLASSES = ("ara-apc", "ara-arz")
@@ -282,3 +284,72 @@ def test_whole_files_need_no_segments_and_ids_stay_apart(prepared, tmp_path):
     with pytest.raises(UserError, match="two ids become a_b"):
         export_manifests(tmp_path / "data", "kaldi", tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_utterances_named_as_their_own_speakers_have_none(prepared, tmp_path):
+    manifest = read_manifest(prepared / "train.csv")
+    starts, named = (manifest.columns[name].tolist() for name in ("start", "speaker"))
+    speakers = ["" if start == 0 else speaker for start, speaker in zip(starts, named, strict=True)]
+    write_manifest(prepared / "train.csv", {**manifest.columns, "speaker": speakers})
+    export_manifests(prepared, "kaldi", tmp_path / "kaldi")
+    again = read_manifest(kaldi.prepare(tmp_path / "kaldi", tmp_path / "again") / "train.csv")
+    assert sorted(again.columns["speaker"].tolist()) == sorted(speakers)
+
+
+def test_clusters_survive_an_export(prepared, tmp_path):
+    text = "arabic:\n- ara-arz\n- ara-apc\nnone:\n- nobody\n"
+    (prepared / "labels.yaml").write_text(text)
+    for target, module in (("kaldi", kaldi), ("jsonl", jsonl)):
+        assert tmp_path / target / "labels.yaml" in export_manifests(prepared, target, tmp_path / target)
+        again = module.prepare(tmp_path / target, tmp_path / f"{target} again")
+        assert (again / "labels.yaml").read_text() == text.partition("none")[0]
+        # Where the manifests lie beside what they were made of, the labels beside them are no export.
+        options = Options(overwrite=True)
+        module.prepare(tmp_path / target, tmp_path / target, options=options)
+        module.prepare(tmp_path / target, tmp_path / target, options=options)
+
+
+def test_an_export_leaves_nothing_of_an_earlier_one(prepared, tmp_path):
+    for target, stale in (("kaldi", "dev/wav.scp"), ("jsonl", "dev.jsonl"), ("parquet", "dev.parquet")):
+        export_manifests(prepared, target, tmp_path / target)
+        assert (tmp_path / target / stale).is_file()
+    (prepared / "dev.csv").unlink()
+    manifest = read_manifest(prepared / "train.csv")
+    whole = {name: manifest.columns[name] for name in ("audiopath", "class", "seconds", "id")}
+    write_manifest(prepared / "train.csv", whole)
+    for target, stale in (("kaldi", "dev/wav.scp"), ("jsonl", "dev.jsonl"), ("parquet", "dev.parquet")):
+        export_manifests(prepared, target, tmp_path / target, overwrite=True)
+        assert not (tmp_path / target / stale).exists()
+    assert not (tmp_path / "kaldi/train/segments").exists()
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("class", ["a b", "a_b"], "two classes become a_b"),
+        ("speaker", ["p/q", "p q"], "two speakers become p_q"),
+        ("audiopath", ["x.wav", "a\nb.wav"], "Kaldi would not take .* for a file"),
+        ("audiopath", ["x.wav", "x.wav "], "Kaldi would not take .* for a file"),
+        ("audiopath", ["x.wav", "x|"], "Kaldi would not take .* for a file"),
+        ("audiopath", ["x.wav", "x.ark:12"], "Kaldi would not take .* for a file"),
+    ],
+)
+def test_what_kaldi_could_not_tell_apart_or_read_is_refused(tmp_path, column, values, message):
+    columns = {"audiopath": ["x.wav", "y.wav"], "class": ["a", "b"], "seconds": [1, 1], "id": ["1", "2"]}
+    write_manifest(tmp_path / "data/train.csv", {**columns, "speaker": ["p", "q"], column: values})
+    with pytest.raises(UserError, match=message) as raised:
+        export_manifests(tmp_path / "data", "kaldi", tmp_path / "kaldi")
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "kaldi").exists()
+
+
+def test_parts_late_in_a_recording_and_names_that_are_numbers(tmp_path):
+    write_tone(tmp_path / "x.wav")
+    entry = {"audio_filepath": "x.wav", "duration": 0.05, "label": 0}
+    lines = [json.dumps({**entry, "offset": 10_000 + take / 10, "speaker": take}) for take in range(6)]
+    (tmp_path / "all.jsonl").write_text("\n".join(lines))
+    folder = jsonl.prepare(tmp_path / "all.jsonl", tmp_path / "data")
+    rows = [row for split in ("train", "dev", "test") for row in csv.DictReader((folder / f"{split}.csv").open())]
+    assert {row["id"] for row in rows} == {f"x.wav@{10_000 + take / 10}" for take in range(6)}
+    assert {row["speaker"] for row in rows} == set("012345")
+    assert {row["class"] for row in rows} == {"0"}

@@ -116,7 +116,8 @@ def test_three_sets_have_no_call_in_common_where_there_is_enough(releases, tmp_p
         assert {group.rsplit("_", 1)[1] for group in shared} == {str(DIALECTS.index("por-brz"))}
 
 
-def test_dev_from_calls_that_no_set_has(releases, tmp_path):
+def test_dev_from_calls_that_no_set_has(releases, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     dev, trained = [], set()
     for number in (1, 2, 3):
         draw = draws.Draw(subset_hours=60 / 3600, number=number, dev_hours=40 / 3600)
@@ -126,6 +127,8 @@ def test_dev_from_calls_that_no_set_has(releases, tmp_path):
         assert values(rows["dev"], "class") == set(DIALECTS)
         trained |= values(rows["train"], "group")
     assert dev[0] == dev[1] == dev[2]
+    assert "por-brz has 0.02 h, of which dev takes 20 %, not 0.01 h" in caplog.text
+    assert "ara-apc has" not in caplog.text
     assert not {row["group"] for row in rows["dev"]} & trained
 
 
@@ -182,7 +185,7 @@ def test_other_layouts_say_what_was_found(broken, tmp_path):
     table.write_text(kept + "gone.sph\tara-apc\n")
     refused(r"audio that is not there: .*gone.sph \(1 such\)")
     table.write_text(kept + "one field\n")
-    refused("row 5 has 1 fields where 2 are expected")
+    refused("line 6 has 1 fields where 2 are expected")
     table.write_text(kept)
     refused("lacks the column cut_from", group_column="cut_from")
     table.unlink()
@@ -201,6 +204,12 @@ def test_other_layouts_say_what_was_found(broken, tmp_path):
 def test_a_set_without_a_size(releases, tmp_path, capsys):
     assert cli.main(["prepare", "lre17", str(releases[0]), str(tmp_path / "data"), "--set", "2"]) == 1
     assert "--subset" in capsys.readouterr().err
+
+
+def test_dev_is_from_one_place(releases, tmp_path, capsys):
+    flags = ["--dev", str(releases[0]), "--dev-hours", "1"]
+    assert cli.main(["prepare", "lre17", str(releases[0]), str(tmp_path / "data"), *flags]) == 1
+    assert "--dev and --dev-hours" in capsys.readouterr().err
 
 
 @settings(max_examples=60, deadline=None)

@@ -17,7 +17,8 @@ from tqdm import tqdm
 from ...errors import UserError
 from ..audio import read_header
 from ..labels import Labels
-from .corpus import DEFAULT_SHARE, add_common_arguments, divide, fingerprint, needs_preparation, write_corpus
+from .corpus import divide, fingerprint, preparation, write_corpus
+from .options import DEFAULT_SHARE, add_common_arguments
 from .splitting import check_shares, split_units
 
 DESCRIPTION = "Debian's Asterisk prompts: five languages, real telephone speech, one speaker each"
@@ -112,31 +113,31 @@ def prepare(
         "test_share": test_share,
         "seed": seed,
     }
-    if not needs_preparation(folder, settings, overwrite=overwrite):
-        return folder
-
-    seconds = np.array([_seconds(prompt.path) for prompt in tqdm(prompts, desc="Reading headers", unit="file")])
-    long_enough = seconds >= MINIMUM_SECONDS
-    log.info("dropped %d of %d prompts shorter than %g s", (~long_enough).sum(), len(long_enough), MINIMUM_SECONDS)
-    columns = {
-        "audiopath": np.array([str(prompt.path) for prompt in prompts]),
-        "class": np.array([CLASS_OF[prompt.language] for prompt in prompts]),
-        "seconds": seconds,
-        "id": np.array([f"{prompt.voice}/{prompt.name}" for prompt in prompts]),
-        "speaker": np.array([prompt.voice.rsplit("_", 1)[-1] for prompt in prompts]),
-        "source": np.array([prompt.voice for prompt in prompts]),
-    }
-    columns = {name: values[long_enough] for name, values in columns.items()}
-    splits = split_units(
-        np.array([prompt.name for prompt in prompts])[long_enough],
-        columns["class"],
-        columns["seconds"],
-        unit_name="prompt",
-        dev_share=dev_share,
-        test_share=test_share,
-        seed=seed,
-    )
-    return write_corpus(folder, settings, divide(columns, splits), Labels(CLUSTERS))
+    with preparation(folder, settings, overwrite=overwrite) as needed:
+        if not needed:
+            return folder
+        seconds = np.array([_seconds(prompt.path) for prompt in tqdm(prompts, desc="Reading headers", unit="file")])
+        long_enough = seconds >= MINIMUM_SECONDS
+        log.info("dropped %d of %d prompts shorter than %g s", (~long_enough).sum(), len(long_enough), MINIMUM_SECONDS)
+        columns = {
+            "audiopath": np.array([str(prompt.path) for prompt in prompts]),
+            "class": np.array([CLASS_OF[prompt.language] for prompt in prompts]),
+            "seconds": seconds,
+            "id": np.array([f"{prompt.voice}/{prompt.name}" for prompt in prompts]),
+            "speaker": np.array([prompt.voice.rsplit("_", 1)[-1] for prompt in prompts]),
+            "source": np.array([prompt.voice for prompt in prompts]),
+        }
+        columns = {name: values[long_enough] for name, values in columns.items()}
+        splits = split_units(
+            np.array([prompt.name for prompt in prompts])[long_enough],
+            columns["class"],
+            columns["seconds"],
+            unit_name="prompt",
+            dev_share=dev_share,
+            test_share=test_share,
+            seed=seed,
+        )
+        return write_corpus(folder, settings, divide(columns, splits), Labels(CLUSTERS))
 
 
 def _seconds(prompt: Path) -> float:

@@ -10,7 +10,7 @@ from ...errors import UserError
 from .corpus import SPLITS
 from .listing import Utterance, prepare_listed
 from .options import DEFAULTS, Options, add_languages_argument, add_listing_arguments, prepare_as_asked
-from .tables import choose, describe_folder, sub_folders
+from .tables import choose, language_folders, sub_folders
 
 DESCRIPTION = "CommonLanguage: an hour of read sentences in each of 45 languages"
 EXAMPLES = """\
@@ -52,16 +52,12 @@ def prepare(
     corpus_folder = corpus_folder.resolve()
     if (corpus_folder / INNER_FOLDER).is_dir():
         corpus_folder /= INNER_FOLDER
-    found = {
-        name: path
-        for name, path in sub_folders(corpus_folder).items()
-        if all((path / split).is_dir() for split in SPLITS)
-    }
-    if not found:
-        raise UserError(
-            f"{corpus_folder}: no folder of a language with {', '.join(SPLITS)} in it, such as Welsh/; found "
-            f"{describe_folder(corpus_folder)}. Unpack CommonLanguage.tar.gz there."
-        )
+    found = language_folders(
+        corpus_folder,
+        lambda path: all((path / split).is_dir() for split in SPLITS),
+        f"{', '.join(SPLITS)} in it, such as Welsh/",
+        "Unpack CommonLanguage.tar.gz there.",
+    )
     utterances = [
         Utterance(
             audiopath=str(file),

@@ -8,13 +8,14 @@ part of what was validated, and ``--validated`` divides all of it by speakers.
 import argparse
 import logging
 import math
+import re
 from pathlib import Path
 
 from ...errors import UserError
 from .corpus import SPLITS
 from .listing import Utterance, prepare_listed
 from .options import DEFAULTS, Options, add_languages_argument, add_listing_arguments, positive, prepare_as_asked
-from .tables import choose, describe_folder, enumerate_names, read_table, sub_folders, to_numbers
+from .tables import choose, enumerate_names, language_folders, read_table, to_numbers
 
 DESCRIPTION = "Mozilla Common Voice: read sentences, classes are languages or accents"
 EXAMPLES = """\
@@ -28,7 +29,9 @@ DURATIONS_TABLE = "clip_durations.tsv"
 SPEAKER, PATH = "client_id", "path"
 # Its name in newer and in older releases.
 ACCENT = ("accents", "accent")
-SEVERAL_ACCENTS = "|"
+# Between several of a speaker: | in newer releases; in older ones a comma, which within an accent has a blank after it:
+# "India and South Asia (India, Pakistan, Sri Lanka)" (github.com/common-voice/common-voice/issues/4794).
+SEVERAL_ACCENTS = re.compile(r"\||,(?! )")
 CLIP, MILLISECONDS = "clip", "duration[ms]"
 DEFAULT_EXTENSION = ".mp3"
 
@@ -125,13 +128,12 @@ def prepare(
 def _find_languages(folder: Path) -> dict[str, Path]:
     if (folder / CLIPS_FOLDER).is_dir():
         return {folder.name: folder}
-    found = {name: path for name, path in sub_folders(folder).items() if (path / CLIPS_FOLDER).is_dir()}
-    if not found:
-        raise UserError(
-            f"{folder}: no folder of a language with {CLIPS_FOLDER}/ in it, such as en/; found "
-            f"{describe_folder(folder)}. Unpack a release of Common Voice, and name the folder of its languages."
-        )
-    return found
+    return language_folders(
+        folder,
+        lambda path: (path / CLIPS_FOLDER).is_dir(),
+        f"{CLIPS_FOLDER}/ in it, such as en/",
+        "Unpack a release of Common Voice, and name the folder of its languages.",
+    )
 
 
 def _list(language: str, folder: Path, *, accents: bool, validated: bool) -> list[Utterance]:
@@ -144,7 +146,7 @@ def _list(language: str, folder: Path, *, accents: bool, validated: bool) -> lis
             raise UserError(f"{folder / name}: has no column {' or '.join(ACCENT)}. Leave --class accent out.")
         named = table[accent_column] if accent_column else [""] * len(table[PATH])
         for speaker, path, accent in zip(table[SPEAKER], table[PATH], named, strict=True):
-            if accents and (not accent or SEVERAL_ACCENTS in accent):
+            if accents and (not accent or SEVERAL_ACCENTS.search(accent)):
                 without += 1
                 continue
             clip = path if Path(path).suffix else path + DEFAULT_EXTENSION

@@ -24,13 +24,13 @@ from ..labels import Labels
 from .corpus import (
     SPLITS,
     Columns,
-    add_common_arguments,
     cannot_write,
-    needs_preparation,
+    preparation,
     remove_manifests,
     write_corpus,
 )
 from .dialects import CLUSTERS
+from .options import add_common_arguments
 from .utterance import Utterance, write_utterance
 
 DESCRIPTION = "synthetic speech in 21 dialects of 7 clusters, made on the spot"
@@ -114,28 +114,27 @@ def prepare(
         "clusters": list(chosen),
         "seed": seed,
     }
-    if not needs_preparation(folder, settings, overwrite=overwrite):
-        return folder
-
-    planning = _import_planning()
-    processes = processes or _usable_cores()
-    dialects = [dialect for members in chosen.values() for dialect in members]
-    planned = [
-        utterance
-        for cluster, members in chosen.items()
-        for utterance in planning.plan_cluster(cluster, members, utterances, seed)
-    ]
-    try:
-        remove_manifests(folder)
-        for dialect in dialects:
-            (folder / "audio" / dialect.name).mkdir(parents=True, exist_ok=True)
-        speak = partial(write_utterance, folder=folder, seed=seed)
-        seconds = _in_parallel(speak, planned, processes, "Speaking")
-        _write_texts(folder / "texts.csv", planned)
-    except OSError as error:
-        raise cannot_write(folder, error) from None
-    labels = Labels({cluster: tuple(member.name for member in members) for cluster, members in chosen.items()})
-    return write_corpus(folder, settings, _manifests(planned, seconds), labels)
+    with preparation(folder, settings, overwrite=overwrite) as needed:
+        if not needed:
+            return folder
+        planning = _import_planning()
+        planned = [
+            utterance
+            for cluster, members in chosen.items()
+            for utterance in planning.plan_cluster(cluster, members, utterances, seed)
+        ]
+        try:
+            remove_manifests(folder)
+            for members in chosen.values():
+                for dialect in members:
+                    (folder / "audio" / dialect.name).mkdir(parents=True, exist_ok=True)
+            speak = partial(write_utterance, folder=folder, seed=seed)
+            seconds = _in_parallel(speak, planned, processes or _usable_cores(), "Speaking")
+            _write_texts(folder / "texts.csv", planned)
+        except OSError as error:
+            raise cannot_write(folder, error) from None
+        labels = Labels({cluster: tuple(member.name for member in members) for cluster, members in chosen.items()})
+        return write_corpus(folder, settings, _manifests(planned, seconds), labels)
 
 
 def _import_planning() -> ModuleType:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...randomness import keyed_generator
+from .listed_audio import read_seconds
 from .selection import Columns, select
-from .tables import read_seconds
 
 SETS = 3
 PIECE_SECONDS = 10.0
@@ -129,7 +129,7 @@ def draw_pieces(
         members = np.flatnonzero(classes == name)
         ordered = _shuffled_calls(members, calls[members], keyed_generator(seed, f"calls of {name}"))
         lengths = np.array([seconds[pieces].sum() for pieces in ordered])
-        for_dev = _count_for_dev(lengths, dev_hours)
+        for_dev = _count_for_dev(lengths, dev_hours, name)
         for pieces in ordered[len(ordered) - for_dev :]:
             splits[pieces] = "dev"
         rest, lengths = ordered[: len(ordered) - for_dev], lengths[: len(ordered) - for_dev]
@@ -148,12 +148,15 @@ def _shuffled_calls(pieces: np.ndarray, calls: np.ndarray, generator: np.random.
     return [by_call[number] for number in generator.permutation(len(by_call))]
 
 
-def _count_for_dev(lengths: np.ndarray, hours: float) -> int:
+def _count_for_dev(lengths: np.ndarray, hours: float, name: str) -> int:
     """Return how many calls, from the last on, dev takes."""
     if not hours:
         return 0
-    wanted = min(hours * 3600, _LARGEST_DEV_SHARE * lengths.sum())
-    return min(int(np.searchsorted(np.cumsum(lengths[::-1]), wanted)) + 1, len(lengths) - 1)
+    total = lengths.sum() / 3600
+    wanted = min(hours, _LARGEST_DEV_SHARE * total)
+    if wanted < hours:
+        log.info("%s has %.2f h, of which dev takes %.0f %%, not %.2f h", name, total, 100 * _LARGEST_DEV_SHARE, hours)
+    return min(int(np.searchsorted(np.cumsum(lengths[::-1]), wanted * 3600)) + 1, len(lengths) - 1)
 
 
 def _choose_calls(lengths: np.ndarray, wanted: float, number: int, name: str) -> Sequence[int]:

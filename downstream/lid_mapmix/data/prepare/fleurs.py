@@ -11,7 +11,7 @@ from ...errors import UserError
 from .corpus import SPLITS
 from .listing import Utterance, prepare_listed
 from .options import DEFAULTS, Options, add_languages_argument, add_listing_arguments, prepare_as_asked
-from .tables import choose, describe_folder, read_table, sub_folders, to_numbers
+from .tables import choose, describe_folder, language_folders, read_table, to_numbers
 
 DESCRIPTION = "FLEURS: the same sentences read in 102 languages, 12 h each"
 EXAMPLES = """\
@@ -56,16 +56,12 @@ def prepare(
     corpus_folder = corpus_folder.resolve()
     if corpus_folder.name != DATA_FOLDER and (corpus_folder / DATA_FOLDER).is_dir():
         corpus_folder /= DATA_FOLDER
-    found = {
-        name: path
-        for name, path in sub_folders(corpus_folder).items()
-        if any((path / table).is_file() for table in TABLES.values())
-    }
-    if not found:
-        raise UserError(
-            f"{corpus_folder}: no folder of a language with {TABLES['train']} in it, such as en_us/; found "
-            f"{describe_folder(corpus_folder)}. Name the folder of google/fleurs that has them."
-        )
+    found = language_folders(
+        corpus_folder,
+        lambda path: any((path / table).is_file() for table in TABLES.values()),
+        f"{TABLES['train']} in it, such as en_us/",
+        "Name the folder of google/fleurs that has them.",
+    )
     utterances = []
     for language, path in choose(found, languages, "--languages").items():
         for split in SPLITS:

@@ -5,19 +5,20 @@ a file's path, no speaker is in two splits: otherwise a score says as much about
 """
 
 import argparse
+import logging
+import os
 import re
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
-
-import numpy as np
 
 from ...errors import UserError
 from ..audio import EXTENSIONS
 from ..audio_files import audio_below
-from ..labels import labels_from_manifest
-from ..manifest import Manifest
-from .corpus import DEFAULT_SHARE, add_common_arguments, divide, fingerprint, needs_preparation, write_corpus
-from .splitting import check_shares, split_units
-from .tables import read_seconds
+from .corpus import fingerprint
+from .listing import Utterance, prepare_listed
+from .options import DEFAULTS, Options, add_listing_arguments, prepare_as_asked
+from .tables import enumerate_names
 
 DESCRIPTION = "your own recordings, one sub-folder a class"
 EXAMPLES = """\
@@ -25,40 +26,28 @@ lid-mapmix prepare folder recordings/ data/
 lid-mapmix prepare folder recordings/ data/ --speaker-pattern '(?P<speaker>spk\\d+)_'"""
 
 
+NAMES_OF_SPLITS = frozenset({"train", "training", "dev", "val", "valid", "validation", "test", "testing", "eval"})
+
+log = logging.getLogger(__name__)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.add_argument("audio_folder", type=Path, metavar="AUDIO_DIR", help="has one sub-folder of audio a class")
-    parser.add_argument("folder", type=Path, metavar="OUT_DIR", help="where the manifests go")
+    add_listing_arguments(parser, "has one sub-folder of audio a class", shares=True, metavar="AUDIO_DIR")
     parser.add_argument(
         "--speaker-pattern",
         metavar="REGEX",
         help="finds the speaker in a file's path below its class folder: its group named 'speaker', or its first one",
     )
-    add_common_arguments(parser, shares=True)
 
 
 def run(arguments: argparse.Namespace) -> Path:
     """Prepare the corpus that the arguments ask for and return its folder."""
-    return prepare(
-        arguments.audio_folder,
-        arguments.folder,
-        speaker_pattern=arguments.speaker_pattern,
-        dev_share=arguments.dev_share,
-        test_share=arguments.test_share,
-        seed=arguments.seed,
-        overwrite=arguments.overwrite,
-    )
+    return prepare_as_asked(prepare, arguments, speaker_pattern=arguments.speaker_pattern)
 
 
 def prepare(
-    audio_folder: Path,
-    folder: Path,
-    *,
-    speaker_pattern: str | None = None,
-    dev_share: float = DEFAULT_SHARE,
-    test_share: float = DEFAULT_SHARE,
-    seed: int = 0,
-    overwrite: bool = False,
+    audio_folder: Path, folder: Path, *, speaker_pattern: str | None = None, options: Options = DEFAULTS
 ) -> Path:
     """Write manifests for the audio below `audio_folder`.
 
@@ -67,9 +56,7 @@ def prepare(
     audio_folder : has one sub-folder a class, with audio anywhere below it.
     folder : where the manifests go.
     speaker_pattern : regular expression whose group ``speaker``, or first group, is the speaker.
-    dev_share, test_share : wanted shares of each class's duration.
-    seed : another seed, another division.
-    overwrite : replace manifests that are already there.
+    options : as of all corpora.
 
     Returns
     -------
@@ -79,45 +66,26 @@ def prepare(
     ------
     UserError : no class or no audio, a broken file, a pattern that finds no speaker, too few speakers.
     """
-    check_shares(dev_share, test_share)
     audio_folder, folder = audio_folder.resolve(), folder.resolve()
+    if options.copy_audio and folder == audio_folder:
+        raise UserError(f"{folder}: copies of audio would be taken for a class there. Name another folder for them.")
     files_of = _list_files(audio_folder, folder)
+    _say_what_is_left_out(audio_folder / name for name in files_of)
     files = [file for members in files_of.values() for file in members]
-    settings = {
-        "corpus": "folder",
-        "audio": str(audio_folder),
-        "files": len(files),
-        "fingerprint": fingerprint(files, audio_folder),
-        "speaker_pattern": speaker_pattern,
-        "dev_share": dev_share,
-        "test_share": test_share,
-        "seed": seed,
-    }
-    if not needs_preparation(folder, settings, overwrite=overwrite):
-        return folder
-
     ids = [file.relative_to(audio_folder).as_posix() for file in files]
-    columns = {
-        "audiopath": np.array([str(file) for file in files]),
-        "class": np.repeat(list(files_of), [len(members) for members in files_of.values()]),
-    }
-    if speaker_pattern is not None:
-        columns["speaker"] = _speakers(speaker_pattern, ids)
-    columns["seconds"] = read_seconds(files)
-    columns["id"] = np.array(ids)
-    splits = split_units(
-        columns.get("speaker", columns["id"]),
-        columns["class"],
-        columns["seconds"],
-        unit_name="recording" if speaker_pattern is None else "speaker",
-        dev_share=dev_share,
-        test_share=test_share,
-        seed=seed,
+    speakers = [""] * len(ids) if speaker_pattern is None else _speakers(speaker_pattern, ids)
+    classes = [name for name, members in files_of.items() for _ in members]
+    return prepare_listed(
+        folder,
+        [
+            Utterance(audiopath=str(file), class_name=name, id=identifier, speaker=speaker)
+            for file, name, identifier, speaker in zip(files, classes, ids, speakers, strict=True)
+        ],
+        corpus="folder",
+        origin=audio_folder,
+        options=options,
+        settings={"files": fingerprint(files, audio_folder), "speaker_pattern": speaker_pattern},
     )
-    order = ("audiopath", "class", "seconds", "id", "speaker")
-    ordered = {name: columns[name] for name in order if name in columns}
-    labels = labels_from_manifest(Manifest(folder / "train.csv", ordered))
-    return write_corpus(folder, settings, divide(ordered, splits), labels)
 
 
 def _list_files(audio_folder: Path, folder: Path) -> dict[str, list[Path]]:
@@ -130,6 +98,12 @@ def _list_files(audio_folder: Path, folder: Path) -> dict[str, list[Path]]:
     if len(classes) <= 1:
         found = f"only {classes[0].name}" if classes else "no sub-folder"
         raise UserError(f"{audio_folder}: found {found} where one sub-folder a class is expected, two or more of them.")
+    if {path.name.lower() for path in classes} <= NAMES_OF_SPLITS:
+        found = enumerate_names(path.name for path in classes)
+        raise UserError(
+            f"{audio_folder}: expected one sub-folder a class, found splits: {found}. "
+            "Name the folder of one of them, or give the splits as NeMo's manifests to 'lid-mapmix prepare jsonl'."
+        )
     files_of = {path.name: audio_below(path) for path in classes}
     silent = [name for name, files in files_of.items() if not files]
     if silent:
@@ -140,8 +114,20 @@ def _list_files(audio_folder: Path, folder: Path) -> dict[str, list[Path]]:
     return files_of
 
 
-def _speakers(pattern: str, ids: list[str]) -> np.ndarray:
-    """Return the speaker of each recording, (recordings,) str."""
+def _say_what_is_left_out(folders: Iterable[Path]) -> None:
+    others: Counter[str] = Counter()
+    for folder in folders:
+        for parent, names, files in os.walk(folder):
+            suffixes = [os.path.splitext(name)[1] for name in files if not name.startswith(".")]  # noqa: PTH122 - quicker
+            others.update(suffix for suffix in suffixes if suffix.lower() not in EXTENSIONS)
+            others.update("links to folders" for name in names if Path(parent, name).is_symlink())
+    if others:
+        listed = enumerate_names(f"{count} {kind or 'without a suffix'}" for kind, count in others.most_common())
+        log.info("left out what is not named %s: %s", " ".join(EXTENSIONS), listed)
+
+
+def _speakers(pattern: str, ids: list[str]) -> list[str]:
+    """Return the speaker of each recording."""
     try:
         compiled = re.compile(pattern)
     except re.error as error:
@@ -160,4 +146,4 @@ def _speakers(pattern: str, ids: list[str]) -> np.ndarray:
             f"--speaker-pattern {pattern}: finds a speaker in {found}, not for example in {missed[0]}. "
             "Write it so that it fits every path below a class folder, or leave it out."
         )
-    return np.array([match[group] for match in matches if match])
+    return [match[group] for match in matches if match]

@@ -9,7 +9,7 @@ import math
 from pathlib import Path
 
 from ...errors import UserError
-from .corpus import SPLITS
+from .corpus import SPLITS, exported_labels
 from .listing import Utterance, prepare_listed
 from .options import DEFAULTS, Options, add_listing_arguments, prepare_as_asked
 from .tables import describe_folder, read_lines
@@ -23,6 +23,8 @@ EXTENSIONS = (".jsonl", ".json")
 AUDIO, OFFSET, DURATION, LABEL = "audio_filepath", "offset", "duration", "label"
 # Not NeMo's; they are read and written so that nothing is lost on the way.
 OTHERS = ("id", "speaker", "group", "source")
+# A class or a speaker may be named 0.
+_NOTHING = (None, "")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,13 +56,15 @@ def prepare(corpus: Path, folder: Path, *, label_key: str = LABEL, options: Opti
     """
     corpus = corpus.resolve()
     files = {"": corpus} if corpus.is_file() else _find_files(corpus)
+    labels = exported_labels(corpus)
     return prepare_listed(
         folder,
         [utterance for split, path in files.items() for utterance in _list(path, split, label_key)],
         corpus="jsonl",
         origin=corpus,
         options=options,
-        settings={"label_key": label_key},
+        settings={"label_key": label_key, "clusters": labels and labels.clusters},
+        labels=labels,
     )
 
 
@@ -85,7 +89,7 @@ def _list(path: Path, split: str, label_key: str) -> list[Utterance]:
             entry = json.loads(line)
         except ValueError as error:
             raise UserError(f"{path}: line {number} is no JSON ({error}). NeMo has an object on each line.") from None
-        missing = [key for key in (AUDIO, label_key) if not isinstance(entry, dict) or not entry.get(key)]
+        missing = [key for key in (AUDIO, label_key) if not isinstance(entry, dict) or entry.get(key) in _NOTHING]
         if missing:
             found = ", ".join(entry) if isinstance(entry, dict) else type(entry).__name__
             raise UserError(
@@ -101,11 +105,12 @@ def _list(path: Path, split: str, label_key: str) -> list[Utterance]:
 
 def _to_utterance(entry: dict, path: Path, split: str, label_key: str) -> Utterance:
     start, duration = (math.nan if entry.get(key) is None else float(entry[key]) for key in (OFFSET, DURATION))
-    others = {key: str(entry[key]) for key in OTHERS if entry.get(key)}
+    others = {key: str(entry[key]) for key in OTHERS if entry.get(key) not in _NOTHING}
+    audio = str(entry[AUDIO])
     return Utterance(
-        audiopath=str(path.parent / entry[AUDIO]),
+        audiopath=str(path.parent / audio),
         class_name=str(entry[label_key]),
-        id=others.pop("id", f"{entry[AUDIO]}@{start:g}" if start > 0 else entry[AUDIO]),
+        id=others.pop("id", f"{audio}@{start}" if start > 0 else audio),
         split=split,
         seconds=duration,
         start=start,

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from ...errors import UserError
-from .corpus import SPLITS
+from .corpus import SPLITS, exported_labels
 from .listing import Utterance, prepare_listed
 from .options import DEFAULTS, Options, add_listing_arguments, prepare_as_asked
 from .tables import describe_folder, read_pairs, to_numbers
@@ -79,6 +79,7 @@ def prepare(corpus_folder: Path, folder: Path, *, root: Path = Path(), options: 
         )
     if "train" in directories and "dev" not in directories:
         directories = {"": directories.pop("train"), **directories}
+    labels = exported_labels(corpus_folder)
     return prepare_listed(
         folder,
         [
@@ -89,6 +90,8 @@ def prepare(corpus_folder: Path, folder: Path, *, root: Path = Path(), options: 
         corpus="kaldi",
         origin=corpus_folder,
         options=options,
+        settings={"clusters": labels and labels.clusters},
+        labels=labels,
     )
 
 
@@ -102,6 +105,8 @@ def _list(directory: Path, split: str, root: Path) -> list[Utterance]:
     if speakers and all(speakers.get(name) == language for name, language in languages.items()):
         log.info("%s: the speakers are the languages, and are left out", directory / SPEAKERS)
         speakers = {}
+    # Kaldi has no utterance without a speaker: where none is known, it is named as its own.
+    speakers = {name: speaker for name, speaker in speakers.items() if speaker != name}
     utterances = segments or {name: (name, math.nan, math.nan) for name in recordings}
     for names, others, what in ((utterances, languages, "no language"), (languages, utterances, "no audio")):
         lacking = [name for name in names if name not in others]
@@ -134,11 +139,20 @@ def _list(directory: Path, split: str, root: Path) -> list[Utterance]:
     ]
 
 
+def what_is_no_file(value: str) -> str:
+    """Say what a value in wav.scp is where it is no file; empty where it is one."""
+    if value.endswith("|"):
+        return "a command"
+    if value == "-":
+        return "standard input"
+    return "a part of an archive" if _ARCHIVE.fullmatch(value) else ""
+
+
 def _read_recordings(path: Path, root: Path) -> dict[str, str]:
     recordings = read_pairs(path)
     for name, value in recordings.items():
-        if value.endswith("|") or value == "-" or _ARCHIVE.fullmatch(value):
-            kind = "a command" if value.endswith("|") else "standard input" if value == "-" else "a part of an archive"
+        kind = what_is_no_file(value)
+        if kind:
             raise UserError(
                 f"{path}: {name} is {kind} ({value}) where an audio file is needed. Write the audio to files once, "
                 "for example by Kaldi's wav-copy or ESPnet's format_wav_scp.sh, and name those."

@@ -4,9 +4,7 @@ A corpus lists its utterances, each with the split that its publisher put it in,
 divided by speakers and groups. Then nobody who is in dev or test is left in train, and only classes that train has.
 """
 
-import logging
 import math
-import shutil
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -14,23 +12,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from ...errors import UserError
-from ..labels import Labels, labels_from_manifest
-from ..manifest import Manifest
-from .corpus import SPLITS, cannot_write, divide, needs_preparation, remove_manifests, write_corpus
+from ..labels import Labels, labels_from_names
+from .corpus import SPLITS, divide, preparation, remove_manifests, write_corpus
+from .listed_audio import copy_audio, with_present_audio, with_seconds
 from .options import Options
 from .selection import UNITS, Columns, with_known_classes, with_most_hours, without_leaks
 from .splitting import check_shares, join_units, split_units
-from .tables import check_files, read_seconds
 
 _NUMBERS = ("seconds", "start", "end")
 # Left out where no utterance has a value.
 _OPTIONAL = ("start", "end", *UNITS, "source")
-_AUDIO_FOLDER = "audio"
-
-log = logging.getLogger(__name__)
 
 
 class Utterance(NamedTuple):
@@ -74,7 +67,7 @@ def prepare_listed(
     options : what is asked for.
     settings : what else the result depends on; has to survive JSON.
     splits : those that will be there; by default those of the publisher, or all three where some are drawn.
-    labels : the classes and their clusters; derived from train's classes by default.
+    labels : classes and their clusters, of which those stay that train has; derived from train's classes by default.
     arrange : changes the columns once durations are known, such as to cut utterances into pieces.
 
     Returns
@@ -83,7 +76,8 @@ def prepare_listed(
 
     Raises
     ------
-    UserError : nothing listed, an id twice, audio that is not there or broken, too few speakers to divide, no dev.
+    UserError : nothing listed, an id twice, audio that is not there or broken, too few speakers to divide, no dev, a
+        class that `labels` lack.
     """
     check_shares(options.dev_share, options.test_share)
     folder = folder.resolve()
@@ -100,21 +94,23 @@ def prepare_listed(
         **chosen,
         **(settings or {}),
     }
-    if not needs_preparation(folder, everything, overwrite=options.overwrite, splits=splits):
-        return folder
-
-    check_files(columns["audiopath"], origin)
-    _read_unknown_seconds(columns, origin)
-    if arrange is not None:
-        columns = arrange(columns)
-    # Before anything is drawn: what the publisher put into dev or test stays there.
-    columns = with_known_classes(_with_splits(without_leaks(columns), options))
-    if options.max_hours_per_class is not None:
-        columns = with_most_hours(columns, options.max_hours_per_class, options.seed)
-    _check_splits(columns["split"], splits, origin)
-    if options.copy_audio:
-        columns["audiopath"] = _copy_audio(columns["audiopath"], origin, folder)
-    return _write(folder, everything, columns, splits, labels)
+    with preparation(folder, everything, overwrite=options.overwrite, splits=splits) as needed:
+        if not needed:
+            return folder
+        columns = with_present_audio(columns, origin, skip=options.skip_bad_audio)
+        columns = with_seconds(columns, skip=options.skip_bad_audio)
+        _check_times(columns, origin)
+        if arrange is not None:
+            columns = arrange(columns)
+        # Before anything is drawn: what the publisher put into dev or test stays there.
+        columns = with_known_classes(_with_splits(without_leaks(columns), options))
+        if options.max_hours_per_class is not None:
+            columns = with_most_hours(columns, options.max_hours_per_class, options.seed)
+        _check_splits(columns["split"], splits, origin)
+        if options.copy_audio:
+            remove_manifests(folder)
+            columns["audiopath"] = copy_audio(columns["audiopath"], origin, folder)
+        return _write(folder, everything, columns, splits, labels)
 
 
 def _to_columns(utterances: Sequence[Utterance], origin: Path) -> Columns:
@@ -126,21 +122,48 @@ def _to_columns(utterances: Sequence[Utterance], origin: Path) -> Columns:
         columns["class" if name == "class_name" else name] = np.array(
             values, dtype=np.float64 if name in _NUMBERS else object
         )
+    _check_text(columns, origin)
     ids, counts = np.unique(columns["id"], return_counts=True)
     if len(ids) < len(utterances):
         raise UserError(f"{origin}: lists {ids[counts > 1][0]} {counts.max()} times. Take the repetition out.")
     return columns
 
 
-def _read_unknown_seconds(columns: Columns, origin: Path) -> None:
-    unknown = np.flatnonzero(np.isnan(columns["seconds"]))
-    if len(unknown):
-        starts, ends = (columns[name][unknown] for name in ("start", "end"))
-        files = read_seconds(columns["audiopath"][unknown])
-        columns["seconds"][unknown] = np.where(np.isnan(ends), files, ends) - np.nan_to_num(starts)
-    empty = columns["id"][~(columns["seconds"] > 0)]
-    if len(empty):
-        raise UserError(f"{origin}: {empty[0]} has no duration above 0 ({len(empty)} such). Take it out of the corpus.")
+def _check_text(columns: Columns, origin: Path) -> None:
+    """Refuse text that the CSV files of manifests and scores cannot hold, such as names of files from other systems."""
+    for name in (name for name in columns if name not in _NUMBERS):
+        if _fits_csv("".join(columns[name])):
+            continue
+        value = next(value for value in columns[name] if not _fits_csv(value))
+        raise UserError(
+            f"{origin}: {value!a} is no text in UTF-8, or has a carriage return in it. Rename it; convmv brings names "
+            "of files to UTF-8."
+        )
+
+
+def _fits_csv(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\r" not in text
+
+
+def _check_times(columns: Columns, origin: Path) -> None:
+    """Refuse what no manifest may have; it would only be said when that is read."""
+    seconds, starts, ends = (columns[name] for name in _NUMBERS)
+    faults = (
+        (~((seconds > 0) & (seconds < np.inf)), "no duration above 0"),
+        ((starts < 0) | (starts == np.inf), "a start that is not 0 or above"),
+        ((ends <= np.nan_to_num(starts, posinf=np.inf)) | (ends == np.inf), "an end that is not after its start"),
+    )
+    for faulty, fault in faults:
+        if faulty.any():
+            name = columns["id"][np.argmax(faulty)]
+            raise UserError(
+                f"{origin}: {name} has {fault} ({np.count_nonzero(faulty)} such). Correct it, or take it out of the "
+                "corpus."
+            )
 
 
 def _fingerprint(utterances: Sequence[Utterance]) -> str:
@@ -179,28 +202,6 @@ def _check_splits(found: np.ndarray, splits: Sequence[str], origin: Path) -> Non
             )
 
 
-def _copy_audio(paths: np.ndarray, origin: Path, folder: Path) -> np.ndarray:
-    """Copy the audio below the folder of the manifests and return the new paths, relative to it."""
-    targets = {}
-    for path in dict.fromkeys(paths):
-        source = Path(path)
-        inside = source.is_relative_to(origin)
-        name = (
-            source.relative_to(origin)
-            if inside
-            else Path(f"{zlib.crc32(str(source.parent).encode()):08x}", source.name)
-        )
-        targets[path] = (Path(_AUDIO_FOLDER) / name).as_posix()
-    try:
-        remove_manifests(folder)
-        for path, target in tqdm(targets.items(), desc="Copying audio", unit="file"):
-            (folder / target).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, folder / target)
-    except OSError as error:
-        raise cannot_write(folder, error) from None
-    return np.array([targets[path] for path in paths], dtype=object)
-
-
 def _write(
     folder: Path, settings: Mapping[str, object], columns: Columns, splits: Sequence[str], labels: Labels | None
 ) -> Path:
@@ -211,10 +212,6 @@ def _write(
         if not empty.all():
             ordered[name] = np.where(empty, "", columns[name].astype(object))
     manifests = {split: rows for split, rows in divide(ordered, found).items() if split in splits}
-    if labels is None:
-        train = {"class": columns["class"][found == SPLITS[0]].astype(str)}
-        labels = labels_from_manifest(Manifest(folder / "train.csv", train))
-    for split in (split for split in SPLITS if split in manifests):
-        hours = columns["seconds"][found == split].sum() / 3600
-        log.info("%s: %d utterances, %.2f h", split, np.count_nonzero(found == split), hours)
+    classes = set(columns["class"][found == SPLITS[0]])
+    labels = labels_from_names(classes) if labels is None else labels.only(classes)
     return write_corpus(folder, settings, manifests, labels)

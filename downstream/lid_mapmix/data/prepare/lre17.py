@@ -106,6 +106,8 @@ def run(arguments: argparse.Namespace) -> Path:
     """Prepare the corpus that the arguments ask for and return its folder."""
     if arguments.set != 1 and arguments.subset is None:
         raise UserError(f"--set {arguments.set}: is one of three small sets. Say by --subset HOURS how small.")
+    if arguments.dev is not None and arguments.dev_hours is not None:
+        raise UserError("--dev and --dev-hours: dev is NIST's or taken from the training data. Give one of the two.")
     return prepare_as_asked(
         prepare,
         arguments,
@@ -155,8 +157,6 @@ def prepare(
         log.info("%s is not there, so there is no test.csv: name its release by --eval", LAYOUTS["test"].table)
         del roots["test"]
     utterances = [utterance for split, root in roots.items() for utterance in _list(split, root, group_column)]
-    present = {utterance.class_name for utterance in utterances if utterance.split == "train"}
-    clusters = {name: tuple(code for code in codes if code in present) for name, codes in CLUSTERS.items()}
     # Files without a nominal duration, those of VAST, are whole.
     cuts = {
         utterance.id
@@ -171,7 +171,7 @@ def prepare(
         options=options,
         settings={**vars(draw), "group_column": group_column, "search_cuts": search_cuts},
         splits=("train", "dev", "test") if "test" in roots else ("train", "dev"),
-        labels=Labels({name: codes for name, codes in clusters.items() if codes}),
+        labels=Labels(CLUSTERS),
         arrange=partial(_arrange, draw=draw, seed=options.seed, cuts=cuts),
     )
 

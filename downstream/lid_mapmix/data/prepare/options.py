@@ -1,4 +1,4 @@
-"""What can be asked of every published corpus, and the flags for it."""
+"""What can be asked of every corpus, most of it of those that list their utterances, and the flags for it."""
 
 import argparse
 import math
@@ -6,18 +6,21 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .corpus import DEFAULT_SHARE, add_common_arguments
+from .corpus import SPLITS
+
+DEFAULT_SHARE = 0.15
 
 
 @dataclass(frozen=True)
 class Options:
-    """What can be asked of every published corpus.
+    """What can be asked of every corpus that lists its utterances.
 
     Attributes
     ----------
     dev_share, test_share : wanted shares of each class's duration, where the publisher has no such split.
     max_hours_per_class : so much of a class is drawn for train at most; None for all.
     copy_audio : copy the audio beside the manifests.
+    skip_bad_audio : leave out utterances whose audio is not there or cannot be read.
     seed : another seed, other draws.
     overwrite : replace manifests that are already there.
     """
@@ -26,6 +29,7 @@ class Options:
     test_share: float = DEFAULT_SHARE
     max_hours_per_class: float | None = None
     copy_audio: bool = False
+    skip_bad_audio: bool = False
     seed: int = 0
     overwrite: bool = False
 
@@ -33,17 +37,42 @@ class Options:
 DEFAULTS = Options()
 
 
+def add_common_arguments(parser: argparse.ArgumentParser, *, shares: bool, share: float = DEFAULT_SHARE) -> None:
+    """Add the flags that every corpus has, and the shares of dev and test (by default `share`) where they are drawn."""
+    if shares:
+        for split in SPLITS[1:]:
+            parser.add_argument(
+                f"--{split}-share",
+                type=float,
+                default=share,
+                metavar="SHARE",
+                help=f"share of the recordings that goes to {split}.csv where it is drawn (default: %(default)s)",
+            )
+    parser.add_argument("--seed", type=_seed, default=0, help="another seed draws other splits (default: %(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="replace manifests that are already there")
+
+
 def add_listing_arguments(
-    parser: argparse.ArgumentParser, corpus_help: str, *, shares: bool = False, share: float = DEFAULT_SHARE
+    parser: argparse.ArgumentParser,
+    corpus_help: str,
+    *,
+    shares: bool = False,
+    share: float = DEFAULT_SHARE,
+    metavar: str = "CORPUS_DIR",
 ) -> None:
-    """Add the two folders and the flags that every published corpus has; see :func:`add_common_arguments`."""
-    parser.add_argument("corpus_folder", type=Path, metavar="CORPUS_DIR", help=corpus_help)
+    """Add the two folders and the flags that every such corpus has; see :func:`add_common_arguments`."""
+    parser.add_argument("corpus_folder", type=Path, metavar=metavar, help=corpus_help)
     parser.add_argument("folder", type=Path, metavar="OUT_DIR", help="where the manifests go")
     parser.add_argument(
         "--max-hours-per-class", type=positive, metavar="HOURS", help="draw so much of each class for train at most"
     )
     parser.add_argument(
         "--copy-audio", action="store_true", help="copy the audio beside the manifests; it stays in place otherwise"
+    )
+    parser.add_argument(
+        "--skip-bad-audio",
+        action="store_true",
+        help="leave out utterances whose audio is not there or cannot be read, and say how many; an error otherwise",
     )
     add_common_arguments(parser, shares=shares, share=share)
 
@@ -53,6 +82,13 @@ def add_languages_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--languages", nargs="+", metavar="NAME", help="only these, as the corpus names their folders (default: all)"
     )
+
+
+def _seed(text: str) -> int:
+    """Read a seed, which may not be negative."""
+    if int(text) < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return int(text)
 
 
 def positive(text: str) -> float:

@@ -1,4 +1,4 @@
-"""What publishers lay beside their audio: tab-separated tables, folders of languages, and the audio they name.
+"""What publishers lay beside their audio: tab-separated tables, and folders of languages.
 
 Whatever is not as expected is an error that lists what was found, since a corpus may come in another edition.
 """
@@ -6,19 +6,13 @@ Whatever is not as expected is an error that lists what was found, since a corpu
 import csv
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-from tqdm import tqdm
-
 from ...errors import UserError
-from ..audio import read_header
 
 _MOST_LISTED = 8
-_HEADER_THREADS = 8
 # What stands where a number is not known.
 _UNKNOWN = ("", "n/a", "na")
 
@@ -55,6 +49,25 @@ def sub_folders(folder: Path) -> dict[str, Path]:
     """
     describe_folder(folder)
     return {path.name: path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")}
+
+
+def language_folders(folder: Path, holds: Callable[[Path], bool], what: str, remedy: str) -> dict[str, Path]:
+    """Return name → sub-folder of those that are of a language.
+
+    Parameters
+    ----------
+    folder : of the corpus.
+    holds : says whether a sub-folder is of a language.
+    what, remedy : for the error: what such a sub-folder has, and what to do.
+
+    Raises
+    ------
+    UserError : there is none.
+    """
+    found = {name: path for name, path in sub_folders(folder).items() if holds(path)}
+    if not found:
+        raise UserError(f"{folder}: no folder of a language with {what}; found {describe_folder(folder)}. {remedy}")
+    return found
 
 
 def file_names(folder: Path | str) -> list[str]:
@@ -119,15 +132,16 @@ def read_table(
                     f"{path}: lacks the column {', '.join(missing)}; found {enumerate_names(names)}. Is this another "
                     "edition of the corpus? The names it needs stand at the top of its file in data/prepare/."
                 )
-            table = [row for row in rows if row]
+            table = []
+            for row in rows:
+                if row and len(row) != len(names):
+                    raise UserError(
+                        f"{path}: line {rows.line_num} has {len(row)} fields where {len(names)} are expected "
+                        f"({enumerate_names(names)}). Is the file complete?"
+                    )
+                table += [row] if row else []
     except (UnicodeError, csv.Error) as error:
         raise UserError(f"{path}: is no tab-separated table in {encoding.upper()} ({error}).") from None
-    ragged = next((number for number, row in enumerate(table) if len(row) != len(names)), None)
-    if ragged is not None:
-        raise UserError(
-            f"{path}: row {ragged + 1} has {len(table[ragged])} fields where {len(names)} are expected "
-            f"({enumerate_names(names)}). Is the file complete?"
-        )
     return {name: [row[names.index(name)] for row in table] for name in (*needed, *optional) if name in names}
 
 
@@ -177,46 +191,3 @@ def read_pairs(path: Path) -> dict[str, str]:
             raise UserError(f"{path}: line {number} has {name} a second time. Names must be unique.")
         pairs[name] = value[0].strip()
     return pairs
-
-
-def check_files(paths: Iterable[str], origin: Path) -> None:
-    """Check that audio is there, with one look at each folder.
-
-    Parameters
-    ----------
-    paths : the files.
-    origin : what names them, for the error.
-
-    Raises
-    ------
-    UserError : some are not.
-    """
-    names_in: dict[str, set[str]] = {}
-    missing = []
-    for path in paths:
-        folder, name = os.path.split(path)
-        if folder not in names_in:
-            names_in[folder] = {entry.name for entry in os.scandir(folder)} if Path(folder).is_dir() else set()
-        if name not in names_in[folder]:
-            missing.append(path)
-    if missing:
-        raise UserError(
-            f"{origin}: names audio that is not there: {missing[0]} ({len(missing)} such). Unpack or restore it."
-        )
-
-
-def read_seconds(paths: Sequence[str | Path] | np.ndarray) -> np.ndarray:
-    """Read the durations of audio files from their headers, several at a time: (files,) seconds.
-
-    Raises
-    ------
-    UserError : as :func:`~lid_mapmix.data.audio.read_header`.
-    """
-    with ThreadPoolExecutor(_HEADER_THREADS) as pool:
-        headers = pool.map(read_header, map(Path, paths))
-        return np.array(
-            [
-                round(header.frames / header.sample_rate, 3)
-                for header in tqdm(headers, total=len(paths), desc="Reading headers", unit="file")
-            ]
-        )

@@ -13,10 +13,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ...errors import UserError
 from .listing import Utterance, prepare_listed
 from .options import DEFAULTS, Options, add_languages_argument, add_listing_arguments, prepare_as_asked
-from .tables import choose, describe_folder, file_names, sub_folders
+from .tables import choose, file_names, language_folders
 
 DESCRIPTION = "VoxLingua107: YouTube in 107 languages, 6,628 h"
 EXAMPLES = """\
@@ -92,13 +91,12 @@ def prepare(
 
 def _languages(folder: Path, wanted: list[str] | None) -> dict[str, list[Path]]:
     """Return today's code of each language → its folders."""
-    found = {name: path for name, path in sub_folders(folder).items() if name != DEV_FOLDER}
-    found = {name: path for name, path in found.items() if any(file.endswith(EXTENSION) for file in file_names(path))}
-    if not found:
-        raise UserError(
-            f"{folder}: no folder of a language with {EXTENSION} files, such as en/; found {describe_folder(folder)}. "
-            "Unpack the zips there."
-        )
+    found = language_folders(
+        folder,
+        lambda path: path.name != DEV_FOLDER and any(file.endswith(EXTENSION) for file in file_names(path)),
+        f"{EXTENSION} files, such as en/",
+        "Unpack the zips there.",
+    )
     codes: dict[str, list[Path]] = {}
     for name, path in found.items():
         codes.setdefault(RENAMED.get(name, name), []).append(path)
