@@ -47,7 +47,9 @@ COMMANDS: Mapping[str, Command] = {
     "prepare": Command("make the manifests of a corpus", "cli:make_prepare_parser", "cli:prepare"),
     "pack": Command("put the audio of prepared manifests into tar shards", "pack:make_pack_parser", "pack:pack_corpus"),
     "export-manifest": Command(
-        "write the manifests for Kaldi or NeMo, or as Parquet", "export:make_export_parser", "export:export_manifest"
+        "write the manifests for Kaldi or NeMo, or as Parquet",
+        "export_manifest:make_export_parser",
+        "export_manifest:export_manifest",
     ),
     "check": Command(
         "look for what is wrong with a corpus, before training on it",
