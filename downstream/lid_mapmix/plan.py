@@ -82,12 +82,13 @@ class TrainingPlan:
         return None if self.regions is None else _digest(self.regions)
 
     def _pool(self, purpose: str, pool: Pool, outside: float, epoch: int) -> np.ndarray:
-        """Return the members of a region, (members,) int64, ascending, with a share of everyone else."""
+        """Return the members of a region, (members,) int64, ascending, with a share of everyone else who was heard."""
         if pool is Pool.ALL or self.regions is None:
             return np.arange(len(self.gold))
         inside = self.regions == pool.value
         if outside > 0:
-            inside |= keyed_generator(self.seed, purpose, epoch).random(len(inside)) < outside
+            drawn = keyed_generator(self.seed, purpose, epoch).random(len(inside)) < outside
+            inside |= drawn & (self.regions != UNHEARD)
         return np.flatnonzero(inside)
 
 
