@@ -52,7 +52,7 @@ class TrainingPlan:
     def sampler(self, epoch: int = 0) -> TrainSampler:
         """Return the sampler of an epoch; they differ only where a pool takes some from outside its region."""
         mapmix, data = self.config.mapmix, self.config.data
-        # Who is not heard while an online run warms up would pass for hard to learn.
+        # Who is not heard while an online run warms up is in no region afterwards.
         is_warming_up = mapmix.online and epoch < mapmix.warmup_epochs
         return TrainSampler(
             anchors=self._pool("anchors", mapmix.anchors, mapmix.anchors_outside, epoch),
