@@ -303,3 +303,10 @@ def test_all_headers_are_read_in_order_and_the_first_fault_is_told(tmp_path):
         (tmp_path / names[number]).write_bytes(b"")
     with pytest.raises(UserError, match=names[7]):
         utterance_spans(manifest)
+
+
+def test_what_cannot_be_read_from_the_middle_on_is_refused_by_its_header(tmp_path):
+    """GSM in WAV passed the check of headers, and broke off at the first crop, to be "restored"."""
+    soundfile.write(tmp_path / "gsm.wav", hum(1.0, 200, 1), 8_000, subtype="GSM610")
+    with pytest.raises(UserError, match=r"gsm\.wav: GSM610 cannot be read from the middle on\. Convert it"):
+        read_header(tmp_path / "gsm.wav")

@@ -2,9 +2,10 @@
 
 import errno
 import os
+import shutil
 
 import pytest
-from lid_mapmix.data.audio_files import audio_below
+from lid_mapmix.data.audio_files import audio_below, listing_digest
 from lid_mapmix.errors import UserError
 
 
@@ -22,3 +23,20 @@ def test_a_folder_that_cannot_be_read_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(UserError, match=r"cannot be read \(Permission denied\)"):
         audio_below(tmp_path)
+
+
+def test_a_listing_is_known_by_names_and_sizes_wherever_it_lies(tmp_path):
+    (tmp_path / "one/deep").mkdir(parents=True)
+    for name in ("a.wav", "deep/b.flac", "README"):
+        (tmp_path / "one" / name).write_bytes(b"1")
+    digest = listing_digest(tmp_path / "one")
+    assert listing_digest(shutil.copytree(tmp_path / "one", tmp_path / "two")) == digest
+    changes = {"README": b"22", "a.wav": b"22", "c.wav": b"1"}
+    found = []
+    for name, content in changes.items():
+        (tmp_path / "two" / name).write_bytes(content)
+        found.append(listing_digest(tmp_path / "two"))
+    (tmp_path / "two/a.wav").rename(tmp_path / "two/d.wav")
+    found.append(listing_digest(tmp_path / "two"))
+    assert found[0] == digest
+    assert len(set(found)) == 4

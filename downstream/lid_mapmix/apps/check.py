@@ -50,21 +50,39 @@ def check_data(options: argparse.Namespace) -> None:
     subject = _read(folder, options)
     findings = check_corpus(subject)
     left, cleaned = findings, None
-    if options.fix:
-        cleaned = clean(subject, findings)
-        write_cleaned(Path(options.fix), subject, cleaned)
-        left = check_corpus(cleaned.subject)
-    summary = _summary(folder, subject, findings, cleaned, left)
-    if options.json == _PRINTED:
-        print(json.dumps(summary, indent=1, ensure_ascii=False))
-    else:
-        print(_table(folder, subject, findings))
-        if cleaned is not None:
-            print(_cleaned_table(Path(options.fix), cleaned, left))
-    if report is not None:
-        with replace_when_complete(report) as temporary:
-            temporary.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    try:
+        if options.fix:
+            cleaned = clean(subject, findings)
+            write_cleaned(Path(options.fix), subject, cleaned)
+            left = check_corpus(cleaned.subject)
+    except (UserError, OSError):
+        # What was found is not lost with it: it may have taken hours.
+        _tell(folder, options, subject, findings, cleaned=None, left=findings)
+        raise
+    _tell(folder, options, subject, findings, cleaned=cleaned, left=left)
     _refuse(Path(options.fix) if options.fix else folder, left, fixed=bool(options.fix))
+
+
+def _tell(
+    folder: Path,
+    options: argparse.Namespace,
+    subject: Subject,
+    findings: list[Finding],
+    *,
+    cleaned: Cleaned | None,
+    left: list[Finding],
+) -> None:
+    """Write the report, if there is to be one, and print the same or a table."""
+    text = json.dumps(_summary(folder, subject, findings, cleaned, left), indent=1, ensure_ascii=False)
+    if options.json not in (None, _PRINTED):
+        with replace_when_complete(options.json) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+    if options.json == _PRINTED:
+        print(text)
+        return
+    print(_table(folder, subject, findings))
+    if cleaned is not None:
+        print(_cleaned_table(Path(options.fix), cleaned, left))
 
 
 def _read(folder: Path, options: argparse.Namespace) -> Subject:

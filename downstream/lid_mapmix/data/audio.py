@@ -29,6 +29,8 @@ SHORTEST_SHARE = 0.9
 SHORTEST_SLACK_SECONDS = 0.1
 # libsndfile's SF_COUNT_MAX.
 UNKNOWN_FRAMES = 2**63 - 1
+# Of libsndfile's decoders, those of GSM 06.10 ("WAV49"), G.721 and a few more; crops are read by seeking.
+NOT_SEEKABLE = "{} cannot be read from the middle on"
 _HEADER_THREADS = 8
 _PCM_16_UNIT = np.float32(2**-15)
 # Output samples on either side of a crop that reach into the resampler's filter, generously.
@@ -59,7 +61,7 @@ def read_header(path: Path) -> AudioHeader:
 
     Raises
     ------
-    UserError : no such file, empty, or no audio that libsndfile knows; a shard that has no such member.
+    UserError : no such file, empty, or no audio that libsndfile knows and can seek in; a shard that has no such member.
     """
     with open_audio(path, only_header=True) as file:
         return _header(path, file)
@@ -182,6 +184,8 @@ def _header(path: Path, file: soundfile.SoundFile) -> AudioHeader:
         raise UserError(
             f"{path}: its header does not say how long it is (a flac written to a pipe). Convert it to wav."
         )
+    if not file.seekable():
+        raise UserError(f"{path}: {NOT_SEEKABLE.format(file.subtype)}. Convert it to 16-bit wav.")
     return AudioHeader(file.frames, file.samplerate)
 
 

@@ -1,5 +1,6 @@
 """Which files of a folder are audio, by their names."""
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -35,3 +36,20 @@ def audio_below(folder: Path, report: Callable[[UserError], None] = _refuse) -> 
         # macOS leaves files named ._NAME.wav that hold no audio.
         if not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS
     )
+
+
+def listing_digest(folder: Path) -> str:
+    """Return what names the audio of a folder: the SHA-256 of the names and sizes of its files.
+
+    Content is not read, of what may be gigabytes, nor the time, which copying and unpacking change.
+
+    Raises
+    ------
+    UserError : a folder cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in audio_below(folder):
+        digest.update(
+            f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode(errors="surrogateescape")
+        )
+    return digest.hexdigest()

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import soundfile
 
 from ...errors import UserError
-from ..audio import UNKNOWN_FRAMES
+from ..audio import NOT_SEEKABLE, UNKNOWN_FRAMES
 from ..opening import open_audio
 from ..shards import find_member, holding_file, open_bytes
 
@@ -77,7 +77,7 @@ def read_file_header(path: Path) -> FileHeader:
             open_audio(path, only_header=True) if find_member(path) else soundfile.SoundFile(os.fsencode(path)) as file
         ):
             frames, rate, channels = file.frames, file.samplerate, file.channels
-            container = file.format
+            container, subtype, seekable = file.format, file.subtype, file.seekable()
     except (soundfile.SoundFileError, OSError) as error:
         return _unreadable(path, str(error))
     except UserError as error:  # of a member
@@ -87,6 +87,8 @@ def read_file_header(path: Path) -> FileHeader:
         return FileHeader(FileFault.EMPTY, "no samples")
     if frames == UNKNOWN_FRAMES:
         return FileHeader(FileFault.UNKNOWN_LENGTH, "as flac written to a pipe")
+    if not seekable:
+        return FileHeader(FileFault.UNREADABLE, NOT_SEEKABLE.format(subtype))
     declared = _declared(path, container)
     fault, detail, contradicts = FileFault.NONE, "", False
     if declared is not None:

@@ -1,5 +1,6 @@
 """The utterances of all splits side by side, as columns of numbers that hold millions of rows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -88,6 +89,18 @@ class Utterances:
             start=self.start[kept],
             end=self.end[kept],
         )
+
+    def rename_classes(self, renamed: Mapping[str, str]) -> "Utterances":
+        """Return the utterances with other names of classes, several of which may become one.
+
+        Parameters
+        ----------
+        renamed : name → the name it gets.
+        """
+        names = [renamed.get(name, name) for name in self.classes.names.tolist()]
+        number_of = {name: number for number, name in enumerate(dict.fromkeys(names))}
+        codes = np.array([number_of[name] for name in names], dtype=np.int64)[self.classes.codes]
+        return replace(self, classes=Names(np.array(list(number_of), dtype=str), codes))
 
 
 def side_by_side(manifests: dict[str, Manifest]) -> Utterances:
