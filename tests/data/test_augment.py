@@ -62,6 +62,19 @@ def test_silence_stays_silence():
         np.testing.assert_allclose(through_telephone(silence, codec), silence, atol=1e-3)
 
 
+@pytest.mark.parametrize("loudness", [1e-20, 1e-25, 1e-38])
+def test_the_end_of_a_fade_out_is_noise_like_any_other(loudness):
+    """Its energy was 0 in single precision, and the crop infinite, or NaN where the speech was silent."""
+    audio = hum(0.1, 200, 1)
+    noise = (loudness * np.random.default_rng(1).standard_normal(len(audio))).astype(np.float32)
+    added = add_noise(audio, noise, 10.0).astype(np.float64) - audio
+    assert 10 * np.log10(energy(audio) / energy(added)) == pytest.approx(10, abs=0.05)
+    np.testing.assert_array_equal(add_noise(0 * audio, noise, 10.0), 0 * audio)
+    assert np.isfinite(add_noise(noise, audio, 10.0)).all()
+    assert np.isfinite(reverberate(noise, audio)).all()
+    assert np.isfinite(reverberate(audio, noise)).all()
+
+
 @pytest.mark.parametrize("direct", [0, 37])
 def test_reverberation_is_numpys_convolution_from_the_direct_sound_on(direct):
     generator = np.random.default_rng(direct)

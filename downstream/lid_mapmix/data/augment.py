@@ -63,7 +63,11 @@ def add_noise(audio: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
     """
     if not noise.any():
         return audio
-    return functional.add_noise(torch.from_numpy(audio), torch.from_numpy(noise), torch.tensor(snr)).float().numpy()
+    # In double precision: the energy of a fade-out of 1e-25 is 0 in single, and the noise would be infinite.
+    mixed = functional.add_noise(
+        torch.from_numpy(audio).double(), torch.from_numpy(noise).double(), torch.tensor(snr, dtype=torch.float64)
+    )
+    return mixed.float().numpy()
 
 
 def reverberate(audio: np.ndarray, response: np.ndarray) -> np.ndarray:
