@@ -68,3 +68,5 @@ IMBALANCE_WARNING = 20.0
 SPELT_LETTERS = 5
 # ... and of shorter ones where one of the two is this much rarer.
 SPELT_SHARE = 0.01
+# Whoever has more classes has named something else so, such as the utterance.
+MOST_NAMES = 10_000

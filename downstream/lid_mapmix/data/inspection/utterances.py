@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..manifest import Manifest
+from ..manifest_files import TEXT
 
 SPLITS = ("train", "dev", "test")
 
@@ -16,7 +17,7 @@ class Names:
 
     Attributes
     ----------
-    names : (names,) str, each once.
+    names : (names,) text, each once.
     codes : (utterances,) int64, which of them each utterance has.
     """
 
@@ -31,7 +32,7 @@ class Names:
         codes = np.fromiter(
             (number_of.setdefault(value, len(number_of)) for value in values.tolist()), np.int64, len(values)
         )
-        return cls(np.array(list(number_of), dtype=str), codes)
+        return cls(np.array(list(number_of), dtype=TEXT), codes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +101,7 @@ class Utterances:
         names = [renamed.get(name, name) for name in self.classes.names.tolist()]
         number_of = {name: number for number, name in enumerate(dict.fromkeys(names))}
         codes = np.array([number_of[name] for name in names], dtype=np.int64)[self.classes.codes]
-        return replace(self, classes=Names(np.array(list(number_of), dtype=str), codes))
+        return replace(self, classes=Names(np.array(list(number_of), dtype=TEXT), codes))
 
 
 def side_by_side(manifests: dict[str, Manifest]) -> Utterances:
