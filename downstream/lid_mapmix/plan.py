@@ -115,6 +115,11 @@ def plan_training(config: TaskConfig, split: Split, labels: Labels, seed: int) -
             f"{split.manifest.path}: class {labels.classes[untrained[0]]} has no training utterance. Add some, or take "
             "the class out of labels.yaml."
         )
+    if len(labels.classes) == 1:
+        raise UserError(
+            f"{split.manifest.path}: expected two classes or more, found {labels.classes[0]} only. Is it the right column "
+            "that is named class?"
+        )
     check_likeness(mapmix, labels)
     regions, targets = None, one_hot_matrix(len(labels.classes))
     if not mapmix.online:

@@ -310,3 +310,10 @@ def test_what_cannot_be_read_from_the_middle_on_is_refused_by_its_header(tmp_pat
     soundfile.write(tmp_path / "gsm.wav", hum(1.0, 200, 1), 8_000, subtype="GSM610")
     with pytest.raises(UserError, match=r"gsm\.wav: GSM610 cannot be read from the middle on\. Convert it"):
         read_header(tmp_path / "gsm.wav")
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".wav", "x" * 300 + ".tar#512+9"])
+def test_what_the_system_refuses_is_bad_audio_and_no_defect(name, tmp_path):
+    """It passed as an OSError, which data.on_bad_audio skips none of, and a worker wraps in its traceback."""
+    with pytest.raises(UserError, match=r"cannot be read \(File name too long\)"):
+        read_header(tmp_path / name)

@@ -64,6 +64,8 @@ def open_shard(path: Path, member: Member) -> int | None:
         raise UserError(
             f"{path}: no such shard. Paths in a manifest are relative to the folder of the manifest."
         ) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}). Check the shard's rights and the disk.") from None
 
 
 def goes_to_wav(descriptor: int, member: Member) -> bool:
