@@ -117,8 +117,8 @@ def plan_training(config: TaskConfig, split: Split, labels: Labels, seed: int) -
         )
     if len(labels.classes) == 1:
         raise UserError(
-            f"{split.manifest.path}: expected two classes or more, found {labels.classes[0]} only. Is it the right column "
-            "that is named class?"
+            f"{split.manifest.path}: expected two classes or more, found {labels.classes[0]} only. Is it the right "
+            "column that is named class?"
         )
     check_likeness(mapmix, labels)
     regions, targets = None, one_hot_matrix(len(labels.classes))
