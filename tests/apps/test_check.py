@@ -344,6 +344,17 @@ def test_the_examples_say_what_and_where(own, capsys):
     assert captured.err.startswith(f"error: {own}: not safe to train on: missing, unreadable. ")
 
 
+def test_a_header_that_a_recorder_never_completed_is_told_from_an_empty_file(own, capsys):
+    content = bytearray((own / FIRST).read_bytes())
+    content[40:44] = bytes(4)
+    (own / FIRST).write_bytes(content)
+    write(own, np.zeros(0), "audio/train/xaa-one-1.wav")
+    assert check(own) == 1
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"{FIRST}: no samples by its header, which was never completed: the file has {len(content)} bytes" in printed
+    assert "xaa-one-1.wav: no samples kinds of fault" in printed
+
+
 def test_the_band_is_told_by_class(own, capsys):
     band_is_class(own)
     report = report_of(own, "--deep")[1]
