@@ -536,6 +536,22 @@ def test_two_that_fix_into_one_folder_do_not_meet(own, tmp_path, monkeypatch, ca
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "fixed"]
 
 
+def test_json_names_all_utterances_of_a_fault(own):
+    """It had the first three, and of what --fix does not drop nothing named the others."""
+    for index in range(5):
+        write(own, (20 * hum(1.0, 120, index)).clip(-1, 1), f"audio/train/xaa-one-{index}.wav")
+        write(own, np.zeros(RATE), f"audio/train/xaa-two-{index}.wav")
+    write(own, hum(1.0, 120, 9, 22_050), "audio/dev/xaa-one-0.wav", 22_050)
+    in_all(own, with_values(speaker="anna"))
+    found = {one["name"]: one["utterances"] for one in report_of(own, "--deep")[1]["findings"]}
+    assert found == {
+        "silent": {"train": [f"audio/train/xaa-two-{index}.wav" for index in range(5)]},
+        "speaker across splits": {split: [f"audio/{split}/xaa-one-0.wav"] for split in ("train", "dev", "test")},
+        "clipped": {"train": [f"audio/train/xaa-one-{index}.wav" for index in range(5)]},
+        "sample rates": {"dev": ["audio/dev/xaa-one-0.wav"]},
+    }
+
+
 def test_json_without_a_file_is_all_that_is_printed(own, capsys):
     (own / FIRST).unlink()
     assert check(own, "--json") == 1

@@ -23,7 +23,7 @@ from ..data.inspection.cleaning import (
 from ..data.inspection.corpus_check import Subject, check_corpus
 from ..data.inspection.findings import Finding, Severity, count_errors, counted
 from ..data.inspection.reading import read_headers, read_samples, spans
-from ..data.inspection.utterances import SPLITS, side_by_side
+from ..data.inspection.utterances import SPLITS, Utterances, side_by_side
 from ..data.labels import read_labels
 from ..data.manifest import read_manifests
 from ..errors import UserError
@@ -152,7 +152,7 @@ def _summary(
         "utterances": len(subject.utterances),
         "files": len(subject.utterances.file.names),
         "safe": count_errors(findings) == 0,
-        "findings": [_record(one) for one in findings],
+        "findings": [_record(one, subject.utterances) for one in findings],
     }
     if cleaned is not None:
         summary["cleaned"] = {
@@ -160,12 +160,12 @@ def _summary(
             "utterances": len(cleaned.subject.utterances),
             "dropped": dict(Counter(reason for reason in cleaned.reasons.tolist() if reason)),
             "renamed": cleaned.renamed,
-            "findings": [_record(one) for one in left],
+            "findings": [_record(one, cleaned.subject.utterances) for one in left],
         }
     return summary
 
 
-def _record(finding: Finding) -> dict[str, Any]:
+def _record(finding: Finding, utterances: Utterances) -> dict[str, Any]:
     kind = finding.kind
     return {
         "severity": str(kind.severity),
@@ -175,5 +175,6 @@ def _record(finding: Finding) -> dict[str, Any]:
         "says": kind.says,
         "remedy": kind.remedy,
         "examples": list(finding.examples),
+        "utterances": utterances.ids(finding.rows if finding.seen_in is None else finding.seen_in),
         "figures": finding.figures,
     }

@@ -125,7 +125,8 @@ def _check_rates(utterances: Utterances, headers: Headers) -> Iterator[Finding]:
             by_count = sorted(zip(counts.tolist(), found.tolist(), strict=True), reverse=True)
             examples = tuple(f"{value} {unit}: {count}" for count, value in by_count)
             figures = {str(value): count for count, value in by_count}
-            yield Finding(name, other, examples=examples, figures=figures)
+            seen_in = np.flatnonzero((of_utterance > 0) & (of_utterance != usual))
+            yield Finding(name, other, examples=examples, seen_in=seen_in, figures=figures)
 
 
 def _file_detail(utterances: Utterances, row: int) -> str:
@@ -144,4 +145,4 @@ def _of(
     if len(rows) == 0:
         return
     examples = first(": ".join(filter(None, (utterances.name(row), detail(row)))) for row in rows.tolist())
-    yield Finding(name, len(rows), examples=examples, rows=rows if drop else rows[:0])
+    yield Finding(name, len(rows), examples=examples, rows=rows if drop else rows[:0], seen_in=rows)

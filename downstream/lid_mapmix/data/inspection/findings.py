@@ -118,6 +118,7 @@ class Finding:
     unit : of what, in the singular.
     examples : the first few, in words.
     rows : (n,) numbers of the utterances that a cleaned corpus lacks because of it.
+    seen_in : (n,) numbers of those that it is seen in; None where they are the same.
     figures : what was measured, for the JSON.
     """
 
@@ -126,6 +127,7 @@ class Finding:
     unit: str = "utterance"
     examples: tuple[str, ...] = ()
     rows: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    seen_in: np.ndarray | None = None
     figures: dict[str, float] = field(default_factory=dict)
 
     @property

@@ -164,7 +164,8 @@ def _leak(utterances: Utterances, name: str, unit: str, names: Names, known: np.
         + ", ".join(f"{table[code, number]} in {SPLITS[number]}" for number in np.flatnonzero(table[code]).tolist())
         for code in shared.tolist()
     )
-    yield Finding(name, len(shared), unit, examples, rows[split < last[codes]])
+    seen_in = rows[np.isin(codes, shared)]
+    yield Finding(name, len(shared), unit, examples, rows[split < last[codes]], seen_in=seen_in)
 
 
 def _last_split(codes: np.ndarray, split: np.ndarray, count: int) -> np.ndarray:

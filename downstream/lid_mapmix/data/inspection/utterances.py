@@ -72,6 +72,15 @@ class Utterances:
         split = SPLITS[self.split[index]]
         return split, str(self.manifests[split].columns["id"][self.row[index]])
 
+    def ids(self, rows: np.ndarray) -> dict[str, list[str]]:
+        """Return split → the ids of those of its utterances whose numbers are in `rows`, (n,) int64."""
+        found = {}
+        for number, split in enumerate(SPLITS):
+            mine = self.row[rows[self.split[rows] == number]]
+            if len(mine):
+                found[split] = self.manifests[split].columns["id"][mine].tolist()
+        return found
+
     def select(self, kept: np.ndarray) -> "Utterances":
         """Return the utterances of a (utterances,) bool mask; files and names keep their numbers."""
 
