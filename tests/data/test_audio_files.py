@@ -40,3 +40,17 @@ def test_a_listing_is_known_by_names_and_sizes_wherever_it_lies(tmp_path):
     found.append(listing_digest(tmp_path / "two"))
     assert found[0] == digest
     assert len(set(found)) == 4
+
+
+def test_links_are_followed_and_end_nowhere(tmp_path):
+    """A folder of links to corpora of noise, as clusters have them, held nothing."""
+    for folder in ("musan/deep", "demand", "sounds"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "a.wav").touch()
+    (tmp_path / "sounds/musan").symlink_to(tmp_path / "musan")
+    (tmp_path / "sounds/demand").symlink_to(tmp_path / "demand")
+    (tmp_path / "sounds/once more").symlink_to(tmp_path / "musan")
+    (tmp_path / "musan/deep/round").symlink_to(tmp_path / "sounds")
+    (tmp_path / "sounds/gone").symlink_to(tmp_path / "gone")
+    found = [path.relative_to(tmp_path / "sounds").as_posix() for path in audio_below(tmp_path / "sounds")]
+    assert found == ["a.wav", "demand/a.wav", "musan/deep/a.wav"]

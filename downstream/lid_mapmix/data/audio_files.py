@@ -14,7 +14,7 @@ def _refuse(fault: UserError) -> None:
 
 
 def audio_below(folder: Path, report: Callable[[UserError], None] = _refuse) -> list[Path]:
-    """Return the audio files of a folder and all below it, sorted.
+    """Return the audio files of a folder and all below it, sorted; through links too, and each folder once.
 
     Parameters
     ----------
@@ -29,13 +29,23 @@ def audio_below(folder: Path, report: Callable[[UserError], None] = _refuse) -> 
     def unreadable(error: OSError) -> None:
         report(UserError(f"{error.filename}: cannot be read ({error.strerror}). Correct its rights, or move it away."))
 
-    return sorted(
-        Path(parent) / name
-        for parent, _, names in os.walk(folder, onerror=unreadable)
-        for name in names
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    for parent, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):
+        # In order, so that of two ways to a folder it is always the same that is gone.
+        folders.sort()
+        state = Path(parent).stat()
+        if (state.st_dev, state.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((state.st_dev, state.st_ino))
         # macOS leaves files named ._NAME.wav that hold no audio.
-        if not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS
-    )
+        found += [
+            Path(parent) / name
+            for name in names
+            if not name.startswith(".") and Path(name).suffix.lower() in EXTENSIONS
+        ]
+    return sorted(found)
 
 
 def listing_digest(folder: Path) -> str:
