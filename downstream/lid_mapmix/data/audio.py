@@ -17,7 +17,9 @@ from tqdm import tqdm
 
 from ..errors import UserError
 from .manifest import Manifest
+from .mp3 import is_guessed
 from .opening import open_audio, reason
+from .shards import open_bytes
 
 SAMPLE_RATE = 16_000
 # By which files of audio are found in a folder.
@@ -64,7 +66,15 @@ def read_header(path: Path) -> AudioHeader:
     UserError : no such file, empty, or no audio that libsndfile knows and can seek in; a shard that has no such member.
     """
     with open_audio(path, only_header=True) as file:
-        return _header(path, file)
+        header, container = _header(path, file), file.format
+    if container == "MP3":
+        with open_bytes(path) as content:
+            if is_guessed(content, header.frames):
+                raise UserError(
+                    f"{path}: its header does not say how long it is (an MP3 without a Xing or Info frame). Convert it "
+                    "to wav."
+                )
+    return header
 
 
 def read_audio(path: Path, start: int = 0, count: int | None = None) -> np.ndarray:

@@ -10,6 +10,7 @@ import soundfile
 
 from ...errors import UserError
 from ..audio import NOT_SEEKABLE, UNKNOWN_FRAMES
+from ..mp3 import is_guessed
 from ..opening import open_audio
 from ..shards import find_member, holding_file, open_bytes
 
@@ -98,6 +99,10 @@ def _read(path: Path) -> FileHeader:
         return FileHeader(FileFault.UNKNOWN_LENGTH, "as flac written to a pipe")
     if not seekable:
         return FileHeader(FileFault.UNREADABLE, NOT_SEEKABLE.format(subtype))
+    if container == "MP3":
+        with open_bytes(path) as content:
+            if is_guessed(content, frames):
+                return FileHeader(FileFault.UNKNOWN_LENGTH, "an MP3 without a Xing or Info frame")
     declared = _declared(path, container)
     fault, detail, contradicts = FileFault.NONE, "", False
     if declared is not None:
