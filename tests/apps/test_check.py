@@ -282,6 +282,7 @@ FAULTS = {
     "unevaluated": (lambda folder: edit(folder, "dev", without("xaa-one")), {"class not evaluated"}),
     "spelt": (lambda folder: spelt(folder, "xaa-one", "XAA_ One"), {"spelt in two ways"}),
     "spelt, once": (one_misspelt, {"spelt in two ways"}),
+    "labels.yaml spelt": (lambda folder: labels(folder, "XAA-one", *CLASSES[1:]), {"spelt in two ways"}),
     "one class": (one_class, {"one class"}),
     "slip": (lambda folder: spelt(folder, "xaa-scottish", "xaa-scotish"), {"nearly the same name"}),
     "few": (few, {"imbalance"}),
@@ -442,6 +443,15 @@ def test_fix_keeps_evaluation_data_and_says_what_went(own, tmp_path, capsys):
         "xaa": ["xaa-one", "xaa-two"],
         "ybb": ["ybb-one", "ybb-two"],
     }
+
+
+def test_fix_takes_the_spelling_of_the_manifests_for_that_of_labels(own, tmp_path, capsys):
+    """A class that labels.yaml has in capitals was dropped as one that it lacks."""
+    labels(own, *CLASSES[:3], "YBB_Two")
+    assert check(own, "--fix", tmp_path / "fixed") == 0
+    assert "renamed 'YBB_Two' to 'ybb-two'" in capsys.readouterr().out
+    assert len(read_manifest(tmp_path / "fixed/train.csv")) == 24
+    assert yaml.safe_load((tmp_path / "fixed/labels.yaml").read_text()) == {"all": list(CLASSES)}
 
 
 def test_a_fixed_folder_trains(own, tmp_path):

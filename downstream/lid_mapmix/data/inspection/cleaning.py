@@ -164,7 +164,8 @@ def _drop(reasons: np.ndarray, kept: np.ndarray, findings: list[Finding] | Itera
 def _renamings(subject: Subject) -> dict[str, str]:
     classes = subject.utterances.classes
     counts = np.bincount(classes.codes, minlength=len(classes.names)).tolist()
-    groups = spellings(dict(zip(classes.names.tolist(), counts, strict=True)))
+    used = dict(zip(classes.names.tolist(), counts, strict=True))
+    groups = spellings(dict.fromkeys(subject.labels.classes if subject.labels else (), 0) | used)
     return {name: group[0] for group in groups for name in group[1:]}
 
 

@@ -83,9 +83,10 @@ def check_classes(utterances: Utterances, labels: Labels | None) -> Iterator[Fin
     labels : of labels.yaml; None where there is none.
     """
     used = _count_used(utterances)
-    groups = spellings(used)
+    spelt = dict.fromkeys(labels.classes if labels else (), 0) | used
+    groups = spellings(spelt)
     if groups:
-        examples = first(" = ".join(f"{name!r} ({used[name]})" for name in group) for group in groups)
+        examples = first(" = ".join(f"{name!r} ({spelt[name]})" for name in group) for group in groups)
         yield Finding("spelt in two ways", len(groups), "class", examples)
     near = near_names(used)
     if near:
