@@ -317,3 +317,20 @@ def test_what_the_system_refuses_is_bad_audio_and_no_defect(name, tmp_path):
     """It passed as an OSError, which data.on_bad_audio skips none of, and a worker wraps in its traceback."""
     with pytest.raises(UserError, match=r"cannot be read \(File name too long\)"):
         read_header(tmp_path / name)
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 24_000, 44_100])
+def test_what_is_resampled_does_not_depend_on_the_number_of_threads(rate, tmp_path):
+    """A run without workers, whose main process has all threads, ended with other weights than one with workers."""
+    before = torch.get_num_threads()
+    soundfile.write(tmp_path / "a.wav", hum(3.0, 200, 1, rate), rate)
+    try:
+        for samples in (400, 1000, 3000, 8000, 16_000, 48_000):
+            found = []
+            for count in (1, 2):
+                torch.set_num_threads(count)
+                found.append(read_audio(tmp_path / "a.wav", 0, samples))
+                assert torch.get_num_threads() == count
+            assert all(np.array_equal(found[0], each) for each in found)
+    finally:
+        torch.set_num_threads(before)

@@ -1,5 +1,8 @@
+from functools import partial
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from lid_mapmix.data.augment import Codec, add_noise, change_speed, reverberate, through_telephone
@@ -138,6 +141,30 @@ def test_what_is_too_loud_is_clipped_and_does_not_wrap_around(codec):
     coded = through_telephone(tone(300, amplitude=3.0), codec)
     assert np.abs(coded).max() < 1.5
     assert np.corrcoef(coded, tone(300))[0, 1] > 0.85
+
+
+@pytest.fixture
+def threads():
+    """Return a function that sets how many threads torch uses; they are as before afterwards."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("samples", [400, 1000, 8000, 16_000])
+def test_nothing_depends_on_the_number_of_threads(samples, threads):
+    """A run without workers, whose main process has all threads, ended with other weights than one with workers."""
+    audio, noise = hum(1.0, 200, 7)[:samples], hum(1.0, 90, 8)[:samples]
+    changes = {f"speed {factor}": partial(change_speed, factor=factor) for factor in (0.9, 1.1)}
+    changes |= {codec: partial(through_telephone, codec=codec) for codec in Codec}
+    changes["noise"] = partial(add_noise, noise=noise, snr=3.0)
+    for name, change in changes.items():
+        found = []
+        for count in (1, 2):
+            threads(count)
+            found.append(change(audio))
+            assert torch.get_num_threads() == count
+        assert all(np.array_equal(found[0], each) for each in found), name
 
 
 def test_gsm_is_worse_than_ulaw():

@@ -20,6 +20,7 @@ from .manifest import Manifest
 from .mp3 import is_guessed
 from .opening import open_audio, reason
 from .shards import open_bytes
+from .threads import one_thread
 
 SAMPLE_RATE = 16_000
 # By which files of audio are found in a folder.
@@ -224,7 +225,8 @@ def _decode_resampled(path: Path, file: soundfile.SoundFile, header: AudioHeader
     last_block = -(-(start + count + context) // target_block)
     first = first_block * source_block
     source = _decode(path, file, first, min(last_block * source_block, header.frames) - first)
-    resampled = _resampler(header.sample_rate)(torch.from_numpy(np.ascontiguousarray(source))).numpy()
+    with one_thread():
+        resampled = _resampler(header.sample_rate)(torch.from_numpy(np.ascontiguousarray(source))).numpy()
     offset = start - first_block * target_block
     return resampled[offset : offset + count]
 

@@ -14,6 +14,7 @@ from scipy.signal import oaconvolve
 from torchaudio import functional
 
 from .audio import SAMPLE_RATE
+from .threads import one_thread
 
 _TELEPHONE_RATE = 8_000
 # Speeds are whole hundredths, so that the resampler's filter stays small.
@@ -31,6 +32,7 @@ class Codec(StrEnum):
 _SUBTYPES = {Codec.ULAW: "ULAW", Codec.ALAW: "ALAW", Codec.GSM: "GSM610"}
 
 
+@one_thread()
 def change_speed(audio: np.ndarray, factor: float) -> np.ndarray:
     """Play audio faster or slower, its pitch with it.
 
@@ -49,6 +51,7 @@ def change_speed(audio: np.ndarray, factor: float) -> np.ndarray:
     return functional.resample(torch.from_numpy(audio), parts, _SPEED_PARTS).numpy()
 
 
+@one_thread()
 def add_noise(audio: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
     """Add noise at a ratio of energies.
 
@@ -90,6 +93,7 @@ def reverberate(audio: np.ndarray, response: np.ndarray) -> np.ndarray:
     return wet * np.float32(np.sqrt(energies[0] / energies[1])) if energies[1] > 0 else audio
 
 
+@one_thread()
 def through_telephone(audio: np.ndarray, codec: Codec) -> np.ndarray:
     """Bring audio to 8 kHz, code and decode it, and bring it back to 16 kHz.
 
