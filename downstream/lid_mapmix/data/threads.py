@@ -10,8 +10,8 @@ import torch
 def one_thread() -> Iterator[None]:
     """Let torch use one thread, as it does in the workers of a DataLoader.
 
-    With more, a convolution adds up in another order, and the last bits of what was resampled in the main process
-    (``data.workers`` 0) would be others.
+    With more, a convolution adds up in another order, and the last bits of what is resampled in the main process
+    (``data.workers`` 0) would be others than in a worker, and others on another machine.
     """
     count = torch.get_num_threads()
     if count == 1:
