@@ -73,13 +73,13 @@ def _tell(
     left: list[Finding],
 ) -> None:
     """Write the report, if there is to be one, and print the same or a table."""
-    text = json.dumps(_summary(folder, subject, findings, cleaned, left), indent=1, ensure_ascii=False)
-    if options.json not in (None, _PRINTED):
+    if options.json is not None:
+        text = json.dumps(_summary(folder, subject, findings, cleaned, left), indent=1, ensure_ascii=False)
+        if options.json == _PRINTED:
+            print(text)
+            return
         with replace_when_complete(options.json) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
-    if options.json == _PRINTED:
-        print(text)
-        return
     print(_table(folder, subject, findings))
     if cleaned is not None:
         print(_cleaned_table(Path(options.fix), cleaned, left))
