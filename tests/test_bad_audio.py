@@ -113,7 +113,7 @@ def rows_of(folder):
         return list(csv.DictReader(file))
 
 
-def test_what_is_met_is_told_once_and_kept_in_order(split, tmp_path):
+def test_what_is_met_is_told_once_and_kept_in_this_order(split, tmp_path):
     lines = []
     found = BadAudio(tmp_path, split, 0.5, lines.append)
     assert list(tmp_path.iterdir()) == []
@@ -123,9 +123,9 @@ def test_what_is_met_is_told_once_and_kept_in_order(split, tmp_path):
         found.add(epoch, [Fault(NAN, "b.wav: holds NaN."), Fault(MISSING, "again")])
     assert lines[3:] == [f"epoch 0: {split.manifest.columns['id'][NAN]} is skipped (4 of 12): b.wav: holds NaN."]
     rows = rows_of(tmp_path)
-    assert [row["id"] for row in rows] == split.manifest.columns["id"][[MISSING, NAN, *EMPTY]].tolist()
-    assert [row["epoch"] for row in rows] == ["", "0", "", ""]
-    assert rows[1] | {"fault": "b.wav: holds NaN.", "class": "xaa-two"} == rows[1]
+    assert [row["id"] for row in rows] == split.manifest.columns["id"][[MISSING, *EMPTY, NAN]].tolist()
+    assert [row["epoch"] for row in rows] == ["", "", "", "0"]
+    assert rows[3] | {"fault": "b.wav: holds NaN.", "class": "xaa-two"} == rows[3]
     # A run that goes on knows them, and tells none again.
     resumed = BadAudio(tmp_path, split, 0.5, lines.append)
     resumed.go_on()
@@ -133,6 +133,35 @@ def test_what_is_met_is_told_once_and_kept_in_order(split, tmp_path):
     assert (len(lines), rows_of(tmp_path)) == (4, rows)
     BadAudio(tmp_path, split, 0.5, lines.append).start_afresh()
     assert len(rows_of(tmp_path)) == 3
+
+
+def test_each_fault_adds_a_row_and_writes_nothing_anew(split, tmp_path, monkeypatch):
+    """Thousands of faults, each met in a step of its own, took the square of their number."""
+    found = BadAudio(tmp_path, split, 1.0, lambda line: None)
+    found.start_afresh()
+    monkeypatch.setattr(bad_audio, "replace_when_complete", None)
+    before, place = (tmp_path / BAD_AUDIO_NAME).read_bytes(), (tmp_path / BAD_AUDIO_NAME).stat().st_ino
+    for utterance in (NAN, 1, 7):
+        found.add(0, [Fault(utterance, "x.wav: holds, it seems, NaN.")])
+        after = (tmp_path / BAD_AUDIO_NAME).read_bytes()
+        assert after.startswith(before)
+        assert after[len(before) :].count(b"\n") == 1
+        before = after
+    assert (tmp_path / BAD_AUDIO_NAME).stat().st_ino == place
+    assert [row["fault"] for row in rows_of(tmp_path)[3:]] == ["x.wav: holds, it seems, NaN."] * 3
+
+
+@pytest.mark.parametrize("left", [0, 7, 90, -4])
+def test_a_row_that_a_run_was_killed_in_is_written_again(left, split, tmp_path):
+    found = BadAudio(tmp_path, split, 0.5, lambda line: None)
+    found.start_afresh()
+    found.add(0, [Fault(NAN, "b.wav: holds NaN.")])
+    whole = (tmp_path / BAD_AUDIO_NAME).read_bytes()
+    (tmp_path / BAD_AUDIO_NAME).write_bytes(whole[:left])
+    resumed = BadAudio(tmp_path, split, 0.5, lambda line: None)
+    resumed.go_on()
+    resumed.add(0, [Fault(NAN, "b.wav: holds NaN.")])
+    assert (tmp_path / BAD_AUDIO_NAME).read_bytes() == whole
 
 
 def test_thousands_of_headers_are_some_lines_and_a_count(split, tmp_path, monkeypatch):

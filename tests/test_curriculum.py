@@ -61,6 +61,22 @@ def test_an_online_run_warms_up_on_everyone_and_then_goes_by_what_it_has_seen(da
     assert made.sampler.anchors.tolist() != before.tolist()
 
 
+def test_who_was_never_heard_is_neither_anchor_nor_partner_of_an_online_run(data):
+    """Bad audio that is skipped counted as hard: as a hard anchor, and as one of the others that take part."""
+    outside = {"anchors_outside": 1.0, "partners_outside": 1.0, "warmup_epochs": 1}
+    made = curriculum(data, **ONLINE, **outside)
+    made.start_epoch(0)
+    heard, gold = np.delete(np.arange(COUNT), [3, 20]), data[0].gold
+    made.dynamics.add(heard, gold[heard], answers(gold)[heard])
+    # A quarter of 22, rounded.
+    assert made.start_epoch(1) == "epoch 1: 6 easy, 10 ambiguous, 6 hard, 2 unheard"
+    assert made.sampler.anchors.tolist() == made.sampler.partners.tolist() == heard.tolist()
+    resumed = curriculum(data, **ONLINE, **outside)
+    resumed.restore(made.state(), 1)
+    assert resumed.plan.regions.tolist() == made.plan.regions.tolist()
+    assert resumed.sampler.anchors.tolist() == heard.tolist()
+
+
 def test_an_online_run_takes_everyone_while_a_region_is_empty(data):
     made = curriculum(data, **ONLINE, warmup_epochs=1, datamap={"regions": "fixed"})
     made.start_epoch(0)

@@ -182,10 +182,18 @@ def test_the_pairing_reaches_the_sampler(data):
     np.testing.assert_array_equal(planned.sampler().classes, data[0].gold)
 
 
-def test_across_needs_two_classes(tmp_path):
+def test_across_needs_partners_of_two_classes(data, tmp_path):
+    regions = np.where(data[0].gold == 0, "easy", "ambiguous")
+    path = write_map(tmp_path, *data, regions=regions)
+    with pytest.raises(UserError, match="partners of two classes or more"):
+        plan(data, mix="latent", partners="easy", pairing="across", datamap=path)
+
+
+def test_one_class_is_nothing_to_train_on(tmp_path):
+    """It trained without a word, to an accuracy of 1."""
     alone = open_split(make_corpus(tmp_path, classes=("xaa-one",), sizes={"train": 3}, seconds=0.1))
-    with pytest.raises(UserError, match="two classes or more"):
-        plan(alone, mix="latent", pairing="across")
+    with pytest.raises(UserError, match=r"expected two classes or more, found xaa-one only\. Is it the right column"):
+        plan(alone)
 
 
 def test_uniform_targets_need_no_map(data):

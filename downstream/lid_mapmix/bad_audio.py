@@ -1,11 +1,13 @@
 """Training audio that is skipped (data.on_bad_audio): counted, named in log.log and EXPDIR/bad_audio.csv, limited.
 
-bad_audio.csv has a row an utterance, in the order of the training manifest: its ``id``, ``audiopath`` and ``class``,
-the ``epoch`` in which it was met first (empty where its header said so before training), and the ``fault``.
+bad_audio.csv has a row an utterance, in the order in which they were met: its ``id``, ``audiopath`` and ``class``,
+the ``epoch`` in which it was met first (empty where its header said so before training), and the ``fault``. Rows are
+added to it one by one, as to a log: writing all of it anew at each fault would take the square of their number.
 """
 
 import csv
-from collections.abc import Callable, Sequence
+import io
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,7 +71,7 @@ class BadAudio:
                 self._tell(utterance, found, place)
         if len(self._found) > _MOST_LINES:
             self._report(f"headers: {len(self._found) - _MOST_LINES} more are skipped; {self.path} names all")
-        self._write()
+        self._write(self._found)
 
     def go_on(self) -> None:
         """Go on with what an interrupted run has named.
@@ -78,13 +80,10 @@ class BadAudio:
         ------
         UserError : that is too much; the limit may have been why it was interrupted.
         """
-        numbers = {name: number for number, name in enumerate(self.split.manifest.columns["id"].tolist())}
-        if self.path.is_file():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                for row in csv.DictReader(file):
-                    if row["id"] in numbers:
-                        self._found.setdefault(numbers[row["id"]], _Found(row["epoch"], row["fault"]))
-        self._write()
+        by_headers = list(self._found)
+        named = self._named()
+        self._found = named | {each: found for each, found in self._found.items() if each not in named}
+        self._write([utterance for utterance in by_headers if utterance not in named])
         self._check_share()
 
     def add(self, epoch: int, faults: Sequence[Fault]) -> None:
@@ -100,14 +99,14 @@ class BadAudio:
         UserError : in every process, once too many are bad.
         """
         new = {fault.utterance: fault.reason for fault in faults if fault.utterance not in self._found}
-        is_new = False
+        told = []
         for utterance, reason in from_everyone(list(new.items())):
             if utterance not in self._found:
                 self._found[utterance] = _Found(str(epoch), reason)
                 self._tell(utterance, self._found[utterance], len(self._found))
-                is_new = True
-        if is_new:
-            self._write()
+                told.append(utterance)
+        if told:
+            self._write(told)
             self._check_share()
 
     def _tell(self, utterance: int, found: _Found, count: int) -> None:
@@ -115,15 +114,31 @@ class BadAudio:
         name = self.split.manifest.columns["id"][utterance]
         self._report(f"{when}: {name} is skipped ({count} of {len(self.split.manifest)}): {found.reason}")
 
-    def _write(self) -> None:
-        if not (is_leader() and self._found):
+    def _named(self) -> dict[int, _Found]:
+        """Return what an interrupted run has written; a row that it was killed in is taken away."""
+        if not self.path.is_file():
+            return {}
+        written = self.path.read_text(encoding="utf-8", errors="replace")
+        text = written[: written.rfind("\n") + 1]
+        if text != written and is_leader():
+            with replace_when_complete(self.path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        numbers = {name: number for number, name in enumerate(self.split.manifest.columns["id"].tolist())}
+        rows = csv.DictReader(io.StringIO(text, newline=""))
+        return {numbers[row["id"]]: _Found(row["epoch"], row["fault"]) for row in rows if row["id"] in numbers}
+
+    def _write(self, utterances: Iterable[int]) -> None:
+        """Add rows to the file."""
+        columns, text = self.split.manifest.columns, io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        for utterance in utterances:
+            writer.writerow([*(columns[name][utterance] for name in _NAMES), *self._found[utterance]])
+        if not (is_leader() and text.tell()):
             return
-        columns = self.split.manifest.columns
-        with replace_when_complete(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([*_NAMES, "epoch", "fault"])
-            for utterance, found in sorted(self._found.items()):
-                writer.writerow([*(columns[name][utterance] for name in _NAMES), *found])
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            if file.tell() == 0:
+                csv.writer(file, lineterminator="\n").writerow([*_NAMES, "epoch", "fault"])
+            file.write(text.getvalue())
 
     def _check_share(self) -> None:
         count, total = len(self._found), len(self.split.manifest)

@@ -12,11 +12,11 @@ import torch
 
 from .data.sampler import TrainSampler
 from .errors import UserError
-from .mapmix.datamap import Region
+from .mapmix.datamap import UNHEARD, Region
 from .mapmix.online import RunningDynamics
 from .plan import TrainingPlan, online_plan
 
-_REGIONS = np.array([region.value for region in Region])
+_REGIONS = np.array([*(region.value for region in Region), UNHEARD])
 
 
 class Curriculum:
@@ -105,4 +105,5 @@ class Curriculum:
         regions = self.plan.regions
         if regions is None:
             return "everyone, since a region still has less than a batch, or partners of one class"
-        return ", ".join(f"{np.sum(regions == region)} {region}" for region in _REGIONS)
+        counts = {region: int(np.sum(regions == region)) for region in _REGIONS.tolist()}
+        return ", ".join(f"{count} {region}" for region, count in counts.items() if count or region != UNHEARD)

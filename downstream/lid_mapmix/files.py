@@ -1,6 +1,7 @@
-"""Files that are complete or absent."""
+"""Files and folders that are complete or absent."""
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,3 +27,24 @@ def replace_when_complete(path: Path | str) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_when_complete(path: Path | str) -> Iterator[Path]:
+    """Give a new folder beside `path`, which is absent or empty; when the block ends well, it becomes that.
+
+    An interrupted or failed block leaves nothing beside it.
+
+    Raises
+    ------
+    OSError : something has come there meanwhile; it stays.
+    """
+    path = Path(path).resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    temporary.mkdir()
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

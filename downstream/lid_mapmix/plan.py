@@ -52,7 +52,7 @@ class TrainingPlan:
     def sampler(self, epoch: int = 0) -> TrainSampler:
         """Return the sampler of an epoch; they differ only where a pool takes some from outside its region."""
         mapmix, data = self.config.mapmix, self.config.data
-        # Who is not heard while an online run warms up would pass for hard to learn.
+        # Who is not heard while an online run warms up is in no region afterwards.
         is_warming_up = mapmix.online and epoch < mapmix.warmup_epochs
         return TrainSampler(
             anchors=self._pool("anchors", mapmix.anchors, mapmix.anchors_outside, epoch),
@@ -82,12 +82,13 @@ class TrainingPlan:
         return None if self.regions is None else _digest(self.regions)
 
     def _pool(self, purpose: str, pool: Pool, outside: float, epoch: int) -> np.ndarray:
-        """Return the members of a region, (members,) int64, ascending, with a share of everyone else."""
+        """Return the members of a region, (members,) int64, ascending, with a share of everyone else who was heard."""
         if pool is Pool.ALL or self.regions is None:
             return np.arange(len(self.gold))
         inside = self.regions == pool.value
         if outside > 0:
-            inside |= keyed_generator(self.seed, purpose, epoch).random(len(inside)) < outside
+            drawn = keyed_generator(self.seed, purpose, epoch).random(len(inside)) < outside
+            inside |= drawn & (self.regions != UNHEARD)
         return np.flatnonzero(inside)
 
 
@@ -113,6 +114,11 @@ def plan_training(config: TaskConfig, split: Split, labels: Labels, seed: int) -
         raise UserError(
             f"{split.manifest.path}: class {labels.classes[untrained[0]]} has no training utterance. Add some, or take "
             "the class out of labels.yaml."
+        )
+    if len(labels.classes) == 1:
+        raise UserError(
+            f"{split.manifest.path}: expected two classes or more, found {labels.classes[0]} only. Is it the right "
+            "column that is named class?"
         )
     check_likeness(mapmix, labels)
     regions, targets = None, one_hot_matrix(len(labels.classes))

@@ -114,6 +114,20 @@ def test_a_map_is_made_of_augmented_crops_uniformly_and_kept_for_the_same_settin
     assert "stage 1 of 2, data map: complete in" in capsys.readouterr().out
 
 
+def test_a_map_made_with_other_noise_in_the_same_folder_is_refused(data, settings, whole, tmp_path, capsys):
+    folder = shutil.copytree(whole("mapmix"), tmp_path / "run")
+    for path in folder.iterdir():  # but for the map
+        if path.is_file():
+            path.unlink()
+    noise = settings["downstream_expert.data.augment.noise"]
+    shutil.copy(noise / "a.wav", noise / "b.wav")
+    try:
+        assert train(data, folder, "-v", "mapmix", "-a", settings=settings) == 1
+    finally:
+        (noise / "b.wav").unlink()
+    assert "holds a data map made with another noise or rooms." in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_folders_are_checked_before_anything_is_written(data, settings, tmp_path, capsys):
     other = settings | {"downstream_expert.data.augment.rir": tmp_path / "none"}
     assert train(data, tmp_path / "run", "-v", "baseline", settings=other) == 1

@@ -12,6 +12,7 @@ from launching import train
 from lid_mapmix.apps import cli
 from lid_mapmix.data.corpus import Corpus
 from lid_mapmix.data.export import export_manifests
+from lid_mapmix.data.inspection import cleaning
 from lid_mapmix.data.inspection.findings import KINDS, Severity
 from lid_mapmix.data.manifest import read_manifest, write_manifest
 from lid_mapmix.data.packing import pack
@@ -177,6 +178,27 @@ def parts_in_two_splits(folder):
     edit(folder, "dev", with_values(audiopath=FIRST, start=0.5, end=1.0, seconds=0.5))
 
 
+def whole_and_part(folder):
+    edit(folder, "dev", with_values(audiopath=FIRST, start=0.5, end=1.0, seconds=0.5))
+
+
+def gsm(folder):
+    write(folder, hum(1.0, 120, 1), format="WAV", subtype="GSM610")
+
+
+def low_rate(folder):
+    write(folder, hum(1.0, 120, 1)[:9:3] - hum(1.0, 120, 1)[:9:3].mean(), rate=1)
+    edit(folder, "train", with_values(seconds=3.0))
+
+
+def one_class(folder):
+    in_all(folder, lambda columns: columns.update({"class": ["xaa-one"] * len(columns["class"])}))
+
+
+def one_misspelt(folder):
+    edit(folder, "train", with_values(**{"class": "xaa-one "}))
+
+
 def spelt(folder, name, other):
     in_all(folder, lambda columns: columns.update({"class": [name if c == "xaa-one" else c for c in columns["class"]]}))
     in_all(folder, with_values(**{"class": other}))
@@ -205,6 +227,7 @@ FAULTS = {
     "no samples": (lambda folder: write(folder, np.zeros(0)), {"empty"}),
     "text": (lambda folder: (folder / FIRST).write_text("text" * 100), {"unreadable"}),
     "packed SPHERE": (packed_sphere, {"unreadable"}),
+    "GSM": (gsm, {"unreadable"}),
     "flac from a pipe": (unknown_length, {"unknown length"}),
     "cut wav": (truncated, {"truncated"}),
     "cut SPHERE": (truncated_sphere, {"truncated"}),
@@ -212,6 +235,11 @@ FAULTS = {
     "more seconds": (lambda folder: edit(folder, "train", with_values(seconds=1.5)), {"shorter"}),
     "end too late": (lambda folder: edit(folder, "train", with_values(start=0.0, end=1.3)), {"shorter"}),
     "fewer seconds": (lambda folder: edit(folder, "train", with_values(seconds=0.7)), {"longer"}),
+    "end far too late": (
+        lambda folder: edit(folder, "train", with_values(start=0.0, end=10.0, seconds=0.5)),
+        {"shorter"},
+    ),
+    "one sample": (lambda folder: write(folder, hum(1, 120, 1)[:1]), {"shorter"}),
     "300 samples": (lambda folder: write(folder, hum(1, 120, 1)[:300]), {"shorter"}),
     "300 samples said": (
         lambda folder: (write(folder, hum(1, 120, 1)[:300]), edit(folder, "train", with_values(seconds=0.019))),
@@ -226,6 +254,7 @@ FAULTS = {
         lambda folder: write(folder, hum(1.0, 120, 1), rate=12_000),
         {"rate in doubt", "longer", "sample rates", "band"},
     ),
+    "1 Hz": (low_rate, {"rate in doubt", "sample rates", "band"}),
     "rate": (lambda folder: write(folder, hum(1.0, 120, 1, 22_050), rate=22_050), {"sample rates"}),
     "stereo": (lambda folder: write(folder, np.stack([hum(1.0, 120, 1), hum(1.0, 120, 2)], 1)), {"channels"}),
     "NaN": (not_finite, {"not finite"}),
@@ -241,6 +270,7 @@ FAULTS = {
     "speaker": (lambda folder: in_all(folder, with_values(speaker="anna")), {"speaker across splits"}),
     "group": (lambda folder: in_all(folder, with_values(group="tape 1")), {"group across splits"}),
     "parts": (parts_in_two_splits, {"recording across splits"}),
+    "whole and part": (whole_and_part, {"recording across splits"}),
     "no dev": (lambda folder: (folder / "dev.csv").unlink(), {"split missing"}),
     "no train": (lambda folder: (folder / "train.csv").unlink(), {"no training data"}),
     "unknown": (lambda folder: labels(folder, *CLASSES[:3]), {"unknown class"}),
@@ -251,11 +281,14 @@ FAULTS = {
     ),
     "unevaluated": (lambda folder: edit(folder, "dev", without("xaa-one")), {"class not evaluated"}),
     "spelt": (lambda folder: spelt(folder, "xaa-one", "XAA_ One"), {"spelt in two ways"}),
+    "spelt, once": (one_misspelt, {"spelt in two ways"}),
+    "labels.yaml spelt": (lambda folder: labels(folder, "XAA-one", *CLASSES[1:]), {"spelt in two ways"}),
+    "one class": (one_class, {"one class"}),
     "slip": (lambda folder: spelt(folder, "xaa-scottish", "xaa-scotish"), {"nearly the same name"}),
     "few": (few, {"imbalance"}),
     "very few": (long_class, {"strong imbalance"}),
 }
-NOT_MENDED = {"no train", "band is class"}
+NOT_MENDED = {"no train", "band is class", "one class"}
 
 
 def test_each_kind_of_fault_has_a_corpus_that_has_it():
@@ -310,6 +343,17 @@ def test_the_examples_say_what_and_where(own, capsys):
     assert "xaa-one-4" not in captured.out
     assert "unpack it with sph2pipe" in captured.out
     assert captured.err.startswith(f"error: {own}: not safe to train on: missing, unreadable. ")
+
+
+def test_a_header_that_a_recorder_never_completed_is_told_from_an_empty_file(own, capsys):
+    content = bytearray((own / FIRST).read_bytes())
+    content[40:44] = bytes(4)
+    (own / FIRST).write_bytes(content)
+    write(own, np.zeros(0), "audio/train/xaa-one-1.wav")
+    assert check(own) == 1
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"{FIRST}: no samples by its header, which was never completed: the file has {len(content)} bytes" in printed
+    assert "xaa-one-1.wav: no samples kinds of fault" in printed
 
 
 def test_the_band_is_told_by_class(own, capsys):
@@ -401,6 +445,15 @@ def test_fix_keeps_evaluation_data_and_says_what_went(own, tmp_path, capsys):
     }
 
 
+def test_fix_takes_the_spelling_of_the_manifests_for_that_of_labels(own, tmp_path, capsys):
+    """A class that labels.yaml has in capitals was dropped as one that it lacks."""
+    labels(own, *CLASSES[:3], "YBB_Two")
+    assert check(own, "--fix", tmp_path / "fixed") == 0
+    assert "renamed 'YBB_Two' to 'ybb-two'" in capsys.readouterr().out
+    assert len(read_manifest(tmp_path / "fixed/train.csv")) == 24
+    assert yaml.safe_load((tmp_path / "fixed/labels.yaml").read_text()) == {"all": list(CLASSES)}
+
+
 def test_a_fixed_folder_trains(own, tmp_path):
     (own / FIRST).unlink()
     write(own, np.zeros(RATE), "audio/train/ybb-two-0.wav")
@@ -439,6 +492,74 @@ def test_fix_that_leaves_nothing_writes_nothing(own, tmp_path, capsys):
     assert check(own, "--fix", tmp_path / "fixed") == 1
     assert "nothing would be left of dev" in capsys.readouterr().err
     assert not (tmp_path / "fixed").exists()
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",), ("--json", "FILE")])
+def test_what_was_found_is_told_even_where_nothing_can_be_fixed(flags, own, tmp_path, capsys):
+    """It may have taken hours to find."""
+    shutil.rmtree(own / "audio/dev")
+    assert check(own, "--fix", tmp_path / "fixed", *(tmp_path / "r" if flag == "FILE" else flag for flag in flags)) == 1
+    captured = capsys.readouterr()
+    assert "nothing would be left of dev" in captured.err
+    text = (tmp_path / "r").read_text() if "FILE" in flags else captured.out
+    if flags:
+        report = json.loads(text)
+        assert (names_of(report), report["safe"], "cleaned" in report) == ({"missing"}, False, False)
+    else:
+        assert "error    missing 8 utterances" in text
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_a_fixed_folder_is_complete_or_absent(error, own, tmp_path, monkeypatch, capsys):
+    (own / FIRST).unlink()
+    original, calls = cleaning.write_manifest, []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise error
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cleaning, "write_manifest", interrupted)
+        assert check(own, "--fix", tmp_path / "fixed") in (1, 130)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    assert check(own, "--fix", tmp_path / "fixed") == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "fixed"]
+
+
+def test_two_that_fix_into_one_folder_do_not_meet(own, tmp_path, monkeypatch, capsys):
+    (own / FIRST).unlink()
+    original, statuses = cleaning.write_manifest, []
+
+    def second(*arguments):
+        if not statuses:
+            statuses.append(None)
+            statuses.append(check(own, "--fix", tmp_path / "fixed"))
+        return original(*arguments)
+
+    monkeypatch.setattr(cleaning, "write_manifest", second)
+    assert check(own, "--fix", tmp_path / "fixed") == 1
+    assert statuses == [None, 0]
+    assert "fixed: is there already" in capsys.readouterr().err
+    assert check(tmp_path / "fixed") == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "fixed"]
+
+
+def test_json_names_all_utterances_of_a_fault(own):
+    """It had the first three, and of what --fix does not drop nothing named the others."""
+    for index in range(5):
+        write(own, (20 * hum(1.0, 120, index)).clip(-1, 1), f"audio/train/xaa-one-{index}.wav")
+        write(own, np.zeros(RATE), f"audio/train/xaa-two-{index}.wav")
+    write(own, hum(1.0, 120, 9, 22_050), "audio/dev/xaa-one-0.wav", 22_050)
+    in_all(own, with_values(speaker="anna"))
+    found = {one["name"]: one["utterances"] for one in report_of(own, "--deep")[1]["findings"]}
+    assert found == {
+        "silent": {"train": [f"audio/train/xaa-two-{index}.wav" for index in range(5)]},
+        "speaker across splits": {split: [f"audio/{split}/xaa-one-0.wav"] for split in ("train", "dev", "test")},
+        "clipped": {"train": [f"audio/train/xaa-one-{index}.wav" for index in range(5)]},
+        "sample rates": {"dev": ["audio/dev/xaa-one-0.wav"]},
+    }
 
 
 def test_json_without_a_file_is_all_that_is_printed(own, capsys):

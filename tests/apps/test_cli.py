@@ -56,6 +56,32 @@ def test_wrong_commands_return_2(arguments, capsys):
     assert "usage: lid-mapmix" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("is_sound", [True, False])
+def test_a_reader_who_has_had_enough_is_no_fault(is_sound, unbuffered, tmp_path):
+    """``| head -1`` ended with a line about rights and the disk, or with Python's complaint at exit."""
+    data = make_corpus(tmp_path / "data", sizes={"train": 1, "dev": 1, "test": 1}, seconds=0.1)
+    if not is_sound:
+        (data / "audio/train/xaa-one-0.wav").unlink()
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe:
+        done = subprocess.run(
+            [sys.executable, "-m", "lid_mapmix", "check", data],
+            env={**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2]), "PYTHONUNBUFFERED": unbuffered},
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    if is_sound or unbuffered:
+        assert (done.returncode, done.stderr) == (141, "")
+    else:
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"error: {data}: not safe to train on: ")
+        assert done.stderr.count("\n") == 1
+
+
 def test_folders_become_manifests_that_train(tmp_path, capsys):
     made = make_corpus(tmp_path / "made", sizes={"train": 20})
     for number, path in enumerate(sorted((made / "audio" / "train").iterdir())):

@@ -321,3 +321,34 @@ def test_all_headers_are_read_in_order_and_the_first_fault_is_told(tmp_path):
         (tmp_path / names[number]).write_bytes(b"")
     with pytest.raises(UserError, match=names[7]):
         utterance_spans(manifest)
+
+
+def test_what_cannot_be_read_from_the_middle_on_is_refused_by_its_header(tmp_path):
+    """GSM in WAV passed the check of headers, and broke off at the first crop, to be "restored"."""
+    soundfile.write(tmp_path / "gsm.wav", hum(1.0, 200, 1), 8_000, subtype="GSM610")
+    with pytest.raises(UserError, match=r"gsm\.wav: GSM610 cannot be read from the middle on\. Convert it"):
+        read_header(tmp_path / "gsm.wav")
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".wav", "x" * 300 + ".tar#512+9"])
+def test_what_the_system_refuses_is_bad_audio_and_no_defect(name, tmp_path):
+    """It passed as an OSError, which data.on_bad_audio skips none of, and a worker wraps in its traceback."""
+    with pytest.raises(UserError, match=r"cannot be read \(File name too long\)"):
+        read_header(tmp_path / name)
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 24_000, 44_100])
+def test_what_is_resampled_does_not_depend_on_the_number_of_threads(rate, tmp_path):
+    """A run without workers, whose main process has all threads, ended with other weights than one with workers."""
+    before = torch.get_num_threads()
+    soundfile.write(tmp_path / "a.wav", hum(3.0, 200, 1, rate), rate)
+    try:
+        for samples in (400, 1000, 3000, 8000, 16_000, 48_000):
+            found = []
+            for count in (1, 2):
+                torch.set_num_threads(count)
+                found.append(read_audio(tmp_path / "a.wav", 0, samples))
+                assert torch.get_num_threads() == count
+            assert all(np.array_equal(found[0], each) for each in found)
+    finally:
+        torch.set_num_threads(before)

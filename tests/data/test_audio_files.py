@@ -2,9 +2,10 @@
 
 import errno
 import os
+import shutil
 
 import pytest
-from lid_mapmix.data.audio_files import audio_below
+from lid_mapmix.data.audio_files import audio_below, listing_digest
 from lid_mapmix.errors import UserError
 
 
@@ -22,3 +23,34 @@ def test_a_folder_that_cannot_be_read_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(UserError, match=r"cannot be read \(Permission denied\)"):
         audio_below(tmp_path)
+
+
+def test_a_listing_is_known_by_names_and_sizes_wherever_it_lies(tmp_path):
+    (tmp_path / "one/deep").mkdir(parents=True)
+    for name in ("a.wav", "deep/b.flac", "README"):
+        (tmp_path / "one" / name).write_bytes(b"1")
+    digest = listing_digest(tmp_path / "one")
+    assert listing_digest(shutil.copytree(tmp_path / "one", tmp_path / "two")) == digest
+    changes = {"README": b"22", "a.wav": b"22", "c.wav": b"1"}
+    found = []
+    for name, content in changes.items():
+        (tmp_path / "two" / name).write_bytes(content)
+        found.append(listing_digest(tmp_path / "two"))
+    (tmp_path / "two/a.wav").rename(tmp_path / "two/d.wav")
+    found.append(listing_digest(tmp_path / "two"))
+    assert found[0] == digest
+    assert len(set(found)) == 4
+
+
+def test_links_are_followed_and_end_nowhere(tmp_path):
+    """A folder of links to corpora of noise, as clusters have them, held nothing."""
+    for folder in ("musan/deep", "demand", "sounds"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "a.wav").touch()
+    (tmp_path / "sounds/musan").symlink_to(tmp_path / "musan")
+    (tmp_path / "sounds/demand").symlink_to(tmp_path / "demand")
+    (tmp_path / "sounds/once more").symlink_to(tmp_path / "musan")
+    (tmp_path / "musan/deep/round").symlink_to(tmp_path / "sounds")
+    (tmp_path / "sounds/gone").symlink_to(tmp_path / "gone")
+    found = [path.relative_to(tmp_path / "sounds").as_posix() for path in audio_below(tmp_path / "sounds")]
+    assert found == ["a.wav", "demand/a.wav", "musan/deep/a.wav"]

@@ -1,5 +1,8 @@
+from functools import partial
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from lid_mapmix.data.augment import Codec, add_noise, change_speed, reverberate, through_telephone
@@ -60,6 +63,19 @@ def test_silence_stays_silence():
     np.testing.assert_array_equal(reverberate(audio, silence[:1]), audio)
     for codec in Codec:
         np.testing.assert_allclose(through_telephone(silence, codec), silence, atol=1e-3)
+
+
+@pytest.mark.parametrize("loudness", [1e-20, 1e-25, 1e-38])
+def test_the_end_of_a_fade_out_is_noise_like_any_other(loudness):
+    """Its energy was 0 in single precision, and the crop infinite, or NaN where the speech was silent."""
+    audio = hum(0.1, 200, 1)
+    noise = (loudness * np.random.default_rng(1).standard_normal(len(audio))).astype(np.float32)
+    added = add_noise(audio, noise, 10.0).astype(np.float64) - audio
+    assert 10 * np.log10(energy(audio) / energy(added)) == pytest.approx(10, abs=0.05)
+    np.testing.assert_array_equal(add_noise(0 * audio, noise, 10.0), 0 * audio)
+    assert np.isfinite(add_noise(noise, audio, 10.0)).all()
+    assert np.isfinite(reverberate(noise, audio)).all()
+    assert np.isfinite(reverberate(audio, noise)).all()
 
 
 @pytest.mark.parametrize("direct", [0, 37])
@@ -125,6 +141,30 @@ def test_what_is_too_loud_is_clipped_and_does_not_wrap_around(codec):
     coded = through_telephone(tone(300, amplitude=3.0), codec)
     assert np.abs(coded).max() < 1.5
     assert np.corrcoef(coded, tone(300))[0, 1] > 0.85
+
+
+@pytest.fixture
+def threads():
+    """Return a function that sets how many threads torch uses; they are as before afterwards."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("samples", [400, 1000, 8000, 16_000])
+def test_nothing_depends_on_the_number_of_threads(samples, threads):
+    """A run without workers, whose main process has all threads, ended with other weights than one with workers."""
+    audio, noise = hum(1.0, 200, 7)[:samples], hum(1.0, 90, 8)[:samples]
+    changes = {f"speed {factor}": partial(change_speed, factor=factor) for factor in (0.9, 1.1)}
+    changes |= {codec: partial(through_telephone, codec=codec) for codec in Codec}
+    changes["noise"] = partial(add_noise, noise=noise, snr=3.0)
+    for name, change in changes.items():
+        found = []
+        for count in (1, 2):
+            threads(count)
+            found.append(change(audio))
+            assert torch.get_num_threads() == count
+        assert all(np.array_equal(found[0], each) for each in found), name
 
 
 def test_gsm_is_worse_than_ulaw():

@@ -373,15 +373,15 @@ def test_two_do_not_pack_into_one_folder(data, tmp_path, monkeypatch):
     ],
 )
 def test_audio_that_is_broken_is_not_packed(tmp_path, fault, says):
-    names = ["a.wav", "b.vox" if fault == "by extension" else "b.wav"]
+    names = ["a.wav", "b.mp3" if fault == "by extension" else "b.wav"]
     soundfile.write(tmp_path / "a.wav", hum(0.5, 200, 1), SAMPLE_RATE)
     if fault == "empty":
         (tmp_path / "b.wav").touch()
     elif fault == "short":
         soundfile.write(tmp_path / "b.wav", hum(0.1, 200, 1), SAMPLE_RATE)
     elif fault == "by extension":
-        # Dialogic's headerless format, which libsndfile takes for 8 kHz.
-        (tmp_path / "b.vox").write_bytes(bytes(range(1, 256)) * 20)
+        soundfile.write(tmp_path / "b.mp3", hum(0.5, 200, 1), SAMPLE_RATE)
+        (tmp_path / "b.mp3").write_bytes(bytes(100) + (tmp_path / "b.mp3").read_bytes())
     with pytest.raises(UserError, match=says) as caught:
         pack(folder_of(tmp_path, names), tmp_path / "packed")
     assert str(tmp_path / names[1]) in str(caught.value)

@@ -1,6 +1,8 @@
 """Audio inside tar shards is the audio of files of its own, and what is wrong with a shard is one line."""
 
+import gzip
 import io
+import lzma
 import os
 import tarfile
 import threading
@@ -320,3 +322,13 @@ def test_a_forked_process_reads_what_its_parent_reads(pairs):
     for _ in range(30):
         np.testing.assert_array_equal(read_audio(member, 5000, 4000), expected)
     assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.tgz", "a.tar.xz"])
+def test_a_compressed_shard_is_named_as_one(tmp_path, name):
+    (member,) = write_tar(tmp_path / "plain.tar", {"a.wav": wav_bytes(hum(0.1, 200, 1))}).values()
+    pack = lzma.compress if name.endswith("xz") else gzip.compress
+    (tmp_path / name).write_bytes(pack((tmp_path / "plain.tar").read_bytes()))
+    for read in (read_header, read_audio):
+        with pytest.raises(UserError, match=f"{name}#.*: its shard is compressed, and cannot be read by seeking"):
+            read(Path(str(member).replace("plain.tar", name)))

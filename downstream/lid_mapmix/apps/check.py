@@ -23,7 +23,7 @@ from ..data.inspection.cleaning import (
 from ..data.inspection.corpus_check import Subject, check_corpus
 from ..data.inspection.findings import Finding, Severity, count_errors, counted
 from ..data.inspection.reading import read_headers, read_samples, spans
-from ..data.inspection.utterances import SPLITS, side_by_side
+from ..data.inspection.utterances import SPLITS, Utterances, side_by_side
 from ..data.labels import read_labels
 from ..data.manifest import read_manifests
 from ..errors import UserError
@@ -50,21 +50,39 @@ def check_data(options: argparse.Namespace) -> None:
     subject = _read(folder, options)
     findings = check_corpus(subject)
     left, cleaned = findings, None
-    if options.fix:
-        cleaned = clean(subject, findings)
-        write_cleaned(Path(options.fix), subject, cleaned)
-        left = check_corpus(cleaned.subject)
-    summary = _summary(folder, subject, findings, cleaned, left)
-    if options.json == _PRINTED:
-        print(json.dumps(summary, indent=1, ensure_ascii=False))
-    else:
-        print(_table(folder, subject, findings))
-        if cleaned is not None:
-            print(_cleaned_table(Path(options.fix), cleaned, left))
-    if report is not None:
-        with replace_when_complete(report) as temporary:
-            temporary.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    try:
+        if options.fix:
+            cleaned = clean(subject, findings)
+            write_cleaned(Path(options.fix), subject, cleaned)
+            left = check_corpus(cleaned.subject)
+    except (UserError, OSError):
+        # What was found is not lost with it: it may have taken hours.
+        _tell(folder, options, subject, findings, cleaned=None, left=findings)
+        raise
+    _tell(folder, options, subject, findings, cleaned=cleaned, left=left)
     _refuse(Path(options.fix) if options.fix else folder, left, fixed=bool(options.fix))
+
+
+def _tell(
+    folder: Path,
+    options: argparse.Namespace,
+    subject: Subject,
+    findings: list[Finding],
+    *,
+    cleaned: Cleaned | None,
+    left: list[Finding],
+) -> None:
+    """Write the report, if there is to be one, and print the same or a table."""
+    if options.json is not None:
+        text = json.dumps(_summary(folder, subject, findings, cleaned, left), indent=1, ensure_ascii=False)
+        if options.json == _PRINTED:
+            print(text)
+            return
+        with replace_when_complete(options.json) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+    print(_table(folder, subject, findings))
+    if cleaned is not None:
+        print(_cleaned_table(Path(options.fix), cleaned, left))
 
 
 def _read(folder: Path, options: argparse.Namespace) -> Subject:
@@ -134,7 +152,7 @@ def _summary(
         "utterances": len(subject.utterances),
         "files": len(subject.utterances.file.names),
         "safe": count_errors(findings) == 0,
-        "findings": [_record(one) for one in findings],
+        "findings": [_record(one, subject.utterances) for one in findings],
     }
     if cleaned is not None:
         summary["cleaned"] = {
@@ -142,12 +160,12 @@ def _summary(
             "utterances": len(cleaned.subject.utterances),
             "dropped": dict(Counter(reason for reason in cleaned.reasons.tolist() if reason)),
             "renamed": cleaned.renamed,
-            "findings": [_record(one) for one in left],
+            "findings": [_record(one, cleaned.subject.utterances) for one in left],
         }
     return summary
 
 
-def _record(finding: Finding) -> dict[str, Any]:
+def _record(finding: Finding, utterances: Utterances) -> dict[str, Any]:
     kind = finding.kind
     return {
         "severity": str(kind.severity),
@@ -157,5 +175,6 @@ def _record(finding: Finding) -> dict[str, Any]:
         "says": kind.says,
         "remedy": kind.remedy,
         "examples": list(finding.examples),
+        "utterances": utterances.ids(finding.rows if finding.seen_in is None else finding.seen_in),
         "figures": finding.figures,
     }

@@ -39,7 +39,8 @@ def make_check_parser() -> argparse.ArgumentParser:
         nargs="?",
         const="-",
         metavar="FILE",
-        help="write all that was found as JSON; without FILE, print it in place of the table",
+        help="write all that was found as JSON, with the ids of all utterances of a fault; without FILE, print it in "
+        "place of the table",
     )
     add("--fix", metavar="OUT", help="write a new folder without what is wrong, and what was dropped; audio stays")
     add(

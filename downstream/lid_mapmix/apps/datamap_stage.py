@@ -15,7 +15,8 @@ from typing import Any
 
 from ..checkpoints import choose_checkpoint, holds_run
 from ..checks import task_config
-from ..config import TaskConfig
+from ..config import AugmentConfig, TaskConfig
+from ..data.audio_files import listing_digest
 from ..data.manifest_files import find_manifest
 from ..distributed import from_leader
 from ..errors import UserError
@@ -29,7 +30,7 @@ _REQUEST_NAME = "request.json"
 # Of the files in a folder of save_pretrained.
 _WEIGHTS_SUFFIXES = (".json", ".safetensors", ".bin")
 # Maps that were made before their requests said so are taken to be of what is there now.
-_LATER_NAMES = ("weights",)
+_LATER_NAMES = ("weights", "noise or rooms")
 _RUNNER_KEYS_OF_A_MAP = ("gradient_accumulate_steps", "gradient_clipping", "fp16")
 
 
@@ -137,6 +138,7 @@ def map_request(stage: Settings) -> dict[str, Any]:
         **({} if precision is Precision.FP32 else {"precision": str(precision)}),
         "labels": task.labels,
         "crop or batch": _crop_or_batch(task),
+        **({"noise or rooms": sounds} if (sounds := _sounds(task.data.augment)) else {}),
         "model": asdict(task.model),
         "datamap": asdict(task.datamap),
     }
@@ -149,6 +151,12 @@ def _crop_or_batch(task: TaskConfig) -> dict[str, Any]:
     augment = asdict(data.augment) if data.augment.is_on else {}
     skips = {"on_bad_audio": str(data.on_bad_audio)} if data.skips_bad_audio else {}
     return {"crop_seconds": data.crop_seconds, "batch_size": data.batch_size, **step, **augment, **skips}
+
+
+def _sounds(augment: AugmentConfig) -> dict[str, str]:
+    """Return what names the content of the folders that crops are augmented from; their paths are settings."""
+    folders = {"noise": augment.noise, "rir": augment.rir}
+    return {name: listing_digest(Path(folder)) for name, folder in folders.items() if folder}
 
 
 def _file_digests(expdir: Path) -> dict[str, str | None]:

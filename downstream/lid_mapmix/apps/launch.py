@@ -6,12 +6,16 @@ import errno
 import gc
 import io
 import os
+import select
 import sys
 from collections.abc import Callable, Sequence
 
 from ..errors import ReportedError, UserError
 from .arguments import SEED_LIMIT, TASK, make_parser, place_run
 from .processes import Place, Processes, choose_device, find_place
+
+# As a shell has it of a command that the signal SIGPIPE ends.
+_UNREAD = 141
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "run_downstream.py") -> int:
@@ -67,6 +71,7 @@ def guarded(
     """
     try:
         work()
+        sys.stdout.flush()
     except ReportedError:
         return 1
     except KeyboardInterrupt:
@@ -74,6 +79,8 @@ def guarded(
     # Whatever is neither UserError nor OSError is a defect, here or in the host, and still no reason to bury the user
     # under a traceback.
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _is_unread():
+            return _UNREAD
         if debug:
             speaks()
             raise
@@ -89,7 +96,25 @@ def guarded(
     with contextlib.suppress(RuntimeError):
         gc.collect()
     tqdm.write(message, file=sys.stderr)
+    _is_unread()
     return status
+
+
+def _is_unread() -> bool:
+    """Say whether nobody reads standard output any more, as after `| head`; then nothing fails on it at exit either."""
+    try:
+        sys.stdout.flush()
+        # Where nothing is buffered (PYTHONUNBUFFERED), what failed is gone, and flushing is none the wiser.
+        output = select.poll()
+        output.register(sys.stdout.fileno(), 0)
+        return bool(output.poll(0))
+    except io.UnsupportedOperation:
+        return False  # as in a notebook
+    except OSError as error:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        return isinstance(error, BrokenPipeError)
 
 
 def _explain(error: Exception) -> str:

@@ -81,13 +81,16 @@ def pack_corpus(options: argparse.Namespace) -> None:
 
 
 def _megabytes(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
     if not _SMALLEST_MEGABYTES <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: expected at least {_SMALLEST_MEGABYTES} MB")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of megabytes from {_SMALLEST_MEGABYTES} up")
     return value
 
 
 def _seed(text: str) -> int:
-    if int(text) < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 0 up")
     return int(text)

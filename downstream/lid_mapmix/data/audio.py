@@ -17,7 +17,10 @@ from tqdm import tqdm
 
 from ..errors import UserError
 from .manifest import Manifest
+from .mp3 import is_guessed
 from .opening import open_audio, reason
+from .shards import open_bytes
+from .threads import one_thread
 
 SAMPLE_RATE = 16_000
 # By which files of audio are found in a folder.
@@ -29,6 +32,8 @@ SHORTEST_SHARE = 0.9
 SHORTEST_SLACK_SECONDS = 0.1
 # libsndfile's SF_COUNT_MAX.
 UNKNOWN_FRAMES = 2**63 - 1
+# Of libsndfile's decoders, those of GSM 06.10 ("WAV49"), G.721 and a few more; crops are read by seeking.
+NOT_SEEKABLE = "{} cannot be read from the middle on"
 _HEADER_THREADS = 8
 _PCM_16_UNIT = np.float32(2**-15)
 # Output samples on either side of a crop that reach into the resampler's filter, generously.
@@ -59,10 +64,18 @@ def read_header(path: Path) -> AudioHeader:
 
     Raises
     ------
-    UserError : no such file, empty, or no audio that libsndfile knows; a shard that has no such member.
+    UserError : no such file, empty, or no audio that libsndfile knows and can seek in; a shard that has no such member.
     """
     with open_audio(path, only_header=True) as file:
-        return _header(path, file)
+        header, container = _header(path, file), file.format
+    if container == "MP3":
+        with open_bytes(path) as content:
+            if is_guessed(content, header.frames):
+                raise UserError(
+                    f"{path}: its header does not say how long it is (an MP3 without a Xing or Info frame). Convert it "
+                    "to wav."
+                )
+    return header
 
 
 def read_audio(path: Path, start: int = 0, count: int | None = None) -> np.ndarray:
@@ -182,6 +195,8 @@ def _header(path: Path, file: soundfile.SoundFile) -> AudioHeader:
         raise UserError(
             f"{path}: its header does not say how long it is (a flac written to a pipe). Convert it to wav."
         )
+    if not file.seekable():
+        raise UserError(f"{path}: {NOT_SEEKABLE.format(file.subtype)}. Convert it to 16-bit wav.")
     return AudioHeader(file.frames, file.samplerate)
 
 
@@ -210,7 +225,8 @@ def _decode_resampled(path: Path, file: soundfile.SoundFile, header: AudioHeader
     last_block = -(-(start + count + context) // target_block)
     first = first_block * source_block
     source = _decode(path, file, first, min(last_block * source_block, header.frames) - first)
-    resampled = _resampler(header.sample_rate)(torch.from_numpy(np.ascontiguousarray(source))).numpy()
+    with one_thread():
+        resampled = _resampler(header.sample_rate)(torch.from_numpy(np.ascontiguousarray(source))).numpy()
     offset = start - first_block * target_block
     return resampled[offset : offset + count]
 

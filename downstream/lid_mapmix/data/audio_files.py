@@ -1,5 +1,6 @@
 """Which files of a folder are audio, by their names."""
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ def _refuse(fault: UserError) -> None:
 
 
 def audio_below(folder: Path, report: Callable[[UserError], None] = _refuse) -> list[Path]:
-    """Return the audio files of a folder and all below it, sorted.
+    """Return the audio files of a folder and all below it, sorted; through links too, and each folder once.
 
     Parameters
     ----------
@@ -28,10 +29,38 @@ def audio_below(folder: Path, report: Callable[[UserError], None] = _refuse) -> 
     def unreadable(error: OSError) -> None:
         report(UserError(f"{error.filename}: cannot be read ({error.strerror}). Correct its rights, or move it away."))
 
-    return sorted(
-        Path(parent) / name
-        for parent, _, names in os.walk(folder, onerror=unreadable)
-        for name in names
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    for parent, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):
+        # In order, so that of two ways to a folder it is always the same that is gone.
+        folders.sort()
+        state = Path(parent).stat()
+        if (state.st_dev, state.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((state.st_dev, state.st_ino))
         # macOS leaves files named ._NAME.wav that hold no audio.
-        if not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122 - far quicker
-    )
+        found += [
+            Path(parent) / name
+            for name in names
+            # Not Path, which is far slower.
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122
+        ]
+    return sorted(found)
+
+
+def listing_digest(folder: Path) -> str:
+    """Return what names the audio of a folder: the SHA-256 of the names and sizes of its files.
+
+    Content is not read, of what may be gigabytes, nor the time, which copying and unpacking change.
+
+    Raises
+    ------
+    UserError : a folder cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in audio_below(folder):
+        digest.update(
+            f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode(errors="surrogateescape")
+        )
+    return digest.hexdigest()

@@ -14,6 +14,7 @@ from scipy.signal import oaconvolve
 from torchaudio import functional
 
 from .audio import SAMPLE_RATE
+from .threads import one_thread
 
 _TELEPHONE_RATE = 8_000
 # Speeds are whole hundredths, so that the resampler's filter stays small.
@@ -31,6 +32,7 @@ class Codec(StrEnum):
 _SUBTYPES = {Codec.ULAW: "ULAW", Codec.ALAW: "ALAW", Codec.GSM: "GSM610"}
 
 
+@one_thread()
 def change_speed(audio: np.ndarray, factor: float) -> np.ndarray:
     """Play audio faster or slower, its pitch with it.
 
@@ -49,6 +51,7 @@ def change_speed(audio: np.ndarray, factor: float) -> np.ndarray:
     return functional.resample(torch.from_numpy(audio), parts, _SPEED_PARTS).numpy()
 
 
+@one_thread()
 def add_noise(audio: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
     """Add noise at a ratio of energies.
 
@@ -63,7 +66,11 @@ def add_noise(audio: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
     """
     if not noise.any():
         return audio
-    return functional.add_noise(torch.from_numpy(audio), torch.from_numpy(noise), torch.tensor(snr)).float().numpy()
+    # In double precision: the energy of a fade-out of 1e-25 is 0 in single, and the noise would be infinite.
+    mixed = functional.add_noise(
+        torch.from_numpy(audio).double(), torch.from_numpy(noise).double(), torch.tensor(snr, dtype=torch.float64)
+    )
+    return mixed.float().numpy()
 
 
 def reverberate(audio: np.ndarray, response: np.ndarray) -> np.ndarray:
@@ -86,6 +93,7 @@ def reverberate(audio: np.ndarray, response: np.ndarray) -> np.ndarray:
     return wet * np.float32(np.sqrt(energies[0] / energies[1])) if energies[1] > 0 else audio
 
 
+@one_thread()
 def through_telephone(audio: np.ndarray, codec: Codec) -> np.ndarray:
     """Bring audio to 8 kHz, code and decode it, and bring it back to 16 kHz.
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import UserError
 from .manifest_table import ManifestTable, check_header, empty_columns, id_column
-from .text_columns import Names
+from .text_columns import TEXT, Names
 
 # As lists of Python's strings a few hundred bytes a row are needed, and so many rows stay in the processor's caches.
 _ROWS_AT_ONCE = 5_000
@@ -44,7 +44,7 @@ def read_csv(path: Path, required: Collection[str], numbers: Collection[str]) ->
     return ManifestTable(
         columns={name: values[:count] for name, values in columns.items()},
         fingerprints=fingerprints[:count],
-        classes=Names(np.array(list(number_of), dtype=object), codes[:count]) if "class" in header else None,
+        classes=Names(np.array(list(number_of), dtype=TEXT), codes[:count]) if "class" in header else None,
     )
 
 

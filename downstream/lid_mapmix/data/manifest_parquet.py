@@ -136,7 +136,7 @@ def _fill_repeating(column: Any, into: np.ndarray) -> list[Names]:
         texts = compute.fill_null(encoded.dictionary.cast(pyarrow.large_string()), "").to_pylist()
         # One place more than there are texts, for what is null.
         codes = compute.fill_null(encoded.indices.cast(pyarrow.int64()), len(texts)).to_numpy(zero_copy_only=False)
-        part = Names(np.array([*texts, ""], dtype=object), codes)
+        part = Names(np.array([*texts, ""], dtype=TEXT), codes)
         part.decode(into[at : at + len(chunk)])
         at += len(chunk)
         parts.append(part)
@@ -154,7 +154,7 @@ def _joined(parts: list[Names]) -> Names:
             for name, used in zip(part.names.tolist(), is_used.tolist(), strict=True)
         ]
         codes.append(np.array(numbers, dtype=np.int32)[part.codes])
-    return Names(np.array(list(number_of), dtype=object), np.concatenate(codes) if codes else np.array([], np.int32))
+    return Names(np.array(list(number_of), dtype=TEXT), np.concatenate(codes) if codes else np.array([], np.int32))
 
 
 def write_parquet(path: Path, columns: Mapping[str, Any]) -> None:

@@ -42,11 +42,15 @@ def open_audio(path: Path, *, only_header: bool = False) -> AbstractContextManag
         return soundfile.SoundFile(os.fsencode(path))  # soundfile itself refuses names that are no UTF-8
     except (soundfile.SoundFileError, OSError) as error:
         # Looked at only now: asking for each file that is well, each time it is read, costs as much as opening it.
-        if not path.is_file():
+        try:
+            size = path.stat().st_size if path.is_file() else None
+        except OSError as broken:  # a folder without rights, a file system that is gone, a name too long
+            raise UserError(f"{path}: cannot be read ({broken.strerror}). Check its rights and the disk.") from None
+        if size is None:
             raise UserError(
                 f"{path}: no such audio file. Paths in a manifest are relative to the folder of the manifest."
             ) from None
-        if path.stat().st_size == 0:
+        if size == 0:
             raise UserError(f"{path}: is empty (0 bytes). Restore the file or leave it out.") from None
         _check_rights(path)
         raise UserError(f"{path}: is no audio that libsndfile can read ({reason(error)}). Convert it to wav.") from None

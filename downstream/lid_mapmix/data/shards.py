@@ -17,7 +17,10 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 from ..errors import UserError
 
-_MEMBER = re.compile(r"(.+\.tar)#(\d{1,18})\+(\d{1,18})", re.DOTALL)
+# Compressed ones are known for what they are, to be refused.
+_MEMBER = re.compile(r"(.+\.(?:tar|tgz|tar\.\w+))#(\d{1,18})\+(\d{1,18})", re.DOTALL)
+# gzip, bzip2, xz, Zstandard.
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd")
 _RIFF_HEADER_BYTES = 8
 
 
@@ -61,6 +64,8 @@ def open_shard(path: Path, member: Member) -> int | None:
         raise UserError(
             f"{path}: no such shard. Paths in a manifest are relative to the folder of the manifest."
         ) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}). Check the shard's rights and the disk.") from None
 
 
 def goes_to_wav(descriptor: int, member: Member) -> bool:
@@ -139,7 +144,10 @@ class MemberFile(io.RawIOBase):
             self.close()
             raise UserError(f"{path}: its shard is no file. Name an uncompressed tar file.")
         if self._offset + self.size > state.st_size:
-            self.close()
+            try:
+                self._refuse_compressed()
+            finally:
+                self.close()
             raise UserError(
                 f"{path}: ends at byte {self._offset + self.size} of a shard that has {state.st_size}. The shard is "
                 "truncated, or the manifest belongs to another one: restore it, or pack anew."
@@ -150,8 +158,9 @@ class MemberFile(io.RawIOBase):
 
         Raises
         ------
-        UserError : no member begins there, or it has another size.
+        UserError : no member begins there, or it has another size; the shard is compressed.
         """
+        self._refuse_compressed()
         start = self._offset - tarfile.BLOCKSIZE
         block = os.pread(self._descriptor, tarfile.BLOCKSIZE, start) if start >= 0 else b""
         try:
@@ -166,6 +175,10 @@ class MemberFile(io.RawIOBase):
             f"{self._path}: {found}. The manifest belongs to another shard, or one of them is broken: restore it, or "
             "pack anew."
         )
+
+    def _refuse_compressed(self) -> None:
+        if os.pread(self._descriptor, tarfile.BLOCKSIZE, 0).startswith(_COMPRESSED):
+            raise UserError(f"{self._path}: its shard is compressed, and cannot be read by seeking. Decompress it.")
 
     def content(self) -> bytes:
         """Return all bytes of the member.

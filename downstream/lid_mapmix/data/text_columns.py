@@ -22,7 +22,7 @@ class Names:
 
     Attributes
     ----------
-    names : (names,) str or objects that are str, each once.
+    names : (names,) `TEXT`, each once.
     codes : (rows,) integers, which of them each row has.
     """
 
@@ -37,7 +37,7 @@ class Names:
         codes = np.fromiter(
             (number_of.setdefault(value, len(number_of)) for value in values.tolist()), np.int64, len(values)
         )
-        return cls(np.array(list(number_of), dtype=str), codes)
+        return cls(np.array(list(number_of), dtype=TEXT), codes)
 
     def decode(self, into: np.ndarray) -> None:
         """Write the texts of the rows into a (rows,) `TEXT` array."""

@@ -43,19 +43,14 @@ class RunningDynamics:
         np.add.at(self._softmax_sums, gold, softmax.astype(np.float64))
 
     @property
-    def seen(self) -> np.ndarray:
-        """Which utterances have been observed, (utterances,) bool."""
-        return self._counts > 0
-
-    @property
     def confidence(self) -> np.ndarray:
-        """Mean probability of the gold class, (utterances,) float64; 0 where not seen."""
-        return self._sums / np.maximum(self._counts, 1)
+        """Mean probability of the gold class, (utterances,) float64; NaN where never heard."""
+        return self._sums / self._heard
 
     @property
     def variability(self) -> np.ndarray:
-        """Standard deviation of that probability, population, (utterances,) float64; 0 where not seen."""
-        return np.sqrt(np.maximum(self._squares / np.maximum(self._counts, 1) - self.confidence**2, 0))
+        """Standard deviation of that probability, population, (utterances,) float64; NaN where never heard."""
+        return np.sqrt(np.maximum(self._squares / self._heard - self.confidence**2, 0))
 
     @property
     def likeness(self) -> np.ndarray:
@@ -81,6 +76,11 @@ class RunningDynamics:
                 )
         for name, array in self._arrays().items():
             array[...] = state[name].numpy()
+
+    @property
+    def _heard(self) -> np.ndarray:
+        """How often each has been heard, (utterances,) float64; NaN for never, which is no measure of any."""
+        return np.where(self._counts > 0, self._counts, np.nan)
 
     def _arrays(self) -> dict[str, np.ndarray]:
         return {

@@ -1,5 +1,7 @@
 """Class names that are meant to be one."""
 
+from itertools import combinations
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,3 +63,17 @@ def test_spellings(names, groups):
 )
 def test_near_names(names, pairs):
     assert near_names(names) == pairs
+
+
+@given(st.sets(WORDS, max_size=12))
+def test_all_pairs_that_are_a_slip_apart_are_found(words):
+    names = sorted(f"speech{word}" for word in words)
+    found = near_names(dict.fromkeys(names, 1))
+    assert sorted(found) == [pair for pair in combinations(names, 2) if distance(*pair) == 1]
+
+
+def test_many_classes_take_no_look_at_all_pairs():
+    """Three thousand took most of a minute, and a column of the wrong kind for ever."""
+    names = {f"class{number * 7919:x}": 10 for number in range(9_990)}
+    assert ("speeech", "speech") in near_names({**names, "speech": 10, "speeech": 1})
+    assert near_names({**names, **{f"{number}": 1 for number in range(20)}}) == []

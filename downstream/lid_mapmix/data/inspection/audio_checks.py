@@ -12,6 +12,7 @@ from .thresholds import (
     CLIPPED_SHARE,
     COMMON_RATES,
     EXACT_SHARE,
+    LOWEST_RATE,
     OFFSET_LEAST,
     OFFSET_OF_DEVIATION,
     RATE_TOLERANCE,
@@ -35,11 +36,13 @@ def check_samples(utterances: Utterances, headers: Headers, samples: Samples) ->
     """Find what is wrong with samples."""
     fault = headers.fault[utterances.file.codes]
     counts = spans(utterances, headers)[1]
+    # Of what is shorter, that it is too short says more than how loud it is.
+    long_enough = counts * SAMPLE_RATE >= MINIMUM_SAMPLES * headers.sample_rate[utterances.file.codes].astype(np.int64)
     broken = (fault == FileFault.NONE) & ~samples.read & (counts > 0)
     yield from _of(utterances, "breaks off", broken, lambda _: "", drop=True)
     yield from _of(utterances, "not finite", samples.read & ~samples.finite, lambda _: "", drop=True)
     silent = is_silent(samples)
-    yield from _of(utterances, "silent", silent, lambda row: f"{samples.level[row]:.0f} dB", drop=True)
+    yield from _of(utterances, "silent", silent & long_enough, lambda row: f"{samples.level[row]:.0f} dB", drop=True)
     heard = samples.read & ~silent
     clipped = heard & (samples.clipped > CLIPPED_SHARE)
     yield from _of(utterances, "clipped", clipped, lambda row: f"{samples.clipped[row]:.1%}")
@@ -76,14 +79,17 @@ def _check_lengths(utterances: Utterances, headers: Headers, readable: np.ndarra
     # Rounded, since a length is a whole number of samples over the rate.
     short = readable & ~shorter & (np.rint(length * SAMPLE_RATE) < MINIMUM_SAMPLES)
     yield from _of(utterances, "too short", short, lambda row: f"{length[row] * 1000:.0f} ms", drop=True)
-    longer = readable & (length > seconds / SHORTEST_SHARE + SHORTEST_SLACK_SECONDS)
+    longer = readable & ~shorter & (length > seconds / SHORTEST_SHARE + SHORTEST_SLACK_SECONDS)
     yield from _of(utterances, "longer", longer, lengths)
     implied = _implied_rates(utterances, headers, np.where(readable, length, np.nan))
-    doubtful = (readable & headers.contradicts[file]) | ((implied > 0) & (implied != headers.sample_rate[file]))
+    doubtful = readable & (headers.contradicts[file] | (headers.sample_rate[file] < LOWEST_RATE))
+    doubtful |= (implied > 0) & (implied != headers.sample_rate[file])
 
     def rates(row: int) -> str:
         if headers.contradicts[file[row]]:
             return _file_detail(utterances, row)
+        if headers.sample_rate[file[row]] < LOWEST_RATE:
+            return f"{headers.sample_rate[file[row]]} Hz"
         return f"{headers.sample_rate[file[row]]} Hz, {seconds[row]:.2f} s by the manifest were {implied[row]} Hz"
 
     yield from _of(utterances, "rate in doubt", doubtful, rates)
@@ -119,7 +125,8 @@ def _check_rates(utterances: Utterances, headers: Headers) -> Iterator[Finding]:
             by_count = sorted(zip(counts.tolist(), found.tolist(), strict=True), reverse=True)
             examples = tuple(f"{value} {unit}: {count}" for count, value in by_count)
             figures = {str(value): count for count, value in by_count}
-            yield Finding(name, other, examples=examples, figures=figures)
+            seen_in = np.flatnonzero((of_utterance > 0) & (of_utterance != usual))
+            yield Finding(name, other, examples=examples, seen_in=seen_in, figures=figures)
 
 
 def _file_detail(utterances: Utterances, row: int) -> str:
@@ -138,4 +145,4 @@ def _of(
     if len(rows) == 0:
         return
     examples = first(": ".join(filter(None, (utterances.name(row), detail(row)))) for row in rows.tolist())
-    yield Finding(name, len(rows), examples=examples, rows=rows if drop else rows[:0])
+    yield Finding(name, len(rows), examples=examples, rows=rows if drop else rows[:0], seen_in=rows)

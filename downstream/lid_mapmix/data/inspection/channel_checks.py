@@ -71,4 +71,5 @@ def check_bands(utterances: Utterances, numbers: np.ndarray) -> Iterator[Finding
     figures = {"cramers_v": strength, "p": probability} | {
         band: count for band, count in zip(BANDS, totals.tolist(), strict=True)
     }
-    yield Finding(name, int(limited.sum()), examples=examples, figures=figures)
+    seen_in = np.flatnonzero(known & (numbers < widest))
+    yield Finding(name, int(limited.sum()), examples=examples, seen_in=seen_in, figures=figures)

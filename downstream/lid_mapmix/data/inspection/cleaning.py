@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import UserError
-from ...files import replace_when_complete
+from ...files import folder_when_complete
 from ..labels import Labels, labels_from_manifest, write_labels
 from ..manifest import Manifest, write_manifest
-from ..text_columns import Names
 from .corpus_check import Subject, content_numbers
 from .findings import Finding
 from .spelling import spellings
@@ -90,6 +89,8 @@ def refuse_what_is_there(folder: Path) -> None:
 def write_cleaned(folder: Path, original: Subject, cleaned: Cleaned) -> None:
     """Write the manifests of what is left, labels.yaml, and dropped.csv: split, id, reason. No audio is copied.
 
+    The folder is complete or absent.
+
     Raises
     ------
     UserError : the folder holds something, or nothing is left of a split.
@@ -100,22 +101,26 @@ def write_cleaned(folder: Path, original: Subject, cleaned: Cleaned) -> None:
             raise UserError(
                 f"{folder}: was not written, since nothing would be left of {split}. Correct the data first."
             )
-    folder.mkdir(parents=True, exist_ok=True)
     utterances = cleaned.subject.utterances
     dropped = np.flatnonzero(cleaned.reasons != _KEPT)
-    with (
-        replace_when_complete(folder / DROPPED_NAME) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("split", "id", "reason"))
-        writer.writerows((*original.utterances.split_and_id(row), cleaned.reasons[row]) for row in dropped.tolist())
-    if cleaned.subject.labels is not None:
-        write_labels(folder / LABELS_NAME, cleaned.subject.labels)
-    # train.csv last: what else looks for a corpus looks for it first.
-    for split, manifest in reversed(original.utterances.manifests.items()):
-        mine = utterances.split == SPLITS.index(split)
-        write_manifest(folder / f"{split}.csv", _columns(manifest, utterances.row[mine], cleaned, mine, folder))
+    try:
+        with folder_when_complete(folder) as temporary:
+            with (temporary / DROPPED_NAME).open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(("split", "id", "reason"))
+                writer.writerows(
+                    (*original.utterances.split_and_id(row), cleaned.reasons[row]) for row in dropped.tolist()
+                )
+            if cleaned.subject.labels is not None:
+                write_labels(temporary / LABELS_NAME, cleaned.subject.labels)
+            for split, manifest in original.utterances.manifests.items():
+                mine = utterances.split == SPLITS.index(split)
+                columns = _columns(manifest, utterances.row[mine], cleaned, mine, folder)
+                write_manifest(temporary / f"{split}.csv", columns)
+    except OSError:
+        # Another command may have written there meanwhile.
+        refuse_what_is_there(folder)
+        raise
 
 
 def _columns(manifest: Manifest, rows: np.ndarray, cleaned: Cleaned, mine: np.ndarray, folder: Path) -> dict:
@@ -159,16 +164,13 @@ def _drop(reasons: np.ndarray, kept: np.ndarray, findings: list[Finding] | Itera
 def _renamings(subject: Subject) -> dict[str, str]:
     classes = subject.utterances.classes
     counts = np.bincount(classes.codes, minlength=len(classes.names)).tolist()
-    groups = spellings(dict(zip(classes.names.tolist(), counts, strict=True)))
+    used = dict(zip(classes.names.tolist(), counts, strict=True))
+    groups = spellings(dict.fromkeys(subject.labels.classes if subject.labels else (), 0) | used)
     return {name: group[0] for group in groups for name in group[1:]}
 
 
 def _rename(subject: Subject, renamed: dict[str, str]) -> Subject:
-    classes = subject.utterances.classes
-    names = [renamed.get(name, name) for name in classes.names.tolist()]
-    number_of = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    codes = np.array([number_of[name] for name in names], dtype=np.int64)[classes.codes]
-    utterances = replace(subject.utterances, classes=Names(np.array(list(number_of), dtype=str), codes))
+    utterances = subject.utterances.rename_classes(renamed)
     if subject.labels is None:
         return replace(subject, utterances=utterances)
     clusters = _first_of_each(

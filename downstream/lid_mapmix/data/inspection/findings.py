@@ -48,7 +48,8 @@ KINDS = {
     "longer": Kind(Severity.NOTE, "the audio is longer than the manifest says", "none where seconds count speech only"),
     "rate in doubt": Kind(
         Severity.WARNING,
-        "the header contradicts itself, or the length fits the manifest at another rate",
+        "the header contradicts itself or names a rate too low for speech, or the length fits the manifest at another "
+        "rate",
         "listen: does it play too fast or too slowly?",
     ),
     "sample rates": Kind(Severity.NOTE, "rates other than 16 kHz, resampled as they are read", "none"),
@@ -89,6 +90,7 @@ KINDS = {
     "no training data": Kind(Severity.ERROR, "no train.csv", "add it"),
     "unknown class": Kind(Severity.ERROR, "a class that labels.yaml lacks", f"add it there; {_DROPPED}"),
     "class not trained": Kind(Severity.ERROR, "a class without an utterance in train", _DROPPED),
+    "one class": Kind(Severity.ERROR, "nothing to tell apart in train", "is it the right column that is named class?"),
     "class not evaluated": Kind(
         Severity.WARNING, "a class without an utterance in dev or test", "no score tells of it"
     ),
@@ -116,6 +118,7 @@ class Finding:
     unit : of what, in the singular.
     examples : the first few, in words.
     rows : (n,) numbers of the utterances that a cleaned corpus lacks because of it.
+    seen_in : (n,) numbers of those that it is seen in; None where they are the same.
     figures : what was measured, for the JSON.
     """
 
@@ -124,6 +127,7 @@ class Finding:
     unit: str = "utterance"
     examples: tuple[str, ...] = ()
     rows: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    seen_in: np.ndarray | None = None
     figures: dict[str, float] = field(default_factory=dict)
 
     @property

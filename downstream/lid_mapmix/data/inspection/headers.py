@@ -9,13 +9,16 @@ from typing import BinaryIO
 import soundfile
 
 from ...errors import UserError
-from ..audio import UNKNOWN_FRAMES
+from ..audio import NOT_SEEKABLE, UNKNOWN_FRAMES
+from ..mp3 import is_guessed
 from ..opening import open_audio
 from ..shards import find_member, holding_file, open_bytes
 
 _CHUNK_HEADER_BYTES = 8
 _SPHERE_BYTES = 1024
 _MOST_CHUNKS = 64
+# Less than any header with audio behind it.
+_LEAST_BYTES = 1_000
 # Lengths from here on are what a writer puts that cannot know them, such as sox into a pipe.
 _UNKNOWN_BYTES = 0x7FFF_0000
 # PCM, float, A-law, µ-law, and the extensible form of these: a fixed number of bytes a frame.
@@ -73,20 +76,33 @@ class _Declared:
 def read_file_header(path: Path) -> FileHeader:
     """Read a header; what is wrong is told, never raised."""
     try:
-        with (
-            open_audio(path, only_header=True) if find_member(path) else soundfile.SoundFile(os.fsencode(path)) as file
-        ):
-            frames, rate, channels = file.frames, file.samplerate, file.channels
-            container = file.format
+        return _read(path)
     except (soundfile.SoundFileError, OSError) as error:
         return _unreadable(path, str(error))
     except UserError as error:  # of a member
         fault = FileFault.UNREADABLE if holding_file(path).is_file() else FileFault.MISSING
         return FileHeader(fault, str(error).removeprefix(f"{path}: "))
+
+
+def _read(path: Path) -> FileHeader:
+    opened = open_audio(path, only_header=True) if find_member(path) else soundfile.SoundFile(os.fsencode(path))
+    with opened as file:
+        frames, rate, channels = file.frames, file.samplerate, file.channels
+        container, subtype, seekable = file.format, file.subtype, file.seekable()
     if frames <= 0 or rate <= 0:
-        return FileHeader(FileFault.EMPTY, "no samples")
+        member = find_member(path)
+        size = path.stat().st_size if member is None else member.size
+        # As a recorder leaves it that was stopped before it wrote how long it had been.
+        begun = "" if size < _LEAST_BYTES else f" by its header, which was never completed: the file has {size} bytes"
+        return FileHeader(FileFault.EMPTY, f"no samples{begun}")
     if frames == UNKNOWN_FRAMES:
         return FileHeader(FileFault.UNKNOWN_LENGTH, "as flac written to a pipe")
+    if not seekable:
+        return FileHeader(FileFault.UNREADABLE, NOT_SEEKABLE.format(subtype))
+    if container == "MP3":
+        with open_bytes(path) as content:
+            if is_guessed(content, frames):
+                return FileHeader(FileFault.UNKNOWN_LENGTH, "an MP3 without a Xing or Info frame")
     declared = _declared(path, container)
     fault, detail, contradicts = FileFault.NONE, "", False
     if declared is not None:

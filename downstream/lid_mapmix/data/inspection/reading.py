@@ -4,10 +4,11 @@ libsndfile, the Fourier transform and the digest release Python's lock, so threa
 they fill are shared.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import soundfile
@@ -78,12 +79,11 @@ def read_headers(utterances: Utterances, threads: int) -> Headers:
     columns = {"fault": np.int8, "frames": np.int64, "sample_rate": np.int32, "channels": np.int16, "contradicts": bool}
     headers = Headers(**{name: np.zeros(count, dtype) for name, dtype in columns.items()})
 
-    def work(files: range) -> int:
+    def work(files: Iterable[int]) -> None:
         for file in files:
             header = read_file_header(audio_path(utterances, file))
             for name in columns:
                 getattr(headers, name)[file] = getattr(header, name)
-        return len(files)
 
     _in_threads(work, count, threads, "headers")
     return headers
@@ -107,7 +107,7 @@ def read_samples(
     by_file = np.argsort(utterances.file.codes, kind="stable")
     bounds = np.searchsorted(utterances.file.codes[by_file], np.arange(len(utterances.file.names) + 1))
 
-    def work(files: range) -> int:
+    def work(files: Iterable[int]) -> None:
         for file in files:
             if headers.sample_rate[file] == 0 or headers.fault[file] == FileFault.UNKNOWN_LENGTH:
                 continue
@@ -120,7 +120,6 @@ def read_samples(
                 samples.read[row] = True
                 for name in columns:
                     getattr(samples, name)[row] = getattr(quality, name)
-        return len(files)
 
     _in_threads(work, len(utterances.file.names), threads, "samples")
     return samples
@@ -165,16 +164,23 @@ def _measure_part(file: soundfile.SoundFile, start: int, count: int) -> Quality 
     return quality if quality.samples == count else None
 
 
-def _in_threads(work: Callable[[range], int], count: int, threads: int, what: str) -> None:
+def _in_threads(work: Callable[[Iterable[int]], None], count: int, threads: int, what: str) -> None:
+    stopped = Event()
+
+    def until_stopped(files: range) -> int:
+        work(file for file in files if not stopped.is_set())
+        return len(files)
+
     jobs = [range(first, min(first + _FILES_A_JOB, count)) for first in range(0, count, _FILES_A_JOB)]
     with (
         ThreadPoolExecutor(threads) as pool,
         tqdm(total=count, desc=what, unit=" files", leave=False, delay=1) as progress,
     ):
         try:
-            for done in pool.map(work, jobs):
+            for done in pool.map(until_stopped, jobs):
                 progress.update(done)
         except BaseException:
-            # Without this Ctrl-C would wait for all that is left.
+            # Without this Ctrl-C would wait for all that is left, and then for the jobs that have begun.
+            stopped.set()
             pool.shutdown(cancel_futures=True)
             raise

@@ -18,8 +18,8 @@ _LEAST_POWER = 1e-16
 
 
 def frame_length(sample_rate: int) -> int:
-    """Return the samples of a frame, a power of two."""
-    return 1 << int(np.ceil(np.log2(FRAME_SECONDS * sample_rate)))
+    """Return the samples of a frame, a power of two; 2 at least, whatever a broken header says of the rate."""
+    return 1 << max(int(np.ceil(np.log2(FRAME_SECONDS * sample_rate))), 1)
 
 
 def band_edge(power: np.ndarray, sample_rate: int) -> float:

@@ -2,10 +2,10 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import combinations
 
-from .thresholds import SPELT_LETTERS, SPELT_SHARE
+from .thresholds import MOST_NAMES, SPELT_LETTERS, SPELT_SHARE
 
 _SEPARATORS = re.compile(r"[\s_\-./]+")
 # Names that differ in separators only are spellings; in digits only, numbers.
@@ -34,16 +34,31 @@ def near_names(counts: Mapping[str, int]) -> list[tuple[str, str]]:
     """Return pairs of names that are one slip apart, the rarer one first.
 
     Codes of languages are one letter apart by design (ara-ary, ara-arz). So the words in which two names differ must
-    be long, or one name a hundred times rarer than the other. What differs in digits only is numbered.
+    be long, or one name a hundred times rarer than the other. What differs in digits only is numbered. Of very many
+    names none are compared.
     """
     pairs = []
-    for one, other in combinations(sorted(counts), 2):
+    for one, other in _alike(counts):
         if not one_slip_apart(one, other) or any(mark.sub("", one) == mark.sub("", other) for mark in _NO_SLIPS):
             continue
         rare, common = sorted((one, other), key=lambda name: (counts[name], name))
         if _differing_letters(one, other) >= SPELT_LETTERS or counts[rare] < SPELT_SHARE * counts[common]:
             pairs.append((rare, common))
     return pairs
+
+
+def _alike(names: Collection[str]) -> list[tuple[str, str]]:
+    """Return, in order, the pairs of names that are one slip apart, and a few more, without a look at all pairs.
+
+    Two names that are one slip apart become the same when a letter is left out of the longer, or of each.
+    """
+    if len(names) > MOST_NAMES:
+        return []
+    by_rest: dict[str, list[str]] = {}
+    for name in sorted(names):
+        for rest in {name, *(name[:place] + name[place + 1 :] for place in range(len(name)))}:
+            by_rest.setdefault(rest, []).append(name)
+    return sorted({pair for alike in by_rest.values() for pair in combinations(alike, 2)})
 
 
 def one_slip_apart(one: str, other: str) -> bool:

@@ -29,8 +29,11 @@ def check_leaks(utterances: Utterances) -> Iterator[Finding]:
         absent = np.flatnonzero(names.names == "")
         known = ~np.isin(names.codes, absent)
         yield from _leak(utterances, f"{name} across splits", name, names, known)
-    whole = np.isnan(utterances.start) & np.isnan(utterances.end)
-    yield from _leak(utterances, "recording across splits", "file", utterances.file, ~whole)
+    # A file that is whole in one split and in part in another leaks as well; whole in both, it is a duplicate.
+    part = ~(np.isnan(utterances.start) & np.isnan(utterances.end))
+    in_parts = np.zeros(len(utterances.file.names), dtype=bool)
+    in_parts[utterances.file.codes[part]] = True
+    yield from _leak(utterances, "recording across splits", "file", utterances.file, in_parts[utterances.file.codes])
 
 
 def check_duplicates(utterances: Utterances, content: np.ndarray) -> Iterator[Finding]:
@@ -80,27 +83,34 @@ def check_classes(utterances: Utterances, labels: Labels | None) -> Iterator[Fin
     ----------
     labels : of labels.yaml; None where there is none.
     """
-    names = utterances.classes.names.tolist()
-    table = np.zeros((len(SPLITS), len(names)), dtype=np.int64)
-    np.add.at(table, (utterances.split, utterances.classes.codes), 1)
-    used = {name: int(count) for name, count in zip(names, table.sum(axis=0), strict=True) if count}
-    groups = spellings(used)
+    used = _count_used(utterances)
+    spelt = dict.fromkeys(labels.classes if labels else (), 0) | used
+    groups = spellings(spelt)
     if groups:
-        examples = first(" = ".join(f"{name!r} ({used[name]})" for name in group) for group in groups)
+        examples = first(" = ".join(f"{name!r} ({spelt[name]})" for name in group) for group in groups)
         yield Finding("spelt in two ways", len(groups), "class", examples)
     near = near_names(used)
     if near:
         examples = first(f"{rare!r} ({used[rare]}), {common!r} ({used[common]})" for rare, common in near)
         yield Finding("nearly the same name", len(near), "pair", examples)
+    # What follows is of classes, however they are spelt.
+    renamed = {name: group[0] for group in groups for name in group[1:]}
+    utterances = utterances.rename_classes(renamed)
+    used = _count_used(utterances)
+    listed = {renamed.get(name, name) for name in (labels.classes if labels else ())}
     if labels is not None:
-        unknown = [name for name in used if name not in labels.classes]
-        yield from _of_classes(utterances, "unknown class", unknown, used)
+        yield from _of_classes(utterances, "unknown class", [name for name in used if name not in listed], used)
     if "train" not in utterances.manifests:
         return
-    expected = sorted(used.keys() | set(labels.classes if labels else ()))
+    expected = sorted(used.keys() | listed)
+    names = utterances.classes.names.tolist()
+    table = np.zeros((len(SPLITS), len(names)), dtype=np.int64)
+    np.add.at(table, (utterances.split, utterances.classes.codes), 1)
     counts = {split: dict(zip(names, table[number].tolist(), strict=True)) for number, split in enumerate(SPLITS)}
     untrained = [name for name in expected if not counts["train"].get(name)]
     yield from _of_classes(utterances, "class not trained", untrained, used)
+    if len(expected) - len(untrained) == 1:
+        yield Finding("one class", 1, "class", tuple(name for name in expected if name not in untrained))
     missing = [
         f"{name}: none in {split}"
         for split in SPLITS[1:]
@@ -111,6 +121,11 @@ def check_classes(utterances: Utterances, labels: Labels | None) -> Iterator[Fin
     if missing:
         yield Finding("class not evaluated", len(missing), "class", first(missing))
     yield from _imbalance(utterances)
+
+
+def _count_used(utterances: Utterances) -> dict[str, int]:
+    counts = np.bincount(utterances.classes.codes, minlength=len(utterances.classes.names)).tolist()
+    return {name: count for name, count in zip(utterances.classes.names.tolist(), counts, strict=True) if count}
 
 
 def _imbalance(utterances: Utterances) -> Iterator[Finding]:
@@ -151,7 +166,8 @@ def _leak(utterances: Utterances, name: str, unit: str, names: Names, known: np.
         + ", ".join(f"{table[code, number]} in {SPLITS[number]}" for number in np.flatnonzero(table[code]).tolist())
         for code in shared.tolist()
     )
-    yield Finding(name, len(shared), unit, examples, rows[split < last[codes]])
+    seen_in = rows[np.isin(codes, shared)]
+    yield Finding(name, len(shared), unit, examples, rows[split < last[codes]], seen_in=seen_in)
 
 
 def _last_split(codes: np.ndarray, split: np.ndarray, count: int) -> np.ndarray:

@@ -52,6 +52,8 @@ ASSOCIATION_ERROR = 0.5
 SIGNIFICANCE = 1e-3
 
 # -- rates --
+# No speech is recorded at less; whoever wrote such a header meant something else.
+LOWEST_RATE = 4_000
 COMMON_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 # Of the length; rates differ by 8 % at least, and seconds in a manifest are seldom rounded to less than 10 ms.
 RATE_TOLERANCE = 0.005
@@ -66,3 +68,5 @@ IMBALANCE_WARNING = 20.0
 SPELT_LETTERS = 5
 # ... and of shorter ones where one of the two is this much rarer.
 SPELT_SHARE = 0.01
+# Whoever has more classes has named something else so, such as the utterance.
+MOST_NAMES = 10_000

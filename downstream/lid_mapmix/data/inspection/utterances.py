@@ -1,11 +1,12 @@
 """The utterances of all splits side by side, as columns of numbers that hold millions of rows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..manifest import Manifest
-from ..text_columns import Names
+from ..text_columns import TEXT, Names
 
 SPLITS = ("train", "dev", "test")
 
@@ -47,6 +48,15 @@ class Utterances:
         split = SPLITS[self.split[index]]
         return split, str(self.manifests[split].columns["id"][self.row[index]])
 
+    def ids(self, rows: np.ndarray) -> dict[str, list[str]]:
+        """Return split → the ids of those of its utterances whose numbers are in `rows`, (n,) int64."""
+        found = {}
+        for number, split in enumerate(SPLITS):
+            mine = self.row[rows[self.split[rows] == number]]
+            if len(mine):
+                found[split] = self.manifests[split].columns["id"][mine].tolist()
+        return found
+
     def select(self, kept: np.ndarray) -> "Utterances":
         """Return the utterances of a (utterances,) bool mask; files and names keep their numbers."""
 
@@ -65,6 +75,18 @@ class Utterances:
             start=self.start[kept],
             end=self.end[kept],
         )
+
+    def rename_classes(self, renamed: Mapping[str, str]) -> "Utterances":
+        """Return the utterances with other names of classes, several of which may become one.
+
+        Parameters
+        ----------
+        renamed : name → the name it gets.
+        """
+        names = [renamed.get(name, name) for name in self.classes.names.tolist()]
+        number_of = {name: number for number, name in enumerate(dict.fromkeys(names))}
+        codes = np.array([number_of[name] for name in names], dtype=np.int64)[self.classes.codes]
+        return replace(self, classes=Names(np.array(list(number_of), dtype=TEXT), codes))
 
 
 def side_by_side(manifests: dict[str, Manifest]) -> Utterances:
