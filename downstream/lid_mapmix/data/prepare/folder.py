@@ -117,10 +117,9 @@ def _list_files(audio_folder: Path, folder: Path) -> dict[str, list[Path]]:
 def _say_what_is_left_out(folders: Iterable[Path]) -> None:
     others: Counter[str] = Counter()
     for folder in folders:
-        for parent, names, files in os.walk(folder):
+        for _, _, files in os.walk(folder):
             suffixes = [os.path.splitext(name)[1] for name in files if not name.startswith(".")]  # noqa: PTH122 - quicker
             others.update(suffix for suffix in suffixes if suffix.lower() not in EXTENSIONS)
-            others.update("links to folders" for name in names if Path(parent, name).is_symlink())
     if others:
         listed = enumerate_names(f"{count} {kind or 'without a suffix'}" for kind, count in others.most_common())
         log.info("left out what is not named %s: %s", " ".join(EXTENSIONS), listed)
