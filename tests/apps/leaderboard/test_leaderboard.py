@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from launching import listing
 from lid_mapmix.apps import cli
+from lid_mapmix.apps.leaderboard import command, running
 from lid_mapmix.apps.leaderboard.state import STATE_NAME, Status, read_state
 from lid_mapmix.scoring.files import read_scores
 from reference import classification
 from reference.calibration import expected_calibration_error
 
 from .conftest import leaderboard, runs_in_process, write_grid
+
+LRE17 = {"downstream_expert": {"mapmix": {"likeness": "lre17"}}}
 
 
 def read_rows(folder):
@@ -110,6 +113,74 @@ def test_a_run_that_fails_is_tried_twice_and_the_rest_is_made(corpus, tmp_path, 
     assert "diverged" in (tmp_path / "grid/leaderboard.html").read_text()
 
 
+def test_a_run_whose_data_map_fails_is_reported(corpus, tmp_path, capsys):
+    variants = {"steep": {"variant": "mapmix", "settings": {"optimizer": {"lr": 1e30}}}}
+    bench = write_grid(tmp_path, corpus, upstreams=["fbank"], variants=variants, seeds=[0])
+    with runs_in_process() as made:
+        assert leaderboard(bench, "--samples", 10) == 1
+    assert [folder.parents[1].name for folder in made] == ["maps", "maps"]
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: 1 of 1 runs failed, the first: runs/fbank/steep/corpus-seed-0: its data map failed")
+
+
+def test_data_that_changes_under_way_is_not_taken_for_what_it_was(own_corpus, tmp_path, capsys):
+    bench = write_grid(tmp_path, own_corpus, upstreams=["fbank"], variants=["baseline"], seeds=[0, 1])
+    with runs_in_process() as made, pytest.MonkeyPatch.context() as patch:
+        run_process = running.run_process
+
+        def spoil(*arguments):
+            status = run_process(*arguments)
+            lines = (own_corpus / "train.csv").read_text().splitlines()
+            (own_corpus / "train.csv").write_text("\n".join(lines[:-1]) + "\n")
+            return status
+
+        patch.setattr(running, "run_process", spoil)
+        assert leaderboard(bench, "--samples", 10) == 1
+        assert len(made) == 1
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert "corpus-seed-1: " in error and "train.csv: changed since this grid was begun" in error
+        # And the run that was made before is not one of what is there now.
+        assert leaderboard(bench, "--samples", 10) == 1
+        assert "corpus-seed-0: holds a run with another manifests" in capsys.readouterr().err
+    assert len(made) == 1
+
+
+def test_runs_that_nobody_has_made_are_no_success(finished, corpus, tmp_path, monkeypatch, capsys):
+    """As where the jobs of a cluster ended before their time."""
+    monkeypatch.setattr(command, "train_grid", lambda options: None)
+    more = write_grid(tmp_path, corpus, into=str(finished[0].parent / "grid"), seeds=[0, 2], upstreams=["fbank"])
+    copy = shutil.copytree(finished[0].parent / "grid", tmp_path / "grid")
+    assert leaderboard(more, "--into", copy, "--samples", 10) == 1
+    assert "2 of 4 runs are not complete, the first: runs/fbank/baseline/corpus-seed-2" in capsys.readouterr().err
+    assert leaderboard(more, "--into", copy, "--samples", 10, "--no-training") == 0
+
+
+def test_a_complete_run_whose_scores_are_gone_is_told_beside_the_others(finished, corpus, tmp_path, capsys):
+    copy = shutil.copytree(finished[0].parent / "grid", tmp_path / "grid")
+    (copy / "runs/mfcc/baseline/corpus-seed-1/test_scores.csv").unlink()
+    assert leaderboard(finished[0], "--into", copy, "--samples", 10, "--no-training") == 1
+    error = capsys.readouterr().err
+    assert "1 of 8 runs failed, the first: runs/mfcc/baseline/corpus-seed-1: " in error
+    assert "test_scores.csv" in error and "to make it again" in error
+    rows = {(row["upstream"], row["variant"]): row for row in read_rows(copy)}
+    assert rows["mfcc", "baseline"]["complete"] == "1" and rows["fbank", "baseline"]["complete"] == "2"
+
+
+def test_upstreams_are_measured_by_their_names_in_the_grid(corpus, tmp_path, capsys):
+    """Two models that the same upstream of S3PRL's opens are as unlike as any others."""
+    upstreams = {"one": {"upstream": "fbank"}, "other": {"upstream": "fbank"}}
+    bench = write_grid(tmp_path, corpus, upstreams=upstreams, variants=["baseline"], seeds=[0])
+    folder = tmp_path / "grid/runs/one/baseline/corpus-seed-0"
+    folder.mkdir(parents=True)
+    with runs_in_process():
+        assert leaderboard(bench, "--upstreams", "one", "--samples", 10) == 0
+    capsys.readouterr()
+    assert leaderboard(bench, "--dry-run") == 0
+    printed = capsys.readouterr().out
+    assert "no step has been measured of other" in printed
+    assert "of one process" not in printed
+
+
 def test_a_folder_that_holds_another_run_is_refused_before_anything_is_trained(finished, corpus, tmp_path, capsys):
     bench, _ = finished
     grid = shutil.copytree(bench.parent / "grid", tmp_path / "grid")
@@ -137,12 +208,24 @@ def test_variants_that_ask_for_the_same_map_share_it_and_others_do_not(corpus, t
         ({"seed": [1]}, (), "seed: Unexpected keyword argument"),
         ({"seeds": []}, (), "expected seeds, found none"),
         ({"seeds": [1, 1]}, (), "expected each once"),
+        ({"variants": ["baseline", "baseline"]}, (), "variants: expected different names"),
+        ({"upstreams": {"fbank": {"variants": []}}}, (), "upstreams.fbank.variants: expected some"),
+        ({"upstreams": {"my bank": {"upstream": "fbank"}}}, (), "Give it such a name in BENCH.yaml"),
         ({"upstreams": {"../x": {}}}, (), "expected names of letters"),
         ({"upstreams": {"fbank": {"variants": ["none"]}}}, (), "upstreams.fbank.variants: none is none of"),
         ({"upstreams": {"fbank": {"weight": "x"}}}, (), "upstreams.fbank.weight"),
         ({"variants": ["nothing"]}, (), "no variant 'nothing'"),
         ({"data": ["nowhere"]}, (), "expected train.csv, found none"),
         ({}, ("--upstreams", "hubert"), "--upstreams hubert: "),
+        (
+            {"settings": {"runner": {"total_stps": 3}}},
+            (),
+            "fbank baseline: configuration: unknown key runner.total_stps",
+        ),
+        ({"settings": {"downstream_expert": {"epoch": 3}}}, (), "fbank baseline: configuration: unknown key"),
+        ({"upstreams": ["fbnk"]}, (), "fbnk baseline: unknown upstream"),
+        ({"variants": {"mapmix": {"settings": LRE17}}}, (), "fbank mapmix: "),
+        ({}, ("--into", __file__), "expected a folder, found the file"),
         ({}, ("--no-training",), "expected runs of the grid, found none complete"),
         ({}, ("--slurm", "cluster=none"), "--slurm"),
     ],
@@ -155,6 +238,23 @@ def test_a_grid_that_cannot_be_trained_is_one_line(changes, flags, says, corpus,
     error = capsys.readouterr().err.splitlines()
     assert len(error) == 1 and error[0].startswith("error: ")
     assert says in error[0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("x.yaml", "--dry-run", "--no-training"), "--dry-run and --no-training exclude each other"),
+        (("x.yaml", "--slurm", "--no-training"), "--no-training and --slurm exclude each other"),
+        (("x.yaml", "--verify", "x.zip"), "--verify ZIP stands alone"),
+        (("--verify", "x.zip", "--seeds", "0"), "--verify ZIP stands alone"),
+        (("x.yaml", "--dry-run", "--bundle", "x.zip"), "leave --bundle out"),
+    ],
+)
+def test_a_flag_that_would_be_passed_over_is_refused(flags, says, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        leaderboard(*flags)
+    assert exit_.value.code == 2
+    assert says in capsys.readouterr().err
 
 
 def test_a_status_for_every_state():

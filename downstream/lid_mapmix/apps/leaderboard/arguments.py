@@ -2,6 +2,8 @@
 
 import argparse
 import re
+from collections.abc import Sequence
+from typing import Any
 
 _EXAMPLES = """\
 examples:
@@ -29,9 +31,26 @@ The grid's file:
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Refuses flags of which one would be passed over; argparse's own groups of such do not reach across its help's."""
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        options, unknown = super().parse_known_args(args, namespace)
+        given = {name.replace("_", "-"): value not in (None, False) for name, value in vars(options).items()}
+        grid = [name for name in ("bench", "upstreams", "variants", "seeds", "data", "into") if given[name]]
+        ways = [name for name in ("verify", "dry-run", "no-training", "slurm") if given[name]]
+        if len(ways) > 1:
+            self.error(f"--{ways[0]} and --{ways[1]} exclude each other")
+        if given["verify"] and (grid or given["bundle"]):
+            self.error("--verify ZIP stands alone: the grid is in it")
+        if given["dry-run"] and given["bundle"]:
+            self.error("--dry-run writes nothing: leave --bundle out")
+        return options, unknown
+
+
 def make_leaderboard_parser() -> argparse.ArgumentParser:
     """Return the parser of ``lid-mapmix leaderboard``; flags that are not given are None."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         "lid-mapmix leaderboard",
         description="Train upstreams × variants × data × seeds, each run once, and write leaderboard.csv, .json, .md "
         "and .html. Several processes or machines on one file system can work on the same grid.",

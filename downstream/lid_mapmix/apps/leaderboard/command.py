@@ -12,12 +12,12 @@ from ...errors import UserError
 from ..run_folder import write_text
 from .bundle import verify, write_bundle
 from .estimate import describe
-from .grid import Grid, read_grid
+from .grid import Grid, Run, read_grid
 from .jobs import Job, make_jobs
 from .page import GENERATOR, render
-from .results import read_result, summarize
+from .results import RunResult, read_result, summarize
 from .running import Work
-from .state import checked_state
+from .state import LOGS, State, Status, checked_state
 from .tables import NAME, as_markdown, content_of, failures, write_tables
 
 
@@ -39,10 +39,16 @@ def make_leaderboard(options: argparse.Namespace) -> None:
     if not options.no_training:
         train_grid(options)
     content = leave_results(grid, options)
+    runs = content["runs"]
     if failed := failures(content):
         raise UserError(
-            f"{len(failed)} of {len(content['runs'])} runs failed, the first: {failed[0]}. Mend what is wrong and "
+            f"{len(failed)} of {len(runs)} runs failed, the first: {failed[0]}. Mend what is wrong and "
             "repeat the command: what is complete stays."
+        )
+    if missing := [run["folder"] for run in runs if run["status"] != Status.COMPLETE.value and not options.no_training]:
+        raise UserError(
+            f"{len(missing)} of {len(runs)} runs are not complete, the first: {missing[0]}. Repeat the command to go "
+            f"on; the logs of a cluster's jobs are in {grid.folder / LOGS}."
         )
 
 
@@ -74,7 +80,7 @@ def _checked_jobs(grid: Grid) -> list[Job]:
 
 def leave_results(grid: Grid, options: argparse.Namespace) -> dict[str, Any]:
     """Write the tables and the page of the runs that are complete, print the table, and return the JSON's content."""
-    results = [read_result(grid.folder, run, options.samples) for run in grid.runs()]
+    results = [_read_result(grid.folder, run, options.samples) for run in grid.runs()]
     if not any(result.scores for result in results) and options.no_training:
         raise UserError(f"{grid.folder}: expected runs of the grid, found none complete. Leave --no-training out.")
     content = content_of(results, summarize(results), options.samples)
@@ -89,6 +95,15 @@ def leave_results(grid: Grid, options: argparse.Namespace) -> dict[str, Any]:
     return content
 
 
+def _read_result(root: Path, run: Run, samples: int) -> RunResult:
+    """Read what a run has left; of one whose files are gone or damaged, say so and let the others be shown."""
+    try:
+        return read_result(root, run, samples)
+    except UserError as error:
+        fault = f"{error} Or delete {root / run.folder} to make it again."
+        return RunResult(run, State(Status.FAILED, fault=fault), {})
+
+
 def _verify(options: argparse.Namespace) -> None:
     differences = verify(Path(options.verify))
     for line in differences:
@@ -100,6 +115,8 @@ def _verify(options: argparse.Namespace) -> None:
 
 def _refuse_in_the_way(grid: Grid, options: argparse.Namespace) -> None:
     """Refuse to write over what no leaderboard has written."""
+    if taken := [path for path in (grid.folder, *grid.folder.parents) if path.exists() and not path.is_dir()]:
+        raise UserError(f"{grid.folder}: expected a folder, found the file {taken[0]}. Name another by --into DIR.")
     page = grid.folder / f"{NAME}.html"
     if page.is_file() and f'content="{GENERATOR}"' not in page.read_text(encoding="utf-8", errors="replace"):
         raise UserError(f"{page}: is there already, and is no leaderboard. Keep the runs elsewhere by --into DIR.")

@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..run_folder import checkpoints
 from .jobs import Job
@@ -15,20 +16,25 @@ def seconds_a_step(jobs: Sequence[Job]) -> dict[tuple[str, str], float]:
     """
     measured: dict[tuple[str, str], list[float]] = {}
     for job in jobs:
-        if (one := _measured(job, read_state(job.folder))) is not None:
-            measured.setdefault(job.kind, []).append(one)
+        state = read_state(job.folder)
+        # Fewer steps than foreseen where regions of a data map held fewer anchors.
+        steps = _steps_done(job.folder) or (job.steps if state.status is Status.COMPLETE else 0)
+        if steps and (seconds := spent(job.folder, state)):
+            measured.setdefault(job.kind, []).append(seconds / steps)
     return {kind: statistics.median(values) for kind, values in measured.items()}
 
 
-def _measured(job: Job, state: State) -> float | None:
-    if state.status is Status.COMPLETE:
-        kept = checkpoints(job.folder)
-        # Fewer than foreseen where regions of a data map held fewer anchors.
-        steps = int(kept[-1].stem.removeprefix("states-")) if kept else job.steps
-        return state.seconds / steps
-    if state.status is Status.RUNNING and state.attempts == 1 and (kept := checkpoints(job.folder)):
-        return (kept[-1].stat().st_mtime - state.started) / int(kept[-1].stem.removeprefix("states-"))
-    return None
+def spent(folder: Path, state: State) -> float:
+    """Return the seconds that have gone into a run: of an attempt without an end, those up to its last checkpoint."""
+    kept = checkpoints(folder)
+    if state.status is not Status.RUNNING or not state.started or not kept:
+        return state.seconds
+    return state.seconds + max(0.0, kept[-1].stat().st_mtime - state.started)
+
+
+def _steps_done(folder: Path) -> int:
+    kept = checkpoints(folder)
+    return int(kept[-1].stem.removeprefix("states-")) if kept else 0
 
 
 def foreseen(job: Job, measured: dict[tuple[str, str], float]) -> float | None:
@@ -64,7 +70,8 @@ def describe(jobs: Sequence[Job], workers: int) -> list[str]:
     times = [foreseen(job, measured) for job in left]
     known = sum(time for time in times if time is not None)
     if known:
-        lines.append(f"about {_duration(known)} of one process, {_duration(known / workers)} with {workers} jobs")
+        shared = f", {_duration(known / workers)} with {workers} jobs" if workers > 1 else ""
+        lines.append(f"about {_duration(known)} of one process{shared}")
     if left and None in times:
         unknown = dict.fromkeys(job.kind[0] for job, time in zip(left, times, strict=True) if time is None)
         lines.append(

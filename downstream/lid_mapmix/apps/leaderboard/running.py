@@ -22,7 +22,10 @@ import yaml
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from ...plan import DATAMAP_NAME
+from ..report.tables import versions
 from ..run_folder import write_text
+from .estimate import spent
 from .jobs import Job
 from .state import State, Status, checked_state, write_state
 
@@ -32,6 +35,8 @@ _TO_END = 20.0  # seconds that a run has to end once it is interrupted
 _OUTPUT = "output.txt"
 _LOCK = ".leaderboard.lock"
 _SETTINGS = "settings.yaml"
+# In a run's folder, where its command, given by somebody else, makes it once more.
+_AGAIN = "again"
 # The whole package: below stock S3PRL it is no package of its own, and this is not used.
 _PACKAGE = __package__.split(".", maxsplit=1)[0]
 
@@ -58,7 +63,8 @@ class Work:
 
     def work(self, workers: int) -> None:
         """Work until all is complete or has failed, some at a time; an interruption ends the runs first."""
-        self._threads = max(1, (os.cpu_count() or 1) // workers)
+        # Those that this process may use: a job of a cluster has a few of its machine's.
+        self._threads = max(1, len(os.sched_getaffinity(0)) // workers)
         threads = [threading.Thread(target=self._work, args=(number,)) for number in range(workers)]
         for thread in threads:
             thread.start()
@@ -99,17 +105,17 @@ class Work:
                     datamap = self.outcomes.get(job.datamap.folder)
                     if datamap is None:
                         continue
-                    if datamap.status is not Status.COMPLETE:
-                        fault = f"its data map failed: {datamap.fault}"
-                        self._report(job, State(Status.FAILED, fault=fault), is_new=True)
-                        continue
                 state = checked_state(job.folder, job.request)
-                if state.status is Status.COMPLETE or state.failed >= self._began:
+                if self._is_settled(state):
                     self._report(job, state, is_new=False)
                 elif (lock := self._hold(job, held)) is not None:
                     self._pending.remove(job)
                     return job, lock
         return None
+
+    def _is_settled(self, state: State) -> bool:
+        """Say whether a job is complete, or has failed since this began, whoever worked on it."""
+        return state.status is Status.COMPLETE or (state.status is Status.FAILED and state.failed >= self._began)
 
     def _hold(self, job: Job, held: ExitStack) -> int | None:
         job.folder.mkdir(parents=True, exist_ok=True)
@@ -119,8 +125,7 @@ class Work:
             with FileLock(job.folder / ".lock", timeout=0):
                 pass
             # It may have been completed, or have failed, since its state was read.
-            state = checked_state(job.folder, job.request)
-            if state.status is Status.COMPLETE or state.failed >= self._began:
+            if self._is_settled(checked_state(job.folder, job.request)):
                 return None
             held.enter_context(mine.pop_all())
             return lock
@@ -143,26 +148,55 @@ class Work:
         state = checked_state(job.folder, job.request)
         write_text(job.folder / _SETTINGS, yaml.safe_dump(dict(job.settings), sort_keys=False))
         datamap = "" if job.datamap is None else os.path.relpath(job.datamap.folder, self._root.resolve())
-        asked = {"request": job.request, "steps": job.steps, "datamap": datamap, "command": self._command(job, datamap)}
+        asked = {
+            "request": job.request,
+            "steps": job.steps,
+            "datamap": datamap,
+            "command": self._command(job, datamap),
+            "versions": dict(versions()),
+        }
+        # An attempt that was killed has left what it came to, and no word.
+        seconds = spent(job.folder, state)
+        if fault := self._obstacle(job):
+            return write_state(job.folder, state, **asked, status=Status.FAILED, failed=time.time(), fault=fault)
         self._show(job, is_at_work=True)
-        for _ in range(_ATTEMPTS):
-            began = time.time()
+        for attempt in range(1, _ATTEMPTS + 1):
+            began, printed = time.time(), _size(job.folder / _OUTPUT)
             state = write_state(
-                job.folder, state, **asked, status=Status.RUNNING, started=began, attempts=state.attempts + 1
+                job.folder,
+                state,
+                **asked,
+                status=Status.RUNNING,
+                seconds=seconds,
+                started=began,
+                attempts=state.attempts + 1,
+                fault="",
             )
             status = self._run(job, device, lock)
-            seconds = state.seconds + time.time() - began
+            seconds += time.time() - began
             if status == 0:
-                state = write_state(job.folder, state, status=Status.COMPLETE, seconds=seconds, fault="")
+                state = write_state(job.folder, state, status=Status.COMPLETE, seconds=seconds)
                 break
-            state = write_state(job.folder, state, seconds=seconds)
             if self._stop.is_set():
+                state = write_state(job.folder, state, seconds=seconds, started=0.0)
                 break
-            state = write_state(
-                job.folder, state, status=Status.FAILED, failed=time.time(), fault=_fault(job.folder, status)
-            )
+            # Others take it for failed only once it is not tried again.
+            if attempt == _ATTEMPTS:
+                fault = _fault(job.folder / _OUTPUT, printed, status)
+                state = write_state(
+                    job.folder, state, status=Status.FAILED, seconds=seconds, failed=time.time(), fault=fault
+                )
         self._show(job, is_at_work=False)
         return state
+
+    def _obstacle(self, job: Job) -> str:
+        """Return what a job cannot be begun for; nothing where it can."""
+        if job.datamap is not None and (needed := self.outcomes[job.datamap.folder]).status is not Status.COMPLETE:
+            return f"its data map failed: {needed.fault}"
+        if job.data is not None and (changed := job.data.changed()):
+            files = ", ".join(sorted(changed))
+            return f"{job.data.folder}: {files}: changed since this grid was begun. Start the command again."
+        return ""
 
     def _run(self, job: Job, device: str | None, lock: int) -> int:
         # -a goes on with what an interrupted attempt has left, and starts anew where that is nothing.
@@ -178,14 +212,16 @@ class Work:
     def _command(self, job: Job, datamap: str) -> str:
         """Return the command of a job as somebody else would type it."""
         flags = list(job.flags)
-        for flag, name in (("--data", None), ("-k", "WEIGHTS"), ("--cache-features", "CACHE")):
+        data = "" if job.data is None else job.data.name
+        for flag, name in (("--data", data), ("-k", "WEIGHTS"), ("--cache-features", "CACHE")):
             if flag in flags:
-                place = flags.index(flag) + 1
-                flags[place] = name or Path(flags[place]).name
-        map_flags = ["-o", f"config.downstream_expert.mapmix.datamap={datamap}/datamap.csv"] if datamap else []
+                flags[flags.index(flag) + 1] = name
+        # A bundle has no data maps: the command of the map comes first, and leaves it in such a folder, too.
+        made = f"{datamap}/{_AGAIN}/{DATAMAP_NAME}"
+        map_flags = ["-o", f"config.downstream_expert.mapmix.datamap={made}"] if datamap else []
         folder = os.path.relpath(job.folder, self._root.resolve())
         return shlex.join(
-            ["lid-mapmix", "run", *flags, "-c", f"{folder}/{_SETTINGS}", "-p", f"{folder}/again", *map_flags]
+            ["lid-mapmix", "run", *flags, "-c", f"{folder}/{_SETTINGS}", "-p", f"{folder}/{_AGAIN}", *map_flags]
         )
 
     def _show(self, job: Job, *, is_at_work: bool) -> None:
@@ -248,8 +284,16 @@ def run_process(
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _fault(folder: Path, status: int) -> str:
-    """Return what a run said last, as far as it says what went wrong."""
-    lines = (folder / _OUTPUT).read_text(encoding="utf-8", errors="replace").splitlines()
-    said = next((line for line in reversed(lines) if line.startswith("error: ")), f"it ended with status {status}")
-    return f"{said.removeprefix('error: ')} (see {folder / _OUTPUT})"
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _fault(output: Path, start: int, status: int) -> str:
+    """Return what a run said last, from a place in its output on, as far as it says what went wrong."""
+    with output.open("rb") as printed:
+        printed.seek(start)
+        lines = printed.read().decode(errors="replace").splitlines()
+    # A negative status is the number of the signal that has ended it.
+    ended = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+    said = next((line for line in reversed(lines) if line.startswith("error: ")), ended)
+    return f"{said.removeprefix('error: ')} (see {output})"

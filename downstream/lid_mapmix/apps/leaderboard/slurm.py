@@ -8,6 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ...errors import UserError
+from .state import LOGS
 
 
 def submit(root: Path, options: argparse.Namespace) -> None:
@@ -15,7 +16,7 @@ def submit(root: Path, options: argparse.Namespace) -> None:
 
     Parameters
     ----------
-    root : folder of the grid; the jobs' logs are kept in its folder slurm.
+    root : folder of the grid; the jobs' logs are kept in its folder `LOGS`.
     options : the flags. Those of --slurm go to submitit; ``cluster`` among them is its executor (slurm, local, debug).
 
     Raises
@@ -30,20 +31,20 @@ def submit(root: Path, options: argparse.Namespace) -> None:
         ) from None
     parameters: dict[str, Any] = dict(options.slurm)
     try:
-        executor = submitit.AutoExecutor(folder=root / "slurm", cluster=parameters.pop("cluster", None))
+        executor = submitit.AutoExecutor(folder=root / LOGS, cluster=parameters.pop("cluster", None))
         executor.update_parameters(name="lid-mapmix-leaderboard", **parameters)
     except (RuntimeError, NameError, ValueError, TypeError, AssertionError) as error:
         raise UserError(f"--slurm: {' '.join(str(error).split())}. See submitit's AutoExecutor.") from None
     with executor.batch():
         jobs = [executor.submit(_work, options) for _ in range(options.jobs)]
-    print(f"submitted {', '.join(job.job_id for job in jobs)}; logs in {root / 'slurm'}")
+    print(f"submitted {', '.join(job.job_id for job in jobs)}; logs in {root / LOGS}")
     try:
         for job in tqdm(jobs, unit="job", desc="slurm", file=sys.stderr):
             # What failed of the grid is reported with the results.
             job.wait()
     except KeyboardInterrupt:
         for job in jobs:
-            job.cancel()
+            job.cancel(check=False)  # others may have ended by themselves
         raise
 
 

@@ -7,10 +7,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from ...checkpoints import holds_run
 from ...errors import UserError
 from ..run_folder import write_text
 
 STATE_NAME = "leaderboard_run.json"
+# Of a cluster's jobs, in the folder of the grid.
+LOGS = "slurm"
 _REMEDY = "Delete the folder, or keep the runs elsewhere by --into DIR."
 
 
@@ -32,12 +35,13 @@ class State:
     status : see there.
     request : what decides about its result.
     steps : optimizer steps, at most.
-    seconds : that its processes have taken.
-    started, failed : when the last of them did, seconds since 1970; 0 where it did not.
+    seconds : that its processes have taken; of one that is under way or was killed, see `estimate.spent`.
+    started, failed : when the last of them did, seconds since 1970; 0 where it did not, or was stopped.
     attempts : how many there were.
     fault : what the last one said.
     datamap : the folder of its data map, relative to that of the grid; empty where it needs none.
     command : that makes the run, with names in place of this machine's paths.
+    versions : of what was installed when it was last started.
     """
 
     status: Status = Status.ABSENT
@@ -50,6 +54,7 @@ class State:
     fault: str = ""
     datamap: str = ""
     command: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_state(folder: Path) -> State:
@@ -81,9 +86,11 @@ def checked_state(folder: Path, request: Mapping[str, Any]) -> State:
 
     Raises
     ------
-    UserError : the folder holds the run of another request.
+    UserError : the folder holds the run of another request, or one that no leaderboard has made.
     """
     state = read_state(folder)
+    if state.status is Status.ABSENT and holds_run(folder):
+        raise UserError(f"{folder}: holds a run that no leaderboard has made. {_REMEDY}")
     asked = json.loads(json.dumps(request))
     if state.status is not Status.ABSENT and state.request != asked:
         differing = [name for name in asked if state.request.get(name) != asked[name]]

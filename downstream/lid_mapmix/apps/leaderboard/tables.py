@@ -51,6 +51,8 @@ def content_of(results: Sequence[RunResult], rows: Sequence[dict[str, Any]], sam
                 "parameters": result.parameters,
                 "trained": result.trained,
                 "manifests": result.state.request.get("manifests", {}),
+                "versions": dict(result.state.versions),
+                "map_command": result.map_command,
                 "command": result.state.command,
             }
             for result in results
