@@ -18,6 +18,7 @@ from lid_mapmix.apps import launch
 from lid_mapmix.apps.leaderboard import running
 from lid_mapmix.apps.leaderboard.estimate import seconds_a_step
 from lid_mapmix.apps.leaderboard.jobs import Job
+from lid_mapmix.apps.leaderboard.process import LOOK_EVERY, progress_of
 from lid_mapmix.apps.leaderboard.state import State, Status, read_state, write_state
 from lid_mapmix.errors import UserError
 
@@ -139,7 +140,8 @@ def test_runs_wait_for_their_map_and_fail_with_it(tmp_path, monkeypatch):
 
     def run_process(command, output, environment, stop, lock):
         order.append(output.parent.name)
-        output.write_text("error: no good map\n")
+        with output.open("a") as file:
+            file.write("error: no good map\n")
         return int(output.parent.name == "bad")
 
     monkeypatch.setattr(running, "run_process", run_process)
@@ -192,7 +194,7 @@ def test_a_run_that_is_tried_again_is_waited_for_by_others(tmp_path, monkeypatch
     threads[0].start()
     assert tried.wait(60)
     threads[1].start()
-    time.sleep(3 * running._LOOK_EVERY)
+    time.sleep(3 * LOOK_EVERY)
     # It has failed once since both began, and still is at work.
     assert other.outcomes == {}
     may_end.set()
@@ -238,6 +240,18 @@ def test_a_run_that_no_leaderboard_has_made_is_not_taken_for_one(tmp_path):
     (job.folder / "states-6.ckpt").touch()
     with pytest.raises(UserError, match="holds a run that no leaderboard has made"):
         running.Work([job], tmp_path).work(1)
+
+
+def test_the_steps_of_a_run_are_read_off_its_bar(tmp_path):
+    output = tmp_path / "output.txt"
+    assert progress_of(output) == ""
+    bars = [
+        "overall:   0%|  | 0/240 [00:00<?]",
+        "train:  33%|| 1/3 [00:00<00:00]",
+        "overall:  17%|█| 40/240 [00:09<00:45]",
+    ]
+    output.write_text("\r\n".join(bars) + "\r\ndev: 50%|| 1/2 [00:00]\r" * 50)
+    assert progress_of(output) == "40/240"
 
 
 def test_devices_go_round_and_threads_are_shared_out(tmp_path, monkeypatch):

@@ -6,16 +6,13 @@ it being complete. What fails is tried once more and then reported, without stop
 rest.
 """
 
-import fcntl
 import os
 import shlex
-import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import yaml
@@ -27,11 +24,11 @@ from ..report.tables import versions
 from ..run_folder import write_text
 from .estimate import spent
 from .jobs import Job
+from .process import LOOK_EVERY, fault_of, locked, progress_of, run_process, size_of
 from .state import State, Status, checked_state, write_state
 
 _ATTEMPTS = 2
-_LOOK_EVERY = 0.2  # seconds
-_TO_END = 20.0  # seconds that a run has to end once it is interrupted
+_SHOW_EVERY = 1.0  # seconds
 _OUTPUT = "output.txt"
 _LOCK = ".leaderboard.lock"
 _SETTINGS = "settings.yaml"
@@ -58,7 +55,8 @@ class Work:
         self._guard, self._stop = threading.Lock(), threading.Event()
         self._threads = 1
         self._bar: tqdm = tqdm(total=len(jobs), unit="run", desc="grid", file=sys.stderr, disable=None)
-        self._at_work: list[str] = []
+        self._at_work: dict[str, Path] = {}
+        self._shown = 0.0
         self._broken: BaseException | None = None
 
     def work(self, workers: int) -> None:
@@ -70,9 +68,10 @@ class Work:
             thread.start()
         try:
             while any(thread.is_alive() for thread in threads):
-                threads[0].join(_LOOK_EVERY)
+                threads[0].join(LOOK_EVERY)
                 for thread in threads[1:]:
                     thread.join(0.01)
+                self._refresh()
         finally:
             self._stop.set()
             for thread in threads:
@@ -91,7 +90,7 @@ class Work:
                         job, lock = claimed
                         self._report(job, self._train(job, device, lock))
                 if claimed is None:
-                    self._stop.wait(_LOOK_EVERY)
+                    self._stop.wait(LOOK_EVERY)
         # Whatever it is: raised again by the thread that waits for this one.
         except BaseException as error:  # noqa: BLE001
             self._broken = error
@@ -120,7 +119,7 @@ class Work:
     def _hold(self, job: Job, held: ExitStack) -> int | None:
         job.folder.mkdir(parents=True, exist_ok=True)
         with suppress(Timeout, BlockingIOError), ExitStack() as mine:
-            lock = mine.enter_context(_locked(job.folder / _LOCK))
+            lock = mine.enter_context(locked(job.folder / _LOCK))
             # Somebody may train it by hand.
             with FileLock(job.folder / ".lock", timeout=0):
                 pass
@@ -161,7 +160,7 @@ class Work:
             return write_state(job.folder, state, **asked, status=Status.FAILED, failed=time.time(), fault=fault)
         self._show(job, is_at_work=True)
         for attempt in range(1, _ATTEMPTS + 1):
-            began, printed = time.time(), _size(job.folder / _OUTPUT)
+            began, printed = time.time(), size_of(job.folder / _OUTPUT)
             state = write_state(
                 job.folder,
                 state,
@@ -182,7 +181,7 @@ class Work:
                 break
             # Others take it for failed only once it is not tried again.
             if attempt == _ATTEMPTS:
-                fault = _fault(job.folder / _OUTPUT, printed, status)
+                fault = fault_of(job.folder / _OUTPUT, printed, status)
                 state = write_state(
                     job.folder, state, status=Status.FAILED, seconds=seconds, failed=time.time(), fault=fault
                 )
@@ -226,74 +225,15 @@ class Work:
 
     def _show(self, job: Job, *, is_at_work: bool) -> None:
         with self._guard:
-            self._at_work.append(job.title) if is_at_work else self._at_work.remove(job.title)
-            self._bar.set_postfix_str("; ".join(self._at_work))
+            if is_at_work:
+                self._at_work[job.title] = job.folder / _OUTPUT
+            else:
+                del self._at_work[job.title]
 
-
-@contextmanager
-def _locked(path: Path) -> Iterator[int]:
-    """Hold a lock and give its file descriptor, for a process to inherit; filelock, of whose kind it is, gives none.
-
-    Raises
-    ------
-    BlockingIOError : somebody else holds it.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def run_process(
-    command: Sequence[str], output: Path, environment: Mapping[str, str], stop: threading.Event, lock: int
-) -> int:
-    """Run a command to its end, or until `stop` is set and it has ended for that, and return its exit status.
-
-    Parameters
-    ----------
-    command : with its arguments.
-    output : the file that what it prints is appended to.
-    environment : its variables.
-    stop : set when it is to end.
-    lock : a file descriptor that it inherits.
-    """
-    with output.open("a", encoding="utf-8") as printed:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=printed,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            # An interruption from the keyboard reaches this process only, which then ends the run itself.
-            start_new_session=True,
-            pass_fds=[lock],
-        )
-    until = None
-    while True:
-        try:
-            return process.wait(_LOOK_EVERY)
-        except subprocess.TimeoutExpired:
-            if not stop.is_set():
-                continue
-        if until is None:
-            os.killpg(process.pid, signal.SIGINT)
-            until = time.monotonic() + _TO_END
-        elif time.monotonic() > until:
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
-
-
-def _fault(output: Path, start: int, status: int) -> str:
-    """Return what a run said last, from a place in its output on, as far as it says what went wrong."""
-    with output.open("rb") as printed:
-        printed.seek(start)
-        lines = printed.read().decode(errors="replace").splitlines()
-    # A negative status is the number of the signal that has ended it.
-    ended = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-    said = next((line for line in reversed(lines) if line.startswith("error: ")), ended)
-    return f"{said.removeprefix('error: ')} (see {output})"
+    def _refresh(self) -> None:
+        """Show, where there is a terminal, what is at work and how far it is."""
+        if not self._bar.disable and time.monotonic() > self._shown + _SHOW_EVERY:
+            with self._guard:
+                at_work = dict(self._at_work)
+            self._bar.set_postfix_str("; ".join(f"{title} {progress_of(path)}" for title, path in at_work.items()))
+            self._shown = time.monotonic()
