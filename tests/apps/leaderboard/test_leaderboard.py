@@ -90,7 +90,7 @@ def test_a_dry_run_tells_steps_and_time_and_writes_nothing(finished, corpus, tmp
     printed = capsys.readouterr().out
     # 32 utterances in batches of 8, or of 16 in the baseline.
     lines = [line.split() for line in printed.splitlines()]
-    steps = {line[1]: line[6] for line in lines if line[0] == "fbank" and line[4] == "2"}
+    steps = {line[1].partition("-")[0]: line[6] for line in lines if line[0] == "fbank" and line[4] == "2"}
     assert steps == {"baseline": "2", "datamap": "4", "mapmix": "4"}
     assert "6 runs and 3 data maps; 3 of them, 10 steps at most, are left" in printed
     assert "of one process" in printed and "with 2 jobs" in printed
@@ -198,7 +198,10 @@ def test_variants_that_ask_for_the_same_map_share_it_and_others_do_not(corpus, t
     variants = {"mapmix": {}, "amb_easy": {}, "easy": {}, "short": other, "latent_random": {}}
     bench = write_grid(tmp_path, corpus, upstreams=["fbank"], variants=variants, seeds=[3])
     assert leaderboard(bench, "--dry-run") == 0
-    assert "5 runs and 2 data maps" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "5 runs and 2 data maps" in printed
+    titles = [line.partition(" seed ")[0] for line in printed.splitlines() if " datamap-" in line]
+    assert len(set(titles)) == 2
     assert not (tmp_path / "grid").exists()
 
 

@@ -159,7 +159,8 @@ def _make_map(
     name = f"{run.data}-seed-{run.seed}-{digest[:_DIGITS]}"
     folder = (grid.folder / _MAPS / run.upstream / name).resolve()
     if folder not in maps:
-        title = f"{run.upstream} {DATAMAP_STAGE} {run.data} seed {run.seed}"
+        # An upstream may have several, as where variants delimit regions in other ways.
+        title = f"{run.upstream} {DATAMAP_STAGE}-{digest[:_DIGITS]} {run.data} seed {run.seed}"
         flags = (*common, "-v", DATAMAP_STAGE)
         steps, kind = _steps(stage, data.count), (run.upstream, DATAMAP_STAGE)
         maps[folder] = Job(title, folder, flags, stage.config, {"digest": digest}, steps, kind=kind, data=data)
