@@ -14,7 +14,7 @@ from lid_mapmix.scoring.files import read_scores
 from reference import classification
 from reference.calibration import expected_calibration_error
 
-from .conftest import leaderboard, runs_in_process, write_grid
+from .conftest import SETTINGS, leaderboard, runs_in_process, write_grid
 
 LRE17 = {"downstream_expert": {"mapmix": {"likeness": "lre17"}}}
 
@@ -147,7 +147,7 @@ def test_data_that_changes_under_way_is_not_taken_for_what_it_was(own_corpus, tm
 
 def test_runs_that_nobody_has_made_are_no_success(finished, corpus, tmp_path, monkeypatch, capsys):
     """As where the jobs of a cluster ended before their time."""
-    monkeypatch.setattr(command, "train_grid", lambda options: None)
+    monkeypatch.setattr(command, "train_grid", lambda *_: None)
     more = write_grid(tmp_path, corpus, into=str(finished[0].parent / "grid"), seeds=[0, 2], upstreams=["fbank"])
     copy = shutil.copytree(finished[0].parent / "grid", tmp_path / "grid")
     assert leaderboard(more, "--into", copy, "--samples", 10) == 1
@@ -161,9 +161,19 @@ def test_a_complete_run_whose_scores_are_gone_is_told_beside_the_others(finished
     assert leaderboard(finished[0], "--into", copy, "--samples", 10, "--no-training") == 1
     error = capsys.readouterr().err
     assert "1 of 8 runs failed, the first: runs/mfcc/baseline/corpus-seed-1: " in error
-    assert "test_scores.csv" in error and "to make it again" in error
+    assert "test_scores.csv" in error and "Delete the folder" in error
     rows = {(row["upstream"], row["variant"]): row for row in read_rows(copy)}
     assert rows["mfcc", "baseline"]["complete"] == "1" and rows["fbank", "baseline"]["complete"] == "2"
+
+
+def test_runs_of_other_settings_are_not_shown_for_those_of_the_grid(finished, corpus, tmp_path, capsys):
+    settings = {**SETTINGS, "optimizer": {"lr": 1e-3}}
+    variants = {"baseline": {}, "mapmix": {"settings": settings}}
+    bench = write_grid(tmp_path, corpus, variants=variants)
+    copy = shutil.copytree(finished[0].parent / "grid", tmp_path / "grid")
+    assert leaderboard(bench, "--samples", 10, "--no-training") == 1
+    assert "4 of 8 runs failed, the first: runs/fbank/mapmix/corpus-seed-0: " in capsys.readouterr().err
+    assert {row["variant"]: row["complete"] for row in read_rows(copy)} == {"baseline": "2", "mapmix": "0"}
 
 
 def test_upstreams_are_measured_by_their_names_in_the_grid(corpus, tmp_path, capsys):

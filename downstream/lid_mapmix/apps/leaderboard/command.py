@@ -2,8 +2,9 @@
 
 import argparse
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,7 +18,7 @@ from .jobs import Job, make_jobs
 from .page import GENERATOR, render
 from .results import RunResult, read_result, summarize
 from .running import Work
-from .state import LOGS, State, Status, checked_state
+from .state import LOGS, REMEDY, State, Status, checked_state
 from .tables import NAME, as_markdown, content_of, failures, write_tables
 
 
@@ -37,13 +38,13 @@ def make_leaderboard(options: argparse.Namespace) -> None:
         print("\n".join(describe(_checked_jobs(grid), options.jobs)))
         return
     if not options.no_training:
-        train_grid(options)
+        _train(grid, options)
     content = leave_results(grid, options)
     runs = content["runs"]
     if failed := failures(content):
         raise UserError(
-            f"{len(failed)} of {len(runs)} runs failed, the first: {failed[0]}. Mend what is wrong and "
-            "repeat the command: what is complete stays."
+            f"{len(failed)} of {len(runs)} runs failed, the first: {failed[0].removesuffix('.')}. Mend what is wrong "
+            "and repeat the command: what is complete stays."
         )
     if missing := [run["folder"] for run in runs if run["status"] != Status.COMPLETE.value and not options.no_training]:
         raise UserError(
@@ -52,23 +53,28 @@ def make_leaderboard(options: argparse.Namespace) -> None:
         )
 
 
-def train_grid(options: argparse.Namespace) -> None:
-    """Train what is missing of the grid that the flags name.
+def _train(grid: Grid, options: argparse.Namespace) -> None:
+    devices = [name for names in options.devices or [] for name in names]
+    if options.slurm is None:
+        train_grid(grid, devices, options.jobs)
+        return
+    from .slurm import submit  # noqa: PLC0415 - an extra
+
+    _checked_jobs(grid)
+    # The grid itself: its file may be another one by the time that a job begins.
+    submit(grid.folder, partial(train_grid, grid, devices, 1), options.jobs, options.slurm)
+
+
+def train_grid(grid: Grid, devices: Sequence[str], workers: int) -> None:
+    """Train what is missing of a grid, some runs at a time.
 
     Raises
     ------
     UserError : a grid that cannot be trained; what a run says is kept with it.
     """
-    grid = read_grid(options)
     jobs = _checked_jobs(grid)
-    if options.slurm is not None:
-        from .slurm import submit  # noqa: PLC0415 - an extra
-
-        submit(grid.folder, options)
-        return
-    devices = [name for names in options.devices or [] for name in names]
     with _ended_politely():
-        Work(jobs, grid.folder, devices).work(options.jobs)
+        Work(jobs, grid.folder, devices).work(workers)
 
 
 def _checked_jobs(grid: Grid) -> list[Job]:
@@ -80,7 +86,7 @@ def _checked_jobs(grid: Grid) -> list[Job]:
 
 def leave_results(grid: Grid, options: argparse.Namespace) -> dict[str, Any]:
     """Write the tables and the page of the runs that are complete, print the table, and return the JSON's content."""
-    results = [_read_result(grid.folder, run, options.samples) for run in grid.runs()]
+    results = [_read_result(grid, run, options.samples) for run in grid.runs()]
     if not any(result.scores for result in results) and options.no_training:
         raise UserError(f"{grid.folder}: expected runs of the grid, found none complete. Leave --no-training out.")
     content = content_of(results, summarize(results), options.samples)
@@ -95,13 +101,13 @@ def leave_results(grid: Grid, options: argparse.Namespace) -> dict[str, Any]:
     return content
 
 
-def _read_result(root: Path, run: Run, samples: int) -> RunResult:
-    """Read what a run has left; of one whose files are gone or damaged, say so and let the others be shown."""
+def _read_result(grid: Grid, run: Run, samples: int) -> RunResult:
+    """Read what a run has left; of one that is another, or whose files are gone, say so and let the rest be shown."""
     try:
-        return read_result(root, run, samples)
+        checked_state(grid.folder / run.folder, grid.request(run))
+        return read_result(grid.folder, run, samples)
     except UserError as error:
-        fault = f"{error} Or delete {root / run.folder} to make it again."
-        return RunResult(run, State(Status.FAILED, fault=fault), {})
+        return RunResult(run, State(Status.FAILED, fault=f"{error} {REMEDY}"), {})
 
 
 def _verify(options: argparse.Namespace) -> None:

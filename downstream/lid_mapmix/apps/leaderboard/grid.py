@@ -12,7 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from ...errors import UserError
-from ...layers import read_yaml
+from ...layers import merge, read_yaml
 from ..arguments import SEED_LIMIT
 
 _STRICT = ConfigDict(extra="forbid")
@@ -84,6 +84,22 @@ class Grid:
             for variant in self.variants
             if variant in (self.upstreams[upstream].variants or self.variants)
         ]
+
+    def settings_of(self, run: "Run") -> dict[str, Any]:
+        """Return what the file of -c holds: the grid's settings, the upstream's over them, then the variant's."""
+        own = merge(self.settings, self.upstreams[run.upstream].settings)
+        return merge(own, self.variants[run.variant].settings)
+
+    def request(self, run: "Run") -> dict[str, Any]:
+        """Return what decides about a run's result, as far as the grid says it."""
+        upstream = self.upstreams[run.upstream]
+        return {
+            "upstream": upstream.upstream or run.upstream,
+            "frozen": upstream.frozen,
+            "variant": self.variants[run.variant].variant or run.variant,
+            "seed": run.seed,
+            "settings": self.settings_of(run),
+        }
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from ...data.labels import Labels
 from ...data.manifest import read_manifest
 from ...data.manifest_files import find_manifest
 from ...errors import UserError
-from ...layers import merge
 from ...plan import DATAMAP_NAME, check_likeness
 from ...schedule import fill_schedule
 from ..arguments import make_parser
@@ -118,15 +117,14 @@ def make_jobs(grid: Grid) -> list[Job]:
 
 
 def _make_job(grid: Grid, run: Run, data: Data, maps: dict[Path, Job]) -> Job:
-    upstream, variant = grid.upstreams[run.upstream], grid.variants[run.variant]
-    settings = merge(merge(grid.settings, upstream.settings), variant.settings)
-    common = ["-u", upstream.upstream or run.upstream, "--data", str(Path(grid.data[run.data]).resolve())]
+    upstream, request, settings = grid.upstreams[run.upstream], grid.request(run), grid.settings_of(run)
+    common = ["-u", request["upstream"], "--data", str(Path(grid.data[run.data]).resolve())]
     common += ["--seed", str(run.seed)]
     # Paths in the grid's file are relative to the working directory, as everywhere on the command line.
     common += ["-k", _resolved(upstream.weights)] if upstream.weights else []
     common += ["--frozen"] if upstream.frozen else []
     common += ["--cache-features", _resolved(upstream.cache_features)] if upstream.cache_features else []
-    flags = [*common, "-v", variant.variant or run.variant]
+    flags = [*common, "-v", request["variant"]]
     merged = _merged(flags, settings)
     check_settings(merged)
     task = task_config(merged.task)
@@ -134,13 +132,8 @@ def _make_job(grid: Grid, run: Run, data: Data, maps: dict[Path, Job]) -> Job:
     datamap = None
     if task.needs_datamap and task.mapmix.datamap is None:
         datamap = _make_map(grid, run, merged, common=common, data=data, maps=maps)
-    request = {
-        "upstream": merged.args.upstream,
+    request |= {
         "weights": weights_digest(merged.args.upstream_ckpt),
-        "frozen": upstream.frozen,
-        "variant": merged.args.downstream_variant,
-        "seed": run.seed,
-        "settings": settings,
         "manifests": dict(data.digests),
         "data map": None if datamap is None else datamap.request,
     }

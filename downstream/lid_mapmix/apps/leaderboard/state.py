@@ -14,7 +14,7 @@ from ..run_folder import write_text
 STATE_NAME = "leaderboard_run.json"
 # Of a cluster's jobs, in the folder of the grid.
 LOGS = "slurm"
-_REMEDY = "Delete the folder, or keep the runs elsewhere by --into DIR."
+REMEDY = "Delete the folder, or keep the runs elsewhere by --into DIR."
 
 
 class Status(StrEnum):
@@ -71,18 +71,23 @@ def read_state(folder: Path) -> State:
         content = json.loads(path.read_text(encoding="utf-8"))
         return State(**content | {"status": Status(content["status"])})
     except (ValueError, TypeError, KeyError):
-        raise UserError(f"{path}: is damaged. {_REMEDY}") from None
+        raise UserError(f"{path}: is damaged. {REMEDY}") from None
 
 
 def write_state(folder: Path, state: State, **changes: Any) -> State:
     """Write it with what has changed, complete or not at all, and return it."""
     state = replace(state, **changes)
-    write_text(folder / STATE_NAME, json.dumps(asdict(state), indent=1, ensure_ascii=False))
+    write_text(folder / STATE_NAME, json.dumps(asdict(state), indent=1, ensure_ascii=False, default=str))
     return state
 
 
 def checked_state(folder: Path, request: Mapping[str, Any]) -> State:
     """Read the state of a run that is asked for.
+
+    Parameters
+    ----------
+    folder : of the run.
+    request : what is asked for, or a part of it.
 
     Raises
     ------
@@ -90,9 +95,9 @@ def checked_state(folder: Path, request: Mapping[str, Any]) -> State:
     """
     state = read_state(folder)
     if state.status is Status.ABSENT and holds_run(folder):
-        raise UserError(f"{folder}: holds a run that no leaderboard has made. {_REMEDY}")
-    asked = json.loads(json.dumps(request))
-    if state.status is not Status.ABSENT and state.request != asked:
-        differing = [name for name in asked if state.request.get(name) != asked[name]]
-        raise UserError(f"{folder}: holds a run with another {', '.join(differing) or 'request'}. {_REMEDY}")
+        raise UserError(f"{folder}: holds a run that no leaderboard has made. {REMEDY}")
+    asked = json.loads(json.dumps(request, default=str))
+    differing = [name for name in asked if state.request.get(name) != asked[name]]
+    if state.status is not Status.ABSENT and differing:
+        raise UserError(f"{folder}: holds a run with another {', '.join(differing)}. {REMEDY}")
     return state
