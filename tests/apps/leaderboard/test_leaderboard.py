@@ -239,6 +239,7 @@ def test_variants_that_ask_for_the_same_map_share_it_and_others_do_not(corpus, t
         ({"upstreams": ["fbnk"]}, (), "fbnk baseline: unknown upstream"),
         ({"variants": {"mapmix": {"settings": LRE17}}}, (), "fbank mapmix: "),
         ({}, ("--into", __file__), "expected a folder, found the file"),
+        ({}, ("--devices", "cpu,gpu0"), "--device gpu0: is no device"),
         ({}, ("--no-training",), "expected runs of the grid, found none complete"),
         ({}, ("--slurm", "cluster=none"), "--slurm"),
     ],

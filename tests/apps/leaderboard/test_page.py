@@ -85,13 +85,14 @@ def test_names_are_text_and_what_failed_is_told(tmp_path):
     assert not page.all("b") and not page.all("table", id="beside")
 
 
-def test_a_page_of_somebody_else_is_not_written_over(finished, tmp_path, capsys):
+@pytest.mark.parametrize("suffix", ["html", "csv", "json", "md"])
+def test_a_file_of_somebody_else_is_not_written_over(suffix, finished, tmp_path, capsys):
     bench = tmp_path / "bench.yaml"
     bench.write_text(finished[0].read_text().replace(str(finished[0].parent / "grid"), str(tmp_path / "grid")))
     (tmp_path / "grid").mkdir()
-    (tmp_path / "grid/leaderboard.html").write_text("mine")
+    (tmp_path / f"grid/leaderboard.{suffix}").write_text("mine")
     assert leaderboard(bench) == 1
-    assert (tmp_path / "grid/leaderboard.html").read_text() == "mine"
+    assert (tmp_path / f"grid/leaderboard.{suffix}").read_text() == "mine"
     assert "is no leaderboard" in capsys.readouterr().err
 
 

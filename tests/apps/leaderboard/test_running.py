@@ -15,7 +15,7 @@ import pytest
 from filelock import FileLock, Timeout
 from launching import ROOT, listing, run_python
 from lid_mapmix.apps import launch
-from lid_mapmix.apps.leaderboard import running
+from lid_mapmix.apps.leaderboard import command, running
 from lid_mapmix.apps.leaderboard.estimate import seconds_a_step
 from lid_mapmix.apps.leaderboard.jobs import Job
 from lid_mapmix.apps.leaderboard.process import LOOK_EVERY, progress_of
@@ -131,8 +131,36 @@ def test_an_interruption_ends_the_runs_and_leaves_them_to_go_on(tmp_path, monkey
     os.kill(process.pid, signal.SIGINT)
     process.join(60)
     assert process.exitcode == 130
-    assert said.read_text() == "interrupted; go on\n"
+    assert said.read_text() == "interrupted: the runs that are at work end first\ninterrupted; go on\n"
     assert [read_state(tmp_path / name).status for name in ("one", "two")] == [Status.RUNNING, Status.ABSENT]
+
+
+def test_impatience_does_not_disturb_the_end_of_the_runs(tmp_path, monkeypatch):
+    begun, stopped, ended = FORK.Event(), FORK.Event(), FORK.Event()
+
+    def run_process(command, output, environment, stop, lock):
+        begun.set()
+        assert stop.wait(60)
+        stopped.set()
+        time.sleep(0.5)
+        ended.set()
+        return 130
+
+    def work():
+        with contextlib.suppress(KeyboardInterrupt), command._ended_politely():
+            running.Work(make_jobs(tmp_path, "one"), tmp_path).work(1)
+        os._exit(130 if ended.is_set() else 1)
+
+    monkeypatch.setattr(running, "run_process", run_process)
+    process = FORK.Process(target=work)
+    process.start()
+    assert begun.wait(60)
+    os.kill(process.pid, signal.SIGTERM)
+    assert stopped.wait(60)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(process.pid, number)
+    process.join(60)
+    assert process.exitcode == 130
 
 
 def test_runs_wait_for_their_map_and_fail_with_it(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 from ...errors import UserError
+from ..processes import Place, choose_device
 from ..run_folder import write_text
 from .bundle import verify, write_bundle
 from .estimate import describe
@@ -19,7 +20,15 @@ from .page import GENERATOR, render
 from .results import RunResult, read_result, summarize
 from .running import Work
 from .state import LOGS, REMEDY, State, Status, checked_state
-from .tables import NAME, as_markdown, content_of, failures, write_tables
+from .tables import CSV_HEAD, NAME, as_markdown, content_of, failures, write_tables
+
+# What a leaderboard's files have in them.
+_MARKS = {
+    "json": '"format": "lid-mapmix leaderboard',
+    "html": f'content="{GENERATOR}"',
+    "csv": CSV_HEAD,
+    "md": "| upstream | variant |",
+}
 
 
 def make_leaderboard(options: argparse.Namespace) -> None:
@@ -70,8 +79,10 @@ def train_grid(grid: Grid, devices: Sequence[str], workers: int) -> None:
 
     Raises
     ------
-    UserError : a grid that cannot be trained; what a run says is kept with it.
+    UserError : a grid that cannot be trained, no such device; what a run says is kept with it.
     """
+    for device in devices:
+        choose_device(argparse.Namespace(device=device, local_rank=None), Place())
     jobs = _checked_jobs(grid)
     with _ended_politely():
         Work(jobs, grid.folder, devices).work(workers)
@@ -123,22 +134,30 @@ def _refuse_in_the_way(grid: Grid, options: argparse.Namespace) -> None:
     """Refuse to write over what no leaderboard has written."""
     if taken := [path for path in (grid.folder, *grid.folder.parents) if path.exists() and not path.is_dir()]:
         raise UserError(f"{grid.folder}: expected a folder, found the file {taken[0]}. Name another by --into DIR.")
-    page = grid.folder / f"{NAME}.html"
-    if page.is_file() and f'content="{GENERATOR}"' not in page.read_text(encoding="utf-8", errors="replace"):
-        raise UserError(f"{page}: is there already, and is no leaderboard. Keep the runs elsewhere by --into DIR.")
+    for suffix, mark in _MARKS.items():
+        path = grid.folder / f"{NAME}.{suffix}"
+        if path.exists() and not (path.is_file() and mark in path.read_text(encoding="utf-8", errors="replace")):
+            raise UserError(f"{path}: is there already, and is no leaderboard. Keep the runs elsewhere by --into DIR.")
     if options.bundle and Path(options.bundle).exists():
         raise UserError(f"{options.bundle}: is there already. Name another file, or delete it.")
 
 
 @contextmanager
 def _ended_politely() -> Iterator[None]:
-    """Let the end that a cluster or a supervisor asks for be that of Ctrl-C: the runs end first."""
+    """Let the end that a cluster or a supervisor asks for be that of Ctrl-C: the runs end first.
+
+    Whoever asks again does not disturb that, nor the end of this process.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        for each in before:
+            signal.signal(each, lambda *_: None)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {each: signal.signal(each, interrupt) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            if signal.getsignal(each) is interrupt:
+                signal.signal(each, handler)

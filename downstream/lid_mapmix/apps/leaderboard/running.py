@@ -63,15 +63,17 @@ class Work:
         """Work until all is complete or has failed, some at a time; an interruption ends the runs first."""
         # Those that this process may use: a job of a cluster has a few of its machine's.
         self._threads = max(1, len(os.sched_getaffinity(0)) // workers)
-        threads = [threading.Thread(target=self._work, args=(number,)) for number in range(workers)]
+        ended = [threading.Event() for _ in range(workers)]
+        threads = [threading.Thread(target=self._work, args=(number, ended[number])) for number in range(workers)]
         for thread in threads:
             thread.start()
         try:
-            while any(thread.is_alive() for thread in threads):
-                threads[0].join(LOOK_EVERY)
-                for thread in threads[1:]:
-                    thread.join(0.01)
+            # A join that is interrupted takes its thread for ended (CPython 3.11), and its run would be left alone.
+            while not all(each.wait(LOOK_EVERY) for each in ended):
                 self._refresh()
+        except KeyboardInterrupt:
+            tqdm.write("interrupted: the runs that are at work end first", file=sys.stderr)
+            raise
         finally:
             self._stop.set()
             for thread in threads:
@@ -80,7 +82,7 @@ class Work:
         if self._broken is not None:
             raise self._broken
 
-    def _work(self, number: int) -> None:
+    def _work(self, number: int, ended: threading.Event) -> None:
         device = self._devices[number % len(self._devices)] if self._devices else None
         try:
             while not self._stop.is_set() and self._pending:
@@ -95,6 +97,8 @@ class Work:
         except BaseException as error:  # noqa: BLE001
             self._broken = error
             self._stop.set()
+        finally:
+            ended.set()
 
     def _claim(self, held: ExitStack) -> tuple[Job, int] | None:
         """Return a job that nobody works on and its lock, which is in `held`; None where there is none just now."""

@@ -16,6 +16,7 @@ from .state import Status
 
 FORMAT = "lid-mapmix leaderboard 1"
 NAME = "leaderboard"
+CSV_HEAD = "upstream,variant,runs,complete"
 LEGEND = (
     "Mean ± standard deviation over data and seeds, of the test split. ECE cal. is after one temperature, fitted on "
     "dev. Bold: better than every other row, p < 0.05 each, by a paired bootstrap over utterances and over the runs of "
@@ -82,9 +83,7 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     names = [f"{name}{suffix}" for name in COLUMNS for suffix in ("", "_sd", "_best")]
-    writer.writerow(
-        ["upstream", "variant", "runs", "complete", *names, "parameters", "trained", "seconds", "seconds_sd"]
-    )
+    writer.writerow([*CSV_HEAD.split(","), *names, "parameters", "trained", "seconds", "seconds_sd"])
     for row in rows:
         cells: list[Any] = [row["upstream"], row["variant"], row["runs"], row["complete"]]
         for name in COLUMNS:
