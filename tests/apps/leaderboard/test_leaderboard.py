@@ -104,13 +104,19 @@ def test_a_run_that_fails_is_tried_twice_and_the_rest_is_made(corpus, tmp_path, 
     with runs_in_process() as made:
         assert leaderboard(bench, "--samples", 10) == 1
     assert [folder.parent.name for folder in made] == ["steep", "steep", "baseline"]
-    error = capsys.readouterr().err.splitlines()[-1]
+    *said, error = capsys.readouterr().err.splitlines()
+    assert "fbank steep corpus seed 0: failed, is tried again: " in said[0] and "diverged" in said[0]
     assert error.startswith("error: 1 of 2 runs failed, the first: runs/fbank/steep/corpus-seed-0: ")
     assert "diverged" in error
     rows = {row["variant"]: row for row in read_rows(tmp_path / "grid")}
     assert rows["steep"]["acc"] == "" and rows["steep"]["complete"] == "0"
     assert 0 <= float(rows["baseline"]["acc"]) <= 1
     assert "diverged" in (tmp_path / "grid/leaderboard.html").read_text()
+    # Nothing came of it, and nothing has to be deleted once its settings are mended.
+    variants["steep"]["settings"]["optimizer"]["lr"] = 1e-3
+    with runs_in_process() as made:
+        assert leaderboard(write_grid(tmp_path, corpus, upstreams=["fbank"], variants=variants, seeds=[0])) == 0
+    assert [folder.parent.name for folder in made] == ["steep"]
 
 
 def test_a_run_whose_data_map_fails_is_reported(corpus, tmp_path, capsys):

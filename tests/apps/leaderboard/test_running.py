@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from filelock import FileLock, Timeout
 from launching import ROOT, listing, run_python
 from lid_mapmix.apps import launch
 from lid_mapmix.apps.leaderboard import command, running
-from lid_mapmix.apps.leaderboard.estimate import seconds_a_step
+from lid_mapmix.apps.leaderboard.estimate import describe, seconds_a_step
 from lid_mapmix.apps.leaderboard.jobs import Job
 from lid_mapmix.apps.leaderboard.process import LOOK_EVERY, progress_of
 from lid_mapmix.apps.leaderboard.state import State, Status, read_state, write_state
@@ -211,6 +212,7 @@ def test_a_run_that_is_tried_again_is_waited_for_by_others(tmp_path, monkeypatch
     def run_process(command, output, environment, stop, lock):
         calls.append(output)
         if len(calls) == 1:
+            output.write_text("error: no luck\n")
             return 1
         tried.set()
         assert may_end.wait(60)
@@ -253,6 +255,8 @@ def test_the_time_of_an_attempt_that_was_killed_counts_up_to_its_last_checkpoint
     write_state(job.folder, State(), request=job.request, status=Status.RUNNING, started=started, attempts=1)
     (job.folder / "states-6.ckpt").touch()
     os.utime(job.folder / "states-6.ckpt", (started + 60, started + 60))
+    # Meanwhile, those that are left take as long as those that were made.
+    assert describe([replace(job, steps=9)], 1)[1].split() == ["one", "running", "3", "~30", "s"]
     monkeypatch.setattr(running, "run_process", lambda *_: 0)
     work = running.Work([job], tmp_path)
     work.work(1)

@@ -61,7 +61,7 @@ def make_leaderboard_parser() -> argparse.ArgumentParser:
     grid = parser.add_argument_group("the grid, or what of the file's to take").add_argument
     grid("--upstreams", nargs="+", type=_names, metavar="NAME", help="names, also with commas between them")
     grid("--variants", nargs="+", type=_names, metavar="NAME", help="likewise")
-    grid("--seeds", nargs="+", type=_numbers, metavar="SEED", help="likewise")
+    grid("--seeds", nargs="+", type=_numbers, metavar="SEED", help="numbers, in place of the file's")
     grid("--data", nargs="+", metavar="DIR", help="folders of train.csv, dev.csv and test.csv, in place of the file's")
     grid("--into", metavar="DIR", help="where the runs are kept; default: the file's, or result/leaderboard/NAME")
     work = parser.add_argument_group("training").add_argument

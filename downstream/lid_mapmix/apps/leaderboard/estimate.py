@@ -32,13 +32,17 @@ def spent(folder: Path, state: State) -> float:
     return state.seconds + max(0.0, kept[-1].stat().st_mtime - state.started)
 
 
+def _steps_left(job: Job) -> int:
+    return max(0, job.steps - _steps_done(job.folder))
+
+
 def _steps_done(folder: Path) -> int:
     kept = checkpoints(folder)
     return int(kept[-1].stem.removeprefix("states-")) if kept else 0
 
 
 def foreseen(job: Job, measured: dict[tuple[str, str], float]) -> float | None:
-    """Return the seconds that a job takes; None where no step of its upstream has been measured.
+    """Return the seconds that the steps of a job that are left take; None where none of its upstream was measured.
 
     Parameters
     ----------
@@ -47,7 +51,7 @@ def foreseen(job: Job, measured: dict[tuple[str, str], float]) -> float | None:
     """
     upstream, _ = job.kind
     rate = measured.get(job.kind) or max((rate for (name, _), rate in measured.items() if name == upstream), default=0)
-    return job.steps * rate if rate else None
+    return _steps_left(job) * rate if rate else None
 
 
 def describe(jobs: Sequence[Job], workers: int) -> list[str]:
@@ -60,11 +64,12 @@ def describe(jobs: Sequence[Job], workers: int) -> list[str]:
         is_complete = state.status is Status.COMPLETE
         seconds = state.seconds if is_complete else foreseen(job, measured)
         time = "?" if seconds is None else f"{'' if is_complete else '~'}{_duration(seconds)}"
-        lines.append(f"{job.title:<{width}}  {state.status:<9}  {job.steps:>9,}  {time:>9}")
+        steps = job.steps if is_complete else _steps_left(job)
+        lines.append(f"{job.title:<{width}}  {state.status:<9}  {steps:>9,}  {time:>9}")
     left = [job for job, state in zip(jobs, states, strict=True) if state.status is not Status.COMPLETE]
     maps = sum(job.run is None for job in jobs)
     lines.append(
-        f"{len(jobs) - maps} runs and {maps} data maps; {len(left)} of them, {sum(job.steps for job in left):,} steps "
+        f"{len(jobs) - maps} runs and {maps} data maps; {len(left)} of them, {sum(map(_steps_left, left)):,} steps "
         "at most, are left"
     )
     times = [foreseen(job, measured) for job in left]

@@ -143,7 +143,7 @@ class Work:
         self.outcomes[job.folder] = state
         if is_new:
             said = f": {state.fault}" if state.status is Status.FAILED else f", {state.seconds:.0f} s"
-            tqdm.write(f"{time.strftime('%H:%M:%S')} {job.title}: {state.status}{said}", file=sys.stderr)
+            _say(f"{job.title}: {state.status}{said}")
         self._bar.update()
 
     def _train(self, job: Job, device: str | None, lock: int) -> State:
@@ -183,12 +183,13 @@ class Work:
             if self._stop.is_set():
                 state = write_state(job.folder, state, seconds=seconds, started=0.0)
                 break
+            fault = fault_of(job.folder / _OUTPUT, printed, status)
             # Others take it for failed only once it is not tried again.
             if attempt == _ATTEMPTS:
-                fault = fault_of(job.folder / _OUTPUT, printed, status)
-                state = write_state(
-                    job.folder, state, status=Status.FAILED, seconds=seconds, failed=time.time(), fault=fault
-                )
+                failed = {"status": Status.FAILED, "failed": time.time(), "fault": fault}
+                state = write_state(job.folder, state, seconds=seconds, **failed)
+            else:
+                _say(f"{job.title}: failed, is tried again: {fault}")
         self._show(job, is_at_work=False)
         return state
 
@@ -241,3 +242,7 @@ class Work:
                 at_work = dict(self._at_work)
             self._bar.set_postfix_str("; ".join(f"{title} {progress_of(path)}" for title, path in at_work.items()))
             self._shown = time.monotonic()
+
+
+def _say(text: str) -> None:
+    tqdm.write(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr)

@@ -82,7 +82,7 @@ def write_state(folder: Path, state: State, **changes: Any) -> State:
 
 
 def checked_state(folder: Path, request: Mapping[str, Any]) -> State:
-    """Read the state of a run that is asked for.
+    """Read the state of a run that is asked for; nothing is there yet where nothing has come of another one.
 
     Parameters
     ----------
@@ -99,5 +99,8 @@ def checked_state(folder: Path, request: Mapping[str, Any]) -> State:
     asked = json.loads(json.dumps(request, default=str))
     differing = [name for name in asked if state.request.get(name) != asked[name]]
     if state.status is not Status.ABSENT and differing:
+        # Settings that ended it before its first checkpoint may be mended without more ado.
+        if state.status is not Status.COMPLETE and not holds_run(folder):
+            return State()
         raise UserError(f"{folder}: holds a run with another {', '.join(differing)}. {REMEDY}")
     return state
