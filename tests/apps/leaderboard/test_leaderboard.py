@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 
 import numpy as np
@@ -9,7 +10,11 @@ import pytest
 from launching import listing
 from lid_mapmix.apps import cli
 from lid_mapmix.apps.leaderboard import command, running
-from lid_mapmix.apps.leaderboard.state import STATE_NAME, Status, read_state
+from lid_mapmix.apps.leaderboard.arguments import make_leaderboard_parser
+from lid_mapmix.apps.leaderboard.estimate import describe
+from lid_mapmix.apps.leaderboard.grid import read_grid
+from lid_mapmix.apps.leaderboard.jobs import make_jobs
+from lid_mapmix.apps.leaderboard.state import STATE_NAME, State, Status, read_state, write_state
 from lid_mapmix.scoring.files import read_scores
 from reference import classification
 from reference.calibration import expected_calibration_error
@@ -129,26 +134,24 @@ def test_a_run_whose_data_map_fails_is_reported(corpus, tmp_path, capsys):
     assert error.startswith("error: 1 of 1 runs failed, the first: runs/fbank/steep/corpus-seed-0: its data map failed")
 
 
-def test_data_that_changes_under_way_is_not_taken_for_what_it_was(own_corpus, tmp_path, capsys):
+def test_data_that_changes_under_way_is_not_taken_for_what_it_was(own_corpus, tmp_path, monkeypatch, capsys):
     bench = write_grid(tmp_path, own_corpus, upstreams=["fbank"], variants=["baseline"], seeds=[0, 1])
-    with runs_in_process() as made, pytest.MonkeyPatch.context() as patch:
-        run_process = running.run_process
+    made = []
 
-        def spoil(*arguments):
-            status = run_process(*arguments)
-            lines = (own_corpus / "train.csv").read_text().splitlines()
-            (own_corpus / "train.csv").write_text("\n".join(lines[:-1]) + "\n")
-            return status
+    def spoil(command, output, *_):
+        made.append(output.parent.name)
+        lines = (own_corpus / "train.csv").read_text().splitlines()
+        (own_corpus / "train.csv").write_text("\n".join(lines[:-1]) + "\n")
+        return 0
 
-        patch.setattr(running, "run_process", spoil)
-        assert leaderboard(bench, "--samples", 10) == 1
-        assert len(made) == 1
-        error = capsys.readouterr().err.splitlines()[-1]
-        assert "corpus-seed-1: " in error and "train.csv: changed since this grid was begun" in error
-        # And the run that was made before is not one of what is there now.
-        assert leaderboard(bench, "--samples", 10) == 1
-        assert "corpus-seed-0: holds a run with another manifests" in capsys.readouterr().err
-    assert len(made) == 1
+    monkeypatch.setattr(running, "run_process", spoil)
+    assert leaderboard(bench, "--samples", 10) == 1
+    said = "fbank baseline corpus seed 1: failed: .*train.csv: changed since this grid was begun"
+    assert re.search(said, capsys.readouterr().err)
+    # And the run that was made before is not one of what is there now.
+    assert leaderboard(bench, "--samples", 10) == 1
+    assert "corpus-seed-0: holds a run with another manifests" in capsys.readouterr().err
+    assert made == ["corpus-seed-0"]
 
 
 def test_runs_that_nobody_has_made_are_no_success(finished, corpus, tmp_path, monkeypatch, capsys):
@@ -182,19 +185,15 @@ def test_runs_of_other_settings_are_not_shown_for_those_of_the_grid(finished, co
     assert {row["variant"]: row["complete"] for row in read_rows(copy)} == {"baseline": "2", "mapmix": "0"}
 
 
-def test_upstreams_are_measured_by_their_names_in_the_grid(corpus, tmp_path, capsys):
+def test_upstreams_are_measured_by_their_names_in_the_grid(corpus, tmp_path):
     """Two models that the same upstream of S3PRL's opens are as unlike as any others."""
     upstreams = {"one": {"upstream": "fbank"}, "other": {"upstream": "fbank"}}
     bench = write_grid(tmp_path, corpus, upstreams=upstreams, variants=["baseline"], seeds=[0])
-    folder = tmp_path / "grid/runs/one/baseline/corpus-seed-0"
-    folder.mkdir(parents=True)
-    with runs_in_process():
-        assert leaderboard(bench, "--upstreams", "one", "--samples", 10) == 0
-    capsys.readouterr()
-    assert leaderboard(bench, "--dry-run") == 0
-    printed = capsys.readouterr().out
-    assert "no step has been measured of other" in printed
-    assert "of one process" not in printed
+    one, other = make_jobs(read_grid(make_leaderboard_parser().parse_args([str(bench)])))
+    write_state(one.folder, State(), request=one.request, status=Status.COMPLETE, seconds=10.0)
+    lines = describe([one, other], 1)
+    assert lines[1].endswith("10 s") and lines[2].endswith("?")
+    assert lines[-1].startswith("no step has been measured of other")
 
 
 def test_a_folder_that_holds_another_run_is_refused_before_anything_is_trained(finished, corpus, tmp_path, capsys):

@@ -284,6 +284,12 @@ def test_the_steps_of_a_run_are_read_off_its_bar(tmp_path):
     ]
     output.write_text("\r\n".join(bars) + "\r\ndev: 50%|| 1/2 [00:00]\r" * 50)
     assert progress_of(output) == "40/240"
+    # Before the first checkpoint they tell how long a step takes.
+    (job,) = make_jobs(tmp_path, "one")
+    write_state(job.folder, State(), request=job.request, status=Status.RUNNING, started=time.time() - 20, attempts=1)
+    output.rename(job.folder / "output.txt")
+    os.utime(job.folder / "output.txt")
+    assert seconds_a_step([job]) == {job.kind: pytest.approx(0.5, abs=0.05)}
 
 
 def test_devices_go_round_and_threads_are_shared_out(tmp_path, monkeypatch):

@@ -20,7 +20,7 @@ examples:
   eight jobs on a cluster, which share the grid out among them:
     lid-mapmix leaderboard bench/paper.yaml --slurm slurm_partition=gpu,gpus_per_node=1,timeout_min=1440 --jobs 8
 
-The grid's file:
+The grid's file, whose paths are relative to the working directory:
   upstreams: {fbank: {}, tiny: {upstream: wav2vec2_local, weights: tiny.pt}}   # or a list; also frozen, cache_features,
                                                                                # variants (only these), settings
   variants: {mapmix: {}, mapmix_95: {variant: mapmix, settings: {...}}}        # or a list

@@ -6,20 +6,25 @@ from pathlib import Path
 
 from ..run_folder import checkpoints
 from .jobs import Job
+from .process import OUTPUT_NAME, progress_of
 from .state import State, Status, read_state
 
 
 def seconds_a_step(jobs: Sequence[Job]) -> dict[tuple[str, str], float]:
     """Return (upstream, variant) → median seconds of an optimizer step, evaluation and start included.
 
-    A run that is complete tells it by its time, one that is under way by when it kept its last checkpoint.
+    A run that is complete tells it by its time, one that is under way by when it kept its last checkpoint, or, before
+    the first one, by the bar that it prints.
     """
     measured: dict[tuple[str, str], list[float]] = {}
     for job in jobs:
         state = read_state(job.folder)
         # Fewer steps than foreseen where regions of a data map held fewer anchors.
         steps = _steps_done(job.folder) or (job.steps if state.status is Status.COMPLETE else 0)
-        if steps and (seconds := spent(job.folder, state)):
+        seconds = spent(job.folder, state)
+        if not steps and state.status is Status.RUNNING and state.attempts == 1:
+            steps, seconds = _printed(job.folder / OUTPUT_NAME, state.started)
+        if steps and seconds:
             measured.setdefault(job.kind, []).append(seconds / steps)
     return {kind: statistics.median(values) for kind, values in measured.items()}
 
@@ -30,6 +35,12 @@ def spent(folder: Path, state: State) -> float:
     if state.status is not Status.RUNNING or not state.started or not kept:
         return state.seconds
     return state.seconds + max(0.0, kept[-1].stat().st_mtime - state.started)
+
+
+def _printed(output: Path, started: float) -> tuple[int, float]:
+    """Return the steps by the bar of a run, and the seconds until it was drawn; of one that was stopped, none."""
+    made = progress_of(output).partition("/")[0]
+    return (int(made), output.stat().st_mtime - started) if made and started else (0, 0.0)
 
 
 def _steps_left(job: Job) -> int:

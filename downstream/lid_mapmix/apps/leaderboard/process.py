@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+OUTPUT_NAME = "output.txt"
 LOOK_EVERY = 0.2  # seconds
 _TO_END = 20.0  # seconds that a run has to end once it is interrupted
 # S3PRL's bar of all steps, and how far back it may stand behind those of an epoch and of an evaluation.

@@ -24,12 +24,11 @@ from ..report.tables import versions
 from ..run_folder import write_text
 from .estimate import spent
 from .jobs import Job
-from .process import LOOK_EVERY, fault_of, locked, progress_of, run_process, size_of
+from .process import LOOK_EVERY, OUTPUT_NAME, fault_of, locked, progress_of, run_process, size_of
 from .state import State, Status, checked_state, write_state
 
 _ATTEMPTS = 2
 _SHOW_EVERY = 1.0  # seconds
-_OUTPUT = "output.txt"
 _LOCK = ".leaderboard.lock"
 _SETTINGS = "settings.yaml"
 # In a run's folder, where its command, given by somebody else, makes it once more.
@@ -164,7 +163,7 @@ class Work:
             return write_state(job.folder, state, **asked, status=Status.FAILED, failed=time.time(), fault=fault)
         self._show(job, is_at_work=True)
         for attempt in range(1, _ATTEMPTS + 1):
-            began, printed = time.time(), size_of(job.folder / _OUTPUT)
+            began, printed = time.time(), size_of(job.folder / OUTPUT_NAME)
             state = write_state(
                 job.folder,
                 state,
@@ -183,7 +182,7 @@ class Work:
             if self._stop.is_set():
                 state = write_state(job.folder, state, seconds=seconds, started=0.0)
                 break
-            fault = fault_of(job.folder / _OUTPUT, printed, status)
+            fault = fault_of(job.folder / OUTPUT_NAME, printed, status)
             # Others take it for failed only once it is not tried again.
             if attempt == _ATTEMPTS:
                 failed = {"status": Status.FAILED, "failed": time.time(), "fault": fault}
@@ -211,7 +210,7 @@ class Work:
         environment = {"OMP_NUM_THREADS": str(self._threads), **os.environ}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
         command = [sys.executable, "-m", _PACKAGE, "run", *flags]
-        return run_process(command, job.folder / _OUTPUT, environment, self._stop, lock)
+        return run_process(command, job.folder / OUTPUT_NAME, environment, self._stop, lock)
 
     def _command(self, job: Job, datamap: str) -> str:
         """Return the command of a job as somebody else would type it."""
@@ -231,7 +230,7 @@ class Work:
     def _show(self, job: Job, *, is_at_work: bool) -> None:
         with self._guard:
             if is_at_work:
-                self._at_work[job.title] = job.folder / _OUTPUT
+                self._at_work[job.title] = job.folder / OUTPUT_NAME
             else:
                 del self._at_work[job.title]
 
