@@ -56,9 +56,9 @@ def make_leaderboard(options: argparse.Namespace) -> None:
             "and repeat the command: what is complete stays."
         )
     if missing := [run["folder"] for run in runs if run["status"] != Status.COMPLETE.value and not options.no_training]:
+        logs = "" if options.slurm is None else f" What the jobs said is in {grid.folder / LOGS}."
         raise UserError(
-            f"{len(missing)} of {len(runs)} runs are not complete, the first: {missing[0]}. Repeat the command to go "
-            f"on; the logs of a cluster's jobs are in {grid.folder / LOGS}."
+            f"{len(missing)} of {len(runs)} runs are not complete, the first: {missing[0]}. Repeat the command.{logs}"
         )
 
 
