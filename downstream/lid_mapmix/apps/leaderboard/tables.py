@@ -100,7 +100,7 @@ def as_markdown(rows: Sequence[Mapping[str, Any]], *, paper: bool) -> str:
     lines = [f"| {' | '.join(head)} |", "|---|---" + "|---:" * (len(head) - 2) + "|"]
     for row in rows:
         cells = [row["upstream"], row["variant"], *(_bold(row["scores"].get(name)) for name in COLUMNS)]
-        cells += [millions(row["parameters"]), duration(row["seconds"]), runs(row)]
+        cells += [rounded(row["parameters"]), duration(row["seconds"]), runs(row)]
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", LEGEND]
     if paper:
@@ -131,9 +131,11 @@ def spread(score: Mapping[str, Any] | None) -> str:
     return f"{score['mean']:.3f}" + (f" ± {score['sd']:.3f}" if score["sd"] is not None else "")
 
 
-def millions(count: int | None) -> str:
-    """Return a number of parameters in millions."""
-    return "–" if count is None else f"{count / 1e6:.3g} M"
+def rounded(count: int | None) -> str:
+    """Return a number of parameters in thousands or millions."""
+    if count is None:
+        return "–"
+    return f"{count / 1e6:.3g} M" if count >= 1e6 else f"{count / 1e3:.3g} k"  # noqa: PLR2004
 
 
 def duration(seconds: Mapping[str, Any] | None) -> str:
