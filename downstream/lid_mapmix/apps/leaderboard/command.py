@@ -154,7 +154,9 @@ def _ended_politely() -> Iterator[None]:
             signal.signal(each, lambda *_: None)
         raise KeyboardInterrupt
 
-    before = {each: signal.signal(each, interrupt) for each in (signal.SIGINT, signal.SIGTERM)}
+    # Who has it started without an ear for Ctrl-C, as a script does in the background, means it.
+    heard = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) is not signal.SIG_IGN]
+    before = {each: signal.signal(each, interrupt) for each in heard}
     try:
         yield
     finally:
