@@ -61,7 +61,8 @@ class Work:
     def work(self, workers: int) -> None:
         """Work until all is complete or has failed, some at a time; an interruption ends the runs first."""
         # Those that this process may use: a job of a cluster has a few of its machine's.
-        self._threads = max(1, len(os.sched_getaffinity(0)) // workers)
+        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._threads = max(1, processors // workers)
         ended = [threading.Event() for _ in range(workers)]
         threads = [threading.Thread(target=self._work, args=(number, ended[number])) for number in range(workers)]
         for thread in threads:
