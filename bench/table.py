@@ -1,4 +1,4 @@
-r"""Train variants with several seeds by the very command a user types, and write what came of it as a table.
+r"""Train variants with several seeds as the leaderboard does, and write what came of it as a table.
 
     .venv/bin/python bench/table.py bench/demo_table.yaml --data data/table --into result/table --jobs 2
     .venv/bin/python bench/table.py bench/demo_table.yaml --data data/table --into result/table --write docs/results.md
@@ -10,32 +10,27 @@ repeated, and run in several processes at once.
 """
 
 import argparse
-import itertools
 import json
 import os
-import subprocess
-import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
-from filelock import FileLock
-from lid_mapmix.checks import task_config
+from lid_mapmix.apps.leaderboard.grid import Grid, GridUpstream, GridVariant, Run
+from lid_mapmix.apps.leaderboard.jobs import make_jobs
+from lid_mapmix.apps.leaderboard.running import Work
+from lid_mapmix.apps.leaderboard.state import Status
 from lid_mapmix.data.labels import read_labels, write_labels
 from lid_mapmix.data.manifest import read_manifest, write_manifest
-from lid_mapmix.layers import DEFAULT_CONFIG, TASK_KEY, merge, read_variant, read_yaml
+from lid_mapmix.layers import TASK_KEY, merge
 from lid_mapmix.scoring.calibration import apply_temperature, fit_temperature
 from lid_mapmix.scoring.files import read_scores
 from lid_mapmix.scoring.metrics import expected_calibration_error
 from scipy.stats import t as student
 
-_LAUNCHER = Path(__file__).resolve().parents[1] / "run_downstream.py"
-_MAP = "datamap"
+_DATA = "data"
 _SCORES = {"acc": "Acc", "wf1": "WF1", "c_acc": "C.Acc", "ece": "ECE", "ece_calibrated": "ECE cal.", "nll": "NLL"}
 
 
@@ -75,7 +70,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="REGIME", help="only these regimes")
     parser.add_argument("--runs", nargs="+", metavar="RUN", help="only these runs")
     parser.add_argument("--seeds", nargs="+", type=int, help="in place of the file's")
-    parser.add_argument("--jobs", type=int, default=1, help="processes at once, one thread each (default: 1)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at once (default: 1)")
     parser.add_argument("--write", type=Path, metavar="MD", help="file whose tables between the marks are replaced")
     parser.add_argument("--reference", metavar="RUN", help="compare with this run in place of the file's")
     parser.add_argument("--difference", choices=list(_SCORES), default="wf1", help="compare this score (default: wf1)")
@@ -84,11 +79,12 @@ def main() -> None:
         parser.error("--write replaces all tables: leave out --only, --runs, --seeds and --reference")
     regimes = _read_regimes(options)
     for regime in regimes:
-        data = _few(options.data, options.into / regime.name / "data", regime.utterances)
-        train = partial(_train, options, regime, data)
-        with ThreadPoolExecutor(options.jobs) as pool:
-            # All runs of a seed before the next seed: what is there early can be compared.
-            list(pool.map(lambda job, train=train: train(*job), itertools.product(regime.seeds, regime.runs)))
+        data = _few(options.data, options.into / regime.name / _DATA, regime.utterances)
+        grid = _grid(options, regime, data)
+        work = Work(make_jobs(grid), grid.folder)
+        work.work(options.jobs)
+        if failed := [state.fault for state in work.outcomes.values() if state.status is not Status.COMPLETE]:
+            raise SystemExit(f"{regime.name}: {failed[0]}")
     tables = "\n\n".join(_table(options, regime) for regime in regimes)
     if options.write is None:
         print(tables)
@@ -125,40 +121,18 @@ def _few(data: Path, into: Path, utterances: int) -> Path:
     return into
 
 
-def _reads_map(run: dict[str, Any]) -> bool:
-    task = merge(read_yaml(DEFAULT_CONFIG), read_variant(run["variant"]))[TASK_KEY]
-    return task_config(merge(task, run.get("settings", {}))).needs_datamap
-
-
-def _train(options: argparse.Namespace, regime: Regime, data: Path, seed: int, name: str) -> None:
-    """Train a run, and before it the data map that it needs, unless they are there."""
-    run = regime.runs.get(name, {"variant": name})
-    settings = merge(regime.settings, {"runner": {"total_steps": regime.steps}, TASK_KEY: run.get("settings", {})})
-    if name == _MAP:
-        settings["runner"]["total_steps"] = None
-    elif _reads_map(run):
-        _train(options, regime, data, seed, _MAP)
-        datamap = (_folder(options, regime, _MAP, seed) / "datamap.csv").resolve()
-        settings = merge(settings, {TASK_KEY: {"mapmix": {"datamap": str(datamap)}}})
-    folder = _folder(options, regime, name, seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".table.lock"):
-        kept, asked = folder / "settings.yaml", yaml.safe_dump(settings)
-        if kept.is_file() and kept.read_text(encoding="utf-8") != asked:
-            raise SystemExit(f"{folder}: was trained with other settings. Delete it, or choose another --into.")
-        if (folder / "run.json").is_file():
-            return
-        kept.write_text(asked, encoding="utf-8")
-        command = [sys.executable, str(_LAUNCHER), "-d", "lid_mapmix", "-u", options.upstream, "-v", run["variant"]]
-        command += ["--data", str(data), "-c", str(folder / "settings.yaml"), "-p", str(folder), "--seed", str(seed)]
-        print(f"{time.strftime('%H:%M:%S')} {regime.name} {name} seed {seed}", file=sys.stderr, flush=True)
-        start = time.monotonic()
-        with (folder / "output.txt").open("w") as output:
-            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-            status = subprocess.call([*command, "-a"], stdout=output, stderr=subprocess.STDOUT, env=environment)
-        if status != 0:
-            raise SystemExit(f"failed, see {folder / 'output.txt'}")
-        (folder / "run.json").write_text(json.dumps({"seconds": time.monotonic() - start}))
+def _grid(options: argparse.Namespace, regime: Regime, data: Path) -> Grid:
+    """Return the leaderboard's grid of a regime: the same folders, data maps and locks serve here."""
+    return Grid(
+        upstreams={options.upstream: GridUpstream()},
+        variants={
+            name: GridVariant(run["variant"], {TASK_KEY: run.get("settings", {})}) for name, run in regime.runs.items()
+        },
+        data={_DATA: str(data)},
+        seeds=regime.seeds,
+        settings=merge(regime.settings, {"runner": {"total_steps": regime.steps}}),
+        into=str(options.into / regime.name),
+    )
 
 
 def _scores(folder: Path) -> dict[str, float]:
@@ -177,7 +151,11 @@ def _scores(folder: Path) -> dict[str, float]:
 
 def _table(options: argparse.Namespace, regime: Regime) -> str:
     """Return a Markdown table of means over seeds, and of differences to the reference, seed by seed."""
-    scores = {name: [_scores(_folder(options, regime, name, seed)) for seed in regime.seeds] for name in regime.runs}
+
+    def scores_of(name: str, seed: int) -> dict[str, float]:
+        return _scores(options.into / regime.name / Run(options.upstream, name, _DATA, seed).folder)
+
+    scores = {name: [scores_of(name, seed) for seed in regime.seeds] for name in regime.runs}
     compared = options.reference or regime.reference
     reference = scores.get(compared)
     name_of_score = _SCORES[options.difference]
@@ -216,10 +194,6 @@ def _replace_between_marks(path: Path, tables: str) -> None:
     if not mark or not end:
         raise SystemExit(f"{path}: has no '<!-- tables -->' and '<!-- end of tables -->' to write between")
     path.write_text(f"{before}{mark}\n{tables}\n\n{end}{after}", encoding="utf-8")
-
-
-def _folder(options: argparse.Namespace, regime: Regime, name: str, seed: int) -> Path:
-    return options.into / regime.name / f"{name}-{seed}"
 
 
 if __name__ == "__main__":

@@ -364,3 +364,13 @@ def test_speeds_need_crops_that_start_anywhere():
     check_configuration(config)
     config["downstream_expert"]["data"]["crop_step_seconds"] = 4.0
     refused(config, r"augment\.speeds: expected crops that start anywhere, found crop_step_seconds 4\.0")
+
+
+def test_a_key_that_comes_twice_is_refused(tmp_path):
+    """PyYAML takes the last one without a word; keys that an anchor brings may be written over."""
+    path = tmp_path / "settings.yaml"
+    path.write_text("optimizer: {lr: 1}\nrunner: {}\noptimizer: {name: Adam}\n")
+    with pytest.raises(UserError, match="'optimizer' comes twice"):
+        read_yaml(path)
+    path.write_text("one: &one {lr: 1, name: Adam}\nother: {<<: *one, lr: 2}\n")
+    assert read_yaml(path)["other"] == {"lr": 2, "name": "Adam"}

@@ -54,3 +54,17 @@ def test_weights_in_a_folder_are_known_by_all_their_files(tmp_path):
     assert len(set(digests)) == 3
     assert datamap_stage.weights_digest("owner/name") is None
     assert datamap_stage.weights_digest(None) is None
+
+
+def test_a_large_file_that_has_not_changed_is_read_once(tmp_path, monkeypatch):
+    """A grid asks for the digest of the same weights once a run."""
+    path, read = tmp_path / "weights.pt", []
+    file_digest = datamap_stage.hashlib.file_digest
+    monkeypatch.setattr(datamap_stage.hashlib, "file_digest", lambda *given: read.append(given) or file_digest(*given))
+    monkeypatch.setattr(datamap_stage, "_LARGE_BYTES", 2)
+    path.write_bytes(b"one")
+    first = {datamap_stage.file_digest(path) for _ in range(3)}
+    assert len(first) == len(read) == 1
+    path.write_bytes(b"others")
+    assert datamap_stage.file_digest(path) not in first
+    assert len(read) == 2

@@ -72,6 +72,23 @@ def test_recorded_epochs_are_not_written_over_unless_asked(tmp_path):
     refuse_held(tmp_path, resumes=True)
 
 
+def test_a_run_that_was_stopped_while_it_kept_its_first_checkpoint_begins_anew(tmp_path):
+    """Its first evaluation has left scores by then, and a disk may be full, or the machine taken away, just there."""
+    for name in ("dev_scores.csv", "dev_metrics.json", "dev_predict.txt"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match="Go on with it by -a"):
+        refuse_held(tmp_path)
+    refuse_held(tmp_path, resumes=True)
+    # A complete run whose checkpoints were deleted is not begun anew without being asked to.
+    (tmp_path / "report.html").touch()
+    with pytest.raises(UserError, match=r"already holds a run .*Start anew by --overwrite or choose"):
+        refuse_held(tmp_path, resumes=True)
+    (tmp_path / "report.html").unlink()
+    (tmp_path / "test_scores.csv").touch()
+    with pytest.raises(UserError, match="already holds a run"):
+        refuse_held(tmp_path, resumes=True)
+
+
 def test_a_folder_in_which_nothing_was_written_is_removed(tmp_path):
     with only_one(tmp_path / "empty"):
         assert (tmp_path / "empty").is_dir()

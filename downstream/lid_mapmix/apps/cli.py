@@ -35,11 +35,13 @@ class Command:
     purpose : a line for the help.
     parser, work : "module:function" of this folder. The second is imported only once the flags are known to be right:
         torch takes seconds.
+    after_interruption : what to tell someone who has pressed Ctrl-C.
     """
 
     purpose: str
     parser: str
     work: str
+    after_interruption: str = "the same command starts again"
 
 
 COMMANDS: Mapping[str, Command] = {
@@ -91,6 +93,7 @@ COMMANDS: Mapping[str, Command] = {
         "train a grid of upstreams, variants, data and seeds, and write its tables",
         "leaderboard.arguments:make_leaderboard_parser",
         "leaderboard.command:make_leaderboard",
+        "the same command goes on",
     ),
     "upstreams": Command(
         "list the upstreams, and what is known of each", "upstreams:make_upstreams_parser", "upstreams:list_upstreams"
@@ -133,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return launch.guarded(
         lambda: _find(COMMANDS[command].work)(options),
         debug=options.debug,
-        after_interruption="the same command starts again",
+        after_interruption=COMMANDS[command].after_interruption,
     )
 
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from .run_folder import clear, only_one, refuse_held, write_text
 from .settings import Settings, settings_from_checkpoint
 
 _REQUEST_NAME = "request.json"
+# Below it, a file is soon read, and may be written twice within one tick of its times.
+_LARGE_BYTES = 10_000_000
 # Of the files in a folder of save_pretrained.
 _WEIGHTS_SUFFIXES = (".json", ".safetensors", ".bin")
 # Maps that were made before their requests said so are taken to be of what is there now.
@@ -188,5 +191,18 @@ def file_digest(path: Path) -> str | None:
     """Return the SHA-256 of a file's content; None where there is none."""
     if not path.is_file():
         return None
+    found = path.stat()
+    if found.st_size < _LARGE_BYTES:
+        return _digest(path)
+    return _kept_digest(path.resolve(), found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache
+def _kept_digest(path: Path, *_version: int) -> str:
+    """Return the digest of a large file: a grid asks for that of the same weights once a run."""
+    return _digest(path)
+
+
+def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -66,20 +66,22 @@ def refuse_held(expdir: Path, *, resumes: bool = False) -> None:
     Parameters
     ----------
     expdir : the folder.
-    resumes : the run was stopped before its first checkpoint, and the epochs that it has recorded come again.
+    resumes : a run that was stopped before its first checkpoint is no obstacle: its epochs and their scores come again.
 
     Raises
     ------
     UserError : it does.
     """
     held = [path.name for path in _run_files(expdir)]
+    scored = {path.name for path in score_files(expdir, "dev")}
+    # A run that is complete has a report.
+    if resumes and scored.issuperset(held) and not (expdir / REPORT_NAME).is_file():
+        return
     if not held and holds_recording(expdir) and not resumes:
         held = [f"{DYNAMICS_NAME}/"]
     if held:
-        raise UserError(
-            f"{expdir}: already holds a run ({held[-1]}). Go on with it by -a, start anew by --overwrite, "
-            "or choose another folder by -n or -p."
-        )
+        remedy = "Start anew by --overwrite" if resumes else "Go on with it by -a, start anew by --overwrite,"
+        raise UserError(f"{expdir}: already holds a run ({held[-1]}). {remedy} or choose another folder by -n or -p.")
 
 
 def clear(expdir: Path, *, spare_recording: bool = False) -> None:

@@ -176,17 +176,27 @@ def _map_folders(settings: Settings) -> list[Path]:
 
 def _checked_corpus(settings: Settings) -> Corpus:
     """Return the data of a run; what is wrong is found before an upstream is downloaded and loaded for it."""
-    check_configuration(settings.config)
-    check_optimization(settings.config["optimizer"], settings.config.get("scheduler"))
-    check_cache(settings.args, settings.config)
+    check_settings(settings)
     task = task_config(settings.task)
-    check_upstream_arguments(settings.args, task.upstream_settings)
     corpus = Corpus(task.data.directory, task.labels)
     check_likeness(task.mapmix, corpus.labels)
     Augmenter.open(settings.args.seed, **vars(task.data.augment))
     splits = ["train", *(settings.config["runner"].get("eval_dataloaders") or [])]
     corpus.check_manifests([*splits, *(["test"] if corpus.has("test") else [])])
     return corpus
+
+
+def check_settings(settings: Settings) -> None:
+    """Check of the settings of a run what does not depend on its data.
+
+    Raises
+    ------
+    UserError : an unknown key or upstream, a value out of its limits, weights that are not there.
+    """
+    check_configuration(settings.config)
+    check_optimization(settings.config["optimizer"], settings.config.get("scheduler"))
+    check_cache(settings.args, settings.config)
+    check_upstream_arguments(settings.args, task_config(settings.task).upstream_settings)
 
 
 def _announce(settings: Settings) -> None:

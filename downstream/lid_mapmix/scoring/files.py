@@ -134,8 +134,8 @@ def read_scores(path: Path | str) -> Scores:
         log_probabilities = np.array([row[fixed:] for row in rows]).astype(np.float64)
     except ValueError as error:
         raise UserError(f"{path}: expected numbers, found other text: {error}. {_REMEDY}") from None
-    if np.isnan(log_probabilities).any():
-        raise UserError(f"{path}: expected log-probabilities, found NaN. {_REMEDY}")
+    if np.isnan(log_probabilities).any() or np.isneginf(log_probabilities).all(axis=1).any():
+        raise UserError(f"{path}: expected log-probabilities, found NaN, or no class that is possible. {_REMEDY}")
     return Scores(
         path=path,
         classes=classes,

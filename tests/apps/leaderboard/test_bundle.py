@@ -1,10 +1,13 @@
 """A bundle says what it said when it was packed, and what in it was changed since."""
 
 import json
+import shlex
 import shutil
 import zipfile
+from pathlib import Path
 
 import pytest
+from lid_mapmix.apps import launch
 
 from .conftest import leaderboard
 
@@ -86,6 +89,79 @@ def test_what_is_no_bundle_is_one_line(content, tmp_path, capsys):
     assert leaderboard("--verify", path) == 1
     error = capsys.readouterr().err.splitlines()
     assert len(error) == 1 and str(path) in error[0]
+
+
+def test_a_bundle_of_the_same_runs_is_the_same(bundle, finished, tmp_path):
+    again = tmp_path / "again.zip"
+    assert leaderboard(finished[0], "--no-training", "--samples", 50, "--bundle", again) == 0
+    assert again.read_bytes() == bundle.read_bytes()
+
+
+def test_the_commands_of_a_bundle_make_its_runs_again(bundle, finished, corpus, tmp_path, monkeypatch):
+    with zipfile.ZipFile(bundle) as archive:
+        archive.extractall(tmp_path / "there")
+        content = json.loads(archive.read("leaderboard.json"))
+    (tmp_path / "there/corpus").symlink_to(corpus)
+    monkeypatch.chdir(tmp_path / "there")
+    run = next(run for run in content["runs"] if run["variant"] == "mapmix")
+    assert run["versions"]["torch"]
+    for command in (run["map_command"], run["command"]):
+        program, name, *flags = shlex.split(command)
+        assert (program, name) == ("lid-mapmix", "run")
+        assert launch.main([*flags, "--device", "cpu"]) == 0
+    scores = Path(run["folder"], "test_scores.csv").read_bytes()
+    assert Path(run["folder"], "again/test_scores.csv").read_bytes() == scores
+
+
+def test_files_that_were_added_and_rows_that_were_left_out_are_found(bundle, capsys):
+    def without_the_worst(text):
+        content = json.loads(text)
+        del content["rows"][0]
+        return json.dumps(content)
+
+    rewrite(bundle, "leaderboard.json", without_the_worst)
+    with zipfile.ZipFile(bundle, "a") as archive:
+        archive.writestr("runs/fbank/baseline/corpus-seed-0/config_9.yaml", "{}")
+    assert leaderboard("--verify", bundle) == 1
+    printed = capsys.readouterr().out
+    assert "fbank baseline: no row is said, its runs are there" in printed
+    assert "config_9.yaml: was not packed" in printed
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"format": "lid-mapmix leaderboard 9"}, "Verify it by the version that packed it"),
+        ({"samples": 0}, "is no bundle"),
+        ({"rows": {"x": 1}}, "is no bundle"),
+        ({"runs": [{"upstream": "../x", "variant": "v", "data": "d", "seed": 0}]}, "is no bundle"),
+        ({"runs": [{"upstream": "x", "variant": "v", "data": "d", "seed": 0}]}, "is no bundle"),
+    ],
+)
+def test_a_bundle_of_another_form_is_one_line(change, says, bundle, capsys):
+    rewrite(bundle, "leaderboard.json", lambda text: json.dumps(json.loads(text) | change))
+    assert leaderboard("--verify", bundle) == 1
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 1 and says in error[0]
+
+
+def test_a_zip_that_would_fill_the_disk_is_not_unpacked(tmp_path, capsys):
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("leaderboard.json", bytes(12_000_000))
+    assert leaderboard("--verify", path) == 1
+    assert "would unpack to 12,000,000 bytes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", [0.3, 0.6])
+def test_a_damaged_bundle_is_one_line(place, bundle, capsys):
+    content = bytearray(bundle.read_bytes())
+    start = int(len(content) * place)
+    content[start : start + 40] = bytes(40)
+    bundle.write_bytes(content)
+    assert leaderboard("--verify", bundle) == 1
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 1 and "is damaged" in error[0]
 
 
 def test_a_bundle_is_not_written_over(bundle, finished, capsys):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lid_mapmix.apps.leaderboard.comparison import best_row, resample
+from lid_mapmix.apps.leaderboard.comparison import Compared, best_row, resample
 from lid_mapmix.randomness import keyed_generator
 from lid_mapmix.scoring.bootstrap import paired_bootstrap, resampled_scores
 from lid_mapmix.scoring.files import Scores
@@ -56,6 +56,19 @@ def test_of_one_run_each_it_is_the_paired_bootstrap_of_two_systems():
     # Another seed draws other utterances.
     assert p == pytest.approx(found["acc"].p, abs=0.03)
     assert is_best == (p < 0.05)
+
+
+def test_the_arithmetic_of_a_machine_decides_nothing():
+    """Equal scores differ in the eighth digit by how a machine has added them up."""
+    values, resampled = {"acc": 0.5}, {"acc": np.full(400, 0.5)}
+    better = resampled["acc"] + np.where(np.arange(400) % 2, 1e-2, 0)
+    rows = [
+        {("d", 0): Compared(1, values, resampled)},
+        {("d", 0): Compared(1, {"acc": 0.505}, {"acc": better})},
+        {("d", 0): Compared(1, {"acc": 0.505}, {"acc": better + 1e-8})},
+    ]
+    assert best([rows[0], rows[1]]) == best([rows[0], rows[2]])
+    assert not best([rows[0], rows[2]])[2]
 
 
 def test_the_order_of_utterances_in_a_file_does_not_matter():

@@ -1,12 +1,23 @@
 """The grids that come with the package: they can be read, and are what they say."""
 
+import re
 from collections import Counter
 
 from launching import ROOT
+from lid_mapmix.apps.leaderboard import jobs
 from lid_mapmix.apps.leaderboard.arguments import make_leaderboard_parser
 from lid_mapmix.apps.leaderboard.grid import read_grid
 from lid_mapmix.apps.leaderboard.paper import PAPER
+from lid_mapmix.data.labels import labels_from_mapping
 from lid_mapmix.layers import variant_names
+
+LRE17 = {
+    "arabic": ["ara-acm", "ara-apc", "ara-ary", "ara-arz"],
+    "english": ["eng-gbr", "eng-usg"],
+    "slavic": ["qsl-pol", "qsl-rus"],
+    "iberian": ["por-brz", "spa-car", "spa-eur", "spa-lac"],
+    "chinese": ["zho-cmn", "zho-nan"],
+}
 
 
 def grid_of(name, *flags):
@@ -19,6 +30,36 @@ def test_the_papers_grid_has_its_rows_on_three_sets():
     rows = Counter((run.variant, run.upstream) for run in runs)
     assert Counter(row.variant for row in PAPER) == Counter(variant for variant, _ in rows)
     assert {upstream for variant, upstream in rows if variant != "baseline"} == {"xls_r_300m"}
+
+
+def test_the_papers_grid_has_its_settings_and_its_steps(monkeypatch):
+    utterances, ambiguous = 24_757, 16_306
+    labels = labels_from_mapping(LRE17, "paper")
+    monkeypatch.setattr(jobs, "_read_data", lambda name, folder: jobs.Data(name, folder, {}, utterances, labels))
+    grid = grid_of("paper.yaml")
+    sets, grid.data = len(grid.data), {"set1": "data/lre17-set1"}
+    made = {job.kind: job for job in jobs.make_jobs(grid)}
+    whole, half = -(-utterances // 8) * 50, -(-utterances // 16) * 50
+    expected = {("xls_r_300m", variant): whole for variant in ("static", "easy", "hard", "amb_easy", "mapmix")}
+    expected |= {("xls_r_300m", f"latent_{name}"): whole for name in ("random", "within", "across")}
+    expected |= {(upstream, "baseline"): half for upstream in ("wav2vec2", "hubert", "xls_r_300m")}
+    maps = {("xls_r_300m", "datamap"): whole // 10}
+    assert {kind: job.steps for kind, job in made.items()} == expected | maps
+    easy, mapmix = made["xls_r_300m", "easy"], made["xls_r_300m", "mapmix"]
+    assert made["xls_r_300m", "amb_easy"].datamap is made["xls_r_300m", "hard"].datamap is easy.datamap
+    thresholds = ("regions", "easy_confidence", "easy_variability", "hard_confidence", "hard_variability", "epochs")
+    for job, confidence in ((easy, 0.65), (mapmix, 0.6)):
+        datamap = job.datamap.settings["downstream_expert"]["datamap"]
+        assert [datamap[name] for name in thresholds] == ["fixed", confidence, 0.3, 0.3, 0.2, 5]
+    # What the file itself says of them.
+    anchored = -(-ambiguous // 8) * 50
+    hours = {
+        "xls_r_300m": sets * (half + 6 * whole + 2 * anchored + 2 * whole // 10) / 3600,
+        "base": sets * 2 * half / 3600,
+    }
+    said = (ROOT / "bench/paper.yaml").read_text()
+    for number in (half, whole, anchored, whole // 10, round(hours["xls_r_300m"]), round(hours["base"])):
+        assert re.search(rf"\b{number:,}\b", said), number
 
 
 def test_the_demo_grid_is_three_by_three_by_two():

@@ -2,18 +2,26 @@
 
 import csv
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
 from launching import listing
 from lid_mapmix.apps import cli
-from lid_mapmix.apps.leaderboard.state import STATE_NAME, Status, read_state
+from lid_mapmix.apps.leaderboard import command, running
+from lid_mapmix.apps.leaderboard.arguments import make_leaderboard_parser
+from lid_mapmix.apps.leaderboard.estimate import describe
+from lid_mapmix.apps.leaderboard.grid import read_grid
+from lid_mapmix.apps.leaderboard.jobs import make_jobs
+from lid_mapmix.apps.leaderboard.state import STATE_NAME, State, Status, read_state, write_state
 from lid_mapmix.scoring.files import read_scores
 from reference import classification
 from reference.calibration import expected_calibration_error
 
-from .conftest import leaderboard, runs_in_process, write_grid
+from .conftest import SETTINGS, leaderboard, runs_in_process, write_grid
+
+LRE17 = {"downstream_expert": {"mapmix": {"likeness": "lre17"}}}
 
 
 def read_rows(folder):
@@ -87,7 +95,7 @@ def test_a_dry_run_tells_steps_and_time_and_writes_nothing(finished, corpus, tmp
     printed = capsys.readouterr().out
     # 32 utterances in batches of 8, or of 16 in the baseline.
     lines = [line.split() for line in printed.splitlines()]
-    steps = {line[1]: line[6] for line in lines if line[0] == "fbank" and line[4] == "2"}
+    steps = {line[1].partition("-")[0]: line[6] for line in lines if line[0] == "fbank" and line[4] == "2"}
     assert steps == {"baseline": "2", "datamap": "4", "mapmix": "4"}
     assert "6 runs and 3 data maps; 3 of them, 10 steps at most, are left" in printed
     assert "of one process" in printed and "with 2 jobs" in printed
@@ -101,13 +109,91 @@ def test_a_run_that_fails_is_tried_twice_and_the_rest_is_made(corpus, tmp_path, 
     with runs_in_process() as made:
         assert leaderboard(bench, "--samples", 10) == 1
     assert [folder.parent.name for folder in made] == ["steep", "steep", "baseline"]
-    error = capsys.readouterr().err.splitlines()[-1]
+    *said, error = capsys.readouterr().err.splitlines()
+    assert "fbank steep corpus seed 0: failed, is tried again: " in said[0] and "diverged" in said[0]
     assert error.startswith("error: 1 of 2 runs failed, the first: runs/fbank/steep/corpus-seed-0: ")
     assert "diverged" in error
     rows = {row["variant"]: row for row in read_rows(tmp_path / "grid")}
     assert rows["steep"]["acc"] == "" and rows["steep"]["complete"] == "0"
     assert 0 <= float(rows["baseline"]["acc"]) <= 1
     assert "diverged" in (tmp_path / "grid/leaderboard.html").read_text()
+    # Nothing came of it, and nothing has to be deleted once its settings are mended.
+    variants["steep"]["settings"]["optimizer"]["lr"] = 1e-3
+    with runs_in_process() as made:
+        assert leaderboard(write_grid(tmp_path, corpus, upstreams=["fbank"], variants=variants, seeds=[0])) == 0
+    assert [folder.parent.name for folder in made] == ["steep"]
+
+
+def test_a_run_whose_data_map_fails_is_reported(corpus, tmp_path, capsys):
+    variants = {"steep": {"variant": "mapmix", "settings": {"optimizer": {"lr": 1e30}}}}
+    bench = write_grid(tmp_path, corpus, upstreams=["fbank"], variants=variants, seeds=[0])
+    with runs_in_process() as made:
+        assert leaderboard(bench, "--samples", 10) == 1
+    assert [folder.parents[1].name for folder in made] == ["maps", "maps"]
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: 1 of 1 runs failed, the first: runs/fbank/steep/corpus-seed-0: its data map failed")
+
+
+def test_data_that_changes_under_way_is_not_taken_for_what_it_was(own_corpus, tmp_path, monkeypatch, capsys):
+    bench = write_grid(tmp_path, own_corpus, upstreams=["fbank"], variants=["baseline"], seeds=[0, 1])
+    made = []
+
+    def spoil(command, output, *_):
+        made.append(output.parent.name)
+        lines = (own_corpus / "train.csv").read_text().splitlines()
+        (own_corpus / "train.csv").write_text("\n".join(lines[:-1]) + "\n")
+        return 0
+
+    monkeypatch.setattr(running, "run_process", spoil)
+    assert leaderboard(bench, "--samples", 10) == 1
+    said = "fbank baseline corpus seed 1: failed: .*train.csv: changed since this grid was begun"
+    assert re.search(said, capsys.readouterr().err)
+    # And the run that was made before is not one of what is there now.
+    assert leaderboard(bench, "--samples", 10) == 1
+    assert "corpus-seed-0: holds a run with another manifests" in capsys.readouterr().err
+    assert made == ["corpus-seed-0"]
+
+
+def test_runs_that_nobody_has_made_are_no_success(finished, corpus, tmp_path, monkeypatch, capsys):
+    """As where the jobs of a cluster ended before their time."""
+    monkeypatch.setattr(command, "train_grid", lambda *_: None)
+    more = write_grid(tmp_path, corpus, into=str(finished[0].parent / "grid"), seeds=[0, 2], upstreams=["fbank"])
+    copy = shutil.copytree(finished[0].parent / "grid", tmp_path / "grid")
+    assert leaderboard(more, "--into", copy, "--samples", 10) == 1
+    assert "2 of 4 runs are not complete, the first: runs/fbank/baseline/corpus-seed-2" in capsys.readouterr().err
+    assert leaderboard(more, "--into", copy, "--samples", 10, "--no-training") == 0
+
+
+def test_a_complete_run_whose_scores_are_gone_is_told_beside_the_others(finished, corpus, tmp_path, capsys):
+    copy = shutil.copytree(finished[0].parent / "grid", tmp_path / "grid")
+    (copy / "runs/mfcc/baseline/corpus-seed-1/test_scores.csv").unlink()
+    assert leaderboard(finished[0], "--into", copy, "--samples", 10, "--no-training") == 1
+    error = capsys.readouterr().err
+    assert "1 of 8 runs failed, the first: runs/mfcc/baseline/corpus-seed-1: " in error
+    assert "test_scores.csv" in error and "Delete the folder" in error
+    rows = {(row["upstream"], row["variant"]): row for row in read_rows(copy)}
+    assert rows["mfcc", "baseline"]["complete"] == "1" and rows["fbank", "baseline"]["complete"] == "2"
+
+
+def test_runs_of_other_settings_are_not_shown_for_those_of_the_grid(finished, corpus, tmp_path, capsys):
+    settings = {**SETTINGS, "optimizer": {"lr": 1e-3}}
+    variants = {"baseline": {}, "mapmix": {"settings": settings}}
+    bench = write_grid(tmp_path, corpus, variants=variants)
+    copy = shutil.copytree(finished[0].parent / "grid", tmp_path / "grid")
+    assert leaderboard(bench, "--samples", 10, "--no-training") == 1
+    assert "4 of 8 runs failed, the first: runs/fbank/mapmix/corpus-seed-0: " in capsys.readouterr().err
+    assert {row["variant"]: row["complete"] for row in read_rows(copy)} == {"baseline": "2", "mapmix": "0"}
+
+
+def test_upstreams_are_measured_by_their_names_in_the_grid(corpus, tmp_path):
+    """Two models that the same upstream of S3PRL's opens are as unlike as any others."""
+    upstreams = {"one": {"upstream": "fbank"}, "other": {"upstream": "fbank"}}
+    bench = write_grid(tmp_path, corpus, upstreams=upstreams, variants=["baseline"], seeds=[0])
+    one, other = make_jobs(read_grid(make_leaderboard_parser().parse_args([str(bench)])))
+    write_state(one.folder, State(), request=one.request, status=Status.COMPLETE, seconds=10.0)
+    lines = describe([one, other], 1)
+    assert lines[1].endswith("10 s") and lines[2].endswith("?")
+    assert lines[-1].startswith("no step has been measured of other")
 
 
 def test_a_folder_that_holds_another_run_is_refused_before_anything_is_trained(finished, corpus, tmp_path, capsys):
@@ -127,7 +213,10 @@ def test_variants_that_ask_for_the_same_map_share_it_and_others_do_not(corpus, t
     variants = {"mapmix": {}, "amb_easy": {}, "easy": {}, "short": other, "latent_random": {}}
     bench = write_grid(tmp_path, corpus, upstreams=["fbank"], variants=variants, seeds=[3])
     assert leaderboard(bench, "--dry-run") == 0
-    assert "5 runs and 2 data maps" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "5 runs and 2 data maps" in printed
+    titles = [line.partition(" seed ")[0] for line in printed.splitlines() if " datamap-" in line]
+    assert len(set(titles)) == 2
     assert not (tmp_path / "grid").exists()
 
 
@@ -137,12 +226,25 @@ def test_variants_that_ask_for_the_same_map_share_it_and_others_do_not(corpus, t
         ({"seed": [1]}, (), "seed: Unexpected keyword argument"),
         ({"seeds": []}, (), "expected seeds, found none"),
         ({"seeds": [1, 1]}, (), "expected each once"),
+        ({"variants": ["baseline", "baseline"]}, (), "variants: expected different names"),
+        ({"upstreams": {"fbank": {"variants": []}}}, (), "upstreams.fbank.variants: expected some"),
+        ({"upstreams": {"my bank": {"upstream": "fbank"}}}, (), "Give it such a name in BENCH.yaml"),
         ({"upstreams": {"../x": {}}}, (), "expected names of letters"),
         ({"upstreams": {"fbank": {"variants": ["none"]}}}, (), "upstreams.fbank.variants: none is none of"),
         ({"upstreams": {"fbank": {"weight": "x"}}}, (), "upstreams.fbank.weight"),
         ({"variants": ["nothing"]}, (), "no variant 'nothing'"),
         ({"data": ["nowhere"]}, (), "expected train.csv, found none"),
         ({}, ("--upstreams", "hubert"), "--upstreams hubert: "),
+        (
+            {"settings": {"runner": {"total_stps": 3}}},
+            (),
+            "fbank baseline: configuration: unknown key runner.total_stps",
+        ),
+        ({"settings": {"downstream_expert": {"epoch": 3}}}, (), "fbank baseline: configuration: unknown key"),
+        ({"upstreams": ["fbnk"]}, (), "fbnk baseline: unknown upstream"),
+        ({"variants": {"mapmix": {"settings": LRE17}}}, (), "fbank mapmix: "),
+        ({}, ("--into", __file__), "expected a folder, found the file"),
+        ({}, ("--devices", "cpu,gpu0"), "--device gpu0: is no device"),
         ({}, ("--no-training",), "expected runs of the grid, found none complete"),
         ({}, ("--slurm", "cluster=none"), "--slurm"),
     ],
@@ -155,6 +257,23 @@ def test_a_grid_that_cannot_be_trained_is_one_line(changes, flags, says, corpus,
     error = capsys.readouterr().err.splitlines()
     assert len(error) == 1 and error[0].startswith("error: ")
     assert says in error[0]
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("x.yaml", "--dry-run", "--no-training"), "--dry-run and --no-training exclude each other"),
+        (("x.yaml", "--slurm", "--no-training"), "--no-training and --slurm exclude each other"),
+        (("x.yaml", "--verify", "x.zip"), "--verify ZIP stands alone"),
+        (("--verify", "x.zip", "--seeds", "0"), "--verify ZIP stands alone"),
+        (("x.yaml", "--dry-run", "--bundle", "x.zip"), "leave --bundle out"),
+    ],
+)
+def test_a_flag_that_would_be_passed_over_is_refused(flags, says, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        leaderboard(*flags)
+    assert exit_.value.code == 2
+    assert says in capsys.readouterr().err
 
 
 def test_a_status_for_every_state():

@@ -7,6 +7,7 @@ import shutil
 import pytest
 from browser import CHROMIUM, look
 from lid_mapmix.apps.leaderboard.page import render
+from lid_mapmix.apps.leaderboard.tables import rounded
 from pages import cells, read_page
 
 from .conftest import leaderboard
@@ -14,7 +15,7 @@ from .conftest import leaderboard
 FRAMES = """\
 <!doctype html><link rel="icon" href="data:,"><body>
 <iframe src="leaderboard.html" style="width:400px;height:2000px;border:0"></iframe>
-<iframe src="leaderboard.html" style="width:1440px;height:2000px;border:0"></iframe>
+<iframe src="leaderboard.html" style="width:1280px;height:2000px;border:0"></iframe>
 <script>
 window.onload = () => {
   const found = [];
@@ -22,7 +23,9 @@ window.onload = () => {
     const page = frame.contentDocument;
     const column = number => [...page.querySelectorAll("#board tbody tr")].map(row => row.cells[number].textContent);
     const click = number => page.querySelectorAll("#board thead button")[number].click();
+    const table = page.querySelector(".scroll");
     const seen = {asked: frame.clientWidth, width: page.documentElement.scrollWidth, columns: []};
+    seen.shows_all = table.scrollWidth <= table.clientWidth;
     for (let number = 0; number < 10; number++) {
       click(number);
       const first = column(number);
@@ -65,6 +68,13 @@ def test_the_page_shows_the_rows_and_links_the_reports(finished):
     assert sum(line[1].startswith("paper") for line in paper) == 11
 
 
+@pytest.mark.parametrize(
+    ("count", "text"), [(None, "–"), (125_685, "126 k"), (999, "0.999 k"), (1_000_000, "1 M"), (315_438_720, "315 M")]
+)
+def test_parameters_are_told_in_thousands_or_millions(count, text):
+    assert rounded(count) == text
+
+
 def test_names_are_text_and_what_failed_is_told(tmp_path):
     name = '<script>hacked=1</script>"'
     run = {"upstream": name, "variant": "v", "data": "d", "seed": 0, "folder": "runs/x", "status": "failed"}
@@ -85,13 +95,14 @@ def test_names_are_text_and_what_failed_is_told(tmp_path):
     assert not page.all("b") and not page.all("table", id="beside")
 
 
-def test_a_page_of_somebody_else_is_not_written_over(finished, tmp_path, capsys):
+@pytest.mark.parametrize("suffix", ["html", "csv", "json", "md"])
+def test_a_file_of_somebody_else_is_not_written_over(suffix, finished, tmp_path, capsys):
     bench = tmp_path / "bench.yaml"
     bench.write_text(finished[0].read_text().replace(str(finished[0].parent / "grid"), str(tmp_path / "grid")))
     (tmp_path / "grid").mkdir()
-    (tmp_path / "grid/leaderboard.html").write_text("mine")
+    (tmp_path / f"grid/leaderboard.{suffix}").write_text("mine")
     assert leaderboard(bench) == 1
-    assert (tmp_path / "grid/leaderboard.html").read_text() == "mine"
+    assert (tmp_path / f"grid/leaderboard.{suffix}").read_text() == "mine"
     assert "is no leaderboard" in capsys.readouterr().err
 
 
@@ -104,6 +115,8 @@ def test_a_click_sorts_the_table(finished, tmp_path):
     assert not console
     assert requests == {"/frames.html", "/leaderboard.html", "/found"}
     content = json.loads((finished[0].parent / "grid/leaderboard.json").read_text())
+    # With the links to the reports, which stand last.
+    assert [frame["shows_all"] for frame in found] == [False, True]
     for frame in found:
         assert frame["width"] == frame["asked"], "the page is wider than its window"
         for number, name in enumerate(("acc", "wf1", "c_acc", "ece", "ece_calibrated", "c_primary"), start=2):

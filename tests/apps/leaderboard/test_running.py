@@ -9,15 +9,19 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from filelock import FileLock, Timeout
 from launching import ROOT, listing, run_python
 from lid_mapmix.apps import launch
-from lid_mapmix.apps.leaderboard import running
+from lid_mapmix.apps.leaderboard import command, running
+from lid_mapmix.apps.leaderboard.estimate import describe, seconds_a_step
 from lid_mapmix.apps.leaderboard.jobs import Job
-from lid_mapmix.apps.leaderboard.state import Status, read_state
+from lid_mapmix.apps.leaderboard.process import LOOK_EVERY, progress_of
+from lid_mapmix.apps.leaderboard.state import State, Status, read_state, write_state
+from lid_mapmix.errors import UserError
 
 from .conftest import leaderboard, runs_in_process, write_grid
 
@@ -128,8 +132,36 @@ def test_an_interruption_ends_the_runs_and_leaves_them_to_go_on(tmp_path, monkey
     os.kill(process.pid, signal.SIGINT)
     process.join(60)
     assert process.exitcode == 130
-    assert said.read_text() == "interrupted; go on\n"
+    assert said.read_text() == "interrupted: the runs that are at work end first\ninterrupted; go on\n"
     assert [read_state(tmp_path / name).status for name in ("one", "two")] == [Status.RUNNING, Status.ABSENT]
+
+
+def test_impatience_does_not_disturb_the_end_of_the_runs(tmp_path, monkeypatch):
+    begun, stopped, ended = FORK.Event(), FORK.Event(), FORK.Event()
+
+    def run_process(command, output, environment, stop, lock):
+        begun.set()
+        assert stop.wait(60)
+        stopped.set()
+        time.sleep(0.5)
+        ended.set()
+        return 130
+
+    def work():
+        with contextlib.suppress(KeyboardInterrupt), command._ended_politely():
+            running.Work(make_jobs(tmp_path, "one"), tmp_path).work(1)
+        os._exit(130 if ended.is_set() else 1)
+
+    monkeypatch.setattr(running, "run_process", run_process)
+    process = FORK.Process(target=work)
+    process.start()
+    assert begun.wait(60)
+    os.kill(process.pid, signal.SIGTERM)
+    assert stopped.wait(60)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(process.pid, number)
+    process.join(60)
+    assert process.exitcode == 130
 
 
 def test_runs_wait_for_their_map_and_fail_with_it(tmp_path, monkeypatch):
@@ -137,7 +169,8 @@ def test_runs_wait_for_their_map_and_fail_with_it(tmp_path, monkeypatch):
 
     def run_process(command, output, environment, stop, lock):
         order.append(output.parent.name)
-        output.write_text("error: no good map\n")
+        with output.open("a") as file:
+            file.write("error: no good map\n")
         return int(output.parent.name == "bad")
 
     monkeypatch.setattr(running, "run_process", run_process)
@@ -150,6 +183,9 @@ def test_runs_wait_for_their_map_and_fail_with_it(tmp_path, monkeypatch):
     lost = work.outcomes[tmp_path / "lost"]
     assert lost.status is Status.FAILED
     assert lost.fault.startswith("its data map failed: no good map")
+    # Who reads the folder, as the tables do, is told as well.
+    assert read_state(tmp_path / "lost") == lost
+    assert lost.attempts == 0
     assert work.outcomes[tmp_path / "won"].datamap == "good"
 
 
@@ -170,6 +206,92 @@ def test_a_fault_of_the_leaderboard_itself_is_raised(tmp_path, monkeypatch):
         pass
 
 
+def test_a_run_that_is_tried_again_is_waited_for_by_others(tmp_path, monkeypatch):
+    tried, may_end, calls = threading.Event(), threading.Event(), []
+
+    def run_process(command, output, environment, stop, lock):
+        calls.append(output)
+        if len(calls) == 1:
+            output.write_text("error: no luck\n")
+            return 1
+        tried.set()
+        assert may_end.wait(60)
+        return 0
+
+    monkeypatch.setattr(running, "run_process", run_process)
+    own, other = (running.Work(make_jobs(tmp_path, "one"), tmp_path) for _ in range(2))
+    threads = [threading.Thread(target=work.work, args=(1,)) for work in (own, other)]
+    threads[0].start()
+    assert tried.wait(60)
+    threads[1].start()
+    time.sleep(3 * LOOK_EVERY)
+    # It has failed once since both began, and still is at work.
+    assert other.outcomes == {}
+    may_end.set()
+    for thread in threads:
+        thread.join(60)
+    assert [work.outcomes[tmp_path / "one"].status for work in (own, other)] == [Status.COMPLETE] * 2
+    assert len(calls) == 2
+
+
+def test_what_a_run_is_said_to_have_failed_for_is_of_its_last_attempt(tmp_path, monkeypatch):
+    statuses = iter([1, -9])
+
+    def run_process(command, output, environment, stop, lock):
+        status = next(statuses)
+        with output.open("a") as file:
+            file.write("error: mended since\n" if status == 1 else "step 3\n")
+        return status
+
+    monkeypatch.setattr(running, "run_process", run_process)
+    work = running.Work(make_jobs(tmp_path, "one"), tmp_path)
+    work.work(1)
+    assert work.outcomes[tmp_path / "one"].fault == f"was ended by SIGKILL (see {tmp_path / 'one/output.txt'})"
+
+
+def test_the_time_of_an_attempt_that_was_killed_counts_up_to_its_last_checkpoint(tmp_path, monkeypatch):
+    (job,) = make_jobs(tmp_path, "one")
+    started = time.time() - 1000
+    write_state(job.folder, State(), request=job.request, status=Status.RUNNING, started=started, attempts=1)
+    (job.folder / "states-6.ckpt").touch()
+    os.utime(job.folder / "states-6.ckpt", (started + 60, started + 60))
+    # Meanwhile, those that are left take as long as those that were made.
+    assert describe([replace(job, steps=9)], 1)[1].split() == ["one", "running", "3", "~30", "s"]
+    monkeypatch.setattr(running, "run_process", lambda *_: 0)
+    work = running.Work([job], tmp_path)
+    work.work(1)
+    state = work.outcomes[job.folder]
+    assert state.status is Status.COMPLETE
+    assert state.seconds == pytest.approx(60, abs=1)
+    assert seconds_a_step([job]) == {job.kind: pytest.approx(10, abs=0.2)}
+
+
+def test_a_run_that_no_leaderboard_has_made_is_not_taken_for_one(tmp_path):
+    (job,) = make_jobs(tmp_path, "one")
+    job.folder.mkdir()
+    (job.folder / "states-6.ckpt").touch()
+    with pytest.raises(UserError, match="holds a run that no leaderboard has made"):
+        running.Work([job], tmp_path).work(1)
+
+
+def test_the_steps_of_a_run_are_read_off_its_bar(tmp_path):
+    output = tmp_path / "output.txt"
+    assert progress_of(output) == ""
+    bars = [
+        "overall:   0%|  | 0/240 [00:00<?]",
+        "train:  33%|| 1/3 [00:00<00:00]",
+        "overall:  17%|█| 40/240 [00:09<00:45]",
+    ]
+    output.write_text("\r\n".join(bars) + "\r\ndev: 50%|| 1/2 [00:00]\r" * 50)
+    assert progress_of(output) == "40/240"
+    # Before the first checkpoint they tell how long a step takes.
+    (job,) = make_jobs(tmp_path, "one")
+    write_state(job.folder, State(), request=job.request, status=Status.RUNNING, started=time.time() - 20, attempts=1)
+    output.rename(job.folder / "output.txt")
+    os.utime(job.folder / "output.txt")
+    assert seconds_a_step([job]) == {job.kind: pytest.approx(0.5, abs=0.05)}
+
+
 def test_devices_go_round_and_threads_are_shared_out(tmp_path, monkeypatch):
     seen = []
 
@@ -179,7 +301,9 @@ def test_devices_go_round_and_threads_are_shared_out(tmp_path, monkeypatch):
         return 0
 
     monkeypatch.setattr(running, "run_process", run_process)
-    monkeypatch.setattr(running.os, "cpu_count", lambda: 8)
+    # A job of a cluster is given a few of its machine's processors.
+    monkeypatch.setattr(running.os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(running.os, "sched_getaffinity", lambda _: set(range(8)))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     running.Work(make_jobs(tmp_path, "one", "two"), tmp_path, ["cuda:0", "cuda:1"]).work(2)
     assert sorted(seen) == [("cuda:0", "4"), ("cuda:1", "4")]

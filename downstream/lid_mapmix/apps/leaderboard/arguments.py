@@ -2,6 +2,8 @@
 
 import argparse
 import re
+from collections.abc import Sequence
+from typing import Any
 
 _EXAMPLES = """\
 examples:
@@ -18,7 +20,7 @@ examples:
   eight jobs on a cluster, which share the grid out among them:
     lid-mapmix leaderboard bench/paper.yaml --slurm slurm_partition=gpu,gpus_per_node=1,timeout_min=1440 --jobs 8
 
-The grid's file:
+The grid's file, whose paths are relative to the working directory:
   upstreams: {fbank: {}, tiny: {upstream: wav2vec2_local, weights: tiny.pt}}   # or a list; also frozen, cache_features,
                                                                                # variants (only these), settings
   variants: {mapmix: {}, mapmix_95: {variant: mapmix, settings: {...}}}        # or a list
@@ -29,9 +31,26 @@ The grid's file:
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """Refuses flags of which one would be passed over; argparse's own groups of such do not reach across its help's."""
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        options, unknown = super().parse_known_args(args, namespace)
+        given = {name.replace("_", "-"): value not in (None, False) for name, value in vars(options).items()}
+        grid = [name for name in ("bench", "upstreams", "variants", "seeds", "data", "into") if given[name]]
+        ways = [name for name in ("verify", "dry-run", "no-training", "slurm") if given[name]]
+        if len(ways) > 1:
+            self.error(f"--{ways[0]} and --{ways[1]} exclude each other")
+        if given["verify"] and (grid or given["bundle"]):
+            self.error("--verify ZIP stands alone: the grid is in it")
+        if given["dry-run"] and given["bundle"]:
+            self.error("--dry-run writes nothing: leave --bundle out")
+        return options, unknown
+
+
 def make_leaderboard_parser() -> argparse.ArgumentParser:
     """Return the parser of ``lid-mapmix leaderboard``; flags that are not given are None."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         "lid-mapmix leaderboard",
         description="Train upstreams × variants × data × seeds, each run once, and write leaderboard.csv, .json, .md "
         "and .html. Several processes or machines on one file system can work on the same grid.",
@@ -42,7 +61,7 @@ def make_leaderboard_parser() -> argparse.ArgumentParser:
     grid = parser.add_argument_group("the grid, or what of the file's to take").add_argument
     grid("--upstreams", nargs="+", type=_names, metavar="NAME", help="names, also with commas between them")
     grid("--variants", nargs="+", type=_names, metavar="NAME", help="likewise")
-    grid("--seeds", nargs="+", type=_numbers, metavar="SEED", help="likewise")
+    grid("--seeds", nargs="+", type=_numbers, metavar="SEED", help="numbers, in place of the file's")
     grid("--data", nargs="+", metavar="DIR", help="folders of train.csv, dev.csv and test.csv, in place of the file's")
     grid("--into", metavar="DIR", help="where the runs are kept; default: the file's, or result/leaderboard/NAME")
     work = parser.add_argument_group("training").add_argument

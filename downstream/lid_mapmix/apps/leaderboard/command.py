@@ -2,23 +2,33 @@
 
 import argparse
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from ...errors import UserError
+from ..processes import Place, choose_device
 from ..run_folder import write_text
 from .bundle import verify, write_bundle
 from .estimate import describe
-from .grid import Grid, read_grid
+from .grid import Grid, Run, read_grid
 from .jobs import Job, make_jobs
 from .page import GENERATOR, render
-from .results import read_result, summarize
+from .results import RunResult, read_result, summarize
 from .running import Work
-from .state import checked_state
-from .tables import NAME, as_markdown, content_of, failures, write_tables
+from .state import LOGS, REMEDY, State, Status, checked_state
+from .tables import CSV_HEAD, NAME, as_markdown, content_of, failures, write_tables
+
+# What a leaderboard's files have in them.
+_MARKS = {
+    "json": '"format": "lid-mapmix leaderboard',
+    "html": f'content="{GENERATOR}"',
+    "csv": CSV_HEAD,
+    "md": "| upstream | variant |",
+}
 
 
 def make_leaderboard(options: argparse.Namespace) -> None:
@@ -37,32 +47,45 @@ def make_leaderboard(options: argparse.Namespace) -> None:
         print("\n".join(describe(_checked_jobs(grid), options.jobs)))
         return
     if not options.no_training:
-        train_grid(options)
+        _train(grid, options)
     content = leave_results(grid, options)
+    runs = content["runs"]
     if failed := failures(content):
         raise UserError(
-            f"{len(failed)} of {len(content['runs'])} runs failed, the first: {failed[0]}. Mend what is wrong and "
-            "repeat the command: what is complete stays."
+            f"{len(failed)} of {len(runs)} runs failed, the first: {failed[0].removesuffix('.')}. Mend what is wrong "
+            "and repeat the command: what is complete stays."
+        )
+    if missing := [run["folder"] for run in runs if run["status"] != Status.COMPLETE.value and not options.no_training]:
+        logs = "" if options.slurm is None else f" What the jobs said is in {grid.folder / LOGS}."
+        raise UserError(
+            f"{len(missing)} of {len(runs)} runs are not complete, the first: {missing[0]}. Repeat the command.{logs}"
         )
 
 
-def train_grid(options: argparse.Namespace) -> None:
-    """Train what is missing of the grid that the flags name.
+def _train(grid: Grid, options: argparse.Namespace) -> None:
+    devices = [name for names in options.devices or [] for name in names]
+    if options.slurm is None:
+        train_grid(grid, devices, options.jobs)
+        return
+    from .slurm import submit  # noqa: PLC0415 - an extra
+
+    _checked_jobs(grid)
+    # The grid itself: its file may be another one by the time that a job begins.
+    submit(grid.folder, partial(train_grid, grid, devices, 1), options.jobs, options.slurm)
+
+
+def train_grid(grid: Grid, devices: Sequence[str], workers: int) -> None:
+    """Train what is missing of a grid, some runs at a time.
 
     Raises
     ------
-    UserError : a grid that cannot be trained; what a run says is kept with it.
+    UserError : a grid that cannot be trained, no such device; what a run says is kept with it.
     """
-    grid = read_grid(options)
+    for device in devices:
+        choose_device(argparse.Namespace(device=device, local_rank=None), Place())
     jobs = _checked_jobs(grid)
-    if options.slurm is not None:
-        from .slurm import submit  # noqa: PLC0415 - an extra
-
-        submit(grid.folder, options)
-        return
-    devices = [name for names in options.devices or [] for name in names]
     with _ended_politely():
-        Work(jobs, grid.folder, devices).work(options.jobs)
+        Work(jobs, grid.folder, devices).work(workers)
 
 
 def _checked_jobs(grid: Grid) -> list[Job]:
@@ -74,7 +97,7 @@ def _checked_jobs(grid: Grid) -> list[Job]:
 
 def leave_results(grid: Grid, options: argparse.Namespace) -> dict[str, Any]:
     """Write the tables and the page of the runs that are complete, print the table, and return the JSON's content."""
-    results = [read_result(grid.folder, run, options.samples) for run in grid.runs()]
+    results = [_read_result(grid, run, options.samples) for run in grid.runs()]
     if not any(result.scores for result in results) and options.no_training:
         raise UserError(f"{grid.folder}: expected runs of the grid, found none complete. Leave --no-training out.")
     content = content_of(results, summarize(results), options.samples)
@@ -89,6 +112,15 @@ def leave_results(grid: Grid, options: argparse.Namespace) -> dict[str, Any]:
     return content
 
 
+def _read_result(grid: Grid, run: Run, samples: int) -> RunResult:
+    """Read what a run has left; of one that is another, or whose files are gone, say so and let the rest be shown."""
+    try:
+        checked_state(grid.folder / run.folder, grid.request(run))
+        return read_result(grid.folder, run, samples)
+    except UserError as error:
+        return RunResult(run, State(Status.FAILED, fault=f"{error} {REMEDY}"), {})
+
+
 def _verify(options: argparse.Namespace) -> None:
     differences = verify(Path(options.verify))
     for line in differences:
@@ -100,22 +132,34 @@ def _verify(options: argparse.Namespace) -> None:
 
 def _refuse_in_the_way(grid: Grid, options: argparse.Namespace) -> None:
     """Refuse to write over what no leaderboard has written."""
-    page = grid.folder / f"{NAME}.html"
-    if page.is_file() and f'content="{GENERATOR}"' not in page.read_text(encoding="utf-8", errors="replace"):
-        raise UserError(f"{page}: is there already, and is no leaderboard. Keep the runs elsewhere by --into DIR.")
+    if taken := [path for path in (grid.folder, *grid.folder.parents) if path.exists() and not path.is_dir()]:
+        raise UserError(f"{grid.folder}: expected a folder, found the file {taken[0]}. Name another by --into DIR.")
+    for suffix, mark in _MARKS.items():
+        path = grid.folder / f"{NAME}.{suffix}"
+        if path.exists() and not (path.is_file() and mark in path.read_text(encoding="utf-8", errors="replace")):
+            raise UserError(f"{path}: is there already, and is no leaderboard. Keep the runs elsewhere by --into DIR.")
     if options.bundle and Path(options.bundle).exists():
         raise UserError(f"{options.bundle}: is there already. Name another file, or delete it.")
 
 
 @contextmanager
 def _ended_politely() -> Iterator[None]:
-    """Let the end that a cluster or a supervisor asks for be that of Ctrl-C: the runs end first."""
+    """Let the end that a cluster or a supervisor asks for be that of Ctrl-C: the runs end first.
+
+    Whoever asks again does not disturb that, nor the end of this process.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        for each in before:
+            signal.signal(each, lambda *_: None)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    # Who has it started without an ear for Ctrl-C, as a script does in the background, means it.
+    heard = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) is not signal.SIG_IGN]
+    before = {each: signal.signal(each, interrupt) for each in heard}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            if signal.getsignal(each) is interrupt:
+                signal.signal(each, handler)

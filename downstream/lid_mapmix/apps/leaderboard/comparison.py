@@ -20,6 +20,7 @@ from ...scoring.files import Scores
 from ...scoring.weighted import WeightedScores
 
 LEVEL = 0.05
+_DIGITS = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,13 +104,17 @@ def _p(
     *,
     is_more_better: bool,
 ) -> float | None:
-    """Return the two-sided p of the difference between two rows; 1 where it points the other way."""
+    """Return the two-sided p of the difference between two rows; 1 where it points the other way, None of no run."""
     shared = [pair for pair in best if pair in other and best[pair].test_set == other[pair].test_set]
     if not shared:
         return None
     moved = np.stack([best[pair].resampled[column] - other[pair].resampled[column] for pair in shared], axis=1)
+    # What is left where two scores are equal differs from machine to machine.
+    moved = np.round(moved, _DIGITS)
     drawn = keyed_generator(0, "runs of a leaderboard", len(shared)).integers(len(shared), size=moved.shape)
     value = float(np.mean([best[pair].values[column] - other[pair].values[column] for pair in shared]))
     if (value if is_more_better else -value) <= 0:
         return 1.0
-    return difference_between(value, np.take_along_axis(moved, drawn, axis=1).mean(axis=1)).p
+    averaged = np.round(np.take_along_axis(moved, drawn, axis=1).mean(axis=1), _DIGITS)
+    p = difference_between(value, averaged).p
+    return None if np.isnan(p) else p

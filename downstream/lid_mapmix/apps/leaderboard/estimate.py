@@ -2,37 +2,58 @@
 
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..run_folder import checkpoints
 from .jobs import Job
+from .process import OUTPUT_NAME, progress_of
 from .state import State, Status, read_state
 
 
 def seconds_a_step(jobs: Sequence[Job]) -> dict[tuple[str, str], float]:
     """Return (upstream, variant) → median seconds of an optimizer step, evaluation and start included.
 
-    A run that is complete tells it by its time, one that is under way by when it kept its last checkpoint.
+    A run that is complete tells it by its time, one that is under way by when it kept its last checkpoint, or, before
+    the first one, by the bar that it prints.
     """
     measured: dict[tuple[str, str], list[float]] = {}
     for job in jobs:
-        if (one := _measured(job, read_state(job.folder))) is not None:
-            measured.setdefault(job.kind, []).append(one)
+        state = read_state(job.folder)
+        # Fewer steps than foreseen where regions of a data map held fewer anchors.
+        steps = _steps_done(job.folder) or (job.steps if state.status is Status.COMPLETE else 0)
+        seconds = spent(job.folder, state)
+        if not steps and state.status is Status.RUNNING and state.attempts == 1:
+            steps, seconds = _printed(job.folder / OUTPUT_NAME, state.started)
+        if steps and seconds:
+            measured.setdefault(job.kind, []).append(seconds / steps)
     return {kind: statistics.median(values) for kind, values in measured.items()}
 
 
-def _measured(job: Job, state: State) -> float | None:
-    if state.status is Status.COMPLETE:
-        kept = checkpoints(job.folder)
-        # Fewer than foreseen where regions of a data map held fewer anchors.
-        steps = int(kept[-1].stem.removeprefix("states-")) if kept else job.steps
-        return state.seconds / steps
-    if state.status is Status.RUNNING and state.attempts == 1 and (kept := checkpoints(job.folder)):
-        return (kept[-1].stat().st_mtime - state.started) / int(kept[-1].stem.removeprefix("states-"))
-    return None
+def spent(folder: Path, state: State) -> float:
+    """Return the seconds that have gone into a run: of an attempt without an end, those up to its last checkpoint."""
+    kept = checkpoints(folder)
+    if state.status is not Status.RUNNING or not state.started or not kept:
+        return state.seconds
+    return state.seconds + max(0.0, kept[-1].stat().st_mtime - state.started)
+
+
+def _printed(output: Path, started: float) -> tuple[int, float]:
+    """Return the steps by the bar of a run, and the seconds until it was drawn; of one that was stopped, none."""
+    made = progress_of(output).partition("/")[0]
+    return (int(made), output.stat().st_mtime - started) if made and started else (0, 0.0)
+
+
+def _steps_left(job: Job) -> int:
+    return max(0, job.steps - _steps_done(job.folder))
+
+
+def _steps_done(folder: Path) -> int:
+    kept = checkpoints(folder)
+    return int(kept[-1].stem.removeprefix("states-")) if kept else 0
 
 
 def foreseen(job: Job, measured: dict[tuple[str, str], float]) -> float | None:
-    """Return the seconds that a job takes; None where no step of its upstream has been measured.
+    """Return the seconds that the steps of a job that are left take; None where none of its upstream was measured.
 
     Parameters
     ----------
@@ -41,7 +62,7 @@ def foreseen(job: Job, measured: dict[tuple[str, str], float]) -> float | None:
     """
     upstream, _ = job.kind
     rate = measured.get(job.kind) or max((rate for (name, _), rate in measured.items() if name == upstream), default=0)
-    return job.steps * rate if rate else None
+    return _steps_left(job) * rate if rate else None
 
 
 def describe(jobs: Sequence[Job], workers: int) -> list[str]:
@@ -54,17 +75,19 @@ def describe(jobs: Sequence[Job], workers: int) -> list[str]:
         is_complete = state.status is Status.COMPLETE
         seconds = state.seconds if is_complete else foreseen(job, measured)
         time = "?" if seconds is None else f"{'' if is_complete else '~'}{_duration(seconds)}"
-        lines.append(f"{job.title:<{width}}  {state.status:<9}  {job.steps:>9,}  {time:>9}")
+        steps = job.steps if is_complete else _steps_left(job)
+        lines.append(f"{job.title:<{width}}  {state.status:<9}  {steps:>9,}  {time:>9}")
     left = [job for job, state in zip(jobs, states, strict=True) if state.status is not Status.COMPLETE]
     maps = sum(job.run is None for job in jobs)
     lines.append(
-        f"{len(jobs) - maps} runs and {maps} data maps; {len(left)} of them, {sum(job.steps for job in left):,} steps "
+        f"{len(jobs) - maps} runs and {maps} data maps; {len(left)} of them, {sum(map(_steps_left, left)):,} steps "
         "at most, are left"
     )
     times = [foreseen(job, measured) for job in left]
     known = sum(time for time in times if time is not None)
     if known:
-        lines.append(f"about {_duration(known)} of one process, {_duration(known / workers)} with {workers} jobs")
+        shared = f", {_duration(known / workers)} with {workers} jobs" if workers > 1 else ""
+        lines.append(f"about {_duration(known)} of one process{shared}")
     if left and None in times:
         unknown = dict.fromkeys(job.kind[0] for job, time in zip(left, times, strict=True) if time is None)
         lines.append(

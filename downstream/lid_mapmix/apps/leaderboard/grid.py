@@ -12,13 +12,13 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from ...errors import UserError
-from ...layers import read_yaml
+from ...layers import merge, read_yaml
 from ..arguments import SEED_LIMIT
 
 _STRICT = ConfigDict(extra="forbid")
 _FOLDER = "result/leaderboard"
 # They name folders.
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _AXES = ("upstreams", "variants", "data")
 
 
@@ -85,6 +85,22 @@ class Grid:
             if variant in (self.upstreams[upstream].variants or self.variants)
         ]
 
+    def settings_of(self, run: "Run") -> dict[str, Any]:
+        """Return what the file of -c holds: the grid's settings, the upstream's over them, then the variant's."""
+        own = merge(self.settings, self.upstreams[run.upstream].settings)
+        return merge(own, self.variants[run.variant].settings)
+
+    def request(self, run: "Run") -> dict[str, Any]:
+        """Return what decides about a run's result, as far as the grid says it."""
+        upstream = self.upstreams[run.upstream]
+        return {
+            "upstream": upstream.upstream or run.upstream,
+            "frozen": upstream.frozen,
+            "variant": self.variants[run.variant].variant or run.variant,
+            "seed": run.seed,
+            "settings": self.settings_of(run),
+        }
+
 
 @dataclass(frozen=True)
 class Run:
@@ -143,11 +159,12 @@ def _named(origin: str, axis: str, values: Any) -> dict[str, Any]:
         return {str(name): {} if value is None else value for name, value in values.items()}
     if not isinstance(values, list):
         raise UserError(f"{origin}: {axis}: expected a list or a mapping, found {values!r}.")
-    if axis != "data":
-        return {str(name): {} for name in values}
-    named = {Path(folder).resolve().name: str(folder) for folder in values}
+    if axis == "data":
+        named: dict[str, Any] = {Path(str(folder)).resolve().name: str(folder) for folder in values}
+    else:
+        named = {str(name): {} for name in values}
     if len(named) < len(values):
-        raise UserError(f"{origin}: data: expected folders of different names, found {', '.join(map(str, values))}.")
+        raise UserError(f"{origin}: {axis}: expected different names, found {', '.join(map(str, values))}.")
     return named
 
 
@@ -164,13 +181,18 @@ def _check(grid: Grid, origin: str, *, is_part: bool) -> None:
         values = getattr(grid, axis)
         if not values:
             raise UserError(f"{origin}: expected {axis}, found none. Name them in BENCH.yaml or by --{axis}.")
-        if wrong := next((name for name in values if axis != "seeds" and not _NAME.fullmatch(name)), None):
-            raise UserError(f"{origin}: {axis}: expected names of letters, digits and _.+-, found {wrong!r}.")
+        if wrong := next((name for name in values if axis != "seeds" and not NAME_PATTERN.fullmatch(name)), None):
+            raise UserError(
+                f"{origin}: {axis}: expected names of letters, digits and _.+-, found {wrong!r}. Give it such a name "
+                f"in BENCH.yaml, as '{axis}: {{NAME: …}}'."
+            )
     if wrong := next((seed for seed in grid.seeds if not 0 <= seed < SEED_LIMIT), None):
         raise UserError(f"{origin}: seeds: expected numbers from 0 to {SEED_LIMIT - 1}, found {wrong}.")
     if len(set(grid.seeds)) < len(grid.seeds):
         raise UserError(f"{origin}: seeds: expected each once, found {grid.seeds}.")
     for name, upstream in grid.upstreams.items():
+        if upstream.variants == []:
+            raise UserError(f"{origin}: upstreams.{name}.variants: expected some, found none. Leave it out for all.")
         unknown = [variant for variant in upstream.variants or [] if variant not in grid.variants]
         if unknown and not is_part:
             raise UserError(f"{origin}: upstreams.{name}.variants: {unknown[0]} is none of {', '.join(grid.variants)}.")

@@ -18,21 +18,46 @@ import yaml
 
 from ...checks import task_config
 from ...data.corpus import Corpus
+from ...data.labels import Labels
 from ...data.manifest import read_manifest
 from ...data.manifest_files import find_manifest
 from ...errors import UserError
-from ...layers import merge
-from ...plan import DATAMAP_NAME
+from ...plan import DATAMAP_NAME, check_likeness
 from ...schedule import fill_schedule
 from ..arguments import make_parser
 from ..datamap_stage import file_digest, map_request, weights_digest
 from ..settings import DATAMAP_STAGE, Settings, datamap_stage, new_settings
+from ..stages import check_settings
 from .grid import Grid, Run
 
 _SPLITS = ("train", "dev", "test")
 _MAPS = "maps"
 # Of a map's digest; folders stay readable.
 _DIGITS = 8
+
+
+@dataclass(frozen=True)
+class Data:
+    """A folder of data.
+
+    Attributes
+    ----------
+    name, folder : in the grid; where it is.
+    digests : of its manifests and labels.
+    count : training utterances.
+    labels : its own.
+    """
+
+    name: str
+    folder: Path
+    digests: Mapping[str, str | None]
+    count: int
+    labels: Labels
+
+    def changed(self) -> list[str]:
+        """List the files that are not what they were when they were read."""
+        now = manifest_digests(self.folder)
+        return [name for name in now.keys() | self.digests.keys() if now.get(name) != self.digests.get(name)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +74,8 @@ class Job:
     steps : optimizer steps, at most: regions of a data map that is not there yet may hold fewer anchors.
     run : the run of the grid; None for a data map.
     datamap : the job that makes its data map; None where it needs none.
+    kind : upstream and variant, by the names of the grid, whose steps take about the same time.
+    data : what it is trained on.
     """
 
     title: str
@@ -59,18 +86,14 @@ class Job:
     steps: int
     run: Run | None = None
     datamap: "Job | None" = None
+    kind: tuple[str, str] = ("", "")
+    data: Data | None = None
 
     def override(self) -> list[str]:
         """Return the flags that name the data map."""
         if self.datamap is None:
             return []
         return ["-o", f"config.downstream_expert.mapmix.datamap={self.datamap.folder / DATAMAP_NAME}"]
-
-    @property
-    def kind(self) -> tuple[str, str]:
-        """Upstream and variant, whose steps take about the same time."""
-        flags = list(self.flags)
-        return flags[flags.index("-u") + 1], flags[flags.index("-v") + 1]
 
 
 def make_jobs(grid: Grid) -> list[Job]:
@@ -80,48 +103,48 @@ def make_jobs(grid: Grid) -> list[Job]:
     ------
     UserError : settings, data or weights that are not there or wrong.
     """
-    data = {name: _digests(name, Path(folder)) for name, folder in grid.data.items()}
-    counts = {name: len(read_manifest(find_manifest(Path(grid.data[name]), "train")).columns["id"]) for name in data}
+    data = {name: _read_data(name, Path(folder)) for name, folder in grid.data.items()}
     maps: dict[Path, Job] = {}
     jobs: list[Job] = []
     for run in grid.runs():
-        job = _make_job(grid, run, data[run.data], counts[run.data], maps)
+        try:
+            job = _make_job(grid, run, data[run.data], maps)
+        except UserError as error:
+            raise UserError(f"{run.upstream} {run.variant}: {error}") from None
         jobs += [each for each in (job.datamap,) if each is not None and each not in jobs]
         jobs.append(job)
     return jobs
 
 
-def _make_job(grid: Grid, run: Run, manifests: Mapping[str, Any], count: int, maps: dict[Path, Job]) -> Job:
-    upstream, variant = grid.upstreams[run.upstream], grid.variants[run.variant]
-    settings = merge(merge(grid.settings, upstream.settings), variant.settings)
-    common = ["-u", upstream.upstream or run.upstream, "--data", str(Path(grid.data[run.data]).resolve())]
+def _make_job(grid: Grid, run: Run, data: Data, maps: dict[Path, Job]) -> Job:
+    upstream, request, settings = grid.upstreams[run.upstream], grid.request(run), grid.settings_of(run)
+    common = ["-u", request["upstream"], "--data", str(Path(grid.data[run.data]).resolve())]
     common += ["--seed", str(run.seed)]
     # Paths in the grid's file are relative to the working directory, as everywhere on the command line.
     common += ["-k", _resolved(upstream.weights)] if upstream.weights else []
     common += ["--frozen"] if upstream.frozen else []
     common += ["--cache-features", _resolved(upstream.cache_features)] if upstream.cache_features else []
-    flags = [*common, "-v", variant.variant or run.variant]
+    flags = [*common, "-v", request["variant"]]
     merged = _merged(flags, settings)
+    check_settings(merged)
     task = task_config(merged.task)
+    check_likeness(task.mapmix, Corpus(None, task.labels).labels if task.labels else data.labels)
     datamap = None
     if task.needs_datamap and task.mapmix.datamap is None:
-        datamap = _make_map(grid, run, merged, common=common, count=count, maps=maps)
-    request = {
-        "upstream": merged.args.upstream,
+        datamap = _make_map(grid, run, merged, common=common, data=data, maps=maps)
+    request |= {
         "weights": weights_digest(merged.args.upstream_ckpt),
-        "frozen": upstream.frozen,
-        "variant": merged.args.downstream_variant,
-        "seed": run.seed,
-        "settings": settings,
-        "manifests": dict(manifests),
+        "manifests": dict(data.digests),
         "data map": None if datamap is None else datamap.request,
     }
     folder = (grid.folder / run.folder).resolve()
-    return Job(str(run), folder, tuple(flags), settings, request, _steps(merged, count), run, datamap)
+    kind = (run.upstream, run.variant)
+    steps = _steps(merged, data.count)
+    return Job(str(run), folder, tuple(flags), settings, request, steps, run, datamap, kind, data)
 
 
 def _make_map(
-    grid: Grid, run: Run, merged: Settings, *, common: Sequence[str], count: int, maps: dict[Path, Job]
+    grid: Grid, run: Run, merged: Settings, *, common: Sequence[str], data: Data, maps: dict[Path, Job]
 ) -> Job:
     stage = datamap_stage(merged)
     request = map_request(stage)
@@ -129,9 +152,11 @@ def _make_map(
     name = f"{run.data}-seed-{run.seed}-{digest[:_DIGITS]}"
     folder = (grid.folder / _MAPS / run.upstream / name).resolve()
     if folder not in maps:
-        title = f"{run.upstream} {DATAMAP_STAGE} {run.data} seed {run.seed}"
+        # An upstream may have several, as where variants delimit regions in other ways.
+        title = f"{run.upstream} {DATAMAP_STAGE}-{digest[:_DIGITS]} {run.data} seed {run.seed}"
         flags = (*common, "-v", DATAMAP_STAGE)
-        maps[folder] = Job(title, folder, flags, stage.config, {"digest": digest}, _steps(stage, count))
+        steps, kind = _steps(stage, data.count), (run.upstream, DATAMAP_STAGE)
+        maps[folder] = Job(title, folder, flags, stage.config, {"digest": digest}, steps, kind=kind, data=data)
     return maps[folder]
 
 
@@ -150,18 +175,23 @@ def _steps(settings: Settings, count: int) -> int:
     return int(runner["total_steps"])
 
 
-def _digests(name: str, folder: Path) -> dict[str, str | None]:
-    """Return the digest of each manifest of a folder, and of its labels.
+def _read_data(name: str, folder: Path) -> Data:
+    """Read what there is to know of a folder of data before anything is trained on it.
 
     Raises
     ------
     UserError : a manifest is not there, or has a class that the labels have not.
     """
-    corpus = Corpus(str(folder), None) if find_manifest(folder, "train").is_file() else None
     if absent := next((split for split in _SPLITS if not find_manifest(folder, split).is_file()), None):
         raise UserError(f"data {name}: {folder}: expected {absent}.csv, found none. Name a folder with all three.")
-    if corpus is not None:
-        corpus.check_manifests(_SPLITS)
+    corpus = Corpus(str(folder), None)
+    corpus.check_manifests(_SPLITS)
+    count = len(read_manifest(find_manifest(folder, "train")).columns["id"])
+    return Data(name, folder, manifest_digests(folder), count, corpus.labels)
+
+
+def manifest_digests(folder: Path) -> dict[str, str | None]:
+    """Return the digest of each manifest of a folder, and of its labels; None of one that is not there."""
     paths = [find_manifest(folder, split) for split in _SPLITS] + [folder / "labels.yaml"]
     return {path.name: file_digest(path) for path in paths}
 

@@ -58,7 +58,7 @@ def _row(root: Path, content: Mapping[str, Any], row: Mapping[str, Any]) -> dict
         score = row["scores"].get(name)
         cells.append((tables.spread(score), None if not score else score["mean"], bool(score and score.get("best"))))
     seconds = row["seconds"]
-    cells.append((tables.millions(row["parameters"]), row["parameters"], False))
+    cells.append((tables.rounded(row["parameters"]), row["parameters"], False))
     cells.append((tables.duration(seconds), None if seconds is None else seconds["mean"], False))
     members = [run for run in content["runs"] if (run["upstream"], run["variant"]) == (row["upstream"], row["variant"])]
     links = []

@@ -18,7 +18,7 @@ from ...scoring.calibration import apply_temperature, fit_temperature
 from ...scoring.files import Scores, read_scores
 from ...scoring.metrics import expected_calibration_error
 from ...scoring.slices import all_scores
-from ..run_folder import PARAMETERS_NAME, REPORT_NAME, kept_settings
+from ..run_folder import PARAMETERS_NAME, kept_settings
 from .comparison import Compared, best_row, resample
 from .grid import Run
 from .state import State, Status, read_state
@@ -46,7 +46,7 @@ class RunResult:
     scores : of its test split, by column; empty where it is not complete.
     parameters, trained : of the whole model; None where the run does not say.
     seconds : that it took, and its data map.
-    has_report : there is a report.html in its folder.
+    map_command : makes the data map that its own command reads; empty where it needs none.
     compared : its scores under resampling; None where it is not complete, or nothing is compared.
     """
 
@@ -56,7 +56,7 @@ class RunResult:
     parameters: int | None = None
     trained: int | None = None
     seconds: float | None = None
-    has_report: bool = False
+    map_command: str = ""
     compared: Compared | None = None
 
 
@@ -86,15 +86,15 @@ def read_result(root: Path, run: Run, samples: int) -> RunResult:
     overall = all_scores(test.probabilities, test.truth_indices, clusters, source)
     overall["ece_calibrated"] = expected_calibration_error(np.exp(calibrated), test.truth_indices)
     counts = _parameter_counts(folder)
-    map_seconds = read_state(root / state.datamap).seconds if state.datamap else 0.0
+    datamap = read_state(root / state.datamap) if state.datamap else State()
     return RunResult(
         run,
         state,
         {name: overall[name] for name in COLUMNS},
         parameters=None if counts is None else sum(part["parameters"] for part in counts.values()),
         trained=None if counts is None else sum(part["trained"] for part in counts.values()),
-        seconds=state.seconds + map_seconds,
-        has_report=(folder / REPORT_NAME).is_file(),
+        seconds=state.seconds + datamap.seconds,
+        map_command=datamap.command,
         compared=resample(test, calibrated, clusters, source, samples) if samples else None,
     )
 
@@ -165,4 +165,9 @@ def _cluster_indices(folder: Path, scores: Scores) -> np.ndarray:
 
 def _parameter_counts(folder: Path) -> dict[str, dict[str, int]] | None:
     path = folder / PARAMETERS_NAME
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        return {name: {key: int(part[key]) for key in part} for name, part in json.loads(path.read_text()).items()}
+    except (ValueError, TypeError, AttributeError):
+        raise UserError(f"{path}: is damaged. Delete it, and parameters are unknown.") from None

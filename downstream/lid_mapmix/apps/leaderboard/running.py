@@ -6,32 +6,33 @@ it being complete. What fails is tried once more and then reported, without stop
 rest.
 """
 
-import fcntl
 import os
 import shlex
-import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import yaml
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from ...plan import DATAMAP_NAME
+from ..report.tables import versions
 from ..run_folder import write_text
+from .estimate import spent
 from .jobs import Job
+from .process import LOOK_EVERY, OUTPUT_NAME, fault_of, locked, progress_of, run_process, size_of
 from .state import State, Status, checked_state, write_state
 
 _ATTEMPTS = 2
-_LOOK_EVERY = 0.2  # seconds
-_TO_END = 20.0  # seconds that a run has to end once it is interrupted
-_OUTPUT = "output.txt"
+_SHOW_EVERY = 1.0  # seconds
 _LOCK = ".leaderboard.lock"
 _SETTINGS = "settings.yaml"
+# In a run's folder, where its command, given by somebody else, makes it once more.
+_AGAIN = "again"
 # The whole package: below stock S3PRL it is no package of its own, and this is not used.
 _PACKAGE = __package__.split(".", maxsplit=1)[0]
 
@@ -53,20 +54,26 @@ class Work:
         self._guard, self._stop = threading.Lock(), threading.Event()
         self._threads = 1
         self._bar: tqdm = tqdm(total=len(jobs), unit="run", desc="grid", file=sys.stderr, disable=None)
-        self._at_work: list[str] = []
+        self._at_work: dict[str, Path] = {}
+        self._shown = 0.0
         self._broken: BaseException | None = None
 
     def work(self, workers: int) -> None:
         """Work until all is complete or has failed, some at a time; an interruption ends the runs first."""
-        self._threads = max(1, (os.cpu_count() or 1) // workers)
-        threads = [threading.Thread(target=self._work, args=(number,)) for number in range(workers)]
+        # Those that this process may use: a job of a cluster has a few of its machine's.
+        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._threads = max(1, processors // workers)
+        ended = [threading.Event() for _ in range(workers)]
+        threads = [threading.Thread(target=self._work, args=(number, ended[number])) for number in range(workers)]
         for thread in threads:
             thread.start()
         try:
-            while any(thread.is_alive() for thread in threads):
-                threads[0].join(_LOOK_EVERY)
-                for thread in threads[1:]:
-                    thread.join(0.01)
+            # A join that is interrupted takes its thread for ended (CPython 3.11), and its run would be left alone.
+            while not all(each.wait(LOOK_EVERY) for each in ended):
+                self._refresh()
+        except KeyboardInterrupt:
+            tqdm.write("interrupted: the runs that are at work end first", file=sys.stderr)
+            raise
         finally:
             self._stop.set()
             for thread in threads:
@@ -75,7 +82,7 @@ class Work:
         if self._broken is not None:
             raise self._broken
 
-    def _work(self, number: int) -> None:
+    def _work(self, number: int, ended: threading.Event) -> None:
         device = self._devices[number % len(self._devices)] if self._devices else None
         try:
             while not self._stop.is_set() and self._pending:
@@ -85,11 +92,13 @@ class Work:
                         job, lock = claimed
                         self._report(job, self._train(job, device, lock))
                 if claimed is None:
-                    self._stop.wait(_LOOK_EVERY)
+                    self._stop.wait(LOOK_EVERY)
         # Whatever it is: raised again by the thread that waits for this one.
         except BaseException as error:  # noqa: BLE001
             self._broken = error
             self._stop.set()
+        finally:
+            ended.set()
 
     def _claim(self, held: ExitStack) -> tuple[Job, int] | None:
         """Return a job that nobody works on and its lock, which is in `held`; None where there is none just now."""
@@ -99,28 +108,27 @@ class Work:
                     datamap = self.outcomes.get(job.datamap.folder)
                     if datamap is None:
                         continue
-                    if datamap.status is not Status.COMPLETE:
-                        fault = f"its data map failed: {datamap.fault}"
-                        self._report(job, State(Status.FAILED, fault=fault), is_new=True)
-                        continue
                 state = checked_state(job.folder, job.request)
-                if state.status is Status.COMPLETE or state.failed >= self._began:
+                if self._is_settled(state):
                     self._report(job, state, is_new=False)
                 elif (lock := self._hold(job, held)) is not None:
                     self._pending.remove(job)
                     return job, lock
         return None
 
+    def _is_settled(self, state: State) -> bool:
+        """Say whether a job is complete, or has failed since this began, whoever worked on it."""
+        return state.status is Status.COMPLETE or (state.status is Status.FAILED and state.failed >= self._began)
+
     def _hold(self, job: Job, held: ExitStack) -> int | None:
         job.folder.mkdir(parents=True, exist_ok=True)
         with suppress(Timeout, BlockingIOError), ExitStack() as mine:
-            lock = mine.enter_context(_locked(job.folder / _LOCK))
+            lock = mine.enter_context(locked(job.folder / _LOCK))
             # Somebody may train it by hand.
             with FileLock(job.folder / ".lock", timeout=0):
                 pass
             # It may have been completed, or have failed, since its state was read.
-            state = checked_state(job.folder, job.request)
-            if state.status is Status.COMPLETE or state.failed >= self._began:
+            if self._is_settled(checked_state(job.folder, job.request)):
                 return None
             held.enter_context(mine.pop_all())
             return lock
@@ -135,7 +143,7 @@ class Work:
         self.outcomes[job.folder] = state
         if is_new:
             said = f": {state.fault}" if state.status is Status.FAILED else f", {state.seconds:.0f} s"
-            tqdm.write(f"{time.strftime('%H:%M:%S')} {job.title}: {state.status}{said}", file=sys.stderr)
+            _say(f"{job.title}: {state.status}{said}")
         self._bar.update()
 
     def _train(self, job: Job, device: str | None, lock: int) -> State:
@@ -143,26 +151,56 @@ class Work:
         state = checked_state(job.folder, job.request)
         write_text(job.folder / _SETTINGS, yaml.safe_dump(dict(job.settings), sort_keys=False))
         datamap = "" if job.datamap is None else os.path.relpath(job.datamap.folder, self._root.resolve())
-        asked = {"request": job.request, "steps": job.steps, "datamap": datamap, "command": self._command(job, datamap)}
+        asked = {
+            "request": job.request,
+            "steps": job.steps,
+            "datamap": datamap,
+            "command": self._command(job, datamap),
+            "versions": dict(versions()),
+        }
+        # An attempt that was killed has left what it came to, and no word.
+        seconds = spent(job.folder, state)
+        if fault := self._obstacle(job):
+            return write_state(job.folder, state, **asked, status=Status.FAILED, failed=time.time(), fault=fault)
         self._show(job, is_at_work=True)
-        for _ in range(_ATTEMPTS):
-            began = time.time()
+        for attempt in range(1, _ATTEMPTS + 1):
+            began, printed = time.time(), size_of(job.folder / OUTPUT_NAME)
             state = write_state(
-                job.folder, state, **asked, status=Status.RUNNING, started=began, attempts=state.attempts + 1
+                job.folder,
+                state,
+                **asked,
+                status=Status.RUNNING,
+                seconds=seconds,
+                started=began,
+                attempts=state.attempts + 1,
+                fault="",
             )
             status = self._run(job, device, lock)
-            seconds = state.seconds + time.time() - began
+            seconds += time.time() - began
             if status == 0:
-                state = write_state(job.folder, state, status=Status.COMPLETE, seconds=seconds, fault="")
+                state = write_state(job.folder, state, status=Status.COMPLETE, seconds=seconds)
                 break
-            state = write_state(job.folder, state, seconds=seconds)
             if self._stop.is_set():
+                state = write_state(job.folder, state, seconds=seconds, started=0.0)
                 break
-            state = write_state(
-                job.folder, state, status=Status.FAILED, failed=time.time(), fault=_fault(job.folder, status)
-            )
+            fault = fault_of(job.folder / OUTPUT_NAME, printed, status)
+            # Others take it for failed only once it is not tried again.
+            if attempt == _ATTEMPTS:
+                failed = {"status": Status.FAILED, "failed": time.time(), "fault": fault}
+                state = write_state(job.folder, state, seconds=seconds, **failed)
+            else:
+                _say(f"{job.title}: failed, is tried again: {fault}")
         self._show(job, is_at_work=False)
         return state
+
+    def _obstacle(self, job: Job) -> str:
+        """Return what a job cannot be begun for; nothing where it can."""
+        if job.datamap is not None and (needed := self.outcomes[job.datamap.folder]).status is not Status.COMPLETE:
+            return f"its data map failed: {needed.fault}"
+        if job.data is not None and (changed := job.data.changed()):
+            files = ", ".join(sorted(changed))
+            return f"{job.data.folder}: {files}: changed since this grid was begun. Start the command again."
+        return ""
 
     def _run(self, job: Job, device: str | None, lock: int) -> int:
         # -a goes on with what an interrupted attempt has left, and starts anew where that is nothing.
@@ -173,83 +211,38 @@ class Work:
         environment = {"OMP_NUM_THREADS": str(self._threads), **os.environ}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
         command = [sys.executable, "-m", _PACKAGE, "run", *flags]
-        return run_process(command, job.folder / _OUTPUT, environment, self._stop, lock)
+        return run_process(command, job.folder / OUTPUT_NAME, environment, self._stop, lock)
 
     def _command(self, job: Job, datamap: str) -> str:
         """Return the command of a job as somebody else would type it."""
         flags = list(job.flags)
-        for flag, name in (("--data", None), ("-k", "WEIGHTS"), ("--cache-features", "CACHE")):
+        data = "" if job.data is None else job.data.name
+        for flag, name in (("--data", data), ("-k", "WEIGHTS"), ("--cache-features", "CACHE")):
             if flag in flags:
-                place = flags.index(flag) + 1
-                flags[place] = name or Path(flags[place]).name
-        map_flags = ["-o", f"config.downstream_expert.mapmix.datamap={datamap}/datamap.csv"] if datamap else []
+                flags[flags.index(flag) + 1] = name
+        # A bundle has no data maps: the command of the map comes first, and leaves it in such a folder, too.
+        made = f"{datamap}/{_AGAIN}/{DATAMAP_NAME}"
+        map_flags = ["-o", f"config.downstream_expert.mapmix.datamap={made}"] if datamap else []
         folder = os.path.relpath(job.folder, self._root.resolve())
         return shlex.join(
-            ["lid-mapmix", "run", *flags, "-c", f"{folder}/{_SETTINGS}", "-p", f"{folder}/again", *map_flags]
+            ["lid-mapmix", "run", *flags, "-c", f"{folder}/{_SETTINGS}", "-p", f"{folder}/{_AGAIN}", *map_flags]
         )
 
     def _show(self, job: Job, *, is_at_work: bool) -> None:
         with self._guard:
-            self._at_work.append(job.title) if is_at_work else self._at_work.remove(job.title)
-            self._bar.set_postfix_str("; ".join(self._at_work))
+            if is_at_work:
+                self._at_work[job.title] = job.folder / OUTPUT_NAME
+            else:
+                del self._at_work[job.title]
+
+    def _refresh(self) -> None:
+        """Show, where there is a terminal, what is at work and how far it is."""
+        if not self._bar.disable and time.monotonic() > self._shown + _SHOW_EVERY:
+            with self._guard:
+                at_work = dict(self._at_work)
+            self._bar.set_postfix_str("; ".join(f"{title} {progress_of(path)}" for title, path in at_work.items()))
+            self._shown = time.monotonic()
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[int]:
-    """Hold a lock and give its file descriptor, for a process to inherit; filelock, of whose kind it is, gives none.
-
-    Raises
-    ------
-    BlockingIOError : somebody else holds it.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def run_process(
-    command: Sequence[str], output: Path, environment: Mapping[str, str], stop: threading.Event, lock: int
-) -> int:
-    """Run a command to its end, or until `stop` is set and it has ended for that, and return its exit status.
-
-    Parameters
-    ----------
-    command : with its arguments.
-    output : the file that what it prints is appended to.
-    environment : its variables.
-    stop : set when it is to end.
-    lock : a file descriptor that it inherits.
-    """
-    with output.open("a", encoding="utf-8") as printed:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=printed,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            # An interruption from the keyboard reaches this process only, which then ends the run itself.
-            start_new_session=True,
-            pass_fds=[lock],
-        )
-    until = None
-    while True:
-        try:
-            return process.wait(_LOOK_EVERY)
-        except subprocess.TimeoutExpired:
-            if not stop.is_set():
-                continue
-        if until is None:
-            os.killpg(process.pid, signal.SIGINT)
-            until = time.monotonic() + _TO_END
-        elif time.monotonic() > until:
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def _fault(folder: Path, status: int) -> str:
-    """Return what a run said last, as far as it says what went wrong."""
-    lines = (folder / _OUTPUT).read_text(encoding="utf-8", errors="replace").splitlines()
-    said = next((line for line in reversed(lines) if line.startswith("error: ")), f"it ended with status {status}")
-    return f"{said.removeprefix('error: ')} (see {folder / _OUTPUT})"
+def _say(text: str) -> None:
+    tqdm.write(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr)

@@ -1,22 +1,25 @@
-"""Hands a grid to a cluster: jobs of the same command, which share the grid out among them by its locks."""
+"""Hands a grid to a cluster: jobs that do the same work, which share the grid out among them by its locks."""
 
-import argparse
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from ...errors import UserError
+from .state import LOGS
 
 
-def submit(root: Path, options: argparse.Namespace) -> None:
-    """Submit --jobs jobs of the command as it was typed but for --slurm, and wait for them.
+def submit(root: Path, work: Callable[[], None], jobs: int, parameters: Mapping[str, Any]) -> None:
+    """Submit jobs and wait for them.
 
     Parameters
     ----------
-    root : folder of the grid; the jobs' logs are kept in its folder slurm.
-    options : the flags. Those of --slurm go to submitit; ``cluster`` among them is its executor (slurm, local, debug).
+    root : folder of the grid; the jobs' logs are kept in its folder `LOGS`.
+    work : what each job does.
+    jobs : how many.
+    parameters : submitit's; ``cluster`` among them is its executor (slurm, local, debug).
 
     Raises
     ------
@@ -28,26 +31,20 @@ def submit(root: Path, options: argparse.Namespace) -> None:
         raise UserError(
             "--slurm needs submitit, which is not installed. Install it by 'pip install submitit'."
         ) from None
-    parameters: dict[str, Any] = dict(options.slurm)
+    given = dict(parameters)
     try:
-        executor = submitit.AutoExecutor(folder=root / "slurm", cluster=parameters.pop("cluster", None))
-        executor.update_parameters(name="lid-mapmix-leaderboard", **parameters)
+        executor = submitit.AutoExecutor(folder=root / LOGS, cluster=given.pop("cluster", None))
+        executor.update_parameters(name="lid-mapmix-leaderboard", **given)
     except (RuntimeError, NameError, ValueError, TypeError, AssertionError) as error:
         raise UserError(f"--slurm: {' '.join(str(error).split())}. See submitit's AutoExecutor.") from None
     with executor.batch():
-        jobs = [executor.submit(_work, options) for _ in range(options.jobs)]
-    print(f"submitted {', '.join(job.job_id for job in jobs)}; logs in {root / 'slurm'}")
+        submitted = [executor.submit(work) for _ in range(jobs)]
+    print(f"submitted {', '.join(job.job_id for job in submitted)}; logs in {root / LOGS}")
     try:
-        for job in tqdm(jobs, unit="job", desc="slurm", file=sys.stderr):
+        for job in tqdm(submitted, unit="job", desc="slurm", file=sys.stderr):
             # What failed of the grid is reported with the results.
             job.wait()
     except KeyboardInterrupt:
-        for job in jobs:
-            job.cancel()
+        for job in submitted:
+            job.cancel(check=False)  # others may have ended by themselves
         raise
-
-
-def _work(options: argparse.Namespace) -> None:
-    from .command import train_grid  # noqa: PLC0415 - it imports this module
-
-    train_grid(argparse.Namespace(**{**vars(options), "slurm": None, "jobs": 1}))

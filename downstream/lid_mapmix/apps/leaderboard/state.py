@@ -7,11 +7,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from ...checkpoints import holds_run
 from ...errors import UserError
 from ..run_folder import write_text
 
 STATE_NAME = "leaderboard_run.json"
-_REMEDY = "Delete the folder, or keep the runs elsewhere by --into DIR."
+# Of a cluster's jobs, in the folder of the grid.
+LOGS = "slurm"
+REMEDY = "Delete the folder, or keep the runs elsewhere by --into DIR."
 
 
 class Status(StrEnum):
@@ -32,12 +35,13 @@ class State:
     status : see there.
     request : what decides about its result.
     steps : optimizer steps, at most.
-    seconds : that its processes have taken.
-    started, failed : when the last of them did, seconds since 1970; 0 where it did not.
+    seconds : that its processes have taken; of one that is under way or was killed, see `estimate.spent`.
+    started, failed : when the last of them did, seconds since 1970; 0 where it did not, or was stopped.
     attempts : how many there were.
     fault : what the last one said.
     datamap : the folder of its data map, relative to that of the grid; empty where it needs none.
     command : that makes the run, with names in place of this machine's paths.
+    versions : of what was installed when it was last started.
     """
 
     status: Status = Status.ABSENT
@@ -50,6 +54,7 @@ class State:
     fault: str = ""
     datamap: str = ""
     command: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_state(folder: Path) -> State:
@@ -66,26 +71,36 @@ def read_state(folder: Path) -> State:
         content = json.loads(path.read_text(encoding="utf-8"))
         return State(**content | {"status": Status(content["status"])})
     except (ValueError, TypeError, KeyError):
-        raise UserError(f"{path}: is damaged. {_REMEDY}") from None
+        raise UserError(f"{path}: is damaged. {REMEDY}") from None
 
 
 def write_state(folder: Path, state: State, **changes: Any) -> State:
     """Write it with what has changed, complete or not at all, and return it."""
     state = replace(state, **changes)
-    write_text(folder / STATE_NAME, json.dumps(asdict(state), indent=1, ensure_ascii=False))
+    write_text(folder / STATE_NAME, json.dumps(asdict(state), indent=1, ensure_ascii=False, default=str))
     return state
 
 
 def checked_state(folder: Path, request: Mapping[str, Any]) -> State:
-    """Read the state of a run that is asked for.
+    """Read the state of a run that is asked for; nothing is there yet where nothing has come of another one.
+
+    Parameters
+    ----------
+    folder : of the run.
+    request : what is asked for, or a part of it.
 
     Raises
     ------
-    UserError : the folder holds the run of another request.
+    UserError : the folder holds the run of another request, or one that no leaderboard has made.
     """
     state = read_state(folder)
-    asked = json.loads(json.dumps(request))
-    if state.status is not Status.ABSENT and state.request != asked:
-        differing = [name for name in asked if state.request.get(name) != asked[name]]
-        raise UserError(f"{folder}: holds a run with another {', '.join(differing) or 'request'}. {_REMEDY}")
+    if state.status is Status.ABSENT and holds_run(folder):
+        raise UserError(f"{folder}: holds a run that no leaderboard has made. {REMEDY}")
+    asked = json.loads(json.dumps(request, default=str))
+    differing = [name for name in asked if state.request.get(name) != asked[name]]
+    if state.status is not Status.ABSENT and differing:
+        # Settings that ended it before its first checkpoint may be mended without more ado.
+        if state.status is not Status.COMPLETE and not holds_run(folder):
+            return State()
+        raise UserError(f"{folder}: holds a run with another {', '.join(differing)}. {REMEDY}")
     return state

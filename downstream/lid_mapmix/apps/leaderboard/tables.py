@@ -16,6 +16,7 @@ from .state import Status
 
 FORMAT = "lid-mapmix leaderboard 1"
 NAME = "leaderboard"
+CSV_HEAD = "upstream,variant,runs,complete"
 LEGEND = (
     "Mean ± standard deviation over data and seeds, of the test split. ECE cal. is after one temperature, fitted on "
     "dev. Bold: better than every other row, p < 0.05 each, by a paired bootstrap over utterances and over the runs of "
@@ -51,6 +52,8 @@ def content_of(results: Sequence[RunResult], rows: Sequence[dict[str, Any]], sam
                 "parameters": result.parameters,
                 "trained": result.trained,
                 "manifests": result.state.request.get("manifests", {}),
+                "versions": dict(result.state.versions),
+                "map_command": result.map_command,
                 "command": result.state.command,
             }
             for result in results
@@ -80,9 +83,7 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     names = [f"{name}{suffix}" for name in COLUMNS for suffix in ("", "_sd", "_best")]
-    writer.writerow(
-        ["upstream", "variant", "runs", "complete", *names, "parameters", "trained", "seconds", "seconds_sd"]
-    )
+    writer.writerow([*CSV_HEAD.split(","), *names, "parameters", "trained", "seconds", "seconds_sd"])
     for row in rows:
         cells: list[Any] = [row["upstream"], row["variant"], row["runs"], row["complete"]]
         for name in COLUMNS:
@@ -99,7 +100,7 @@ def as_markdown(rows: Sequence[Mapping[str, Any]], *, paper: bool) -> str:
     lines = [f"| {' | '.join(head)} |", "|---|---" + "|---:" * (len(head) - 2) + "|"]
     for row in rows:
         cells = [row["upstream"], row["variant"], *(_bold(row["scores"].get(name)) for name in COLUMNS)]
-        cells += [millions(row["parameters"]), duration(row["seconds"]), runs(row)]
+        cells += [rounded(row["parameters"]), duration(row["seconds"]), runs(row)]
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", LEGEND]
     if paper:
@@ -130,9 +131,11 @@ def spread(score: Mapping[str, Any] | None) -> str:
     return f"{score['mean']:.3f}" + (f" ± {score['sd']:.3f}" if score["sd"] is not None else "")
 
 
-def millions(count: int | None) -> str:
-    """Return a number of parameters in millions."""
-    return "–" if count is None else f"{count / 1e6:.3g} M"
+def rounded(count: int | None) -> str:
+    """Return a number of parameters in thousands or millions."""
+    if count is None:
+        return "–"
+    return f"{count / 1e6:.3g} M" if count >= 1e6 else f"{count / 1e3:.3g} k"  # noqa: PLR2004
 
 
 def duration(seconds: Mapping[str, Any] | None) -> str:
