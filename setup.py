@@ -48,7 +48,7 @@ setup(
         "slurm": ["submitit"],  # leaderboard --slurm
         "parquet": ["pyarrow"],  # manifests of millions of rows open in seconds
         # torchmetrics to compare with
-        "test": ["hypothesis", "pyarrow", "pytest", "pytest-timeout", "pytest-xdist", "torchmetrics"],
+        "test": ["hypothesis", "pyarrow", "pytest", "pytest-timeout", "pytest-xdist", "submitit", "torchmetrics"],
         "lint": ["import-linter", "mypy", "pre-commit", "ruff", "types-PyYAML", "types-tqdm"],
     },
     entry_points={"console_scripts": ["lid-mapmix = lid_mapmix.apps.cli:main"]},
