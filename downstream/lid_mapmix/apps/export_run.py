@@ -1,14 +1,13 @@
 """``lid-mapmix export``: a trained run as a folder that identifies anywhere."""
 
 import argparse
-import os
 import shutil
-import uuid
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ..checkpoints import choose_checkpoint
 from ..errors import UserError
+from ..files import folder_when_complete
 from ..identification.exported import CONFIG_NAME, holds_export, read_config, write_export
 from ..identification.trained import read_run
 from .card_facts import read_facts
@@ -30,16 +29,11 @@ def export_run(options: argparse.Namespace) -> None:
     _check_free(out, overwrite=options.overwrite)
     trained = read_run(options.run, "cpu", options.weights)
     facts = read_facts(choose_checkpoint(options.run, "inference"), out.resolve().name)
-    folder = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.part")
-    folder.mkdir(parents=True)
-    try:
+    with folder_when_complete(out) as folder:
         write_export(folder, trained, {name: found for name in _VERSIONS if (found := _version(name))})
         (folder / CARD_NAME).write_text(card_text(facts, "DIR"), encoding="utf-8")
         if out.exists():
             shutil.rmtree(out)
-        os.replace(folder, out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     size = sum(path.stat().st_size for path in out.iterdir()) / 1e6
     print(f"{out}: written, {size:,.1f} MB; 'lid-mapmix predict -e {out} recording.wav' uses it")
 

@@ -5,6 +5,8 @@ import logging
 import shlex
 from pathlib import Path
 
+from ..data.prepare.options import seed_number
+
 _MEGABYTE = 10**6
 _GIGABYTE = 10**9
 _SMALLEST_MEGABYTES = 1
@@ -43,7 +45,7 @@ def make_pack_parser() -> argparse.ArgumentParser:
     )
     add(
         "--seed",
-        type=_seed,
+        type=seed_number,
         metavar="N",
         help="put files into an order drawn with N, for programs that read shards from end to end; without it they are "
         "in the order of the manifest, in which evaluation reads them",
@@ -88,9 +90,3 @@ def _megabytes(text: str) -> float:
     if not _SMALLEST_MEGABYTES <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number of megabytes from {_SMALLEST_MEGABYTES} up")
     return value
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 0 up")
-    return int(text)

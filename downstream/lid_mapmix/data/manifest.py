@@ -141,19 +141,34 @@ def write_manifest(path: Path | str, columns: Mapping[str, Sequence | np.ndarray
         writer.writerows(zip(*columns.values(), strict=True))
 
 
+def impossible_times(
+    seconds: np.ndarray, starts: np.ndarray, ends: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Say which utterances have a duration, a start and an end that cannot be, (utterances,) bool each.
+
+    Parameters
+    ----------
+    seconds, starts, ends : (utterances,) float64; NaN, the beginning or end of the file, is a possible start or end.
+    """
+    starts = np.nan_to_num(starts, nan=0.0, posinf=np.inf)
+    return (
+        ~((seconds > 0) & (seconds < np.inf)),
+        ~((starts >= 0) & (starts < np.inf)),
+        (ends <= starts) | (ends == np.inf),
+    )
+
+
 def _check_values(path: Path, columns: Mapping[str, np.ndarray], *, is_labelled: bool) -> None:
     seconds = columns["seconds"]
-    start = np.nan_to_num(columns.get("start", np.zeros(len(seconds))), nan=0.0, posinf=np.inf)
-    end = columns.get("end", np.full(len(seconds), np.nan))
+    unknown = np.full(len(seconds), np.nan)
+    no_duration, no_start, no_end = impossible_times(
+        seconds, columns.get("start", unknown), columns.get("end", unknown)
+    )
     named = ("id", "audiopath", "class") if is_labelled else ("id", "audiopath")
     faults = [(columns[name] == "", f"has no {name}") for name in named]
     if is_labelled:
-        faults.append((~((seconds > 0) & (seconds < np.inf)), "needs seconds above 0"))
-    faults += [
-        (~((start >= 0) & (start < np.inf)), "needs a start of 0 or above"),
-        # NaN, to the end of the file, passes.
-        ((end <= start) | (end == np.inf), "needs an end after its start"),
-    ]
+        faults.append((no_duration, "needs seconds above 0"))
+    faults += [(no_start, "needs a start of 0 or above"), (no_end, "needs an end after its start")]
     for faulty, fault in faults:
         if faulty.any():
             number = int(np.argmax(faulty))

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import UserError
 from ...files import folder_when_complete
-from ..labels import Labels, labels_from_manifest, write_labels
+from ..labels import Labels, labels_from_names, write_labels
 from ..manifest import Manifest, write_manifest
 from .corpus_check import Subject, content_numbers
 from .findings import Finding
@@ -199,7 +199,7 @@ def _labels_of(subject: Subject) -> Labels | None:
         return subject.labels
     names = utterances.classes.names[np.unique(utterances.classes.codes[trained])]
     if subject.labels is None:
-        return labels_from_manifest(Manifest(Path("train.csv"), {"class": names}))
+        return labels_from_names(names.tolist())
     present = set(names.tolist())
     clusters = {
         cluster: [name for name in members if name in present] for cluster, members in subject.labels.clusters.items()

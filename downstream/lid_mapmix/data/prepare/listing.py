@@ -15,6 +15,7 @@ import numpy as np
 
 from ...errors import UserError
 from ..labels import Labels, labels_from_names
+from ..manifest import impossible_times
 from .corpus import SPLITS, divide, preparation, remove_manifests, write_corpus
 from .listed_audio import copy_audio, with_present_audio, with_seconds
 from .options import Options
@@ -151,13 +152,8 @@ def _fits_csv(text: str) -> bool:
 
 def _check_times(columns: Columns, origin: Path) -> None:
     """Refuse what no manifest may have; it would only be said when that is read."""
-    seconds, starts, ends = (columns[name] for name in _NUMBERS)
-    faults = (
-        (~((seconds > 0) & (seconds < np.inf)), "no duration above 0"),
-        ((starts < 0) | (starts == np.inf), "a start that is not 0 or above"),
-        ((ends <= np.nan_to_num(starts, posinf=np.inf)) | (ends == np.inf), "an end that is not after its start"),
-    )
-    for faulty, fault in faults:
+    faults = ("no duration above 0", "a start that is not 0 or above", "an end that is not after its start")
+    for faulty, fault in zip(impossible_times(*(columns[name] for name in _NUMBERS)), faults, strict=True):
         if faulty.any():
             name = columns["id"][np.argmax(faulty)]
             raise UserError(

@@ -48,7 +48,9 @@ def add_common_arguments(parser: argparse.ArgumentParser, *, shares: bool, share
                 metavar="SHARE",
                 help=f"share of the recordings that goes to {split}.csv where it is drawn (default: %(default)s)",
             )
-    parser.add_argument("--seed", type=_seed, default=0, help="another seed draws other splits (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=seed_number, default=0, help="another seed draws other splits (default: %(default)s)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace manifests that are already there")
 
 
@@ -84,10 +86,10 @@ def add_languages_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _seed(text: str) -> int:
-    """Read a seed, which may not be negative."""
-    if int(text) < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
+def seed_number(text: str) -> int:
+    """Read a seed from the command line, which may not be negative."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 0 up")
     return int(text)
 
 
