@@ -21,7 +21,7 @@ setup: .venv/complete
 demo: setup
 	$(BIN)/lid-mapmix prepare demo data/demo
 	$(BIN)/python run_downstream.py -d lid_mapmix -u fbank --data data/demo \
-	    -c downstream/lid_mapmix/demo.yaml -n demo -a
+	    -c downstream/lid_mapmix/config/demo.yaml -n demo -a
 
 # Every row of the paper's tables, several seeds: hours on two cores. It can be stopped and repeated.
 table: setup

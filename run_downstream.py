@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "downstream"))
 
-from lid_mapmix.apps.launch import main
+from lid_mapmix.apps.runs.launch import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -17,9 +17,9 @@ setup(
     packages=[*find_packages(_FOLDER), f"{_PACKAGE}.upstream_configs"],
     package_dir={"": _FOLDER, f"{_PACKAGE}.upstream_configs": "upstream_configs"},
     package_data={
-        _PACKAGE: ["*.yaml", "variants/*.yaml"],
-        f"{_PACKAGE}.apps": ["head.html"],
-        f"{_PACKAGE}.apps.report": ["page.*"],
+        _PACKAGE: ["config.yaml"],
+        f"{_PACKAGE}.config": ["demo.yaml", "variants/*.yaml"],
+        f"{_PACKAGE}.apps.report": ["head.html", "page.*"],
         f"{_PACKAGE}.apps.leaderboard": ["leaderboard.*"],
         f"{_PACKAGE}.upstream_configs": ["*.yaml"],
     },

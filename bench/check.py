@@ -19,14 +19,14 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from lid_mapmix.data.inspection.corpus_check import Subject, check_corpus
-from lid_mapmix.data.inspection.findings import count_errors
-from lid_mapmix.data.inspection.quality import measure
-from lid_mapmix.data.inspection.reading import Headers, read_headers, read_samples, spans
-from lid_mapmix.data.inspection.utterances import SPLITS, Utterances, side_by_side
-from lid_mapmix.data.manifest import Manifest, read_manifest
-from lid_mapmix.data.prepare.dialects import CLUSTERS
-from lid_mapmix.data.prepare.espeak import Voice, synthesise
+from lid_mapmix.data.check.corpus_check import Subject, check_corpus
+from lid_mapmix.data.check.findings import count_errors
+from lid_mapmix.data.check.quality import measure
+from lid_mapmix.data.check.reading import Headers, read_headers, read_samples, spans
+from lid_mapmix.data.check.utterances import SPLITS, Utterances, side_by_side
+from lid_mapmix.data.manifest.manifest import Manifest, read_manifest
+from lid_mapmix.data.prepare.demo.dialects import CLUSTERS
+from lid_mapmix.data.prepare.demo.espeak import Voice, synthesise
 from scipy.signal import firwin, lfilter, resample_poly
 from tidy import tidy_when_stopped
 

@@ -19,12 +19,12 @@ import numpy as np
 import soundfile
 import torch
 import torchaudio
-from lid_mapmix.apps import launch
-from lid_mapmix.data.audio import SAMPLE_RATE, read_audio
+from lid_mapmix.apps.runs import launch
+from lid_mapmix.data.audio.reading import SAMPLE_RATE, read_audio
 from lid_mapmix.data.loader import TaskLoader
 from tidy import tidy_when_stopped
 
-_DEMO = Path(__file__).resolve().parents[1] / "downstream/lid_mapmix/demo.yaml"
+_DEMO = Path(__file__).resolve().parents[1] / "downstream/lid_mapmix/config/demo.yaml"
 _SECONDS, _CROP_SECONDS = 60, 8
 _KINDS = {
     "flac, 16 kHz": ("flac", 16_000, {}),

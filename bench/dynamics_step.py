@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
-from lid_mapmix.apps.arguments import TASK, make_parser
-from lid_mapmix.apps.settings import new_settings
-from lid_mapmix.data.manifest import write_manifest
+from lid_mapmix.apps.settings.arguments import TASK, make_parser
+from lid_mapmix.apps.settings.settings import new_settings
+from lid_mapmix.data.manifest.manifest import write_manifest
 from lid_mapmix.host import compat, registry
 from lid_mapmix.mapmix.dynamics import EpochRecorder
 
-_DEMO = Path(__file__).resolve().parents[1] / "downstream/lid_mapmix/demo.yaml"
+_DEMO = Path(__file__).resolve().parents[1] / "downstream/lid_mapmix/config/demo.yaml"
 CLASSES = [f"x{number // 3}-y{number:02d}" for number in range(21)]  # as many as the demo corpus has
 BATCH = 16  # as demo.yaml says
 BATCHES = (BATCH, 64, 256)

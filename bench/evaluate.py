@@ -26,13 +26,13 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
-from lid_mapmix.apps import launch
-from lid_mapmix.apps.arguments import make_parser
+from lid_mapmix.apps.runs import launch
+from lid_mapmix.apps.settings.arguments import make_parser
 from lid_mapmix.data.corpus import Corpus
-from lid_mapmix.data.manifest import write_manifest
+from lid_mapmix.data.manifest.manifest import write_manifest
 from tidy import tidy_when_stopped
 
-_DEMO = Path(__file__).resolve().parents[1] / "downstream/lid_mapmix/demo.yaml"
+_DEMO = Path(__file__).resolve().parents[1] / "downstream/lid_mapmix/config/demo.yaml"
 _CLASSES = ("xaa-one", "xaa-two", "ybb-one", "ybb-two")
 _SAMPLE_RATE = 16_000
 _TOLERANCE = 1e-5
@@ -129,7 +129,7 @@ class _Noted:
     """Notes when an evaluation has its probabilities, and what they are."""
 
     def __init__(self, evaluation: Any) -> None:
-        from lid_mapmix import evaluation as module  # noqa: PLC0415
+        from lid_mapmix.evaluation.evaluator import evaluator as module  # noqa: PLC0415
 
         score = module.score
 
@@ -148,8 +148,8 @@ def _plain_upstream() -> Any:
 
 
 def _make_runner(folder: Path, options: argparse.Namespace) -> Any:
-    from lid_mapmix.apps.stages import settings_of_use  # noqa: PLC0415 - on the mended stack
-    from lid_mapmix.checks import check_configuration, task_config  # noqa: PLC0415
+    from lid_mapmix.apps.runs.stages import settings_of_use  # noqa: PLC0415 - on the mended stack
+    from lid_mapmix.config.checks import check_configuration, task_config  # noqa: PLC0415
     from lid_mapmix.host.runner import make_runner  # noqa: PLC0415
 
     flags = ["-m", "evaluate", "-e", str(folder / "run"), "--device", options.device]

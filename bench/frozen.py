@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
-from lid_mapmix.apps import launch
-from lid_mapmix.data.audio import SAMPLE_RATE
+from lid_mapmix.apps.runs import launch
+from lid_mapmix.data.audio.reading import SAMPLE_RATE
 from lid_mapmix.data.loader import TaskLoader
-from lid_mapmix.data.manifest import write_manifest
+from lid_mapmix.data.manifest.manifest import write_manifest
 from lid_mapmix.expert import DownstreamExpert
 from lid_mapmix.host import compat, registry
 

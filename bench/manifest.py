@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from lid_mapmix.data.labels import labels_from_manifest
-from lid_mapmix.data.manifest import read_manifest, write_manifest
+from lid_mapmix.data.manifest.manifest import read_manifest, write_manifest
 from torch.utils.data import DataLoader, Dataset
 
 _CLASSES, _SPEAKERS = 100, 20_000

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lid_mapmix.data.audio import SAMPLE_RATE
+from lid_mapmix.data.audio.reading import SAMPLE_RATE
 from lid_mapmix.host import compat, registry
-from lid_mapmix.host.attention import use_fused_attention
+from lid_mapmix.host.native import use_fused_attention
 from lid_mapmix.model import DialectClassifier, Encoder
 
 _LARGE = {"extractor_mode": "layer_norm", "conv_bias": True, "layer_norm_first": True}

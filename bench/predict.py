@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from lid_mapmix import Identifier
-from lid_mapmix.data.audio import SAMPLE_RATE
-from lid_mapmix.data.manifest import read_manifest
-from lid_mapmix.identification.recording import Recording
-from lid_mapmix.identification.speech import FRAME, has_speech, speech_frames
-from lid_mapmix.randomness import keyed_generator
+from lid_mapmix.data.audio.reading import SAMPLE_RATE
+from lid_mapmix.data.manifest.manifest import read_manifest
+from lid_mapmix.inference.recording import Recording
+from lid_mapmix.inference.speech import FRAME, has_speech, speech_frames
+from lid_mapmix.utils.randomness import keyed_generator
 from scipy.signal import butter, sosfilt
 
 _SOUND_SECONDS, _SOUNDS_A_KIND = 6.0, 20

@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
-from lid_mapmix.data.audio import SAMPLE_RATE, read_audio
-from lid_mapmix.data.manifest import Manifest, read_manifest, write_manifest
-from lid_mapmix.data.packing import pack
+from lid_mapmix.data.audio.reading import SAMPLE_RATE, read_audio
+from lid_mapmix.data.export.packing import pack
+from lid_mapmix.data.manifest.manifest import Manifest, read_manifest, write_manifest
 from tidy import tidy_when_stopped
 
 _DROP_CACHES = Path("/proc/sys/vm/drop_caches")

@@ -1,6 +1,7 @@
 r"""Swap some labels, record how a model learns them, and count how many of them lead a list of suspects.
 
-    .venv/bin/python bench/suspects.py --data data/demo --config downstream/lid_mapmix/demo.yaml --into result/suspects
+    .venv/bin/python bench/suspects.py --data data/demo \
+        --config downstream/lid_mapmix/config/demo.yaml --into result/suspects
 
 Of the training split a share of the labels (5 % unless told otherwise) is replaced by a class drawn uniformly from the
 others; nothing else is touched. A data map is recorded by the very command a user types, and each candidate score ranks
@@ -16,13 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from lid_mapmix.config import DatamapConfig
+from lid_mapmix.config.schema import DatamapConfig
 from lid_mapmix.data.labels import Labels, labels_from_manifest, read_labels, write_labels
-from lid_mapmix.data.manifest import Manifest, read_manifest, write_manifest
+from lid_mapmix.data.manifest.manifest import Manifest, read_manifest, write_manifest
 from lid_mapmix.mapmix.dynamics_files import Dynamics
 from lid_mapmix.mapmix.suspects import find_suspects, preferred_classes, surprise
-from lid_mapmix.randomness import keyed_generator
-from lid_mapmix.recording import read_map
+from lid_mapmix.training.dynamics import read_map
+from lid_mapmix.utils.randomness import keyed_generator
 
 _LAUNCHER = Path(__file__).resolve().parents[1] / "run_downstream.py"
 # Each takes dynamics, gold classes and their number, and is greatest for the most suspicious.

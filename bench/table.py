@@ -22,11 +22,11 @@ from lid_mapmix.apps.leaderboard.grid import Grid, GridUpstream, GridVariant, Ru
 from lid_mapmix.apps.leaderboard.jobs import make_jobs
 from lid_mapmix.apps.leaderboard.running import Work
 from lid_mapmix.apps.leaderboard.state import Status
+from lid_mapmix.config.sources import TASK_KEY, merge
 from lid_mapmix.data.labels import read_labels, write_labels
-from lid_mapmix.data.manifest import read_manifest, write_manifest
-from lid_mapmix.layers import TASK_KEY, merge
+from lid_mapmix.data.manifest.manifest import read_manifest, write_manifest
 from lid_mapmix.scoring.calibration import apply_temperature, fit_temperature
-from lid_mapmix.scoring.files import read_scores
+from lid_mapmix.scoring.files.own import read_scores
 from lid_mapmix.scoring.metrics import expected_calibration_error
 from scipy.stats import t as student
 

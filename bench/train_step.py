@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
-from lid_mapmix.apps.arguments import make_parser, place_run
-from lid_mapmix.apps.settings import new_settings
-from lid_mapmix.data.audio import SAMPLE_RATE
+from lid_mapmix.apps.settings.arguments import make_parser, place_run
+from lid_mapmix.apps.settings.settings import new_settings
+from lid_mapmix.data.audio.reading import SAMPLE_RATE
 from lid_mapmix.host import compat, registry
 from plain_loop import PlainLoop
 from torch import nn

@@ -21,7 +21,7 @@ def one_thread():
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory):
     """Return the folder of a corpus of four classes in two clusters; not to be changed."""
-    from synthetic import make_corpus
+    from helpers.synthetic import make_corpus
 
     return make_corpus(tmp_path_factory.mktemp("corpus"))
 
@@ -35,7 +35,7 @@ def own_corpus(corpus, tmp_path):
 @pytest.fixture(scope="session")
 def trained(corpus, tmp_path_factory):
     """Return the folder of a complete Map-Mix run; not to be changed."""
-    from launching import train
+    from helpers.launching import train
 
     folder = tmp_path_factory.mktemp("runs") / "mapmix"
     assert train(corpus, folder) == 0

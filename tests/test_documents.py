@@ -9,11 +9,12 @@ import pytest
 import s3prl.util.download
 import soundfile
 import yaml
-from checkpoints import Shape, cached, save_hubert, save_wav2vec2
-from documents import PAGES, anchors, commands, links
-from launching import QUICK, ROOT, overrides, run
-from lid_mapmix.apps import arguments, cli
-from synthetic import SIZES, hum, make_corpus
+from helpers.checkpoints import Shape, cached, save_hubert, save_wav2vec2
+from helpers.documents import PAGES, anchors, commands, links
+from helpers.launching import QUICK, ROOT, overrides, run
+from helpers.synthetic import SIZES, hum, make_corpus
+from lid_mapmix.apps import cli
+from lid_mapmix.apps.settings import arguments
 
 PAPER_CLASSES = (
     *("ara-acm", "ara-apc", "ara-ary", "ara-arz", "eng-gbr", "eng-usg", "qsl-pol"),

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from helpers.synthetic import CLASSES, make_corpus
 from lid_mapmix.data.crops import KeptFeatures
-from lid_mapmix.errors import UserError
 from lid_mapmix.expert import DownstreamExpert
-from synthetic import CLASSES, make_corpus
+from lid_mapmix.utils.errors import UserError
 
 RATE = 160
 DIM = 6

@@ -13,14 +13,14 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from launching import ROOT
+from helpers.launching import ROOT
 
 SOURCES = ("downstream", "upstream_configs", "setup.py", "pyproject.toml", "README.md", "run_downstream.py")
 CHECK = """
 import sys
 from pathlib import Path
 import lid_mapmix
-from lid_mapmix.layers import DEFAULT_CONFIG, read_upstream_config, read_variant, read_yaml, variant_names
+from lid_mapmix.config.sources import DEFAULT_CONFIG, read_upstream_config, read_variant, read_yaml, variant_names
 print(Path(lid_mapmix.__file__).resolve().parent)
 assert read_yaml(DEFAULT_CONFIG)["downstream_expert"]
 assert len(variant_names()) >= 5 and all(read_variant(name) for name in variant_names())

@@ -14,4 +14,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415
 
-    return import_module(".identification.identifier", __name__).Identifier
+    return import_module(".inference.identifier", __name__).Identifier

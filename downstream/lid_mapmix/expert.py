@@ -13,24 +13,24 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from .checks import check_configuration, task_config
-from .data.audio import MINIMUM_SAMPLES, read_audio
+from .config.checks import check_configuration, task_config
+from .config.sources import TASK_KEY, merge, read_variant
+from .config.stock_s3prl import check_host, config_without_mends
+from .data.audio.reading import MINIMUM_SAMPLES, read_audio
 from .data.corpus import Corpus
 from .data.crops import KeptFeatures
 from .data.dataset import EvaluationBatch
 from .data.loader import TaskLoader
-from .data.train_dataset import TrainBatch
-from .distributed import is_leader
-from .errors import UserError, diverged
-from .evaluation import Evaluation
+from .evaluation.evaluator import Evaluation
+from .evaluation.results import BEST_CHECKPOINT
 from .host.optimization import check_optimization
 from .host.runner import is_mended
-from .layers import TASK_KEY, merge, read_variant
 from .model import DialectClassifier, audio_samples
-from .results import BEST_CHECKPOINT
-from .state import STATE_VERSION, check_state
-from .stock import check_host, config_without_mends
-from .training import TrainingRun
+from .training.checkpoints import STATE_VERSION, check_state
+from .training.run import TrainingRun
+from .training.train_dataset import TrainBatch
+from .utils.distributed import is_leader
+from .utils.errors import UserError, diverged
 
 _TRAIN = "train"
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from launching import overrides
+from helpers.launching import overrides
+from helpers.synthetic import CLASSES, make_corpus
 from lid_mapmix.apps import cli
-from lid_mapmix.checks import check_configuration
+from lid_mapmix.config.checks import check_configuration
 from lid_mapmix.data.prepare import folder
-from synthetic import CLASSES, make_corpus
 
 
 def test_help_lists_the_commands(capsys):

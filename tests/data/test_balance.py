@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lid_mapmix.data.balance import Sampling, class_quotas, draw_anchors
-from lid_mapmix.data.sampler import TrainSampler
+from lid_mapmix.training.sampler import TrainSampler
 
 SIZES = st.lists(st.integers(1, 50), min_size=1, max_size=8)
 POWERS = st.floats(0, 1)

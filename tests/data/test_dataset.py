@@ -5,18 +5,18 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from helpers.synthetic import make_corpus, open_split
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lid_mapmix.data.crops import NO_SLOT, Crops
 from lid_mapmix.data.dataset import EvaluationDataset, Split
+from lid_mapmix.data.export.packing import pack
 from lid_mapmix.data.labels import Labels
-from lid_mapmix.data.manifest import read_manifest
-from lid_mapmix.data.packing import pack
-from lid_mapmix.data.sampler import NO_PARTNER, Draw
-from lid_mapmix.data.train_dataset import TrainDataset
-from lid_mapmix.errors import UserError
+from lid_mapmix.data.manifest.manifest import read_manifest
 from lid_mapmix.mapmix.mixup import MixSpace, mix_waveforms
-from synthetic import make_corpus, open_split
+from lid_mapmix.training.sampler import NO_PARTNER, Draw
+from lid_mapmix.training.train_dataset import TrainDataset
+from lid_mapmix.utils.errors import UserError
 
 LENGTHS = (0.3, 0.5, 0.8, 2.0)
 CROP = 0.5

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from helpers.synthetic import make_corpus, open_split
 from lid_mapmix.data.crops import Crops
 from lid_mapmix.data.dataset import EvaluationDataset
 from lid_mapmix.data.loader import TaskLoader
-from lid_mapmix.data.sampler import TrainSampler
-from lid_mapmix.data.train_dataset import TrainDataset
-from lid_mapmix.errors import BadAudioError, UserError
-from synthetic import make_corpus, open_split
+from lid_mapmix.training.sampler import TrainSampler
+from lid_mapmix.training.train_dataset import TrainDataset
+from lid_mapmix.utils.errors import BadAudioError, UserError
 
 SEED = 5
 

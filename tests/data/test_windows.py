@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from lid_mapmix.data.audio import SAMPLE_RATE
+from lid_mapmix.data.audio.reading import SAMPLE_RATE
 from lid_mapmix.data.windows import centre_windows, sliding_windows, truncated_windows, window_batches
 from reference.windows import sliding
 

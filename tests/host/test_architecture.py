@@ -6,11 +6,11 @@ from argparse import Namespace
 
 import pytest
 import torch
-from checkpoints import Shape, save_data2vec, save_hubert, save_hugging_face, save_wav2vec2, save_wavlm
-from lid_mapmix.errors import UserError
+from helpers.checkpoints import Shape, save_data2vec, save_hubert, save_hugging_face, save_wav2vec2, save_wavlm
 from lid_mapmix.host.architecture import Architecture, rebuild
 from lid_mapmix.host.features import build_features, rebuild_features
 from lid_mapmix.host.upstreams import UpstreamSettings
+from lid_mapmix.utils.errors import UserError
 
 STABLE = Shape(stable=True, layerdrop=0.5)
 FAMILIES = {

@@ -6,9 +6,9 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from launching import free_port
-from lid_mapmix.errors import UserError
+from helpers.launching import free_port
 from lid_mapmix.host import compat, downloads
+from lid_mapmix.utils.errors import UserError
 
 CONTENT = bytes(range(256)) * 4_000
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from checkpoints import (
+from helpers.checkpoints import (
     LAYERS,
     Shape,
     save_data2vec,
@@ -12,12 +12,12 @@ from checkpoints import (
     save_wavlm,
 )
 from host.conftest import toy_run
-from lid_mapmix.errors import UserError
 from lid_mapmix.host import compat, registry
 from lid_mapmix.host.frames import check_mixed_lengths
 from lid_mapmix.host.runner import make_runner
 from lid_mapmix.host.upstreams import UpstreamSettings
 from lid_mapmix.model import DialectClassifier
+from lid_mapmix.utils.errors import UserError
 
 BASE, LARGE = Shape(layerdrop=0.5), Shape(stable=True, layerdrop=0.5)
 # Name → S3PRL's upstream, what writes its checkpoint, and the model's shape.

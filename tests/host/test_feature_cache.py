@@ -3,10 +3,10 @@ import importlib
 import numpy as np
 import pytest
 import torch
-from lid_mapmix.errors import UserError
+from helpers.small_upstreams import write_wav2vec2
 from lid_mapmix.host import compat, registry
 from lid_mapmix.host.feature_cache import CachedUpstream, FeatureCache, Selection, quicken_weighted_sum, weights_digest
-from small_upstreams import write_wav2vec2
+from lid_mapmix.utils.errors import UserError
 
 NAMES = {"upstream": "wav2vec2_local"}
 SIZES = np.array([8000, 8000, 8000, 5000, 400])

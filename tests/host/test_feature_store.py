@@ -6,9 +6,9 @@ import signal
 
 import numpy as np
 import pytest
-from lid_mapmix.errors import UserError
 from lid_mapmix.host import feature_store
 from lid_mapmix.host.feature_store import FeatureStore, SlotLayout, allocated_bytes
+from lid_mapmix.utils.errors import UserError
 
 HEADER = {"cut": "crops of 8 s every 4 s", "slots": 5}
 CAPACITIES = np.array([3, 1, 4, 2, 5])

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from helpers.synthetic import hum
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lid_mapmix.host import compat, registry
 from lid_mapmix.host.filter_banks import FilterBanks, batch_filter_banks
-from synthetic import hum
 
 
 def _upstream(name):

@@ -6,10 +6,10 @@ import socket
 import numpy as np
 import pytest
 import torch
-from checkpoints import Shape, save_hugging_face
-from lid_mapmix.errors import UserError
+from helpers.checkpoints import Shape, save_hugging_face
 from lid_mapmix.host import compat
 from lid_mapmix.host.hugging_face import HuggingFaceUpstream
+from lid_mapmix.utils.errors import UserError
 
 UPSTREAMS = {"wav2vec2": "hf_wav2vec2_custom", "hubert": "hf_hubert_custom"}
 SHAPES = {"base": Shape(), "large": Shape(stable=True)}

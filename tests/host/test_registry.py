@@ -2,15 +2,15 @@ import json
 import textwrap
 
 import pytest
-from lid_mapmix.errors import UserError
 from lid_mapmix.host import registry
+from lid_mapmix.utils.errors import UserError
 
 # What the eager hub holds beside its upstreams: imports of its hubconf files, and its own function.
 HELPERS = {"Path", "FileLock", "load_and_convert_fairseq_ckpt", "options"}
 
 LAZY = """
 import importlib, json, pickle, sys, traceback
-from lid_mapmix.errors import UserError
+from lid_mapmix.utils.errors import UserError
 from lid_mapmix.host import compat, registry
 
 def fault(action):

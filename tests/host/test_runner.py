@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 from host.conftest import toy_run
-from lid_mapmix.errors import UserError
 from lid_mapmix.host import compat, registry
 from lid_mapmix.host.runner import _Checkpoints, is_mended, make_runner
+from lid_mapmix.utils.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +208,7 @@ def test_a_process_that_is_not_the_leader_trains_to_the_end_without_a_trace(lead
     # Fact 15 of s3prl_host.md: it never counted its steps, and so never ended.
     args, config = toy_run(tmp_path, eval_step=1)
     runner = make("mended", args, config)
-    monkeypatch.setattr("lid_mapmix.distributed.is_leader", lambda: leads)
+    monkeypatch.setattr("lid_mapmix.utils.distributed.is_leader", lambda: leads)
     (tmp_path / ".states-1.ckpt.abc.part").touch()
     capfd.readouterr()
     runner.train()

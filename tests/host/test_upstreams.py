@@ -2,7 +2,6 @@ from argparse import Namespace
 
 import pytest
 import torch
-from lid_mapmix.errors import UserError
 from lid_mapmix.host.upstreams import (
     UpstreamSettings,
     check_features,
@@ -11,6 +10,7 @@ from lid_mapmix.host.upstreams import (
     check_weights,
     explained,
 )
+from lid_mapmix.utils.errors import UserError
 
 
 def arguments(upstream="fbank", **changes):

@@ -2,9 +2,9 @@ import csv
 
 import numpy as np
 import pytest
-from lid_mapmix.errors import UserError
 from lid_mapmix.mapmix import datamap, datamap_files
 from lid_mapmix.mapmix.datamap_files import read_datamap, read_likeness, write_datamap, write_likeness
+from lid_mapmix.utils.errors import UserError
 
 IDS = np.array(["a", "b,1", "c"])
 CLASSES = np.array(["eng-gbr", "eng-usg", "spa-eur"])

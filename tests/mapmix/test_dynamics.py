@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from lid_mapmix.errors import UserError
 from lid_mapmix.mapmix.dynamics import EpochRecorder
+from lid_mapmix.utils.errors import UserError
 
 
 def test_state_of_other_data_is_refused():

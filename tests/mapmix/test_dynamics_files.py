@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lid_mapmix.errors import UserError
 from lid_mapmix.mapmix import dynamics_files
 from lid_mapmix.mapmix.dynamics import EpochRecorder
 from lid_mapmix.mapmix.dynamics_files import read_dynamics, write_epoch
+from lid_mapmix.utils.errors import UserError
 
 UTTERANCES, CLASSES, BATCH = 23, 4, 5
 GOLD = np.arange(UTTERANCES) % CLASSES

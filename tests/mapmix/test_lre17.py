@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
-from lid_mapmix.errors import UserError
-from lid_mapmix.mapmix.labels import confidence_matrix
-from lid_mapmix.mapmix.lre17 import lre17_likeness
+from lid_mapmix.mapmix.targets import confidence_matrix, lre17_likeness
+from lid_mapmix.utils.errors import UserError
 
 # method.md, "LRE17 labels and clusters", in order.
 CLUSTERS = {

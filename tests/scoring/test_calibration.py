@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lid_mapmix.errors import UserError
 from lid_mapmix.scoring import calibration as cal
 from lid_mapmix.scoring.calibration import apply_temperature, fit_temperature
 from lid_mapmix.scoring.metrics import expected_calibration_error, reliability_curve
+from lid_mapmix.utils.errors import UserError
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 

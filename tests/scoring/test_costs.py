@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
+from helpers.scored import scored
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lid_mapmix.scoring import costs
 from lid_mapmix.scoring.detection import log_likelihood_ratios
 from reference import detection as reference
-from scored import scored
 
 
 @settings(max_examples=40, deadline=None)

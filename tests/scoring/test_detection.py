@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from helpers.scored import scored
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lid_mapmix.scoring import detection
@@ -7,7 +8,6 @@ from reference import detection as reference
 from scipy.interpolate import interp1d
 from scipy.optimize import brentq
 from scipy.special import log_softmax
-from scored import scored
 from sklearn.metrics import log_loss, roc_curve
 
 NAN = float("nan")

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
+from helpers.scored import scored
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lid_mapmix.scoring.detection import equal_error_rate, log_likelihood_ratios
-from lid_mapmix.scoring.weighted_eer import WeightedEqualErrorRate
-from scored import scored
+from lid_mapmix.scoring.weighted import WeightedEqualErrorRate
 
 
 def drawn_again(seed, truth):

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from . import launch
-from .arguments import complete_defaults, make_parser
+from .runs import launch
+from .settings.arguments import complete_defaults, make_parser
 
 _CORPORA = (
     "demo",
@@ -47,56 +47,64 @@ class Command:
 COMMANDS: Mapping[str, Command] = {
     "run": Command("train, evaluate or identify (run_downstream.py)", "", ""),
     "prepare": Command("make the manifests of a corpus", "cli:make_prepare_parser", "cli:prepare"),
-    "pack": Command("put the audio of prepared manifests into tar shards", "pack:make_pack_parser", "pack:pack_corpus"),
+    "pack": Command(
+        "put the audio of prepared manifests into tar shards",
+        "commands.pack:make_pack_parser",
+        "commands.pack:pack_corpus",
+    ),
     "export-manifest": Command(
         "write the manifests for Kaldi or NeMo, or as Parquet",
-        "export_manifest:make_export_parser",
-        "export_manifest:export_manifest",
+        "commands.export_manifest:make_export_parser",
+        "commands.export_manifest:export_manifest",
     ),
     "check": Command(
         "look for what is wrong with a corpus, before training on it",
-        "check_arguments:make_check_parser",
-        "check:check_data",
+        "commands.check:make_check_parser",
+        "commands.check:check_data",
     ),
     "config": Command(
         "print the merged settings of a run, as YAML for -c", "cli:make_config_parser", "cli:show_config"
     ),
     "datamap": Command(
         "compute and draw the data map of a run, list suspicious labels",
-        "datamap_arguments:make_datamap_parser",
-        "datamap:make_map",
+        "commands.datamap:make_datamap_parser",
+        "commands.datamap:make_map",
     ),
     "score": Command(
         "score, compare, calibrate and convert files of scores from any system",
-        "score_arguments:make_score_parser",
-        "score:score",
+        "commands.score:make_score_parser",
+        "commands.score:score",
     ),
     "truncation": Command(
         "score a split cut to 1, 2, 3, … seconds",
-        "truncation_arguments:make_truncation_parser",
-        "truncation:score_truncated",
+        "commands.truncation:make_truncation_parser",
+        "commands.truncation:score_truncated",
     ),
     "predict": Command(
-        "say what is spoken in recordings, by a trained run", "predict_arguments:make_predict_parser", "predict:predict"
+        "say what is spoken in recordings, by a trained run",
+        "commands.predict:make_predict_parser",
+        "commands.predict:predict",
     ),
     "export": Command(
         "make a folder of a trained run: safetensors weights, no pickles, a model card",
-        "export_run_arguments:make_export_run_parser",
-        "export_run:export_run",
+        "commands.export_run:make_export_run_parser",
+        "commands.export_run:export_run",
     ),
     "report": Command(
         "write one HTML page of a run: scores, pictures, the worst utterances to hear",
-        "report.arguments:make_report_parser",
+        "report.command:make_report_parser",
         "report.command:make_report",
     ),
     "leaderboard": Command(
         "train a grid of upstreams, variants, data and seeds, and write its tables",
-        "leaderboard.arguments:make_leaderboard_parser",
+        "leaderboard.command:make_leaderboard_parser",
         "leaderboard.command:make_leaderboard",
         "the same command goes on",
     ),
     "upstreams": Command(
-        "list the upstreams, and what is known of each", "upstreams:make_upstreams_parser", "upstreams:list_upstreams"
+        "list the upstreams, and what is known of each",
+        "commands.upstreams:make_upstreams_parser",
+        "commands.upstreams:list_upstreams",
     ),
 }
 _EXAMPLES = """\
@@ -145,9 +153,13 @@ def _find(name: str) -> Callable[..., Any]:
     return getattr(import_module(f".{module}", __package__), function)
 
 
+def _corpus(name: str) -> Any:
+    return import_module(f"..data.prepare.{name}", __package__)
+
+
 def prepare(options: argparse.Namespace) -> None:
     """Prepare a corpus."""
-    folder = import_module(f"..data.prepare.{options.corpus}", __package__).run(options)
+    folder = _corpus(options.corpus).run(options)
     print(f"{folder}: ready; train on it with 'lid-mapmix run -u fbank --data {shlex.quote(str(folder))}'")
 
 
@@ -156,7 +168,7 @@ def show_config(options: argparse.Namespace) -> None:
     # Imported here, once the flags are known to be right: torch takes seconds.
     import yaml  # noqa: PLC0415
 
-    from .settings import new_settings  # noqa: PLC0415
+    from .settings.settings import new_settings  # noqa: PLC0415
 
     complete_defaults(options)
     settings = new_settings(options)
@@ -203,7 +215,7 @@ def make_prepare_parser() -> argparse.ArgumentParser:
     )
     corpora = parser.add_subparsers(dest="corpus", required=True, metavar="CORPUS")
     for name in _CORPORA:
-        module = import_module(f"..data.prepare.{name}", __package__)
+        module = _corpus(name)
         corpus = corpora.add_parser(
             name,
             help=module.DESCRIPTION,

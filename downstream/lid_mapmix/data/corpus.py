@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ..errors import UserError
+from ..utils.errors import UserError
 from .dataset import Split
 from .labels import Labels, labels_from_manifest, labels_from_mapping, read_labels
-from .manifest import read_manifest
-from .manifest_files import find_manifest
+from .manifest.manifest import find_manifest, read_manifest
 
 _LABELS_NAME = "labels.yaml"
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..randomness import keyed_generator
-from .audio import SAMPLE_RATE
+from ..utils.randomness import keyed_generator
+from .audio.reading import SAMPLE_RATE
 from .windows import sliding_windows
 
 NO_SLOT = -1

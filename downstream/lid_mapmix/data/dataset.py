@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..errors import BadAudioError, UserError
-from .audio import read_audio, utterance_spans
+from ..utils.errors import BadAudioError, UserError
+from .audio.reading import read_audio, utterance_spans
+from .audio.shards import holding_file
 from .labels import Labels
-from .manifest import Manifest
-from .shards import holding_file
+from .manifest.manifest import Manifest
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from ..errors import UserError
-from ..files import replace_when_complete
-from .manifest import Manifest
+from ..utils.errors import UserError
+from ..utils.files import replace_when_complete
+from .manifest.manifest import Manifest
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ..errors import UserError
-from ..randomness import keyed_seed
+from ..utils.errors import UserError
+from ..utils.randomness import keyed_seed
 from .crops import KeptFeatures
 
 

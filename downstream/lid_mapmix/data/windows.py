@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .audio import SAMPLE_RATE
+from .audio.reading import SAMPLE_RATE
 
 
 def centre_windows(counts: np.ndarray, crop_seconds: float) -> np.ndarray:

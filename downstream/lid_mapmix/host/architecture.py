@@ -25,7 +25,7 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
-from ..errors import UserError
+from ..utils.errors import UserError
 from . import registry
 
 _FILTER_BANKS, _HUGGING_FACE = "filter_banks", "hugging_face"

@@ -14,8 +14,8 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..errors import UserError
-from ..files import replace_when_complete
+from ..utils.errors import UserError
+from ..utils.files import replace_when_complete
 
 _TIMEOUT_SECONDS = 20.0
 _CHUNK = 1 << 20

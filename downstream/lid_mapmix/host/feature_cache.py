@@ -19,9 +19,9 @@ import torch
 from filelock import FileLock
 from torch import nn
 
-from ..errors import UserError
-from ..files import replace_when_complete
-from ..randomness import keyed_generator
+from ..utils.errors import UserError
+from ..utils.files import replace_when_complete
+from ..utils.randomness import keyed_generator
 from .feature_store import FeatureStore, SlotLayout, check_header
 
 _HEADER, _PROBE, _LOCK = "upstream.json", "probe.npy", ".lock"

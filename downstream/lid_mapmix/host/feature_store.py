@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError
-from ..files import replace_when_complete
+from ..utils.errors import UserError
+from ..utils.files import replace_when_complete
 
 _HEADER, _FRAMES, _FEATURES = "header.json", "frames.u32", "features.f16"
 _VALUE, _COUNT = np.dtype("<f2"), np.dtype("<u4")

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ..errors import UserError
+from ..utils.errors import UserError
 from . import compat, downloads, registry
 from .architecture import Architecture, note_architecture, rebuild
 from .filter_banks import batch_filter_banks

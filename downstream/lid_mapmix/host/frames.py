@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import UserError
+from ..utils.errors import UserError
 
 # Ends within a frame, in two places.
 _SHORT, _LONG = (5_000, 9_039), 16_000

@@ -29,7 +29,7 @@ import torch
 from torch.nn.functional import layer_norm
 from torch.nn.utils.rnn import pad_sequence
 
-from ..errors import UserError
+from ..utils.errors import UserError
 from . import downloads
 from .memory import is_out_of_memory
 

@@ -14,7 +14,7 @@ from typing import Any
 
 def leads() -> bool:
     """Say whether this process is the leader, as the only one always is."""
-    from .. import distributed
+    from ..utils import distributed
 
     return distributed.is_leader()
 

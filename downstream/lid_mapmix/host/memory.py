@@ -1,6 +1,6 @@
 """A memory that is full, of a GPU or of the machine, told apart from what else goes wrong where weights are loaded."""
 
-from ..errors import UserError
+from ..utils.errors import UserError
 
 # torch raises a RuntimeError that names its allocator where the machine's own memory is full.
 _CPU_ALLOCATOR = "DefaultCPUAllocator"

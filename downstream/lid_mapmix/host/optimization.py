@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from ..errors import UserError
+from ..utils.errors import UserError
 
 # Functions of S3PRL's modules that are named like the makers of an optimizer or a schedule.
 _NO_MAKERS = ("optimizer", "grouped_parameters", "scheduler")

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from enum import StrEnum
 from typing import Any
 
-from ..errors import UserError
+from ..utils.errors import UserError
 
 _SCALER = "GradScaler"
 

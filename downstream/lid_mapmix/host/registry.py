@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..errors import UserError
+from ..utils.errors import UserError
 
 _HUB = "s3prl.hub"
 _TASKS = "s3prl.downstream"

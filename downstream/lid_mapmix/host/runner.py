@@ -27,8 +27,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError
-from ..files import replace_when_complete
+from ..utils.errors import UserError
+from ..utils.files import replace_when_complete
 from . import compat, downloads, leader, registry
 from .memory import is_out_of_memory, out_of_memory
 from .native import speed_up

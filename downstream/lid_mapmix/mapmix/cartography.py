@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import replace_when_complete
+from ..utils.files import replace_when_complete
 from .datamap import Measures
 
 _NEVER_RIGHT = 1000

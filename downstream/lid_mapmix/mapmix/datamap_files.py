@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
-from ..files import replace_when_complete
+from ..utils.errors import UserError
+from ..utils.files import replace_when_complete
 from .datamap import UNHEARD, Measures, Region
 
 _DECIMAL_COLUMNS = ("confidence", "variability", "correctness", "threshold_closeness")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import UserError
+from ..utils.errors import UserError
 
 # In place of the probability of an utterance whose audio could not be read in an epoch.
 NOT_HEARD = -1.0

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
-from ..files import replace_when_complete
+from ..utils.errors import UserError
+from ..utils.files import replace_when_complete
 from .dynamics import NOT_HEARD, EpochRecorder
 
 _FILE_NAME = re.compile(r"epoch-(\d+)\.npz")

@@ -30,7 +30,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import replace_when_complete
+from ..utils.files import replace_when_complete
 from .datamap import Measures
 
 NO_CLASS = -1

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.dtypes import StringDType
 from scipy.stats import binomtest
 
-from ..randomness import keyed_generator
+from ..utils.randomness import keyed_generator
 from .weighted import WeightedScores
 
 SAMPLES = 1000

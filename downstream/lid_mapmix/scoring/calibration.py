@@ -26,8 +26,8 @@ import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax
 
-from ..errors import UserError
-from ..files import replace_when_complete
+from ..utils.errors import UserError
+from ..utils.files import replace_when_complete
 from .detection import summarize_detection
 from .metrics import expected_calibration_error, reliability_curve
 

@@ -17,8 +17,16 @@ Classes absent from the truth are no targets.
 import numpy as np
 from scipy.special import log_softmax
 
-from .costs import BETAS, actual_cost, argmax_cost, minimum_cost, source_parts
-from .trials import checked_log_likelihoods, class_mean, present_classes
+from .costs import (
+    BETAS,
+    actual_cost,
+    argmax_cost,
+    checked_log_likelihoods,
+    class_mean,
+    minimum_cost,
+    present_classes,
+    source_parts,
+)
 
 # What a true class of probability 0 costs, in place of infinity: one such utterance must not leave no figure at all.
 MOST_NATS = 100.0

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError
+from ..utils.errors import UserError
 from .bootstrap import Difference, Interval, bootstrap, paired_bootstrap
 from .detection import summarize_detection
+from .files.system_output import SystemOutput, class_numbers
 from .metrics import summarize
 from .slices import number_durations, number_values, select
-from .system_output import SystemOutput, class_numbers
 
 ANSWER_SCORES = ("acc", "wf1", "macro_f1", "c_acc")
 MOST_SLICES = 200

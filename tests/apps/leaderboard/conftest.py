@@ -5,8 +5,9 @@ import sys
 
 import pytest
 import yaml
-from lid_mapmix.apps import cli, launch
+from lid_mapmix.apps import cli
 from lid_mapmix.apps.leaderboard import running
+from lid_mapmix.apps.runs import launch
 
 SETTINGS = {
     "downstream_expert": {

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from lid_mapmix.apps import launch
+from lid_mapmix.apps.runs import launch
 
 from .conftest import leaderboard
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lid_mapmix.apps.leaderboard.comparison import Compared, best_row, resample
-from lid_mapmix.randomness import keyed_generator
 from lid_mapmix.scoring.bootstrap import paired_bootstrap, resampled_scores
-from lid_mapmix.scoring.files import Scores
+from lid_mapmix.scoring.files.own import Scores
 from lid_mapmix.scoring.weighted import WeightedScores
+from lid_mapmix.utils.randomness import keyed_generator
 from scipy.special import log_softmax
 
 CLUSTERS = np.array([0, 0, 1])

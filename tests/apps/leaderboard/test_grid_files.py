@@ -3,13 +3,13 @@
 import re
 from collections import Counter
 
-from launching import ROOT
+from helpers.launching import ROOT
 from lid_mapmix.apps.leaderboard import jobs
-from lid_mapmix.apps.leaderboard.arguments import make_leaderboard_parser
+from lid_mapmix.apps.leaderboard.command import make_leaderboard_parser
 from lid_mapmix.apps.leaderboard.grid import read_grid
 from lid_mapmix.apps.leaderboard.paper import PAPER
+from lid_mapmix.config.sources import variant_names
 from lid_mapmix.data.labels import labels_from_mapping
-from lid_mapmix.layers import variant_names
 
 LRE17 = {
     "arabic": ["ara-acm", "ara-apc", "ara-ary", "ara-arz"],

@@ -7,15 +7,15 @@ import shutil
 
 import numpy as np
 import pytest
-from launching import listing
+from helpers.launching import listing
 from lid_mapmix.apps import cli
 from lid_mapmix.apps.leaderboard import command, running
-from lid_mapmix.apps.leaderboard.arguments import make_leaderboard_parser
+from lid_mapmix.apps.leaderboard.command import make_leaderboard_parser
 from lid_mapmix.apps.leaderboard.estimate import describe
 from lid_mapmix.apps.leaderboard.grid import read_grid
 from lid_mapmix.apps.leaderboard.jobs import make_jobs
 from lid_mapmix.apps.leaderboard.state import STATE_NAME, State, Status, read_state, write_state
-from lid_mapmix.scoring.files import read_scores
+from lid_mapmix.scoring.files.own import read_scores
 from reference import classification
 from reference.calibration import expected_calibration_error
 

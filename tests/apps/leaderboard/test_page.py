@@ -5,10 +5,10 @@ import json
 import shutil
 
 import pytest
-from browser import CHROMIUM, look
+from helpers.browser import CHROMIUM, look
+from helpers.pages import cells, read_page
 from lid_mapmix.apps.leaderboard.page import render
 from lid_mapmix.apps.leaderboard.tables import rounded
-from pages import cells, read_page
 
 from .conftest import leaderboard
 

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock, Timeout
-from launching import ROOT, listing, run_python
-from lid_mapmix.apps import launch
+from helpers.launching import ROOT, listing, run_python
 from lid_mapmix.apps.leaderboard import command, running
 from lid_mapmix.apps.leaderboard.estimate import describe, seconds_a_step
 from lid_mapmix.apps.leaderboard.jobs import Job
 from lid_mapmix.apps.leaderboard.process import LOOK_EVERY, progress_of
 from lid_mapmix.apps.leaderboard.state import State, Status, read_state, write_state
-from lid_mapmix.errors import UserError
+from lid_mapmix.apps.runs import launch
+from lid_mapmix.utils.errors import UserError
 
 from .conftest import leaderboard, runs_in_process, write_grid
 

@@ -4,9 +4,9 @@ import runpy
 import sys
 
 import yaml
-from launching import ROOT
+from helpers.launching import ROOT
 from lid_mapmix.data.labels import labels_from_manifest, write_labels
-from lid_mapmix.data.manifest import read_manifest
+from lid_mapmix.data.manifest.manifest import read_manifest
 
 from .conftest import SETTINGS, runs_in_process
 

@@ -5,10 +5,10 @@ import shutil
 
 import numpy as np
 import pytest
-from launching import train
-from lid_mapmix.randomness import keyed_generator
-from lid_mapmix.scoring.files import read_scores
-from synthetic import make_corpus
+from helpers.launching import train
+from helpers.synthetic import make_corpus
+from lid_mapmix.scoring.files.own import read_scores
+from lid_mapmix.utils.randomness import keyed_generator
 
 # A slash makes folders of it: the audio's paths, which are the utterances' ids, hold whole elements.
 HOSTILE = (

@@ -1,7 +1,7 @@
 """The page in a real browser, where there is one: nothing is fetched or wrong, nothing too wide, audio plays."""
 
 import pytest
-from browser import CHROMIUM, look
+from helpers.browser import CHROMIUM, look
 from lid_mapmix.apps import cli
 
 # It frames the page in the widths of a telephone and a desk, and looks into the frames once all is loaded.

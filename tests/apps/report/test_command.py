@@ -4,7 +4,7 @@ import logging
 import sys
 
 import pytest
-from launching import overrides, run, run_python
+from helpers.launching import overrides, run, run_python
 from lid_mapmix.apps import cli
 from lid_mapmix.apps.report import command
 

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import soundfile
 import yaml
+from helpers.pages import cells, read_page
 from lid_mapmix.apps import cli
 from lid_mapmix.apps.report import clips, command
 from lid_mapmix.apps.report.gather import gather
 from lid_mapmix.apps.report.tables import confusions
-from lid_mapmix.data.audio import read_audio
+from lid_mapmix.data.audio.reading import read_audio
 from lid_mapmix.data.labels import Labels
-from lid_mapmix.scoring.files import read_scores
-from pages import cells, read_page
+from lid_mapmix.scoring.files.own import read_scores
 from sklearn.metrics import confusion_matrix
 
 SECTIONS = ("scores", "confusion", "reliability", "growth", "datamap", "latents", "training", "worst", "settings")

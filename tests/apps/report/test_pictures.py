@@ -11,19 +11,20 @@ from lid_mapmix.apps.report import pictures
 from lid_mapmix.apps.report.curves import Curve, last_course, read_curves, thinned
 from lid_mapmix.apps.report.pictures import (
     calibration_error,
+    chosen_points,
     draw_classes,
     draw_clusters,
     draw_datamap,
     draw_lines,
     draw_reliability,
+    project,
 )
-from lid_mapmix.apps.report.projection import chosen_points, project
 from lid_mapmix.apps.report.svg import Axis, Frame, dots, number, tag
-from lid_mapmix.config import DatamapConfig
+from lid_mapmix.config.schema import DatamapConfig
 from lid_mapmix.mapmix.datamap import measures
 from lid_mapmix.mapmix.datamap_files import read_datamap, write_datamap
-from lid_mapmix.plan import assign_regions
 from lid_mapmix.scoring.metrics import expected_calibration_error, reliability_curve
+from lid_mapmix.training.plan import assign_regions
 
 # What XML can hold at all.
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\ufffe\uffff"))

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 from lid_mapmix.data.labels import read_labels
-from lid_mapmix.data.manifest import read_manifest
+from lid_mapmix.data.manifest.manifest import read_manifest
 from lid_mapmix.data.prepare import asterisk
-from lid_mapmix.errors import UserError
+from lid_mapmix.utils.errors import UserError
 
 SPLITS = ("train", "dev", "test")
 VOICES = ("en_US_f_Allison", "es_MX_f_Allison", "fr_CA_f_June", "it_IT_m_Carlo", "ru_RU_f_IvrvoiceRU")

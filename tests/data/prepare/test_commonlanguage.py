@@ -5,10 +5,10 @@ import logging
 from pathlib import Path
 
 import pytest
-from layouts import contents, read_rows, values, write_lines, write_tone
+from helpers.layouts import contents, read_rows, values, write_lines, write_tone
 from lid_mapmix.apps import cli
 from lid_mapmix.data.prepare import commonlanguage
-from lid_mapmix.errors import UserError
+from lid_mapmix.utils.errors import UserError
 
 LANGUAGES = ("Chinese_Taiwan", "Welsh")
 

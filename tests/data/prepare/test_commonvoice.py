@@ -5,12 +5,12 @@ import logging
 from pathlib import Path
 
 import pytest
-from layouts import contents, read_rows, values, write_lines, write_tone
+from helpers.layouts import contents, read_rows, values, write_lines, write_tone
 from lid_mapmix.apps import cli
 from lid_mapmix.data.labels import read_labels
 from lid_mapmix.data.prepare import commonvoice
-from lid_mapmix.data.prepare.options import Options
-from lid_mapmix.errors import UserError
+from lid_mapmix.data.prepare.steps.options import Options
+from lid_mapmix.utils.errors import UserError
 
 HEADER = ("client_id", "path", "sentence", "up_votes", "accents", "variant", "locale", "segment")
 ACCENTS = ("England English", "India and South Asia (India, Pakistan)", "", "Scottish English|Glasgow")

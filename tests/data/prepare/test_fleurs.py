@@ -4,10 +4,10 @@ import itertools
 from pathlib import Path
 
 import pytest
-from layouts import contents, read_rows, values, write_lines, write_tone
+from helpers.layouts import contents, read_rows, values, write_lines, write_tone
 from lid_mapmix.apps import cli
 from lid_mapmix.data.prepare import fleurs
-from lid_mapmix.errors import UserError
+from lid_mapmix.utils.errors import UserError
 
 COUNTS = {"train": 6, "dev": 2, "test": 3}
 

@@ -14,11 +14,11 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lid_mapmix.data.labels import read_labels
-from lid_mapmix.data.manifest import read_manifest
+from lid_mapmix.data.manifest.manifest import read_manifest
 from lid_mapmix.data.prepare import folder as folder_corpus
-from lid_mapmix.data.prepare.options import Options
-from lid_mapmix.data.prepare.splitting import split_units
-from lid_mapmix.errors import UserError
+from lid_mapmix.data.prepare.steps.options import Options
+from lid_mapmix.data.prepare.steps.splitting import split_units
+from lid_mapmix.utils.errors import UserError
 
 SPLITS = ("train", "dev", "test")
 QUARTERS = Options(dev_share=0.25, test_share=0.25)

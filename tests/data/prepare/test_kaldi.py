@@ -7,13 +7,13 @@ import logging
 from pathlib import Path
 
 import pytest
-from layouts import contents, read_rows, values, write_lines, write_tone
+from helpers.layouts import contents, read_rows, values, write_lines, write_tone
 from lid_mapmix.apps import cli
-from lid_mapmix.data.export import export_manifests
-from lid_mapmix.data.manifest import read_manifest, write_manifest
+from lid_mapmix.data.export.manifests import export_manifests
+from lid_mapmix.data.manifest.manifest import read_manifest, write_manifest
 from lid_mapmix.data.prepare import jsonl, kaldi
-from lid_mapmix.data.prepare.options import Options
-from lid_mapmix.errors import UserError
+from lid_mapmix.data.prepare.steps.options import Options
+from lid_mapmix.utils.errors import UserError
 
 CLASSES = ("ara-apc", "ara-arz")
 

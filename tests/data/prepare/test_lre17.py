@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.layouts import contents, read_rows, values, write_lines, write_tone
+from helpers.synthetic import write_sphere_ulaw
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layouts import contents, read_rows, values, write_lines, write_tone
 from lid_mapmix.apps import cli
 from lid_mapmix.data.labels import read_labels
 from lid_mapmix.data.prepare import draws, lre17
-from lid_mapmix.errors import UserError
-from synthetic import write_sphere_ulaw
+from lid_mapmix.utils.errors import UserError
 
 SHORT = ("in_ten", "in_whole", "alone")
 DIALECTS = ("ara-apc", "ara-arz", "eng-usg", "por-brz")

@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from layouts import contents, read_rows, values, write_tone
+from helpers.layouts import contents, read_rows, values, write_tone
 from lid_mapmix.apps import cli
 from lid_mapmix.data.prepare import voxlingua107
-from lid_mapmix.data.prepare.options import Options
-from lid_mapmix.errors import UserError
+from lid_mapmix.data.prepare.steps.options import Options
+from lid_mapmix.utils.errors import UserError
 
 SHARES = Options(dev_share=0.2, test_share=0.2)
 

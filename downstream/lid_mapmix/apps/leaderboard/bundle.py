@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import UserError
-from ...files import replace_when_complete
-from ..datamap_stage import file_digest
-from ..run_folder import PARAMETERS_NAME, kept_settings
+from ...training.run_folder import PARAMETERS_NAME, kept_settings
+from ...utils.digests import file_digest
+from ...utils.errors import UserError
+from ...utils.files import replace_when_complete
 from .grid import NAME_PATTERN, Run
 from .results import SCORE_FILES, read_result, summarize
 from .state import STATE_NAME, Status, read_state

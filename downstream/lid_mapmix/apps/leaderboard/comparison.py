@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...randomness import keyed_generator
 from ...scoring.bootstrap import difference_between, resampled_scores
-from ...scoring.files import Scores
+from ...scoring.files.own import Scores
 from ...scoring.weighted import WeightedScores
+from ...utils.randomness import keyed_generator
 
 LEVEL = 0.05
 _DIGITS = 6

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..run_folder import checkpoints
+from ...training.run_folder import checkpoints
 from .jobs import Job
 from .process import OUTPUT_NAME, progress_of
 from .state import State, Status, read_state

@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
-from ...errors import UserError
-from ...layers import merge, read_yaml
-from ..arguments import SEED_LIMIT
+from ...config.sources import merge, read_yaml
+from ...utils.errors import UserError
+from ..settings.arguments import SEED_LIMIT
 
 _STRICT = ConfigDict(extra="forbid")
 _FOLDER = "result/leaderboard"

@@ -16,18 +16,18 @@ from typing import Any
 
 import yaml
 
-from ...checks import task_config
+from ...config.checks import task_config
 from ...data.corpus import Corpus
 from ...data.labels import Labels
-from ...data.manifest import read_manifest
-from ...data.manifest_files import find_manifest
-from ...errors import UserError
-from ...plan import DATAMAP_NAME, check_likeness
-from ...schedule import fill_schedule
-from ..arguments import make_parser
-from ..datamap_stage import file_digest, map_request, weights_digest
-from ..settings import DATAMAP_STAGE, Settings, datamap_stage, new_settings
-from ..stages import check_settings
+from ...data.manifest.manifest import find_manifest, read_manifest
+from ...training.plan import DATAMAP_NAME, check_likeness
+from ...training.schedule import fill_schedule
+from ...utils.digests import file_digest, weights_digest
+from ...utils.errors import UserError
+from ..runs.datamap_stage import map_request
+from ..runs.stages import check_settings
+from ..settings.arguments import make_parser
+from ..settings.settings import DATAMAP_STAGE, Settings, datamap_stage, new_settings
 from .grid import Grid, Run
 
 _SPLITS = ("train", "dev", "test")

@@ -8,9 +8,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ..pages import style_sheets, template_environment
+from ...training.run_folder import REPORT_NAME
 from ..report.page import STYLE_SHEET
-from ..run_folder import REPORT_NAME
+from ..report.pages import style_sheets, template_environment
 from . import tables
 from .paper import PAPER_COLUMNS, beside_paper
 from .results import COLUMNS

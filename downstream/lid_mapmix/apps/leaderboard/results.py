@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from ...config.sources import TASK_KEY, read_yaml
 from ...data.labels import labels_from_mapping, labels_from_names
-from ...errors import UserError
-from ...layers import TASK_KEY, read_yaml
 from ...scoring.calibration import apply_temperature, fit_temperature
-from ...scoring.files import Scores, read_scores
+from ...scoring.files.own import Scores, read_scores
 from ...scoring.metrics import expected_calibration_error
 from ...scoring.slices import all_scores
-from ..run_folder import PARAMETERS_NAME, kept_settings
+from ...training.run_folder import PARAMETERS_NAME, kept_settings
+from ...utils.errors import UserError
 from .comparison import Compared, best_row, resample
 from .grid import Run
 from .state import State, Status, read_state

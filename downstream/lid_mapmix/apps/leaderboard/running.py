@@ -19,9 +19,9 @@ import yaml
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from ...plan import DATAMAP_NAME
+from ...training.plan import DATAMAP_NAME
+from ...training.run_folder import write_text
 from ..report.tables import versions
-from ..run_folder import write_text
 from .estimate import spent
 from .jobs import Job
 from .process import LOOK_EVERY, OUTPUT_NAME, fault_of, locked, progress_of, run_process, size_of

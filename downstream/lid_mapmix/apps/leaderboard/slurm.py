@@ -7,7 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ...errors import UserError
+from ...utils.errors import UserError
 from .state import LOGS
 
 

@@ -7,9 +7,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from ...checkpoints import holds_run
-from ...errors import UserError
-from ..run_folder import write_text
+from ...training.checkpoints import holds_run
+from ...training.run_folder import write_text
+from ...utils.errors import UserError
 
 STATE_NAME = "leaderboard_run.json"
 # Of a cluster's jobs, in the folder of the grid.

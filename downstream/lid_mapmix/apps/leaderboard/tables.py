@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...files import replace_when_complete
+from ...training.run_folder import write_text
+from ...utils.files import replace_when_complete
 from ..report.tables import versions
-from ..run_folder import write_text
 from .paper import PAPER_COLUMNS, beside_paper
 from .results import COLUMNS, RunResult
 from .state import Status

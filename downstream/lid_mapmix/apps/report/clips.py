@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ...data.audio import SAMPLE_RATE, read_audio, utterance_span
-from ...data.manifest import Manifest, read_manifest
-from ...data.manifest_files import find_manifest
-from ...errors import UserError
+from ...data.audio.reading import SAMPLE_RATE, read_audio, utterance_span
+from ...data.manifest.manifest import Manifest, find_manifest, read_manifest
+from ...utils.errors import UserError
 from .gather import Findings
 
 WORST = 20

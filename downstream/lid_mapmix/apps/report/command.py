@@ -4,8 +4,8 @@ import argparse
 import logging
 from pathlib import Path
 
-from ...errors import UserError
-from ..run_folder import REPORT_NAME, write_text
+from ...training.run_folder import REPORT_NAME, write_text
+from ...utils.errors import UserError
 from .clips import worst_clips
 from .curves import read_curves
 from .gather import choose_split, gather
@@ -14,6 +14,15 @@ from .page import GENERATOR, render
 logger = logging.getLogger(__name__)
 # What of a page says whose it is stands at its beginning.
 _HEAD_BYTES = 2000
+_EXAMPLES = """\
+examples:
+  of a trained run, into result/downstream/first/report.html:
+    lid-mapmix report result/downstream/first
+  of its dev scores, elsewhere:
+    lid-mapmix report result/downstream/first --split dev --out first-dev.html
+  the audio has moved since:
+    lid-mapmix report result/downstream/first --data /mnt/corpora/demo
+"""
 
 
 def make_report(options: argparse.Namespace) -> None:
@@ -73,3 +82,21 @@ def _refuse_others(path: Path) -> None:
         with path.open("rb") as file:
             if f'content="{GENERATOR}"'.encode() not in file.read(_HEAD_BYTES):
                 raise UserError(f"{path}: is there already, and is no report. Write elsewhere by --out FILE.")
+
+
+def make_report_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``lid-mapmix report``; flags that are not given are None."""
+    parser = argparse.ArgumentParser(
+        "lid-mapmix report",
+        description="Write one HTML page of a run: scores, pictures, the worst utterances to hear, its settings. "
+        "The page needs no network and no other file.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("expdir", metavar="EXPDIR", help="folder of a run that has scored a split")
+    add("--split", metavar="SPLIT", help="whose scores; default: test, or dev where test was not scored")
+    add("--data", metavar="DIR", help="folder of SPLIT.csv, whose audio is played; default: the one of the run")
+    add("--out", metavar="FILE", help="the page to write; default: EXPDIR/report.html")
+    add("--debug", action="store_true", help="show the traceback of an error")
+    return parser

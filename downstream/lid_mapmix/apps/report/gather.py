@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from ...checks import task_config
-from ...config import TaskConfig
+from ...config.checks import task_config
+from ...config.schema import TaskConfig
+from ...config.sources import TASK_KEY, read_yaml
 from ...data.labels import Labels, labels_from_mapping, labels_from_names
-from ...errors import UserError
-from ...layers import TASK_KEY, read_yaml
 from ...mapmix.datamap_files import DataMap, read_datamap
-from ...plan import DATAMAP_NAME
-from ...scoring.files import Scores, read_scores
-from ..run_folder import kept_settings
-from ..settings import follow_moved_datamap
+from ...scoring.files.own import Scores, read_scores
+from ...training.plan import DATAMAP_NAME
+from ...training.run_folder import kept_settings
+from ...utils.errors import UserError
+from ..settings.settings import follow_moved_datamap
 from .missing import Missing, command, evaluate_command
 from .reliability import Reliability, find_reliability
 

@@ -6,23 +6,24 @@ from typing import Any
 
 import numpy as np
 
-from ...config import DatamapConfig
+from ...config.schema import DatamapConfig
 from ...mapmix.datamap import region_counts
-from ..pages import style_sheets, template_environment
 from .clips import CLIP_SECONDS, Clip
 from .curves import Curve, thinned
 from .gather import Findings
 from .missing import Missing, command, evaluate_command
+from .pages import style_sheets, template_environment
 from .pictures import (
     Figure,
+    chosen_points,
     correctness_steps,
     draw_classes,
     draw_clusters,
     draw_datamap,
     draw_lines,
     draw_reliability,
+    project,
 )
-from .projection import chosen_points, project
 from .svg import Axis, ticks_between
 from .tables import Table, confusions, decimals, headline, score_table, slice_tables, truncation_table, versions
 

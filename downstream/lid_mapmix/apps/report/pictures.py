@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from ...config import DatamapConfig
+from ...config.schema import DatamapConfig
 from ...mapmix.datamap import Region, RegionRule
 from ...mapmix.datamap_files import DataMap
-from ...mapmix.raster import opacities, rasterise
-from ...plan import assign_regions
-from ..datamap_picture import CONFIDENCE, VARIABILITY, boundaries
+from ...training.plan import assign_regions
+from ...utils.randomness import keyed_generator
+from .datamap_figure import CONFIDENCE, VARIABILITY, boundaries
+from .raster import opacities, rasterise
 from .svg import WIDTH, Axis, Frame, dots, picture, polyline, tag
 
 # Of the style sheet: colours of one kind each, and steps from never to always right.
@@ -22,6 +23,10 @@ _SAME_REGIONS = 0.999
 _LATENTS_HEIGHT = 420
 _PANEL_WIDTH, _PANEL_HEIGHT = 260, 250
 LATENTS_ID = "all-latents"
+# 2,000 take ten seconds, 10,000 two minutes.
+MOST_POINTS = 2000
+_LEAST_POINTS = 5
+_PERPLEXITY = 30.0
 
 
 @dataclass(frozen=True)
@@ -194,3 +199,32 @@ def _cells(frame: Frame, datamap: DataMap) -> list[Markup]:
             if outline := "".join(f"M{x:.1f} {y:.1f}{cell}" for x, y in corners):
                 drawn.append(tag("path", d=outline, class_=f"cells r{step}", fill_opacity=level / _OPACITY_STEPS))
     return drawn
+
+
+def chosen_points(count: int, most: int = MOST_POINTS, seed: int = 0) -> np.ndarray:
+    """Return which of `count` latents to show, ascending int64: all, or `most` of them drawn without replacement."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(keyed_generator(seed, "projection").choice(count, size=most, replace=False))
+
+
+def project(latents: np.ndarray, seed: int = 0) -> np.ndarray | None:
+    """Return places in the unit square, (N, 2) float64; None where there are too few latents, or all are the same.
+
+    Parameters
+    ----------
+    latents : (N, dim) float, finite.
+    seed : of the search.
+    """
+    if len(latents) < _LEAST_POINTS or np.ptp(latents, axis=0).max(initial=0) == 0:
+        return None
+    from sklearn.manifold import TSNE  # noqa: PLC0415
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415
+
+    perplexity = min(_PERPLEXITY, (len(latents) - 1) / 3)
+    initial = "pca" if min(latents.shape) > 1 else "random"
+    # Several threads add up in an order of their own, and a t-SNE that starts another way ends elsewhere.
+    with threadpool_limits(1):
+        places = TSNE(perplexity=perplexity, init=initial, random_state=seed).fit_transform(latents)
+    low, high = places.min(axis=0), places.max(axis=0)
+    return ((places - low) / np.where(high > low, high - low, 1.0)).astype(np.float64)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ...dev_calibration import CALIBRATION_NAME
+from ...evaluation.dev_calibration import CALIBRATION_NAME
 from ...scoring.calibration import Calibration, Kind, fit, read_calibration
-from ...scoring.files import Scores, read_scores
+from ...scoring.files.own import Scores, read_scores
 from ...scoring.metrics import reliability_curve
 from .missing import Missing, evaluate_command
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ...errors import UserError
-from ..audio import read_header
+from ...utils.errors import UserError
+from ..audio.reading import read_header
 from ..labels import Labels
-from .corpus import divide, fingerprint, preparation, write_corpus
-from .options import DEFAULT_SHARE, add_common_arguments
-from .splitting import check_shares, split_units
+from .steps.corpus import divide, fingerprint, preparation, write_corpus
+from .steps.options import DEFAULT_SHARE, add_common_arguments
+from .steps.splitting import check_shares, split_units
 
 DESCRIPTION = "Debian's Asterisk prompts: five languages, real telephone speech, one speaker each"
 EXAMPLES = """\

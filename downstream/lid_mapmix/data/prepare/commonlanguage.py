@@ -6,11 +6,11 @@ The archive unpacks to a folder a language, with train, dev and test in it, and 
 import argparse
 from pathlib import Path
 
-from ...errors import UserError
-from .corpus import SPLITS
-from .listing import Utterance, prepare_listed
-from .options import DEFAULTS, Options, add_languages_argument, add_listing_arguments, prepare_as_asked
-from .tables import choose, language_folders, sub_folders
+from ...utils.errors import UserError
+from .steps.corpus import SPLITS
+from .steps.listing import Utterance, prepare_listed
+from .steps.options import DEFAULTS, Options, add_languages_argument, add_listing_arguments, prepare_as_asked
+from .steps.tables import choose, language_folders, sub_folders
 
 DESCRIPTION = "CommonLanguage: an hour of read sentences in each of 45 languages"
 EXAMPLES = """\

@@ -11,11 +11,11 @@ import math
 import re
 from pathlib import Path
 
-from ...errors import UserError
-from .corpus import SPLITS
-from .listing import Utterance, prepare_listed
-from .options import DEFAULTS, Options, add_languages_argument, add_listing_arguments, positive, prepare_as_asked
-from .tables import choose, enumerate_names, language_folders, read_table, to_numbers
+from ...utils.errors import UserError
+from .steps.corpus import SPLITS
+from .steps.listing import Utterance, prepare_listed
+from .steps.options import DEFAULTS, Options, add_languages_argument, add_listing_arguments, positive, prepare_as_asked
+from .steps.tables import choose, enumerate_names, language_folders, read_table, to_numbers
 
 DESCRIPTION = "Mozilla Common Voice: read sentences, classes are languages or accents"
 EXAMPLES = """\

@@ -13,7 +13,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
-from ...errors import UserError
+from ...utils.errors import UserError
 
 # Samples that are packed into one number of 64 bits.
 _KEY_SAMPLES = 4

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...randomness import keyed_generator
-from .listed_audio import read_seconds
-from .selection import Columns, select
+from ...utils.randomness import keyed_generator
+from .steps.listed_audio import read_seconds
+from .steps.selection import Columns, select
 
 SETS = 3
 PIECE_SECONDS = 10.0

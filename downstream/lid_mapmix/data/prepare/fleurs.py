@@ -7,11 +7,11 @@ who says that speakers of train are in no other split, and does not say who they
 import argparse
 from pathlib import Path
 
-from ...errors import UserError
-from .corpus import SPLITS
-from .listing import Utterance, prepare_listed
-from .options import DEFAULTS, Options, add_languages_argument, add_listing_arguments, prepare_as_asked
-from .tables import choose, describe_folder, language_folders, read_table, to_numbers
+from ...utils.errors import UserError
+from .steps.corpus import SPLITS
+from .steps.listing import Utterance, prepare_listed
+from .steps.options import DEFAULTS, Options, add_languages_argument, add_listing_arguments, prepare_as_asked
+from .steps.tables import choose, describe_folder, language_folders, read_table, to_numbers
 
 DESCRIPTION = "FLEURS: the same sentences read in 102 languages, 12 h each"
 EXAMPLES = """\

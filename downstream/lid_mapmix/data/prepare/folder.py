@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from ...errors import UserError
-from ..audio import EXTENSIONS
-from ..audio_files import audio_below
-from .corpus import fingerprint
-from .listing import Utterance, prepare_listed
-from .options import DEFAULTS, Options, add_listing_arguments, prepare_as_asked
-from .tables import enumerate_names
+from ...utils.errors import UserError
+from ..audio.folders import audio_below
+from ..audio.reading import EXTENSIONS
+from .steps.corpus import fingerprint
+from .steps.listing import Utterance, prepare_listed
+from .steps.options import DEFAULTS, Options, add_listing_arguments, prepare_as_asked
+from .steps.tables import enumerate_names
 
 DESCRIPTION = "your own recordings, one sub-folder a class"
 EXAMPLES = """\

@@ -8,11 +8,11 @@ import json
 import math
 from pathlib import Path
 
-from ...errors import UserError
-from .corpus import SPLITS, exported_labels
-from .listing import Utterance, prepare_listed
-from .options import DEFAULTS, Options, add_listing_arguments, prepare_as_asked
-from .tables import describe_folder, read_lines
+from ...utils.errors import UserError
+from .steps.corpus import SPLITS, exported_labels
+from .steps.listing import Utterance, prepare_listed
+from .steps.options import DEFAULTS, Options, add_listing_arguments, prepare_as_asked
+from .steps.tables import describe_folder, read_lines
 
 DESCRIPTION = "a NeMo manifest (JSON lines with audio_filepath, offset, duration, label), or train, dev and test"
 EXAMPLES = """\

@@ -10,11 +10,11 @@ import math
 import re
 from pathlib import Path
 
-from ...errors import UserError
-from .corpus import SPLITS, exported_labels
-from .listing import Utterance, prepare_listed
-from .options import DEFAULTS, Options, add_listing_arguments, prepare_as_asked
-from .tables import describe_folder, read_pairs, to_numbers
+from ...utils.errors import UserError
+from .steps.corpus import SPLITS, exported_labels
+from .steps.listing import Utterance, prepare_listed
+from .steps.options import DEFAULTS, Options, add_listing_arguments, prepare_as_asked
+from .steps.tables import describe_folder, read_pairs, to_numbers
 
 DESCRIPTION = "a Kaldi data directory with utt2lang, or train, dev and test with one each"
 EXAMPLES = """\

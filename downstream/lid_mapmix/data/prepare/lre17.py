@@ -19,14 +19,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import UserError
+from ...utils.errors import UserError
 from ..labels import Labels
 from .cuts import group_cuts
 from .draws import PIECE_SECONDS, SETS, WHOLE, Draw, arrange_pieces
-from .listing import Utterance, prepare_listed
-from .options import DEFAULTS, Options, add_listing_arguments, not_negative, positive, prepare_as_asked
-from .selection import Columns
-from .tables import describe_folder, enumerate_names, read_table, to_numbers
+from .steps.listing import Utterance, prepare_listed
+from .steps.options import DEFAULTS, Options, add_listing_arguments, not_negative, positive, prepare_as_asked
+from .steps.selection import Columns
+from .steps.tables import describe_folder, enumerate_names, read_table, to_numbers
 
 DESCRIPTION = "NIST LRE 2017 (licensed by the LDC): 14 dialects, telephone and video"
 EXAMPLES = """\

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from .listing import Utterance, prepare_listed
-from .options import DEFAULTS, Options, add_languages_argument, add_listing_arguments, prepare_as_asked
-from .tables import choose, file_names, language_folders
+from .steps.listing import Utterance, prepare_listed
+from .steps.options import DEFAULTS, Options, add_languages_argument, add_listing_arguments, prepare_as_asked
+from .steps.tables import choose, file_names, language_folders
 
 DESCRIPTION = "VoxLingua107: YouTube in 107 languages, 6,628 h"
 EXAMPLES = """\

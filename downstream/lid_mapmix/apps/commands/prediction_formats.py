@@ -1,0 +1,106 @@
+"""How answers and label tracks are written: for people, as JSON lines, for Audacity, as RTTM.
+
+======== ==============================================================================================
+format   a line
+======== ==============================================================================================
+text     ``name: class probability, …``; of a track the name, and below it start, end, class, probability
+json     a recording
+audacity start, end and class of a segment, tabs between; of one recording
+rttm     ``SPEAKER name 1 start duration <NA> <NA> class <NA> <NA>``, NIST's Rich Transcription Time Marked;
+         in the speaker's place stands the class
+======== ==============================================================================================
+
+Label tracks leave out what was not identified.
+"""
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+
+from ...inference.answer import Identification, Outcome
+from ...inference.recording import Recording
+from ...inference.segments import Segment
+
+_TOP = 3
+# A line that a name could break, and what a terminal would take for a command.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+class Format(StrEnum):
+    """How answers are written."""
+
+    TEXT = "text"
+    JSON = "json"
+    AUDACITY = "audacity"
+    RTTM = "rttm"
+
+
+# Those that have a line a segment and nothing else.
+TRACKS = (Format.AUDACITY, Format.RTTM)
+
+
+def answer_line(answer: Identification, form: Format, top: int | None) -> str:
+    """Return the line of a recording's answer, with the `top` likeliest classes."""
+    if form is Format.JSON:
+        return json.dumps({**answer.as_dict(top), "name": _shown(answer.name)}, ensure_ascii=False)
+    name = one_line(answer.name)
+    listed = ", ".join(
+        f"{label} {probability:.3f}"
+        for label, probability in zip(answer.classes[: top or _TOP], answer.probabilities, strict=False)
+    )
+    if answer.outcome is Outcome.IDENTIFIED:
+        return f"{name}: {listed}"
+    return f"{name}: {answer.answer}" + (f" ({listed})" if listed else "")
+
+
+def track_lines(recording: Recording, segments: Sequence[Segment], form: Format) -> Iterator[str]:
+    """Yield the lines of a recording's label track."""
+    name = _shown(recording.name)
+    if form is Format.JSON:
+        content = {
+            "name": name,
+            "seconds": round(recording.seconds, 3),
+            "segments": [_as_dict(segment) for segment in segments],
+        }
+        yield json.dumps(content, ensure_ascii=False)
+        return
+    if form is Format.TEXT:
+        yield one_line(name)
+        for segment in segments:
+            probability = "" if math.isnan(segment.probability) else f" {segment.probability:.3f}"
+            yield f"  {segment.start:9.2f} {segment.end:9.2f}  {segment.answer}{probability}"
+        return
+    # A field of RTTM has no blanks.
+    name = re.sub(r"\s", "_", Path(name).stem)
+    for segment in segments:
+        if segment.outcome is not Outcome.IDENTIFIED:
+            continue
+        if form is Format.AUDACITY:
+            yield f"{segment.start:.6f}\t{segment.end:.6f}\t{segment.answer}"
+        else:
+            duration = segment.end - segment.start
+            label = re.sub(r"\s", "_", segment.answer)
+            yield f"SPEAKER {name} 1 {segment.start:.3f} {duration:.3f} <NA> <NA> {label} <NA> <NA>"
+
+
+def one_line(text: str) -> str:
+    r"""Return text as one line that can be printed, whatever bytes a file's name is made of; a line's end is ``\n``."""
+    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], _shown(text))
+
+
+def _shown(name: str) -> str:
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
+def _as_dict(segment: Segment) -> dict[str, str | float | None]:
+    return {
+        "start": round(segment.start, 3),
+        "end": round(segment.end, 3),
+        "outcome": segment.outcome.value,
+        "label": segment.label,
+        "probability": None if math.isnan(segment.probability) else segment.probability,
+    }

@@ -1,0 +1,1 @@
+"""The runs that one command stands for."""

@@ -1,0 +1,91 @@
+"""S3PRL's -o, ``args.seed=1,,config.optimizer.lr=1e-4``, without evaluating it as a program."""
+
+import argparse
+import ast
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from ...config.sources import TASK_KEY
+from ...utils.errors import UserError
+from .arguments import SEED_LIMIT
+
+# Much has been decided by these before -o is looked at.
+_FLAGS_ONLY = (
+    *("mode", "downstream", "downstream_variant", "upstream", "expname", "expdir", "past_exp", "init_ckpt"),
+    *("config", "auto_resume", "device", "backend", "local_rank"),
+)
+
+
+def apply_override(text: str | None, args: argparse.Namespace, config: dict[str, Any]) -> bool:
+    """Put what -o says over arguments and configuration, and say whether it says anything.
+
+    Parameters
+    ----------
+    text : of -o.
+    args, config : changed in place.
+
+    Raises
+    ------
+    UserError : it cannot be understood, or names what does not exist or is settled by flags.
+    """
+    overrides = _overrides(text)
+    for (first, *path), value in overrides:
+        if [first, *path] == ["config", TASK_KEY, "variant"] or (first == "args" and path[0] in _FLAGS_ONLY):
+            raise UserError(f"-o {first}.{'.'.join(path)}: is settled by then. Use the flag.")
+        if first == "args":
+            if not hasattr(args, path[0]):
+                raise UserError(f"-o args.{path[0]}: S3PRL has no such argument. See --help.")
+            usual = getattr(args, path[0])
+            if usual is not None and type(value) is not type(usual):
+                raise UserError(f"-o args.{path[0]}: is {value!r}; expected a value such as {usual!r}.")
+            if path[0] == "seed" and not 0 <= value < SEED_LIMIT:
+                raise UserError(f"-o args.seed: is {value}; expected a number from 0 to {SEED_LIMIT - 1}.")
+            setattr(args, path[0], value)
+            continue
+        section: Any = config
+        for key in path[:-1]:
+            section = section.setdefault(key, {})
+            if not isinstance(section, Mapping):
+                raise UserError(f"-o config.{'.'.join(path)}: {key} is a single value, without keys below it.")
+        section[path[-1]] = value
+    return bool(overrides)
+
+
+def sets(text: str | None, *path: str) -> bool:
+    """Say whether -o sets what stands at a path, such as ``"config", "optimizer", "lr"``."""
+    return any(found == list(path) for found, _ in _overrides(text))
+
+
+def parse_override(text: str) -> list[tuple[list[str], Any]]:
+    """Read the text of -o.
+
+    Returns
+    -------
+    a (path of keys, value) each; values are Python literals, YAML, or else texts.
+    """
+    parsed = []
+    for option in filter(None, (part.strip() for part in text.split(",,"))):
+        key, separator, value = option.partition("=")
+        path = key.strip().split(".")
+        if not separator or path[0] not in ("args", "config") or len(path) < 2 or (path[0] == "args" and len(path) > 2):  # noqa: PLR2004
+            raise UserError(f"-o {option}: expected args.NAME=VALUE or config.KEY.KEY=VALUE, separated by ',,'.")
+        parsed.append((path, _literal(value.strip())))
+    return parsed
+
+
+def _overrides(text: str | None) -> list[tuple[list[str], Any]]:
+    """Read what -o gives; S3PRL takes "none" for nothing."""
+    return [] if text is None or text.lower() == "none" else parse_override(text)
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        pass
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text

@@ -1,0 +1,224 @@
+"""The task's part of the configuration: strict, typed, with the limits of every value.
+
+The defaults stand in config.yaml, each with what it means; a test holds the two together. A key that is not here
+is an error, so that a misspelt setting cannot pass for a default.
+"""
+
+from dataclasses import field
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from ..data.augment.effects import Codec
+from ..data.balance import Sampling
+from ..host.upstreams import UpstreamSettings
+from ..mapmix.datamap import RegionRule
+from ..mapmix.mixup import MixSpace, WeightPer
+from ..mapmix.pairing import Pairing
+from ..mapmix.targets import Likeness, Targets
+from ..model import Encoder
+from ..scoring.averaging import Average
+from ..scoring.calibration import Kind
+
+_STRICT = ConfigDict(extra="forbid")
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# Audio under 400 samples has no frame (data/audio.py).
+_Seconds = Annotated[float, Field(ge=0.025, allow_inf_nan=False)]
+_Count = Annotated[int, Field(ge=1)]
+_Speed = Annotated[float, Field(ge=0.5, le=2)]
+_Decibels = Annotated[float, Field(ge=-60, le=120)]
+
+
+class Pool(StrEnum):
+    """Which utterances anchors and partners are drawn from."""
+
+    ALL = "all"
+    EASY = "easy"
+    AMBIGUOUS = "ambiguous"
+    HARD = "hard"
+
+
+class BadAudio(StrEnum):
+    """What becomes of a training utterance whose audio is missing, broken or no numbers."""
+
+    ERROR = "error"
+    SKIP = "skip"
+
+
+class DevCalibration(StrEnum):
+    """What is fitted on dev, so that a probability says how often an answer is right; see scoring/calibration.py."""
+
+    NONE = "none"
+    TEMPERATURE = "temperature"
+    VECTOR = "vector"
+    FULL = "full"
+
+    @property
+    def kind(self) -> Kind | None:
+        """The kind of calibration, None for none."""
+        return None if self is DevCalibration.NONE else Kind(self.value)
+
+
+@dataclass(config=_STRICT)
+class AugmentConfig:
+    """What is done to the audio of training crops."""
+
+    speeds: list[_Speed] = field(default_factory=list)
+    noise: str | None = None
+    noise_snr: Annotated[list[_Decibels], Field(min_length=2, max_length=2)] = field(
+        default_factory=lambda: [5.0, 20.0]
+    )
+    noise_probability: _Share = 0.5
+    rir: str | None = None
+    rir_probability: _Share = 0.5
+    codecs: list[Codec] = field(default_factory=list)
+    codec_probability: _Share = 0.5
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is asked for."""
+        return bool(self.speeds or self.noise or self.rir or self.codecs)
+
+
+@dataclass(config=_STRICT)
+class DataConfig:
+    """Where the data is and how training reads it."""
+
+    directory: str | None = None
+    batch_size: _Count = 8
+    crop_seconds: _Seconds = 8.0
+    crop_step_seconds: _Seconds | None = None
+    workers: Annotated[int, Field(ge=0)] = 2
+    on_bad_audio: BadAudio = BadAudio.ERROR
+    most_bad_share: _Share = 0.05
+    sampler: Sampling = Sampling.UNIFORM
+    sampler_power: _Share = 0.5
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    @property
+    def skips_bad_audio(self) -> bool:
+        """Whether other utterances stand in for those whose audio is bad."""
+        return self.on_bad_audio is BadAudio.SKIP
+
+
+@dataclass(config=_STRICT)
+class CacheConfig:
+    """Where the features of a frozen upstream are kept, and how much of the disk they may take."""
+
+    directory: str | None = None
+    limit_gb: _Positive = 100.0
+    evaluation: bool = True
+
+
+@dataclass(config=_STRICT)
+class UpstreamConfig:
+    """What of an upstream learns, and how, where it is fine-tuned."""
+
+    train_front_end: bool = False
+    spec_augment: bool = False
+
+
+@dataclass(config=_STRICT)
+class ModelConfig:
+    """What stands on the upstream."""
+
+    encoder: Encoder = Encoder.NONE
+    encoder_channels: Annotated[int, Field(ge=8)] = 512
+    hidden_dim: _Count = 512
+
+
+@dataclass(config=_STRICT)
+class MapmixConfig:
+    """What is mixed with what, and against which targets."""
+
+    anchors: Pool = Pool.ALL
+    partners: Pool = Pool.ALL
+    anchors_outside: _Share = 0.0
+    partners_outside: _Share = 0.0
+    pairing: Pairing = Pairing.ANY
+    mix: MixSpace = MixSpace.NONE
+    alpha: _Positive = 0.5
+    weight_per: WeightPer = WeightPer.BATCH
+    probability: _Share = 1.0
+    targets: Targets = Targets.ONE_HOT
+    target_share: Annotated[float, Field(gt=0, le=1)] = 0.75
+    likeness: Likeness = Likeness.ESTIMATED
+    likeness_file: str | None = None
+    datamap: str | None = None
+    online: bool = False
+    warmup_epochs: _Count = 2
+    plain_finish: _Share = 0.0
+
+    @property
+    def needs_regions(self) -> bool:
+        """Whether anchors or partners are a region of a data map."""
+        return self.anchors is not Pool.ALL or (self.mix is not MixSpace.NONE and self.partners is not Pool.ALL)
+
+    @property
+    def needs_likeness(self) -> bool:
+        """Whether the targets come from the softmax of a data map run."""
+        return self.targets is Targets.CONFIDENCE and self.likeness is Likeness.ESTIMATED
+
+
+@dataclass(config=_STRICT)
+class DatamapConfig:
+    """How a data map is made."""
+
+    record: bool = False
+    epochs: _Count = 5
+    regions: RegionRule = RegionRule.FIXED
+    easy_confidence: _Share = 0.6
+    easy_variability: _Share = 0.3
+    hard_confidence: _Share = 0.3
+    hard_variability: _Share = 0.2
+    easy_share: _Share = 0.33
+    hard_share: _Share = 0.03
+    per_class: bool = False
+
+
+@dataclass(config=_STRICT)
+class EvaluationConfig:
+    """How dev and test are cut, batched and averaged, and what is kept of them."""
+
+    dev_crop_seconds: _Seconds = 20.0
+    window_seconds: _Seconds = 6.0
+    hop_seconds: _Seconds = 3.0
+    batch_seconds: _Positive = 120.0
+    mix_lengths: bool = False
+    calibration: DevCalibration = DevCalibration.TEMPERATURE
+    bootstrap_samples: Annotated[int, Field(ge=0)] = 1000
+    average: Average = Average.PROBABILITIES
+    keep_latents: Annotated[int, Field(ge=0)] = 2_000
+
+
+@dataclass(config=_STRICT)
+class TaskConfig:
+    """All settings of the task, the ``downstream_expert`` part of a configuration."""
+
+    epochs: _Count = 50
+    variant: str | None = None
+    labels: dict[str, list[str]] | None = None
+    data: DataConfig = field(default_factory=DataConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
+    upstream: UpstreamConfig = field(default_factory=UpstreamConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    mapmix: MapmixConfig = field(default_factory=MapmixConfig)
+    datamap: DatamapConfig = field(default_factory=DatamapConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    @property
+    def needs_datamap(self) -> bool:
+        """Whether a data map has to be made before this training can start."""
+        return not self.mapmix.online and (self.mapmix.needs_regions or self.mapmix.needs_likeness)
+
+    @property
+    def upstream_settings(self) -> UpstreamSettings:
+        """What the run asks of its upstream, besides S3PRL's arguments."""
+        return UpstreamSettings(
+            train_front_end=self.upstream.train_front_end,
+            spec_augment=self.upstream.spec_augment,
+            mix_lengths=self.evaluation.mix_lengths,
+        )

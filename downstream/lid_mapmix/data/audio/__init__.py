@@ -1,0 +1,1 @@
+"""Audio files and tar shards: opening, reading, resampling."""

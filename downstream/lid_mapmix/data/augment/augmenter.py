@@ -1,0 +1,173 @@
+"""Augmentation of training crops: what is drawn for each, and where noise and rooms come from (config.yaml, augment).
+
+Every draw is keyed by seed, epoch, utterance and role, so a crop is augmented alike whatever the number of workers and
+wherever a run was interrupted. Evaluation augments nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...utils.errors import UserError
+from ...utils.randomness import keyed_generator
+from ..audio.folders import audio_below
+from ..audio.reading import EXTENSIONS, MINIMUM_SAMPLES, read_audio, read_header
+from .effects import Codec, add_noise, change_speed, reverberate, through_telephone
+
+
+@dataclass(frozen=True, eq=False)
+class AudioFolder:
+    """The recordings of a folder, in the order of their paths.
+
+    Attributes
+    ----------
+    paths : of the files.
+    counts : (files,) int64, lengths in samples at 16 kHz.
+    """
+
+    paths: Sequence[Path]
+    counts: np.ndarray
+
+    @classmethod
+    def open(cls, folder: str, setting: str) -> "AudioFolder":
+        """List the audio in a folder and below it, and read all headers.
+
+        Raises
+        ------
+        UserError : no such folder, no audio in it, or audio that cannot be read; it names the setting.
+        """
+        root = Path(folder)
+        if not root.is_dir():
+            raise UserError(f"data.augment.{setting}: {folder}: no such folder. Name one that holds audio, or null.")
+        try:
+            # Sorted by their parts: the same draw is the same file wherever the folder lies.
+            paths = audio_below(root)
+            counts = np.array([read_header(path).samples for path in paths])
+        except UserError as error:
+            raise UserError(f"data.augment.{setting}: {error}") from None
+        if not paths:
+            raise UserError(
+                f"data.augment.{setting}: {folder}: expected audio in it or below ({', '.join(EXTENSIONS)}), found "
+                "none. Name another folder, or null."
+            )
+        return cls(paths, counts)
+
+    def read_looped(self, count: int, generator: np.random.Generator) -> np.ndarray:
+        """Read (count,) float32 samples of a file that is drawn, from a drawn sample on; a short file is repeated."""
+        number = int(generator.integers(len(self.paths)))
+        path, available = self.paths[number], int(self.counts[number])
+        if available >= count:
+            return read_audio(path, int(generator.integers(available - count + 1)), count)
+        start = int(generator.integers(available))
+        return np.resize(np.roll(read_audio(path), -start), count)
+
+    def read_whole(self, generator: np.random.Generator) -> np.ndarray:
+        """Read a file that is drawn, (samples,) float32."""
+        return read_audio(self.paths[int(generator.integers(len(self.paths)))])
+
+
+@dataclass(frozen=True, eq=False)
+class Augmenter:
+    """What is done to training crops, in the order in which it happens to speech: speed, room, noise, telephone.
+
+    Attributes
+    ----------
+    seed : of the draws.
+    speeds : factors, one of which is drawn a crop; none: as recorded.
+    noise, noise_snr, noise_probability : recordings, the lowest and highest ratio in dB, and for which share of crops.
+    rir, rir_probability : impulse responses of rooms, and for which share of crops.
+    codecs, codec_probability : one of which is drawn, and for which share of crops.
+    """
+
+    seed: int
+    speeds: Sequence[float]
+    noise: AudioFolder | None
+    noise_snr: Sequence[float]
+    noise_probability: float
+    rir: AudioFolder | None
+    rir_probability: float
+    codecs: Sequence[Codec]
+    codec_probability: float
+
+    @classmethod
+    def open(
+        cls,
+        seed: int,
+        *,
+        speeds: Sequence[float],
+        noise: str | None,
+        noise_snr: Sequence[float],
+        noise_probability: float,
+        rir: str | None,
+        rir_probability: float,
+        codecs: Sequence[Codec],
+        codec_probability: float,
+    ) -> "Augmenter | None":
+        """Open the folders; None where nothing is asked for. The settings are those of ``data.augment``.
+
+        Raises
+        ------
+        UserError : a folder is missing, empty, or holds audio that cannot be read.
+        """
+        if not (speeds or noise or rir or codecs):
+            return None
+        return cls(
+            seed=seed,
+            speeds=speeds,
+            noise=AudioFolder.open(noise, "noise") if noise else None,
+            noise_snr=noise_snr,
+            noise_probability=noise_probability,
+            rir=AudioFolder.open(rir, "rir") if rir else None,
+            rir_probability=rir_probability,
+            codecs=codecs,
+            codec_probability=codec_probability,
+        )
+
+    def draw_speed(self, available: int, *key: int) -> float:
+        """Draw the speed of a crop.
+
+        Parameters
+        ----------
+        available : samples of its utterance at 16 kHz; one too short to be played faster is not.
+        key : epoch, utterance, role, …
+        """
+        if not self.speeds:
+            return 1.0
+        speed = float(keyed_generator(self.seed, "speed", *key).choice(self.speeds))
+        return speed if available >= MINIMUM_SAMPLES * speed else 1.0
+
+    def augment(self, audio: np.ndarray, speed: float, *key: int) -> np.ndarray:
+        """Augment the audio of a crop, without its padding.
+
+        Parameters
+        ----------
+        audio : (samples,) float32 at 16 kHz. It is not changed.
+        speed : as drawn for it.
+        key : epoch, utterance, role, …
+
+        Returns
+        -------
+        (⌈samples / speed⌉,) float32.
+
+        Raises
+        ------
+        UserError : a recording of noise or of a room cannot be read.
+        """
+        audio = change_speed(audio, speed)
+        if self.rir is not None:
+            generator = keyed_generator(self.seed, "rir", *key)
+            if generator.random() < self.rir_probability:
+                audio = reverberate(audio, self.rir.read_whole(generator))
+        if self.noise is not None:
+            generator = keyed_generator(self.seed, "noise", *key)
+            if generator.random() < self.noise_probability:
+                lowest, highest = self.noise_snr
+                snr = generator.uniform(lowest, highest)
+                audio = add_noise(audio, self.noise.read_looped(len(audio), generator), snr)
+        if self.codecs:
+            generator = keyed_generator(self.seed, "codec", *key)
+            if generator.random() < self.codec_probability:
+                audio = through_telephone(audio, self.codecs[int(generator.integers(len(self.codecs)))])
+        return audio

@@ -1,0 +1,207 @@
+"""A corpus without what a check found wrong: which utterances stay, and the folder that is written of them."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from os.path import relpath
+from pathlib import Path
+
+import numpy as np
+
+from ...utils.errors import UserError
+from ...utils.files import folder_when_complete
+from ..labels import Labels, labels_from_names, write_labels
+from ..manifest.manifest import Manifest, write_manifest
+from .corpus_check import Subject, content_numbers
+from .findings import Finding
+from .spelling import spellings
+from .split_checks import check_classes, check_duplicates, check_leaks
+from .utterances import SPLITS
+
+LABELS_NAME = "labels.yaml"
+DROPPED_NAME = "dropped.csv"
+_KEPT = ""
+# Reasons that lie in one utterance alone; the rest depends on which others there are, and is looked at anew.
+_BY_ITSELF = (
+    "missing",
+    "empty",
+    "unreadable",
+    "unknown length",
+    "truncated",
+    "shorter",
+    "too short",
+    "breaks off",
+    "not finite",
+    "silent",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Cleaned:
+    """What is left of a corpus.
+
+    Attributes
+    ----------
+    subject : what is left, with the names of classes made one.
+    reasons : (utterances,) str, why each utterance of the original was dropped; empty where it was not.
+    renamed : name of a class → the name it has now.
+    """
+
+    subject: Subject
+    reasons: np.ndarray
+    renamed: dict[str, str]
+
+
+def clean(subject: Subject, findings: list[Finding]) -> Cleaned:
+    """Leave out what is wrong, in this order, so that nothing goes because of what has gone already: utterances that
+    are bad by themselves, duplicates and shared speakers, groups and recordings, classes that are not trained.
+
+    Class names that are spelt in several ways become one before.
+
+    Parameters
+    ----------
+    subject : the corpus.
+    findings : of corpus_check.check_corpus.
+    """
+    renamed = _renamings(subject)
+    subject = _rename(subject, renamed)
+    reasons = np.full(len(subject.utterances), _KEPT, dtype="<U32")
+    by_itself = [finding for finding in findings if finding.name in _BY_ITSELF]
+    _drop(reasons, np.arange(len(reasons)), by_itself)
+    for check in (_unknown, _duplicates, _leaks, _untrained):
+        kept = np.flatnonzero(reasons == _KEPT)
+        _drop(reasons, kept, check(subject.select(reasons == _KEPT)))
+    left = subject.select(reasons == _KEPT)
+    return Cleaned(replace(left, labels=_labels_of(left)), reasons, renamed)
+
+
+def refuse_what_is_there(folder: Path) -> None:
+    """Check that a folder can be written without anything being lost.
+
+    Raises
+    ------
+    UserError : it holds something, or is a file.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder}: is there already. Name a new or empty folder by --fix.")
+
+
+def write_cleaned(folder: Path, original: Subject, cleaned: Cleaned) -> None:
+    """Write the manifests of what is left, labels.yaml, and dropped.csv: split, id, reason. No audio is copied.
+
+    The folder is complete or absent.
+
+    Raises
+    ------
+    UserError : the folder holds something, or nothing is left of a split.
+    """
+    refuse_what_is_there(folder)
+    for split, number in ((split, SPLITS.index(split)) for split in original.utterances.manifests):
+        if not (cleaned.subject.utterances.split == number).any():
+            raise UserError(
+                f"{folder}: was not written, since nothing would be left of {split}. Correct the data first."
+            )
+    utterances = cleaned.subject.utterances
+    dropped = np.flatnonzero(cleaned.reasons != _KEPT)
+    try:
+        with folder_when_complete(folder) as temporary:
+            with (temporary / DROPPED_NAME).open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow(("split", "id", "reason"))
+                writer.writerows(
+                    (*original.utterances.split_and_id(row), cleaned.reasons[row]) for row in dropped.tolist()
+                )
+            if cleaned.subject.labels is not None:
+                write_labels(temporary / LABELS_NAME, cleaned.subject.labels)
+            for split, manifest in original.utterances.manifests.items():
+                mine = utterances.split == SPLITS.index(split)
+                columns = _columns(manifest, utterances.row[mine], cleaned, mine, folder)
+                write_manifest(temporary / f"{split}.csv", columns)
+    except OSError:
+        # Another command may have written there meanwhile.
+        refuse_what_is_there(folder)
+        raise
+
+
+def _columns(manifest: Manifest, rows: np.ndarray, cleaned: Cleaned, mine: np.ndarray, folder: Path) -> dict:
+    columns = {name: values[rows] for name, values in manifest.columns.items()}
+    classes = cleaned.subject.utterances.classes
+    columns["class"] = classes.names[classes.codes[mine]]
+    # Both without links, since the system goes up from where a link leads, not from the link.
+    prefix = relpath(manifest.path.parent.resolve(), folder.resolve())
+    columns["audiopath"] = np.array(
+        [path if Path(path).is_absolute() else f"{prefix}/{path}" for path in map(str, columns["audiopath"].tolist())]
+    )
+    for name in ("start", "end"):
+        if name in columns:
+            # Empty is "to the end of the file".
+            columns[name] = ["" if np.isnan(value) else value for value in columns[name].tolist()]
+    return columns
+
+
+def _unknown(subject: Subject) -> Iterator[Finding]:
+    return (one for one in check_classes(subject.utterances, subject.labels) if one.name == "unknown class")
+
+
+def _duplicates(subject: Subject) -> Iterator[Finding]:
+    return check_duplicates(subject.utterances, content_numbers(subject))
+
+
+def _leaks(subject: Subject) -> Iterator[Finding]:
+    return check_leaks(subject.utterances)
+
+
+def _untrained(subject: Subject) -> Iterator[Finding]:
+    return (one for one in check_classes(subject.utterances, subject.labels) if one.name == "class not trained")
+
+
+def _drop(reasons: np.ndarray, kept: np.ndarray, findings: list[Finding] | Iterator[Finding]) -> None:
+    for finding in findings:
+        rows = kept[finding.rows]
+        reasons[rows[reasons[rows] == _KEPT]] = finding.name
+
+
+def _renamings(subject: Subject) -> dict[str, str]:
+    classes = subject.utterances.classes
+    counts = np.bincount(classes.codes, minlength=len(classes.names)).tolist()
+    used = dict(zip(classes.names.tolist(), counts, strict=True))
+    groups = spellings(dict.fromkeys(subject.labels.classes if subject.labels else (), 0) | used)
+    return {name: group[0] for group in groups for name in group[1:]}
+
+
+def _rename(subject: Subject, renamed: dict[str, str]) -> Subject:
+    utterances = subject.utterances.rename_classes(renamed)
+    if subject.labels is None:
+        return replace(subject, utterances=utterances)
+    clusters = _first_of_each(
+        {cluster: [renamed.get(name, name) for name in members] for cluster, members in subject.labels.clusters.items()}
+    )
+    return replace(subject, utterances=utterances, labels=Labels(clusters))
+
+
+def _first_of_each(clusters: dict[str, list[str]]) -> dict[str, tuple[str, ...]]:
+    """Leave each class in the first place where it stands, and leave out clusters that lose all of theirs."""
+    seen: set[str] = set()
+    left = {}
+    for cluster, members in clusters.items():
+        kept = tuple(name for name in dict.fromkeys(members) if name not in seen)
+        seen.update(kept)
+        if kept:
+            left[cluster] = kept
+    return left
+
+
+def _labels_of(subject: Subject) -> Labels | None:
+    """Return the labels of what is left; classes nobody trains on are no outputs of a model."""
+    utterances = subject.utterances
+    trained = utterances.split == SPLITS.index("train")
+    if not trained.any():
+        return subject.labels
+    names = utterances.classes.names[np.unique(utterances.classes.codes[trained])]
+    if subject.labels is None:
+        return labels_from_names(names.tolist())
+    present = set(names.tolist())
+    clusters = {
+        cluster: [name for name in members if name in present] for cluster, members in subject.labels.clusters.items()
+    }
+    return Labels(_first_of_each(clusters))

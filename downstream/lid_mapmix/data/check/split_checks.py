@@ -1,0 +1,192 @@
+"""What the columns of a corpus say is wrong: leaks between splits, duplicates, classes that are missing or unlike."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..labels import Labels
+from ..manifest.columns import Names
+from .findings import Finding, first
+from .spelling import near_names, spellings
+from .thresholds import IMBALANCE_NOTE, IMBALANCE_WARNING
+from .utterances import SPLITS, Utterances
+
+_TRAIN = SPLITS.index("train")
+
+
+def check_splits(utterances: Utterances) -> Iterator[Finding]:
+    """Find splits that are not there."""
+    if "train" not in utterances.manifests:
+        yield Finding("no training data", 1, "split")
+    if "dev" not in utterances.manifests:
+        yield Finding("split missing", 1, "split")
+
+
+def check_leaks(utterances: Utterances) -> Iterator[Finding]:
+    """Find speakers, groups and recordings that several splits share."""
+    for name in ("speaker", "group"):
+        names: Names = getattr(utterances, name)
+        absent = np.flatnonzero(names.names == "")
+        known = ~np.isin(names.codes, absent)
+        yield from _leak(utterances, f"{name} across splits", name, names, known)
+    # A file that is whole in one split and in part in another leaks as well; whole in both, it is a duplicate.
+    part = ~(np.isnan(utterances.start) & np.isnan(utterances.end))
+    in_parts = np.zeros(len(utterances.file.names), dtype=bool)
+    in_parts[utterances.file.codes[part]] = True
+    yield from _leak(utterances, "recording across splits", "file", utterances.file, in_parts[utterances.file.codes])
+
+
+def check_duplicates(utterances: Utterances, content: np.ndarray) -> Iterator[Finding]:
+    """Find utterances that are the same audio.
+
+    Parameters
+    ----------
+    content : (utterances,) numbers, equal for equal audio; below 0 where it is not known.
+    """
+    rows = np.flatnonzero(content >= 0)
+    _, numbers, counts = np.unique(content[rows], return_inverse=True, return_counts=True)
+    rows, numbers = rows[counts[numbers] > 1], numbers[counts[numbers] > 1]
+    if len(rows) == 0:
+        return
+    numbers = np.unique(numbers, return_inverse=True)[1]
+    sets = int(numbers.max()) + 1
+    split, classes = utterances.split[rows], utterances.classes.codes[rows]
+    contradictory = _differs(numbers, classes, sets)
+    across = _differs(numbers, split, sets) & ~contradictory
+
+    def finding(name: str, members: np.ndarray, dropped: np.ndarray) -> Iterator[Finding]:
+        if not len(members):
+            return
+        said = (
+            _set_example(utterances, rows[numbers == number]) for number in dict.fromkeys(numbers[members].tolist())
+        )
+        yield Finding(name, len(members), examples=first(said), rows=rows[dropped])
+
+    doubly = np.flatnonzero(contradictory[numbers])
+    yield from finding("contradictory labels", doubly, doubly)
+    last = _last_split(numbers, split, sets)
+    leaking = np.flatnonzero(across[numbers] & (split < last[numbers]))
+    yield from finding("duplicate across splits", leaking, leaking)
+    # In each split of a set all but the first.
+    pairs = numbers * len(SPLITS) + split
+    _, first_of_pair = np.unique(pairs, return_index=True)
+    again = np.ones(len(rows), dtype=bool)
+    again[first_of_pair] = False
+    repeated = np.flatnonzero(again & ~contradictory[numbers])
+    yield from finding("duplicate", repeated, repeated)
+
+
+def check_classes(utterances: Utterances, labels: Labels | None) -> Iterator[Finding]:
+    """Find class names that are unknown, untrained, not evaluated or misspelt, and classes of unlike size.
+
+    Parameters
+    ----------
+    labels : of labels.yaml; None where there is none.
+    """
+    used = _count_used(utterances)
+    spelt = dict.fromkeys(labels.classes if labels else (), 0) | used
+    groups = spellings(spelt)
+    if groups:
+        examples = first(" = ".join(f"{name!r} ({spelt[name]})" for name in group) for group in groups)
+        yield Finding("spelt in two ways", len(groups), "class", examples)
+    near = near_names(used)
+    if near:
+        examples = first(f"{rare!r} ({used[rare]}), {common!r} ({used[common]})" for rare, common in near)
+        yield Finding("nearly the same name", len(near), "pair", examples)
+    # What follows is of classes, however they are spelt.
+    renamed = {name: group[0] for group in groups for name in group[1:]}
+    utterances = utterances.rename_classes(renamed)
+    used = _count_used(utterances)
+    listed = {renamed.get(name, name) for name in (labels.classes if labels else ())}
+    if labels is not None:
+        yield from _of_classes(utterances, "unknown class", [name for name in used if name not in listed], used)
+    if "train" not in utterances.manifests:
+        return
+    expected = sorted(used.keys() | listed)
+    names = utterances.classes.names.tolist()
+    table = np.zeros((len(SPLITS), len(names)), dtype=np.int64)
+    np.add.at(table, (utterances.split, utterances.classes.codes), 1)
+    counts = {split: dict(zip(names, table[number].tolist(), strict=True)) for number, split in enumerate(SPLITS)}
+    untrained = [name for name in expected if not counts["train"].get(name)]
+    yield from _of_classes(utterances, "class not trained", untrained, used)
+    if len(expected) - len(untrained) == 1:
+        yield Finding("one class", 1, "class", tuple(name for name in expected if name not in untrained))
+    missing = [
+        f"{name}: none in {split}"
+        for split in SPLITS[1:]
+        if split in utterances.manifests
+        for name in expected
+        if not counts[split].get(name)
+    ]
+    if missing:
+        yield Finding("class not evaluated", len(missing), "class", first(missing))
+    yield from _imbalance(utterances)
+
+
+def _count_used(utterances: Utterances) -> dict[str, int]:
+    counts = np.bincount(utterances.classes.codes, minlength=len(utterances.classes.names)).tolist()
+    return {name: count for name, count in zip(utterances.classes.names.tolist(), counts, strict=True) if count}
+
+
+def _imbalance(utterances: Utterances) -> Iterator[Finding]:
+    trained = utterances.split == _TRAIN
+    seconds = np.bincount(utterances.classes.codes[trained], utterances.seconds[trained], len(utterances.classes.names))
+    present = np.flatnonzero(seconds)
+    if not len(present):
+        return
+    ratio = float(seconds[present].max() / seconds[present].min())
+    if ratio < IMBALANCE_NOTE:
+        return
+    ends = present[np.argmax(seconds[present])], present[np.argmin(seconds[present])]
+    examples = tuple(f"{utterances.classes.names[number]}: {seconds[number] / 3600:.2f} h" for number in ends)
+    name = "imbalance" if ratio < IMBALANCE_WARNING else "strong imbalance"
+    yield Finding(name, len(present), "class", (f"{ratio:.0f} times", *examples), figures={"ratio": ratio})
+
+
+def _of_classes(utterances: Utterances, name: str, classes: list[str], used: dict[str, int]) -> Iterator[Finding]:
+    if classes:
+        numbers = np.flatnonzero(np.isin(utterances.classes.names, classes))
+        examples = first(f"{found} ({used.get(found, 0)} utterances)" for found in sorted(classes))
+        rows = np.flatnonzero(np.isin(utterances.classes.codes, numbers))
+        yield Finding(name, len(classes), "class", examples, rows)
+
+
+def _leak(utterances: Utterances, name: str, unit: str, names: Names, known: np.ndarray) -> Iterator[Finding]:
+    """Find values of a column that stand in several splits; those of the last of these splits stay there."""
+    rows = np.flatnonzero(known)
+    codes, split = names.codes[rows], utterances.split[rows]
+    table = np.zeros((len(names.names), len(SPLITS)), dtype=np.int64)
+    np.add.at(table, (codes, split), 1)
+    shared = np.flatnonzero(np.count_nonzero(table, axis=1) > 1)
+    if not len(shared):
+        return
+    last = _last_split(codes, split, len(names.names))
+    examples = first(
+        f"{names.names[code]}: "
+        + ", ".join(f"{table[code, number]} in {SPLITS[number]}" for number in np.flatnonzero(table[code]).tolist())
+        for code in shared.tolist()
+    )
+    seen_in = rows[np.isin(codes, shared)]
+    yield Finding(name, len(shared), unit, examples, rows[split < last[codes]], seen_in=seen_in)
+
+
+def _last_split(codes: np.ndarray, split: np.ndarray, count: int) -> np.ndarray:
+    last = np.zeros(count, dtype=np.int64)
+    np.maximum.at(last, codes, split)
+    return last
+
+
+def _differs(codes: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
+    """Say of each code whether its values differ, (count,) bool."""
+    largest = np.full(count, -1, dtype=np.int64)
+    np.maximum.at(largest, codes, values)
+    smallest = np.full(count, np.iinfo(np.int64).max, dtype=np.int64)
+    np.minimum.at(smallest, codes, values)
+    return largest != smallest
+
+
+def _set_example(utterances: Utterances, rows: np.ndarray) -> str:
+    return " = ".join(
+        f"{utterances.name(row)} ({utterances.classes.names[utterances.classes.codes[row]]})"
+        for row in rows[:2].tolist()
+    )

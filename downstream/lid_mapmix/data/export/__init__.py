@@ -1,0 +1,1 @@
+"""Prepared corpora in other forms: tar shards, Kaldi, NeMo, Parquet."""

@@ -1,0 +1,239 @@
+"""Manifests in other forms: Kaldi data directories, NeMo's JSON lines, and our own as Parquet.
+
+The first two are read again by ``lid-mapmix prepare kaldi`` and ``prepare jsonl``. Audio is named by absolute path.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ...utils.errors import UserError
+from ...utils.files import replace_when_complete
+from ..audio.shards import find_member
+from ..labels import Labels, read_labels, write_labels
+from ..manifest.manifest import PARQUET, Manifest, read_manifests
+from ..manifest.parquet_format import write_parquet
+from ..prepare import jsonl, kaldi
+from ..prepare.steps.corpus import LABELS_FILE, SPLITS, cannot_write
+
+# Blanks divide Kaldi's columns, and its scripts take ids for names of files.
+_NOT_IN_NAMES = re.compile(r"[\s/]+")
+_KALDI, _JSONL, _TABLE = "kaldi", "jsonl", "parquet"
+_SPEAKERS_UTTERANCES = "spk2utt"
+_KALDI_FILES = (
+    *(kaldi.RECORDINGS, kaldi.SEGMENTS, kaldi.LANGUAGES, kaldi.SPEAKERS, _SPEAKERS_UTTERANCES),
+    kaldi.UTTERANCE_SECONDS,
+)
+
+
+def export_manifests(data: Path, target: str, folder: Path, *, overwrite: bool = False) -> list[Path]:
+    """Write every manifest of a folder in another toolkit's form.
+
+    Parameters
+    ----------
+    data : the folder of train.csv, dev.csv, test.csv, those that are there.
+    target : ``kaldi`` writes FOLDER/SPLIT/wav.scp and what goes with it; ``jsonl`` writes FOLDER/SPLIT.jsonl;
+        ``parquet`` writes FOLDER/SPLIT.parquet for this package. labels.yaml goes with them where there is one.
+    folder : where to.
+    overwrite : replace an earlier export that is there.
+
+    Returns
+    -------
+    list of Path : what was written: a directory or file a split, and the labels.
+
+    Raises
+    ------
+    UserError : no manifest, one that is wrong, files that are there already, names that Kaldi cannot tell apart or
+        paths that it would take for something else.
+    """
+    manifests = read_manifests(data, SPLITS)
+    labels = read_labels(data / LABELS_FILE) if (data / LABELS_FILE).is_file() else None
+    if target == _TABLE:
+        _refuse_second_form(folder)
+        files = {folder / f"{split}{PARQUET}": _as_table(manifest) for split, manifest in manifests.items()}
+    else:
+        _refuse_members(manifests.values(), target)
+        files = {
+            folder / name: partial(_write_lines, lines=lines)
+            for split, manifest in manifests.items()
+            for name, lines in LINES[target](split, manifest)
+        }
+    files |= _labels_file(labels, target, folder)
+    # Files of an earlier export that this one does not have would be read as a part of it.
+    present = [path for path in (folder / name for name in _names(target)) if path.exists()]
+    if present and not overwrite:
+        raise UserError(
+            f"{present[0]}: is there already. Name another folder, or replace what is there by --overwrite."
+        )
+    try:
+        with ExitStack() as complete:
+            for path, write in files.items():
+                write(complete.enter_context(replace_when_complete(path)))
+            for path in present:
+                if path not in files:
+                    path.unlink()
+    except OSError as error:
+        raise cannot_write(folder, error) from None
+    return list(dict.fromkeys(path.parent if path.parent != folder else path for path in files))
+
+
+def _labels_file(labels: Labels | None, target: str, folder: Path) -> dict[Path, Callable[[Path], None]]:
+    """Return how to write the labels, which neither of the other toolkits has a place for."""
+    if labels is not None and target == _KALDI:
+        labels = Labels({name: tuple(map(_kaldi_name, members)) for name, members in labels.clusters.items()})
+    path = folder / LABELS_FILE
+    if path.is_file():
+        if labels is None or [*read_labels(path).clusters.items()] != [*labels.clusters.items()]:
+            raise UserError(f"{path}: has other labels than what is exported. Name another folder, or take it away.")
+        return {}
+    return {} if labels is None else {path: partial(write_labels, labels=labels)}
+
+
+def _names(target: str) -> list[str]:
+    """Return the names of all files that an export may write."""
+    names = {_KALDI: [f"{{}}/{name}" for name in _KALDI_FILES], _JSONL: ["{}.jsonl"], _TABLE: ["{}" + PARQUET]}
+    return [name.format(split) for split in SPLITS for name in names[target]]
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
+def _as_table(manifest: Manifest) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        write_parquet(path, {**manifest.columns, "audiopath": _absolute_paths(manifest)})
+
+    return write
+
+
+def _refuse_second_form(folder: Path) -> None:
+    text = next((path for path in (folder / f"{split}.csv" for split in SPLITS) if path.is_file()), None)
+    if text is not None:
+        raise UserError(f"{text}: is there, and a folder has one manifest of a split. Name another folder by --out.")
+
+
+def _refuse_members(manifests: Iterable[Manifest], target: str) -> None:
+    paths = (Path(path) for manifest in manifests for path in _absolute_paths(manifest) if "#" in path)
+    member = next((path for path in paths if find_member(path) and not path.is_file()), None)
+    if member is not None:
+        raise UserError(
+            f"{member}: expected audio files, which is what {target} knows, found a member of a shard. Export the "
+            "folder that was packed."
+        )
+
+
+def _jsonl_files(split: str, manifest: Manifest) -> Iterable[tuple[str, Iterable[str]]]:
+    yield f"{split}.jsonl", _json_lines(manifest)
+
+
+def _json_lines(manifest: Manifest) -> Iterable[str]:
+    others = [manifest.text_column(key).tolist() for key in jsonl.OTHERS]
+    columns = (manifest.columns["class"].tolist(), manifest.columns["seconds"].tolist(), *_parts(manifest), *others)
+    rows = zip(_absolute_paths(manifest), *columns, strict=True)
+    for path, class_name, nominal, start, end, *values in rows:
+        part = not (np.isnan(start) and np.isnan(end))
+        first = 0.0 if np.isnan(start) else float(start)
+        entry = {
+            jsonl.AUDIO: path,
+            **({jsonl.OFFSET: first} if part else {}),
+            jsonl.DURATION: nominal if np.isnan(end) else round(float(end) - first, 3),
+            jsonl.LABEL: class_name,
+            **{key: value for key, value in zip(jsonl.OTHERS, values, strict=True) if value},
+        }
+        yield json.dumps(entry, ensure_ascii=False)
+
+
+def _kaldi_files(split: str, manifest: Manifest) -> Iterable[tuple[str, Iterable[str]]]:
+    """Return the files of a data directory; ids begin with their speaker, as Kaldi's sorting needs."""
+    starts, ends = _parts(manifest)
+    ids, speakers, classes = (
+        [_kaldi_name(text) for text in manifest.text_column(name).tolist()] for name in ("id", "speaker", "class")
+    )
+    names = [
+        name if name.startswith(speaker) else f"{speaker}-{name}" for name, speaker in zip(ids, speakers, strict=True)
+    ]
+    _check_distinct(manifest, names)
+    for column, what in (("class", "classes"), ("speaker", "speakers")):
+        _check_distinct(manifest, [_kaldi_name(name) for name in set(manifest.text_column(column).tolist())], what)
+    paths = _absolute_paths(manifest)
+    _check_paths(manifest, paths)
+    parts = not (np.isnan(starts).all() and np.isnan(ends).all())
+    recordings = names
+    if parts:
+        common = os.path.commonpath([str(Path(path).parent) for path in paths])
+        name_of = {path: _kaldi_name(os.path.relpath(path, common)) for path in paths}
+        _check_distinct(manifest, list(name_of.values()), "files")
+        recordings = [name_of[path] for path in paths]
+        times = zip(
+            names, recordings, np.nan_to_num(starts), np.where(np.isnan(ends), kaldi.TO_THE_END, ends), strict=True
+        )
+        segments = {name: f"{recording} {start:.3f} {end:.3f}" for name, recording, start, end in times}
+        yield f"{split}/{kaldi.SEGMENTS}", _kaldi_lines(segments)
+    of_speaker: dict[str, list[str]] = {}
+    who = {name: speaker or name for name, speaker in zip(names, speakers, strict=True)}
+    for name in sorted(who, key=str.encode):
+        of_speaker.setdefault(who[name], []).append(name)
+    seconds = manifest.columns["seconds"]
+    tables: dict[str, Mapping[str, str]] = {
+        kaldi.RECORDINGS: dict(zip(recordings, paths, strict=True)),
+        kaldi.LANGUAGES: dict(zip(names, classes, strict=True)),
+        kaldi.SPEAKERS: who,
+        _SPEAKERS_UTTERANCES: {speaker: " ".join(members) for speaker, members in of_speaker.items()},
+        kaldi.UTTERANCE_SECONDS: {name: f"{value:.3f}" for name, value in zip(names, seconds, strict=True)},
+    }
+    for name, table in tables.items():
+        yield f"{split}/{name}", _kaldi_lines(table)
+
+
+def _kaldi_lines(table: Mapping[str, str]) -> list[str]:
+    # As `LC_ALL=C sort` does.
+    return [f"{name} {table[name]}" for name in sorted(table, key=str.encode)]
+
+
+def _kaldi_name(text: str) -> str:
+    return _NOT_IN_NAMES.sub("_", text)
+
+
+def _check_distinct(manifest: Manifest, names: list[str], what: str = "ids") -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise UserError(
+                f"{manifest.path}: two {what} become {name} where Kaldi allows neither blanks nor slashes. Rename one."
+            )
+        seen.add(name)
+
+
+def _check_paths(manifest: Manifest, paths: Iterable[str]) -> None:
+    for path in paths:
+        if "\n" in path or path != path.strip() or kaldi.what_is_no_file(path):
+            raise UserError(
+                f"{manifest.path}: Kaldi would not take {path!r} for a file. Rename it: without a line feed, a blank "
+                "at its end, '|' or ':' and a number there."
+            )
+
+
+def _parts(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
+    """Return start and end of each utterance, (utterances,) seconds, NaN for those of its file."""
+    nothing = np.full(len(manifest), np.nan)
+    return manifest.columns.get("start", nothing), manifest.columns.get("end", nothing)
+
+
+def _absolute_paths(manifest: Manifest) -> list[str]:
+    folder, paths = str(manifest.path.parent), manifest.columns["audiopath"].tolist()
+    # Not resolve(), which would follow links; and text, since a Path for each of millions takes its time.
+    return [os.path.abspath(os.path.join(folder, path)) for path in paths]  # noqa: PTH100, PTH118
+
+
+LINES: Mapping[str, Callable[[str, Manifest], Iterable[tuple[str, Iterable[str]]]]] = {
+    _KALDI: _kaldi_files,
+    _JSONL: _jsonl_files,
+}
+TARGETS = (*LINES, _TABLE)

@@ -1,0 +1,252 @@
+"""Packs a prepared corpus into tar shards: ``lid-mapmix pack DATA OUT``.
+
+A folder of millions of small files is slow to copy, to list and to read for the first time. OUT has the manifests of
+DATA, row for row, whose audiopath names members of OUT/SPLIT-NNNNNN.tar (:mod:`.shards`), and its labels.yaml. A run on
+OUT is a run on DATA. Each shard is a valid WebDataset as well: members NNNNNNNN.wav (or another extension) and
+NNNNNNNN.json, which holds the manifest's rows of that file under ``utterances``.
+
+All is written to a folder beside OUT, which takes its name once it is complete.
+"""
+
+import io
+import json
+import shutil
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from ...utils.errors import UserError
+from ...utils.files import replace_when_complete
+from ...utils.randomness import keyed_generator
+from ..audio.reading import utterance_spans
+from ..audio.shards import member_path
+from ..labels import Labels, labels_from_manifest, read_labels, write_labels
+from ..manifest.manifest import Manifest, read_manifests, write_manifest
+from ..prepare.steps.corpus import LABELS_FILE, SPLITS
+from .recoding import AudioFormat, packed_audio
+
+DEFAULT_SHARD_BYTES = 10**9
+PACKED_FILE = "packed.json"
+
+
+@dataclass
+class Summary:
+    """What was packed.
+
+    Attributes
+    ----------
+    utterances, files : how many.
+    shards : how many.
+    read_bytes, written_bytes : of audio, before and after.
+    converted : how many of the files are flac now and were not before.
+    """
+
+    utterances: int = 0
+    files: int = 0
+    shards: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+    converted: int = 0
+
+
+@dataclass(frozen=True)
+class _Form:
+    shard_bytes: int
+    audio_format: AudioFormat
+    seed: int | None
+
+
+def pack(
+    data: Path,
+    into: Path,
+    *,
+    shard_bytes: int = DEFAULT_SHARD_BYTES,
+    audio_format: AudioFormat = AudioFormat.KEEP,
+    seed: int | None = None,
+    overwrite: bool = False,
+) -> Summary:
+    """Pack a folder of manifests and their audio.
+
+    Parameters
+    ----------
+    data : folder of train.csv, dev.csv and test.csv, those that are there, and labels.yaml if there is one.
+    into : the folder to make.
+    shard_bytes : a shard that would become larger is ended; a file that is larger has one of its own.
+    audio_format : ``flac`` converts what loses nothing by it, bit for bit; the rest is kept.
+    seed : puts the files of each split into an order drawn with it, for programs that read shards from end to end;
+        without it they are in the order of the manifest, in which evaluation reads them.
+    overwrite : replace an earlier pack; anything else in the folder is left alone, and refused.
+
+    Raises
+    ------
+    UserError : no manifest, one that is wrong, audio that is broken; `into` holds something already.
+    """
+    manifests = read_manifests(data, SPLITS)
+    labels = _find_labels(data, manifests)
+    form = _Form(shard_bytes, audio_format, seed)
+    with _complete_folder(into, overwrite=overwrite) as folder:
+        for manifest in manifests.values():
+            labels.class_indices(manifest)
+            # What training would refuse is better found before hours of packing.
+            utterance_spans(manifest)
+        write_labels(folder / LABELS_FILE, labels)
+        parts = [_pack_split(split, manifest, folder, form) for split, manifest in manifests.items()]
+        with replace_when_complete(folder / PACKED_FILE) as temporary:
+            names = sorted(path.name for path in folder.iterdir())
+            temporary.write_text(json.dumps({"format": audio_format, "seed": seed, "files": names}, indent=1) + "\n")
+    return Summary(*(sum(numbers) for numbers in zip(*map(astuple, parts), strict=True)))
+
+
+def _find_labels(data: Path, manifests: Mapping[str, Manifest]) -> Labels:
+    if (data / LABELS_FILE).exists():
+        return read_labels(data / LABELS_FILE)
+    return labels_from_manifest(next(iter(manifests.values())))
+
+
+def _refuse_held(into: Path, *, overwrite: bool) -> None:
+    if into.exists() and not into.is_dir():
+        raise UserError(f"{into}: is a file where a folder is needed. Name another folder.")
+    held = {path.name for path in into.iterdir()} if into.is_dir() else set()
+    if not held:
+        return
+    try:
+        packed = {PACKED_FILE, *json.loads((into / PACKED_FILE).read_text(encoding="utf-8"))["files"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        # Whatever is there, pack has not made it.
+        packed = set()
+    foreign = sorted(held - packed)
+    if foreign:
+        raise UserError(f"{into}: holds {foreign[0]}, which pack has not made. Name another folder.")
+    if not overwrite:
+        raise UserError(f"{into}: already holds a pack. Name another folder, or replace it with --overwrite.")
+
+
+@contextmanager
+def _complete_folder(into: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Give a folder to write to, which takes the place of `into` when the block ends well, and is gone otherwise."""
+    into = into.resolve()
+    into.parent.mkdir(parents=True, exist_ok=True)
+    beside, former = into.with_name(f".{into.name}.part"), into.with_name(f".{into.name}.former")
+    lock = into.with_name(f".{into.name}.lock")
+    try:
+        with FileLock(lock, timeout=0):
+            try:
+                # What one that was killed has left.
+                if former.exists() and not into.exists():
+                    former.rename(into)
+                shutil.rmtree(beside, ignore_errors=True)
+                _refuse_held(into, overwrite=overwrite)
+                beside.mkdir()
+                yield beside
+                if into.exists():
+                    into.rename(former)
+                beside.rename(into)
+            finally:
+                if former.exists() and not into.exists():
+                    former.rename(into)
+                shutil.rmtree(former, ignore_errors=True)
+                shutil.rmtree(beside, ignore_errors=True)
+                lock.unlink(missing_ok=True)
+    except Timeout:
+        raise UserError(f"{into}: another process is packing there. Wait for it, or name another folder.") from None
+
+
+def _pack_split(split: str, manifest: Manifest, folder: Path, form: "_Form") -> Summary:
+    """Write the shards and the manifest of a split."""
+    names, first, file_of = np.unique(manifest.columns["audiopath"], return_index=True, return_inverse=True)
+    by_file = np.argsort(file_of, kind="stable")
+    bounds = np.concatenate([[0], np.cumsum(np.bincount(file_of))])
+    order = np.argsort(first)
+    summary = Summary(utterances=len(manifest), files=len(names))
+    if form.seed is not None:
+        order = keyed_generator(form.seed, f"pack {split}").permutation(order)
+    places: dict[int, str] = {}
+    with ShardWriter(folder, split, form.shard_bytes) as shards:
+        for number, file in enumerate(tqdm(order.tolist(), desc=f"packing {split}", unit="file", delay=1)):
+            rows = by_file[bounds[file] : bounds[file + 1]].tolist()
+            packed = packed_audio(manifest.audio_path(rows[0]), form.audio_format)
+            summary.converted += packed.converted
+            summary.read_bytes += packed.read_bytes
+            summary.written_bytes += len(packed.content)
+            text = json.dumps({"utterances": [_row(manifest, row) for row in rows]}, ensure_ascii=False)
+            places[file] = shards.add(f"{number:08d}", {packed.extension: packed.content, "json": text.encode()})
+    summary.shards = shards.count
+    columns = {name: _written(values) for name, values in manifest.columns.items()}
+    columns["audiopath"] = [places[file] for file in file_of.tolist()]
+    write_manifest(folder / f"{split}.csv", columns)
+    return summary
+
+
+def _row(manifest: Manifest, row: int) -> dict[str, str | float]:
+    """Return a row of a manifest but for its audiopath and what is not known."""
+    # tolist, since text of variable width has no item().
+    values = {
+        name: column[row : row + 1].tolist()[0] for name, column in manifest.columns.items() if name != "audiopath"
+    }
+    return {name: value for name, value in values.items() if value != "" and value == value}  # noqa: PLR0124 - NaN
+
+
+def _written(values: np.ndarray) -> np.ndarray | list[str]:
+    """Return a column as a manifest has it: a number that is not known is empty."""
+    if values.dtype.kind != "f":
+        return values
+    return ["" if np.isnan(value) else repr(value) for value in values.tolist()]
+
+
+@dataclass
+class ShardWriter:
+    """Writes the shards of a split, one after the other; the same content gives the same bytes.
+
+    Attributes
+    ----------
+    folder : where to.
+    split : how their names begin.
+    shard_bytes : a shard that would become larger is ended; a sample that is larger has one of its own.
+    count : how many have been begun.
+    """
+
+    folder: Path
+    split: str
+    shard_bytes: int
+    count: int = 0
+    _tar: tarfile.TarFile | None = field(default=None, init=False)
+
+    def __enter__(self) -> "ShardWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._tar is not None:
+            self._tar.close()
+
+    def add(self, key: str, parts: Mapping[str, bytes]) -> str:
+        """Write the parts of a sample, extension → content, and return the path of the first of them."""
+        needed = sum(tarfile.BLOCKSIZE + _padded(len(content)) for content in parts.values())
+        if self._tar is None or (self._tar.offset and self._tar.offset + needed > self.shard_bytes):
+            self._begin()
+        assert self._tar is not None
+        paths = []
+        for extension, content in parts.items():
+            header = tarfile.TarInfo(f"{key}.{extension}")
+            header.size = len(content)
+            self._tar.addfile(header, io.BytesIO(content))
+            start = self._tar.offset - _padded(len(content))
+            paths.append(member_path(Path(str(self._tar.name)).name, start, len(content)))
+        return paths[0]
+
+    def _begin(self) -> None:
+        if self._tar is not None:
+            self._tar.close()
+        self._tar = tarfile.open(  # noqa: SIM115 - closed by __exit__
+            self.folder / f"{self.split}-{self.count:06d}.tar", "w", format=tarfile.USTAR_FORMAT
+        )
+        self.count += 1
+
+
+def _padded(size: int) -> int:
+    return -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE

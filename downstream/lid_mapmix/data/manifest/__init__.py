@@ -1,0 +1,1 @@
+"""Manifests: which utterances a split has; CSV and Parquet."""

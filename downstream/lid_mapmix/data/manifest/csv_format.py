@@ -1,0 +1,98 @@
+"""Manifests as CSV, read some rows at a time into columns."""
+
+import csv
+import gc
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from ...utils.errors import UserError
+from .columns import TEXT, ManifestTable, Names, check_header, empty_columns, id_column
+
+# As lists of Python's strings a few hundred bytes a row are needed, and so many rows stay in the processor's caches.
+_ROWS_AT_ONCE = 5_000
+_BYTES_AT_ONCE = 1 << 24
+
+
+def read_csv(path: Path, required: Collection[str], numbers: Collection[str]) -> ManifestTable:
+    """Read a CSV; see :func:`.manifest_files.read_table`."""
+    count, number_of = 0, dict[str, int]()
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file, _without_collection():
+            rows = csv.reader(file)
+            header = next(rows, [])
+            check_header(path, header, required)
+            most = _count_lines(path)
+            columns, identity = empty_columns(header, most, numbers), id_column(header)
+            fingerprints, codes = np.empty(most, dtype=np.int64), np.empty(most, dtype=np.int32)
+            for some in _batches(rows):
+                part = slice(count, count + len(some))
+                for name, values in zip(header, _columns(path, header, some, count + 2), strict=True):
+                    columns[name][part] = _numbers(path, name, values) if name in numbers else values
+                    if name == identity:
+                        # Another one in each process, which does not matter: only equality counts.
+                        fingerprints[part] = np.fromiter(map(hash, values), np.int64, len(values))
+                    if name == "class":
+                        codes[part] = [number_of.setdefault(value, len(number_of)) for value in values]
+                count += len(some)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: is no CSV in UTF-8 ({error}). Save it as one.") from None
+    return ManifestTable(
+        columns={name: values[:count] for name, values in columns.items()},
+        fingerprints=fingerprints[:count],
+        classes=Names(np.array(list(number_of), dtype=TEXT), codes[:count]) if "class" in header else None,
+    )
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    # Python looks for cycles each time that so many lists were made; rows are lists, and there are millions of them.
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _count_lines(path: Path) -> int:
+    """Return how many lines a file has, or a few more: no fewer than rows."""
+    lines = 1
+    with path.open("rb") as file:
+        while some := file.read(_BYTES_AT_ONCE):
+            lines += some.count(b"\n") or some.count(b"\r")
+    return lines
+
+
+def _batches(rows: Iterator[list[str]]) -> Iterator[list[list[str]]]:
+    """Yield lists of rows, without empty ones."""
+    filled = filter(None, rows)
+    while some := list(islice(filled, _ROWS_AT_ONCE)):
+        yield some
+
+
+def _columns(path: Path, header: list[str], rows: list[list[str]], first: int) -> Iterator[tuple[str, ...]]:
+    """Return the columns of some rows, of which the first is row number `first` of the file."""
+    try:
+        columns = list(zip(*rows, strict=True))
+        if len(columns) == len(header):
+            return iter(columns)
+    except ValueError:
+        pass  # ragged; the next lines say where
+    number, row = next((number, row) for number, row in enumerate(rows, start=first) if len(row) != len(header))
+    raise UserError(
+        f"{path}: row {number} has {len(row)} fields where the header has {len(header)}. "
+        "Quote fields that hold a comma."
+    )
+
+
+def _numbers(path: Path, name: str, values: tuple[str, ...]) -> list[float]:
+    try:
+        # Empty is allowed in optional columns: "to the end of the file".
+        return [float(value) if value else np.nan for value in values]
+    except ValueError as error:
+        raise UserError(f"{path}: column {name} holds what is no number of seconds: {error}. Correct it.") from None

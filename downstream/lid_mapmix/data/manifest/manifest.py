@@ -1,0 +1,231 @@
+"""Manifests: which utterances a split has, and which classes and clusters there are.
+
+A manifest is a CSV with a header (README, "Your data"), or a Parquet file with the same columns. In memory it is
+columns, one NumPy array each, never a list of rows: it has to hold millions of utterances.
+
+========== ======== =====================================================================
+column     needed   meaning
+========== ======== =====================================================================
+audiopath  yes      file, absolute or relative to the folder of the CSV
+class      yes      dialect or language
+seconds    yes      nominal duration in seconds
+id         no       unique name of the utterance; the audiopath where absent
+start, end no       the part of the file that is the utterance, in seconds
+speaker    no       who speaks
+group      no       utterances cut from one recording share it
+source     no       where the recording is from
+split      no       kept as it is
+========== ======== =====================================================================
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...utils.errors import UserError
+from ...utils.files import replace_when_complete
+from .columns import TEXT, ManifestTable, Names
+from .csv_format import read_csv
+from .parquet_format import read_parquet, write_parquet
+
+REQUIRED_COLUMNS = ("audiopath", "class", "seconds")
+OPTIONAL_COLUMNS = ("id", "start", "end", "speaker", "group", "source", "split")
+_NUMBER_COLUMNS = ("seconds", "start", "end")
+PARQUET = ".parquet"
+
+
+@dataclass(frozen=True, eq=False)
+class Manifest:
+    """The utterances of one split.
+
+    Attributes
+    ----------
+    path : the file it was read from.
+    columns : column name → (utterances,) array; float64 for seconds, start and end, text for the rest.
+        Always has ``id`` besides the required columns.
+    numbered : the class column as numbers, where it was read as such.
+    """
+
+    path: Path
+    columns: Mapping[str, np.ndarray]
+    numbered: Names | None = None
+
+    @property
+    def classes(self) -> Names:
+        """The class column as numbers."""
+        return Names.of(self.columns["class"]) if self.numbered is None else self.numbered
+
+    def __len__(self) -> int:
+        return len(self.columns["audiopath"])
+
+    def audio_path(self, index: int) -> Path:
+        """Return where the audio of one utterance is."""
+        return self.path.parent / str(self.columns["audiopath"][index])
+
+    def text_column(self, name: str) -> np.ndarray:
+        """Return a text column, (utterances,) str; empty strings where the manifest has no such column."""
+        return self.columns[name] if name in self.columns else np.full(len(self), "", dtype=TEXT)
+
+
+def read_manifest(path: Path | str, *, is_labelled: bool = True) -> Manifest:
+    """Read a manifest.
+
+    Parameters
+    ----------
+    path : the file.
+    is_labelled : whether each utterance has a class and a duration; of one that is to be identified neither is known.
+
+    Raises
+    ------
+    UserError : no such file, a missing column, no utterance, a value that is missing or no number, a part that ends
+        before it starts, an id twice.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(
+            f"{path}: no such manifest. Make one with 'lid-mapmix prepare', or name its folder by --data; "
+            "training without dev.csv needs -o config.runner.eval_dataloaders=[]."
+        )
+    required = REQUIRED_COLUMNS if is_labelled else REQUIRED_COLUMNS[:1]
+    table = read_table(path, required, _NUMBER_COLUMNS)
+    columns = table.columns
+    if not len(columns["audiopath"]):
+        raise UserError(f"{path}: has a header but no utterance. Add utterances, or leave the split out.")
+    columns.setdefault("id", columns["audiopath"])
+    if not is_labelled:
+        count = len(columns["audiopath"])
+        columns["class"], columns["seconds"] = np.full(count, "", dtype=TEXT), np.full(count, np.nan)
+    _check_values(path, columns, is_labelled=is_labelled)
+    _check_unique(path, columns["id"], table.fingerprints)
+    return Manifest(path, columns, table.classes if is_labelled else None)
+
+
+def read_manifests(directory: Path, splits: Sequence[str]) -> dict[str, Manifest]:
+    """Return split → manifest of a folder, for those of the splits that are there.
+
+    Raises
+    ------
+    UserError : none of them is there; as :func:`read_manifest`.
+    """
+    paths = {split: find_manifest(directory, split) for split in splits}
+    manifests = {split: read_manifest(path) for split, path in paths.items() if path.is_file()}
+    if not manifests:
+        raise UserError(
+            f"{directory}: has none of {', '.join(path.name for path in paths.values())}. Name a prepared folder; "
+            "'lid-mapmix prepare' makes one."
+        )
+    return manifests
+
+
+def write_manifest(path: Path | str, columns: Mapping[str, Sequence | np.ndarray]) -> None:
+    """Write a manifest, complete or not at all.
+
+    Parameters
+    ----------
+    path : the file to write, a CSV or, by its name, a .parquet; the latter needs pyarrow.
+    columns : column name → its (utterances,) values, in the order to write.
+    """
+    missing = [name for name in REQUIRED_COLUMNS if name not in columns]
+    if missing:
+        raise ValueError(f"a manifest needs the columns {', '.join(REQUIRED_COLUMNS)}; {', '.join(missing)} missing")
+    if Path(path).suffix == PARQUET:
+        with replace_when_complete(path) as temporary:
+            write_parquet(temporary, columns)
+        return
+    with replace_when_complete(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+
+
+def impossible_times(
+    seconds: np.ndarray, starts: np.ndarray, ends: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Say which utterances have a duration, a start and an end that cannot be, (utterances,) bool each.
+
+    Parameters
+    ----------
+    seconds, starts, ends : (utterances,) float64; NaN, the beginning or end of the file, is a possible start or end.
+    """
+    starts = np.nan_to_num(starts, nan=0.0, posinf=np.inf)
+    return (
+        ~((seconds > 0) & (seconds < np.inf)),
+        ~((starts >= 0) & (starts < np.inf)),
+        (ends <= starts) | (ends == np.inf),
+    )
+
+
+def _check_values(path: Path, columns: Mapping[str, np.ndarray], *, is_labelled: bool) -> None:
+    seconds = columns["seconds"]
+    unknown = np.full(len(seconds), np.nan)
+    no_duration, no_start, no_end = impossible_times(
+        seconds, columns.get("start", unknown), columns.get("end", unknown)
+    )
+    named = ("id", "audiopath", "class") if is_labelled else ("id", "audiopath")
+    faults = [(columns[name] == "", f"has no {name}") for name in named]
+    if is_labelled:
+        faults.append((no_duration, "needs seconds above 0"))
+    faults += [(no_start, "needs a start of 0 or above"), (no_end, "needs an end after its start")]
+    for faulty, fault in faults:
+        if faulty.any():
+            number = int(np.argmax(faulty))
+            raise UserError(
+                f"{path}: utterance {columns['id'][number] or number + 1} {fault} "
+                f"({np.count_nonzero(faulty)} such). Correct it, or take it out."
+            )
+
+
+def _check_unique(path: Path, ids: np.ndarray, fingerprints: np.ndarray) -> None:
+    # Numbers are sorted far more quickly than text.
+    ordered = np.sort(fingerprints)
+    shared = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(shared) == 0:
+        return
+    counts = Counter(ids[np.isin(fingerprints, shared)].tolist())
+    name, count = max(counts.items(), key=lambda pair: pair[1])
+    if count > 1:
+        raise UserError(
+            f"{path}: id {name} stands in {count} rows. Ids (the audiopath where there is no id column) must be "
+            "unique; add an id column where rows are parts of one file."
+        )
+
+
+def find_manifest(directory: Path, split: str) -> Path:
+    """Return the manifest of a split: SPLIT.parquet where there is one, or else SPLIT.csv, which may be absent.
+
+    Raises
+    ------
+    UserError : there are both.
+    """
+    table, text = directory / f"{split}{PARQUET}", directory / f"{split}.csv"
+    if not table.is_file():
+        return text
+    if text.is_file():
+        raise UserError(
+            f"{directory}: expected one manifest of {split}, found {table.name} and {text.name}. Remove one."
+        )
+    return table
+
+
+def read_table(path: Path, required: Collection[str], numbers: Collection[str]) -> ManifestTable:
+    """Read a manifest; values are not checked beyond being numbers.
+
+    Parameters
+    ----------
+    path : a .parquet, or else a CSV with a header.
+    required : names of columns that must be there.
+    numbers : names of columns that hold numbers; empty ones are NaN.
+
+    Returns
+    -------
+    Its columns; no utterance at all is possible.
+
+    Raises
+    ------
+    UserError : the file cannot be read, lacks a column, has one twice, a ragged row, or what is no number.
+    """
+    return (read_parquet if path.suffix == PARQUET else read_csv)(path, required, numbers)

@@ -1,0 +1,178 @@
+"""Manifests as Parquet, read column by column and written."""
+
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...utils.errors import UserError
+from ...utils.randomness import keyed_generator
+from .columns import ROWS_AT_ONCE, TEXT, ManifestTable, Names, check_header, empty_columns, id_column
+
+# Other columns of text repeat themselves; Arrow then reads each of their values once.
+_OF_ITS_OWN = ("audiopath", "id")
+_WORD = np.dtype("<u8")
+# What comes after so many words of a text leaves no trace in its fingerprint. No path is that long.
+_MOST_WORDS = 1024
+_MOST_BYTES_AT_ONCE = 1 << 26
+_THREADS = 2
+
+
+def read_parquet(path: Path, required: Collection[str], numbers: Collection[str]) -> ManifestTable:
+    """Read a Parquet file; see :func:`.manifest_files.read_table`."""
+    _require_pyarrow(path)
+    from pyarrow import ArrowException, parquet  # noqa: PLC0415
+
+    try:
+        names = parquet.read_schema(path).names
+        check_header(path, names, required)
+        rows = parquet.read_metadata(path).num_rows
+        columns, fingerprints = empty_columns(names, rows, numbers), np.zeros(rows, dtype=_WORD)
+
+        def read(name: str) -> Names | None:
+            return _fill(path, name, columns[name], fingerprints if name == id_column(names) else None)
+
+        # Neither Arrow nor NumPy keeps other threads from working; what Arrow holds of a column goes with its task.
+        with ThreadPoolExecutor(_THREADS) as threads:
+            encoded = dict(zip(names, threads.map(read, names), strict=True))
+    except (ArrowException, OSError) as error:
+        raise UserError(f"{path}: is no Parquet file ({' '.join(str(error).split())}). Write it anew.") from None
+    return ManifestTable(columns, fingerprints, encoded.get("class"))
+
+
+def _fill(path: Path, name: str, into: np.ndarray, fingerprints: np.ndarray | None) -> Names | None:
+    """Read a column, and return its texts as numbers where it is that of the classes."""
+    from pyarrow import parquet  # noqa: PLC0415
+
+    is_own, is_number = name in _OF_ITS_OWN, into.dtype != TEXT
+    with parquet.ParquetFile(path, read_dictionary=() if is_own or is_number else (name,)) as file:
+        if is_own:
+            _fill_own(file, name, into, fingerprints)
+            return None
+        column = file.read(columns=[name], use_threads=False).column(0)
+        if is_number:
+            into[:] = _numbers(path, name, column)
+            return None
+        parts = _fill_repeating(column, into)
+        return _joined(parts) if name == "class" else None
+
+
+def _require_pyarrow(path: Path) -> None:
+    if find_spec("pyarrow") is None:
+        raise UserError(
+            f"{path}: a Parquet manifest needs pyarrow, found none. Install it: pip install 'lid-mapmix[parquet]'."
+        )
+
+
+def _numbers(path: Path, name: str, column: Any) -> np.ndarray:
+    import pyarrow  # noqa: PLC0415
+
+    try:
+        return np.asarray(column.cast(pyarrow.float64()).to_numpy(), dtype=np.float64)
+    except pyarrow.ArrowInvalid as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: column {name} holds what is no number of seconds: {reason}. Correct it.") from None
+
+
+def _fill_own(file: Any, name: str, into: np.ndarray, fingerprints: np.ndarray | None) -> None:
+    """Read a column whose texts differ from row to row, and their fingerprints where they are asked for."""
+    at = 0
+    for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=[name]):
+        part = slice(at, at + len(batch))
+        _fill_texts(batch.column(0), into[part], None if fingerprints is None else fingerprints[part])
+        at += len(batch)
+
+
+def _fill_texts(texts: Any, into: np.ndarray, fingerprints: np.ndarray | None) -> None:
+    """Write an Arrow array of text into (rows,) `TEXT`, and fingerprints into (rows,) words.
+
+    Rows of bytes of one length are read as numbers and as NumPy's byte strings at once, without an object of Python's
+    for each of them.
+    """
+    import pyarrow  # noqa: PLC0415
+    from pyarrow import compute  # noqa: PLC0415
+
+    texts = compute.fill_null(texts.cast(pyarrow.large_string()), "")
+    _, offsets, data = texts.buffers()
+    bounds = np.frombuffer(offsets, dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    content = np.frombuffer(data or b"", dtype=np.uint8)[bounds[0] : bounds[-1]]
+    lengths = np.diff(bounds)
+    width = -(-int(lengths.max(initial=1)) // _WORD.itemsize) * _WORD.itemsize
+    if len(texts) > 1 and len(texts) * width > _MOST_BYTES_AT_ONCE:
+        half = len(texts) // 2
+        for part in (slice(0, half), slice(half, len(texts))):
+            _fill_texts(texts[part], into[part], None if fingerprints is None else fingerprints[part])
+        return
+    padded = np.zeros((len(texts), width), dtype=np.uint8)
+    # Small numbers are compared several at a time; the longest rows are none of them.
+    small = np.min_scalar_type(width)
+    padded[np.arange(width, dtype=small) < lengths.astype(small)[:, None]] = content
+    if fingerprints is not None:
+        words = padded.view(_WORD)[:, :_MOST_WORDS]
+        fingerprints[:] = words @ _multipliers()[: words.shape[1]]
+    # NumPy's bytes are ASCII, and lose zeros at their end.
+    is_plain = content.min(initial=1) > 0 and content.max(initial=1) < 128  # noqa: PLR2004 - ASCII
+    into[:] = padded.view(f"S{width}")[:, 0] if is_plain else texts.to_pylist()
+
+
+def _multipliers() -> np.ndarray:
+    """Return odd words: texts that differ in one word never have one fingerprint, others hardly ever."""
+    generator = keyed_generator(0, "fingerprints")
+    return generator.integers(2**64, size=_MOST_WORDS, dtype=np.uint64).astype(_WORD) | _WORD.type(1)
+
+
+def _fill_repeating(column: Any, into: np.ndarray) -> list[Names]:
+    """Write a column whose texts repeat themselves, and return what was read of it, a part a row group."""
+    import pyarrow  # noqa: PLC0415
+    from pyarrow import compute  # noqa: PLC0415
+
+    at, parts = 0, []
+    for chunk in column.chunks:
+        encoded = chunk if pyarrow.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
+        texts = compute.fill_null(encoded.dictionary.cast(pyarrow.large_string()), "").to_pylist()
+        # One place more than there are texts, for what is null.
+        codes = compute.fill_null(encoded.indices.cast(pyarrow.int64()), len(texts)).to_numpy(zero_copy_only=False)
+        part = Names(np.array([*texts, ""], dtype=TEXT), codes)
+        part.decode(into[at : at + len(chunk)])
+        at += len(chunk)
+        parts.append(part)
+    return parts
+
+
+def _joined(parts: list[Names]) -> Names:
+    """Number the texts of all parts, those that no row has left out."""
+    number_of: dict[str, int] = {}
+    codes = []
+    for part in parts:
+        is_used = np.bincount(part.codes, minlength=len(part.names)) > 0
+        numbers = [
+            number_of.setdefault(name, len(number_of)) if used else -1
+            for name, used in zip(part.names.tolist(), is_used.tolist(), strict=True)
+        ]
+        codes.append(np.array(numbers, dtype=np.int32)[part.codes])
+    return Names(np.array(list(number_of), dtype=TEXT), np.concatenate(codes) if codes else np.array([], np.int32))
+
+
+def write_parquet(path: Path, columns: Mapping[str, Any]) -> None:
+    """Write columns as Parquet.
+
+    Raises
+    ------
+    UserError : pyarrow is not installed.
+    """
+    _require_pyarrow(path)
+    import pyarrow  # noqa: PLC0415
+    from pyarrow import parquet  # noqa: PLC0415
+
+    arrays = {name: np.asarray(values) for name, values in columns.items()}
+    table = pyarrow.table({name: _to_arrow(values) for name, values in arrays.items()})
+    parquet.write_table(table, path)
+
+
+def _to_arrow(values: np.ndarray) -> Any:
+    import pyarrow  # noqa: PLC0415
+
+    return pyarrow.array(values if values.dtype.kind in "fiu" else values.tolist())

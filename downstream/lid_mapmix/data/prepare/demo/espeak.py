@@ -1,0 +1,131 @@
+"""Speech from text: eSpeak NG through ctypes, with the library and voices of the pip package espeakng-loader.
+
+eSpeak keeps its state in global variables, some of which nothing resets. So that an utterance depends on its own
+arguments only, each one gets the library freshly loaded and unloads it again (about 10 ms). For the same reason,
+use it from one thread of a process at a time.
+"""
+
+import _ctypes
+import ctypes
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from ....utils.errors import UserError
+
+SAMPLE_RATE = 22_050
+# The values of eSpeak's header speak_lib.h that are needed here.
+_SYNCHRONOUS = 2
+_DO_NOT_EXIT = 0x8000
+_RATE, _VOLUME, _PITCH = 1, 2, 3
+_CHARACTER_POSITION = 1
+_UTF8 = 1
+_IPA = 2
+# At eSpeak's own 100 the tonal languages clip.
+_QUIET = 60
+
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+
+
+@dataclass(frozen=True)
+class Voice:
+    """How something is said.
+
+    Attributes
+    ----------
+    language : name of eSpeak's language file, such as ``en-GB-scotland``.
+    variant : eSpeak's name of the speaker, such as ``f2``.
+    words_per_minute : speed; eSpeak itself takes 175.
+    pitch : 0 to 99; eSpeak itself takes 50.
+    """
+
+    language: str
+    variant: str
+    words_per_minute: int = 175
+    pitch: int = 50
+
+
+def synthesise(text: str, voice: Voice, seed: int) -> np.ndarray:
+    """Say a text.
+
+    Parameters
+    ----------
+    text : what to say.
+    voice : how.
+    seed : of the small irregularities of a voice, from 0 to 2³¹ − 1.
+
+    Returns
+    -------
+    (samples,) int16, 22.05 kHz.
+    """
+    pieces: list[np.ndarray] = []
+
+    @_Callback
+    def keep(samples: "ctypes._Pointer[ctypes.c_short]", count: int, _events: int | None) -> int:
+        if count > 0:
+            pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        return 0
+
+    with _loaded(f"{voice.language}+{voice.variant}", seed) as library:
+        library.espeak_SetSynthCallback(keep)
+        for parameter, value in ((_RATE, voice.words_per_minute), (_VOLUME, _QUIET), (_PITCH, voice.pitch)):
+            library.espeak_SetParameter(parameter, value, 0)
+        encoded = text.encode()
+        status = library.espeak_Synth(
+            encoded, ctypes.c_size_t(len(encoded) + 1), 0, _CHARACTER_POSITION, 0, _UTF8, None, None
+        )
+        library.espeak_Synchronize()
+    if status != 0 or not pieces:
+        raise RuntimeError(f"eSpeak NG said nothing (status {status}) for {text!r} in {voice}")
+    return np.concatenate(pieces)
+
+
+def phonemes(texts: Iterable[str], language: str) -> list[str]:
+    """Return how each text is pronounced, in the phonetic alphabet.
+
+    A word that eSpeak reads in another language, because it does not know it, is marked by that language's name in
+    parentheses.
+    """
+    with _loaded(language, 0) as library:
+        library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+        return [_phonemes_of(library, text) for text in texts]
+
+
+def _phonemes_of(library: ctypes.CDLL, text: str) -> str:
+    buffer = ctypes.create_string_buffer(text.encode())
+    position = ctypes.c_void_p(ctypes.addressof(buffer))
+    clauses = []
+    # eSpeak sets the pointer to the next clause, and to null after the last.
+    while position.value:
+        clauses.append((library.espeak_TextToPhonemes(ctypes.byref(position), _UTF8, _IPA) or b"").decode())
+    return " ".join(clauses)
+
+
+@contextmanager
+def _loaded(name: str, seed: int) -> Iterator[ctypes.CDLL]:
+    try:
+        import espeakng_loader  # noqa: PLC0415
+    except ImportError:
+        raise UserError(
+            "the demo corpus needs eSpeak NG, and the package espeakng-loader is not installed. "
+            "Run 'pip install babel espeakng-loader'."
+        ) from None
+    library = ctypes.CDLL(espeakng_loader.get_library_path())
+    try:
+        data = espeakng_loader.get_data_path().encode()
+        if library.espeak_Initialize(_SYNCHRONOUS, 0, data, _DO_NOT_EXIT) != SAMPLE_RATE:
+            raise UserError(
+                f"eSpeak NG does not start with its data in {data.decode()}. "
+                "Run 'pip install --force-reinstall espeakng-loader'."
+            )
+        library.espeak_ng_SetRandSeed(ctypes.c_long(seed))
+        if library.espeak_SetVoiceByName(name.encode()) != 0:
+            raise UserError(
+                f"eSpeak NG in {data.decode()} has no voice {name}. Run 'pip install --upgrade espeakng-loader'."
+            )
+        yield library
+        library.espeak_Terminate()
+    finally:
+        _ctypes.dlclose(library._handle)

@@ -1,0 +1,174 @@
+"""The audio that a corpus names: whether it is there, how long it is, and copies of it."""
+
+import math
+import os
+import shutil
+import zlib
+from collections.abc import MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ....utils.errors import UserError
+from ...audio.reading import read_header
+from .corpus import cannot_write
+from .selection import Columns, select
+
+_HEADER_THREADS = 8
+# Files that wait for a thread: those of millions would take gigabytes, and all be read when Ctrl-C ends the rest.
+_AT_ONCE = 1000
+_AUDIO_FOLDER = "audio"
+
+
+def with_present_audio(columns: Columns, origin: Path, *, skip: bool) -> Columns:
+    """Refuse utterances whose audio is not there, or leave them out; with one look at each folder.
+
+    Parameters
+    ----------
+    columns : column name → (utterances,) values, with ``audiopath``.
+    origin : what names the audio, for the error.
+    skip : leave them out.
+
+    Raises
+    ------
+    UserError : some are not there, and are not to be left out.
+    """
+    paths = columns["audiopath"]
+    names_in: dict[str, set[str]] = {}
+    present = np.ones(len(paths), dtype=bool)
+    for number, path in enumerate(paths):
+        folder, name = os.path.split(path)
+        if folder not in names_in:
+            names_in[folder] = _files_in(folder)
+        present[number] = name in names_in[folder]
+    missing = paths[~present]
+    if len(missing) and not skip:
+        raise UserError(
+            f"{origin}: names audio that is not there: {missing[0]} ({len(missing)} such). Unpack or restore it, or "
+            "leave it out by --skip-bad-audio."
+        )
+    what = "utterances whose audio is not there" + (f", such as {missing[0]}" if len(missing) else "")
+    return select(columns, present, what)
+
+
+def _files_in(folder: str) -> set[str]:
+    # Links that lead nowhere, such as git-annex leaves for what was not fetched, are no files.
+    if not Path(folder).is_dir():
+        return set()
+    with os.scandir(folder) as entries:
+        return {entry.name for entry in entries if entry.is_file()}
+
+
+def with_seconds(columns: Columns, *, skip: bool) -> Columns:
+    """Give a duration to each utterance that has none, by its file's header.
+
+    Parameters
+    ----------
+    columns : column name → (utterances,) values, with ``audiopath``, ``seconds``, ``start`` and ``end``.
+    skip : read all headers, and leave out utterances of files that cannot be read.
+
+    Raises
+    ------
+    UserError : files that cannot be read, and are not to be left out.
+    """
+    unknown = np.isnan(columns["seconds"])
+    wanted = np.flatnonzero(unknown | skip)
+    if not len(wanted):
+        return columns
+    faults: dict[int, str] = {}
+    files = np.full(len(unknown), np.nan)
+    files[wanted] = read_seconds(columns["audiopath"][wanted], faults)
+    first = faults[min(faults)] if faults else ""
+    if faults and not skip:
+        raise UserError(f"{first} ({len(faults)} such; --skip-bad-audio leaves such utterances out)")
+    starts, ends = columns["start"], columns["end"]
+    seconds = np.round(np.where(np.isnan(ends), files, ends) - np.nan_to_num(starts), 3)
+    readable = np.ones(len(unknown), dtype=bool)
+    readable[wanted[list(faults)]] = False
+    columns = {**columns, "seconds": np.where(unknown, seconds, columns["seconds"])}
+    return select(columns, readable, f"utterances whose audio cannot be read; the first: {first}")
+
+
+def read_seconds(
+    paths: Sequence[str | Path] | np.ndarray, faults: MutableMapping[int, str] | None = None
+) -> np.ndarray:
+    """Read the durations of audio files from their headers, several at a time.
+
+    Parameters
+    ----------
+    paths : the files.
+    faults : where given, what is wrong with a file is put here, by its number, in place of being raised; its duration
+        is NaN then.
+
+    Returns
+    -------
+    (files,) seconds.
+
+    Raises
+    ------
+    UserError : as :func:`~lid_mapmix.data.audio.read_header`, for the first file that has a fault.
+    """
+
+    def duration(number: int) -> float:
+        try:
+            header = read_header(Path(paths[number]))
+        except UserError as error:
+            if faults is None:
+                raise
+            faults[number] = str(error)
+            return math.nan
+        return round(header.frames / header.sample_rate, 3)
+
+    table = np.empty(len(paths))
+    with (
+        tqdm(total=len(paths), desc="Reading headers", unit="file") as progress,
+        ThreadPoolExecutor(_HEADER_THREADS) as pool,
+    ):
+        for first in range(0, len(paths), _AT_ONCE):
+            numbers = range(first, min(first + _AT_ONCE, len(paths)))
+            for number, seconds in zip(numbers, pool.map(duration, numbers), strict=True):
+                table[number] = seconds
+                progress.update()
+    return table
+
+
+def copy_audio(paths: np.ndarray, origin: Path, folder: Path) -> np.ndarray:
+    """Copy audio below the folder of the manifests.
+
+    Parameters
+    ----------
+    paths : (utterances,) str, absolute.
+    origin : what lies in it keeps its place within it.
+    folder : of the manifests.
+
+    Returns
+    -------
+    (utterances,) str : where the copies are, relative to `folder`.
+
+    Raises
+    ------
+    UserError : a file cannot be read, or the folder cannot be written.
+    """
+    targets = {path: _AUDIO_FOLDER + "/" + _name_of_copy(Path(path), origin) for path in paths}
+    for path, target in tqdm(targets.items(), desc="Copying audio", unit="file"):
+        copy = folder / target
+        try:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            if not (copy.exists() and copy.samefile(path)):
+                shutil.copyfile(path, copy)
+        except OSError as error:
+            # A full disk is reported of the file that is read as well.
+            if error.filename == path and isinstance(error, PermissionError | FileNotFoundError):
+                raise UserError(f"{path}: cannot be read ({error.strerror}). Correct its rights.") from None
+            raise cannot_write(folder, error) from None
+    return np.array([targets[path] for path in paths], dtype=object)
+
+
+def _name_of_copy(path: Path, origin: Path) -> str:
+    # One with .. in it may lead out of the folder of copies.
+    if path.is_relative_to(origin) and ".." not in path.parts:
+        return path.relative_to(origin).as_posix()
+    # Files of one name from elsewhere are kept apart by their folders.
+    return f"{zlib.crc32(str(path.parent).encode()):08x}/{path.name}"

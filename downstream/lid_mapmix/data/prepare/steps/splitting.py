@@ -1,0 +1,154 @@
+"""Dividing recordings into train, dev and test without dividing a speaker or a recording session."""
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from ....utils.errors import UserError
+from ....utils.randomness import keyed_generator
+from .corpus import SPLITS
+
+# So many random divisions are compared, and the one nearest to the wanted shares is taken.
+_DRAWS = 64
+_TRAIN, _DEV, _TEST = range(len(SPLITS))
+
+
+def check_shares(dev_share: float, test_share: float) -> None:
+    """Refuse shares that leave a split empty.
+
+    Raises
+    ------
+    UserError : a share is not between 0 and 1, or nothing is left to train on.
+    """
+    if not (0 < dev_share < 1 and 0 < test_share < 1 and dev_share + test_share < 1):
+        raise UserError(
+            f"--dev-share {dev_share} and --test-share {test_share}: expected two shares above 0 that add up to less "
+            "than 1. Give for example 0.1 and 0.1."
+        )
+
+
+def split_units(
+    units: np.ndarray,
+    classes: np.ndarray,
+    seconds: np.ndarray,
+    *,
+    unit_name: str,
+    dev_share: float,
+    test_share: float,
+    seed: int,
+) -> np.ndarray:
+    """Draw the split of each recording so that each unit (a speaker, a prompt) is in one split only.
+
+    Every class is divided on its own, by duration. A unit that occurs in several classes stays whole too.
+
+    Parameters
+    ----------
+    units : (recordings,) str or int, what must not be divided.
+    classes : (recordings,) str.
+    seconds : (recordings,) float.
+    unit_name : what a unit is, for errors: ``speaker``.
+    dev_share, test_share : wanted shares of each class's duration.
+    seed : another seed, another division.
+
+    Returns
+    -------
+    (recordings,) str : ``train``, ``dev`` or ``test``.
+
+    Raises
+    ------
+    UserError : a class cannot have a unit in each split.
+    """
+    check_shares(dev_share, test_share)
+    class_names, class_of = np.unique(classes, return_inverse=True)
+    unit_names, unit_of = np.unique(units, return_inverse=True)
+    pairs = np.unique(np.stack([class_of, unit_of]), axis=1)
+    _check_enough(class_names, np.bincount(pairs[0], minlength=len(class_names)), unit_name)
+
+    # (classes, 3) and (units,): the wanted seconds, and the class in which a unit is divided: its most frequent one.
+    totals = np.bincount(class_of, seconds, minlength=len(class_names))
+    wanted = totals[:, None] * np.array([1 - dev_share - test_share, dev_share, test_share])
+    home = _home_classes(unit_of, class_of, seconds, len(unit_names))
+    unit_seconds = np.bincount(unit_of, seconds, minlength=len(unit_names))
+
+    best_cost, best = np.inf, np.zeros(len(unit_names), dtype=np.int64)
+    for draw in range(_DRAWS):
+        generator = keyed_generator(seed, "split", draw)
+        drawn = np.zeros(len(unit_names), dtype=np.int64)
+        for class_number in range(len(class_names)):
+            members = generator.permutation(np.flatnonzero(home == class_number))
+            drawn[members] = _cut(unit_seconds[members], dev_share, test_share, generator)
+        cell = class_of * len(SPLITS) + drawn[unit_of]
+        shape = wanted.shape
+        found = np.bincount(cell, seconds, minlength=wanted.size).reshape(shape)
+        empty = np.bincount(cell, minlength=wanted.size).reshape(shape) == 0
+        # A deviation is at most 2 a class, so an empty split is worse than any imbalance.
+        cost = (np.abs(found - wanted).sum(axis=1) / totals).sum() + empty.sum() * 2 * (len(class_names) + 1)
+        if cost < best_cost:
+            best_cost, best = cost, drawn
+            empty_classes = class_names[empty.any(axis=1)]
+    if len(empty_classes):
+        raise UserError(
+            f"class {empty_classes[0]}: it shares {unit_name}s with other classes, and no division was found that "
+            f"keeps each in one split and leaves no split empty. Add {unit_name}s to it, or leave the class out."
+        )
+    return np.array(SPLITS)[best[unit_of]]
+
+
+def join_units(*columns: np.ndarray) -> np.ndarray:
+    """Number recordings so that two which share a value in any column, directly or through others, share a number.
+
+    Parameters
+    ----------
+    columns : (recordings,) str each, such as speakers and groups; an empty string is shared with nobody.
+
+    Returns
+    -------
+    (recordings,) int : the unit of each recording.
+    """
+    count = len(columns[0])
+    recordings, values, total = [], [], count
+    for column in columns:
+        present = np.flatnonzero(column != "")
+        names, value_of = np.unique(column[present], return_inverse=True)
+        recordings.append(present)
+        values.append(total + value_of)
+        total += len(names)
+    rows, cells = np.concatenate(recordings), np.concatenate(values)
+    graph = coo_array((np.ones(len(rows), dtype=bool), (rows, cells)), shape=(total, total))
+    return connected_components(graph, directed=False)[1][:count]
+
+
+def _check_enough(class_names: np.ndarray, counts: np.ndarray, unit_name: str) -> None:
+    short = np.flatnonzero(counts < len(SPLITS))
+    if len(short):
+        one = short[0]
+        found = f"{counts[one]} {unit_name}" + ("" if counts[one] == 1 else "s")
+        raise UserError(
+            f"class {class_names[one]}: has {found} where train, dev and test need at least one each. "
+            f"Add {unit_name}s to it, or leave the class out."
+        )
+
+
+def _home_classes(unit_of: np.ndarray, class_of: np.ndarray, seconds: np.ndarray, count: int) -> np.ndarray:
+    pairs, pair_of = np.unique(np.stack([unit_of, class_of]), axis=1, return_inverse=True)
+    order = np.argsort(np.bincount(pair_of.ravel(), seconds), kind="stable")
+    home = np.zeros(count, dtype=np.int64)
+    # The later write wins, which is the class with most of the unit.
+    home[pairs[0, order]] = pairs[1, order]
+    return home
+
+
+def _cut(seconds: np.ndarray, dev_share: float, test_share: float, generator: np.random.Generator) -> np.ndarray:
+    """Give the first units to dev, the next to test, the rest to train: (units,) int64."""
+    if len(seconds) < len(SPLITS):
+        # Possible where the class's other units count for another class. What fits those, the cost tells.
+        return generator.integers(0, len(SPLITS), len(seconds))
+    splits = np.full(len(seconds), _TRAIN, dtype=np.int64)
+    reached = np.concatenate([[0.0], np.cumsum(seconds)])
+    dev_end = int(np.argmin(np.abs(reached - dev_share * reached[-1])))
+    dev_end = min(max(dev_end, 1), len(seconds) - 2)
+    test_end = int(np.argmin(np.abs(reached - (reached[dev_end] + test_share * reached[-1]))))
+    test_end = min(max(test_end, dev_end + 1), len(seconds) - 1)
+    splits[:dev_end] = _DEV
+    splits[dev_end:test_end] = _TEST
+    return splits

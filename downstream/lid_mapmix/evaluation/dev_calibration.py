@@ -1,0 +1,68 @@
+"""The calibration of a run: fitted on the dev scores of its best checkpoint, and kept beside them as calibration.json.
+
+Dev is scored in crops from the middle and other splits in windows (config.yaml, `evaluation`), so what is fitted here
+is as good as dev's crops are like the others' audio.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..scoring.calibration import Calibration, Kind, fit, write_calibration
+from ..scoring.files.own import read_scores
+from ..utils.errors import UserError
+from .results import BEST_CHECKPOINT
+
+CALIBRATION_NAME = "calibration.json"
+_DEV_SCORES = "dev_scores.csv"
+# How far another device's rounding may move the accuracy on dev.
+_ROUNDING = 0.005
+
+
+def fit_on_dev(checkpoint: Path, accuracy: float, classes: Sequence[str], kind: Kind) -> Calibration:
+    """Return the calibration of the best checkpoint of a run.
+
+    Parameters
+    ----------
+    checkpoint : the one in use; its dev scores lie beside it.
+    accuracy : its accuracy on dev, as it says itself.
+    classes : of the model, in order.
+    kind : of the calibration.
+
+    Raises
+    ------
+    UserError : it is not the best one, its dev scores are not there, damaged, of other classes or of another
+        checkpoint, or lack a class that the kind needs.
+    """
+    path = checkpoint.with_name(_DEV_SCORES)
+    remedy = f"Score dev again with -m evaluate -t dev -e {checkpoint}."
+    if checkpoint.name != BEST_CHECKPOINT:
+        raise UserError(
+            f"{checkpoint}: expected {BEST_CHECKPOINT}, whose dev scores are kept, found another checkpoint. Use that "
+            "one; training leaves it where runner.eval_dataloaders names dev."
+        )
+    scores = read_scores(path)
+    if scores.classes != tuple(classes):
+        raise UserError(
+            f"{path}: expected the classes {', '.join(classes)}, found {', '.join(scores.classes)}. {remedy}"
+        )
+    found = float((scores.predictions == scores.truth).mean())
+    if abs(found - accuracy) > _ROUNDING:
+        raise UserError(
+            f"{path}: expected the dev scores of {checkpoint.name}, of accuracy {accuracy:.4f}, found {found:.4f}. "
+            f"{remedy}"
+        )
+    return fit(kind, scores.log_probabilities, scores.truth_indices, scores.classes)
+
+
+def leave_calibration(
+    expdir: Path, checkpoint: Path, accuracy: float, classes: Sequence[str], kind: Kind
+) -> Calibration:
+    """Fit as `fit_on_dev` does, and write EXPDIR/calibration.json."""
+    calibration = fit_on_dev(checkpoint, accuracy, classes, kind)
+    write_calibration(expdir / CALIBRATION_NAME, calibration)
+    return calibration
+
+
+def forget_calibration(expdir: Path) -> None:
+    """Delete the calibration of a checkpoint that is no longer the best."""
+    (expdir / CALIBRATION_NAME).unlink(missing_ok=True)

@@ -1,0 +1,89 @@
+"""Latents of a split's utterances, kept for pictures of them: EXPDIR/SPLIT_latents.npz.
+
+========== ==================== ==============================================================
+key        form                 content
+========== ==================== ==============================================================
+ids        (n,) str             ids of the utterances, in the order of the manifest
+latents    (n, dim) float16     the mean of each utterance's windows, before the classifier
+========== ==================== ==============================================================
+
+Read it by ``numpy.load(path, allow_pickle=False)``.
+"""
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..utils.files import replace_when_complete
+from ..utils.randomness import keyed_generator
+
+
+def choose_utterances(total: int, most: int, seed: int, split: str) -> np.ndarray:
+    """Draw the utterances of a split whose latents are kept; always the same ones.
+
+    Parameters
+    ----------
+    total : utterances that there are.
+    most : utterances to draw; all where there are no more.
+    seed : of the run.
+    split : its name.
+
+    Returns
+    -------
+    (min(total, most),) int64, ascending.
+    """
+    generator = keyed_generator(seed, "latents", zlib.crc32(split.encode()))
+    return np.sort(generator.choice(total, size=min(total, most), replace=False)).astype(np.int64)
+
+
+class KeptLatents:
+    """Sums of the latents of some utterances' windows: what is held does not grow with the windows.
+
+    Parameters
+    ----------
+    utterances : (n,) int64, ascending, whose latents are kept.
+    """
+
+    def __init__(self, utterances: np.ndarray) -> None:
+        self.utterances = utterances
+        self._sums: np.ndarray | None = None
+        self._counts = np.zeros(len(utterances), dtype=np.int64)
+
+    def add(self, utterances: torch.Tensor, latents: torch.Tensor) -> None:
+        """Add a batch.
+
+        Parameters
+        ----------
+        utterances : (windows,) int64 torch.Tensor, the utterance of each.
+        latents : (windows, dim) torch.Tensor, of which those of other utterances are passed over.
+        """
+        numbers = utterances.numpy()
+        place = np.searchsorted(self.utterances, numbers)
+        rows = np.flatnonzero(self.utterances[np.minimum(place, len(self.utterances) - 1)] == numbers)
+        if self._sums is None:
+            self._sums = np.zeros((len(self.utterances), latents.shape[1]))
+        if len(rows):
+            chosen = latents[torch.from_numpy(rows).to(latents.device)]
+            np.add.at(self._sums, place[rows], chosen.double().cpu().numpy())
+            np.add.at(self._counts, place[rows], 1)
+
+    def write(self, path: Path, ids: np.ndarray) -> None:
+        """Write the means, complete or not at all.
+
+        Parameters
+        ----------
+        path : the file.
+        ids : (utterances of the split,) str.
+        """
+        seen = np.flatnonzero(self._counts)
+        sums = np.zeros((0, 0)) if self._sums is None else self._sums
+        means = sums[seen] / self._counts[seen, None]
+        largest = float(np.finfo(np.float16).max)
+        with replace_when_complete(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(
+                file,
+                ids=np.array(ids[self.utterances[seen]].tolist(), dtype=str),
+                latents=means.clip(-largest, largest).astype(np.float16),
+            )

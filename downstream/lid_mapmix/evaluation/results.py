@@ -1,0 +1,140 @@
+"""From the windows' probabilities to the scores of a split and the files that keep them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..data.dataset import Split
+from ..data.labels import Labels
+from ..scoring.averaging import Average
+from ..scoring.averaging import average_windows as average_arrays
+from ..scoring.bootstrap import bootstrap
+from ..scoring.calibration import Calibration
+from ..scoring.files.own import write_metrics, write_s3prl_predictions, write_scores
+from ..scoring.metrics import reliability_curve
+from ..scoring.slices import all_scores, metrics_with_slices
+
+# The name under which S3PRL saves the best run by dev accuracy.
+BEST_CHECKPOINT = "dev-best.ckpt"
+
+
+def average_windows(
+    utterances: Sequence[torch.Tensor],
+    probabilities: Sequence[torch.Tensor],
+    average: Average = Average.PROBABILITIES,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Average the windows of each utterance, over all batches; see :func:`.scoring.averaging.average_windows`.
+
+    Parameters
+    ----------
+    utterances : a (windows,) int64 torch.Tensor a batch, the utterance of each window.
+    probabilities : a (windows, classes) float64 torch.Tensor a batch.
+    average : of what.
+
+    Returns
+    -------
+    utterances (evaluated,) int64, ascending, and probabilities (evaluated, classes) float64.
+    """
+    return average_arrays(torch.cat(list(utterances)).numpy(), torch.cat(list(probabilities)).numpy(), average)
+
+
+def score(split: Split, labels: Labels, utterances: np.ndarray, probabilities: np.ndarray) -> dict[str, dict]:
+    """Return all scores of a split, overall and by slice; see :func:`.scoring.slices.metrics_with_slices`."""
+    manifest = split.manifest
+    return metrics_with_slices(
+        probabilities,
+        split.gold[utterances],
+        cluster_indices=labels.cluster_indices,
+        cluster_names=tuple(labels.clusters),
+        class_names=labels.classes,
+        seconds=manifest.columns["seconds"][utterances],
+        source=_source(split, utterances),
+    )
+
+
+def score_calibrated(
+    split: Split, labels: Labels, utterances: np.ndarray, probabilities: np.ndarray, calibration: Calibration
+) -> dict[str, dict]:
+    """Return the scores of a split after calibration, and how reliable its probabilities are before and after.
+
+    Returns
+    -------
+    ``{"calibrated": {"kind", "overall": scores}, "reliability": {"before": points, "after": points}}``: scores are
+    those of :func:`.scoring.slices.all_scores`, points those of :func:`.scoring.metrics.reliability_curve`. Costs and
+    Cllr are those of likelihoods, without the shares that the classes have in dev.
+    """
+    truth = split.gold[utterances]
+    log_probabilities = _logarithms(probabilities)
+    calibrated = np.exp(calibration.log_probabilities(log_probabilities))
+    overall = all_scores(
+        calibrated,
+        truth,
+        labels.cluster_indices,
+        _source(split, utterances),
+        log_likelihoods=calibration.log_likelihoods(log_probabilities),
+    )
+    return {
+        "calibrated": {"kind": calibration.kind.value, "overall": overall},
+        "reliability": {
+            "before": reliability_curve(probabilities, truth),
+            "after": reliability_curve(calibrated, truth),
+        },
+    }
+
+
+def intervals(
+    split: Split, labels: Labels, utterances: np.ndarray, probabilities: np.ndarray, samples: int
+) -> dict[str, list[float]]:
+    """Return score → [low, high], 95 %, of the scores over the whole split; groups are drawn whole.
+
+    A score that is not defined has none. See :func:`.scoring.bootstrap.bootstrap`.
+    """
+    found = bootstrap(
+        _logarithms(probabilities),
+        split.gold[utterances],
+        labels.cluster_indices,
+        group=split.manifest.text_column("group")[utterances],
+        source=_source(split, utterances),
+        samples=samples,
+    )
+    return {name: [one.low, one.high] for name, one in found.items() if np.isfinite([one.low, one.high]).all()}
+
+
+def write_results(
+    expdir: Path,
+    name: str,
+    *,
+    split: Split,
+    labels: Labels,
+    utterances: np.ndarray,
+    probabilities: np.ndarray,
+    metrics: dict[str, dict],
+) -> None:
+    """Write SPLIT_scores.csv, SPLIT_metrics.json and S3PRL's SPLIT_predict.txt and SPLIT_truth.txt."""
+    manifest = split.manifest
+    classes = np.array(labels.classes)
+    ids, truth = manifest.columns["id"][utterances], manifest.columns["class"][utterances]
+    write_scores(
+        expdir / f"{name}_scores.csv",
+        ids=ids,
+        classes=labels.classes,
+        truth=truth,
+        log_probabilities=_logarithms(probabilities),
+        seconds=manifest.columns["seconds"][utterances],
+        group=manifest.text_column("group")[utterances],
+        source=manifest.text_column("source")[utterances],
+    )
+    write_metrics(expdir / f"{name}_metrics.json", metrics)
+    write_s3prl_predictions(expdir, name, ids, classes[probabilities.argmax(axis=1)], truth)
+
+
+def _source(split: Split, utterances: np.ndarray) -> np.ndarray | None:
+    columns = split.manifest.columns
+    return columns["source"][utterances] if "source" in columns else None
+
+
+def _logarithms(probabilities: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore"):  # a probability of 0 is written as -inf
+        return np.log(probabilities)

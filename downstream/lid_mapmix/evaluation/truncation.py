@@ -1,0 +1,99 @@
+"""An evaluation of a split whose utterances are cut to several durations, in one pass over their windows."""
+
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..config.schema import TaskConfig
+from ..data.audio.reading import SAMPLE_RATE
+from ..data.corpus import Corpus
+from ..data.dataset import EvaluationBatch
+from ..data.windows import truncated_windows
+from ..scoring.averaging import average_windows
+from ..scoring.slices import metrics_with_slices
+from ..utils.errors import diverged
+from .evaluator import Evaluation
+
+
+class TruncationEvaluation(Evaluation):
+    """Scores at several durations, each from the start of the utterances; it writes nothing.
+
+    Parameters
+    ----------
+    config, corpus, expdir : as of :class:`.evaluation.Evaluation`.
+    seconds : the durations. An utterance that is shorter keeps its length.
+
+    Attributes
+    ----------
+    scores : after the evaluation, duration as text → the scores of `metrics_with_slices` overall, and how many
+        utterances are ``long_enough``.
+    """
+
+    def __init__(self, config: TaskConfig, corpus: Corpus, expdir: Path, seconds: Sequence[float]) -> None:
+        super().__init__(replace(config, evaluation=replace(config.evaluation, keep_latents=0)), corpus, expdir)
+        self.seconds = seconds
+        self.scores: dict[str, dict[str, Any]] = {}
+
+    @classmethod
+    def of(cls, expert: Any, seconds: Sequence[float]) -> "TruncationEvaluation":
+        """Let an expert evaluate so, and return the evaluation.
+
+        Parameters
+        ----------
+        expert : a :class:`.expert.DownstreamExpert`.
+        seconds : the durations.
+        """
+        expert.evaluation = cls(expert.config, expert.corpus, expert.expdir, seconds)
+        return expert.evaluation
+
+    def windows(self, name: str) -> np.ndarray:
+        """Return the windows of all durations, (windows, 3) int64, each once."""
+        return self._cut(name)[0]
+
+    def record(
+        self,
+        batch: EvaluationBatch,
+        latents: torch.Tensor,
+        logits: torch.Tensor,
+        records: MutableMapping[str, list],
+    ) -> None:
+        """Keep the probabilities of a batch, and which windows they are of."""
+        super().record(batch, latents, logits, records)
+        records["windows"].append(batch.waveforms.slot)
+
+    def conclude(self, name: str, records: Mapping[str, list], step: int) -> tuple[dict[str, float], bool]:
+        """Set `scores`; there is nothing to log.
+
+        Raises
+        ------
+        UserError : the probabilities are no numbers.
+        """
+        windows, members = self._cut(name)
+        recorded = torch.cat(records["probabilities"]).numpy()
+        if not np.isfinite(recorded).all():
+            raise diverged(f"{name}: the probabilities are no numbers")
+        probabilities = np.empty_like(recorded)
+        probabilities[torch.cat(records["windows"]).numpy()] = recorded
+        split = self.corpus.split(name)
+        for seconds, chosen in zip(self.seconds, members, strict=True):
+            _, averages = average_windows(windows[chosen, 0], probabilities[chosen], self.config.evaluation.average)
+            self.scores[f"{seconds:g}"] = {
+                **metrics_with_slices(
+                    averages,
+                    split.gold,
+                    cluster_indices=self.corpus.labels.cluster_indices,
+                    cluster_names=(),
+                    source=split.manifest.columns.get("source"),
+                )["overall"],
+                "long_enough": int((split.counts >= round(seconds * SAMPLE_RATE)).sum()),
+            }
+        return {}, False
+
+    def _cut(self, name: str) -> tuple[np.ndarray, list[np.ndarray]]:
+        config = self.config.evaluation
+        counts = self.corpus.split(name).counts
+        return truncated_windows(counts, self.seconds, config.window_seconds, config.hop_seconds)

@@ -1,0 +1,206 @@
+"""A trained run as a folder that needs neither its upstream's checkpoint nor any unpickling: ``lid-mapmix export``.
+
+=================== =============================================================================================
+file                content
+=================== =============================================================================================
+model.safetensors   weights: upstream.*, featurizer.*, head.*
+config.json         labels, windows, model, the upstream's architecture and features, quantiles of dev's top
+                    probability, versions; :class:`ExportConfig`
+calibration.json    scoring/calibration.py; only where the run has one
+README.md           model card
+=================== =============================================================================================
+"""
+
+import argparse
+import dataclasses
+import json
+from dataclasses import field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from ..config.schema import EvaluationConfig, ModelConfig
+from ..data.audio.reading import SAMPLE_RATE
+from ..data.labels import labels_from_mapping
+from ..evaluation.dev_calibration import CALIBRATION_NAME
+from ..host.architecture import Architecture
+from ..host.features import rebuild_features
+from ..host.upstreams import UpstreamSettings
+from ..scoring.calibration import write_calibration
+from ..utils.errors import UserError
+from .trained import Trained, choose_device, find_calibration, load_weights, make_model
+
+CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
+_FORMAT = "lid_mapmix model 1"
+_PARTS = ("upstream", "featurizer", "head")
+# S3PRL's arguments that say how features are taken.
+_SELECTION = ("upstream_feature_selection", "upstream_layer_selection", "upstream_feature_normalize")
+
+
+@dataclass(config=ConfigDict(extra="forbid"))
+class ExportConfig:
+    """What config.json holds, besides ``format``.
+
+    Attributes
+    ----------
+    labels : cluster -> classes, in the order of the model's outputs.
+    sample_rate : of the audio, 16 kHz.
+    upstream : its architecture, see host/architecture.py.
+    features : S3PRL's arguments that say which of its features are taken.
+    model, evaluation : those parts of the run's settings.
+    precision : what it computes in.
+    confidence : quantiles of dev's top probability; None where there were no dev scores.
+    variant : that the run was trained as.
+    versions : package -> version, of where it was exported.
+    """
+
+    labels: dict[str, list[str]]
+    sample_rate: int
+    upstream: dict[str, Any]
+    features: dict[str, Any]
+    model: ModelConfig
+    evaluation: EvaluationConfig
+    precision: str = "fp32"
+    confidence: list[float] | None = None
+    variant: str | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def holds_export(folder: Path) -> bool:
+    """Say whether a folder is one that was exported."""
+    return (folder / CONFIG_NAME).is_file() and (folder / WEIGHTS_NAME).is_file()
+
+
+def write_export(folder: Path, trained: Trained, versions: dict[str, str]) -> None:
+    """Write weights, config.json and calibration.json into an empty folder.
+
+    Raises
+    ------
+    UserError : the upstream cannot be built without its checkpoint.
+    """
+    from safetensors.torch import save_file  # noqa: PLC0415 - not everybody who identifies writes
+
+    architecture, selection = trained.features.architecture, trained.selection
+    if architecture is None:
+        raise UserError(
+            f"upstream {selection.upstream}: cannot be built without running code of its checkpoint, and so not be "
+            "exported. Filter banks, wav2vec 2.0 (XLSR), HuBERT, data2vec, WavLM and hf_* can."
+        )
+    modules = (trained.features.upstream, trained.features.featurizer, trained.model)
+    weights = {
+        # Copies: two names of one tensor cannot be told apart in the file.
+        f"{part}.{name}": value.detach().cpu().contiguous().clone()
+        for part, module in zip(_PARTS, modules, strict=True)
+        for name, value in module.state_dict().items()
+    }
+    config = ExportConfig(
+        labels={name: list(members) for name, members in trained.labels.clusters.items()},
+        sample_rate=SAMPLE_RATE,
+        upstream=dataclasses.asdict(architecture),
+        features={name: getattr(selection, name) for name in _SELECTION},
+        model=trained.model_config,
+        evaluation=trained.evaluation,
+        precision=trained.precision,
+        confidence=None if trained.confidence is None else trained.confidence.tolist(),
+        variant=trained.variant,
+        versions=versions,
+    )
+    text = json.dumps({"format": _FORMAT, **dataclasses.asdict(config)}, indent=1, ensure_ascii=False)
+    (folder / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
+    save_file(weights, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+    # safetensors makes a file that only its owner can read.
+    (folder / WEIGHTS_NAME).chmod((folder / CONFIG_NAME).stat().st_mode)
+    if trained.calibration is not None:
+        write_calibration(folder / CALIBRATION_NAME, trained.calibration)
+
+
+def read_export(folder: Path, device: str | None = None) -> Trained:
+    """Read what :func:`write_export` wrote; nothing is unpickled, and no code of the folder is run.
+
+    Raises
+    ------
+    UserError : damaged, of another version, or its parts do not fit each other.
+    """
+    from safetensors import SafetensorError  # noqa: PLC0415
+    from safetensors.torch import load_file  # noqa: PLC0415
+
+    config = read_config(folder / CONFIG_NAME)
+    labels = labels_from_mapping(config.labels, str(folder / CONFIG_NAME))
+    selection = argparse.Namespace(
+        **config.features,
+        upstream=config.upstream.get("upstream"),
+        upstream_ckpt=None,
+        upstream_trainable=False,
+        device=choose_device(device),
+    )
+    try:
+        architecture = Architecture(**config.upstream)
+    except TypeError as error:
+        raise _damaged(folder / CONFIG_NAME, f"upstream: {error}") from None
+    settings = UpstreamSettings(mix_lengths=config.evaluation.mix_lengths)
+    # Fresh weights would not pass the check of mixed lengths by chance; the run's own have.
+    features = rebuild_features(
+        architecture, selection, {"precision": config.precision}, dataclasses.replace(settings, mix_lengths=False)
+    )
+    model = make_model(labels, features, config.model)
+    path = folder / WEIGHTS_NAME
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, str(error)) from None
+    parts = {part: _part(weights, part) for part in _PARTS}
+    if unknown := [name for name in weights if name.partition(".")[0] not in _PARTS]:
+        raise _damaged(path, f"unknown weights {unknown[0]}")
+    load_weights(path, features, model, **parts)
+    return Trained(
+        labels=labels,
+        features=features,
+        model=model,
+        evaluation=config.evaluation,
+        model_config=config.model,
+        selection=selection,
+        precision=config.precision,
+        calibration=find_calibration(folder, labels),
+        confidence=None if config.confidence is None else np.array(config.confidence),
+        variant=config.variant,
+    )
+
+
+def read_config(path: Path) -> ExportConfig:
+    """Read a config.json.
+
+    Raises
+    ------
+    UserError : no such file, no JSON, of another format, or a value is missing or wrong.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or content.pop("format", None) != _FORMAT:
+            raise ValueError(f"expected format {_FORMAT!r}")
+        config = TypeAdapter(ExportConfig).validate_python(content)
+        if config.sample_rate != SAMPLE_RATE:
+            raise ValueError(f"expected sample_rate {SAMPLE_RATE}, found {config.sample_rate}")
+        if config.features.keys() != set(_SELECTION):
+            raise ValueError(f"features: expected {', '.join(_SELECTION)}")
+        if config.confidence is not None and not (config.confidence and np.isfinite(config.confidence).all()):
+            raise ValueError("confidence: expected finite numbers")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file. Name the folder of a run, or one that was exported.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _damaged(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    # A recursion: JSON that is nested without end.
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, str(error)) from None
+    return config
+
+
+def _part(weights: dict[str, Any], part: str) -> dict[str, Any]:
+    return {name.removeprefix(f"{part}."): value for name, value in weights.items() if name.startswith(f"{part}.")}
+
+
+def _damaged(path: Path, reason: str) -> UserError:
+    return UserError(f"{path}: is damaged, or was not written by lid-mapmix export ({reason}). Export the run anew.")

@@ -1,0 +1,130 @@
+"""What is to be identified: a file, an utterance of a manifest, or an array of samples."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchaudio
+
+from ..data.audio.reading import MINIMUM_SAMPLES, SAMPLE_RATE, read_audio, read_header, utterance_span
+from ..data.manifest.manifest import Manifest
+from ..utils.errors import UserError
+
+_DIMENSIONS = (1, 2)
+_HIGHEST_RATE = 10_000_000
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Audio of which parts can be read.
+
+    Attributes
+    ----------
+    name : what it is called in answers and errors.
+    samples : its length at 16 kHz.
+    read : returns (count,) float32 at 16 kHz, given the first sample and the count.
+    """
+
+    name: str
+    samples: int
+    read: Callable[[int, int], np.ndarray]
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return self.samples / SAMPLE_RATE
+
+    @classmethod
+    def of_file(cls, path: Path | str) -> "Recording":
+        """Open a file; only the parts that are asked for are decoded.
+
+        Raises
+        ------
+        UserError : unreadable, or under 25 ms.
+        """
+        path = Path(path)
+        samples = read_header(path).samples
+        _check_length(str(path), samples)
+        return cls(str(path), samples, lambda start, count: read_audio(path, start, count))
+
+    @classmethod
+    def of_utterance(cls, manifest: Manifest, index: int) -> "Recording":
+        """Open an utterance of a manifest.
+
+        Raises
+        ------
+        UserError : its file is unreadable, or shorter than the manifest says, or it is under 25 ms.
+        """
+        first, count = utterance_span(manifest, index)
+        path, name = manifest.audio_path(index), str(manifest.columns["id"][index])
+        return cls(name, count, lambda start, length: read_audio(path, first + start, length))
+
+    @classmethod
+    def of_samples(cls, wav: Any, sample_rate: int, name: str = "audio") -> "Recording":
+        """Take samples that are in memory, mixed to mono and resampled.
+
+        Parameters
+        ----------
+        wav : (samples,), (channels, samples) or (samples, channels), the shorter side being the channels; a NumPy array
+            or torch.Tensor of floats from -1 to 1, or of int16 or int32.
+        sample_rate : of `wav`.
+
+        Raises
+        ------
+        UserError : of another shape or type, not finite, or under 25 ms.
+        """
+        samples = _as_tensor(wav, name)
+        if not samples.numel():
+            _check_length(name, 0)
+        if samples.ndim not in _DIMENSIONS:
+            raise UserError(f"{name}: expected samples, or channels and samples, found shape {tuple(samples.shape)}.")
+        if samples.dtype in (torch.int16, torch.int32):
+            samples = samples.double() / -float(torch.iinfo(samples.dtype).min)
+        elif not samples.is_floating_point():
+            raise UserError(f"{name}: expected floats from -1 to 1, int16 or int32, found {samples.dtype}.")
+        rate = _as_rate(sample_rate, name)
+        if samples.ndim == 2:  # noqa: PLR2004
+            samples = samples.mean(dim=0 if samples.shape[0] <= samples.shape[1] else 1)
+        samples = samples.float()
+        if not torch.isfinite(samples).all():
+            raise UserError(f"{name}: holds samples that are NaN or infinite.")
+        resampled = torchaudio.functional.resample(samples, rate, SAMPLE_RATE).numpy()
+        _check_length(name, len(resampled))
+        return cls(name, len(resampled), lambda start, count: resampled[start : start + count])
+
+
+def _as_tensor(wav: Any, name: str) -> torch.Tensor:
+    """Return what of an array, tensor or list of numbers torch can compute with."""
+    try:
+        if not isinstance(wav, torch.Tensor):
+            array = np.asarray(wav)
+            # torch takes no arrays that run backwards, are of the other byte order, or may not be written to.
+            wav = torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
+        return wav.detach().cpu()
+    except (TypeError, ValueError, RuntimeError):
+        raise UserError(
+            f"{name}: expected samples as a NumPy array or torch.Tensor, found what is none ({type(wav).__name__}). "
+            "Name a file to Identifier.file."
+        ) from None
+
+
+def _as_rate(sample_rate: Any, name: str) -> int:
+    """Return a sample rate as a whole number."""
+    try:
+        rate = int(sample_rate)
+        is_whole = bool(rate == sample_rate) and 0 < rate < _HIGHEST_RATE
+    except (TypeError, ValueError, OverflowError):
+        is_whole = False
+    if not is_whole or isinstance(sample_rate, str):
+        raise UserError(f"{name}: expected a sample rate above 0, in Hz, found {sample_rate}.")
+    return rate
+
+
+def _check_length(name: str, samples: int) -> None:
+    if samples < MINIMUM_SAMPLES:
+        raise UserError(
+            f"{name}: has {samples} samples at 16 kHz; at least {MINIMUM_SAMPLES} (25 ms) are needed to identify it."
+        )

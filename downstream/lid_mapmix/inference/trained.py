@@ -1,0 +1,197 @@
+"""All that identifying takes, from the folder of a run: network, labels, windows, calibration; no training data."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..config.checks import task_config
+from ..config.schema import EvaluationConfig, ModelConfig
+from ..config.sources import TASK_KEY
+from ..data.labels import Labels, labels_from_mapping
+from ..evaluation.dev_calibration import CALIBRATION_NAME
+from ..host.features import Features, build_features, prepare
+from ..host.precision import read_precision
+from ..model import DialectClassifier
+from ..scoring.calibration import Calibration, read_calibration
+from ..training.checkpoints import choose_checkpoint, read_checkpoint
+from ..utils.errors import UserError
+from .rejection import dev_confidence
+
+TASK = "lid_mapmix"
+_MODEL = "model."
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What identifies.
+
+    Attributes
+    ----------
+    labels : the classes.
+    features : from waveforms to frames.
+    model : from frames to logits, in evaluation mode.
+    evaluation : how recordings are cut and batched.
+    model_config : what the model was built from.
+    selection : S3PRL's -u, -s, -l and the rest of how features are taken.
+    precision : what the run computes in.
+    calibration : of its probabilities; None where the run has none.
+    confidence : quantiles of dev's top probability, see rejection.py; None where there are no dev scores.
+    variant : name of the variant that it was trained as.
+    """
+
+    labels: Labels
+    features: Features
+    model: DialectClassifier
+    evaluation: EvaluationConfig
+    model_config: ModelConfig
+    selection: argparse.Namespace
+    precision: str
+    calibration: Calibration | None
+    confidence: np.ndarray | None
+    variant: str | None
+
+
+def read_run(folder: Path, device: str | None = None, weights: str | None = None) -> Trained:
+    """Read a trained run.
+
+    Parameters
+    ----------
+    folder : of the run, or a checkpoint in it.
+    device : where to compute; by default a GPU where there is one.
+    weights : of the upstream, where they lie elsewhere now.
+
+    Raises
+    ------
+    UserError : no run, of another task, or the upstream that it was trained on is not to be had any more.
+    """
+    prepare()
+    path = choose_checkpoint(folder, "inference")
+    states = read_checkpoint(path)
+    args, config = states["Args"], states["Config"]
+    if TASK_KEY not in config or getattr(args, "downstream", None) != TASK:
+        raise UserError(f"{path}: was trained for the task {getattr(args, 'downstream', None)}, not for {TASK}.")
+    task = task_config(config[TASK_KEY])
+    if task.labels is None:
+        raise UserError(f"{path}: names no labels. Use a checkpoint that this package has written.")
+    labels = labels_from_mapping(task.labels, str(path))
+    selection = argparse.Namespace(**vars(args))
+    selection.device = choose_device(device)
+    selection.upstream_ckpt = weights or args.upstream_ckpt
+    _check_weights(path, selection.upstream_ckpt, is_given=weights is not None)
+    features = build_features(selection, config["runner"], task.upstream_settings)
+    head = {
+        name.removeprefix(_MODEL): value
+        for name, value in _part(path, states, "Downstream").items()
+        if name.startswith(_MODEL)
+    }
+    model = make_model(labels, features, task.model)
+    fine_tuned = _part(path, states, "Upstream") if getattr(args, "upstream_trainable", False) else None
+    load_weights(path, features, model, upstream=fine_tuned, featurizer=_part(path, states, "Featurizer"), head=head)
+    calibration = find_calibration(path.parent, labels)
+    return Trained(
+        labels=labels,
+        features=features,
+        model=model,
+        evaluation=task.evaluation,
+        model_config=task.model,
+        selection=selection,
+        precision=str(read_precision(config["runner"])),
+        calibration=calibration,
+        confidence=dev_confidence(path.with_name("dev_scores.csv"), calibration),
+        variant=task.variant,
+    )
+
+
+def make_model(labels: Labels, features: Features, config: ModelConfig) -> DialectClassifier:
+    """Return the model of a run with fresh weights, on the features' device, in evaluation mode."""
+    with torch.random.fork_rng(devices=[]):
+        model = DialectClassifier(
+            features.dim,
+            features.rate,
+            len(labels.classes),
+            encoder=config.encoder,
+            encoder_channels=config.encoder_channels,
+            hidden_dim=config.hidden_dim,
+        )
+    return model.to(features.device).eval()
+
+
+def load_weights(
+    path: Path,
+    features: Features,
+    model: DialectClassifier,
+    *,
+    upstream: dict[str, Any] | None,
+    featurizer: dict[str, Any],
+    head: dict[str, Any],
+) -> None:
+    """Load the weights of all parts; those of an upstream that was not trained are its own, and None.
+
+    Raises
+    ------
+    UserError : they are of another network, or not finite.
+    """
+    parts = [(features.featurizer, featurizer), (model, head)]
+    parts += [] if upstream is None else [(features.upstream, upstream)]
+    for module, weights in parts:
+        try:
+            module.load_state_dict(weights)
+        except (RuntimeError, TypeError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(f"{path}: its weights are of another network ({reason}). Use another checkpoint.") from None
+        if not all(value.isfinite().all() for value in module.state_dict().values() if value.is_floating_point()):
+            raise UserError(f"{path}: holds weights that are NaN or infinite. Use another checkpoint.")
+
+
+def find_calibration(folder: Path, labels: Labels) -> Calibration | None:
+    """Return the calibration of a folder, or None where there is none.
+
+    Raises
+    ------
+    UserError : it is damaged, or of other classes.
+    """
+    path = folder / CALIBRATION_NAME
+    if not path.is_file():
+        return None
+    calibration = read_calibration(path)
+    if calibration.classes != labels.classes:
+        raise UserError(f"{path}: is of other classes than the run beside it. Evaluate dev and fit it anew.")
+    return calibration
+
+
+def choose_device(device: str | None) -> str:
+    """Return a device as torch names it: the given one, or a GPU where there is one.
+
+    Raises
+    ------
+    UserError : it is not there.
+    """
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    # What torch raises of a device depends on why it has none.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"--device {device}: is not to be had here ({reason}). Say cpu or cuda.") from error
+    return device
+
+
+def _part(path: Path, states: dict[str, Any], name: str) -> dict[str, Any]:
+    if not isinstance(states.get(name), dict):
+        raise UserError(f"{path}: has no {name}, which every checkpoint has. Use another one.")
+    return states[name]
+
+
+def _check_weights(path: Path, weights: str | None, *, is_given: bool) -> None:
+    """Say what to do where a run's upstream is not where it was; what may be downloaded is looked at later."""
+    if is_given or weights is None or not Path(weights).is_absolute() or Path(weights).exists():
+        return
+    raise UserError(
+        f"{path}: was trained on the upstream {weights}, which is gone. Say by -k where it lies now; 'lid-mapmix "
+        "export' makes a folder that needs it no more."
+    )

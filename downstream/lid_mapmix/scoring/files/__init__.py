@@ -1,0 +1,1 @@
+"""Files of scores: a module per format."""

@@ -1,0 +1,79 @@
+"""Keys: the true class of each utterance, for scores that come without, and whatever else is known of it.
+
+======================= ===============================================================================================
+format                  a line
+======================= ===============================================================================================
+manifest, .csv          a header with ``class`` and ``id`` or ``audiopath``; a file of our scores is one as well
+NIST LRE, .tsv          a header with ``segmentid``, ``language_code`` and, as a rule, ``data_source`` and
+                        ``speech_duration``, tabs between: lre17_eval_segment_keys.tsv is one
+Kaldi, utt2lang         ``utterance language``
+======================= ===============================================================================================
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...utils.errors import UserError
+from .nist_kaldi import NIST_ID
+from .rows import check_rows, read_csv, read_lines, unique_ids
+
+_WHAT = "a key: a manifest, NIST's segment keys or Kaldi's utt2lang"
+_NIST_NAMES = {
+    NIST_ID: "id",
+    "language_code": "class",
+    "data_source": "source",
+    "speech_duration": "seconds",
+}
+_PAIR = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Key:
+    """What is known of N utterances.
+
+    Attributes
+    ----------
+    path : the file it was read from.
+    ids : (N,) str.
+    columns : name → (N,) str; always has ``class``. NIST's names are ours here: source, seconds.
+    """
+
+    path: Path
+    ids: np.ndarray
+    columns: Mapping[str, np.ndarray]
+
+
+def read_key(path: Path | str) -> Key:
+    """Read a key in any of the formats.
+
+    Raises
+    ------
+    UserError : no such file, none of the formats, a row of another length, an utterance twice or without a class.
+    """
+    path = Path(path)
+    first, *_ = lines = read_lines(path, _WHAT)
+    if first.split("\t")[0] == NIST_ID:
+        header, *rows = [line.split("\t") for line in lines]
+        header = [_NIST_NAMES.get(name, name) for name in header]
+    elif len(first.split()) == _PAIR and "," not in first:
+        header, rows = ["id", "class"], [line.split() for line in lines]
+        if wrong := next((line for line, row in zip(lines, rows, strict=True) if len(row) != _PAIR), None):
+            raise UserError(f"{path}: expected 'utterance language' in each line, found {wrong[:60]!r}. Correct it.")
+    else:
+        header, *rows = read_csv(path, _WHAT)
+        if "id" not in header:
+            header = ["id" if name == "audiopath" else name for name in header]
+    if not {"id", "class"} <= set(header) or len(set(header)) < len(header):
+        raise UserError(
+            f"{path}: expected {_WHAT}, with a column of ids and one of classes and no name twice, found the line "
+            f"{first[:60]!r}. Name another file."
+        )
+    check_rows(path, header, rows, "a key")
+    columns = {name: np.array(values) for name, values in zip(header, zip(*rows, strict=True), strict=True)}
+    ids = np.array(unique_ids(path, columns.pop("id").tolist()))
+    if (columns["class"] == "").any():
+        raise UserError(f"{path}: expected a class of each utterance, found none of {ids[columns['class'] == ''][0]}.")
+    return Key(path, ids, columns)

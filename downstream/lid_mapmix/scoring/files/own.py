@@ -1,0 +1,177 @@
+"""Files of scores: SPLIT_scores.csv, SPLIT_metrics.json, and S3PRL's SPLIT_predict.txt and SPLIT_truth.txt.
+
+SPLIT_scores.csv has a row an utterance. The first six columns are fixed, the others are the classes in the order of
+the model's outputs, so a class may have any name.
+
+============== ======================================================================
+column         meaning
+============== ======================================================================
+id             of the utterance, as in the manifest
+class          the true class
+prediction     the most probable class
+seconds        nominal duration
+group          utterances cut from one recording share it; may be empty
+source         where the recording is from; may be empty
+one a class    natural logarithm of the class's probability, 9 significant digits
+============== ======================================================================
+"""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...utils.errors import UserError
+from ...utils.files import replace_when_complete
+from .rows import check_rows, parse_seconds, read_csv, unique_ids
+
+FIXED_COLUMNS = ("id", "class", "prediction", "seconds", "group", "source")
+_REMEDY = "Evaluate again to write it anew."
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What a scores file holds, for N utterances and C classes.
+
+    Attributes
+    ----------
+    path : the file it was read from.
+    classes : names of the C classes, in the order of the model's outputs.
+    ids, truth, predictions, group, source : (N,) str; truth and predictions are names of classes.
+    seconds : (N,) float64, NaN where unknown.
+    log_probabilities : (N, C) float64, natural logarithms.
+    """
+
+    path: Path
+    classes: tuple[str, ...]
+    ids: np.ndarray
+    truth: np.ndarray
+    predictions: np.ndarray
+    seconds: np.ndarray
+    group: np.ndarray
+    source: np.ndarray
+    log_probabilities: np.ndarray
+
+    @property
+    def truth_indices(self) -> np.ndarray:
+        """The number of each true class, (N,) int64."""
+        number_of = {name: number for number, name in enumerate(self.classes)}
+        return np.array([number_of[name] for name in self.truth.tolist()], dtype=np.int64)
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Probabilities, (N, C) float64."""
+        return np.exp(self.log_probabilities)
+
+
+def write_scores(
+    path: Path | str,
+    *,
+    ids: Sequence[str] | np.ndarray,
+    classes: Sequence[str],
+    truth: Sequence[str] | np.ndarray,
+    log_probabilities: np.ndarray,
+    seconds: np.ndarray,
+    group: Sequence[str] | np.ndarray,
+    source: Sequence[str] | np.ndarray,
+) -> None:
+    """Write a scores file, complete or not at all.
+
+    Parameters
+    ----------
+    path : the CSV to write.
+    ids, truth, group, source : (N,) str; truth is the true class's name; group and source may be empty strings.
+    classes : names of the C classes.
+    log_probabilities : (N, C) float, natural logarithms; minus infinity is allowed, NaN is not.
+    seconds : (N,) float, nominal durations; NaN where unknown.
+    """
+    log_probabilities = np.asarray(log_probabilities)
+    expected = (len(ids), len(classes))
+    if log_probabilities.shape != expected or {len(truth), len(seconds), len(group), len(source)} != {len(ids)}:
+        raise ValueError(
+            f"expected log-probabilities {expected} and columns of {len(ids)}, found {log_probabilities.shape} and "
+            f"truth {len(truth)}, seconds {len(seconds)}, group {len(group)}, source {len(source)}"
+        )
+    if np.isnan(log_probabilities).any():
+        raise ValueError("expected log-probabilities, found NaN")
+    if unknown := set(map(str, truth)) - set(classes):
+        raise ValueError(f"expected true classes among {', '.join(classes)}, found {min(unknown)}")
+    predictions = [classes[number] for number in log_probabilities.argmax(axis=1)]
+    durations = ["" if np.isnan(value) else f"{value:.9g}" for value in np.asarray(seconds, dtype=np.float64)]
+    with replace_when_complete(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*FIXED_COLUMNS, *classes])
+        for *fixed, row in zip(ids, truth, predictions, durations, group, source, log_probabilities, strict=True):
+            writer.writerow([*fixed, *(f"{value:.9g}" for value in row.tolist())])
+
+
+def read_scores(path: Path | str) -> Scores:
+    """Read a scores file.
+
+    Raises
+    ------
+    UserError : no such file, another header, no utterance, an utterance twice, a value that is no number, an unknown
+        class.
+    """
+    path = Path(path)
+    header, *rows = read_csv(path, "a scores file")
+    fixed = len(FIXED_COLUMNS)
+    classes = tuple(header[fixed:])
+    if tuple(header[:fixed]) != FIXED_COLUMNS or not classes or len(set(classes)) < len(classes):
+        raise UserError(
+            f"{path}: expected the columns {','.join(FIXED_COLUMNS)} and then one a class, "
+            f"found {','.join(header)[:200]}. {_REMEDY}"
+        )
+    check_rows(path, header, rows, "scores", _REMEDY)
+    ids, truth, predictions, seconds, group, source = zip(*(row[:fixed] for row in rows), strict=True)
+    if unknown := (set(truth) | set(predictions)) - set(classes):
+        raise UserError(f"{path}: expected the classes {', '.join(classes)}, found {min(unknown)}. {_REMEDY}")
+    try:
+        log_probabilities = np.array([row[fixed:] for row in rows]).astype(np.float64)
+    except ValueError as error:
+        raise UserError(f"{path}: expected numbers, found other text: {error}. {_REMEDY}") from None
+    if np.isnan(log_probabilities).any() or np.isneginf(log_probabilities).all(axis=1).any():
+        raise UserError(f"{path}: expected log-probabilities, found NaN, or no class that is possible. {_REMEDY}")
+    return Scores(
+        path=path,
+        classes=classes,
+        ids=np.array(unique_ids(path, list(ids))),
+        truth=np.array(truth),
+        predictions=np.array(predictions),
+        seconds=parse_seconds(path, seconds),
+        group=np.array(group),
+        source=np.array(source),
+        log_probabilities=log_probabilities,
+    )
+
+
+def write_metrics(path: Path | str, metrics: Mapping[str, Any]) -> None:
+    """Write what `slices.metrics_with_slices` returns as JSON, complete or not at all."""
+    text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
+    with replace_when_complete(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def write_s3prl_predictions(
+    expdir: Path | str,
+    split: str,
+    ids: Sequence[str] | np.ndarray,
+    predictions: Sequence[str] | np.ndarray,
+    truth: Sequence[str] | np.ndarray,
+) -> None:
+    """Write S3PRL's two files, ``SPLIT_predict.txt`` and ``SPLIT_truth.txt``, a line ``id label`` an utterance.
+
+    Parameters
+    ----------
+    expdir : the run's folder.
+    split : for example ``"dev"``.
+    ids, predictions, truth : (N,) str; the latter two are names of classes.
+    """
+    for name, labels in (("predict", predictions), ("truth", truth)):
+        lines = [f"{utterance} {label}\n" for utterance, label in zip(ids, labels, strict=True)]
+        with replace_when_complete(Path(expdir) / f"{split}_{name}.txt") as temporary:
+            temporary.write_text("".join(lines), encoding="utf-8")

@@ -1,0 +1,143 @@
+"""Text files of rows: what those of scores, answers and keys have in common."""
+
+import csv
+import functools
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ...utils.errors import UserError
+
+_REMEDY = "Write it anew."
+# What stands where a duration is not known, as that of NIST's whole files.
+_UNKNOWN = ("", "nan", "n/a", "na")
+
+
+def read_lines(path: Path | str, what: str) -> list[str]:
+    """Return the lines of a text file that are not empty.
+
+    Parameters
+    ----------
+    path : the file, in UTF-8, with or without a byte order mark; lines may end as on Windows.
+    what : what it should be, for errors.
+
+    Raises
+    ------
+    UserError : no such file, no UTF-8, no text.
+    """
+    return [line.rstrip("\r") for line in _read_text(path, what).split("\n") if line.strip()]
+
+
+def read_csv(path: Path | str, what: str) -> list[list[str]]:
+    """Return the rows of a CSV that are not empty, the header first; errors as `read_lines` has them."""
+    text = io.StringIO(_read_text(path, what), newline="")  # a field in quotes may hold a line break
+    try:
+        return [row for row in csv.reader(text) if row]
+    except csv.Error as error:
+        raise UserError(f"{path}: expected {what}, found no CSV: {error}. {_REMEDY}") from None
+
+
+def check_rows(
+    path: Path | str, header: Sequence[str], rows: Sequence[Sequence[str]], what: str, remedy: str = _REMEDY
+) -> None:
+    """Check that there are rows, all as long as the header.
+
+    Raises
+    ------
+    UserError : there are none, or one is not.
+    """
+    if not rows:
+        raise UserError(f"{path}: expected {what}, found a header and no utterance. {remedy}")
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise UserError(f"{path}: expected {len(header)} fields in row {number}, found {len(row)}. {remedy}")
+
+
+def unique_ids(path: Path | str, ids: list[str]) -> list[str]:
+    """Return ids, each of which must occur once."""
+    seen: set[str] = set()
+    for name in ids:
+        if name in seen:
+            raise UserError(f"{path}: expected each utterance once, found {name} twice. Remove one.")
+        seen.add(name)
+    return ids
+
+
+def check_names(names: Iterable[str], *, forbidden: str = "\t\n\r", one_word: bool = False) -> None:
+    """Check that a format can hold ids or names of classes as they are.
+
+    Parameters
+    ----------
+    names : what is to be written.
+    forbidden : signs that the format takes for something else. White space around a name is lost by some reader or
+        other, a byte order mark before it as well.
+    one_word : no white space at all.
+
+    Raises
+    ------
+    UserError : a name that it cannot hold.
+    """
+    for name in names:
+        fits = name.split() == [name] if one_word else name.strip() == name and name != ""
+        if not fits or name.startswith("\ufeff") or any(sign in name for sign in forbidden):
+            raise UserError(
+                f"expected a name that this format can hold, found {name!r}. Write another format, or rename it."
+            )
+
+
+def parse_number(path: Path | str, row: int, text: str) -> float:
+    """Return the number in a text of row `row`; NaN is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if np.isnan(value):
+        raise UserError(f"{path}: expected a number in row {row}, found {text[:60]!r}. {_REMEDY}")
+    return value
+
+
+def parse_seconds(path: Path | str, texts: Sequence[str]) -> np.ndarray:
+    """Return the durations of all rows after the header, (N,) float64; NaN where the text is empty or says so."""
+    known = [text.strip().lower() not in _UNKNOWN for text in texts]
+    return np.array(
+        [
+            parse_number(path, row, text) if is_known else np.nan
+            for row, (text, is_known) in enumerate(zip(texts, known, strict=True), start=2)
+        ]
+    )
+
+
+def content_of(path: Path, what: str) -> bytes:
+    """Return what a file holds, or a pipe such as the shell's ``<(command)``, which may be asked for again.
+
+    Raises
+    ------
+    UserError : no such file.
+    """
+    if path.is_fifo():
+        return _content_of_pipe(path)
+    if not path.is_file():
+        raise UserError(f"{path}: expected {what}, found no such file. Check the path.")
+    return path.read_bytes()
+
+
+@functools.cache
+def _content_of_pipe(path: Path) -> bytes:
+    """Read a pipe; it can be read once only, and the format of scores is looked at before they are read."""
+    return path.read_bytes()
+
+
+def _read_text(path: Path | str, what: str) -> str:
+    path = Path(path)
+    try:
+        # As bytes, since reading as text would change the line breaks in it.
+        text = content_of(path, what).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: expected {what}, found what is no UTF-8 text: {error.reason}. Check the path."
+        ) from None
+    if not text.strip():
+        raise UserError(f"{path}: expected {what}, found an empty file. {_REMEDY}")
+    return text

@@ -1,0 +1,187 @@
+"""Training data as S3PRL's runner takes it: waveforms of random crops, and a batch that says what they are."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from ..data.augment.augmenter import Augmenter
+from ..data.crops import NO_SLOT, Crops
+from ..data.dataset import Split, Waveforms
+from ..mapmix.mixup import MixSpace, mix_waveforms
+from ..utils.errors import BadAudioError, UserError
+from .replacements import Fault, StandIns
+from .sampler import NO_PARTNER, Draw
+
+# What an utterance is heard as; a stand-in has other crops than the same utterance in its own turn.
+_ANCHOR, _PARTNER, _STAND_IN = 0, 1, 2
+
+
+@dataclass
+class TrainBatch:
+    """What the waveforms of a training step are: anchors, then (for latent mixup) a partner for each.
+
+    Attributes
+    ----------
+    drawn : (batch,) int64 numbers of the utterances whose turn it was.
+    anchor, partner : (batch,) int64 numbers of those that are heard, others than drawn where a stand-in is; partner is
+        None where nothing is mixed.
+    anchor_gold, partner_gold : (batch,) int64 class numbers.
+    weight : (batch,) float32, λ.
+    share : (batch,) float32, what the loss of each row counts for (see `Draw`).
+    waveforms : of anchors and partners, (2 · batch,), or one a row of the batch.
+    faults : of the utterances that others stand in for.
+    """
+
+    drawn: torch.Tensor
+    anchor: torch.Tensor
+    anchor_gold: torch.Tensor
+    partner: torch.Tensor | None
+    partner_gold: torch.Tensor | None
+    weight: torch.Tensor
+    share: torch.Tensor
+    waveforms: Waveforms
+    faults: list[Fault]
+
+
+class TrainDataset(Dataset):
+    """Random crops of anchors and partners, all of one length (method.md, "Model").
+
+    An item is drawn by a :class:`Draw`. Where the input is mixed, anchor and partner become one waveform here;
+    otherwise both are handed on.
+
+    Parameters
+    ----------
+    split : whose utterances they are.
+    crops : where in them.
+    seed : of the draws.
+    mix_space : what is mixed.
+    is_kept : says of a crop's number whether its audio need not be read, since its features are kept; the waveform is
+        all zeros then.
+    augmenter : what is done to the audio of a crop.
+    stand_ins : who is heard in place of bad audio; None where it is an error.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        crops: Crops,
+        seed: int,
+        mix_space: MixSpace = MixSpace.NONE,
+        *,
+        is_kept: Callable[[int], bool] | None = None,
+        augmenter: Augmenter | None = None,
+        stand_ins: StandIns | None = None,
+    ) -> None:
+        self.split = split
+        self.crops = crops
+        self.seed = seed
+        self.mix_space = mix_space
+        self.is_kept = is_kept
+        self.augmenter = augmenter
+        self.stand_ins = stand_ins
+
+    def __getitem__(self, draw: Draw) -> "_Item":
+        faults: list[Fault] = []
+        # A first turn is keyed as it is where there are no others.
+        turn = (draw.repeat,) if draw.repeat else ()
+        anchor, crop = self._hear(draw.anchor, faults, draw.epoch, _ANCHOR, *turn)
+        partner, crops = NO_PARTNER, [crop]
+        if draw.partner != NO_PARTNER:
+            partner, crop = self._hear(draw.partner, faults, draw.epoch, _PARTNER)
+            crops.append(crop)
+        if self.mix_space is MixSpace.INPUT:
+            crops = [_mixed(crops[0], crops[1], draw.weight)]
+        return _Item(draw, crops, anchor, partner, faults)
+
+    def _hear(self, utterance: int, faults: list[Fault], epoch: int, role: int, *turn: int) -> tuple[int, "_Cut"]:
+        """Return an utterance and its crop, or, where its audio is bad, who stands in for it and that one's crop."""
+        try:
+            return utterance, self._crop(utterance, epoch, role, *turn)
+        except BadAudioError as error:
+            if self.stand_ins is None:
+                raise
+            faults.append(Fault(utterance, str(error)))
+        for other in self.stand_ins.draw(utterance, role, epoch, *turn):
+            try:
+                return other, self._crop(other, epoch, role + _STAND_IN, *turn)
+            except BadAudioError as error:
+                faults.append(Fault(other, str(error)))
+        raise UserError(
+            f"{faults[0].reason} No other utterance of its class {self.split.manifest.columns['class'][utterance]} can "
+            "be read in its place (data.on_bad_audio: skip)."
+        )
+
+    def _crop(self, utterance: int, epoch: int, *role: int) -> "_Cut":
+        augmenter, key = self.augmenter, (epoch, utterance, *role)
+        speed = 1.0 if augmenter is None else augmenter.draw_speed(int(self.split.counts[utterance]), *key)
+        crop = self.crops.draw(self.seed, utterance, epoch, *role, speed=speed)
+        if self.is_kept is not None and self.is_kept(crop.slot):
+            return _Cut(_silence(self.crops.samples), crop.first, crop.count, crop.slot)
+        waveform = np.zeros(self.crops.samples, dtype=np.float32)
+        audio = self.split.read(utterance, crop.start, crop.count)
+        if augmenter is not None:
+            # At another speed its length is rounded up, by a sample or two more than there is room for.
+            audio = augmenter.augment(audio, speed, *key)[: len(waveform) - crop.first]
+        waveform[crop.first : crop.first + len(audio)] = audio
+        return _Cut(waveform, crop.first, len(audio), crop.slot)
+
+    def collate(self, items: list["_Item"]) -> tuple[torch.Tensor, TrainBatch]:
+        """Return (waveforms, crop_samples) float32, anchors first, and their batch."""
+        draws = [item.draw for item in items]
+        # Turning the rows of (anchor, partner) into columns puts all anchors before all partners.
+        crops = [crop for column in zip(*(item.crops for item in items), strict=True) for crop in column]
+        anchor = torch.tensor([item.anchor for item in items])
+        partner = None if items[0].partner == NO_PARTNER else torch.tensor([item.partner for item in items])
+        gold = torch.from_numpy(self.split.gold)
+        return torch.from_numpy(np.stack([crop.waveform for crop in crops])), TrainBatch(
+            drawn=torch.tensor([draw.anchor for draw in draws]),
+            anchor=anchor,
+            anchor_gold=gold[anchor],
+            partner=partner,
+            partner_gold=None if partner is None else gold[partner],
+            weight=torch.tensor([draw.weight for draw in draws], dtype=torch.float32),
+            share=torch.tensor([draw.share for draw in draws], dtype=torch.float32),
+            waveforms=Waveforms(
+                first=torch.tensor([crop.first for crop in crops]),
+                count=torch.tensor([crop.samples for crop in crops]),
+                slot=torch.tensor([crop.slot for crop in crops]),
+            ),
+            faults=[fault for item in items for fault in item.faults],
+        )
+
+
+class _Cut(NamedTuple):
+    """A (crop samples,) waveform, its first real sample, the number of real samples, and the crop's number."""
+
+    waveform: np.ndarray
+    first: int
+    samples: int
+    slot: int
+
+
+class _Item(NamedTuple):
+    """What was drawn, the crops of whom is heard, their numbers, and the faults of those they stand in for."""
+
+    draw: Draw
+    crops: list[_Cut]
+    anchor: int
+    partner: int
+    faults: list[Fault]
+
+
+def _mixed(anchor: _Cut, partner: _Cut, weight: float) -> _Cut:
+    """Mix two crops into one, whose real audio reaches from the first real sample of both to the last."""
+    ends = anchor.first + anchor.samples, partner.first + partner.samples
+    real = slice(anchor.first, ends[0]), slice(partner.first, ends[1])
+    first = min(anchor.first, partner.first)
+    waveform = mix_waveforms(anchor.waveform, partner.waveform, weight, real=real)
+    return _Cut(waveform, first, max(ends) - first, NO_SLOT)
+
+
+def _silence(samples: int) -> np.ndarray:
+    """Return (samples,) float32 zeros that take no memory."""
+    return np.broadcast_to(np.zeros(1, dtype=np.float32), samples)

@@ -1,0 +1,333 @@
+"""``lid-mapmix datamap`` on the map of a small run, and the picture that run leaves."""
+
+import csv
+import json
+import logging
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import yaml
+from helpers.launching import listing, train
+from lid_mapmix.apps import cli
+from lid_mapmix.apps.commands import datamap
+from lid_mapmix.apps.commands.datamap import REGION_FLAGS, make_datamap_parser
+from lid_mapmix.config.schema import DatamapConfig
+from lid_mapmix.mapmix.datamap import RegionRule
+from lid_mapmix.mapmix.datamap_files import read_datamap
+from lid_mapmix.training import run_folder
+from lid_mapmix.utils.errors import UserError
+
+NUMBERS = ("datamap.csv", "likeness.csv", "td_metrics.jsonl")
+
+
+@pytest.fixture(autouse=True)
+def quick_pictures(monkeypatch):
+    """Let a picture be a word: the pictures themselves have tests of their own."""
+
+    def draw(path, *_, **__):
+        path.write_bytes(b"picture")
+
+    monkeypatch.setattr(datamap, "draw_datamap", draw)
+    monkeypatch.setattr(datamap, "draw_by_class", draw)
+
+
+@pytest.fixture
+def own_map(trained, tmp_path):
+    """Return a copy of the folder of a run that recorded a map, with that in its folder datamap."""
+    return shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("*.ckpt"))
+
+
+def command(*arguments):
+    return cli.main(["datamap", *map(str, arguments)])
+
+
+def fault_of(capsys):
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    return lines[0].removeprefix("error: ")
+
+
+def test_without_flags_it_is_the_map_of_the_run(own_map, capsys):
+    before = {name: (own_map / "datamap" / name).read_bytes() for name in NUMBERS[:2]}
+    assert command(own_map) == 0
+    for name, content in before.items():
+        assert (own_map / "datamap" / name).read_bytes() == content
+    printed = capsys.readouterr().out
+    assert f"{own_map / 'datamap'}: 32 utterances, epochs 0, 1" in printed
+    assert printed.endswith(
+        "\nwritten:\n" + "".join(f"  {own_map / 'datamap' / name}\n" for name in (*NUMBERS, "datamap.png"))
+    )
+    found = read_datamap(own_map / "datamap/datamap.csv")
+    rows = {line.split()[0]: line.split()[1:] for line in printed.splitlines() if line}
+    assert rows["total"] == [str((found.regions == name).sum()) for name in ("easy", "ambiguous", "hard")] + ["32"]
+    assert rows["xaa-one"][-1] == "8"
+
+
+def test_the_folder_of_the_map_itself_may_be_named(own_map, tmp_path):
+    assert command(own_map / "datamap", "--into", tmp_path / "maps/new") == 0
+    assert sorted(listing(tmp_path / "maps/new")) == sorted((*NUMBERS, "datamap.png"))
+    for name in NUMBERS[:2]:
+        assert (tmp_path / "maps/new" / name).read_bytes() == (own_map / "datamap" / name).read_bytes()
+
+
+def test_cartographys_file_says_the_same_as_the_map(own_map):
+    assert command(own_map) == 0
+    found = read_datamap(own_map / "datamap/datamap.csv")
+    lines = (own_map / "datamap/td_metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["guid"] for row in rows] == found.ids.tolist()
+    assert [row["correctness"] for row in rows] == (found.correctness * 2).round().astype(int).tolist()
+    np.testing.assert_allclose([row["confidence"] for row in rows], found.confidence, atol=1e-6)
+
+
+def test_epochs_are_skipped_and_kept(own_map, tmp_path, capsys):
+    both = read_datamap(own_map / "datamap/datamap.csv").confidence
+    confidence = {}
+    for name, flags in {"late": ["--skip-first", 1], "early": ["--keep-first", 1]}.items():
+        assert command(own_map, *flags, "--into", tmp_path / name) == 0
+        found = read_datamap(tmp_path / name / "datamap.csv")
+        assert set(found.epochs.tolist()) == {1}
+        confidence[name] = found.confidence
+    assert "32 utterances, epochs 1\n" in capsys.readouterr().out
+    np.testing.assert_allclose((confidence["late"] + confidence["early"]) / 2, both, atol=2e-6)
+    likeness = {name: (tmp_path / name / "likeness.csv").read_text() for name in confidence}
+    assert likeness["late"] != likeness["early"]
+    assert command(own_map, "--skip-first", 2) == 1
+    assert fault_of(capsys).endswith("expected an epoch after the first 2, found 2 complete in all. Skip fewer.")
+
+
+def test_regions_by_other_rules(own_map, tmp_path):
+    shares = ["--regions", "quantile", "--easy-share", 0.5, "--hard-share", 0.25]
+    for whose in ("--global", "--per-class"):
+        assert command(own_map, *shares, whose, "--into", tmp_path / whose) == 0
+        found = read_datamap(tmp_path / whose / "datamap.csv")
+        assert [(found.regions == name).sum() for name in ("easy", "ambiguous", "hard")] == [16, 8, 8]
+    by_class = [found.regions[found.classes == name] for name in np.unique(found.classes)]
+    assert {((of_class == "easy").sum(), (of_class == "hard").sum()) for of_class in by_class} == {(4, 2)}
+    fixed = ["--regions", "fixed", "--easy-confidence", 0, "--easy-variability", 1, "--hard-confidence", 0]
+    assert command(own_map, *fixed, "--overwrite") == 0
+    assert set(read_datamap(own_map / "datamap/datamap.csv").regions) == {"easy"}
+
+
+def test_another_map_is_not_written_over_unless_asked(own_map, capsys):
+    assert command(own_map, "--suspects", 3) == 0
+    before = listing(own_map)
+    assert command(own_map, "--skip-first", 1) == 1
+    assert fault_of(capsys).startswith(f"{own_map / 'datamap/datamap.csv'}: is there already, with other content")
+    assert command(own_map, "--suspects", 4) == 1
+    assert "suspects.csv: is there already, with other content. Write elsewhere" in fault_of(capsys)
+    assert listing(own_map) == before
+    assert command(own_map, "--skip-first", 1, "--suspects", 4, "--overwrite") == 0
+    assert set(read_datamap(own_map / "datamap/datamap.csv").epochs.tolist()) == {1}
+
+
+def test_another_map_does_not_stand_beside_the_suspects_and_the_picture_of_the_one_before(own_map):
+    assert command(own_map, "--suspects", 3, "--by-class") == 0
+    (own_map / "datamap/notes.csv").touch()
+    assert command(own_map, "--overwrite") == 0
+    assert {"suspects.csv", "datamap-by-class.png"} <= listing(own_map / "datamap").keys(), "of the same map"
+    assert command(own_map, "--skip-first", 1, "--overwrite") == 0
+    assert not {"suspects.csv", "datamap-by-class.png"} & listing(own_map / "datamap").keys()
+    assert (own_map / "datamap/notes.csv").is_file()
+
+
+def test_other_data_is_no_reason_to_delete_the_dynamics(own_map, own_corpus, capsys):
+    lines = (own_corpus / "train.csv").read_text().splitlines(keepends=True)
+    (own_corpus / "train.csv").write_text("".join(lines[:-1]))
+    assert command(own_map, "--data", own_corpus) == 1
+    fault = fault_of(capsys)
+    assert "found those of others" in fault
+    assert "Name the folder of the data they were recorded on (--data)" in fault
+    assert "Delete" not in fault
+
+
+def test_a_folder_in_which_a_map_is_trained_is_left_alone(own_map, tmp_path, capsys):
+    with run_folder.only_one(own_map / "datamap"):
+        assert command(own_map) == 1
+        assert fault_of(capsys).endswith("Wait for it, or write elsewhere by --into DIR.")
+        assert command(own_map, "--into", tmp_path / "mine") == 0
+
+
+def test_no_spelling_of_a_folder_gets_round_its_lock(own_map, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/datamap.csv").write_text("another run's")
+    (tmp_path / "link").symlink_to(own_map / "datamap")
+    with run_folder.only_one(own_map / "datamap"), run_folder.only_one(tmp_path / "other"):
+        before = listing(tmp_path)
+        for into in ("run/datamap", own_map / "../run/datamap", "link", "other"):
+            assert command("run", "--into", into, "--overwrite") == 1
+            assert "another process is training or writing there" in fault_of(capsys)
+        assert listing(tmp_path) == before
+
+
+def test_suspects_are_listed_by_class_with_what_the_model_preferred(own_map, corpus, tmp_path, capsys):
+    assert command(own_map, "--suspects", 5, "--by-class") == 0
+    printed = capsys.readouterr().out
+    with (own_map / "datamap/suspects.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["rank"] for row in rows] == list("12345")
+    doubts = [float(row["surprise"]) for row in rows]
+    assert doubts == sorted(doubts, reverse=True)
+    lines = printed[printed.index("the likeliest label errors") : printed.index("\nwritten")].splitlines()[1:]
+    shown = [line.split() for line in lines if line.startswith(" ")]
+    assert sorted(words[:3] for words in shown) == [[row["rank"], row["id"], row["preferred"] or "-"] for row in rows]
+    headings = [line.split()[1] for line in lines if line.strip() and not line.startswith(" ")]
+    assert headings == sorted({row["class"] for row in rows})
+    for name in ("suspects.csv", "datamap-by-class.png"):
+        assert f"  {own_map / 'datamap' / name}\n" in printed
+
+
+def test_data_that_has_moved_is_named_by_data(own_map, corpus, tmp_path, capsys):
+    [config] = (own_map / "datamap").glob("config_*.yaml")
+    settings = yaml.safe_load(config.read_text())
+    settings["downstream_expert"]["data"]["directory"] = str(tmp_path / "gone")
+    config.write_text(yaml.safe_dump(settings))
+    assert command(own_map) == 1
+    assert "name its folder by --data" in fault_of(capsys)
+    # Its manifest is enough, without any audio.
+    (tmp_path / "moved").mkdir()
+    shutil.copy(corpus / "train.csv", tmp_path / "moved")
+    assert command(own_map, "--data", tmp_path / "moved") == 0
+    text = (tmp_path / "moved/train.csv").read_text()
+    (tmp_path / "moved/train.csv").write_text(text.replace(",xaa-one,", ",xaa-two,", 1))
+    assert command(own_map, "--data", tmp_path / "moved") == 1
+    assert "expected the dynamics of this manifest and these labels" in fault_of(capsys)
+
+
+def no_dynamics(folder):
+    shutil.rmtree(folder / "datamap")
+
+
+def no_epoch(folder):
+    for path in (folder / "datamap/dynamics").iterdir():
+        path.unlink()
+
+
+def damaged_epoch(folder):
+    (folder / "datamap/dynamics/epoch-0001.npz").write_bytes(b"PK")
+
+
+def no_settings(folder):
+    for path in (folder / "datamap").glob("config_*.yaml"):
+        path.unlink()
+
+
+def settings_of_another_task(folder):
+    for path in (folder / "datamap").glob("config_*.yaml"):
+        path.write_text("runner: {}\n")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (no_dynamics, "this run recorded no data map. Train the variant datamap"),
+        (no_epoch, "expected the dynamics of at least one complete epoch"),
+        (damaged_epoch, "found a damaged file"),
+        (no_settings, "expected config_*.yaml"),
+        (settings_of_another_task, "expected the settings of this task"),
+        (shutil.rmtree, "no such folder"),
+    ],
+)
+def test_what_is_no_recorded_run_is_refused(own_map, capsys, spoil, message):
+    spoil(own_map)
+    before = listing(own_map)
+    assert command(own_map) == 1
+    assert message in fault_of(capsys)
+    assert listing(own_map) == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--regions", "fixed", "--easy-confidence", 1.5], "datamap.easy_confidence is 1.5"),
+        (["--regions", "fixed", "--hard-confidence", "nan"], "datamap.hard_confidence is nan"),
+        (["--regions", "fixed", "--hard-confidence", 0.7], "hard_confidence is 0.7, above easy_confidence"),
+        (["--regions", "quantile", "--easy-share", 0.8, "--hard-share", 0.3], "make more than 1"),
+        (
+            ["--regions", "fixed", "--easy-share", 0.5],
+            "--easy-share: has no effect on regions fixed. Add --regions quantile",
+        ),
+        (["--regions", "fixed", "--per-class"], "--per-class: has no effect on regions fixed"),
+        (["--easy-variability", 0], "--easy-variability: has no effect on regions quantile"),
+        (["--easy-confidence", 0.13], "--easy-confidence: has no effect on regions quantile"),
+    ],
+)
+def test_regions_that_cannot_be_are_refused(own_map, capsys, flags, message):
+    assert command(own_map, *flags) == 1
+    assert message in fault_of(capsys)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--skip-first", "-1"],
+        ["--keep-first", "0"],
+        ["--suspects", "0"],
+        ["--suspects", "many"],
+        ["--per-class", "--global"],
+        ["--regions", "round"],
+        ["--easy-share", "half"],
+        [],
+    ],
+)
+def test_wrong_flags_return_2(tmp_path, capsys, flags):
+    with pytest.raises(SystemExit) as exit_:
+        command(*([tmp_path, *flags] if flags else []))
+    assert exit_.value.code == 2
+    assert "usage: lid-mapmix datamap" in capsys.readouterr().err
+
+
+def test_an_interrupted_write_leaves_nothing(own_map, tmp_path, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(datamap, "write_td_metrics", interrupted)
+    before = listing(own_map)
+    assert command(own_map, "--into", tmp_path / "new") == 130
+    assert not (tmp_path / "new").exists()
+    assert listing(own_map) == before
+
+
+def test_the_numbers_are_there_without_matplotlib(own_map, tmp_path, monkeypatch, capsys):
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert command(own_map, "--into", tmp_path / "new") == 1
+    assert "pip install matplotlib" in fault_of(capsys)
+    assert sorted(listing(tmp_path / "new")) == sorted(NUMBERS)
+
+
+def test_a_run_leaves_its_picture(corpus, tmp_path, capsys):
+    settings = {"downstream_expert.datamap.epochs": 1}
+    assert train(corpus, tmp_path / "run", "-v", "datamap", settings=settings) == 0
+    assert (tmp_path / "run/datamap.png").read_bytes() == b"picture"
+    assert "\n  datamap.png\n" in capsys.readouterr().out
+
+
+def test_a_run_whose_picture_cannot_be_drawn_is_complete(own_map, monkeypatch, caplog):
+    for error in (UserError("matplotlib is missing"), OSError("disk full"), ValueError("a fault of matplotlib's")):
+
+        def fail(*_, error=error):
+            raise error
+
+        monkeypatch.setattr(datamap, "draw_datamap", fail)
+        with caplog.at_level(logging.WARNING):
+            datamap.leave_picture(own_map / "datamap", DatamapConfig())
+        assert f"datamap.png was not drawn: {error}" in caplog.text
+    datamap.leave_picture(own_map, DatamapConfig())  # has no map of its own
+
+
+def test_flags_are_the_settings():
+    names = {*vars(DatamapConfig()), "regions"} - {"record", "epochs", "per_class"}
+    assert set(REGION_FLAGS) == names
+    [choices] = [action.choices for action in make_datamap_parser()._actions if action.dest == "regions"]
+    assert choices == list(RegionRule)
+
+
+def test_help_has_examples(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        command("--help")
+    assert exit_.value.code == 0
+    assert "lid-mapmix datamap result/downstream/first --suspects 50" in capsys.readouterr().out

@@ -1,0 +1,116 @@
+"""Pictures of data maps: drawn for few and many utterances, of the size said, complete or not at all."""
+
+import time
+
+import numpy as np
+import pytest
+from lid_mapmix.apps.report import datamap_figure as datamap_picture
+from lid_mapmix.apps.report.datamap_figure import draw_by_class, draw_datamap
+from lid_mapmix.config.schema import DatamapConfig
+from lid_mapmix.mapmix.datamap import measures
+from lid_mapmix.training.plan import assign_regions
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+
+def example(count, config, *, classes=3, epochs=4, seed=0):
+    generator = np.random.default_rng(seed)
+    probabilities = generator.beta(0.7, 0.6, size=(epochs, count))
+    gold = np.arange(count) % classes
+    measured = measures(probabilities, probabilities > 0.5)
+    return measured, assign_regions(config, measured.confidence, measured.variability, gold), gold
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Collect the figures that are saved."""
+    figures = []
+    original = Figure.savefig
+
+    def savefig(self, *arguments, **keywords):
+        figures.append(self)
+        return original(self, *arguments, **keywords)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    return figures
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"regions": "quantile"}, {"regions": "quantile", "per_class": True}, {"regions": "quantile", "easy_share": 0}],
+)
+@pytest.mark.parametrize("most_points", [1000, 10])
+def test_a_map_is_drawn_with_its_histograms(tmp_path, monkeypatch, drawn, settings, most_points):
+    monkeypatch.setattr(datamap_picture, "_MOST_POINTS", most_points)
+    config = DatamapConfig(**settings)
+    measured, regions, _ = example(60, config)
+    draw_datamap(tmp_path / "datamap.png", measured, regions, config)
+    [figure] = drawn
+    main, above, beside, bar = figure.axes
+    assert (main.get_xlabel(), main.get_ylabel()) == ("variability", "confidence")
+    assert sum(patch.get_height() for patch in above.patches) == 60
+    assert sum(patch.get_width() for patch in beside.patches) == 60
+    assert main.get_xlim()[1] >= 0.5
+    assert main.get_ylim()[0] <= 0 and main.get_ylim()[1] >= 1
+    assert (len(main.images), len(main.collections)) == ((0, 1) if most_points == 1000 else (1, 0))
+    assert "60 utterances, 4 epochs" in figure.get_suptitle()
+    assert f"easy {(regions == 'easy').sum()} (" in figure.get_suptitle()
+    assert bar.get_ylabel().startswith("correctness")
+    assert imread(tmp_path / "datamap.png").shape[2] == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["datamap.png"]
+
+
+def test_the_often_wrong_lie_on_top(tmp_path, drawn):
+    config = DatamapConfig()
+    measured, regions, _ = example(60, config)
+    draw_datamap(tmp_path / "datamap.png", measured, regions, config)
+    values = drawn[0].axes[0].collections[0].get_array()
+    assert (np.diff(values) <= 0).all()
+    assert len(values) == 60
+
+
+@pytest.mark.parametrize("classes", [1, 2, 7])
+def test_a_panel_a_class(tmp_path, monkeypatch, drawn, classes):
+    monkeypatch.setattr(datamap_picture, "_MOST_POINTS_A_PANEL", 15)
+    config = DatamapConfig(regions="quantile", per_class=True)
+    measured, regions, gold = example(70, config, classes=classes)
+    names = [f"class$-{number}" if number else "a-class-with-an-exceedingly-long-name" for number in range(classes)]
+    draw_by_class(tmp_path / "classes.png", measured, regions, config, classes=names, gold=gold)
+    panels = [axes for axes in drawn[0].axes if axes.get_visible()][:classes]
+    titles = [axes.get_title().split("\n") for axes in panels]
+    assert titles[0][0] == "a-class-with-an-e…"
+    assert [title[0] for title in titles[1:]] == [rf"class\$-{number}" for number in range(1, classes)]
+    counts = [list(map(int, title[1].split("/"))) for title in titles]
+    assert [sum(of_class) for of_class in counts] == np.bincount(gold).tolist()
+
+
+@pytest.mark.parametrize("per_class", [False, True])
+def test_panels_show_the_boundaries_that_their_regions_have(tmp_path, drawn, per_class):
+    config = DatamapConfig(regions="quantile", per_class=per_class, easy_share=0.3, hard_share=0.2)
+    measured, regions, gold = example(70, config, classes=2)
+    draw_by_class(tmp_path / "classes.png", measured, regions, config, classes=["a", "b"], gold=gold)
+    for number, axes in enumerate(drawn[0].axes[:2]):
+        asked = gold == number if per_class else np.full(70, True)
+        easy, hard = (measured.confidence[asked & (regions == region)] for region in ("easy", "hard"))
+        assert [line.get_ydata()[0] for line in axes.lines] == [easy.min(), hard.max()]
+
+
+def test_a_million_utterances_take_seconds(tmp_path):
+    config = DatamapConfig()
+    measured, regions, _ = example(1_000_000, config, epochs=2)
+    start = time.process_time()
+    draw_datamap(tmp_path / "datamap.png", measured, regions, config)
+    assert time.process_time() - start < 20
+
+
+def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
+    def fail(self, path, **_):
+        path.write_bytes(b"half a picture")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", fail)
+    config = DatamapConfig()
+    measured, regions, _ = example(9, config)
+    with pytest.raises(OSError, match="No space"):
+        draw_datamap(tmp_path / "datamap.png", measured, regions, config)
+    assert not list(tmp_path.iterdir())

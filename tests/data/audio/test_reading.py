@@ -1,0 +1,361 @@
+import csv
+import re
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import torchaudio
+from helpers.synthetic import hum, write_sphere_ulaw
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lid_mapmix.data.audio.reading import (
+    MINIMUM_SAMPLES,
+    SAMPLE_RATE,
+    read_audio,
+    read_header,
+    utterance_span,
+    utterance_spans,
+)
+from lid_mapmix.data.manifest.manifest import read_manifest
+from lid_mapmix.utils.errors import UserError
+from reference import ulaw
+
+RATES = (8_000, 11_025, 16_000, 22_050, 44_100, 48_000)
+OPUS_RATES = (16_000, 48_000)
+SECONDS = 1.3
+
+
+def one_line(caught, path):
+    """Check that an error is one line that names the file."""
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(path) in message
+    return message
+
+
+def whole(path):
+    """Return a whole file at 16 kHz, by resampling all of it."""
+    audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    return torchaudio.functional.resample(torch.from_numpy(audio.mean(axis=1)), rate, SAMPLE_RATE).numpy()
+
+
+def manifest_of(folder, **columns):
+    with (folder / "train.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([columns, columns.values()])
+    return read_manifest(folder / "train.csv")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rates")
+    for rate in RATES:
+        soundfile.write(folder / f"{rate}.wav", hum(SECONDS, 200, 1, rate), rate, subtype="FLOAT")
+    for name, subtype in (("flac", "PCM_16"), ("ogg", "VORBIS"), ("mp3", "MPEG_LAYER_III")):
+        soundfile.write(folder / f"a.{name}", hum(SECONDS, 200, 1, 44_100), 44_100, subtype=subtype)
+    for rate in OPUS_RATES:
+        soundfile.write(folder / f"{rate}.opus", hum(SECONDS, 200, 1, rate), rate, format="OGG", subtype="OPUS")
+    return folder
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_a_tone_of_any_rate_is_the_tone_at_16_khz(tmp_path, rate):
+    time = np.arange(rate) / rate
+    soundfile.write(tmp_path / "tone.wav", 0.5 * np.sin(2 * np.pi * 440 * time), rate, subtype="FLOAT")
+    audio = read_audio(tmp_path / "tone.wav")
+    assert audio.dtype == np.float32
+    assert len(audio) == SAMPLE_RATE == read_header(tmp_path / "tone.wav").samples
+    expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(SAMPLE_RATE) / SAMPLE_RATE)
+    # The edges ring.
+    np.testing.assert_allclose(audio[200:-200], expected[200:-200], atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype", "tolerance"),
+    [
+        ("a.wav", "PCM_16", 4e-5),
+        ("a.wav", "PCM_24", 2e-7),
+        ("a.wav", "FLOAT", 0),
+        ("a.wav", "DOUBLE", 0),
+        ("a.flac", "PCM_16", 4e-5),
+        ("a.flac", "PCM_24", 2e-7),
+        ("a.ogg", "VORBIS", 0.05),
+        ("a.mp3", "MPEG_LAYER_III", 0.05),
+    ],
+)
+def test_formats_give_the_samples_that_were_written(tmp_path, name, subtype, tolerance):
+    audio = hum(1.0, 200, 2)
+    soundfile.write(tmp_path / name, audio, SAMPLE_RATE, subtype=subtype)
+    np.testing.assert_allclose(read_audio(tmp_path / name), audio, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("rate", OPUS_RATES)
+def test_opus_sounds_like_what_was_written(files, rate):
+    # It codes what is heard, not the samples: the error has a fortieth of their energy.
+    audio, written = read_audio(files / f"{rate}.opus"), hum(SECONDS, 200, 1, SAMPLE_RATE)
+    if rate != SAMPLE_RATE:
+        written = whole(files / f"{rate}.wav")
+    assert len(audio) == len(written) == read_header(files / f"{rate}.opus").samples
+    assert np.square(audio - written).sum() < 0.04 * np.square(written).sum()
+
+
+def test_stereo_is_averaged(tmp_path):
+    left, right = hum(0.5, 200, 3), hum(0.5, 300, 4)
+    soundfile.write(tmp_path / "stereo.wav", np.stack([left, right], axis=1), SAMPLE_RATE, subtype="FLOAT")
+    np.testing.assert_allclose(read_audio(tmp_path / "stereo.wav", 100, 500), ((left + right) / 2)[100:600], atol=1e-7)
+
+
+def test_stereo_at_another_rate_is_averaged(tmp_path):
+    left, right = hum(0.5, 200, 3, 48_000), hum(0.5, 300, 4, 48_000)
+    soundfile.write(tmp_path / "stereo.flac", np.stack([left, right], axis=1), 48_000)
+    np.testing.assert_allclose(read_audio(tmp_path / "stereo.flac"), whole(tmp_path / "stereo.flac"), rtol=0, atol=1e-6)
+
+
+def test_nist_sphere_mu_law(tmp_path):
+    codes = bytes(range(256)) * 20
+    path = write_sphere_ulaw(tmp_path / "a.sph", codes, sample_rate=SAMPLE_RATE)
+    assert read_header(path).samples == len(codes)
+    np.testing.assert_array_equal(read_audio(path), np.array([ulaw.decode(code) for code in codes], np.float32))
+    telephone = write_sphere_ulaw(tmp_path / "b.sph", codes)
+    assert read_header(telephone).samples == 2 * len(codes)
+    np.testing.assert_allclose(read_audio(telephone, 777, 1000), whole(telephone)[777:1777], rtol=0, atol=1e-5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    data=st.data(),
+    name=st.sampled_from(
+        [*(f"{rate}.wav" for rate in RATES), "a.flac", "a.ogg", *(f"{rate}.opus" for rate in OPUS_RATES)]
+    ),
+)
+def test_a_part_is_the_same_part_of_the_whole_file(files, data, name):
+    expected = whole(files / name)
+    assert len(expected) == read_header(files / name).samples
+    start = data.draw(st.integers(0, len(expected) - 1))
+    count = data.draw(st.integers(1, len(expected) - start))
+    audio = read_audio(files / name, start, count)
+    assert len(audio) == count
+    np.testing.assert_allclose(audio, expected[start : start + count], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("start", [0, 1, 5000, 12_345])
+def test_a_part_of_an_mp3_is_nearly_the_same_part(files, start):
+    # After a seek the decoder lacks the bits that earlier frames left for the first one (26 ms).
+    audio, expected = read_audio(files / "a.mp3", start, 4000), whole(files / "a.mp3")[start : start + 4000]
+    np.testing.assert_allclose(audio[600:], expected[600:], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(audio, expected, rtol=0, atol=0.5)
+
+
+def test_only_the_part_is_decoded(files, monkeypatch):
+    decoded = []
+    read = soundfile.SoundFile.read
+
+    def counting(file, frames=-1, **arguments):
+        decoded.append(frames)
+        return read(file, frames, **arguments)
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", counting)
+    read_audio(files / "48000.wav", 8000, 1600)
+    read_audio(files / "16000.wav", 8000, 1600)
+    # 10 ms on either side for the resampler, and whole blocks.
+    assert 4800 <= decoded[0] <= 4800 + 2 * 480 + 2 * 3
+    assert decoded[1:] == [1600]
+
+
+def broken(folder, kind):
+    path = folder / f"{kind}.wav"
+    audio = hum(1.0, 200, 5)
+    if kind == "zero_bytes":
+        path.touch()
+    elif kind == "text":
+        path.write_text("audiopath,class\n" * 100)
+    elif kind == "header_only":
+        soundfile.write(path, audio[:0], SAMPLE_RATE)
+    elif kind == "half_a_header":
+        soundfile.write(path, audio, SAMPLE_RATE)
+        path.write_bytes(path.read_bytes()[:30])
+    elif kind == "folder":
+        path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("missing", "no such audio file"),
+        ("folder", "no such audio file"),
+        ("zero_bytes", r"0 bytes"),
+        ("text", "no audio that libsndfile can read"),
+        ("half_a_header", "no audio that libsndfile can read"),
+        ("header_only", "holds no audio"),
+    ],
+)
+def test_a_broken_file_is_one_line(tmp_path, kind, says):
+    path = broken(tmp_path, kind)
+    for read in (read_header, read_audio):
+        with pytest.raises(UserError, match=says) as caught:
+            read(path)
+        one_line(caught, path)
+
+
+def test_the_reason_of_libsndfile_is_told(tmp_path):
+    with pytest.raises(UserError) as caught:
+        read_header(broken(tmp_path, "text"))
+    assert re.search(r"\(\w[^()]+\)", str(caught.value)), caught.value
+
+
+@pytest.mark.parametrize("rate", [SAMPLE_RATE, 44_100])
+def test_a_truncated_wav_is_found_by_its_header(tmp_path, rate):
+    path = tmp_path / "cut.wav"
+    soundfile.write(path, hum(2.0, 200, 6, rate), rate)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    manifest = manifest_of(tmp_path, audiopath="cut.wav", **{"class": "a"}, seconds=2.0)
+    with pytest.raises(UserError, match=r"has 1\.00 s where .* says 2\.00 s") as caught:
+        utterance_span(manifest, 0)
+    one_line(caught, path)
+
+
+@pytest.mark.parametrize("rate", [SAMPLE_RATE, 44_100])
+@pytest.mark.parametrize("name", ["cut.flac", "cut.mp3"])
+def test_a_truncated_file_is_found_when_it_is_read(tmp_path, name, rate):
+    path = tmp_path / name
+    soundfile.write(path, hum(2.0, 200, 6, rate), rate)
+    beginning = read_audio(path, 0, 8000)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UserError, match=r"truncated|broke off") as caught:
+        read_audio(path, 24_000, 8000)
+    one_line(caught, path)
+    np.testing.assert_array_equal(read_audio(path, 0, 8000), beginning)
+
+
+@pytest.mark.parametrize("rate", [SAMPLE_RATE, 8_000])
+@pytest.mark.parametrize(("start", "count"), [(0, 16_001), (15_000, 2000), (17_000, 500), (17_000, None)])
+def test_a_part_beyond_the_end_is_refused_at_any_rate(tmp_path, rate, start, count):
+    path = tmp_path / "short.wav"
+    soundfile.write(path, hum(1.0, 200, 7, rate), rate)
+    with pytest.raises(UserError, match=r"truncated|broke off") as caught:
+        read_audio(path, start, count)
+    one_line(caught, path)
+
+
+def test_a_flac_that_does_not_say_its_length_is_refused(tmp_path):
+    path = tmp_path / "piped.flac"
+    soundfile.write(path, hum(1.0, 200, 8), SAMPLE_RATE)
+    data = bytearray(path.read_bytes())
+    # STREAMINFO: the low half of byte 13 and bytes 14 to 17 count the samples; what encodes to a pipe leaves 0.
+    data[21] &= 0xF0
+    data[22:26] = bytes(4)
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="does not say how long it is") as caught:
+        read_header(path)
+    one_line(caught, path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("rate", [SAMPLE_RATE, 8_000])
+def test_samples_that_are_no_numbers_are_refused(tmp_path, value, rate):
+    path, audio = tmp_path / "nan.wav", hum(1.0, 200, 9, rate)
+    audio[rate // 2] = value
+    soundfile.write(path, audio, rate, subtype="FLOAT")
+    with pytest.raises(UserError, match="NaN or infinite") as caught:
+        read_audio(path)
+    one_line(caught, path)
+    assert len(read_audio(path, 12_000)) == 4000
+
+
+@pytest.mark.parametrize(("samples", "rate", "fine"), [(400, 16_000, True), (399, 16_000, False), (199, 8_000, False)])
+def test_audio_under_400_samples_is_refused(tmp_path, samples, rate, fine):
+    path = tmp_path / "short.wav"
+    soundfile.write(path, hum(1.0, 200, 10, rate)[:samples], rate)
+    manifest = manifest_of(tmp_path, audiopath="short.wav", **{"class": "a"}, seconds=0.02)
+    if fine:
+        assert utterance_span(manifest, 0) == (0, MINIMUM_SAMPLES)
+        return
+    with pytest.raises(UserError, match=r"has 39\d samples at 16 kHz; at least 400 \(25 ms\)") as caught:
+        utterance_span(manifest, 0)
+    one_line(caught, path)
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ({}, (0, 32_000)),
+        ({"start": 0.5}, (8_000, 24_000)),
+        ({"start": "", "end": 1.5}, (0, 24_000)),
+        ({"start": 0.25, "end": ""}, (4_000, 28_000)),
+        ({"start": 0.25, "end": 0.75}, (4_000, 8_000)),
+        ({"start": 1.0, "end": 2.05}, (16_000, 16_000)),
+    ],
+)
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_start_and_end_cut_a_file(tmp_path, times, expected, rate):
+    soundfile.write(tmp_path / "a.wav", hum(2.0, 200, 11, rate), rate)
+    manifest = manifest_of(tmp_path, audiopath="a.wav", **{"class": "a"}, seconds=0.5, **times)
+    assert utterance_span(manifest, 0) == expected
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"seconds": 3.0}, r"has 2\.00 s where .*train\.csv says 3\.00 s"),
+        ({"seconds": 1.0, "end": 2.5}, r"has 2\.00 s where .*train\.csv puts the end of an utterance at 2\.50 s"),
+        ({"seconds": 1.0, "start": 1.5}, r"has 0\.50 s where"),
+        ({"seconds": 1.0, "start": 7.0}, r"has 0\.00 s where"),
+        ({"seconds": 0.01, "start": 7.0}, "has 0 samples"),
+        ({"seconds": 0.01, "start": 1.0, "end": 1.01}, "has 160 samples"),
+    ],
+)
+def test_a_file_shorter_than_the_manifest_says_is_refused(tmp_path, columns, says):
+    soundfile.write(tmp_path / "a.wav", hum(2.0, 200, 12), SAMPLE_RATE)
+    manifest = manifest_of(tmp_path, audiopath="a.wav", **{"class": "a"}, **columns)
+    with pytest.raises(UserError, match=says) as caught:
+        utterance_span(manifest, 0)
+    one_line(caught, tmp_path / "a.wav")
+
+
+def test_all_headers_are_read_in_order_and_the_first_fault_is_told(tmp_path):
+    names = [f"{number:02d}.wav" for number in range(20)]
+    for number, name in enumerate(names):
+        soundfile.write(tmp_path / name, hum(1.0, 200, 13)[: 1000 + 10 * number], SAMPLE_RATE)
+    with (tmp_path / "train.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["audiopath", "class", "seconds"], *([name, "a", 0.06] for name in names)])
+    manifest = read_manifest(tmp_path / "train.csv")
+    starts, counts = utterance_spans(manifest)
+    assert starts.tolist() == [0] * 20
+    assert counts.tolist() == [1000 + 10 * number for number in range(20)]
+    assert counts.dtype == np.int64
+    for number in (7, 15):
+        (tmp_path / names[number]).write_bytes(b"")
+    with pytest.raises(UserError, match=names[7]):
+        utterance_spans(manifest)
+
+
+def test_what_cannot_be_read_from_the_middle_on_is_refused_by_its_header(tmp_path):
+    """GSM in WAV passed the check of headers, and broke off at the first crop, to be "restored"."""
+    soundfile.write(tmp_path / "gsm.wav", hum(1.0, 200, 1), 8_000, subtype="GSM610")
+    with pytest.raises(UserError, match=r"gsm\.wav: GSM610 cannot be read from the middle on\. Convert it"):
+        read_header(tmp_path / "gsm.wav")
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".wav", "x" * 300 + ".tar#512+9"])
+def test_what_the_system_refuses_is_bad_audio_and_no_defect(name, tmp_path):
+    """It passed as an OSError, which data.on_bad_audio skips none of, and a worker wraps in its traceback."""
+    with pytest.raises(UserError, match=r"cannot be read \(File name too long\)"):
+        read_header(tmp_path / name)
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 24_000, 44_100])
+def test_what_is_resampled_does_not_depend_on_the_number_of_threads(rate, tmp_path):
+    """A run without workers, whose main process has all threads, ended with other weights than one with workers."""
+    before = torch.get_num_threads()
+    soundfile.write(tmp_path / "a.wav", hum(3.0, 200, 1, rate), rate)
+    try:
+        for samples in (400, 1000, 3000, 8000, 16_000, 48_000):
+            found = []
+            for count in (1, 2):
+                torch.set_num_threads(count)
+                found.append(read_audio(tmp_path / "a.wav", 0, samples))
+                assert torch.get_num_threads() == count
+            assert all(np.array_equal(found[0], each) for each in found)
+    finally:
+        torch.set_num_threads(before)

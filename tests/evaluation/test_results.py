@@ -1,0 +1,109 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from helpers.synthetic import make_corpus, open_split
+from hypothesis import given
+from hypothesis import strategies as st
+from lid_mapmix.evaluation.results import average_windows, intervals, score, score_calibrated, write_results
+from lid_mapmix.scoring.bootstrap import bootstrap
+from lid_mapmix.scoring.calibration import fit
+
+
+@given(utterances=st.lists(st.integers(0, 9), min_size=1, max_size=40), cut=st.integers(1, 39), seed=st.integers(0, 99))
+def test_windows_are_averaged_whatever_their_batches(utterances, cut, seed):
+    rows = np.random.default_rng(seed).dirichlet(np.ones(3), size=len(utterances))
+    parts = [part for part in (slice(0, cut), slice(cut, None)) if len(utterances[part])]
+    numbers, averages = average_windows(
+        [torch.tensor(utterances[part]) for part in parts], [torch.from_numpy(rows[part]) for part in parts]
+    )
+    assert numbers.tolist() == sorted(set(utterances))
+    for number, average in zip(numbers, averages, strict=True):
+        own = [row for utterance, row in zip(utterances, rows, strict=True) if utterance == number]
+        np.testing.assert_allclose(average, sum(own) / len(own), rtol=1e-12)
+
+
+@pytest.fixture
+def scored(tmp_path):
+    split, labels = open_split(make_corpus(tmp_path / "data", sizes={"test": 2}, seconds=0.1), "test")
+    utterances = np.array([0, 1, 3, 6])
+    # Gold classes 0 0 1 3; answers 0, 1 (same cluster), 1, 0 (another cluster).
+    probabilities = np.array([[0.7, 0.1, 0.1, 0.1], [0.2, 0.6, 0.1, 0.1], [0, 1, 0, 0], [0.4, 0.3, 0.2, 0.1]])
+    return split, labels, utterances, probabilities
+
+
+def test_scores_by_hand(scored):
+    metrics = score(*scored)
+    overall = metrics["overall"]
+    assert overall["count"] == 4
+    assert overall["acc"] == pytest.approx(0.5)
+    assert overall["c_acc"] == pytest.approx(0.75)
+    assert metrics["by_source"]["hum"]["count"] == 4
+    assert {name: cluster["count"] for name, cluster in metrics["by_cluster"].items()} == {"xaa": 3, "ybb": 1}
+
+
+def test_the_files_of_a_split(scored, tmp_path):
+    split, labels, utterances, probabilities = scored
+    metrics = score(split, labels, utterances, probabilities)
+    write_results(
+        tmp_path,
+        "test",
+        split=split,
+        labels=labels,
+        utterances=utterances,
+        probabilities=probabilities,
+        metrics=metrics,
+    )
+    ids = split.manifest.columns["id"][utterances].tolist()
+    answers = ["xaa-one", "xaa-two", "xaa-two", "xaa-one"]
+    truth = ["xaa-one", "xaa-one", "xaa-two", "ybb-two"]
+    with (tmp_path / "test_scores.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["id"] for row in rows] == ids
+    assert [row["class"] for row in rows] == truth
+    assert [row["prediction"] for row in rows] == answers
+    assert [(row["group"], row["source"]) for row in rows] == [("", "hum")] * 4
+    written = np.array([[float(row[name]) for name in labels.classes] for row in rows])
+    np.testing.assert_allclose(np.exp(written), probabilities, atol=1e-8)
+    assert written[2].tolist() == [-np.inf, 0, -np.inf, -np.inf]
+    assert json.loads((tmp_path / "test_metrics.json").read_text())["overall"]["acc"] == 0.5
+    for name, values in (("predict", answers), ("truth", truth)):
+        lines = (tmp_path / f"test_{name}.txt").read_text().splitlines()
+        assert [line.split(" ", 1) for line in lines] == [[one, value] for one, value in zip(ids, values, strict=True)]
+
+
+def test_scores_after_calibration_are_of_likelihoods_without_the_shares_of_dev(scored):
+    split, labels, utterances, probabilities = scored
+    generator = np.random.default_rng(0)
+    dev = np.log(generator.dirichlet(np.ones(4), 60))
+    truth = np.minimum(generator.integers(8, size=60), 3)  # the last class has most
+    calibration = fit("full", dev, truth, labels.classes)
+    found = score_calibrated(split, labels, utterances, probabilities, calibration)
+    with np.errstate(divide="ignore"):
+        logarithms = np.log(probabilities)
+    posteriors = np.exp(calibration.log_probabilities(logarithms))
+    overall, gold = found["calibrated"]["overall"], split.gold[utterances]
+    assert found["calibrated"]["kind"] == "full"
+    assert overall["acc"] == (posteriors.argmax(axis=1) == gold).mean()
+    likelihoods = posteriors / (np.bincount(truth) / 60)
+    likelihoods /= likelihoods.sum(axis=1, keepdims=True)
+    bits = -np.log2(likelihoods[np.arange(4), gold])
+    # Gold classes 0 0 1 3.
+    assert overall["cllr"] == pytest.approx(np.mean([bits[:2].mean(), bits[2], bits[3]]))
+    assert [point["count"] for point in found["reliability"]["before"]] == [1, 1, 1, 1]
+    assert sum(point["count"] for point in found["reliability"]["after"]) == 4
+
+
+def test_intervals_are_those_of_whole_groups(tmp_path):
+    split, labels = open_split(make_corpus(tmp_path / "data", sizes={"test": 6}, seconds=0.1), "test")
+    utterances = np.arange(len(split.gold))
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(4), len(utterances))
+    alone = intervals(split, labels, utterances, probabilities, 50)
+    group = np.array([f"g{number // 3}" for number in utterances])
+    split.manifest.columns["group"] = group
+    grouped = intervals(split, labels, utterances, probabilities, 50)
+    expected = bootstrap(np.log(probabilities), split.gold, labels.cluster_indices, group=group, samples=50)
+    assert grouped == {name: [one.low, one.high] for name, one in expected.items()}
+    assert grouped["acc"] != alone["acc"]

@@ -1,0 +1,1 @@
+"""What tests share: corpora, models and runs that they make."""

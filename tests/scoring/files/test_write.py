@@ -1,0 +1,105 @@
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from lid_mapmix.scoring.files.formats import Format
+from lid_mapmix.scoring.files.read import read_output
+from lid_mapmix.scoring.files.system_output import SystemOutput
+from lid_mapmix.scoring.files.write import Target, paths_of, write_output
+from lid_mapmix.utils.errors import UserError
+from scipy.special import log_softmax
+
+NAMES = {Target.TRN: "lid.trn", Target.S3PRL: "test_predict.txt", Target.NIST: "s.tsv", Target.KALDI: "s.txt"}
+# What is in names now and then, and what formats trip over.
+SIGNS = st.sampled_from([*"abé,;\"'# \t\n\r-_/.0\\", "\ufeff", "\x85", "\u2028", "\xa0"])
+TEXTS = st.text(SIGNS, min_size=1, max_size=4)
+FINITE = st.floats(-60, 60)
+
+
+def made(ids, classes, values, truth=None):
+    values = log_softmax(np.array(values, dtype=np.float64), axis=1)
+    predictions = np.array(classes)[values.argmax(axis=1)]
+    return SystemOutput(
+        path=Path("made"),
+        format=Format.SCORES,
+        classes=tuple(classes),
+        ids=np.array(ids),
+        predictions=predictions,
+        truth=predictions[::-1] if truth is None else truth,
+        log_likelihoods=values,
+        ratios=None,
+        seconds=np.array([3.0, np.nan, *range(len(ids))])[: len(ids)],
+        columns={"group": np.array(["g"] * len(ids))},
+    )
+
+
+@st.composite
+def outputs(draw, names=TEXTS):
+    ids = draw(st.lists(names, min_size=1, max_size=5, unique=True))
+    classes = draw(st.lists(names, min_size=2, max_size=4, unique=True))
+    rows = st.lists(FINITE, min_size=len(classes), max_size=len(classes))
+    return made(ids, classes, draw(st.lists(rows, min_size=len(ids), max_size=len(ids))))
+
+
+@pytest.mark.parametrize("target", Target)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(outputs())
+def test_any_name_is_kept_or_refused(target, output):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / NAMES.get(target, "s.csv")
+        try:
+            write_output(path, target, output)
+        except UserError as error:
+            assert "Write another format" in str(error)
+            assert not list(Path(folder).iterdir())
+            return
+        assert sorted(Path(folder).iterdir()) == sorted(paths_of(path, target))
+        check_same(output, read_output(path, classes=output.classes), target)
+
+
+@pytest.mark.parametrize("target", Target)
+@settings(max_examples=30, deadline=None)
+@given(outputs(st.text(st.sampled_from("abé-_./"), min_size=1, max_size=4)))
+def test_plain_names_are_never_refused(target, output):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / NAMES.get(target, "s.csv")
+        write_output(path, target, output)
+        check_same(output, read_output(path, classes=output.classes), target)
+
+
+def check_same(output, found, target):
+    assert found.ids.tolist() == output.ids.tolist()
+    if target in (Target.NIST, Target.KALDI):
+        assert found.truth is None
+    else:
+        assert found.truth.tolist() == output.truth.tolist()
+    if target in (Target.TRN, Target.S3PRL):
+        assert found.log_likelihoods is None
+        assert found.predictions.tolist() == output.predictions.tolist()
+        return
+    assert found.classes == output.classes
+    np.testing.assert_allclose(np.exp(found.log_likelihoods), np.exp(output.log_likelihoods), rtol=1e-6, atol=1e-8)
+    if target in (Target.SCORES, Target.MAPMIX):
+        np.testing.assert_array_equal(found.seconds, output.seconds)
+
+
+@pytest.mark.parametrize("target", [Target.SCORES, Target.NIST, Target.KALDI, Target.MAPMIX])
+def test_certainty_survives(target, tmp_path):
+    with np.errstate(divide="ignore"):
+        output = made(["u", "v"], ["a", "b", "c"], np.log([[1, 0, 0], [0, 0.5, 0.5]]))
+    write_output(tmp_path / "s", target, output)
+    np.testing.assert_array_equal(
+        np.exp(read_output(tmp_path / "s", classes=output.classes).log_likelihoods).round(8), [[1, 0, 0], [0, 0.5, 0.5]]
+    )
+
+
+def test_what_is_not_known_is_refused(tmp_path):
+    output = made(["u"], ["a"], [[0.0]])
+    with pytest.raises(UserError, match="2 classes or more"):
+        write_output(tmp_path / "s", Target.NIST, output)
+    with pytest.raises(UserError, match="found x of u"):
+        write_output(tmp_path / "s", Target.SCORES, made(["u"], ["a"], [[0.0]], truth=np.array(["x"])))
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,55 @@
+import errno
+from pathlib import Path
+
+import pytest
+from lid_mapmix.apps.runs.launch import _explain
+from lid_mapmix.utils.files import replace_when_complete
+
+
+def test_a_file_appears_when_it_is_complete(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    with replace_when_complete(path) as temporary:
+        temporary.write_text("after")
+        assert temporary.parent == path.parent
+        assert not path.exists()
+    assert path.read_text() == "after"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_failed_write_leaves_what_was_there(tmp_path, error):
+    path = tmp_path / "a.txt"
+    path.write_text("before")
+    with pytest.raises(error), replace_when_complete(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_block_that_writes_nothing_fails(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("before")
+    with pytest.raises(FileNotFoundError), replace_when_complete(path):
+        pass
+    assert path.read_text() == "before"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_said_with_the_path(tmp_path):
+    path = tmp_path / "datamap.csv"
+    with pytest.raises(OSError) as caught, replace_when_complete(path), Path("/dev/full").open("w") as file:
+        file.write("much")
+    assert caught.value.errno == errno.ENOSPC
+    assert _explain(caught.value) == f"{path}: no space left on the disk or in the quota. Free some and try again."
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_writers_do_not_meet(tmp_path):
+    path = tmp_path / "a.txt"
+    with replace_when_complete(path) as one, replace_when_complete(path) as other:
+        one.write_text("one")
+        other.write_text("other")
+        assert one != other
+    assert path.read_text() == "one"
+    assert list(tmp_path.iterdir()) == [path]
