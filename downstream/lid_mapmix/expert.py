@@ -22,7 +22,6 @@ from .data.crops import KeptFeatures
 from .data.dataset import EvaluationBatch
 from .data.loader import TaskLoader
 from .evaluation.evaluator import Evaluation
-from .evaluation.results import BEST_CHECKPOINT
 from .host.optimization import check_optimization
 from .host.runner import is_mended
 from .model import DialectClassifier, audio_samples
@@ -31,6 +30,7 @@ from .training.run import TrainingRun
 from .training.train_dataset import TrainBatch
 from .utils.distributed import is_leader
 from .utils.errors import UserError, diverged
+from .utils.run_folder import BEST_CHECKPOINT, RunFolder
 
 _TRAIN = "train"
 
@@ -49,6 +49,7 @@ class DownstreamExpert(nn.Module):
     downstream_variant : -v; applied here where no launcher has done it.
     upstream, upstream_trainable : -u and -f.
     init_ckpt : the checkpoint that is used or gone on from, None to start anew.
+    corpus : the data, where whoever makes the runner has opened them already.
     other : S3PRL's other arguments, not needed.
     """
 
@@ -66,19 +67,23 @@ class DownstreamExpert(nn.Module):
         upstream: str = "",
         upstream_trainable: bool = False,
         init_ckpt: str | None = None,
+        corpus: Corpus | None = None,
         **other: Any,
     ) -> None:
         super().__init__()
         _apply_variant(downstream_expert, downstream_variant)
-        check_configuration({"optimizer": optimizer, "runner": runner, TASK_KEY: downstream_expert})
         self.config = task_config(downstream_expert)
         if not is_mended():  # S3PRL's own command, before which no launcher has looked at the settings
+            check_configuration({"optimizer": optimizer, "runner": runner, TASK_KEY: downstream_expert})
             check_optimization(optimizer, None)
             check_host(runner)
             self.config = config_without_mends(self.config, upstream, upstream_trainable)
-        self.expdir = Path(expdir)
-        skips = mode == _TRAIN and self.config.data.skips_bad_audio
-        self.corpus = Corpus(self.config.data.directory, self.config.labels, skips_bad_audio=skips)
+        self.folder = RunFolder(Path(expdir))
+        self.corpus = corpus or Corpus(
+            self.config.data.directory,
+            self.config.labels,
+            skips_bad_audio=mode == _TRAIN and self.config.data.skips_bad_audio,
+        )
         self.labels = self.corpus.labels
         downstream_expert["labels"] = {name: list(members) for name, members in self.labels.clusters.items()}
         self.model = DialectClassifier(
@@ -92,7 +97,7 @@ class DownstreamExpert(nn.Module):
         self.evaluation = Evaluation(
             self.config,
             self.corpus,
-            self.expdir,
+            self.folder,
             seed=seed,
             checkpoint=None if init_ckpt is None else Path(init_ckpt),
             report=self._report,
@@ -101,7 +106,7 @@ class DownstreamExpert(nn.Module):
         self.run: TrainingRun | None = None
         if mode == _TRAIN:
             self._check_splits(runner)
-            self.run = TrainingRun(self.config, self.corpus, self.expdir, seed, runner, report=self._report)
+            self.run = TrainingRun(self.config, self.corpus, self.folder, seed, runner, report=self._report)
 
     def _check_splits(self, runner: MutableMapping[str, Any]) -> None:
         """Find every fault of the data before any training time is spent."""
@@ -244,7 +249,7 @@ class DownstreamExpert(nn.Module):
         if not is_leader():
             return
         tqdm.write(line)
-        with (self.expdir / "log.log").open("a", encoding="utf-8") as file:
+        with self.folder.log.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from lid_mapmix.data.audio.reading import utterance_spans
+from lid_mapmix.data.audio.spans import utterance_spans
 from lid_mapmix.data.labels import read_labels
 from lid_mapmix.data.manifest.manifest import read_manifest
 

@@ -168,7 +168,7 @@ def show_config(options: argparse.Namespace) -> None:
     # Imported here, once the flags are known to be right: torch takes seconds.
     import yaml  # noqa: PLC0415
 
-    from .settings.settings import new_settings  # noqa: PLC0415
+    from .settings.from_flags import new_settings  # noqa: PLC0415
 
     complete_defaults(options)
     settings = new_settings(options)
@@ -182,7 +182,7 @@ def show_config(options: argparse.Namespace) -> None:
         if flag
     )
     print(f"# {' < '.join(settings.sources)}\n# goes with the flags{arguments}")
-    print(yaml.safe_dump(settings.config, sort_keys=False, allow_unicode=True), end="")
+    print(yaml.safe_dump(settings.for_s3prl("train")[1], sort_keys=False, allow_unicode=True), end="")
 
 
 def _make_parser() -> argparse.ArgumentParser:

@@ -12,13 +12,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from ..data.balance import Sampling
 from ..host.native import SWITCHES
 from ..host.precision import read_precision
-from ..mapmix.mixup import MixSpace
-from ..mapmix.targets import Targets
 from ..utils.errors import UserError
-from .schema import DatamapConfig, Pool, TaskConfig
+from .schema import TaskConfig
 from .sources import TASK_KEY
 
 _TOP_KEYS = ("runner", "optimizer", "scheduler", "specaug", TASK_KEY)
@@ -52,17 +49,9 @@ def task_config(mapping: Mapping[str, Any] | None) -> TaskConfig:
     if not isinstance(mapping, Mapping | None):
         raise UserError(f"configuration: {TASK_KEY} is {mapping!r}; expected 'key: value' lines. See config.yaml.")
     try:
-        config = TypeAdapter(TaskConfig).validate_python(dict(mapping or {}))
+        return TypeAdapter(TaskConfig).validate_python(dict(mapping or {}))
     except ValidationError as error:
         raise UserError(_explain(error)) from None
-    _check_regions(config.datamap)
-    _check_recording(config)
-    _check_online(config)
-    _check_data(config)
-    _check_cache(config)
-    _check_finish(config)
-    _check_evaluation(config)
-    return config
 
 
 def check_configuration(config: Mapping[str, Any]) -> None:
@@ -106,101 +95,6 @@ def check_configuration(config: Mapping[str, Any]) -> None:
     if not isinstance(specaug, Mapping | None):
         raise UserError(f"configuration: specaug is {specaug!r}; expected 'key: value' lines below it.")
     _check_keys("specaug.", specaug or {}, _SPECAUG_KEYS)
-    task_config(config.get(TASK_KEY))
-
-
-def _check_regions(datamap: DatamapConfig) -> None:
-    """Find here what would otherwise stop a datamap run when its first epoch ends."""
-    place = f"configuration: {TASK_KEY}.datamap"
-    if datamap.hard_confidence > datamap.easy_confidence:
-        raise UserError(
-            f"{place}: hard_confidence is {datamap.hard_confidence}, above easy_confidence, {datamap.easy_confidence}; "
-            "expected at most that. Lower the one or raise the other."
-        )
-    if datamap.easy_share + datamap.hard_share > 1:
-        raise UserError(
-            f"{place}: easy_share {datamap.easy_share} and hard_share {datamap.hard_share} make more than 1. Lower one."
-        )
-
-
-def _check_recording(config: TaskConfig) -> None:
-    """Find here what would end without a data map: an epoch of a region never has every utterance."""
-    mapmix = config.mapmix
-    if config.datamap.record and (mapmix.anchors is not Pool.ALL or mapmix.mix is not MixSpace.NONE):
-        raise UserError(
-            f"configuration: {TASK_KEY}.datamap.record needs plain training; expected mapmix.anchors all and "
-            f"mapmix.mix none, found {mapmix.anchors} and {mapmix.mix}. Use -v datamap."
-        )
-    if config.datamap.record and config.data.sampler is not Sampling.UNIFORM:
-        raise UserError(
-            f"configuration: {TASK_KEY}.datamap.record needs each utterance once an epoch; expected data.sampler "
-            f"uniform, found {config.data.sampler}. Leave it out; runs that need a map may have it, and make their map "
-            "uniformly."
-        )
-
-
-def _check_data(config: TaskConfig) -> None:
-    data, place = config.data, f"configuration: {TASK_KEY}.data"
-    lowest, highest = data.augment.noise_snr
-    if lowest > highest:
-        raise UserError(
-            f"{place}.augment.noise_snr: expected the lowest first, found [{lowest}, {highest}]. Swap them."
-        )
-    if data.augment.speeds and data.crop_step_seconds is not None:
-        raise UserError(
-            f"{place}.augment.speeds: expected crops that start anywhere, found crop_step_seconds "
-            f"{data.crop_step_seconds}. Leave one of them out."
-        )
-
-
-def _check_online(config: TaskConfig) -> None:
-    """Find here what would never see an unmixed utterance, or take one of two maps."""
-    mapmix, place = config.mapmix, f"configuration: {TASK_KEY}.mapmix"
-    if mapmix.online and mapmix.mix is not MixSpace.LATENT:
-        raise UserError(f"{place}: online needs mix latent; found {mapmix.mix}. Leave online out, or mix latents.")
-    if mapmix.online and mapmix.datamap is not None:
-        raise UserError(
-            f"{place}: online draws its own regions; found the data map {mapmix.datamap} as well. Leave one of them "
-            "out."
-        )
-
-
-def _check_cache(config: TaskConfig) -> None:
-    if config.cache.directory is not None and config.mapmix.mix is MixSpace.INPUT:
-        raise UserError(
-            f"configuration: {TASK_KEY}.cache (--cache-features): expected mapmix.mix none or latent, found input, "
-            "which makes other waveforms at each step. Leave --cache-features out, or mix latents."
-        )
-    for is_on, name, reason in (
-        (config.data.augment.is_on, "augment", "which makes other waveforms in each epoch"),
-        (config.data.skips_bad_audio, "on_bad_audio skip", "and features are kept of audio that is all well"),
-    ):
-        if config.cache.directory is not None and is_on:
-            raise UserError(
-                f"configuration: {TASK_KEY}.cache (--cache-features): found data.{name} as well, {reason}. Leave one "
-                "of them out."
-            )
-
-
-def _check_finish(config: TaskConfig) -> None:
-    """Find here what would train a data map, and then nothing on it."""
-    mapmix = config.mapmix
-    is_plain = mapmix.mix is MixSpace.NONE and not config.needs_datamap and mapmix.targets is Targets.ONE_HOT
-    # Rounded to epochs, as in curriculum.py.
-    if not is_plain and mapmix.plain_finish > 0 and (1 - mapmix.plain_finish) * config.epochs <= 0.5:  # noqa: PLR2004
-        raise UserError(
-            f"configuration: {TASK_KEY}.mapmix.plain_finish is {mapmix.plain_finish}, all of {config.epochs} epochs: "
-            "nothing would be mixed, and no data map used. Lower it, or use -v baseline."
-        )
-
-
-def _check_evaluation(config: TaskConfig) -> None:
-    evaluation, place = config.evaluation, f"configuration: {TASK_KEY}.evaluation"
-    if evaluation.hop_seconds > evaluation.window_seconds:
-        raise UserError(
-            f"{place}: hop_seconds is {evaluation.hop_seconds}, above window_seconds, {evaluation.window_seconds}, and "
-            "would leave audio out. Lower it."
-        )
 
 
 def _number(place: str, value: Any, kind: type) -> int | float:

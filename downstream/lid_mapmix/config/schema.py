@@ -4,11 +4,11 @@ The defaults stand in config.yaml, each with what it means; a test holds the two
 is an error, so that a misspelt setting cannot pass for a default.
 """
 
-from dataclasses import field
+from dataclasses import asdict, field
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from ..data.augment.effects import Codec
@@ -21,7 +21,10 @@ from ..mapmix.targets import Likeness, Targets
 from ..model import Encoder
 from ..scoring.averaging import Average
 from ..scoring.calibration import Kind
+from ..utils.errors import UserError
+from .sources import TASK_KEY
 
+_PLACE = f"configuration: {TASK_KEY}"
 _STRICT = ConfigDict(extra="forbid")
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -62,7 +65,7 @@ class DevCalibration(StrEnum):
         return None if self is DevCalibration.NONE else Kind(self.value)
 
 
-@dataclass(config=_STRICT)
+@dataclass(config=_STRICT, frozen=True)
 class AugmentConfig:
     """What is done to the audio of training crops."""
 
@@ -82,8 +85,17 @@ class AugmentConfig:
         """Whether anything is asked for."""
         return bool(self.speeds or self.noise or self.rir or self.codecs)
 
+    @model_validator(mode="after")
+    def _check_noise(self) -> Self:
+        lowest, highest = self.noise_snr
+        if lowest > highest:
+            raise UserError(
+                f"{_PLACE}.data.augment.noise_snr: expected the lowest first, found [{lowest}, {highest}]. Swap them."
+            )
+        return self
 
-@dataclass(config=_STRICT)
+
+@dataclass(config=_STRICT, frozen=True)
 class DataConfig:
     """Where the data is and how training reads it."""
 
@@ -103,8 +115,17 @@ class DataConfig:
         """Whether other utterances stand in for those whose audio is bad."""
         return self.on_bad_audio is BadAudio.SKIP
 
+    @model_validator(mode="after")
+    def _check_speeds(self) -> Self:
+        if self.augment.speeds and self.crop_step_seconds is not None:
+            raise UserError(
+                f"{_PLACE}.data.augment.speeds: expected crops that start anywhere, found crop_step_seconds "
+                f"{self.crop_step_seconds}. Leave one of them out."
+            )
+        return self
 
-@dataclass(config=_STRICT)
+
+@dataclass(config=_STRICT, frozen=True)
 class CacheConfig:
     """Where the features of a frozen upstream are kept, and how much of the disk they may take."""
 
@@ -113,7 +134,7 @@ class CacheConfig:
     evaluation: bool = True
 
 
-@dataclass(config=_STRICT)
+@dataclass(config=_STRICT, frozen=True)
 class UpstreamConfig:
     """What of an upstream learns, and how, where it is fine-tuned."""
 
@@ -121,7 +142,7 @@ class UpstreamConfig:
     spec_augment: bool = False
 
 
-@dataclass(config=_STRICT)
+@dataclass(config=_STRICT, frozen=True)
 class ModelConfig:
     """What stands on the upstream."""
 
@@ -130,7 +151,7 @@ class ModelConfig:
     hidden_dim: _Count = 512
 
 
-@dataclass(config=_STRICT)
+@dataclass(config=_STRICT, frozen=True)
 class MapmixConfig:
     """What is mixed with what, and against which targets."""
 
@@ -162,8 +183,22 @@ class MapmixConfig:
         """Whether the targets come from the softmax of a data map run."""
         return self.targets is Targets.CONFIDENCE and self.likeness is Likeness.ESTIMATED
 
+    @model_validator(mode="after")
+    def _check_online(self) -> Self:
+        """Find here what would never see an unmixed utterance, or take one of two maps."""
+        if self.online and self.mix is not MixSpace.LATENT:
+            raise UserError(
+                f"{_PLACE}.mapmix: online needs mix latent; found {self.mix}. Leave online out, or mix latents."
+            )
+        if self.online and self.datamap is not None:
+            raise UserError(
+                f"{_PLACE}.mapmix: online draws its own regions; found the data map {self.datamap} as well. Leave one "
+                "of them out."
+            )
+        return self
 
-@dataclass(config=_STRICT)
+
+@dataclass(config=_STRICT, frozen=True)
 class DatamapConfig:
     """How a data map is made."""
 
@@ -178,8 +213,23 @@ class DatamapConfig:
     hard_share: _Share = 0.03
     per_class: bool = False
 
+    @model_validator(mode="after")
+    def _check_regions(self) -> Self:
+        """Find here what would otherwise stop a datamap run when its first epoch ends."""
+        if self.hard_confidence > self.easy_confidence:
+            raise UserError(
+                f"{_PLACE}.datamap: hard_confidence is {self.hard_confidence}, above easy_confidence, "
+                f"{self.easy_confidence}; expected at most that. Lower the one or raise the other."
+            )
+        if self.easy_share + self.hard_share > 1:
+            raise UserError(
+                f"{_PLACE}.datamap: easy_share {self.easy_share} and hard_share {self.hard_share} make more than 1. "
+                "Lower one."
+            )
+        return self
 
-@dataclass(config=_STRICT)
+
+@dataclass(config=_STRICT, frozen=True)
 class EvaluationConfig:
     """How dev and test are cut, batched and averaged, and what is kept of them."""
 
@@ -193,8 +243,17 @@ class EvaluationConfig:
     average: Average = Average.PROBABILITIES
     keep_latents: Annotated[int, Field(ge=0)] = 2_000
 
+    @model_validator(mode="after")
+    def _check_hop(self) -> Self:
+        if self.hop_seconds > self.window_seconds:
+            raise UserError(
+                f"{_PLACE}.evaluation: hop_seconds is {self.hop_seconds}, above window_seconds, {self.window_seconds}, "
+                "and would leave audio out. Lower it."
+            )
+        return self
 
-@dataclass(config=_STRICT)
+
+@dataclass(config=_STRICT, frozen=True)
 class TaskConfig:
     """All settings of the task, the ``downstream_expert`` part of a configuration."""
 
@@ -222,3 +281,61 @@ class TaskConfig:
             spec_augment=self.upstream.spec_augment,
             mix_lengths=self.evaluation.mix_lengths,
         )
+
+    @model_validator(mode="after")
+    def _check_recording(self) -> Self:
+        """Find here what would end without a data map: an epoch of a region never has every utterance."""
+        mapmix = self.mapmix
+        if self.datamap.record and (mapmix.anchors is not Pool.ALL or mapmix.mix is not MixSpace.NONE):
+            raise UserError(
+                f"{_PLACE}.datamap.record needs plain training; expected mapmix.anchors all and "
+                f"mapmix.mix none, found {mapmix.anchors} and {mapmix.mix}. Use -v datamap."
+            )
+        if self.datamap.record and self.data.sampler is not Sampling.UNIFORM:
+            raise UserError(
+                f"{_PLACE}.datamap.record needs each utterance once an epoch; expected data.sampler uniform, found "
+                f"{self.data.sampler}. Leave it out; runs that need a map may have it, and make their map uniformly."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_cache(self) -> Self:
+        if self.cache.directory is not None and self.mapmix.mix is MixSpace.INPUT:
+            raise UserError(
+                f"{_PLACE}.cache (--cache-features): expected mapmix.mix none or latent, found input, "
+                "which makes other waveforms at each step. Leave --cache-features out, or mix latents."
+            )
+        for is_on, name, reason in (
+            (self.data.augment.is_on, "augment", "which makes other waveforms in each epoch"),
+            (self.data.skips_bad_audio, "on_bad_audio skip", "and features are kept of audio that is all well"),
+        ):
+            if self.cache.directory is not None and is_on:
+                raise UserError(
+                    f"{_PLACE}.cache (--cache-features): found data.{name} as well, {reason}. Leave one of them out."
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_finish(self) -> Self:
+        """Find here what would train a data map, and then nothing on it."""
+        mapmix = self.mapmix
+        is_plain = mapmix.mix is MixSpace.NONE and not self.needs_datamap and mapmix.targets is Targets.ONE_HOT
+        # Rounded to epochs, as in curriculum.py.
+        if not is_plain and mapmix.plain_finish > 0 and (1 - mapmix.plain_finish) * self.epochs <= 0.5:  # noqa: PLR2004
+            raise UserError(
+                f"{_PLACE}.mapmix.plain_finish is {mapmix.plain_finish}, all of {self.epochs} epochs: "
+                "nothing would be mixed, and no data map used. Lower it, or use -v baseline."
+            )
+        return self
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Return the settings as YAML, JSON and checkpoints hold them: mappings, lists, text and numbers."""
+        return _plain(asdict(self))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return str(value) if isinstance(value, StrEnum) else value

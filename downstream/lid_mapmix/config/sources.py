@@ -15,9 +15,9 @@ from ..utils.errors import UserError
 _PACKAGE = Path(__file__).resolve().parents[1]
 DEFAULT_CONFIG = _PACKAGE / "config.yaml"
 VARIANTS = _PACKAGE / "config" / "variants"
+TASK_KEY = "downstream_expert"
 # Installed, the folder lies in the package; in a checkout, at its top.
 _UPSTREAM_CONFIGS = (_PACKAGE / "upstream_configs", _PACKAGE.parents[1] / "upstream_configs")
-TASK_KEY = "downstream_expert"
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,14 +1,13 @@
 """A folder of manifests: its labels, and its splits, each opened and checked at its first use."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..utils.errors import UserError
+from .audio.spans import Length
 from .dataset import Split
 from .labels import Labels, labels_from_manifest, labels_from_mapping, read_labels
-from .manifest.manifest import find_manifest, read_manifest
-
-_LABELS_NAME = "labels.yaml"
+from .manifest.manifest import Manifest, find_manifest, read_manifest
 
 
 class Corpus:
@@ -23,11 +22,13 @@ class Corpus:
     """
 
     def __init__(
-        self, directory: str | None, clusters: Mapping[str, list[str]] | None, *, skips_bad_audio: bool = False
+        self, directory: str | None, clusters: Mapping[str, Sequence[str]] | None, *, skips_bad_audio: bool = False
     ) -> None:
         self._directory = directory
         self._skips_bad_audio = skips_bad_audio
+        self._manifests: dict[str, Manifest] = {}
         self._splits: dict[str, Split] = {}
+        self._lengths: dict[str, Length] = {}
         self.labels = (
             self._find_labels() if clusters is None else labels_from_mapping(clusters, "configuration: labels")
         )
@@ -47,6 +48,11 @@ class Corpus:
             )
         return Path(self._directory)
 
+    @property
+    def labels_path(self) -> Path:
+        """Where labels.yaml is; it may be absent."""
+        return self.directory / "labels.yaml"
+
     def has(self, name: str) -> bool:
         """Say whether there is such a split."""
         return self.manifest_path(name).is_file()
@@ -60,6 +66,17 @@ class Corpus:
         """
         return find_manifest(self.directory, name)
 
+    def manifest(self, name: str) -> Manifest:
+        """Return the manifest of a split, which is read when it is first asked for.
+
+        Raises
+        ------
+        UserError : whatever is wrong with it.
+        """
+        if name not in self._manifests:
+            self._manifests[name] = read_manifest(self.manifest_path(name))
+        return self._manifests[name]
+
     def split(self, name: str) -> Split:
         """Return a split, whose manifest and audio headers are checked when it is first asked for.
 
@@ -69,8 +86,9 @@ class Corpus:
         """
         if name not in self._splits:
             skips = self._skips_bad_audio and name == "train"
-            manifest = read_manifest(self.manifest_path(name))
-            self._splits[name] = Split.open(manifest, self.labels, skips_bad_audio=skips)
+            self._splits[name] = Split.open(
+                self.manifest(name), self.labels, skips_bad_audio=skips, lengths=self._lengths
+            )
         return self._splits[name]
 
     def check_manifests(self, names: Iterable[str]) -> None:
@@ -81,9 +99,9 @@ class Corpus:
         UserError : as :meth:`split`, as far as no audio is concerned.
         """
         for name in names:
-            self.labels.class_indices(read_manifest(self.manifest_path(name)))
+            self.labels.class_indices(self.manifest(name))
 
     def _find_labels(self) -> Labels:
-        if (self.directory / _LABELS_NAME).exists():
-            return read_labels(self.directory / _LABELS_NAME)
-        return labels_from_manifest(read_manifest(self.manifest_path("train")))
+        if self.labels_path.exists():
+            return read_labels(self.labels_path)
+        return labels_from_manifest(self.manifest("train"))

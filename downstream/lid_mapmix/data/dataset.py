@@ -4,7 +4,7 @@ What is evaluated is here, what is trained on in train_dataset.py.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,8 +12,9 @@ import torch
 from torch.utils.data import Dataset
 
 from ..utils.errors import BadAudioError, UserError
-from .audio.reading import read_audio, utterance_spans
+from .audio.reading import read_audio
 from .audio.shards import holding_file
+from .audio.spans import Length, utterance_spans
 from .labels import Labels
 from .manifest.manifest import Manifest
 
@@ -37,8 +38,21 @@ class Split:
     faults: Mapping[int, str] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, manifest: Manifest, labels: Labels, *, skips_bad_audio: bool = False) -> "Split":
+    def open(
+        cls,
+        manifest: Manifest,
+        labels: Labels,
+        *,
+        skips_bad_audio: bool = False,
+        lengths: MutableMapping[str, Length] | None = None,
+    ) -> "Split":
         """Check a manifest against the labels and against its audio files.
+
+        Parameters
+        ----------
+        manifest, labels : of the split.
+        skips_bad_audio : whether what is wrong with audio is noted rather than raised.
+        lengths : of files, shared among splits; see :func:`.audio.spans.utterance_spans`.
 
         Raises
         ------
@@ -46,7 +60,7 @@ class Split:
         """
         faults: dict[int, str] = {}
         gold = labels.class_indices(manifest)
-        spans = utterance_spans(manifest, faults if skips_bad_audio else None)
+        spans = utterance_spans(manifest, faults if skips_bad_audio else None, lengths)
         return cls(manifest, gold, *spans, dict(sorted(faults.items())))
 
     def read(self, utterance: int, start: int, count: int) -> np.ndarray:

@@ -10,10 +10,8 @@ from pathlib import Path
 from ..scoring.calibration import Calibration, Kind, fit, write_calibration
 from ..scoring.files.own import read_scores
 from ..utils.errors import UserError
-from .results import BEST_CHECKPOINT
+from ..utils.run_folder import BEST_CHECKPOINT, RunFolder
 
-CALIBRATION_NAME = "calibration.json"
-_DEV_SCORES = "dev_scores.csv"
 # How far another device's rounding may move the accuracy on dev.
 _ROUNDING = 0.005
 
@@ -33,7 +31,7 @@ def fit_on_dev(checkpoint: Path, accuracy: float, classes: Sequence[str], kind: 
     UserError : it is not the best one, its dev scores are not there, damaged, of other classes or of another
         checkpoint, or lack a class that the kind needs.
     """
-    path = checkpoint.with_name(_DEV_SCORES)
+    path = RunFolder(checkpoint.parent).scores("dev")
     remedy = f"Score dev again with -m evaluate -t dev -e {checkpoint}."
     if checkpoint.name != BEST_CHECKPOINT:
         raise UserError(
@@ -54,15 +52,10 @@ def fit_on_dev(checkpoint: Path, accuracy: float, classes: Sequence[str], kind: 
     return fit(kind, scores.log_probabilities, scores.truth_indices, scores.classes)
 
 
-def leave_calibration(
-    expdir: Path, checkpoint: Path, accuracy: float, classes: Sequence[str], kind: Kind
+def write_dev_calibration(
+    folder: RunFolder, checkpoint: Path, accuracy: float, classes: Sequence[str], kind: Kind
 ) -> Calibration:
-    """Fit as `fit_on_dev` does, and write EXPDIR/calibration.json."""
+    """Fit as `fit_on_dev` does, and write calibration.json."""
     calibration = fit_on_dev(checkpoint, accuracy, classes, kind)
-    write_calibration(expdir / CALIBRATION_NAME, calibration)
+    write_calibration(folder.calibration, calibration)
     return calibration
-
-
-def forget_calibration(expdir: Path) -> None:
-    """Delete the calibration of a checkpoint that is no longer the best."""
-    (expdir / CALIBRATION_NAME).unlink(missing_ok=True)

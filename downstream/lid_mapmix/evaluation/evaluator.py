@@ -16,12 +16,12 @@ from ..data.loader import TaskLoader
 from ..data.windows import centre_windows, sliding_windows, window_batches
 from ..scoring.metrics import SUMMARY
 from ..utils.errors import UserError, diverged
-from .dev_calibration import forget_calibration, leave_calibration
+from ..utils.run_folder import RunFolder
+from .dev_calibration import write_dev_calibration
 from .latents import KeptLatents, choose_utterances
-from .results import BEST_CHECKPOINT, average_windows, intervals, score, score_calibrated, write_results
+from .results import average_windows, intervals, score, score_calibrated, write_results
 
 _DEV = "dev"
-LATENTS_NAME = "{split}_latents.npz"
 
 
 class Evaluation:
@@ -31,7 +31,7 @@ class Evaluation:
     ----------
     config : the task's settings.
     corpus : the data.
-    expdir : the run's folder.
+    folder : of the run.
     checkpoint : the one in use, None where a run begins.
     report : is given each line for the user.
     seed : by which the utterances are drawn whose latents are kept.
@@ -45,7 +45,7 @@ class Evaluation:
         self,
         config: TaskConfig,
         corpus: Corpus,
-        expdir: Path,
+        folder: RunFolder,
         *,
         seed: int = 0,
         checkpoint: Path | None = None,
@@ -53,7 +53,7 @@ class Evaluation:
     ) -> None:
         self.config = config
         self.corpus = corpus
-        self.expdir = expdir
+        self.folder = folder
         self.kept: dict[str, KeptFeatures] = {}
         self.best_accuracy = -1.0  # on dev
         self._checkpoint, self._report = checkpoint, report
@@ -142,14 +142,14 @@ class Evaluation:
         if chooses and self._is_restored:
             # A run may go on in another folder: the best of that is the best of what is there.
             self._is_restored = False
-            if not (self.expdir / BEST_CHECKPOINT).is_file():
+            if not self.folder.best.is_file():
                 self.best_accuracy = -1.0
         is_best = chooses and overall["acc"] > self.best_accuracy
         if name != _DEV:
             metrics |= self._intervals_and_calibration(name, utterances, probabilities, step)
         if is_best or not chooses:
             write_results(
-                self.expdir,
+                self.folder,
                 name,
                 split=split,
                 labels=labels,
@@ -157,14 +157,15 @@ class Evaluation:
                 probabilities=probabilities,
                 metrics=metrics,
             )
-        latents = self.expdir / LATENTS_NAME.format(split=name)
+        latents = self.folder.latents(name)
         if self._latents is not None:
             self._latents.write(latents, split.manifest.columns["id"])
         else:
             latents.unlink(missing_ok=True)  # those of an earlier evaluation belong to other scores
         if is_best:
             self.best_accuracy = overall["acc"]
-            forget_calibration(self.expdir)
+            # That of a checkpoint which is no longer the best.
+            self.folder.calibration.unlink(missing_ok=True)
         return overall, is_best
 
     def _intervals_and_calibration(
@@ -182,8 +183,8 @@ class Evaluation:
             result["intervals"] = intervals(split, labels, utterances, probabilities, config.bootstrap_samples)
         if config.calibration.kind is not None:
             try:
-                calibration = leave_calibration(
-                    self.expdir, self._checkpoint, self.best_accuracy, labels.classes, config.calibration.kind
+                calibration = write_dev_calibration(
+                    self.folder, self._checkpoint, self.best_accuracy, labels.classes, config.calibration.kind
                 )
             except UserError as error:  # the split has its scores all the same, perhaps after hours of training
                 self._report(f"warning: {name} has no calibrated scores: {error}")

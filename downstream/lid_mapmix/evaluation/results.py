@@ -1,7 +1,6 @@
 """From the windows' probabilities to the scores of a split and the files that keep them."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,9 +14,7 @@ from ..scoring.calibration import Calibration
 from ..scoring.files.own import write_metrics, write_s3prl_predictions, write_scores
 from ..scoring.metrics import reliability_curve
 from ..scoring.slices import all_scores, metrics_with_slices
-
-# The name under which S3PRL saves the best run by dev accuracy.
-BEST_CHECKPOINT = "dev-best.ckpt"
+from ..utils.run_folder import RunFolder
 
 
 def average_windows(
@@ -103,7 +100,7 @@ def intervals(
 
 
 def write_results(
-    expdir: Path,
+    folder: RunFolder,
     name: str,
     *,
     split: Split,
@@ -117,7 +114,7 @@ def write_results(
     classes = np.array(labels.classes)
     ids, truth = manifest.columns["id"][utterances], manifest.columns["class"][utterances]
     write_scores(
-        expdir / f"{name}_scores.csv",
+        folder.scores(name),
         ids=ids,
         classes=labels.classes,
         truth=truth,
@@ -126,8 +123,8 @@ def write_results(
         group=manifest.text_column("group")[utterances],
         source=manifest.text_column("source")[utterances],
     )
-    write_metrics(expdir / f"{name}_metrics.json", metrics)
-    write_s3prl_predictions(expdir, name, ids, classes[probabilities.argmax(axis=1)], truth)
+    write_metrics(folder.metrics(name), metrics)
+    write_s3prl_predictions(folder.path, name, ids, classes[probabilities.argmax(axis=1)], truth)
 
 
 def _source(split: Split, utterances: np.ndarray) -> np.ndarray | None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from ..data.windows import truncated_windows
 from ..scoring.averaging import average_windows
 from ..scoring.slices import metrics_with_slices
 from ..utils.errors import diverged
+from ..utils.run_folder import RunFolder
 from .evaluator import Evaluation
 
 
@@ -24,7 +24,7 @@ class TruncationEvaluation(Evaluation):
 
     Parameters
     ----------
-    config, corpus, expdir : as of :class:`.evaluation.Evaluation`.
+    config, corpus, folder : as of :class:`.evaluation.Evaluation`.
     seconds : the durations. An utterance that is shorter keeps its length.
 
     Attributes
@@ -33,8 +33,8 @@ class TruncationEvaluation(Evaluation):
         utterances are ``long_enough``.
     """
 
-    def __init__(self, config: TaskConfig, corpus: Corpus, expdir: Path, seconds: Sequence[float]) -> None:
-        super().__init__(replace(config, evaluation=replace(config.evaluation, keep_latents=0)), corpus, expdir)
+    def __init__(self, config: TaskConfig, corpus: Corpus, folder: RunFolder, seconds: Sequence[float]) -> None:
+        super().__init__(replace(config, evaluation=replace(config.evaluation, keep_latents=0)), corpus, folder)
         self.seconds = seconds
         self.scores: dict[str, dict[str, Any]] = {}
 
@@ -47,7 +47,7 @@ class TruncationEvaluation(Evaluation):
         expert : a :class:`.expert.DownstreamExpert`.
         seconds : the durations.
         """
-        expert.evaluation = cls(expert.config, expert.corpus, expert.expdir, seconds)
+        expert.evaluation = cls(expert.config, expert.corpus, expert.folder, seconds)
         return expert.evaluation
 
     def windows(self, name: str) -> np.ndarray:

@@ -49,7 +49,9 @@ _RUNNER_MODULE = "s3prl.downstream.runner"
 _TORCHS_WRITER = "inline_container.cc"
 
 
-def make_runner(args: argparse.Namespace, config: dict[str, Any], upstream: UpstreamSettings | None = None) -> Any:
+def make_runner(
+    args: argparse.Namespace, config: dict[str, Any], upstream: UpstreamSettings | None = None, **handed: Any
+) -> Any:
     """Return an `s3prl.downstream.runner.Runner` whose known faults are mended.
 
     Parameters
@@ -58,6 +60,7 @@ def make_runner(args: argparse.Namespace, config: dict[str, Any], upstream: Upst
     config : S3PRL's configuration; it is not changed. Without `runner.gradient_accumulate_steps`, where
         S3PRL crashes at the first step, each batch is a step.
     upstream : what is asked of the upstream besides S3PRL's arguments.
+    handed : given to the task's expert besides; no checkpoint holds it.
     """
     compat.apply()
     registry.install_lazy_hub()
@@ -69,7 +72,7 @@ def make_runner(args: argparse.Namespace, config: dict[str, Any], upstream: Upst
         section["gradient_accumulate_steps"] = 1
     section["precision"] = str(read_precision(section))
     section.pop("fp16", None)
-    return _mended_class()(args, config, upstream or UpstreamSettings())
+    return _mended_class()(args, config, upstream or UpstreamSettings(), handed)
 
 
 def is_mended() -> bool:
@@ -89,10 +92,14 @@ def _mended_class() -> Any:
     class MendedRunner(module.Runner):  # type: ignore[name-defined, misc]
         """S3PRL's runner; training goes on from an evaluation as if there had been none."""
 
+        args: argparse.Namespace
         config: dict[str, Any]
 
-        def __init__(self, args: argparse.Namespace, config: dict[str, Any], upstream: UpstreamSettings) -> None:
+        def __init__(
+            self, args: argparse.Namespace, config: dict[str, Any], upstream: UpstreamSettings, handed: dict[str, Any]
+        ) -> None:
             self.upstream_settings = upstream
+            self.handed = handed
             self.casting = Casting(read_precision(config["runner"]), args.device)
             super().__init__(args, config)
             self.casting.resume(self.init_ckpt)
@@ -147,6 +154,14 @@ def _mended_class() -> Any:
             with leader.unwrapped([self.upstream, entry]):
                 check_features(self.upstream.model, entry.model, self.args, self.upstream_settings)
             return entry
+
+        def _get_downstream(self) -> Any:
+            args = self.args
+            self.args = argparse.Namespace(**vars(args), **self.handed)
+            try:
+                return super()._get_downstream()
+            finally:
+                self.args = args  # checkpoints hold the arguments as they were made
 
         def evaluate(self, split: str | None = None, logger: Any = None, global_step: int = 0) -> list[str]:
             if not leader.leads():

@@ -25,12 +25,12 @@ from pydantic.dataclasses import dataclass
 from ..config.schema import EvaluationConfig, ModelConfig
 from ..data.audio.reading import SAMPLE_RATE
 from ..data.labels import labels_from_mapping
-from ..evaluation.dev_calibration import CALIBRATION_NAME
 from ..host.architecture import Architecture
 from ..host.features import rebuild_features
 from ..host.upstreams import UpstreamSettings
 from ..scoring.calibration import write_calibration
 from ..utils.errors import UserError
+from ..utils.run_folder import RunFolder
 from .trained import Trained, choose_device, find_calibration, load_weights, make_model
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
@@ -114,7 +114,7 @@ def write_export(folder: Path, trained: Trained, versions: dict[str, str]) -> No
     # safetensors makes a file that only its owner can read.
     (folder / WEIGHTS_NAME).chmod((folder / CONFIG_NAME).stat().st_mode)
     if trained.calibration is not None:
-        write_calibration(folder / CALIBRATION_NAME, trained.calibration)
+        write_calibration(RunFolder(folder).calibration, trained.calibration)
 
 
 def read_export(folder: Path, device: str | None = None) -> Trained:
@@ -163,7 +163,7 @@ def read_export(folder: Path, device: str | None = None) -> Trained:
         model_config=config.model,
         selection=selection,
         precision=config.precision,
-        calibration=find_calibration(folder, labels),
+        calibration=find_calibration(RunFolder(folder), labels),
         confidence=None if config.confidence is None else np.array(config.confidence),
         variant=config.variant,
     )

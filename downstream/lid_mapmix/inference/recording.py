@@ -9,7 +9,8 @@ import numpy as np
 import torch
 import torchaudio
 
-from ..data.audio.reading import MINIMUM_SAMPLES, SAMPLE_RATE, read_audio, read_header, utterance_span
+from ..data.audio.reading import MINIMUM_SAMPLES, SAMPLE_RATE, read_audio, read_header
+from ..data.audio.spans import utterance_span
 from ..data.manifest.manifest import Manifest
 from ..utils.errors import UserError
 

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..config.checks import task_config
 from ..config.schema import EvaluationConfig, ModelConfig
+from ..config.settings import Settings
 from ..config.sources import TASK_KEY
 from ..data.labels import Labels, labels_from_mapping
-from ..evaluation.dev_calibration import CALIBRATION_NAME
 from ..host.features import Features, build_features, prepare
 from ..host.precision import read_precision
 from ..model import DialectClassifier
 from ..scoring.calibration import Calibration, read_calibration
-from ..training.checkpoints import choose_checkpoint, read_checkpoint
+from ..training.checkpoints import read_checkpoint
 from ..utils.errors import UserError
+from ..utils.run_folder import RunFolder, choose_checkpoint
 from .rejection import dev_confidence
 
 TASK = "lid_mapmix"
@@ -71,10 +71,11 @@ def read_run(folder: Path, device: str | None = None, weights: str | None = None
     prepare()
     path = choose_checkpoint(folder, "inference")
     states = read_checkpoint(path)
-    args, config = states["Args"], states["Config"]
-    if TASK_KEY not in config or getattr(args, "downstream", None) != TASK:
+    args = states["Args"]
+    if TASK_KEY not in states["Config"] or getattr(args, "downstream", None) != TASK:
         raise UserError(f"{path}: was trained for the task {getattr(args, 'downstream', None)}, not for {TASK}.")
-    task = task_config(config[TASK_KEY])
+    settings = Settings.make(args, states["Config"])
+    task, own_folder = settings.task, RunFolder(path.parent)
     if task.labels is None:
         raise UserError(f"{path}: names no labels. Use a checkpoint that this package has written.")
     labels = labels_from_mapping(task.labels, str(path))
@@ -82,7 +83,7 @@ def read_run(folder: Path, device: str | None = None, weights: str | None = None
     selection.device = choose_device(device)
     selection.upstream_ckpt = weights or args.upstream_ckpt
     _check_weights(path, selection.upstream_ckpt, is_given=weights is not None)
-    features = build_features(selection, config["runner"], task.upstream_settings)
+    features = build_features(selection, settings.runner, task.upstream_settings)
     head = {
         name.removeprefix(_MODEL): value
         for name, value in _part(path, states, "Downstream").items()
@@ -91,7 +92,7 @@ def read_run(folder: Path, device: str | None = None, weights: str | None = None
     model = make_model(labels, features, task.model)
     fine_tuned = _part(path, states, "Upstream") if getattr(args, "upstream_trainable", False) else None
     load_weights(path, features, model, upstream=fine_tuned, featurizer=_part(path, states, "Featurizer"), head=head)
-    calibration = find_calibration(path.parent, labels)
+    calibration = find_calibration(own_folder, labels)
     return Trained(
         labels=labels,
         features=features,
@@ -99,9 +100,9 @@ def read_run(folder: Path, device: str | None = None, weights: str | None = None
         evaluation=task.evaluation,
         model_config=task.model,
         selection=selection,
-        precision=str(read_precision(config["runner"])),
+        precision=str(read_precision(settings.runner)),
         calibration=calibration,
-        confidence=dev_confidence(path.with_name("dev_scores.csv"), calibration),
+        confidence=dev_confidence(own_folder.scores("dev"), calibration),
         variant=task.variant,
     )
 
@@ -147,14 +148,14 @@ def load_weights(
             raise UserError(f"{path}: holds weights that are NaN or infinite. Use another checkpoint.")
 
 
-def find_calibration(folder: Path, labels: Labels) -> Calibration | None:
+def find_calibration(folder: RunFolder, labels: Labels) -> Calibration | None:
     """Return the calibration of a folder, or None where there is none.
 
     Raises
     ------
     UserError : it is damaged, or of other classes.
     """
-    path = folder / CALIBRATION_NAME
+    path = folder.calibration
     if not path.is_file():
         return None
     calibration = read_calibration(path)

@@ -14,7 +14,6 @@ fingerprint    () str             of the manifest and the labels
 ============== ================== ================================================================
 """
 
-import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +22,9 @@ import numpy as np
 
 from ..utils.errors import UserError
 from ..utils.files import replace_when_complete
+from ..utils.run_folder import epoch_path, epoch_paths
 from .dynamics import NOT_HEARD, EpochRecorder
 
-_FILE_NAME = re.compile(r"epoch-(\d+)\.npz")
 _ROUNDING = 1e-5  # by which a float32 softmax may exceed 1
 _OTHER_DATA = "Name the folder of the data they were recorded on (--data), or record anew in another folder."
 _REMEDY = "Delete that folder and train the variant datamap again."
@@ -65,16 +64,10 @@ def write_epoch(directory: Path | str, epoch: int, recorder: EpochRecorder, fing
     recorder : what was recorded in it.
     fingerprint : names the manifest and labels, so that epochs of different data are never joined.
     """
-    path = Path(directory) / f"epoch-{epoch:04d}.npz"
+    path = epoch_path(directory, epoch)
     with replace_when_complete(path) as temporary, temporary.open("wb") as file:
         np.savez(file, fingerprint=np.array(fingerprint), **recorder.arrays())  # type: ignore[arg-type]
     return path
-
-
-def epoch_paths(directory: Path | str) -> dict[int, Path]:
-    """Return the file of each epoch in a folder, by its number, ascending; none where there is no such folder."""
-    names = {path: _FILE_NAME.fullmatch(path.name) for path in Path(directory).glob("epoch-*.npz")}
-    return dict(sorted((int(name[1]), path) for path, name in names.items() if name))
 
 
 def read_dynamics(

@@ -8,7 +8,6 @@ added to it one by one, as to a log: writing all of it anew at each fault would 
 import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,10 +15,10 @@ import numpy as np
 from ..data.dataset import Split
 from ..utils.distributed import from_everyone, is_leader
 from ..utils.errors import UserError
-from ..utils.files import replace_when_complete
+from ..utils.files import write_text
+from ..utils.run_folder import RunFolder
 from .replacements import Fault
 
-BAD_AUDIO_NAME = "bad_audio.csv"
 # Of what headers say; a corpus with a folder missing has thousands.
 _MOST_LINES = 20
 _NAMES = ("id", "audiopath", "class")
@@ -37,7 +36,7 @@ class BadAudio:
 
     Parameters
     ----------
-    expdir : the run's folder.
+    folder : of the run.
     split : the training data.
     most_share : of its utterances; the run ends once more are bad.
     report : prints and logs a line.
@@ -47,8 +46,8 @@ class BadAudio:
     UserError : by the headers alone too many are bad, or all of a class.
     """
 
-    def __init__(self, expdir: Path, split: Split, most_share: float, report: Callable[[str], None]) -> None:
-        self.path = expdir / BAD_AUDIO_NAME
+    def __init__(self, folder: RunFolder, split: Split, most_share: float, report: Callable[[str], None]) -> None:
+        self.path = folder.bad_audio
         self.split = split
         self.most_share = most_share
         self._report = report
@@ -121,8 +120,7 @@ class BadAudio:
         written = self.path.read_text(encoding="utf-8", errors="replace")
         text = written[: written.rfind("\n") + 1]
         if text != written and is_leader():
-            with replace_when_complete(self.path) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+            write_text(self.path, text)
         numbers = {name: number for number, name in enumerate(self.split.manifest.columns["id"].tolist())}
         rows = csv.DictReader(io.StringIO(text, newline=""))
         return {numbers[row["id"]]: _Found(row["epoch"], row["fault"]) for row in rows if row["id"] in numbers}

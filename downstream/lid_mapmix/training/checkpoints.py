@@ -1,4 +1,4 @@
-"""Where a run keeps its checkpoints, which of them to take, and how one is read before anything is built from it.
+"""Checkpoints of S3PRL's runner: read without running anything, and checked before anything is built from them.
 
 What the task keeps in a checkpoint besides weights: its form, and what is checked of it before it is used.
 
@@ -22,40 +22,10 @@ from typing import Any
 
 import torch
 
-from ..evaluation.results import BEST_CHECKPOINT
 from ..utils.errors import UserError
+from ..utils.run_folder import BEST_CHECKPOINT
 
 STATE_VERSION = 3
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """List the states-STEP.ckpt of a run, the latest last."""
-    found = [path for path in folder.glob("states-*.ckpt") if path.stem.removeprefix("states-").isdigit()]
-    return sorted(found, key=lambda path: int(path.stem.removeprefix("states-")))
-
-
-def holds_run(folder: Path) -> bool:
-    """Say whether there is a checkpoint to go on from."""
-    return bool(checkpoints(folder)) or (folder / BEST_CHECKPOINT).is_file()
-
-
-def choose_checkpoint(past: Path, mode: str) -> Path:
-    """Return the checkpoint that -e names: a file; in a folder the latest to train on, the best to use.
-
-    Where there is no such one it is the other: a run may be stopped before its first regular checkpoint, and the best
-    one holds all that training needs as well.
-
-    Raises
-    ------
-    UserError : nothing there.
-    """
-    if not past.is_dir():
-        return past
-    if not holds_run(past):
-        raise UserError(f"{past}: holds no states-*.ckpt and no {BEST_CHECKPOINT}. Name the folder of a trained run.")
-    best = [path for path in (past / BEST_CHECKPOINT,) if path.is_file()]
-    candidates = best + checkpoints(past) if mode == "train" else checkpoints(past) + best
-    return candidates[-1]
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

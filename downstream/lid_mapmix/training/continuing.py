@@ -1,19 +1,16 @@
 """What of a checkpoint of S3PRL's runner is checked before it is used, and what goes with it to another folder."""
 
-import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..evaluation.results import BEST_CHECKPOINT
 from ..utils.errors import UserError
-from ..utils.files import replace_when_complete
-from .bad_audio import BAD_AUDIO_NAME
+from ..utils.files import copy_file
+from ..utils.run_folder import BEST_CHECKPOINT, RunFolder
 from .checkpoints import read_checkpoint
-from .dynamics import first_to_come, take_over_epochs
-from .run_folder import score_files
+from .dynamics import copy_epochs, first_to_come
 
 
 def check_complete(path: Path, states: Mapping[str, Any], mode: str) -> None:
@@ -46,12 +43,12 @@ class Past:
 
     Attributes
     ----------
-    folder : of the checkpoint.
+    folder : of the run that the checkpoint is of.
     first_to_come : the first epoch that is not recorded as a whole there.
     has_best : its best checkpoint, and the dev scores of that, are those of the run up to the checkpoint.
     """
 
-    folder: Path
+    folder: RunFolder
     first_to_come: int
     has_best: bool
 
@@ -64,25 +61,23 @@ class Past:
         with suppress(UserError, KeyError, TypeError):
             # A run that went on from the checkpoint may have found a better one since.
             has_best = best.is_file() and kept_state(best)["best_accuracy"] == state["best_accuracy"]
-        return cls(checkpoint.parent, _first_to_come(state["run"]), has_best)
+        return cls(RunFolder(checkpoint.parent), _first_to_come(state["run"]), has_best)
 
-    def take_over(self, expdir: Path, *, records: bool) -> None:
-        """Copy it to the folder in which the run goes on.
+    def copy_to(self, folder: RunFolder, *, records: bool) -> None:
+        """Copy it to the folder in which the run is resumed.
 
         Parameters
         ----------
-        expdir : the folder.
+        folder : of the resumed run.
         records : the run records its dynamics.
         """
         if records:
-            take_over_epochs(self.folder, expdir, self.first_to_come)
-        if (self.folder / BAD_AUDIO_NAME).is_file():
-            with replace_when_complete(expdir / BAD_AUDIO_NAME) as temporary:
-                shutil.copyfile(self.folder / BAD_AUDIO_NAME, temporary)
+            copy_epochs(self.folder, folder, self.first_to_come)
+        paths = [self.folder.bad_audio] if self.folder.bad_audio.is_file() else []
         if self.has_best:
-            for path in (*score_files(self.folder, "dev"), self.folder / BEST_CHECKPOINT):
-                with replace_when_complete(expdir / path.name) as temporary:
-                    shutil.copyfile(path, temporary)
+            paths += [*self.folder.score_files("dev"), self.folder.best]
+        for path in paths:
+            copy_file(path, folder.path / path.name)
 
 
 def kept_state(path: Path) -> dict[str, Any]:

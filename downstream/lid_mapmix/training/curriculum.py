@@ -26,6 +26,12 @@ class Curriculum:
     ----------
     plan : what the run starts with.
     total_batches : length of the run.
+
+    Attributes
+    ----------
+    plan, sampler : of the current epoch.
+    dynamics : what an online run has seen so far; None in others.
+    batches_behind : batches of the epochs before it.
     """
 
     def __init__(self, plan: TrainingPlan, total_batches: int) -> None:
@@ -35,16 +41,16 @@ class Curriculum:
         self._start = plan
         finish = plan.config.mapmix.plain_finish
         self._plain_from = (1 - finish) * total_batches if finish > 0 else float("inf")
-        self._batches_behind = 0
+        self.batches_behind = 0
         self._is_plain = False
 
     def start_epoch(self, epoch: int) -> str | None:
         """Go on to an epoch from its first batch; return what has changed, in words."""
         if epoch > 0:
-            self._batches_behind += len(self.sampler)
+            self.batches_behind += len(self.sampler)
         mapmix, was_plain = self._start.config.mapmix, self._is_plain
         # To the nearest epoch: one that lies mostly in the plain end is plain.
-        self._is_plain = was_plain or self._batches_behind + len(self.sampler) / 2 >= self._plain_from
+        self._is_plain = was_plain or self.batches_behind + len(self.sampler) / 2 >= self._plain_from
         change = None
         if self._is_plain:
             self.plan = self._start.plain()
@@ -59,7 +65,7 @@ class Curriculum:
         """Return where in the run this is, for a checkpoint (loads with ``weights_only=True``)."""
         regions = self.plan.regions
         return {
-            "batches_behind": self._batches_behind,
+            "batches_behind": self.batches_behind,
             "data_map": self._start.regions_digest(),
             "is_plain": self._is_plain,
             "regions": None
@@ -81,7 +87,7 @@ class Curriculum:
                 f"{self._start.config.mapmix.datamap}: expected the data map that this run was trained on so far, "
                 "found one of other regions. Put that one back, or train anew."
             )
-        self._batches_behind = state["batches_behind"]
+        self.batches_behind = state["batches_behind"]
         self._is_plain = state["is_plain"]
         if self._is_plain:
             self.plan = self._start.plain()

@@ -8,7 +8,6 @@ whole recording; the leader alone writes files.
 """
 
 import logging
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,18 +22,13 @@ from ..data.manifest.manifest import Manifest
 from ..mapmix.datamap import Measures, measures
 from ..mapmix.datamap_files import write_datamap, write_likeness
 from ..mapmix.dynamics import EpochRecorder
-from ..mapmix.dynamics_files import Dynamics, epoch_paths, read_dynamics, write_epoch
+from ..mapmix.dynamics_files import Dynamics, read_dynamics, write_epoch
 from ..utils.distributed import is_leader
-from ..utils.files import replace_when_complete
-from .plan import DATAMAP_NAME, LIKENESS_NAME, PICTURE_NAME, assign_regions, data_fingerprint
+from ..utils.files import copy_file
+from ..utils.run_folder import RunFolder, epoch_paths
+from .plan import assign_regions, data_fingerprint
 
 logger = logging.getLogger(__name__)
-DYNAMICS_NAME = "dynamics"
-# What `lid-mapmix datamap` makes of a recording besides.
-METRICS_NAME = "td_metrics.jsonl"
-SUSPECTS_NAME = "suspects.csv"
-BY_CLASS_NAME = "datamap-by-class.png"
-_MADE_OF_EPOCHS = (DATAMAP_NAME, LIKENESS_NAME, PICTURE_NAME, METRICS_NAME, SUSPECTS_NAME, BY_CLASS_NAME)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,34 +96,18 @@ def first_to_come(epoch: int, state: dict[str, Any]) -> int:
     return epoch + 1 if len(state["indices"]) == state["utterance_count"] else epoch
 
 
-def take_over_epochs(past: Path, expdir: Path, first_to_come: int) -> None:
-    """Put the epochs that another run has recorded in place of those in a folder, for a run that goes on there.
+def copy_epochs(past: RunFolder, folder: RunFolder, first_to_come: int) -> None:
+    """Put the epochs that another run has recorded in place of those in a folder, for a run that is resumed there.
 
     Parameters
     ----------
-    past, expdir : the folders of the one and the other.
+    past, folder : of the one and the other.
     first_to_come : the first epoch that is recorded anew; it and those after it stay behind.
     """
-    forget_recording(expdir)
-    for number, path in epoch_paths(past / DYNAMICS_NAME).items():
-        if number >= first_to_come:
-            continue
-        with replace_when_complete(expdir / DYNAMICS_NAME / path.name) as temporary:
-            shutil.copyfile(path, temporary)
-
-
-def holds_recording(expdir: Path) -> bool:
-    """Say whether a run in this folder has recorded an epoch."""
-    return bool(epoch_paths(expdir / DYNAMICS_NAME))
-
-
-def forget_recording(expdir: Path) -> None:
-    """Delete what a run in this folder has recorded, and what was made of it."""
-    made = (expdir / name for name in _MADE_OF_EPOCHS)
-    for path in (*epoch_paths(expdir / DYNAMICS_NAME).values(), *made):
-        path.unlink(missing_ok=True)
-    if (expdir / DYNAMICS_NAME).is_dir() and not any((expdir / DYNAMICS_NAME).iterdir()):
-        (expdir / DYNAMICS_NAME).rmdir()
+    folder.delete_recording()
+    for number, path in epoch_paths(past.dynamics).items():
+        if number < first_to_come:
+            copy_file(path, folder.dynamics / path.name)
 
 
 class DynamicsRecording:
@@ -137,13 +115,13 @@ class DynamicsRecording:
 
     Parameters
     ----------
-    expdir : the run's folder.
+    folder : of the run.
     split, labels : the training data.
     config : how regions are assigned.
     """
 
-    def __init__(self, expdir: Path, split: Split, labels: Labels, config: DatamapConfig) -> None:
-        self.expdir = expdir
+    def __init__(self, folder: RunFolder, split: Split, labels: Labels, config: DatamapConfig) -> None:
+        self.folder = folder
         self.split = split
         self.labels = labels
         self.config = config
@@ -151,16 +129,11 @@ class DynamicsRecording:
         self._recorder = self._new_recorder()
         self._first_to_come = 0
 
-    @property
-    def directory(self) -> Path:
-        """Where the epochs are."""
-        return self.expdir / DYNAMICS_NAME
-
     def start_afresh(self) -> None:
         """Forget an earlier run in this folder, whose epochs would be joined with those of this one."""
         if not is_leader():
             return
-        forget_recording(self.expdir)
+        self.folder.delete_recording()
 
     def start_epoch(self) -> None:
         """Begin an epoch at its first batch; one before it that has lost a batch is left out, and that is logged."""
@@ -188,14 +161,14 @@ class DynamicsRecording:
         """
         self._recorder.add(indices, gold, logits.detach().float().softmax(dim=1), heard)
         if self._recorder.is_complete and is_leader():
-            write_epoch(self.directory, epoch, self._recorder, self.fingerprint)
+            write_epoch(self.folder.dynamics, epoch, self._recorder, self.fingerprint)
             self.write_datamap()
 
     def write_datamap(self) -> None:
         """Write datamap.csv and likeness.csv from all complete epochs."""
         manifest = self.split.manifest
-        recorded = read_map(self.directory, manifest, self.labels, self.config)
-        write_map(self.expdir / DATAMAP_NAME, self.expdir / LIKENESS_NAME, manifest, self.labels, recorded)
+        recorded = read_map(self.folder.dynamics, manifest, self.labels, self.config)
+        write_map(self.folder.datamap, self.folder.likeness, manifest, self.labels, recorded)
 
     def state(self) -> dict[str, Any]:
         """Return what of the epoch is recorded so far, for a checkpoint."""
@@ -210,7 +183,7 @@ class DynamicsRecording:
         """Make the folder fit what was restored: what lies beyond is recorded anew, and what is missing is logged."""
         if not is_leader():
             return
-        recorded = epoch_paths(self.directory)
+        recorded = epoch_paths(self.folder.dynamics)
         for number in [number for number in recorded if number >= self._first_to_come]:
             recorded.pop(number).unlink()
         missing = [number for number in range(self._first_to_come) if number not in recorded]
@@ -218,7 +191,7 @@ class DynamicsRecording:
             logger.warning(
                 "%s: lacks the epochs %s, which this run goes on from, so that its map will be of the others only. "
                 "Copy the folder of the run it comes from there first.",
-                self.directory,
+                self.folder.dynamics,
                 ", ".join(map(str, missing)),
             )
 

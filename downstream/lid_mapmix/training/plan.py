@@ -20,11 +20,8 @@ from ..mapmix.targets import Likeness, Targets, confidence_matrix, lre17_likenes
 from ..utils.distributed import rank, world_size
 from ..utils.errors import UserError
 from ..utils.randomness import keyed_generator
+from ..utils.run_folder import RunFolder
 from .sampler import TrainSampler
-
-DATAMAP_NAME = "datamap.csv"
-LIKENESS_NAME = "likeness.csv"
-PICTURE_NAME = "datamap.png"
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,7 +241,7 @@ def _likeness(mapmix: MapmixConfig, labels: Labels) -> np.ndarray:
     if mapmix.likeness is Likeness.LRE17:
         return lre17_likeness(labels.classes)
     if mapmix.likeness is Likeness.ESTIMATED:
-        return read_likeness(Path(str(mapmix.datamap)).with_name(LIKENESS_NAME), labels.classes)
+        return read_likeness(RunFolder(Path(str(mapmix.datamap)).parent).likeness, labels.classes)
     if mapmix.likeness_file is None:
         raise UserError("mapmix.likeness given needs mapmix.likeness_file, a CSV such as likeness.csv. Name it.")
     return read_likeness(Path(mapmix.likeness_file), labels.classes)

@@ -1,7 +1,6 @@
 """A run in training: the loader of each epoch, the loss of each step, and what has to go on after an interruption."""
 
 from collections.abc import Callable, MutableMapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,11 +12,13 @@ from ..data.crops import Crops, KeptFeatures
 from ..data.loader import TaskLoader
 from ..mapmix.mixup import MixSpace, mix, soft_cross_entropy
 from ..model import DialectClassifier
-from ..utils.distributed import gather_rows
+from ..utils.distributed import gather_rows, is_leader
+from ..utils.run_folder import RunFolder
 from .bad_audio import BadAudio
 from .curriculum import Curriculum
 from .dynamics import DynamicsRecording
 from .plan import plan_training
+from .progress import ProgressFile
 from .replacements import StandIns
 from .sampler import TrainSampler
 from .schedule import fill_schedule
@@ -36,7 +37,7 @@ class TrainingRun:
     ----------
     config : the task's settings.
     corpus : the data.
-    expdir : the run's folder.
+    folder : of the run.
     seed : of every draw.
     runner : the ``runner`` part of the configuration, whose steps are filled in.
     report : prints and logs a line.
@@ -50,7 +51,7 @@ class TrainingRun:
         self,
         config: TaskConfig,
         corpus: Corpus,
-        expdir: Path,
+        folder: RunFolder,
         seed: int,
         runner: MutableMapping[str, Any],
         *,
@@ -63,7 +64,7 @@ class TrainingRun:
         self.kept: KeptFeatures | None = None
         self.augmenter = Augmenter.open(seed, **vars(config.data.augment))
         self.bad_audio = (
-            BadAudio(expdir, self.split, config.data.most_bad_share, report) if config.data.skips_bad_audio else None
+            BadAudio(folder, self.split, config.data.most_bad_share, report) if config.data.skips_bad_audio else None
         )
         plan = plan_training(config, self.split, corpus.labels, seed)
         epochs = config.datamap.epochs if config.datamap.record else config.epochs
@@ -71,8 +72,10 @@ class TrainingRun:
         fill_schedule(runner, len(plan.sampler()), epochs, runner["gradient_accumulate_steps"])
         self.curriculum = Curriculum(plan, runner["total_steps"] * runner["gradient_accumulate_steps"])
         self.recording = (
-            DynamicsRecording(expdir, self.split, corpus.labels, config.datamap) if config.datamap.record else None
+            DynamicsRecording(folder, self.split, corpus.labels, config.datamap) if config.datamap.record else None
         )
+        self._accumulated = runner["gradient_accumulate_steps"]
+        self._progress = ProgressFile(folder, runner["total_steps"])
         self._loader: TaskLoader | None = None
         self._targets = torch.empty(0)
         self._resume_at: tuple[int, int] | None = None  # epoch, batches behind it
@@ -139,6 +142,9 @@ class TrainingRun:
         """
         if self.bad_audio is not None and self._loader is not None:
             self.bad_audio.add(self._loader.epoch, batch.faults)
+        if self._loader is not None and is_leader():
+            # The batch at hand is not behind yet.
+            self._progress.update((self.curriculum.batches_behind + self._loader.position - 1) // self._accumulated)
         device = latents.device
         all_targets = self._targets = self._targets.to(device)
         gold = batch.anchor_gold.to(device)

@@ -29,6 +29,18 @@ def replace_when_complete(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path: Path | str, text: str) -> None:
+    """Write a text file in UTF-8, complete or not at all."""
+    with replace_when_complete(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file, complete or not at all."""
+    with replace_when_complete(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
 @contextmanager
 def folder_when_complete(path: Path | str) -> Iterator[Path]:
     """Give a new folder beside `path`, which is absent or empty; when the block ends well, it becomes that.

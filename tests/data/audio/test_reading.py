@@ -10,12 +10,9 @@ from helpers.synthetic import hum, write_sphere_ulaw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lid_mapmix.data.audio.reading import (
-    MINIMUM_SAMPLES,
     SAMPLE_RATE,
     read_audio,
     read_header,
-    utterance_span,
-    utterance_spans,
 )
 from lid_mapmix.data.manifest.manifest import read_manifest
 from lid_mapmix.utils.errors import UserError
@@ -205,17 +202,6 @@ def test_the_reason_of_libsndfile_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("rate", [SAMPLE_RATE, 44_100])
-def test_a_truncated_wav_is_found_by_its_header(tmp_path, rate):
-    path = tmp_path / "cut.wav"
-    soundfile.write(path, hum(2.0, 200, 6, rate), rate)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    manifest = manifest_of(tmp_path, audiopath="cut.wav", **{"class": "a"}, seconds=2.0)
-    with pytest.raises(UserError, match=r"has 1\.00 s where .* says 2\.00 s") as caught:
-        utterance_span(manifest, 0)
-    one_line(caught, path)
-
-
-@pytest.mark.parametrize("rate", [SAMPLE_RATE, 44_100])
 @pytest.mark.parametrize("name", ["cut.flac", "cut.mp3"])
 def test_a_truncated_file_is_found_when_it_is_read(tmp_path, name, rate):
     path = tmp_path / name
@@ -261,73 +247,6 @@ def test_samples_that_are_no_numbers_are_refused(tmp_path, value, rate):
         read_audio(path)
     one_line(caught, path)
     assert len(read_audio(path, 12_000)) == 4000
-
-
-@pytest.mark.parametrize(("samples", "rate", "fine"), [(400, 16_000, True), (399, 16_000, False), (199, 8_000, False)])
-def test_audio_under_400_samples_is_refused(tmp_path, samples, rate, fine):
-    path = tmp_path / "short.wav"
-    soundfile.write(path, hum(1.0, 200, 10, rate)[:samples], rate)
-    manifest = manifest_of(tmp_path, audiopath="short.wav", **{"class": "a"}, seconds=0.02)
-    if fine:
-        assert utterance_span(manifest, 0) == (0, MINIMUM_SAMPLES)
-        return
-    with pytest.raises(UserError, match=r"has 39\d samples at 16 kHz; at least 400 \(25 ms\)") as caught:
-        utterance_span(manifest, 0)
-    one_line(caught, path)
-
-
-@pytest.mark.parametrize(
-    ("times", "expected"),
-    [
-        ({}, (0, 32_000)),
-        ({"start": 0.5}, (8_000, 24_000)),
-        ({"start": "", "end": 1.5}, (0, 24_000)),
-        ({"start": 0.25, "end": ""}, (4_000, 28_000)),
-        ({"start": 0.25, "end": 0.75}, (4_000, 8_000)),
-        ({"start": 1.0, "end": 2.05}, (16_000, 16_000)),
-    ],
-)
-@pytest.mark.parametrize("rate", [16_000, 44_100])
-def test_start_and_end_cut_a_file(tmp_path, times, expected, rate):
-    soundfile.write(tmp_path / "a.wav", hum(2.0, 200, 11, rate), rate)
-    manifest = manifest_of(tmp_path, audiopath="a.wav", **{"class": "a"}, seconds=0.5, **times)
-    assert utterance_span(manifest, 0) == expected
-
-
-@pytest.mark.parametrize(
-    ("columns", "says"),
-    [
-        ({"seconds": 3.0}, r"has 2\.00 s where .*train\.csv says 3\.00 s"),
-        ({"seconds": 1.0, "end": 2.5}, r"has 2\.00 s where .*train\.csv puts the end of an utterance at 2\.50 s"),
-        ({"seconds": 1.0, "start": 1.5}, r"has 0\.50 s where"),
-        ({"seconds": 1.0, "start": 7.0}, r"has 0\.00 s where"),
-        ({"seconds": 0.01, "start": 7.0}, "has 0 samples"),
-        ({"seconds": 0.01, "start": 1.0, "end": 1.01}, "has 160 samples"),
-    ],
-)
-def test_a_file_shorter_than_the_manifest_says_is_refused(tmp_path, columns, says):
-    soundfile.write(tmp_path / "a.wav", hum(2.0, 200, 12), SAMPLE_RATE)
-    manifest = manifest_of(tmp_path, audiopath="a.wav", **{"class": "a"}, **columns)
-    with pytest.raises(UserError, match=says) as caught:
-        utterance_span(manifest, 0)
-    one_line(caught, tmp_path / "a.wav")
-
-
-def test_all_headers_are_read_in_order_and_the_first_fault_is_told(tmp_path):
-    names = [f"{number:02d}.wav" for number in range(20)]
-    for number, name in enumerate(names):
-        soundfile.write(tmp_path / name, hum(1.0, 200, 13)[: 1000 + 10 * number], SAMPLE_RATE)
-    with (tmp_path / "train.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["audiopath", "class", "seconds"], *([name, "a", 0.06] for name in names)])
-    manifest = read_manifest(tmp_path / "train.csv")
-    starts, counts = utterance_spans(manifest)
-    assert starts.tolist() == [0] * 20
-    assert counts.tolist() == [1000 + 10 * number for number in range(20)]
-    assert counts.dtype == np.int64
-    for number in (7, 15):
-        (tmp_path / names[number]).write_bytes(b"")
-    with pytest.raises(UserError, match=names[7]):
-        utterance_spans(manifest)
 
 
 def test_what_cannot_be_read_from_the_middle_on_is_refused_by_its_header(tmp_path):

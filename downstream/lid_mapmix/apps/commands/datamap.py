@@ -6,44 +6,29 @@ td_metrics.jsonl (mapmix/cartography.py), datamap.png and, when asked to, datama
 
 import argparse
 import filecmp
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ...config.checks import task_config
 from ...config.schema import DatamapConfig, TaskConfig
-from ...config.sources import TASK_KEY, read_yaml
+from ...config.settings import Settings
 from ...data.corpus import Corpus
 from ...data.labels import Labels
-from ...data.manifest.manifest import Manifest, read_manifest
+from ...data.manifest.manifest import Manifest
 from ...mapmix.cartography import write_td_metrics
 from ...mapmix.datamap import Measures, Region, RegionRule, region_counts
 from ...mapmix.suspects import NO_CLASS, Suspects, find_suspects, write_suspects
-from ...training.dynamics import (
-    BY_CLASS_NAME,
-    DYNAMICS_NAME,
-    METRICS_NAME,
-    SUSPECTS_NAME,
-    RecordedMap,
-    holds_recording,
-    read_map,
-    write_map,
-)
-from ...training.plan import DATAMAP_NAME, LIKENESS_NAME, PICTURE_NAME
-from ...training.run_folder import kept_settings, only_one
+from ...training.dynamics import RecordedMap, read_map, write_map
 from ...utils.errors import UserError
 from ...utils.files import replace_when_complete
+from ...utils.run_folder import RunFolder
 from ..report.datamap_figure import draw_by_class, draw_datamap
 from ..report.text_table import format_table
-from ..settings.settings import DATAMAP_STAGE
 
-logger = logging.getLogger(__name__)
 _FLAGS_OF_RULE = {
     RegionRule.FIXED: ("easy_confidence", "easy_variability", "hard_confidence", "hard_variability"),
     RegionRule.QUANTILE: ("easy_share", "hard_share", "per_class"),
@@ -95,9 +80,9 @@ def make_map(options: argparse.Namespace) -> None:
     ------
     UserError : no such run, other data, wrong settings, nothing left of the epochs, or another map in the way.
     """
-    folder = _recorded_folder(Path(options.expdir))
+    folder = _recorded_folder(RunFolder(Path(options.expdir)))
     subject = _read_subject(folder, options)
-    into = Path(options.into) if options.into else folder
+    into = RunFolder(Path(options.into)) if options.into else folder
     suspects = _find(subject, options.suspects) if options.suspects else None
     epochs = subject.recorded.dynamics.epochs
     print(f"{folder}: {len(subject.manifest)} utterances, epochs {', '.join(map(str, epochs.tolist()))}\n")
@@ -105,7 +90,7 @@ def make_map(options: argparse.Namespace) -> None:
     if suspects is not None:
         print(f"\n{suspect_tables(suspects, subject.manifest, subject.labels, subject.measures, subject.regions)}")
     # A run may be training there, in the folder of this map or in any other.
-    with only_one(into, "write elsewhere by --into DIR"):
+    with into.held("write elsewhere by --into DIR"):
         numbers = _write_numbers(into, subject, suspects, overwrite=options.overwrite)
         print("\nwritten:")
         # Said at once: the numbers are there even where the picture cannot be drawn.
@@ -136,28 +121,28 @@ def suspect_tables(
     return "\n".join(lines)
 
 
-def _recorded_folder(expdir: Path) -> Path:
-    if not expdir.is_dir():
-        raise UserError(f"{expdir}: no such folder. Name the folder of a run that recorded a data map (-v datamap).")
-    candidates = [folder for folder in (expdir, expdir / DATAMAP_STAGE) if (folder / DYNAMICS_NAME).is_dir()]
+def _recorded_folder(folder: RunFolder) -> RunFolder:
+    if not folder.path.is_dir():
+        raise UserError(f"{folder}: no such folder. Name the folder of a run that recorded a data map (-v datamap).")
+    candidates = [each for each in (folder, folder.datamap_stage) if each.dynamics.is_dir()]
     if candidates:
         # An empty folder says only that there was a recording once.
-        return max(candidates, key=holds_recording)
+        return max(candidates, key=RunFolder.holds_recording)
+    own, stage = (each.dynamics.relative_to(folder.path) for each in (folder, folder.datamap_stage))
     raise UserError(
-        f"{expdir}: expected {DYNAMICS_NAME}/ or {DATAMAP_STAGE}/{DYNAMICS_NAME}/ in it, found neither: this run "
+        f"{folder}: expected {own}/ or {stage}/ in it, found neither: this run "
         "recorded no data map. Train the variant datamap, or one that needs a map, such as mapmix."
     )
 
 
-def _read_subject(folder: Path, options: argparse.Namespace) -> _Subject:
-    settings = _run_settings(folder)
-    config = _region_settings(settings, options)
+def _read_subject(folder: RunFolder, options: argparse.Namespace) -> _Subject:
+    task = Settings.of_run(folder).task
+    config = _region_settings(task, options)
     # The run keeps the labels it was trained with; a file beside the data may have changed since.
-    task = task_config(settings)
     corpus = Corpus(options.data or task.data.directory, task.labels)
-    manifest = read_manifest(corpus.manifest_path("train"))
+    manifest = corpus.manifest("train")
     recorded = read_map(
-        folder / DYNAMICS_NAME,
+        folder.dynamics,
         manifest,
         corpus.labels,
         config,
@@ -167,16 +152,7 @@ def _read_subject(folder: Path, options: argparse.Namespace) -> _Subject:
     return _Subject(manifest, corpus.labels, corpus.labels.class_indices(manifest), config, recorded)
 
 
-def _run_settings(folder: Path) -> dict[str, Any]:
-    """Return the task's part of what a run was last started with."""
-    path = kept_settings(folder)
-    settings = read_yaml(path).get(TASK_KEY)
-    if not isinstance(settings, dict):
-        raise UserError(f"{path}: expected the settings of this task, {TASK_KEY}, found none. Name another run.")
-    return settings
-
-
-def _region_settings(settings: dict[str, Any], options: argparse.Namespace) -> DatamapConfig:
+def _region_settings(task: TaskConfig, options: argparse.Namespace) -> DatamapConfig:
     """Put the flags over the run's settings, under the same limits.
 
     Raises
@@ -185,7 +161,6 @@ def _region_settings(settings: dict[str, Any], options: argparse.Namespace) -> D
     """
     names = (*REGION_FLAGS, "per_class")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    task: TaskConfig = task_config(settings)
     rule = RegionRule(given.get("regions", task.datamap.regions))
     other = RegionRule.QUANTILE if rule is RegionRule.FIXED else RegionRule.FIXED
     idle = [name for name in _FLAGS_OF_RULE[other] if given.get(name, False) is not False]
@@ -193,7 +168,7 @@ def _region_settings(settings: dict[str, Any], options: argparse.Namespace) -> D
         raise UserError(
             f"--{idle[0].replace('_', '-')}: has no effect on regions {rule}. Add --regions {other}, or leave it out."
         )
-    return task_config({**settings, "datamap": {**asdict(task.datamap), **given}}).datamap
+    return task_config({"datamap": {**asdict(task.datamap), **given}}).datamap
 
 
 def _find(subject: _Subject, count: int) -> Suspects:
@@ -202,52 +177,46 @@ def _find(subject: _Subject, count: int) -> Suspects:
     return find_suspects(dynamics.probabilities, dynamics.predictions, subject.gold, classes, count)
 
 
-def _write_numbers(into: Path, subject: _Subject, suspects: Suspects | None, *, overwrite: bool) -> list[Path]:
+def _write_numbers(into: RunFolder, subject: _Subject, suspects: Suspects | None, *, overwrite: bool) -> list[Path]:
     """Write the files of numbers, all of them or, where one that differs is in the way, none."""
     columns, measures = subject.manifest.columns, subject.measures
-    writers: dict[str, Callable[[Path], None]] = {
-        METRICS_NAME: partial(write_td_metrics, ids=columns["id"], measures=measures)
-    }
-    if suspects is not None:
-        writers[SUSPECTS_NAME] = partial(
-            write_suspects,
-            suspects=suspects,
-            manifest_columns=columns,
-            classes=subject.labels.classes,
-            measures=measures,
-            regions=subject.regions,
-        )
+    targets = [into.datamap, into.likeness, into.td_metrics, *([] if suspects is None else [into.suspects])]
     with ExitStack() as stack:
-        names = (DATAMAP_NAME, LIKENESS_NAME, *writers)
-        paths = {name: stack.enter_context(replace_when_complete(into / name)) for name in names}
-        write_map(paths[DATAMAP_NAME], paths[LIKENESS_NAME], subject.manifest, subject.labels, subject.recorded)
-        for name, write in writers.items():
-            write(paths[name])
+        written = {target: stack.enter_context(replace_when_complete(target)) for target in targets}
+        write_map(written[into.datamap], written[into.likeness], subject.manifest, subject.labels, subject.recorded)
+        write_td_metrics(written[into.td_metrics], ids=columns["id"], measures=measures)
+        if suspects is not None:
+            write_suspects(
+                written[into.suspects],
+                suspects=suspects,
+                manifest_columns=columns,
+                classes=subject.labels.classes,
+                measures=measures,
+                regions=subject.regions,
+            )
         replaced = [
-            name
-            for name, temporary in paths.items()
-            if (into / name).exists() and not filecmp.cmp(temporary, into / name, shallow=False)
+            target
+            for target, temporary in written.items()
+            if target.exists() and not filecmp.cmp(temporary, target, shallow=False)
         ]
-        for name in replaced:
-            target = into / name
-            if not overwrite:
-                use = ", which a run may have been trained on" if name in (DATAMAP_NAME, LIKENESS_NAME) else ""
-                raise UserError(
-                    f"{target}: is there already, with other content{use}. Write elsewhere by --into DIR, or "
-                    "replace it by --overwrite."
-                )
-    if DATAMAP_NAME in replaced:
+        if replaced and not overwrite:
+            use = ", which a run may have been trained on" if replaced[0] in (into.datamap, into.likeness) else ""
+            raise UserError(
+                f"{replaced[0]}: is there already, with other content{use}. Write elsewhere by --into DIR, or "
+                "replace it by --overwrite."
+            )
+    if into.datamap in replaced:
         # They are of the map that was there.
-        for name in {SUSPECTS_NAME, BY_CLASS_NAME} - paths.keys():
-            (into / name).unlink(missing_ok=True)
-    return [into / name for name in paths]
+        for path in {into.suspects, into.datamap_by_class} - {*targets}:
+            path.unlink(missing_ok=True)
+    return targets
 
 
-def _draw(into: Path, subject: _Subject, *, by_class: bool) -> list[Path]:
-    paths = [into / PICTURE_NAME]
+def _draw(into: RunFolder, subject: _Subject, *, by_class: bool) -> list[Path]:
+    paths = [into.datamap_figure]
     draw_datamap(paths[0], subject.measures, subject.regions, subject.config)
     if by_class:
-        paths.append(into / BY_CLASS_NAME)
+        paths.append(into.datamap_by_class)
         classes, gold = subject.labels.classes, subject.gold
         draw_by_class(paths[1], subject.measures, subject.regions, subject.config, classes=classes, gold=gold)
     return paths

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from ...inference.exported import CONFIG_NAME, holds_export, read_config, write_export
 from ...inference.trained import read_run
-from ...training.checkpoints import choose_checkpoint
 from ...utils.errors import UserError
 from ...utils.files import folder_when_complete
+from ...utils.run_folder import RunFolder, choose_checkpoint
 from ..report.card_facts import read_facts
-from ..report.model_card import CARD_NAME, card_text
+from ..report.model_card import card_text
 
 _VERSIONS = ("lid-mapmix", "s3prl", "torch", "transformers")
 _EXAMPLES = """\
@@ -40,7 +40,7 @@ def export_run(options: argparse.Namespace) -> None:
     facts = read_facts(choose_checkpoint(options.run, "inference"), out.resolve().name)
     with folder_when_complete(out) as folder:
         write_export(folder, trained, {name: found for name in _VERSIONS if (found := _version(name))})
-        (folder / CARD_NAME).write_text(card_text(facts, "DIR"), encoding="utf-8")
+        RunFolder(folder).card.write_text(card_text(facts, "DIR"), encoding="utf-8")
         if out.exists():
             shutil.rmtree(out)
     size = sum(path.stat().st_size for path in out.iterdir()) / 1e6

@@ -16,14 +16,13 @@ from pathlib import Path
 from ...evaluation.truncation import TruncationEvaluation
 from ...scoring.files.own import write_metrics
 from ...scoring.metrics import SUMMARY
-from ...training.run_folder import only_one
 from ...utils.errors import UserError
+from ...utils.run_folder import RunFolder
 from ..report.figures import new_figure
 from ..report.text_table import format_table
 from ..report.truncation_figure import draw_truncation
 from ..runs.launch import prepare_use
-from ..runs.one_run import run
-from ..runs.stages import settings_of_use
+from ..runs.procedure import run_of_use
 from ..settings.arguments import make_parser
 
 _COUNTS = ("long_enough", "count")
@@ -50,11 +49,10 @@ def score_truncated(options: argparse.Namespace) -> None:
     ------
     UserError : no such run or split, a curve that is there already, or no matplotlib.
     """
-    folder = Path(options.expdir)
-    if not folder.is_dir():
+    folder = RunFolder(Path(options.expdir))
+    if not folder.path.is_dir():
         raise UserError(f"{folder}: no such folder. Name the folder of a trained run.")
-    path = folder / f"{options.split}_truncation.json"
-    picture = path.with_suffix(".png")
+    path, picture = folder.truncation(options.split), folder.truncation_figure(options.split)
     if path.exists() and not options.overwrite:
         raise UserError(f"{path}: is there already. Replace it by --overwrite.")
     new_figure(picture.name, 1, 1)  # found out before anything is computed
@@ -63,14 +61,14 @@ def score_truncated(options: argparse.Namespace) -> None:
     flags += [] if options.device is None else ["--device", options.device]
     stands_for = make_parser("lid-mapmix truncation").parse_args(flags)
     prepare_use(stands_for)
-    settings = settings_of_use(stands_for)
+    run = run_of_use(stands_for)
     found: list[TruncationEvaluation] = []
 
     def change(expert: object) -> None:
         found.append(TruncationEvaluation.of(expert, options.seconds))
 
-    with only_one(folder, "copy the run"):
-        run(settings, "evaluate", change=change)
+    with folder.held("copy the run"):
+        run.evaluate(change)
         scores = found[0].scores
         write_metrics(path, {"split": options.split, "seconds": scores})
         draw_truncation(picture, options.split, scores)

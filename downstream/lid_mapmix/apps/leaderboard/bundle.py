@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...training.run_folder import PARAMETERS_NAME, kept_settings
 from ...utils.digests import file_digest
 from ...utils.errors import UserError
 from ...utils.files import replace_when_complete
+from ...utils.run_folder import RunFolder
 from .grid import NAME_PATTERN, Run
-from .results import SCORE_FILES, read_result, summarize
+from .results import read_result, summarize
 from .state import STATE_NAME, Status, read_state
 from .tables import FORMAT, NAME, content_of
 
@@ -61,8 +61,9 @@ def _entry(name: str) -> zipfile.ZipInfo:
 def _files_of(root: Path, folder: Path) -> list[str]:
     """List what a run's figures, and its repetition, take; names are relative to the grid's folder."""
     state = read_state(folder)
-    paths = [folder / name for name in (*SCORE_FILES, STATE_NAME, "settings.yaml", PARAMETERS_NAME)]
-    paths.append(kept_settings(folder))
+    run = RunFolder(folder)
+    paths = [run.scores("test"), run.scores("dev"), folder / STATE_NAME, folder / "settings.yaml", run.parameters]
+    paths.append(run.settings_file())
     if state.datamap:
         paths += [root / state.datamap / name for name in (STATE_NAME, "settings.yaml")]
     return [path.relative_to(root).as_posix() for path in paths if path.is_file()]

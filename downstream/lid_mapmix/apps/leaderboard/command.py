@@ -10,8 +10,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ...training.run_folder import write_text
 from ...utils.errors import UserError
+from ...utils.files import write_text
 from ...utils.place import Place
 from ..runs.processes import choose_device
 from .bundle import verify, write_bundle

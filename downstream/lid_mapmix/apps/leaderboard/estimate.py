@@ -4,52 +4,43 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...training.run_folder import checkpoints
+from ...training.progress import Progress
+from ...utils.run_folder import RunFolder
 from .jobs import Job
-from .process import OUTPUT_NAME, progress_of
 from .state import State, Status, read_state
 
 
-def seconds_a_step(jobs: Sequence[Job]) -> dict[tuple[str, str], float]:
-    """Return (upstream, variant) → median seconds of an optimizer step, evaluation and start included.
+def seconds_per_step(jobs: Sequence[Job]) -> dict[tuple[str, str], float]:
+    """Return (upstream, variant) → median seconds of an optimizer step.
 
-    A run that is complete tells it by its time, one that is under way by when it kept its last checkpoint, or, before
-    the first one, by the bar that it prints.
+    A run that is complete tells it by its time, start and evaluation included; another one by the step times that it
+    writes (training/progress.py).
     """
     measured: dict[tuple[str, str], list[float]] = {}
     for job in jobs:
         state = read_state(job.folder)
         # Fewer steps than foreseen where regions of a data map held fewer anchors.
-        steps = _steps_done(job.folder) or (job.steps if state.status is Status.COMPLETE else 0)
-        seconds = spent(job.folder, state)
-        if not steps and state.status is Status.RUNNING and state.attempts == 1:
-            steps, seconds = _printed(job.folder / OUTPUT_NAME, state.started)
-        if steps and seconds:
-            measured.setdefault(job.kind, []).append(seconds / steps)
+        steps = RunFolder(job.folder).last_step() or job.steps
+        if state.status is Status.COMPLETE and state.seconds and steps:
+            rate: float | None = state.seconds / steps
+        else:
+            progress = Progress.read(RunFolder(job.folder))
+            rate = None if progress is None else progress.seconds_per_step
+        if rate:
+            measured.setdefault(job.kind, []).append(rate)
     return {kind: statistics.median(values) for kind, values in measured.items()}
 
 
 def spent(folder: Path, state: State) -> float:
     """Return the seconds that have gone into a run: of an attempt without an end, those up to its last checkpoint."""
-    kept = checkpoints(folder)
+    kept = RunFolder(folder).checkpoints()
     if state.status is not Status.RUNNING or not state.started or not kept:
         return state.seconds
     return state.seconds + max(0.0, kept[-1].stat().st_mtime - state.started)
 
 
-def _printed(output: Path, started: float) -> tuple[int, float]:
-    """Return the steps by the bar of a run, and the seconds until it was drawn; of one that was stopped, none."""
-    made = progress_of(output).partition("/")[0]
-    return (int(made), output.stat().st_mtime - started) if made and started else (0, 0.0)
-
-
 def _steps_left(job: Job) -> int:
-    return max(0, job.steps - _steps_done(job.folder))
-
-
-def _steps_done(folder: Path) -> int:
-    kept = checkpoints(folder)
-    return int(kept[-1].stem.removeprefix("states-")) if kept else 0
+    return max(0, job.steps - RunFolder(job.folder).last_step())
 
 
 def foreseen(job: Job, measured: dict[tuple[str, str], float]) -> float | None:
@@ -58,7 +49,7 @@ def foreseen(job: Job, measured: dict[tuple[str, str], float]) -> float | None:
     Parameters
     ----------
     job : any.
-    measured : what `seconds_a_step` returns; where the variant is not in it, the upstream's slowest is taken.
+    measured : what `seconds_per_step` returns; where the variant is not in it, the upstream's slowest is taken.
     """
     upstream, _ = job.kind
     rate = measured.get(job.kind) or max((rate for (name, _), rate in measured.items() if name == upstream), default=0)
@@ -67,7 +58,7 @@ def foreseen(job: Job, measured: dict[tuple[str, str], float]) -> float | None:
 
 def describe(jobs: Sequence[Job], workers: int) -> list[str]:
     """Return the lines of a dry run: each job with its status, steps and time, and what is left in all."""
-    measured = seconds_a_step(jobs)
+    measured = seconds_per_step(jobs)
     states = [read_state(job.folder) for job in jobs]
     width = max(len(job.title) for job in jobs)
     lines = [f"{'run':<{width}}  {'status':<9}  {'steps':>9}  {'time':>9}"]

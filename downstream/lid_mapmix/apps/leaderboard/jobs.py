@@ -16,18 +16,17 @@ from typing import Any
 
 import yaml
 
-from ...config.checks import task_config
+from ...config.settings import Settings
 from ...data.corpus import Corpus
-from ...data.labels import Labels
-from ...data.manifest.manifest import find_manifest, read_manifest
-from ...training.plan import DATAMAP_NAME, check_likeness
+from ...data.manifest.manifest import find_manifest
+from ...training.plan import check_likeness
 from ...training.schedule import fill_schedule
 from ...utils.digests import file_digest, weights_digest
 from ...utils.errors import UserError
+from ...utils.run_folder import DATAMAP_STAGE, RunFolder
 from ..runs.datamap_stage import map_request
-from ..runs.stages import check_settings
 from ..settings.arguments import make_parser
-from ..settings.settings import DATAMAP_STAGE, Settings, datamap_stage, new_settings
+from ..settings.from_flags import new_settings
 from .grid import Grid, Run
 
 _SPLITS = ("train", "dev", "test")
@@ -44,15 +43,18 @@ class Data:
     ----------
     name, folder : in the grid; where it is.
     digests : of its manifests and labels.
-    count : training utterances.
-    labels : its own.
+    corpus : its manifests and labels.
     """
 
     name: str
     folder: Path
     digests: Mapping[str, str | None]
-    count: int
-    labels: Labels
+    corpus: Corpus
+
+    @property
+    def count(self) -> int:
+        """How many training utterances there are."""
+        return len(self.corpus.manifest("train"))
 
     def changed(self) -> list[str]:
         """List the files that are not what they were when they were read."""
@@ -93,7 +95,7 @@ class Job:
         """Return the flags that name the data map."""
         if self.datamap is None:
             return []
-        return ["-o", f"config.downstream_expert.mapmix.datamap={self.datamap.folder / DATAMAP_NAME}"]
+        return ["-o", f"config.downstream_expert.mapmix.datamap={RunFolder(self.datamap.folder).datamap}"]
 
 
 def make_jobs(grid: Grid) -> list[Job]:
@@ -126,9 +128,9 @@ def _make_job(grid: Grid, run: Run, data: Data, maps: dict[Path, Job]) -> Job:
     common += ["--cache-features", _resolved(upstream.cache_features)] if upstream.cache_features else []
     flags = [*common, "-v", request["variant"]]
     merged = _merged(flags, settings)
-    check_settings(merged)
-    task = task_config(merged.task)
-    check_likeness(task.mapmix, Corpus(None, task.labels).labels if task.labels else data.labels)
+    merged.check_host(trains=True)
+    task = merged.task
+    check_likeness(task.mapmix, Corpus(None, task.labels).labels if task.labels else data.corpus.labels)
     datamap = None
     if task.needs_datamap and task.mapmix.datamap is None:
         datamap = _make_map(grid, run, merged, common=common, data=data, maps=maps)
@@ -146,8 +148,8 @@ def _make_job(grid: Grid, run: Run, data: Data, maps: dict[Path, Job]) -> Job:
 def _make_map(
     grid: Grid, run: Run, merged: Settings, *, common: Sequence[str], data: Data, maps: dict[Path, Job]
 ) -> Job:
-    stage = datamap_stage(merged)
-    request = map_request(stage)
+    stage = merged.datamap_stage()
+    request = map_request(stage, data.corpus)
     digest = hashlib.sha256(json.dumps(request, sort_keys=True, default=str).encode()).hexdigest()
     name = f"{run.data}-seed-{run.seed}-{digest[:_DIGITS]}"
     folder = (grid.folder / _MAPS / run.upstream / name).resolve()
@@ -156,7 +158,9 @@ def _make_map(
         title = f"{run.upstream} {DATAMAP_STAGE}-{digest[:_DIGITS]} {run.data} seed {run.seed}"
         flags = (*common, "-v", DATAMAP_STAGE)
         steps, kind = _steps(stage, data.count), (run.upstream, DATAMAP_STAGE)
-        maps[folder] = Job(title, folder, flags, stage.config, {"digest": digest}, steps, kind=kind, data=data)
+        maps[folder] = Job(
+            title, folder, flags, stage.for_s3prl("train")[1], {"digest": digest}, steps, kind=kind, data=data
+        )
     return maps[folder]
 
 
@@ -169,7 +173,7 @@ def _merged(flags: Sequence[str], settings: Mapping[str, Any]) -> Settings:
 
 
 def _steps(settings: Settings, count: int) -> int:
-    task, runner = task_config(settings.task), dict(settings.config["runner"])
+    task, runner = settings.task, dict(settings.runner)
     epochs = task.datamap.epochs if task.datamap.record else task.epochs
     fill_schedule(runner, math.ceil(count / task.data.batch_size), epochs, runner.get("gradient_accumulate_steps") or 1)
     return int(runner["total_steps"])
@@ -186,8 +190,8 @@ def _read_data(name: str, folder: Path) -> Data:
         raise UserError(f"data {name}: {folder}: expected {absent}.csv, found none. Name a folder with all three.")
     corpus = Corpus(str(folder), None)
     corpus.check_manifests(_SPLITS)
-    count = len(read_manifest(find_manifest(folder, "train")).columns["id"])
-    return Data(name, folder, manifest_digests(folder), count, corpus.labels)
+    digests = {corpus.manifest_path(split).name: corpus.manifest(split).digest for split in _SPLITS}
+    return Data(name, folder, digests | {corpus.labels_path.name: file_digest(corpus.labels_path)}, corpus)
 
 
 def manifest_digests(folder: Path) -> dict[str, str | None]:

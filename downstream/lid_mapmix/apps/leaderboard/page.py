@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ...training.run_folder import REPORT_NAME
+from ...utils.run_folder import RunFolder
 from ..report.page import STYLE_SHEET
 from ..report.pages import style_sheets, template_environment
 from . import tables
@@ -63,7 +63,7 @@ def _row(root: Path, content: Mapping[str, Any], row: Mapping[str, Any]) -> dict
     members = [run for run in content["runs"] if (run["upstream"], run["variant"]) == (row["upstream"], row["variant"])]
     links = []
     for run in members:
-        report = f"{run['folder']}/{REPORT_NAME}"
+        report = RunFolder(Path(run["folder"])).report.as_posix()
         links.append((f"{run['data']} · {run['seed']}", report if (root / report).is_file() else "", run["status"]))
     return {"upstream": row["upstream"], "variant": row["variant"], "cells": cells, "runs": links}
 

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import re
 import signal
 import subprocess
 import threading
@@ -14,9 +13,6 @@ from pathlib import Path
 OUTPUT_NAME = "output.txt"
 LOOK_EVERY = 0.2  # seconds
 _TO_END = 20.0  # seconds that a run has to end once it is interrupted
-# S3PRL's bar of all steps, and how far back it may stand behind those of an epoch and of an evaluation.
-_STEPS = re.compile(r"overall: [^\r\n]*?(\d+/\d+) \[")
-_TAIL_BYTES = 20_000
 
 
 @contextmanager
@@ -76,16 +72,6 @@ def run_process(
 def size_of(path: Path) -> int:
     """Return a file's size in bytes; 0 where there is none."""
     return path.stat().st_size if path.is_file() else 0
-
-
-def progress_of(output: Path) -> str:
-    """Return the steps that a run has made, such as 120/240, by the bar that it prints; empty before there is one."""
-    if not output.is_file():
-        return ""
-    with output.open("rb") as printed:
-        printed.seek(max(0, size_of(output) - _TAIL_BYTES))
-        found = _STEPS.findall(printed.read().decode(errors="replace"))
-    return found[-1] if found else ""
 
 
 def fault_of(output: Path, start: int, status: int) -> str:

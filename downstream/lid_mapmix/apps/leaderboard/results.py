@@ -17,8 +17,8 @@ from ...scoring.calibration import apply_temperature, fit_temperature
 from ...scoring.files.own import Scores, read_scores
 from ...scoring.metrics import expected_calibration_error
 from ...scoring.slices import all_scores
-from ...training.run_folder import PARAMETERS_NAME, kept_settings
 from ...utils.errors import UserError
+from ...utils.run_folder import RunFolder
 from .comparison import Compared, best_row, resample
 from .grid import Run
 from .state import State, Status, read_state
@@ -32,7 +32,6 @@ COLUMNS: Mapping[str, tuple[str, bool]] = {
     "ece_calibrated": ("ECE cal.", False),
     "c_primary": ("C_primary", False),
 }
-SCORE_FILES = ("test_scores.csv", "dev_scores.csv")
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +76,7 @@ def read_result(root: Path, run: Run, samples: int) -> RunResult:
     state = read_state(folder)
     if state.status is not Status.COMPLETE:
         return RunResult(run, state, {})
-    test, dev = (read_scores(folder / name) for name in SCORE_FILES)
+    test, dev = (read_scores(RunFolder(folder).scores(split)) for split in ("test", "dev"))
     if dev.classes != test.classes:
         raise UserError(f"{dev.path}: expected the classes of {test.path.name}, found others. Evaluate again.")
     clusters = _cluster_indices(folder, test)
@@ -155,7 +154,7 @@ def _only(values: Sequence[int | None]) -> int | None:
 
 def _cluster_indices(folder: Path, scores: Scores) -> np.ndarray:
     """Return the cluster number of each class, (C,) int64, by the labels that the run has kept."""
-    kept = read_yaml(kept_settings(folder)).get(TASK_KEY, {}).get("labels")
+    kept = read_yaml(RunFolder(folder).settings_file()).get(TASK_KEY, {}).get("labels")
     labels = labels_from_names(scores.classes) if kept is None else labels_from_mapping(kept, str(folder))
     number_of = dict(zip(labels.classes, labels.cluster_indices.tolist(), strict=True))
     if unknown := set(scores.classes) - number_of.keys():
@@ -164,7 +163,7 @@ def _cluster_indices(folder: Path, scores: Scores) -> np.ndarray:
 
 
 def _parameter_counts(folder: Path) -> dict[str, dict[str, int]] | None:
-    path = folder / PARAMETERS_NAME
+    path = RunFolder(folder).parameters
     if not path.is_file():
         return None
     try:

@@ -19,12 +19,13 @@ import yaml
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from ...training.plan import DATAMAP_NAME
-from ...training.run_folder import write_text
+from ...training.progress import Progress
+from ...utils.files import write_text
+from ...utils.run_folder import RunFolder
 from ..report.tables import versions
 from .estimate import spent
 from .jobs import Job
-from .process import LOOK_EVERY, OUTPUT_NAME, fault_of, locked, progress_of, run_process, size_of
+from .process import LOOK_EVERY, OUTPUT_NAME, fault_of, locked, run_process, size_of
 from .state import State, Status, checked_state, write_state
 
 _ATTEMPTS = 2
@@ -54,7 +55,7 @@ class Work:
         self._guard, self._stop = threading.Lock(), threading.Event()
         self._threads = 1
         self._bar: tqdm = tqdm(total=len(jobs), unit="run", desc="grid", file=sys.stderr, disable=None)
-        self._at_work: dict[str, Path] = {}
+        self._at_work: dict[str, RunFolder] = {}
         self._shown = 0.0
         self._broken: BaseException | None = None
 
@@ -125,7 +126,7 @@ class Work:
         with suppress(Timeout, BlockingIOError), ExitStack() as mine:
             lock = mine.enter_context(locked(job.folder / _LOCK))
             # Somebody may train it by hand.
-            with FileLock(job.folder / ".lock", timeout=0):
+            with FileLock(RunFolder(job.folder).lock, timeout=0):
                 pass
             # It may have been completed, or have failed, since its state was read.
             if self._is_settled(checked_state(job.folder, job.request)):
@@ -221,7 +222,7 @@ class Work:
             if flag in flags:
                 flags[flags.index(flag) + 1] = name
         # A bundle has no data maps: the command of the map comes first, and leaves it in such a folder, too.
-        made = f"{datamap}/{_AGAIN}/{DATAMAP_NAME}"
+        made = RunFolder(Path(datamap, _AGAIN)).datamap.as_posix()
         map_flags = ["-o", f"config.downstream_expert.mapmix.datamap={made}"] if datamap else []
         folder = os.path.relpath(job.folder, self._root.resolve())
         return shlex.join(
@@ -231,7 +232,7 @@ class Work:
     def _show(self, job: Job, *, is_at_work: bool) -> None:
         with self._guard:
             if is_at_work:
-                self._at_work[job.title] = job.folder / OUTPUT_NAME
+                self._at_work[job.title] = RunFolder(job.folder)
             else:
                 del self._at_work[job.title]
 
@@ -240,8 +241,14 @@ class Work:
         if not self._bar.disable and time.monotonic() > self._shown + _SHOW_EVERY:
             with self._guard:
                 at_work = dict(self._at_work)
-            self._bar.set_postfix_str("; ".join(f"{title} {progress_of(path)}" for title, path in at_work.items()))
+            self._bar.set_postfix_str("; ".join(f"{title} {_steps_made(each)}" for title, each in at_work.items()))
             self._shown = time.monotonic()
+
+
+def _steps_made(folder: RunFolder) -> str:
+    """Return the steps that a run has made, such as 120/240; empty before its first one."""
+    progress = Progress.read(folder)
+    return "" if progress is None else f"{progress.step}/{progress.of}"
 
 
 def _say(text: str) -> None:

@@ -7,9 +7,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from ...training.checkpoints import holds_run
-from ...training.run_folder import write_text
 from ...utils.errors import UserError
+from ...utils.files import write_text
+from ...utils.run_folder import RunFolder
 
 STATE_NAME = "leaderboard_run.json"
 # Of a cluster's jobs, in the folder of the grid.
@@ -94,13 +94,13 @@ def checked_state(folder: Path, request: Mapping[str, Any]) -> State:
     UserError : the folder holds the run of another request, or one that no leaderboard has made.
     """
     state = read_state(folder)
-    if state.status is Status.ABSENT and holds_run(folder):
+    if state.status is Status.ABSENT and RunFolder(folder).holds_run():
         raise UserError(f"{folder}: holds a run that no leaderboard has made. {REMEDY}")
     asked = json.loads(json.dumps(request, default=str))
     differing = [name for name in asked if state.request.get(name) != asked[name]]
     if state.status is not Status.ABSENT and differing:
         # Settings that ended it before its first checkpoint may be mended without more ado.
-        if state.status is not Status.COMPLETE and not holds_run(folder):
+        if state.status is not Status.COMPLETE and not RunFolder(folder).holds_run():
             return State()
         raise UserError(f"{folder}: holds a run with another {', '.join(differing)}. {REMEDY}")
     return state

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...training.run_folder import write_text
-from ...utils.files import replace_when_complete
+from ...utils.files import replace_when_complete, write_text
 from ..report.tables import versions
 from .paper import PAPER_COLUMNS, beside_paper
 from .results import COLUMNS, RunResult

@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ...config.checks import task_config
 from ...config.schema import EvaluationConfig
-from ...config.sources import TASK_KEY
+from ...config.settings import Settings
+from ...data.corpus import Corpus
 from ...data.labels import labels_from_mapping
-from ...data.manifest.manifest import find_manifest, read_manifest
-from ...evaluation.dev_calibration import CALIBRATION_NAME
 from ...training.checkpoints import read_checkpoint
 from ...utils.errors import UserError
+from ...utils.run_folder import RunFolder
 
 _SPLITS = ("train", "dev", "test")
 
@@ -55,32 +54,33 @@ class Facts:
     evaluation: EvaluationConfig
 
 
-def read_facts(checkpoint: Path, name: str, data: Path | None = None) -> Facts:
+def read_facts(checkpoint: Path, name: str, corpus: Corpus | None = None) -> Facts:
     """Gather what there is to say of a run; of data that has gone nothing is said.
 
     Parameters
     ----------
     checkpoint : of the run, its scores beside it.
     name : of the model.
-    data : folder of the data now, and of the scores; None for where it was in training.
+    corpus : the data now, and of the scores; None for where they were in training.
 
     Raises
     ------
     UserError : other data than the run's, of which a card would say that the run was trained on it.
     """
-    states, expdir = read_checkpoint(checkpoint), checkpoint.parent
-    args, task = states["Args"], task_config(states["Config"][TASK_KEY])
-    labels = labels_from_mapping(task.labels, str(expdir))
-    own = Path(task.data.directory or "unknown")
-    data = data or own
-    if data.name != own.name:
-        raise UserError(f"expected scores of {own.name}, on which the run was trained, found those of {data.name}.")
+    states, folder = read_checkpoint(checkpoint), RunFolder(checkpoint.parent)
+    settings = Settings.make(states["Args"], states["Config"])
+    args, task = settings.args, settings.task
+    labels = labels_from_mapping(task.labels, str(folder))
+    corpus = corpus or Corpus(task.data.directory or "unknown", labels.clusters)
+    own, found = (settings.data_directory or Path("unknown")).name, corpus.directory.name
+    if found != own:
+        raise UserError(f"expected scores of {own}, on which the run was trained, found those of {found}.")
     amounts: dict[str, tuple[int, float, int]] = {}
     counts: dict[str, int] = {}
     sources: list[str] = []
     for split in _SPLITS:
         try:
-            manifest = read_manifest(find_manifest(data, split))
+            manifest = corpus.manifest(split)
         except UserError:
             continue  # gone, or changed since: the card then does without
         speakers = len(np.unique(manifest.columns["speaker"])) if "speaker" in manifest.columns else 0
@@ -89,20 +89,20 @@ def read_facts(checkpoint: Path, name: str, data: Path | None = None) -> Facts:
             names, sizes = np.unique(manifest.columns["class"], return_counts=True)
             counts = dict(zip(names.tolist(), sizes.tolist(), strict=True))
             sources = [source for source in np.unique(manifest.text_column("source")).tolist() if source]
-    found = {split: expdir / f"{split}_metrics.json" for split in _SPLITS}
-    scores = {split: _read_scores(path) for split, path in found.items() if path.is_file()}
+    metrics = {split: folder.metrics(split) for split in _SPLITS}
+    scores = {split: _read_scores(path) for split, path in metrics.items() if path.is_file()}
     return Facts(
         name=name,
         clusters=labels.clusters,
         upstream=args.upstream,
         variant=task.variant,
         is_fine_tuned=bool(args.upstream_trainable),
-        data_name=data.name,
+        data_name=own,
         amounts=amounts,
         class_counts=counts,
         sources=sources,
         scores=scores,
-        is_calibrated=(expdir / CALIBRATION_NAME).is_file(),
+        is_calibrated=folder.calibration.is_file(),
         crop_seconds=task.data.crop_seconds,
         evaluation=task.evaluation,
     )

@@ -3,12 +3,12 @@
 import base64
 import io
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from ...data.audio.reading import SAMPLE_RATE, read_audio, utterance_span
-from ...data.manifest.manifest import Manifest, find_manifest, read_manifest
+from ...data.audio.reading import SAMPLE_RATE, read_audio
+from ...data.audio.spans import utterance_span
+from ...data.manifest.manifest import Manifest
 from ...utils.errors import UserError
 from .gather import Findings
 
@@ -41,19 +41,18 @@ class Clip:
     is_cut: bool
 
 
-def worst_clips(findings: Findings, directory: Path | None, count: int = WORST) -> list[Clip]:
+def worst_clips(findings: Findings, manifest: Manifest | None, count: int = WORST) -> list[Clip]:
     """Return the utterances whose true class got the lowest probability, the worst first.
 
     Parameters
     ----------
     findings : of the run.
-    directory : folder of SPLIT.csv; None for no audio.
+    manifest : of the split; None for no audio.
     count : at most so many.
     """
     scores = findings.scores
     rows = np.arange(len(scores.ids))
     of_truth = scores.log_probabilities[rows, scores.truth_indices]
-    manifest = None if directory is None else _manifest(directory, findings.split)
     place_of = {} if manifest is None else {str(name): place for place, name in enumerate(manifest.columns["id"])}
     clips = []
     for row in np.argsort(of_truth, kind="stable")[:count].tolist():
@@ -72,13 +71,6 @@ def worst_clips(findings: Findings, directory: Path | None, count: int = WORST) 
             )
         )
     return clips
-
-
-def _manifest(directory: Path, split: str) -> Manifest | None:
-    try:
-        return read_manifest(find_manifest(directory, split))
-    except UserError:  # the data has moved; the page says so
-        return None
 
 
 def _audio(manifest: Manifest, place: int) -> tuple[str | None, bool]:

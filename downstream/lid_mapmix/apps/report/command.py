@@ -4,11 +4,13 @@ import argparse
 import logging
 from pathlib import Path
 
-from ...training.run_folder import REPORT_NAME, write_text
+from ...data.corpus import Corpus
 from ...utils.errors import UserError
+from ...utils.files import write_text
+from ...utils.run_folder import RunFolder
 from .clips import worst_clips
 from .curves import read_curves
-from .gather import choose_split, gather
+from .gather import Findings, choose_split, gather
 from .page import GENERATOR, render
 
 logger = logging.getLogger(__name__)
@@ -32,26 +34,28 @@ def make_report(options: argparse.Namespace) -> None:
     ------
     UserError : no such run, no scores, a file that cannot be read, or one in the way that is no report.
     """
-    expdir = Path(options.expdir)
-    split = choose_split(expdir, options.split)
-    path = Path(options.out) if options.out else expdir / REPORT_NAME
+    folder = RunFolder(Path(options.expdir))
+    split = choose_split(folder, options.split)
+    path = Path(options.out) if options.out else folder.report
     _refuse_others(path)
-    write_report(path, expdir, split, Path(options.data) if options.data else None)
-    print(f"{path}: {split} of {expdir}, {path.stat().st_size / 1e6:.1f} MB; open it in a browser")
+    findings = gather(folder, split)
+    data = Path(options.data) if options.data else findings.data_directory
+    _write(path, findings, None if data is None else Corpus(str(data), findings.labels.clusters))
+    print(f"{path}: {split} of {folder}, {path.stat().st_size / 1e6:.1f} MB; open it in a browser")
 
 
-def leave_report(expdir: Path, split: str, data: Path | None = None) -> Path | None:
+def try_report(folder: RunFolder, split: str, corpus: Corpus) -> Path | None:
     """Write the page of a run that has ended; where that fails, say so and leave the run as complete as it is.
 
     Parameters
     ----------
-    expdir, split : of the run.
-    data : as for :func:`write_report`.
+    folder, split : of the run.
+    corpus : its data.
     """
-    path = expdir / REPORT_NAME
+    path = folder.report
     try:
         _refuse_others(path)
-        write_report(path, expdir, choose_split(expdir, split), data)
+        _write(path, gather(folder, choose_split(folder, split)), corpus)
     # Whatever it is: a page is not worth a run, and the command writes it again.
     except Exception as error:  # noqa: BLE001
         reason = " ".join(str(error).split())
@@ -60,18 +64,14 @@ def leave_report(expdir: Path, split: str, data: Path | None = None) -> Path | N
     return path
 
 
-def write_report(path: Path, expdir: Path, split: str, data: Path | None) -> None:
-    """Write the page of a split, complete or not at all.
-
-    Parameters
-    ----------
-    path : of the page.
-    expdir, split : of the run.
-    data : folder of SPLIT.csv; None for the one in the run's settings.
-    """
-    findings = gather(expdir, split)
-    data = data or findings.data_directory
-    write_text(path, render(findings, read_curves(expdir), worst_clips(findings, data), data))
+def _write(path: Path, findings: Findings, corpus: Corpus | None) -> None:
+    """Write the page of a split, complete or not at all; without its data no audio is in it."""
+    try:
+        manifest = None if corpus is None else corpus.manifest(findings.split)
+    except UserError:  # the data have moved; the page says so
+        manifest = None
+    data = None if corpus is None else corpus.directory
+    write_text(path, render(findings, read_curves(findings.folder.path), worst_clips(findings, manifest), data))
 
 
 def _refuse_others(path: Path) -> None:

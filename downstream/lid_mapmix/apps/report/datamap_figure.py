@@ -16,7 +16,7 @@ import numpy as np
 from ...config.schema import DatamapConfig
 from ...mapmix.datamap import UNHEARD, Measures, Region, RegionRule
 from ...mapmix.datamap_files import read_datamap
-from ...training.plan import DATAMAP_NAME, PICTURE_NAME
+from ...utils.run_folder import RunFolder
 from .figures import new_figure, save_figure
 from .raster import opacities, rasterise
 
@@ -210,13 +210,13 @@ def _add_colour_bar(figure: Any, axes: list, colours: Any) -> None:
     bar.ax.tick_params(labelsize=8)
 
 
-def leave_picture(expdir: Path, config: DatamapConfig) -> None:
+def try_datamap_figure(folder: RunFolder, config: DatamapConfig) -> None:
     """Draw the map that a run has left; where that fails, say so and leave the run as complete as it is."""
-    if not (expdir / DATAMAP_NAME).is_file():
+    if not folder.datamap.is_file():
         return
     try:
-        datamap = read_datamap(expdir / DATAMAP_NAME)
-        draw_datamap(expdir / PICTURE_NAME, datamap, datamap.regions, config)
-    # Whatever it is: a picture is not worth a run, and the command draws it again.
+        datamap = read_datamap(folder.datamap)
+        draw_datamap(folder.datamap_figure, datamap, datamap.regions, config)
+    # Whatever it is: a figure is not worth a run, and the command draws it again.
     except Exception as error:  # noqa: BLE001
-        logger.warning("%s was not drawn: %s", expdir / PICTURE_NAME, error)
+        logger.warning("%s was not drawn: %s", folder.datamap_figure, error)

@@ -9,16 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from ...config.checks import task_config
 from ...config.schema import TaskConfig
-from ...config.sources import TASK_KEY, read_yaml
+from ...config.settings import Settings, moved_path
 from ...data.labels import Labels, labels_from_mapping, labels_from_names
 from ...mapmix.datamap_files import DataMap, read_datamap
 from ...scoring.files.own import Scores, read_scores
-from ...training.plan import DATAMAP_NAME
-from ...training.run_folder import kept_settings
 from ...utils.errors import UserError
-from ..settings.settings import follow_moved_datamap
+from ...utils.run_folder import RunFolder
 from .missing import Missing, command, evaluate_command
 from .reliability import Reliability, find_reliability
 
@@ -39,7 +36,7 @@ class Findings:
 
     Attributes
     ----------
-    expdir, split : of the run.
+    folder, split : of the run.
     scores, labels : of that split.
     metrics : what SPLIT_metrics.json holds.
     truncation : cut length in seconds → scores.
@@ -48,7 +45,7 @@ class Findings:
     files : settings files of the run, name → text.
     """
 
-    expdir: Path
+    folder: RunFolder
     split: str
     scores: Scores
     labels: Labels
@@ -82,59 +79,57 @@ class Findings:
         return np.array([number_of[name] for name in names.tolist()], dtype=np.int64)
 
 
-def choose_split(expdir: Path, split: str | None) -> str:
+def choose_split(folder: RunFolder, split: str | None) -> str:
     """Return the split to report on: the one that is asked for, or else test, or else dev.
 
     Raises
     ------
     UserError : no such folder, or no scores of it.
     """
-    if not expdir.is_dir():
-        raise UserError(f"{expdir}: no such folder. Name the folder of a trained run.")
-    found = [name for name in ([split] if split else _SPLITS) if (expdir / f"{name}_scores.csv").is_file()]
+    if not folder.path.is_dir():
+        raise UserError(f"{folder}: no such folder. Name the folder of a trained run.")
+    found = [name for name in ([split] if split else _SPLITS) if folder.scores(name).is_file()]
     if not found:
         wanted = split or _SPLITS[0]
-        remake = evaluate_command(expdir, wanted)
-        raise UserError(f"{expdir}: expected {wanted}_scores.csv, found none. Score the split by '{remake}'.")
+        remake = evaluate_command(folder.path, wanted)
+        raise UserError(f"{folder}: expected {folder.scores(wanted).name}, found none. Score the split by '{remake}'.")
     return found[0]
 
 
-def gather(expdir: Path, split: str) -> Findings:
+def gather(folder: RunFolder, split: str) -> Findings:
     """Read the folder of a run.
 
     Raises
     ------
     UserError : a file that is there cannot be read.
     """
-    scores = read_scores(expdir / f"{split}_scores.csv")
-    settings, task, files = _read_settings(expdir)
-    labels = _labels(scores, task)
-    metrics = _read_json(expdir / f"{split}_metrics.json")
+    scores = read_scores(folder.scores(split))
+    settings, files = _read_settings(folder)
+    task = None if settings is None else settings.task
+    metrics = _read_json(folder.metrics(split))
     return Findings(
-        expdir=expdir,
+        folder=folder,
         split=split,
         scores=scores,
-        labels=labels,
+        labels=_labels(scores, task),
         metrics=metrics,
-        reliability=find_reliability(expdir, split, scores, metrics),
-        truncation=_read_truncation(expdir, split),
-        datamap=_read_map(expdir, settings, task),
-        latents=_read_latents(expdir, split, scores),
+        reliability=find_reliability(folder, split, scores, metrics),
+        truncation=_read_truncation(folder, split),
+        datamap=_read_map(folder, settings),
+        latents=_read_latents(folder, split, scores),
         task=task,
-        upstream=str(settings.get("args", {}).get("upstream") or ""),
+        upstream="" if settings is None else str(settings.args.upstream or ""),
         files=files,
     )
 
 
-def _read_settings(expdir: Path) -> tuple[dict[str, dict], TaskConfig | None, dict[str, str]]:
-    """Return S3PRL's arguments and the configuration as they were kept, the task's part checked, and their texts."""
+def _read_settings(folder: RunFolder) -> tuple[Settings | None, dict[str, str]]:
+    """Return the settings as they were kept, None where they are not there, and the texts of their files."""
     try:
-        paths = {name: kept_settings(expdir, name) for name in ("config", "args")}
+        paths = [folder.settings_file(name) for name in ("config", "args")]
     except UserError:
-        return {}, None, {}
-    settings = {name: read_yaml(path) for name, path in paths.items()}
-    texts = {path.name: path.read_text(encoding="utf-8") for path in paths.values()}
-    return settings, task_config(settings["config"].get(TASK_KEY)), texts
+        return None, {}
+    return Settings.of_run(folder), {path.name: path.read_text(encoding="utf-8") for path in paths}
 
 
 def _labels(scores: Scores, task: TaskConfig | None) -> Labels:
@@ -157,13 +152,13 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read_truncation(expdir: Path, split: str) -> dict[float, dict[str, float]] | Missing:
-    path = expdir / f"{split}_truncation.json"
+def _read_truncation(folder: RunFolder, split: str) -> dict[float, dict[str, float]] | Missing:
+    path = folder.truncation(split)
     seconds = _read_json(path).get("seconds")
     if not seconds:
         return Missing(
             "How the scores grow with the length of the same utterances has not been measured.",
-            command("lid-mapmix", "truncation", expdir, "--split", split),
+            command("lid-mapmix", "truncation", folder, "--split", split),
         )
     try:
         return {float(length): dict(seconds[length]) for length in sorted(seconds, key=float)}
@@ -171,27 +166,25 @@ def _read_truncation(expdir: Path, split: str) -> dict[float, dict[str, float]] 
         raise UserError(f"{path}: expected seconds and their scores, found others ({error}). Make it anew.") from None
 
 
-def _read_map(expdir: Path, settings: Mapping[str, dict], task: TaskConfig | None) -> DataMap | Missing:
+def _read_map(folder: RunFolder, settings: Settings | None) -> DataMap | Missing:
     """Read the map that the run has recorded, or the one it was trained on."""
-    if task is None:
+    if settings is None:
         return Missing("The settings of the run are not there, so its data map is not known.")
-    if task.datamap.record:
-        path = expdir / DATAMAP_NAME
+    if settings.task.datamap.record:
+        path = folder.datamap
     else:
-        config = settings["config"][TASK_KEY]
-        follow_moved_datamap(config, Path(settings["args"].get("expdir") or expdir), expdir)
-        given = (config.get("mapmix") or {}).get("datamap")
+        given = settings.task.mapmix.datamap
         if given is None:
             return Missing("This run used no data map.", command("lid-mapmix", "run", "-v", "mapmix", "-u", "UPSTREAM"))
-        path = Path(given)
+        path = Path(moved_path(given, settings.folder.path, folder.path))
     if not path.is_file():
         remake = command("lid-mapmix", "datamap", path.parent)
         return Missing(f"The data map is not where the run had it, {path}.", remake)
     return read_datamap(path)
 
 
-def _read_latents(expdir: Path, split: str, scores: Scores) -> Latents | Missing:
-    path, remake = expdir / f"{split}_latents.npz", evaluate_command(expdir, split)
+def _read_latents(folder: RunFolder, split: str, scores: Scores) -> Latents | Missing:
+    path, remake = folder.latents(split), evaluate_command(folder.path, split)
     if not path.is_file():
         return Missing("The latents of this split were not kept.", remake)
     try:

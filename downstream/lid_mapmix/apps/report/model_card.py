@@ -7,14 +7,13 @@ import hashlib
 import logging
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
-from ...training.checkpoints import choose_checkpoint
-from ...utils.files import replace_when_complete
+from ...data.corpus import Corpus
+from ...utils.files import write_text
+from ...utils.run_folder import RunFolder, choose_checkpoint
 from .card_facts import Facts, read_facts
 
 logger = logging.getLogger(__name__)
-CARD_NAME = "README.md"
 # Score → the name Hugging Face's hub knows it by, and what it is.
 _SCORES = {
     "acc": ("accuracy", "accuracy"),
@@ -32,30 +31,25 @@ _MARKED = re.compile(r"<!-- written by lid_mapmix, ([0-9a-f]{16}): .*-->\n")
 _LANGUAGE_CODE = re.compile("[a-z]{2,3}")
 
 
-def leave_card(expdir: Path, data: Path | None = None) -> None:
+def try_card(folder: RunFolder, corpus: Corpus) -> None:
     """Write the model card of a run that has ended, unless its user's lies there; where that fails, say so.
 
     Parameters
     ----------
-    expdir : the run's folder.
-    data : as for :func:`.card_facts.read_facts`.
+    folder : of the run.
+    corpus : as for :func:`.card_facts.read_facts`.
     """
-    path = expdir / CARD_NAME
+    path = folder.card
     try:
-        _leave_card(path, expdir, data)
+        if path.exists() and not is_unedited(path.read_text(encoding="utf-8", errors="replace")):
+            print(f"[lid_mapmix] {path} is not ours or was edited, and stays as it is")
+            return
+        facts = read_facts(choose_checkpoint(folder.path, "evaluate"), folder.path.resolve().name, corpus)
+        write_text(path, card_text(facts, "DIR"))
     # Whatever it is: a card is not worth a run's scores and report.
     except Exception as error:  # noqa: BLE001
         reason = " ".join(str(error).split())
         logger.warning("%s was not written: %s", path, reason or type(error).__name__)
-
-
-def _leave_card(path: Path, expdir: Path, data: Path | None) -> None:
-    if path.exists() and not is_unedited(path.read_text(encoding="utf-8", errors="replace")):
-        print(f"[lid_mapmix] {path} is not ours or was edited, and stays as it is")
-        return
-    text = card_text(read_facts(choose_checkpoint(expdir, "evaluate"), expdir.resolve().name, data), "DIR")
-    with replace_when_complete(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def is_unedited(text: str) -> bool:

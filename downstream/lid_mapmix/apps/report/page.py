@@ -45,7 +45,7 @@ def render(findings: Findings, curves: Mapping[str, Curve], clips: Sequence[Clip
     return environment.get_template("page.html").render(
         generator=GENERATOR,
         css=style_sheets([STYLE_SHEET]),
-        run=findings.expdir.resolve().name,
+        run=findings.folder.path.resolve().name,
         findings=findings,
         headline=headline(findings.metrics),
         scores=score_table(findings.metrics),
@@ -144,7 +144,7 @@ def training(curves: Mapping[str, Curve]) -> list[Figure]:
 
 
 def _no_intervals(findings: Findings) -> Missing | None:
-    remake = evaluate_command(findings.expdir, findings.split)
+    remake = evaluate_command(findings.folder.path, findings.split)
     if not findings.metrics.get("overall"):
         return Missing(f"{findings.split}_metrics.json, which has the scores, is not there.", remake)
     if not findings.metrics.get("intervals"):
@@ -156,7 +156,7 @@ def _no_audio(findings: Findings, clips: Sequence[Clip], data: Path | None) -> M
     if any(clip.audio for clip in clips):
         return None
     looked = "" if data is None else f" in {data}"
-    remake = command("lid-mapmix", "report", findings.expdir, "--split", findings.split, "--data", "DIR")
+    remake = command("lid-mapmix", "report", findings.folder, "--split", findings.split, "--data", "DIR")
     return Missing(f"The audio of these utterances was not found{looked}.", remake)
 
 

@@ -12,99 +12,103 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ...config.checks import task_config
 from ...config.schema import AugmentConfig, TaskConfig
+from ...config.settings import Settings
 from ...data.audio.folders import listing_digest
-from ...data.manifest.manifest import find_manifest
+from ...data.corpus import Corpus
 from ...host.precision import Precision, read_precision
-from ...training.checkpoints import choose_checkpoint, holds_run
-from ...training.plan import DATAMAP_NAME, LIKENESS_NAME
-from ...training.run_folder import clear, only_one, refuse_held, write_text
 from ...utils.digests import file_digest, weights_digest
-from ...utils.distributed import from_leader
+from ...utils.distributed import from_leader, is_leader
 from ...utils.errors import UserError
-from ..settings.settings import Settings, settings_from_checkpoint
-from .one_run import leave_picture_of, place, run
+from ...utils.files import write_text
+from ...utils.run_folder import RunFolder, choose_checkpoint
+from ..settings.from_flags import settings_from_checkpoint
+from .run import Run
 
-_REQUEST_NAME = "request.json"
 # Maps that were made before their requests said so are taken to be of what is there now.
 _LATER_NAMES = ("weights", "noise or rooms")
 _RUNNER_KEYS_OF_A_MAP = ("gradient_accumulate_steps", "gradient_clipping", "fp16")
 
 
-def make_datamap(stage: Settings, make_room: Callable[[], None], options: argparse.Namespace) -> Settings:
-    """Train the data map that a run needs, unless the folder holds the very map that is asked for.
+def make_datamap(main: Run, make_room: Callable[[], None], options: argparse.Namespace) -> Run:
+    """Train the data map that a run needs, unless its folder holds the very map that is asked for.
 
     Parameters
     ----------
-    stage : the settings of the map's run.
+    main : the run.
     make_room : called before a new map is trained, to delete what an earlier run has left in the main run's folder.
     options : the flags.
 
     Returns
     -------
-    the settings of the map's run, in whose folder the map is.
+    the run as it trains on the map.
 
     Raises
     ------
     UserError : the folder holds another map, one that has changed since, or one that nobody asked to go on with.
     """
-    kept, request = stage.expdir / _REQUEST_NAME, from_leader(lambda: map_request(stage))
-    stage, is_complete, goes_on = from_leader(lambda: _examine_datamap(stage, request, options))
-    place(stage, options)
-    if is_complete:
-        return stage
+    stage = main.sibling(main.settings.datamap_stage())
+    request = from_leader(lambda: map_request(stage.settings, stage.corpus))
+    settings, is_complete, resumes = from_leader(lambda: _examine(stage.settings, request, options))
+    if not is_complete:
+        stage = stage.sibling(settings.with_arguments(device=options.device, local_rank=options.local_rank))
+        _train(stage, request, make_room, resumes=resumes)
+    if is_leader():
+        variant = main.settings.args.downstream_variant
+        print(f"[lid_mapmix] stage 2 of 2, {variant}: training into {main.folder}")
+    return main.sibling(main.settings.with_datamap(stage.folder.datamap))
+
+
+def _train(stage: Run, request: dict[str, Any], make_room: Callable[[], None], *, resumes: bool) -> None:
+    kept = stage.folder.request
 
     def begin() -> None:
         # Whatever an interrupted run left there is of no use to a new one, nor a run that is to be overwritten.
-        if not goes_on:
-            clear(stage.expdir)
+        if not resumes:
+            stage.folder.clear()
             make_room()
         write_text(kept, json.dumps({"request": request, "files": None}, indent=1))
 
     def complete() -> None:
-        leave_picture_of(stage)
-        write_text(kept, json.dumps({"request": request, "files": _file_digests(stage.expdir)}, indent=1))
+        stage.write_datamap_figure()
+        write_text(kept, json.dumps({"request": request, "files": _file_digests(stage.folder)}, indent=1))
 
     with ExitStack() as held:
         # Besides the folder of the whole run, which is held already: commands on the map know only this one.
-        from_leader(lambda: _hold(stage.expdir, held))
-        run(stage, "train", begin=begin)
+        from_leader(lambda: _hold(stage.folder, held))
+        stage.train(begin)
         from_leader(complete)
-    return stage
 
 
-def _hold(expdir: Path, held: ExitStack) -> None:
-    held.enter_context(only_one(expdir))
+def _hold(folder: RunFolder, held: ExitStack) -> None:
+    held.enter_context(folder.held())
 
 
-def _examine_datamap(
-    stage: Settings, request: dict[str, Any], options: argparse.Namespace
-) -> tuple[Settings, bool, bool]:
-    """Return the settings of a data map, whether its folder has it complete, and whether a run there is to go on."""
-    kept = stage.expdir / _REQUEST_NAME
+def _examine(stage: Settings, request: dict[str, Any], options: argparse.Namespace) -> tuple[Settings, bool, bool]:
+    """Return the settings of a data map, whether its folder has it complete, and whether a run there is resumed."""
+    folder = stage.folder
     state: dict[str, Any] = {"request": request, "files": None}
-    if kept.is_file() and not options.overwrite:
-        state = _read_request(kept)
+    if folder.request.is_file() and not options.overwrite:
+        state = _read_request(folder.request)
         known = {name: request[name] for name in _LATER_NAMES if name in request} | state["request"]
         differing = [key for key, value in request.items() if known.get(key) != value]
         if differing:
             raise UserError(
-                f"{stage.expdir}: holds a data map made with another {', '.join(differing)}. "
+                f"{folder}: holds a data map made with another {', '.join(differing)}. "
                 "Choose another folder by -n or -p, or start anew by --overwrite."
             )
     if state["files"] is not None:
-        _refuse_changed(stage.expdir, state["files"])
-        print(f"[lid_mapmix] stage 1 of 2, data map: complete in {stage.expdir}")
+        _refuse_changed(folder, state["files"])
+        print(f"[lid_mapmix] stage 1 of 2, data map: complete in {folder}")
         return stage, True, False
-    print(f"[lid_mapmix] stage 1 of 2, data map: training into {stage.expdir}")
-    goes_on = options.auto_resume and holds_run(stage.expdir)
-    if not goes_on and not options.overwrite:
-        refuse_held(stage.expdir, resumes=options.auto_resume)
-    if goes_on:
-        resumed = argparse.Namespace(**{**vars(options), "expdir": str(stage.expdir), "override": None})
-        stage = settings_from_checkpoint(resumed, choose_checkpoint(stage.expdir, "train"))
-    return stage, False, goes_on
+    print(f"[lid_mapmix] stage 1 of 2, data map: training into {folder}")
+    resumes = options.auto_resume and folder.holds_run()
+    if not resumes and not options.overwrite:
+        folder.refuse_run(resumes=options.auto_resume)
+    if resumes:
+        resumed = argparse.Namespace(**{**vars(options), "expdir": str(folder), "override": None})
+        stage = settings_from_checkpoint(resumed, choose_checkpoint(folder.path, "train"))
+    return stage, False, resumes
 
 
 def _read_request(path: Path) -> dict[str, Any]:
@@ -116,22 +120,21 @@ def _read_request(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: is damaged. Delete the folder {path.parent}, or start anew by --overwrite.") from None
 
 
-def map_request(stage: Settings) -> dict[str, Any]:
+def map_request(stage: Settings, corpus: Corpus) -> dict[str, Any]:
     """Say what a data map is made from and how, in so far as it decides about the map."""
-    task, args = task_config(stage.task), vars(stage.args)
-    precision = read_precision(stage.config["runner"])
-    directory = Path(task.data.directory or ".")
+    task, args = stage.task, vars(stage.args)
+    precision = read_precision(stage.runner)
     return {
-        "train.csv": file_digest(find_manifest(directory, "train")),
-        "labels.yaml": file_digest(directory / "labels.yaml"),
+        "train.csv": corpus.manifest("train").digest,
+        "labels.yaml": file_digest(corpus.labels_path),
         "upstream": {name: args[name] for name in sorted(args) if name.startswith("upstream_")}
         | {"-u": args["upstream"]}
         # Only what is asked for, so that maps from before there was such a setting are still taken.
         | {name: value for name, value in asdict(task.upstream).items() if value},
         **({"weights": weights} if (weights := weights_digest(args["upstream_ckpt"])) else {}),
         "seed": args["seed"],
-        **{name: stage.config.get(name) for name in ("optimizer", "scheduler", "specaug")},
-        **{name: stage.config["runner"].get(name) for name in _RUNNER_KEYS_OF_A_MAP},
+        **{name: stage.sections.get(name) for name in ("optimizer", "scheduler", "specaug")},
+        **{name: stage.runner.get(name) for name in _RUNNER_KEYS_OF_A_MAP},
         # Maps from before there was such a setting say nothing of it.
         **({} if precision is Precision.FP32 else {"precision": str(precision)}),
         "labels": task.labels,
@@ -157,17 +160,17 @@ def _sounds(augment: AugmentConfig) -> dict[str, str]:
     return {name: listing_digest(Path(folder)) for name, folder in folders.items() if folder}
 
 
-def _file_digests(expdir: Path) -> dict[str, str | None]:
-    return {name: file_digest(expdir / name) for name in (DATAMAP_NAME, LIKENESS_NAME)}
+def _file_digests(folder: RunFolder) -> dict[str, str | None]:
+    return {path.name: file_digest(path) for path in (folder.datamap, folder.likeness)}
 
 
-def _refuse_changed(expdir: Path, files: dict[str, str | None]) -> None:
+def _refuse_changed(folder: RunFolder, files: dict[str, str | None]) -> None:
     """Refuse a complete map whose files are gone, or were replaced by those of other regions or another run."""
-    for name, digest in _file_digests(expdir).items():
+    for name, digest in _file_digests(folder).items():
         if digest != files.get(name):
             raise UserError(
-                f"{expdir / name}: expected the file that this data map was completed with, found "
-                f"{'another' if digest else 'none'}. Make it again by 'lid-mapmix datamap {expdir} --overwrite'; to "
+                f"{folder.path / name}: expected the file that this data map was completed with, found "
+                f"{'another' if digest else 'none'}. Make it again by 'lid-mapmix datamap {folder} --overwrite'; to "
                 "train on other regions, keep them elsewhere (--into DIR) and name them by -o "
                 "config.downstream_expert.mapmix.datamap=DIR/datamap.csv."
             )

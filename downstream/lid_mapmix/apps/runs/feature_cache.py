@@ -1,6 +1,5 @@
 """--cache-features: what is refused, how much disk it takes, and the wires between runner, task and cache."""
 
-import argparse
 import shutil
 from collections.abc import Mapping
 from functools import partial
@@ -9,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ...config.checks import task_config
 from ...config.schema import TaskConfig
-from ...config.sources import TASK_KEY
+from ...config.settings import Settings
 from ...data.crops import KeptFeatures
 from ...expert import DownstreamExpert
 from ...host.feature_cache import CachedUpstream, FeatureCache, Selection, quicken_weighted_sum
@@ -24,38 +22,13 @@ _GIGABYTE = 10**9
 _TRAIN, _TEST = "train", "test"
 
 
-def check_cache(args: argparse.Namespace, config: Mapping[str, Any]) -> None:
-    """Refuse to keep features that would be others at the next step.
-
-    Parameters
-    ----------
-    args : S3PRL's arguments.
-    config : the whole configuration.
-
-    Raises
-    ------
-    UserError : the upstream is fine-tuned, or where the folder would be is a file.
-    """
-    directory = task_config(config[TASK_KEY]).cache.directory
-    if directory is None:
-        return
-    if taken := [path for path in (Path(directory), *Path(directory).parents) if path.exists() and not path.is_dir()]:
-        raise UserError(f"--cache-features {directory}: expected a folder, found the file {taken[0]}. Name another.")
-    if args.upstream_trainable:
-        raise UserError(
-            f"--cache-features: expected a frozen upstream, found {args.upstream} to be fine-tuned, whose features "
-            "change with each step. Add --frozen, or leave --cache-features out."
-        )
-
-
-def attach_cache(runner: Any, args: argparse.Namespace, config: Mapping[str, Any], mode: str) -> CachedUpstream | None:
+def attach_cache(runner: Any, settings: Settings, mode: str) -> CachedUpstream | None:
     """Put the cache between a runner, its upstream and the task, where the configuration names one.
 
     Parameters
     ----------
     runner : S3PRL's, as :func:`..host.runner.make_runner` makes it.
-    args : S3PRL's arguments.
-    config : the whole configuration.
+    settings : of the run.
     mode : train or evaluate.
 
     Returns
@@ -66,7 +39,7 @@ def attach_cache(runner: Any, args: argparse.Namespace, config: Mapping[str, Any
     ------
     UserError : the cache holds other features, is too large for its limit or for the disk.
     """
-    task = task_config(config[TASK_KEY])
+    task, args, section = settings.task, settings.args, settings.runner
     if task.cache.directory is None:
         return None
     expert = getattr(runner.downstream.model, "module", runner.downstream.model)
@@ -74,10 +47,9 @@ def attach_cache(runner: Any, args: argparse.Namespace, config: Mapping[str, Any
     upstream = CachedUpstream(
         runner.upstream.model, Selection(featurizer.feature_selection, args.upstream_layer_selection)
     )
-    section = config["runner"]
     names = {"upstream": args.upstream, "precision": str(read_precision(section))}
     cache = FeatureCache(Path(task.cache.directory), upstream, names, featurizer.downsample_rate, args.device)
-    windows = _windows(expert, section, args, mode)
+    windows = _windows(expert, settings, mode)
     _check_disk(cache, windows, task.cache.limit_gb)
     for split, (rows, sizes, cut) in windows.items():
         audio = expert.corpus.split(split).audio_digest(rows)
@@ -88,9 +60,7 @@ def attach_cache(runner: Any, args: argparse.Namespace, config: Mapping[str, Any
     return upstream
 
 
-def _windows(
-    expert: DownstreamExpert, section: Mapping[str, Any], args: argparse.Namespace, mode: str
-) -> dict[str, tuple[np.ndarray, np.ndarray, str]]:
+def _windows(expert: DownstreamExpert, settings: Settings, mode: str) -> dict[str, tuple[np.ndarray, np.ndarray, str]]:
     """Return what is to be kept: split → windows, samples of each waveform, and in words how they are cut."""
     config: TaskConfig = expert.config
     kept = {}
@@ -99,9 +69,9 @@ def _windows(
         cut = f"crops of {config.data.crop_seconds:g} s every {config.data.crop_step_seconds:g} s"
         kept[_TRAIN] = grid, np.full(len(grid), expert.run.crops.samples), cut
     # The run that scores the test split comes after the one that trains, and its share of the disk is counted here.
-    splits = [args.evaluate_split]
+    splits = [settings.args.evaluate_split]
     if mode == "train":
-        splits = [*(section.get("eval_dataloaders") or []), *([_TEST] if expert.corpus.has(_TEST) else [])]
+        splits = [*settings.splits, *([_TEST] if expert.corpus.has(_TEST) else [])]
     evaluation = config.evaluation
     for split in dict.fromkeys(splits if config.cache.evaluation else []):
         rows = expert.evaluation.windows(split)

@@ -1,4 +1,4 @@
-"""``python run_downstream.py``: flags in, S3PRL made ready, exit status out; what is run is in stages.py."""
+"""``python run_downstream.py``: flags in, S3PRL made ready, exit status out; what is run is in procedure.py."""
 
 import argparse
 import contextlib
@@ -148,13 +148,13 @@ def _run(options: argparse.Namespace, arguments: Sequence[str], processes: Proce
         return  # one process is enough to evaluate
     _refuse_what_cannot_work(options)
     _set_up_host(options)
-    from . import stages  # noqa: PLC0415
+    from . import procedure  # noqa: PLC0415
 
     if options.mode == "train":
         processes.meet(options)
-        stages.train(options)
+        procedure.train(options)
     else:
-        stages.use(options)
+        procedure.use(options)
 
 
 def prepare_use(options: argparse.Namespace) -> None:

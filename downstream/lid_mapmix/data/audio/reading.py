@@ -4,8 +4,7 @@ A file may also be a member of a tar shard (:mod:`.shards`).
 """
 
 import functools
-from collections.abc import Iterator, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,8 @@ import numpy as np
 import soundfile
 import torch
 import torchaudio
-from tqdm import tqdm
 
 from ...utils.errors import UserError
-from ..manifest.manifest import Manifest
 from .mp3 import is_guessed
 from .opening import open_audio, reason
 from .shards import open_bytes
@@ -27,14 +24,10 @@ SAMPLE_RATE = 16_000
 EXTENSIONS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".sph")
 # The receptive field of the wav2vec 2.0 front end; with less there is no frame at all (s3prl_host.md, 22).
 MINIMUM_SAMPLES = 400
-# A manifest's nominal duration may be rounded, or count speech only; a file shorter than this share of it is broken.
-SHORTEST_SHARE = 0.9
-SHORTEST_SLACK_SECONDS = 0.1
 # libsndfile's SF_COUNT_MAX.
 UNKNOWN_FRAMES = 2**63 - 1
 # Of libsndfile's decoders, those of GSM 06.10 ("WAV49"), G.721 and a few more; crops are read by seeking.
 NOT_SEEKABLE = "{} cannot be read from the middle on"
-_HEADER_THREADS = 8
 _PCM_16_UNIT = np.float32(2**-15)
 # Output samples on either side of a crop that reach into the resampler's filter, generously.
 _RESAMPLER_CONTEXT_SECONDS = 0.01
@@ -109,83 +102,6 @@ def read_audio(path: Path, start: int = 0, count: int | None = None) -> np.ndarr
     if not np.isfinite(audio).all():
         raise UserError(f"{path}: holds samples that are NaN or infinite. Restore the file or take it out.")
     return audio
-
-
-def utterance_span(manifest: Manifest, index: int) -> tuple[int, int]:
-    """Return the first sample and the number of samples of an utterance, at 16 kHz, from its file's header.
-
-    Raises
-    ------
-    UserError : the audio is shorter than the manifest says, or under 400 samples (25 ms).
-    """
-    path = manifest.audio_path(index)
-    available = read_header(path).samples
-    start, end = 0, available
-    if "start" in manifest.columns and np.isfinite(manifest.columns["start"][index]):
-        start = round(manifest.columns["start"][index] * SAMPLE_RATE)
-    if "end" in manifest.columns and np.isfinite(manifest.columns["end"][index]):
-        end = round(manifest.columns["end"][index] * SAMPLE_RATE)
-    # A tenth of a second of rounding in a manifest's times is no fault; more than that is.
-    if end > available + SHORTEST_SLACK_SECONDS * SAMPLE_RATE:
-        raise UserError(
-            f"{path}: has {available / SAMPLE_RATE:.2f} s where {manifest.path} puts the end of an utterance at "
-            f"{end / SAMPLE_RATE:.2f} s. Is the file truncated? Correct one of them."
-        )
-    count = max(min(end, available) - start, 0)
-    seconds = manifest.columns["seconds"][index]
-    if count / SAMPLE_RATE < seconds * SHORTEST_SHARE - SHORTEST_SLACK_SECONDS:
-        raise UserError(
-            f"{path}: has {count / SAMPLE_RATE:.2f} s where {manifest.path} says {seconds:.2f} s. "
-            "Is the file truncated? Restore it, or correct the manifest."
-        )
-    if count < MINIMUM_SAMPLES:
-        raise UserError(
-            f"{path}: the utterance has {count} samples at 16 kHz; at least {MINIMUM_SAMPLES} (25 ms) are "
-            "needed. Take it out of the manifest."
-        )
-    return start, count
-
-
-def utterance_spans(
-    manifest: Manifest, faults: MutableMapping[int, str] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Read the headers of all audio of a manifest.
-
-    Parameters
-    ----------
-    manifest : whose audio it is.
-    faults : where given, what is wrong with an utterance is put here, by its number, in place of being raised; it has
-        the shortest span there may be then.
-
-    Returns
-    -------
-    starts, counts : (utterances,) int64 each, in samples at 16 kHz.
-
-    Raises
-    ------
-    UserError : as :func:`utterance_span`, for the first utterance that has a fault.
-    """
-
-    def span(index: int) -> tuple[int, int]:
-        try:
-            return utterance_span(manifest, index)
-        except UserError as error:
-            if faults is None:
-                raise
-            faults[index] = str(error)
-            return 0, MINIMUM_SAMPLES
-
-    numbers = range(len(manifest))
-    with ThreadPoolExecutor(_HEADER_THREADS) as pool:
-        spans = tqdm(
-            pool.map(span, numbers),
-            total=len(manifest),
-            desc=f"headers of {manifest.path.name}",
-            leave=False,
-            delay=1,
-        )
-        table = np.array(list(spans), dtype=np.int64)
-    return table[:, 0], table[:, 1]
 
 
 def _header(path: Path, file: soundfile.SoundFile) -> AudioHeader:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ..audio.reading import MINIMUM_SAMPLES, SAMPLE_RATE, SHORTEST_SHARE, SHORTEST_SLACK_SECONDS
+from ..audio.reading import MINIMUM_SAMPLES, SAMPLE_RATE
+from ..audio.spans import SHORTEST_SHARE, SHORTEST_SLACK_SECONDS
 from .findings import Finding, first
 from .headers import FileFault, read_file_header
 from .reading import Headers, Samples, audio_path, spans

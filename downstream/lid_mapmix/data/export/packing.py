@@ -24,8 +24,8 @@ from tqdm import tqdm
 from ...utils.errors import UserError
 from ...utils.files import replace_when_complete
 from ...utils.randomness import keyed_generator
-from ..audio.reading import utterance_spans
 from ..audio.shards import member_path
+from ..audio.spans import utterance_spans
 from ..labels import Labels, labels_from_manifest, read_labels, write_labels
 from ..manifest.manifest import Manifest, read_manifests, write_manifest
 from ..prepare.steps.corpus import LABELS_FILE, SPLITS

@@ -62,11 +62,13 @@ class ManifestTable:
     columns : column name → (utterances,) float64 or `TEXT`, in the order of the file.
     fingerprints : (utterances,) integers, equal where ids are equal and hardly ever elsewhere.
     classes : the class column as numbers; None where there is none.
+    digest : SHA-256 of the file.
     """
 
     columns: dict[str, np.ndarray]
     fingerprints: np.ndarray
     classes: Names | None
+    digest: str
 
 
 def id_column(names: Collection[str]) -> str:

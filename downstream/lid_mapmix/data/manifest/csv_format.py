@@ -2,10 +2,13 @@
 
 import csv
 import gc
+import hashlib
+import io
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -18,14 +21,15 @@ _BYTES_AT_ONCE = 1 << 24
 
 
 def read_csv(path: Path, required: Collection[str], numbers: Collection[str]) -> ManifestTable:
-    """Read a CSV; see :func:`.manifest_files.read_table`."""
+    """Read a CSV; see :func:`.manifest.read_table`."""
     count, number_of = 0, dict[str, int]()
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file, _without_collection():
-            rows = csv.reader(file)
+        with path.open("rb") as content, _without_collection():
+            most, digest = _survey(content)
+            content.seek(0)
+            rows = csv.reader(io.TextIOWrapper(content, newline="", encoding="utf-8-sig"))
             header = next(rows, [])
             check_header(path, header, required)
-            most = _count_lines(path)
             columns, identity = empty_columns(header, most, numbers), id_column(header)
             fingerprints, codes = np.empty(most, dtype=np.int64), np.empty(most, dtype=np.int32)
             for some in _batches(rows):
@@ -44,6 +48,7 @@ def read_csv(path: Path, required: Collection[str], numbers: Collection[str]) ->
         columns={name: values[:count] for name, values in columns.items()},
         fingerprints=fingerprints[:count],
         classes=Names(np.array(list(number_of), dtype=TEXT), codes[:count]) if "class" in header else None,
+        digest=digest,
     )
 
 
@@ -59,13 +64,13 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _count_lines(path: Path) -> int:
-    """Return how many lines a file has, or a few more: no fewer than rows."""
-    lines = 1
-    with path.open("rb") as file:
-        while some := file.read(_BYTES_AT_ONCE):
-            lines += some.count(b"\n") or some.count(b"\r")
-    return lines
+def _survey(content: BinaryIO) -> tuple[int, str]:
+    """Return how many lines a file has, or a few more: no fewer than rows; and its SHA-256."""
+    lines, digest = 1, hashlib.sha256()
+    while some := content.read(_BYTES_AT_ONCE):
+        lines += some.count(b"\n") or some.count(b"\r")
+        digest.update(some)
+    return lines, digest.hexdigest()
 
 
 def _batches(rows: Iterator[list[str]]) -> Iterator[list[list[str]]]:

@@ -48,11 +48,13 @@ class Manifest:
     columns : column name → (utterances,) array; float64 for seconds, start and end, text for the rest.
         Always has ``id`` besides the required columns.
     numbered : the class column as numbers, where it was read as such.
+    digest : SHA-256 of the file; empty where it was not read from one.
     """
 
     path: Path
     columns: Mapping[str, np.ndarray]
     numbered: Names | None = None
+    digest: str = ""
 
     @property
     def classes(self) -> Names:
@@ -101,7 +103,7 @@ def read_manifest(path: Path | str, *, is_labelled: bool = True) -> Manifest:
         columns["class"], columns["seconds"] = np.full(count, "", dtype=TEXT), np.full(count, np.nan)
     _check_values(path, columns, is_labelled=is_labelled)
     _check_unique(path, columns["id"], table.fingerprints)
-    return Manifest(path, columns, table.classes if is_labelled else None)
+    return Manifest(path, columns, table.classes if is_labelled else None, table.digest)
 
 
 def read_manifests(directory: Path, splits: Sequence[str]) -> dict[str, Manifest]:

@@ -1,5 +1,6 @@
 """Manifests as Parquet, read column by column and written."""
 
+import hashlib
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -22,33 +23,38 @@ _THREADS = 2
 
 
 def read_parquet(path: Path, required: Collection[str], numbers: Collection[str]) -> ManifestTable:
-    """Read a Parquet file; see :func:`.manifest_files.read_table`."""
+    """Read a Parquet file; see :func:`.manifest.read_table`."""
     _require_pyarrow(path)
-    from pyarrow import ArrowException, parquet  # noqa: PLC0415
+    import pyarrow  # noqa: PLC0415
+    from pyarrow import parquet  # noqa: PLC0415
 
     try:
-        names = parquet.read_schema(path).names
+        # Opened once; columns are read from where the system has it in memory.
+        content = pyarrow.memory_map(str(path)).read_buffer()
+        metadata = parquet.read_metadata(pyarrow.BufferReader(content))
+        names, rows = metadata.schema.to_arrow_schema().names, metadata.num_rows
         check_header(path, names, required)
-        rows = parquet.read_metadata(path).num_rows
         columns, fingerprints = empty_columns(names, rows, numbers), np.zeros(rows, dtype=_WORD)
 
         def read(name: str) -> Names | None:
-            return _fill(path, name, columns[name], fingerprints if name == id_column(names) else None)
+            return _fill(path, content, name, columns[name], fingerprints if name == id_column(names) else None)
 
         # Neither Arrow nor NumPy keeps other threads from working; what Arrow holds of a column goes with its task.
         with ThreadPoolExecutor(_THREADS) as threads:
             encoded = dict(zip(names, threads.map(read, names), strict=True))
-    except (ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{path}: is no Parquet file ({' '.join(str(error).split())}). Write it anew.") from None
-    return ManifestTable(columns, fingerprints, encoded.get("class"))
+    return ManifestTable(columns, fingerprints, encoded.get("class"), hashlib.sha256(content).hexdigest())
 
 
-def _fill(path: Path, name: str, into: np.ndarray, fingerprints: np.ndarray | None) -> Names | None:
+def _fill(path: Path, content: Any, name: str, into: np.ndarray, fingerprints: np.ndarray | None) -> Names | None:
     """Read a column, and return its texts as numbers where it is that of the classes."""
+    import pyarrow  # noqa: PLC0415
     from pyarrow import parquet  # noqa: PLC0415
 
     is_own, is_number = name in _OF_ITS_OWN, into.dtype != TEXT
-    with parquet.ParquetFile(path, read_dictionary=() if is_own or is_number else (name,)) as file:
+    dictionaries = () if is_own or is_number else (name,)
+    with parquet.ParquetFile(pyarrow.BufferReader(content), read_dictionary=dictionaries) as file:
         if is_own:
             _fill_own(file, name, into, fingerprints)
             return None

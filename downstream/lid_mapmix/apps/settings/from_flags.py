@@ -1,17 +1,16 @@
-"""From the command line to what S3PRL's runner takes: its arguments and one merged configuration."""
+"""From the flags of a command to the settings of a run: its files merged, or those of a checkpoint taken over."""
 
 import argparse
 import copy
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ...config.checks import task_config
+from ...config.settings import Settings, moved_path
 from ...config.sources import DEFAULT_CONFIG, TASK_KEY, merge, read_variant, read_yaml, upstream_config_path
 from ...config.upstreams import Protocol, read_upstream
 from ...data.audio.reading import MINIMUM_SAMPLES, SAMPLE_RATE
-from ...data.balance import Sampling
 from ...host.registry import upstream_names
 from ...host.upstreams import takes_weights
 from ...training.checkpoints import read_checkpoint
@@ -21,7 +20,6 @@ from .arguments import OWN_FLAGS, make_parser
 from .gpu_batch import divide_batch
 from .override import apply_override, sets
 
-DATAMAP_STAGE = "datamap"
 # S3PRL takes these from the command line even when all else comes from a checkpoint.
 _NEVER_FROM_CHECKPOINT = (
     *("mode", "evaluate_split", "override", "backend", "local_rank", "past_exp", "device"),
@@ -30,38 +28,6 @@ _NEVER_FROM_CHECKPOINT = (
 )
 # Where the run is kept, what it starts from, and where the weights lie now, is this command line's business.
 _WHERE = ("expname", "auto_resume", "init_ckpt", "upstream_ckpt")
-_SCHEDULE_KEYS = ("total_steps", "eval_step", "save_step", "log_step")
-
-
-@dataclass
-class Settings:
-    """A run, ready for S3PRL's runner.
-
-    Attributes
-    ----------
-    args : S3PRL's arguments.
-    config : the merged configuration.
-    sources : where it came from, lowest precedence first.
-    """
-
-    args: argparse.Namespace
-    config: dict[str, Any]
-    sources: list[str]
-
-    @property
-    def expdir(self) -> Path:
-        """The run's folder."""
-        return Path(self.args.expdir)
-
-    @property
-    def task(self) -> dict[str, Any]:
-        """The task's part of the configuration."""
-        return self.config[TASK_KEY]
-
-    def override(self, text: str | None) -> None:
-        """Put what -o says over arguments and configuration."""
-        if apply_override(text, self.args, self.config):
-            self.sources.append(f"-o {text}")
 
 
 def new_settings(options: argparse.Namespace) -> Settings:
@@ -95,13 +61,11 @@ def new_settings(options: argparse.Namespace) -> Settings:
     if args.upstream_ckpt is not None:
         _refuse_unread_weights(upstream, args.upstream_ckpt)
         args.upstream_ckpt = _weights_path(args.upstream_ckpt)
-    settings = Settings(args, config, [name for name, layer in layers if layer])
-    settings.override(options.override)
-    _settle_folders(config)
-    _settle_crops(config)
-    if division := divide_batch(config, needs.batch_sizes, args.device):
-        settings.sources.append(division)
-    return settings
+    sources = [name for name, layer in layers if layer]
+    if apply_override(options.override, args, config):
+        sources.append(f"-o {options.override}")
+    settings = _with_crop_grid(_with_absolute_folders(Settings.make(args, config, sources)))
+    return divide_batch(settings, needs.batch_sizes)
 
 
 def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> Settings:
@@ -114,7 +78,7 @@ def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> S
     UserError : the checkpoint cannot be read, is of another task, or of a run whose crops cannot be cached.
     """
     states = read_checkpoint(checkpoint)
-    kept, config = dict(vars(states["Args"])), states["Config"]
+    kept, config = dict(vars(states["Args"])), copy.deepcopy(states["Config"])
     if TASK_KEY not in config or kept.get("downstream") != options.downstream:
         raise UserError(f"{checkpoint}: was trained for the task {kept.get('downstream')}. Name it by -d.")
     check_complete(checkpoint, states, options.mode)
@@ -124,30 +88,32 @@ def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> S
             setattr(args, key, value)
     args.expdir = options.expdir or str(checkpoint.parent)
     args.init_ckpt = str(checkpoint)
-    settings = Settings(args, copy.deepcopy(config), [str(checkpoint)])
+    task, sources = config[TASK_KEY], [str(checkpoint)]
     if ignored := _ignored_flags(options, kept):
-        settings.sources.append(f"(not looked at, since the checkpoint has its own: {', '.join(ignored)})")
-    follow_moved_datamap(settings.task, Path(kept["expdir"]), checkpoint.parent)
+        sources.append(f"(not looked at, since the checkpoint has its own: {', '.join(ignored)})")
+    if given := (task.get("mapmix") or {}).get("datamap"):
+        task["mapmix"]["datamap"] = moved_path(given, Path(kept["expdir"]), checkpoint.parent)
     if options.upstream_ckpt:
         _refuse_unread_weights(args.upstream, options.upstream_ckpt)
         args.upstream_ckpt = _weights_path(options.upstream_ckpt)
-        settings.sources.append("-k")
+        sources.append("-k")
     if options.data:
-        settings.task["data"]["directory"] = _absolute(options.data)
-        settings.sources.append("--data")
+        task["data"]["directory"] = _absolute(options.data)
+        sources.append("--data")
     if cache := _cache_flags(options):
-        settings.config[TASK_KEY] = merge(settings.task, cache[TASK_KEY])
-        settings.sources.append("--cache-features")
-    elif options.mode != "train" and "cache" in settings.task:
+        config = merge(config, cache)
+        sources.append("--cache-features")
+    elif options.mode != "train" and "cache" in task:
         # Whoever uses a trained run elsewhere is not made to keep features there.
-        settings.task["cache"]["directory"] = None
+        task["cache"]["directory"] = None
     if sets(options.override, "config", TASK_KEY, "epochs"):
         # The checkpoint holds the steps that the old number of epochs came to.
-        settings.config["runner"]["total_steps"] = None
-    settings.override(options.override)
-    _settle_folders(settings.config)
-    task = task_config(settings.task)
-    if options.mode == "train" and task.cache.directory is not None and task.data.crop_step_seconds is None:
+        config["runner"]["total_steps"] = None
+    if apply_override(options.override, args, config):
+        sources.append(f"-o {options.override}")
+    settings = _with_absolute_folders(Settings.make(args, config, sources))
+    task_settings = settings.task
+    if options.mode == "train" and task_settings.cache.directory and task_settings.data.crop_step_seconds is None:
         raise UserError(
             f"--cache-features: expected a run whose crops lie on a grid, found {checkpoint} of one whose crops start "
             "anywhere. Go on without it, or train anew in another folder."
@@ -165,20 +131,21 @@ def _cache_flags(options: argparse.Namespace) -> dict[str, Any]:
     return {TASK_KEY: {"cache": cache}} if cache else {}
 
 
-def _settle_folders(config: dict[str, Any]) -> None:
+def _with_absolute_folders(settings: Settings) -> Settings:
     """Let noise and rooms be found from any folder."""
-    augment = task_config(config[TASK_KEY]).data.augment
-    for name in ("noise", "rir"):
-        if folder := getattr(augment, name):
-            config[TASK_KEY]["data"]["augment"][name] = _absolute(folder)
+    task, given = settings.task, settings.task.data.augment
+    noise, rir = (folder and _absolute(folder) for folder in (given.noise, given.rir))
+    data = replace(task.data, augment=replace(given, noise=noise, rir=rir))
+    return replace(settings, task=replace(task, data=data))
 
 
-def _settle_crops(config: dict[str, Any]) -> None:
+def _with_crop_grid(settings: Settings) -> Settings:
     """Let crops whose features are kept lie on a grid, which the run's settings then name."""
-    task = task_config(config[TASK_KEY])
-    if task.cache.directory is not None and task.data.crop_step_seconds is None:
-        step = max(task.data.crop_seconds / 2, MINIMUM_SAMPLES / SAMPLE_RATE)
-        config[TASK_KEY]["data"]["crop_step_seconds"] = step
+    task = settings.task
+    if task.cache.directory is None or task.data.crop_step_seconds is not None:
+        return settings
+    step = max(task.data.crop_seconds / 2, MINIMUM_SAMPLES / SAMPLE_RATE)
+    return replace(settings, task=replace(task, data=replace(task.data, crop_step_seconds=step)))
 
 
 def _ignored_flags(options: argparse.Namespace, kept: Mapping[str, Any]) -> list[str]:
@@ -192,26 +159,6 @@ def _ignored_flags(options: argparse.Namespace, kept: Mapping[str, Any]) -> list
     if options.frozen and kept.get("upstream_trainable"):
         names.append("frozen")
     return [f"--{name}" for name in names]
-
-
-def datamap_stage(settings: Settings) -> Settings:
-    """Return the run that makes the data map another run needs: same data, model and optimizer, nothing mixed."""
-    args = copy.copy(settings.args)
-    args.expdir = str(settings.expdir / DATAMAP_STAGE)
-    args.downstream_variant = DATAMAP_STAGE
-    # Weights given by -i are for the main run to start from, with its optimizer and its step.
-    args.init_ckpt = None
-    config = copy.deepcopy(settings.config)
-    # How long and how the main run trains says nothing about its map.
-    for key in _SCHEDULE_KEYS:
-        config["runner"][key] = None
-    config[TASK_KEY].pop("mapmix")
-    # A map needs each utterance once an epoch, whatever the main run draws.
-    uniform = {"data": {"sampler": str(Sampling.UNIFORM)}}
-    config[TASK_KEY] = merge(
-        config[TASK_KEY], {**read_variant(DATAMAP_STAGE)[TASK_KEY], **uniform, "variant": DATAMAP_STAGE}
-    )
-    return Settings(args, config, [*settings.sources, f"variants/{DATAMAP_STAGE}.yaml"])
 
 
 def _refuse_unread_weights(upstream: str, weights: str) -> None:
@@ -231,12 +178,3 @@ def _weights_path(weights: str) -> str:
 def _absolute(folder: str) -> str:
     # A run can then be used from anywhere.
     return str(Path(folder).resolve())
-
-
-def follow_moved_datamap(task: dict[str, Any], old: Path, new: Path) -> None:
-    """Let a copied or moved run use the data map that was copied with it; without one, it stays where it was."""
-    given = (task.get("mapmix") or {}).get("datamap")
-    if given is not None and Path(given).is_relative_to(old):
-        moved = new / Path(given).relative_to(old)
-        if moved.is_file() or not Path(given).is_file():
-            task["mapmix"]["datamap"] = str(moved)

@@ -1,0 +1,191 @@
+"""What run_downstream.py does: the paper's procedure in `train`, and a trained run put to use in `use`.
+
+Imported once the flags are known to be right, since it imports torch. Where several processes train together, the
+leader decides, prints, refuses and writes, and the others do as it says.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from ...config.settings import Settings
+from ...scoring.metrics import SUMMARY
+from ...training.continuing import Past
+from ...utils.distributed import from_leader, goes_on_alone
+from ...utils.errors import UserError
+from ...utils.run_folder import RunFolder, choose_checkpoint
+from ..report.text_table import format_table
+from ..settings.arguments import complete_defaults
+from ..settings.from_flags import new_settings, settings_from_checkpoint
+from .datamap_stage import make_datamap
+from .run import Run
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train a variant: data map → regions and similarities → Map-Mix → dev calibration → test scores → report.
+
+    Raises
+    ------
+    UserError : whatever is wrong with settings, data or the folder of the run.
+    """
+    run, past = _prepare(options)
+    resumes = past is not None and past.parent.resolve() == run.folder.path.resolve()
+    with _occupied(run, options, resumes=resumes):
+        # Stage 1: plain training that records how each utterance is learnt. A resumed run knows its map already.
+        mapmix = run.settings.task.mapmix
+        if past is None and run.settings.task.needs_datamap and mapmix.datamap is None:
+            run = make_datamap(run, lambda: _make_room(run), options)
+        # Stage 2, again from the pretrained upstream: training/run.py takes regions and class similarities from the
+        # map, mixes ambiguous with easy utterances against soft targets, and keeps the checkpoint with the best dev
+        # accuracy.
+        run.train(begin=lambda: None if resumes else _begin(run, past))
+        if not goes_on_alone():
+            return
+        run.write_datamap_figure()
+        # A run that is resumed elsewhere from where another one had ended has nothing to add to it.
+        trained = run.folder.path if run.folder.holds_run() else Path(run.settings.args.init_ckpt).parent
+        best = choose_checkpoint(trained, "evaluate")
+        splits = ["dev"]
+        if run.corpus.has("test"):
+            _score(run, options, best)  # which calibrates on dev first
+            splits.append("test")
+        else:
+            run.calibrate(best)
+        run.write_model_card()
+    print_scores(run, splits)
+    run.write_report(splits[-1])
+
+
+def use(options: argparse.Namespace) -> None:
+    """Evaluate a split, or identify a recording, with a trained run, whose card and report then have the new scores.
+
+    Raises
+    ------
+    UserError : no such checkpoint, split or recording.
+    """
+    if options.mode == "inference":
+        if not Path(options.evaluate_split).is_file():
+            raise UserError(f"{options.evaluate_split}: no such audio file. Name the file to identify by -t.")
+        run_of_use(options).identify()
+        return
+    run, split = run_of_use(options), options.evaluate_split
+    run.evaluate()
+    run.write_model_card()
+    print_scores(run, [split])
+    if run.folder.holds_run() and split != "dev":  # which chose the checkpoint, and has no page beside that of another
+        run.write_report(split)
+
+
+def run_of_use(options: argparse.Namespace) -> Run:
+    """Return the trained run that is used, its settings checked, and say where these come from.
+
+    Parameters
+    ----------
+    options : the flags, of which -e or -i names the trained run.
+
+    Raises
+    ------
+    UserError : no such checkpoint, or one that cannot be used so.
+    """
+    if options.past_exp is not None:
+        settings = settings_from_checkpoint(options, choose_checkpoint(Path(options.past_exp), options.mode))
+    else:
+        options.expdir = options.expdir or str(Path(options.init_ckpt).parent)
+        complete_defaults(options)
+        settings = new_settings(options)
+    _announce(settings)
+    settings.check_host(trains=False)
+    return Run(settings, trains=False)
+
+
+def _prepare(options: argparse.Namespace) -> tuple[Run, Path | None]:
+    """Return the run, faults of its settings and data found, and the checkpoint that it is resumed from, if any."""
+    runs: list[Run] = []
+
+    def decide() -> tuple[Settings, Path | None]:
+        past = options.past_exp
+        if past is None:
+            complete_defaults(options)
+            if options.auto_resume and RunFolder(Path(options.expdir)).holds_run():
+                past = options.expdir
+        checkpoint = None if past is None else choose_checkpoint(Path(past), "train")
+        settings = new_settings(options) if checkpoint is None else settings_from_checkpoint(options, checkpoint)
+        _announce(settings)
+        runs.append(Run(settings))
+        runs[0].check_data()
+        return settings, checkpoint
+
+    settings, past = from_leader(decide)
+    # The leader has opened the data by now; the others have devices of their own.
+    own = settings.with_arguments(device=options.device, local_rank=options.local_rank)
+    return (runs[0].sibling(own) if runs else Run(own)), past
+
+
+@contextmanager
+def _occupied(run: Run, options: argparse.Namespace, *, resumes: bool) -> Iterator[None]:
+    """Keep other commands out of the folder, which holds no other run unless that may be overwritten."""
+
+    def occupy() -> None:
+        held.enter_context(run.folder.held())
+        if not resumes and not options.overwrite:
+            run.folder.refuse_run(resumes=options.auto_resume)
+
+    with ExitStack() as held:
+        from_leader(occupy)
+        yield
+
+
+def _begin(run: Run, past: Path | None) -> None:
+    """Make room for a new run, or for one that is resumed from a checkpoint in another folder."""
+    kept = None if past is None else Past.of(past)
+    _make_room(run)
+    if kept is not None:
+        kept.copy_to(run.folder, records=run.settings.task.datamap.record)
+
+
+def _make_room(run: Run) -> None:
+    """Delete what an earlier run has left in the folder, but for a data map on which this one is to train."""
+    run.folder.clear(spare_recording=run.folder.path.resolve() in run.settings.datamap_folders)
+
+
+def _score(run: Run, options: argparse.Namespace, checkpoint: Path) -> None:
+    """Score the test split with the best checkpoint of a run that has ended."""
+    scored = argparse.Namespace(**{**vars(options), "evaluate_split": "test", "expdir": run.settings.args.expdir})
+    run.sibling(settings_from_checkpoint(scored, checkpoint)).evaluate()
+
+
+def _announce(settings: Settings) -> None:
+    print(f"[lid_mapmix] run in {settings.folder}; settings, lowest precedence first: {' < '.join(settings.sources)}")
+
+
+def print_scores(run: Run, splits: Sequence[str]) -> None:
+    """Print the scores of some splits, and what the run has left."""
+    folder = run.folder
+    metrics = {split: folder.metrics(split) for split in splits}
+    found = {split: json.loads(path.read_text(encoding="utf-8")) for split, path in metrics.items() if path.is_file()}
+    print(f"\n{format_table(_rows(found))}\n\nin {folder}:")
+    shown = folder.shown()
+    # A map that an earlier run has left there is not this one's.
+    maps = [folder] if run.settings.task.datamap.record else []
+    maps += [each for each in (folder, folder.datamap_stage) if each.path.resolve() in run.settings.datamap_folders]
+    for each in maps:
+        shown += [path for path in (each.datamap, each.datamap_figure) if path.is_file()]
+    for path in dict.fromkeys(shown):
+        print(f"  {path.relative_to(folder.path)}")
+
+
+def _rows(metrics: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the scores to show of each split; dev, on which calibrations are fitted, has none after it."""
+    calibrated = {
+        split: content["calibrated"]["overall"] for split, content in metrics.items() if "calibrated" in content
+    }
+    rows = {}
+    for split, content in metrics.items():
+        rows[split] = {name: content["overall"][name] for name in SUMMARY}
+        if calibrated:
+            rows[split]["ece_calibrated"] = calibrated[split]["ece"] if split in calibrated else None
+        rows[split]["count"] = content["overall"]["count"]
+    return rows

@@ -1,0 +1,175 @@
+"""A run: its settings, its folder and its data, and what can be done with them.
+
+One command has one corpus: whatever runs it comes to share it, so that each manifest and each audio header is read
+once.
+"""
+
+import gc
+import json
+import random
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+import yaml
+
+from ...config.settings import Settings
+from ...data.augment.augmenter import Augmenter
+from ...data.corpus import Corpus
+from ...evaluation.dev_calibration import write_dev_calibration
+from ...host.runner import make_runner
+from ...training.continuing import kept_state
+from ...training.plan import check_likeness
+from ...utils.distributed import from_leader, is_leader
+from ...utils.errors import UserError
+from ...utils.files import write_text
+from ...utils.run_folder import RunFolder
+from ..report.command import try_report
+from ..report.datamap_figure import try_datamap_figure
+from ..report.model_card import try_card
+from .feature_cache import attach_cache
+
+
+class Run:
+    """A run of S3PRL's runner in a folder, by this process or by several together.
+
+    Parameters
+    ----------
+    settings : of the run.
+    corpus : the data, where they have been opened for another run of the same command.
+    trains : whether the command trains; bad audio may then be skipped.
+
+    Attributes
+    ----------
+    folder : of the run.
+    """
+
+    def __init__(self, settings: Settings, corpus: Corpus | None = None, *, trains: bool = True) -> None:
+        self.settings = settings
+        self._trains = trains
+        self.folder: RunFolder = settings.folder
+        self._corpus = corpus
+
+    @property
+    def corpus(self) -> Corpus:
+        """The data; opened at the first use."""
+        if self._corpus is None:
+            task = self.settings.task
+            skips = self._trains and task.data.skips_bad_audio
+            self._corpus = Corpus(task.data.directory, task.labels, skips_bad_audio=skips)
+        return self._corpus
+
+    def sibling(self, settings: Settings) -> Self:
+        """Return another run on the same data."""
+        return type(self)(settings, self.corpus)
+
+    def check_data(self) -> None:
+        """Find what is wrong with settings and manifests before an upstream is downloaded and loaded for them.
+
+        Raises
+        ------
+        UserError : whatever it is; audio is not looked at yet.
+        """
+        self.settings.check_host(trains=True)
+        task = self.settings.task
+        check_likeness(task.mapmix, self.corpus.labels)
+        Augmenter.open(self.settings.args.seed, **vars(task.data.augment))
+        self.corpus.check_manifests(["train", *self.settings.splits, *(["test"] if self.corpus.has("test") else [])])
+
+    def train(self, begin: Callable[[], None] = lambda: None) -> None:
+        """Train.
+
+        Parameters
+        ----------
+        begin : called in the leader just before training starts, when nothing was found wrong with settings and data.
+        """
+
+        def prepare(runner: Any) -> None:
+            self.folder.path.mkdir(parents=True, exist_ok=True)
+            begin()
+            for name, content in (("args", vars(runner.args)), ("config", runner.config)):
+                write_text(self.folder.new_settings_file(name), yaml.safe_dump(content, sort_keys=False))
+            write_text(self.folder.parameters, json.dumps(_parameter_counts(runner), indent=1))
+
+        self._run("train", prepare)
+
+    def evaluate(self, change: Callable[[Any], None] = lambda expert: None) -> None:
+        """Score the split that the arguments name.
+
+        Parameters
+        ----------
+        change : called with the expert just before.
+        """
+        self._run("evaluate", lambda runner: self.folder.path.mkdir(parents=True, exist_ok=True), change)
+
+    def identify(self) -> None:
+        """Print what is spoken in the recording that the arguments name."""
+        self._run("inference", lambda runner: None)
+
+    def calibrate(self, checkpoint: Path) -> None:
+        """Fit the calibration on dev where there is no other split to score, for which it would be fitted."""
+        kind = self.settings.task.evaluation.calibration.kind
+        if kind is None:
+            return
+        state = kept_state(checkpoint)
+        try:
+            write_dev_calibration(self.folder, checkpoint, state["best_accuracy"], state["classes"], kind)
+        except UserError as error:  # the run is complete all the same
+            print(f"[lid_mapmix] warning: no calibration: {error}")
+
+    def write_datamap_figure(self) -> None:
+        """Draw the data map, if this run has recorded one."""
+        if self.settings.task.datamap.record:
+            try_datamap_figure(self.folder, self.settings.task.datamap)
+
+    def write_model_card(self) -> None:
+        """Write the model card of a run that holds a checkpoint."""
+        if self.folder.holds_run():
+            try_card(self.folder, self.corpus)
+
+    def write_report(self, split: str) -> None:
+        """Write the report on a split, and print its name."""
+        if (report := try_report(self.folder, split, self.corpus)) is not None:
+            print(f"  {report.name}")
+
+    def _run(
+        self, mode: str, prepare: Callable[[Any], None], change: Callable[[Any], None] = lambda expert: None
+    ) -> None:
+        args, config = self.settings.for_s3prl(mode)
+        _seed_global_generators(args.seed)
+        corpus = {} if mode == "inference" else {"corpus": self.corpus}
+        runner = make_runner(args, config, self.settings.task.upstream_settings, **corpus)
+        cached = None if mode == "inference" else attach_cache(runner, self.settings, mode)
+        from_leader(partial(prepare, runner))
+        change(runner.downstream.model)
+        getattr(runner, mode)()
+        if cached is not None and is_leader():
+            print(
+                f"[lid_mapmix] feature cache: the upstream was run on {cached.computed:,} crops and windows, "
+                f"{cached.read:,} were read"
+            )
+        # The next run of this process needs the memory.
+        del runner
+        gc.collect()
+
+
+def _parameter_counts(runner: Any) -> dict[str, dict[str, int]]:
+    """Count the parameters of each part of the model, and how many of them are trained."""
+    counts = {}
+    for entry in runner.all_entries:
+        sizes = [(each.numel(), each.requires_grad and entry.trainable) for each in entry.model.parameters()]
+        counts[entry.name.lower()] = {
+            "parameters": sum(size for size, _ in sizes),
+            "trained": sum(size for size, is_trained in sizes if is_trained),
+        }
+    return counts
+
+
+def _seed_global_generators(seed: int) -> None:
+    """Seed what the models' first weights are drawn from; nothing of ours draws from it afterwards."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - some upstreams draw from it
+    torch.manual_seed(seed)

@@ -1,0 +1,175 @@
+"""The settings of a run: S3PRL's arguments, its sections of the configuration, and the task's; checked when made.
+
+Nothing changes settings: a run of another stage or with another data map has settings of its own.
+"""
+
+import copy
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from ..data.balance import Sampling
+from ..host.optimization import check_optimization
+from ..host.upstreams import check_upstream_arguments
+from ..utils.errors import UserError
+from ..utils.run_folder import DATAMAP_STAGE, RunFolder
+from .checks import check_configuration, task_config
+from .schema import TaskConfig
+from .sources import TASK_KEY, merge, read_variant, read_yaml
+
+_SCHEDULE_KEYS = ("total_steps", "eval_step", "save_step", "log_step")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a run.
+
+    Attributes
+    ----------
+    args : S3PRL's arguments, not to be changed.
+    task : the task's part of the configuration.
+    sections : S3PRL's parts: ``runner``, ``optimizer`` and, where there are any, ``scheduler`` and ``specaug``; not to
+        be changed.
+    sources : where they came from, lowest precedence first.
+    """
+
+    args: Namespace
+    task: TaskConfig
+    sections: Mapping[str, Any]
+    sources: tuple[str, ...] = ()
+
+    @classmethod
+    def make(cls, args: Namespace, config: Mapping[str, Any], sources: Sequence[str] = ()) -> Self:
+        """Check a merged configuration.
+
+        Parameters
+        ----------
+        args : S3PRL's arguments.
+        config : ``runner``, ``optimizer``, ``downstream_expert``, … as YAML has them; neither is changed.
+
+        Raises
+        ------
+        UserError : an unknown key, a value out of its limits, values that contradict each other, a missing part.
+        """
+        own = copy.deepcopy(dict(config))
+        check_configuration(own)
+        task = task_config(own.pop(TASK_KEY, None))
+        return cls(Namespace(**vars(args)), task, own, tuple(sources))
+
+    @classmethod
+    def of_run(cls, folder: RunFolder) -> Self:
+        """Read the settings that a run was last started with from its folder.
+
+        Raises
+        ------
+        UserError : there are none, or not of this task.
+        """
+        path = folder.settings_file()
+        config = read_yaml(path)
+        if not isinstance(config.get(TASK_KEY), dict):
+            raise UserError(f"{path}: expected the settings of this task, {TASK_KEY}, found none. Name another run.")
+        return cls.make(Namespace(**read_yaml(folder.settings_file("args"))), config, [str(path)])
+
+    @property
+    def runner(self) -> Mapping[str, Any]:
+        """The section of S3PRL's runner."""
+        return self.sections["runner"]
+
+    @property
+    def optimizer(self) -> Mapping[str, Any]:
+        """The section of the optimizer."""
+        return self.sections["optimizer"]
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run's folder."""
+        return RunFolder(Path(self.args.expdir))
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that training scores."""
+        return list(self.runner.get("eval_dataloaders") or [])
+
+    @property
+    def data_directory(self) -> Path | None:
+        """The folder of the data, as far as it is named."""
+        directory = self.task.data.directory
+        return None if directory is None else Path(directory)
+
+    @property
+    def datamap_folders(self) -> list[Path]:
+        """The folders of the data map that the run trains on, and of the likeness that it is given, resolved."""
+        mapmix = self.task.mapmix
+        return [Path(name).resolve().parent for name in (mapmix.datamap, mapmix.likeness_file) if name is not None]
+
+    def for_s3prl(self, mode: str) -> tuple[Namespace, dict[str, Any]]:
+        """Return S3PRL's arguments and configuration for a run in a mode; both are the caller's own."""
+        return (
+            Namespace(**{**vars(self.args), "mode": mode}),
+            {**copy.deepcopy(dict(self.sections)), TASK_KEY: self.task.as_mapping()},
+        )
+
+    def with_arguments(self, **changes: Any) -> Self:
+        """Return the settings with other arguments of S3PRL's."""
+        return replace(self, args=Namespace(**{**vars(self.args), **changes}))
+
+    def with_datamap(self, path: Path) -> Self:
+        """Return the settings of a run that trains on a data map."""
+        return replace(self, task=replace(self.task, mapmix=replace(self.task.mapmix, datamap=str(path))))
+
+    def datamap_stage(self) -> Self:
+        """Return the settings of the run that makes the data map of this one: the same, but nothing is mixed."""
+        args = Namespace(**vars(self.args))
+        args.expdir, args.downstream_variant = str(self.folder.datamap_stage), DATAMAP_STAGE
+        # Weights given by -i are for the main run to start from, with its optimizer and its step.
+        args.init_ckpt = None
+        # How long and how the main run trains says nothing about its map, which needs each utterance once an epoch.
+        sections = {**self.sections, "runner": {**self.runner, **dict.fromkeys(_SCHEDULE_KEYS)}}
+        own = {"data": {"sampler": str(Sampling.UNIFORM)}, "variant": DATAMAP_STAGE}
+        task = {name: value for name, value in self.task.as_mapping().items() if name != "mapmix"}
+        task = merge(merge(task, read_variant(DATAMAP_STAGE)[TASK_KEY]), own)
+        return self.make(args, {**sections, TASK_KEY: task}, [*self.sources, f"variants/{DATAMAP_STAGE}.yaml"])
+
+    def check_host(self, *, trains: bool) -> None:
+        """Check what S3PRL would find out late or never: the upstream's arguments, optimizer and schedule, the cache.
+
+        Raises
+        ------
+        UserError : what is asked for cannot work.
+        """
+        if trains:
+            check_optimization(self.optimizer, self.sections.get("scheduler"))
+        self._check_cache()
+        check_upstream_arguments(self.args, self.task.upstream_settings)
+
+    def _check_cache(self) -> None:
+        """Refuse to keep features that would be others at the next step."""
+        directory = self.task.cache.directory
+        if directory is None:
+            return
+        places = (Path(directory), *Path(directory).parents)
+        if taken := [path for path in places if path.exists() and not path.is_dir()]:
+            raise UserError(
+                f"--cache-features {directory}: expected a folder, found the file {taken[0]}. Name another."
+            )
+        if self.args.upstream_trainable:
+            raise UserError(
+                f"--cache-features: expected a frozen upstream, found {self.args.upstream} to be fine-tuned, whose "
+                "features change with each step. Add --frozen, or leave --cache-features out."
+            )
+
+
+def moved_path(given: str, old: Path, new: Path) -> str:
+    """Return where a file of a run that was copied or moved is now; where it was not copied, it stays where it was.
+
+    Parameters
+    ----------
+    given : path of the file.
+    old, new : the run's folder then and now.
+    """
+    if not Path(given).is_relative_to(old):
+        return given
+    moved = new / Path(given).relative_to(old)
+    return str(moved) if moved.is_file() or not Path(given).is_file() else given

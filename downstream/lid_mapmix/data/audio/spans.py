@@ -1,0 +1,154 @@
+"""Which part of its file each utterance of a manifest is, checked against the headers of the audio.
+
+A header is read once for each file, however many rows share it.
+"""
+
+import os
+from collections.abc import Mapping, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ...utils.errors import UserError
+from ..manifest.columns import Names
+from ..manifest.manifest import Manifest
+from .reading import MINIMUM_SAMPLES, SAMPLE_RATE, read_header
+
+# A manifest's nominal duration may be rounded, or count speech only; a file shorter than this share of it is broken.
+SHORTEST_SHARE = 0.9
+SHORTEST_SLACK_SECONDS = 0.1
+_THREADS = 8
+# A task of a thread costs as much as a header of a file that lies in memory.
+_FILES_AT_ONCE = 256
+
+# Of a file: its length in samples at 16 kHz, or what is wrong with it.
+Length = int | UserError
+
+
+def utterance_span(manifest: Manifest, index: int) -> tuple[int, int]:
+    """Return the first sample and the number of samples of an utterance, at 16 kHz, from its file's header.
+
+    Raises
+    ------
+    UserError : the audio is shorter than the manifest says, or under 400 samples (25 ms).
+    """
+    row = {name: values[index : index + 1] for name, values in manifest.columns.items()}
+    starts, counts = utterance_spans(Manifest(manifest.path, row))
+    return int(starts[0]), int(counts[0])
+
+
+def utterance_spans(
+    manifest: Manifest,
+    faults: MutableMapping[int, str] | None = None,
+    lengths: MutableMapping[str, Length] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read the headers of all audio of a manifest.
+
+    Parameters
+    ----------
+    manifest : whose audio it is.
+    faults : where given, what is wrong with an utterance is put here, by its number, in place of being raised; it has
+        the shortest span there may be then.
+    lengths : path → length of files that were looked at before; those that several rows share are added to it.
+
+    Returns
+    -------
+    starts, counts : (utterances,) int64 each, in samples at 16 kHz.
+
+    Raises
+    ------
+    UserError : as :func:`utterance_span`, for the first utterance that has a fault.
+    """
+    files = Names.of(manifest.columns["audiopath"])
+    folder = str(manifest.path.parent)
+    paths = [os.path.join(folder, name) for name in files.names.tolist()]  # noqa: PTH118 - Path takes ten times as long
+    found = _read_lengths(paths, {} if lengths is None else lengths, f"headers of {manifest.path.name}")
+    if lengths is not None:
+        for file in np.flatnonzero(np.bincount(files.codes) > 1).tolist():
+            lengths[paths[file]] = found[file]
+    samples = np.array([-1 if isinstance(length, UserError) else length for length in found], dtype=np.int64)
+    available = samples[files.codes]
+    starts, ends = (_times(manifest, name, available) for name in ("start", "end"))
+    counts = np.maximum(np.minimum(ends, available) - starts, 0)
+    is_faulty = (
+        (available < 0)
+        | _ends_after(ends, available)
+        | _is_short(counts, manifest.columns["seconds"])
+        | (counts < MINIMUM_SAMPLES)
+    )
+    for row in np.flatnonzero(is_faulty).tolist():
+        fault = found[files.codes[row]]
+        if not isinstance(fault, UserError):
+            fault = _fault(manifest, row, fault, int(ends[row]), int(counts[row]))
+        if faults is None:
+            raise fault
+        faults[row] = str(fault)
+    starts[is_faulty], counts[is_faulty] = 0, MINIMUM_SAMPLES
+    return starts, counts
+
+
+def _times(manifest: Manifest, name: str, available: np.ndarray) -> np.ndarray:
+    """Return the start or end of each utterance in samples at 16 kHz; where it has none, that of the file."""
+    times = np.zeros_like(available) if name == "start" else available.copy()
+    if name in manifest.columns:
+        given = manifest.columns[name]
+        is_given = np.isfinite(given)
+        times[is_given] = np.rint(given[is_given] * SAMPLE_RATE).astype(np.int64)
+    return times
+
+
+def _ends_after(ends: np.ndarray, available: np.ndarray) -> np.ndarray:
+    # A tenth of a second of rounding in a manifest's times is no fault; more than that is.
+    return ends > available + SHORTEST_SLACK_SECONDS * SAMPLE_RATE
+
+
+def _is_short(counts: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+    return counts / SAMPLE_RATE < seconds * SHORTEST_SHARE - SHORTEST_SLACK_SECONDS
+
+
+def _fault(manifest: Manifest, row: int, available: int, end: int, count: int) -> UserError:
+    path, seconds = manifest.audio_path(row), manifest.columns["seconds"][row]
+    if _ends_after(np.array(end), np.array(available)):
+        return UserError(
+            f"{path}: has {available / SAMPLE_RATE:.2f} s where {manifest.path} puts the end of an utterance at "
+            f"{end / SAMPLE_RATE:.2f} s. Is the file truncated? Correct one of them."
+        )
+    if _is_short(np.array(count), seconds):
+        return UserError(
+            f"{path}: has {count / SAMPLE_RATE:.2f} s where {manifest.path} says {seconds:.2f} s. "
+            "Is the file truncated? Restore it, or correct the manifest."
+        )
+    return UserError(
+        f"{path}: the utterance has {count} samples at 16 kHz; at least {MINIMUM_SAMPLES} (25 ms) are "
+        "needed. Take it out of the manifest."
+    )
+
+
+def _read_lengths(paths: Sequence[str], known: Mapping[str, Length], purpose: str) -> list[Length]:
+    """Return the length of each file, those that are not known from their headers."""
+    unknown = [path for path in paths if path not in known] if known else list(paths)
+    parts = [unknown[at : at + _FILES_AT_ONCE] for at in range(0, len(unknown), _FILES_AT_ONCE)]
+    read: list[Length] = []
+    with (
+        ThreadPoolExecutor(_THREADS) as pool,
+        tqdm(total=len(unknown), desc=purpose, leave=False, delay=1) as progress,
+    ):
+        for part in pool.map(_read_part, parts):
+            read += part
+            progress.update(len(part))
+    if len(unknown) == len(paths):
+        return read
+    lengths = {**known, **dict(zip(unknown, read, strict=True))}
+    return [lengths[path] for path in paths]
+
+
+def _read_part(paths: Sequence[str]) -> list[Length]:
+    lengths: list[Length] = []
+    for path in paths:
+        try:
+            lengths.append(read_header(Path(path)).samples)
+        except UserError as error:
+            lengths.append(error)
+    return lengths

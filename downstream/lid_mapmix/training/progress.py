@@ -1,0 +1,64 @@
+"""steps.json of a run: how far training is and how long its steps take, for whoever waits for it.
+
+``{"step": steps made, "of": steps in all, "first": steps that were made before this process, "seconds": since its first
+step}``. The bar of S3PRL's runner is for people; this is for the leaderboard's estimate.
+"""
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from typing import Self
+
+from ..utils.files import write_text
+from ..utils.run_folder import RunFolder
+
+_WRITE_EVERY = 1.0  # seconds
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is."""
+
+    step: int
+    of: int
+    first: int
+    seconds: float
+
+    @classmethod
+    def read(cls, folder: RunFolder) -> Self | None:
+        """Return what a run has written last, None where there is nothing that can be read."""
+        try:
+            return cls(**json.loads(folder.steps.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """The mean time of an optimizer step of this process, evaluations between them included."""
+        made = self.step - self.first
+        return self.seconds / made if made > 0 else None
+
+
+class ProgressFile:
+    """Writes steps.json at most once per second.
+
+    Parameters
+    ----------
+    folder : of the run.
+    total : optimizer steps of the run.
+    """
+
+    def __init__(self, folder: RunFolder, total: int) -> None:
+        self._folder, self._total = folder, total
+        self._first: int | None = None
+        self._began = self._written = 0.0
+
+    def update(self, step: int) -> None:
+        """Say that `step` steps are complete."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first, self._began = step, now
+        if now - self._written >= _WRITE_EVERY:
+            self._written = now
+            progress = Progress(step, self._total, self._first, now - self._began)
+            write_text(self._folder.steps, json.dumps(asdict(progress)))
