@@ -7,12 +7,10 @@ import logging
 from pathlib import Path
 
 import pytest
-from helpers.layouts import contents, read_rows, values, write_lines, write_tone
+from helpers.layouts import contents, prepare, read_rows, values, write_lines, write_tone
 from lid_mapmix.apps import cli
 from lid_mapmix.data.export.manifests import export_manifests
 from lid_mapmix.data.manifest.manifest import read_manifest, write_manifest
-from lid_mapmix.data.prepare import jsonl, kaldi
-from lid_mapmix.data.prepare.steps.options import Options
 from lid_mapmix.utils.errors import UserError
 
 CLASSES = ("ara-apc", "ara-arz")
@@ -70,7 +68,7 @@ def test_directories_of_splits_and_durations(tmp_path):
         (folder / "utt2spk").unlink()
     write_lines(root / "data/train/reco2dur", [(f"train{name}-0", 0.79) for name in CLASSES], between=" ")
     write_lines(root / "data/dev/utt2dur", [(f"dev{name}-0", 0.75) for name in CLASSES], between=" ")
-    rows = read_rows(kaldi.prepare(root / "data", tmp_path / "data", root=root))
+    rows = read_rows(prepare("kaldi", root / "data", tmp_path / "data", root=root))
     assert {split: len(some) for split, some in rows.items()} == {"train": 12, "dev": 12}
     assert values(rows["train"], "seconds") == {"0.79", "0.8"}
     assert values(rows["dev"], "seconds") == {"0.75", "0.8"}
@@ -80,7 +78,7 @@ def test_only_train_is_divided_where_there_is_no_dev(tmp_path):
     root = tmp_path / "egs"
     for split in ("train", "test"):
         write_directory(root / "data" / split, root, prefix=split)
-    rows = read_rows(kaldi.prepare(root / "data", tmp_path / "data", root=root))
+    rows = read_rows(prepare("kaldi", root / "data", tmp_path / "data", root=root))
     assert all(group.startswith("train") for split in ("train", "dev") for group in values(rows[split], "group"))
     assert len(rows["test"]) == 24
     assert len(rows["train"]) + len(rows["dev"]) == 24
@@ -89,7 +87,7 @@ def test_only_train_is_divided_where_there_is_no_dev(tmp_path):
 def test_speakers_that_are_languages_are_left_out(directory, tmp_path, caplog):
     (directory / "utt2spk").write_text((directory / "utt2lang").read_text())
     with caplog.at_level(logging.INFO):
-        rows = read_rows(kaldi.prepare(directory, tmp_path / "data", root=tmp_path / "egs"))
+        rows = read_rows(prepare("kaldi", directory, tmp_path / "data", root=tmp_path / "egs"))
     assert "the speakers are the languages" in caplog.text
     assert "speaker" not in rows["train"][0]
 
@@ -120,17 +118,17 @@ def test_faults_of_a_directory_are_named(directory, tmp_path, name, old, new, me
     assert old in text
     (directory / name).write_text(text.replace(old, new, 1))
     with pytest.raises(UserError, match=message) as raised:
-        kaldi.prepare(directory, tmp_path / "data", root=tmp_path / "egs")
+        prepare("kaldi", directory, tmp_path / "data", root=tmp_path / "egs")
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "data").exists()
 
 
 def test_folders_that_are_no_kaldi_directory(directory, tmp_path):
     with pytest.raises(UserError, match=r"no wav.scp in it or in its train/; found all/"):
-        kaldi.prepare(directory.parent, tmp_path / "data")
+        prepare("kaldi", directory.parent, tmp_path / "data")
     (directory / "utt2lang").unlink()
     with pytest.raises(UserError, match=r"utt2lang: no such file; .*all holds segments, utt2spk, wav.scp"):
-        kaldi.prepare(directory, tmp_path / "data", root=tmp_path / "egs")
+        prepare("kaldi", directory, tmp_path / "data", root=tmp_path / "egs")
 
 
 @pytest.fixture
@@ -179,7 +177,7 @@ def test_faults_of_a_nemo_manifest_are_named(manifest, tmp_path, line, message):
     with manifest.open("a") as file:
         file.write(line)
     with pytest.raises(UserError, match=message) as raised:
-        jsonl.prepare(manifest, tmp_path / "data")
+        prepare("jsonl", manifest, tmp_path / "data")
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "data").exists()
 
@@ -187,18 +185,18 @@ def test_faults_of_a_nemo_manifest_are_named(manifest, tmp_path, line, message):
 def test_texts_in_another_encoding_and_odd_line_ends(manifest, directory, tmp_path):
     text = manifest.read_text().replace('"label": "ara-apc"', '"text": "a\u2028b", "label": "ara-apc"')
     manifest.write_text(text, encoding="utf-8-sig")
-    assert len(list(itertools.chain(*read_rows(jsonl.prepare(manifest, tmp_path / "data")).values()))) == 16
+    assert len(list(itertools.chain(*read_rows(prepare("jsonl", manifest, tmp_path / "data")).values()))) == 16
     manifest.write_text(text, encoding="utf-16")
     with pytest.raises(UserError, match=r"all.jsonl: is no text in UTF-8"):
-        jsonl.prepare(manifest, tmp_path / "other")
+        prepare("jsonl", manifest, tmp_path / "other")
     (directory / "utt2lang").write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match="utt2lang: is no text in UTF-8"):
-        kaldi.prepare(directory, tmp_path / "other")
+        prepare("kaldi", directory, tmp_path / "other")
 
 
 def test_folders_without_a_nemo_manifest(manifest, tmp_path):
     with pytest.raises(UserError, match=r"no train.jsonl; found all.jsonl, wav/"):
-        jsonl.prepare(manifest.parent, tmp_path / "data")
+        prepare("jsonl", manifest.parent, tmp_path / "data")
 
 
 @pytest.fixture
@@ -228,7 +226,7 @@ def test_what_is_written_for_nemo_is_read_again(prepared, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines() == [
         str(tmp_path / "nemo" / f"{name}.jsonl") for name in ("train", "dev")
     ]
-    again = jsonl.prepare(tmp_path / "nemo", tmp_path / "again")
+    again = prepare("jsonl", tmp_path / "nemo", tmp_path / "again")
     (prepared / "labels.yaml").write_bytes((again / "labels.yaml").read_bytes())
     written, before = read_rows(again), read_rows(prepared)
     for row in itertools.chain(*before.values()):
@@ -251,7 +249,7 @@ def test_what_is_written_for_kaldi_is_read_again(prepared, tmp_path):
     for path in directory.iterdir():
         lines = path.read_text().splitlines()
         assert lines == sorted(lines, key=str.encode)
-    again = kaldi.prepare(tmp_path / "kaldi", tmp_path / "again")
+    again = prepare("kaldi", tmp_path / "kaldi", tmp_path / "again")
     (prepared / "labels.yaml").write_bytes((again / "labels.yaml").read_bytes())
     written, before = read_rows(again), read_rows(prepared)
     for row in itertools.chain(*before.values()):
@@ -292,21 +290,20 @@ def test_utterances_named_as_their_own_speakers_have_none(prepared, tmp_path):
     speakers = ["" if start == 0 else speaker for start, speaker in zip(starts, named, strict=True)]
     write_manifest(prepared / "train.csv", {**manifest.columns, "speaker": speakers})
     export_manifests(prepared, "kaldi", tmp_path / "kaldi")
-    again = read_manifest(kaldi.prepare(tmp_path / "kaldi", tmp_path / "again") / "train.csv")
+    again = read_manifest(prepare("kaldi", tmp_path / "kaldi", tmp_path / "again") / "train.csv")
     assert sorted(again.columns["speaker"].tolist()) == sorted(speakers)
 
 
 def test_clusters_survive_an_export(prepared, tmp_path):
     text = "arabic:\n- ara-arz\n- ara-apc\nnone:\n- nobody\n"
     (prepared / "labels.yaml").write_text(text)
-    for target, module in (("kaldi", kaldi), ("jsonl", jsonl)):
+    for target in ("kaldi", "jsonl"):
         assert tmp_path / target / "labels.yaml" in export_manifests(prepared, target, tmp_path / target)
-        again = module.prepare(tmp_path / target, tmp_path / f"{target} again")
+        again = prepare(target, tmp_path / target, tmp_path / f"{target} again")
         assert (again / "labels.yaml").read_text() == text.partition("none")[0]
         # Where the manifests lie beside what they were made of, the labels beside them are no export.
-        options = Options(overwrite=True)
-        module.prepare(tmp_path / target, tmp_path / target, options=options)
-        module.prepare(tmp_path / target, tmp_path / target, options=options)
+        prepare(target, tmp_path / target, tmp_path / target, overwrite=True)
+        prepare(target, tmp_path / target, tmp_path / target, overwrite=True)
 
 
 def test_an_export_leaves_nothing_of_an_earlier_one(prepared, tmp_path):
@@ -348,7 +345,7 @@ def test_parts_late_in_a_recording_and_names_that_are_numbers(tmp_path):
     entry = {"audio_filepath": "x.wav", "duration": 0.05, "label": 0}
     lines = [json.dumps({**entry, "offset": 10_000 + take / 10, "speaker": take}) for take in range(6)]
     (tmp_path / "all.jsonl").write_text("\n".join(lines))
-    folder = jsonl.prepare(tmp_path / "all.jsonl", tmp_path / "data")
+    folder = prepare("jsonl", tmp_path / "all.jsonl", tmp_path / "data")
     rows = [row for split in ("train", "dev", "test") for row in csv.DictReader((folder / f"{split}.csv").open())]
     assert {row["id"] for row in rows} == {f"x.wav@{10_000 + take / 10}" for take in range(6)}
     assert {row["speaker"] for row in rows} == set("012345")

@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from ....utils.errors import UserError
 from ...audio.reading import read_header
-from .corpus import cannot_write
-from .selection import Columns, select
+from .prepared_folder import cannot_write
+from .splits import Columns, select
 
 _HEADER_THREADS = 8
 # Files that wait for a thread: those of millions would take gigabytes, and all be read when Ctrl-C ends the rest.
