@@ -205,10 +205,18 @@ def test_an_interruption_does_not_wait_for_all_headers(audio, monkeypatch):
 
     read, read_header = [], listed_audio.read_header
     monkeypatch.setattr(listed_audio, "tqdm", Interrupted)
-    monkeypatch.setattr(listed_audio, "read_header", lambda path: read.append(path) or read_header(path))
+    monkeypatch.setattr(listed_audio, "read_header", lambda path: read.append(path) or read_header(Path(audio)))
     with pytest.raises(KeyboardInterrupt):
-        listed_audio.read_seconds([audio] * 3000)
-    assert len(read) <= 1000
+        listed_audio.read_seconds([f"{number}.wav" for number in range(3000)])
+    assert 0 < len(read) <= 1000
+
+
+def test_a_header_is_read_once_whatever_the_utterances_of_the_file(audio, tmp_path, monkeypatch):
+    read, read_header = [], listed_audio.read_header
+    monkeypatch.setattr(listed_audio, "read_header", lambda path: read.append(path) or read_header(path))
+    other = write_tone(tmp_path / "other.wav", 0.5)
+    assert listed_audio.read_seconds([audio, str(other), audio]).tolist() == [SECONDS, 0.5, SECONDS]
+    assert sorted(read) == sorted([Path(audio), other])
 
 
 def test_overwrite_makes_anew_what_has_the_same_settings(tmp_path):
