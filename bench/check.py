@@ -25,7 +25,7 @@ from lid_mapmix.data.check.quality import measure
 from lid_mapmix.data.check.reading import Headers, read_headers, read_samples, spans
 from lid_mapmix.data.check.utterances import SPLITS, Utterances, side_by_side
 from lid_mapmix.data.manifest.manifest import Manifest, read_manifest
-from lid_mapmix.data.prepare.demo.dialects import CLUSTERS
+from lid_mapmix.data.prepare.demo.demo import CLUSTERS
 from lid_mapmix.data.prepare.demo.espeak import Voice, synthesise
 from scipy.signal import firwin, lfilter, resample_poly
 from tidy import tidy_when_stopped

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from lid_mapmix.apps import cli
 from lid_mapmix.data.audio.spans import utterance_spans
 from lid_mapmix.data.labels import read_labels
 from lid_mapmix.data.manifest.manifest import read_manifest
+from lid_mapmix.data.prepare import find_corpus
 
 SPLITS = ("train", "dev", "test")
 
@@ -25,6 +27,18 @@ def write_lines(path: Path, lines: Iterable[Sequence[str]], *, between: str = "\
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(between.join(map(str, fields)) + "\n" for fields in lines), encoding=encoding)
     return path
+
+
+def prepare(corpus: str, *places: Path, **flags: object) -> Path:
+    """Prepare a corpus as its flags ask for: ``dev_share=0.2`` is ``--dev-share 0.2``, True a flag without a value."""
+    words = [corpus, *map(str, places)]
+    for name, value in flags.items():
+        flag = "--" + name.strip("_").replace("_", "-")
+        if isinstance(value, list | tuple):
+            words += [flag, *map(str, value)]
+        elif value is not False:
+            words.append(flag if value is True else f"{flag}={value}")
+    return find_corpus(corpus).prepare(cli.make_prepare_parser().parse_args(words))
 
 
 def read_rows(folder: Path) -> dict[str, list[dict[str, str]]]:

@@ -9,21 +9,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from ..data.prepare import CORPORA, find_corpus
 from .runs import launch
 from .settings.arguments import complete_defaults, make_parser
-
-_CORPORA = (
-    "demo",
-    "folder",
-    "asterisk",
-    "commonlanguage",
-    "commonvoice",
-    "fleurs",
-    "jsonl",
-    "kaldi",
-    "lre17",
-    "voxlingua107",
-)
 
 
 @dataclass(frozen=True)
@@ -153,13 +141,9 @@ def _find(name: str) -> Callable[..., Any]:
     return getattr(import_module(f".{module}", __package__), function)
 
 
-def _corpus(name: str) -> Any:
-    return import_module(f"..data.prepare.{name}", __package__)
-
-
 def prepare(options: argparse.Namespace) -> None:
     """Prepare a corpus."""
-    folder = _corpus(options.corpus).run(options)
+    folder = find_corpus(options.corpus).prepare(options)
     print(f"{folder}: ready; train on it with 'lid-mapmix run -u fbank --data {shlex.quote(str(folder))}'")
 
 
@@ -214,15 +198,14 @@ def make_prepare_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     corpora = parser.add_subparsers(dest="corpus", required=True, metavar="CORPUS")
-    for name in _CORPORA:
-        module = _corpus(name)
-        corpus = corpora.add_parser(
-            name,
-            help=module.DESCRIPTION,
-            description=module.DESCRIPTION,
-            epilog=f"examples:\n{module.EXAMPLES}",
+    for corpus in map(find_corpus, CORPORA):
+        one = corpora.add_parser(
+            corpus.name,
+            help=corpus.purpose,
+            description=corpus.purpose,
+            epilog=f"examples:\n{corpus.examples}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        module.add_arguments(corpus)
-        corpus.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        corpus.add_flags(one)
+        one.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser

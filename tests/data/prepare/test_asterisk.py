@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from helpers.layouts import prepare
 from lid_mapmix.data.labels import read_labels
 from lid_mapmix.data.manifest.manifest import read_manifest
-from lid_mapmix.data.prepare import asterisk
 from lid_mapmix.utils.errors import UserError
 
 SPLITS = ("train", "dev", "test")
@@ -50,7 +50,7 @@ def prepared(folder: Path) -> dict[str, list[tuple[str, str]]]:
 
 def test_prompts_are_listed_once_without_short_ones_silence_and_tones(sounds, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
-        folder = asterisk.prepare(tmp_path / "data", sounds=sounds)
+        folder = prepare("asterisk", tmp_path / "data", sounds=sounds)
     assert "dropped 10 of 115 prompts shorter than 1 s" in caplog.text
     rows = [row for split in prepared(folder).values() for row in split]
     assert len(rows) == len(set(rows)) == 5 * 21
@@ -63,7 +63,7 @@ def test_prompts_are_listed_once_without_short_ones_silence_and_tones(sounds, tm
 
 
 def test_every_language_is_in_every_split_and_a_prompt_in_one(sounds, tmp_path):
-    splits = prepared(asterisk.prepare(tmp_path / "data", sounds=sounds, dev_share=0.2, test_share=0.2))
+    splits = prepared(prepare("asterisk", tmp_path / "data", sounds=sounds, dev_share=0.2, test_share=0.2))
     prompts = {split: {id_.split("/", 1)[1] for _, id_ in rows} for split, rows in splits.items()}
     assert not prompts["train"] & prompts["dev"]
     assert not prompts["train"] & prompts["test"]
@@ -73,7 +73,7 @@ def test_every_language_is_in_every_split_and_a_prompt_in_one(sounds, tmp_path):
 
 
 def test_files_stay_in_place_and_speakers_are_named(sounds, tmp_path):
-    manifest = read_manifest(asterisk.prepare(tmp_path / "data", sounds=sounds) / "train.csv")
+    manifest = read_manifest(prepare("asterisk", tmp_path / "data", sounds=sounds) / "train.csv")
     assert not list((tmp_path / "data").rglob("*.wav"))
     for index in range(len(manifest)):
         path = manifest.audio_path(index)
@@ -83,9 +83,9 @@ def test_files_stay_in_place_and_speakers_are_named(sounds, tmp_path):
 
 
 def test_the_split_depends_on_the_seed_alone(sounds, tmp_path):
-    one = prepared(asterisk.prepare(tmp_path / "one", sounds=sounds))
-    assert one == prepared(asterisk.prepare(tmp_path / "two", sounds=sounds))
-    assert one != prepared(asterisk.prepare(tmp_path / "three", sounds=sounds, seed=1))
+    one = prepared(prepare("asterisk", tmp_path / "one", sounds=sounds))
+    assert one == prepared(prepare("asterisk", tmp_path / "two", sounds=sounds))
+    assert one != prepared(prepare("asterisk", tmp_path / "three", sounds=sounds, seed=1))
 
 
 def test_missing_packages_are_named(sounds, tmp_path):
@@ -93,21 +93,21 @@ def test_missing_packages_are_named(sounds, tmp_path):
         (sounds / name).unlink()
     (sounds / "fr_CA_f_June").rename(sounds / "unknown")
     with pytest.raises(UserError, match=r"apt-get install asterisk-core-sounds-fr-wav'.*--sounds"):
-        asterisk.prepare(tmp_path / "data", sounds=sounds)
+        prepare("asterisk", tmp_path / "data", sounds=sounds)
     with pytest.raises(UserError, match=r"core-sounds-en-wav .*core-sounds-ru-wav'.*--sounds"):
-        asterisk.prepare(tmp_path / "data", sounds=tmp_path / "nowhere")
+        prepare("asterisk", tmp_path / "data", sounds=tmp_path / "nowhere")
     assert not (tmp_path / "data").exists()
 
 
 def test_a_second_run_does_nothing_and_new_prompts_are_noticed(sounds, tmp_path, caplog):
-    folder = asterisk.prepare(tmp_path / "data", sounds=sounds)
+    folder = prepare("asterisk", tmp_path / "data", sounds=sounds)
     before = (folder / "train.csv").stat().st_mtime_ns
     with caplog.at_level(logging.INFO):
-        asterisk.prepare(folder, sounds=sounds)
+        prepare("asterisk", folder, sounds=sounds)
     assert "nothing to do" in caplog.text
     assert (folder / "train.csv").stat().st_mtime_ns == before
     write_prompt(sounds / "en_US_f_Allison" / "new.wav", 2)
     with pytest.raises(UserError, match="--overwrite"):
-        asterisk.prepare(folder, sounds=sounds)
-    asterisk.prepare(folder, sounds=sounds, overwrite=True)
+        prepare("asterisk", folder, sounds=sounds)
+    prepare("asterisk", folder, sounds=sounds, overwrite=True)
     assert ("eng", "en_US_f_Allison/new.wav") in [row for rows in prepared(folder).values() for row in rows]

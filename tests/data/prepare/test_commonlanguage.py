@@ -5,9 +5,8 @@ import logging
 from pathlib import Path
 
 import pytest
-from helpers.layouts import contents, read_rows, values, write_lines, write_tone
+from helpers.layouts import contents, prepare, read_rows, values, write_lines, write_tone
 from lid_mapmix.apps import cli
-from lid_mapmix.data.prepare import commonlanguage
 from lid_mapmix.utils.errors import UserError
 
 LANGUAGES = ("Chinese_Taiwan", "Welsh")
@@ -36,14 +35,14 @@ def test_the_publishers_splits_and_speakers(unpacked, tmp_path):
 
 
 def test_the_folder_around_it(unpacked, tmp_path):
-    one = contents(commonlanguage.prepare(unpacked, tmp_path / "one", languages=["Welsh"]))
-    assert one == contents(commonlanguage.prepare(unpacked.parent, tmp_path / "two", languages=["Welsh"]))
+    one = contents(prepare("commonlanguage", unpacked, tmp_path / "one", languages=["Welsh"]))
+    assert one == contents(prepare("commonlanguage", unpacked.parent, tmp_path / "two", languages=["Welsh"]))
 
 
 def test_a_speaker_of_two_splits_stays_in_the_later_one(unpacked, tmp_path, caplog):
     (unpacked / "Welsh/train/wel_tra_sp_0").rename(unpacked / "Welsh/train/wel_dev_sp_1")
     with caplog.at_level(logging.INFO):
-        rows = read_rows(commonlanguage.prepare(unpacked, tmp_path / "data"))
+        rows = read_rows(prepare("commonlanguage", unpacked, tmp_path / "data"))
     assert "left out 2 of 24 utterances" in caplog.text
     assert len(rows["train"]) == 6
 
@@ -51,7 +50,7 @@ def test_a_speaker_of_two_splits_stays_in_the_later_one(unpacked, tmp_path, capl
 def test_other_layouts_say_what_was_found(unpacked, tmp_path):
     def refused(message: str, folder: Path = unpacked, **others) -> None:
         with pytest.raises(UserError, match=message) as raised:
-            commonlanguage.prepare(folder, tmp_path / "data", **others)
+            prepare("commonlanguage", folder, tmp_path / "data", **others)
         assert "\n" not in str(raised.value)
 
     refused(

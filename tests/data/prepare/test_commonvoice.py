@@ -5,11 +5,9 @@ import logging
 from pathlib import Path
 
 import pytest
-from helpers.layouts import contents, read_rows, values, write_lines, write_tone
+from helpers.layouts import contents, prepare, read_rows, values, write_lines, write_tone
 from lid_mapmix.apps import cli
 from lid_mapmix.data.labels import read_labels
-from lid_mapmix.data.prepare import commonvoice
-from lid_mapmix.data.prepare.steps.options import Options
 from lid_mapmix.utils.errors import UserError
 
 HEADER = ("client_id", "path", "sentence", "up_votes", "accents", "variant", "locale", "segment")
@@ -42,7 +40,7 @@ def release(tmp_path) -> Path:
 
 
 def test_languages_with_the_publishers_splits(release, tmp_path):
-    rows = read_rows(commonvoice.prepare(release, tmp_path / "data"))
+    rows = read_rows(prepare("commonvoice", release, tmp_path / "data"))
     for split, count in SPEAKERS.items():
         assert len(rows[split]) == 3 * 2 * count
         assert values(rows[split], "class") == {"en", "zh-TW", "zh-HK"}
@@ -57,7 +55,7 @@ def test_a_speaker_of_two_languages_is_in_one_split(release, tmp_path, caplog):
     table = release / "zh-TW/train.tsv"
     table.write_text(table.read_text().replace("train0ofzh-TW", "test1ofen"))
     with caplog.at_level(logging.INFO):
-        rows = read_rows(commonvoice.prepare(release, tmp_path / "data"))
+        rows = read_rows(prepare("commonvoice", release, tmp_path / "data"))
     assert "left out 2 of 84 utterances whose speaker or recording is in another split" in caplog.text
     assert len(rows["train"]) == 3 * 2 * 6 - 2
 
@@ -67,7 +65,7 @@ def test_accents_of_one_language(release, tmp_path, caplog, several):
     for table in (release / "en").glob("*.tsv"):
         table.write_text(table.read_text().replace(ACCENTS[3], several))
     with caplog.at_level(logging.INFO):
-        rows = read_rows(commonvoice.prepare(release / "en", tmp_path / "data", accents=True))
+        rows = read_rows(prepare("commonvoice", release / "en", tmp_path / "data", class_="accent"))
     assert "en: left out 12 clips whose speakers name no accent, or several" in caplog.text
     expected = {"en-England English", "en-India and South Asia (India, Pakistan)"}
     assert all(values(rows[split], "class") == expected for split in rows)
@@ -90,14 +88,14 @@ def test_accents_of_too_few_speakers_are_left_out(release, tmp_path, caplog):
     table = release / "en/validated.tsv"
     table.write_text(table.read_text().replace("England English", "of two speakers", 4))
     with caplog.at_level(logging.INFO), pytest.raises(UserError, match="has the classes en-India"):
-        commonvoice.prepare(release / "en", tmp_path / "data", accents=True, validated=True)
+        prepare("commonvoice", release / "en", tmp_path / "data", class_="accent", validated=True)
     assert "left out 2 classes of fewer than 3 speakers: en-England English, en-of two speakers" in caplog.text
 
 
 def test_hours_a_class_and_copies(release, tmp_path):
     def drawn(name: str, seed: int) -> dict[str, bytes]:
-        options = Options(max_hours_per_class=2.1 / 3600, copy_audio=True, seed=seed)
-        return contents(commonvoice.prepare(release, tmp_path / name, options=options))
+        flags = {"max_hours_per_class": 2.1 / 3600, "copy_audio": True, "seed": seed}
+        return contents(prepare("commonvoice", release, tmp_path / name, **flags))
 
     assert drawn("one", 0) == drawn("two", 0) != drawn("three", 1)
     rows = read_rows(tmp_path / "one")
@@ -109,16 +107,16 @@ def test_hours_a_class_and_copies(release, tmp_path):
 def test_without_durations_headers_are_read(release, tmp_path):
     for path in release.glob("*/clip_durations.tsv"):
         path.unlink()
-    rows = read_rows(commonvoice.prepare(release, tmp_path / "data"))
+    rows = read_rows(prepare("commonvoice", release, tmp_path / "data"))
     assert float(rows["train"][0]["seconds"]) == pytest.approx(0.5, abs=0.06)
     with pytest.raises(UserError, match="--min-hours-per-class needs"):
-        commonvoice.prepare(release, tmp_path / "other", min_hours_per_class=1)
+        prepare("commonvoice", release, tmp_path / "other", min_hours_per_class=1)
 
 
 def test_other_layouts_say_what_was_found(release, tmp_path):
     def refused(message: str, folder: Path = release, **others) -> None:
         with pytest.raises(UserError, match=message) as raised:
-            commonvoice.prepare(folder, tmp_path / "data", **others)
+            prepare("commonvoice", folder, tmp_path / "data", **others)
         assert "\n" not in str(raised.value)
 
     refused("no folder of a language with clips/ in it, such as en/; found clip.mp3, cv-corpus-17.0/", tmp_path)
@@ -133,7 +131,7 @@ def test_other_layouts_say_what_was_found(release, tmp_path):
     table.write_text(kept.replace("client_id", "speaker"))
     refused("dev.tsv: lacks the column client_id; found speaker, path, sentence")
     table.write_text(kept.replace("accents", "region"))
-    refused("has no column accents or accent", accents=True)
+    refused("has no column accents or accent", class_="accent")
     write_lines(release / "en/clip_durations.tsv", [("clip", "duration[ms]"), ("a.mp3", "long")])
     refused(r"clip_durations.tsv: duration\[ms\] has what is no number")
     table.unlink()

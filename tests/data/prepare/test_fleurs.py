@@ -4,9 +4,8 @@ import itertools
 from pathlib import Path
 
 import pytest
-from helpers.layouts import contents, read_rows, values, write_lines, write_tone
+from helpers.layouts import contents, prepare, read_rows, values, write_lines, write_tone
 from lid_mapmix.apps import cli
-from lid_mapmix.data.prepare import fleurs
 from lid_mapmix.utils.errors import UserError
 
 COUNTS = {"train": 6, "dev": 2, "test": 3}
@@ -42,16 +41,16 @@ def test_the_publishers_splits(repository, tmp_path):
 
 
 def test_the_folder_of_languages_and_some_of_them(repository, tmp_path):
-    one = contents(fleurs.prepare(repository / "data", tmp_path / "one", languages=["ur_pk"]))
+    one = contents(prepare("fleurs", repository / "data", tmp_path / "one", languages=["ur_pk"]))
     rows = read_rows(tmp_path / "one")
     assert values(itertools.chain(*rows.values()), "class") == {"ur_pk"}
-    assert one == contents(fleurs.prepare(repository, tmp_path / "two", languages=["ur_pk"]))
+    assert one == contents(prepare("fleurs", repository, tmp_path / "two", languages=["ur_pk"]))
 
 
 def test_other_layouts_say_what_was_found(repository, tmp_path):
     def refused(message: str, folder: Path = repository, **others) -> None:
         with pytest.raises(UserError, match=message) as raised:
-            fleurs.prepare(folder, tmp_path / "data", **others)
+            prepare("fleurs", folder, tmp_path / "data", **others)
         assert "\n" not in str(raised.value)
 
     refused("no folder of a language with train.tsv in it, such as en_us/; found fleurs/", tmp_path)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.layouts import contents, read_rows, values, write_lines, write_tone
+from helpers.layouts import contents, prepare, read_rows, values, write_lines, write_tone
 from helpers.synthetic import write_sphere_ulaw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lid_mapmix.apps import cli
 from lid_mapmix.data.labels import read_labels
-from lid_mapmix.data.prepare import draws, lre17
+from lid_mapmix.data.prepare import lre17_segments
 from lid_mapmix.utils.errors import UserError
 
 SHORT = ("in_ten", "in_whole", "alone")
@@ -27,7 +27,6 @@ SEGMENTS = (
     ("in_whole", 3, 13, 18),
     ("alone", 3, 31, 35),
 )
-SUBSET = draws.Draw(subset_hours=100 / 3600)
 
 
 def write_codes(path: Path, codes: bytes) -> None:
@@ -74,7 +73,7 @@ def releases(tmp_path_factory) -> tuple[Path, Path]:
 
 def test_all_of_the_training_data_in_pieces(releases, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
-        rows = read_rows(lre17.prepare(releases[0], tmp_path / "data", eval_folder=releases[1]))
+        rows = read_rows(prepare("lre17", releases[0], tmp_path / "data", eval=releases[1]))
     assert "12 of 24 cut segments are part of a longer one" in caplog.text
     for dialect in DIALECTS:
         groups = {row["id"].removeprefix(f"dev/{dialect}_"): row["group"] for row in rows["dev"]}
@@ -101,9 +100,9 @@ def test_three_sets_have_no_call_in_common_where_there_is_enough(releases, tmp_p
     sets = []
     for number in (1, 2, 3):
         caplog.clear()
-        draw = draws.Draw(subset_hours=100 / 3600, number=number)
+        flags = {"eval": releases[1], "subset": 100 / 3600, "set": number}
         with caplog.at_level(logging.INFO):
-            rows = read_rows(lre17.prepare(releases[0], tmp_path / f"set{number}", eval_folder=releases[1], draw=draw))
+            rows = read_rows(prepare("lre17", releases[0], tmp_path / f"set{number}", **flags))
         assert "por-brz has 0.02 h, too little for 3 sets of 0.03 h without a call in common: each has" in caplog.text
         assert "ara-apc has" not in caplog.text
         for dialect in DIALECTS:
@@ -120,8 +119,8 @@ def test_dev_from_calls_that_no_set_has(releases, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     dev, trained = [], set()
     for number in (1, 2, 3):
-        draw = draws.Draw(subset_hours=60 / 3600, number=number, dev_hours=40 / 3600)
-        rows = read_rows(lre17.prepare(releases[0], tmp_path / f"{number}", draw=draw))
+        flags = {"subset": 60 / 3600, "set": number, "dev_hours": 40 / 3600}
+        rows = read_rows(prepare("lre17", releases[0], tmp_path / f"{number}", **flags))
         assert "test" not in rows
         dev.append(values(rows["dev"], "id"))
         assert values(rows["dev"], "class") == set(DIALECTS)
@@ -133,13 +132,13 @@ def test_dev_from_calls_that_no_set_has(releases, tmp_path, caplog):
 
 
 def test_long_files_and_a_column_of_groups(releases, tmp_path):
-    draw = draws.Draw(max_seconds=5, piece_seconds=0)
-    folder = lre17.prepare(releases[0], tmp_path / "data", dev_folder=releases[0], draw=draw, group_column="cut_from")
+    flags = {"max_seconds": 5, "piece_seconds": 0, "group_column": "cut_from"}
+    folder = prepare("lre17", releases[0], tmp_path / "data", dev=releases[0], **flags)
     rows = read_rows(folder)
     assert {row["seconds"] for row in rows["train"]} == {f"{SIDE_SECONDS}.0"}
     assert values(rows["dev"], "id") == {f"dev/{dialect}_{name}.sph" for dialect in DIALECTS for name in SHORT}
     assert values(rows["dev"], "group") == {f"{dialect}_30" for dialect in DIALECTS}
-    rows = read_rows(lre17.prepare(releases[0], tmp_path / "other", search_cuts=False))
+    rows = read_rows(prepare("lre17", releases[0], tmp_path / "other", no_cut_search=True))
     assert values(rows["dev"], "group") == values(rows["dev"], "id")
 
 
@@ -168,12 +167,12 @@ def broken(tmp_path) -> Path:
 def test_other_layouts_say_what_was_found(broken, tmp_path):
     def refused(message: str, **others) -> None:
         with pytest.raises(UserError, match=message) as raised:
-            lre17.prepare(broken, tmp_path / "data", **others)
+            prepare("lre17", broken, tmp_path / "data", **others)
         assert "\n" not in str(raised.value)
 
     with pytest.raises(UserError, match="no such folder"):
-        lre17.prepare(tmp_path / "nowhere", tmp_path / "data")
-    refused(r"docs/dev_info.tab: no such table; .* holds release/", dev_folder=tmp_path)
+        prepare("lre17", tmp_path / "nowhere", tmp_path / "data")
+    refused(r"docs/dev_info.tab: no such table; .* holds release/", dev=tmp_path)
     table = broken / "docs/train_info.tab"
     kept = table.read_text()
     write_lines(table, [("segment", "language"), ("x.sph", "ara-apc")])
@@ -191,13 +190,13 @@ def test_other_layouts_say_what_was_found(broken, tmp_path):
     table.unlink()
     refused(r"docs/train_info.tab: no such table; .*release/docs holds dev_info.tab")
     with pytest.raises(UserError, match=r"docs/train_info.tab: no such table; .*release/data holds dev/, train/"):
-        lre17.prepare(broken / "data", tmp_path / "data", dev_folder=broken)
+        prepare("lre17", broken / "data", tmp_path / "data", dev=broken)
     table.write_text(kept)
     (broken / "docs/dev_info.tab").unlink()
     refused("dev_info.tab: no such table; .* holds data/, docs/.*--dev-hours")
     (broken / "data/train").rename(broken / "speech")
     (broken / "data").rename(broken / "other")
-    refused("no folder data/train or data with audio; found docs/, other/, speech/", draw=draws.Draw(dev_hours=0.1))
+    refused("no folder data/train or data with audio; found docs/, other/, speech/", dev_hours=0.1)
     assert not (tmp_path / "data").exists()
 
 
@@ -222,13 +221,13 @@ def test_dev_is_from_one_place(releases, tmp_path, capsys):
 def test_draws_have_no_call_in_common(durations, wanted, dev_seconds, seed):
     classes = np.repeat([f"class{number}" for number in range(len(durations))], list(map(len, durations)))
     calls = np.array([f"call{number}" for number in range(len(classes))])
-    recordings, starts, ends = draws.cut_evenly(np.concatenate(durations), 10)
+    recordings, starts, ends = lre17_segments.cut_evenly(np.concatenate(durations), 10)
     classes, calls, seconds = classes[recordings], calls[recordings], ends - starts
     assert seconds.min() > 6.6
     assert seconds.max() < 20.1
     hours, dev_hours = wanted / 3600, dev_seconds / 3600
     drawn = [
-        draws.draw_pieces(classes, calls, seconds, hours=hours, number=number, dev_hours=dev_hours, seed=seed)
+        lre17_segments.draw_pieces(classes, calls, seconds, hours=hours, number=number, dev_hours=dev_hours, seed=seed)
         for number in (1, 2, 3)
     ]
     for name, calls_of in zip(sorted(set(classes)), durations, strict=True):

@@ -6,13 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers.layouts import contents, read_rows, values, write_tone
+from helpers.layouts import contents, prepare, read_rows, values, write_tone
 from lid_mapmix.apps import cli
-from lid_mapmix.data.prepare import voxlingua107
-from lid_mapmix.data.prepare.steps.options import Options
 from lid_mapmix.utils.errors import UserError
 
-SHARES = Options(dev_share=0.2, test_share=0.2)
+SHARES = {"dev_share": 0.2, "test_share": 0.2}
 
 
 def name_of(video: str, voice: int, start: float, seconds: float = 0.3) -> str:
@@ -35,7 +33,7 @@ def unpacked(tmp_path) -> Path:
 
 def test_videos_stay_together_and_old_codes_are_renamed(unpacked, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
-        rows = read_rows(voxlingua107.prepare(unpacked, tmp_path / "data", options=SHARES))
+        rows = read_rows(prepare("voxlingua107", unpacked, tmp_path / "data", **SHARES))
     assert "left out 1 of 69 utterances whose speaker or recording is in another split" in caplog.text
     assert "dev has nothing of 1 classes: jv" in caplog.text
     assert values(rows["train"], "class") == values(rows["test"], "class") == {"en", "he", "jv"}
@@ -52,7 +50,7 @@ def test_videos_stay_together_and_old_codes_are_renamed(unpacked, tmp_path, capl
 def test_without_dev_both_are_drawn(unpacked, tmp_path, caplog):
     shutil.rmtree(unpacked / "dev")
     with caplog.at_level(logging.INFO):
-        rows = read_rows(voxlingua107.prepare(unpacked, tmp_path / "data", options=SHARES))
+        rows = read_rows(prepare("voxlingua107", unpacked, tmp_path / "data", **SHARES))
     assert "has no folder dev" in caplog.text
     assert values(rows["dev"], "class") == values(rows["test"], "class") == {"en", "he", "jv"}
 
@@ -60,7 +58,7 @@ def test_without_dev_both_are_drawn(unpacked, tmp_path, caplog):
 def test_names_without_times_are_read_from_headers(unpacked, tmp_path, caplog):
     write_tone(unpacked / "en" / "another name.wav", 0.45)
     with caplog.at_level(logging.INFO):
-        rows = read_rows(voxlingua107.prepare(unpacked, tmp_path / "data", options=SHARES))
+        rows = read_rows(prepare("voxlingua107", unpacked, tmp_path / "data", **SHARES))
     assert "1 names have no video and times" in caplog.text
     [row] = [row for row in itertools.chain(*rows.values()) if row["id"] == "en/another name"]
     assert (row["seconds"], row["group"], row["speaker"]) == ("0.45", "en/another name", "")
@@ -84,7 +82,7 @@ def test_some_languages_and_hours_from_the_command_line(unpacked, tmp_path):
 def test_other_layouts_say_what_was_found(unpacked, tmp_path):
     def refused(folder: Path, message: str, **others) -> None:
         with pytest.raises(UserError, match=message) as raised:
-            voxlingua107.prepare(folder, tmp_path / "data", **others)
+            prepare("voxlingua107", folder, tmp_path / "data", **others)
         assert "\n" not in str(raised.value)
 
     refused(unpacked / "nowhere", "no such folder")

@@ -5,7 +5,7 @@ import logging
 import shlex
 from pathlib import Path
 
-from ...data.prepare.steps.options import seed_number
+from ...data.prepare.steps.corpus import seed_number
 
 _MEGABYTE = 10**6
 _GIGABYTE = 10**9

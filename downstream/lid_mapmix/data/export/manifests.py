@@ -20,7 +20,8 @@ from ..labels import Labels, read_labels, write_labels
 from ..manifest.manifest import PARQUET, Manifest, read_manifests
 from ..manifest.parquet_format import write_parquet
 from ..prepare import jsonl, kaldi
-from ..prepare.steps.corpus import LABELS_FILE, SPLITS, cannot_write
+from ..prepare.steps.corpus import LABELS_FILE, SPLITS
+from ..prepare.steps.prepared_folder import cannot_write
 
 # Blanks divide Kaldi's columns, and its scripts take ids for names of files.
 _NOT_IN_NAMES = re.compile(r"[\s/]+")

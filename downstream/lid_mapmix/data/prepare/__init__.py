@@ -1,1 +1,23 @@
-"""One module a corpus: each writes manifests and labels.yaml."""
+"""The corpora of ``lid-mapmix prepare``: one module each, with an object ``CORPUS``, named here in the help's order."""
+
+from importlib import import_module
+
+from .steps.corpus import Corpus
+
+CORPORA = (
+    "demo",
+    "folder",
+    "asterisk",
+    "commonlanguage",
+    "commonvoice",
+    "fleurs",
+    "jsonl",
+    "kaldi",
+    "lre17",
+    "voxlingua107",
+)
+
+
+def find_corpus(name: str) -> Corpus:
+    """Return one of `CORPORA`."""
+    return import_module(f".{name}", __name__).CORPUS

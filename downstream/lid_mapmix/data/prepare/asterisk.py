@@ -11,21 +11,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-import numpy as np
-from tqdm import tqdm
-
 from ...utils.errors import UserError
-from ..audio.reading import read_header
-from ..labels import Labels
-from .steps.corpus import divide, fingerprint, preparation, write_corpus
-from .steps.options import DEFAULT_SHARE, add_common_arguments
-from .steps.splitting import check_shares, split_units
-
-DESCRIPTION = "Debian's Asterisk prompts: five languages, real telephone speech, one speaker each"
-EXAMPLES = """\
-sudo apt-get install asterisk-core-sounds-{en,es,fr,it,ru}-wav
-lid-mapmix prepare asterisk data/
-lid-mapmix prepare asterisk data/ --sounds unpacked/usr/share/asterisk/sounds"""
+from .steps.corpus import DEFAULT_SHARE, Corpus, add_common_flags
+from .steps.tables import fingerprint
 
 DEFAULT_SOUNDS = Path("/usr/share/asterisk/sounds")
 CLASS_OF = {"en": "eng", "es": "spa", "fr": "fra", "it": "ita", "ru": "rus"}
@@ -46,8 +34,7 @@ class _Prompt:
     voice: str
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of this command."""
+def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="where the manifests go")
     parser.add_argument(
         "--sounds",
@@ -56,52 +43,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="has a folder of prompts a language, such as en_US_f_Allison (default: %(default)s)",
     )
-    add_common_arguments(parser, shares=True)
+    add_common_flags(parser, DEFAULT_SHARE)
 
 
-def run(arguments: argparse.Namespace) -> Path:
-    """Prepare the corpus that the arguments ask for and return its folder."""
-    return prepare(
-        arguments.folder,
-        sounds=arguments.sounds,
-        dev_share=arguments.dev_share,
-        test_share=arguments.test_share,
-        seed=arguments.seed,
-        overwrite=arguments.overwrite,
-    )
-
-
-def prepare(
-    folder: Path,
-    *,
-    sounds: Path = DEFAULT_SOUNDS,
-    dev_share: float = DEFAULT_SHARE,
-    test_share: float = DEFAULT_SHARE,
-    seed: int = 0,
-    overwrite: bool = False,
-) -> Path:
-    """Write manifests for the prompts below `sounds`.
-
-    A prompt is in the same split in all languages. Prompts under a second, silence and tones are left out.
-
-    Parameters
-    ----------
-    folder : where the manifests go.
-    sounds : has a folder of prompts a language.
-    dev_share, test_share : wanted shares of each language's duration.
-    seed : another seed, another division.
-    overwrite : replace manifests that are already there.
-
-    Returns
-    -------
-    Path : `folder`.
+def _prepare(options: argparse.Namespace) -> Path:
+    """Write manifests for the prompts, each in the same split in all languages; short ones are left out.
 
     Raises
     ------
     UserError : the prompts of a language are not there.
     """
-    check_shares(dev_share, test_share)
-    folder, sounds = folder.resolve(), sounds.resolve()
+    # Imported here, once the flags are known to be right: torch takes seconds.
+    import numpy as np  # noqa: PLC0415
+    from tqdm import tqdm  # noqa: PLC0415
+
+    from ..labels import Labels  # noqa: PLC0415
+    from .steps.prepared_folder import preparation, write_corpus  # noqa: PLC0415
+    from .steps.splits import check_shares, divide, split_units  # noqa: PLC0415
+
+    shares = {"dev_share": options.dev_share, "test_share": options.test_share}
+    check_shares(**shares)
+    folder, sounds = options.folder.resolve(), options.sounds.resolve()
     prompts = _find_prompts(sounds)
     settings = {
         "corpus": "asterisk",
@@ -109,11 +71,10 @@ def prepare(
         "files": len(prompts),
         "fingerprint": fingerprint((prompt.path for prompt in prompts), sounds),
         "minimum_seconds": MINIMUM_SECONDS,
-        "dev_share": dev_share,
-        "test_share": test_share,
-        "seed": seed,
+        **shares,
+        "seed": options.seed,
     }
-    with preparation(folder, settings, overwrite=overwrite) as needed:
+    with preparation(folder, settings, overwrite=options.overwrite) as needed:
         if not needed:
             return folder
         seconds = np.array([_seconds(prompt.path) for prompt in tqdm(prompts, desc="Reading headers", unit="file")])
@@ -133,9 +94,8 @@ def prepare(
             columns["class"],
             columns["seconds"],
             unit_name="prompt",
-            dev_share=dev_share,
-            test_share=test_share,
-            seed=seed,
+            seed=options.seed,
+            **shares,
         )
         return write_corpus(folder, settings, divide(columns, splits), Labels(CLUSTERS))
 
@@ -144,6 +104,8 @@ def _seconds(prompt: Path) -> float:
     # A prompt may be a header and nothing else, on purpose: Russian has no word for "is".
     if 0 < prompt.stat().st_size <= _HEADER_BYTES:
         return 0.0
+    from ..audio.reading import read_header  # noqa: PLC0415
+
     header = read_header(prompt)
     return round(header.frames / header.sample_rate, 3)
 
@@ -177,3 +139,15 @@ def _voice_folders(sounds: Path, language: str) -> list[Path]:
         for path in sounds.iterdir()
         if path.name.split("_", 1)[0] == language and path.is_dir() and not path.is_symlink()
     )
+
+
+CORPUS = Corpus(
+    "asterisk",
+    "Debian's Asterisk prompts: five languages, real telephone speech, one speaker each",
+    """\
+sudo apt-get install asterisk-core-sounds-{en,es,fr,it,ru}-wav
+lid-mapmix prepare asterisk data/
+lid-mapmix prepare asterisk data/ --sounds unpacked/usr/share/asterisk/sounds""",
+    _add_flags,
+    _prepare,
+)

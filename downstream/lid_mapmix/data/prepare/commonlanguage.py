@@ -4,52 +4,24 @@ The archive unpacks to a folder a language, with train, dev and test in it, and 
 """
 
 import argparse
-from pathlib import Path
 
 from ...utils.errors import UserError
-from .steps.corpus import SPLITS
-from .steps.listing import Utterance, prepare_listed
-from .steps.options import DEFAULTS, Options, add_languages_argument, add_listing_arguments, prepare_as_asked
+from .steps.corpus import SPLITS, Listing, Utterance, listed_corpus
 from .steps.tables import choose, language_folders, sub_folders
-
-DESCRIPTION = "CommonLanguage: an hour of read sentences in each of 45 languages"
-EXAMPLES = """\
-lid-mapmix prepare commonlanguage CommonLanguage/common_voice_kpd/ data/
-lid-mapmix prepare commonlanguage common_voice_kpd/ data/ --languages Chinese_China Chinese_Hongkong Chinese_Taiwan"""
 
 # Some copies have another folder around those of the languages.
 INNER_FOLDER = "common_voice_kpd"
 EXTENSION = ".wav"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of this command."""
-    add_listing_arguments(parser, "has a folder a language with train/, dev/ and test/")
-    add_languages_argument(parser)
-
-
-def run(arguments: argparse.Namespace) -> Path:
-    """Prepare the corpus that the arguments ask for and return its folder."""
-    return prepare_as_asked(prepare, arguments, languages=arguments.languages)
-
-
-def prepare(
-    corpus_folder: Path, folder: Path, *, languages: list[str] | None = None, options: Options = DEFAULTS
-) -> Path:
-    """Write manifests of CommonLanguage.
-
-    Parameters
-    ----------
-    corpus_folder : has a folder a language.
-    folder : where the manifests go.
-    languages : names of the folders; None for all.
-    options : as of all corpora.
+def _list(options: argparse.Namespace) -> Listing:
+    """List the languages' files.
 
     Raises
     ------
-    UserError : another layout, a language that is not there, broken audio.
+    UserError : another layout, a language that is not there.
     """
-    corpus_folder = corpus_folder.resolve()
+    corpus_folder = options.corpus_folder.resolve()
     if (corpus_folder / INNER_FOLDER).is_dir():
         corpus_folder /= INNER_FOLDER
     found = language_folders(
@@ -68,7 +40,7 @@ def prepare(
             speaker=f"{language}/{speaker}",
             source="commonlanguage",
         )
-        for language, path in choose(found, languages, "--languages").items()
+        for language, path in choose(found, options.languages, "--languages").items()
         for split in SPLITS
         for speaker, speaker_folder in sub_folders(path / split).items()
         for file in sorted(speaker_folder.rglob(f"*{EXTENSION}"))
@@ -76,11 +48,16 @@ def prepare(
     ]
     if not utterances:
         raise UserError(f"{corpus_folder}: no {EXTENSION} files in LANGUAGE/SPLIT/SPEAKER/ anywhere. Is it unpacked?")
-    return prepare_listed(
-        folder,
-        utterances,
-        corpus="commonlanguage",
-        origin=corpus_folder,
-        options=options,
-        settings={"languages": languages},
-    )
+    return Listing(corpus_folder, utterances, {"languages": options.languages})
+
+
+CORPUS = listed_corpus(
+    "commonlanguage",
+    "CommonLanguage: an hour of read sentences in each of 45 languages",
+    """\
+lid-mapmix prepare commonlanguage CommonLanguage/common_voice_kpd/ data/
+lid-mapmix prepare commonlanguage common_voice_kpd/ data/ --languages Chinese_China Chinese_Hongkong Chinese_Taiwan""",
+    _list,
+    source="has a folder a language with train/, dev/ and test/",
+    languages=True,
+)

@@ -12,15 +12,8 @@ import re
 from pathlib import Path
 
 from ...utils.errors import UserError
-from .steps.corpus import SPLITS
-from .steps.listing import Utterance, prepare_listed
-from .steps.options import DEFAULTS, Options, add_languages_argument, add_listing_arguments, positive, prepare_as_asked
+from .steps.corpus import DEFAULT_SHARE, SPLITS, Listing, Utterance, listed_corpus, positive
 from .steps.tables import choose, enumerate_names, language_folders, read_table, to_numbers
-
-DESCRIPTION = "Mozilla Common Voice: read sentences, classes are languages or accents"
-EXAMPLES = """\
-lid-mapmix prepare commonvoice cv-corpus/ data/ --languages pt es ca gl --max-hours-per-class 10
-lid-mapmix prepare commonvoice cv-corpus/ data/ --languages en --class accent --validated --min-hours-per-class 2"""
 
 CLIPS_FOLDER = "clips"
 TABLES = {"train": "train.tsv", "dev": "dev.tsv", "test": "test.tsv"}
@@ -38,10 +31,7 @@ DEFAULT_EXTENSION = ".mp3"
 log = logging.getLogger(__name__)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of this command."""
-    add_listing_arguments(parser, "has a folder a language, or is one, with clips/ and train.tsv", shares=True)
-    add_languages_argument(parser)
+def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--class",
         dest="class_of",
@@ -57,51 +47,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> Path:
-    """Prepare the corpus that the arguments ask for and return its folder."""
-    return prepare_as_asked(
-        prepare,
-        arguments,
-        languages=arguments.languages,
-        accents=arguments.class_of == "accent",
-        validated=arguments.validated,
-        min_hours_per_class=arguments.min_hours_per_class,
-    )
+def _list(options: argparse.Namespace) -> Listing:
+    """List the clips of the languages.
 
-
-def prepare(
-    corpus_folder: Path,
-    folder: Path,
-    *,
-    languages: list[str] | None = None,
-    accents: bool = False,
-    validated: bool = False,
-    min_hours_per_class: float | None = None,
-    options: Options = DEFAULTS,
-) -> Path:
-    """Write manifests of Common Voice.
-
-    Parameters
-    ----------
-    corpus_folder : has a folder a language, or is one.
-    folder : where the manifests go.
-    languages : names of the folders; None for all.
-    accents : classes are ``LANGUAGE-ACCENT``; clips with no accent or several are left out.
-    validated : divide all validated clips by speakers; classes of fewer than three speakers are left out.
-    min_hours_per_class : classes with less are left out.
-    options : as of all corpora.
+    With ``--class accent`` classes are ``LANGUAGE-ACCENT``, and clips with no accent or several are left out; with
+    ``--validated`` classes of fewer than three speakers are.
 
     Raises
     ------
-    UserError : another layout, a language that is not there, clips that are missing, too few classes or speakers.
+    UserError : another layout, a language that is not there, too few classes.
     """
-    corpus_folder = corpus_folder.resolve()
-    folders = choose(_find_languages(corpus_folder), languages, "--languages")
+    corpus_folder = options.corpus_folder.resolve()
+    accents, validated, min_hours = options.class_of == "accent", options.validated, options.min_hours_per_class
+    folders = choose(_find_languages(corpus_folder), options.languages, "--languages")
     utterances = []
     for language, path in folders.items():
-        utterances += _list(language, path, accents=accents, validated=validated)
-    if min_hours_per_class is not None:
-        utterances = _of_frequent_classes(utterances, min_hours_per_class)
+        utterances += _list_language(language, path, accents=accents, validated=validated)
+    if min_hours is not None:
+        utterances = _of_frequent_classes(utterances, min_hours)
     if validated:
         utterances = _of_divisible_classes(utterances)
     classes = {utterance.class_name for utterance in utterances}
@@ -110,19 +73,13 @@ def prepare(
             f"{corpus_folder}: has the classes {enumerate_names(sorted(classes))}, where two or more are needed. "
             "Unpack another language beside it, or take accents for classes by --class accent."
         )
-    return prepare_listed(
-        folder,
-        utterances,
-        corpus="commonvoice",
-        origin=corpus_folder,
-        options=options,
-        settings={
-            "languages": languages,
-            "accents": accents,
-            "validated": validated,
-            "min_hours_per_class": min_hours_per_class,
-        },
-    )
+    settings = {
+        "languages": options.languages,
+        "accents": accents,
+        "validated": validated,
+        "min_hours_per_class": min_hours,
+    }
+    return Listing(corpus_folder, utterances, settings)
 
 
 def _find_languages(folder: Path) -> dict[str, Path]:
@@ -136,7 +93,7 @@ def _find_languages(folder: Path) -> dict[str, Path]:
     )
 
 
-def _list(language: str, folder: Path, *, accents: bool, validated: bool) -> list[Utterance]:
+def _list_language(language: str, folder: Path, *, accents: bool, validated: bool) -> list[Utterance]:
     seconds = _durations(folder)
     utterances, without = [], 0
     for split, name in {"": VALIDATED_TABLE}.items() if validated else TABLES.items():
@@ -201,3 +158,17 @@ def _of_frequent_classes(utterances: list[Utterance], hours: float) -> list[Utte
     if rare:
         log.info("left out %d classes of less than %g h: %s", len(rare), hours, enumerate_names(sorted(rare)))
     return [utterance for utterance in utterances if utterance.class_name not in rare]
+
+
+CORPUS = listed_corpus(
+    "commonvoice",
+    "Mozilla Common Voice: read sentences, classes are languages or accents",
+    """\
+lid-mapmix prepare commonvoice cv-corpus/ data/ --languages pt es ca gl --max-hours-per-class 10
+lid-mapmix prepare commonvoice cv-corpus/ data/ --languages en --class accent --validated --min-hours-per-class 2""",
+    _list,
+    source="has a folder a language, or is one, with clips/ and train.tsv",
+    languages=True,
+    drawn_share=DEFAULT_SHARE,
+    add_own_flags=_add_flags,
+)

@@ -8,15 +8,8 @@ import argparse
 from pathlib import Path
 
 from ...utils.errors import UserError
-from .steps.corpus import SPLITS
-from .steps.listing import Utterance, prepare_listed
-from .steps.options import DEFAULTS, Options, add_languages_argument, add_listing_arguments, prepare_as_asked
+from .steps.corpus import SPLITS, Listing, Utterance, listed_corpus
 from .steps.tables import choose, describe_folder, language_folders, read_table, to_numbers
-
-DESCRIPTION = "FLEURS: the same sentences read in 102 languages, 12 h each"
-EXAMPLES = """\
-lid-mapmix prepare fleurs fleurs/data/ data/
-lid-mapmix prepare fleurs fleurs/data/ data/ --languages hi_in ur_pk pa_in"""
 
 DATA_FOLDER = "data"
 AUDIO_FOLDER = "audio"
@@ -26,34 +19,14 @@ HEADER = ("sentence", "file", "raw_transcription", "transcription", "characters"
 SAMPLE_RATE = 16_000
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of this command."""
-    add_listing_arguments(parser, "has a folder a language with train.tsv and audio/train/")
-    add_languages_argument(parser)
-
-
-def run(arguments: argparse.Namespace) -> Path:
-    """Prepare the corpus that the arguments ask for and return its folder."""
-    return prepare_as_asked(prepare, arguments, languages=arguments.languages)
-
-
-def prepare(
-    corpus_folder: Path, folder: Path, *, languages: list[str] | None = None, options: Options = DEFAULTS
-) -> Path:
-    """Write manifests of FLEURS.
-
-    Parameters
-    ----------
-    corpus_folder : has a folder a language, or has data/ with them.
-    folder : where the manifests go.
-    languages : names of the folders; None for all.
-    options : as of all corpora.
+def _list(options: argparse.Namespace) -> Listing:
+    """List the splits of the languages.
 
     Raises
     ------
-    UserError : another layout, an archive not unpacked, a language that is not there, audio that is missing.
+    UserError : another layout, an archive not unpacked, a language that is not there.
     """
-    corpus_folder = corpus_folder.resolve()
+    corpus_folder = options.corpus_folder.resolve()
     if corpus_folder.name != DATA_FOLDER and (corpus_folder / DATA_FOLDER).is_dir():
         corpus_folder /= DATA_FOLDER
     found = language_folders(
@@ -62,21 +35,16 @@ def prepare(
         f"{TABLES['train']} in it, such as en_us/",
         "Name the folder of google/fleurs that has them.",
     )
-    utterances = []
-    for language, path in choose(found, languages, "--languages").items():
-        for split in SPLITS:
-            utterances += _list(language, path, split)
-    return prepare_listed(
-        folder,
-        utterances,
-        corpus="fleurs",
-        origin=corpus_folder,
-        options=options,
-        settings={"languages": languages},
-    )
+    utterances = [
+        utterance
+        for language, path in choose(found, options.languages, "--languages").items()
+        for split in SPLITS
+        for utterance in _list_split(language, path, split)
+    ]
+    return Listing(corpus_folder, utterances, {"languages": options.languages})
 
 
-def _list(language: str, folder: Path, split: str) -> list[Utterance]:
+def _list_split(language: str, folder: Path, split: str) -> list[Utterance]:
     audio = folder / AUDIO_FOLDER / split
     if not audio.is_dir():
         archive = audio.with_name(f"{split}.tar.gz")
@@ -95,3 +63,15 @@ def _list(language: str, folder: Path, split: str) -> list[Utterance]:
         )
         for name, samples in zip(table["file"], counts, strict=True)
     ]
+
+
+CORPUS = listed_corpus(
+    "fleurs",
+    "FLEURS: the same sentences read in 102 languages, 12 h each",
+    """\
+lid-mapmix prepare fleurs fleurs/data/ data/
+lid-mapmix prepare fleurs fleurs/data/ data/ --languages hi_in ur_pk pa_in""",
+    _list,
+    source="has a folder a language with train.tsv and audio/train/",
+    languages=True,
+)

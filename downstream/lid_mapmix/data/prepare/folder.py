@@ -9,31 +9,19 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...utils.errors import UserError
-from ..audio.folders import audio_below
-from ..audio.reading import EXTENSIONS
-from .steps.corpus import fingerprint
-from .steps.listing import Utterance, prepare_listed
-from .steps.options import DEFAULTS, Options, add_listing_arguments, prepare_as_asked
-from .steps.tables import enumerate_names
-
-DESCRIPTION = "your own recordings, one sub-folder a class"
-EXAMPLES = """\
-lid-mapmix prepare folder recordings/ data/
-lid-mapmix prepare folder recordings/ data/ --speaker-pattern '(?P<speaker>spk\\d+)_'"""
-
+from .steps.corpus import DEFAULT_SHARE, Listing, Utterance, listed_corpus
+from .steps.tables import enumerate_names, fingerprint
 
 NAMES_OF_SPLITS = frozenset({"train", "training", "dev", "val", "valid", "validation", "test", "testing", "eval"})
 
 log = logging.getLogger(__name__)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of this command."""
-    add_listing_arguments(parser, "has one sub-folder of audio a class", shares=True, metavar="AUDIO_DIR")
+def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--speaker-pattern",
         metavar="REGEX",
@@ -41,55 +29,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> Path:
-    """Prepare the corpus that the arguments ask for and return its folder."""
-    return prepare_as_asked(prepare, arguments, speaker_pattern=arguments.speaker_pattern)
-
-
-def prepare(
-    audio_folder: Path, folder: Path, *, speaker_pattern: str | None = None, options: Options = DEFAULTS
-) -> Path:
-    """Write manifests for the audio below `audio_folder`.
-
-    Parameters
-    ----------
-    audio_folder : has one sub-folder a class, with audio anywhere below it.
-    folder : where the manifests go.
-    speaker_pattern : regular expression whose group ``speaker``, or first group, is the speaker.
-    options : as of all corpora.
-
-    Returns
-    -------
-    Path : `folder`.
+def _list(options: argparse.Namespace) -> Listing:
+    """List the audio below each class's folder.
 
     Raises
     ------
-    UserError : no class or no audio, a broken file, a pattern that finds no speaker, too few speakers.
+    UserError : no class or no audio, a pattern that finds no speaker.
     """
-    audio_folder, folder = audio_folder.resolve(), folder.resolve()
+    # Imported here: torch takes seconds.
+    from ..audio.folders import audio_below  # noqa: PLC0415
+    from ..audio.reading import EXTENSIONS  # noqa: PLC0415
+
+    audio_folder, folder = options.corpus_folder.resolve(), options.folder.resolve()
     if options.copy_audio and folder == audio_folder:
         raise UserError(f"{folder}: copies of audio would be taken for a class there. Name another folder for them.")
-    files_of = _list_files(audio_folder, folder)
-    _say_what_is_left_out(audio_folder / name for name in files_of)
+    class_folders = _class_folders(audio_folder, folder)
+    files_of = {path.name: audio_below(path) for path in class_folders}
+    silent = [name for name, files in files_of.items() if not files]
+    if silent:
+        raise UserError(
+            f"{audio_folder / silent[0]}: found no audio ({' '.join(EXTENSIONS)}). Convert its files, or move the "
+            "folder away if it is no class."
+        )
+    _say_what_is_left_out(class_folders, EXTENSIONS)
     files = [file for members in files_of.values() for file in members]
     ids = [file.relative_to(audio_folder).as_posix() for file in files]
-    speakers = [""] * len(ids) if speaker_pattern is None else _speakers(speaker_pattern, ids)
+    pattern = options.speaker_pattern
+    speakers = [""] * len(ids) if pattern is None else _speakers(pattern, ids)
     classes = [name for name, members in files_of.items() for _ in members]
-    return prepare_listed(
-        folder,
-        [
-            Utterance(audiopath=str(file), class_name=name, id=identifier, speaker=speaker)
-            for file, name, identifier, speaker in zip(files, classes, ids, speakers, strict=True)
-        ],
-        corpus="folder",
-        origin=audio_folder,
-        options=options,
-        settings={"files": fingerprint(files, audio_folder), "speaker_pattern": speaker_pattern},
-    )
+    utterances = [
+        Utterance(audiopath=str(file), class_name=name, id=identifier, speaker=speaker)
+        for file, name, identifier, speaker in zip(files, classes, ids, speakers, strict=True)
+    ]
+    return Listing(audio_folder, utterances, {"files": fingerprint(files, audio_folder), "speaker_pattern": pattern})
 
 
-def _list_files(audio_folder: Path, folder: Path) -> dict[str, list[Path]]:
-    """Return class → its audio files, sorted."""
+def _class_folders(audio_folder: Path, folder: Path) -> list[Path]:
+    """Return the folders of the classes, sorted; `folder` is for the manifests."""
     if not audio_folder.is_dir():
         raise UserError(f"{audio_folder}: no such folder. Name the folder that has one sub-folder a class.")
     classes = sorted(
@@ -104,25 +80,18 @@ def _list_files(audio_folder: Path, folder: Path) -> dict[str, list[Path]]:
             f"{audio_folder}: expected one sub-folder a class, found splits: {found}. "
             "Name the folder of one of them, or give the splits as NeMo's manifests to 'lid-mapmix prepare jsonl'."
         )
-    files_of = {path.name: audio_below(path) for path in classes}
-    silent = [name for name, files in files_of.items() if not files]
-    if silent:
-        raise UserError(
-            f"{audio_folder / silent[0]}: found no audio ({' '.join(EXTENSIONS)}). Convert its files, or move the "
-            "folder away if it is no class."
-        )
-    return files_of
+    return classes
 
 
-def _say_what_is_left_out(folders: Iterable[Path]) -> None:
+def _say_what_is_left_out(folders: Iterable[Path], extensions: Sequence[str]) -> None:
     others: Counter[str] = Counter()
     for folder in folders:
         for _, _, files in os.walk(folder):
             suffixes = [os.path.splitext(name)[1] for name in files if not name.startswith(".")]  # noqa: PTH122 - quicker
-            others.update(suffix for suffix in suffixes if suffix.lower() not in EXTENSIONS)
+            others.update(suffix for suffix in suffixes if suffix.lower() not in extensions)
     if others:
         listed = enumerate_names(f"{count} {kind or 'without a suffix'}" for kind, count in others.most_common())
-        log.info("left out what is not named %s: %s", " ".join(EXTENSIONS), listed)
+        log.info("left out what is not named %s: %s", " ".join(extensions), listed)
 
 
 def _speakers(pattern: str, ids: list[str]) -> list[str]:
@@ -146,3 +115,17 @@ def _speakers(pattern: str, ids: list[str]) -> list[str]:
             "Write it so that it fits every path below a class folder, or leave it out."
         )
     return [match[group] for match in matches if match]
+
+
+CORPUS = listed_corpus(
+    "folder",
+    "your own recordings, one sub-folder a class",
+    """\
+lid-mapmix prepare folder recordings/ data/
+lid-mapmix prepare folder recordings/ data/ --speaker-pattern '(?P<speaker>spk\\d+)_'""",
+    _list,
+    source="has one sub-folder of audio a class",
+    metavar="AUDIO_DIR",
+    drawn_share=DEFAULT_SHARE,
+    add_own_flags=_add_flags,
+)

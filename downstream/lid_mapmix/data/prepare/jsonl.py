@@ -9,15 +9,8 @@ import math
 from pathlib import Path
 
 from ...utils.errors import UserError
-from .steps.corpus import SPLITS, exported_labels
-from .steps.listing import Utterance, prepare_listed
-from .steps.options import DEFAULTS, Options, add_listing_arguments, prepare_as_asked
-from .steps.tables import describe_folder, read_lines
-
-DESCRIPTION = "a NeMo manifest (JSON lines with audio_filepath, offset, duration, label), or train, dev and test"
-EXAMPLES = """\
-lid-mapmix prepare jsonl manifests/ data/
-lid-mapmix prepare jsonl all.jsonl data/ --label-key lang --dev-share 0.1 --test-share 0.1"""
+from .steps.corpus import DEFAULT_SHARE, SPLITS, Listing, Utterance, listed_corpus
+from .steps.tables import describe_folder, exported_clusters, read_lines
 
 EXTENSIONS = (".jsonl", ".json")
 AUDIO, OFFSET, DURATION, LABEL = "audio_filepath", "offset", "duration", "label"
@@ -27,45 +20,26 @@ OTHERS = ("id", "speaker", "group", "source")
 _NOTHING = (None, "")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of this command."""
-    add_listing_arguments(parser, "a manifest, or a folder with train.jsonl, dev.jsonl and test.jsonl", shares=True)
+def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--label-key", default=LABEL, metavar="KEY", help="where the dialect or language is (default: %(default)s)"
     )
 
 
-def run(arguments: argparse.Namespace) -> Path:
-    """Prepare the corpus that the arguments ask for and return its folder."""
-    return prepare_as_asked(prepare, arguments, label_key=arguments.label_key)
+def _list(options: argparse.Namespace) -> Listing:
+    """List a manifest, or those named train, dev and test; without dev, what is in train is divided.
 
-
-def prepare(corpus: Path, folder: Path, *, label_key: str = LABEL, options: Options = DEFAULTS) -> Path:
-    """Write manifests of NeMo's manifests. Relative paths there are relative to the folder they are in.
-
-    Parameters
-    ----------
-    corpus : a file, or a folder with files named train, dev and test.
-    folder : where the manifests go.
-    label_key : the key of the class.
-    options : as of all corpora. Without dev, dev is drawn from train, and test too if that is not there.
+    Relative paths are relative to the folder that the manifest is in.
 
     Raises
     ------
-    UserError : no manifest there, a line that is no JSON object or lacks a key, audio that is missing or broken.
+    UserError : no manifest there, a line that is no JSON object or lacks a key.
     """
-    corpus = corpus.resolve()
+    corpus, label_key = options.corpus_folder.resolve(), options.label_key
     files = {"": corpus} if corpus.is_file() else _find_files(corpus)
-    labels = exported_labels(corpus)
-    return prepare_listed(
-        folder,
-        [utterance for split, path in files.items() for utterance in _list(path, split, label_key)],
-        corpus="jsonl",
-        origin=corpus,
-        options=options,
-        settings={"label_key": label_key, "clusters": labels and labels.clusters},
-        labels=labels,
-    )
+    clusters = exported_clusters(corpus)
+    utterances = [utterance for split, path in files.items() for utterance in _list_file(path, split, label_key)]
+    return Listing(corpus, utterances, {"label_key": label_key, "clusters": clusters}, clusters)
 
 
 def _find_files(folder: Path) -> dict[str, Path]:
@@ -82,7 +56,7 @@ def _find_files(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _list(path: Path, split: str, label_key: str) -> list[Utterance]:
+def _list_file(path: Path, split: str, label_key: str) -> list[Utterance]:
     utterances = []
     for number, line in read_lines(path):
         try:
@@ -118,3 +92,16 @@ def _to_utterance(entry: dict, path: Path, split: str, label_key: str) -> Uttera
         end=round(start + duration, 3),
         **others,
     )
+
+
+CORPUS = listed_corpus(
+    "jsonl",
+    "a NeMo manifest (JSON lines with audio_filepath, offset, duration, label), or train, dev and test",
+    """\
+lid-mapmix prepare jsonl manifests/ data/
+lid-mapmix prepare jsonl all.jsonl data/ --label-key lang --dev-share 0.1 --test-share 0.1""",
+    _list,
+    source="a manifest, or a folder with train.jsonl, dev.jsonl and test.jsonl",
+    drawn_share=DEFAULT_SHARE,
+    add_own_flags=_add_flags,
+)

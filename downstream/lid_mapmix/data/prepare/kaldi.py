@@ -11,15 +11,8 @@ import re
 from pathlib import Path
 
 from ...utils.errors import UserError
-from .steps.corpus import SPLITS, exported_labels
-from .steps.listing import Utterance, prepare_listed
-from .steps.options import DEFAULTS, Options, add_listing_arguments, prepare_as_asked
-from .steps.tables import describe_folder, read_pairs, to_numbers
-
-DESCRIPTION = "a Kaldi data directory with utt2lang, or train, dev and test with one each"
-EXAMPLES = """\
-lid-mapmix prepare kaldi egs/lid/v1/data/ data/ --root egs/lid/v1/
-lid-mapmix prepare kaldi dump/raw/all/ data/ --dev-share 0.1 --test-share 0.1"""
+from .steps.corpus import DEFAULT_SHARE, SPLITS, Listing, Utterance, listed_corpus
+from .steps.tables import describe_folder, exported_clusters, read_pairs, to_numbers
 
 RECORDINGS = "wav.scp"
 LANGUAGES = "utt2lang"
@@ -34,9 +27,7 @@ _ARCHIVE = re.compile(r".+:\d+(?:\[.*\])?")
 log = logging.getLogger(__name__)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of this command."""
-    add_listing_arguments(parser, "a data directory, or a folder with train/, dev/ and test/", shares=True)
+def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--root",
         type=Path,
@@ -46,26 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> Path:
-    """Prepare the corpus that the arguments ask for and return its folder."""
-    return prepare_as_asked(prepare, arguments, root=arguments.root)
-
-
-def prepare(corpus_folder: Path, folder: Path, *, root: Path = Path(), options: Options = DEFAULTS) -> Path:
-    """Write manifests of Kaldi data directories.
-
-    Parameters
-    ----------
-    corpus_folder : a data directory, or a folder with data directories named train, dev and test.
-    folder : where the manifests go.
-    root : what relative paths in wav.scp are relative to.
-    options : as of all corpora. Without dev, dev is drawn from train, and test too if that is not there.
+def _list(options: argparse.Namespace) -> Listing:
+    """List a data directory, or those named train, dev and test; without dev, what is in train is divided.
 
     Raises
     ------
-    UserError : another layout, a command in wav.scp, an utterance without a language, audio that is missing or broken.
+    UserError : another layout, a command in wav.scp, an utterance without a language.
     """
-    corpus_folder = corpus_folder.resolve()
+    corpus_folder, root = options.corpus_folder.resolve(), options.root.resolve()
     if (corpus_folder / RECORDINGS).is_file():
         directories = {"": corpus_folder}
     else:
@@ -79,23 +58,14 @@ def prepare(corpus_folder: Path, folder: Path, *, root: Path = Path(), options: 
         )
     if "train" in directories and "dev" not in directories:
         directories = {"": directories.pop("train"), **directories}
-    labels = exported_labels(corpus_folder)
-    return prepare_listed(
-        folder,
-        [
-            utterance
-            for split, directory in directories.items()
-            for utterance in _list(directory, split, root.resolve())
-        ],
-        corpus="kaldi",
-        origin=corpus_folder,
-        options=options,
-        settings={"clusters": labels and labels.clusters},
-        labels=labels,
-    )
+    clusters = exported_clusters(corpus_folder)
+    utterances = [
+        utterance for split, directory in directories.items() for utterance in _list_directory(directory, split, root)
+    ]
+    return Listing(corpus_folder, utterances, {"clusters": clusters}, clusters)
 
 
-def _list(directory: Path, split: str, root: Path) -> list[Utterance]:
+def _list_directory(directory: Path, split: str, root: Path) -> list[Utterance]:
     recordings = _read_recordings(directory / RECORDINGS, root)
     segments = _read_segments(directory / SEGMENTS, recordings)
     languages = read_pairs(directory / LANGUAGES)
@@ -181,3 +151,16 @@ def _read_segments(path: Path, recordings: dict[str, str]) -> dict[str, tuple[st
             raise UserError(f"{path}: {name} is from {recording}, which is not in {RECORDINGS}. Repair the directory.")
         segments[name] = (recording, times[0], math.nan if times[1] == TO_THE_END else times[1])
     return segments
+
+
+CORPUS = listed_corpus(
+    "kaldi",
+    "a Kaldi data directory with utt2lang, or train, dev and test with one each",
+    """\
+lid-mapmix prepare kaldi egs/lid/v1/data/ data/ --root egs/lid/v1/
+lid-mapmix prepare kaldi dump/raw/all/ data/ --dev-share 0.1 --test-share 0.1""",
+    _list,
+    source="a data directory, or a folder with train/, dev/ and test/",
+    drawn_share=DEFAULT_SHARE,
+    add_own_flags=_add_flags,
+)

@@ -14,24 +14,17 @@ import math
 import os
 import re
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from ...utils.errors import UserError
-from ..labels import Labels
-from .cuts import group_cuts
-from .draws import PIECE_SECONDS, SETS, WHOLE, Draw, arrange_pieces
-from .steps.listing import Utterance, prepare_listed
-from .steps.options import DEFAULTS, Options, add_listing_arguments, not_negative, positive, prepare_as_asked
-from .steps.selection import Columns
+from .steps.corpus import SPLITS, Listing, Utterance, listed_corpus, not_negative, positive
 from .steps.tables import describe_folder, enumerate_names, read_table, to_numbers
 
-DESCRIPTION = "NIST LRE 2017 (licensed by the LDC): 14 dialects, telephone and video"
-EXAMPLES = """\
-lid-mapmix prepare lre17 LDC2022E16/ data/ --eval LDC2022E17/
-lid-mapmix prepare lre17 LDC2022E16/ data/set1/ --eval LDC2022E17/ --subset 5 --set 1 --max-seconds 60"""
+if TYPE_CHECKING:
+    from .steps.splits import Columns
+
+SETS = 3
 
 
 @dataclass(frozen=True)
@@ -63,9 +56,27 @@ CLUSTERS = {
 log = logging.getLogger(__name__)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of this command."""
-    add_listing_arguments(parser, "the release with docs/train_info.tab")
+@dataclass(frozen=True)
+class Draw:
+    """What is drawn of the training data.
+
+    Attributes
+    ----------
+    subset_hours : wanted of each dialect; None for all.
+    number : which of the three sets.
+    dev_hours : wanted of each dialect for dev, from the training data, in place of NIST's development set; None for it.
+    piece_seconds : duration of the pieces; 0 leaves recordings whole.
+    max_seconds : longer files of NIST's development set and test are left out; the paper's are of 60 s at most.
+    """
+
+    subset_hours: float | None
+    number: int
+    dev_hours: float | None
+    piece_seconds: float
+    max_seconds: float | None
+
+
+def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dev", type=Path, metavar="DIR", help="the release with docs/dev_info.tab, if it is another")
     parser.add_argument("--eval", type=Path, metavar="DIR", help="the release with docs/lre17_eval_segment_keys.tsv")
     parser.add_argument("--subset", type=positive, metavar="HOURS", help="draw so much of each dialect for train")
@@ -85,7 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--piece-seconds",
         type=not_negative,
-        default=PIECE_SECONDS,
+        default=10.0,
         metavar="SECONDS",
         help="cut training recordings into pieces of about this; 0 leaves them whole (default: %(default)s)",
     )
@@ -102,94 +113,53 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> Path:
-    """Prepare the corpus that the arguments ask for and return its folder."""
-    if arguments.set != 1 and arguments.subset is None:
-        raise UserError(f"--set {arguments.set}: is one of three small sets. Say by --subset HOURS how small.")
-    if arguments.dev is not None and arguments.dev_hours is not None:
-        raise UserError("--dev and --dev-hours: dev is NIST's or taken from the training data. Give one of the two.")
-    return prepare_as_asked(
-        prepare,
-        arguments,
-        dev_folder=arguments.dev,
-        eval_folder=arguments.eval,
-        draw=Draw(arguments.subset, arguments.set, arguments.dev_hours, arguments.piece_seconds, arguments.max_seconds),
-        group_column=arguments.group_column,
-        search_cuts=not arguments.no_cut_search,
-    )
-
-
-def prepare(
-    corpus_folder: Path,
-    folder: Path,
-    *,
-    dev_folder: Path | None = None,
-    eval_folder: Path | None = None,
-    draw: Draw = WHOLE,
-    group_column: str | None = None,
-    search_cuts: bool = True,
-    options: Options = DEFAULTS,
-) -> Path:
-    """Write manifests of LRE 2017.
-
-    Parameters
-    ----------
-    corpus_folder : the release with the training data.
-    folder : where the manifests go.
-    dev_folder, eval_folder : the releases with development set and test, if they are others. No test, no test.csv.
-    draw : what is drawn of the training data.
-    group_column : column that names the recording a segment of the development set or test is cut from.
-    search_cuts : without such a column, find the longest segment that has the samples of a shorter one.
-    options : as of all corpora.
+def _list(options: argparse.Namespace) -> Listing:
+    """List the splits, which are of one release or of several; without the test's there is no test.csv.
 
     Raises
     ------
-    UserError : another layout, an unknown dialect, audio that is missing or broken, no development set.
+    UserError : another layout, an unknown dialect, no development set, flags that exclude each other.
     """
+    if options.set != 1 and options.subset is None:
+        raise UserError(f"--set {options.set}: is one of three small sets. Say by --subset HOURS how small.")
+    if options.dev is not None and options.dev_hours is not None:
+        raise UserError("--dev and --dev-hours: dev is NIST's or taken from the training data. Give one of the two.")
+    draw = Draw(options.subset, options.set, options.dev_hours, options.piece_seconds, options.max_seconds)
+    group_column, search_cuts = options.group_column, not options.no_cut_search
     roots = {
-        split: (root or corpus_folder).resolve()
-        for split, root in zip(LAYOUTS, (corpus_folder, dev_folder, eval_folder), strict=True)
+        split: (root or options.corpus_folder).resolve()
+        for split, root in zip(LAYOUTS, (options.corpus_folder, options.dev, options.eval), strict=True)
     }
     describe_folder(roots["train"])
     if draw.dev_hours is not None:
         del roots["dev"]
-    if eval_folder is None and not (roots["test"] / LAYOUTS["test"].table).is_file():
+    if options.eval is None and not (roots["test"] / LAYOUTS["test"].table).is_file():
         log.info("%s is not there, so there is no test.csv: name its release by --eval", LAYOUTS["test"].table)
         del roots["test"]
-    utterances = [utterance for split, root in roots.items() for utterance in _list(split, root, group_column)]
+    utterances = [utterance for split, root in roots.items() for utterance in _list_split(split, root, group_column)]
     # Files without a nominal duration, those of VAST, are whole.
     cuts = {
         utterance.id
         for utterance in utterances
         if utterance.split != "train" and search_cuts and group_column is None and not math.isnan(utterance.seconds)
     }
-    return prepare_listed(
-        folder,
+
+    def arrange(columns: "Columns") -> "Columns":
+        from .lre17_segments import arrange_segments  # noqa: PLC0415
+
+        return arrange_segments(columns, cuts=cuts, draw=draw, seed=options.seed)
+
+    return Listing(
+        roots["train"],
         utterances,
-        corpus="lre17",
-        origin=roots["train"],
-        options=options,
-        settings={**vars(draw), "group_column": group_column, "search_cuts": search_cuts},
-        splits=("train", "dev", "test") if "test" in roots else ("train", "dev"),
-        labels=Labels(CLUSTERS),
-        arrange=partial(_arrange, draw=draw, seed=options.seed, cuts=cuts),
+        {**vars(draw), "group_column": group_column, "search_cuts": search_cuts},
+        clusters=CLUSTERS,
+        splits=SPLITS if "test" in roots else SPLITS[:2],
+        arrange=arrange,
     )
 
 
-def _arrange(columns: Columns, *, draw: Draw, seed: int, cuts: set[str]) -> Columns:
-    """Give the segments among `cuts`, ids, the group of the longest they are in, and draw the training data."""
-    if cuts:
-        numbers = np.flatnonzero([name in cuts for name in columns["id"]])
-        # Dev and test are looked through each by itself.
-        classes = columns["split"][numbers] + "/" + columns["class"][numbers]
-        longest = group_cuts(columns["audiopath"][numbers], columns["seconds"][numbers], classes)
-        columns["group"][numbers] = columns["id"][numbers[longest]]
-        inner = np.count_nonzero(longest != np.arange(len(longest)))
-        log.info("%d of %d cut segments are part of a longer one, and get its group", inner, len(longest))
-    return arrange_pieces(columns, draw=draw, seed=seed)
-
-
-def _list(split: str, root: Path, group_column: str | None) -> list[Utterance]:
+def _list_split(split: str, root: Path, group_column: str | None) -> list[Utterance]:
     layout = LAYOUTS[split]
     path = root / layout.table
     if split == "dev" and not path.is_file():
@@ -244,3 +214,15 @@ def _find_audio(root: Path, layout: _Layout) -> dict[str, str]:
         for name in names
     }
     return {**{Path(name).stem: path for name, path in files.items()}, **files}
+
+
+CORPUS = listed_corpus(
+    "lre17",
+    "NIST LRE 2017 (licensed by the LDC): 14 dialects, telephone and video",
+    """\
+lid-mapmix prepare lre17 LDC2022E16/ data/ --eval LDC2022E17/
+lid-mapmix prepare lre17 LDC2022E16/ data/set1/ --eval LDC2022E17/ --subset 5 --set 1 --max-seconds 60""",
+    _list,
+    source="the release with docs/train_info.tab",
+    add_own_flags=_add_flags,
+)

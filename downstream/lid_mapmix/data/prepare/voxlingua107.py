@@ -13,14 +13,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from .steps.listing import Utterance, prepare_listed
-from .steps.options import DEFAULTS, Options, add_languages_argument, add_listing_arguments, prepare_as_asked
+from .steps.corpus import Listing, Utterance, listed_corpus
 from .steps.tables import choose, file_names, language_folders
-
-DESCRIPTION = "VoxLingua107: YouTube in 107 languages, 6,628 h"
-EXAMPLES = """\
-lid-mapmix prepare voxlingua107 voxlingua107/ data/
-lid-mapmix prepare voxlingua107 voxlingua107/ data/ --languages no nn sv da --max-hours-per-class 10"""
 
 DEV_FOLDER = "dev"
 EXTENSION = ".wav"
@@ -34,39 +28,15 @@ TEST_SHARE = 0.02
 log = logging.getLogger(__name__)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of this command."""
-    add_listing_arguments(parser, "has a folder a language, and dev", shares=True, share=TEST_SHARE)
-    add_languages_argument(parser)
-
-
-def run(arguments: argparse.Namespace) -> Path:
-    """Prepare the corpus that the arguments ask for and return its folder."""
-    return prepare_as_asked(prepare, arguments, languages=arguments.languages)
-
-
-def prepare(
-    corpus_folder: Path,
-    folder: Path,
-    *,
-    languages: list[str] | None = None,
-    options: Options = DEFAULTS,
-) -> Path:
-    """Write manifests of VoxLingua107.
-
-    Parameters
-    ----------
-    corpus_folder : has a folder a language, and dev with the same if it was unpacked.
-    folder : where the manifests go.
-    languages : codes, today's or those of the folders; None for all.
-    options : as of all corpora. Without dev, dev.csv is drawn too.
+def _list(options: argparse.Namespace) -> Listing:
+    """List the languages, today's codes or those of the folders, and dev if it was unpacked; it is drawn otherwise.
 
     Raises
     ------
-    UserError : another layout, a language that is not there, audio that is missing, too few videos.
+    UserError : another layout, a language that is not there.
     """
-    corpus_folder = corpus_folder.resolve()
-    parts = {"": _languages(corpus_folder, languages)}
+    corpus_folder = options.corpus_folder.resolve()
+    parts = {"": _languages(corpus_folder, options.languages)}
     if (corpus_folder / DEV_FOLDER).is_dir():
         held_out = _languages(corpus_folder / DEV_FOLDER, None)
         parts["dev"] = {code: paths for code, paths in held_out.items() if code in parts[""]}
@@ -75,18 +45,11 @@ def prepare(
     utterances = []
     for split, folders_of in parts.items():
         for code, folders in tqdm(folders_of.items(), desc=f"Listing {split or 'train'}", unit="language"):
-            utterances += [utterance for path in folders for utterance in _list(code, path, split)]
+            utterances += [utterance for path in folders for utterance in _list_folder(code, path, split)]
     nameless = sum(math.isnan(utterance.seconds) for utterance in utterances)
     if nameless:
         log.info("%d names have no video and times: each of these files is a group of its own", nameless)
-    return prepare_listed(
-        folder,
-        utterances,
-        corpus="voxlingua107",
-        origin=corpus_folder,
-        options=options,
-        settings={"languages": languages},
-    )
+    return Listing(corpus_folder, utterances, {"languages": options.languages})
 
 
 def _languages(folder: Path, wanted: list[str] | None) -> dict[str, list[Path]]:
@@ -103,7 +66,7 @@ def _languages(folder: Path, wanted: list[str] | None) -> dict[str, list[Path]]:
     return choose(codes, [RENAMED.get(name, name) for name in wanted] if wanted else None, "--languages")
 
 
-def _list(code: str, folder: Path, split: str) -> list[Utterance]:
+def _list_folder(code: str, folder: Path, split: str) -> list[Utterance]:
     utterances = []
     for name in file_names(folder):
         if not name.endswith(EXTENSION):
@@ -123,3 +86,16 @@ def _list(code: str, folder: Path, split: str) -> list[Utterance]:
             )
         )
     return utterances
+
+
+CORPUS = listed_corpus(
+    "voxlingua107",
+    "VoxLingua107: YouTube in 107 languages, 6,628 h",
+    """\
+lid-mapmix prepare voxlingua107 voxlingua107/ data/
+lid-mapmix prepare voxlingua107 voxlingua107/ data/ --languages no nn sv da --max-hours-per-class 10""",
+    _list,
+    source="has a folder a language, and dev",
+    languages=True,
+    drawn_share=TEST_SHARE,
+)

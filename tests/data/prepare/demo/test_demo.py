@@ -11,9 +11,10 @@ import soundfile
 from babel import Locale
 from lid_mapmix.data.labels import read_labels
 from lid_mapmix.data.manifest.manifest import read_manifest
-from lid_mapmix.data.prepare.demo import demo, espeak, planning
-from lid_mapmix.data.prepare.demo.dialects import CLUSTERS, SPEAKERS
-from lid_mapmix.data.prepare.demo.phrases import Kind, Phrase, render
+from lid_mapmix.data.prepare.demo import espeak, planning
+from lid_mapmix.data.prepare.demo.demo import CLUSTERS, SPEAKERS
+from lid_mapmix.data.prepare.demo.making import make_demo
+from lid_mapmix.data.prepare.demo.planning import Kind, Phrase, render
 from lid_mapmix.utils.errors import UserError
 
 SPLITS = ("train", "dev", "test")
@@ -22,7 +23,7 @@ SMALL = {"utterances": 7, "clusters": ("vietnamese", "english"), "seed": 3, "pro
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Path:
-    return demo.prepare(tmp_path_factory.mktemp("demo") / "corpus", **SMALL)
+    return make_demo(tmp_path_factory.mktemp("demo") / "corpus", **SMALL)
 
 
 def texts(corpus: Path) -> dict[str, str]:
@@ -121,7 +122,7 @@ def test_dialects_of_a_cluster_sound_different(cluster):
 
 
 def test_the_same_seed_gives_the_same_bytes_whatever_the_processes(corpus, tmp_path):
-    again = demo.prepare(tmp_path / "again", **{**SMALL, "processes": 2})
+    again = make_demo(tmp_path / "again", **{**SMALL, "processes": 2})
     files = sorted(path.relative_to(corpus) for path in corpus.rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
     for file in files:
@@ -130,8 +131,8 @@ def test_the_same_seed_gives_the_same_bytes_whatever_the_processes(corpus, tmp_p
 
 def test_other_clusters_and_counts_do_not_change_an_utterance_and_another_seed_does(corpus, tmp_path):
     one_cluster = {**SMALL, "utterances": 5, "clusters": ("vietnamese",)}
-    alone = demo.prepare(tmp_path / "alone", **one_cluster)
-    other_seed = demo.prepare(tmp_path / "seed", **{**one_cluster, "seed": 4})
+    alone = make_demo(tmp_path / "alone", **one_cluster)
+    other_seed = make_demo(tmp_path / "seed", **{**one_cluster, "seed": 4})
     file = next(path.relative_to(corpus) for path in sorted((corpus / "audio" / "vie-sou").glob("*train-0000*")))
     assert (corpus / file).read_bytes() == (alone / file).read_bytes()
     assert (corpus / file).read_bytes() != (other_seed / file).read_bytes()
@@ -152,13 +153,13 @@ def test_words_in_another_language_are_left_out():
 
 def test_a_second_run_does_nothing(corpus):
     before = {path: path.stat().st_mtime_ns for path in corpus.rglob("*")}
-    assert demo.prepare(corpus, **SMALL) == corpus
+    assert make_demo(corpus, **SMALL) == corpus
     assert before == {path: path.stat().st_mtime_ns for path in corpus.rglob("*")}
 
 
 def test_other_settings_do_not_replace_a_corpus_unless_asked(corpus):
     with pytest.raises(UserError, match="--overwrite"):
-        demo.prepare(corpus, **{**SMALL, "seed": 9})
+        make_demo(corpus, **{**SMALL, "seed": 9})
 
 
 def test_an_interrupted_run_leaves_no_manifest_and_can_be_repeated(tmp_path, monkeypatch):
@@ -174,31 +175,30 @@ def test_an_interrupted_run_leaves_no_manifest_and_can_be_repeated(tmp_path, mon
     with monkeypatch.context() as patch:
         patch.setattr(espeak, "synthesise", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            demo.prepare(tmp_path, **settings)
+            make_demo(tmp_path, **settings)
     assert not list(tmp_path.glob("*.csv"))
-    demo.prepare(tmp_path, **settings)
+    make_demo(tmp_path, **settings)
     assert len(read_manifest(tmp_path / "train.csv")) == 2 * 3
 
 
 def test_too_few_utterances(tmp_path):
     with pytest.raises(UserError, match="--utterances 3"):
-        demo.prepare(tmp_path, utterances=3)
+        make_demo(tmp_path, utterances=3)
 
 
 def test_without_babel_the_remedy_is_named(tmp_path, monkeypatch):
-    for name in ("planning", "phrases"):
-        monkeypatch.delitem(sys.modules, f"lid_mapmix.data.prepare.demo.{name}")
+    monkeypatch.delitem(sys.modules, "lid_mapmix.data.prepare.demo.planning")
     monkeypatch.delattr(sys.modules["lid_mapmix.data.prepare.demo"], "planning")
     monkeypatch.setitem(sys.modules, "babel", None)
     with pytest.raises(UserError, match="pip install babel espeakng-loader"):
-        demo.prepare(tmp_path / "data", utterances=5)
+        make_demo(tmp_path / "data", utterances=5)
     assert not (tmp_path / "data").exists()
 
 
 def test_a_file_in_the_way(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="is a file where a folder is needed"):
-        demo.prepare(tmp_path / "file", utterances=5, clusters=("armenian",))
+        make_demo(tmp_path / "file", utterances=5, clusters=("armenian",))
 
 
 def test_an_unknown_voice_says_so():

@@ -1,5 +1,5 @@
 """The demo corpus: synthetic dialects that eSpeak NG speaks."""
 
-from .demo import DESCRIPTION, EXAMPLES, add_arguments, run
+from .demo import CORPUS
 
-__all__ = ["DESCRIPTION", "EXAMPLES", "add_arguments", "run"]
+__all__ = ["CORPUS"]

@@ -1,212 +1,199 @@
-"""What every prepared corpus has in common: its splits, and the files written last.
+"""A corpus of ``lid-mapmix prepare``: its name, its help, its flags, and a function that lists its utterances.
 
-A folder is prepared when train.csv, dev.csv, test.csv and labels.yaml are there and prepared.json holds the settings
-they were made with. They take their places after all audio, and train.csv last of all, so an interrupted preparation is
-seen as such and simply starts again. One process at a time writes to a folder.
+All corpora are imported for ``lid-mapmix prepare --help``, so nothing on top of them or of this module may be slow to
+import: no torch, SciPy or NumPy. What needs them is imported where the work begins.
 """
 
-import errno
-import json
-import logging
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+import argparse
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from filelock import FileLock, Timeout
-
-from ....utils.errors import UserError
-from ....utils.files import replace_when_complete
-from ...labels import Labels, read_labels, write_labels
-from ...manifest.manifest import PARQUET, write_manifest
+if TYPE_CHECKING:
+    from .splits import Columns
 
 SPLITS = ("train", "dev", "test")
-SETTINGS_FILE = "prepared.json"
-LABELS_FILE = "labels.yaml"
-# Of a preparation; and in its place, what export-manifest may have put there.
-_RESULT_FILES = (LABELS_FILE, *(f"{split}{suffix}" for suffix in (".csv", PARQUET) for split in reversed(SPLITS)))
-_LOCK_FILE = ".prepare.lock"
-# What network file systems say that have none; it is no reason to prepare nothing there.
-_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
-
-Columns = Mapping[str, Sequence | np.ndarray]
-
-log = logging.getLogger(__name__)
+LABELS_FILE, SETTINGS_FILE = "labels.yaml", "prepared.json"
+DEFAULT_SHARE = 0.15
 
 
-def needs_preparation(
-    folder: Path, settings: Mapping[str, object], *, overwrite: bool, splits: Sequence[str] = SPLITS
-) -> bool:
-    """Tell whether `folder` has yet to be prepared with these settings.
+class Utterance(NamedTuple):
+    """What a corpus says of an utterance; the fields are a manifest's, and empty or NaN where it says nothing.
+
+    A split that is empty is drawn; seconds that are NaN are read from the file's header.
+    """
+
+    audiopath: str
+    class_name: str
+    id: str
+    split: str = ""
+    seconds: float = math.nan
+    start: float = math.nan
+    end: float = math.nan
+    speaker: str = ""
+    group: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a corpus lists.
+
+    Attributes
+    ----------
+    origin : where it lies, or what lists it.
+    utterances : all of them.
+    settings : what else the result depends on, such as the corpus's own flags; has to survive JSON.
+    clusters : cluster → classes, of which those stay that train has; derived from train's classes by default.
+    splits : those that will be there; by default those of the publisher, or all three where some are drawn.
+    arrange : changes the columns once durations are known, such as to cut utterances into pieces.
+    """
+
+    origin: Path
+    utterances: Sequence[Utterance]
+    settings: Mapping[str, object] = field(default_factory=dict)
+    clusters: Mapping[str, tuple[str, ...]] | None = None
+    splits: Sequence[str] | None = None
+    arrange: "Callable[[Columns], Columns] | None" = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """What can be asked of every corpus that lists its utterances.
+
+    Attributes
+    ----------
+    dev_share, test_share : wanted shares of each class's duration, where the publisher has no such split.
+    max_hours_per_class : so much of a class is drawn for train at most; None for all.
+    copy_audio : copy the audio beside the manifests.
+    skip_bad_audio : leave out utterances whose audio is not there or cannot be read.
+    seed : another seed, other draws.
+    overwrite : replace manifests that are already there.
+    """
+
+    dev_share: float = DEFAULT_SHARE
+    test_share: float = DEFAULT_SHARE
+    max_hours_per_class: float | None = None
+    copy_audio: bool = False
+    skip_bad_audio: bool = False
+    seed: int = 0
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus that ``lid-mapmix prepare NAME`` makes manifests of.
+
+    Attributes
+    ----------
+    name : that of its module too.
+    purpose : a line for the help.
+    examples : commands for the help.
+    add_flags : adds its flags to a parser.
+    prepare : does what the flags ask for, and returns the folder of the manifests.
+    """
+
+    name: str
+    purpose: str
+    examples: str
+    add_flags: Callable[[argparse.ArgumentParser], None]
+    prepare: Callable[[argparse.Namespace], Path]
+
+
+def listed_corpus(
+    name: str,
+    purpose: str,
+    examples: str,
+    list_utterances: Callable[[argparse.Namespace], Listing],
+    *,
+    source: str,
+    metavar: str = "CORPUS_DIR",
+    languages: bool = False,
+    drawn_share: float | None = None,
+    add_own_flags: Callable[[argparse.ArgumentParser], None] | None = None,
+) -> Corpus:
+    """Return a corpus that lists its utterances; :func:`.listing.prepare_listed` does the rest.
 
     Parameters
     ----------
-    folder : where the manifests go.
-    settings : everything the result depends on; has to survive JSON.
-    overwrite : prepare it whatever is there.
-    splits : those that the corpus will have.
-
-    Raises
-    ------
-    UserError : the folder holds manifests made in another way, and `overwrite` was not asked for.
+    name, purpose, examples : as of all corpora.
+    list_utterances : lists what the flags ask for, ``corpus_folder`` among them.
+    source, metavar : for the help: what the corpus's folder has, and the word for it.
+    languages : has a flag ``--languages`` that takes some of them.
+    drawn_share : default of the flags for the shares of dev and test; None where the publisher has all splits.
+    add_own_flags : adds flags that only this corpus has.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file where a folder is needed. Name another folder.")
-    if overwrite:
-        return True
-    present = [name for name in _RESULT_FILES if (folder / name).exists()]
-    if _stored_settings(folder) == json.loads(json.dumps(settings)):
-        if {LABELS_FILE, *(f"{split}.csv" for split in splits)} <= set(present):
-            log.info("%s: already prepared with these settings; nothing to do", folder)
-            return False
-        return True
-    if present:
-        raise UserError(
-            f"{folder}: already holds {', '.join(present)}, made from other settings or recordings. "
-            "Name another folder, or replace them with --overwrite."
+
+    def add_flags(parser: argparse.ArgumentParser) -> None:
+        add = parser.add_argument
+        add("corpus_folder", type=Path, metavar=metavar, help=source)
+        add("folder", type=Path, metavar="OUT_DIR", help="where the manifests go")
+        add(
+            "--max-hours-per-class", type=positive, metavar="HOURS", help="draw so much of each class for train at most"
         )
-    return True
+        add(
+            "--copy-audio", action="store_true", help="copy the audio beside the manifests; it stays in place otherwise"
+        )
+        add(
+            "--skip-bad-audio",
+            action="store_true",
+            help="leave out utterances whose audio is not there or cannot be read, and say how many; "
+            "an error otherwise",
+        )
+        add_common_flags(parser, drawn_share)
+        if languages:
+            add(
+                "--languages",
+                nargs="+",
+                metavar="NAME",
+                help="only these, as the corpus names their folders (default: all)",
+            )
+        if add_own_flags is not None:
+            add_own_flags(parser)
+
+    def prepare(asked: argparse.Namespace) -> Path:
+        from .listing import prepare_listed  # noqa: PLC0415
+
+        known = vars(Options())
+        options = Options(**{name: value for name, value in vars(asked).items() if name in known})
+        return prepare_listed(asked.folder, list_utterances(asked), corpus=name, options=options)
+
+    return Corpus(name, purpose, examples, add_flags, prepare)
 
 
-@contextmanager
-def preparation(
-    folder: Path, settings: Mapping[str, object], *, overwrite: bool, splits: Sequence[str] = SPLITS
-) -> Iterator[bool]:
-    """Tell whether `folder` has yet to be prepared, and if so keep other processes out of it until the block ends.
-
-    Where the block puts nothing into a folder that was not there, it is gone again.
-
-    Raises
-    ------
-    UserError : another process prepares it, or it cannot be written; and as :func:`needs_preparation`, which see for
-        the parameters.
-    """
-
-    def needed() -> bool:
-        return needs_preparation(folder, settings, overwrite=overwrite, splits=splits)
-
-    if not needed():
-        yield False
-        return
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    lock = FileLock(folder / _LOCK_FILE, timeout=0)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _acquire(lock)
-        for name in (*_RESULT_FILES, SETTINGS_FILE):
-            # What one that was killed has left.
-            for part in folder.glob(f".{name}.*.part"):
-                part.unlink()
-    except Timeout:
-        raise UserError(f"{folder}: another process is preparing it. Wait for it, or name another folder.") from None
-    except OSError as error:
-        raise cannot_write(folder, error) from None
-    try:
-        # Another process may just have ended.
-        yield needed()
-    finally:
-        (folder / _LOCK_FILE).unlink(missing_ok=True)
-        lock.release()
-        with suppress(OSError):
-            for path in made:
-                path.rmdir()
+def add_common_flags(parser: argparse.ArgumentParser, drawn_share: float | None) -> None:
+    """Add the flags that every corpus has, and the shares of dev and test with this default where they are drawn."""
+    if drawn_share is not None:
+        for split in SPLITS[1:]:
+            parser.add_argument(
+                f"--{split}-share",
+                type=float,
+                default=drawn_share,
+                metavar="SHARE",
+                help=f"share of the recordings that goes to {split}.csv where it is drawn (default: %(default)s)",
+            )
+    parser.add_argument(
+        "--seed", type=seed_number, default=0, help="another seed draws other splits (default: %(default)s)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace manifests that are already there")
 
 
-def _acquire(lock: FileLock) -> None:
-    try:
-        lock.acquire()
-    except OSError as error:
-        if isinstance(error, Timeout) or error.errno not in _NO_LOCKS:
-            raise
-        log.info("%s: this file system has no locks; start no second preparation there", Path(lock.lock_file).parent)
+def seed_number(text: str) -> int:
+    """Read a seed from the command line, which may not be negative."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 0 up")
+    return int(text)
 
 
-def remove_manifests(folder: Path) -> None:
-    """Take away manifests of an earlier preparation, before anything they refer to changes."""
-    for name in (*reversed(_RESULT_FILES), SETTINGS_FILE):
-        (folder / name).unlink(missing_ok=True)
+def positive(text: str) -> float:
+    """Read a number above 0, for argparse."""
+    if not 0 < float(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return float(text)
 
 
-def write_corpus(
-    folder: Path, settings: Mapping[str, object], manifests: Mapping[str, Columns], labels: Labels
-) -> Path:
-    """Write the settings, labels and manifests of a corpus whose audio is complete, and say how much it is.
-
-    Those of an earlier preparation stay until the new ones are complete.
-
-    Parameters
-    ----------
-    folder : where to, within its :func:`preparation`.
-    settings : what :func:`needs_preparation` compares the next time.
-    manifests : split → columns; train and dev at least.
-    labels : the classes and their clusters.
-    """
-    splits = sorted(manifests, key=SPLITS.index)
-    # They take their places in reverse order; train.csv last, since it is what everything else looks for first.
-    names = (*(f"{split}.csv" for split in splits), LABELS_FILE, SETTINGS_FILE)
-    try:
-        with ExitStack() as complete:
-            parts = {name: complete.enter_context(replace_when_complete(folder / name)) for name in names}
-            text = json.dumps(settings, indent=1, ensure_ascii=False) + "\n"
-            parts[SETTINGS_FILE].write_text(text, encoding="utf-8")
-            write_labels(parts[LABELS_FILE], labels)
-            for split in splits:
-                write_manifest(parts[f"{split}.csv"], manifests[split])
-            remove_manifests(folder)
-    except OSError as error:
-        raise cannot_write(folder, error) from None
-    for split in splits:
-        seconds = np.asarray(manifests[split]["seconds"], dtype=np.float64)
-        log.info("%s: %d utterances, %.2f h", split, len(seconds), seconds.sum() / 3600)
-    return folder
-
-
-def cannot_write(folder: Path, error: OSError) -> UserError:
-    """Return the error for a folder that cannot be written."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(f"{folder}: no space left on the disk or in the quota. Free some and try again.")
-    return UserError(f"{folder}: cannot write there ({error.strerror or error}). Name a folder that you may write.")
-
-
-def exported_labels(folder: Path) -> Labels | None:
-    """Return the labels that export-manifest wrote into a folder; None where there are none."""
-    path = folder / LABELS_FILE
-    # Beside prepared.json they are derived from what was prepared there.
-    return read_labels(path) if path.is_file() and not (folder / SETTINGS_FILE).exists() else None
-
-
-def divide(columns: Mapping[str, np.ndarray], splits: np.ndarray) -> dict[str, Columns]:
-    """Return the columns of each split.
-
-    Parameters
-    ----------
-    columns : column name → (utterances,) values.
-    splits : (utterances,) str, the split of each utterance.
-    """
-    return {split: {name: values[splits == split] for name, values in columns.items()} for split in SPLITS}
-
-
-def fingerprint(files: Iterable[Path], folder: Path) -> str:
-    """Return a checksum of names and sizes, which changes when recordings come, go or are replaced."""
-    checksum = 0
-    for file in files:
-        text = f"{file.relative_to(folder).as_posix()}\t{_size(file)}\n"
-        checksum = zlib.crc32(text.encode(errors="surrogateescape"), checksum)
-    return f"{checksum:08x}"
-
-
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except OSError:
-        # A link that leads nowhere.
-        return -1
-
-
-def _stored_settings(folder: Path) -> object:
-    try:
-        return json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        # Absent or not ours: then whatever else is there is not ours either.
-        return None
+def not_negative(text: str) -> float:
+    """Read a number of 0 or above, for argparse."""
+    return 0.0 if float(text) == 0 else positive(text)

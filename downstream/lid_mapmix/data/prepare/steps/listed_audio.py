@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from ....utils.errors import UserError
 from ...audio.reading import read_header
-from .corpus import cannot_write
-from .selection import Columns, select
+from .prepared_folder import cannot_write
+from .splits import Columns, select
 
 _HEADER_THREADS = 8
 # Files that wait for a thread: those of millions would take gigabytes, and all be read when Ctrl-C ends the rest.
@@ -74,64 +74,62 @@ def with_seconds(columns: Columns, *, skip: bool) -> Columns:
     UserError : files that cannot be read, and are not to be left out.
     """
     unknown = np.isnan(columns["seconds"])
-    wanted = np.flatnonzero(unknown | skip)
-    if not len(wanted):
+    wanted = unknown | skip
+    if not wanted.any():
         return columns
-    faults: dict[int, str] = {}
+    paths = columns["audiopath"]
+    faults: dict[str, str] = {}
     files = np.full(len(unknown), np.nan)
-    files[wanted] = read_seconds(columns["audiopath"][wanted], faults)
-    first = faults[min(faults)] if faults else ""
+    files[wanted] = read_seconds(paths[wanted], faults)
+    faulty = wanted & np.array([path in faults for path in paths])
+    first = faults[paths[np.argmax(faulty)]] if faults else ""
     if faults and not skip:
-        raise UserError(f"{first} ({len(faults)} such; --skip-bad-audio leaves such utterances out)")
+        raise UserError(f"{first} ({np.count_nonzero(faulty)} such; --skip-bad-audio leaves such utterances out)")
     starts, ends = columns["start"], columns["end"]
     seconds = np.round(np.where(np.isnan(ends), files, ends) - np.nan_to_num(starts), 3)
-    readable = np.ones(len(unknown), dtype=bool)
-    readable[wanted[list(faults)]] = False
     columns = {**columns, "seconds": np.where(unknown, seconds, columns["seconds"])}
-    return select(columns, readable, f"utterances whose audio cannot be read; the first: {first}")
+    return select(columns, ~faulty, f"utterances whose audio cannot be read; the first: {first}")
 
 
-def read_seconds(
-    paths: Sequence[str | Path] | np.ndarray, faults: MutableMapping[int, str] | None = None
-) -> np.ndarray:
-    """Read the durations of audio files from their headers, several at a time.
+def read_seconds(paths: Sequence[str] | np.ndarray, faults: MutableMapping[str, str] | None = None) -> np.ndarray:
+    """Read the durations of audio files from their headers, several at a time and each once.
 
     Parameters
     ----------
-    paths : the files.
-    faults : where given, what is wrong with a file is put here, by its number, in place of being raised; its duration
-        is NaN then.
+    paths : (utterances,) str, the files.
+    faults : where given, what is wrong with a file is put here, by its path, in place of being raised; its duration is
+        NaN then.
 
     Returns
     -------
-    (files,) seconds.
+    (utterances,) seconds.
 
     Raises
     ------
-    UserError : as :func:`~lid_mapmix.data.audio.read_header`, for the first file that has a fault.
+    UserError : as :func:`~lid_mapmix.data.audio.reading.read_header`, for the first file that has a fault.
     """
 
-    def duration(number: int) -> float:
+    def duration(path: str) -> float:
         try:
-            header = read_header(Path(paths[number]))
+            header = read_header(Path(path))
         except UserError as error:
             if faults is None:
                 raise
-            faults[number] = str(error)
+            faults[path] = str(error)
             return math.nan
         return round(header.frames / header.sample_rate, 3)
 
-    table = np.empty(len(paths))
+    files, seconds_of = list(dict.fromkeys(paths)), {}
     with (
-        tqdm(total=len(paths), desc="Reading headers", unit="file") as progress,
+        tqdm(total=len(files), desc="Reading headers", unit="file") as progress,
         ThreadPoolExecutor(_HEADER_THREADS) as pool,
     ):
-        for first in range(0, len(paths), _AT_ONCE):
-            numbers = range(first, min(first + _AT_ONCE, len(paths)))
-            for number, seconds in zip(numbers, pool.map(duration, numbers), strict=True):
-                table[number] = seconds
+        for first in range(0, len(files), _AT_ONCE):
+            some = files[first : first + _AT_ONCE]
+            for path, seconds in zip(some, pool.map(duration, some), strict=True):
+                seconds_of[path] = seconds
                 progress.update()
-    return table
+    return np.array([seconds_of[path] for path in paths])
 
 
 def copy_audio(paths: np.ndarray, origin: Path, folder: Path) -> np.ndarray:

@@ -4,72 +4,44 @@ A corpus lists its utterances, each with the split that its publisher put it in,
 divided by speakers and groups. Then nobody who is in dev or test is left in train, and only classes that train has.
 """
 
-import math
-import zlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from ....utils.errors import UserError
 from ...labels import Labels, labels_from_names
 from ...manifest.manifest import impossible_times
-from .corpus import SPLITS, divide, preparation, remove_manifests, write_corpus
+from .corpus import SPLITS, Listing, Options, Utterance
 from .listed_audio import copy_audio, with_present_audio, with_seconds
-from .options import Options
-from .selection import UNITS, Columns, with_known_classes, with_most_hours, without_leaks
-from .splitting import check_shares, join_units, split_units
+from .prepared_folder import preparation, remove_manifests, write_corpus
+from .splits import (
+    UNITS,
+    Columns,
+    check_shares,
+    divide,
+    join_units,
+    split_units,
+    with_known_classes,
+    with_most_hours,
+    without_leaks,
+)
+from .tables import checksum
 
 _NUMBERS = ("seconds", "start", "end")
 # Left out where no utterance has a value.
 _OPTIONAL = ("start", "end", *UNITS, "source")
 
 
-class Utterance(NamedTuple):
-    """What a corpus says of an utterance; the fields are a manifest's, and empty or NaN where it says nothing.
-
-    A split that is empty is drawn; seconds that are NaN are read from the file's header.
-    """
-
-    audiopath: str
-    class_name: str
-    id: str
-    split: str = ""
-    seconds: float = math.nan
-    start: float = math.nan
-    end: float = math.nan
-    speaker: str = ""
-    group: str = ""
-    source: str = ""
-
-
-def prepare_listed(
-    folder: Path,
-    utterances: Sequence[Utterance],
-    *,
-    corpus: str,
-    origin: Path,
-    options: Options,
-    settings: Mapping[str, object] | None = None,
-    splits: Sequence[str] | None = None,
-    labels: Labels | None = None,
-    arrange: Callable[[Columns], Columns] | None = None,
-) -> Path:
-    """Write the manifests of a corpus.
+def prepare_listed(folder: Path, listing: Listing, *, corpus: str, options: Options) -> Path:
+    """Write the manifests of what a corpus lists.
 
     Parameters
     ----------
     folder : where they go.
-    utterances : what the corpus lists.
+    listing : the utterances, and what is particular about them.
     corpus : its name.
-    origin : where it lies.
     options : what is asked for.
-    settings : what else the result depends on; has to survive JSON.
-    splits : those that will be there; by default those of the publisher, or all three where some are drawn.
-    labels : classes and their clusters, of which those stay that train has; derived from train's classes by default.
-    arrange : changes the columns once durations are known, such as to cut utterances into pieces.
 
     Returns
     -------
@@ -78,31 +50,31 @@ def prepare_listed(
     Raises
     ------
     UserError : nothing listed, an id twice, audio that is not there or broken, too few speakers to divide, no dev, a
-        class that `labels` lack.
+        class that is in none of the corpus's clusters.
     """
     check_shares(options.dev_share, options.test_share)
-    folder = folder.resolve()
-    columns = _to_columns(utterances, origin)
+    folder, origin = folder.resolve(), listing.origin
+    columns = _to_columns(listing.utterances, origin)
+    splits = listing.splits
     if splits is None:
         published = set(columns["split"])
         splits = SPLITS if "" in published else [split for split in SPLITS if split in published]
-    chosen = {name: value for name, value in asdict(options).items() if name != "overwrite"}
-    everything = {
+    settings = {
         "corpus": corpus,
         "audio": str(origin),
-        "utterances": len(utterances),
-        "fingerprint": _fingerprint(utterances),
-        **chosen,
-        **(settings or {}),
+        "utterances": len(listing.utterances),
+        "fingerprint": checksum(repr(tuple(utterance)) for utterance in listing.utterances),
+        **{name: value for name, value in vars(options).items() if name != "overwrite"},
+        **listing.settings,
     }
-    with preparation(folder, everything, overwrite=options.overwrite, splits=splits) as needed:
+    with preparation(folder, settings, overwrite=options.overwrite, splits=splits) as needed:
         if not needed:
             return folder
         columns = with_present_audio(columns, origin, skip=options.skip_bad_audio)
         columns = with_seconds(columns, skip=options.skip_bad_audio)
         _check_times(columns, origin)
-        if arrange is not None:
-            columns = arrange(columns)
+        if listing.arrange is not None:
+            columns = listing.arrange(columns)
         # Before anything is drawn: what the publisher put into dev or test stays there.
         columns = with_known_classes(_with_splits(without_leaks(columns), options))
         if options.max_hours_per_class is not None:
@@ -111,7 +83,10 @@ def prepare_listed(
         if options.copy_audio:
             remove_manifests(folder)
             columns["audiopath"] = copy_audio(columns["audiopath"], origin, folder)
-        return _write(folder, everything, columns, splits, labels)
+        classes = set(columns["class"][columns["split"] == SPLITS[0]])
+        labels = Labels(listing.clusters).only(classes) if listing.clusters else labels_from_names(classes)
+        manifests = divide(_filled(columns), columns["split"])
+        return write_corpus(folder, settings, {split: manifests[split] for split in splits}, labels)
 
 
 def _to_columns(utterances: Sequence[Utterance], origin: Path) -> Columns:
@@ -162,13 +137,6 @@ def _check_times(columns: Columns, origin: Path) -> None:
             )
 
 
-def _fingerprint(utterances: Sequence[Utterance]) -> str:
-    checksum = 0
-    for utterance in utterances:
-        checksum = zlib.crc32(repr(tuple(utterance)).encode(), checksum)
-    return f"{checksum:08x}"
-
-
 def _with_splits(columns: Columns, options: Options) -> Columns:
     """Return the columns with a split for all; what the publisher divided stays, and no split of his is drawn anew."""
     undivided = columns["split"] == ""
@@ -198,16 +166,11 @@ def _check_splits(found: np.ndarray, splits: Sequence[str], origin: Path) -> Non
             )
 
 
-def _write(
-    folder: Path, settings: Mapping[str, object], columns: Columns, splits: Sequence[str], labels: Labels | None
-) -> Path:
-    found = columns["split"]
-    ordered = {name: columns[name] for name in ("audiopath", "class", "seconds", "id")}
+def _filled(columns: Columns) -> Columns:
+    """Return the columns of a manifest, without those in which no utterance has a value."""
+    filled = {name: columns[name] for name in ("audiopath", "class", "seconds", "id")}
     for name in _OPTIONAL:
         empty = np.isnan(columns[name]) if name in _NUMBERS else columns[name] == ""
         if not empty.all():
-            ordered[name] = np.where(empty, "", columns[name].astype(object))
-    manifests = {split: rows for split, rows in divide(ordered, found).items() if split in splits}
-    classes = set(columns["class"][found == SPLITS[0]])
-    labels = labels_from_names(classes) if labels is None else labels.only(classes)
-    return write_corpus(folder, settings, manifests, labels)
+            filled[name] = np.where(empty, "", columns[name].astype(object))
+    return filled

@@ -6,11 +6,13 @@ Whatever is not as expected is an error that lists what was found, since a corpu
 import csv
 import math
 import os
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from ....utils.errors import UserError
+from .corpus import LABELS_FILE, SETTINGS_FILE
 
 _MOST_LISTED = 8
 # What stands where a number is not known.
@@ -191,3 +193,35 @@ def read_pairs(path: Path) -> dict[str, str]:
             raise UserError(f"{path}: line {number} has {name} a second time. Names must be unique.")
         pairs[name] = value[0].strip()
     return pairs
+
+
+def exported_clusters(folder: Path) -> Mapping[str, tuple[str, ...]] | None:
+    """Return cluster → classes of the labels that export-manifest wrote into a folder; None where there are none."""
+    path = folder / LABELS_FILE
+    # Beside prepared.json they are derived from what was prepared there.
+    if not path.is_file() or (folder / SETTINGS_FILE).exists():
+        return None
+    from ...labels import read_labels  # noqa: PLC0415
+
+    return read_labels(path).clusters
+
+
+def checksum(texts: Iterable[str]) -> str:
+    """Return eight hexadecimal digits that change when a text comes, goes or changes."""
+    number = 0
+    for text in texts:
+        number = zlib.crc32(text.encode(errors="surrogateescape"), number)
+    return f"{number:08x}"
+
+
+def fingerprint(files: Iterable[Path], folder: Path) -> str:
+    """Return a checksum of names and sizes, which changes when recordings come, go or are replaced."""
+    return checksum(f"{file.relative_to(folder).as_posix()}\t{_size(file)}\n" for file in files)
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        # A link that leads nowhere.
+        return -1

@@ -1,59 +1,57 @@
-"""Small training sets drawn out of a large one, call by call: the low-resource sets of the paper.
+"""What LRE 2017 has no table of: which segments are cut out of longer ones, and the small training sets of the paper.
 
-The calls of a class are put into a random order that depends on the seed alone. Dev takes calls from its end, the sets
-take calls from its beginning, one set after the other, so that no two have a call in common where a class has enough.
+NIST cuts a recording of dev or test to segments of 30, 10 and 3 s of speech, the shorter within the longer, and gives
+each a name of its own. A cut is found by four samples from its liveliest place, and then compared sample by sample.
+
+For the sets, the calls of a class are put into a random order that depends on the seed alone. Dev takes calls from its
+end, the sets take calls from its beginning, one set after the other, so that no two have a call in common where a class
+has enough.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import soundfile
+from tqdm import tqdm
 
+from ...utils.errors import UserError
 from ...utils.randomness import keyed_generator
+from .lre17 import SETS, Draw
 from .steps.listed_audio import read_seconds
-from .steps.selection import Columns, select
+from .steps.splits import Columns, connected, select
 
-SETS = 3
-PIECE_SECONDS = 10.0
+# Samples that are packed into one number of 64 bits.
+_KEY_SAMPLES = 4
 # Where a class is small, this is the most that dev takes of it.
 _LARGEST_DEV_SHARE = 0.2
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Draw:
-    """What is drawn of the training data.
-
-    Attributes
-    ----------
-    subset_hours : wanted of each dialect; None for all.
-    number : which of the three sets.
-    dev_hours : wanted of each dialect for dev, from the training data, in place of NIST's development set; None for it.
-    piece_seconds : duration of the pieces; 0 leaves recordings whole.
-    max_seconds : longer files of NIST's development set and test are left out; the paper's are of 60 s at most.
-    """
-
-    subset_hours: float | None = None
-    number: int = 1
-    dev_hours: float | None = None
-    piece_seconds: float = PIECE_SECONDS
-    max_seconds: float | None = None
-
-
-WHOLE = Draw()
-
-
-def arrange_pieces(columns: Columns, *, draw: Draw, seed: int) -> Columns:
-    """Cut and draw the training data, and leave out long files of dev and test.
+def arrange_segments(columns: Columns, *, cuts: Collection[str], draw: Draw, seed: int) -> Columns:
+    """Group segments with what they are cut from, cut and draw the training data, leave out long files of dev and test.
 
     Parameters
     ----------
     columns : column name → (utterances,) values; ``group`` is the call.
-    draw : what is wanted.
+    cuts : ids of the segments of dev and test to look for in longer ones, whose group they get.
+    draw : what is wanted of the training data.
     seed : another seed, other sets.
+
+    Raises
+    ------
+    UserError : a file that cannot be read.
     """
+    if cuts:
+        numbers = np.flatnonzero([name in cuts for name in columns["id"]])
+        # Dev and test are looked through each by itself.
+        classes = columns["split"][numbers] + "/" + columns["class"][numbers]
+        longest = group_cuts(columns["audiopath"][numbers], columns["seconds"][numbers], classes)
+        columns["group"][numbers] = columns["id"][numbers[longest]]
+        inner = np.count_nonzero(longest != np.arange(len(longest)))
+        log.info("%d of %d cut segments are part of a longer one, and get its group", inner, len(longest))
     train = columns["split"] == "train"
     pieces = {name: values[train] for name, values in columns.items()}
     held_out = {name: values[~train] for name, values in columns.items()}
@@ -187,3 +185,96 @@ def _end_of_set(ends: np.ndarray, first: int, wanted: float) -> int:
     if first >= len(ends):
         return len(ends) + 1
     return int(np.searchsorted(ends, before + wanted - 1e-6)) + 1
+
+
+@dataclass(frozen=True, eq=False)
+class _Cut:
+    """A segment, and where in it are the four samples that it is looked for by."""
+
+    number: int
+    audio: np.ndarray
+    place: int
+    key: np.uint64
+
+    def is_at(self, place: int, audio: np.ndarray) -> bool:
+        """Tell whether it is a part of `audio` that has the four samples at `place`."""
+        start = place - self.place
+        return start >= 0 and np.array_equal(audio[start : start + len(self.audio)], self.audio)
+
+
+def group_cuts(paths: Sequence[str] | np.ndarray, seconds: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Find the longest segment that each segment belongs to.
+
+    Parameters
+    ----------
+    paths : (segments,) audio files.
+    seconds : (segments,) nominal durations; only a segment of a longer one is looked into for those of shorter ones.
+    classes : (segments,) str; cuts are of the class of what they are cut from.
+
+    Returns
+    -------
+    (segments,) int : the number of the longest segment that a segment is in, directly or through others; its own
+        number where there is none.
+
+    Raises
+    ------
+    UserError : a file that cannot be read.
+    """
+    links: list[tuple[int, int]] = []
+    with tqdm(total=len(paths), desc="Looking for cuts", unit="segment") as progress:
+        for name in sorted(set(classes)):
+            members = np.flatnonzero(classes == name)
+            members = members[np.argsort(seconds[members], kind="stable")]
+            seen: list[_Cut] = []
+            for number in members.tolist():
+                audio = _read(paths[number])
+                # Segments of one duration may overlap and are no cuts of each other.
+                shorter = [cut for cut in seen if seconds[cut.number] < seconds[number]]
+                links += [(cut.number, number) for cut in _find(shorter, audio)]
+                if seconds[number] < seconds[members[-1]] and len(audio) >= _KEY_SAMPLES:
+                    seen.append(_Cut(number, audio, *_liveliest(audio)))
+                progress.update()
+    count = len(paths)
+    cuts, wholes = np.array(links, dtype=np.int64).reshape(-1, 2).T
+    units = connected(cuts, wholes, count)
+    longest = np.zeros(count, dtype=np.int64)
+    order = np.argsort(seconds, kind="stable")
+    # The later write wins, which is the longest segment's.
+    longest[units[order]] = order
+    return longest[units]
+
+
+def _read(path: str) -> np.ndarray:
+    try:
+        return soundfile.read(path, dtype="int16", always_2d=True)[0][:, 0]
+    except (soundfile.SoundFileError, OSError) as error:
+        raise UserError(f"{path}: cannot be read ({error}). Restore it, or leave the search for cuts out.") from None
+
+
+def _pack(audio: np.ndarray) -> np.ndarray:
+    """Pack each sample and the three after it: (samples,) int16 → (samples - 3,) uint64."""
+    windows = np.lib.stride_tricks.sliding_window_view(audio, _KEY_SAMPLES)
+    return np.ascontiguousarray(windows).view(np.uint64)[:, 0]
+
+
+def _liveliest(audio: np.ndarray) -> tuple[int, np.uint64]:
+    """Return the place of the four samples that differ most, which silence and tones do not share, and their key."""
+    changes = np.convolve(np.abs(np.diff(audio.astype(np.int32))), np.ones(_KEY_SAMPLES - 1, dtype=np.int32), "valid")
+    place = int(np.argmax(changes))
+    return place, _pack(audio[place : place + _KEY_SAMPLES])[0]
+
+
+def _find(cuts: Sequence[_Cut], audio: np.ndarray) -> list[_Cut]:
+    """Return the cuts that are a part of this audio, (samples,) int16."""
+    if not cuts or len(audio) < _KEY_SAMPLES:
+        return []
+    keys = np.array([cut.key for cut in cuts])
+    order = np.argsort(keys, kind="stable")
+    packed = _pack(audio)
+    first, last = (np.searchsorted(keys[order], packed, side=side) for side in ("left", "right"))
+    found: dict[int, _Cut] = {}
+    for place in np.flatnonzero(first < last).tolist():
+        for candidate in order[first[place] : last[place]].tolist():
+            if candidate not in found and cuts[candidate].is_at(place, audio):
+                found[candidate] = cuts[candidate]
+    return list(found.values())

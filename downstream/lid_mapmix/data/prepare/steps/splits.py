@@ -1,4 +1,10 @@
-"""Dividing recordings into train, dev and test without dividing a speaker or a recording session."""
+"""Which split an utterance is in: speakers and recordings stay whole, and classes and hours are those of train.
+
+What is in no split yet is drawn (:func:`split_units`). Nobody who is in dev or test is left in train
+(:func:`without_leaks`), only classes that train has stay, and of train no more hours than were asked for.
+"""
+
+import logging
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -7,10 +13,17 @@ from scipy.sparse.csgraph import connected_components
 from ....utils.errors import UserError
 from ....utils.randomness import keyed_generator
 from .corpus import SPLITS
+from .tables import enumerate_names
 
+# What may be in one split only.
+UNITS = ("speaker", "group")
 # So many random divisions are compared, and the one nearest to the wanted shares is taken.
 _DRAWS = 64
 _TRAIN, _DEV, _TEST = range(len(SPLITS))
+
+Columns = dict[str, np.ndarray]
+
+log = logging.getLogger(__name__)
 
 
 def check_shares(dev_share: float, test_share: float) -> None:
@@ -114,8 +127,23 @@ def join_units(*columns: np.ndarray) -> np.ndarray:
         values.append(total + value_of)
         total += len(names)
     rows, cells = np.concatenate(recordings), np.concatenate(values)
-    graph = coo_array((np.ones(len(rows), dtype=bool), (rows, cells)), shape=(total, total))
-    return connected_components(graph, directed=False)[1][:count]
+    return connected(rows, cells, total)[:count]
+
+
+def connected(first: np.ndarray, second: np.ndarray, count: int) -> np.ndarray:
+    """Number the connected components of a graph.
+
+    Parameters
+    ----------
+    first, second : (edges,) int, the two nodes of each edge.
+    count : of the nodes.
+
+    Returns
+    -------
+    (nodes,) int : the component of each node.
+    """
+    graph = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(count, count))
+    return connected_components(graph, directed=False)[1]
 
 
 def _check_enough(class_names: np.ndarray, counts: np.ndarray, unit_name: str) -> None:
@@ -152,3 +180,60 @@ def _cut(seconds: np.ndarray, dev_share: float, test_share: float, generator: np
     splits[:dev_end] = _DEV
     splits[dev_end:test_end] = _TEST
     return splits
+
+
+def without_leaks(columns: Columns) -> Columns:
+    """Leave a speaker or group in one split only, the last of train, dev and test that it is in.
+
+    Parameters
+    ----------
+    columns : column name → (utterances,) values, with ``split``, ``speaker`` and ``group``; an empty split counts as
+        train.
+    """
+    rank_of = {"": 0} | {split: rank for rank, split in enumerate(SPLITS)}
+    ranks = np.array([rank_of[split] for split in columns["split"]])
+    stays = np.ones(len(ranks), dtype=bool)
+    for name in UNITS:
+        units, unit_of = np.unique(columns[name], return_inverse=True)
+        last = np.zeros(len(units), dtype=ranks.dtype)
+        np.maximum.at(last, unit_of, ranks)
+        stays &= (ranks == last[unit_of]) | (columns[name] == "")
+    return select(columns, stays, "utterances whose speaker or recording is in another split as well")
+
+
+def with_known_classes(columns: Columns) -> Columns:
+    """Leave out classes that train does not have, and say which of its classes dev and test do not have."""
+    held_out = columns["split"] != SPLITS[0]
+    known = set(columns["class"][~held_out])
+    unknown = sorted(set(columns["class"]) - known)
+    if unknown:
+        log.info("no training data of %s", enumerate_names(unknown))
+    for split in sorted(set(columns["split"][held_out])):
+        absent = sorted(known - set(columns["class"][columns["split"] == split]))
+        if absent:
+            log.info("%s has nothing of %d classes: %s", split, len(absent), enumerate_names(absent))
+    return select(columns, ~np.isin(columns["class"], unknown), "utterances of classes without training data")
+
+
+def with_most_hours(columns: Columns, hours: float, seed: int) -> Columns:
+    """Draw utterances of each class of train up to so many hours; one at least."""
+    keep = columns["split"] != SPLITS[0]
+    for name in sorted(set(columns["class"])):
+        members = np.flatnonzero((columns["class"] == name) & (columns["split"] == SPLITS[0]))
+        members = keyed_generator(seed, f"hours of {name}").permutation(members)
+        fits = np.cumsum(columns["seconds"][members]) <= hours * 3600
+        keep[members[: max(1, np.count_nonzero(fits))]] = True
+    return select(columns, keep, f"utterances of train beyond {hours:g} h a class")
+
+
+def select(columns: Columns, keep: np.ndarray, what: str) -> Columns:
+    """Keep some utterances, (utterances,) bool, and say how many of what are left out."""
+    if keep.all():
+        return columns
+    log.info("left out %d of %d %s", np.count_nonzero(~keep), len(keep), what)
+    return {name: values[keep] for name, values in columns.items()}
+
+
+def divide(columns: Columns, splits: np.ndarray) -> dict[str, Columns]:
+    """Return the columns of each split; `splits`, (utterances,) str, is that of each utterance."""
+    return {split: {name: values[splits == split] for name, values in columns.items()} for split in SPLITS}

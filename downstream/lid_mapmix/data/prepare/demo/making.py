@@ -1,0 +1,235 @@
+"""The demo corpus, from what is planned to audio and manifests.
+
+Speed, pitch, noise, spectral tilt and level are drawn for each file, so that nothing but the pronunciation goes with
+the dialect.
+"""
+
+import csv
+import multiprocessing
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import soundfile
+import torch
+import torchaudio
+from tqdm import tqdm
+
+from ....utils.errors import UserError
+from ....utils.files import replace_when_complete
+from ....utils.randomness import keyed_generator, keyed_seed
+from ...audio.reading import SAMPLE_RATE
+from ...labels import Labels
+from ..steps.corpus import SPLITS
+from ..steps.prepared_folder import cannot_write, preparation, remove_manifests, write_corpus
+from . import espeak
+from .demo import CLUSTERS, Dialect
+
+# Raised whenever the same settings give other audio than before.
+RECIPE = 1
+MINIMUM_UTTERANCES = 5
+# How hard the corpus is: speech level over noise, and how much a recording's spectrum is tilted.
+NOISE_RATIO_DECIBELS = (5.0, 20.0)
+LARGEST_TILT = 0.5
+LEVEL_DECIBELS = (-36.0, -24.0)
+WORDS_PER_MINUTE = (140, 190)
+PITCH = (35, 65)
+SECONDS = (4.0, 10.0)
+
+_SEED_LIMIT = 2**31
+_LARGEST_SAMPLE = 32_767
+
+
+@dataclass(frozen=True)
+class PlannedUtterance:
+    """What one file says; those of one split and index say the same in all dialects of a cluster.
+
+    Attributes
+    ----------
+    id : unique name.
+    dialect : the class.
+    split : ``train``, ``dev`` or ``test``.
+    index : number within the split.
+    speaker : eSpeak's voice variant.
+    text : the words, in the dialect's locale.
+    """
+
+    id: str
+    dialect: Dialect
+    split: str
+    index: int
+    speaker: str
+    text: str
+
+    @property
+    def audio_path(self) -> str:
+        """The file, relative to the folder of the corpus."""
+        return f"audio/{self.dialect.name}/{self.id}.wav"
+
+
+def make_demo(
+    folder: Path,
+    *,
+    utterances: int,
+    clusters: Sequence[str] = tuple(CLUSTERS),
+    seed: int = 0,
+    overwrite: bool = False,
+    processes: int | None = None,
+) -> Path:
+    """Make the demo corpus.
+
+    Parameters
+    ----------
+    folder : where the audio and the manifests go.
+    utterances : utterances a dialect, all splits together.
+    clusters : which clusters of dialects.
+    seed : the same seed gives the same files, byte for byte.
+    overwrite : replace manifests that are already there.
+    processes : how many speak at once; one a core by default.
+
+    Returns
+    -------
+    Path : `folder`.
+
+    Raises
+    ------
+    UserError : too few utterances, eSpeak NG is missing, or the folder cannot be written.
+    """
+    if utterances < MINIMUM_UTTERANCES:
+        raise UserError(
+            f"--utterances {utterances}: expected {MINIMUM_UTTERANCES} or more, for each split to have one."
+        )
+    chosen = {name: CLUSTERS[name] for name in CLUSTERS if name in clusters}
+    settings = {
+        "corpus": "demo",
+        "recipe": RECIPE,
+        "utterances": utterances,
+        "clusters": list(chosen),
+        "seed": seed,
+    }
+    with preparation(folder, settings, overwrite=overwrite) as needed:
+        if not needed:
+            return folder
+        planning = _import_planning()
+        planned = [
+            utterance
+            for cluster, members in chosen.items()
+            for utterance in planning.plan_cluster(cluster, members, utterances, seed)
+        ]
+        try:
+            remove_manifests(folder)
+            for members in chosen.values():
+                for dialect in members:
+                    (folder / "audio" / dialect.name).mkdir(parents=True, exist_ok=True)
+            seconds = _speak(planned, folder, seed, processes or _usable_cores())
+            _write_texts(folder / "texts.csv", planned)
+        except OSError as error:
+            raise cannot_write(folder, error) from None
+        labels = Labels({cluster: tuple(member.name for member in members) for cluster, members in chosen.items()})
+        return write_corpus(folder, settings, _manifests(planned, seconds), labels)
+
+
+def _import_planning() -> ModuleType:
+    """Import what needs Babel; it comes with an extra, and the other commands do without."""
+    try:
+        from . import planning  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if error.name != "babel":
+            raise
+        raise UserError(
+            "the demo corpus takes its words from Babel, which is not installed. "
+            "Run 'pip install babel espeakng-loader'."
+        ) from None
+    return planning
+
+
+def _speak(planned: Sequence[PlannedUtterance], folder: Path, seed: int, processes: int) -> list[float]:
+    """Write all files, as many at a time as there are processes, and return their durations in seconds."""
+    say = partial(write_utterance, folder=folder, seed=seed)
+    progress = partial(tqdm, total=len(planned), desc="Speaking", unit="item")
+    if processes == 1:
+        return list(progress(map(say, planned)))
+    # Spawned and not forked: this process may have threads of torch running.
+    with multiprocessing.get_context("spawn").Pool(processes, _limit_threads) as pool:
+        return list(progress(pool.imap(say, planned, chunksize=max(1, min(16, len(planned) // processes)))))
+
+
+def _usable_cores() -> int:
+    # macOS has no affinity.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _limit_threads() -> None:
+    torch.set_num_threads(1)
+
+
+def _manifests(planned: Sequence[PlannedUtterance], seconds: Sequence[float]) -> dict[str, dict[str, Sequence]]:
+    rows_of: dict[str, list] = {split: [] for split in SPLITS}
+    for utterance, duration in zip(planned, seconds, strict=True):
+        rows_of[utterance.split].append(
+            (utterance.audio_path, utterance.dialect.name, duration, utterance.id, utterance.speaker, "espeak-ng")
+        )
+    names = ("audiopath", "class", "seconds", "id", "speaker", "source")
+    return {split: dict(zip(names, zip(*sorted(rows), strict=True), strict=True)) for split, rows in rows_of.items()}
+
+
+def _write_texts(path: Path, planned: Sequence[PlannedUtterance]) -> None:
+    """Write what is said, for people."""
+    with replace_when_complete(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("id", "text"))
+        writer.writerows((utterance.id, utterance.text) for utterance in planned)
+
+
+def write_utterance(utterance: PlannedUtterance, folder: Path, seed: int) -> float:
+    """Say an utterance, write its file and return its duration in seconds.
+
+    Parameters
+    ----------
+    utterance : what to say and who says it.
+    folder : of the corpus; the folder of the audio is there already.
+    seed : the corpus's seed, of speed, pitch, noise and level.
+    """
+    purpose = f"speak {utterance.dialect.name} {utterance.split}"
+    generator = keyed_generator(seed, purpose, utterance.index)
+    voice_seed = keyed_seed(seed, purpose, utterance.index) % _SEED_LIMIT
+    speed, pitch = int(generator.integers(*WORDS_PER_MINUTE)), int(generator.integers(*PITCH))
+
+    def say(words_per_minute: int) -> np.ndarray:
+        voice = espeak.Voice(utterance.dialect.language, utterance.speaker, words_per_minute, pitch)
+        return espeak.synthesise(utterance.text, voice, voice_seed)
+
+    spoken = say(speed)
+    seconds = len(spoken) / espeak.SAMPLE_RATE
+    if not SECONDS[0] <= seconds <= SECONDS[1]:
+        # Said again at the speed that brings it inside; a twentieth more, since pauses do not follow the speed.
+        factor = 1.05 * seconds / SECONDS[1] if seconds > SECONDS[1] else 0.95 * seconds / SECONDS[0]
+        spoken = say(round(speed * factor))
+    samples = _through_channel(_resample(spoken), generator)
+    soundfile.write(folder / utterance.audio_path, samples, SAMPLE_RATE, subtype="PCM_16")
+    return round(len(samples) / SAMPLE_RATE, 3)
+
+
+def _resample(spoken: np.ndarray) -> np.ndarray:
+    waveform = torch.from_numpy(spoken / np.float32(_LARGEST_SAMPLE + 1))
+    return torchaudio.functional.resample(waveform, espeak.SAMPLE_RATE, SAMPLE_RATE).numpy()
+
+
+def _through_channel(speech: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Tilt the spectrum, add noise and set the level: (samples,) float32 → (samples,) int16."""
+    tilted = np.convolve(speech, [1.0, generator.uniform(-LARGEST_TILT, LARGEST_TILT)])[: len(speech)]
+    noise = np.convolve(
+        generator.standard_normal(len(speech)), [1.0, generator.uniform(-LARGEST_TILT, LARGEST_TILT)], mode="same"
+    )
+    ratio = generator.uniform(*NOISE_RATIO_DECIBELS)
+    mixture = tilted + noise * _level(tilted) / _level(noise) * 10 ** (-ratio / 20)
+    mixture *= 10 ** (generator.uniform(*LEVEL_DECIBELS) / 20) / _level(mixture)
+    return np.rint(np.clip(mixture, -1, 1) * _LARGEST_SAMPLE).astype(np.int16)
+
+
+def _level(samples: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(samples))))

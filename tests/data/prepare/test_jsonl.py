@@ -1,0 +1,90 @@
+"""NeMo's manifests."""
+
+import csv
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+from helpers.layouts import prepare, read_rows, write_tone
+from lid_mapmix.apps import cli
+from lid_mapmix.utils.errors import UserError
+
+CLASSES = ("ara-apc", "ara-arz")
+
+
+@pytest.fixture
+def manifest(tmp_path) -> Path:
+    entries = []
+    for name, number in itertools.product(CLASSES, range(4)):
+        path = write_tone(tmp_path / "nemo/wav" / f"{name}{number}.wav", 0.8)
+        entries += [
+            {"audio_filepath": f"wav/{path.name}", "offset": 0.0, "duration": 0.3, "label": name},
+            {
+                "audio_filepath": f"wav/{path.name}",
+                "offset": 0.3,
+                "duration": None,
+                "label": name,
+                "speaker": path.stem,
+            },
+        ]
+    path = tmp_path / "nemo/all.jsonl"
+    path.write_text("\n".join(map(json.dumps, entries)) + "\n\n")
+    return path
+
+
+def test_a_nemo_manifest_is_divided(manifest, tmp_path):
+    assert cli.main(["prepare", "jsonl", str(manifest), str(tmp_path / "data")]) == 0
+    rows = read_rows(tmp_path / "data")
+    found = {row["id"]: row for row in itertools.chain(*rows.values())}
+    assert len(found) == 16
+    first, second = found["wav/ara-apc2.wav"], found["wav/ara-apc2.wav@0.3"]
+    assert (first["start"], first["end"], first["seconds"]) == ("0.0", "0.3", "0.3")
+    assert (second["start"], second["end"], second["speaker"]) == ("0.3", "nan", "ara-apc2")
+    assert float(second["seconds"]) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "all.jsonl: line 18 is no JSON"),
+        ("[1]", "line 18 has no audio_filepath and no label; found list"),
+        ('{"audio_filepath": "a.wav", "lang": "x"}', "line 18 has no label; found audio_filepath, lang. .*--label-key"),
+        ('{"audio_filepath": "a.wav", "label": "x", "offset": "soon"}', "line 18 has an offset or duration"),
+        ('{"audio_filepath": "a.wav", "label": "x", "duration": 1}', "audio that is not there: .*nemo/a.wav"),
+        ('{"audio_filepath": "wav/ara-apc0.wav", "label": "x"}', "lists wav/ara-apc0.wav 2 times"),
+    ],
+)
+def test_faults_of_a_nemo_manifest_are_named(manifest, tmp_path, line, message):
+    with manifest.open("a") as file:
+        file.write(line)
+    with pytest.raises(UserError, match=message) as raised:
+        prepare("jsonl", manifest, tmp_path / "data")
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "data").exists()
+
+
+def test_texts_in_another_encoding_and_odd_line_ends(manifest, tmp_path):
+    text = manifest.read_text().replace('"label": "ara-apc"', '"text": "a\u2028b", "label": "ara-apc"')
+    manifest.write_text(text, encoding="utf-8-sig")
+    assert len(list(itertools.chain(*read_rows(prepare("jsonl", manifest, tmp_path / "data")).values()))) == 16
+    manifest.write_text(text, encoding="utf-16")
+    with pytest.raises(UserError, match=r"all.jsonl: is no text in UTF-8"):
+        prepare("jsonl", manifest, tmp_path / "other")
+
+
+def test_folders_without_a_nemo_manifest(manifest, tmp_path):
+    with pytest.raises(UserError, match=r"no train.jsonl; found all.jsonl, wav/"):
+        prepare("jsonl", manifest.parent, tmp_path / "data")
+
+
+def test_parts_late_in_a_recording_and_names_that_are_numbers(tmp_path):
+    write_tone(tmp_path / "x.wav")
+    entry = {"audio_filepath": "x.wav", "duration": 0.05, "label": 0}
+    lines = [json.dumps({**entry, "offset": 10_000 + take / 10, "speaker": take}) for take in range(6)]
+    (tmp_path / "all.jsonl").write_text("\n".join(lines))
+    folder = prepare("jsonl", tmp_path / "all.jsonl", tmp_path / "data")
+    rows = [row for split in ("train", "dev", "test") for row in csv.DictReader((folder / f"{split}.csv").open())]
+    assert {row["id"] for row in rows} == {f"x.wav@{10_000 + take / 10}" for take in range(6)}
+    assert {row["speaker"] for row in rows} == set("012345")
+    assert {row["class"] for row in rows} == {"0"}
