@@ -5,10 +5,8 @@ from pathlib import Path
 
 from ..utils.errors import UserError
 from .dataset import Split
-from .labels import Labels, labels_from_manifest, labels_from_mapping, read_labels
+from .labels import LABELS_FILE, Labels, labels_from_manifest, labels_from_mapping, read_labels
 from .manifest.manifest import find_manifest, read_manifest
-
-_LABELS_NAME = "labels.yaml"
 
 
 class Corpus:
@@ -84,6 +82,6 @@ class Corpus:
             self.labels.class_indices(read_manifest(self.manifest_path(name)))
 
     def _find_labels(self) -> Labels:
-        if (self.directory / _LABELS_NAME).exists():
-            return read_labels(self.directory / _LABELS_NAME)
+        if (self.directory / LABELS_FILE).exists():
+            return read_labels(self.directory / LABELS_FILE)
         return labels_from_manifest(read_manifest(self.manifest_path("train")))

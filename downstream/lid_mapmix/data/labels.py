@@ -11,6 +11,8 @@ from ..utils.errors import UserError
 from ..utils.files import replace_when_complete
 from .manifest.manifest import Manifest
 
+LABELS_FILE = "labels.yaml"
+
 
 @dataclass(frozen=True)
 class Labels:

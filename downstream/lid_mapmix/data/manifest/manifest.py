@@ -32,6 +32,7 @@ from .columns import TEXT, ManifestTable, Names
 from .csv_format import read_csv
 from .parquet_format import read_parquet, write_parquet
 
+SPLITS = ("train", "dev", "test")
 REQUIRED_COLUMNS = ("audiopath", "class", "seconds")
 OPTIONAL_COLUMNS = ("id", "start", "end", "speaker", "group", "source", "split")
 _NUMBER_COLUMNS = ("seconds", "start", "end")

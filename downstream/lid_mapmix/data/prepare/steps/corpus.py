@@ -18,12 +18,10 @@ from filelock import FileLock, Timeout
 
 from ....utils.errors import UserError
 from ....utils.files import replace_when_complete
-from ...labels import Labels, read_labels, write_labels
-from ...manifest.manifest import PARQUET, write_manifest
+from ...labels import LABELS_FILE, Labels, read_labels, write_labels
+from ...manifest.manifest import PARQUET, SPLITS, write_manifest
 
-SPLITS = ("train", "dev", "test")
 SETTINGS_FILE = "prepared.json"
-LABELS_FILE = "labels.yaml"
 # Of a preparation; and in its place, what export-manifest may have put there.
 _RESULT_FILES = (LABELS_FILE, *(f"{split}{suffix}" for suffix in (".csv", PARQUET) for split in reversed(SPLITS)))
 _LOCK_FILE = ".prepare.lock"

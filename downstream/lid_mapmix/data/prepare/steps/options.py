@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ....utils.argument_types import whole_number
 from .corpus import SPLITS
 
 DEFAULT_SHARE = 0.15
@@ -49,7 +50,7 @@ def add_common_arguments(parser: argparse.ArgumentParser, *, shares: bool, share
                 help=f"share of the recordings that goes to {split}.csv where it is drawn (default: %(default)s)",
             )
     parser.add_argument(
-        "--seed", type=seed_number, default=0, help="another seed draws other splits (default: %(default)s)"
+        "--seed", type=whole_number, default=0, help="another seed draws other splits (default: %(default)s)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace manifests that are already there")
 
@@ -84,13 +85,6 @@ def add_languages_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--languages", nargs="+", metavar="NAME", help="only these, as the corpus names their folders (default: all)"
     )
-
-
-def seed_number(text: str) -> int:
-    """Read a seed from the command line, which may not be negative."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 0 up")
-    return int(text)
 
 
 def positive(text: str) -> float:
