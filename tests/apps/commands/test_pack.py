@@ -75,7 +75,7 @@ def test_wrong_flags_return_2(flags, corpus, tmp_path, capsys):
     assert not (tmp_path / "packed").exists()
 
 
-@pytest.mark.parametrize("name", ["pack", "export-manifest"])
+@pytest.mark.parametrize("name", ["check", "pack", "export-manifest"])
 def test_help_needs_no_torch(name):
     code = "import sys\nfrom lid_mapmix.apps.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
     code += "assert not {'torch', 'numpy', 'scipy', 'soundfile', 'pyarrow', 'yaml'} & set(sys.modules)"
