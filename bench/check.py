@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from lid_mapmix.data.check.corpus_check import Subject, check_corpus
+from lid_mapmix.data import SPLITS
+from lid_mapmix.data.check.corpus_check import check_corpus
 from lid_mapmix.data.check.findings import count_errors
 from lid_mapmix.data.check.quality import measure
-from lid_mapmix.data.check.reading import Headers, read_headers, read_samples, spans
-from lid_mapmix.data.check.utterances import SPLITS, Utterances, side_by_side
+from lid_mapmix.data.check.subject import Headers, Subject, Utterances, read_headers, read_samples
 from lid_mapmix.data.manifest.manifest import Manifest, read_manifest
 from lid_mapmix.data.prepare.demo.demo import CLUSTERS
 from lid_mapmix.data.prepare.demo.espeak import Voice, synthesise
@@ -81,7 +81,7 @@ def _corpus(folder: Path, count: int) -> Utterances:
                 "speaker": np.char.add(split, (numbers // 4).astype(str)),
             },
         )
-    return side_by_side(manifests)
+    return Utterances.of(manifests)
 
 
 def _print_headers(utterances: Utterances, threads: list[int]) -> None:
@@ -96,12 +96,12 @@ def _print_headers(utterances: Utterances, threads: list[int]) -> None:
 
 
 def _print_samples(folder: Path, threads: list[int]) -> None:
-    utterances = side_by_side({split: read_manifest(folder / f"{split}.csv") for split in SPLITS})
+    utterances = Utterances.of({split: read_manifest(folder / f"{split}.csv") for split in SPLITS})
     headers = read_headers(utterances, 1)
     print(f"\nsamples of {len(utterances)} utterances of {folder}:")
     for count in threads:
         begin, used = time.perf_counter(), time.process_time()
-        samples = read_samples(utterances, headers, *spans(utterances, headers), count)
+        samples = read_samples(utterances, headers, count)
         seconds, used = time.perf_counter() - begin, time.process_time() - used
         assert samples.read.all()
         print(

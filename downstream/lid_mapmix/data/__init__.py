@@ -1,1 +1,4 @@
-"""Manifests, audio, datasets and keyed sampling."""
+"""Data: manifests, audio, augmentation, loaders; corpora prepared, checked and exported."""
+
+SPLITS = ("train", "dev", "test")
+LABELS_FILE = "labels.yaml"

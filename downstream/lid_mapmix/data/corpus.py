@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..utils.errors import UserError
+from . import LABELS_FILE
 from .audio.spans import Length
 from .dataset import Split
 from .labels import Labels, labels_from_manifest, labels_from_mapping, read_labels
@@ -51,7 +52,7 @@ class Corpus:
     @property
     def labels_path(self) -> Path:
         """Where labels.yaml is; it may be absent."""
-        return self.directory / "labels.yaml"
+        return self.directory / LABELS_FILE
 
     def has(self, name: str) -> bool:
         """Say whether there is such a split."""

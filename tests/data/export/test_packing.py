@@ -19,9 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lid_mapmix.data.audio.reading import SAMPLE_RATE, read_audio
 from lid_mapmix.data.audio.shards import find_member, read_content
-from lid_mapmix.data.export import packing
+from lid_mapmix.data.export import AudioFormat, packing
 from lid_mapmix.data.export.packing import ShardWriter, pack
-from lid_mapmix.data.export.recoding import AudioFormat
 from lid_mapmix.data.labels import read_labels
 from lid_mapmix.data.manifest.manifest import read_manifest, write_manifest
 from lid_mapmix.utils.errors import UserError

@@ -3,10 +3,12 @@
 import argparse
 from pathlib import Path
 
-_TARGETS = {
-    "kaldi": "a data directory a split",
-    "jsonl": "NeMo's JSON lines, a file a split",
-    "parquet": "manifests of this package that open in seconds with millions of rows; needs pyarrow",
+from ...data.export import ManifestForm
+
+_PURPOSES = {
+    ManifestForm.KALDI: "a data directory a split",
+    ManifestForm.JSONL: "NeMo's JSON lines, a file a split",
+    ManifestForm.PARQUET: "manifests of this package that open in seconds with millions of rows; needs pyarrow",
 }
 _EXAMPLES = """\
 examples:
@@ -28,8 +30,8 @@ def make_export_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--to",
         required=True,
-        choices=list(_TARGETS),
-        help="; ".join(f"{name}: {what}" for name, what in _TARGETS.items()),
+        choices=[form.value for form in ManifestForm],
+        help="; ".join(f"{form}: {_PURPOSES[form]}" for form in ManifestForm),
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where to write")
     parser.add_argument("--overwrite", action="store_true", help="replace files that are already there")
@@ -42,10 +44,10 @@ def export_manifest(options: argparse.Namespace) -> None:
 
     Raises
     ------
-    UserError : as :func:`~lid_mapmix.data.export.export_manifests`.
+    UserError : as :func:`~lid_mapmix.data.export.manifests.export_manifests`.
     """
     # Imported here, once the flags are known to be right: the readers of audio take seconds.
     from ...data.export.manifests import export_manifests  # noqa: PLC0415
 
-    for path in export_manifests(options.data, options.to, options.out, overwrite=options.overwrite):
+    for path in export_manifests(options.data, ManifestForm(options.to), options.out, overwrite=options.overwrite):
         print(path)

@@ -5,7 +5,8 @@ import logging
 import shlex
 from pathlib import Path
 
-from ...data.prepare.steps.corpus import seed_number
+from ...data.export import DEFAULT_SHARD_BYTES, AudioFormat
+from ...utils.argument_types import whole_number
 
 _MEGABYTE = 10**6
 _GIGABYTE = 10**9
@@ -33,19 +34,19 @@ def make_pack_parser() -> argparse.ArgumentParser:
     add(
         "--shard-size",
         type=_megabytes,
-        default=_GIGABYTE // _MEGABYTE,
+        default=DEFAULT_SHARD_BYTES // _MEGABYTE,
         metavar="MB",
         help="most megabytes (10^6 bytes) a shard; a larger file has one of its own (default: %(default)s)",
     )
     add(
         "--format",
-        choices=["keep", "flac"],
-        default="keep",
+        choices=[form.value for form in AudioFormat],
+        default=AudioFormat.KEEP.value,
         help="keep: files as they are; flac: converts those that lose nothing by it (default: %(default)s)",
     )
     add(
         "--seed",
-        type=seed_number,
+        type=whole_number,
         metavar="N",
         help="put files into an order drawn with N, for programs that read shards from end to end; without it they are "
         "in the order of the manifest, in which evaluation reads them",
@@ -60,10 +61,10 @@ def pack_corpus(options: argparse.Namespace) -> None:
 
     Raises
     ------
-    UserError : as :func:`~lid_mapmix.data.packing.pack`.
+    UserError : as :func:`~lid_mapmix.data.export.packing.pack`.
     """
     # Imported here, once the flags are known to be right: torch takes seconds.
-    from ...data.export.packing import AudioFormat, pack  # noqa: PLC0415
+    from ...data.export.packing import pack  # noqa: PLC0415
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     summary = pack(
@@ -74,7 +75,7 @@ def pack_corpus(options: argparse.Namespace) -> None:
         seed=options.seed,
         overwrite=options.overwrite,
     )
-    flac = f", {summary.converted} of them converted to flac" if options.format == "flac" else ""
+    flac = f", {summary.converted} of them converted to flac" if options.format == AudioFormat.FLAC else ""
     print(
         f"{options.into}: {summary.utterances} utterances in {summary.files} files{flac}, "
         f"{summary.read_bytes / _GIGABYTE:.3f} GB before, {summary.written_bytes / _GIGABYTE:.3f} GB in "

@@ -7,6 +7,7 @@ wherever a run was interrupted. Evaluation augments nothing.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -92,38 +93,18 @@ class Augmenter:
     codec_probability: float
 
     @classmethod
-    def open(
-        cls,
-        seed: int,
-        *,
-        speeds: Sequence[float],
-        noise: str | None,
-        noise_snr: Sequence[float],
-        noise_probability: float,
-        rir: str | None,
-        rir_probability: float,
-        codecs: Sequence[Codec],
-        codec_probability: float,
-    ) -> "Augmenter | None":
+    def open(cls, seed: int, *, noise: str | None, rir: str | None, **others: Any) -> "Augmenter | None":
         """Open the folders; None where nothing is asked for. The settings are those of ``data.augment``.
 
         Raises
         ------
         UserError : a folder is missing, empty, or holds audio that cannot be read.
         """
-        if not (speeds or noise or rir or codecs):
+        if not (noise or rir or others["speeds"] or others["codecs"]):
             return None
-        return cls(
-            seed=seed,
-            speeds=speeds,
-            noise=AudioFolder.open(noise, "noise") if noise else None,
-            noise_snr=noise_snr,
-            noise_probability=noise_probability,
-            rir=AudioFolder.open(rir, "rir") if rir else None,
-            rir_probability=rir_probability,
-            codecs=codecs,
-            codec_probability=codec_probability,
-        )
+        noises = AudioFolder.open(noise, "noise") if noise else None
+        rooms = AudioFolder.open(rir, "rir") if rir else None
+        return cls(seed=seed, noise=noises, rir=rooms, **others)
 
     def draw_speed(self, available: int, *key: int) -> float:
         """Draw the speed of a crop.

@@ -10,7 +10,6 @@ from enum import StrEnum
 import numpy as np
 import soundfile
 import torch
-from scipy.signal import oaconvolve
 from torchaudio import functional
 
 from ..audio.reading import SAMPLE_RATE, one_thread
@@ -84,6 +83,9 @@ def reverberate(audio: np.ndarray, response: np.ndarray) -> np.ndarray:
     -------
     (samples,) float32, as long and with the same energy as the audio; the last of the reverberation is cut off.
     """
+    # Imported here: it takes its time, and only augmentation with rooms needs it.
+    from scipy.signal import oaconvolve  # noqa: PLC0415
+
     direct = int(np.abs(response).argmax())
     # Not torchaudio's: that transforms whatever length comes, which takes several times as long.
     whole = oaconvolve(audio, response)

@@ -1,6 +1,11 @@
-"""What headers and samples say is wrong with utterances."""
+"""What headers, samples and bands say is wrong with utterances.
+
+A model that is shown telephone speech of one dialect and studio speech of another learns telephones, and so it is
+scored too. 8 kHz audio that was upsampled looks like any other 16 kHz file until its spectrum is looked at.
+"""
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -8,41 +13,52 @@ from ..audio.reading import MINIMUM_SAMPLES, SAMPLE_RATE
 from ..audio.spans import SHORTEST_SHARE, SHORTEST_SLACK_SECONDS
 from .findings import Finding, first
 from .headers import FileFault, read_file_header
-from .reading import Headers, Samples, audio_path, spans
+from .subject import Headers, Subject, Utterances, spans
 from .thresholds import (
+    ASSOCIATION_ERROR,
+    ASSOCIATION_WARNING,
     CLIPPED_SHARE,
     COMMON_RATES,
     EXACT_SHARE,
+    EXAMPLES,
+    HIGHEST_EDGE_HERTZ,
+    HIGHEST_HERTZ,
     LOWEST_RATE,
+    NARROW_HERTZ,
     OFFSET_LEAST,
     OFFSET_OF_DEVIATION,
     RATE_TOLERANCE,
-    SILENT_DECIBELS,
+    SIGNIFICANCE,
 )
-from .utterances import Utterances
+
+_BANDS = ("up to 4.5 kHz", "up to 7 kHz", "wide")
+_TWO = 2
 
 
-def check_headers(utterances: Utterances, headers: Headers) -> Iterator[Finding]:
+def check_headers(subject: Subject) -> Iterator[Finding]:
     """Find what is wrong with files and with how long they are."""
+    utterances, headers = subject.utterances, subject.headers
     fault = headers.fault[utterances.file.codes]
     for kind in FileFault:
-        if kind is FileFault.NONE:
-            continue
-        yield from _of(utterances, kind.kind, fault == kind, lambda row: _file_detail(utterances, row), drop=True)
+        if kind is not FileFault.NONE:
+            yield from _of(utterances, kind.kind, fault == kind, lambda row: _file_detail(utterances, row), drop=True)
     yield from _check_lengths(utterances, headers, fault == FileFault.NONE)
     yield from _check_rates(utterances, headers)
 
 
-def check_samples(utterances: Utterances, headers: Headers, samples: Samples) -> Iterator[Finding]:
-    """Find what is wrong with samples."""
+def check_samples(subject: Subject) -> Iterator[Finding]:
+    """Find what is wrong with samples, where they were read."""
+    utterances, headers, samples = subject.utterances, subject.headers, subject.samples
+    if samples is None:
+        return
     fault = headers.fault[utterances.file.codes]
     counts = spans(utterances, headers)[1]
     # Of what is shorter, that it is too short says more than how loud it is.
     long_enough = counts * SAMPLE_RATE >= MINIMUM_SAMPLES * headers.sample_rate[utterances.file.codes].astype(np.int64)
     broken = (fault == FileFault.NONE) & ~samples.read & (counts > 0)
-    yield from _of(utterances, "breaks off", broken, lambda _: "", drop=True)
-    yield from _of(utterances, "not finite", samples.read & ~samples.finite, lambda _: "", drop=True)
-    silent = is_silent(samples)
+    yield from _of(utterances, "breaks off", broken, drop=True)
+    yield from _of(utterances, "not finite", samples.read & ~samples.finite, drop=True)
+    silent = samples.silent
     yield from _of(utterances, "silent", silent & long_enough, lambda row: f"{samples.level[row]:.0f} dB", drop=True)
     heard = samples.read & ~silent
     clipped = heard & (samples.clipped > CLIPPED_SHARE)
@@ -54,9 +70,84 @@ def check_samples(utterances: Utterances, headers: Headers, samples: Samples) ->
     )
 
 
-def is_silent(samples: Samples) -> np.ndarray:
-    """Say of each utterance whether there is nothing to hear, (utterances,) bool."""
-    return samples.read & samples.finite & (samples.level < SILENT_DECIBELS)
+def check_bands(subject: Subject) -> Iterator[Finding]:
+    """Find band-limited utterances among others, and measure how much their band tells of the class."""
+    utterances, numbers = subject.utterances, _bands(subject)
+    known = numbers >= 0
+    table = np.zeros((len(utterances.classes.names), len(_BANDS)), dtype=np.int64)
+    np.add.at(table, (utterances.classes.codes[known], numbers[known]), 1)
+    totals = table.sum(axis=0)
+    if np.count_nonzero(totals) < _TWO:
+        return
+    strength, probability = association(table)
+    name = "band"
+    if probability < SIGNIFICANCE and strength >= ASSOCIATION_WARNING:
+        name = "band is class" if strength >= ASSOCIATION_ERROR else "band and class"
+    present = np.flatnonzero(table.sum(axis=1))
+    # The widest band there is stands for all above: what is less is limited.
+    widest = int(np.flatnonzero(totals).max())
+    limited = table.sum(axis=1) - table[:, widest]
+    shares = limited[present] / table[present].sum(axis=1)
+    by_share = present[np.argsort(-shares, kind="stable")].tolist()
+    counted = ", ".join(f"{band}: {count}" for band, count in zip(_BANDS, totals.tolist(), strict=True) if count)
+    ends = by_share if len(by_share) <= 2 * EXAMPLES else by_share[:EXAMPLES] + by_share[-EXAMPLES:]
+    listed = ", ".join(f"{utterances.classes.names[row]} {limited[row] / table[row].sum():.0%}" for row in ends)
+    examples = (counted, f"association with the class (Cramér's V, 0 to 1): {strength:.2f}", f"limited: {listed}")
+    figures = {"cramers_v": strength, "p": probability, **dict(zip(_BANDS, totals.tolist(), strict=True))}
+    seen_in = np.flatnonzero(known & (numbers < widest))
+    yield Finding(name, int(limited.sum()), examples=examples, seen_in=seen_in, figures=figures)
+
+
+class Association(NamedTuple):
+    """How much columns tell of rows.
+
+    Attributes
+    ----------
+    strength : Cramér's V with the correction of Bergsma (2013, Journal of the Korean Statistical Society 42);
+        0 where they are independent, 1 where one determines the other.
+    probability : that independent ones look so much associated (chi-square without Yates's correction).
+    """
+
+    strength: float
+    probability: float
+
+
+def association(counts: np.ndarray) -> Association:
+    """Measure the association of rows and columns.
+
+    Parameters
+    ----------
+    counts : (rows, columns) how often they occur together.
+    """
+    table = counts[counts.any(axis=1)][:, counts.any(axis=0)]
+    if min(table.shape) < _TWO:
+        return Association(0.0, 1.0)
+    # Imported here: it takes a second, and most corpora have one band.
+    from scipy.stats import chi2_contingency  # noqa: PLC0415
+
+    result = chi2_contingency(table, correction=False)
+    total = table.sum()
+    rows, columns = table.shape
+    squared = max(result.statistic / total - (rows - 1) * (columns - 1) / (total - 1), 0.0)
+    smaller = min(size - (size - 1) ** 2 / (total - 1) for size in (rows, columns))
+    strength = float(np.sqrt(squared / (smaller - 1))) if smaller > 1 else 0.0
+    return Association(min(strength, 1.0), float(result.pvalue))
+
+
+def _bands(subject: Subject) -> np.ndarray:
+    """Return the number in :data:`_BANDS` of each utterance, (utterances,) int64; -1 where it is not known.
+
+    Without samples it is what the sample rate leaves room for.
+    """
+    rate, samples = subject.headers.sample_rate[subject.utterances.file.codes], subject.samples
+    edge = np.minimum(rate / 2, HIGHEST_HERTZ)
+    known = rate > 0
+    if samples is not None:
+        # Of what is too short to say, or could not be read, only a low rate tells.
+        known &= (edge <= NARROW_HERTZ) | (samples.read & ~np.isnan(samples.edge))
+        edge = np.fmin(edge, np.where(samples.read, samples.edge, np.nan))
+    numbers = np.digitize(edge, [NARROW_HERTZ, HIGHEST_EDGE_HERTZ], right=True)
+    return np.where(known, numbers, -1)
 
 
 def _check_lengths(utterances: Utterances, headers: Headers, readable: np.ndarray) -> Iterator[Finding]:
@@ -135,11 +226,16 @@ def _file_detail(utterances: Utterances, row: int) -> str:
     file = int(utterances.file.codes[row])
     path = str(utterances.file.names[file])
     named = "" if path == utterances.split_and_id(row)[1] else path
-    return ": ".join(filter(None, (named, read_file_header(audio_path(utterances, file)).detail)))
+    return ": ".join(filter(None, (named, read_file_header(utterances.audio_path(file)).detail)))
 
 
 def _of(
-    utterances: Utterances, name: str, faulty: np.ndarray, detail: Callable[[int], str], *, drop: bool = False
+    utterances: Utterances,
+    name: str,
+    faulty: np.ndarray,
+    detail: Callable[[int], str] = lambda _: "",
+    *,
+    drop: bool = False,
 ) -> Iterator[Finding]:
     """Yield the finding of a (utterances,) bool mask, if there is any."""
     rows = np.flatnonzero(faulty)

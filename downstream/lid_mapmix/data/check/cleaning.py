@@ -1,8 +1,10 @@
 """A corpus without what a check found wrong: which utterances stay, and the folder that is written of them."""
 
 import csv
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from os.path import relpath
 from pathlib import Path
 
@@ -10,30 +12,16 @@ import numpy as np
 
 from ...utils.errors import UserError
 from ...utils.files import folder_when_complete
+from .. import LABELS_FILE, SPLITS
 from ..labels import Labels, labels_from_names, write_labels
 from ..manifest.manifest import Manifest, write_manifest
-from .corpus_check import Subject, content_numbers
+from .audio_checks import check_headers, check_samples
+from .column_checks import check_classes, check_duplicates, check_leaks, count_names, renamings
 from .findings import Finding
-from .spelling import spellings
-from .split_checks import check_classes, check_duplicates, check_leaks
-from .utterances import SPLITS
+from .subject import Subject
 
-LABELS_NAME = "labels.yaml"
-DROPPED_NAME = "dropped.csv"
+DROPPED_FILE = "dropped.csv"
 _KEPT = ""
-# Reasons that lie in one utterance alone; the rest depends on which others there are, and is looked at anew.
-_BY_ITSELF = (
-    "missing",
-    "empty",
-    "unreadable",
-    "unknown length",
-    "truncated",
-    "shorter",
-    "too short",
-    "breaks off",
-    "not finite",
-    "silent",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,26 +39,29 @@ class Cleaned:
     reasons: np.ndarray
     renamed: dict[str, str]
 
+    def count_reasons(self) -> Counter[str]:
+        """Return reason → how many utterances were dropped for it."""
+        return Counter(reason for reason in self.reasons.tolist() if reason != _KEPT)
 
-def clean(subject: Subject, findings: list[Finding]) -> Cleaned:
+
+def clean(subject: Subject) -> Cleaned:
     """Leave out what is wrong, in this order, so that nothing goes because of what has gone already: utterances that
     are bad by themselves, duplicates and shared speakers, groups and recordings, classes that are not trained.
 
     Class names that are spelt in several ways become one before.
-
-    Parameters
-    ----------
-    subject : the corpus.
-    findings : of corpus_check.check_corpus.
     """
-    renamed = _renamings(subject)
+    renamed = renamings(count_names(subject.utterances, subject.labels))
     subject = _rename(subject, renamed)
     reasons = np.full(len(subject.utterances), _KEPT, dtype="<U32")
-    by_itself = [finding for finding in findings if finding.name in _BY_ITSELF]
-    _drop(reasons, np.arange(len(reasons)), by_itself)
-    for check in (_unknown, _duplicates, _leaks, _untrained):
-        kept = np.flatnonzero(reasons == _KEPT)
-        _drop(reasons, kept, check(subject.select(reasons == _KEPT)))
+    for check in (
+        lambda left: chain(check_headers(left), check_samples(left)),
+        lambda left: _class_findings(left, "unknown class"),
+        lambda left: check_duplicates(left.utterances, left.content_numbers()),
+        lambda left: check_leaks(left.utterances),
+        lambda left: _class_findings(left, "class not trained"),
+    ):
+        kept = reasons == _KEPT
+        _drop(reasons, np.flatnonzero(kept), check(subject.select(kept)))
     left = subject.select(reasons == _KEPT)
     return Cleaned(replace(left, labels=_labels_of(left)), reasons, renamed)
 
@@ -105,14 +96,14 @@ def write_cleaned(folder: Path, original: Subject, cleaned: Cleaned) -> None:
     dropped = np.flatnonzero(cleaned.reasons != _KEPT)
     try:
         with folder_when_complete(folder) as temporary:
-            with (temporary / DROPPED_NAME).open("w", newline="", encoding="utf-8") as file:
+            with (temporary / DROPPED_FILE).open("w", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file, lineterminator="\n")
                 writer.writerow(("split", "id", "reason"))
                 writer.writerows(
                     (*original.utterances.split_and_id(row), cleaned.reasons[row]) for row in dropped.tolist()
                 )
             if cleaned.subject.labels is not None:
-                write_labels(temporary / LABELS_NAME, cleaned.subject.labels)
+                write_labels(temporary / LABELS_FILE, cleaned.subject.labels)
             for split, manifest in original.utterances.manifests.items():
                 mine = utterances.split == SPLITS.index(split)
                 columns = _columns(manifest, utterances.row[mine], cleaned, mine, folder)
@@ -139,34 +130,21 @@ def _columns(manifest: Manifest, rows: np.ndarray, cleaned: Cleaned, mine: np.nd
     return columns
 
 
-def _unknown(subject: Subject) -> Iterator[Finding]:
-    return (one for one in check_classes(subject.utterances, subject.labels) if one.name == "unknown class")
+def _class_findings(subject: Subject, name: str) -> Iterator[Finding]:
+    return (one for one in check_classes(subject.utterances, subject.labels) if one.name == name)
 
 
-def _duplicates(subject: Subject) -> Iterator[Finding]:
-    return check_duplicates(subject.utterances, content_numbers(subject))
+def _drop(reasons: np.ndarray, kept: np.ndarray, findings: Iterable[Finding]) -> None:
+    """Write why utterances are dropped; of several reasons the first stays.
 
-
-def _leaks(subject: Subject) -> Iterator[Finding]:
-    return check_leaks(subject.utterances)
-
-
-def _untrained(subject: Subject) -> Iterator[Finding]:
-    return (one for one in check_classes(subject.utterances, subject.labels) if one.name == "class not trained")
-
-
-def _drop(reasons: np.ndarray, kept: np.ndarray, findings: list[Finding] | Iterator[Finding]) -> None:
+    Parameters
+    ----------
+    reasons : (utterances,), written to.
+    kept : (n,) which of them the findings number.
+    """
     for finding in findings:
         rows = kept[finding.rows]
         reasons[rows[reasons[rows] == _KEPT]] = finding.name
-
-
-def _renamings(subject: Subject) -> dict[str, str]:
-    classes = subject.utterances.classes
-    counts = np.bincount(classes.codes, minlength=len(classes.names)).tolist()
-    used = dict(zip(classes.names.tolist(), counts, strict=True))
-    groups = spellings(dict.fromkeys(subject.labels.classes if subject.labels else (), 0) | used)
-    return {name: group[0] for group in groups for name in group[1:]}
 
 
 def _rename(subject: Subject, renamed: dict[str, str]) -> Subject:

@@ -1,50 +1,33 @@
-"""All checks of a corpus together; what was read of it is handed in, so that a part of it can be checked anew."""
+"""All checks of a corpus together, and what is said of their findings: a table, and as JSON."""
 
+import textwrap
+from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import chain
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ..labels import Labels
-from .audio_checks import check_headers, check_samples, is_silent
-from .channel_checks import bands, check_bands
-from .findings import Finding, in_order
-from .reading import Headers, Samples, spans
-from .split_checks import check_classes, check_duplicates, check_leaks, check_splits
-from .utterances import Utterances
+from ...utils.errors import UserError
+from .. import SPLITS
+from .audio_checks import check_bands, check_headers, check_samples
+from .cleaning import DROPPED_FILE, Cleaned, clean, write_cleaned
+from .column_checks import check_classes, check_duplicates, check_leaks, check_splits
+from .findings import Finding, Severity, count_errors, counted, in_order
+from .subject import Subject, Utterances
 
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """A corpus and what was read of its audio.
-
-    Attributes
-    ----------
-    utterances : of all splits.
-    labels : of labels.yaml; None where there is none.
-    headers : of all files.
-    samples : of all utterances; None where only headers were read.
-    """
-
-    utterances: Utterances
-    labels: Labels | None
-    headers: Headers
-    samples: Samples | None = None
-
-    def select(self, kept: np.ndarray) -> "Subject":
-        """Return the utterances of a (utterances,) bool mask, and what was read of them."""
-        samples = None if self.samples is None else self.samples.select(kept)
-        return replace(self, utterances=self.utterances.select(kept), samples=samples)
+_WIDTH = 118
 
 
 def check_corpus(subject: Subject) -> list[Finding]:
     """Return all that is wrong with a corpus, the worst first."""
-    utterances, headers, samples = subject.utterances, subject.headers, subject.samples
+    utterances = subject.utterances
     found = chain(
-        check_headers(utterances, headers),
-        () if samples is None else check_samples(utterances, headers, samples),
-        check_bands(utterances, bands(utterances, headers, samples)),
-        check_duplicates(utterances, content_numbers(subject)),
+        check_headers(subject),
+        check_samples(subject),
+        check_bands(subject),
+        check_duplicates(utterances, subject.content_numbers()),
         check_leaks(utterances),
         check_splits(utterances),
         check_classes(utterances, subject.labels),
@@ -52,19 +35,122 @@ def check_corpus(subject: Subject) -> list[Finding]:
     return in_order(found)
 
 
-def content_numbers(subject: Subject) -> np.ndarray:
-    """Number what the utterances hold, (utterances,) int64: equal for equal audio, -1 where it is not known.
+@dataclass(frozen=True, eq=False)
+class CheckedFolder:
+    """A folder, what was read of it, and what was found wrong.
 
-    Without samples, the same part of the same file is the same audio. Silence says nothing of who is silent.
+    Attributes
+    ----------
+    path : of the folder.
+    subject : what was read.
+    findings : the worst first.
+    fixed : what is left without what is wrong, and the folder written of that, checked in its turn; None where that
+        was not asked for.
     """
-    utterances, samples = subject.utterances, subject.samples
-    if samples is not None:
-        number = np.unique(samples.digest, return_inverse=True)[1].astype(np.int64)
-        return np.where(samples.read & ~is_silent(samples), number, -1)
-    starts, counts = spans(utterances, subject.headers)
-    file = utterances.file.codes
-    order = np.lexsort((counts, starts, file))
-    parts = np.stack([file, starts, counts])[:, order]
-    number = np.zeros(len(utterances), dtype=np.int64)
-    number[order] = np.concatenate([[0], np.cumsum((parts[:, 1:] != parts[:, :-1]).any(axis=0))])
-    return np.where(subject.headers.sample_rate[file] > 0, number, -1)
+
+    path: Path
+    subject: Subject
+    findings: list[Finding]
+    fixed: "tuple[Cleaned, CheckedFolder] | None" = None
+
+    @classmethod
+    def of(cls, path: Path, subject: Subject) -> "CheckedFolder":
+        """Check what was read of a folder."""
+        return cls(path, subject, check_corpus(subject))
+
+    def fix(self, path: Path) -> "CheckedFolder":
+        """Write a folder without what is wrong, check it, and return this one with that.
+
+        Raises
+        ------
+        UserError, OSError : as :func:`write_cleaned`.
+        """
+        cleaned = clean(self.subject)
+        write_cleaned(path, self.subject, cleaned)
+        return replace(self, fixed=(cleaned, CheckedFolder.of(path, cleaned.subject)))
+
+    def refuse_errors(self) -> None:
+        """Refuse what is not safe to train on: the fixed folder, or this one where there is none.
+
+        Raises
+        ------
+        UserError : there are errors in it.
+        """
+        judged = self.fixed[1] if self.fixed else self
+        errors = count_errors(judged.findings)
+        if errors:
+            worst = ", ".join(one.name for one in judged.findings[:errors])
+            remedy = "Correct the data" + ("" if self.fixed else ", or write a cleaned folder by --fix OUT")
+            raise UserError(f"{judged.path}: not safe to train on: {worst}. {remedy}.")
+
+    def table(self) -> str:
+        """Return what was found, and what was dropped, as lines of text."""
+        utterances = self.subject.utterances
+        sizes = ", ".join(
+            f"{np.count_nonzero(utterances.split == SPLITS.index(split))} {split}" for split in utterances.manifests
+        )
+        how = "headers only; --deep reads the samples" if self.subject.samples is None else "headers and samples"
+        lines = [
+            f"{self.path}: {len(utterances)} utterances ({sizes}), {len(utterances.file.names)} files, "
+            f"{utterances.seconds.sum() / 3600:.2f} h, {len(utterances.classes.names)} classes; {how}",
+            "",
+        ]
+        width = max((len(one.name) for one in self.findings), default=0)
+        for one in self.findings:
+            lines.append(f"{one.kind.severity:<8} {one.name:<{width}} {counted(one.count, one.unit)}")
+            lines += [
+                line
+                for text in (f"{one.kind.says}; {one.kind.remedy}", *one.examples)
+                for line in textwrap.wrap(
+                    text, _WIDTH, initial_indent=" " * 9, subsequent_indent=" " * 11, break_long_words=False
+                )
+            ]
+        counts = Counter(one.kind.severity for one in self.findings)
+        kinds = ", ".join(counted(counts[severity], str(severity)) for severity in Severity)
+        lines.append(f"kinds of fault: {kinds}" if self.findings else "nothing found")
+        if self.fixed:
+            cleaned, copy = self.fixed
+            kept = len(copy.subject.utterances)
+            lines += ["", f"{copy.path}: {kept} utterances; dropped ({DROPPED_FILE} lists them):"]
+            dropped = cleaned.count_reasons().most_common()
+            lines += [f"  {count:>8} {reason}" for reason, count in dropped] or ["  nothing"]
+            lines += [f"  renamed {old!r} to {new!r}" for old, new in cleaned.renamed.items()]
+            warnings = [one.name for one in copy.findings if one.kind.severity is Severity.WARNING]
+            lines += [f"  left as it is: {', '.join(warnings)}"] if warnings else []
+        return "\n".join(lines)
+
+    def summary(self) -> dict[str, Any]:
+        """Return all of it for JSON, with the ids of all utterances that a fault is seen in."""
+        summary = {
+            "data": str(self.path),
+            "deep": self.subject.samples is not None,
+            "utterances": len(self.subject.utterances),
+            "files": len(self.subject.utterances.file.names),
+            "safe": count_errors(self.findings) == 0,
+            "findings": [_record(one, self.subject.utterances) for one in self.findings],
+        }
+        if self.fixed:
+            cleaned, copy = self.fixed
+            summary["cleaned"] = {
+                "safe": count_errors(copy.findings) == 0,
+                "utterances": len(copy.subject.utterances),
+                "dropped": dict(cleaned.count_reasons()),
+                "renamed": cleaned.renamed,
+                "findings": [_record(one, copy.subject.utterances) for one in copy.findings],
+            }
+        return summary
+
+
+def _record(finding: Finding, utterances: Utterances) -> dict[str, Any]:
+    kind = finding.kind
+    return {
+        "severity": str(kind.severity),
+        "name": finding.name,
+        "count": finding.count,
+        "unit": finding.unit,
+        "says": kind.says,
+        "remedy": kind.remedy,
+        "examples": list(finding.examples),
+        "utterances": utterances.ids(finding.rows if finding.seen_in is None else finding.seen_in),
+        "figures": finding.figures,
+    }

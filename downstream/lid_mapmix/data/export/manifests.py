@@ -6,7 +6,7 @@ The first two are read again by ``lid-mapmix prepare kaldi`` and ``prepare jsonl
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -15,25 +15,31 @@ import numpy as np
 
 from ...utils.errors import UserError
 from ...utils.files import replace_when_complete
+from .. import LABELS_FILE, SPLITS
 from ..audio.shards import find_member
 from ..labels import Labels, read_labels, write_labels
 from ..manifest.manifest import PARQUET, Manifest, read_manifests
 from ..manifest.parquet_format import write_parquet
 from ..prepare import jsonl, kaldi
-from ..prepare.steps.corpus import LABELS_FILE, SPLITS
 from ..prepare.steps.prepared_folder import cannot_write
+from . import ManifestForm
 
 # Blanks divide Kaldi's columns, and its scripts take ids for names of files.
 _NOT_IN_NAMES = re.compile(r"[\s/]+")
-_KALDI, _JSONL, _TABLE = "kaldi", "jsonl", "parquet"
 _SPEAKERS_UTTERANCES = "spk2utt"
 _KALDI_FILES = (
     *(kaldi.RECORDINGS, kaldi.SEGMENTS, kaldi.LANGUAGES, kaldi.SPEAKERS, _SPEAKERS_UTTERANCES),
     kaldi.UTTERANCE_SECONDS,
 )
+# All files of a split that an export may write.
+_SPLIT_FILES = {
+    ManifestForm.KALDI: [f"{{}}/{name}" for name in _KALDI_FILES],
+    ManifestForm.JSONL: ["{}.jsonl"],
+    ManifestForm.PARQUET: ["{}" + PARQUET],
+}
 
 
-def export_manifests(data: Path, target: str, folder: Path, *, overwrite: bool = False) -> list[Path]:
+def export_manifests(data: Path, target: ManifestForm, folder: Path, *, overwrite: bool = False) -> list[Path]:
     """Write every manifest of a folder in another toolkit's form.
 
     Parameters
@@ -55,19 +61,19 @@ def export_manifests(data: Path, target: str, folder: Path, *, overwrite: bool =
     """
     manifests = read_manifests(data, SPLITS)
     labels = read_labels(data / LABELS_FILE) if (data / LABELS_FILE).is_file() else None
-    if target == _TABLE:
+    if target == ManifestForm.PARQUET:
         _refuse_second_form(folder)
-        files = {folder / f"{split}{PARQUET}": _as_table(manifest) for split, manifest in manifests.items()}
     else:
         _refuse_members(manifests.values(), target)
-        files = {
-            folder / name: partial(_write_lines, lines=lines)
-            for split, manifest in manifests.items()
-            for name, lines in LINES[target](split, manifest)
-        }
+    files = {
+        folder / name: write
+        for split, manifest in manifests.items()
+        for name, write in _split_files(split, manifest, target)
+    }
     files |= _labels_file(labels, target, folder)
     # Files of an earlier export that this one does not have would be read as a part of it.
-    present = [path for path in (folder / name for name in _names(target)) if path.exists()]
+    possible = (folder / name.format(split) for split in SPLITS for name in _SPLIT_FILES[target])
+    present = [path for path in possible if path.exists()]
     if present and not overwrite:
         raise UserError(
             f"{present[0]}: is there already. Name another folder, or replace what is there by --overwrite."
@@ -84,9 +90,22 @@ def export_manifests(data: Path, target: str, folder: Path, *, overwrite: bool =
     return list(dict.fromkeys(path.parent if path.parent != folder else path for path in files))
 
 
-def _labels_file(labels: Labels | None, target: str, folder: Path) -> dict[Path, Callable[[Path], None]]:
+def _split_files(split: str, manifest: Manifest, target: ManifestForm) -> Iterator[tuple[str, Callable[[Path], None]]]:
+    """Return name → how to write it of the files of a split."""
+    if target == ManifestForm.PARQUET:
+        yield f"{split}{PARQUET}", partial(_write_table, manifest=manifest)
+    elif target == ManifestForm.JSONL:
+        yield f"{split}.jsonl", partial(_write_lines, lines=_json_lines(manifest))
+    else:
+        for name, table in _kaldi_tables(manifest):
+            # As `LC_ALL=C sort` does.
+            lines = [f"{key} {table[key]}" for key in sorted(table, key=str.encode)]
+            yield f"{split}/{name}", partial(_write_lines, lines=lines)
+
+
+def _labels_file(labels: Labels | None, target: ManifestForm, folder: Path) -> dict[Path, Callable[[Path], None]]:
     """Return how to write the labels, which neither of the other toolkits has a place for."""
-    if labels is not None and target == _KALDI:
+    if labels is not None and target == ManifestForm.KALDI:
         labels = Labels({name: tuple(map(_kaldi_name, members)) for name, members in labels.clusters.items()})
     path = folder / LABELS_FILE
     if path.is_file():
@@ -96,22 +115,13 @@ def _labels_file(labels: Labels | None, target: str, folder: Path) -> dict[Path,
     return {} if labels is None else {path: partial(write_labels, labels=labels)}
 
 
-def _names(target: str) -> list[str]:
-    """Return the names of all files that an export may write."""
-    names = {_KALDI: [f"{{}}/{name}" for name in _KALDI_FILES], _JSONL: ["{}.jsonl"], _TABLE: ["{}" + PARQUET]}
-    return [name.format(split) for split in SPLITS for name in names[target]]
-
-
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.writelines(f"{line}\n" for line in lines)
 
 
-def _as_table(manifest: Manifest) -> Callable[[Path], None]:
-    def write(path: Path) -> None:
-        write_parquet(path, {**manifest.columns, "audiopath": _absolute_paths(manifest)})
-
-    return write
+def _write_table(path: Path, manifest: Manifest) -> None:
+    write_parquet(path, {**manifest.columns, "audiopath": _absolute_paths(manifest)})
 
 
 def _refuse_second_form(folder: Path) -> None:
@@ -120,7 +130,7 @@ def _refuse_second_form(folder: Path) -> None:
         raise UserError(f"{text}: is there, and a folder has one manifest of a split. Name another folder by --out.")
 
 
-def _refuse_members(manifests: Iterable[Manifest], target: str) -> None:
+def _refuse_members(manifests: Iterable[Manifest], target: ManifestForm) -> None:
     paths = (Path(path) for manifest in manifests for path in _absolute_paths(manifest) if "#" in path)
     member = next((path for path in paths if find_member(path) and not path.is_file()), None)
     if member is not None:
@@ -128,10 +138,6 @@ def _refuse_members(manifests: Iterable[Manifest], target: str) -> None:
             f"{member}: expected audio files, which is what {target} knows, found a member of a shard. Export the "
             "folder that was packed."
         )
-
-
-def _jsonl_files(split: str, manifest: Manifest) -> Iterable[tuple[str, Iterable[str]]]:
-    yield f"{split}.jsonl", _json_lines(manifest)
 
 
 def _json_lines(manifest: Manifest) -> Iterable[str]:
@@ -151,8 +157,8 @@ def _json_lines(manifest: Manifest) -> Iterable[str]:
         yield json.dumps(entry, ensure_ascii=False)
 
 
-def _kaldi_files(split: str, manifest: Manifest) -> Iterable[tuple[str, Iterable[str]]]:
-    """Return the files of a data directory; ids begin with their speaker, as Kaldi's sorting needs."""
+def _kaldi_tables(manifest: Manifest) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Return name → table of the files of a data directory; ids begin with their speaker, as Kaldi's sorting needs."""
     starts, ends = _parts(manifest)
     ids, speakers, classes = (
         [_kaldi_name(text) for text in manifest.text_column(name).tolist()] for name in ("id", "speaker", "class")
@@ -175,27 +181,17 @@ def _kaldi_files(split: str, manifest: Manifest) -> Iterable[tuple[str, Iterable
         times = zip(
             names, recordings, np.nan_to_num(starts), np.where(np.isnan(ends), kaldi.TO_THE_END, ends), strict=True
         )
-        segments = {name: f"{recording} {start:.3f} {end:.3f}" for name, recording, start, end in times}
-        yield f"{split}/{kaldi.SEGMENTS}", _kaldi_lines(segments)
+        yield kaldi.SEGMENTS, {name: f"{recording} {start:.3f} {end:.3f}" for name, recording, start, end in times}
     of_speaker: dict[str, list[str]] = {}
     who = {name: speaker or name for name, speaker in zip(names, speakers, strict=True)}
     for name in sorted(who, key=str.encode):
         of_speaker.setdefault(who[name], []).append(name)
     seconds = manifest.columns["seconds"]
-    tables: dict[str, Mapping[str, str]] = {
-        kaldi.RECORDINGS: dict(zip(recordings, paths, strict=True)),
-        kaldi.LANGUAGES: dict(zip(names, classes, strict=True)),
-        kaldi.SPEAKERS: who,
-        _SPEAKERS_UTTERANCES: {speaker: " ".join(members) for speaker, members in of_speaker.items()},
-        kaldi.UTTERANCE_SECONDS: {name: f"{value:.3f}" for name, value in zip(names, seconds, strict=True)},
-    }
-    for name, table in tables.items():
-        yield f"{split}/{name}", _kaldi_lines(table)
-
-
-def _kaldi_lines(table: Mapping[str, str]) -> list[str]:
-    # As `LC_ALL=C sort` does.
-    return [f"{name} {table[name]}" for name in sorted(table, key=str.encode)]
+    yield kaldi.RECORDINGS, dict(zip(recordings, paths, strict=True))
+    yield kaldi.LANGUAGES, dict(zip(names, classes, strict=True))
+    yield kaldi.SPEAKERS, who
+    yield _SPEAKERS_UTTERANCES, {speaker: " ".join(members) for speaker, members in of_speaker.items()}
+    yield kaldi.UTTERANCE_SECONDS, {name: f"{value:.3f}" for name, value in zip(names, seconds, strict=True)}
 
 
 def _kaldi_name(text: str) -> str:
@@ -231,10 +227,3 @@ def _absolute_paths(manifest: Manifest) -> list[str]:
     folder, paths = str(manifest.path.parent), manifest.columns["audiopath"].tolist()
     # Not resolve(), which would follow links; and text, since a Path for each of millions takes its time.
     return [os.path.abspath(os.path.join(folder, path)) for path in paths]  # noqa: PTH100, PTH118
-
-
-LINES: Mapping[str, Callable[[str, Manifest], Iterable[tuple[str, Iterable[str]]]]] = {
-    _KALDI: _kaldi_files,
-    _JSONL: _jsonl_files,
-}
-TARGETS = (*LINES, _TABLE)

@@ -1,11 +1,12 @@
 """Packs a prepared corpus into tar shards: ``lid-mapmix pack DATA OUT``.
 
 A folder of millions of small files is slow to copy, to list and to read for the first time. OUT has the manifests of
-DATA, row for row, whose audiopath names members of OUT/SPLIT-NNNNNN.tar (:mod:`.shards`), and its labels.yaml. A run on
-OUT is a run on DATA. Each shard is a valid WebDataset as well: members NNNNNNNN.wav (or another extension) and
+DATA, row for row, whose audiopath names members of OUT/SPLIT-NNNNNN.tar (data/audio/shards.py), and its labels.yaml.
+A run on OUT is a run on DATA. Each shard is a valid WebDataset as well: members NNNNNNNN.wav (or another extension) and
 NNNNNNNN.json, which holds the manifest's rows of that file under ``utterances``.
 
-All is written to a folder beside OUT, which takes its name once it is complete.
+All is written to a folder beside OUT, which takes its name once it is complete. An audio file is packed as it is, or as
+flac with the same samples.
 """
 
 import io
@@ -18,21 +19,34 @@ from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 import numpy as np
+import soundfile
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from ...utils.errors import UserError
 from ...utils.files import replace_when_complete
 from ...utils.randomness import keyed_generator
-from ..audio.shards import member_path
+from .. import LABELS_FILE, SPLITS
+from ..audio.opening import reason
+from ..audio.reading import read_header
+from ..audio.shards import member_path, read_content
 from ..audio.spans import utterance_spans
 from ..labels import Labels, labels_from_manifest, read_labels, write_labels
 from ..manifest.manifest import Manifest, read_manifests, write_manifest
-from ..prepare.steps.corpus import LABELS_FILE, SPLITS
-from .recoding import AudioFormat, packed_audio
+from . import DEFAULT_SHARD_BYTES, AudioFormat
 
-DEFAULT_SHARD_BYTES = 10**9
 PACKED_FILE = "packed.json"
+# Whose samples flac can hold as they are, and in what.
+_LOSSLESS = {
+    "PCM_S8": "PCM_S8",
+    "PCM_U8": "PCM_S8",
+    "PCM_16": "PCM_16",
+    "PCM_24": "PCM_24",
+    "ULAW": "PCM_16",
+    "ALAW": "PCM_16",
+}
+# Where they are not libsndfile's name of the format.
+_EXTENSIONS = {"NIST": "sph", "WAVEX": "wav"}
 
 
 @dataclass
@@ -157,7 +171,7 @@ def _complete_folder(into: Path, *, overwrite: bool) -> Iterator[Path]:
         raise UserError(f"{into}: another process is packing there. Wait for it, or name another folder.") from None
 
 
-def _pack_split(split: str, manifest: Manifest, folder: Path, form: "_Form") -> Summary:
+def _pack_split(split: str, manifest: Manifest, folder: Path, form: _Form) -> Summary:
     """Write the shards and the manifest of a split."""
     names, first, file_of = np.unique(manifest.columns["audiopath"], return_index=True, return_inverse=True)
     by_file = np.argsort(file_of, kind="stable")
@@ -250,3 +264,69 @@ class ShardWriter:
 
 def _padded(size: int) -> int:
     return -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+
+
+@dataclass(frozen=True)
+class PackedAudio:
+    """An audio file as a member of a shard.
+
+    Attributes
+    ----------
+    extension : without its dot.
+    content : its bytes.
+    read_bytes : how many the file has.
+    converted : whether it has become flac.
+    """
+
+    extension: str
+    content: bytes
+    read_bytes: int
+    converted: bool
+
+
+def packed_audio(path: Path, audio_format: AudioFormat) -> PackedAudio:
+    """Read an audio file, or a member of a shard, and convert it where that is asked for and loses nothing.
+
+    Raises
+    ------
+    UserError : it is known for audio by its extension only, which would be lost.
+    """
+    audio = read_content(path)
+    extension = _extension(path, audio)
+    packed = _as_flac(audio) if audio_format is AudioFormat.FLAC else None
+    if packed is None:
+        return PackedAudio(extension, audio, len(audio), converted=False)
+    return PackedAudio("flac", packed, len(audio), converted=True)
+
+
+def _extension(path: Path, audio: bytes) -> str:
+    """Return the extension for a member, and see to it that libsndfile knows the audio without one."""
+    expected = read_header(path)
+    try:
+        with soundfile.SoundFile(io.BytesIO(audio)) as file:
+            found, form = (file.frames, file.samplerate), file.format
+    except soundfile.SoundFileError as error:
+        raise UserError(
+            f"{path}: is known for audio by its extension only ({reason(error)}), which a shard does not tell. "
+            "Convert it to wav."
+        ) from None
+    if found != (expected.frames, expected.sample_rate):
+        raise UserError(f"{path}: has another length without its extension. Convert it to wav.")
+    return path.suffix[1:].lower() if path.suffix[1:].isalnum() else _EXTENSIONS.get(form, form.lower())
+
+
+def _as_flac(audio: bytes) -> bytes | None:
+    """Return audio as flac; None where it is flac already, or where a sample would not be what it was."""
+    with soundfile.SoundFile(io.BytesIO(audio)) as file:
+        if file.format == "FLAC" or file.subtype not in _LOSSLESS:
+            return None
+        samples, sample_rate, subtype = file.read(dtype="int32", always_2d=True), file.samplerate, file.subtype
+    packed = io.BytesIO()
+    try:
+        soundfile.write(packed, samples, sample_rate, format="FLAC", subtype=_LOSSLESS[subtype])
+        packed.seek(0)
+        again, _ = soundfile.read(packed, dtype="int32", always_2d=True)
+    except soundfile.SoundFileError:
+        # More channels, or another rate, than flac knows.
+        return None
+    return packed.getvalue() if np.array_equal(samples, again) else None

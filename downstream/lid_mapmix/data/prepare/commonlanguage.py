@@ -6,7 +6,8 @@ The archive unpacks to a folder a language, with train, dev and test in it, and 
 import argparse
 
 from ...utils.errors import UserError
-from .steps.corpus import SPLITS, Listing, Utterance, listed_corpus
+from .. import SPLITS
+from .steps.corpus import Listing, Utterance, listed_corpus
 from .steps.tables import choose, language_folders, sub_folders
 
 # Some copies have another folder around those of the languages.

@@ -12,7 +12,8 @@ import re
 from pathlib import Path
 
 from ...utils.errors import UserError
-from .steps.corpus import DEFAULT_SHARE, SPLITS, Listing, Utterance, listed_corpus, positive
+from .. import SPLITS
+from .steps.corpus import DEFAULT_SHARE, Listing, Utterance, listed_corpus, positive
 from .steps.tables import choose, enumerate_names, language_folders, read_table, to_numbers
 
 CLIPS_FOLDER = "clips"

@@ -8,7 +8,8 @@ import argparse
 from pathlib import Path
 
 from ...utils.errors import UserError
-from .steps.corpus import SPLITS, Listing, Utterance, listed_corpus
+from .. import SPLITS
+from .steps.corpus import Listing, Utterance, listed_corpus
 from .steps.tables import choose, describe_folder, language_folders, read_table, to_numbers
 
 DATA_FOLDER = "data"

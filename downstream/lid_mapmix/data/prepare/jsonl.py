@@ -9,7 +9,8 @@ import math
 from pathlib import Path
 
 from ...utils.errors import UserError
-from .steps.corpus import DEFAULT_SHARE, SPLITS, Listing, Utterance, listed_corpus
+from .. import SPLITS
+from .steps.corpus import DEFAULT_SHARE, Listing, Utterance, listed_corpus
 from .steps.tables import describe_folder, exported_clusters, read_lines
 
 EXTENSIONS = (".jsonl", ".json")

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...utils.errors import UserError
-from .steps.corpus import SPLITS, Listing, Utterance, listed_corpus, not_negative, positive
+from .. import SPLITS
+from .steps.corpus import Listing, Utterance, listed_corpus, not_negative, positive
 from .steps.tables import describe_folder, enumerate_names, read_table, to_numbers
 
 if TYPE_CHECKING:

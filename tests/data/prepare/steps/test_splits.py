@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lid_mapmix.data.prepare.steps.corpus import SPLITS
+from lid_mapmix.data import SPLITS
 from lid_mapmix.data.prepare.steps.splits import join_units, split_units
 from lid_mapmix.utils.errors import UserError
 

@@ -22,9 +22,9 @@ from tqdm import tqdm
 from ....utils.errors import UserError
 from ....utils.files import replace_when_complete
 from ....utils.randomness import keyed_generator, keyed_seed
+from ... import SPLITS
 from ...audio.reading import SAMPLE_RATE
 from ...labels import Labels
-from ..steps.corpus import SPLITS
 from ..steps.prepared_folder import cannot_write, preparation, remove_manifests, write_corpus
 from . import espeak
 from .demo import CLUSTERS, Dialect

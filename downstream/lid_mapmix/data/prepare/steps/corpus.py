@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ....utils.argument_types import whole_number
+from ... import SPLITS
+
 if TYPE_CHECKING:
     from .splits import Columns
 
-SPLITS = ("train", "dev", "test")
-LABELS_FILE, SETTINGS_FILE = "labels.yaml", "prepared.json"
+SETTINGS_FILE = "prepared.json"
 DEFAULT_SHARE = 0.15
 
 
@@ -175,16 +177,9 @@ def add_common_flags(parser: argparse.ArgumentParser, drawn_share: float | None)
                 help=f"share of the recordings that goes to {split}.csv where it is drawn (default: %(default)s)",
             )
     parser.add_argument(
-        "--seed", type=seed_number, default=0, help="another seed draws other splits (default: %(default)s)"
+        "--seed", type=whole_number, default=0, help="another seed draws other splits (default: %(default)s)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace manifests that are already there")
-
-
-def seed_number(text: str) -> int:
-    """Read a seed from the command line, which may not be negative."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 0 up")
-    return int(text)
 
 
 def positive(text: str) -> float:

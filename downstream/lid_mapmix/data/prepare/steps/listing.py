@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from ....utils.errors import UserError
+from ... import SPLITS
 from ...labels import Labels, labels_from_names
 from ...manifest.manifest import impossible_times
-from .corpus import SPLITS, Listing, Options, Utterance
+from .corpus import Listing, Options, Utterance
 from .listed_audio import copy_audio, with_present_audio, with_seconds
 from .prepared_folder import preparation, remove_manifests, write_corpus
 from .splits import (

@@ -17,9 +17,10 @@ from filelock import FileLock, Timeout
 
 from ....utils.errors import UserError
 from ....utils.files import replace_when_complete
+from ... import LABELS_FILE, SPLITS
 from ...labels import Labels, write_labels
 from ...manifest.manifest import PARQUET, write_manifest
-from .corpus import LABELS_FILE, SETTINGS_FILE, SPLITS
+from .corpus import SETTINGS_FILE
 
 # Of a preparation; and in its place, what export-manifest may have put there.
 _RESULT_FILES = (LABELS_FILE, *(f"{split}{suffix}" for suffix in (".csv", PARQUET) for split in reversed(SPLITS)))

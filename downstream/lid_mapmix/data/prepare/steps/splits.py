@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from ....utils.errors import UserError
 from ....utils.randomness import keyed_generator
-from .corpus import SPLITS
+from ... import SPLITS
 from .tables import enumerate_names
 
 # What may be in one split only.

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from ....utils.errors import UserError
-from .corpus import LABELS_FILE, SETTINGS_FILE
+from ... import LABELS_FILE
+from .corpus import SETTINGS_FILE
 
 _MOST_LISTED = 8
 # What stands where a number is not known.

@@ -1,17 +1,23 @@
-"""What the columns of a corpus say is wrong: leaks between splits, duplicates, classes that are missing or unlike."""
+"""What the columns of a corpus say is wrong: leaks between splits, duplicates, classes missing, unlike or misspelt."""
 
-from collections.abc import Iterator
+import re
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping
+from itertools import combinations
 
 import numpy as np
 
+from .. import SPLITS
 from ..labels import Labels
 from ..manifest.columns import Names
 from .findings import Finding, first
-from .spelling import near_names, spellings
-from .thresholds import IMBALANCE_NOTE, IMBALANCE_WARNING
-from .utterances import SPLITS, Utterances
+from .subject import Utterances
+from .thresholds import IMBALANCE_NOTE, IMBALANCE_WARNING, MOST_NAMES, SPELT_LETTERS, SPELT_SHARE
 
 _TRAIN = SPLITS.index("train")
+_SEPARATORS = re.compile(r"[\s_\-./]+")
+# Names that differ in separators only are spellings; in digits only, numbers.
+_NO_SLIPS = (_SEPARATORS, re.compile(r"\d+"))
 
 
 def check_splits(utterances: Utterances) -> Iterator[Finding]:
@@ -83,8 +89,8 @@ def check_classes(utterances: Utterances, labels: Labels | None) -> Iterator[Fin
     ----------
     labels : of labels.yaml; None where there is none.
     """
-    used = _count_used(utterances)
-    spelt = dict.fromkeys(labels.classes if labels else (), 0) | used
+    used = utterances.class_counts()
+    spelt = count_names(utterances, labels)
     groups = spellings(spelt)
     if groups:
         examples = first(" = ".join(f"{name!r} ({spelt[name]})" for name in group) for group in groups)
@@ -94,20 +100,21 @@ def check_classes(utterances: Utterances, labels: Labels | None) -> Iterator[Fin
         examples = first(f"{rare!r} ({used[rare]}), {common!r} ({used[common]})" for rare, common in near)
         yield Finding("nearly the same name", len(near), "pair", examples)
     # What follows is of classes, however they are spelt.
-    renamed = {name: group[0] for group in groups for name in group[1:]}
+    renamed = renamings(spelt)
     utterances = utterances.rename_classes(renamed)
-    used = _count_used(utterances)
+    used = utterances.class_counts()
     listed = {renamed.get(name, name) for name in (labels.classes if labels else ())}
     if labels is not None:
         yield from _of_classes(utterances, "unknown class", [name for name in used if name not in listed], used)
     if "train" not in utterances.manifests:
         return
     expected = sorted(used.keys() | listed)
-    names = utterances.classes.names.tolist()
-    table = np.zeros((len(SPLITS), len(names)), dtype=np.int64)
-    np.add.at(table, (utterances.split, utterances.classes.codes), 1)
-    counts = {split: dict(zip(names, table[number].tolist(), strict=True)) for number, split in enumerate(SPLITS)}
-    untrained = [name for name in expected if not counts["train"].get(name)]
+    classes = utterances.classes
+    present = {
+        split: set(classes.names[np.unique(classes.codes[utterances.split == number])].tolist())
+        for number, split in enumerate(SPLITS)
+    }
+    untrained = [name for name in expected if name not in present["train"]]
     yield from _of_classes(utterances, "class not trained", untrained, used)
     if len(expected) - len(untrained) == 1:
         yield Finding("one class", 1, "class", tuple(name for name in expected if name not in untrained))
@@ -116,16 +123,11 @@ def check_classes(utterances: Utterances, labels: Labels | None) -> Iterator[Fin
         for split in SPLITS[1:]
         if split in utterances.manifests
         for name in expected
-        if not counts[split].get(name)
+        if name not in present[split]
     ]
     if missing:
         yield Finding("class not evaluated", len(missing), "class", first(missing))
     yield from _imbalance(utterances)
-
-
-def _count_used(utterances: Utterances) -> dict[str, int]:
-    counts = np.bincount(utterances.classes.codes, minlength=len(utterances.classes.names)).tolist()
-    return {name: count for name, count in zip(utterances.classes.names.tolist(), counts, strict=True) if count}
 
 
 def _imbalance(utterances: Utterances) -> Iterator[Finding]:
@@ -190,3 +192,82 @@ def _set_example(utterances: Utterances, rows: np.ndarray) -> str:
         f"{utterances.name(row)} ({utterances.classes.names[utterances.classes.codes[row]]})"
         for row in rows[:2].tolist()
     )
+
+
+def spellings(counts: Mapping[str, int]) -> list[list[str]]:
+    """Group names that differ in case, separators, spaces or Unicode form only.
+
+    Parameters
+    ----------
+    counts : name → its utterances.
+
+    Returns
+    -------
+    the groups of two or more, each with the commonest name first.
+    """
+    groups: dict[str, list[str]] = {}
+    for name in sorted(counts):
+        folded = unicodedata.normalize("NFKC", name).casefold().strip()
+        groups.setdefault(_SEPARATORS.sub("-", folded).strip("-"), []).append(name)
+    return [sorted(names, key=lambda name: (-counts[name], name)) for names in groups.values() if len(names) > 1]
+
+
+def renamings(counts: Mapping[str, int]) -> dict[str, str]:
+    """Return name → the commonest of its spellings, for all others that it has; see :func:`spellings`."""
+    return {name: group[0] for group in spellings(counts) for name in group[1:]}
+
+
+def count_names(utterances: Utterances, labels: Labels | None) -> dict[str, int]:
+    """Return class → its number of utterances, with the classes that only labels.yaml has."""
+    return dict.fromkeys(labels.classes if labels else (), 0) | utterances.class_counts()
+
+
+def near_names(counts: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Return pairs of names that are one slip apart, the rarer one first.
+
+    Codes of languages are one letter apart by design (ara-ary, ara-arz). So the words in which two names differ must
+    be long, or one name a hundred times rarer than the other. What differs in digits only is numbered. Of very many
+    names none are compared.
+    """
+    pairs = []
+    for one, other in _alike(counts):
+        if not one_slip_apart(one, other) or any(mark.sub("", one) == mark.sub("", other) for mark in _NO_SLIPS):
+            continue
+        rare, common = sorted((one, other), key=lambda name: (counts[name], name))
+        if _differing_letters(one, other) >= SPELT_LETTERS or counts[rare] < SPELT_SHARE * counts[common]:
+            pairs.append((rare, common))
+    return pairs
+
+
+def _alike(names: Collection[str]) -> list[tuple[str, str]]:
+    """Return, in order, the pairs of names that are one slip apart, and a few more, without a look at all pairs.
+
+    Two names that are one slip apart become the same when a letter is left out of the longer, or of each.
+    """
+    if len(names) > MOST_NAMES:
+        return []
+    by_rest: dict[str, list[str]] = {}
+    for name in sorted(names):
+        for rest in {name, *(name[:place] + name[place + 1 :] for place in range(len(name)))}:
+            by_rest.setdefault(rest, []).append(name)
+    return sorted({pair for alike in by_rest.values() for pair in combinations(alike, 2)})
+
+
+def one_slip_apart(one: str, other: str) -> bool:
+    """Say whether one letter too many, too few or wrong, or two neighbours swapped, make one word into the other."""
+    if one == other or abs(len(one) - len(other)) > 1:
+        return False
+    same = next(
+        (index for index, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
+    rest, others = one[same:], other[same:]
+    if len(rest) != len(others):
+        return rest[1:] == others or rest == others[1:]
+    return rest[1:] == others[1:] or (rest[1::-1] == others[:2] and rest[2:] == others[2:])
+
+
+def _differing_letters(one: str, other: str) -> int:
+    words, others = (_SEPARATORS.split(name) for name in (one, other))
+    if len(words) != len(others):
+        return 0
+    return max((min(len(a), len(b)) for a, b in zip(words, others, strict=True) if a != b), default=0)

@@ -1,9 +1,9 @@
-"""Reading with threads."""
+"""Reading a corpus with threads."""
 
 import time
 
 import pytest
-from lid_mapmix.data.check import reading
+from lid_mapmix.data.check import subject
 
 
 def test_an_interruption_waits_for_the_file_at_hand_only():
@@ -18,5 +18,5 @@ def test_an_interruption_waits_for_the_file_at_hand_only():
             time.sleep(0.02)
 
     with pytest.raises(KeyboardInterrupt):
-        reading._in_threads(work, 200, 2, "files")
+        subject._in_threads(work, 200, 2, "files")
     assert len(read) < 20

@@ -1,0 +1,335 @@
+"""A corpus under check: its utterances as columns of numbers, which hold millions of rows, and what is read of them.
+
+Files are read by several threads; what is found does not depend on how many. libsndfile, the Fourier transform and the
+digest release Python's lock, so threads are enough, and the columns that they fill are shared.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from ...utils.errors import UserError
+from .. import LABELS_FILE, SPLITS
+from ..audio.opening import open_audio
+from ..labels import Labels, read_labels
+from ..manifest.columns import TEXT, Names
+from ..manifest.manifest import Manifest, read_manifests
+from .headers import FileFault, read_file_header
+from .quality import Quality, measure
+from .thresholds import SILENT_DECIBELS
+
+# So many files are one job: small beside a corpus, large beside what a job costs.
+_FILES_A_JOB = 64
+_BLOCK_FRAMES = 1 << 17
+
+
+@dataclass(frozen=True, eq=False)
+class Utterances:
+    """The utterances of all splits, side by side.
+
+    Attributes
+    ----------
+    manifests : split → its manifest, in the order of :data:`SPLITS`, all in one folder.
+    split : (utterances,) int64, the number of the split in :data:`SPLITS`.
+    row : (utterances,) int64, the row in its manifest.
+    file : which audio file.
+    classes, speaker, group : likewise; the empty name is no speaker and no group.
+    seconds, start, end : (utterances,) float64; NaN where a part of the file is not given.
+    """
+
+    manifests: dict[str, Manifest]
+    split: np.ndarray
+    row: np.ndarray
+    file: Names
+    classes: Names
+    speaker: Names
+    group: Names
+    seconds: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+
+    @classmethod
+    def of(cls, manifests: Mapping[str, Manifest]) -> "Utterances":
+        """Put manifests, split → manifest, side by side."""
+        ordered = {split: manifests[split] for split in SPLITS if split in manifests}
+
+        def texts(name: str) -> Names:
+            return Names.of(np.concatenate([manifest.text_column(name) for manifest in ordered.values()]))
+
+        def numbers(name: str) -> np.ndarray:
+            return np.concatenate(
+                [manifest.columns.get(name, np.full(len(manifest), np.nan)) for manifest in ordered.values()]
+            )
+
+        return cls(
+            manifests=ordered,
+            split=np.concatenate([np.full(len(manifest), SPLITS.index(split)) for split, manifest in ordered.items()]),
+            row=np.concatenate([np.arange(len(manifest)) for manifest in ordered.values()]),
+            file=texts("audiopath"),
+            classes=texts("class"),
+            speaker=texts("speaker"),
+            group=texts("group"),
+            seconds=numbers("seconds"),
+            start=numbers("start"),
+            end=numbers("end"),
+        )
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def audio_path(self, file: int) -> Path:
+        """Return where the file of a number is."""
+        return next(iter(self.manifests.values())).path.parent / str(self.file.names[file])
+
+    def name(self, index: int) -> str:
+        """Say which utterance it is."""
+        return " ".join(self.split_and_id(index))
+
+    def split_and_id(self, index: int) -> tuple[str, str]:
+        """Return the split and the id of an utterance."""
+        split = SPLITS[self.split[index]]
+        return split, str(self.manifests[split].columns["id"][self.row[index]])
+
+    def ids(self, rows: np.ndarray) -> dict[str, list[str]]:
+        """Return split → the ids of those of its utterances whose numbers are in `rows`, (n,) int64."""
+        found = {}
+        for number, split in enumerate(SPLITS):
+            mine = self.row[rows[self.split[rows] == number]]
+            if len(mine):
+                found[split] = self.manifests[split].columns["id"][mine].tolist()
+        return found
+
+    def class_counts(self) -> dict[str, int]:
+        """Return class → its number of utterances, for classes that have any."""
+        counts = np.bincount(self.classes.codes, minlength=len(self.classes.names)).tolist()
+        return {name: count for name, count in zip(self.classes.names.tolist(), counts, strict=True) if count}
+
+    def select(self, kept: np.ndarray) -> "Utterances":
+        """Return the utterances of a (utterances,) bool mask; files and names keep their numbers."""
+        columns: dict[str, Any] = {
+            name: Names(value.names, value.codes[kept]) if isinstance(value, Names) else value[kept]
+            for name, value in vars(self).items()
+            if name != "manifests"
+        }
+        return replace(self, **columns)
+
+    def rename_classes(self, renamed: Mapping[str, str]) -> "Utterances":
+        """Return the utterances with other names of classes, name → new name, several of which may become one."""
+        names = [renamed.get(name, name) for name in self.classes.names.tolist()]
+        number_of = {name: number for number, name in enumerate(dict.fromkeys(names))}
+        codes = np.array([number_of[name] for name in names], dtype=np.int64)[self.classes.codes]
+        return replace(self, classes=Names(np.array(list(number_of), dtype=TEXT), codes))
+
+
+@dataclass(frozen=True, eq=False)
+class Headers:
+    """What the headers of all files say, each column (files,).
+
+    Attributes
+    ----------
+    fault : int8 numbers of :class:`FileFault`.
+    frames : int64, samples a channel.
+    sample_rate : int32, 0 where the header could not be read; so is `channels`, int16.
+    contradicts : bool, whether the header names two rates.
+    """
+
+    fault: np.ndarray
+    frames: np.ndarray
+    sample_rate: np.ndarray
+    channels: np.ndarray
+    contradicts: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """What the samples of all utterances say, each column (utterances,); see :class:`Quality`.
+
+    Attributes
+    ----------
+    read : bool, whether the utterance was read to its end; the other columns mean nothing where it was not.
+    """
+
+    read: np.ndarray
+    finite: np.ndarray
+    level: np.ndarray
+    offset: np.ndarray
+    deviation: np.ndarray
+    clipped: np.ndarray
+    edge: np.ndarray
+    digest: np.ndarray
+
+    @property
+    def silent(self) -> np.ndarray:
+        """Whether there is nothing to hear in an utterance, (utterances,) bool."""
+        return self.read & self.finite & (self.level < SILENT_DECIBELS)
+
+    def select(self, kept: np.ndarray) -> "Samples":
+        """Return the rows of a (utterances,) bool mask."""
+        return Samples(**{name: column[kept] for name, column in vars(self).items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A corpus and what was read of its audio.
+
+    Attributes
+    ----------
+    utterances : of all splits.
+    labels : of labels.yaml; None where there is none.
+    headers : of all files.
+    samples : of all utterances; None where only headers were read.
+    """
+
+    utterances: Utterances
+    labels: Labels | None
+    headers: Headers
+    samples: Samples | None = None
+
+    @classmethod
+    def read(cls, folder: Path, *, deep: bool, threads: int) -> "Subject":
+        """Read the manifests of a folder and the headers of their audio; where it is to be `deep`, all samples too.
+
+        Raises
+        ------
+        UserError : no such folder, no manifest in it, or one that is wrong.
+        """
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder. Name the one of train.csv, dev.csv and test.csv.")
+        manifests = read_manifests(folder, SPLITS)
+        labels = read_labels(folder / LABELS_FILE) if (folder / LABELS_FILE).exists() else None
+        utterances = Utterances.of(manifests)
+        headers = read_headers(utterances, threads)
+        return cls(utterances, labels, headers, read_samples(utterances, headers, threads) if deep else None)
+
+    def select(self, kept: np.ndarray) -> "Subject":
+        """Return the utterances of a (utterances,) bool mask, and what was read of them."""
+        samples = None if self.samples is None else self.samples.select(kept)
+        return replace(self, utterances=self.utterances.select(kept), samples=samples)
+
+    def content_numbers(self) -> np.ndarray:
+        """Number what the utterances hold, (utterances,) int64: equal for equal audio, -1 where it is not known.
+
+        Without samples, the same part of the same file is the same audio. Silence says nothing of who is silent.
+        """
+        if self.samples is not None:
+            number = np.unique(self.samples.digest, return_inverse=True)[1].astype(np.int64)
+            return np.where(self.samples.read & ~self.samples.silent, number, -1)
+        starts, counts = spans(self.utterances, self.headers)
+        file = self.utterances.file.codes
+        order = np.lexsort((counts, starts, file))
+        parts = np.stack([file, starts, counts])[:, order]
+        number = np.zeros(len(self.utterances), dtype=np.int64)
+        number[order] = np.concatenate([[0], np.cumsum((parts[:, 1:] != parts[:, :-1]).any(axis=0))])
+        return np.where(self.headers.sample_rate[file] > 0, number, -1)
+
+
+def spans(utterances: Utterances, headers: Headers) -> tuple[np.ndarray, np.ndarray]:
+    """Return first sample and number of samples of each utterance, (utterances,) int64, at the rate of its file."""
+    rate = headers.sample_rate[utterances.file.codes]
+    frames = headers.frames[utterances.file.codes]
+    start = np.rint(np.nan_to_num(utterances.start, nan=0.0) * rate).astype(np.int64)
+    end = np.rint(np.where(np.isnan(utterances.end), 0.0, utterances.end) * rate).astype(np.int64)
+    end = np.where(np.isnan(utterances.end), frames, np.minimum(end, frames))
+    return start, np.maximum(end - start, 0)
+
+
+def read_headers(utterances: Utterances, threads: int) -> Headers:
+    """Read the header of each file once."""
+    count = len(utterances.file.names)
+    columns = {"fault": np.int8, "frames": np.int64, "sample_rate": np.int32, "channels": np.int16, "contradicts": bool}
+    headers = Headers(**{name: np.zeros(count, dtype) for name, dtype in columns.items()})
+
+    def work(files: Iterable[int]) -> None:
+        for file in files:
+            header = read_file_header(utterances.audio_path(file))
+            for name in columns:
+                getattr(headers, name)[file] = getattr(header, name)
+
+    _in_threads(work, count, threads, "headers")
+    return headers
+
+
+def read_samples(utterances: Utterances, headers: Headers, threads: int) -> Samples:
+    """Read each utterance to its end; the utterances of a file one after the other, with the file opened once."""
+    columns: dict[str, type] = {"finite": bool, "level": np.float32, "offset": np.float32, "deviation": np.float32}
+    columns |= {"clipped": np.float32, "edge": np.float32, "digest": np.uint64}
+    total = len(utterances)
+    samples = Samples(np.zeros(total, bool), **{name: np.zeros(total, dtype) for name, dtype in columns.items()})
+    starts, counts = spans(utterances, headers)
+    by_file = np.argsort(utterances.file.codes, kind="stable")
+    bounds = np.searchsorted(utterances.file.codes[by_file], np.arange(len(utterances.file.names) + 1))
+
+    def work(files: Iterable[int]) -> None:
+        for file in files:
+            if headers.sample_rate[file] == 0 or headers.fault[file] == FileFault.UNKNOWN_LENGTH:
+                continue
+            rows = by_file[bounds[file] : bounds[file + 1]]
+            parts = zip(starts[rows].tolist(), counts[rows].tolist(), strict=True)
+            measured = _measure_parts(utterances.audio_path(file), parts)
+            for row, quality in zip(rows.tolist(), measured, strict=False):
+                if quality is None:
+                    continue
+                samples.read[row] = True
+                for name in columns:
+                    getattr(samples, name)[row] = getattr(quality, name)
+
+    _in_threads(work, len(utterances.file.names), threads, "samples")
+    return samples
+
+
+def _measure_parts(path: Path, parts: Iterator[tuple[int, int]]) -> Iterator[Quality | None]:
+    """Measure parts of a file: first sample and number of samples; None for one that breaks off."""
+    try:
+        with open_audio(path) as file:
+            for start, count in parts:
+                yield _measure_part(file, start, count)
+    except (soundfile.SoundFileError, OSError, UserError):
+        # It could be opened a moment ago: those that are left count as broken off.
+        return
+
+
+def _measure_part(file: soundfile.SoundFile, start: int, count: int) -> Quality | None:
+    def blocks() -> Iterator[np.ndarray]:
+        left = count
+        while left > 0:
+            block = file.read(min(left, _BLOCK_FRAMES), dtype="float32", always_2d=True)
+            if len(block) == 0:
+                return
+            left -= len(block)
+            yield block
+
+    try:
+        file.seek(start)
+        quality = measure(blocks(), file.samplerate)
+    except soundfile.SoundFileError:
+        return None
+    return quality if quality.samples == count else None
+
+
+def _in_threads(work: Callable[[Iterable[int]], None], count: int, threads: int, what: str) -> None:
+    stopped = Event()
+
+    def until_stopped(files: range) -> int:
+        work(file for file in files if not stopped.is_set())
+        return len(files)
+
+    jobs = [range(first, min(first + _FILES_A_JOB, count)) for first in range(0, count, _FILES_A_JOB)]
+    with (
+        ThreadPoolExecutor(threads) as pool,
+        tqdm(total=count, desc=what, unit=" files", leave=False, delay=1) as progress,
+    ):
+        try:
+            for done in pool.map(until_stopped, jobs):
+                progress.update(done)
+        except BaseException:
+            # Without this Ctrl-C would wait for all that is left, and then for the jobs that have begun.
+            stopped.set()
+            pool.shutdown(cancel_futures=True)
+            raise
