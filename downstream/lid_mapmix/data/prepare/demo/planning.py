@@ -1,8 +1,6 @@
 """What the demo corpus says: the utterances of a cluster, before anybody speaks.
 
 A phrase says what is meant, without words: a date, or an amount of a currency. Each locale has its own words for it,
-from ... import SPLITS
-from ... import SPLITS
 from Unicode's CLDR as Babel has them, so the dialects of a cluster say the same phrases. Terms, numbers and dates are
 divided between train, dev and test first, so that no phrase of one split can be drawn in another. Then phrases are
 drawn once for all dialects of the cluster.
@@ -22,6 +20,7 @@ from babel.numbers import format_currency
 from babel.units import format_unit
 
 from ....utils.randomness import keyed_generator
+from ... import SPLITS
 from . import espeak
 from .demo import SPEAKERS, Dialect
 from .making import PlannedUtterance
