@@ -36,6 +36,7 @@ def changed(place, value):
 def checked(config):
     """Check a configuration as a launch does."""
     check_configuration(config)
+    task_config(config.get(TASK_KEY))
     check_optimization(config["optimizer"], config.get("scheduler"))
 
 
@@ -79,7 +80,7 @@ def test_every_upstream_is_valid_over_every_variant(upstream, variant):
     base = merge(default(), read_yaml(VARIANTS / f"{variant}.yaml"))
     known = read_upstream(upstream)
     for protocol in (known.finetune, known.frozen):
-        check_configuration(merge(base, protocol.config))
+        checked(merge(base, protocol.config))
 
 
 @pytest.mark.parametrize(

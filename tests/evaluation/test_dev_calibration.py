@@ -1,15 +1,11 @@
 import numpy as np
 import pytest
 from helpers.scored import scored
-from lid_mapmix.evaluation.dev_calibration import (
-    CALIBRATION_NAME,
-    fit_on_dev,
-    forget_calibration,
-    leave_calibration,
-)
+from lid_mapmix.evaluation.dev_calibration import fit_on_dev, write_dev_calibration
 from lid_mapmix.scoring.calibration import Kind, fit, read_calibration
 from lid_mapmix.scoring.files.own import write_scores
 from lid_mapmix.utils.errors import UserError
+from lid_mapmix.utils.run_folder import RunFolder
 
 CLASSES = ("a", "b", "c", "d")
 
@@ -38,16 +34,14 @@ def write_dev_scores(folder, values, truth):
 @pytest.mark.parametrize("kind", list(Kind))
 def test_it_is_fitted_on_the_dev_scores_beside_the_checkpoint(kind, run, tmp_path):
     checkpoint, values, truth, accuracy = run
-    found = leave_calibration(tmp_path / "elsewhere", checkpoint, accuracy, CLASSES, kind)
+    found = write_dev_calibration(RunFolder(tmp_path / "elsewhere"), checkpoint, accuracy, CLASSES, kind)
     expected = fit(kind, values, truth, CLASSES)
     assert (found.kind, found.classes) == (kind, CLASSES)
     # The file has 9 digits, and the search ends where the slope is small.
     both = (np.exp(one.log_probabilities(values)) for one in (found, expected))
     np.testing.assert_allclose(*both, atol=1e-3)
-    assert read_calibration(tmp_path / "elsewhere" / CALIBRATION_NAME) == found
-    forget_calibration(tmp_path / "elsewhere")
-    forget_calibration(tmp_path / "elsewhere")
-    assert not list((tmp_path / "elsewhere").iterdir())
+    assert read_calibration(tmp_path / "elsewhere" / "calibration.json") == found
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["calibration.json"]
 
 
 def test_scores_of_another_checkpoint_are_refused(run, tmp_path):
@@ -76,6 +70,7 @@ def test_a_class_that_dev_lacks_leaves_no_file(kind, run, tmp_path):
     write_dev_scores(tmp_path, values[kept], truth[kept])
     accuracy = float((values.argmax(axis=1) == truth)[kept].mean())
     with pytest.raises(UserError, match=r"none of c\. Calibrate with a temperature"):
-        leave_calibration(tmp_path, checkpoint, accuracy, CLASSES, Kind(kind))
-    assert not (tmp_path / CALIBRATION_NAME).exists()
-    assert leave_calibration(tmp_path, checkpoint, accuracy, CLASSES, Kind.TEMPERATURE).kind is Kind.TEMPERATURE
+        write_dev_calibration(RunFolder(tmp_path), checkpoint, accuracy, CLASSES, Kind(kind))
+    assert not (tmp_path / "calibration.json").exists()
+    found = write_dev_calibration(RunFolder(tmp_path), checkpoint, accuracy, CLASSES, Kind.TEMPERATURE)
+    assert found.kind is Kind.TEMPERATURE

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lid_mapmix.evaluation.results import average_windows, intervals, score, score_calibrated, write_results
 from lid_mapmix.scoring.bootstrap import bootstrap
 from lid_mapmix.scoring.calibration import fit
+from lid_mapmix.utils.run_folder import RunFolder
 
 
 @given(utterances=st.lists(st.integers(0, 9), min_size=1, max_size=40), cut=st.integers(1, 39), seed=st.integers(0, 99))
@@ -48,7 +49,7 @@ def test_the_files_of_a_split(scored, tmp_path):
     split, labels, utterances, probabilities = scored
     metrics = score(split, labels, utterances, probabilities)
     write_results(
-        tmp_path,
+        RunFolder(tmp_path),
         "test",
         split=split,
         labels=labels,

@@ -10,11 +10,12 @@ from lid_mapmix.data.labels import labels_from_manifest
 from lid_mapmix.data.manifest.manifest import read_manifest
 from lid_mapmix.mapmix.mixup import MixSpace
 from lid_mapmix.training import bad_audio
-from lid_mapmix.training.bad_audio import BAD_AUDIO_NAME, BadAudio
+from lid_mapmix.training.bad_audio import BadAudio
 from lid_mapmix.training.replacements import Fault, StandIns
 from lid_mapmix.training.sampler import NO_PARTNER, Draw
 from lid_mapmix.training.train_dataset import TrainDataset
 from lid_mapmix.utils.errors import BadAudioError, UserError
+from lid_mapmix.utils.run_folder import RunFolder
 
 # Of four classes of three, 0 has no file, 4 no samples that are numbers, and of the last class 9 and 10 are empty.
 MISSING, NAN, EMPTY = 0, 4, (9, 10)
@@ -105,17 +106,17 @@ def test_a_class_of_which_nothing_is_left_is_one_line(split, tmp_path):
         training(lost)[Draw(9, NO_PARTNER, 1.0, 0)]
     assert not isinstance(caught.value, BadAudioError)
     with pytest.raises(UserError, match=r"no utterance of class ybb-two can be read\. The first: "):
-        BadAudio(tmp_path, lost, 1.0, print)
+        BadAudio(RunFolder(tmp_path), lost, 1.0, print)
 
 
 def rows_of(folder):
-    with (folder / BAD_AUDIO_NAME).open(newline="") as file:
+    with (folder / "bad_audio.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
 
 def test_what_is_met_is_told_once_and_kept_in_this_order(split, tmp_path):
     lines = []
-    found = BadAudio(tmp_path, split, 0.5, lines.append)
+    found = BadAudio(RunFolder(tmp_path), split, 0.5, lines.append)
     assert list(tmp_path.iterdir()) == []
     found.start_afresh()
     assert [line.split(": ")[1].split(" is skipped ")[1] for line in lines] == [f"({n} of 12)" for n in (1, 2, 3)]
@@ -127,48 +128,48 @@ def test_what_is_met_is_told_once_and_kept_in_this_order(split, tmp_path):
     assert [row["epoch"] for row in rows] == ["", "", "", "0"]
     assert rows[3] | {"fault": "b.wav: holds NaN.", "class": "xaa-two"} == rows[3]
     # A run that goes on knows them, and tells none again.
-    resumed = BadAudio(tmp_path, split, 0.5, lines.append)
+    resumed = BadAudio(RunFolder(tmp_path), split, 0.5, lines.append)
     resumed.go_on()
     resumed.add(1, [Fault(NAN, "again")])
     assert (len(lines), rows_of(tmp_path)) == (4, rows)
-    BadAudio(tmp_path, split, 0.5, lines.append).start_afresh()
+    BadAudio(RunFolder(tmp_path), split, 0.5, lines.append).start_afresh()
     assert len(rows_of(tmp_path)) == 3
 
 
 def test_each_fault_adds_a_row_and_writes_nothing_anew(split, tmp_path, monkeypatch):
     """Thousands of faults, each met in a step of its own, took the square of their number."""
-    found = BadAudio(tmp_path, split, 1.0, lambda line: None)
+    found = BadAudio(RunFolder(tmp_path), split, 1.0, lambda line: None)
     found.start_afresh()
-    monkeypatch.setattr(bad_audio, "replace_when_complete", None)
-    before, place = (tmp_path / BAD_AUDIO_NAME).read_bytes(), (tmp_path / BAD_AUDIO_NAME).stat().st_ino
+    monkeypatch.setattr(bad_audio, "write_text", None)
+    before, place = (tmp_path / "bad_audio.csv").read_bytes(), (tmp_path / "bad_audio.csv").stat().st_ino
     for utterance in (NAN, 1, 7):
         found.add(0, [Fault(utterance, "x.wav: holds, it seems, NaN.")])
-        after = (tmp_path / BAD_AUDIO_NAME).read_bytes()
+        after = (tmp_path / "bad_audio.csv").read_bytes()
         assert after.startswith(before)
         assert after[len(before) :].count(b"\n") == 1
         before = after
-    assert (tmp_path / BAD_AUDIO_NAME).stat().st_ino == place
+    assert (tmp_path / "bad_audio.csv").stat().st_ino == place
     assert [row["fault"] for row in rows_of(tmp_path)[3:]] == ["x.wav: holds, it seems, NaN."] * 3
 
 
 @pytest.mark.parametrize("left", [0, 7, 90, -4])
 def test_a_row_that_a_run_was_killed_in_is_written_again(left, split, tmp_path):
-    found = BadAudio(tmp_path, split, 0.5, lambda line: None)
+    found = BadAudio(RunFolder(tmp_path), split, 0.5, lambda line: None)
     found.start_afresh()
     found.add(0, [Fault(NAN, "b.wav: holds NaN.")])
-    whole = (tmp_path / BAD_AUDIO_NAME).read_bytes()
-    (tmp_path / BAD_AUDIO_NAME).write_bytes(whole[:left])
-    resumed = BadAudio(tmp_path, split, 0.5, lambda line: None)
+    whole = (tmp_path / "bad_audio.csv").read_bytes()
+    (tmp_path / "bad_audio.csv").write_bytes(whole[:left])
+    resumed = BadAudio(RunFolder(tmp_path), split, 0.5, lambda line: None)
     resumed.go_on()
     resumed.add(0, [Fault(NAN, "b.wav: holds NaN.")])
-    assert (tmp_path / BAD_AUDIO_NAME).read_bytes() == whole
+    assert (tmp_path / "bad_audio.csv").read_bytes() == whole
 
 
 def test_thousands_of_headers_are_some_lines_and_a_count(split, tmp_path, monkeypatch):
     monkeypatch.setattr(bad_audio, "_MOST_LINES", 1)
     lines = []
-    BadAudio(tmp_path, split, 0.5, lines.append).start_afresh()
-    assert lines[1:] == [f"headers: 2 more are skipped; {tmp_path / BAD_AUDIO_NAME} names all"]
+    BadAudio(RunFolder(tmp_path), split, 0.5, lines.append).start_afresh()
+    assert lines[1:] == [f"headers: 2 more are skipped; {tmp_path / 'bad_audio.csv'} names all"]
     assert len(rows_of(tmp_path)) == 3
 
 
@@ -176,12 +177,12 @@ def test_the_limit(split, tmp_path):
     with pytest.raises(
         UserError, match=r"the audio of 3 of 12 utterances is bad, more than data.most_bad_share \(0.2\)"
     ):
-        BadAudio(tmp_path, split, 0.2, print)
-    found = BadAudio(tmp_path, split, 0.25, lambda line: None)
+        BadAudio(RunFolder(tmp_path), split, 0.2, print)
+    found = BadAudio(RunFolder(tmp_path), split, 0.25, lambda line: None)
     found.start_afresh()
     with pytest.raises(UserError, match="the audio of 4 of 12") as caught:
         found.add(0, [Fault(NAN, "b.wav: holds NaN.")])
     assert "\n" not in str(caught.value)
     assert len(rows_of(tmp_path)) == 4
     with pytest.raises(UserError, match="the audio of 4 of 12"):
-        BadAudio(tmp_path, split, 0.25, print).go_on()
+        BadAudio(RunFolder(tmp_path), split, 0.25, print).go_on()

@@ -7,8 +7,8 @@ import pytest
 import torch
 from helpers.launching import assert_same_files, run
 from lid_mapmix.training.continuing import Past, check_complete
-from lid_mapmix.training.run_folder import score_files
 from lid_mapmix.utils.errors import UserError
+from lid_mapmix.utils.run_folder import RunFolder
 
 STATES = "states-6.ckpt"
 
@@ -21,8 +21,8 @@ def change(path, change_state):
 
 
 def test_a_run_that_goes_on_elsewhere_has_its_best_checkpoint_with_the_scores_of_it(trained, tmp_path):
-    Past.of(trained / STATES).take_over(tmp_path, records=False)
-    names = [path.name for path in (trained / "dev-best.ckpt", *score_files(trained, "dev"))]
+    Past.of(trained / STATES).copy_to(RunFolder(tmp_path), records=False)
+    names = [path.name for path in (trained / "dev-best.ckpt", *RunFolder(trained).score_files("dev"))]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
     assert_same_files(trained, tmp_path, *names)
 
@@ -31,7 +31,7 @@ def test_a_best_checkpoint_of_later_epochs_is_not_that_of_the_run_so_far(own_run
     change(own_run / STATES, lambda states: states["Downstream"]["_extra_state"].update(best_accuracy=0.01))
     past = Past.of(own_run / STATES)
     assert not past.has_best
-    past.take_over(tmp_path / "new", records=False)
+    past.copy_to(RunFolder(tmp_path / "new"), records=False)
     assert not (tmp_path / "new").exists()
 
 

@@ -8,9 +8,9 @@ from helpers.synthetic import make_corpus, open_split
 from lid_mapmix.config.schema import DatamapConfig
 from lid_mapmix.mapmix.datamap_files import read_datamap, read_likeness
 from lid_mapmix.mapmix.dynamics_files import write_epoch
-from lid_mapmix.training.dynamics import DynamicsRecording, first_to_come, take_over_epochs
-from lid_mapmix.training.plan import DATAMAP_NAME, LIKENESS_NAME, PICTURE_NAME
+from lid_mapmix.training.dynamics import DynamicsRecording, copy_epochs, first_to_come
 from lid_mapmix.utils.errors import UserError
+from lid_mapmix.utils.run_folder import RunFolder
 from reference.dynamics import measures_of
 
 COUNT, BATCH = 12, 5
@@ -41,7 +41,7 @@ def record(recording, epoch, batches, *, fresh=True):
 
 
 def start(folder, data, **config):
-    return DynamicsRecording(folder, *data, DatamapConfig(**config))
+    return DynamicsRecording(RunFolder(folder), *data, DatamapConfig(**config))
 
 
 def contents(folder):
@@ -53,10 +53,10 @@ def test_a_complete_epoch_leaves_a_map(data, tmp_path):
     recording = start(tmp_path, data)
     for epoch in range(3):
         record(recording, epoch, steps(epoch))
-    assert sorted(path.name for path in recording.directory.iterdir()) == [
+    assert sorted(path.name for path in recording.folder.dynamics.iterdir()) == [
         f"epoch-000{epoch}.npz" for epoch in range(3)
     ]
-    found = read_datamap(tmp_path / DATAMAP_NAME)
+    found = read_datamap(tmp_path / "datamap.csv")
     everyone = torch.arange(COUNT)
     softmax = [logits_of(epoch, everyone).softmax(dim=1).numpy() for epoch in range(3)]
     for index in range(COUNT):
@@ -76,8 +76,8 @@ def test_a_complete_epoch_leaves_a_map(data, tmp_path):
         )
     assert {"ambiguous", "hard"} <= set(found.regions)
     likeness = [np.mean([row[split.gold == c] for row in softmax], axis=(0, 1)) for c in range(4)]
-    np.testing.assert_allclose(read_likeness(tmp_path / LIKENESS_NAME, labels.classes), likeness, atol=1e-6)
-    with (tmp_path / DATAMAP_NAME).open(newline="") as file:
+    np.testing.assert_allclose(read_likeness(tmp_path / "likeness.csv", labels.classes), likeness, atol=1e-6)
+    with (tmp_path / "datamap.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["audiopath"] for row in rows] == split.manifest.columns["audiopath"].tolist()
     assert {row["epochs"] for row in rows} == {"3"}
@@ -86,7 +86,7 @@ def test_a_complete_epoch_leaves_a_map(data, tmp_path):
 def test_the_regions_are_those_of_the_configuration(data, tmp_path):
     recording = start(tmp_path, data, regions="quantile", easy_share=0.5, hard_share=0.25)
     record(recording, 0, steps(0))
-    found = read_datamap(tmp_path / DATAMAP_NAME)
+    found = read_datamap(tmp_path / "datamap.csv")
     assert [(found.regions == name).sum() for name in ("easy", "ambiguous", "hard")] == [6, 3, 3]
     assert found.confidence[found.regions == "easy"].min() > found.confidence[found.regions == "hard"].max()
 
@@ -123,8 +123,8 @@ def test_a_run_resumed_within_an_epoch_leaves_the_same_files(data, tmp_path, sto
     resumed.go_on()
     record(resumed, 1, steps(1)[stopped_after:], fresh=False)
     one, other = contents(tmp_path / "unbroken"), contents(tmp_path / "broken")
-    assert one.keys() == other.keys() == {DATAMAP_NAME, LIKENESS_NAME, *(f"epoch-000{e}.npz" for e in (0, 1))}
-    for name in (DATAMAP_NAME, LIKENESS_NAME):
+    assert one.keys() == other.keys() == {"datamap.csv", "likeness.csv", *(f"epoch-000{e}.npz" for e in (0, 1))}
+    for name in ("datamap.csv", "likeness.csv"):
         assert one[name] == other[name]
 
 
@@ -136,9 +136,9 @@ def test_epochs_beyond_the_checkpoint_are_recorded_anew(data, tmp_path):
         record(recording, epoch, steps(epoch))
     resumed = start(tmp_path, data)
     resumed.restore(complete, epoch=0)
-    assert len(list(recording.directory.iterdir())) == 4, "nothing is touched before the run goes on"
+    assert len(list(recording.folder.dynamics.iterdir())) == 4, "nothing is touched before the run goes on"
     resumed.go_on()
-    assert [path.name for path in recording.directory.iterdir()] == ["epoch-0000.npz"]
+    assert [path.name for path in recording.folder.dynamics.iterdir()] == ["epoch-0000.npz"]
 
 
 def test_going_on_without_the_epochs_before_is_said(data, tmp_path, caplog):
@@ -160,7 +160,7 @@ def test_a_map_gone_on_with_elsewhere_has_no_epoch_beyond_the_checkpoint_and_no_
         record(recording, epoch, steps(epoch))
     other = start(tmp_path / "other", data)
     other.restore(state, epoch=1)
-    take_over_epochs(tmp_path / "one", tmp_path / "other", first_to_come(1, state))
+    copy_epochs(RunFolder(tmp_path / "one"), RunFolder(tmp_path / "other"), first_to_come(1, state))
     other.go_on()
     assert not caplog.text
     assert sorted(contents(tmp_path / "other")) == ["epoch-0000.npz", "epoch-0001.npz"]
@@ -171,21 +171,21 @@ def test_an_epoch_recorded_twice_counts_once(data, tmp_path):
     record(recording, 0, steps(0))
     before = contents(tmp_path)
     record(recording, 0, steps(0))
-    assert contents(tmp_path)[DATAMAP_NAME] == before[DATAMAP_NAME]
+    assert contents(tmp_path)["datamap.csv"] == before["datamap.csv"]
 
 
 def test_starting_afresh_forgets_the_epochs_of_an_earlier_run(data, tmp_path):
     earlier = start(tmp_path, data)
     for epoch in (0, 1, 2):
         record(earlier, epoch, steps(epoch))
-    (earlier.directory / "notes.txt").write_text("mine")
-    (tmp_path / PICTURE_NAME).touch()
+    (earlier.folder.dynamics / "notes.txt").write_text("mine")
+    (tmp_path / "datamap.png").touch()
     recording = start(tmp_path, data)
     recording.start_afresh()
     assert sorted(contents(tmp_path)) == ["notes.txt"]
     record(recording, 0, steps(7))
-    assert sorted(path.name for path in recording.directory.iterdir()) == ["epoch-0000.npz", "notes.txt"]
-    assert set(read_datamap(tmp_path / DATAMAP_NAME).epochs.tolist()) == {1}
+    assert sorted(path.name for path in recording.folder.dynamics.iterdir()) == ["epoch-0000.npz", "notes.txt"]
+    assert set(read_datamap(tmp_path / "datamap.csv").epochs.tolist()) == {1}
     start(tmp_path / "empty", data).start_afresh()
 
 
@@ -194,18 +194,18 @@ def test_the_epochs_of_other_data_are_refused(data, tmp_path):
     split, labels = data
     others = type(labels)(dict(reversed(labels.clusters.items())))
     with pytest.raises(UserError, match="expected the dynamics of this manifest and these labels"):
-        DynamicsRecording(tmp_path / "run", split, others, DatamapConfig()).write_datamap()
+        DynamicsRecording(RunFolder(tmp_path / "run"), split, others, DatamapConfig()).write_datamap()
 
 
 def test_an_incomplete_epoch_is_left_out_and_said_so(data, tmp_path, caplog):
     recording = start(tmp_path, data)
     record(recording, 0, steps(0))
     record(recording, 1, steps(1)[:2])
-    write_epoch(recording.directory, 1, recording._recorder, recording.fingerprint)
+    write_epoch(recording.folder.dynamics, 1, recording._recorder, recording.fingerprint)
     with caplog.at_level(logging.WARNING):
         recording.write_datamap()
     assert "(1,) are incomplete and left out" in caplog.text
-    assert set(read_datamap(tmp_path / DATAMAP_NAME).epochs.tolist()) == {1}
+    assert set(read_datamap(tmp_path / "datamap.csv").epochs.tolist()) == {1}
 
 
 def test_the_gradient_is_not_kept(data, tmp_path):

@@ -5,7 +5,7 @@ from lid_mapmix.config.checks import task_config
 from lid_mapmix.config.schema import DatamapConfig
 from lid_mapmix.mapmix.datamap import measures
 from lid_mapmix.mapmix.datamap_files import write_datamap, write_likeness
-from lid_mapmix.training.plan import DATAMAP_NAME, LIKENESS_NAME, assign_regions, data_fingerprint, plan_training
+from lid_mapmix.training.plan import assign_regions, data_fingerprint, plan_training
 from lid_mapmix.utils.errors import UserError
 from reference.confidence import confidence_rows
 
@@ -23,9 +23,9 @@ def write_map(folder, split, labels, regions=REGIONS, rows=slice(None)):
     measured = measures(np.full((2, count), 0.5, np.float32), np.ones((2, count), bool))
     columns = {name: values[rows] for name, values in split.manifest.columns.items()}
     kept = type(measured)(**{name: values[rows] for name, values in vars(measured).items()})
-    write_datamap(folder / DATAMAP_NAME, columns, kept, regions[rows])
-    write_likeness(folder / LIKENESS_NAME, labels.classes, LIKENESS * 7, np.full(4, 7))
-    return str(folder / DATAMAP_NAME)
+    write_datamap(folder / "datamap.csv", columns, kept, regions[rows])
+    write_likeness(folder / "likeness.csv", labels.classes, LIKENESS * 7, np.full(4, 7))
+    return str(folder / "datamap.csv")
 
 
 def plan(data, variant=None, **mapmix):
@@ -126,8 +126,8 @@ def test_the_map_of_another_manifest_is_refused(data, tmp_path):
 
 def test_the_likeness_of_other_classes_is_refused(data, tmp_path):
     path = write_map(tmp_path, *data)
-    (tmp_path / LIKENESS_NAME).write_text("class,a,b\na,0.5,0.5\nb,0.5,0.5\n")
-    with pytest.raises(UserError, match=LIKENESS_NAME):
+    (tmp_path / "likeness.csv").write_text("class,a,b\na,0.5,0.5\nb,0.5,0.5\n")
+    with pytest.raises(UserError, match=r"likeness\.csv"):
         plan(data, targets="confidence", datamap=path)
 
 

@@ -15,7 +15,6 @@ from lid_mapmix.config.checks import check_configuration
 from lid_mapmix.config.sources import DEFAULT_CONFIG, read_yaml
 from lid_mapmix.data.manifest.manifest import read_manifest, write_manifest
 from lid_mapmix.host import compat
-from lid_mapmix.training.bad_audio import BAD_AUDIO_NAME
 from lid_mapmix.utils.errors import UserError
 
 NAN = "audio/train/ybb-two-3.wav"
@@ -75,7 +74,7 @@ def test_workers_do_not_matter(data, settings, whole, tmp_path):
     two = settings | {"downstream_expert.data.workers": 2}
     assert train(data, tmp_path / "run", "-v", "latent_random", settings=two) == 0
     assert_same_weights(tmp_path / "run", whole("latent_random"))
-    assert_same_files(tmp_path / "run", whole("latent_random"), "dev_scores.csv", BAD_AUDIO_NAME)
+    assert_same_files(tmp_path / "run", whole("latent_random"), "dev_scores.csv", "bad_audio.csv")
 
 
 @pytest.mark.parametrize(("variant", "step"), [("latent_random", 5), ("mapmix_online", 10)])
@@ -85,7 +84,7 @@ def test_an_interrupted_run_ends_like_one_that_was_not(variant, step, data, sett
         assert train(data, tmp_path / "run", "-v", variant, settings=settings) == 130
     assert train(data, tmp_path / "run", "-v", variant, "-a", settings=settings) == 0
     assert_same_weights(tmp_path / "run", whole(variant))
-    assert_same_files(tmp_path / "run", whole(variant), "dev_scores.csv", "test_scores.csv", BAD_AUDIO_NAME)
+    assert_same_files(tmp_path / "run", whole(variant), "dev_scores.csv", "test_scores.csv", "bad_audio.csv")
 
 
 @pytest.mark.parametrize("name", ["augment", "sampler"])

@@ -15,7 +15,6 @@ from helpers.launching import (
 from helpers.synthetic import make_corpus
 from lid_mapmix.apps import cli
 from lid_mapmix.mapmix.datamap_files import read_datamap
-from lid_mapmix.training.bad_audio import BAD_AUDIO_NAME
 
 SKIP = {
     "downstream_expert.data.on_bad_audio": "skip",
@@ -55,13 +54,13 @@ def rows_of(path):
 
 
 def test_what_is_skipped_is_counted_and_named(mapped):
-    empty, nan = rows_of(mapped / "datamap" / BAD_AUDIO_NAME)
+    empty, nan = rows_of(mapped / "datamap" / "bad_audio.csv")
     assert (empty["id"], empty["class"], empty["epoch"]) == (EMPTY, "xaa-one", "")
     assert "is empty (0 bytes)" in empty["fault"]
     assert (nan["id"], nan["class"], nan["epoch"]) == (NAN, "ybb-two", "0")
     assert "NaN" in nan["fault"]
     # What is unheard is in no region, and so is not even drawn where the map is used.
-    assert rows_of(mapped / BAD_AUDIO_NAME) == [empty]
+    assert rows_of(mapped / "bad_audio.csv") == [empty]
     lines = [line for line in (mapped / "datamap/log.log").read_text().splitlines() if "is skipped" in line]
     assert len(lines) == 2
     assert lines[0].startswith(f"headers: {EMPTY} is skipped (1 of 32): ")
@@ -108,7 +107,7 @@ def test_an_interrupted_run_ends_like_one_that_was_not(data, mapped, tmp_path, m
     assert train(data, tmp_path / "run", "-a", settings=SKIP) == 0
     for part in ("", "datamap"):
         assert_same_weights(tmp_path / "run" / part, mapped / part)
-        assert_same_files(tmp_path / "run" / part, mapped / part, BAD_AUDIO_NAME)
+        assert_same_files(tmp_path / "run" / part, mapped / part, "bad_audio.csv")
     assert_same_files(tmp_path / "run/datamap", mapped / "datamap", "datamap.csv", "likeness.csv")
 
 
@@ -116,7 +115,7 @@ def test_sound_data_is_trained_on_as_without_the_setting(corpus, tmp_path):
     for name, settings in (("skip", SKIP), ("error", SKIP | {"downstream_expert.data.on_bad_audio": "error"})):
         assert train(corpus, tmp_path / name, "-v", "latent_random", settings=settings) == 0
     assert_same_weights(tmp_path / "skip", tmp_path / "error")
-    assert not (tmp_path / "skip" / BAD_AUDIO_NAME).exists()
+    assert not (tmp_path / "skip" / "bad_audio.csv").exists()
 
 
 def test_too_much_bad_audio_ends_the_run(data, tmp_path, capsys):
@@ -130,7 +129,7 @@ def test_too_much_bad_audio_ends_the_run(data, tmp_path, capsys):
             assert f"{EMPTY}: is empty" in error
         # Once more is allowed, nothing stands in the way.
         assert train(data, tmp_path / str(limit), "-v", "baseline", *flags, settings=SKIP) == 0
-        assert len(rows_of(tmp_path / str(limit) / BAD_AUDIO_NAME)) == 2
+        assert len(rows_of(tmp_path / str(limit) / "bad_audio.csv")) == 2
     assert_same_weights(tmp_path / "0.02", tmp_path / "0.05")
 
 
@@ -154,4 +153,4 @@ def test_bad_audio_in_what_is_scored_is_always_an_error(split, data, tmp_path, c
 def test_a_new_run_forgets_what_one_before_has_named(corpus, mapped, tmp_path):
     folder = shutil.copytree(mapped, tmp_path / "run")
     assert train(corpus, folder, "-v", "baseline", "--overwrite") == 0
-    assert not (folder / BAD_AUDIO_NAME).exists()
+    assert not (folder / "bad_audio.csv").exists()

@@ -9,7 +9,7 @@ import torch
 import yaml
 from helpers.launching import listing, run, train
 from helpers.synthetic import make_corpus
-from lid_mapmix.apps.runs import one_run
+from lid_mapmix.apps.runs import run as run_module
 
 _FIRST = "audio/train/xaa-one-0.wav"
 
@@ -325,12 +325,12 @@ def test_identifying_what_is_no_audio(content, trained, tmp_path, capsys):
 
 
 def test_a_defect_says_where_to_look(corpus, tmp_path, monkeypatch, capsys):
-    import lid_mapmix.apps.runs.stages
+    import lid_mapmix.apps.runs.procedure
 
     def fail(_):
         raise RuntimeError("first\nsecond")
 
-    monkeypatch.setattr(lid_mapmix.apps.runs.stages, "train", fail)
+    monkeypatch.setattr(lid_mapmix.apps.runs.procedure, "train", fail)
     assert train(corpus, tmp_path / "run") == 1
     assert fault_of(capsys) == "RuntimeError: first second (--debug shows where)"
     with pytest.raises(RuntimeError):
@@ -388,7 +388,7 @@ def test_a_fault_of_the_likeness_is_found_before_the_data_map_is_trained(
     def load(*_):
         raise AssertionError("the upstream was loaded")
 
-    monkeypatch.setattr(one_run, "make_runner", load)
+    monkeypatch.setattr(run_module, "make_runner", load)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "other.csv").write_text("class,a,b\na,1,0\nb,0,1\n")
     given = {f"downstream_expert.mapmix.{name}": value for name, value in settings.items()}
@@ -401,7 +401,7 @@ def test_a_missing_manifest_is_found_before_the_upstream_is_loaded(own_corpus, t
     def load(*_):
         raise AssertionError("the upstream was loaded")
 
-    monkeypatch.setattr(one_run, "make_runner", load)
+    monkeypatch.setattr(run_module, "make_runner", load)
     (own_corpus / "dev.csv").unlink()
     assert train(own_corpus, tmp_path / "run") == 1
     assert "dev.csv: no such manifest" in fault_of(capsys)

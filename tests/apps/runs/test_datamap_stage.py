@@ -5,8 +5,8 @@ import json
 import pytest
 from helpers.launching import listing, train
 from helpers.small_upstreams import write_wav2vec2
-from lid_mapmix.apps.runs import datamap_stage
-from lid_mapmix.training import run_folder
+from lid_mapmix.utils import digests as digests_module
+from lid_mapmix.utils.run_folder import RunFolder
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def mapped(corpus, tmp_path):
     flags = ["-u", "wav2vec2_local", "-k", weights_file, "--frozen"]
     settings = {"downstream_expert.epochs": 1, "downstream_expert.datamap.regions": "quantile"}
     assert train(corpus, tmp_path / "run", *flags, settings=settings) == 0
-    run_folder.clear(tmp_path / "run")
+    RunFolder(tmp_path / "run").clear()
     return tmp_path / "run", weights_file, lambda: train(corpus, tmp_path / "run", *flags, settings=settings)
 
 
@@ -47,25 +47,25 @@ def test_a_map_of_the_same_weights_is_taken_and_so_is_one_that_says_nothing_of_t
 def test_weights_in_a_folder_are_known_by_all_their_files(tmp_path):
     for name in ("config.json", "model.safetensors", "README.md"):
         (tmp_path / name).write_text("1")
-    digests = [datamap_stage.weights_digest(str(tmp_path))]
+    digests = [digests_module.weights_digest(str(tmp_path))]
     for name in ("README.md", "config.json", "model.safetensors"):
         (tmp_path / name).write_text("2")
-        digests.append(datamap_stage.weights_digest(str(tmp_path)))
+        digests.append(digests_module.weights_digest(str(tmp_path)))
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
-    assert datamap_stage.weights_digest("owner/name") is None
-    assert datamap_stage.weights_digest(None) is None
+    assert digests_module.weights_digest("owner/name") is None
+    assert digests_module.weights_digest(None) is None
 
 
 def test_a_large_file_that_has_not_changed_is_read_once(tmp_path, monkeypatch):
     """A grid asks for the digest of the same weights once a run."""
     path, read = tmp_path / "weights.pt", []
-    file_digest = datamap_stage.hashlib.file_digest
-    monkeypatch.setattr(datamap_stage.hashlib, "file_digest", lambda *given: read.append(given) or file_digest(*given))
-    monkeypatch.setattr(datamap_stage, "_LARGE_BYTES", 2)
+    file_digest = digests_module.hashlib.file_digest
+    monkeypatch.setattr(digests_module.hashlib, "file_digest", lambda *given: read.append(given) or file_digest(*given))
+    monkeypatch.setattr(digests_module, "_LARGE_BYTES", 2)
     path.write_bytes(b"one")
-    first = {datamap_stage.file_digest(path) for _ in range(3)}
+    first = {digests_module.file_digest(path) for _ in range(3)}
     assert len(first) == len(read) == 1
     path.write_bytes(b"others")
-    assert datamap_stage.file_digest(path) not in first
+    assert digests_module.file_digest(path) not in first
     assert len(read) == 2

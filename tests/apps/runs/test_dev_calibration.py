@@ -8,7 +8,7 @@ import pytest
 from helpers.launching import assert_same_files, run, train
 from lid_mapmix.scoring.calibration import fit_temperature, read_calibration
 from lid_mapmix.scoring.files.own import read_scores
-from lid_mapmix.training import run_folder
+from lid_mapmix.utils.run_folder import RunFolder
 from reference import calibration as reference
 
 SETTINGS = "downstream_expert.evaluation"
@@ -167,5 +167,5 @@ def test_dev_scores_of_something_else_are_not_fitted_on(own_run, capsys):
 
 
 def test_a_run_that_is_trained_anew_does_not_keep_the_calibration_of_the_old_one(own_run):
-    run_folder.clear(own_run)
+    RunFolder(own_run).clear()
     assert not (own_run / "calibration.json").exists()

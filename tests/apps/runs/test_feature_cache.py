@@ -73,7 +73,7 @@ def counted(monkeypatch):
         runs.append(original(*arguments))
         return runs[-1]
 
-    monkeypatch.setattr("lid_mapmix.apps.runs.one_run.attach_cache", attach)
+    monkeypatch.setattr("lid_mapmix.apps.runs.run.attach_cache", attach)
     return runs
 
 

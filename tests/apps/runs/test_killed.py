@@ -19,11 +19,11 @@ PLACES = {
     "writing a checkpoint of the data map": ("torch:save", 3),
     "before an epoch of dynamics is written": ("lid_mapmix.training.dynamics:write_epoch", 2),
     "before the data map is written": ("lid_mapmix.training.dynamics:write_map", 2),
-    "between the stages": ("lid_mapmix.apps.runs.one_run:make_runner", 2),
+    "between the stages": ("lid_mapmix.apps.runs.run:make_runner", 2),
     "in a step of Map-Mix": ("lid_mapmix.training.run:TrainingRun.loss", 22),
     "in an evaluation of Map-Mix": ("lid_mapmix.evaluation.evaluator:Evaluation.conclude", 5),
     "writing a checkpoint of Map-Mix": ("torch:save", -1),
-    "before the test split is scored": ("lid_mapmix.apps.runs.one_run:make_runner", 3),
+    "before the test split is scored": ("lid_mapmix.apps.runs.run:make_runner", 3),
     "in an epoch of regions that the run has drawn itself": ("lid_mapmix.training.run:TrainingRun.loss", 12),
     "in the plain end": ("lid_mapmix.training.run:TrainingRun.loss", 25),
 }

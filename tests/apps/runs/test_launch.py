@@ -25,10 +25,11 @@ from helpers.launching import (
 from helpers.synthetic import CLASSES, hum, make_corpus
 from lid_mapmix import expert
 from lid_mapmix.apps import cli
-from lid_mapmix.apps.runs import stages
+from lid_mapmix.apps.runs import procedure
+from lid_mapmix.config import settings as settings_module
 from lid_mapmix.config.sources import variant_names
 from lid_mapmix.scoring.metrics import SUMMARY
-from lid_mapmix.training import run_folder
+from lid_mapmix.utils.run_folder import RunFolder
 
 RESULTS = ("dev_scores.csv", "test_scores.csv", "dev_metrics.json", "test_metrics.json")
 # Six batches an epoch on the ambiguous utterances, eight for a data map, and checkpoints that fall within epochs.
@@ -165,7 +166,7 @@ def test_a_map_in_the_folder_of_the_run_that_is_to_train_on_it_stays(own_run, co
 
 
 def test_a_complete_map_is_kept_for_the_same_settings(own_run, corpus, trained, capsys):
-    run_folder.clear(own_run)
+    RunFolder(own_run).clear()
     before = listing(own_run / "datamap")
     assert train(corpus, own_run) == 0
     assert "stage 1 of 2, data map: complete" in capsys.readouterr().out
@@ -185,7 +186,7 @@ def test_a_complete_map_is_kept_for_the_same_settings(own_run, corpus, trained, 
     ],
 )
 def test_a_map_made_otherwise_is_refused(flags, settings, named, own_run, corpus, capsys):
-    run_folder.clear(own_run)
+    RunFolder(own_run).clear()
     before = listing(own_run)
     assert train(corpus, own_run, *flags, settings=settings) == 1
     error = capsys.readouterr().err
@@ -196,7 +197,7 @@ def test_a_map_made_otherwise_is_refused(flags, settings, named, own_run, corpus
 
 def test_an_optimizer_is_tried_out_once_a_launch(corpus, tmp_path, monkeypatch):
     tried = []
-    for module in (expert, stages):
+    for module in (expert, settings_module):
         monkeypatch.setattr(module, "check_optimization", lambda *sections: tried.append(sections))
     assert train(corpus, tmp_path / "run", settings={"downstream_expert.epochs": 1}) == 0
     assert len(tried) == 1
@@ -204,7 +205,7 @@ def test_an_optimizer_is_tried_out_once_a_launch(corpus, tmp_path, monkeypatch):
 
 
 def test_a_map_of_other_data_is_refused(own_run, own_corpus, capsys):
-    run_folder.clear(own_run)
+    RunFolder(own_run).clear()
     lines = (own_corpus / "train.csv").read_text().splitlines(keepends=True)
     (own_corpus / "train.csv").write_text("".join(lines[:-1]))
     assert train(own_corpus, own_run) == 1
@@ -212,7 +213,7 @@ def test_a_map_of_other_data_is_refused(own_run, own_corpus, capsys):
 
 
 def test_a_second_process_is_kept_out(corpus, tmp_path, capsys):
-    with run_folder.only_one(tmp_path / "run"):
+    with RunFolder(tmp_path / "run").held():
         assert train(corpus, tmp_path / "run") == 1
     assert "another process" in capsys.readouterr().err
     assert not list((tmp_path / "run").rglob("*.ckpt"))
@@ -405,7 +406,7 @@ def test_a_map_gone_on_with_elsewhere_has_the_epochs_before(corpus, tmp_path, mo
 
 
 def test_a_complete_map_that_has_changed_is_refused(own_run, corpus, capsys):
-    run_folder.clear(own_run)
+    RunFolder(own_run).clear()
     datamap = own_run / "datamap/datamap.csv"
     datamap.write_text(datamap.read_text().replace("ambiguous", "easy", 1))
     before = listing(own_run)
@@ -454,10 +455,10 @@ def test_ctrl_c_returns_130(corpus, tmp_path, monkeypatch, capsys):
     def interrupt(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(stages, "train", interrupt)
+    monkeypatch.setattr(procedure, "train", interrupt)
     assert train(corpus, tmp_path / "run") == 130
     assert capsys.readouterr().err == "interrupted; -a goes on from the last checkpoint\n"
-    monkeypatch.setattr(stages, "use", interrupt)
+    monkeypatch.setattr(procedure, "use", interrupt)
     assert run("-m", "evaluate", "-e", tmp_path, "--device", "cpu") == 130
     assert capsys.readouterr().err == "interrupted; the same command starts again\n"
 
@@ -539,7 +540,7 @@ def test_scores_whose_checkpoints_are_gone_are_not_written_over(own_run, corpus,
 
 
 def test_an_interrupted_data_map_is_not_thrown_away_unasked(own_run, corpus, capsys):
-    run_folder.clear(own_run)
+    RunFolder(own_run).clear()
     request = own_run / "datamap/request.json"
     request.write_text(json.dumps(json.loads(request.read_text()) | {"files": None}))
     before = listing(own_run)
@@ -577,7 +578,7 @@ def test_a_run_is_evaluated_from_any_folder(corpus, tmp_path, monkeypatch):
 
 
 def test_a_damaged_record_of_a_map_is_one_line(own_run, corpus, capsys):
-    run_folder.clear(own_run)
+    RunFolder(own_run).clear()
     (own_run / "datamap/request.json").write_text("{")
     assert train(corpus, own_run) == 1
     assert "request.json: is damaged. Delete the folder" in capsys.readouterr().err

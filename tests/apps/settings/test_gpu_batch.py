@@ -1,11 +1,13 @@
 """Batches that a GPU has no memory for are divided."""
 
+from argparse import Namespace
 from types import SimpleNamespace
 
 import pytest
 import torch
 from lid_mapmix.apps.settings.gpu_batch import divide_batch
-from lid_mapmix.config.sources import DEFAULT_CONFIG, TASK_KEY, merge, read_variant, read_yaml
+from lid_mapmix.config.settings import Settings
+from lid_mapmix.config.sources import DEFAULT_CONFIG, merge, read_variant, read_yaml
 
 
 @pytest.fixture
@@ -19,45 +21,46 @@ def card(monkeypatch):
     return of
 
 
-def _config(variant="mapmix", **data):
-    return merge(read_yaml(DEFAULT_CONFIG), merge(read_variant(variant), {TASK_KEY: {"data": data}}))
+def _settings(device="cuda", variant="mapmix", **runner):
+    config = merge(read_yaml(DEFAULT_CONFIG), merge(read_variant(variant), {"runner": runner}))
+    return Settings.make(Namespace(device=device), config)
 
 
 def test_a_batch_that_fits_stays(card):
     card(24)
-    config = _config()
-    assert divide_batch(config, {24: 8, 80: 30}, "cuda") is None
-    assert config == _config()
+    settings = _settings()
+    assert divide_batch(settings, {24: 8, 80: 30}) is settings
 
 
 def test_a_batch_that_does_not_fit_is_divided(card):
     card(24)
-    config = _config()
-    assert divide_batch(config, {24: 3, 80: 30}, "cuda:0") == "3 batches of 3 a step, for a GPU of 24 GB"
-    assert config[TASK_KEY]["data"]["batch_size"] == 3
-    assert config["runner"]["gradient_accumulate_steps"] == 3
+    divided = divide_batch(_settings("cuda:0"), {24: 3, 80: 30})
+    assert divided.sources == ("3 batches of 3 a step, for a GPU of 24 GB",)
+    assert divided.task.data.batch_size == 3
+    assert divided.runner["gradient_accumulate_steps"] == 3
 
 
 def test_accumulation_that_was_asked_for_is_kept(card):
     card(24)
-    config = _config()
-    config["runner"]["gradient_accumulate_steps"] = 2
-    divide_batch(config, {24: 4}, "cuda")
-    assert (config[TASK_KEY]["data"]["batch_size"], config["runner"]["gradient_accumulate_steps"]) == (4, 4)
+    divided = divide_batch(_settings(gradient_accumulate_steps=2), {24: 4})
+    assert (divided.task.data.batch_size, divided.runner["gradient_accumulate_steps"]) == (4, 4)
 
 
 def test_what_is_not_mixed_needs_half_the_memory(card):
     card(24)
-    assert divide_batch(_config("baseline"), {24: 8}, "cuda") is None
+    settings = _settings(variant="baseline")
+    assert divide_batch(settings, {24: 8}) is settings
 
 
 def test_each_process_has_a_card(card, monkeypatch):
     card(24)
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "4")
-    assert divide_batch(_config(), {24: 2}, "cuda") is None
+    settings = _settings()
+    assert divide_batch(settings, {24: 2}) is settings
 
 
 @pytest.mark.parametrize("device", ["cpu", None])
 def test_without_a_gpu_nothing_changes(device):
-    assert divide_batch(_config(), {24: 1}, device) is None
+    settings = _settings(device)
+    assert divide_batch(settings, {24: 1}) is settings

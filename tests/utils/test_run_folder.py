@@ -1,9 +1,8 @@
 """What the folder of a run holds, who may write there, and what is never deleted."""
 
 import pytest
-from lid_mapmix.training.checkpoints import checkpoints, choose_checkpoint, holds_run
-from lid_mapmix.training.run_folder import clear, only_one, refuse_held
 from lid_mapmix.utils.errors import UserError
+from lid_mapmix.utils.run_folder import RunFolder, choose_checkpoint
 
 
 def test_which_checkpoint_a_folder_stands_for(tmp_path):
@@ -30,12 +29,12 @@ def test_only_a_run_s_own_files_are_its(tmp_path):
     for name in own + others:
         (tmp_path / name).touch()
     with pytest.raises(UserError, match="already holds a run"):
-        refuse_held(tmp_path)
-    clear(tmp_path)
+        RunFolder(tmp_path).refuse_run()
+    RunFolder(tmp_path).clear()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
-    refuse_held(tmp_path)
-    assert checkpoints(tmp_path) == []
-    assert not holds_run(tmp_path)
+    RunFolder(tmp_path).refuse_run()
+    assert RunFolder(tmp_path).checkpoints() == []
+    assert not RunFolder(tmp_path).holds_run()
 
 
 RECORDED = (
@@ -56,20 +55,20 @@ def names(folder):
 
 def test_a_new_run_has_nothing_of_what_an_overwritten_one_has_recorded(tmp_path):
     make_recording(tmp_path)
-    clear(tmp_path, spare_recording=True)
+    RunFolder(tmp_path).clear(spare_recording=True)
     assert names(tmp_path) == {*RECORDED, "dynamics/notes.txt", "maps.csv"}
-    clear(tmp_path)
+    RunFolder(tmp_path).clear()
     assert names(tmp_path) == {"dynamics/notes.txt", "maps.csv"}
     (tmp_path / "datamap.csv").touch()
-    clear(tmp_path)
+    RunFolder(tmp_path).clear()
     assert (tmp_path / "datamap.csv").is_file(), "made elsewhere, and put there by its user"
 
 
 def test_recorded_epochs_are_not_written_over_unless_asked(tmp_path):
     make_recording(tmp_path)
     with pytest.raises(UserError, match=r"already holds a run \(dynamics/\)"):
-        refuse_held(tmp_path)
-    refuse_held(tmp_path, resumes=True)
+        RunFolder(tmp_path).refuse_run()
+    RunFolder(tmp_path).refuse_run(resumes=True)
 
 
 def test_a_run_that_was_stopped_while_it_kept_its_first_checkpoint_begins_anew(tmp_path):
@@ -77,31 +76,34 @@ def test_a_run_that_was_stopped_while_it_kept_its_first_checkpoint_begins_anew(t
     for name in ("dev_scores.csv", "dev_metrics.json", "dev_predict.txt"):
         (tmp_path / name).touch()
     with pytest.raises(UserError, match="Go on with it by -a"):
-        refuse_held(tmp_path)
-    refuse_held(tmp_path, resumes=True)
+        RunFolder(tmp_path).refuse_run()
+    RunFolder(tmp_path).refuse_run(resumes=True)
     # A complete run whose checkpoints were deleted is not begun anew without being asked to.
     (tmp_path / "report.html").touch()
     with pytest.raises(UserError, match=r"already holds a run .*Start anew by --overwrite or choose"):
-        refuse_held(tmp_path, resumes=True)
+        RunFolder(tmp_path).refuse_run(resumes=True)
     (tmp_path / "report.html").unlink()
     (tmp_path / "test_scores.csv").touch()
     with pytest.raises(UserError, match="already holds a run"):
-        refuse_held(tmp_path, resumes=True)
+        RunFolder(tmp_path).refuse_run(resumes=True)
 
 
 def test_a_folder_in_which_nothing_was_written_is_removed(tmp_path):
-    with only_one(tmp_path / "empty"):
+    with RunFolder(tmp_path / "empty").held():
         assert (tmp_path / "empty").is_dir()
     assert not (tmp_path / "empty").exists()
-    with only_one(tmp_path / "used"):
+    with RunFolder(tmp_path / "used").held():
         (tmp_path / "used/something").touch()
     assert (tmp_path / "used/something").is_file()
 
 
 def test_a_second_one_is_kept_out_until_the_first_is_done(tmp_path):
-    with only_one(tmp_path / "run"):
-        with pytest.raises(UserError, match="another process is training or writing there"), only_one(tmp_path / "run"):
+    with RunFolder(tmp_path / "run").held():
+        with (
+            pytest.raises(UserError, match="another process is training or writing there"),
+            RunFolder(tmp_path / "run").held(),
+        ):
             pass
         (tmp_path / "run/something").touch()
-    with only_one(tmp_path / "run"):
+    with RunFolder(tmp_path / "run").held():
         pass

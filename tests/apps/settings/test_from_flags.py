@@ -7,11 +7,11 @@ import pytest
 import yaml
 from helpers.launching import listing
 from lid_mapmix.apps.settings.arguments import complete_defaults, make_parser, place_run
+from lid_mapmix.apps.settings.from_flags import new_settings, settings_from_checkpoint
 from lid_mapmix.apps.settings.override import parse_override
-from lid_mapmix.apps.settings.settings import datamap_stage, new_settings, settings_from_checkpoint
 from lid_mapmix.config.sources import DEFAULT_CONFIG, read_upstream_config, read_variant
-from lid_mapmix.training.checkpoints import choose_checkpoint
 from lid_mapmix.utils.errors import UserError
+from lid_mapmix.utils.run_folder import choose_checkpoint
 
 
 def options_of(*flags):
@@ -31,20 +31,20 @@ def settings_of(*flags):
 def test_each_layer_lies_over_the_one_before(tmp_path):
     default = yaml.safe_load(DEFAULT_CONFIG.read_text())
     assert default["downstream_expert"]["data"]["batch_size"] != 16
-    assert settings_of("-u", "hubert", "-v", "baseline").task["data"]["batch_size"] == 16
+    assert settings_of("-u", "hubert", "-v", "baseline").task.data.batch_size == 16
     upstream = read_upstream_config("fbank")["finetune"]["config"]
     assert default["optimizer"]["lr"] != upstream["optimizer"]["lr"]
-    assert settings_of("-u", "fbank").config["optimizer"]["lr"] == upstream["optimizer"]["lr"]
+    assert settings_of("-u", "fbank").optimizer["lr"] == upstream["optimizer"]["lr"]
     (tmp_path / "own.yaml").write_text("optimizer: {lr: 0.5}\ndownstream_expert: {data: {directory: A, batch_size: 3}}")
     own = ["-u", "fbank", "-v", "baseline", "-c", tmp_path / "own.yaml"]
     settings = settings_of(*own)
-    assert settings.config["optimizer"]["lr"] == 0.5
-    assert settings.task["data"]["batch_size"] == 3
-    assert settings.task["data"]["directory"] == "A"
-    assert settings_of(*own, "--data", "B").task["data"]["directory"] == str(Path("B").resolve())
+    assert settings.optimizer["lr"] == 0.5
+    assert settings.task.data.batch_size == 3
+    assert settings.task.data.directory == "A"
+    assert settings_of(*own, "--data", "B").task.data.directory == str(Path("B").resolve())
     last = settings_of(*own, "--data", "B", "-o", "config.downstream_expert.data.directory=C,,config.optimizer.lr=2")
-    assert last.task["data"]["directory"] == "C"
-    assert last.config["optimizer"]["lr"] == 2
+    assert last.task.data.directory == "C"
+    assert last.optimizer["lr"] == 2
     assert last.sources == [
         *("config.yaml", "variants/baseline.yaml", "upstream_configs/fbank.yaml (finetune)"),
         *(f"-c {tmp_path / 'own.yaml'}", "--data"),
@@ -88,18 +88,18 @@ def test_what_of_the_upstream_is_used(flags, trainable, selection, layer):
 def test_the_data_map_run_has_the_same_data_model_and_optimizer():
     flags = ["-u", "fbank", "-p", "runs/a", "-i", "weights.ckpt"]
     main = settings_of(*flags, "-o", "config.runner.total_steps=7,,config.downstream_expert.model.hidden_dim=9")
-    stage = datamap_stage(main)
-    assert str(stage.expdir) == "runs/a/datamap"
-    assert stage.args.downstream_variant == stage.task["variant"] == "datamap"
+    stage = main.datamap_stage()
+    assert str(stage.folder) == "runs/a/datamap"
+    assert stage.args.downstream_variant == stage.task.variant == "datamap"
     assert stage.args.init_ckpt is None
-    assert stage.config["runner"]["total_steps"] is None
-    assert stage.task["datamap"]["record"]
+    assert stage.runner["total_steps"] is None
+    assert stage.task.datamap.record
     assert "mapmix" not in stage.task
     for part in ("data", "model"):
         assert stage.task[part] == main.task[part]
-    assert stage.config["optimizer"] == main.config["optimizer"]
-    assert main.task["variant"] == "mapmix"
-    assert main.config["runner"]["total_steps"] == 7
+    assert stage.optimizer == main.optimizer
+    assert main.task.variant == "mapmix"
+    assert main.runner["total_steps"] == 7
 
 
 # -o ------------------------------------------------------------------------------------------------------------------
@@ -132,18 +132,18 @@ def test_values_of_an_override(text, value):
 def test_nothing_in_an_override_is_run_as_a_program(tmp_path):
     target = tmp_path / "made"
     settings = settings_of("-u", "fbank", "-o", f"config.optimizer.name=__import__('os').mkdir('{target}')")
-    assert settings.config["optimizer"]["name"] == f"__import__('os').mkdir('{target}')"
+    assert settings.optimizer["name"] == f"__import__('os').mkdir('{target}')"
     assert not target.exists()
 
 
 def test_several_overrides():
     settings = settings_of("-u", "fbank", "-o", " args.seed=4 ,, config.runner.eval_dataloaders=['dev','test'] ,,")
     assert settings.args.seed == 4
-    assert settings.config["runner"]["eval_dataloaders"] == ["dev", "test"]
+    assert settings.runner["eval_dataloaders"] == ["dev", "test"]
 
 
 def test_an_override_makes_the_sections_it_needs():
-    assert settings_of("-u", "fbank", "-o", "config.scheduler.name=linear").config["scheduler"] == {"name": "linear"}
+    assert settings_of("-u", "fbank", "-o", "config.scheduler.name=linear").sections["scheduler"] == {"name": "linear"}
 
 
 @pytest.mark.parametrize("text", ["none", "None"])
@@ -174,16 +174,16 @@ def test_arguments_come_from_the_checkpoint_but_not_its_folder(trained, own_run)
     assert settings.args.upstream == "fbank"
     assert settings.args.expdir == str(own_run)
     assert settings.args.init_ckpt == str(own_run / "states-6.ckpt")
-    assert settings.task["mapmix"]["datamap"] == str(own_run / "datamap/datamap.csv"), "the map moves with the run"
+    assert settings.task.mapmix.datamap == str(own_run / "datamap/datamap.csv"), "the map moves with the run"
     assert from_checkpoint("-e", own_run, "-p", "other").args.expdir == "other"
     assert listing(own_run).keys() == listing(trained).keys()
 
 
 def test_data_and_overrides_hold_over_a_checkpoint(own_run):
     settings = from_checkpoint("-e", own_run, "--data", "moved", "-o", "config.downstream_expert.epochs=5,,args.seed=2")
-    assert settings.task["data"]["directory"] == str(Path("moved").resolve())
-    assert settings.task["epochs"] == 5
-    assert settings.config["runner"]["total_steps"] is None, "worked out anew from the epochs"
+    assert settings.task.data.directory == str(Path("moved").resolve())
+    assert settings.task.epochs == 5
+    assert settings.runner["total_steps"] is None, "worked out anew from the epochs"
     assert settings.args.seed == 2
 
 
@@ -194,7 +194,7 @@ def test_a_map_given_from_elsewhere_stays_where_it_is(corpus, trained, tmp_path)
     settings = {"downstream_expert.mapmix.datamap": given, "downstream_expert.epochs": 1}
     assert train(corpus, tmp_path / "run", settings=settings) == 0
     copy = shutil.copytree(tmp_path / "run", tmp_path / "copy")
-    assert from_checkpoint("-e", copy).task["mapmix"]["datamap"] == str(given)
+    assert from_checkpoint("-e", copy).task.mapmix.datamap == str(given)
 
 
 def test_another_task_s_checkpoint_is_refused(trained):
@@ -229,12 +229,12 @@ def test_a_checkpoint_of_an_upstream_without_such_weights_takes_none(own_run, tm
 
 def test_crops_lie_on_a_grid_where_their_features_are_kept(tmp_path):
     frozen = ["-u", "wav2vec2", "--frozen"]
-    assert settings_of(*frozen).task["data"]["crop_step_seconds"] is None
+    assert settings_of(*frozen).task.data.crop_step_seconds is None
     cached = settings_of(*frozen, "--cache-features", tmp_path / "cache", "--cache-limit", "2.5")
-    assert cached.task["cache"] == {"directory": str(tmp_path / "cache"), "limit_gb": 2.5, "evaluation": True}
-    assert cached.task["data"]["crop_step_seconds"] == 4.0
+    assert cached.task.cache == {"directory": str(tmp_path / "cache"), "limit_gb": 2.5, "evaluation": True}
+    assert cached.task.data.crop_step_seconds == 4.0
     step = "config.downstream_expert.data.crop_step_seconds=1.5"
-    assert settings_of(*frozen, "--cache-features", "cache", "-o", step).task["data"]["crop_step_seconds"] == 1.5
-    stage = datamap_stage(cached)
-    assert stage.task["cache"] == cached.task["cache"]
-    assert stage.task["data"]["crop_step_seconds"] == 4.0
+    assert settings_of(*frozen, "--cache-features", "cache", "-o", step).task.data.crop_step_seconds == 1.5
+    stage = cached.datamap_stage()
+    assert stage.task.cache == cached.task.cache
+    assert stage.task.data.crop_step_seconds == 4.0
