@@ -47,6 +47,7 @@ def test_a_bench_that_is_stopped_leaves_no_folder(tmp_path):
         ("check.py", ("--files", 20, "--utterances", 300, "--threads", 2, "--data", "CORPUS"), "peak"),
         ("manifest.py", ("--rows", 300, "--list-rows", 30, "--repeats", 1), "parquet"),
         ("predict.py", [*PREDICT, "--run", "RUN", "--data", "CORPUS"], "peak of memory"),
+        ("startup.py", ("--rows", 200, "--repeats", 1), "shared"),
         ("shards.py", ("--crop-files", 3, "--files", 9, "--repeats", 1), "sph, written in another"),
         ("dataload.py", [*DATALOAD, "--data", "CORPUS"], "waiting for data in 3 steps"),
     ],

@@ -33,6 +33,11 @@ _MADE_OF_EPOCHS = (
 )
 
 
+def _file(name: str, meaning: str) -> property:
+    """Return a property that is the path of a file in the folder."""
+    return property(lambda folder: folder.path / name, doc=meaning)
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """A folder that holds a run, or will.
@@ -49,50 +54,15 @@ class RunFolder:
 
     # Files of the whole run ----------------------------------------------------------------------------------------
 
-    @property
-    def best(self) -> Path:
-        """The checkpoint with the best dev accuracy, under S3PRL's name."""
-        return self.path / BEST_CHECKPOINT
-
-    @property
-    def log(self) -> Path:
-        """What a run says, line by line, under S3PRL's name."""
-        return self.path / "log.log"
-
-    @property
-    def lock(self) -> Path:
-        """Held by the process that trains or writes here."""
-        return self.path / ".lock"
-
-    @property
-    def parameters(self) -> Path:
-        """How many parameters each part of the model has, JSON."""
-        return self.path / "parameters.json"
-
-    @property
-    def steps(self) -> Path:
-        """How far training is, and how long its steps take, JSON (training/progress.py)."""
-        return self.path / "steps.json"
-
-    @property
-    def calibration(self) -> Path:
-        """The calibration that was fitted on dev, JSON (scoring/calibration.py)."""
-        return self.path / "calibration.json"
-
-    @property
-    def card(self) -> Path:
-        """The model card."""
-        return self.path / "README.md"
-
-    @property
-    def report(self) -> Path:
-        """The report, one HTML page."""
-        return self.path / "report.html"
-
-    @property
-    def bad_audio(self) -> Path:
-        """The training utterances that were skipped, CSV (training/bad_audio.py)."""
-        return self.path / "bad_audio.csv"
+    best = _file(BEST_CHECKPOINT, "The checkpoint with the best dev accuracy, under S3PRL's name.")
+    log = _file("log.log", "What a run says, line by line, under S3PRL's name.")
+    lock = _file(".lock", "Held by the process that trains or writes here.")
+    parameters = _file("parameters.json", "How many parameters each part of the model has, JSON.")
+    steps = _file("steps.json", "How far training is, and how long its steps take, JSON (training/progress.py).")
+    calibration = _file("calibration.json", "The calibration that was fitted on dev, JSON (scoring/calibration.py).")
+    card = _file("README.md", "The model card.")
+    report = _file("report.html", "The report, one HTML page.")
+    bad_audio = _file("bad_audio.csv", "The training utterances that were skipped, CSV (training/bad_audio.py).")
 
     # Files of a split ----------------------------------------------------------------------------------------------
 
@@ -120,10 +90,6 @@ class RunFolder:
         """List the files of a split that are there."""
         return [path for path in (self.path / f"{split}_{name}" for name in _SCORE_FILES) if path.is_file()]
 
-    def scored_splits(self) -> list[str]:
-        """List the splits that have scores, test first."""
-        return [split for split in reversed(_SCORED_SPLITS) if self.scores(split).is_file()]
-
     # The data map --------------------------------------------------------------------------------------------------
 
     @property
@@ -131,45 +97,14 @@ class RunFolder:
         """The folder of the run that makes the data map for this one."""
         return RunFolder(self.path / DATAMAP_STAGE)
 
-    @property
-    def request(self) -> Path:
-        """What a data map was made from, JSON (apps/runs/datamap_stage.py)."""
-        return self.path / "request.json"
-
-    @property
-    def dynamics(self) -> Path:
-        """The folder of the recorded epochs (mapmix/dynamics_files.py)."""
-        return self.path / _DYNAMICS
-
-    @property
-    def datamap(self) -> Path:
-        """The data map, CSV (mapmix/datamap_files.py)."""
-        return self.path / "datamap.csv"
-
-    @property
-    def likeness(self) -> Path:
-        """How alike the classes are, CSV (mapmix/datamap_files.py)."""
-        return self.path / "likeness.csv"
-
-    @property
-    def datamap_figure(self) -> Path:
-        """The figure of the data map."""
-        return self.path / "datamap.png"
-
-    @property
-    def datamap_by_class(self) -> Path:
-        """The figure with a panel per class."""
-        return self.path / "datamap-by-class.png"
-
-    @property
-    def td_metrics(self) -> Path:
-        """The data map in the form of Dataset Cartography (mapmix/cartography.py)."""
-        return self.path / "td_metrics.jsonl"
-
-    @property
-    def suspects(self) -> Path:
-        """The utterances whose label is suspicious, CSV (mapmix/suspects.py)."""
-        return self.path / "suspects.csv"
+    request = _file("request.json", "What a data map was made from, JSON (apps/runs/datamap_stage.py).")
+    dynamics = _file(_DYNAMICS, "The folder of the recorded epochs (mapmix/dynamics_files.py).")
+    datamap = _file("datamap.csv", "The data map, CSV (mapmix/datamap_files.py).")
+    likeness = _file("likeness.csv", "How alike the classes are, CSV (mapmix/datamap_files.py).")
+    datamap_figure = _file("datamap.png", "The figure of the data map.")
+    datamap_by_class = _file("datamap-by-class.png", "The figure with a panel per class.")
+    td_metrics = _file("td_metrics.jsonl", "The data map in the form of Dataset Cartography (mapmix/cartography.py).")
+    suspects = _file("suspects.csv", "The utterances whose label is suspicious, CSV (mapmix/suspects.py).")
 
     def holds_recording(self) -> bool:
         """Say whether a run in this folder has recorded an epoch."""

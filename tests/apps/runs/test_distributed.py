@@ -48,7 +48,7 @@ import contextlib, io, json, os, signal, sys, time
 import torch
 torch.set_num_threads(1)
 from helpers.launching import DownstreamExpert, train
-from lid_mapmix.apps import processes
+from lid_mapmix.apps.runs import processes
 from lid_mapmix.utils.errors import UserError
 rank, original = int(os.environ["RANK"]), DownstreamExpert.forward
 def forward(self, split, *arguments, **keywords):

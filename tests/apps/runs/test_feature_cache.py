@@ -188,7 +188,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(step, small, corpus, cached_run,
 
 
 def test_two_commands_at_once_fill_one_cache(small, corpus, cached_run, tmp_path):
-    code = "import sys; from lid_mapmix.apps import launch; import torch; torch.set_num_threads(1)\n"
+    code = "import sys; from lid_mapmix.apps.runs import launch; import torch; torch.set_num_threads(1)\n"
     code += "sys.exit(launch.main(sys.argv[1:]))"
     path = os.pathsep.join(str(ROOT / name) for name in ("downstream", "tests"))
     processes = [

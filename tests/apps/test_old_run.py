@@ -1,0 +1,60 @@
+"""A run and an export that version 0.1.0 has left (tests/data/old_run) are read, continued and exported."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from helpers.launching import ROOT, run
+from lid_mapmix.apps import cli
+from lid_mapmix.inference.identifier import Identifier
+from lid_mapmix.scoring.files.own import read_scores
+
+OLD = ROOT / "tests/data/old_run"
+
+
+@pytest.fixture
+def old(tmp_path):
+    """Return a copy of the folder: data, run, export."""
+    return shutil.copytree(OLD, tmp_path / "old")
+
+
+@pytest.mark.parametrize("source", ["run", "export"])
+def test_it_identifies(source):
+    expected = read_scores(OLD / "run/test_scores.csv")
+    identifier = Identifier.from_pretrained(OLD / source, detect_speech=False)
+    answers = [identifier.file(OLD / "data" / name) for name in expected.ids.tolist()]
+    assert [answer.label for answer in answers] == expected.predictions.tolist()
+
+
+def test_it_is_evaluated_again(old):
+    before = read_scores(old / "run/test_scores.csv")
+    assert run("-m", "evaluate", "-t", "test", "-e", old / "run", "--data", old / "data", "--device", "cpu") == 0
+    after = read_scores(old / "run/test_scores.csv")
+    assert after.ids.tolist() == before.ids.tolist()
+    np.testing.assert_allclose(after.log_probabilities, before.log_probabilities, atol=1e-5)
+    metrics = [json.loads((folder / "run/test_metrics.json").read_text()) for folder in (OLD, old)]
+    assert metrics[0]["overall"]["acc"] == metrics[1]["overall"]["acc"]
+    assert (old / "run/report.html").is_file()
+    assert (old / "run/README.md").is_file()
+
+
+def test_it_is_resumed(old):
+    more = "config.downstream_expert.epochs=8"
+    flags = ["-u", "fbank", "-p", old / "run", "--data", old / "data", "--device", "cpu", "-a", "-o", more]
+    assert run(*flags) == 0
+    assert (old / "run/states-16.ckpt").is_file()
+
+
+def test_its_data_map_is_made_again(old):
+    kept = (old / "run/datamap/datamap.csv").read_bytes()
+    assert cli.main(["datamap", str(old / "run"), "--data", str(old / "data")]) == 0
+    assert (old / "run/datamap/datamap.csv").read_bytes() == kept
+
+
+def test_it_is_exported(old):
+    assert cli.main(["export", str(old / "run"), str(old / "new")]) == 0
+    config = [json.loads((folder / "config.json").read_text()) for folder in (OLD / "export", old / "new")]
+    assert config[0]["labels"] == config[1]["labels"]
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (OLD / "export", old / "new")]
+    assert weights[0] == weights[1]
