@@ -11,7 +11,8 @@ from ..data.labels import Labels
 from ..scoring.bootstrap import bootstrap
 from ..scoring.calibration import Calibration
 from ..scoring.choices import Average
-from ..scoring.files.own import write_metrics, write_s3prl_predictions, write_scores
+from ..scoring.files.own import write_metrics, write_scores
+from ..scoring.files.toolkits import write_s3prl_predictions
 from ..scoring.metrics import average_windows as average_arrays
 from ..scoring.metrics import reliability_curve
 from ..scoring.scorecard import all_scores, metrics_with_slices
