@@ -1,72 +1,13 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from helpers.scored import scored_of_three
 from lid_mapmix.scoring import bootstrap as bs
-from lid_mapmix.scoring import detection, metrics
+from lid_mapmix.scoring import metrics
 from lid_mapmix.scoring.weighted import WeightedScores
 from scipy.special import log_softmax
 from scipy.stats import bootstrap as scipy_bootstrap
 
 CLUSTERS = np.array([0, 0, 1])
-
-
-def scored(seed, count=60, signal=1.0, absent=()):
-    generator = np.random.default_rng(seed)
-    truth = generator.choice(np.setdiff1d(np.arange(3), absent), count)
-    truth[:2] = np.setdiff1d(np.arange(3), absent)[:2]
-    logits = generator.normal(size=(count, 3)) * 2
-    logits[np.arange(count), truth] += signal
-    return log_softmax(logits, axis=1), truth
-
-
-def directly(values, truth, source=None):
-    scores = metrics.summarize(np.exp(values), truth, CLUSTERS) | detection.summarize_detection(values, truth, source)
-    return {name: value for name, value in scores.items() if name not in ("targets", "sources") and value is not None}
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.integers(0, 2**32), st.sampled_from([(), (1,)]), st.booleans())
-def test_equal_weights_give_the_scores_themselves(seed, absent, two_sources):
-    values, truth = scored(seed, absent=absent)
-    source = np.where(np.arange(60) % 2 == 0, "a", "b") if two_sources else None
-    found = WeightedScores(values, truth, CLUSTERS, source)(np.ones((1, 60), np.float32))
-    assert {name: score.item() for name, score in found.items()} == pytest.approx(
-        directly(values, truth, source), abs=1e-5
-    )
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.integers(0, 2**32), st.booleans())
-def test_whole_weights_are_repetitions(seed, few):
-    values, truth = scored(seed, count=11 if few else 60)
-    generator = np.random.default_rng(seed)
-    weights = generator.integers(0, 4, size=len(truth))
-    weights[:2] = 1
-    system = WeightedScores(values, truth, CLUSTERS)
-    found = {name: s.item() for name, s in system(weights[None, system.order].astype(np.float32)).items()}
-    repeated = np.repeat(np.arange(len(truth)), weights)
-    if set(truth[repeated]) != set(truth):
-        return
-    expected = directly(values[repeated], truth[repeated])
-    assert found.pop("c_primary_min") >= expected.pop("c_primary_min") - 1e-6
-    # Of 11 utterances every point of the ROC is looked at.
-    assert found.pop("eer") == pytest.approx(expected.pop("eer"), abs=1e-5 if few else 0.03)
-    assert found == pytest.approx(expected, abs=1e-5)
-
-
-def test_a_class_that_a_resample_loses_is_left_out():
-    values, truth = scored(1)
-    system = WeightedScores(values, truth, CLUSTERS)
-    weights = np.where(truth[system.order] == 2, 0, 1).astype(np.float32)[None]
-    kept = truth != 2
-    found = {name: score.item() for name, score in system(weights).items()}
-    alone = directly(values[kept], truth[kept])
-    for name in ("acc", "wf1", "macro_f1", "c_acc", "ece", "cllr"):
-        assert found[name] == pytest.approx(alone[name], abs=1e-5)
-    assert np.isfinite(list(found.values())).all()
-    nothing = system(np.where(truth[system.order] == 0, 1, 0).astype(np.float32)[None])
-    assert np.isnan(nothing["eer"]).all()
 
 
 def test_one_class_and_probabilities_of_0_and_1():
@@ -82,7 +23,7 @@ def test_one_class_and_probabilities_of_0_and_1():
 
 
 def test_the_interval_agrees_with_scipys_bootstrap():
-    values, truth = scored(2, count=300)
+    values, truth = scored_of_three(2, count=300)
     right = (values.argmax(axis=1) == truth).astype(float)
     interval = bs.bootstrap(values, truth, CLUSTERS, samples=2000)["acc"]
     other = scipy_bootstrap((right,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(0))
@@ -99,7 +40,7 @@ def test_groups_are_drawn_whole():
 
 
 def test_repeating_each_utterance_in_a_group_changes_no_interval():
-    values, truth = scored(3, count=40)
+    values, truth = scored_of_three(3, count=40)
     group = np.repeat([f"{number:02}" for number in range(40)], 3)
     once = bs.bootstrap(values, truth, CLUSTERS, group=group[::3], samples=100)
     thrice = bs.bootstrap(np.repeat(values, 3, axis=0), np.repeat(truth, 3), CLUSTERS, group=group, samples=100)
@@ -138,7 +79,7 @@ def test_the_interval_of_the_calibration_error_is_the_percentiles_reflected():
 
 
 def test_the_same_seed_gives_the_same_resamples_however_many_at_a_time(monkeypatch):
-    values, truth = scored(4)
+    values, truth = scored_of_three(4)
     first = bs.bootstrap(values, truth, CLUSTERS, samples=30)
     monkeypatch.setattr(bs, "_WEIGHTS_AT_ONCE", 60 * 7)
     again = bs.bootstrap(values, truth, CLUSTERS, samples=30)
@@ -156,8 +97,8 @@ def test_a_minimum_cost_is_never_above_that_of_rejecting_everything():
 
 
 def test_a_difference_of_two_systems():
-    good, truth = scored(5, count=200, signal=4.0)
-    bad, _ = scored(5, count=200, signal=1.0)
+    good, truth = scored_of_three(5, count=200, signal=4.0)
+    bad, _ = scored_of_three(5, count=200, signal=1.0)
     found = bs.paired_bootstrap(bad, good, truth, CLUSTERS, samples=200)
     assert found["acc"].value > 0 and found["acc"].low > 0 and found["acc"].p == pytest.approx(2 / 201)
     assert found["cllr"].high < 0

@@ -128,3 +128,87 @@ def test_faults_of_the_caller(values, truth, message):
         detection.summarize_detection(values, np.array(truth, int))
     with pytest.raises(ValueError, match="at least 2 classes"):
         detection.log_likelihood_ratios(np.zeros((2, 1)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([(), (1,), (0, 3)]), st.booleans())
+def test_costs_agree_with_a_literal_transcription(seed, absent, ties):
+    values, truth = scored(seed, count=24, absent=absent, ties=ties)
+    ratios, gold = detection.log_likelihood_ratios(values), truth.tolist()
+    rows = ratios.tolist()
+    if len(set(gold)) > 1:
+        for beta in (1, 9):
+            actual = detection.actual_cost(ratios, truth, beta)
+            assert actual == pytest.approx(reference.cavg(rows, gold, beta, np.log(beta)))
+            least = detection.minimum_cost(ratios, truth, beta)
+            assert least.cost == pytest.approx(reference.minimum_cavg(rows, gold, beta), abs=1e-12)
+            assert least.cost == pytest.approx(reference.cavg(rows, gold, beta, least.threshold), abs=1e-12)
+            assert least.cost <= min(actual, 1) + 1e-12
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([(), (1,), (1, 2, 3)]), st.booleans())
+def test_the_costs_at_many_thresholds_are_those_at_each(seed, absent, ties):
+    values, truth = scored(seed, count=24, absent=absent, ties=ties)
+    ratios = detection.log_likelihood_ratios(values)
+    # Some are ratios themselves, which are not above themselves.
+    thresholds = np.sort([-np.inf, -1.0, 0.0, 2.5, np.inf, *ratios[:3, 0]])
+    found = detection.utterance_costs_at(thresholds, ratios, truth, 9)
+    for column, threshold in zip(found.T, thresholds, strict=True):
+        np.testing.assert_allclose(column, detection.utterance_costs(ratios > threshold, truth, 9))
+
+
+def test_rejecting_everything_costs_1_on_this_scale():
+    truth = np.array([0, 1, 2, 2])
+    nothing = np.zeros((4, 3), bool)
+    assert detection.average_cost(nothing, truth, 1) == detection.average_cost(nothing, truth, 9) == 1
+    assert detection.average_cost(~nothing, truth, 1) == 1
+    assert detection.average_cost(~nothing, truth, 9) == 9
+
+
+@pytest.mark.parametrize("names", [["a"] * 4, ["a", "a", "b", ""], ["a", "b", "c", "a"], ["a", "a", "a", "b"]])
+def test_sources_that_are_not_two_count_as_one(names):
+    assert detection.source_parts(np.array(names), np.array([0, 1, 0, 1])) is None
+
+
+def test_the_reference_codes_decisions():
+    truth = np.array([0, 0, 1, 1])
+    values = np.log([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7]])
+    # P_miss is 1/2 and 0, P_fa of class 0 is 0 and of class 1 is 1/2: (1/2 + β/2) / 2 for β 1 and 9.
+    assert detection.argmax_cost(values, truth) == pytest.approx((0.5 + 2.5) / 2)
+
+
+def test_an_absent_class_is_no_target():
+    values, truth = scored(5, absent=(2,))
+    accepted = detection.log_likelihood_ratios(values) > 0
+    more = accepted.copy()
+    more[:, 2] = True
+    assert detection.average_cost(more, truth, 9) == detection.average_cost(accepted, truth, 9)
+
+
+def test_one_class_only_has_no_costs():
+    values, _ = scored(0)
+    one = np.ones(40, int)
+    assert np.isnan(detection.actual_cost(values, one, 1))
+    assert np.isnan(detection.argmax_cost(values, one))
+    least = detection.minimum_cost(values, one, 1)
+    assert np.isnan(least.cost) and np.isnan(least.threshold)
+
+
+def test_a_part_of_one_class_has_no_costs():
+    values, truth = scored(1)
+    parts = (truth == 0).astype(int)
+    assert np.isnan(detection.minimum_cost(detection.log_likelihood_ratios(values), truth, 1, parts).cost)
+    assert np.isnan(detection.actual_cost(detection.log_likelihood_ratios(values), truth, 1, parts))
+
+
+def test_ratios_without_bounds_are_decided_like_others():
+    ratios, truth = np.array([[np.inf, -np.inf], [-np.inf, np.inf], [np.inf, -np.inf]]), np.array([0, 1, 1])
+    # One of class 1 is missed and accepted as class 0.
+    assert detection.actual_cost(ratios, truth, 9) == pytest.approx((0 + 0.5 + 9 * 0.5) / 2)
+    assert detection.minimum_cost(ratios, truth, 9) == detection.Thresholded(1.0, np.inf)
+
+
+def test_nan_is_refused():
+    with pytest.raises(ValueError, match="NaN"):
+        detection.minimum_cost(np.full((2, 2), np.nan), np.array([0, 1]), 1)

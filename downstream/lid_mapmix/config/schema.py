@@ -19,8 +19,7 @@ from ..mapmix.mixup import MixSpace, WeightPer
 from ..mapmix.pairing import Pairing
 from ..mapmix.targets import Likeness, Targets
 from ..model import Encoder
-from ..scoring.averaging import Average
-from ..scoring.calibration import Kind
+from ..scoring.choices import Average, Kind
 from ..utils.errors import UserError
 from .sources import TASK_KEY
 

@@ -7,13 +7,14 @@ import torch
 
 from ..data.dataset import Split
 from ..data.labels import Labels
-from ..scoring.averaging import Average
-from ..scoring.averaging import average_windows as average_arrays
 from ..scoring.bootstrap import bootstrap
 from ..scoring.calibration import Calibration
-from ..scoring.files.own import write_metrics, write_s3prl_predictions, write_scores
+from ..scoring.choices import Average
+from ..scoring.files.own import write_metrics, write_scores
+from ..scoring.files.toolkits import write_s3prl_predictions
+from ..scoring.metrics import average_windows as average_arrays
 from ..scoring.metrics import reliability_curve
-from ..scoring.slices import all_scores, metrics_with_slices
+from ..scoring.scorecard import all_scores, metrics_with_slices
 from ..utils.run_folder import RunFolder
 
 
@@ -22,7 +23,7 @@ def average_windows(
     probabilities: Sequence[torch.Tensor],
     average: Average = Average.PROBABILITIES,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Average the windows of each utterance, over all batches; see :func:`.scoring.averaging.average_windows`.
+    """Average the windows of each utterance, over all batches; see :func:`.scoring.metrics.average_windows`.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ def average_windows(
 
 
 def score(split: Split, labels: Labels, utterances: np.ndarray, probabilities: np.ndarray) -> dict[str, dict]:
-    """Return all scores of a split, overall and by slice; see :func:`.scoring.slices.metrics_with_slices`."""
+    """Return all scores of a split, overall and by slice; see :func:`.scoring.scorecard.metrics_with_slices`."""
     manifest = split.manifest
     return metrics_with_slices(
         probabilities,
@@ -59,8 +60,8 @@ def score_calibrated(
     Returns
     -------
     ``{"calibrated": {"kind", "overall": scores}, "reliability": {"before": points, "after": points}}``: scores are
-    those of :func:`.scoring.slices.all_scores`, points those of :func:`.scoring.metrics.reliability_curve`. Costs and
-    Cllr are those of likelihoods, without the shares that the classes have in dev.
+    those of :func:`.scoring.scorecard.all_scores`, points those of :func:`.scoring.metrics.reliability_curve`. Costs
+    and Cllr are those of likelihoods, without the shares that the classes have in dev.
     """
     truth = split.gold[utterances]
     log_probabilities = _logarithms(probabilities)

@@ -12,8 +12,8 @@ from ..data.audio.reading import SAMPLE_RATE
 from ..data.corpus import Corpus
 from ..data.dataset import EvaluationBatch
 from ..data.windows import truncated_windows
-from ..scoring.averaging import average_windows
-from ..scoring.slices import metrics_with_slices
+from ..scoring.metrics import average_windows
+from ..scoring.scorecard import all_scores
 from ..utils.errors import diverged
 from ..utils.run_folder import RunFolder
 from .evaluator import Evaluation
@@ -29,7 +29,7 @@ class TruncationEvaluation(Evaluation):
 
     Attributes
     ----------
-    scores : after the evaluation, duration as text → the scores of `metrics_with_slices` overall, and how many
+    scores : after the evaluation, duration as text → the scores of `all_scores`, and how many
         utterances are ``long_enough``.
     """
 
@@ -82,13 +82,12 @@ class TruncationEvaluation(Evaluation):
         for seconds, chosen in zip(self.seconds, members, strict=True):
             _, averages = average_windows(windows[chosen, 0], probabilities[chosen], self.config.evaluation.average)
             self.scores[f"{seconds:g}"] = {
-                **metrics_with_slices(
+                **all_scores(
                     averages,
                     split.gold,
-                    cluster_indices=self.corpus.labels.cluster_indices,
-                    cluster_names=(),
-                    source=split.manifest.columns.get("source"),
-                )["overall"],
+                    self.corpus.labels.cluster_indices,
+                    split.manifest.columns.get("source"),
+                ),
                 "long_enough": int((split.counts >= round(seconds * SAMPLE_RATE)).sum()),
             }
         return {}, False

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..data.audio.reading import SAMPLE_RATE
-from ..scoring.averaging import average_windows
+from ..scoring.metrics import average_windows
 from ..utils.errors import UserError
 from .answer import Identification, make_answer
 from .batching import Heard, Listener

@@ -18,6 +18,7 @@ from ..utils.randomness import keyed_generator
 from .weighted import WeightedScores
 
 SAMPLES = 1000
+# Coverage of the intervals.
 LEVEL = 0.95
 # With fewer utterances or groups than these, intervals are too narrow and p too small.
 FEWEST = 10
@@ -85,7 +86,6 @@ def bootstrap(
     source: np.ndarray | None = None,
     ratios: np.ndarray | None = None,
     samples: int = SAMPLES,
-    level: float = LEVEL,
     seed: int = 0,
 ) -> dict[str, Interval]:
     """Return every score with its confidence interval; see weighted.py for what is approximate in a resample's.
@@ -96,11 +96,11 @@ def bootstrap(
     truth : (N,) int. cluster_indices : (C,) int.
     group, source : (N,) str, or None.
     ratios : (N, C) float, or None; see `WeightedScores`.
-    samples, level, seed : number of resamples, coverage of the interval, seed of the draws.
+    samples, seed : number of resamples, seed of the draws.
     """
     system = WeightedScores(log_likelihoods, truth, cluster_indices, source, ratios)
     value, resampled = _resampled([system], len(truth), group, samples, seed)[0]
-    found = {name: Interval(value[name], *_percentiles(scores, level)) for name, scores in resampled.items()}
+    found = {name: Interval(value[name], *_percentiles(scores)) for name, scores in resampled.items()}
     return {name: _reflect(one) if name == _REFLECTED else one for name, one in found.items()}
 
 
@@ -114,7 +114,6 @@ def paired_bootstrap(
     source: np.ndarray | None = None,
     ratios: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
     samples: int = SAMPLES,
-    level: float = LEVEL,
     seed: int = 0,
 ) -> dict[str, Difference]:
     """Return the difference of every score between two systems, from the same resamples of the same utterances.
@@ -122,7 +121,7 @@ def paired_bootstrap(
     Parameters
     ----------
     first, second : (N, C) float, the log-likelihoods of the two, for the same utterances and classes in the same order.
-    truth, cluster_indices, group, source, samples, level, seed : as in `bootstrap`.
+    truth, cluster_indices, group, source, samples, seed : as in `bootstrap`.
     ratios : of the first and of the second, as in `bootstrap`.
     """
     if np.shape(first) != np.shape(second):
@@ -132,25 +131,21 @@ def paired_bootstrap(
         for one, own in zip((first, second), ratios, strict=True)
     ]
     (value, resampled), (other_value, other) = _resampled(systems, len(truth), group, samples, seed)
-    return {
-        name: difference_between(other_value[name] - value[name], other[name] - resampled[name], level)
-        for name in value
-    }
+    return {name: difference_between(other_value[name] - value[name], other[name] - resampled[name]) for name in value}
 
 
-def difference_between(value: float, moved: np.ndarray, level: float = LEVEL) -> Difference:
+def difference_between(value: float, moved: np.ndarray) -> Difference:
     """Return a difference with its interval and its p.
 
     Parameters
     ----------
     value : of the utterances as they are.
     moved : (samples,) float, of the resamples; NaN where it is not defined.
-    level : coverage of the interval.
     """
     moved = moved[~np.isnan(moved)]
     opposite = min((moved <= 0).sum(), (moved >= 0).sum())
     p = min(1.0, 2 * (opposite + 1) / (len(moved) + 1)) if len(moved) else float("nan")
-    return Difference(value, *_percentiles(moved, level), p=float(p))
+    return Difference(value, *_percentiles(moved), p=float(p))
 
 
 def resampled_scores(
@@ -202,11 +197,11 @@ def _resampled(
     ]
 
 
-def _percentiles(scores: np.ndarray, level: float) -> tuple[float, float]:
+def _percentiles(scores: np.ndarray) -> tuple[float, float]:
     known = scores[~np.isnan(scores)]
     if len(known) == 0:
         return float("nan"), float("nan")
-    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 

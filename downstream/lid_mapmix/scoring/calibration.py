@@ -18,7 +18,6 @@ for, as detection needs them. Vector and full need every class in dev.
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from scipy.special import log_softmax
 
 from ..utils.errors import UserError
 from ..utils.files import replace_when_complete
+from .choices import Kind
 from .detection import summarize_detection
 from .metrics import expected_calibration_error, reliability_curve
 
@@ -38,14 +38,6 @@ _LEAST_LOG_PROBABILITY = -100.0  # less than the row's greatest
 # Pulls vector and full towards the identity, without which classes that dev separates would make them infinite.
 _PULL = 1e-6
 _FORMAT = "lid_mapmix calibration 1"
-
-
-class Kind(StrEnum):
-    """How much a calibration may change; see the module."""
-
-    TEMPERATURE = "temperature"
-    VECTOR = "vector"
-    FULL = "full"
 
 
 @dataclass(frozen=True)

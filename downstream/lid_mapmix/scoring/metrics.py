@@ -1,6 +1,7 @@
 """Scores of a classifier of dialects: accuracy, F1, cluster accuracy, calibration.
 
-Those of Map-Mix (arXiv 2302.08229, section 3) and the macro F1. Every function takes
+Those of Map-Mix (arXiv 2302.08229, section 3) and the macro F1. `average_windows` makes the probabilities of an
+utterance of those of its windows; every other function takes
 
 probabilities : (N, C) float, finite, N at least 1; the answer is the most probable class, the first where several are.
 truth : (N,) int, class number of each utterance.
@@ -11,11 +12,41 @@ class present both F1 scores are the F1 of that class.
 """
 
 import numpy as np
+from scipy.special import softmax
 from sklearn.metrics import f1_score
 
+from .choices import Average
+
+# Equal bins on (0, 1].
 ECE_BINS = 10
 # The scores that are printed; a metrics file has more.
 SUMMARY = ("acc", "wf1", "macro_f1", "c_acc", "ece")
+# Stands for a probability of 0 of a window, whose logarithm would decide alone.
+_LEAST = np.nextafter(0.0, 1.0)
+
+
+def average_windows(
+    utterances: np.ndarray, probabilities: np.ndarray, average: Average = Average.PROBABILITIES
+) -> tuple[np.ndarray, np.ndarray]:
+    """Average the windows of each utterance.
+
+    Parameters
+    ----------
+    utterances : (windows,) int, the utterance of each window.
+    probabilities : (windows, C) float64.
+    average : of what. A probability of 0 counts as 5e-324, the least there is, where logarithms are averaged.
+
+    Returns
+    -------
+    utterances (evaluated,) int, ascending, and probabilities (evaluated, C) float64.
+    """
+    numbers, place = np.unique(utterances, return_inverse=True)
+    is_log = average is Average.LOG_LIKELIHOODS
+    values = np.log(np.maximum(probabilities, _LEAST)) if is_log else probabilities
+    sums = np.zeros((len(numbers), probabilities.shape[1]))
+    np.add.at(sums, place, values)
+    means = sums / np.bincount(place)[:, None]
+    return numbers, softmax(means, axis=1) if is_log else means
 
 
 def accuracy(probabilities: np.ndarray, truth: np.ndarray) -> float:
@@ -60,51 +91,39 @@ def within_cluster_accuracy(probabilities: np.ndarray, truth: np.ndarray, cluste
     return float((np.where(eligible, probabilities, -1.0).argmax(axis=1) == truth).mean())
 
 
-def expected_calibration_error(probabilities: np.ndarray, truth: np.ndarray, bin_count: int = ECE_BINS) -> float:
+def expected_calibration_error(probabilities: np.ndarray, truth: np.ndarray) -> float:
     """Return the mean distance between top probability and accuracy in equal bins, weighted by the bins' sizes.
 
     Bins are open below and closed above, so 1.0 belongs to the last. A top probability of exactly 0, which no softmax
     gives, would count in the first. The edges k/bins are compared in the precision of `probabilities`.
-
-    Parameters
-    ----------
-    probabilities, truth : see the module.
-    bin_count : number of bins on (0, 1].
     """
     right = _answers(probabilities, truth) == truth
     top = np.asarray(probabilities).max(axis=1)
-    bins = confidence_bins(top, bin_count)
+    bins = confidence_bins(top)
     # |mean top - mean right| · size / N is |sum top - sum right| / N: empty bins need no case of their own.
-    surplus = np.bincount(bins, weights=top.astype(np.float64) - right, minlength=bin_count)
+    surplus = np.bincount(bins, weights=top.astype(np.float64) - right, minlength=ECE_BINS)
     return float(np.abs(surplus).sum() / len(top))
 
 
-def confidence_bins(top: np.ndarray, bin_count: int = ECE_BINS) -> np.ndarray:
+def confidence_bins(top: np.ndarray) -> np.ndarray:
     """Return the number of the bin, from 0, of each top probability, (N,) int64; see `expected_calibration_error`."""
-    edges = (np.arange(1, bin_count) / bin_count).astype(top.dtype)
+    edges = (np.arange(1, ECE_BINS) / ECE_BINS).astype(top.dtype)
     return np.searchsorted(edges, top, side="left")
 
 
-def reliability_curve(
-    probabilities: np.ndarray, truth: np.ndarray, bin_count: int = ECE_BINS
-) -> list[dict[str, float | int]]:
+def reliability_curve(probabilities: np.ndarray, truth: np.ndarray) -> list[dict[str, float | int]]:
     """Return the points of a reliability diagram, one a bin that is not empty, ascending.
 
     Each is ``{"low", "high": edges of the bin, "confidence": mean top probability, "accuracy", "count"}``; the
     calibration error is the mean of |confidence − accuracy| weighted by the counts.
-
-    Parameters
-    ----------
-    probabilities, truth : see the module.
-    bin_count : number of bins on (0, 1].
     """
     right = _answers(probabilities, truth) == truth
     top = np.asarray(probabilities).max(axis=1)
-    bins = confidence_bins(top, bin_count)
+    bins = confidence_bins(top)
     return [
         {
-            "low": number / bin_count,
-            "high": (number + 1) / bin_count,
+            "low": number / ECE_BINS,
+            "high": (number + 1) / ECE_BINS,
             "confidence": float(top[bins == number].mean(dtype=np.float64)),
             "accuracy": float(right[bins == number].mean()),
             "count": int((bins == number).sum()),

@@ -3,10 +3,9 @@
 A score is made of sums over utterances: of right answers, of costs, of bits. For B weightings these sums are one matrix
 product, weights (B, N) @ values (N, …), and no utterance is drawn, copied or sorted again.
 
-The EER of many weightings of the same utterances at once.
-
-Around the EER of equal weights a class has a few thresholds. For one weighting, the rates at all of them come from the
-weights between one threshold and the next: a sum over utterances, and for B weightings one sparse matrix product.
+For the EER, a class has a few thresholds around the EER of equal weights. For one weighting, the rates at all of them
+come from the weights between one threshold and the next: a sum over utterances, and for B weightings one sparse matrix
+product.
 """
 
 from collections.abc import Callable
@@ -15,8 +14,17 @@ import numpy as np
 from scipy.sparse import csc_array
 from scipy.special import log_softmax
 
-from .costs import BETAS, minimum_cost, source_parts, utterance_costs, utterance_costs_at
-from .detection import crossing, log_likelihood_ratios, roc, utterance_nats
+from .detection import (
+    BETAS,
+    crossing,
+    log_likelihood_ratios,
+    minimum_cost,
+    roc,
+    source_parts,
+    utterance_costs,
+    utterance_costs_at,
+    utterance_nats,
+)
 from .metrics import ECE_BINS, confidence_bins
 
 # Thresholds at which a weighting's own minimum cost is looked for, around that of equal weights.
@@ -33,16 +41,16 @@ class WeightedScores:
     """The scores of metrics.py and detection.py as functions of the utterances' weights.
 
     With whole numbers as weights they are the scores of a data set in which each utterance occurs that often, with
-    three reservations. The EER of a class is read from a few points of its ROC; see weighted_eer.py. The minimum cost
-    is the least of 33 thresholds within 2 nats of the best one of equal weights, and of rejecting everything. And a
-    class to which a weighting gives nothing stays a target of wrong acceptances.
+    three reservations. The EER of a class is read from a few points of its ROC; see `WeightedEqualErrorRate`. The
+    minimum cost is the least of 33 thresholds within 2 nats of the best one of equal weights, and of rejecting
+    everything. And a class to which a weighting gives nothing stays a target of wrong acceptances.
 
     Parameters
     ----------
     log_likelihoods : (N, C) float, natural logarithms; see detection.py.
     truth : (N,) int, class numbers.
     cluster_indices : (C,) int, the cluster number of each class.
-    source : (N,) str, or None; see `costs.source_parts`.
+    source : (N,) str, or None; see `detection.source_parts`.
     ratios : (N, C) float, those that a system gives itself, for EER and costs; None: those of the log-likelihoods.
     """
 
@@ -210,10 +218,7 @@ class WeightedEqualErrorRate:
         targets = (self._targets @ columns).T.astype(np.float64)
         others = targets.sum(axis=1, keepdims=True) - targets
         hits, accepted = self._share(self._own, columns, targets), self._share(self._others, columns, others)
-        rates = crossing(1 - hits, accepted)
-        known = ~np.isnan(rates)
-        with np.errstate(invalid="ignore"):
-            return np.where(known, rates, 0).sum(axis=1) / known.sum(axis=1)
+        return _mean(crossing(1 - hits, accepted), 1)
 
     @staticmethod
     def _share(sums: csc_array, columns: np.ndarray, totals: np.ndarray) -> np.ndarray:

@@ -1,15 +1,21 @@
-"""Types of command-line arguments that several commands share; nothing here imports more than argparse."""
+"""Types of flags that several commands share; nothing here imports more than argparse."""
 
 import argparse
+from collections.abc import Callable
+from enum import StrEnum
 
 
-def whole_number(text: str, minimum: int = 0) -> int:
-    """Read a whole number that is not below `minimum`, such as a seed.
+def choices_of(choices: type[StrEnum]) -> list[str]:
+    """Return what a flag takes that chooses among the members of an enum."""
+    return [choice.value for choice in choices]
 
-    Raises
-    ------
-    argparse.ArgumentTypeError : it is something else.
-    """
-    if not text.isdecimal() or int(text) < minimum:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from {minimum} up")
-    return int(text)
+
+def whole_number_from(minimum: int) -> Callable[[str], int]:
+    """Return the type of a flag that takes a whole number from `minimum` up, such as a seed."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < minimum:
+            raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from {minimum} up")
+        return int(text)
+
+    return parse

@@ -26,13 +26,10 @@ from helpers.score_files import (
     write_utt2lang,
 )
 from lid_mapmix.apps import cli
-from lid_mapmix.apps.commands.score import CALIBRATIONS, TARGETS, VALUES, make_score_parser
-from lid_mapmix.apps.commands.score_tables import letters
+from lid_mapmix.apps.commands.score_results import letters
 from lid_mapmix.apps.runs import launch
-from lid_mapmix.scoring import calibration
 from lid_mapmix.scoring.bootstrap import resampling_weights
-from lid_mapmix.scoring.files import read as reading
-from lid_mapmix.scoring.files import write as conversion
+from lid_mapmix.scoring.choices import FileFormat, Kind
 from reference import classification, detection
 from reference.calibration import expected_calibration_error
 from scipy.stats import binomtest
@@ -351,7 +348,7 @@ def test_answers_of_classes_that_only_some_give(tmp_path, systems):
     assert found["comparisons"][0]["differences"]["acc"]["value"] == -system.truth.count("ara-acm") / 60
 
 
-@pytest.mark.parametrize("kind", CALIBRATIONS)
+@pytest.mark.parametrize("kind", Kind)
 def test_calibration_is_fitted_on_dev_and_shown_before_and_after(kind, tmp_path, capsys):
     dev, test = (MadeSystem(400, seed=seed, data_seed=seed) for seed in (3, 4))
     for system in (dev, test):  # four times too sure
@@ -397,7 +394,7 @@ def test_each_system_has_a_calibration_of_its_own(tmp_path, systems, capsys):
 
 
 @pytest.mark.parametrize("source", WRITERS)
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", FileFormat)
 def test_any_format_becomes_any_other(source, target, tmp_path, systems, capsys):
     system = systems[0]
     (tmp_path / "in").mkdir()
@@ -689,11 +686,14 @@ def test_wrong_flags_return_2(flags, capsys):
     assert caught.value.code == 2 and "usage: lid-mapmix score" in capsys.readouterr().err
 
 
-def test_choices_are_those_of_the_package():
-    assert list(VALUES) == list(reading.Values)
-    assert list(CALIBRATIONS) == list(calibration.Kind)
-    assert list(TARGETS) == list(conversion.Target)
-    assert "examples:" in make_score_parser().format_help()
+@pytest.mark.parametrize(("flags", "status"), [(["--help"], 0), (["x", "y", "--convert", "nist"], 2)])
+def test_help_and_wrong_flags_wait_for_no_numpy(flags, status):
+    code = f"import sys; from lid_mapmix.apps import cli\ntry: cli.main(['score', *{flags}])\n"
+    code += "except SystemExit as end: status = end.code\n"
+    code += "assert not {'numpy', 'scipy', 'sklearn', 'torch', 'yaml'} & set(sys.modules); sys.exit(status)"
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == status
+    assert ("{log-likelihoods,ratios}" in done.stdout and "examples:" in done.stdout) == (status == 0)
 
 
 def test_torch_is_not_needed(tmp_path, systems):

@@ -2,7 +2,9 @@ import json
 
 import numpy as np
 import pytest
+from lid_mapmix.scoring.choices import FileFormat
 from lid_mapmix.scoring.files import own as files
+from lid_mapmix.scoring.files.formats import recognise
 from lid_mapmix.utils.errors import UserError
 
 CLASSES = ["eng-gbr", "eng-usg", "group"]
@@ -45,6 +47,10 @@ def test_what_goes_in_comes_out(path):
     assert (read.log_probabilities.astype(np.float32) == ARGUMENTS["log_probabilities"]).all()
     assert read.truth_indices.tolist() == [1, 0, 2]
     np.testing.assert_allclose(read.probabilities.sum(axis=1), 1, rtol=1e-6)
+
+
+def test_the_file_is_recognised(path):
+    assert recognise(path).key is FileFormat.SCORES
 
 
 def test_an_impossible_class_is_minus_infinity(tmp_path):
@@ -112,12 +118,3 @@ def test_metrics_are_json_and_never_nan(tmp_path):
         files.write_metrics(path, {"overall": {"acc": float("nan")}})
     assert path.read_bytes() == before
     assert [*tmp_path.iterdir()] == [path]
-
-
-def test_s3prl_files_have_an_id_and_a_label_a_line(tmp_path):
-    files.write_s3prl_predictions(tmp_path, "dev", ["a", "b"], ["x", "y"], np.array(["x", "x"]))
-    assert (tmp_path / "dev_predict.txt").read_text() == "a x\nb y\n"
-    assert (tmp_path / "dev_truth.txt").read_text() == "a x\nb x\n"
-    with pytest.raises(ValueError, match="zip"):
-        files.write_s3prl_predictions(tmp_path, "test", ["a", "b"], ["x"], ["x", "x"])
-    assert not list(tmp_path.glob("*test*"))

@@ -3,12 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.score_files import CLASSES, CLUSTER_OF, MadeSystem, write_manifest, write_nist_key, write_utt2lang
+from helpers.score_files import CLASSES, CLUSTER_OF
 from hypothesis import given
 from hypothesis import strategies as st
-from lid_mapmix.scoring.files.formats import Format
-from lid_mapmix.scoring.files.keys import Key, read_key
-from lid_mapmix.scoring.files.system_output import SystemOutput, align, join_key, reorder_classes
+from lid_mapmix.scoring.files.own import ScoresCsv
+from lid_mapmix.scoring.files.system_output import SystemOutput, align, reorder_classes
 from lid_mapmix.scoring.scorecard import make_system, scores_of
 from lid_mapmix.utils.errors import UserError
 from scipy.special import log_softmax
@@ -20,13 +19,12 @@ def made(seed, **changes):
     values = log_softmax(np.random.default_rng(seed).normal(size=(COUNT, len(CLASSES))), axis=1)
     output = SystemOutput(
         path=Path(f"system-{seed}"),
-        format=Format.SCORES,
+        format=ScoresCsv(),
         classes=CLASSES,
         ids=np.array([f"u{number}" for number in range(COUNT)]),
         predictions=np.array(CLASSES)[values.argmax(axis=1)],
         truth=np.array(CLASSES)[np.arange(COUNT) % len(CLASSES)],
         log_likelihoods=values,
-        ratios=None,
         seconds=np.arange(1.0, COUNT + 1),
         columns={"group": np.array([f"g{number // 2}" for number in range(COUNT)])},
     )
@@ -71,47 +69,6 @@ def test_a_system_that_never_answers_a_class_has_it_all_the_same():
     assert [one.classes for one in align([answers, made(1)])] == [CLASSES, CLASSES]
     with pytest.raises(UserError, match=r"found xxx in system-0 only \(2 such\)"):
         reorder_classes(made(0, classes=("xxx", *CLASSES[1:])), CLASSES, "labels")
-
-
-def test_the_three_kinds_of_keys_say_the_same(tmp_path):
-    system = MadeSystem()
-    keys = [
-        read_key(write_manifest(tmp_path / "m.csv", system)),
-        read_key(write_nist_key(tmp_path / "k.tsv", system)),
-        read_key(write_utt2lang(tmp_path / "utt2lang", system)),
-    ]
-    for key in keys:
-        assert dict(zip(key.ids.tolist(), key.columns["class"].tolist(), strict=True)) == dict(
-            zip(system.ids, system.truth, strict=True)
-        )
-    for key in keys[:2]:
-        found = dict(zip(key.ids.tolist(), key.columns["source"].tolist(), strict=True))
-        assert found == dict(zip(system.ids, system.source, strict=True))
-
-
-def test_a_key_without_ids_has_paths(tmp_path):
-    (tmp_path / "m.csv").write_text("audiopath,class,seconds\na/b.wav,x,3\n")
-    assert read_key(tmp_path / "m.csv").ids.tolist() == ["a/b.wav"]
-
-
-def test_a_key_adds_and_corrects_columns():
-    key = Key(
-        Path("key"),
-        made(0).ids[::-1],
-        {
-            "class": made(0).truth[::-1],
-            "seconds": np.array(["3", "n/a", ""] + ["10"] * (COUNT - 3)),
-            "group": np.array(["h"] * COUNT),
-            "speaker": np.array([f"s{number}" for number in range(COUNT)]),
-        },
-    )
-    joined = join_key(made(0), key)
-    np.testing.assert_array_equal(joined.seconds[::-1][:4], [3, np.nan, np.nan, 10])
-    assert joined.columns["group"].tolist() == ["h"] * COUNT
-    assert joined.columns["speaker"].tolist() == [f"s{number}" for number in range(COUNT)][::-1]
-    assert "class" not in joined.columns
-    with pytest.raises(UserError, match="a number in row 2, found 'long'"):
-        join_key(made(0), replace(key, columns={**key.columns, "seconds": np.array(["long"] * COUNT)}))
 
 
 def test_a_system_without_truth_is_not_scored():

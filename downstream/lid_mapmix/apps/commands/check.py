@@ -6,11 +6,10 @@ The checks are in data/check/, and the numbers they decide by in data/check/thre
 import argparse
 import json
 import os
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...utils.argument_types import whole_number
+from ...utils.argument_types import whole_number_from
 from ...utils.errors import UserError
 from ...utils.files import replace_when_complete
 
@@ -60,7 +59,7 @@ def make_check_parser() -> argparse.ArgumentParser:
     add("--fix", metavar="OUT", help="write a new folder without what is wrong, and what was dropped; audio stays")
     add(
         "--threads",
-        type=partial(whole_number, minimum=1),
+        type=whole_number_from(1),
         default=os.cpu_count() or 1,
         metavar="N",
         help="that read audio; default: %(default)s",

@@ -23,6 +23,7 @@ from ...mapmix.cartography import write_td_metrics
 from ...mapmix.datamap import Measures, Region, RegionRule, region_counts
 from ...mapmix.suspects import NO_CLASS, Suspects, find_suspects, write_suspects
 from ...training.dynamics import RecordedMap, read_map, write_map
+from ...utils.argument_types import whole_number_from
 from ...utils.errors import UserError
 from ...utils.files import replace_when_complete
 from ...utils.run_folder import RunFolder
@@ -241,11 +242,16 @@ def make_datamap_parser() -> argparse.ArgumentParser:
     add("--into", metavar="DIR", help="where to write; default: the folder that has the recorded epochs")
     add("--overwrite", action="store_true", help="replace a map, or list of suspects, that differs")
     add("--by-class", action="store_true", help="also draw datamap-by-class.png, a panel a class")
-    add("--suspects", type=_count, metavar="N", help="list the N likeliest label errors, and write suspects.csv")
+    add(
+        "--suspects",
+        type=whole_number_from(1),
+        metavar="N",
+        help="list the N likeliest label errors, and write suspects.csv",
+    )
     add("--debug", action="store_true", help="show the traceback of an error")
     epochs = parser.add_argument_group("epochs that count (default: all that are complete)").add_argument
-    epochs("--skip-first", type=count_or_none, default=0, metavar="K", help="leave out the first K")
-    epochs("--keep-first", type=_count, metavar="K", help="of those that are left take the first K")
+    epochs("--skip-first", type=whole_number_from(0), default=0, metavar="K", help="leave out the first K")
+    epochs("--keep-first", type=whole_number_from(1), metavar="K", help="of those that are left take the first K")
     group = parser.add_argument_group("regions (default: as in the run)")
     for name, meaning in REGION_FLAGS.items():
         flag = f"--{name.replace('_', '-')}"
@@ -257,22 +263,3 @@ def make_datamap_parser() -> argparse.ArgumentParser:
     whose.add_argument("--per-class", dest="per_class", action="store_true", default=None, help="shares of each class")
     whose.add_argument("--global", dest="per_class", action="store_false", help="shares of all utterances")
     return parser
-
-
-def _count(text: str) -> int:
-    return _at_least(text, 1)
-
-
-def count_or_none(text: str) -> int:
-    """Return the whole number from 0 up in a flag's text."""
-    return _at_least(text, 0)
-
-
-def _at_least(text: str, least: int) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = least - 1
-    if number < least:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from {least} up")
-    return number

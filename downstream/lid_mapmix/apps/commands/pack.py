@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from ...data.export import DEFAULT_SHARD_BYTES, AudioFormat
-from ...utils.argument_types import whole_number
+from ...utils.argument_types import whole_number_from
 
 _MEGABYTE = 10**6
 _GIGABYTE = 10**9
@@ -46,7 +46,7 @@ def make_pack_parser() -> argparse.ArgumentParser:
     )
     add(
         "--seed",
-        type=whole_number,
+        type=whole_number_from(0),
         metavar="N",
         help="put files into an order drawn with N, for programs that read shards from end to end; without it they are "
         "in the order of the manifest, in which evaluation reads them",

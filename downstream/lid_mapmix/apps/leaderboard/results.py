@@ -16,7 +16,7 @@ from ...data.labels import labels_from_mapping, labels_from_names
 from ...scoring.calibration import apply_temperature, fit_temperature
 from ...scoring.files.own import Scores, read_scores
 from ...scoring.metrics import expected_calibration_error
-from ...scoring.slices import all_scores
+from ...scoring.scorecard import all_scores
 from ...utils.errors import UserError
 from ...utils.run_folder import RunFolder
 from .comparison import Compared, best_row, resample

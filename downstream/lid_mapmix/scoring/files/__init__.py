@@ -1,1 +1,1 @@
-"""Files of scores: a module per format."""
+"""Files of scores: a class per format."""

@@ -1,78 +1,81 @@
-"""Which of the known formats a file is in, from its name and its first line."""
+"""All formats of scores and answers: which one a file is in, reading it into a SystemOutput, writing one.
 
-import csv
-import io
-from enum import StrEnum
+=============================== ======================= ====================================== ===========
+format                          truth                   scores                                 also
+=============================== ======================= ====================================== ===========
+SPLIT_scores.csv                yes                     log-probabilities                      seconds,
+                                                                                               group,
+                                                                                               source
+CSV of Map-Mix's code           yes                     probabilities                          seconds
+NIST score table                by a key (keys.py)      log-likelihood ratios                  the key's
+utterance language score        by a key                log-likelihoods, or ratios             the key's
+lid.trn, S3PRL's two files      yes                     none: answers only                     –
+=============================== ======================= ====================================== ===========
+
+Priors are taken as equal: normalised log-likelihoods are log-probabilities, and the other way round. Costs and EER of
+ratios are those of the ratios as they are, as NIST computes them; only what needs probabilities (ECE, Cllr,
+calibration) takes likelihoods that are made of them by `detection.log_likelihoods_from_ratios`.
+"""
+
 from pathlib import Path
 
 from ...utils.errors import UserError
-from .mapmix_csv import REFERENCE_COLUMNS
-from .nist_kaldi import NIST_ID
-from .own import FIXED_COLUMNS
-from .rows import content_of
+from ..choices import FileFormat
+from .own import ScoresCsv
+from .rows import read_opening
+from .system_output import Format, Hints, SystemOutput
+from .toolkits import KaldiLines, LidTrn, MapmixCsv, NistTable, S3prlPair
 
-_LINE = 1_000_000
-_PAIR, _TRIPLE = 2, 3
+FORMATS: tuple[Format, ...] = (ScoresCsv(), MapmixCsv(), NistTable(), KaldiLines(), LidTrn(), S3prlPair())
 
 
-class Format(StrEnum):
-    """The formats of scores and of answers; the value is how it is called in messages."""
-
-    SCORES = "SPLIT_scores.csv"
-    REFERENCE = "CSV of Map-Mix's code"
-    NIST = "NIST score table"
-    PAIRS = "utterance language score"
-    TRN = "lid.trn"
-    S3PRL = "S3PRL's predict and truth files"
+def format_of(key: FileFormat) -> Format:
+    """Return the format that flags call so."""
+    return next(form for form in FORMATS if form.key is key)
 
 
 def recognise(path: Path | str) -> Format:
-    """Return the format of a file.
-
-    ``utterance language score`` with tabs and a lid.trn whose utterances have numbers for names look the same; what is
-    named .trn is the latter, everything else the former.
+    """Return the format of a file, by its name and its first line.
 
     Raises
     ------
     UserError : no such file, a folder, an empty file, none of the formats.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise UserError(f"{path}: expected a file of scores, found a folder. Name a file in it.")
-    try:
-        line = _first_line(path).decode("utf-8-sig").rstrip("\r\n")
-    except UnicodeDecodeError:
-        line = ""
-    columns = next(csv.reader(io.StringIO(line, newline="")), [])  # a carriage return inside it ends the header
-    words, fields = line.split(), line.split("\t")
-    if tuple(columns[: len(FIXED_COLUMNS)]) == FIXED_COLUMNS:
-        return Format.SCORES
-    if set(REFERENCE_COLUMNS) <= set(columns):
-        return Format.REFERENCE
-    if fields[0] == NIST_ID:
-        return Format.NIST
-    if path.name.endswith(("_predict.txt", "_truth.txt")) and len(words) >= _PAIR:
-        return Format.S3PRL
-    if len(words) == _TRIPLE and _is_number(words[2]) and path.suffix != ".trn":
-        return Format.PAIRS
-    if len(fields) == _TRIPLE and all(fields):
-        return Format.TRN
+    opening = read_opening(Path(path))
+    for form in FORMATS:
+        if form.recognise(opening):
+            return form
+    line = opening.line
     raise UserError(
-        f"{path}: expected a file in one of the formats {', '.join(Format)}, found "
+        f"{path}: expected a file in one of the formats {', '.join(form.name for form in FORMATS)}, found "
         f"{f'the line {line[:60]!r}' if line else 'no text in its first line'}. Convert it first."
     )
 
 
-def _first_line(path: Path) -> bytes:
-    if path.is_file():
-        with path.open("rb") as file:
-            return file.readline(_LINE)
-    return content_of(path, "a file of scores").partition(b"\n")[0]
+def read_output(path: Path | str, hints: Hints) -> SystemOutput:
+    """Read a file in any of the formats.
+
+    Raises
+    ------
+    UserError : none of the formats, a damaged file, an utterance for which no class is possible.
+    """
+    return recognise(path).read(Path(path), hints)
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def write_output(path: Path, form: Format, output: SystemOutput) -> None:
+    """Write a system's output in a format, complete or not at all: log-likelihoods in Kaldi's, their ratios in NIST's.
+
+    Raises
+    ------
+    UserError : the format needs scores or the truth, which this output has not, or cannot hold a name.
+    """
+    if form.has_truth and output.truth is None:
+        raise UserError(
+            f"{output.path}: expected the true classes, which {form.key} holds, found none. Give --key FILE."
+        )
+    if form.has_scores and output.log_likelihoods is None:
+        answers = " or ".join(other.key for other in FORMATS if not other.has_scores)
+        raise UserError(
+            f"{output.path}: expected scores, which {form.key} holds, found answers only. Convert to {answers}."
+        )
+    form.write(path, output)

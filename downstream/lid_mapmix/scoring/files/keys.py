@@ -11,14 +11,14 @@ Kaldi, utt2lang         ``utterance language``
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ...utils.errors import UserError
-from .nist_kaldi import NIST_ID
-from .rows import check_rows, read_csv, read_lines, unique_ids
+from .rows import NIST_ID, check_rows, parse_seconds, read_csv, read_lines, unique_ids
+from .system_output import SystemOutput, check_same_truth, places_in
 
 _WHAT = "a key: a manifest, NIST's segment keys or Kaldi's utt2lang"
 _NIST_NAMES = {
@@ -77,3 +77,22 @@ def read_key(path: Path | str) -> Key:
     if (columns["class"] == "").any():
         raise UserError(f"{path}: expected a class of each utterance, found none of {ids[columns['class'] == ''][0]}.")
     return Key(path, ids, columns)
+
+
+def join_key(output: SystemOutput, key: Key) -> SystemOutput:
+    """Return output with the truth and the columns of a key; where both know something, the key's holds.
+
+    Raises
+    ------
+    UserError : an utterance is in one of them only, they disagree on a true class, or seconds are no numbers.
+    """
+    places = places_in(output, key.ids, key.path)
+    columns = {name: values[places] for name, values in key.columns.items()}
+    truth = columns.pop("class")
+    check_same_truth(output, truth, key.path)
+    seconds = output.seconds
+    if "seconds" in columns:
+        # Read in the key's order, in which its rows are counted.
+        seconds = parse_seconds(key.path, key.columns["seconds"].tolist())[places]
+        del columns["seconds"]
+    return replace(output, truth=truth, seconds=seconds, columns={**output.columns, **columns})

@@ -1,4 +1,4 @@
-"""Files of scores: SPLIT_scores.csv, SPLIT_metrics.json, and S3PRL's SPLIT_predict.txt and SPLIT_truth.txt.
+"""The files of scores that a run leaves: SPLIT_scores.csv and SPLIT_metrics.json.
 
 SPLIT_scores.csv has a row an utterance. The first six columns are fixed, the others are the classes in the order of
 the model's outputs, so a class may have any name.
@@ -27,7 +27,9 @@ import numpy as np
 
 from ...utils.errors import UserError
 from ...utils.files import replace_when_complete
-from .rows import check_rows, parse_seconds, read_csv, unique_ids
+from ..choices import FileFormat
+from .rows import Opening, check_rows, parse_seconds, read_csv, unique_ids
+from .system_output import Format, Hints, SystemOutput, csv_truth
 
 FIXED_COLUMNS = ("id", "class", "prediction", "seconds", "group", "source")
 _REMEDY = "Evaluate again to write it anew."
@@ -149,29 +151,40 @@ def read_scores(path: Path | str) -> Scores:
     )
 
 
+class ScoresCsv(Format):
+    """SPLIT_scores.csv."""
+
+    key = FileFormat.SCORES
+    name = "SPLIT_scores.csv"
+
+    def recognise(self, opening: Opening) -> bool:
+        """Say whether the first columns are ours."""
+        return tuple(opening.columns[: len(FIXED_COLUMNS)]) == FIXED_COLUMNS
+
+    def read(self, path: Path, hints: Hints) -> SystemOutput:
+        """Read a scores file; see `read_scores`."""
+        found = read_scores(path)
+        columns = {"group": found.group, "source": found.source}
+        values, truth, seconds = found.log_probabilities, found.truth, found.seconds
+        return self.scored(path, found.classes, found.ids, values, truth=truth, seconds=seconds, columns=columns)
+
+    def write(self, path: Path, output: SystemOutput) -> None:
+        """Write the log-likelihoods, which are log-probabilities under equal priors."""
+        empty = np.full(len(output), "")
+        write_scores(
+            path,
+            ids=output.ids,
+            classes=output.classes,
+            truth=csv_truth(output),
+            log_probabilities=np.asarray(output.log_likelihoods),
+            seconds=output.seconds,
+            group=output.columns.get("group", empty),
+            source=output.columns.get("source", empty),
+        )
+
+
 def write_metrics(path: Path | str, metrics: Mapping[str, Any]) -> None:
-    """Write what `slices.metrics_with_slices` returns as JSON, complete or not at all."""
+    """Write what `scorecard.metrics_with_slices` returns as JSON, complete or not at all."""
     text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
     with replace_when_complete(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
-
-
-def write_s3prl_predictions(
-    expdir: Path | str,
-    split: str,
-    ids: Sequence[str] | np.ndarray,
-    predictions: Sequence[str] | np.ndarray,
-    truth: Sequence[str] | np.ndarray,
-) -> None:
-    """Write S3PRL's two files, ``SPLIT_predict.txt`` and ``SPLIT_truth.txt``, a line ``id label`` an utterance.
-
-    Parameters
-    ----------
-    expdir : the run's folder.
-    split : for example ``"dev"``.
-    ids, predictions, truth : (N,) str; the latter two are names of classes.
-    """
-    for name, labels in (("predict", predictions), ("truth", truth)):
-        lines = [f"{utterance} {label}\n" for utterance, label in zip(ids, labels, strict=True)]
-        with replace_when_complete(Path(expdir) / f"{split}_{name}.txt") as temporary:
-            temporary.write_text("".join(lines), encoding="utf-8")

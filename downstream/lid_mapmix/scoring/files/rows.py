@@ -4,15 +4,55 @@ import csv
 import functools
 import io
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ...utils.errors import UserError
+from ...utils.files import replace_when_complete
 
+# The first column of NIST's tables of scores and of its keys.
+NIST_ID = "segmentid"
 _REMEDY = "Write it anew."
 # What stands where a duration is not known, as that of NIST's whole files.
 _UNKNOWN = ("", "nan", "n/a", "na")
+# More of a first line is not looked at.
+_LINE_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What tells the format of a file: its name, and its first line without the end, empty where it is no UTF-8."""
+
+    path: Path
+    line: str
+
+    @property
+    def columns(self) -> list[str]:
+        """What stands in the line if it is the header of a CSV."""
+        # A carriage return inside it ends the header.
+        return next(csv.reader(io.StringIO(self.line, newline="")), [])
+
+
+def read_opening(path: Path) -> Opening:
+    """Return the beginning of a file.
+
+    Raises
+    ------
+    UserError : no such file, a folder.
+    """
+    if path.is_dir():
+        raise UserError(f"{path}: expected a file of scores, found a folder. Name a file in it.")
+    if path.is_file():
+        with path.open("rb") as file:
+            line = file.readline(_LINE_BYTES)
+    else:
+        line = _content_of(path, "a file of scores").partition(b"\n")[0]
+    try:
+        return Opening(path, line.decode("utf-8-sig").rstrip("\r\n"))
+    except UnicodeDecodeError:
+        return Opening(path, "")
 
 
 def read_lines(path: Path | str, what: str) -> list[str]:
@@ -37,6 +77,12 @@ def read_csv(path: Path | str, what: str) -> list[list[str]]:
         return [row for row in csv.reader(text) if row]
     except csv.Error as error:
         raise UserError(f"{path}: expected {what}, found no CSV: {error}. {_REMEDY}") from None
+
+
+def write_lines(path: Path | str, lines: Iterable[str]) -> None:
+    """Write lines, to which their ends are added, complete or not at all."""
+    with replace_when_complete(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def check_rows(
@@ -109,7 +155,7 @@ def parse_seconds(path: Path | str, texts: Sequence[str]) -> np.ndarray:
     )
 
 
-def content_of(path: Path, what: str) -> bytes:
+def _content_of(path: Path, what: str) -> bytes:
     """Return what a file holds, or a pipe such as the shell's ``<(command)``, which may be asked for again.
 
     Raises
@@ -133,7 +179,7 @@ def _read_text(path: Path | str, what: str) -> str:
     path = Path(path)
     try:
         # As bytes, since reading as text would change the line breaks in it.
-        text = content_of(path, what).decode("utf-8-sig")
+        text = _content_of(path, what).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path}: expected {what}, found what is no UTF-8 text: {error.reason}. Check the path."

@@ -1,18 +1,24 @@
 """The output of a system: what it says of some utterances, ready to be scored, compared and converted.
 
-reading.py makes it of a file. Here it gets the truth of a key, and several systems the same order.
+A `Format` makes it of a file and a file of it. keys.py gives it the truth; `align` gives several systems one order.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
+from scipy.special import log_softmax
 
 from ...utils.errors import UserError
-from .formats import Format
-from .keys import Key
-from .rows import parse_seconds
+from ..choices import FileFormat, Values
+from ..detection import log_likelihood_ratios, log_likelihoods_from_ratios
+from .rows import Opening, check_names
+
+_TWO = 2
+_BY_UTTERANCE = ("ids", "predictions", "truth", "log_likelihoods", "ratios", "seconds")
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,51 +31,160 @@ class SystemOutput:
     classes : names of the C classes; in files of answers those that occur, sorted.
     ids : (N,) str.
     predictions : (N,) str, the likeliest class, or the answer.
+    seconds : (N,) float64, nominal durations, NaN where unknown.
     truth : (N,) str, or None where the file has none and no key was joined.
     log_likelihoods : (N, C) float64, natural logarithms whose exponentials sum to 1 in each row; None: answers only.
     ratios : (N, C) float64, the log-likelihood ratios that the file gives, which need not be those of any likelihoods;
         None where it gives none.
-    seconds : (N,) float64, nominal durations, NaN where unknown.
     columns : name → (N,) str, whatever else is known, such as ``group`` and ``source``; may hold empty strings.
     """
 
     path: Path
-    format: Format
+    format: "Format"
     classes: tuple[str, ...]
     ids: np.ndarray
     predictions: np.ndarray
-    truth: np.ndarray | None
-    log_likelihoods: np.ndarray | None
-    ratios: np.ndarray | None
     seconds: np.ndarray
+    truth: np.ndarray | None = None
+    log_likelihoods: np.ndarray | None = None
+    ratios: np.ndarray | None = None
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def has_ratios_of_its_own(self) -> bool:
+        """Whether the file's ratios are others than those of the likelihoods that are made of them."""
+        if self.ratios is None or self.log_likelihoods is None:
+            return False
+        # Digits that a file leaves out make no difference to a decision.
+        return not np.allclose(log_likelihood_ratios(self.log_likelihoods), self.ratios, rtol=1e-3, atol=1e-3)
 
     def column(self, name: str) -> np.ndarray | None:
         """Return a column, (N,) str; None where there is none, or nothing in it."""
         values = self.columns.get(name)
         return values if values is not None and (values != "").any() else None
 
+    def with_likelihoods(self, log_likelihoods: np.ndarray) -> "SystemOutput":
+        """Return the output with other log-likelihoods, (N, C) float64, and the predictions that follow from them."""
+        predictions = np.array(self.classes)[log_likelihoods.argmax(axis=1)]
+        return replace(self, log_likelihoods=log_likelihoods, ratios=None, predictions=predictions)
 
-def join_key(output: SystemOutput, key: Key) -> SystemOutput:
-    """Return output with the truth and the columns of a key; where both know something, the key's holds.
 
-    Raises
-    ------
-    UserError : an utterance is in one of them only, they disagree on a true class, or seconds are no numbers.
+@dataclass(frozen=True)
+class Hints:
+    """What a file does not say of itself.
+
+    Attributes
+    ----------
+    classes : their order in the CSV of Map-Mix's code; None: the predictions tell.
+    values : what the scores in Kaldi's format are.
     """
-    places = _places(output, key.ids, key.path)
-    columns = {name: values[places] for name, values in key.columns.items()}
-    truth = columns.pop("class")
-    _check_same_truth(output, truth, key.path)
-    seconds = output.seconds
-    if "seconds" in columns:
-        # Read in the key's order, in which its rows are counted.
-        seconds = parse_seconds(key.path, key.columns["seconds"].tolist())[places]
-        del columns["seconds"]
-    return replace(output, truth=truth, seconds=seconds, columns={**output.columns, **columns})
+
+    classes: Sequence[str] | None = None
+    values: Values = Values.LIKELIHOODS
+
+
+class Format(ABC):
+    """A format of scores or of answers.
+
+    Attributes
+    ----------
+    key : what flags call it. name : what messages call it.
+    has_truth, has_scores : whether it holds the true classes, and more than answers.
+    """
+
+    key: ClassVar[FileFormat]
+    name: ClassVar[str]
+    has_truth: ClassVar[bool] = True
+    has_scores: ClassVar[bool] = True
+
+    @abstractmethod
+    def recognise(self, opening: Opening) -> bool:
+        """Say whether a file is in this format."""
+
+    @abstractmethod
+    def read(self, path: Path, hints: Hints) -> SystemOutput:
+        """Read a file; a UserError where it is absent or damaged, or no class is possible for an utterance."""
+
+    @abstractmethod
+    def write(self, path: Path, output: SystemOutput) -> None:
+        """Write the output, complete or not at all; a UserError for a name or a class that the format cannot hold."""
+
+    def files(self, path: Path) -> list[Path]:
+        """Return the files that `write` writes; a UserError where the path cannot be one of them."""
+        return [path]
+
+    def scored(
+        self,
+        path: Path,
+        classes: Sequence[str],
+        ids: np.ndarray,
+        values: np.ndarray,
+        *,
+        truth: np.ndarray | None = None,
+        seconds: np.ndarray | None = None,
+        columns: Mapping[str, np.ndarray] | None = None,
+    ) -> SystemOutput:
+        """Return the output of log-likelihoods (N, C), each row off by any constant; see `SystemOutput` for the rest.
+
+        Raises
+        ------
+        UserError : plus infinity, or no class that is possible.
+        """
+        finite = np.isfinite(values.max(axis=1))
+        if not finite.all():
+            raise UserError(
+                f"{path}: expected scores below infinity, one at least finite for each utterance, found others for "
+                f"{ids[~finite][0]} ({np.count_nonzero(~finite)} such). Write it anew."
+            )
+        log_likelihoods = log_softmax(values, axis=1)
+        return SystemOutput(
+            path=path,
+            format=self,
+            classes=tuple(classes),
+            ids=ids,
+            predictions=np.array(classes)[log_likelihoods.argmax(axis=1)],
+            seconds=np.full(len(ids), np.nan) if seconds is None else seconds,
+            truth=truth,
+            log_likelihoods=log_likelihoods,
+            columns=columns or {},
+        )
+
+    def scored_by_ratios(self, path: Path, classes: Sequence[str], ids: np.ndarray, ratios: np.ndarray) -> SystemOutput:
+        """Return the output of log-likelihood ratios (N, C); a UserError for one class, or none that is possible."""
+        if len(classes) < _TWO:
+            raise UserError(
+                f"{path}: expected log-likelihood ratios of 2 languages or more, found 1. Score it with others."
+            )
+        impossible = np.isneginf(ratios).all(axis=1)
+        if impossible.any():
+            raise UserError(
+                f"{path}: expected a ratio above minus infinity for each utterance, found none for "
+                f"{ids[impossible][0]} ({np.count_nonzero(impossible)} such). Write it anew."
+            )
+        return replace(self.scored(path, classes, ids, log_likelihoods_from_ratios(ratios)), ratios=ratios)
+
+    def answered(self, path: Path, ids: list[str], truth: list[str], predictions: list[str]) -> SystemOutput:
+        """Return the output of answers without scores, of N utterances each."""
+        return SystemOutput(
+            path=path,
+            format=self,
+            classes=tuple(sorted({*truth, *predictions})),
+            ids=np.array(ids),
+            predictions=np.array(predictions),
+            seconds=np.full(len(ids), np.nan),
+            truth=np.array(truth),
+        )
+
+
+def csv_truth(output: SystemOutput) -> np.ndarray:
+    """Return the true classes, (N,) str, once a CSV is known to hold them and all names; a UserError where not."""
+    truth = np.asarray(output.truth)
+    class_numbers(output, truth)
+    check_names((*output.ids.tolist(), *output.classes), forbidden="\n\r")
+    return truth
 
 
 def align(systems: Sequence[SystemOutput]) -> list[SystemOutput]:
@@ -83,11 +198,11 @@ def align(systems: Sequence[SystemOutput]) -> list[SystemOutput]:
     UserError : an utterance or a class is in one of them only, or they disagree on a true class.
     """
     first, *others = systems
-    ordered = [first, *(_take(other, _places(first, other.ids, other.path)) for other in others)]
+    ordered = [first, *(_take(other, places_in(first, other.ids, other.path)) for other in others)]
     known = next((one for one in ordered if one.truth is not None), None)
     if known is not None and known.truth is not None:
         for one in ordered:
-            _check_same_truth(one, known.truth, known.path)
+            check_same_truth(one, known.truth, known.path)
     names = dict.fromkeys(name for one in ordered for name in one.columns)
     columns = {
         name: next((one.columns[name] for one in ordered if one.column(name) is not None), None) for name in names
@@ -140,20 +255,7 @@ def class_numbers(output: SystemOutput, names: np.ndarray) -> np.ndarray:
     return np.array([number_of[name] for name in names.tolist()], dtype=np.int64)
 
 
-def _take(output: SystemOutput, places: np.ndarray) -> SystemOutput:
-    return replace(
-        output,
-        ids=output.ids[places],
-        predictions=output.predictions[places],
-        truth=None if output.truth is None else output.truth[places],
-        log_likelihoods=None if output.log_likelihoods is None else output.log_likelihoods[places],
-        ratios=None if output.ratios is None else output.ratios[places],
-        seconds=output.seconds[places],
-        columns={name: values[places] for name, values in output.columns.items()},
-    )
-
-
-def _places(output: SystemOutput, ids: np.ndarray, origin: Path) -> np.ndarray:
+def places_in(output: SystemOutput, ids: np.ndarray, origin: Path) -> np.ndarray:
     """Return where in ids each utterance of the output is, (N,) int64; both must have the same."""
     place_of = {name: place for place, name in enumerate(ids.tolist())}
     known = set(output.ids.tolist())
@@ -169,7 +271,8 @@ def _places(output: SystemOutput, ids: np.ndarray, origin: Path) -> np.ndarray:
     return np.array([place_of[name] for name in output.ids.tolist()], dtype=np.int64)
 
 
-def _check_same_truth(output: SystemOutput, truth: np.ndarray, origin: Path) -> None:
+def check_same_truth(output: SystemOutput, truth: np.ndarray, origin: Path) -> None:
+    """Check that an output's truth, where it has one, is `truth`, (N,) str, of the file `origin`; else a UserError."""
     if output.truth is None:
         return
     differs = output.truth != truth
@@ -179,3 +282,10 @@ def _check_same_truth(output: SystemOutput, truth: np.ndarray, origin: Path) -> 
             f"{output.path}: expected the true classes of {origin}, found {output.truth[place]} in place of "
             f"{truth[place]} for {output.ids[place]} ({np.count_nonzero(differs)} such). Correct one of them."
         )
+
+
+def _take(output: SystemOutput, places: np.ndarray) -> SystemOutput:
+    known = {name: getattr(output, name) for name in _BY_UTTERANCE}
+    taken: dict[str, Any] = {name: values[places] for name, values in known.items() if values is not None}
+    columns = {name: values[places] for name, values in output.columns.items()}
+    return replace(output, **taken, columns=columns)

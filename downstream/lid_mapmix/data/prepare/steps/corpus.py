@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ....utils.argument_types import whole_number
+from ....utils.argument_types import whole_number_from
 from ... import SPLITS
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def add_common_flags(parser: argparse.ArgumentParser, drawn_share: float | None)
                 help=f"share of the recordings that goes to {split}.csv where it is drawn (default: %(default)s)",
             )
     parser.add_argument(
-        "--seed", type=whole_number, default=0, help="another seed draws other splits (default: %(default)s)"
+        "--seed", type=whole_number_from(0), default=0, help="another seed draws other splits (default: %(default)s)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace manifests that are already there")
 

@@ -1,43 +1,58 @@
-"""What ``lid-mapmix score`` reads, and whether its flags and files fit each other."""
+"""What ``lid-mapmix score`` reads, whether files and flags fit each other, and writing a file in another format."""
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ...data.labels import Labels, labels_from_names
-from ...scoring.calibration import Calibration, Kind, fit, read_calibration
-from ...scoring.files.formats import Format, recognise
-from ...scoring.files.keys import read_key
-from ...scoring.files.read import Values, read_output
-from ...scoring.files.system_output import SystemOutput, class_numbers, join_key, reorder_classes
-from ...scoring.files.write import Target, paths_of
+from ...data.labels import Labels, labels_from_names, read_labels
+from ...scoring.calibration import Calibration, fit, read_calibration
+from ...scoring.choices import CALIBRATION_SUFFIX, FileFormat, Kind, Values
+from ...scoring.files.formats import format_of, read_output, recognise, write_output
+from ...scoring.files.keys import join_key, read_key
+from ...scoring.files.system_output import Hints, SystemOutput, class_numbers, reorder_classes
 from ...utils.errors import UserError
 
 
-@dataclass(frozen=True)
-class FilesToWrite:
-    """The files to write; None where one was not asked for."""
+def convert(options: argparse.Namespace) -> None:
+    """Write FILE in another format, calibrated where that was asked for, and say so.
 
-    json: Path | None
-    calibration: Path | None
-    reliability: Path | None
-    converted: Path | None
+    Raises
+    ------
+    UserError : a file in the way, a damaged file, or one that lacks what the format holds.
+    """
+    path = Path(options.to)
+    refuse_files_in_the_way(options)
+    labels = kept_labels(options)
+    form = format_of(FileFormat(options.convert))
+    (output,) = read_systems(options, labels)
+    if form.has_truth:
+        require_truth(output, "--key")
+    calibration = calibration_of(options, labels, output, 0)
+    if calibration is not None and output.log_likelihoods is not None:
+        calibrate = calibration.log_probabilities if form.has_truth else calibration.log_likelihoods
+        output = output.with_likelihoods(calibrate(output.log_likelihoods))
+    write_output(path, form, output)
+    print("written:\n" + "\n".join(f"  {one}" for one in form.files(path)))
+    if form.key is not FileFormat.NIST and output.has_ratios_of_its_own:
+        print(f"The ratios of {output.path} belong to no likelihoods; what is made of them has other costs and EER.")
 
 
-def files_to_write(options: argparse.Namespace) -> FilesToWrite:
-    """Return the files to write, none of which may be in the way or be read.
+def kept_labels(options: argparse.Namespace) -> Labels | None:
+    """Return the labels of --labels; None where it is not given."""
+    return read_labels(options.labels) if options.labels else None
+
+
+def refuse_files_in_the_way(options: argparse.Namespace) -> None:
+    """Check that no file to write is there already, or is read.
 
     Raises
     ------
     UserError : one is.
     """
-    named = (options.json, options.save_calibration, options.reliability, options.to)
-    to_write = FilesToWrite(*(Path(name) if name else None for name in named))
-    paths = [path for path in (to_write.json, to_write.calibration, to_write.reliability) if path is not None]
-    if to_write.converted is not None:
-        paths += paths_of(to_write.converted, Target(options.convert))
+    paths = [Path(name) for name in (options.json, options.save_calibration, options.reliability) if name]
+    if options.convert:
+        paths += format_of(FileFormat(options.convert)).files(Path(options.to))
     read = [*options.files, *options.calibrate, options.labels, options.key, options.calibrate_key]
     taken = {Path(name).resolve() for name in read if name}
     for path in paths:
@@ -48,7 +63,6 @@ def files_to_write(options: argparse.Namespace) -> FilesToWrite:
             raise UserError(f"{path}: expected a file to write, found a folder. Name a file in it.")
         if path.exists() and not options.overwrite:
             raise UserError(f"{path}: is there already. Name another file, or replace it by --overwrite.")
-    return to_write
 
 
 def read_systems(options: argparse.Namespace, labels: Labels | None) -> list[SystemOutput]:
@@ -58,9 +72,10 @@ def read_systems(options: argparse.Namespace, labels: Labels | None) -> list[Sys
     ------
     UserError : a damaged file, files that do not fit each other.
     """
-    read = [*options.files, *(path for path in options.calibrate if not names_calibration(path))]
-    if options.scores != Values.LIKELIHOODS and all(recognise(path) is not Format.PAIRS for path in read):
-        raise UserError(f"--scores {options.scores}: has an effect on '{Format.PAIRS}' only, found none. Leave it out.")
+    read = [*options.files, *(path for path in options.calibrate if not path.endswith(CALIBRATION_SUFFIX))]
+    kaldi = format_of(FileFormat.KALDI)
+    if options.scores != Values.LIKELIHOODS and all(recognise(path) is not kaldi for path in read):
+        raise UserError(f"--scores {options.scores}: has an effect on '{kaldi.name}' only, found none. Leave it out.")
     return [_read_one(path, options.key, options, labels) for path in options.files]
 
 
@@ -68,7 +83,7 @@ def require_truth(output: SystemOutput, flag: str) -> np.ndarray:
     """Return the true classes, (N,) str; a UserError where they are not known names the flag that gives them."""
     if output.truth is None:
         raise UserError(
-            f"{output.path}: expected the true classes, which the format '{output.format}' does not hold. Give a "
+            f"{output.path}: expected the true classes, which the format '{output.format.name}' does not hold. Give a "
             f"manifest, NIST's segment keys or Kaldi's utt2lang by {flag} FILE."
         )
     return output.truth
@@ -113,7 +128,7 @@ def calibration_of(
         return None
     path = options.calibrate[place]
     require_scores(output, "--calibrate")
-    if names_calibration(path):
+    if path.endswith(CALIBRATION_SUFFIX):
         return _reordered(read_calibration(path), output, path)
     dev = _read_one(path, options.calibrate_key, options, labels)
     truth = require_truth(dev, "--calibrate-key")
@@ -137,10 +152,5 @@ def _reordered(calibration: Calibration, output: SystemOutput, origin: str) -> C
 
 
 def _read_one(path: str, key: str | None, options: argparse.Namespace, labels: Labels | None) -> SystemOutput:
-    output = read_output(path, classes=labels.classes if labels else None, values=Values(options.scores))
+    output = read_output(path, Hints(labels.classes if labels else None, Values(options.scores)))
     return join_key(output, read_key(key)) if key else output
-
-
-def names_calibration(path: str) -> bool:
-    """Say whether what --calibrate names is a calibration, and no file of scores."""
-    return path.endswith(".json")

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 from lid_mapmix.scoring import detection, metrics
-from lid_mapmix.scoring.slices import all_scores, class_scores, metrics_with_slices
+from lid_mapmix.scoring.scorecard import all_scores, class_scores, metrics_with_slices
 from sklearn.metrics import precision_recall_fscore_support
 
 PROBABILITIES = np.array([[0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.1, 0.2, 0.7], [0.5, 0.3, 0.2]])
@@ -75,17 +75,6 @@ def test_durations_that_are_not_nominal_make_no_slices(durations, sliced):
 def test_durations_stand_in_order_of_length():
     result = metrics_with_slices(PROBABILITIES, TRUTH, **CLUSTERS, seconds=np.array([30.0, 3.0, 10.0, 2.5]))
     assert list(result["by_duration"]) == ["3", "10", "30"]  # 2.5 is rounded up
-
-
-def test_slices_by_any_column():
-    columns = {"speaker": np.array(["ann", "bob", "ann", ""]), "age": np.array([20, 30, 20, 20]), "empty": [""] * 4}
-    result = metrics_with_slices(PROBABILITIES, TRUTH, **CLUSTERS, columns=columns)
-    assert list(result) == ["overall", "by_cluster", "by_speaker", "by_age"]
-    assert {name: scores["count"] for name, scores in result["by_speaker"].items()} == {"ann": 2, "bob": 1}
-    assert result["by_age"]["20"] == all_scores(PROBABILITIES[[0, 2, 3]], TRUTH[[0, 2, 3]], CLUSTERS["cluster_indices"])
-    for name in ("duration", "source", "cluster", "class"):
-        with pytest.raises(ValueError, match=f"other names than .* found {name}"):
-            metrics_with_slices(PROBABILITIES, TRUTH, **CLUSTERS, columns={name: TRUTH})
 
 
 def test_classes_worked_by_hand():

@@ -1,0 +1,352 @@
+"""The formats of other toolkits: NIST, Kaldi and OLR, ML-SUPERB, S3PRL, Map-Mix's published code.
+
+======================= ===================================================================== =========================
+format                  a line                                                                values
+======================= ===================================================================== =========================
+NIST LRE, .tsv          ``segmentid`` and a column a language, tabs between; a header         log-likelihood ratios
+Kaldi, OLR              ``utterance language score``, a line a pair, in any order             whatever the system gives
+lid.trn of ML-SUPERB    true class, predicted class, utterance, tabs between                  answers
+S3PRL                   ``id label``, in each of SPLIT_predict.txt and SPLIT_truth.txt        answers
+CSV of Map-Mix          audiopath, duration, class, prediction, probability; a header         probabilities
+======================= ===================================================================== =========================
+
+Scores have 9 significant digits. Ids and names of classes may hold no white space in Kaldi's lines, no tab in NIST's
+and lid.trn; in S3PRL's files an id may hold spaces, a label may not. Map-Mix's probability is a list as Python prints
+it, whose order of classes is not in the file.
+"""
+
+import ast
+import csv
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ...utils.errors import UserError
+from ...utils.files import replace_when_complete
+from ..choices import FileFormat, Values
+from ..detection import log_likelihood_ratios
+from .rows import (
+    NIST_ID,
+    Opening,
+    check_names,
+    check_rows,
+    parse_number,
+    parse_seconds,
+    read_csv,
+    read_lines,
+    unique_ids,
+    write_lines,
+)
+from .system_output import Format, Hints, SystemOutput, csv_truth
+
+PREDICT_ENDING, TRUTH_ENDING = "_predict.txt", "_truth.txt"
+MAPMIX_COLUMNS = ("audiopath", "duration", "class", "prediction", "probability")
+_PAIR, _TRIPLE = 2, 3
+
+
+class NistTable(Format):
+    """The table of scores of a NIST Language Recognition Evaluation."""
+
+    key = FileFormat.NIST
+    name = "NIST score table"
+    has_truth = False
+
+    def recognise(self, opening: Opening) -> bool:
+        """Say whether the first column is NIST's."""
+        return opening.line.split("\t")[0] == NIST_ID
+
+    def read(self, path: Path, hints: Hints) -> SystemOutput:
+        """Read a table; see `Format.read`."""
+        lines = read_lines(path, "a NIST score table")
+        header, *rows = [line.split("\t") for line in lines]
+        if header[0] != NIST_ID or len(header) == 1 or len(set(header)) < len(header):
+            raise UserError(
+                f"{path}: expected a header of {NIST_ID} and a column a language, tabs between, found "
+                f"{lines[0][:100]!r}. Write it as a NIST score table."
+            )
+        check_rows(path, header, rows, "scores")
+        values = [[parse_number(path, number, cell) for cell in row[1:]] for number, row in enumerate(rows, start=2)]
+        ids = unique_ids(path, [row[0] for row in rows])
+        return self.scored_by_ratios(path, header[1:], np.array(ids), np.array(values))
+
+    def write(self, path: Path, output: SystemOutput) -> None:
+        """Write the ratios of the file that was read, or else those of the log-likelihoods."""
+        if len(output.classes) < _PAIR:
+            raise UserError(
+                f"{output.path}: expected 2 classes or more, as ratios need, found 1. Write another format."
+            )
+        ratios = log_likelihood_ratios(np.asarray(output.log_likelihoods)) if output.ratios is None else output.ratios
+        _check_table(output, ratios, one_word=False)
+        rows = zip(output.ids.tolist(), ratios.tolist(), strict=True)
+        lines = ["\t".join([name, *(f"{value:.9g}" for value in row)]) for name, row in rows]
+        write_lines(path, ["\t".join([NIST_ID, *output.classes]), *lines])
+
+
+class KaldiLines(Format):
+    """The lines of scores that Kaldi's and the Oriental Language Recognition challenge's tools read."""
+
+    key = FileFormat.KALDI
+    name = "utterance language score"
+    has_truth = False
+
+    def recognise(self, opening: Opening) -> bool:
+        """Say whether a line is two words and a number.
+
+        With tabs between, a lid.trn whose utterances have numbers for names looks the same; what is named .trn is one.
+        """
+        words = opening.line.split()
+        named_otherwise = opening.path.suffix == ".trn" or opening.path.name.endswith((PREDICT_ENDING, TRUTH_ENDING))
+        return len(words) == _TRIPLE and _is_number(words[2]) and not named_otherwise
+
+    def read(self, path: Path, hints: Hints) -> SystemOutput:
+        """Read lines; utterances and classes stand in the order in which they first occur. See `Format.read`."""
+        classes: dict[str, None] = {}
+        scores: dict[str, dict[str, float]] = {}
+        for number, line in enumerate(read_lines(path, "scores"), start=1):
+            words = line.split()
+            if len(words) != _TRIPLE:
+                raise UserError(
+                    f"{path}: expected 'utterance language score' in line {number}, found {line[:100]!r}. "
+                    "Write it anew."
+                )
+            name, language, score = words
+            row = scores.setdefault(name, {})
+            if language in row:
+                raise UserError(f"{path}: expected one score of {name} for {language}, found two. Remove one.")
+            row[language] = parse_number(path, number, score)
+            classes[language] = None
+        for name, row in scores.items():
+            if len(row) < len(classes):
+                raise UserError(
+                    f"{path}: expected a score of every utterance for every language, found none of {name} for "
+                    f"{next(language for language in classes if language not in row)}. Write it anew."
+                )
+        values = np.array([[row[language] for language in classes] for row in scores.values()])
+        make = self.scored if hints.values is Values.LIKELIHOODS else self.scored_by_ratios
+        return make(path, tuple(classes), np.array(list(scores)), values)
+
+    def write(self, path: Path, output: SystemOutput) -> None:
+        """Write the log-likelihoods."""
+        values = np.asarray(output.log_likelihoods)
+        _check_table(output, values, one_word=True)
+        rows = zip(output.ids.tolist(), values.tolist(), strict=True)
+        write_lines(
+            path,
+            [
+                f"{name} {language} {value:.9g}"
+                for name, row in rows
+                for language, value in zip(output.classes, row, strict=True)
+            ],
+        )
+
+
+class LidTrn(Format):
+    """The answers that ML-SUPERB's scorer reads."""
+
+    key = FileFormat.TRN
+    name = "lid.trn"
+    has_scores = False
+
+    def recognise(self, opening: Opening) -> bool:
+        """Say whether a line is three fields, tabs between."""
+        fields = opening.line.split("\t")
+        return len(fields) == _TRIPLE and all(fields) and not S3prlPair().recognise(opening)
+
+    def read(self, path: Path, hints: Hints) -> SystemOutput:
+        """Read lines; see `Format.read`."""
+        rows = [line.split("\t") for line in read_lines(path, "ML-SUPERB's lid.trn")]
+        for number, row in enumerate(rows, start=1):
+            if len(row) != _TRIPLE or not all(field.strip() for field in row):
+                raise UserError(
+                    f"{path}: expected true class, predicted class and utterance, tabs between, as line {number}, "
+                    f"found {' '.join(row)[:100]!r}. Write it anew."
+                )
+        truth, predictions, ids = (list(column) for column in zip(*rows, strict=True))
+        return self.answered(path, unique_ids(path, ids), truth, predictions)
+
+    def write(self, path: Path, output: SystemOutput) -> None:
+        """Write the answers; no name may hold a tab or a line break."""
+        columns = np.asarray(output.truth), output.predictions, output.ids
+        rows = list(zip(*(column.tolist() for column in columns), strict=True))
+        check_names(name for row in rows for name in row)
+        write_lines(path, map("\t".join, rows))
+
+
+class S3prlPair(Format):
+    """S3PRL's two files of answers, of which either is named."""
+
+    key = FileFormat.S3PRL
+    name = "S3PRL's predict and truth files"
+    has_scores = False
+
+    def recognise(self, opening: Opening) -> bool:
+        """Say whether the name ends as S3PRL's do; a line must be two words at least."""
+        return opening.path.name.endswith((PREDICT_ENDING, TRUTH_ENDING)) and len(opening.line.split()) >= _PAIR
+
+    def read(self, path: Path, hints: Hints) -> SystemOutput:
+        """Read both files; utterances stand in the order of the predictions. See `Format.read`."""
+        ending = next((ending for ending in (PREDICT_ENDING, TRUTH_ENDING) if path.name.endswith(ending)), None)
+        if ending is None:
+            raise UserError(
+                f"{path}: expected a name that ends in {PREDICT_ENDING} or {TRUTH_ENDING}. Rename both files."
+            )
+        stem = path.name.removesuffix(ending)
+        predictions, truth = (_labels(path.with_name(stem + each)) for each in (PREDICT_ENDING, TRUTH_ENDING))
+        if apart := predictions.keys() ^ truth.keys():
+            raise UserError(
+                f"{path}: expected the same utterances in {PREDICT_ENDING} and {TRUTH_ENDING}, found {min(apart)} in "
+                "one."
+            )
+        return self.answered(path, list(predictions), [truth[name] for name in predictions], [*predictions.values()])
+
+    def write(self, path: Path, output: SystemOutput) -> None:
+        """Write both files, given the name of the predictions'."""
+        truth = np.asarray(output.truth)
+        check_names(output.ids.tolist())
+        check_names((*output.predictions.tolist(), *truth.tolist()), one_word=True)
+        split = path.name.removesuffix(PREDICT_ENDING)
+        write_s3prl_predictions(path.parent, split, output.ids, output.predictions, truth)
+
+    def files(self, path: Path) -> list[Path]:
+        """Return the two files; a UserError where the name is not that of the predictions."""
+        if not path.name.endswith(PREDICT_ENDING):
+            raise UserError(f"{path}: expected a name that ends in {PREDICT_ENDING} for S3PRL's two files. Rename it.")
+        return [path, path.with_name(path.name.removesuffix(PREDICT_ENDING) + TRUTH_ENDING)]
+
+
+class MapmixCsv(Format):
+    """The CSV that Map-Mix's published code writes."""
+
+    key = FileFormat.MAPMIX
+    name = "CSV of Map-Mix's code"
+
+    def recognise(self, opening: Opening) -> bool:
+        """Say whether its columns are there."""
+        return set(MAPMIX_COLUMNS) <= set(opening.columns)
+
+    def read(self, path: Path, hints: Hints) -> SystemOutput:
+        """Read the CSV, whose order of classes the hints give, or else the predictions; see `Format.read`.
+
+        These are the names of the greatest probabilities; each class, or all but one, must be predicted once.
+        """
+        header, *rows = read_csv(path, "scores")
+        if not set(MAPMIX_COLUMNS) <= set(header):
+            raise UserError(
+                f"{path}: expected the columns {','.join(MAPMIX_COLUMNS)}, found {','.join(header)[:200]}. "
+                "Write it as Map-Mix's test.py does."
+            )
+        check_rows(path, header, rows, "scores")
+        places = [header.index(name) for name in MAPMIX_COLUMNS]
+        ids, seconds, truth, predictions, texts = ([row[place] for row in rows] for place in places)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is no number: it is an error of ours
+            lists = [_probabilities(path, number, text) for number, text in enumerate(texts, start=2)]
+        if len(lengths := {len(one) for one in lists}) > 1:
+            raise UserError(
+                f"{path}: expected as many probabilities in each row, found {sorted(lengths)}. Write it anew."
+            )
+        probabilities = np.array(lists)
+        classes = _class_order(path, probabilities, truth, predictions, hints.classes)
+        unique_ids(path, ids)
+        durations = parse_seconds(path, seconds)
+        with np.errstate(divide="ignore"):  # a probability of 0 is a likelihood of 0
+            values = np.log(probabilities)
+        return self.scored(path, classes, np.array(ids), values, truth=np.array(truth), seconds=durations)
+
+    def write(self, path: Path, output: SystemOutput) -> None:
+        """Write the probabilities."""
+        truth, probabilities = csv_truth(output), np.exp(np.asarray(output.log_likelihoods))
+        columns = (output.ids, output.seconds, truth, output.predictions, probabilities)
+        with replace_when_complete(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(MAPMIX_COLUMNS)
+            for row in zip(*(column.tolist() for column in columns), strict=True):
+                writer.writerow([*row[:-1], str(row[-1])])
+
+
+def write_s3prl_predictions(
+    expdir: Path | str,
+    split: str,
+    ids: Sequence[str] | np.ndarray,
+    predictions: Sequence[str] | np.ndarray,
+    truth: Sequence[str] | np.ndarray,
+) -> None:
+    """Write S3PRL's two files, ``SPLIT_predict.txt`` and ``SPLIT_truth.txt``, a line ``id label`` an utterance.
+
+    Parameters
+    ----------
+    expdir : the run's folder.
+    split : for example ``"dev"``.
+    ids, predictions, truth : (N,) str; the latter two are names of classes.
+    """
+    for ending, labels in ((PREDICT_ENDING, predictions), (TRUTH_ENDING, truth)):
+        lines = [f"{utterance} {label}" for utterance, label in zip(ids, labels, strict=True)]
+        write_lines(Path(expdir) / f"{split}{ending}", lines)
+
+
+def _check_table(output: SystemOutput, values: np.ndarray, *, one_word: bool) -> None:
+    expected = (len(output.ids), len(output.classes))
+    if values.shape != expected or np.isnan(values).any():
+        raise ValueError(f"expected scores {expected}, found {values.shape}, or NaN")
+    check_names((*output.ids.tolist(), *output.classes), one_word=one_word)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _labels(path: Path) -> dict[str, str]:
+    pairs = [line.rsplit(" ", 1) for line in read_lines(path, "S3PRL's answers, a line 'id label' each")]
+    for number, pair in enumerate(pairs, start=1):
+        if len(pair) == 1 or not all(pair):
+            raise UserError(f"{path}: expected 'id label' in line {number}, found {pair[0][:100]!r}. Evaluate again.")
+    unique_ids(path, [name for name, _ in pairs])
+    return dict(pairs)
+
+
+def _class_order(
+    path: Path, probabilities: np.ndarray, truth: list[str], predictions: list[str], classes: Sequence[str] | None
+) -> tuple[str, ...]:
+    """Return the names of the classes in the order of Map-Mix's probabilities."""
+    count = probabilities.shape[1]
+    if classes is not None and (len(classes) != count or not {*truth, *predictions} <= set(classes)):
+        unknown = sorted({*truth, *predictions} - set(classes))
+        found = f"{unknown[0]}" if unknown else f"{count} probabilities a row"
+        raise UserError(f"{path}: expected the {len(classes)} classes of the labels, found {found}. Check the labels.")
+    told = dict(enumerate(classes)) if classes is not None else {}
+    for number, (place, name) in enumerate(
+        zip(probabilities.argmax(axis=1).tolist(), predictions, strict=True), start=2
+    ):
+        if told.setdefault(place, name) != name:
+            raise UserError(
+                f"{path}: expected the prediction {told[place]} in row {number}, whose probability {place + 1} is the "
+                f"greatest, found {name}. Check the order of the labels."
+            )
+    left = sorted({*truth, *predictions} - set(told.values()))
+    if len(told) == count - 1 and len(left) == 1:
+        told[next(iter(set(range(count)) - set(told)))] = left[0]
+    if len(told) < count or len(set(told.values())) < count:
+        raise UserError(
+            f"{path}: expected a prediction of each of the {count} classes, by which their order can be told, found "
+            f"{len(set(told.values()))}. Give the labels."
+        )
+    return tuple(told[place] for place in range(count))
+
+
+def _probabilities(path: Path, number: int, text: str) -> list[float]:
+    try:
+        values = ast.literal_eval(text.strip())
+        row = [float(value) for value in values]
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        row = []
+    if not row or not np.isfinite(row).all() or min(row) < 0:
+        raise UserError(
+            f"{path}: expected a list of probabilities in row {number}, found {text[:60]!r}. Write it anew."
+        )
+    return row
