@@ -12,8 +12,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ...data.audio.folders import audio_below
-from ...data.audio.reading import EXTENSIONS
+from ...data.audio.folders import EXTENSIONS, audio_below
 from ...data.manifest.manifest import PARQUET, read_manifest
 from ...inference.identifier import Identifier
 from ...inference.recording import Recording
