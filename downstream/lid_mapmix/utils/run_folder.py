@@ -163,7 +163,7 @@ class RunFolder:
 
     @property
     def td_metrics(self) -> Path:
-        """The data map in the form of Dataset Cartography (mapmix/cartography.py)."""
+        """The data map in the form of Dataset Cartography (mapmix/datamap_files.py)."""
         return self.path / "td_metrics.jsonl"
 
     @property
