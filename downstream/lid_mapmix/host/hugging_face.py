@@ -18,9 +18,10 @@ It does not in ``do_stable_layer_norm`` (either way there are the same weights),
 # ruff: noqa: PLC0415 - transformers takes seconds to import, and only these upstreams need it.
 
 import contextlib
+import functools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,9 @@ from torch.nn.functional import layer_norm
 from torch.nn.utils.rnn import pad_sequence
 
 from ..utils.errors import UserError
-from . import downloads
-from .memory import is_out_of_memory
+from . import downloads, registry
+from .upstreams import MODEL_TYPES, is_out_of_memory
 
-# Upstream → the model_type of config.json that it loads.
-MODEL_TYPES = {"hf_wav2vec2_custom": "wav2vec2", "hf_hubert_custom": "hubert"}
 _SAMPLE_RATE = 16_000
 _FRAME_STEP, _FRAME_WINDOW = 320, 400
 # Not heads, quantizers and adapters, which are left out on purpose; the positions' weights go by several names.
@@ -148,6 +147,16 @@ class HuggingFaceUpstream(torch.nn.Module):
         finally:
             np.random.set_state(state)  # noqa: NPY002
             config.apply_spec_augment = False
+
+
+def hugging_face_builders() -> dict[str, Callable[..., Any]]:
+    """Return what builds the hf_* upstreams in place of S3PRL's own functions, by their names."""
+
+    def build(name: str, **arguments: Any) -> Any:
+        with registry.missing_package_named(name):
+            return HuggingFaceUpstream(name, **arguments)
+
+    return {name: functools.partial(build, name) for name in MODEL_TYPES}
 
 
 def _load(name: str, ckpt: str, only_here: bool) -> Any:
