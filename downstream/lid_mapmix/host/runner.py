@@ -27,7 +27,7 @@ from ..utils.errors import UserError
 from . import compat, downloads, registry
 from .optimization import with_fused
 from .precision import Casting, read_precision
-from .runner_globals import has_replacements, install_replacements, leads, remove_unfinished_checkpoints
+from .runner_globals import has_replacements, install_replacements, is_rank_zero, remove_unfinished_checkpoints
 from .upstreams import (
     UpstreamSettings,
     check_features,
@@ -100,7 +100,7 @@ def _patched_class() -> Any:
             self.casting.resume(self.init_ckpt)
 
         def train(self) -> None:
-            if leads():
+            if is_rank_zero():
                 remove_unfinished_checkpoints(self.args.expdir)
             if self.config.get("specaug"):
                 compat.import_specaug()
@@ -157,7 +157,7 @@ def _patched_class() -> Any:
                 self.args = args  # checkpoints hold the arguments as they were made
 
         def evaluate(self, split: str | None = None, logger: Any = None, global_step: int = 0) -> list[str]:
-            if not leads():
+            if not is_rank_zero():
                 return []
             with random_states_kept(), _unwrapped(self.all_entries), self.casting.autocast():
                 return super().evaluate(split, logger, global_step)
@@ -167,7 +167,7 @@ def _patched_class() -> Any:
                 super().inference()
 
         def push_to_huggingface_hub(self) -> None:
-            if leads():
+            if is_rank_zero():
                 super().push_to_huggingface_hub()
 
     return PatchedRunner
@@ -195,7 +195,7 @@ def random_states_kept() -> Iterator[None]:
 def _unwrapped(entries: Sequence[Any]) -> Iterator[None]:
     """Give the runner's entries their models as such, without their wrappers of torch.nn.parallel, during the block.
 
-    A wrapped model waits for the other processes in each forward pass, also in one that only the leader makes.
+    A wrapped model waits for the other processes in each forward pass, also in one that only rank zero makes.
     """
     from torch.nn.parallel import DistributedDataParallel
 

@@ -1,9 +1,9 @@
 """What S3PRL's runner module finds under its global names: `torch`, `os`, `hub`, `tqdm` and others, replaced.
 
 `torch` and `os` themselves stay untouched: the module is given proxies of them. By these a checkpoint is complete or
-absent, nothing of a GPU is asked for on a CPU, and of several processes the leader alone writes and prints. In S3PRL a
-process that is not the leader leaves each step before it is counted, and so never ends. Here all processes believe to
-be leaders, and what only a leader may do is without effect in the others.
+absent, nothing of a GPU is asked for on a CPU, and of several processes rank zero alone writes and prints. In S3PRL
+any other rank leaves each step before it is counted, and so never ends. Here all processes believe to be rank zero, and
+what only that one may do is without effect in the others.
 """
 
 # ruff: noqa: PLC0415 - torch takes seconds to import, and the command line's help needs none of it.
@@ -25,8 +25,8 @@ from .precision import casting, training_autocast, training_scaler
 _TORCHS_WRITER = "inline_container.cc"
 
 
-def leads() -> bool:
-    """Say whether this process is the leader, as the only one always is."""
+def is_rank_zero() -> bool:
+    """Say whether this process has rank zero, as the only one always has."""
     from ..utils import distributed
 
     return distributed.is_leader()
@@ -90,7 +90,7 @@ class Checkpoints:
         """Write `states` in place of `torch.save`, then delete what :meth:`remove` was asked to."""
         import torch
 
-        if not leads():
+        if not is_rank_zero():
             return
         final = Path(path)
         current = casting()
@@ -108,7 +108,7 @@ class Checkpoints:
 
     def remove(self, path: str) -> None:
         """Note, in place of `os.remove`, that the checkpoint may go once a newer one is written."""
-        if not leads():
+        if not is_rank_zero():
             return
         if _holds_a_step(Path(path)):
             self._obsolete.add(Path(path))
@@ -155,11 +155,11 @@ def _distributed(model: Any, device_ids: Sequence[int], **keywords: Any) -> Any:
 
 
 def _writer(original: Any, *arguments: Any, **keywords: Any) -> Any:
-    return original(*arguments, **keywords) if leads() else _Nothing()
+    return original(*arguments, **keywords) if is_rank_zero() else _Nothing()
 
 
 def _print(*values: Any, **keywords: Any) -> None:
-    if leads():
+    if is_rank_zero():
         print(*values, **keywords)  # noqa: T201 - the very call it stands for
 
 
@@ -174,14 +174,14 @@ class _Nothing:
 
 
 class _Progress:
-    """In place of `tqdm`: bars that count in every process, and are seen in the leader's."""
+    """In place of `tqdm`: bars that count in every process, and are seen in rank zero's."""
 
     def __init__(self, original: Any) -> None:
         self._original = original
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        return self._original(*arguments, **(keywords if leads() else {**keywords, "file": _Nothing()}))
+        return self._original(*arguments, **(keywords if is_rank_zero() else {**keywords, "file": _Nothing()}))
 
     def write(self, *arguments: Any, **keywords: Any) -> None:
-        if leads():
+        if is_rank_zero():
             self._original.write(*arguments, **keywords)
