@@ -23,7 +23,7 @@ from .data.dataset import EvaluationBatch
 from .data.loader import TaskLoader
 from .evaluation.evaluator import Evaluation
 from .host.optimization import check_optimization
-from .host.runner import is_mended
+from .host.runner import is_patched
 from .model import DialectClassifier, audio_samples
 from .training.checkpoints import STATE_VERSION, check_state
 from .training.run import TrainingRun
@@ -73,7 +73,7 @@ class DownstreamExpert(nn.Module):
         super().__init__()
         _apply_variant(downstream_expert, downstream_variant)
         self.config = task_config(downstream_expert)
-        if not is_mended():  # S3PRL's own command, before which no launcher has looked at the settings
+        if not is_patched():  # S3PRL's own command, before which no launcher has looked at the settings
             check_configuration({"optimizer": optimizer, "runner": runner, TASK_KEY: downstream_expert})
             check_optimization(optimizer, None)
             check_host(runner)

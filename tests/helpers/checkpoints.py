@@ -1,15 +1,17 @@
 """Small random upstreams in the checkpoint formats of the real ones, as S3PRL and transformers read them.
 
 A family's model is small in width and depth only: its front end has the real kernels and strides, so that frames come
-as in the real one. Weights are larger than those a model usually starts from, or attention would hardly look at
-anything and a fault in its mask would not show.
+as in the real one. Weights are larger than those a model usually starts from, unless these are asked for, or attention
+would hardly look at anything and a fault in its mask would not show.
 """
 
 import hashlib
+import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from lid_mapmix.host import compat
 
 CONVERTED = "https://huggingface.co/s3prl/converted_ckpts/resolve/main"
 WIDTH, LAYERS, HEADS = 32, 3, 4
@@ -44,11 +46,16 @@ class Shape:
     stable : layer norm in the front end and before attention (large models, XLSR), else group norm (base models).
     dropout : probability of every dropout.
     layerdrop : probability to drop a layer in training, as pretraining leaves it in the checkpoint.
+    layers : how many.
+    is_initial : whether a native model has the weights that S3PRL gives it. They are larger otherwise, and wav2vec 2.0
+        and HuBERT have those of the Hugging Face folder of the same seed.
     """
 
     stable: bool = False
     dropout: float = 0.0
     layerdrop: float = 0.0
+    layers: int = LAYERS
+    is_initial: bool = False
 
 
 def cached(home: Path, file: str) -> Path:
@@ -59,52 +66,58 @@ def cached(home: Path, file: str) -> Path:
 
 def save_wav2vec2(path: Path, shape: Shape = Shape(), seed: int = 0) -> Path:
     """Write ``{task_cfg, model_cfg, model_weight}``, as for wav2vec2, xlsr_53 and wav2vec2_local."""
-    from s3prl.upstream.wav2vec2.wav2vec2_model import Wav2Vec2Config, Wav2Vec2Model
-
-    settings = _native_settings(shape)
-    torch.manual_seed(seed)
-    model = _with_weights(Wav2Vec2Model(Wav2Vec2Config(**settings)), "wav2vec2", shape, seed)
+    settings, module = _native_settings(shape), _native_module("wav2vec2.wav2vec2_model")
+    model = _weighed(lambda: module.Wav2Vec2Model(module.Wav2Vec2Config(**settings)), "wav2vec2", shape, seed)
     return _save(path, task_cfg={"normalize": shape.stable}, model_cfg=settings, model_weight=model.state_dict())
 
 
 def save_hubert(path: Path, shape: Shape = Shape(), seed: int = 0) -> Path:
     """Write the same with ``dictionaries_symbols``, as for hubert and hubert_local."""
-    from s3prl.upstream.hubert.hubert_model import HubertConfig, HubertModel, HubertPretrainingConfig
-
-    settings = _native_settings(shape) | {"label_rate": 50.0}
+    settings, module = _native_settings(shape) | {"label_rate": 50.0}, _native_module("hubert.hubert_model")
     task = {"normalize": shape.stable, "label_rate": 50.0}
     symbols = [["a", "b", "c"]]
-    torch.manual_seed(seed)
-    model = HubertModel(HubertConfig(**settings), HubertPretrainingConfig(**task), symbols)
-    weights = _with_weights(model, "hubert", shape, seed).state_dict()
+    configs = module.HubertConfig(**settings), module.HubertPretrainingConfig(**task)
+    weights = _weighed(lambda: module.HubertModel(*configs, symbols), "hubert", shape, seed).state_dict()
     return _save(path, task_cfg=task, model_cfg=settings, model_weight=weights, dictionaries_symbols=symbols)
 
 
 def save_wavlm(path: Path, shape: Shape = Shape(), seed: int = 0) -> Path:
     """Write ``{cfg, model}``, as for wavlm_base_plus and wavlm_local; its attention has relative positions."""
-    from s3prl.upstream.wavlm.WavLM import WavLM, WavLMConfig
-
-    settings = _native_settings(shape) | {
-        "normalize": shape.stable,
-        "relative_position_embedding": True,
-        "gru_rel_pos": True,
-        "num_buckets": 32,
-        "max_distance": 80,
-    }
-    torch.manual_seed(seed)
-    return _save(path, cfg=settings, model=_enlarged(WavLM(WavLMConfig(settings))).state_dict())
+    settings, module = _native_settings(shape), _native_module("wavlm.WavLM")
+    settings |= {"normalize": shape.stable, "relative_position_embedding": True, "gru_rel_pos": True}
+    settings |= {"num_buckets": 32, "max_distance": 80}
+    model = _weighed(lambda: module.WavLM(module.WavLMConfig(settings)), None, shape, seed)
+    return _save(path, cfg=settings, model=model.state_dict())
 
 
 def save_data2vec(path: Path, shape: Shape = Shape(), seed: int = 0) -> Path:
     """Write the wav2vec 2.0 format, as for data2vec_local: layer norm in front, positions by five layers."""
-    from s3prl.upstream.data2vec.data2vec_model import Data2VecAudioConfig, Data2VecAudioModel
-
-    settings = _native_settings(shape) | {"extractor_mode": "layer_norm", "pos_conv_depth": 5, "conv_pos": 25}
-    torch.manual_seed(seed)
-    model = Data2VecAudioModel(Data2VecAudioConfig(**settings))
+    settings, module = _native_settings(shape), _native_module("data2vec.data2vec_model")
+    settings |= {"extractor_mode": "layer_norm", "pos_conv_depth": 5, "conv_pos": 25}
+    model = _weighed(lambda: module.Data2VecAudioModel(module.Data2VecAudioConfig(**settings)), None, shape, seed)
     model.remove_pretraining_modules()
-    weights = _enlarged(model).state_dict() | {"_ema": {}}
+    weights = model.state_dict() | {"_ema": {}}
     return _save(path, task_cfg={"normalize": True}, model_cfg=settings, model_weight=weights)
+
+
+# By the names that tests give them; xlsr is a wav2vec2 with layer norm.
+NATIVE = {
+    "wav2vec2": save_wav2vec2,
+    "xlsr": save_wav2vec2,
+    "hubert": save_hubert,
+    "wavlm": save_wavlm,
+    "data2vec": save_data2vec,
+}
+
+
+def save_initial(path: Path, kind: str = "wav2vec2", seed: int = 0, layers: int = 2, dropout: float = 0.0) -> Path:
+    """Write a small native model with the weights that a training begins with."""
+    return NATIVE[kind](path, Shape(kind == "xlsr", dropout, layers=layers, is_initial=True), seed)
+
+
+def local(kind: str) -> str:
+    """Return which upstream loads a native model."""
+    return f"{'wav2vec2' if kind == 'xlsr' else kind}_local"
 
 
 def save_hugging_face(
@@ -147,7 +160,7 @@ def _hugging_face_model(kind, shape, seed, **config):
     config_class, model_class = names[kind]
     settings = {
         "hidden_size": WIDTH,
-        "num_hidden_layers": LAYERS,
+        "num_hidden_layers": shape.layers,
         "num_attention_heads": HEADS,
         "intermediate_size": 2 * WIDTH,
         "conv_dim": (_FRONT_WIDTH,) * 7,
@@ -163,11 +176,11 @@ def _hugging_face_model(kind, shape, seed, **config):
         name: shape.dropout
         for name in ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "final_dropout")
     }
-    torch.manual_seed(seed)
-    model = model_class(config_class(**settings | config))
-    with torch.no_grad():  # biases and norms start as zeros and ones; as such a missing one would not be noticed
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        model = model_class(config_class(**settings | config))
         for parameter in model.parameters():
-            if parameter.dim() == 1:
+            if parameter.dim() == 1:  # they start as zeros and ones; as such a missing one would not be noticed
                 parameter.add_(0.1 * torch.randn_like(parameter))
     return model
 
@@ -175,7 +188,7 @@ def _hugging_face_model(kind, shape, seed, **config):
 def _native_settings(shape: Shape) -> dict:
     return {
         "extractor_mode": "layer_norm" if shape.stable else "default",
-        "encoder_layers": LAYERS,
+        "encoder_layers": shape.layers,
         "encoder_embed_dim": WIDTH,
         "encoder_ffn_embed_dim": 2 * WIDTH,
         "encoder_attention_heads": HEADS,
@@ -190,8 +203,20 @@ def _native_settings(shape: Shape) -> dict:
     }
 
 
-def _with_weights(model, kind, shape, seed):
-    """Give a native model the weights of its Hugging Face counterpart, as far as that has any."""
+def _native_module(name):
+    compat.apply()
+    return importlib.import_module(f"s3prl.upstream.{name}")
+
+
+def _weighed(build, kind, shape, seed):
+    """Build a native model; where it has a Hugging Face counterpart `kind`, with the weights of that one."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build()
+    if shape.is_initial:
+        return model
+    if kind is None:
+        return _enlarged(model)
     theirs = _hugging_face_model(kind, shape, seed).state_dict()
     loaded = model.load_state_dict(
         {_native_name(name, shape): value for name, value in theirs.items() if _native_name(name, shape)}, strict=False

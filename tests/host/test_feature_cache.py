@@ -3,7 +3,7 @@ import importlib
 import numpy as np
 import pytest
 import torch
-from helpers.small_upstreams import write_wav2vec2
+from helpers.checkpoints import save_initial
 from lid_mapmix.host import compat, registry
 from lid_mapmix.host.feature_cache import CachedUpstream, FeatureCache, Selection, quicken_weighted_sum, weights_digest
 from lid_mapmix.utils.errors import UserError
@@ -15,7 +15,7 @@ CUT = {"cut": "crops", "audio": "abc"}
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    return write_wav2vec2(tmp_path_factory.mktemp("weights") / "small.pt")
+    return save_initial(tmp_path_factory.mktemp("weights") / "small.pt")
 
 
 @pytest.fixture(scope="module")

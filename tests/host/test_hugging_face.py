@@ -33,7 +33,7 @@ def no_network(monkeypatch):
 
 
 def load(folder, kind="wav2vec2"):
-    return HuggingFaceUpstream(UPSTREAMS[kind], str(folder))
+    return HuggingFaceUpstream.of_checkpoint(UPSTREAMS[kind], str(folder))
 
 
 def noise(*lengths):

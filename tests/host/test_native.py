@@ -1,8 +1,7 @@
 import pytest
 import torch
-from helpers.native_checkpoints import KINDS, family, save_upstream
+from helpers.checkpoints import NATIVE, WIDTH, local, save_initial
 from lid_mapmix.host import compat, native, registry
-from lid_mapmix.host import native as attention
 from lid_mapmix.host.native import speed_up
 from lid_mapmix.utils.errors import UserError
 from torch.nn import functional
@@ -24,8 +23,8 @@ def build(tmp_path):
     import s3prl.hub
 
     def pair(kind, dropout=0.0, layers=2, **runner):
-        checkpoint = save_upstream(tmp_path / f"{kind}.pt", kind, dropout, layers)
-        plain, quick = (getattr(s3prl.hub, f"{family(kind)}_local")(str(checkpoint)) for _ in range(2))
+        checkpoint = save_initial(tmp_path / f"{kind}.pt", kind, layers=layers, dropout=dropout)
+        plain, quick = (getattr(s3prl.hub, local(kind))(str(checkpoint)) for _ in range(2))
         speed_up(quick, kind, runner)
         return plain.train(), quick.train()
 
@@ -63,7 +62,7 @@ def assert_same(one, other, tolerance=1e-5):
 
 
 @pytest.mark.parametrize("lengths", LENGTHS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NATIVE)
 def test_losses_and_gradients_are_those_of_the_plain_upstream(kind, lengths, build):
     plain, quick = build(kind)
     assert plain.state_dict().keys() == quick.state_dict().keys()
@@ -123,7 +122,7 @@ def test_checkpointed_layers_repeat_their_dropout(build):
     assert len(calls) == 3
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "wavlm"])  # its positions are a mask to torch
+@pytest.mark.parametrize("kind", [kind for kind in NATIVE if kind != "wavlm"])  # its positions are a mask to torch
 def test_attention_sees_a_mask_at_several_lengths_only(kind, build, monkeypatch):
     # Fact 20 of s3prl_host.md; an odd number of frames was masked as well.
     _, quick = build(kind)
@@ -142,7 +141,7 @@ def test_attention_sees_a_mask_at_several_lengths_only(kind, build, monkeypatch)
     assert [mask.dtype for mask in masks] == [torch.bool] * 2
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NATIVE)
 def test_lengths_are_known_without_asking_the_device(kind, build, monkeypatch):
     # On a GPU each such question waits for all that was asked before it.
     plain, quick = build(kind)
@@ -159,7 +158,7 @@ def test_lengths_are_known_without_asking_the_device(kind, build, monkeypatch):
 
 def test_what_attention_is_asked_besides_goes_to_its_own_code(build):
     plain, quick = build("wav2vec2")
-    states = torch.randn(6, 2, 24)
+    states = torch.randn(6, 2, WIDTH)
     ours, theirs = (each.model.encoder.layers[0].self_attn for each in (quick, plain))
     causal = torch.triu(torch.full((6, 6), -torch.inf), 1)
     for keywords in ({"need_weights": True}, {"need_weights": False, "attn_mask": causal}):
@@ -194,7 +193,7 @@ def test_the_layers_are_compiled_on_request(build, monkeypatch):
     assert_same(loss_and_gradients(quick, wavs), loss_and_gradients(plain, wavs))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NATIVE)
 def test_what_is_compiled_for_one_layer_serves_those_behind_it(kind, build, monkeypatch):
     # Each layer's attention could be told from the others', so it was compiled anew, and from the ninth on not at all.
     from torch._dynamo.testing import CompileCounter
@@ -211,6 +210,5 @@ def test_what_is_compiled_for_one_layer_serves_those_behind_it(kind, build, monk
     assert 0 < pieces[0] <= pieces[1] == pieces[4]
 
 
-def test_importing_the_modules_imports_no_torch():
-    assert not hasattr(attention, "torch")
+def test_importing_the_module_imports_no_torch():
     assert not hasattr(native, "torch")

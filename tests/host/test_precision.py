@@ -5,8 +5,8 @@ import json
 
 import pytest
 import torch
+from helpers.checkpoints import local, save_initial
 from helpers.launching import overrides, run
-from helpers.native_checkpoints import family, save_upstream
 from lid_mapmix.host.precision import Casting, Precision, read_precision
 from lid_mapmix.model import DialectClassifier
 from lid_mapmix.utils.errors import UserError
@@ -25,7 +25,7 @@ def weights(tmp_path_factory):
     compat.apply()
     registry.install_lazy_hub()
     folder = tmp_path_factory.mktemp("upstreams")
-    return {kind: save_upstream(folder / f"{kind}.pt", kind, dropout=0.1) for kind in ("wav2vec2", "xlsr")}
+    return {kind: save_initial(folder / f"{kind}.pt", kind, dropout=0.1) for kind in ("wav2vec2", "xlsr")}
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def train(weights, corpus):
     """Return a function that fine-tunes a kind with latent mixup and returns the exit status."""
 
     def fine_tune(folder, kind, *flags, variant="latent_random", **settings):
-        where = ["-u", f"{family(kind)}_local", "-k", weights[kind], "--data", corpus, "-p", folder, "--device", "cpu"]
+        where = ["-u", local(kind), "-k", weights[kind], "--data", corpus, "-p", folder, "--device", "cpu"]
         return run(*where, "-v", variant, "-o", overrides({**SETTINGS, **settings}), *flags)
 
     return fine_tune

@@ -13,7 +13,8 @@ import pytest
 import torch
 from host.conftest import toy_run
 from lid_mapmix.host import compat, registry
-from lid_mapmix.host.runner import _Checkpoints, is_mended, make_runner
+from lid_mapmix.host.runner import is_patched, make_runner
+from lid_mapmix.host.runner_globals import Checkpoints
 from lid_mapmix.utils.errors import UserError
 
 
@@ -32,13 +33,13 @@ def stock_runner():
 
 @pytest.fixture
 def make(stock_runner):
-    """Return a function that builds the stock or the mended runner, seeded."""
+    """Return a function that builds the stock or the patched runner, seeded."""
 
     def build(kind, args, config):
         random.seed(1)
         np.random.seed(1)  # noqa: NPY002
         torch.manual_seed(1)
-        return make_runner(args, config) if kind == "mended" else stock_runner.Runner(args, config)
+        return make_runner(args, config) if kind == "patched" else stock_runner.Runner(args, config)
 
     return build
 
@@ -51,7 +52,7 @@ def everything(folder):
     return sorted(path.name for path in Path(folder).iterdir() if "tfevents" not in path.name)
 
 
-@pytest.mark.parametrize("kind", ["stock", "mended"])
+@pytest.mark.parametrize("kind", ["stock", "patched"])
 def test_trains_keeps_the_last_checkpoint_and_resumes(kind, make, tmp_path):
     args, config = toy_run(tmp_path, eval_step=1)
     make(kind, args, config).train()
@@ -64,27 +65,27 @@ def test_trains_keeps_the_last_checkpoint_and_resumes(kind, make, tmp_path):
     assert torch.load(tmp_path / "states-5.ckpt")["Step"] == 5
 
 
-def test_mended_training_gives_the_weights_of_the_stock_runner(make, tmp_path):
-    for kind in ("stock", "mended"):
+def test_patched_training_gives_the_weights_of_the_stock_runner(make, tmp_path):
+    for kind in ("stock", "patched"):
         args, config = toy_run(tmp_path / kind)
         args.upstream = "mfcc"  # filter banks are computed otherwise here, to rounding (test_filter_banks.py)
         make(kind, args, config).train()
-    stock, mended = (torch.load(tmp_path / kind / "states-3.ckpt")["Downstream"] for kind in ("stock", "mended"))
-    assert all(torch.equal(stock[name], mended[name]) for name in stock)
+    stock, patched = (torch.load(tmp_path / kind / "states-3.ckpt")["Downstream"] for kind in ("stock", "patched"))
+    assert all(torch.equal(stock[name], patched[name]) for name in stock)
 
 
 def test_random_numbers_after_an_evaluation(make, tmp_path):
     draws = {}
-    for kind, eval_step in (("stock", 1), ("stock", 99), ("mended", 1), ("mended", 99)):
+    for kind, eval_step in (("stock", 1), ("stock", 99), ("patched", 1), ("patched", 99)):
         runner = make(kind, *toy_run(tmp_path / f"{kind}{eval_step}", eval_step=eval_step, total_steps=4))
         runner.train()
         draws[kind, eval_step] = runner.downstream.model.draws
     assert draws["stock", 1][1] == draws["stock", 1][3], "the fault: the same numbers after each evaluation"
-    assert draws["mended", 1] == draws["mended", 99] == draws["stock", 99]
+    assert draws["patched", 1] == draws["patched", 99] == draws["stock", 99]
 
 
 @pytest.mark.parametrize("max_keep", [1, 2])
-@pytest.mark.parametrize("kind", ["stock", "mended"])
+@pytest.mark.parametrize("kind", ["stock", "patched"])
 def test_failed_write_leaves_the_checkpoints_that_were_there(kind, max_keep, make, monkeypatch, tmp_path):
     args, config = toy_run(tmp_path, max_keep=max_keep)
     make(kind, args, config).train()
@@ -113,13 +114,13 @@ import os, sys, torch
 from pathlib import Path
 from host.conftest import toy_run
 from lid_mapmix.host import compat, registry
-from lid_mapmix.host.runner import is_mended, make_runner
+from lid_mapmix.host.runner import is_patched, make_runner
 
 compat.apply(); registry.install_lazy_hub(); registry.register_task("toy", "host.toy_task")
 import s3prl.downstream.runner as stock
 kind, expdir = sys.argv[1:]
 args, config = toy_run(expdir)
-runner = make_runner(args, config) if kind == "mended" else stock.Runner(args, config)
+runner = make_runner(args, config) if kind == "patched" else stock.Runner(args, config)
 write = torch.save
 def save(states, path):
     if states["Step"] == 3:
@@ -133,19 +134,19 @@ runner.train()
 
 
 def test_kill_while_a_checkpoint_is_written(make, python, tmp_path):
-    for kind in ("stock", "mended"):
+    for kind in ("stock", "patched"):
         python("-c", textwrap.dedent(KILLED), kind, tmp_path / kind, expect=9)
     assert states(tmp_path / "stock") == ["states-3.ckpt"]
     with pytest.raises(Exception, match=r"zip|central directory|magic|Ran out|pickle"):
         torch.load(tmp_path / "stock" / "states-3.ckpt")
 
-    assert states(tmp_path / "mended") == ["states-2.ckpt"]
-    leftovers = [name for name in everything(tmp_path / "mended") if name.endswith(".part")]
+    assert states(tmp_path / "patched") == ["states-2.ckpt"]
+    leftovers = [name for name in everything(tmp_path / "patched") if name.endswith(".part")]
     assert len(leftovers) == 1
-    args, config = toy_run(tmp_path / "mended")
-    args.init_ckpt = str(tmp_path / "mended" / "states-2.ckpt")
-    make("mended", args, config).train()
-    assert everything(tmp_path / "mended") == ["states-3.ckpt"], "a resumed run removes what the killed one left"
+    args, config = toy_run(tmp_path / "patched")
+    args.init_ckpt = str(tmp_path / "patched" / "states-2.ckpt")
+    make("patched", args, config).train()
+    assert everything(tmp_path / "patched") == ["states-3.ckpt"], "a resumed run removes what the killed one left"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
@@ -155,7 +156,7 @@ def test_a_full_disk_is_said_with_the_path_and_what_to_do(monkeypatch, tmp_path)
     with pytest.raises(
         UserError, match=r"no space left on the disk or in the quota \(.* MB free\)\. Free some; -a"
     ) as caught:
-        _Checkpoints().save({"weights": torch.zeros(100_000)}, str(path))
+        Checkpoints().save({"weights": torch.zeros(100_000)}, str(path))
     assert str(caught.value).startswith(f"{path}: no space left on the disk")
     assert not list(tmp_path.iterdir())
 
@@ -166,7 +167,7 @@ def test_another_fault_of_saving_is_not_taken_for_a_full_disk(monkeypatch, tmp_p
 
     monkeypatch.setattr(torch, "save", save)
     with pytest.raises(RuntimeError, match="something else"):
-        _Checkpoints().save({}, str(tmp_path / "states-1.ckpt"))
+        Checkpoints().save({}, str(tmp_path / "states-1.ckpt"))
 
 
 def test_missing_gradient_accumulate_steps(make, tmp_path):
@@ -175,7 +176,7 @@ def test_missing_gradient_accumulate_steps(make, tmp_path):
     given = copy.deepcopy(config)
     with pytest.raises(TypeError):
         make("stock", args, config).train()
-    make("mended", args, config).train()
+    make("patched", args, config).train()
     assert states(tmp_path) == ["states-3.ckpt"]
     assert config == given
 
@@ -186,7 +187,7 @@ def test_evaluation_on_the_cpu_of_a_machine_with_a_gpu(make, monkeypatch, tmp_pa
     args, config = toy_run(tmp_path)
     with pytest.raises(ValueError, match="cuda device"):
         make("stock", args, config).evaluate()
-    runner = make("mended", args, config)
+    runner = make("patched", args, config)
     before = torch.get_rng_state()
     assert runner.evaluate() == []
     assert torch.equal(torch.get_rng_state(), before)
@@ -194,20 +195,20 @@ def test_evaluation_on_the_cpu_of_a_machine_with_a_gpu(make, monkeypatch, tmp_pa
 
 def test_no_deprecation_warning_in_each_step(make, tmp_path):
     noise = {}
-    for kind in ("stock", "mended"):
+    for kind in ("stock", "patched"):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             make(kind, *toy_run(tmp_path / kind)).train()
         noise[kind] = [str(each.message) for each in caught if issubclass(each.category, FutureWarning)]
     assert noise["stock"]
-    assert noise["mended"] == []
+    assert noise["patched"] == []
 
 
 @pytest.mark.parametrize("leads", [True, False])
 def test_a_process_that_is_not_the_leader_trains_to_the_end_without_a_trace(leads, make, monkeypatch, tmp_path, capfd):
     # Fact 15 of s3prl_host.md: it never counted its steps, and so never ended.
     args, config = toy_run(tmp_path, eval_step=1)
-    runner = make("mended", args, config)
+    runner = make("patched", args, config)
     monkeypatch.setattr("lid_mapmix.utils.distributed.is_leader", lambda: leads)
     (tmp_path / ".states-1.ckpt.abc.part").touch()
     capfd.readouterr()
@@ -224,7 +225,7 @@ def test_evaluation_leaves_wrapped_models_as_they_were(make, tmp_path):
     store = torch.distributed.HashStore()
     torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
     try:
-        runner = make("mended", *toy_run(tmp_path))
+        runner = make("patched", *toy_run(tmp_path))
         wrapped = runner.downstream.model
         assert isinstance(wrapped, torch.nn.parallel.DistributedDataParallel)
         assert wrapped.device_ids is None
@@ -240,25 +241,25 @@ def test_inference_reads_through_the_expert(make, tmp_path):
     args, config = toy_run(tmp_path)
     args.evaluate_split = str(tmp_path / "a.wav")
     Path(args.evaluate_split).touch()
-    make("mended", args, config).inference()
+    make("patched", args, config).inference()
     assert (tmp_path / "inference.txt").read_text() == "a 1"
 
 
 def test_a_second_runner_and_torch_itself_are_left_alone(make, tmp_path):
     save = torch.save
     for _ in range(2):
-        make("mended", *toy_run(tmp_path))
+        make("patched", *toy_run(tmp_path))
     import s3prl.downstream.runner as module
 
     assert torch.save is save
     assert module.torch._original is torch
-    assert is_mended()
+    assert is_patched()
 
 
 def test_importing_the_module_imports_neither_torch_nor_s3prl():
     code = (
-        "import sys; from lid_mapmix.host.runner import is_mended; "
-        "sys.exit(is_mended() or bool({'torch', 's3prl'} & set(sys.modules)))"
+        "import sys; from lid_mapmix.host.runner import is_patched; "
+        "sys.exit(is_patched() or bool({'torch', 's3prl'} & set(sys.modules)))"
     )
     process = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": sys.path[0]}, check=False)
     assert process.returncode == 0

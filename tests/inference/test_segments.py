@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lid_mapmix.data.labels import Labels
 from lid_mapmix.inference.answer import Outcome
-from lid_mapmix.inference.segments import WindowAnswers, find_segments, smooth
+from lid_mapmix.inference.segments import find_segments, smooth
 
 LABELS = Labels({"x": ("one", "two"), "y": ("three",)})
 HOP, WINDOW = 16_000, 64_000
@@ -37,7 +37,7 @@ def heard(rows, speech=None):
     """Return the windows of a recording, a second apart, and its length."""
     spans = np.array([[number * HOP, WINDOW] for number in range(len(rows))])
     speech = [None] * len(rows) if speech is None else speech
-    return WindowAnswers(spans, np.array(rows, dtype=np.float64), speech), (len(rows) - 1) * HOP + WINDOW
+    return (spans, np.array(rows, dtype=np.float64), speech), (len(rows) - 1) * HOP + WINDOW
 
 
 def sure_of(number):
@@ -46,7 +46,7 @@ def sure_of(number):
 
 def test_two_languages_and_a_window_that_errs():
     answers, samples = heard([sure_of(0)] * 20 + [sure_of(1)] + [sure_of(0)] * 20 + [sure_of(2)] * 40)
-    segments = find_segments(answers, LABELS, samples=samples, hop=HOP)
+    segments = find_segments(*answers, LABELS, samples=samples, hop=HOP)
     assert [segment.label for segment in segments] == ["one", "three"]
     assert segments[0].start == 0
     assert segments[0].end == segments[1].start
@@ -62,7 +62,7 @@ def test_silence_in_the_middle_is_no_speech():
 
     rows = [sure_of(0)] * 60
     answers, samples = heard(rows, [frames(number * HOP) for number in range(60)])
-    segments = find_segments(answers, LABELS, samples=samples, hop=HOP)
+    segments = find_segments(*answers, LABELS, samples=samples, hop=HOP)
     assert [segment.answer for segment in segments] == ["one", "no speech", "one"]
     assert [segment.start for segment in segments] == [0, 20, 30]
     assert np.isnan(segments[1].probability)
@@ -70,7 +70,7 @@ def test_silence_in_the_middle_is_no_speech():
 
 def test_silence_alone():
     answers, samples = heard([sure_of(0)] * 3, [np.zeros(FRAMES, dtype=bool)] * 3)
-    (segment,) = find_segments(answers, LABELS, samples=samples, hop=HOP)
+    (segment,) = find_segments(*answers, LABELS, samples=samples, hop=HOP)
     assert segment.outcome is Outcome.NO_SPEECH
     assert (segment.start, segment.end) == (0, samples / 16_000)
 
@@ -78,11 +78,11 @@ def test_silence_alone():
 def test_what_is_uncertain_is_rejected_and_joined():
     unsure = [[0.4, 0.35, 0.25]] * 40 + [[0.3, 0.45, 0.25]] * 40
     answers, samples = heard([*unsure, *[sure_of(2)] * 40])
-    segments = find_segments(answers, LABELS, samples=samples, hop=HOP, threshold=0.5)
+    segments = find_segments(*answers, LABELS, samples=samples, hop=HOP, threshold=0.5)
     assert [segment.answer for segment in segments] == ["none of these", "three"]
 
 
 def test_segments_cover_a_short_recording():
-    answers = WindowAnswers(np.array([[0, 9_000]]), np.array([sure_of(1)]), [None])
-    (segment,) = find_segments(answers, LABELS, samples=9_000, hop=HOP)
+    answers = np.array([[0, 9_000]]), np.array([sure_of(1)]), [None]
+    (segment,) = find_segments(*answers, LABELS, samples=9_000, hop=HOP)
     assert (segment.start, segment.end, segment.label) == (0, 9_000 / 16_000, "two")

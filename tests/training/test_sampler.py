@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lid_mapmix.mapmix.mixup import WeightPer
-from lid_mapmix.mapmix.pairing import Pairing
+from lid_mapmix.mapmix.mixup import Pairing, WeightPer
 from lid_mapmix.training.sampler import NO_PARTNER, TrainSampler
 
 NUMBERS = st.lists(st.integers(0, 40), min_size=1, max_size=30, unique=True)

@@ -15,8 +15,7 @@ from ..data.augment.effects import Codec
 from ..data.balance import Sampling
 from ..host.upstreams import UpstreamSettings
 from ..mapmix.datamap import RegionRule
-from ..mapmix.mixup import MixSpace, WeightPer
-from ..mapmix.pairing import Pairing
+from ..mapmix.mixup import MixSpace, Pairing, WeightPer
 from ..mapmix.targets import Likeness, Targets
 from ..model import Encoder
 from ..scoring.choices import Average, Kind

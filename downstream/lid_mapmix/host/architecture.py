@@ -29,7 +29,6 @@ from ..utils.errors import UserError
 from . import registry
 
 _FILTER_BANKS, _HUGGING_FACE = "filter_banks", "hugging_face"
-_WAVLM = "wavlm"
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ _NATIVE = {
     "wav2vec2": _Native("wav2vec2.convert", "Wav2Vec2Model", ("Wav2Vec2Config",)),
     "hubert": _Native("hubert.convert", "HubertModel", ("HubertConfig", "HubertPretrainingConfig", None)),
     "data2vec": _Native("data2vec.convert", "Data2VecAudioModel", ("Data2VecAudioConfig",)),
-    _WAVLM: _Native("wavlm.expert", "WavLM", ("WavLMConfig",)),
+    "wavlm": _Native("wavlm.expert", "WavLM", ("WavLMConfig",)),
 }
 _PACKAGE = "s3prl.upstream"
 # Without brackets of any kind nothing is called.
@@ -76,44 +75,44 @@ _NAME = re.compile(r"[\w.${}/ -]*")
 _OF_LISTS = (ast.Expression, ast.List, ast.Tuple, ast.BinOp, ast.Add, ast.Mult, ast.Load)
 
 
-class Notes:
-    """What was noted while an upstream was built."""
+def build_noting(upstream: str, build: Callable[[], Any]) -> tuple[Any, Architecture | None]:
+    """Build an upstream from its checkpoint, and note what its model is built from.
 
-    def __init__(self, upstream: str) -> None:
-        self._upstream = upstream
-        self._arguments: dict[str, tuple[Any, ...]] = {}
+    Parameters
+    ----------
+    upstream : its name.
+    build : builds it.
 
-    def keep(self, family: str, arguments: tuple[Any, ...]) -> None:
-        """Note the arguments of a native model."""
-        self._arguments[family] = arguments
+    Returns
+    -------
+    the upstream, and its architecture; None where this module does not know it.
+    """
+    family = registry.upstream_family(upstream)
+    if family not in _NATIVE:
+        built = build()
+        if registry.is_filter_bank(upstream) and not upstream.endswith("_local"):
+            return built, Architecture(upstream, _FILTER_BANKS)
+        is_ours = hasattr(built, "architecture")
+        return built, Architecture(upstream, _HUGGING_FACE, _plain(built.architecture())) if is_ours else None
+    native = _NATIVE[family]
+    module: Any = import_module(f"{_PACKAGE}.{native.module}")
+    original = getattr(module, native.model)
+    noted: list[tuple[Any, ...]] = []
 
-    def of(self, built: Any) -> Architecture | None:
-        """Return the architecture of the upstream that was built; None where this module does not know it."""
-        package, _, module = type(built).__module__.rpartition(".")
-        family = package.rpartition(".")[2]
-        if registry.is_filter_bank(self._upstream) and not self._upstream.endswith("_local"):
-            return Architecture(self._upstream, _FILTER_BANKS)
-        if hasattr(built, "architecture"):
-            return Architecture(self._upstream, _HUGGING_FACE, _plain(built.architecture()))
-        # A legacy upstream of the same family is built by fairseq.
-        if module != "expert" or family not in self._arguments or type(built).__name__ != "UpstreamExpert":
-            return None
-        arguments = [_as_settings(argument) for argument in self._arguments[family]]
-        normalizes = bool(getattr(built, "wav_normalize", False))  # HuBERT and WavLM have it among the arguments
-        return Architecture(self._upstream, family, _plain({"arguments": arguments, "normalize": normalizes}))
+    def make(*arguments: Any) -> Any:
+        noted.append(copy.deepcopy(arguments))
+        return original(*arguments)
 
-
-@contextlib.contextmanager
-def note_architecture(upstream: str) -> Iterator[Notes]:
-    """Note what an upstream's model is built from, during the block."""
-    notes = Notes(upstream)
-    with contextlib.ExitStack() as stack:
-        family = registry.upstream_family(upstream)
-        if family in _NATIVE:
-            native = _NATIVE[family]
-            module: Any = import_module(f"{_PACKAGE}.{native.module}")
-            stack.enter_context(_replaced(module, native.model, _noting(module, native.model, family, notes)))
-        yield notes
+    with _replaced(module, native.model, make):
+        built = build()
+    # A legacy upstream of the same family is built by fairseq.
+    if not noted or (type(built).__module__, type(built).__name__) != (f"{_PACKAGE}.{family}.expert", "UpstreamExpert"):
+        return built, None
+    settings = {
+        "arguments": [_as_settings(argument) for argument in noted[-1]],
+        "normalize": bool(getattr(built, "wav_normalize", False)),  # HuBERT and WavLM have it among the arguments
+    }
+    return built, Architecture(upstream, family, _plain(settings))
 
 
 def rebuild(architecture: Architecture) -> Any:
@@ -153,13 +152,13 @@ def _rebuild_native(family: str, arguments: list[Any], normalize: bool) -> Any:
         if isinstance(argument, dict):
             _check_texts(argument)
     given = [
-        argument if kind is None else _settings_class(module, kind)(argument)
+        argument if kind is None else _of_settings(getattr(module, kind), argument)
         for kind, argument in zip(native.settings, arguments, strict=True)
     ]
     model = getattr(module, native.model)(*given)
     if family == "data2vec":
         model.remove_pretraining_modules()
-    if family == _WAVLM:
+    if family == "wavlm":
         content = {"cfg": arguments[0], "model": model.state_dict()}
         with _replaced(expert, "torch", SimpleNamespace(load=lambda ckpt: content)):
             return expert.UpstreamExpert(ckpt=None)
@@ -168,10 +167,9 @@ def _rebuild_native(family: str, arguments: list[Any], normalize: bool) -> Any:
         return expert.UpstreamExpert(ckpt=None)
 
 
-def _settings_class(module: Any, name: str) -> Callable[[dict[str, Any]], Any]:
-    kind: Any = getattr(module, name)
+def _of_settings(kind: Any, settings: dict[str, Any]) -> Any:
     takes_names = dataclasses.is_dataclass(kind)  # WavLM's takes a mapping
-    return lambda settings: kind(**settings) if takes_names else kind(settings)
+    return kind(**settings) if takes_names else kind(settings)
 
 
 def _check_texts(settings: dict[str, Any]) -> None:
@@ -188,17 +186,6 @@ def _check_texts(settings: dict[str, Any]) -> None:
             is_number = isinstance(node, ast.Constant) and type(node.value) in (int, float)
             if not (is_number or isinstance(node, _OF_LISTS)):
                 raise ValueError(f"{key} is {text[:80]!r}, expected a name or lists of numbers")
-
-
-def _noting(module: Any, name: str, family: str, notes: Notes) -> Callable[..., Any]:
-    """Return what makes a model and notes its arguments."""
-    original = getattr(module, name)
-
-    def make(*arguments: Any) -> Any:
-        notes.keep(family, copy.deepcopy(arguments))
-        return original(*arguments)
-
-    return make
 
 
 @contextlib.contextmanager

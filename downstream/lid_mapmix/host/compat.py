@@ -2,7 +2,7 @@
 
 S3PRL 0.4.18 uses names that these packages have since removed. :func:`apply` puts each one back, and only
 where it is missing, so that on an older stack nothing changes. What cannot work any more (sox effects,
-pushing to the Hugging Face Hub through git) gets a stand-in that says so in one line when it is used;
+pushing to the Hugging Face Hub through git) gets a replacement that says so in one line when it is used;
 S3PRL only imports these names on the way to something else.
 
 The file stands alone, without imports from this package, so that someone who runs S3PRL's own command,
@@ -11,7 +11,7 @@ in its checkout, can put the file before it::
     python downstream/lid_mapmix/host/compat.py run_downstream.py -m train -d lid_mapmix ...
 """
 
-# ruff: noqa: PLC0415 - the packages to mend are imported when they are mended, not with this file.
+# ruff: noqa: PLC0415 - the packages to patch are imported when they are patched, not with this file.
 
 import argparse
 import importlib
@@ -25,11 +25,11 @@ from typing import Any, NoReturn
 
 
 def apply() -> None:
-    """Mend what S3PRL misses on this machine; a second call changes nothing."""
-    _mend_torchaudio()
-    _mend_huggingface_hub()
-    _mend_torch_load()
-    _mend_tensorboardx()
+    """Patch what S3PRL misses on this machine; a second call changes nothing."""
+    _patch_torchaudio()
+    _patch_huggingface_hub()
+    _patch_torch_load()
+    _patch_tensorboardx()
 
 
 def import_specaug() -> None:
@@ -44,7 +44,7 @@ def import_specaug() -> None:
         del sys.modules["pandas"]
 
 
-def _mend_torchaudio() -> None:
+def _patch_torchaudio() -> None:
     try:
         import torchaudio
     except (OSError, RuntimeError) as error:
@@ -67,7 +67,7 @@ def _ignore_audio_backend(backend: str | None = None) -> None:
     """Accept S3PRL's choice of an audio backend; torchaudio no longer has any to choose from."""
 
 
-def _mend_huggingface_hub() -> None:
+def _patch_huggingface_hub() -> None:
     import huggingface_hub
 
     for name in ("HfFolder", "Repository"):
@@ -75,7 +75,7 @@ def _mend_huggingface_hub() -> None:
             setattr(huggingface_hub, name, _removed_class(name, "huggingface_hub<1.0"))
 
 
-def _mend_torch_load() -> None:
+def _patch_torch_load() -> None:
     """Let `torch.load` read the `argparse.Namespace` that S3PRL stores in each checkpoint.
 
     Allowing this one harmless class keeps `weights_only=True`, without which a checkpoint from a stranger
@@ -88,7 +88,7 @@ def _mend_torch_load() -> None:
         add_safe_globals([argparse.Namespace])
 
 
-def _mend_tensorboardx() -> None:
+def _patch_tensorboardx() -> None:
     """Give torch's own writer in place of tensorboardX, which S3PRL imports and does not declare."""
     if "tensorboardX" in sys.modules or importlib.util.find_spec("tensorboardX") is not None:
         return
@@ -135,7 +135,7 @@ def _removed_class(name: str, needed: str) -> type:
 
 
 def _run_script() -> None:
-    """Run the Python file named on the command line, with its arguments, on the mended stack."""
+    """Run the Python file named on the command line, with its arguments, on the patched stack."""
     if len(sys.argv) < 2:  # noqa: PLR2004
         sys.exit("usage: python compat.py run_downstream.py [S3PRL's arguments]")
     sys.argv = sys.argv[1:]

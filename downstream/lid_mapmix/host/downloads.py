@@ -23,7 +23,7 @@ _CHUNK = 1 << 20
 
 def install() -> None:
     """Replace S3PRL's download; a second call changes nothing."""
-    from s3prl.util import download  # noqa: PLC0415 - S3PRL may be imported once compat.py has mended the stack
+    from s3prl.util import download  # noqa: PLC0415 - S3PRL may be imported once compat.py has patched the stack
 
     download._download = fetch
 

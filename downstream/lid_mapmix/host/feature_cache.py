@@ -244,7 +244,7 @@ class FeatureCache:
             raise UserError(
                 f"{self.folder / _PROBE}: is missing or damaged. Delete the folder {self.folder}."
             ) from None
-        # Catches what no name shows: another version of S3PRL, or of a mend of ours, may make other features.
+        # Catches what no name shows: another version of S3PRL, or of a patch of ours, may make other features.
         if kept.shape != self._probe.shape or _distance(kept, self._probe) > _PROBE_TOLERANCE:
             raise UserError(
                 f"{self.folder}: expected the features that the upstream now gives for the same audio, found others. "

@@ -1,10 +1,11 @@
 """An upstream with S3PRL's featurizer and without its runner, for those who identify and train nothing.
 
-What the runner mends is mended here by the same functions, so that features are those of an evaluation.
+What the runner patches is patched here by the same functions, so that features are those of an evaluation.
 """
 
 import argparse
 import contextlib
+import functools
 import io
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,20 +14,17 @@ from typing import Any
 import torch
 
 from ..utils.errors import UserError
-from . import compat, downloads, registry
-from .architecture import Architecture, note_architecture, rebuild
-from .filter_banks import batch_filter_banks
-from .native import SWITCHES, speed_up
+from .architecture import Architecture, build_noting, rebuild
+from .hugging_face import hugging_face_builders
 from .precision import Casting, Precision, read_precision
-from .runner import random_states_kept
+from .runner import prepare, random_states_kept
 from .upstreams import (
     UpstreamSettings,
     check_features,
     check_layer,
     check_upstream_arguments,
     explained,
-    hugging_face_builders,
-    mend_upstream,
+    patch_upstream,
 )
 
 
@@ -41,17 +39,20 @@ class Features:
     """
 
     def __init__(
-        self, upstream: Any, args: argparse.Namespace, runner: Mapping[str, Any], settings: UpstreamSettings
+        self,
+        upstream: Any,
+        architecture: Architecture | None,
+        args: argparse.Namespace,
+        runner: Mapping[str, Any],
+        settings: UpstreamSettings,
     ) -> None:
         from s3prl.upstream.interfaces import Featurizer  # noqa: PLC0415 - S3PRL is importable only now
 
         self.device = torch.device(args.device)
         self._casting = Casting(_precision(runner, self.device), args.device)
         upstream = upstream.to(self.device)
-        mend_upstream(upstream, args, settings)
-        batch_filter_banks(upstream)
         # Nothing is trained: what training compiles, or computes twice, would only take time.
-        speed_up(upstream, args.upstream, {name: False for name in SWITCHES})
+        patch_upstream(upstream, args, settings, runner={})
         check_layer(upstream, args)
         with contextlib.redirect_stderr(io.StringIO()):  # where it says which features it takes
             featurizer = Featurizer(
@@ -63,7 +64,7 @@ class Features:
             ).to(self.device)
         check_features(upstream, featurizer, args, settings)
         self.upstream, self.featurizer = upstream.eval(), featurizer.eval()
-        self.architecture: Architecture | None = None
+        self.architecture = architecture
 
     @property
     def dim(self) -> int:
@@ -105,11 +106,9 @@ def build_features(args: argparse.Namespace, runner: Mapping[str, Any], settings
         from s3prl import hub  # noqa: PLC0415
 
         build = hugging_face_builders().get(args.upstream) or getattr(hub, args.upstream)
-        with note_architecture(args.upstream) as noted:
-            upstream = build(ckpt=args.upstream_ckpt, model_config=args.upstream_model_config, refresh=False)
-        features = Features(upstream, args, runner, settings)
-    features.architecture = noted.of(upstream)
-    return features
+        weights = {"ckpt": args.upstream_ckpt, "model_config": args.upstream_model_config, "refresh": False}
+        upstream, architecture = build_noting(args.upstream, functools.partial(build, **weights))
+        return Features(upstream, architecture, args, runner, settings)
 
 
 def rebuild_features(
@@ -124,16 +123,7 @@ def rebuild_features(
     """
     prepare()
     with _quietly(), random_states_kept(), explained(args):
-        features = Features(rebuild(architecture), args, runner, settings)
-    features.architecture = architecture
-    return features
-
-
-def prepare() -> None:
-    """Make S3PRL importable, its hub lazy and its downloads sound; a second call changes nothing."""
-    compat.apply()
-    registry.install_lazy_hub()
-    downloads.install()
+        return Features(rebuild(architecture), architecture, args, runner, settings)
 
 
 def _precision(runner: Mapping[str, Any], device: torch.device) -> Precision:

@@ -8,7 +8,7 @@ padding is attended to and none is convolved with. Two families miss that:
 - data2vec finds positions by several convolutions in a row. What the first one writes into the padding, the next one
   reads (more than the features' deviation).
 
-Models with group norm in front average over time, padding included; nothing from outside mends that, and batches of
+Models with group norm in front average over time, padding included; nothing from outside changes that, and batches of
 theirs must have one length (``evaluation.mix_lengths: false``). :func:`check_mixed_lengths` finds out.
 """
 

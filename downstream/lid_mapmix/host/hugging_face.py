@@ -18,9 +18,10 @@ It does not in ``do_stable_layer_norm`` (either way there are the same weights),
 # ruff: noqa: PLC0415 - transformers takes seconds to import, and only these upstreams need it.
 
 import contextlib
+import functools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,9 @@ from torch.nn.functional import layer_norm
 from torch.nn.utils.rnn import pad_sequence
 
 from ..utils.errors import UserError
-from . import downloads
-from .memory import is_out_of_memory
+from . import downloads, registry
+from .upstreams import MODEL_TYPES, is_out_of_memory
 
-# Upstream → the model_type of config.json that it loads.
-MODEL_TYPES = {"hf_wav2vec2_custom": "wav2vec2", "hf_hubert_custom": "hubert"}
 _SAMPLE_RATE = 16_000
 _FRAME_STEP, _FRAME_WINDOW = 320, 400
 # Not heads, quantizers and adapters, which are left out on purpose; the positions' weights go by several names.
@@ -47,43 +46,48 @@ class HuggingFaceUpstream(torch.nn.Module):
 
     Parameters
     ----------
-    name : ``hf_wav2vec2_custom`` or ``hf_hubert_custom``.
-    ckpt : a folder from `save_pretrained`, or a repository of Hugging Face's, owner/name.
-    other : S3PRL's other arguments, not needed.
-
-    Raises
-    ------
-    UserError : the checkpoint is of another kind, incomplete, not there, or its frames are not those S3PRL counts with.
+    model : of transformers.
+    normalize : whether waveforms are normalised.
     """
 
-    def __init__(self, name: str, ckpt: str, **other: Any) -> None:
+    def __init__(self, model: Any, normalize: bool) -> None:
         super().__init__()
-        # Without a network transformers would try for half a minute.
-        only_here = Path(ckpt).exists() or not downloads.reachable(_endpoint())
-        self._take(_load(name, ckpt, only_here), _normalizes(ckpt, only_here))
-
-    @classmethod
-    def of_architecture(cls, name: str, *, config: dict[str, Any], normalize: bool) -> "HuggingFaceUpstream":
-        """Make one of fresh weights from what :meth:`architecture` has returned."""
-        upstream = cls.__new__(cls)
-        torch.nn.Module.__init__(upstream)
-        config_class, model_class = _classes(MODEL_TYPES[name])
-        settings = config_class.from_dict(config)
-        _check_frames(name, settings)
-        upstream._take(model_class(settings), normalize)
-        return upstream
-
-    def architecture(self) -> dict[str, Any]:
-        """Return the settings that the model is built from, as plain values."""
-        return {"config": self.model.config.to_dict(), "normalize": self.normalize}
-
-    def _take(self, model: Any, normalizes: bool) -> None:
         self.model = model
         self.model.config.layerdrop = 0.0
         self.model.config.tie_last_hidden_states = True
         self.model.config.apply_spec_augment = False
-        self.normalize = normalizes
+        self.normalize = normalize
         self._spec_augment = False
+
+    @classmethod
+    def of_checkpoint(cls, name: str, ckpt: str) -> "HuggingFaceUpstream":
+        """Load one.
+
+        Parameters
+        ----------
+        name : ``hf_wav2vec2_custom`` or ``hf_hubert_custom``.
+        ckpt : a folder from `save_pretrained`, or a repository of Hugging Face's, owner/name.
+
+        Raises
+        ------
+        UserError : the checkpoint is of another kind, incomplete, not there, or its frames are not those S3PRL counts
+            with.
+        """
+        # Without a network transformers would try for half a minute.
+        only_here = Path(ckpt).exists() or not downloads.reachable(_endpoint())
+        return cls(_load(name, ckpt, only_here), _normalizes(ckpt, only_here))
+
+    @classmethod
+    def of_architecture(cls, name: str, *, config: dict[str, Any], normalize: bool) -> "HuggingFaceUpstream":
+        """Make one of fresh weights from what :meth:`architecture` has returned."""
+        config_class, model_class = _classes(MODEL_TYPES[name])
+        settings = config_class.from_dict(config)
+        _check_frames(name, settings)
+        return cls(model_class(settings), normalize)
+
+    def architecture(self) -> dict[str, Any]:
+        """Return the settings that the model is built from, as plain values."""
+        return {"config": self.model.config.to_dict(), "normalize": self.normalize}
 
     def train_front_end(self, trains: bool) -> None:
         """Let the convolutional front end learn, or freeze it."""
@@ -148,6 +152,16 @@ class HuggingFaceUpstream(torch.nn.Module):
         finally:
             np.random.set_state(state)  # noqa: NPY002
             config.apply_spec_augment = False
+
+
+def hugging_face_builders() -> dict[str, Callable[..., Any]]:
+    """Return what builds the hf_* upstreams in place of S3PRL's own functions, by their names."""
+
+    def build(name: str, ckpt: str, **_: Any) -> Any:
+        with registry.missing_package_named(name):
+            return HuggingFaceUpstream.of_checkpoint(name, ckpt)
+
+    return {name: functools.partial(build, name) for name in MODEL_TYPES}
 
 
 def _load(name: str, ckpt: str, only_here: bool) -> Any:

@@ -5,17 +5,13 @@ the parameters stay, and so do checkpoints.
 
 - Waveforms of one length, as training crops are, go without a padding mask. S3PRL makes one always: on a GPU it waits
   for the lengths to do so, HuBERT attends with it, and an odd number of frames is padded to an even one, with a mask.
-- Attention is torch's scaled_dot_product_attention and nothing around it (attention.py).
+- Attention of all but WavLM is torch's scaled_dot_product_attention alone, which on a GPU takes its quickest kernels
+  where there is no mask. S3PRL calls torch's `multi_head_attention_forward`, which joins the biases anew in each layer
+  and step, checks shapes and turns the padding mask into numbers that are added.
 - GELU is torch's, which takes half precisions and computes in float32 inside; S3PRL copies to float32 and back.
 - Inputs that only pretraining looks at are not made ready for it.
 - On request a layer is compiled (``runner.compile``), or computed again in the backward pass in place of being kept
   (``runner.gradient_checkpointing``).
-
-Attention of S3PRL's native wav2vec 2.0, HuBERT and data2vec by torch's scaled_dot_product_attention alone.
-
-S3PRL calls torch's `multi_head_attention_forward`, which joins the biases anew in each layer and step, checks shapes
-and turns the padding mask into numbers that are added. Here the three projections go straight into
-`scaled_dot_product_attention`, which on a GPU takes its quickest kernels where there is no mask.
 """
 
 # ruff: noqa: PLC0415 - torch takes seconds to import, and the command line's help needs none of it.
@@ -27,9 +23,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..utils.errors import UserError
-
-# ruff: noqa: PLC0415 - torch takes seconds to import, and the command line's help needs none of it.
-
 
 # Whether the waveforms are normalised, by the family's module under s3prl.upstream.
 _NORMALISES: Mapping[str, Callable[[Any], bool]] = {

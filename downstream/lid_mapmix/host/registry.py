@@ -24,8 +24,8 @@ from ..utils.errors import UserError
 _HUB = "s3prl.hub"
 _TASKS = "s3prl.downstream"
 _FILTER_BANKS = "s3prl.upstream.baseline.hubconf"
-# Entries that want a checkpoint from the caller; S3PRL tells them by their names.
-_UNREGISTERED_SUFFIXES = ("_local", "_url", "_gdriveid", "_custom")
+# Upstreams whose weights the user names by -k; S3PRL tells them by their names.
+_NEED_WEIGHTS = ("_local", "_url", "_gdriveid", "_custom")
 
 
 def upstream_names() -> list[str]:
@@ -40,6 +40,11 @@ def check_upstream(name: str) -> None:
         close = difflib.get_close_matches(name, names, n=3)
         advice = f"did you mean {' or '.join(close)}?" if close else "for example fbank, wav2vec2 or xlsr_53"
         raise UserError(f"unknown upstream {name!r}: {advice}")
+
+
+def takes_weights(upstream: str) -> bool:
+    """Say whether an upstream has its weights from -k; S3PRL takes no notice of -k with any other."""
+    return upstream.endswith(_NEED_WEIGHTS)
 
 
 def is_filter_bank(name: str) -> bool:
@@ -58,7 +63,7 @@ def install_lazy_hub() -> None:
 
     A hub that is already imported stays as it is: everything has been paid for.
     """
-    _installed_finder().loaders.setdefault(_HUB, _LazyHubLoader())
+    _installed_finder().is_hub_lazy = True
 
 
 def register_task(name: str, package: str) -> None:
@@ -82,17 +87,18 @@ class _HostFinder(MetaPathFinder):
     """Answer for the names given to it and for nothing else."""
 
     def __init__(self) -> None:
-        self.loaders: dict[str, Loader] = {}
+        self.is_hub_lazy = False
         self.aliases: dict[str, str] = {}
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname in self.loaders:
-            return ModuleSpec(fullname, self.loaders[fullname])
+        if self.is_hub_lazy and fullname == _HUB:
+            return ModuleSpec(fullname, _Substitute(_LazyHub))
         for alias, package in self.aliases.items():
             if fullname == alias or fullname.startswith(f"{alias}."):
-                return ModuleSpec(fullname, _AliasLoader(package + fullname.removeprefix(alias)))
+                real_name = package + fullname.removeprefix(alias)
+                return ModuleSpec(fullname, _Substitute(functools.partial(importlib.import_module, real_name)))
         return None
 
 
@@ -107,34 +113,30 @@ def _installed_finder() -> _HostFinder:
     return finder
 
 
-class _AliasLoader(Loader):
-    """Give an existing module a second name."""
+class _Substitute(Loader):
+    """Load a module by taking the one that `find` returns."""
 
-    def __init__(self, real_name: str) -> None:
-        self.real_name = real_name
+    def __init__(self, find: Callable[[], ModuleType]) -> None:
+        self.find = find
 
     def create_module(self, spec: ModuleSpec) -> None:
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        # The import system takes from sys.modules what it finds there after this call, so that the real
-        # module keeps its own name and specification.
-        sys.modules[module.__name__] = importlib.import_module(self.real_name)
-
-
-class _LazyHubLoader(Loader):
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        return _LazyHub(spec.name, "S3PRL's upstreams, each imported when it is asked for.")
-
-    def exec_module(self, module: ModuleType) -> None:
-        module.__dict__["__all__"] = upstream_names()
+        # The import system takes from sys.modules what it finds there after this call, so that a real module with a
+        # second name keeps its own name and specification.
+        sys.modules[module.__name__] = self.find()
 
 
 class _LazyHub(ModuleType):
     """Module `s3prl.hub`, whose attributes are the functions that build upstreams."""
 
+    def __init__(self) -> None:
+        super().__init__(_HUB, "S3PRL's upstreams, each imported when it is asked for.")
+        self.__all__ = upstream_names()
+
     def __dir__(self) -> list[str]:
-        return upstream_names()
+        return self.__all__
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         source = _upstream_sources().get(name)
@@ -154,8 +156,7 @@ class _LazyHub(ModuleType):
     @staticmethod
     def options(only_registered_ckpt: bool = False) -> list[str]:
         """Return the names of the upstreams, as S3PRL's own function does."""
-        unwanted = _UNREGISTERED_SUFFIXES if only_registered_ckpt else ()
-        return [name for name in upstream_names() if not name.endswith(unwanted)]
+        return [name for name in upstream_names() if not (only_registered_ckpt and takes_weights(name))]
 
 
 @contextmanager

@@ -1,12 +1,12 @@
-"""S3PRL's runner, with mends around it and none of its code here.
+"""S3PRL's runner, with patches around it and none of its code here.
 
 Four faults matter to a run that may be interrupted, evaluated on its way or shared among processes. The
 runner deletes old checkpoints before it writes the new one, and writes it in place, so that a kill in
 between loses the run. Its evaluation reseeds the global generators and leaves them so. It stumbles where
-no GPU is used. And of several processes only the first ever ends (leader.py).
-They are mended by a subclass and by stand-ins for the few module functions it calls; `torch` and `os`
-themselves stay untouched. What makes it quicker, or compute in another precision, is called from here and
-stands in filter_banks.py, native.py, optimization.py and precision.py.
+no GPU is used. And of several processes only the first ever ends.
+They are patched by a subclass and by replacing the few module functions it calls (runner_globals.py). What makes it
+quicker, or compute in another precision, is called from here and stands in upstreams.py, optimization.py and
+precision.py.
 """
 
 # ruff: noqa: PLC0415 - torch takes seconds to import, and the command line's help needs none of it.
@@ -14,45 +14,45 @@ stands in filter_banks.py, native.py, optimization.py and precision.py.
 import argparse
 import contextlib
 import copy
-import errno
 import functools
 import importlib
-import os
 import random
-import shutil
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..utils.errors import UserError
-from ..utils.files import replace_when_complete
-from . import compat, downloads, leader, registry
-from .memory import is_out_of_memory, out_of_memory
-from .native import speed_up
+from . import compat, downloads, registry
 from .optimization import with_fused
-from .precision import Casting, casting, read_precision, training_autocast, training_scaler
+from .precision import Casting, read_precision
+from .runner_globals import has_replacements, install_replacements, is_rank_zero, remove_unfinished_checkpoints
 from .upstreams import (
     UpstreamSettings,
     check_features,
     check_layer,
     check_weights,
     explained,
-    hugging_face_builders,
-    mend_upstream,
+    is_out_of_memory,
+    out_of_memory,
+    patch_upstream,
 )
 
 _RUNNER_MODULE = "s3prl.downstream.runner"
-# By which torch names itself where a write fails, for whatever reason: it raises a RuntimeError.
-_TORCHS_WRITER = "inline_container.cc"
+
+
+def prepare() -> None:
+    """Make S3PRL importable, its hub lazy and its downloads sound; a second call changes nothing."""
+    compat.apply()
+    registry.install_lazy_hub()
+    downloads.install()
 
 
 def make_runner(
     args: argparse.Namespace, config: dict[str, Any], upstream: UpstreamSettings | None = None, **handed: Any
 ) -> Any:
-    """Return an `s3prl.downstream.runner.Runner` whose known faults are mended.
+    """Return an `s3prl.downstream.runner.Runner` whose known faults are patched.
 
     Parameters
     ----------
@@ -62,9 +62,7 @@ def make_runner(
     upstream : what is asked of the upstream besides S3PRL's arguments.
     handed : given to the task's expert besides; no checkpoint holds it.
     """
-    compat.apply()
-    registry.install_lazy_hub()
-    downloads.install()
+    prepare()
     # S3PRL's experts are given its parts themselves, and complete them.
     config = copy.deepcopy(config)
     section = config.setdefault("runner", {})
@@ -72,24 +70,21 @@ def make_runner(
         section["gradient_accumulate_steps"] = 1
     section["precision"] = str(read_precision(section))
     section.pop("fp16", None)
-    return _mended_class()(args, config, upstream or UpstreamSettings(), handed)
+    return _patched_class()(args, config, upstream or UpstreamSettings(), handed)
 
 
-def is_mended() -> bool:
+def is_patched() -> bool:
     """Say whether the runner at work in this process is the one of this module, and not S3PRL's own command's."""
-    module = sys.modules.get(_RUNNER_MODULE)
-    return module is not None and isinstance(getattr(module, "torch", None), _StandIn)
+    return has_replacements(sys.modules.get(_RUNNER_MODULE))
 
 
 @functools.cache
-def _mended_class() -> Any:
+def _patched_class() -> Any:
     """Define the subclass, once S3PRL may be imported."""
-    from .filter_banks import batch_filter_banks
-
     module: Any = importlib.import_module(_RUNNER_MODULE)
-    _install_stand_ins(module)
+    install_replacements(module)
 
-    class MendedRunner(module.Runner):  # type: ignore[name-defined, misc]
+    class PatchedRunner(module.Runner):  # type: ignore[name-defined, misc]
         """S3PRL's runner; training goes on from an evaluation as if there had been none."""
 
         args: argparse.Namespace
@@ -105,7 +100,7 @@ def _mended_class() -> Any:
             self.casting.resume(self.init_ckpt)
 
         def train(self) -> None:
-            if leader.leads():
+            if is_rank_zero():
                 remove_unfinished_checkpoints(self.args.expdir)
             if self.config.get("specaug"):
                 compat.import_specaug()
@@ -115,9 +110,7 @@ def _mended_class() -> Any:
         def _init_model(self, model: Any, name: str, *arguments: Any, **keywords: Any) -> Any:
             if name == "Upstream":  # before it is given to the processes that share it, which note what it trains
                 check_weights(model, self.args)
-                mend_upstream(model, self.args, self.upstream_settings)
-                batch_filter_banks(model)
-                speed_up(model, self.args.upstream, self.config["runner"])
+                patch_upstream(model, self.args, self.upstream_settings, self.config["runner"])
             return super()._init_model(model, name, *arguments, **keywords)
 
         def _load_weight(self, model: Any, name: str) -> None:
@@ -148,10 +141,10 @@ def _mended_class() -> Any:
                 return super()._get_upstream()
 
         def _get_featurizer(self) -> Any:
-            with leader.unwrapped([self.upstream]):
+            with _unwrapped([self.upstream]):
                 check_layer(self.upstream.model, self.args)
             entry = super()._get_featurizer()
-            with leader.unwrapped([self.upstream, entry]):
+            with _unwrapped([self.upstream, entry]):
                 check_features(self.upstream.model, entry.model, self.args, self.upstream_settings)
             return entry
 
@@ -164,9 +157,9 @@ def _mended_class() -> Any:
                 self.args = args  # checkpoints hold the arguments as they were made
 
         def evaluate(self, split: str | None = None, logger: Any = None, global_step: int = 0) -> list[str]:
-            if not leader.leads():
+            if not is_rank_zero():
                 return []
-            with random_states_kept(), leader.unwrapped(self.all_entries), self.casting.autocast():
+            with random_states_kept(), _unwrapped(self.all_entries), self.casting.autocast():
                 return super().evaluate(split, logger, global_step)
 
         def inference(self) -> None:
@@ -174,10 +167,10 @@ def _mended_class() -> Any:
                 super().inference()
 
         def push_to_huggingface_hub(self) -> None:
-            if leader.leads():
+            if is_rank_zero():
                 super().push_to_huggingface_hub()
 
-    return MendedRunner
+    return PatchedRunner
 
 
 @contextlib.contextmanager
@@ -198,96 +191,19 @@ def random_states_kept() -> Iterator[None]:
             torch.cuda.set_rng_state_all(cuda_states)
 
 
-def remove_unfinished_checkpoints(folder: Path | str) -> None:
-    """Remove what a killed run had begun to write; each such file may be as large as a checkpoint."""
-    for leftover in Path(folder).glob(".*.ckpt.*.part"):
-        leftover.unlink(missing_ok=True)
-
-
-class _StandIn:
-    """A module with some of its names replaced; every other name is the module's own."""
-
-    def __init__(self, original: Any, **replaced: Any) -> None:
-        self._original = original
-        self.__dict__.update(replaced)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._original, name)
-
-
-def _install_stand_ins(module: Any) -> None:
-    """Replace `torch` and `os` as the runner's module knows them; a second call changes nothing."""
-    import torch
-
-    if isinstance(module.torch, _StandIn):
-        return
-    checkpoints = _Checkpoints()
-    amp = _StandIn(torch.cuda.amp, autocast=training_autocast, GradScaler=training_scaler)
-    cuda = _StandIn(torch.cuda, amp=amp, device=_cuda_device)
-    module.torch = _StandIn(torch, save=checkpoints.save, cuda=cuda)
-    module.os = _StandIn(os, remove=checkpoints.remove)
-    module.hub = _StandIn(module.hub, **hugging_face_builders())
-    leader.install_stand_ins(module)
-
-
-def _cuda_device(device: Any) -> contextlib.AbstractContextManager[Any]:
-    """Select `device`, unless it is the CPU: the runner does so wherever a GPU exists, used or not."""
-    import torch
-
-    return torch.cuda.device(device) if torch.device(device).type == "cuda" else contextlib.nullcontext()
-
-
-class _Checkpoints:
-    """Checkpoints that are complete or absent; the old ones stay until the new one is there."""
-
-    def __init__(self) -> None:
-        self._obsolete: set[Path] = set()
-
-    def save(self, states: dict[str, Any], path: str) -> None:
-        """Write `states` in place of `torch.save`, then delete what :meth:`remove` was asked to."""
-        import torch
-
-        if not leader.leads():
-            return
-        final = Path(path)
-        current = casting()
-        states = states if current is None else current.completed(states)
-        with _explained(final), replace_when_complete(final) as temporary:
-            torch.save(states, temporary)
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())  # or a power cut could leave the new name without its content
-        if not _holds_a_step(final):  # dev-best.ckpt is written first and replaces none of the others
-            return
-        for path_in_folder in [each for each in self._obsolete if each.parent == final.parent]:
-            self._obsolete.remove(path_in_folder)
-            if path_in_folder != final:
-                path_in_folder.unlink(missing_ok=True)
-
-    def remove(self, path: str) -> None:
-        """Note, in place of `os.remove`, that the checkpoint may go once a newer one is written."""
-        if not leader.leads():
-            return
-        if _holds_a_step(Path(path)):
-            self._obsolete.add(Path(path))
-        else:
-            os.remove(path)  # noqa: PTH107 - the very call it stands for
-
-
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Say of a checkpoint that cannot be written why: of a full disk, torch says what its writer had expected."""
+def _unwrapped(entries: Sequence[Any]) -> Iterator[None]:
+    """Give the runner's entries their models as such, without their wrappers of torch.nn.parallel, during the block.
+
+    A wrapped model waits for the other processes in each forward pass, also in one that only rank zero makes.
+    """
+    from torch.nn.parallel import DistributedDataParallel
+
+    wrapped = [(entry, entry.model) for entry in entries if isinstance(entry.model, DistributedDataParallel)]
+    for entry, model in wrapped:
+        entry.model = model.module
     try:
         yield
-    except (OSError, RuntimeError) as error:
-        is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        if not is_full and _TORCHS_WRITER not in str(error):
-            raise
-        free = shutil.disk_usage(path.parent).free / 1e6
-        raise UserError(
-            f"{path}: no space left on the disk or in the quota ({free:,.0f} MB free). Free some; -a goes on "
-            "from the last checkpoint, which is complete."
-        ) from error
-
-
-def _holds_a_step(path: Path) -> bool:
-    return path.name.startswith("states-") and path.suffix == ".ckpt"
+    finally:
+        for entry, model in wrapped:
+            entry.model = model

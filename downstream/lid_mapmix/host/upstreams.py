@@ -1,27 +1,28 @@
-"""What is checked and mended of an upstream before and after S3PRL builds it.
+"""What is checked and patched of an upstream before and after S3PRL builds it.
 
 Weights are named, features exist: S3PRL takes other features than those asked for without a word, or with one line
-among many. The mends stand in frames.py (padding), hugging_face.py (hf_* models) and downloads.py (named weights).
+among many. The patches stand in frames.py (padding), hugging_face.py (hf_* models), filter_banks.py and native.py
+(speed) and downloads.py (named weights).
 """
 
 # ruff: noqa: PLC0415 - torch takes seconds to import, and the command line's help needs none of it.
 
 import argparse
 import contextlib
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..utils.errors import UserError
 from . import registry
-from .memory import is_out_of_memory, out_of_memory
+from .native import speed_up
 
-# Upstreams whose weights the user names by -k; S3PRL tells them by their names.
-_NEED_WEIGHTS = ("_local", "_url", "_gdriveid", "_custom")
+# Those that hugging_face.py builds → the model_type of config.json that each loads.
+MODEL_TYPES = {"hf_wav2vec2_custom": "wav2vec2", "hf_hubert_custom": "hubert"}
 _HUGGING_FACE = "hf_"
-_HUGGING_FACE_NAMES = ("hf_wav2vec2_custom", "hf_hubert_custom")
+# torch raises a RuntimeError that names its allocator where the machine's own memory is full.
+_CPU_ALLOCATOR = "DefaultCPUAllocator"
 _PLACE = "config.downstream_expert.upstream"
 _PROBE_SAMPLES = 16_000
 _ALL = "hidden_states"
@@ -43,11 +44,6 @@ class UpstreamSettings:
     mix_lengths: bool = False
 
 
-def takes_weights(upstream: str) -> bool:
-    """Say whether an upstream has its weights from -k; S3PRL takes no notice of -k with any other."""
-    return upstream.endswith(_NEED_WEIGHTS)
-
-
 def check_upstream_arguments(args: argparse.Namespace, settings: UpstreamSettings | None = None) -> None:
     """Check what can be known of an upstream without building it.
 
@@ -65,7 +61,7 @@ def check_upstream_arguments(args: argparse.Namespace, settings: UpstreamSetting
         return
     registry.check_upstream(args.upstream)
     weights = args.upstream_ckpt
-    if takes_weights(args.upstream) and weights is None:
+    if registry.takes_weights(args.upstream) and weights is None:
         raise UserError(f"upstream {args.upstream} needs weights. Name its file or folder by -k.")
     if weights is not None and not _may_be_downloaded(args.upstream, weights) and not Path(weights).exists():
         raise UserError(f"-k {weights}: no such file or folder. Name the upstream's weights.")
@@ -77,18 +73,6 @@ def check_upstream_arguments(args: argparse.Namespace, settings: UpstreamSetting
             f"{_PLACE}.spec_augment: is for hf_wav2vec2_custom and hf_hubert_custom; found {args.upstream}. Use "
             "S3PRL's own specaug section, which masks features of any upstream."
         )
-
-
-def hugging_face_builders() -> dict[str, Callable[..., Any]]:
-    """Return what builds the hf_* upstreams in place of S3PRL's own functions, by their names."""
-
-    def build(name: str, **arguments: Any) -> Any:
-        with registry.missing_package_named(name):
-            from .hugging_face import HuggingFaceUpstream
-
-            return HuggingFaceUpstream(name, **arguments)
-
-    return {name: functools.partial(build, name) for name in _HUGGING_FACE_NAMES}
 
 
 def check_weights(upstream: Any, args: argparse.Namespace) -> None:
@@ -112,23 +96,27 @@ def check_weights(upstream: Any, args: argparse.Namespace) -> None:
         )
 
 
-def mend_upstream(upstream: Any, args: argparse.Namespace, settings: UpstreamSettings) -> None:
-    """Let an upstream that has just been built know its padding, and train what it is to train.
+def patch_upstream(
+    upstream: Any, args: argparse.Namespace, settings: UpstreamSettings, runner: Mapping[str, Any]
+) -> None:
+    """Let an upstream that has just been built know its padding, be quick, and train what it is to train.
 
     Parameters
     ----------
-    upstream : its model, changed in place.
+    upstream : its model, changed in place, before it is wrapped to be distributed.
     args : S3PRL's arguments.
     settings : what else is asked of it.
+    runner : the ``runner`` section, see :func:`.native.speed_up`.
 
     Raises
     ------
-    UserError : it has no front end that can be trained, or nothing to mask by.
+    UserError : it has no front end that can be trained, or nothing to mask by; it cannot be compiled or checkpointed.
     """
+    from .filter_banks import batch_filter_banks
     from .frames import true_frames
 
     true_frames(upstream)
-    if args.upstream in _HUGGING_FACE_NAMES:
+    if args.upstream in MODEL_TYPES:
         upstream.train_front_end(settings.train_front_end)
         upstream.spec_augment(settings.spec_augment)
     elif settings.train_front_end:
@@ -139,6 +127,8 @@ def mend_upstream(upstream: Any, args: argparse.Namespace, settings: UpstreamSet
                 "freezes. Set it to false."
             )
         native.feature_grad_mult = 1.0
+    batch_filter_banks(upstream)
+    speed_up(upstream, args.upstream, runner)
 
 
 def check_features(
@@ -158,7 +148,8 @@ def check_features(
     UserError : the upstream does not offer the features of -s, or gives other features beside a longer utterance
         although lengths are to be mixed.
     """
-    _check_selection(upstream, featurizer, args)
+    if featurizer.feature_selection != args.upstream_feature_selection:
+        raise _no_features(args, _probe(upstream, args))
     if settings is not None and settings.mix_lengths:
         from .frames import check_mixed_lengths
 
@@ -192,11 +183,6 @@ def check_layer(upstream: Any, args: argparse.Namespace) -> None:
         if layers == 1:
             found, advice = "one layer", "Leave -l out" + ("" if asked == _ALL else f", or take -s {_ALL}")
         raise UserError(f"upstream {args.upstream} has {found} of {asked}; -l asks for {layer}. {advice}.")
-
-
-def _check_selection(upstream: Any, featurizer: Any, args: argparse.Namespace) -> None:
-    if featurizer.feature_selection != args.upstream_feature_selection:
-        raise _no_features(args, _probe(upstream, args))
 
 
 def _probe(upstream: Any, args: argparse.Namespace) -> dict[str, Any]:
@@ -243,6 +229,27 @@ def explained(args: argparse.Namespace) -> Iterator[None]:
         raise UserError(
             f"-k {weights}: cannot be loaded as {args.upstream} ({found}). Name a complete checkpoint of that kind."
         ) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error tells of a full memory, a GPU's or the machine's; torch's by name, without importing it."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return isinstance(error, MemoryError) or "OutOfMemoryError" in names or _CPU_ALLOCATOR in str(error)
+
+
+def out_of_memory(what: str, device: str) -> UserError:
+    """Return the error that says what has no room where.
+
+    Parameters
+    ----------
+    what : has no room.
+    device : as torch names it.
+    """
+    place, other = ("the machine", "") if device == "cpu" else (device, ", or say --device cpu")
+    return UserError(
+        f"{what}: {place} has too little memory left for it. End what else uses that memory, or take a smaller "
+        f"upstream{other}."
+    )
 
 
 def _may_be_downloaded(upstream: str, weights: str) -> bool:

@@ -31,7 +31,7 @@ from ..host.upstreams import UpstreamSettings
 from ..scoring.calibration import write_calibration
 from ..utils.errors import UserError
 from ..utils.run_folder import RunFolder
-from .trained import Trained, choose_device, find_calibration, load_weights, make_model
+from .trained import Trained, choose_device, find_calibration, load_weights, make_model, weights_below
 
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
 _FORMAT = "lid_mapmix model 1"
@@ -140,18 +140,15 @@ def read_export(folder: Path, device: str | None = None) -> Trained:
         architecture = Architecture(**config.upstream)
     except TypeError as error:
         raise _damaged(folder / CONFIG_NAME, f"upstream: {error}") from None
-    settings = UpstreamSettings(mix_lengths=config.evaluation.mix_lengths)
-    # Fresh weights would not pass the check of mixed lengths by chance; the run's own have.
-    features = rebuild_features(
-        architecture, selection, {"precision": config.precision}, dataclasses.replace(settings, mix_lengths=False)
-    )
+    # Without the check of mixed lengths, which fresh weights would not pass by chance; the run's own have.
+    features = rebuild_features(architecture, selection, {"precision": config.precision}, UpstreamSettings())
     model = make_model(labels, features, config.model)
     path = folder / WEIGHTS_NAME
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
         raise _damaged(path, str(error)) from None
-    parts = {part: _part(weights, part) for part in _PARTS}
+    parts = {part: weights_below(weights, part) for part in _PARTS}
     if unknown := [name for name in weights if name.partition(".")[0] not in _PARTS]:
         raise _damaged(path, f"unknown weights {unknown[0]}")
     load_weights(path, features, model, **parts)
@@ -196,10 +193,6 @@ def read_config(path: Path) -> ExportConfig:
     except (ValueError, RecursionError) as error:
         raise _damaged(path, str(error)) from None
     return config
-
-
-def _part(weights: dict[str, Any], part: str) -> dict[str, Any]:
-    return {name.removeprefix(f"{part}."): value for name, value in weights.items() if name.startswith(f"{part}.")}
 
 
 def _damaged(path: Path, reason: str) -> UserError:

@@ -19,12 +19,11 @@ import numpy as np
 from ..data.audio.reading import SAMPLE_RATE
 from ..scoring.metrics import average_windows
 from ..utils.errors import UserError
-from .answer import Identification, make_answer
+from .answer import Identification, make_answer, rejection_threshold
 from .batching import Heard, Listener
 from .exported import holds_export, read_export
 from .recording import Recording
-from .rejection import rejection_threshold
-from .segments import Segment, WindowAnswers, find_segments
+from .segments import Segment, find_segments
 from .trained import Trained, read_run
 
 # Recordings whose windows share batches.
@@ -169,9 +168,14 @@ class Identifier:
         heard = self._listener.hear([recording], hop, progress, keeps_frames=True)[0]
         if heard.error is not None:
             raise heard.error
-        answers = WindowAnswers(heard.windows, self._calibrated(heard.probabilities), heard.speech)
         return find_segments(
-            answers, self.trained.labels, samples=recording.samples, hop=round(hop * SAMPLE_RATE), threshold=threshold
+            heard.windows,
+            self._calibrated(heard.probabilities),
+            heard.speech,
+            self.trained.labels,
+            samples=recording.samples,
+            hop=round(hop * SAMPLE_RATE),
+            threshold=threshold,
         )
 
     def _answers(self, recordings: Sequence[Recording], reject: float | None) -> list[Identification]:

@@ -48,30 +48,23 @@ class Segment:
         return self.label or self.outcome.value
 
 
-@dataclass(frozen=True, eq=False)
-class WindowAnswers:
-    """What was heard in W windows of one recording.
-
-    Attributes
-    ----------
-    spans : (W, 2) int64, first sample and number of samples.
-    probabilities : (W, classes) float64.
-    speech : (frames,) bool for each window, or None where speech was not looked for.
-    """
-
-    spans: np.ndarray
-    probabilities: np.ndarray
-    speech: Sequence[np.ndarray | None]
-
-
 def find_segments(
-    answers: WindowAnswers, labels: Labels, *, samples: int, hop: int, threshold: float = 0.0
+    windows: np.ndarray,
+    probabilities: np.ndarray,
+    speech: Sequence[np.ndarray | None],
+    labels: Labels,
+    *,
+    samples: int,
+    hop: int,
+    threshold: float = 0.0,
 ) -> list[Segment]:
     """Return segments that cover a recording, neighbours of different answers.
 
     Parameters
     ----------
-    answers : of its windows.
+    windows : (W, 2) int64, first sample and number of samples of each.
+    probabilities : (W, classes) float64, of each.
+    speech : (frames,) bool for each, or None where speech was not looked for in it.
     labels : the classes.
     samples : its length, at 16 kHz.
     hop : length of a cell, in samples.
@@ -81,7 +74,7 @@ def find_segments(
     covered = np.zeros(cells)
     posteriors = np.zeros((cells, len(labels.classes)))
     spoken, heard = np.zeros(cells), np.zeros(cells)
-    for (start, count), row, frames in zip(answers.spans.tolist(), answers.probabilities, answers.speech, strict=True):
+    for (start, count), row, frames in zip(windows.tolist(), probabilities, speech, strict=True):
         touched = slice(start // hop, -(-(start + count) // hop))
         posteriors[touched] += row
         covered[touched] += 1
@@ -93,8 +86,7 @@ def find_segments(
     is_speech = (spoken >= _SPEECH_SHARE * np.maximum(heard, 1)) | (heard == 0)
     path = np.full(cells, -1)
     if is_speech.any():
-        window = int(answers.spans[:, 1].max())
-        weight = min(hop / window, 1.0)
+        weight = min(hop / int(windows[:, 1].max()), 1.0)
         path[is_speech] = smooth(posteriors[is_speech], weight, hop / SAMPLE_RATE / _SECONDS_OF_A_LANGUAGE)
     segments = []
     edges = [0, *(np.flatnonzero(np.diff(path)) + 1).tolist(), cells]
@@ -127,11 +119,11 @@ def smooth(posteriors: np.ndarray, weight: float, change: float) -> np.ndarray:
     stays, changes = np.log1p(-change), np.log(change / (classes - 1))
     best, came_from = scores[0], np.zeros((cells, classes), dtype=np.int64)
     for cell in range(1, cells):
-        leader = int(best.argmax())
+        likeliest = int(best.argmax())
         # From itself, or from the best of all: any other way to a class is worse than one of the two.
-        is_kept = best + stays >= best[leader] + changes
-        came_from[cell] = np.where(is_kept, np.arange(classes), leader)
-        best = np.where(is_kept, best + stays, best[leader] + changes) + scores[cell]
+        is_kept = best + stays >= best[likeliest] + changes
+        came_from[cell] = np.where(is_kept, np.arange(classes), likeliest)
+        best = np.where(is_kept, best + stays, best[likeliest] + changes) + scores[cell]
     path = np.empty(cells, dtype=np.int64)
     path[-1] = int(best.argmax())
     for cell in range(cells - 1, 0, -1):

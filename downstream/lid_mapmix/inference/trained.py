@@ -1,6 +1,7 @@
 """All that identifying takes, from the folder of a run: network, labels, windows, calibration; no training data."""
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,17 @@ from ..config.schema import EvaluationConfig, ModelConfig
 from ..config.settings import Settings
 from ..config.sources import TASK_KEY
 from ..data.labels import Labels, labels_from_mapping
-from ..host.features import Features, build_features, prepare
+from ..host.features import Features, build_features
 from ..host.precision import read_precision
+from ..host.runner import prepare
 from ..model import DialectClassifier
 from ..scoring.calibration import Calibration, read_calibration
 from ..training.checkpoints import read_checkpoint
 from ..utils.errors import UserError
 from ..utils.run_folder import RunFolder, choose_checkpoint
-from .rejection import dev_confidence
+from .answer import dev_confidence
 
 TASK = "lid_mapmix"
-_MODEL = "model."
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,7 @@ class Trained:
     selection : S3PRL's -u, -s, -l and the rest of how features are taken.
     precision : what the run computes in.
     calibration : of its probabilities; None where the run has none.
-    confidence : quantiles of dev's top probability, see rejection.py; None where there are no dev scores.
+    confidence : quantiles of dev's top probability, see answer.py; None where there are no dev scores.
     variant : name of the variant that it was trained as.
     """
 
@@ -84,11 +85,7 @@ def read_run(folder: Path, device: str | None = None, weights: str | None = None
     selection.upstream_ckpt = weights or args.upstream_ckpt
     _check_weights(path, selection.upstream_ckpt, is_given=weights is not None)
     features = build_features(selection, settings.runner, task.upstream_settings)
-    head = {
-        name.removeprefix(_MODEL): value
-        for name, value in _part(path, states, "Downstream").items()
-        if name.startswith(_MODEL)
-    }
+    head = weights_below(_part(path, states, "Downstream"), "model")
     model = make_model(labels, features, task.model)
     fine_tuned = _part(path, states, "Upstream") if getattr(args, "upstream_trainable", False) else None
     load_weights(path, features, model, upstream=fine_tuned, featurizer=_part(path, states, "Featurizer"), head=head)
@@ -146,6 +143,11 @@ def load_weights(
             raise UserError(f"{path}: its weights are of another network ({reason}). Use another checkpoint.") from None
         if not all(value.isfinite().all() for value in module.state_dict().values() if value.is_floating_point()):
             raise UserError(f"{path}: holds weights that are NaN or infinite. Use another checkpoint.")
+
+
+def weights_below(weights: Mapping[str, Any], part: str) -> dict[str, Any]:
+    """Return the weights whose names begin by `part`, by what follows the dot."""
+    return {name.removeprefix(f"{part}."): value for name, value in weights.items() if name.startswith(f"{part}.")}
 
 
 def find_calibration(folder: RunFolder, labels: Labels) -> Calibration | None:

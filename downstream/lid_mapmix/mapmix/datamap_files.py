@@ -1,4 +1,4 @@
-"""Files of the data map: datamap.csv, and the likeness of the classes seen in the same run.
+"""Files of the data map: datamap.csv, the same for Dataset Cartography, and the likeness of the classes in that run.
 
 datamap.csv has a row an utterance: the columns of the training manifest, then ``confidence``, ``variability``,
 ``correctness``, ``threshold_closeness`` (6 decimals), ``forgetfulness`` (empty where the utterance was never right),
@@ -6,11 +6,30 @@ datamap.csv has a row an utterance: the columns of the training manifest, then `
 region ``unheard``, 0 epochs and no measures.
 
 likeness.csv has a row a class: its name, then the mean softmax row of its training utterances, one column a class.
-It is what confidence labels (labels.py) share the probability out by.
+It is what confidence labels (targets.py) share the probability out by.
+
+td_metrics.jsonl is the data map as Dataset Cartography's own scripts read it (github.com/allenai/cartography, arXiv
+2009.10795). It has a JSON object an utterance, in the order of the training manifest:
+
+=================== ==============================================================================
+field               value
+=================== ==============================================================================
+guid                id of the utterance
+index               its row in the training manifest, from 0 up
+threshold_closeness ``confidence · (1 - confidence)``
+confidence          mean probability of the label
+variability         its population standard deviation over the epochs
+correctness         **how many** of the epochs were right; datamap.csv, as Map-Mix, has the fraction
+forgetfulness       right → wrong transitions; 1000 where never right; datamap.csv leaves that empty
+=================== ==============================================================================
+
+Utterances whose audio could not be read in any epoch are left out. Names, their order, the count and the 1000 are
+those of ``cartography/selection/train_dy_filtering.py`` there; decimals are 10, as pandas writes them.
 """
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -28,6 +47,9 @@ _DECIMAL = "%.6f"
 _ROW = "%s" + f",{_DECIMAL}" * len(_DECIMAL_COLUMNS) + ",%s" * len(_COUNT_COLUMNS) + ",%s\n"
 _ROW_OF_TEXTS = _ROW.replace(_DECIMAL, "%s")
 _CHUNK_ROWS = 4096
+# Of td_metrics.jsonl.
+_NEVER_RIGHT = 1000
+_TD_DECIMALS = 10
 _REMAP = "Train the variant datamap on this manifest, or name the map that was made from it."
 
 
@@ -171,6 +193,37 @@ def read_datamap(path: Path | str) -> DataMap:
         forgetfulness=np.where(forgetfulness < 0, np.nan, forgetfulness),
         epochs=epochs.astype(np.int64),
     )
+
+
+def write_td_metrics(path: Path | str, ids: np.ndarray, measures: Measures) -> None:
+    """Write td_metrics.jsonl, complete or not at all.
+
+    Parameters
+    ----------
+    path : the file to write.
+    ids : (N,) str, names of the utterances.
+    measures : of the same N utterances.
+    """
+    with replace_when_complete(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines(_td_lines(ids, measures))
+
+
+def _td_lines(ids: np.ndarray, measures: Measures) -> Iterator[str]:
+    forgetfulness = np.nan_to_num(measures.forgetfulness, nan=_NEVER_RIGHT).astype(np.int64)
+    counts = np.rint(np.nan_to_num(measures.correctness) * measures.epochs).astype(np.int64)
+    columns = {
+        "guid": ids.tolist(),
+        "index": range(len(ids)),
+        "threshold_closeness": measures.threshold_closeness.round(_TD_DECIMALS).tolist(),
+        "confidence": measures.confidence.round(_TD_DECIMALS).tolist(),
+        "variability": measures.variability.round(_TD_DECIMALS).tolist(),
+        "correctness": counts.tolist(),
+        "forgetfulness": forgetfulness.tolist(),
+    }
+    for row, epochs in zip(zip(*columns.values(), strict=True), measures.epochs.tolist(), strict=True):
+        if epochs == 0:
+            continue
+        yield json.dumps(dict(zip(columns, row, strict=True)), separators=(",", ":")) + "\n"
 
 
 def write_likeness(

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from ..mapmix.datamap import UNHEARD, Region
-from ..mapmix.online import RunningDynamics
+from ..mapmix.dynamics import RunningDynamics
 from ..utils.errors import UserError
 from .plan import TrainingPlan, online_plan
 from .sampler import TrainSampler

@@ -13,9 +13,8 @@ from ..data.labels import Labels
 from ..data.manifest.manifest import Manifest
 from ..mapmix.datamap import UNHEARD, Region, RegionRule, fixed_regions, quantile_regions
 from ..mapmix.datamap_files import DataMap, read_datamap, read_likeness
-from ..mapmix.mixup import MixSpace
-from ..mapmix.online import RunningDynamics
-from ..mapmix.pairing import Pairing
+from ..mapmix.dynamics import RunningDynamics
+from ..mapmix.mixup import MixSpace, Pairing
 from ..mapmix.targets import Likeness, Targets, confidence_matrix, lre17_likeness, one_hot_matrix, uniform_matrix
 from ..utils.distributed import rank, world_size
 from ..utils.errors import UserError

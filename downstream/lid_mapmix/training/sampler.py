@@ -13,8 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..data.balance import draw_anchors
-from ..mapmix.mixup import WeightPer, draw_lambda
-from ..mapmix.pairing import Pairing, draw_partners
+from ..mapmix.mixup import Pairing, WeightPer, draw_lambda, draw_partners
 from ..utils.randomness import keyed_generator
 
 NO_PARTNER = -1

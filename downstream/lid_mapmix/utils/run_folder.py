@@ -103,7 +103,7 @@ class RunFolder:
     likeness = _file("likeness.csv", "How alike the classes are, CSV (mapmix/datamap_files.py).")
     datamap_figure = _file("datamap.png", "The figure of the data map.")
     datamap_by_class = _file("datamap-by-class.png", "The figure with a panel per class.")
-    td_metrics = _file("td_metrics.jsonl", "The data map in the form of Dataset Cartography (mapmix/cartography.py).")
+    td_metrics = _file("td_metrics.jsonl", "The data map in the form of Dataset Cartography (mapmix/datamap_files.py).")
     suspects = _file("suspects.csv", "The utterances whose label is suspicious, CSV (mapmix/suspects.py).")
 
     def holds_recording(self) -> bool:

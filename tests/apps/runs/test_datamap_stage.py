@@ -3,8 +3,8 @@
 import json
 
 import pytest
+from helpers.checkpoints import save_initial
 from helpers.launching import listing, train
-from helpers.small_upstreams import write_wav2vec2
 from lid_mapmix.utils import digests as digests_module
 from lid_mapmix.utils.run_folder import RunFolder
 
@@ -12,7 +12,7 @@ from lid_mapmix.utils.run_folder import RunFolder
 @pytest.fixture
 def mapped(corpus, tmp_path):
     """Return a complete run on a frozen wav2vec 2.0, with its data map, and the flags that made it."""
-    weights_file = write_wav2vec2(tmp_path / "small.pt")
+    weights_file = save_initial(tmp_path / "small.pt")
     flags = ["-u", "wav2vec2_local", "-k", weights_file, "--frozen"]
     settings = {"downstream_expert.epochs": 1, "downstream_expert.datamap.regions": "quantile"}
     assert train(corpus, tmp_path / "run", *flags, settings=settings) == 0
@@ -23,7 +23,7 @@ def mapped(corpus, tmp_path):
 def test_a_map_of_other_weights_under_the_same_name_is_refused(mapped, capsys):
     expdir, weights_file, again = mapped
     before = listing(expdir)
-    write_wav2vec2(weights_file, seed=1)
+    save_initial(weights_file, seed=1)
     capsys.readouterr()
     assert again() == 1
     assert "holds a data map made with another weights." in capsys.readouterr().err
@@ -33,7 +33,7 @@ def test_a_map_of_other_weights_under_the_same_name_is_refused(mapped, capsys):
 @pytest.mark.parametrize("is_old", [False, True])
 def test_a_map_of_the_same_weights_is_taken_and_so_is_one_that_says_nothing_of_them(is_old, mapped, capsys):
     expdir, weights_file, again = mapped
-    write_wav2vec2(weights_file)  # of the same content, at another time
+    save_initial(weights_file)  # of the same content, at another time
     request = expdir / "datamap/request.json"
     state = json.loads(request.read_text())
     assert len(state["request"]["weights"]) == 64

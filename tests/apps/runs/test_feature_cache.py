@@ -10,6 +10,7 @@ import sys
 import pytest
 import soundfile
 import torch
+from helpers.checkpoints import save_initial
 from helpers.launching import (
     ROOT,
     assert_same_files,
@@ -22,7 +23,6 @@ from helpers.launching import (
     run,
     weights,
 )
-from helpers.small_upstreams import write_wav2vec2
 from lid_mapmix.apps.runs import feature_cache
 from lid_mapmix.data.dataset import Split
 from lid_mapmix.expert import DownstreamExpert
@@ -37,7 +37,7 @@ TOLERANCE = 2e-3
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    return write_wav2vec2(tmp_path_factory.mktemp("weights") / "small.pt")
+    return save_initial(tmp_path_factory.mktemp("weights") / "small.pt")
 
 
 def where(small, data, expdir, **settings):
@@ -291,7 +291,7 @@ def test_what_has_changed_is_noticed(change, settings, named, small, own_corpus,
     assert train(small, own_corpus, tmp_path / "run", "-v", "datamap", "--cache-features", cache) == 0
     before, weights_file = listing(cache), small
     if change == "weights":
-        weights_file = write_wav2vec2(tmp_path / "other.pt", seed=1)
+        weights_file = save_initial(tmp_path / "other.pt", seed=1)
     elif change:
         change(own_corpus)
     capsys.readouterr()

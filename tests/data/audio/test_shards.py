@@ -14,7 +14,7 @@ import soundfile
 from helpers.synthetic import hum, write_sphere_ulaw
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lid_mapmix.data.audio import opening, shards
+from lid_mapmix.data.audio import reading, shards
 from lid_mapmix.data.audio.reading import SAMPLE_RATE, read_audio, read_header
 from lid_mapmix.utils.errors import UserError
 
@@ -85,10 +85,10 @@ def test_a_part_of_a_member_is_that_of_the_file(pairs, data, name):
     np.testing.assert_array_equal(read_audio(member, start, count), read_audio(loose, start, count))
 
 
-@pytest.mark.parametrize("whole_bytes", [0, opening._WHOLE_MEMBER_BYTES])
+@pytest.mark.parametrize("whole_bytes", [0, reading._WHOLE_MEMBER_BYTES])
 @pytest.mark.parametrize("name", [*LOOSE, "ulaw.sph"])
 def test_a_member_ends_where_it_ends(pairs, name, whole_bytes, monkeypatch):
-    monkeypatch.setattr(opening, "_WHOLE_MEMBER_BYTES", whole_bytes)
+    monkeypatch.setattr(reading, "_WHOLE_MEMBER_BYTES", whole_bytes)
     loose, member = pairs[name]
     samples = read_header(member).samples
     np.testing.assert_array_equal(read_audio(member), read_audio(loose))
@@ -98,7 +98,7 @@ def test_a_member_ends_where_it_ends(pairs, name, whole_bytes, monkeypatch):
 
 def test_the_fixture_has_members_that_are_read_in_every_way(pairs):
     sizes = {name: shards.find_member(member).size for name, (_, member) in pairs.items()}
-    assert sizes["a.flac"] < opening._WHOLE_MEMBER_BYTES < sizes["big.flac"]
+    assert sizes["a.flac"] < reading._WHOLE_MEMBER_BYTES < sizes["big.flac"]
     whose_descriptor = {name for name, (_, member) in pairs.items() if goes_alone(member)}
     assert whose_descriptor == {"16000.wav", "44100.wav", "float.wav", "ulaw.wav", "big.wav"}
 

@@ -1,7 +1,7 @@
 """``lid-mapmix datamap EXPDIR``: the data map of recorded epochs, other regions of it, its picture, its suspects.
 
 Writes datamap.csv and likeness.csv (as the run itself does, byte for byte where no flag asks for something else),
-td_metrics.jsonl (mapmix/cartography.py), datamap.png and, when asked to, datamap-by-class.png and suspects.csv.
+td_metrics.jsonl (mapmix/datamap_files.py), datamap.png and, when asked to, datamap-by-class.png and suspects.csv.
 """
 
 import argparse
@@ -19,8 +19,8 @@ from ...config.settings import Settings
 from ...data.corpus import Corpus
 from ...data.labels import Labels
 from ...data.manifest.manifest import Manifest
-from ...mapmix.cartography import write_td_metrics
 from ...mapmix.datamap import Measures, Region, RegionRule, region_counts
+from ...mapmix.datamap_files import write_td_metrics
 from ...mapmix.suspects import NO_CLASS, Suspects, find_suspects, write_suspects
 from ...training.dynamics import RecordedMap, read_map, write_map
 from ...utils.argument_types import whole_number_from

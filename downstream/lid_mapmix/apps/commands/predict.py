@@ -12,12 +12,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ...data.audio.folders import audio_below
-from ...data.audio.reading import EXTENSIONS
+from ...data.audio.folders import EXTENSIONS, audio_below
 from ...data.manifest.manifest import PARQUET, read_manifest
+from ...inference.answer import rejection_threshold
 from ...inference.identifier import Identifier
 from ...inference.recording import Recording
-from ...inference.rejection import rejection_threshold
 from ...utils.errors import ReportedError, UserError
 from ...utils.files import replace_when_complete
 from .prediction_formats import TRACKS, Format, answer_line, one_line, track_lines

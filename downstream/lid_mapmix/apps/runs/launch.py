@@ -178,7 +178,7 @@ def prepare_use(options: argparse.Namespace) -> None:
 
 
 def _run_other_task(arguments: Sequence[str]) -> None:
-    """Hand a task of S3PRL's own to its own command, on the mended stack."""
+    """Hand a task of S3PRL's own to its own command, on the patched stack."""
     import s3prl.run_downstream  # noqa: PLC0415
 
     sys.argv[1:] = arguments

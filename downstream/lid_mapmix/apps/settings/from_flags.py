@@ -11,8 +11,7 @@ from ...config.settings import Settings, moved_path
 from ...config.sources import DEFAULT_CONFIG, TASK_KEY, merge, read_variant, read_yaml, upstream_config_path
 from ...config.upstreams import Protocol, read_upstream
 from ...data.audio.reading import MINIMUM_SAMPLES, SAMPLE_RATE
-from ...host.registry import upstream_names
-from ...host.upstreams import takes_weights
+from ...host.registry import takes_weights, upstream_names
 from ...training.checkpoints import read_checkpoint
 from ...training.continuing import check_complete
 from ...utils.errors import UserError

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ...utils.errors import UserError
-from .reading import EXTENSIONS
+
+EXTENSIONS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".sph")
 
 
 def _refuse(fault: UserError) -> None:

@@ -13,8 +13,8 @@ import numpy as np
 
 from ...utils.errors import UserError
 from ...utils.randomness import keyed_generator
-from ..audio.folders import audio_below
-from ..audio.reading import EXTENSIONS, MINIMUM_SAMPLES, read_audio, read_header
+from ..audio.folders import EXTENSIONS, audio_below
+from ..audio.reading import MINIMUM_SAMPLES, read_audio, read_header
 from .effects import Codec, add_noise, change_speed, reverberate, through_telephone
 
 

@@ -10,8 +10,7 @@ import soundfile
 
 from ...utils.errors import UserError
 from ..audio.mp3 import is_guessed
-from ..audio.opening import open_audio
-from ..audio.reading import NOT_SEEKABLE, UNKNOWN_FRAMES
+from ..audio.reading import NOT_SEEKABLE, UNKNOWN_FRAMES, open_audio
 from ..audio.shards import find_member, holding_file, open_bytes
 
 _CHUNK_HEADER_BYTES = 8

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ...utils.errors import UserError
 from .. import LABELS_FILE, SPLITS
-from ..audio.opening import open_audio
+from ..audio.reading import open_audio
 from ..labels import Labels, read_labels
 from ..manifest.columns import TEXT, Names
 from ..manifest.manifest import Manifest, read_manifests

@@ -27,8 +27,7 @@ from ...utils.errors import UserError
 from ...utils.files import replace_when_complete
 from ...utils.randomness import keyed_generator
 from .. import LABELS_FILE, SPLITS
-from ..audio.opening import reason
-from ..audio.reading import read_header
+from ..audio.reading import read_header, reason
 from ..audio.shards import member_path, read_content
 from ..audio.spans import utterance_spans
 from ..labels import Labels, labels_from_manifest, read_labels, write_labels

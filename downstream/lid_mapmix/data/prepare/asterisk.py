@@ -53,7 +53,7 @@ def _prepare(options: argparse.Namespace) -> Path:
     ------
     UserError : the prompts of a language are not there.
     """
-    # Imported here, once the flags are known to be right: torch takes seconds.
+    # Imported here, once the flags are known to be right: what needs NumPy takes a while.
     import numpy as np  # noqa: PLC0415
     from tqdm import tqdm  # noqa: PLC0415
 

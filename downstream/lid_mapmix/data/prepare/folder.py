@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...utils.errors import UserError
+from ..audio.folders import EXTENSIONS, audio_below
 from .steps.corpus import DEFAULT_SHARE, Listing, Utterance, listed_corpus
 from .steps.tables import enumerate_names, fingerprint
 
@@ -36,10 +37,6 @@ def _list(options: argparse.Namespace) -> Listing:
     ------
     UserError : no class or no audio, a pattern that finds no speaker.
     """
-    # Imported here: torch takes seconds.
-    from ..audio.folders import audio_below  # noqa: PLC0415
-    from ..audio.reading import EXTENSIONS  # noqa: PLC0415
-
     audio_folder, folder = options.corpus_folder.resolve(), options.folder.resolve()
     if options.copy_audio and folder == audio_folder:
         raise UserError(f"{folder}: copies of audio would be taken for a class there. Name another folder for them.")

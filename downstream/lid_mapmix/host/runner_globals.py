@@ -1,0 +1,187 @@
+"""What S3PRL's runner module finds under its global names: `torch`, `os`, `hub`, `tqdm` and others, replaced.
+
+`torch` and `os` themselves stay untouched: the module is given proxies of them. By these a checkpoint is complete or
+absent, nothing of a GPU is asked for on a CPU, and of several processes rank zero alone writes and prints. In S3PRL
+any other rank leaves each step before it is counted, and so never ends. Here all processes believe to be rank zero, and
+what only that one may do is without effect in the others.
+"""
+
+# ruff: noqa: PLC0415 - torch takes seconds to import, and the command line's help needs none of it.
+
+import contextlib
+import errno
+import functools
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..utils.errors import UserError
+from ..utils.files import replace_when_complete
+from .precision import casting, training_autocast, training_scaler
+
+# By which torch names itself where a write fails, for whatever reason: it raises a RuntimeError.
+_TORCHS_WRITER = "inline_container.cc"
+
+
+def is_rank_zero() -> bool:
+    """Say whether this process has rank zero, as the only one always has."""
+    from ..utils import distributed
+
+    return distributed.is_leader()
+
+
+def install_replacements(module: Any) -> None:
+    """Replace names of the runner's module; a second call changes nothing.
+
+    Parameters
+    ----------
+    module : the runner's; what its names stood for stays as it is.
+    """
+    import torch
+
+    from .hugging_face import hugging_face_builders
+
+    if has_replacements(module):
+        return
+    checkpoints = Checkpoints()
+    amp = _ModuleProxy(torch.cuda.amp, autocast=training_autocast, GradScaler=training_scaler)
+    cuda = _ModuleProxy(torch.cuda, amp=amp, device=_cuda_device)
+    module.torch = _ModuleProxy(torch, save=checkpoints.save, cuda=cuda)
+    module.os = _ModuleProxy(os, remove=checkpoints.remove)
+    module.hub = _ModuleProxy(module.hub, **hugging_face_builders())
+    module.is_leader_process = lambda: True
+    module.DDP = _distributed
+    module.SummaryWriter = functools.partial(_writer, module.SummaryWriter)
+    module.tqdm = _Progress(module.tqdm)
+    module.print = _print
+
+
+def has_replacements(module: Any) -> bool:
+    """Say whether the names of the runner's module were replaced."""
+    return isinstance(getattr(module, "torch", None), _ModuleProxy)
+
+
+def remove_unfinished_checkpoints(folder: Path | str) -> None:
+    """Remove what a killed run had begun to write; each such file may be as large as a checkpoint."""
+    for leftover in Path(folder).glob(".*.ckpt.*.part"):
+        leftover.unlink(missing_ok=True)
+
+
+class _ModuleProxy:
+    """A module with some of its names replaced; every other name is the module's own."""
+
+    def __init__(self, original: Any, **replaced: Any) -> None:
+        self._original = original
+        self.__dict__.update(replaced)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original, name)
+
+
+class Checkpoints:
+    """Checkpoints that are complete or absent; the old ones stay until the new one is there."""
+
+    def __init__(self) -> None:
+        self._obsolete: set[Path] = set()
+
+    def save(self, states: dict[str, Any], path: str) -> None:
+        """Write `states` in place of `torch.save`, then delete what :meth:`remove` was asked to."""
+        import torch
+
+        if not is_rank_zero():
+            return
+        final = Path(path)
+        current = casting()
+        states = states if current is None else current.completed(states)
+        with _explained(final), replace_when_complete(final) as temporary:
+            torch.save(states, temporary)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())  # or a power cut could leave the new name without its content
+        if not _holds_a_step(final):  # dev-best.ckpt is written first and replaces none of the others
+            return
+        for path_in_folder in [each for each in self._obsolete if each.parent == final.parent]:
+            self._obsolete.remove(path_in_folder)
+            if path_in_folder != final:
+                path_in_folder.unlink(missing_ok=True)
+
+    def remove(self, path: str) -> None:
+        """Note, in place of `os.remove`, that the checkpoint may go once a newer one is written."""
+        if not is_rank_zero():
+            return
+        if _holds_a_step(Path(path)):
+            self._obsolete.add(Path(path))
+        else:
+            os.remove(path)  # noqa: PTH107 - the very call it stands for
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Say of a checkpoint that cannot be written why: of a full disk, torch says what its writer had expected."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if not is_full and _TORCHS_WRITER not in str(error):
+            raise
+        free = shutil.disk_usage(path.parent).free / 1e6
+        raise UserError(
+            f"{path}: no space left on the disk or in the quota ({free:,.0f} MB free). Free some; -a goes on "
+            "from the last checkpoint, which is complete."
+        ) from error
+
+
+def _holds_a_step(path: Path) -> bool:
+    return path.name.startswith("states-") and path.suffix == ".ckpt"
+
+
+def _cuda_device(device: Any) -> contextlib.AbstractContextManager[Any]:
+    """Select `device`, unless it is the CPU: the runner does so wherever a GPU exists, used or not."""
+    import torch
+
+    return torch.cuda.device(device) if torch.device(device).type == "cuda" else contextlib.nullcontext()
+
+
+def _distributed(model: Any, device_ids: Sequence[int], **keywords: Any) -> Any:
+    """Wrap a model without naming its device, which on a CPU is an error.
+
+    On a GPU the wrapper would move the arguments there, where they are already; it would copy the runner's dictionary
+    of records on the way, and what a model adds to it would be lost.
+    """
+    from torch.nn.parallel import DistributedDataParallel
+
+    return DistributedDataParallel(model, **keywords)
+
+
+def _writer(original: Any, *arguments: Any, **keywords: Any) -> Any:
+    return original(*arguments, **keywords) if is_rank_zero() else _Nothing()
+
+
+def _print(*values: Any, **keywords: Any) -> None:
+    if is_rank_zero():
+        print(*values, **keywords)  # noqa: T201 - the very call it stands for
+
+
+class _Nothing:
+    """A writer for TensorBoard, or a file, that keeps nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self._ignore
+
+    def _ignore(self, *arguments: Any, **keywords: Any) -> None:
+        pass
+
+
+class _Progress:
+    """In place of `tqdm`: bars that count in every process, and are seen in rank zero's."""
+
+    def __init__(self, original: Any) -> None:
+        self._original = original
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        return self._original(*arguments, **(keywords if is_rank_zero() else {**keywords, "file": _Nothing()}))
+
+    def write(self, *arguments: Any, **keywords: Any) -> None:
+        if is_rank_zero():
+            self._original.write(*arguments, **keywords)
