@@ -29,8 +29,8 @@ from ...scoring.files.system_output import align
 from ...scoring.files.write import WITHOUT_TRUTH, Target, has_ratios_of_its_own, paths_of, write_output
 from ...scoring.metrics import accuracy, expected_calibration_error, reliability_curve
 from ...scoring.scorecard import System, differences_of, intervals_of, make_system, scores_of, slices_of
+from ...utils.argument_types import whole_number
 from ..report.reliability_figure import draw_reliability
-from .datamap import count_or_none
 from .score_inputs import (
     FilesToWrite,
     calibration_of,
@@ -252,12 +252,12 @@ def make_score_parser() -> argparse.ArgumentParser:
     add("--by", type=_ways, default=(), metavar="WAY,…", help="slices: duration, cluster, class, source, or any column")
     add(
         "--samples",
-        type=count_or_none,
+        type=whole_number,
         default=1000,
         metavar="N",
         help="of the bootstrap; 0: no intervals; default: 1000",
     )
-    add("--seed", type=count_or_none, default=0, metavar="N", help="of the bootstrap; default: 0")
+    add("--seed", type=whole_number, default=0, metavar="N", help="of the bootstrap; default: 0")
     add("--json", metavar="FILE", help="also write everything as JSON, in full precision")
     add("--overwrite", action="store_true", help="replace files that are there")
     add("--debug", action="store_true", help="show the traceback of an error")
