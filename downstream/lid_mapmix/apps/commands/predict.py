@@ -55,7 +55,9 @@ def make_predict_parser() -> argparse.ArgumentParser:
         help="audio file, folder (with all below it), manifest (.csv), or - for paths on standard input, one a line "
         "(paths, not audio)",
     )
-    add_run_arguments(parser)
+    add("-e", "--from", dest="run", required=True, type=Path, metavar="DIR", help="folder of a run, or an exported one")
+    add("-k", dest="weights", metavar="PATH", help="where the weights of the run's upstream lie now")
+    add("--device", help="where to compute (default: a GPU where there is one)")
     add("--top", type=_count, metavar="K", help="list the K likeliest classes (default: 3; in JSON all)")
     add("--segments", action="store_true", help="say what is spoken when, in place of one answer a recording")
     add(
@@ -77,15 +79,6 @@ def make_predict_parser() -> argparse.ArgumentParser:
     add("--any-sound", action="store_true", help="do not tell speech from other sounds; every sound is given a class")
     add("--debug", action="store_true", help="show the traceback of an error")
     return parser
-
-
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that say which run to use, and where."""
-    parser.add_argument(
-        "-e", "--from", dest="run", required=True, type=Path, metavar="DIR", help="folder of a run, or an exported one"
-    )
-    parser.add_argument("-k", dest="weights", metavar="PATH", help="where the weights of the run's upstream lie now")
-    parser.add_argument("--device", help="where to compute (default: a GPU where there is one)")
 
 
 def _count(text: str) -> int:
