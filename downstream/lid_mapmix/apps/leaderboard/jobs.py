@@ -241,7 +241,7 @@ def _steps_left(job: Job) -> int:
     return max(0, job.steps - RunFolder(job.folder).last_step())
 
 
-def foreseen(job: Job, measured: dict[tuple[str, str], float]) -> float | None:
+def _foreseen(job: Job, measured: dict[tuple[str, str], float]) -> float | None:
     """Return the seconds that the steps of a job that are left take; None where none of its upstream was measured.
 
     Parameters
@@ -262,7 +262,7 @@ def describe(jobs: Sequence[Job], workers: int) -> list[str]:
     lines = [f"{'run':<{width}}  {'status':<9}  {'steps':>9}  {'time':>9}"]
     for job, state in zip(jobs, states, strict=True):
         is_complete = state.status is Status.COMPLETE
-        seconds = state.seconds if is_complete else foreseen(job, measured)
+        seconds = state.seconds if is_complete else _foreseen(job, measured)
         time = "?" if seconds is None else f"{'' if is_complete else '~'}{duration(seconds)}"
         steps = job.steps if is_complete else _steps_left(job)
         lines.append(f"{job.title:<{width}}  {state.status:<9}  {steps:>9,}  {time:>9}")
@@ -272,7 +272,7 @@ def describe(jobs: Sequence[Job], workers: int) -> list[str]:
         f"{len(jobs) - maps} runs and {maps} data maps; {len(left)} of them, {sum(map(_steps_left, left)):,} steps "
         "at most, are left"
     )
-    times = [foreseen(job, measured) for job in left]
+    times = [_foreseen(job, measured) for job in left]
     known = sum(time for time in times if time is not None)
     if known:
         shared = f", {duration(known / workers)} with {workers} jobs" if workers > 1 else ""
