@@ -108,7 +108,10 @@ def test_a_fault_is_one_line(tmp_path, capsys):
     assert len(error.splitlines()) == 1
 
 
-@pytest.mark.parametrize("words", [[], ["prepare"], ["prepare", "folder"]])
+QUICK = ("check", "config", "datamap", "export", "leaderboard", "pack", "predict", "prepare", "truncation", "upstreams")
+
+
+@pytest.mark.parametrize("words", [[], *([name] for name in QUICK), ["prepare", "folder"]])
 def test_help_imports_neither_torch_nor_what_reads_audio(words):
     code = (
         f"import sys; from lid_mapmix.apps import cli\ntry: cli.main([*{words}, '--help'])\nexcept SystemExit: pass\n"

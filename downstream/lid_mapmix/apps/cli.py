@@ -86,7 +86,7 @@ COMMANDS: Mapping[str, Command] = {
     "leaderboard": Command(
         "train a grid of upstreams, variants, data and seeds, and write its tables",
         "leaderboard.command:make_leaderboard_parser",
-        "leaderboard.command:make_leaderboard",
+        "leaderboard.procedure:make_leaderboard",
         "the same command goes on",
     ),
     "upstreams": Command(
@@ -141,34 +141,6 @@ def _find(name: str) -> Callable[..., Any]:
     return getattr(import_module(f".{module}", __package__), function)
 
 
-def prepare(options: argparse.Namespace) -> None:
-    """Prepare a corpus."""
-    folder = find_corpus(options.corpus).prepare(options)
-    print(f"{folder}: ready; train on it with 'lid-mapmix run -u fbank --data {shlex.quote(str(folder))}'")
-
-
-def show_config(options: argparse.Namespace) -> None:
-    """Print the settings of a run."""
-    # Imported here, once the flags are known to be right: torch takes seconds.
-    import yaml  # noqa: PLC0415
-
-    from .settings.from_flags import new_settings  # noqa: PLC0415
-
-    complete_defaults(options)
-    settings = new_settings(options)
-    arguments = "".join(
-        f" {flag}"
-        for flag in (
-            f"-u {settings.args.upstream}",
-            "-f" if settings.args.upstream_trainable else "",
-            f"-s {settings.args.upstream_feature_selection}",
-        )
-        if flag
-    )
-    print(f"# {' < '.join(settings.sources)}\n# goes with the flags{arguments}")
-    print(yaml.safe_dump(settings.for_s3prl("train")[1], sort_keys=False, allow_unicode=True), end="")
-
-
 def _make_parser() -> argparse.ArgumentParser:
     """Return the parser of the first word; each command has a parser of its own for the rest."""
     listed = "\n".join(f"  {name:<17}{command.purpose}" for name, command in COMMANDS.items())
@@ -179,13 +151,6 @@ def _make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("command", choices=list(COMMANDS), metavar="COMMAND", help="what to do")
-    return parser
-
-
-def make_config_parser() -> argparse.ArgumentParser:
-    """Return the parser of ``lid-mapmix config``."""
-    parser = make_parser("lid-mapmix config")
-    parser.description = "Print the merged settings of a run, as YAML for -c, and train nothing."
     return parser
 
 
@@ -209,3 +174,38 @@ def make_prepare_parser() -> argparse.ArgumentParser:
         corpus.add_flags(one)
         one.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Prepare a corpus."""
+    folder = find_corpus(options.corpus).prepare(options)
+    print(f"{folder}: ready; train on it with 'lid-mapmix run -u fbank --data {shlex.quote(str(folder))}'")
+
+
+def make_config_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``lid-mapmix config``."""
+    parser = make_parser("lid-mapmix config")
+    parser.description = "Print the merged settings of a run, as YAML for -c, and train nothing."
+    return parser
+
+
+def show_config(options: argparse.Namespace) -> None:
+    """Print the settings of a run."""
+    # Imported here, once the flags are known to be right: torch takes seconds.
+    import yaml  # noqa: PLC0415
+
+    from .settings.from_flags import new_settings  # noqa: PLC0415
+
+    complete_defaults(options)
+    settings = new_settings(options)
+    arguments = "".join(
+        f" {flag}"
+        for flag in (
+            f"-u {settings.args.upstream}",
+            "-f" if settings.args.upstream_trainable else "",
+            f"-s {settings.args.upstream_feature_selection}",
+        )
+        if flag
+    )
+    print(f"# {' < '.join(settings.sources)}\n# goes with the flags{arguments}")
+    print(yaml.safe_dump(settings.for_s3prl("train")[1], sort_keys=False, allow_unicode=True), end="")

@@ -11,13 +11,14 @@ import pytest
 import yaml
 from helpers.launching import listing, train
 from lid_mapmix.apps import cli
-from lid_mapmix.apps.commands import datamap
 from lid_mapmix.apps.commands.datamap import REGION_FLAGS, make_datamap_parser
+from lid_mapmix.apps.report import datamap_figure
+from lid_mapmix.apps.runs import recorded_datamap
 from lid_mapmix.config.schema import DatamapConfig
 from lid_mapmix.mapmix.datamap import RegionRule
 from lid_mapmix.mapmix.datamap_files import read_datamap
-from lid_mapmix.training import run_folder
 from lid_mapmix.utils.errors import UserError
+from lid_mapmix.utils.run_folder import RunFolder
 
 NUMBERS = ("datamap.csv", "likeness.csv", "td_metrics.jsonl")
 
@@ -29,8 +30,9 @@ def quick_pictures(monkeypatch):
     def draw(path, *_, **__):
         path.write_bytes(b"picture")
 
-    monkeypatch.setattr(datamap, "draw_datamap", draw)
-    monkeypatch.setattr(datamap, "draw_by_class", draw)
+    monkeypatch.setattr(datamap_figure, "draw_datamap", draw)  # which a run calls by itself
+    monkeypatch.setattr(recorded_datamap, "draw_datamap", draw)
+    monkeypatch.setattr(recorded_datamap, "draw_by_class", draw)
 
 
 @pytest.fixture
@@ -144,7 +146,7 @@ def test_other_data_is_no_reason_to_delete_the_dynamics(own_map, own_corpus, cap
 
 
 def test_a_folder_in_which_a_map_is_trained_is_left_alone(own_map, tmp_path, capsys):
-    with run_folder.only_one(own_map / "datamap"):
+    with RunFolder(own_map / "datamap").held():
         assert command(own_map) == 1
         assert fault_of(capsys).endswith("Wait for it, or write elsewhere by --into DIR.")
         assert command(own_map, "--into", tmp_path / "mine") == 0
@@ -155,7 +157,7 @@ def test_no_spelling_of_a_folder_gets_round_its_lock(own_map, tmp_path, monkeypa
     (tmp_path / "other").mkdir()
     (tmp_path / "other/datamap.csv").write_text("another run's")
     (tmp_path / "link").symlink_to(own_map / "datamap")
-    with run_folder.only_one(own_map / "datamap"), run_folder.only_one(tmp_path / "other"):
+    with RunFolder(own_map / "datamap").held(), RunFolder(tmp_path / "other").held():
         before = listing(tmp_path)
         for into in ("run/datamap", own_map / "../run/datamap", "link", "other"):
             assert command("run", "--into", into, "--overwrite") == 1
@@ -284,7 +286,7 @@ def test_an_interrupted_write_leaves_nothing(own_map, tmp_path, monkeypatch, cap
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(datamap, "write_td_metrics", interrupted)
+    monkeypatch.setattr(recorded_datamap, "write_td_metrics", interrupted)
     before = listing(own_map)
     assert command(own_map, "--into", tmp_path / "new") == 130
     assert not (tmp_path / "new").exists()
@@ -312,18 +314,18 @@ def test_a_run_whose_picture_cannot_be_drawn_is_complete(own_map, monkeypatch, c
         def fail(*_, error=error):
             raise error
 
-        monkeypatch.setattr(datamap, "draw_datamap", fail)
+        monkeypatch.setattr(datamap_figure, "draw_datamap", fail)
         with caplog.at_level(logging.WARNING):
-            datamap.leave_picture(own_map / "datamap", DatamapConfig())
+            datamap_figure.try_datamap_figure(RunFolder(own_map / "datamap"), DatamapConfig())
         assert f"datamap.png was not drawn: {error}" in caplog.text
-    datamap.leave_picture(own_map, DatamapConfig())  # has no map of its own
+    datamap_figure.try_datamap_figure(RunFolder(own_map), DatamapConfig())  # has no map of its own
 
 
 def test_flags_are_the_settings():
     names = {*vars(DatamapConfig()), "regions"} - {"record", "epochs", "per_class"}
     assert set(REGION_FLAGS) == names
     [choices] = [action.choices for action in make_datamap_parser()._actions if action.dest == "regions"]
-    assert choices == list(RegionRule)
+    assert list(choices) == list(RegionRule)
 
 
 def test_help_has_examples(capsys):

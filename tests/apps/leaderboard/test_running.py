@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import json
 import multiprocessing
 import os
 import signal
@@ -15,13 +16,13 @@ from pathlib import Path
 import pytest
 from filelock import FileLock, Timeout
 from helpers.launching import ROOT, listing, run_python
-from lid_mapmix.apps.leaderboard import command, running
-from lid_mapmix.apps.leaderboard.estimate import describe, seconds_a_step
-from lid_mapmix.apps.leaderboard.jobs import Job
-from lid_mapmix.apps.leaderboard.process import LOOK_EVERY, progress_of
+from lid_mapmix.apps.leaderboard import procedure, running
+from lid_mapmix.apps.leaderboard.jobs import Job, describe, seconds_per_step
+from lid_mapmix.apps.leaderboard.running import LOOK_EVERY
 from lid_mapmix.apps.leaderboard.state import State, Status, read_state, write_state
 from lid_mapmix.apps.runs import launch
 from lid_mapmix.utils.errors import UserError
+from lid_mapmix.utils.run_folder import RunFolder
 
 from .conftest import leaderboard, runs_in_process, write_grid
 
@@ -32,6 +33,12 @@ FORK = multiprocessing.get_context("fork")
 
 def make_jobs(root, *names, datamap=None):
     return [Job(name, root / name, ("-u", "x", "-v", "y"), {}, {"name": name}, 1, datamap=datamap) for name in names]
+
+
+def write_steps(job, step, of, seconds):
+    """Write what a run does while it trains."""
+    steps = {"step": step, "of": of, "first": 0, "seconds": seconds}
+    (job.folder / "steps.json").write_text(json.dumps(steps))
 
 
 def wait_for(is_true, seconds=120):
@@ -148,7 +155,7 @@ def test_impatience_does_not_disturb_the_end_of_the_runs(tmp_path, monkeypatch):
         return 130
 
     def work():
-        with contextlib.suppress(KeyboardInterrupt), command._ended_politely():
+        with contextlib.suppress(KeyboardInterrupt), procedure._ended_politely():
             running.Work(make_jobs(tmp_path, "one"), tmp_path).work(1)
         os._exit(130 if ended.is_set() else 1)
 
@@ -255,6 +262,7 @@ def test_the_time_of_an_attempt_that_was_killed_counts_up_to_its_last_checkpoint
     write_state(job.folder, State(), request=job.request, status=Status.RUNNING, started=started, attempts=1)
     (job.folder / "states-6.ckpt").touch()
     os.utime(job.folder / "states-6.ckpt", (started + 60, started + 60))
+    write_steps(job, 6, 9, seconds=60.0)
     # Meanwhile, those that are left take as long as those that were made.
     assert describe([replace(job, steps=9)], 1)[1].split() == ["one", "running", "3", "~30", "s"]
     monkeypatch.setattr(running, "run_process", lambda *_: 0)
@@ -263,7 +271,7 @@ def test_the_time_of_an_attempt_that_was_killed_counts_up_to_its_last_checkpoint
     state = work.outcomes[job.folder]
     assert state.status is Status.COMPLETE
     assert state.seconds == pytest.approx(60, abs=1)
-    assert seconds_a_step([job]) == {job.kind: pytest.approx(10, abs=0.2)}
+    assert seconds_per_step([job]) == {job.kind: pytest.approx(10, abs=0.2)}
 
 
 def test_a_run_that_no_leaderboard_has_made_is_not_taken_for_one(tmp_path):
@@ -274,22 +282,15 @@ def test_a_run_that_no_leaderboard_has_made_is_not_taken_for_one(tmp_path):
         running.Work([job], tmp_path).work(1)
 
 
-def test_the_steps_of_a_run_are_read_off_its_bar(tmp_path):
-    output = tmp_path / "output.txt"
-    assert progress_of(output) == ""
-    bars = [
-        "overall:   0%|  | 0/240 [00:00<?]",
-        "train:  33%|| 1/3 [00:00<00:00]",
-        "overall:  17%|█| 40/240 [00:09<00:45]",
-    ]
-    output.write_text("\r\n".join(bars) + "\r\ndev: 50%|| 1/2 [00:00]\r" * 50)
-    assert progress_of(output) == "40/240"
-    # Before the first checkpoint they tell how long a step takes.
+def test_the_steps_of_a_run_are_those_that_it_writes(tmp_path):
     (job,) = make_jobs(tmp_path, "one")
     write_state(job.folder, State(), request=job.request, status=Status.RUNNING, started=time.time() - 20, attempts=1)
-    output.rename(job.folder / "output.txt")
-    os.utime(job.folder / "output.txt")
-    assert seconds_a_step([job]) == {job.kind: pytest.approx(0.5, abs=0.05)}
+    assert running._steps_made(RunFolder(job.folder)) == ""
+    assert seconds_per_step([job]) == {}
+    write_steps(job, 40, 240, seconds=20.0)
+    assert running._steps_made(RunFolder(job.folder)) == "40/240"
+    # Before the first checkpoint they tell how long a step takes.
+    assert seconds_per_step([job]) == {job.kind: pytest.approx(0.5)}
 
 
 def test_devices_go_round_and_threads_are_shared_out(tmp_path, monkeypatch):

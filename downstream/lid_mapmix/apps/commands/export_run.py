@@ -5,13 +5,9 @@ import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from ...inference.exported import CONFIG_NAME, holds_export, read_config, write_export
-from ...inference.trained import read_run
 from ...utils.errors import UserError
 from ...utils.files import folder_when_complete
 from ...utils.run_folder import RunFolder, choose_checkpoint
-from ..report.card_facts import read_facts
-from ..report.model_card import card_text
 
 _VERSIONS = ("lid-mapmix", "s3prl", "torch", "transformers")
 _EXAMPLES = """\
@@ -25,6 +21,22 @@ and a model card. It needs neither the training data nor the upstream's checkpoi
 """
 
 
+def make_export_run_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``lid-mapmix export``."""
+    parser = argparse.ArgumentParser(
+        "lid-mapmix export",
+        description="Make a folder of a trained run that identifies anywhere: safetensors weights, settings as JSON.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", type=Path, metavar="EXPDIR", help="folder of a run, or a checkpoint in it")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write, which is not there yet")
+    parser.add_argument("-k", dest="weights", metavar="PATH", help="where the weights of the run's upstream lie now")
+    parser.add_argument("--overwrite", action="store_true", help="replace a folder that was exported before")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
 def export_run(options: argparse.Namespace) -> None:
     """Write the folder, complete or not at all.
 
@@ -32,6 +44,12 @@ def export_run(options: argparse.Namespace) -> None:
     ------
     UserError : no such run, an upstream that needs its checkpoint, or a folder that is there already.
     """
+    # Imported here, once the flags are known to be right: torch takes seconds.
+    from ...inference.exported import holds_export, write_export  # noqa: PLC0415
+    from ...inference.trained import read_run  # noqa: PLC0415
+    from ..report.card_facts import read_facts  # noqa: PLC0415
+    from ..report.model_card import card_text  # noqa: PLC0415
+
     out: Path = options.out
     if holds_export(options.run):
         raise UserError(f"{options.run}: is an export already. Copy it, or name the folder of a run.")
@@ -54,6 +72,8 @@ def _check_free(out: Path, *, overwrite: bool) -> None:
     ------
     UserError : it is.
     """
+    from ...inference.exported import CONFIG_NAME, holds_export, read_config  # noqa: PLC0415
+
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not overwrite:
@@ -68,19 +88,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None  # a plain clone is not installed
-
-
-def make_export_run_parser() -> argparse.ArgumentParser:
-    """Return the parser of ``lid-mapmix export``."""
-    parser = argparse.ArgumentParser(
-        "lid-mapmix export",
-        description="Make a folder of a trained run that identifies anywhere: safetensors weights, settings as JSON.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("run", type=Path, metavar="EXPDIR", help="folder of a run, or a checkpoint in it")
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write, which is not there yet")
-    parser.add_argument("-k", dest="weights", metavar="PATH", help="where the weights of the run's upstream lie now")
-    parser.add_argument("--overwrite", action="store_true", help="replace a folder that was exported before")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return parser

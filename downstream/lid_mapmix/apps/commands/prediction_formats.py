@@ -20,10 +20,12 @@ import re
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ...inference.answer import Identification, Outcome
-from ...inference.recording import Recording
-from ...inference.segments import Segment
+if TYPE_CHECKING:
+    from ...inference.answer import Identification
+    from ...inference.recording import Recording
+    from ...inference.segments import Segment
 
 _TOP = 3
 # A line that a name could break, and what a terminal would take for a command.
@@ -43,7 +45,7 @@ class Format(StrEnum):
 TRACKS = (Format.AUDACITY, Format.RTTM)
 
 
-def answer_line(answer: Identification, form: Format, top: int | None) -> str:
+def answer_line(answer: "Identification", form: Format, top: int | None) -> str:
     """Return the line of a recording's answer, with the `top` likeliest classes."""
     if form is Format.JSON:
         return json.dumps({**answer.as_dict(top), "name": _shown(answer.name)}, ensure_ascii=False)
@@ -52,12 +54,12 @@ def answer_line(answer: Identification, form: Format, top: int | None) -> str:
         f"{label} {probability:.3f}"
         for label, probability in zip(answer.classes[: top or _TOP], answer.probabilities, strict=False)
     )
-    if answer.outcome is Outcome.IDENTIFIED:
+    if answer.label is not None:
         return f"{name}: {listed}"
     return f"{name}: {answer.answer}" + (f" ({listed})" if listed else "")
 
 
-def track_lines(recording: Recording, segments: Sequence[Segment], form: Format) -> Iterator[str]:
+def track_lines(recording: "Recording", segments: "Sequence[Segment]", form: Format) -> Iterator[str]:
     """Yield the lines of a recording's label track."""
     name = _shown(recording.name)
     if form is Format.JSON:
@@ -77,7 +79,7 @@ def track_lines(recording: Recording, segments: Sequence[Segment], form: Format)
     # A field of RTTM has no blanks.
     name = re.sub(r"\s", "_", Path(name).stem)
     for segment in segments:
-        if segment.outcome is not Outcome.IDENTIFIED:
+        if segment.label is None:
             continue
         if form is Format.AUDACITY:
             yield f"{segment.start:.6f}\t{segment.end:.6f}\t{segment.answer}"
@@ -96,7 +98,7 @@ def _shown(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "replace")
 
 
-def _as_dict(segment: Segment) -> dict[str, str | float | None]:
+def _as_dict(segment: "Segment") -> dict[str, str | float | None]:
     return {
         "start": round(segment.start, 3),
         "end": round(segment.end, 3),

@@ -13,16 +13,12 @@ import argparse
 import math
 from pathlib import Path
 
-from ...evaluation.truncation import TruncationEvaluation
-from ...scoring.files.own import write_metrics
-from ...scoring.metrics import SUMMARY
 from ...utils.errors import UserError
 from ...utils.run_folder import RunFolder
 from ..report.figures import new_figure
 from ..report.text_table import format_table
 from ..report.truncation_figure import draw_truncation
 from ..runs.launch import prepare_use
-from ..runs.procedure import run_of_use
 from ..settings.arguments import make_parser
 
 _COUNTS = ("long_enough", "count")
@@ -36,44 +32,6 @@ examples:
 _SECONDS = "1,2,3,5,10,20,30"
 # Under 25 ms there is no frame.
 _LEAST_SECONDS = 0.025
-
-
-def score_truncated(options: argparse.Namespace) -> None:
-    """Score, print and write.
-
-    Parameters
-    ----------
-    options : of :func:`.truncation_arguments.make_truncation_parser`.
-
-    Raises
-    ------
-    UserError : no such run or split, a curve that is there already, or no matplotlib.
-    """
-    folder = RunFolder(Path(options.expdir))
-    if not folder.path.is_dir():
-        raise UserError(f"{folder}: no such folder. Name the folder of a trained run.")
-    path, picture = folder.truncation(options.split), folder.truncation_figure(options.split)
-    if path.exists() and not options.overwrite:
-        raise UserError(f"{path}: is there already. Replace it by --overwrite.")
-    new_figure(picture.name, 1, 1)  # found out before anything is computed
-    flags = ["-m", "evaluate", "-e", options.expdir, "-t", options.split]
-    flags += [] if options.data is None else ["--data", options.data]
-    flags += [] if options.device is None else ["--device", options.device]
-    stands_for = make_parser("lid-mapmix truncation").parse_args(flags)
-    prepare_use(stands_for)
-    run = run_of_use(stands_for)
-    found: list[TruncationEvaluation] = []
-
-    def change(expert: object) -> None:
-        found.append(TruncationEvaluation.of(expert, options.seconds))
-
-    with folder.held("copy the run"):
-        run.evaluate(change)
-        scores = found[0].scores
-        write_metrics(path, {"split": options.split, "seconds": scores})
-        draw_truncation(picture, options.split, scores)
-    rows = {f"{name} s": {key: row[key] for key in (*SUMMARY, *_COUNTS)} for name, row in scores.items()}
-    print(f"\n{format_table(rows)}\n\n{path}\n{picture}")
 
 
 def make_truncation_parser() -> argparse.ArgumentParser:
@@ -106,3 +64,43 @@ def _durations(text: str) -> list[float]:
             f"{text!r}: expected durations from {_LEAST_SECONDS} seconds up, such as {_SECONDS}"
         )
     return sorted(set(seconds))
+
+
+def score_truncated(options: argparse.Namespace) -> None:
+    """Score, print and write.
+
+    Raises
+    ------
+    UserError : no such run or split, a curve that is there already, or no matplotlib.
+    """
+    # Imported here, once the flags are known to be right: torch takes seconds.
+    from ...evaluation.truncation import TruncationEvaluation  # noqa: PLC0415
+    from ...scoring.files.own import write_metrics  # noqa: PLC0415
+    from ...scoring.metrics import SUMMARY  # noqa: PLC0415
+    from ..runs.procedure import run_of_use  # noqa: PLC0415
+
+    folder = RunFolder(Path(options.expdir))
+    if not folder.path.is_dir():
+        raise UserError(f"{folder}: no such folder. Name the folder of a trained run.")
+    path, picture = folder.truncation(options.split), folder.truncation_figure(options.split)
+    if path.exists() and not options.overwrite:
+        raise UserError(f"{path}: is there already. Replace it by --overwrite.")
+    new_figure(picture.name, 1, 1)  # found out before anything is computed
+    flags = ["-m", "evaluate", "-e", options.expdir, "-t", options.split]
+    flags += [] if options.data is None else ["--data", options.data]
+    flags += [] if options.device is None else ["--device", options.device]
+    stands_for = make_parser("lid-mapmix truncation").parse_args(flags)
+    prepare_use(stands_for)
+    run = run_of_use(stands_for)
+    found: list[TruncationEvaluation] = []
+
+    def change(expert: object) -> None:
+        found.append(TruncationEvaluation.of(expert, options.seconds))
+
+    with folder.held("copy the run"):
+        run.evaluate(change)
+        scores = found[0].scores
+        write_metrics(path, {"split": options.split, "seconds": scores})
+        draw_truncation(picture, options.split, scores)
+    rows = {f"{name} s": {key: row[key] for key in (*SUMMARY, *_COUNTS)} for name, row in scores.items()}
+    print(f"\n{format_table(rows)}\n\n{path}\n{picture}")

@@ -2,11 +2,14 @@
 
 import argparse
 import textwrap
+from typing import TYPE_CHECKING
 
 from ...config.sources import upstream_config_names, upstream_config_path
-from ...config.upstreams import Protocol, read_upstream
 from ...host.registry import check_upstream, upstream_names
 from ...utils.errors import UserError
+
+if TYPE_CHECKING:
+    from ...config.upstreams import Protocol
 
 _EXAMPLES = """\
 examples:
@@ -50,6 +53,9 @@ def list_upstreams(options: argparse.Namespace) -> None:
 
 
 def _table() -> str:
+    # Imported where it is used: pydantic is slow to import.
+    from ...config.upstreams import read_upstream  # noqa: PLC0415
+
     names = upstream_config_names()
     width = max(map(len, names))
     lines = [
@@ -69,6 +75,8 @@ def _table() -> str:
 
 
 def _describe(name: str) -> str:
+    from ...config.upstreams import read_upstream  # noqa: PLC0415
+
     known, path = read_upstream(name), upstream_config_path(name)
     lines = [name, *textwrap.wrap(known.about or "has no file in upstream_configs/, and takes the defaults", _WIDTH)]
     for protocol in ("finetune", "frozen"):
@@ -86,7 +94,7 @@ def _describe(name: str) -> str:
     return "\n".join(lines)
 
 
-def _flags(use: Protocol) -> list[str]:
+def _flags(use: "Protocol") -> list[str]:
     arguments = use.arguments
     layer = arguments.upstream_layer_selection
     return [
@@ -96,6 +104,6 @@ def _flags(use: Protocol) -> list[str]:
     ]
 
 
-def _rate(use: Protocol) -> str:
+def _rate(use: "Protocol") -> str:
     rate = use.config.get("optimizer", {}).get("lr")
     return "default" if rate is None else f"{rate:.0e}".replace("e-0", "e-")

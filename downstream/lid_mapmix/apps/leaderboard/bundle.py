@@ -17,10 +17,9 @@ from ...utils.files import replace_when_complete
 from ...utils.run_folder import RunFolder
 from .grid import NAME_PATTERN, Run
 from .results import read_result, summarize
-from .state import STATE_NAME, Status, read_state
-from .tables import FORMAT, NAME, content_of
+from .state import SETTINGS_NAME, STATE_NAME, Status, read_state
+from .tables import CONTENT_NAME, FORMAT, content_of
 
-_CONTENT = f"{NAME}.json"
 _DIGESTS = "sha256.json"
 # Figures go through text and another machine's arithmetic.
 _TOLERANCE = 1e-6
@@ -39,7 +38,7 @@ def write_bundle(path: Path, root: Path, content: Mapping[str, Any]) -> None:
     root : folder of the grid.
     content : what `tables.content_of` returns.
     """
-    names = [_CONTENT]
+    names = [CONTENT_NAME]
     for run in content["runs"]:
         if run["status"] == Status.COMPLETE.value:
             names += _files_of(root, root / run["folder"])
@@ -62,10 +61,10 @@ def _files_of(root: Path, folder: Path) -> list[str]:
     """List what a run's figures, and its repetition, take; names are relative to the grid's folder."""
     state = read_state(folder)
     run = RunFolder(folder)
-    paths = [run.scores("test"), run.scores("dev"), folder / STATE_NAME, folder / "settings.yaml", run.parameters]
+    paths = [run.scores("test"), run.scores("dev"), folder / STATE_NAME, folder / SETTINGS_NAME, run.parameters]
     paths.append(run.settings_file())
     if state.datamap:
-        paths += [root / state.datamap / name for name in (STATE_NAME, "settings.yaml")]
+        paths += [root / state.datamap / name for name in (STATE_NAME, SETTINGS_NAME)]
     return [path.relative_to(root).as_posix() for path in paths if path.is_file()]
 
 
@@ -121,7 +120,7 @@ def _read_said(path: Path, root: Path) -> _Said:
     UserError : it is no bundle, or one of another version.
     """
     try:
-        content = json.loads((root / _CONTENT).read_text(encoding="utf-8"))
+        content = json.loads((root / CONTENT_NAME).read_text(encoding="utf-8"))
         form = str(content["format"])
         if form != FORMAT and form.startswith(FORMAT.rstrip("0123456789")):
             raise UserError(f"{path}: expected {FORMAT!r}, found {form!r}. Verify it by the version that packed it.")

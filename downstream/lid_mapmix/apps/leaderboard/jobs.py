@@ -2,12 +2,13 @@
 
 A run that needs a data map is given one by -o, made by a run of ``-v datamap`` of its own. Which map it needs is what
 datamap_stage.py would ask for: the same training data, upstream, seed and settings that decide about a map, so runs
-that ask for the same have one map among them.
+that ask for the same have one map among them. How long they take is foreseen from the steps that have been measured.
 """
 
 import hashlib
 import json
 import math
+import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +18,11 @@ from typing import Any
 import yaml
 
 from ...config.settings import Settings
+from ...data import LABELS_FILE
 from ...data.corpus import Corpus
 from ...data.manifest.manifest import find_manifest
 from ...training.plan import check_likeness
+from ...training.progress import Progress
 from ...training.schedule import fill_schedule
 from ...utils.digests import file_digest, weights_digest
 from ...utils.errors import UserError
@@ -28,6 +31,7 @@ from ..runs.datamap_stage import map_request
 from ..settings.arguments import make_parser
 from ..settings.from_flags import new_settings
 from .grid import Grid, Run
+from .state import State, Status, duration, read_state
 
 _SPLITS = ("train", "dev", "test")
 _MAPS = "maps"
@@ -196,9 +200,86 @@ def _read_data(name: str, folder: Path) -> Data:
 
 def manifest_digests(folder: Path) -> dict[str, str | None]:
     """Return the digest of each manifest of a folder, and of its labels; None of one that is not there."""
-    paths = [find_manifest(folder, split) for split in _SPLITS] + [folder / "labels.yaml"]
+    paths = [find_manifest(folder, split) for split in _SPLITS] + [folder / LABELS_FILE]
     return {path.name: file_digest(path) for path in paths}
 
 
 def _resolved(path: str) -> str:
     return str(Path(path).resolve()) if Path(path).exists() or "://" not in path else path
+
+
+def seconds_per_step(jobs: Sequence[Job]) -> dict[tuple[str, str], float]:
+    """Return (upstream, variant) → median seconds of an optimizer step.
+
+    A run that is complete tells it by its time, start and evaluation included; another one by the step times that it
+    writes (training/progress.py).
+    """
+    measured: dict[tuple[str, str], list[float]] = {}
+    for job in jobs:
+        state = read_state(job.folder)
+        # Fewer steps than foreseen where regions of a data map held fewer anchors.
+        steps = RunFolder(job.folder).last_step() or job.steps
+        if state.status is Status.COMPLETE and state.seconds and steps:
+            rate: float | None = state.seconds / steps
+        else:
+            progress = Progress.read(RunFolder(job.folder))
+            rate = None if progress is None else progress.seconds_per_step
+        if rate:
+            measured.setdefault(job.kind, []).append(rate)
+    return {kind: statistics.median(values) for kind, values in measured.items()}
+
+
+def spent(folder: Path, state: State) -> float:
+    """Return the seconds that have gone into a run: of an attempt without an end, those up to its last checkpoint."""
+    kept = RunFolder(folder).checkpoints()
+    if state.status is not Status.RUNNING or not state.started or not kept:
+        return state.seconds
+    return state.seconds + max(0.0, kept[-1].stat().st_mtime - state.started)
+
+
+def _steps_left(job: Job) -> int:
+    return max(0, job.steps - RunFolder(job.folder).last_step())
+
+
+def _foreseen(job: Job, measured: dict[tuple[str, str], float]) -> float | None:
+    """Return the seconds that the steps of a job that are left take; None where none of its upstream was measured.
+
+    Parameters
+    ----------
+    job : any.
+    measured : what `seconds_per_step` returns; where the variant is not in it, the upstream's slowest is taken.
+    """
+    upstream, _ = job.kind
+    rate = measured.get(job.kind) or max((rate for (name, _), rate in measured.items() if name == upstream), default=0)
+    return _steps_left(job) * rate if rate else None
+
+
+def describe(jobs: Sequence[Job], workers: int) -> list[str]:
+    """Return the lines of a dry run: each job with its status, steps and time, and what is left in all."""
+    measured = seconds_per_step(jobs)
+    states = [read_state(job.folder) for job in jobs]
+    width = max(len(job.title) for job in jobs)
+    lines = [f"{'run':<{width}}  {'status':<9}  {'steps':>9}  {'time':>9}"]
+    for job, state in zip(jobs, states, strict=True):
+        is_complete = state.status is Status.COMPLETE
+        seconds = state.seconds if is_complete else _foreseen(job, measured)
+        time = "?" if seconds is None else f"{'' if is_complete else '~'}{duration(seconds)}"
+        steps = job.steps if is_complete else _steps_left(job)
+        lines.append(f"{job.title:<{width}}  {state.status:<9}  {steps:>9,}  {time:>9}")
+    left = [job for job, state in zip(jobs, states, strict=True) if state.status is not Status.COMPLETE]
+    maps = sum(job.run is None for job in jobs)
+    lines.append(
+        f"{len(jobs) - maps} runs and {maps} data maps; {len(left)} of them, {sum(map(_steps_left, left)):,} steps "
+        "at most, are left"
+    )
+    times = [_foreseen(job, measured) for job in left]
+    known = sum(time for time in times if time is not None)
+    if known:
+        shared = f", {duration(known / workers)} with {workers} jobs" if workers > 1 else ""
+        lines.append(f"about {duration(known)} of one process{shared}")
+    if left and None in times:
+        unknown = dict.fromkeys(job.kind[0] for job, time in zip(left, times, strict=True) if time is None)
+        lines.append(
+            f"no step has been measured of {', '.join(unknown)}: once a run of it is under way, --dry-run says how long"
+        )
+    return lines

@@ -2,17 +2,19 @@
 
 A job is held by a lock in its folder while it is worked on, which its process inherits: it stays held until that ends,
 whatever becomes of the leaderboard. One that somebody else holds is left to them, and taken over when they end without
-it being complete. What fails is tried once more and then reported, without stopping the
-rest.
+it being complete. What fails is tried once more and then reported, without stopping the rest.
 """
 
+import fcntl
 import os
 import shlex
+import signal
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import yaml
@@ -23,15 +25,15 @@ from ...training.progress import Progress
 from ...utils.files import write_text
 from ...utils.run_folder import RunFolder
 from ..report.tables import versions
-from .estimate import spent
-from .jobs import Job
-from .process import LOOK_EVERY, OUTPUT_NAME, fault_of, locked, run_process, size_of
-from .state import State, Status, checked_state, write_state
+from .jobs import Job, spent
+from .state import SETTINGS_NAME, State, Status, checked_state, write_state
 
+LOOK_EVERY = 0.2  # seconds
+_TO_END = 20.0  # seconds that a run has to end once it is interrupted
 _ATTEMPTS = 2
 _SHOW_EVERY = 1.0  # seconds
 _LOCK = ".leaderboard.lock"
-_SETTINGS = "settings.yaml"
+_OUTPUT = "output.txt"
 # In a run's folder, where its command, given by somebody else, makes it once more.
 _AGAIN = "again"
 # The whole package: below stock S3PRL it is no package of its own, and this is not used.
@@ -124,7 +126,7 @@ class Work:
     def _hold(self, job: Job, held: ExitStack) -> int | None:
         job.folder.mkdir(parents=True, exist_ok=True)
         with suppress(Timeout, BlockingIOError), ExitStack() as mine:
-            lock = mine.enter_context(locked(job.folder / _LOCK))
+            lock = mine.enter_context(_locked(job.folder / _LOCK))
             # Somebody may train it by hand.
             with FileLock(RunFolder(job.folder).lock, timeout=0):
                 pass
@@ -150,7 +152,7 @@ class Work:
     def _train(self, job: Job, device: str | None, lock: int) -> State:
         """Run a job in a process of its own, and once more where it fails."""
         state = checked_state(job.folder, job.request)
-        write_text(job.folder / _SETTINGS, yaml.safe_dump(dict(job.settings), sort_keys=False))
+        write_text(job.folder / SETTINGS_NAME, yaml.safe_dump(dict(job.settings), sort_keys=False))
         datamap = "" if job.datamap is None else os.path.relpath(job.datamap.folder, self._root.resolve())
         asked = {
             "request": job.request,
@@ -165,7 +167,7 @@ class Work:
             return write_state(job.folder, state, **asked, status=Status.FAILED, failed=time.time(), fault=fault)
         self._show(job, is_at_work=True)
         for attempt in range(1, _ATTEMPTS + 1):
-            began, printed = time.time(), size_of(job.folder / OUTPUT_NAME)
+            began, printed = time.time(), _size_of(job.folder / _OUTPUT)
             state = write_state(
                 job.folder,
                 state,
@@ -184,7 +186,7 @@ class Work:
             if self._stop.is_set():
                 state = write_state(job.folder, state, seconds=seconds, started=0.0)
                 break
-            fault = fault_of(job.folder / OUTPUT_NAME, printed, status)
+            fault = _fault_of(job.folder / _OUTPUT, printed, status)
             # Others take it for failed only once it is not tried again.
             if attempt == _ATTEMPTS:
                 failed = {"status": Status.FAILED, "failed": time.time(), "fault": fault}
@@ -205,14 +207,14 @@ class Work:
 
     def _run(self, job: Job, device: str | None, lock: int) -> int:
         # -a goes on with what an interrupted attempt has left, and starts anew where that is nothing.
-        flags = ["-a", *job.flags, "-c", str(job.folder / _SETTINGS), "-p", str(job.folder), *job.override()]
+        flags = ["-a", *job.flags, "-c", str(job.folder / SETTINGS_NAME), "-p", str(job.folder), *job.override()]
         flags += ["--device", device] if device else []
         # Wherever this process found the package, the run's finds the same.
         path = [str(Path(__file__).resolve().parents[3]), os.environ.get("PYTHONPATH", "")]
         environment = {"OMP_NUM_THREADS": str(self._threads), **os.environ}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
         command = [sys.executable, "-m", _PACKAGE, "run", *flags]
-        return run_process(command, job.folder / OUTPUT_NAME, environment, self._stop, lock)
+        return run_process(command, job.folder / _OUTPUT, environment, self._stop, lock)
 
     def _command(self, job: Job, datamap: str) -> str:
         """Return the command of a job as somebody else would type it."""
@@ -226,7 +228,7 @@ class Work:
         map_flags = ["-o", f"config.downstream_expert.mapmix.datamap={made}"] if datamap else []
         folder = os.path.relpath(job.folder, self._root.resolve())
         return shlex.join(
-            ["lid-mapmix", "run", *flags, "-c", f"{folder}/{_SETTINGS}", "-p", f"{folder}/{_AGAIN}", *map_flags]
+            ["lid-mapmix", "run", *flags, "-c", f"{folder}/{SETTINGS_NAME}", "-p", f"{folder}/{_AGAIN}", *map_flags]
         )
 
     def _show(self, job: Job, *, is_at_work: bool) -> None:
@@ -253,3 +255,73 @@ def _steps_made(folder: RunFolder) -> str:
 
 def _say(text: str) -> None:
     tqdm.write(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[int]:
+    """Hold a lock and give its file descriptor, for a process to inherit; filelock, of whose kind it is, gives none.
+
+    Raises
+    ------
+    BlockingIOError : somebody else holds it.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def run_process(
+    command: Sequence[str], output: Path, environment: Mapping[str, str], stop: threading.Event, lock: int
+) -> int:
+    """Run a command to its end, or until `stop` is set and it has ended for that, and return its exit status.
+
+    Parameters
+    ----------
+    command : with its arguments.
+    output : the file that what it prints is appended to.
+    environment : its variables.
+    stop : set when it is to end.
+    lock : a file descriptor that it inherits.
+    """
+    with output.open("a", encoding="utf-8") as printed:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            # An interruption from the keyboard reaches this process only, which then ends the run itself.
+            start_new_session=True,
+            pass_fds=[lock],
+        )
+    until = None
+    while True:
+        try:
+            return process.wait(LOOK_EVERY)
+        except subprocess.TimeoutExpired:
+            if not stop.is_set():
+                continue
+        if until is None:
+            os.killpg(process.pid, signal.SIGINT)
+            until = time.monotonic() + _TO_END
+        elif time.monotonic() > until:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _size_of(path: Path) -> int:
+    """Return a file's size in bytes; 0 where there is none."""
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _fault_of(output: Path, start: int, status: int) -> str:
+    """Return what a run said last, from a place in its output on, as far as it says what went wrong."""
+    with output.open("rb") as printed:
+        printed.seek(start)
+        lines = printed.read().decode(errors="replace").splitlines()
+    # A negative status is the number of the signal that has ended it.
+    ended = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+    said = next((line for line in reversed(lines) if line.startswith("error: ")), ended)
+    return f"{said.removeprefix('error: ')} (see {output})"

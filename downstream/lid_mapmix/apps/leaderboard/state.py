@@ -12,6 +12,8 @@ from ...utils.files import write_text
 from ...utils.run_folder import RunFolder
 
 STATE_NAME = "leaderboard_run.json"
+# The file of a run's -c, beside it.
+SETTINGS_NAME = "settings.yaml"
 # Of a cluster's jobs, in the folder of the grid.
 LOGS = "slurm"
 REMEDY = "Delete the folder, or keep the runs elsewhere by --into DIR."
@@ -35,7 +37,7 @@ class State:
     status : see there.
     request : what decides about its result.
     steps : optimizer steps, at most.
-    seconds : that its processes have taken; of one that is under way or was killed, see `estimate.spent`.
+    seconds : that its processes have taken; of one that is under way or was killed, see `jobs.spent`.
     started, failed : when the last of them did, seconds since 1970; 0 where it did not, or was stopped.
     attempts : how many there were.
     fault : what the last one said.
@@ -104,3 +106,10 @@ def checked_state(folder: Path, request: Mapping[str, Any]) -> State:
             return State()
         raise UserError(f"{folder}: holds a run with another {', '.join(differing)}. {REMEDY}")
     return state
+
+
+def duration(seconds: float) -> str:
+    """Return a time in a unit that suits it."""
+    if seconds < 90:  # noqa: PLR2004
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"  # noqa: PLR2004

@@ -1,25 +1,71 @@
-"""The results as leaderboard.json, .csv and .md."""
+"""The results as leaderboard.json, .csv, .md and .html, and beside them the paper's.
 
+The page opens from disk, with a table that a click sorts (leaderboard.html, .css, .js). The paper's tables are on
+LRE 2017 (arXiv 2302.08229, tables 1 and 2).
+"""
+
+import base64
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...utils.files import replace_when_complete, write_text
-from ..report.tables import versions
-from .paper import PAPER_COLUMNS, beside_paper
-from .results import COLUMNS, RunResult
-from .state import Status
+from markupsafe import Markup
 
-FORMAT = "lid-mapmix leaderboard 1"
-NAME = "leaderboard"
-CSV_HEAD = "upstream,variant,runs,complete"
-LEGEND = (
+from ...utils.files import write_text
+from ...utils.run_folder import RunFolder
+from ..report.page import STYLE_SHEET
+from ..report.pages import style_sheets, template_environment
+from ..report.tables import versions
+from .results import COLUMNS, RunResult
+from .state import Status, duration
+
+_NAME = "leaderboard"
+CONTENT_NAME = f"{_NAME}.json"
+_GENERATOR = "lid-mapmix leaderboard"
+FORMAT = f"{_GENERATOR} 1"
+_CSV_HEAD = "upstream,variant,runs,complete"
+# What each file of a leaderboard's has in it, in the order in which they are written.
+_MARKS = {
+    "json": f'"format": "{_GENERATOR}',
+    "csv": _CSV_HEAD,
+    "md": "| upstream | variant |",
+    "html": f'content="{_GENERATOR}"',
+}
+_LEGEND = (
     "Mean ± standard deviation over data and seeds, of the test split. ECE cal. is after one temperature, fitted on "
     "dev. Bold: better than every other row, p < 0.05 each, by a paired bootstrap over utterances and over the runs of "
     "the same data and seed. Time is of a run with its data map."
+)
+_PAPER_COLUMNS = ("acc", "wf1", "c_acc", "ece")
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """A row of the paper: upstream, variant, and the mean over its three training sets, in the order of the columns."""
+
+    upstream: str
+    variant: str
+    values: tuple[float, float, float, float]
+
+
+_XLSR = "XLSR"
+PAPER = (
+    PaperRow("wav2vec 2.0", "baseline", (0.522, 0.481, 0.904, 0.271)),
+    PaperRow("HuBERT", "baseline", (0.541, 0.505, 0.900, 0.231)),
+    PaperRow(_XLSR, "baseline", (0.632, 0.601, 0.959, 0.158)),
+    PaperRow(_XLSR, "static", (0.564, 0.529, 0.842, 0.112)),
+    PaperRow(_XLSR, "latent_random", (0.658, 0.638, 0.945, 0.108)),
+    PaperRow(_XLSR, "latent_within", (0.646, 0.614, 0.945, 0.127)),
+    PaperRow(_XLSR, "latent_across", (0.655, 0.641, 0.949, 0.105)),
+    PaperRow(_XLSR, "easy", (0.657, 0.631, 0.948, 0.107)),
+    PaperRow(_XLSR, "hard", (0.636, 0.605, 0.943, 0.132)),
+    PaperRow(_XLSR, "amb_easy", (0.658, 0.644, 0.945, 0.101)),
+    PaperRow(_XLSR, "mapmix", (0.677, 0.658, 0.958, 0.067)),
 )
 
 
@@ -60,29 +106,44 @@ def content_of(results: Sequence[RunResult], rows: Sequence[dict[str, Any]], sam
     }
 
 
+def foreign_files(root: Path) -> list[Path]:
+    """List what is in the place of the tables and is no leaderboard's."""
+    paths = {root / f"{_NAME}.{suffix}": mark for suffix, mark in _MARKS.items()}
+    return [
+        path
+        for path, mark in paths.items()
+        if path.exists() and not (path.is_file() and mark in path.read_text(encoding="utf-8", errors="replace"))
+    ]
+
+
 def write_tables(root: Path, content: Mapping[str, Any], *, paper: bool) -> list[Path]:
-    """Write leaderboard.json, .csv and .md, each complete or not at all, and return their paths."""
-    rows = content["rows"]
+    """Write leaderboard.json, .csv, .md and .html, each complete or not at all, and return their paths.
+
+    Parameters
+    ----------
+    root : folder of the grid.
+    content : what `content_of` returns.
+    paper : set the rows beside the paper's.
+    """
     texts = {
         "json": json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
-        "csv": as_csv(rows),
-        "md": as_markdown(rows, paper=paper),
+        "csv": _as_csv(content["rows"]),
+        "md": as_markdown(content["rows"], paper=paper),
+        "html": as_page(root, content, paper=paper),
     }
+    paths = []
     for suffix, text in texts.items():
-        if suffix == "csv":
-            with replace_when_complete(root / f"{NAME}.csv") as temporary:
-                temporary.write_text(text, encoding="utf-8", newline="")
-        else:
-            write_text(root / f"{NAME}.{suffix}", text)
-    return [root / f"{NAME}.{suffix}" for suffix in texts]
+        paths.append(root / f"{_NAME}.{suffix}")
+        write_text(paths[-1], text)
+    return paths
 
 
-def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the rows as CSV: of each column mean, standard deviation, and 1 where it is best; empty where unknown."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     names = [f"{name}{suffix}" for name in COLUMNS for suffix in ("", "_sd", "_best")]
-    writer.writerow([*CSV_HEAD.split(","), *names, "parameters", "trained", "seconds", "seconds_sd"])
+    writer.writerow([*_CSV_HEAD.split(","), *names, "parameters", "trained", "seconds", "seconds_sd"])
     for row in rows:
         cells: list[Any] = [row["upstream"], row["variant"], row["runs"], row["complete"]]
         for name in COLUMNS:
@@ -99,31 +160,19 @@ def as_markdown(rows: Sequence[Mapping[str, Any]], *, paper: bool) -> str:
     lines = [f"| {' | '.join(head)} |", "|---|---" + "|---:" * (len(head) - 2) + "|"]
     for row in rows:
         cells = [row["upstream"], row["variant"], *(_bold(row["scores"].get(name)) for name in COLUMNS)]
-        cells += [rounded(row["parameters"]), duration(row["seconds"]), runs(row)]
+        cells += [rounded(row["parameters"]), _mean_duration(row["seconds"]), _runs(row)]
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", LEGEND]
+    lines += ["", _LEGEND]
     if paper:
-        lines += ["", *_paper_lines(rows)]
+        titles = [COLUMNS[name][0] for name in _PAPER_COLUMNS]
+        lines += ["", f"| variant | from | {' | '.join(titles)} |", "|---|---" + "|---:" * len(titles) + "|"]
+        for variant, origin, values, is_papers in _beside_paper(rows):
+            lines.append(f"|{f' {variant}' if is_papers else ''} | {origin} | {' | '.join(values)} |")
+        lines += ["", "The paper's are means over three training sets of LRE 2017 (arXiv 2302.08229, tables 1 and 2)."]
     return "\n".join(lines) + "\n"
 
 
-def _paper_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    titles = [COLUMNS[name][0] for name in PAPER_COLUMNS]
-    lines = [f"| variant | from | {' | '.join(titles)} |", "|---|---" + "|---:" * len(titles) + "|"]
-    for known, ours in beside_paper(rows):
-        values = " | ".join(f"{value:.3f}" for value in known.values)
-        lines.append(f"| {known.variant} | paper, {known.upstream} | {values} |")
-        for row in ours:
-            cells = " | ".join(spread(row["scores"].get(name)) for name in PAPER_COLUMNS)
-            lines.append(f"| | here, {row['upstream']} | {cells} |")
-    return [
-        *lines,
-        "",
-        "The paper's are means over three training sets of LRE 2017 (arXiv 2302.08229, tables 1 and 2).",
-    ]
-
-
-def spread(score: Mapping[str, Any] | None) -> str:
+def _spread(score: Mapping[str, Any] | None) -> str:
     """Return mean ± standard deviation with three decimals."""
     if not score:
         return "–"
@@ -137,17 +186,7 @@ def rounded(count: int | None) -> str:
     return f"{count / 1e6:.3g} M" if count >= 1e6 else f"{count / 1e3:.3g} k"  # noqa: PLR2004
 
 
-def duration(seconds: Mapping[str, Any] | None) -> str:
-    """Return a mean time in a unit that suits it."""
-    if not seconds:
-        return "–"
-    mean = seconds["mean"]
-    if mean < 90:  # noqa: PLR2004
-        return f"{mean:.0f} s"
-    return f"{mean / 60:.0f} min" if mean < 5400 else f"{mean / 3600:.1f} h"  # noqa: PLR2004
-
-
-def runs(row: Mapping[str, Any]) -> str:
+def _runs(row: Mapping[str, Any]) -> str:
     """Return how many runs there are, and of how many where some are not complete."""
     return str(row["runs"]) if row["complete"] == row["runs"] else f"{row['complete']} of {row['runs']}"
 
@@ -157,6 +196,87 @@ def failures(content: Mapping[str, Any]) -> list[str]:
     return [f"{run['folder']}: {run['fault']}" for run in content["runs"] if run["status"] == Status.FAILED.value]
 
 
+def _mean_duration(seconds: Mapping[str, Any] | None) -> str:
+    return duration(seconds["mean"]) if seconds else "–"
+
+
 def _bold(score: Mapping[str, Any] | None) -> str:
-    text = spread(score)
+    text = _spread(score)
     return f"**{text}**" if score and score.get("best") else text
+
+
+def as_page(root: Path, content: Mapping[str, Any], *, paper: bool) -> str:
+    """Return the page.
+
+    Parameters
+    ----------
+    root : folder of the grid, where the page will lie; runs' reports are linked from there.
+    content : what `content_of` returns.
+    paper : set the rows beside the paper's.
+    """
+    folder = Path(__file__).parent
+    environment = template_environment(folder)
+    script = (folder / "leaderboard.js").read_text(encoding="utf-8")
+    rows = [_row(root, content, row) for row in content["rows"]]
+    # The page's own script and no other one is run: its text is named by its digest.
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("leaderboard.html").render(
+        generator=_GENERATOR,
+        css=style_sheets([STYLE_SHEET, folder / "leaderboard.css"]),
+        script=Markup(script),
+        digest=digest,
+        title=root.resolve().name,
+        columns=[(title, "more" if is_more_better else "less") for title, is_more_better in COLUMNS.values()],
+        rows=rows,
+        legend=_LEGEND,
+        failures=failures(content),
+        paper=_beside_paper(content["rows"]) if paper else [],
+        paper_columns=[COLUMNS[name][0] for name in _PAPER_COLUMNS],
+        versions=list(content["versions"].items()),
+        complete=sum(row["complete"] for row in content["rows"]),
+        count=len(content["runs"]),
+    )
+
+
+def _row(root: Path, content: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row's names, its cells as (text, what to sort by, is best), and its runs as (name, link or "")."""
+    cells = []
+    for name in COLUMNS:
+        score = row["scores"].get(name)
+        cells.append((_spread(score), None if not score else score["mean"], bool(score and score.get("best"))))
+    seconds = row["seconds"]
+    cells.append((rounded(row["parameters"]), row["parameters"], False))
+    cells.append((_mean_duration(seconds), None if seconds is None else seconds["mean"], False))
+    members = [run for run in content["runs"] if (run["upstream"], run["variant"]) == (row["upstream"], row["variant"])]
+    links = []
+    for run in members:
+        report = RunFolder(Path(run["folder"])).report.as_posix()
+        links.append((f"{run['data']} · {run['seed']}", report if (root / report).is_file() else "", run["status"]))
+    return {"upstream": row["upstream"], "variant": row["variant"], "cells": cells, "runs": links}
+
+
+def _beside_paper(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, list[str], bool]]:
+    """Return the paper's rows in their order, and below each the leaderboard's of that variant.
+
+    A row whose upstream is named wav2vec2… or hubert… stands beside the paper's of that name, any other one beside its
+    XLSR.
+
+    Returns
+    -------
+    variant, whose upstream, the values of the columns, and whether they are the paper's, a line.
+    """
+    lines = []
+    for known in PAPER:
+        lines.append((known.variant, f"paper, {known.upstream}", [f"{value:.3f}" for value in known.values], True))
+        for row in rows:
+            if row["variant"] == known.variant and _kin(row["upstream"]) == known.upstream:
+                cells = [_spread(row["scores"].get(name)) for name in _PAPER_COLUMNS]
+                lines.append((known.variant, f"here, {row['upstream']}", cells, False))
+    return lines
+
+
+def _kin(upstream: str) -> str:
+    return next(
+        (name for start, name in (("wav2vec2", "wav2vec 2.0"), ("hubert", "HuBERT")) if upstream.startswith(start)),
+        _XLSR,
+    )

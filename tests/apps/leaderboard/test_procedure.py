@@ -2,18 +2,19 @@
 
 import csv
 import json
+import os
 import re
 import shutil
+import sys
 
 import numpy as np
 import pytest
 from helpers.launching import listing
 from lid_mapmix.apps import cli
-from lid_mapmix.apps.leaderboard import command, running
+from lid_mapmix.apps.leaderboard import procedure, running
 from lid_mapmix.apps.leaderboard.command import make_leaderboard_parser
-from lid_mapmix.apps.leaderboard.estimate import describe
 from lid_mapmix.apps.leaderboard.grid import read_grid
-from lid_mapmix.apps.leaderboard.jobs import make_jobs
+from lid_mapmix.apps.leaderboard.jobs import describe, make_jobs
 from lid_mapmix.apps.leaderboard.state import STATE_NAME, State, Status, read_state, write_state
 from lid_mapmix.scoring.files.own import read_scores
 from reference import classification
@@ -156,7 +157,7 @@ def test_data_that_changes_under_way_is_not_taken_for_what_it_was(own_corpus, tm
 
 def test_runs_that_nobody_has_made_are_no_success(finished, corpus, tmp_path, monkeypatch, capsys):
     """As where the jobs of a cluster ended before their time."""
-    monkeypatch.setattr(command, "train_grid", lambda *_: None)
+    monkeypatch.setattr(procedure, "train_grid", lambda *_: None)
     more = write_grid(tmp_path, corpus, into=str(finished[0].parent / "grid"), seeds=[0, 2], upstreams=["fbank"])
     copy = shutil.copytree(finished[0].parent / "grid", tmp_path / "grid")
     assert leaderboard(more, "--into", copy, "--samples", 10) == 1
@@ -194,6 +195,22 @@ def test_upstreams_are_measured_by_their_names_in_the_grid(corpus, tmp_path):
     lines = describe([one, other], 1)
     assert lines[1].endswith("10 s") and lines[2].endswith("?")
     assert lines[-1].startswith("no step has been measured of other")
+
+
+def test_a_grid_under_way_is_estimated_from_the_step_times_that_its_runs_write(corpus, tmp_path, capsys):
+    bench = write_grid(tmp_path, corpus, upstreams=["fbank"], variants=["baseline"], seeds=[0, 1, 2])
+    jobs = make_jobs(read_grid(make_leaderboard_parser().parse_args([str(bench)])))
+    for job, seconds in zip(jobs[:2], (40.0, 80.0), strict=True):
+        write_state(job.folder, State(), request=job.request, status=Status.RUNNING)
+        steps = {"step": 3, "of": 4, "first": 1, "seconds": seconds}
+        (job.folder / "steps.json").write_text(json.dumps(steps))
+    assert leaderboard(bench, "--dry-run") == 0
+    lines = capsys.readouterr().out.splitlines()
+    # 20 and 40 s a step, and two steps a run.
+    assert [line.split()[-4:] for line in lines[1:4]] == [
+        *([status, "2", "~60", "s"] for status in ("running", "running", "absent"))
+    ]
+    assert lines[-1] == "about 3 min of one process"
 
 
 def test_a_folder_that_holds_another_run_is_refused_before_anything_is_trained(finished, corpus, tmp_path, capsys):
@@ -274,6 +291,23 @@ def test_a_flag_that_would_be_passed_over_is_refused(flags, says, capsys):
         leaderboard(*flags)
     assert exit_.value.code == 2
     assert says in capsys.readouterr().err
+
+
+def test_jobs_share_the_grid_out_among_them(corpus, tmp_path, monkeypatch):
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    bench = write_grid(tmp_path, corpus, upstreams=["fbank"], variants=["baseline", "static"], seeds=[0])
+    flags = ("--slurm", "cluster=local,timeout_min=5", "--jobs", 2, "--devices", "cpu", "--samples", 10)
+    assert leaderboard(bench, *flags) == 0
+    states = [read_state(tmp_path / "grid/runs/fbank" / name / "corpus-seed-0") for name in ("baseline", "static")]
+    assert [(state.status, state.attempts) for state in states] == [(Status.COMPLETE, 1)] * 2
+    assert len(list((tmp_path / "grid/slurm").glob("*_submitted.pkl"))) == 2
+
+
+def test_without_submitit_the_extra_is_named(corpus, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    assert cli.main(["leaderboard", str(write_grid(tmp_path, corpus)), "--slurm"]) == 1
+    assert "needs submitit, which is not installed. Install it by 'pip install submitit'" in capsys.readouterr().err
 
 
 def test_a_status_for_every_state():

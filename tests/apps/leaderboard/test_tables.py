@@ -7,8 +7,7 @@ import shutil
 import pytest
 from helpers.browser import CHROMIUM, look
 from helpers.pages import cells, read_page
-from lid_mapmix.apps.leaderboard.page import render
-from lid_mapmix.apps.leaderboard.tables import rounded
+from lid_mapmix.apps.leaderboard.tables import as_page, rounded
 
 from .conftest import leaderboard
 
@@ -88,7 +87,7 @@ def test_names_are_text_and_what_failed_is_told(tmp_path):
         "seconds": None,
     }
     content = {"rows": [row], "runs": [run | {"fault": "<b>broken</b>"}], "versions": {}}
-    page = read_page(render(tmp_path, content, paper=False))
+    page = read_page(as_page(tmp_path, content, paper=False))
     assert cells(page.one("table", id="board"))[0][:3] == [name, "v", "–"]
     assert len(page.all("script")) == 1 and "hacked" not in page.one("script").text
     assert page.one("li").text == "runs/x: <b>broken</b>"

@@ -1,0 +1,193 @@
+"""What ``lid-mapmix leaderboard`` does: train what is missing of a grid, here or on a cluster, and write its tables."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tqdm import tqdm
+
+from ...utils.errors import UserError
+from ...utils.place import Place
+from ..runs.processes import choose_device
+from .bundle import verify, write_bundle
+from .grid import Grid, Run, read_grid
+from .jobs import Job, describe, make_jobs
+from .results import RunResult, read_result, summarize
+from .running import Work
+from .state import LOGS, REMEDY, State, Status, checked_state
+from .tables import as_markdown, content_of, failures, foreign_files, write_tables
+
+
+def make_leaderboard(options: argparse.Namespace) -> None:
+    """Train what is missing of a grid and write its tables, or verify a bundle of them.
+
+    Raises
+    ------
+    UserError : a grid that cannot be trained, runs that failed, a bundle whose figures differ, a file in the way.
+    """
+    if options.verify:
+        _verify(options)
+        return
+    grid = read_grid(options)
+    _refuse_in_the_way(grid, options)
+    if options.dry_run:
+        print("\n".join(describe(_checked_jobs(grid), options.jobs)))
+        return
+    if not options.no_training:
+        _train(grid, options)
+    content = _write_results(grid, options)
+    runs = content["runs"]
+    if failed := failures(content):
+        raise UserError(
+            f"{len(failed)} of {len(runs)} runs failed, the first: {failed[0].removesuffix('.')}. Mend what is wrong "
+            "and repeat the command: what is complete stays."
+        )
+    if missing := [run["folder"] for run in runs if run["status"] != Status.COMPLETE.value and not options.no_training]:
+        logs = "" if options.slurm is None else f" What the jobs said is in {grid.folder / LOGS}."
+        raise UserError(
+            f"{len(missing)} of {len(runs)} runs are not complete, the first: {missing[0]}. Repeat the command.{logs}"
+        )
+
+
+def _train(grid: Grid, options: argparse.Namespace) -> None:
+    devices = [name for names in options.devices or [] for name in names]
+    if options.slurm is None:
+        train_grid(grid, devices, options.jobs)
+        return
+    _checked_jobs(grid)
+    # The grid itself: its file may be another one by the time that a job begins.
+    _submit(grid.folder, partial(train_grid, grid, devices, 1), options.jobs, options.slurm)
+
+
+def train_grid(grid: Grid, devices: Sequence[str], workers: int) -> None:
+    """Train what is missing of a grid, some runs at a time.
+
+    Raises
+    ------
+    UserError : a grid that cannot be trained, no such device; what a run says is kept with it.
+    """
+    for device in devices:
+        choose_device(argparse.Namespace(device=device, local_rank=None), Place())
+    jobs = _checked_jobs(grid)
+    with _ended_politely():
+        Work(jobs, grid.folder, devices).work(workers)
+
+
+def _checked_jobs(grid: Grid) -> list[Job]:
+    jobs = make_jobs(grid)
+    for job in jobs:
+        checked_state(job.folder, job.request)
+    return jobs
+
+
+@contextmanager
+def _ended_politely() -> Iterator[None]:
+    """Let the end that a cluster or a supervisor asks for be that of Ctrl-C: the runs end first.
+
+    Whoever asks again does not disturb that, nor the end of this process.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for each in before:
+            signal.signal(each, lambda *_: None)
+        raise KeyboardInterrupt
+
+    # Who has it started without an ear for Ctrl-C, as a script does in the background, means it.
+    heard = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) is not signal.SIG_IGN]
+    before = {each: signal.signal(each, interrupt) for each in heard}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            if signal.getsignal(each) is interrupt:
+                signal.signal(each, handler)
+
+
+def _submit(root: Path, work: Callable[[], None], jobs: int, parameters: Mapping[str, Any]) -> None:
+    """Submit jobs and wait for them.
+
+    Parameters
+    ----------
+    root : folder of the grid; the jobs' logs are kept in its folder `LOGS`.
+    work : what each job does.
+    jobs : how many.
+    parameters : submitit's; ``cluster`` among them is its executor (slurm, local, debug).
+
+    Raises
+    ------
+    UserError : submitit is not installed, or knows a parameter not.
+    """
+    try:
+        import submitit  # noqa: PLC0415
+    except ImportError:
+        raise UserError(
+            "--slurm needs submitit, which is not installed. Install it by 'pip install submitit'."
+        ) from None
+    given = dict(parameters)
+    try:
+        executor = submitit.AutoExecutor(folder=root / LOGS, cluster=given.pop("cluster", None))
+        executor.update_parameters(name="lid-mapmix-leaderboard", **given)
+    except (RuntimeError, NameError, ValueError, TypeError, AssertionError) as error:
+        raise UserError(f"--slurm: {' '.join(str(error).split())}. See submitit's AutoExecutor.") from None
+    with executor.batch():
+        submitted = [executor.submit(work) for _ in range(jobs)]
+    print(f"submitted {', '.join(job.job_id for job in submitted)}; logs in {root / LOGS}")
+    try:
+        for job in tqdm(submitted, unit="job", desc="slurm", file=sys.stderr):
+            # What failed of the grid is reported with the results.
+            job.wait()
+    except KeyboardInterrupt:
+        for job in submitted:
+            job.cancel(check=False)  # others may have ended by themselves
+        raise
+
+
+def _write_results(grid: Grid, options: argparse.Namespace) -> dict[str, Any]:
+    """Write the tables and the page of the runs that are complete, print the table, and return the JSON's content."""
+    results = [_read_result(grid, run, options.samples) for run in grid.runs()]
+    if not any(result.scores for result in results) and options.no_training:
+        raise UserError(f"{grid.folder}: expected runs of the grid, found none complete. Leave --no-training out.")
+    content = content_of(results, summarize(results), options.samples)
+    paths = write_tables(grid.folder, content, paper=options.paper)
+    print(as_markdown(content["rows"], paper=options.paper))
+    print(f"in {grid.folder}: {', '.join(path.name for path in paths)}")
+    if options.bundle:
+        write_bundle(Path(options.bundle), grid.folder, content)
+        print(f"{options.bundle}: verify it by 'lid-mapmix leaderboard --verify {options.bundle}'")
+    return content
+
+
+def _read_result(grid: Grid, run: Run, samples: int) -> RunResult:
+    """Read what a run has left; of one that is another, or whose files are gone, say so and let the rest be shown."""
+    try:
+        checked_state(grid.folder / run.folder, grid.request(run))
+        return read_result(grid.folder, run, samples)
+    except UserError as error:
+        return RunResult(run, State(Status.FAILED, fault=f"{error} {REMEDY}"), {})
+
+
+def _verify(options: argparse.Namespace) -> None:
+    differences = verify(Path(options.verify))
+    for line in differences:
+        print(line)
+    if differences:
+        raise UserError(f"{options.verify}: {len(differences)} of its figures or files differ, listed above.")
+    print(f"{options.verify}: every figure follows from its score files")
+
+
+def _refuse_in_the_way(grid: Grid, options: argparse.Namespace) -> None:
+    """Refuse to write over what no leaderboard has written."""
+    if taken := [path for path in (grid.folder, *grid.folder.parents) if path.exists() and not path.is_dir()]:
+        raise UserError(f"{grid.folder}: expected a folder, found the file {taken[0]}. Name another by --into DIR.")
+    if foreign := foreign_files(grid.folder):
+        raise UserError(
+            f"{foreign[0]}: is there already, and is no leaderboard. Keep the runs elsewhere by --into DIR."
+        )
+    if options.bundle and Path(options.bundle).exists():
+        raise UserError(f"{options.bundle}: is there already. Name another file, or delete it.")
