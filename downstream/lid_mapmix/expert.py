@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from .config.checks import check_configuration, task_config
 from .config.sources import TASK_KEY, merge, read_variant
-from .config.stock_s3prl import check_host, config_without_mends
+from .config.stock_s3prl import check_host, config_without_patches
 from .data.audio.reading import MINIMUM_SAMPLES, read_audio
 from .data.corpus import Corpus
 from .data.crops import KeptFeatures
@@ -28,7 +28,7 @@ from .model import DialectClassifier, audio_samples
 from .training.checkpoints import STATE_VERSION, check_state
 from .training.run import TrainingRun
 from .training.train_dataset import TrainBatch
-from .utils.distributed import is_leader
+from .utils.distributed import is_rank_zero
 from .utils.errors import UserError, diverged
 from .utils.run_folder import BEST_CHECKPOINT, RunFolder
 
@@ -77,7 +77,7 @@ class DownstreamExpert(nn.Module):
             check_configuration({"optimizer": optimizer, "runner": runner, TASK_KEY: downstream_expert})
             check_optimization(optimizer, None)
             check_host(runner)
-            self.config = config_without_mends(self.config, upstream, upstream_trainable)
+            self.config = config_without_patches(self.config, upstream, upstream_trainable)
         self.folder = RunFolder(Path(expdir))
         self.corpus = corpus or Corpus(
             self.config.data.directory,
@@ -246,7 +246,7 @@ class DownstreamExpert(nn.Module):
             self.run.restore(state["run"])
 
     def _report(self, line: str) -> None:
-        if not is_leader():
+        if not is_rank_zero():
             return
         tqdm.write(line)
         with self.folder.log.open("a", encoding="utf-8") as file:

@@ -3,7 +3,7 @@
 import pytest
 from lid_mapmix.config.checks import task_config
 from lid_mapmix.config.schema import TaskConfig
-from lid_mapmix.config.stock_s3prl import check_host, config_without_mends
+from lid_mapmix.config.stock_s3prl import check_host, config_without_patches
 from lid_mapmix.utils.errors import UserError
 
 
@@ -18,18 +18,18 @@ def test_what_s3prls_own_runner_would_pass_over_is_refused_there(key):
 @pytest.mark.parametrize(("upstream", "mixes"), [("fbank", True), ("hubert_large_ll60k", False), ("xlsr_53", False)])
 def test_stock_s3prl_mixes_lengths_of_filter_banks_only(upstream, mixes):
     config = task_config({"evaluation": {"mix_lengths": True, "hop_seconds": 2.0}})
-    found = config_without_mends(config, upstream, trainable=True)
+    found = config_without_patches(config, upstream, trainable=True)
     assert (found.evaluation.mix_lengths, found.evaluation.hop_seconds) == (mixes, 2.0)
     assert config.evaluation.mix_lengths
 
 
 def test_stock_s3prl_does_not_fine_tune_hugging_face_models():
     with pytest.raises(UserError, match="hf_wav2vec2_custom cannot be fine-tuned by S3PRL's own command"):
-        config_without_mends(TaskConfig(), "hf_wav2vec2_custom", trainable=True)
-    config_without_mends(TaskConfig(), "hf_wav2vec2_custom", trainable=False)
+        config_without_patches(TaskConfig(), "hf_wav2vec2_custom", trainable=True)
+    config_without_patches(TaskConfig(), "hf_wav2vec2_custom", trainable=False)
 
 
 @pytest.mark.parametrize("name", ["train_front_end", "spec_augment"])
 def test_stock_s3prl_does_not_ignore_a_setting_of_the_upstream(name):
     with pytest.raises(UserError, match=f"upstream.{name}: S3PRL's own command does not know it"):
-        config_without_mends(task_config({"upstream": {name: True}}), "xlsr_53", trainable=True)
+        config_without_patches(task_config({"upstream": {name: True}}), "xlsr_53", trainable=True)

@@ -204,19 +204,21 @@ def test_no_deprecation_warning_in_each_step(make, tmp_path):
     assert noise["patched"] == []
 
 
-@pytest.mark.parametrize("leads", [True, False])
-def test_a_process_that_is_not_the_leader_trains_to_the_end_without_a_trace(leads, make, monkeypatch, tmp_path, capfd):
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_process_that_is_not_rank_zero_trains_to_the_end_without_a_trace(
+    is_first, make, monkeypatch, tmp_path, capfd
+):
     # Fact 15 of s3prl_host.md: it never counted its steps, and so never ended.
     args, config = toy_run(tmp_path, eval_step=1)
     runner = make("patched", args, config)
-    monkeypatch.setattr("lid_mapmix.utils.distributed.is_leader", lambda: leads)
+    monkeypatch.setattr("lid_mapmix.utils.distributed.is_rank_zero", lambda: is_first)
     (tmp_path / ".states-1.ckpt.abc.part").touch()
     capfd.readouterr()
     runner.train()
     assert len(runner.downstream.model.draws) == 3
-    assert (len(everything(tmp_path)) == 2) == leads
-    assert bool("".join(capfd.readouterr())) == leads
-    if not leads:
+    assert (len(everything(tmp_path)) == 2) == is_first
+    assert bool("".join(capfd.readouterr())) == is_first
+    if not is_first:
         assert everything(tmp_path) == [".states-1.ckpt.abc.part"]
         assert not list(tmp_path.glob("*tfevents*"))
 

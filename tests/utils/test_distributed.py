@@ -6,23 +6,23 @@ import pytest
 import torch
 from helpers.launching import finish, start_processes
 from lid_mapmix.utils.distributed import (
+    broadcast_from_rank_zero,
+    continues_as_rank_zero,
     from_everyone,
-    from_leader,
     gather_rows,
-    goes_on_alone,
-    is_leader,
+    is_rank_zero,
     rank,
     world_size,
 )
 from lid_mapmix.utils.errors import UserError
 
-# Two processes share five rows as two and three, or have none that counts, and say what the leader has said.
+# Two processes share five rows as two and three, or have none that counts, and say what rank zero has said.
 EXCHANGE = """
 import json
 import torch
 from torch import distributed
 from lid_mapmix.utils.distributed import (
-    from_everyone, from_leader, gather_rows, goes_on_alone, is_leader, rank, world_size
+    from_everyone, broadcast_from_rank_zero, gather_rows, continues_as_rank_zero, is_rank_zero, rank, world_size
 )
 from lid_mapmix.utils.errors import ReportedError, UserError
 distributed.init_process_group("gloo")
@@ -41,15 +41,15 @@ said["none"] = [len(found) for found in gather_rows(idle, torch.tensor([False]),
 some = gather_rows([index[own]], index[own] != 2**40, 3)
 said["some"] = (some[0] // 2**40).tolist()
 said["everyone's"] = [from_everyone([(rank(), "a")] * (2 * rank())), from_everyone([])]
-said["leader's"] = from_leader(lambda: {"rank": rank(), "path": None})
+said["rank zero's"] = broadcast_from_rank_zero(lambda: {"rank": rank(), "path": None})
 def fail():
     raise UserError("mine")
 try:
-    from_leader(fail)
+    broadcast_from_rank_zero(fail)
 except (UserError, ReportedError) as error:
     said["fault"] = type(error).__name__
-said["place"] = [rank(), world_size(), is_leader()]
-said["goes on"] = goes_on_alone()
+said["place"] = [rank(), world_size(), is_rank_zero()]
+said["goes on"] = continues_as_rank_zero()
 said["afterwards"] = [rank(), world_size()]
 print(json.dumps(said))
 """
@@ -79,8 +79,8 @@ def test_what_each_has_any_number_of_is_brought_together(said):
     assert [each["everyone's"] for each in said] == [[[[1, "a"], [1, "a"]], []]] * 2
 
 
-def test_the_leader_decides_and_its_fault_is_its_own(said):
-    assert [each["leader's"] for each in said] == [{"rank": 0, "path": None}] * 2
+def test_rank_zero_decides_and_its_fault_is_its_own(said):
+    assert [each["rank zero's"] for each in said] == [{"rank": 0, "path": None}] * 2
     assert [each["fault"] for each in said] == ["UserError", "ReportedError"]
 
 
@@ -96,8 +96,8 @@ def test_alone_nothing_has_to_be_told():
     assert same.data_ptr() == rows.data_ptr()
     assert not same.requires_grad
     assert torch.equal(gather_rows([rows], torch.tensor([True, False, True]), 3)[0], rows[[0, 2]])
-    assert (rank(), world_size(), is_leader(), goes_on_alone()) == (0, 1, True, True)
-    assert from_leader(lambda: 5) == 5
+    assert (rank(), world_size(), is_rank_zero(), continues_as_rank_zero()) == (0, 1, True, True)
+    assert broadcast_from_rank_zero(lambda: 5) == 5
     assert from_everyone([1, "a"]) == [1, "a"]
     with pytest.raises(UserError, match="mine"):
-        from_leader(lambda: (_ for _ in ()).throw(UserError("mine")))
+        broadcast_from_rank_zero(lambda: (_ for _ in ()).throw(UserError("mine")))

@@ -33,7 +33,7 @@ def check_host(runner: Mapping[str, Any]) -> None:
         )
 
 
-def config_without_mends(config: TaskConfig, upstream: str, trainable: bool) -> TaskConfig:
+def config_without_patches(config: TaskConfig, upstream: str, trainable: bool) -> TaskConfig:
     """Return the settings that are safe under S3PRL's own command, where nothing of host/ mends the upstream.
 
     Parameters

@@ -29,7 +29,7 @@ def is_rank_zero() -> bool:
     """Say whether this process has rank zero, as the only one always has."""
     from ..utils import distributed
 
-    return distributed.is_leader()
+    return distributed.is_rank_zero()
 
 
 def install_replacements(module: Any) -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..data.dataset import Split
-from ..utils.distributed import from_everyone, is_leader
+from ..utils.distributed import from_everyone, is_rank_zero
 from ..utils.errors import UserError
 from ..utils.files import write_text
 from ..utils.run_folder import RunFolder
@@ -63,7 +63,7 @@ class BadAudio:
 
     def start_afresh(self) -> None:
         """Begin a new run: name what the headers said, and forget what an earlier run in the folder has left."""
-        if is_leader():
+        if is_rank_zero():
             self.path.unlink(missing_ok=True)
         for place, (utterance, found) in enumerate(self._found.items(), start=1):
             if place <= _MOST_LINES:
@@ -119,7 +119,7 @@ class BadAudio:
             return {}
         written = self.path.read_text(encoding="utf-8", errors="replace")
         text = written[: written.rfind("\n") + 1]
-        if text != written and is_leader():
+        if text != written and is_rank_zero():
             write_text(self.path, text)
         numbers = {name: number for number, name in enumerate(self.split.manifest.columns["id"].tolist())}
         rows = csv.DictReader(io.StringIO(text, newline=""))
@@ -131,7 +131,7 @@ class BadAudio:
         writer = csv.writer(text, lineterminator="\n")
         for utterance in utterances:
             writer.writerow([*(columns[name][utterance] for name in _NAMES), *self._found[utterance]])
-        if not (is_leader() and text.tell()):
+        if not (is_rank_zero() and text.tell()):
             return
         with self.path.open("a", newline="", encoding="utf-8") as file:
             if file.tell() == 0:

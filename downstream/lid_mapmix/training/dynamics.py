@@ -3,8 +3,8 @@
 The folder EXPDIR/dynamics holds a file an epoch; EXPDIR/datamap.csv and EXPDIR/likeness.csv are made anew from all of
 them whenever an epoch is complete, so they are there whenever the run stops.
 
-Where several processes train together, each keeps the rows of all of them, so that the leader's checkpoint holds the
-whole recording; the leader alone writes files.
+Where several processes train together, each keeps the rows of all of them, so that rank zero's checkpoint holds the
+whole recording; rank zero alone writes files.
 """
 
 import logging
@@ -23,7 +23,7 @@ from ..mapmix.datamap import Measures, measures
 from ..mapmix.datamap_files import write_datamap, write_likeness
 from ..mapmix.dynamics import EpochRecorder
 from ..mapmix.dynamics_files import Dynamics, read_dynamics, write_epoch
-from ..utils.distributed import is_leader
+from ..utils.distributed import is_rank_zero
 from ..utils.files import copy_file
 from ..utils.run_folder import RunFolder, epoch_paths
 from .plan import assign_regions, data_fingerprint
@@ -131,7 +131,7 @@ class DynamicsRecording:
 
     def start_afresh(self) -> None:
         """Forget an earlier run in this folder, whose epochs would be joined with those of this one."""
-        if not is_leader():
+        if not is_rank_zero():
             return
         self.folder.delete_recording()
 
@@ -160,7 +160,7 @@ class DynamicsRecording:
         heard : (batch,) bool, whether they are of the utterance's own audio; None where all are.
         """
         self._recorder.add(indices, gold, logits.detach().float().softmax(dim=1), heard)
-        if self._recorder.is_complete and is_leader():
+        if self._recorder.is_complete and is_rank_zero():
             write_epoch(self.folder.dynamics, epoch, self._recorder, self.fingerprint)
             self.write_datamap()
 
@@ -181,7 +181,7 @@ class DynamicsRecording:
 
     def go_on(self) -> None:
         """Make the folder fit what was restored: what lies beyond is recorded anew, and what is missing is logged."""
-        if not is_leader():
+        if not is_rank_zero():
             return
         recorded = epoch_paths(self.folder.dynamics)
         for number in [number for number in recorded if number >= self._first_to_come]:

@@ -12,7 +12,7 @@ from ..data.crops import Crops, KeptFeatures
 from ..data.loader import TaskLoader
 from ..mapmix.mixup import MixSpace, mix, soft_cross_entropy
 from ..model import DialectClassifier
-from ..utils.distributed import gather_rows, is_leader
+from ..utils.distributed import gather_rows, is_rank_zero
 from ..utils.run_folder import RunFolder
 from .bad_audio import BadAudio
 from .curriculum import Curriculum
@@ -142,7 +142,7 @@ class TrainingRun:
         """
         if self.bad_audio is not None and self._loader is not None:
             self.bad_audio.add(self._loader.epoch, batch.faults)
-        if self._loader is not None and is_leader():
+        if self._loader is not None and is_rank_zero():
             # The batch at hand is not behind yet.
             self._progress.update((self.curriculum.batches_behind + self._loader.position - 1) // self._accumulated)
         device = latents.device

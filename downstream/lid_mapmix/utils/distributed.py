@@ -26,7 +26,7 @@ def rank() -> int:
     return distributed.get_rank() if world_size() > 1 else 0
 
 
-def is_leader() -> bool:
+def is_rank_zero() -> bool:
     """Say whether this is the one process that decides, prints and writes files."""
     return rank() == 0
 
@@ -72,17 +72,17 @@ def from_everyone(items: list[_Result]) -> list[_Result]:
     return [item for part in gathered for item in part]
 
 
-def from_leader(work: Callable[[], _Result]) -> _Result:
-    """Let the leader do `work` while the others wait for it, and return in every process what it returned.
+def broadcast_from_rank_zero(work: Callable[[], _Result]) -> _Result:
+    """Let rank zero do `work` while the others wait for it, and return in every process what it returned.
 
     Raises
     ------
-    ReportedError : in the others, when the leader raises; what it raises passes in the leader itself.
+    ReportedError : in the others, when rank zero raises; what it raises passes in rank zero itself.
     """
     if world_size() == 1:
         return work()
     outcome: list[Any] = [None, True]
-    if is_leader():
+    if is_rank_zero():
         try:
             outcome = [work(), True]
         except Exception:
@@ -97,14 +97,14 @@ def from_leader(work: Callable[[], _Result]) -> _Result:
     return result
 
 
-def goes_on_alone() -> bool:
-    """Wait for all processes, part from them, and say whether this one is to do what is left to do: the leader is."""
+def continues_as_rank_zero() -> bool:
+    """Wait for all processes, part from them, and say whether this one is to do what is left to do: rank zero is."""
     if world_size() == 1:
         return True
-    leads = is_leader()
+    is_first = is_rank_zero()
     distributed.barrier()
     distributed.destroy_process_group()
-    return leads
+    return is_first
 
 
 def _as_bytes(tensor: torch.Tensor) -> torch.Tensor:

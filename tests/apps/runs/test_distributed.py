@@ -238,7 +238,7 @@ if steps == 2:
     finally:
         os.kill(os.getpid(), signal.SIGINT)
 """
-# The leader waits as it would in a collective of nccl's, which does not notice that a process is gone.
+# Rank zero waits as it would in a collective of nccl's, which does not notice that a process is gone.
 ONLY_IN_ONE = """
 if steps == 2 and rank == 1:
     raise UserError("only here")
@@ -268,7 +268,7 @@ def faults(data, killed, tmp_path_factory):
     return folder, statuses, runs
 
 
-def test_a_fault_of_the_leader_is_printed_once_and_ends_all(faults):
+def test_a_fault_of_rank_zero_is_printed_once_and_ends_all(faults):
     folder, _, (run, *_) = faults
     assert [status for status, _ in run] == [1, 1]
     (message,) = messages(run)
@@ -291,6 +291,6 @@ def test_ctrl_c_is_one_message(faults):
 def test_a_fault_of_one_process_ends_the_others_wherever_they_wait(faults):
     folder, statuses, (*_, run) = faults
     assert (folder / "one/waits").exists()
-    assert statuses == [1, 0], "the leader is ended; the other one has gone on to the end of this test's program"
+    assert statuses == [1, 0], "rank zero is ended; the other one has gone on to the end of this test's program"
     assert [status for status, _ in run] == [1]
     assert messages(run) == ["error: only here"]

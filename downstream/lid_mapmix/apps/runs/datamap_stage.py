@@ -18,7 +18,7 @@ from ...data.audio.folders import listing_digest
 from ...data.corpus import Corpus
 from ...host.precision import Precision, read_precision
 from ...utils.digests import file_digest, weights_digest
-from ...utils.distributed import from_leader, is_leader
+from ...utils.distributed import broadcast_from_rank_zero, is_rank_zero
 from ...utils.errors import UserError
 from ...utils.files import write_text
 from ...utils.run_folder import RunFolder, choose_checkpoint
@@ -48,12 +48,12 @@ def make_datamap(main: Run, make_room: Callable[[], None], options: argparse.Nam
     UserError : the folder holds another map, one that has changed since, or one that nobody asked to go on with.
     """
     stage = main.sibling(main.settings.datamap_stage())
-    request = from_leader(lambda: map_request(stage.settings, stage.corpus))
-    settings, is_complete, resumes = from_leader(lambda: _examine(stage.settings, request, options))
+    request = broadcast_from_rank_zero(lambda: map_request(stage.settings, stage.corpus))
+    settings, is_complete, resumes = broadcast_from_rank_zero(lambda: _examine(stage.settings, request, options))
     if not is_complete:
         stage = stage.sibling(settings.with_arguments(device=options.device, local_rank=options.local_rank))
         _train(stage, request, make_room, resumes=resumes)
-    if is_leader():
+    if is_rank_zero():
         variant = main.settings.args.downstream_variant
         print(f"[lid_mapmix] stage 2 of 2, {variant}: training into {main.folder}")
     return main.sibling(main.settings.with_datamap(stage.folder.datamap))
@@ -75,9 +75,9 @@ def _train(stage: Run, request: dict[str, Any], make_room: Callable[[], None], *
 
     with ExitStack() as held:
         # Besides the folder of the whole run, which is held already: commands on the map know only this one.
-        from_leader(lambda: _hold(stage.folder, held))
+        broadcast_from_rank_zero(lambda: _hold(stage.folder, held))
         stage.train(begin)
-        from_leader(complete)
+        broadcast_from_rank_zero(complete)
 
 
 def _hold(folder: RunFolder, held: ExitStack) -> None:

@@ -15,7 +15,7 @@ from ...expert import DownstreamExpert
 from ...host.feature_cache import CachedUpstream, FeatureCache, Selection, quicken_weighted_sum
 from ...host.feature_store import allocated_bytes
 from ...host.precision import read_precision
-from ...utils.distributed import is_leader
+from ...utils.distributed import is_rank_zero
 from ...utils.errors import UserError
 
 _GIGABYTE = 10**9
@@ -108,7 +108,7 @@ def _check_disk(
             f"{cache.folder}: the feature cache would take {_gigabytes(total - there)} more, found {_gigabytes(free)} "
             f"free on that disk. Choose another disk, {advice}."
         )
-    if is_leader():
+    if is_rank_zero():
         print(
             f"[lid_mapmix] feature cache: {_gigabytes(total)} for {slots:,} crops and windows ({by_split}) in "
             f"{cache.folder}, {_gigabytes(there)} of it there already"

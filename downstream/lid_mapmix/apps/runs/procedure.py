@@ -1,7 +1,7 @@
 """What run_downstream.py does: the paper's procedure in `train`, and a trained run put to use in `use`.
 
-Imported once the flags are known to be right, since it imports torch. Where several processes train together, the
-leader decides, prints, refuses and writes, and the others do as it says.
+Imported once the flags are known to be right, since it imports torch. Where several processes train together,
+rank zero decides, prints, refuses and writes, and the others do as it says.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from typing import Any
 from ...config.settings import Settings
 from ...scoring.metrics import SUMMARY
 from ...training.continuing import Past
-from ...utils.distributed import from_leader, goes_on_alone
+from ...utils.distributed import broadcast_from_rank_zero, continues_as_rank_zero
 from ...utils.errors import UserError
 from ...utils.run_folder import RunFolder, choose_checkpoint
 from ..report.text_table import format_table
@@ -42,7 +42,7 @@ def train(options: argparse.Namespace) -> None:
         # map, mixes ambiguous with easy utterances against soft targets, and keeps the checkpoint with the best dev
         # accuracy.
         run.train(begin=lambda: None if resumes else _begin(run, past))
-        if not goes_on_alone():
+        if not continues_as_rank_zero():
             return
         run.write_datamap_figure()
         # A run that is resumed elsewhere from where another one had ended has nothing to add to it.
@@ -118,8 +118,8 @@ def _prepare(options: argparse.Namespace) -> tuple[Run, Path | None]:
         runs[0].check_data()
         return settings, checkpoint
 
-    settings, past = from_leader(decide)
-    # The leader has opened the data by now; the others have devices of their own.
+    settings, past = broadcast_from_rank_zero(decide)
+    # Rank zero has opened the data by now; the others have devices of their own.
     own = settings.with_arguments(device=options.device, local_rank=options.local_rank)
     return (runs[0].sibling(own) if runs else Run(own)), past
 
@@ -134,7 +134,7 @@ def _occupied(run: Run, options: argparse.Namespace, *, resumes: bool) -> Iterat
             run.folder.refuse_run(resumes=options.auto_resume)
 
     with ExitStack() as held:
-        from_leader(occupy)
+        broadcast_from_rank_zero(occupy)
         yield
 
 

@@ -23,7 +23,7 @@ from ...utils.place import Place
 
 # Of nodes that start at different times.
 _TO_MEET = timedelta(minutes=10)
-# The others wait in a collective while the leader evaluates.
+# The others wait in a collective while rank zero evaluates.
 _TO_WAIT_FOR_THE_LEADER = timedelta(hours=24)
 _LOOK_EVERY = 0.5  # seconds
 _TO_END = 5.0  # seconds that a process has to end by itself when another one has failed

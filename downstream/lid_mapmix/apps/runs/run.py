@@ -23,7 +23,7 @@ from ...evaluation.dev_calibration import write_dev_calibration
 from ...host.runner import make_runner
 from ...training.continuing import kept_state
 from ...training.plan import check_likeness
-from ...utils.distributed import from_leader, is_leader
+from ...utils.distributed import broadcast_from_rank_zero, is_rank_zero
 from ...utils.errors import UserError
 from ...utils.files import write_text
 from ...utils.run_folder import RunFolder
@@ -84,7 +84,7 @@ class Run:
 
         Parameters
         ----------
-        begin : called in the leader just before training starts, when nothing was found wrong with settings and data.
+        begin : called in rank zero just before training starts, when nothing was found wrong with settings and data.
         """
 
         def prepare(runner: Any) -> None:
@@ -143,10 +143,10 @@ class Run:
         corpus = {} if mode == "inference" else {"corpus": self.corpus}
         runner = make_runner(args, config, self.settings.task.upstream_settings, **corpus)
         cached = None if mode == "inference" else attach_cache(runner, self.settings, mode)
-        from_leader(partial(prepare, runner))
+        broadcast_from_rank_zero(partial(prepare, runner))
         change(runner.downstream.model)
         getattr(runner, mode)()
-        if cached is not None and is_leader():
+        if cached is not None and is_rank_zero():
             print(
                 f"[lid_mapmix] feature cache: the upstream was run on {cached.computed:,} crops and windows, "
                 f"{cached.read:,} were read"
