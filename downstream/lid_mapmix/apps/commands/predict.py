@@ -228,10 +228,7 @@ def _opened(sources: Sequence[_Source], reports: _Reports) -> "Iterator[Recordin
 
 
 def _audio_below(folder: Path, reports: _Reports) -> list[Path]:
-    from ...data.audio.folders import (
-        EXTENSIONS,
-        audio_below,
-    )
+    from ...data.audio.folders import EXTENSIONS, audio_below  # noqa: PLC0415
 
     before = reports.count
     found = audio_below(folder, reports.add)
