@@ -65,13 +65,14 @@ def test_measures_follow_a_permutation_of_the_utterances(drawn, random):
         np.testing.assert_allclose(getattr(shuffled, name), getattr(straight, name)[order], atol=1e-12)
 
 
-def test_chunks_leave_no_seam(monkeypatch):
-    generator = np.random.default_rng(0)
-    probabilities, correct = generator.random((5, 50), dtype=np.float32), generator.random((5, 50)) < 0.5
-    whole = datamap.measures(probabilities, correct)
-    monkeypatch.setattr(datamap, "_CHUNK_UTTERANCES", 7)
-    for name, values in vars(datamap.measures(probabilities, correct)).items():
-        np.testing.assert_array_equal(values, getattr(whole, name))
+@given(dynamics())
+def test_measures_do_not_change_where_they_are_continued(drawn):
+    probabilities, correct = drawn
+    running = datamap.RunningMeasures(probabilities.shape[1])
+    for epoch in range(len(probabilities)):
+        running.add(probabilities[epoch], correct[epoch])
+        for name, values in vars(datamap.measures(probabilities[: epoch + 1], correct[: epoch + 1])).items():
+            np.testing.assert_array_equal(getattr(running.measures(), name), values)
 
 
 def test_measures_reject_what_are_no_dynamics():

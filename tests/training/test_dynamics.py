@@ -8,6 +8,7 @@ from helpers.synthetic import make_corpus, open_split
 from lid_mapmix.config.schema import DatamapConfig
 from lid_mapmix.mapmix.datamap_files import read_datamap, read_likeness
 from lid_mapmix.mapmix.dynamics_files import write_epoch
+from lid_mapmix.training import dynamics
 from lid_mapmix.training.dynamics import DynamicsRecording, copy_epochs, first_to_come
 from lid_mapmix.utils.errors import UserError
 from lid_mapmix.utils.run_folder import RunFolder
@@ -203,7 +204,7 @@ def test_an_incomplete_epoch_is_left_out_and_said_so(data, tmp_path, caplog):
     record(recording, 1, steps(1)[:2])
     write_epoch(recording.folder.dynamics, 1, recording._recorder, recording.fingerprint)
     with caplog.at_level(logging.WARNING):
-        recording.write_datamap()
+        start(tmp_path, data).write_datamap()
     assert "(1,) are incomplete and left out" in caplog.text
     assert set(read_datamap(tmp_path / "datamap.csv").epochs.tolist()) == {1}
 
@@ -214,3 +215,16 @@ def test_the_gradient_is_not_kept(data, tmp_path):
     recording.add(0, torch.tensor([0, 1]), torch.tensor([0, 0]), logits)
     assert recording.state()["probabilities"].tolist() == [0.25, 0.25]
     assert not any(value.requires_grad for value in recording.state().values() if torch.is_tensor(value))
+
+
+def test_no_epoch_is_read_again_by_the_run_that_has_recorded_it(data, tmp_path, monkeypatch):
+    read, read_dynamics = [], dynamics.read_dynamics
+    monkeypatch.setattr(dynamics, "read_dynamics", lambda *given: read.append(given) or read_dynamics(*given))
+    recording = start(tmp_path, data)
+    for epoch in range(4):
+        recording.start_epoch()
+        record(recording, epoch, steps(epoch))
+    assert len(read) == 1
+    kept = (tmp_path / "datamap.csv").read_bytes()
+    start(tmp_path, data).write_datamap()
+    assert (tmp_path / "datamap.csv").read_bytes() == kept

@@ -11,7 +11,6 @@ from enum import StrEnum
 
 import numpy as np
 
-_CHUNK_UTTERANCES = 65536
 # In place of a region, of an utterance whose audio could not be read in any epoch; it is in no pool.
 UNHEARD = "unheard"
 
@@ -56,8 +55,62 @@ class Measures:
     epochs: np.ndarray
 
 
+class RunningMeasures:
+    """The measures of the epochs so far: what an epoch takes does not grow with those before it.
+
+    Means and variances are updated as by Welford (Technometrics 4, 1962), in float64.
+
+    Parameters
+    ----------
+    utterance_count : N, utterances in the training manifest.
+    """
+
+    def __init__(self, utterance_count: int) -> None:
+        self._epochs, self._right, self._forgotten = np.zeros((3, utterance_count), dtype=np.int64)
+        self._mean, self._squares = np.zeros((2, utterance_count), dtype=np.float64)
+        self._was_right = np.zeros(utterance_count, dtype=bool)
+
+    def add(self, probabilities: np.ndarray, correct: np.ndarray) -> None:
+        """Add an epoch; epochs come in the order of training.
+
+        Parameters
+        ----------
+        probabilities : (N,) float, of the gold class; NaN where not heard.
+        correct : (N,) bool; False where not heard.
+        """
+        if probabilities.shape != self._mean.shape or correct.shape != self._mean.shape:
+            raise ValueError(
+                f"expected probabilities and correct {self._mean.shape}, found {probabilities.shape}, {correct.shape}"
+            )
+        if np.isinf(probabilities).any():
+            raise ValueError("expected finite probabilities, or NaN where not heard, found infinity")
+        heard = ~np.isnan(probabilities)
+        self._epochs += heard
+        change = np.where(heard, probabilities - self._mean, 0.0)
+        self._mean += change / np.maximum(self._epochs, 1)
+        self._squares += change * np.where(heard, probabilities - self._mean, 0.0)
+        self._right += correct
+        # Nothing is forgotten in an epoch without an answer.
+        self._forgotten += self._was_right & heard & ~correct
+        self._was_right = np.where(heard, correct, self._was_right)
+
+    def measures(self) -> Measures:
+        """Return what the epochs come to."""
+        heard = self._epochs > 0
+        epochs = np.maximum(self._epochs, 1)
+        confidence = np.where(heard, self._mean, np.nan)
+        return Measures(
+            confidence=confidence,
+            variability=np.where(heard, np.sqrt(self._squares / epochs), np.nan),
+            correctness=np.where(heard, self._right / epochs, np.nan),
+            threshold_closeness=confidence * (1 - confidence),
+            forgetfulness=np.where(self._right > 0, self._forgotten, np.nan),
+            epochs=self._epochs.copy(),
+        )
+
+
 def measures(probabilities: np.ndarray, correct: np.ndarray) -> Measures:
-    """Reduce training dynamics to the measures of the data map, in float64 and in little memory.
+    """Reduce the dynamics of a run to the measures of the data map.
 
     Parameters
     ----------
@@ -68,45 +121,12 @@ def measures(probabilities: np.ndarray, correct: np.ndarray) -> Measures:
         raise ValueError(
             f"expected probabilities and correct (epochs, utterances), found {probabilities.shape}, {correct.shape}"
         )
-    epoch_count, utterance_count = probabilities.shape
-    if epoch_count < 1:
+    if len(probabilities) < 1:
         raise ValueError("expected at least one epoch of dynamics, found none")
-    if np.isinf(probabilities).any():
-        raise ValueError("expected finite probabilities, or NaN where not heard, found infinity")
-    confidence, variability, correctness, forgetfulness = np.empty((4, utterance_count), dtype=np.float64)
-    epochs = np.full(utterance_count, epoch_count, dtype=np.int64)
-    for start in range(0, utterance_count, _CHUNK_UTTERANCES):
-        chunk = slice(start, start + _CHUNK_UTTERANCES)
-        chunk_probabilities = probabilities[:, chunk].astype(np.float64)
-        chunk_correct = correct[:, chunk].astype(bool, copy=False)
-        counted: np.ndarray | bool = True
-        heard = ~np.isnan(chunk_probabilities)
-        if not heard.all():
-            epochs[chunk] = heard.sum(axis=0)
-            chunk_correct = _carried_on(chunk_correct, heard)
-            # Of what was heard in no epoch, every NaN counts, and so NaN comes out.
-            counted = heard | ~heard.any(axis=0)
-        confidence[chunk] = chunk_probabilities.mean(axis=0, where=counted)
-        variability[chunk] = chunk_probabilities.std(axis=0, ddof=0, where=counted)
-        correctness[chunk] = np.where(epochs[chunk] > 0, chunk_correct.mean(axis=0, where=counted), np.nan)
-        forgotten = (chunk_correct[:-1] & ~chunk_correct[1:]).sum(axis=0)
-        forgetfulness[chunk] = np.where(chunk_correct.any(axis=0), forgotten, np.nan)
-    return Measures(
-        confidence=confidence,
-        variability=variability,
-        correctness=correctness,
-        threshold_closeness=confidence * (1 - confidence),
-        forgetfulness=forgetfulness,
-        epochs=epochs,
-    )
-
-
-def _carried_on(correct: np.ndarray, heard: np.ndarray) -> np.ndarray:
-    """Return (E, N) bool with the answer of the epoch before where there was none: nothing is forgotten by that."""
-    carried = correct.copy()
-    for epoch in range(1, len(carried)):
-        carried[epoch] = np.where(heard[epoch], carried[epoch], carried[epoch - 1])
-    return carried
+    running = RunningMeasures(probabilities.shape[1])
+    for epoch in zip(probabilities, correct, strict=True):
+        running.add(*epoch)
+    return running.measures()
 
 
 def fixed_regions(

@@ -15,6 +15,7 @@ fingerprint    () str             of the manifest and the labels
 """
 
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,9 +120,7 @@ def read_dynamics(
         if len(complete) <= skip_first or row == keep_first:
             continue
         kept.append(epoch)
-        rows, is_heard = part["indices"], part["probabilities"] != NOT_HEARD
-        probabilities[row, rows] = np.where(is_heard, part["probabilities"], np.float32(np.nan))
-        predictions[row, rows] = np.where(is_heard, part["predictions"], gold[rows].astype(predictions.dtype))
+        probabilities[row], predictions[row] = epoch_rows(part, gold)
         softmax_sums += part["softmax_sums"]
         softmax_counts += part["softmax_counts"]
     if not complete:
@@ -144,6 +143,25 @@ def read_dynamics(
         softmax_counts=softmax_counts,
         incomplete_epochs=tuple(incomplete),
     )
+
+
+def epoch_rows(part: Mapping[str, np.ndarray], gold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a complete epoch in the order of the manifest.
+
+    Parameters
+    ----------
+    part : its arrays, see :mod:`.dynamics_files`.
+    gold : (N,) int, class number of each utterance.
+
+    Returns
+    -------
+    probabilities (N,) float32, NaN where the audio could not be read, and predictions (N,), the gold class there.
+    """
+    rows, is_heard = part["indices"], part["probabilities"] != NOT_HEARD
+    probabilities, predictions = np.empty(len(gold), np.float32), np.empty(len(gold), part["predictions"].dtype)
+    probabilities[rows] = np.where(is_heard, part["probabilities"], np.float32(np.nan))
+    predictions[rows] = np.where(is_heard, part["predictions"], gold[rows].astype(predictions.dtype))
+    return probabilities, predictions
 
 
 def _has_each_once(indices: np.ndarray, utterance_count: int) -> bool:

@@ -8,6 +8,7 @@ whole recording; rank zero alone writes files.
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,10 @@ from ..config.schema import DatamapConfig
 from ..data.dataset import Split
 from ..data.labels import Labels
 from ..data.manifest.manifest import Manifest
-from ..mapmix.datamap import Measures, measures
+from ..mapmix.datamap import Measures, RunningMeasures, measures
 from ..mapmix.datamap_files import write_datamap, write_likeness
 from ..mapmix.dynamics import EpochRecorder
-from ..mapmix.dynamics_files import Dynamics, read_dynamics, write_epoch
+from ..mapmix.dynamics_files import Dynamics, epoch_rows, read_dynamics, write_epoch
 from ..utils.distributed import is_rank_zero
 from ..utils.files import copy_file
 from ..utils.run_folder import RunFolder, epoch_paths
@@ -37,14 +38,15 @@ class RecordedMap:
 
     Attributes
     ----------
-    dynamics : the epochs.
     measures : of each training utterance.
     regions : (utterances,) str, values of `Region`.
+    softmax_sums, softmax_counts : (classes, classes) float64 and (classes,) int64, as in :class:`.Dynamics`.
     """
 
-    dynamics: Dynamics
     measures: Measures
     regions: np.ndarray
+    softmax_sums: np.ndarray
+    softmax_counts: np.ndarray
 
 
 def read_map(
@@ -55,7 +57,7 @@ def read_map(
     *,
     skip_first: int = 0,
     keep_first: int | None = None,
-) -> RecordedMap:
+) -> tuple[Dynamics, RecordedMap]:
     """Make the data map of the epochs in a folder; epochs that are incomplete are left out, and that is logged.
 
     Parameters
@@ -81,13 +83,13 @@ def read_map(
     if dynamics.incomplete_epochs:
         logger.warning("%s: epochs %s are incomplete and left out", directory, dynamics.incomplete_epochs)
     measured = measures(dynamics.probabilities, dynamics.correct)
-    return RecordedMap(dynamics, measured, assign_regions(config, measured.confidence, measured.variability, gold))
+    regions = assign_regions(config, measured.confidence, measured.variability, gold)
+    return dynamics, RecordedMap(measured, regions, dynamics.softmax_sums, dynamics.softmax_counts)
 
 
 def write_map(datamap: Path, likeness: Path, manifest: Manifest, labels: Labels, recorded: RecordedMap) -> None:
     """Write datamap.csv and likeness.csv, each complete or not at all."""
-    dynamics = recorded.dynamics
-    write_likeness(likeness, labels.classes, dynamics.softmax_sums, dynamics.softmax_counts)
+    write_likeness(likeness, labels.classes, recorded.softmax_sums, recorded.softmax_counts)
     write_datamap(datamap, manifest.columns, recorded.measures, recorded.regions)
 
 
@@ -110,6 +112,25 @@ def copy_epochs(past: RunFolder, folder: RunFolder, first_to_come: int) -> None:
             copy_file(path, folder.dynamics / path.name)
 
 
+class _EpochsSoFar:
+    """What the epochs of a run come to so far; each is joined once, so that none is read again at every epoch."""
+
+    def __init__(self, dynamics: Dynamics, gold: np.ndarray) -> None:
+        self._gold = gold
+        self.last = int(dynamics.epochs[-1])
+        self.running = RunningMeasures(len(gold))
+        for epoch in zip(dynamics.probabilities, dynamics.correct, strict=True):
+            self.running.add(*epoch)
+        self.softmax_sums, self.softmax_counts = dynamics.softmax_sums, dynamics.softmax_counts
+
+    def add(self, epoch: int, part: Mapping[str, np.ndarray]) -> None:
+        self.last = epoch
+        probabilities, predictions = epoch_rows(part, self._gold)
+        self.running.add(probabilities, (predictions == self._gold) & ~np.isnan(probabilities))
+        self.softmax_sums = self.softmax_sums + part["softmax_sums"]
+        self.softmax_counts = self.softmax_counts + part["softmax_counts"]
+
+
 class DynamicsRecording:
     """Record each step of a run.
 
@@ -127,6 +148,7 @@ class DynamicsRecording:
         self.config = config
         self.fingerprint = data_fingerprint(split.manifest, labels)
         self._recorder = self._new_recorder()
+        self._so_far: _EpochsSoFar | None = None
         self._first_to_come = 0
 
     def start_afresh(self) -> None:
@@ -134,6 +156,7 @@ class DynamicsRecording:
         if not is_rank_zero():
             return
         self.folder.delete_recording()
+        self._so_far = None
 
     def start_epoch(self) -> None:
         """Begin an epoch at its first batch; one before it that has lost a batch is left out, and that is logged."""
@@ -162,13 +185,35 @@ class DynamicsRecording:
         self._recorder.add(indices, gold, logits.detach().float().softmax(dim=1), heard)
         if self._recorder.is_complete and is_rank_zero():
             write_epoch(self.folder.dynamics, epoch, self._recorder, self.fingerprint)
+            if self._so_far is not None and epoch > self._so_far.last:
+                self._so_far.add(epoch, self._recorder.arrays())
+            else:  # the first one of this process, or one that is recorded anew
+                self._so_far = None
             self.write_datamap()
 
     def write_datamap(self) -> None:
-        """Write datamap.csv and likeness.csv from all complete epochs."""
-        manifest = self.split.manifest
-        recorded = read_map(self.folder.dynamics, manifest, self.labels, self.config)
-        write_map(self.folder.datamap, self.folder.likeness, manifest, self.labels, recorded)
+        """Write datamap.csv and likeness.csv from all complete epochs.
+
+        Raises
+        ------
+        UserError : no complete epoch, a damaged one, or one of other data.
+        """
+        if self._so_far is None:
+            self._so_far = self._read_epochs()
+        measured = self._so_far.running.measures()
+        regions = assign_regions(self.config, measured.confidence, measured.variability, self.split.gold)
+        recorded = RecordedMap(measured, regions, self._so_far.softmax_sums, self._so_far.softmax_counts)
+        write_map(self.folder.datamap, self.folder.likeness, self.split.manifest, self.labels, recorded)
+
+    def _read_epochs(self) -> "_EpochsSoFar":
+        """Read the epochs that this run has recorded, in an earlier process or in this one."""
+        gold, classes = self.split.gold, len(self.labels.classes)
+        dynamics = read_dynamics(self.folder.dynamics, gold, classes, self.fingerprint)
+        if dynamics.incomplete_epochs:
+            logger.warning(
+                "%s: epochs %s are incomplete and left out", self.folder.dynamics, dynamics.incomplete_epochs
+            )
+        return _EpochsSoFar(dynamics, gold)
 
     def state(self) -> dict[str, Any]:
         """Return what of the epoch is recorded so far, for a checkpoint."""
@@ -183,6 +228,7 @@ class DynamicsRecording:
         """Make the folder fit what was restored: what lies beyond is recorded anew, and what is missing is logged."""
         if not is_rank_zero():
             return
+        self._so_far = None
         recorded = epoch_paths(self.folder.dynamics)
         for number in [number for number in recorded if number >= self._first_to_come]:
             recorded.pop(number).unlink()

@@ -20,6 +20,7 @@ from ...data.labels import Labels
 from ...data.manifest.manifest import Manifest
 from ...mapmix.datamap import Measures, Region, RegionRule, region_counts
 from ...mapmix.datamap_files import write_td_metrics
+from ...mapmix.dynamics_files import Dynamics
 from ...mapmix.suspects import NO_CLASS, Suspects, find_suspects, write_suspects
 from ...training.dynamics import RecordedMap, read_map, write_map
 from ...utils.errors import UserError
@@ -43,6 +44,7 @@ class RecordedDatamap:
     manifest, labels : of the training data, N utterances.
     gold : (N,) int, class number of each utterance.
     config : by which the regions are assigned.
+    dynamics : the epochs that count.
     recorded : the map.
     """
 
@@ -50,6 +52,7 @@ class RecordedDatamap:
     labels: Labels
     gold: np.ndarray
     config: DatamapConfig
+    dynamics: Dynamics
     recorded: RecordedMap
 
     @classmethod
@@ -74,8 +77,8 @@ class RecordedDatamap:
         # The run keeps the labels it was trained with; a file beside the data may have changed since.
         corpus = Corpus(data or task.data.directory, task.labels)
         manifest, labels = corpus.manifest("train"), corpus.labels
-        recorded = read_map(folder.dynamics, manifest, labels, config, skip_first=skip_first, keep_first=keep_first)
-        return cls(manifest, labels, labels.class_indices(manifest), config, recorded)
+        made = read_map(folder.dynamics, manifest, labels, config, skip_first=skip_first, keep_first=keep_first)
+        return cls(manifest, labels, labels.class_indices(manifest), config, *made)
 
     @property
     def measures(self) -> Measures:
@@ -90,7 +93,7 @@ class RecordedDatamap:
     @property
     def epochs(self) -> list[int]:
         """The epochs that count."""
-        return self.recorded.dynamics.epochs.tolist()
+        return self.dynamics.epochs.tolist()
 
     def region_table(self) -> str:
         """Lay out as text how many utterances of each class are in each region."""
@@ -98,7 +101,7 @@ class RecordedDatamap:
 
     def suspects(self, count: int) -> Suspects:
         """Return the likeliest label errors."""
-        dynamics = self.recorded.dynamics
+        dynamics = self.dynamics
         return find_suspects(dynamics.probabilities, dynamics.predictions, self.gold, len(self.labels.classes), count)
 
     def suspect_tables(self, suspects: Suspects) -> str:
