@@ -19,7 +19,7 @@ setup(
     package_data={
         _PACKAGE: ["config.yaml"],
         f"{_PACKAGE}.config": ["demo.yaml", "variants/*.yaml"],
-        f"{_PACKAGE}.apps.report": ["head.html", "page.*"],
+        f"{_PACKAGE}.apps.report": ["head.html", "page.*", "model_card.md.jinja"],
         f"{_PACKAGE}.apps.leaderboard": ["leaderboard.*"],
         f"{_PACKAGE}.upstream_configs": ["*.yaml"],
     },

@@ -10,8 +10,7 @@ from ...inference.trained import read_run
 from ...utils.errors import UserError
 from ...utils.files import folder_when_complete
 from ...utils.run_folder import RunFolder, choose_checkpoint
-from ..report.card_facts import read_facts
-from ..report.model_card import card_text
+from ..report.model_card import card_text, read_facts
 
 _VERSIONS = ("lid-mapmix", "s3prl", "torch", "transformers")
 _EXAMPLES = """\

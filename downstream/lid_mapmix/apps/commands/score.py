@@ -29,7 +29,7 @@ from ...scoring.files.system_output import align
 from ...scoring.files.write import WITHOUT_TRUTH, Target, has_ratios_of_its_own, paths_of, write_output
 from ...scoring.metrics import accuracy, expected_calibration_error, reliability_curve
 from ...scoring.scorecard import System, differences_of, intervals_of, make_system, scores_of, slices_of
-from ..report.reliability_figure import draw_reliability
+from ..report.figures import draw_reliability
 from .datamap import count_or_none
 from .score_inputs import (
     FilesToWrite,

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...scoring.bootstrap import LEVEL, Difference, Interval
 from ...scoring.scorecard import System
-from ..report.text_table import format_table
+from ..report.tables import format_table
 
 COLUMNS = ("acc", "wf1", "c_acc", "ece", "eer", "c_primary", "c_primary_min", "cllr", "count")
 CALIBRATION_COLUMNS = ("acc", "ece", "cross_entropy", "c_primary", "c_primary_min", "cllr")

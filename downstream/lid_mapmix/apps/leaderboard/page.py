@@ -9,8 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from ...utils.run_folder import RunFolder
-from ..report.page import STYLE_SHEET
-from ..report.pages import style_sheets, template_environment
+from ..report.page import STYLE_SHEET, style_sheets, template_environment
 from . import tables
 from .paper import PAPER_COLUMNS, beside_paper
 from .results import COLUMNS
