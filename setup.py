@@ -39,8 +39,8 @@ setup(
         "tensorboardX",  # S3PRL imports it and does not declare it
         "tensorboard",  # likewise, and shows the curves
         "tqdm",
-        "matplotlib",  # datamap.png
-        "jinja2",  # report.html; torch needs it as well
+        "matplotlib",  # figures, of files and of report.html
+        "jinja2",  # report.html and model cards; torch needs it as well
         "markupsafe",  # likewise
     ],
     extras_require={

@@ -69,8 +69,8 @@ def new_figure(path: Path | None, width: float, height: float) -> Any:
         raise UserError(
             f"{name} needs matplotlib, which is not installed. Install it by 'pip install matplotlib'."
         ) from None
-    scale = _PAGE_WIDTH / width if path is None else 1
-    return Figure(figsize=(scale * width, scale * height), dpi=_DPI, layout="constrained")
+    scale, dpi = (_PAGE_WIDTH / width, _PAGE_DPI) if path is None else (1, _DPI)
+    return Figure(figsize=(scale * width, scale * height), dpi=dpi, layout="constrained")
 
 
 def save_figure(figure: Any, path: Path | None) -> None:
@@ -93,7 +93,7 @@ def inline_svg(figure: Any, label: str) -> Markup:
     file = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(file, format="svg", dpi=_PAGE_DPI, transparent=True, metadata=nothing)
+        figure.savefig(file, format="svg", dpi=figure.dpi, transparent=True, metadata=nothing)
     body = _FOREIGN.sub("", file.getvalue().partition("<svg ")[2].partition(">")[2]).replace("xlink:href", "href")
     for colour, variable in _VARIABLES.items():
         body = body.replace(f": {colour}", f": var(--{variable})")
@@ -252,6 +252,7 @@ def draw_latents(places: np.ndarray, groups: np.ndarray, members: Sequence[int],
     """
     figure = new_figure(None, 2.6, 2.5)
     figure.set_layout_engine("none")
+    figure.set_dpi(_PAGE_DPI / 2 if over_all else _PAGE_DPI)  # there are many such panels, half as wide
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
