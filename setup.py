@@ -19,7 +19,7 @@ setup(
     package_data={
         _PACKAGE: ["config.yaml"],
         f"{_PACKAGE}.config": ["demo.yaml", "variants/*.yaml"],
-        f"{_PACKAGE}.apps.report": ["head.html", "page.*"],
+        f"{_PACKAGE}.apps.report": ["head.html", "page.*", "model_card.md.jinja"],
         f"{_PACKAGE}.apps.leaderboard": ["leaderboard.*"],
         f"{_PACKAGE}.upstream_configs": ["*.yaml"],
     },
@@ -39,8 +39,8 @@ setup(
         "tensorboardX",  # S3PRL imports it and does not declare it
         "tensorboard",  # likewise, and shows the curves
         "tqdm",
-        "matplotlib",  # datamap.png
-        "jinja2",  # report.html; torch needs it as well
+        "matplotlib",  # figures, of files and of report.html
+        "jinja2",  # report.html and model cards; torch needs it as well
         "markupsafe",  # likewise
     ],
     extras_require={

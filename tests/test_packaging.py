@@ -26,7 +26,8 @@ assert read_yaml(DEFAULT_CONFIG)["downstream_expert"]
 assert len(variant_names()) >= 5 and all(read_variant(name) for name in variant_names())
 assert read_upstream_config("fbank")["finetune"]["config"]
 import lid_mapmix.apps.report
-assert {path.name for path in Path(lid_mapmix.apps.report.__file__).parent.glob("page.*")} > {"page.html", "page.css"}
+names = {path.name for path in Path(lid_mapmix.apps.report.__file__).parent.iterdir()}
+assert names > {"page.html", "page.css", "head.html", "model_card.md.jinja"}
 """
 
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 from helpers.launching import overrides, run, run_python
 from lid_mapmix.apps import cli
-from lid_mapmix.apps.report import command
+from lid_mapmix.apps.report import command, page
 
 
 def fault_of(capsys):
@@ -30,7 +30,7 @@ def test_a_report_that_fails_leaves_the_run_as_it_is(corpus, tmp_path, monkeypat
     def fail(*_):
         raise ValueError("no\nway")
 
-    monkeypatch.setattr(command, "write_report", fail)
+    monkeypatch.setattr(page, "render", fail)
     flags = ["-u", "fbank", "-v", "baseline", "--data", corpus, "-p", tmp_path / "run", "--device", "cpu"]
     with caplog.at_level(logging.WARNING):
         assert run(*flags, "-o", overrides({"downstream_expert.epochs": 1})) == 0
@@ -78,7 +78,11 @@ def test_faults_are_one_line(own_run, tmp_path, capsys):
         ("test_latents.npz", "latents", "expected ids and latents"),
         ("calibration.json", "{}", "expected a calibration"),
         ("datamap/datamap.csv", "id\n1\n", "expected a data map"),
-        ("config_9999.yaml", "downstream_expert: {epoch: 1}", "unknown key downstream_expert.epoch"),
+        (
+            "config_9999.yaml",
+            "{runner: {}, optimizer: {name: AdamW}, downstream_expert: {epoch: 1}}",
+            "unknown key downstream_expert.epoch",
+        ),
     ],
 )
 def test_a_damaged_file_is_named_and_no_page_is_left(own_run, capsys, name, content, fault):

@@ -1,16 +1,22 @@
 """Pictures of data maps: drawn for few and many utterances, of the size said, complete or not at all."""
 
+import re
 import time
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from lid_mapmix.apps.report import datamap_figure as datamap_picture
-from lid_mapmix.apps.report.datamap_figure import draw_by_class, draw_datamap
+from lid_mapmix.apps.report.datamap_figure import draw_by_class, draw_datamap, opacities, rasterise
+from lid_mapmix.apps.report.figures import inline_svg
 from lid_mapmix.config.schema import DatamapConfig
 from lid_mapmix.mapmix.datamap import measures
 from lid_mapmix.training.plan import assign_regions
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+
+LIMITS = ((0.0, 0.5), (0.0, 1.0))
 
 
 def example(count, config, *, classes=3, epochs=4, seed=0):
@@ -114,3 +120,62 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         draw_datamap(tmp_path / "datamap.png", measured, regions, config)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("rule", ["fixed", "quantile"])
+def test_a_page_shows_every_utterance_and_the_boundaries(rule):
+    config = DatamapConfig(regions=rule)
+    measured, regions, _ = example(90, config)
+    figure = draw_datamap(None, measured, regions, config)
+    main = figure.axes[0]
+    assert len(main.collections[0].get_offsets()) == 90
+    assert len(main.lines) == 2
+    assert f"easy {(regions == 'easy').sum()} (" in figure.get_suptitle()
+    assert inline_svg(figure, "map").count("var(--ideal)") == 2
+
+
+def test_boundaries_of_another_rule_are_not_drawn():
+    config = DatamapConfig(regions="quantile", per_class=True)
+    measured, regions, _ = example(90, config)
+    assert not draw_datamap(None, measured, regions, config).axes[0].lines
+    assert not draw_datamap(None, measured, regions, None).axes[0].lines
+
+
+def test_a_large_map_is_an_image_in_a_page_and_stays_small():
+    config = DatamapConfig()
+    measured, regions, _ = example(100_000, config)
+    svg = inline_svg(draw_datamap(None, measured, regions, config), "map")
+    assert len(re.findall("<image ", svg)) == 2, "of the points, and of the colour bar"
+    assert len(svg) < 600_000
+
+
+@given(seed=st.integers(0, 2**32), count=st.integers(0, 200), rows=st.integers(1, 7), columns=st.integers(1, 7))
+def test_as_numpys_histogram(seed, count, rows, columns):
+    generator = np.random.default_rng(seed)
+    horizontal, vertical, values = generator.random(count) / 2, generator.random(count), generator.random(count)
+    found = rasterise(horizontal, vertical, values, limits=LIMITS, shape=(rows, columns))
+    options = {"bins": (rows, columns), "range": LIMITS[::-1]}
+    counts = np.histogram2d(vertical, horizontal, **options)[0]
+    sums = np.histogram2d(vertical, horizontal, weights=values, **options)[0]
+    assert found.counts.tolist() == counts.tolist()
+    assert np.isnan(found.means[counts == 0]).all()
+    np.testing.assert_allclose(found.means[counts > 0], (sums / np.maximum(counts, 1))[counts > 0])
+
+
+def test_points_on_the_edge_and_beyond_are_not_lost():
+    horizontal, vertical = np.array([0.0, 0.5, 0.6, -1.0]), np.array([0.0, 1.0, 1.2, 0.5])
+    found = rasterise(horizontal, vertical, np.array([0.0, 1.0, 0.5, 1.0]), limits=LIMITS, shape=(2, 2))
+    assert found.counts.tolist() == [[1, 0], [1, 2]]
+    assert found.means[1, 1] == 0.75
+
+
+def test_opacity_grows_with_the_count():
+    found = opacities(np.array([[0, 1], [10, 100]]), 0.4)
+    np.testing.assert_allclose(found, [[0, 0.4], [0.7, 1]])
+    assert opacities(np.array([0, 1, 1]), 0.4).tolist() == [0, 1, 1]
+    assert opacities(np.zeros(3, int), 0.4).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("count", [2, 10**6])
+def test_the_fullest_cell_is_opaque(count):
+    assert opacities(np.array([1, count]), 0.3).tolist() == pytest.approx([0.3, 1])

@@ -7,8 +7,18 @@ import pytest
 from helpers.launching import train
 from huggingface_hub import ModelCard
 from lid_mapmix.apps.report import model_card
-from lid_mapmix.apps.report.card_facts import read_facts
-from lid_mapmix.apps.report.model_card import CARD_NAME, card_text, is_unedited, language_codes, leave_card
+from lid_mapmix.apps.report.model_card import card_text, is_unedited, language_codes, read_facts, try_card
+from lid_mapmix.config.settings import Settings
+from lid_mapmix.data.corpus import Corpus
+from lid_mapmix.utils.run_folder import RunFolder
+
+CARD_NAME = "README.md"
+
+
+def write_card(path):
+    folder = RunFolder(path)
+    task = Settings.of_run(folder).task
+    try_card(folder, Corpus(task.data.directory, task.labels))
 
 
 def test_a_run_leaves_a_card_with_its_scores(trained):
@@ -31,21 +41,21 @@ def test_an_edited_card_stays(own_run, capsys):
     path = own_run / CARD_NAME
     edited = path.read_text().replace("## Limits", "## My limits")
     path.write_text(edited)
-    leave_card(own_run)
+    write_card(own_run)
     assert path.read_text() == edited
     assert "stays as it is" in capsys.readouterr().out
 
 
 def test_a_card_of_somebody_else_stays(own_run):
     (own_run / CARD_NAME).write_text("# Thesis\n")
-    leave_card(own_run)
+    write_card(own_run)
     assert (own_run / CARD_NAME).read_text() == "# Thesis\n"
 
 
 def test_a_card_that_is_ours_is_brought_up_to_date(own_run):
     before = (own_run / CARD_NAME).read_text()
     (own_run / "test_metrics.json").unlink()
-    leave_card(own_run)
+    write_card(own_run)
     after = (own_run / CARD_NAME).read_text()
     assert after != before
     assert "split: test" not in after
@@ -80,7 +90,7 @@ def test_a_run_without_a_test_split_and_then_without_data(own_corpus, tmp_path):
     assert "split: test" not in content
     assert "| dev | 12 |" in content
     shutil.rmtree(own_corpus)
-    leave_card(tmp_path / "run")
+    write_card(tmp_path / "run")
     assert "not at hand any more" in (tmp_path / "run" / CARD_NAME).read_text()
 
 
@@ -89,7 +99,7 @@ def test_the_error_after_calibration_is_on_the_card(own_run):
     content = json.loads(path.read_text())
     content["calibrated"] = {"kind": "temperature", "overall": {"ece": 0.0421}}
     path.write_text(json.dumps(content))
-    leave_card(own_run)
+    write_card(own_run)
     results = ModelCard.load(own_run / CARD_NAME).data.eval_results
     assert [result.metric_value for result in results if result.metric_name == "the same after calibration"] == [0.0421]
 
@@ -97,7 +107,7 @@ def test_the_error_after_calibration_is_on_the_card(own_run):
 def test_a_card_that_fails_leaves_the_run_as_it_is(own_run, caplog):
     before = (own_run / CARD_NAME).read_text()
     (own_run / "test_metrics.json").write_text("{")
-    leave_card(own_run)
+    write_card(own_run)
     assert (own_run / CARD_NAME).read_text() == before
     (warning,) = [record.getMessage() for record in caplog.records if record.name == model_card.__name__]
     assert warning.startswith(f"{own_run / CARD_NAME} was not written: ")

@@ -14,13 +14,21 @@ import pytest
 import soundfile
 import yaml
 from helpers.pages import cells, read_page
+from hypothesis import given
+from hypothesis import strategies as st
 from lid_mapmix.apps import cli
-from lid_mapmix.apps.report import clips, command
+from lid_mapmix.apps.report import clips
+from lid_mapmix.apps.report import page as page_module
 from lid_mapmix.apps.report.gather import gather
+from lid_mapmix.apps.report.page import calibration_error, datamap
 from lid_mapmix.apps.report.tables import confusions
+from lid_mapmix.config.schema import DatamapConfig
 from lid_mapmix.data.audio.reading import read_audio
+from lid_mapmix.data.corpus import Corpus
 from lid_mapmix.data.labels import Labels
 from lid_mapmix.scoring.files.own import read_scores
+from lid_mapmix.scoring.metrics import expected_calibration_error, reliability_curve
+from lid_mapmix.utils.run_folder import RunFolder
 from sklearn.metrics import confusion_matrix
 
 SECTIONS = ("scores", "confusion", "reliability", "growth", "datamap", "latents", "training", "worst", "settings")
@@ -85,7 +93,7 @@ def test_it_can_be_read_without_seeing_and_without_a_mouse(page):
     assert all(deeper - level <= 1 for level, deeper in itertools.pairwise(levels))
     for svg in page.all("svg"):
         assert svg.attributes.get("aria-hidden") == "true" or (svg.attributes["role"], svg.attributes["aria-label"])
-    assert len(page.all("svg", role="img")) == 9
+    assert len(page.all("svg", role="img")) == 8
     for region in page.all("div", class_="scroll"):
         assert region.attributes["tabindex"] == "0" and region.attributes["aria-label"]
     assert all(audio.attributes["aria-label"] and "controls" in audio.attributes for audio in page.all("audio"))
@@ -151,8 +159,9 @@ def test_the_worst_come_first_and_sound_as_they_are(page, hostile_run, hostile_c
 
 def test_long_utterances_are_cut(own_hostile_run, monkeypatch):
     monkeypatch.setattr(clips, "CLIP_SECONDS", 0.25)
-    findings = command.gather(own_hostile_run, "test")
-    found = clips.worst_clips(findings, findings.data_directory, count=3)
+    findings = gather(RunFolder(own_hostile_run), "test")
+    manifest = Corpus(str(findings.data_directory), findings.labels.clusters).manifest("test")
+    found = clips.worst_clips(findings, manifest, count=3)
     assert [clip.is_cut for clip in found] == [True] * 3
     for clip in found:
         file = io.BytesIO(base64.b64decode(clip.audio.split(",", 1)[1]))
@@ -211,8 +220,36 @@ def test_another_split_and_moved_data(own_hostile_run, hostile_corpus, tmp_path)
 
 def test_clusters_of_one_class_are_not_named_twice(hostile_run):
     """A matrix of a hundred of them would be nothing but the lines between groups."""
-    findings = gather(hostile_run, "test")
+    findings = gather(RunFolder(hostile_run), "test")
     alone = Labels({name: (name,) for name in findings.labels.classes})
     (matrix,) = confusions(dataclasses.replace(findings, labels=alone))
     assert matrix.groups == [("", len(alone.classes))]
     assert matrix.starts == {0}
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_the_points_of_a_diagram_have_the_error_of_the_scores(seed):
+    generator = np.random.default_rng(seed)
+    probabilities = generator.dirichlet([0.7] * 4, size=40)
+    truth = generator.integers(4, size=40)
+    error = calibration_error(reliability_curve(probabilities, truth))
+    assert error == pytest.approx(expected_calibration_error(probabilities, truth), abs=1e-12)
+
+
+def test_boundaries_of_a_map_that_another_rule_made_are_not_drawn(own_hostile_run):
+    findings = gather(RunFolder(own_hostile_run), "test")
+    assert datamap(findings)["figure"].svg.count("var(--ideal)") == 2
+    rule = {"regions": "fixed", "easy_confidence": 1.0, "hard_confidence": 0.0}
+    task = dataclasses.replace(findings.task, datamap=DatamapConfig(**rule))
+    assert "var(--ideal)" not in datamap(dataclasses.replace(findings, task=task))["figure"].svg
+
+
+def test_a_figure_that_fails_costs_no_page(own_hostile_run, monkeypatch, caplog):
+    def fail(*_):
+        raise ValueError("no <way>")
+
+    monkeypatch.setattr(page_module, "draw_datamap", fail)
+    page = page_of(own_hostile_run)
+    assert len(page.all("svg", role="img")) == 7
+    assert "This figure was not drawn: no <way>" in section(page, "datamap").text
+    assert "'Training utterances' was not drawn: no <way>" in caplog.text

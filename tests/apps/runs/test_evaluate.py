@@ -7,7 +7,7 @@ import shutil
 import pytest
 from helpers.launching import listing, run
 from huggingface_hub import ModelCard
-from lid_mapmix.apps.report import command, model_card
+from lid_mapmix.apps.report import command, model_card, page
 
 CARD_NAME, REPORT_NAME = "README.md", "report.html"
 
@@ -74,7 +74,7 @@ def test_a_report_that_fails_is_said_and_the_scores_stay(own_run, moved, monkeyp
     def fail(*_):
         raise ValueError("no way")
 
-    monkeypatch.setattr(command, "render", fail)
+    monkeypatch.setattr(page, "render", fail)
     with caplog.at_level(logging.WARNING):
         assert evaluate(own_run, "--data", moved) == 0
     assert warnings(caplog) == [f"{own_run / REPORT_NAME} was not written: no way"]

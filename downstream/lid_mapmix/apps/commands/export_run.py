@@ -47,8 +47,7 @@ def export_run(options: argparse.Namespace) -> None:
     # Imported here, once the flags are known to be right: torch takes seconds.
     from ...inference.exported import holds_export, write_export  # noqa: PLC0415
     from ...inference.trained import read_run  # noqa: PLC0415
-    from ..report.card_facts import read_facts  # noqa: PLC0415
-    from ..report.model_card import card_text  # noqa: PLC0415
+    from ..report.model_card import card_text, read_facts  # noqa: PLC0415
 
     out: Path = options.out
     if holds_export(options.run):

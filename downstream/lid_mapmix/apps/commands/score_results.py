@@ -26,8 +26,8 @@ from ...scoring.files.own import write_metrics
 from ...scoring.files.system_output import align
 from ...scoring.metrics import accuracy, expected_calibration_error, reliability_curve
 from ...scoring.scorecard import System, differences_of, intervals_of, make_system, scores_of, slices_of
-from ..report.reliability_figure import draw_reliability
-from ..report.text_table import format_table
+from ..report.figures import draw_reliability
+from ..report.tables import format_table
 from .score_files import (
     calibration_of,
     clusters_of,

@@ -15,9 +15,6 @@ from pathlib import Path
 
 from ...utils.errors import UserError
 from ...utils.run_folder import RunFolder
-from ..report.figures import new_figure
-from ..report.text_table import format_table
-from ..report.truncation_figure import draw_truncation
 from ..runs.launch import prepare_use
 from ..settings.arguments import make_parser
 
@@ -77,6 +74,8 @@ def score_truncated(options: argparse.Namespace) -> None:
     from ...evaluation.truncation import TruncationEvaluation  # noqa: PLC0415
     from ...scoring.files.own import write_metrics  # noqa: PLC0415
     from ...scoring.metrics import SUMMARY  # noqa: PLC0415
+    from ..report.figures import draw_truncation, new_figure  # noqa: PLC0415
+    from ..report.tables import format_table  # noqa: PLC0415
     from ..runs.procedure import run_of_use  # noqa: PLC0415
 
     folder = RunFolder(Path(options.expdir))
@@ -85,7 +84,7 @@ def score_truncated(options: argparse.Namespace) -> None:
     path, picture = folder.truncation(options.split), folder.truncation_figure(options.split)
     if path.exists() and not options.overwrite:
         raise UserError(f"{path}: is there already. Replace it by --overwrite.")
-    new_figure(picture.name, 1, 1)  # found out before anything is computed
+    new_figure(picture, 1, 1)  # found out before anything is computed
     flags = ["-m", "evaluate", "-e", options.expdir, "-t", options.split]
     flags += [] if options.data is None else ["--data", options.data]
     flags += [] if options.device is None else ["--device", options.device]

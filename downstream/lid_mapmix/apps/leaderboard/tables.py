@@ -18,8 +18,7 @@ from markupsafe import Markup
 
 from ...utils.files import write_text
 from ...utils.run_folder import RunFolder
-from ..report.page import STYLE_SHEET
-from ..report.pages import style_sheets, template_environment
+from ..report.page import STYLE_SHEET, style_sheets, template_environment
 from ..report.tables import versions
 from .results import COLUMNS, RunResult
 from .state import Status, duration

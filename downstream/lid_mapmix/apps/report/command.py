@@ -3,17 +3,18 @@
 import argparse
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ...data.corpus import Corpus
 from ...utils.errors import UserError
 from ...utils.files import write_text
 from ...utils.run_folder import RunFolder
-from .clips import worst_clips
-from .curves import read_curves
-from .gather import Findings, choose_split, gather
-from .page import GENERATOR, render
+
+if TYPE_CHECKING:
+    from ...data.corpus import Corpus
+    from .gather import Findings
 
 logger = logging.getLogger(__name__)
+GENERATOR = "lid-mapmix report"
 # What of a page says whose it is stands at its beginning.
 _HEAD_BYTES = 2000
 _EXAMPLES = """\
@@ -34,6 +35,9 @@ def make_report(options: argparse.Namespace) -> None:
     ------
     UserError : no such run, no scores, a file that cannot be read, or one in the way that is no report.
     """
+    from ...data.corpus import Corpus  # noqa: PLC0415 - the help needs neither NumPy nor torch
+    from .gather import choose_split, gather  # noqa: PLC0415
+
     folder = RunFolder(Path(options.expdir))
     split = choose_split(folder, options.split)
     path = Path(options.out) if options.out else folder.report
@@ -44,7 +48,7 @@ def make_report(options: argparse.Namespace) -> None:
     print(f"{path}: {split} of {folder}, {path.stat().st_size / 1e6:.1f} MB; open it in a browser")
 
 
-def try_report(folder: RunFolder, split: str, corpus: Corpus) -> Path | None:
+def try_report(folder: RunFolder, split: str, corpus: "Corpus") -> Path | None:
     """Write the page of a run that has ended; where that fails, say so and leave the run as complete as it is.
 
     Parameters
@@ -52,6 +56,8 @@ def try_report(folder: RunFolder, split: str, corpus: Corpus) -> Path | None:
     folder, split : of the run.
     corpus : its data.
     """
+    from .gather import choose_split, gather  # noqa: PLC0415
+
     path = folder.report
     try:
         _refuse_others(path)
@@ -64,8 +70,12 @@ def try_report(folder: RunFolder, split: str, corpus: Corpus) -> Path | None:
     return path
 
 
-def _write(path: Path, findings: Findings, corpus: Corpus | None) -> None:
+def _write(path: Path, findings: "Findings", corpus: "Corpus | None") -> None:
     """Write the page of a split, complete or not at all; without its data no audio is in it."""
+    from .clips import worst_clips  # noqa: PLC0415
+    from .gather import read_curves  # noqa: PLC0415
+    from .page import render  # noqa: PLC0415
+
     try:
         manifest = None if corpus is None else corpus.manifest(findings.split)
     except UserError:  # the data have moved; the page says so
@@ -87,7 +97,7 @@ def _refuse_others(path: Path) -> None:
 def make_report_parser() -> argparse.ArgumentParser:
     """Return the parser of ``lid-mapmix report``; flags that are not given are None."""
     parser = argparse.ArgumentParser(
-        "lid-mapmix report",
+        GENERATOR,
         description="Write one HTML page of a run: scores, pictures, the worst utterances to hear, its settings. "
         "The page needs no network and no other file.",
         epilog=_EXAMPLES,

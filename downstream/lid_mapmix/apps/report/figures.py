@@ -1,21 +1,61 @@
-"""Figures of matplotlib, which is imported only when one is drawn."""
+"""Figures of matplotlib, which is imported only when one is drawn: reliability, truncation, curves, latents.
 
+One function draws a figure, for a file of its own and for the page of a run, in which it stands as SVG.
+"""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from markupsafe import Markup
+
 from ...utils.errors import UserError
 from ...utils.files import replace_when_complete
+from ...utils.randomness import keyed_generator
 
-_DPI = 130
+_DPI, _PAGE_DPI = 130, 200
+# Inches that a figure of a page is wide, whose texts then are as large as those around it, on a telephone too.
+_PAGE_WIDTH = 4.8
+# A colour of the figures → the variable of page.css that has another value where the screen is dark.
+_VARIABLES = {
+    "#000000": "ink",
+    "#ffffff": "card",
+    "#404040": "ideal",
+    "#e6e6e6": "grid",
+    "#1b4e9b": "right",
+    "#d95f02": "wrong",
+    "#1f77b4": "c0",
+    "#ff7f0e": "c1",
+    "#2ca02c": "c2",
+    "#d62728": "c3",
+}
+# Of an SVG: the style sheet, which would be the whole page's, names of groups, which two figures share, and the font.
+_FOREIGN = re.compile(r'<style.*?</style>|(?<=<g) id="[^"]*"|font-family: [^;"]*;? ?', re.DOTALL)
+_DASHED = {"color": "0.25", "linewidth": 0.9, "linestyle": (0, (4, 2))}
+# Told apart by the colour-blind, and in grey by their lightness and markers.
+_CURVE_COLOURS, _MARKERS = ("#d95f02", "#1b4e9b"), ("o", "s", "^")
+_WIDTH = 0.8
+_UPWARDS = {"acc": "accuracy", "macro_f1": "macro F1", "c_acc": "cluster accuracy"}
+_DOWNWARDS = {"ece": "calibration error", "c_primary": "C_primary", "eer": "EER"}
+# Of groups of latents: 24 can be told apart.
+_GROUP_COLOURS = ("#1f66c4", "#d55e00", "#00875f", "#b5408f", "#7a5cc9", "#8a6d00", "#0d8fa8", "#50585f")
+_GROUP_MARKERS = {"●": "o", "■": "s", "✕": "x"}
+# 2,000 take ten seconds, 10,000 two minutes.
+MOST_POINTS = 2000
+_LEAST_POINTS = 5
+_PERPLEXITY = 30.0
 
 
-def new_figure(name: str, width: float, height: float) -> Any:
+def new_figure(path: Path | None, width: float, height: float) -> Any:
     """Return an empty matplotlib figure.
 
     Parameters
     ----------
-    name : of the picture, for the error.
-    width, height : in inches.
+    path : where it will be written; None for a page.
+    width, height : in inches; in a page their ratio counts.
 
     Raises
     ------
@@ -25,13 +65,241 @@ def new_figure(name: str, width: float, height: float) -> Any:
         # Not pyplot: it keeps figures, and looks for a screen.
         from matplotlib.figure import Figure  # noqa: PLC0415
     except ImportError:
+        name = "the page" if path is None else path.name
         raise UserError(
             f"{name} needs matplotlib, which is not installed. Install it by 'pip install matplotlib'."
         ) from None
-    return Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    scale, dpi = (_PAGE_WIDTH / width, _PAGE_DPI) if path is None else (1, _DPI)
+    return Figure(figsize=(scale * width, scale * height), dpi=dpi, layout="constrained")
 
 
-def save_figure(figure: Any, path: Path) -> None:
-    """Write a figure in the format that its name ends in, such as .png, complete or not at all."""
-    with replace_when_complete(path) as temporary:
-        figure.savefig(temporary, format=path.suffix.removeprefix(".").lower())
+def save_figure(figure: Any, path: Path | None) -> None:
+    """Write a figure in the format that its name ends in, such as .png, complete or not at all; None for nowhere."""
+    if path is not None:
+        with replace_when_complete(path) as temporary:
+            figure.savefig(temporary, format=path.suffix.removeprefix(".").lower())
+
+
+def inline_svg(figure: Any, label: str) -> Markup:
+    """Return a figure as an SVG that stands in a page, as wide as its place allows, the same bytes each time.
+
+    Parameters
+    ----------
+    figure : what is rasterised in it becomes a PNG within.
+    label : what a screen reader reads; another one for each figure of a page, whose names it keeps apart.
+    """
+    from matplotlib import rc_context  # noqa: PLC0415
+
+    file = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(file, format="svg", dpi=figure.dpi, transparent=True, metadata=nothing)
+    body = _FOREIGN.sub("", file.getvalue().partition("<svg ")[2].partition(">")[2]).replace("xlink:href", "href")
+    for colour, variable in _VARIABLES.items():
+        body = body.replace(f": {colour}", f": var(--{variable})")
+    width, height = 72 * figure.get_size_inches()
+    head = Markup('<svg viewBox="0 0 {:g} {:g}" role="img" aria-label="{}">').format(width, height, label)
+    return head + Markup(body)
+
+
+def draw_reliability(
+    path: Path | None, curves: Mapping[str, Sequence[Mapping[str, Any]]], errors: Mapping[str, float]
+) -> Any:
+    """Draw one reliability curve or two, with the number of utterances of each bin below; complete or not at all.
+
+    Parameters
+    ----------
+    path : the picture to write, in the format that its name ends in; None for a page.
+    curves : name → what `metrics.reliability_curve` returns.
+    errors : name → the expected calibration error.
+
+    Returns
+    -------
+    The figure.
+
+    Raises
+    ------
+    UserError : matplotlib is not installed.
+    """
+    figure = new_figure(path, 5.6, 6.8)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    above.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle=(0, (4, 3)), label="as often right as said")
+    share = _WIDTH / len(curves)
+    for place, (name, points) in enumerate(curves.items()):
+        colour = _CURVE_COLOURS[place]
+        above.plot(
+            [point["confidence"] for point in points],
+            [point["accuracy"] for point in points],
+            color=colour,
+            marker=_MARKERS[place],
+            markersize=5,
+            clip_on=False,
+            label=f"{name} (ECE {errors[name]:.3f})",
+        )
+        width = [(point["high"] - point["low"]) * share for point in points]
+        start = [point["low"] + (point["high"] - point["low"]) * ((1 - _WIDTH) / 2 + place * share) for point in points]
+        below.bar(start, [point["count"] for point in points], width, align="edge", color=colour)
+    above.set(xlim=(0, 1), ylim=(0, 1), ylabel="fraction of answers that are right")
+    above.legend(loc="upper left", frameon=False, fontsize=9)
+    below.set(xlabel="probability of the answer", ylabel="utterances")
+    for axes in (above, below):
+        axes.spines[["top", "right"]].set_visible(False)
+    total = sum(point["count"] for point in next(iter(curves.values())))
+    above.set_title(f"{total:,} utterances", fontsize=10)
+    save_figure(figure, path)
+    return figure
+
+
+def draw_truncation(path: Path | None, split: str, scores: Mapping[str, Mapping[str, Any]]) -> Any:
+    """Draw the scores that are better when higher above those that are better when lower; complete or not at all.
+
+    Parameters
+    ----------
+    path : the PNG to write; None for a page.
+    split : its name.
+    scores : duration in seconds, as text → scores, of which None are left out.
+
+    Returns
+    -------
+    The figure.
+
+    Raises
+    ------
+    UserError : matplotlib is not installed.
+    """
+    figure = new_figure(path, 7.0, 6.6)
+    above, below = figure.subplots(2, 1, sharex=True)
+    seconds = [float(name) for name in scores]
+    for axes, shown in ((above, _UPWARDS), (below, _DOWNWARDS)):
+        for marker, (key, label) in zip(_MARKERS, shown.items(), strict=True):
+            values = [float("nan") if row.get(key) is None else row[key] for row in scores.values()]
+            (line,) = axes.plot(seconds, values, marker=marker, markersize=4, linewidth=1.2, label=label)
+            hollow = [number for number, row in enumerate(scores.values()) if not row["long_enough"]]
+            if hollow:  # nobody lasts so long: what is scored are the full lengths
+                at = [seconds[number] for number in hollow], [values[number] for number in hollow]
+                axes.plot(*at, marker, color=line.get_color(), markersize=4, markerfacecolor="white")
+        axes.legend(fontsize=8)
+        axes.grid(color="0.9")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_ylim(bottom=0)
+    above.set_ylim(top=1.02)
+    below.set_xscale("log")
+    below.set_xticks(seconds, [f"{name} s\n{row['long_enough']:,}" for name, row in scores.items()], fontsize=8)
+    below.minorticks_off()
+    gap = "\n" if path is None else " "  # a page is narrower
+    below.set_xlabel(f"heard of each utterance, from its start;{gap}below it, how many last so long", fontsize=9)
+    above.set_ylabel("higher is better", fontsize=9)
+    below.set_ylabel("lower is better", fontsize=9)
+    count = next(iter(scores.values()))["count"]
+    figure.suptitle(f"{split.replace('$', chr(92) + '$')}: {count:,} utterances, shorter ones in their full length")
+    save_figure(figure, path)
+    return figure
+
+
+def draw_lines(
+    series: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    horizontal: str,
+    vertical: str,
+    *,
+    top: float | None = None,
+    ticks: Sequence[float] | None = None,
+    is_logarithmic: bool = False,
+    has_marks: bool = True,
+    mark: float | None = None,
+) -> Any:
+    """Draw lines for a page.
+
+    Parameters
+    ----------
+    series : name → (x, y).
+    horizontal, vertical : what the axes show.
+    top : end of the vertical axis, which begins at 0; None for that of the values.
+    ticks : numbers below the horizontal axis; None for a few round ones.
+    is_logarithmic : equal ratios are equally far apart on it.
+    has_marks : whether each point has one.
+    mark : where on it to draw a line from top to bottom.
+    """
+    figure = new_figure(None, 4.8, 3.7)
+    axes = figure.subplots()
+    if mark is not None:
+        axes.axvline(mark, **_DASHED)
+    for number, (name, (x, y)) in enumerate(series.items()):
+        marker = _MARKERS[number % len(_MARKERS)] if has_marks or len(x) == 1 else ""
+        axes.plot(x, y, marker=marker, markersize=4, linewidth=1.4, label=name)
+    if is_logarithmic:
+        axes.set_xscale("log")
+        axes.minorticks_off()
+    if ticks is not None:
+        axes.set_xticks(ticks)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}")  # noqa: PLR2004
+    axes.set(xlabel=horizontal, ylabel=vertical)
+    axes.set_ylim(bottom=0, top=top)
+    axes.grid(axis="y", color="0.9")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper left", ncols=4, frameon=False, fontsize=9)
+    return figure
+
+
+def draw_latents(places: np.ndarray, groups: np.ndarray, members: Sequence[int], *, over_all: bool) -> Any:
+    """Draw latents in the plane for a page, coloured by group; `group_marks` is their legend.
+
+    Parameters
+    ----------
+    places : (N, 2) float in the unit square.
+    groups : (N,) int, the group of each.
+    members : which groups to draw.
+    over_all : draw all latents in grey below them.
+    """
+    figure = new_figure(None, 2.6, 2.5)
+    figure.set_layout_engine("none")
+    figure.set_dpi(_PAGE_DPI / 2 if over_all else _PAGE_DPI)  # there are many such panels, half as wide
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+    if over_all:
+        axes.scatter(*places.T, s=24, color="0.6", alpha=0.4, linewidths=0, rasterized=True)
+    for group, (colour, mark) in zip(members, group_marks(len(members)), strict=True):
+        size = 36 if over_all else 14
+        drawn = {
+            "s": size,
+            "color": colour,
+            "marker": _GROUP_MARKERS[mark],
+            "linewidths": size / 16 if mark == "✕" else 0,
+        }
+        axes.scatter(*places[groups == group].T, alpha=0.85, rasterized=True, **drawn)
+    return figure
+
+
+def group_marks(count: int) -> list[tuple[str, str]]:
+    """Return the colour and the sign of each of `count` groups of latents."""
+    marks = list(_GROUP_MARKERS)
+    return [(_GROUP_COLOURS[number % len(_GROUP_COLOURS)], marks[number % len(marks)]) for number in range(count)]
+
+
+def chosen_points(count: int, most: int = MOST_POINTS, seed: int = 0) -> np.ndarray:
+    """Return which of `count` latents to show, ascending int64: all, or `most` of them drawn without replacement."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(keyed_generator(seed, "projection").choice(count, size=most, replace=False))
+
+
+def project(latents: np.ndarray, seed: int = 0) -> np.ndarray | None:
+    """Return places in the unit square, (N, 2) float64; None where there are too few latents, or all are the same.
+
+    Parameters
+    ----------
+    latents : (N, dim) float, finite.
+    seed : of the search.
+    """
+    if len(latents) < _LEAST_POINTS or np.ptp(latents, axis=0).max(initial=0) == 0:
+        return None
+    from sklearn.manifold import TSNE  # noqa: PLC0415
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415
+
+    perplexity = min(_PERPLEXITY, (len(latents) - 1) / 3)
+    initial = "pca" if min(latents.shape) > 1 else "random"
+    # Several threads add up in an order of their own, and a t-SNE that starts another way ends elsewhere.
+    with threadpool_limits(1):
+        places = TSNE(perplexity=perplexity, init=initial, random_state=seed).fit_transform(latents)
+    low, high = places.min(axis=0), places.max(axis=0)
+    return ((places - low) / np.where(high > low, high - low, 1.0)).astype(np.float64)

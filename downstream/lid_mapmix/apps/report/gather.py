@@ -1,8 +1,9 @@
 """What a run has left in its folder, read for the report; whatever is absent says which command makes it."""
 
 import json
+import shlex
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,52 @@ from ...config.schema import TaskConfig
 from ...config.settings import Settings, moved_path
 from ...data.labels import Labels, labels_from_mapping, labels_from_names
 from ...mapmix.datamap_files import DataMap, read_datamap
+from ...scoring.calibration import Calibration, Kind, fit, read_calibration
 from ...scoring.files.own import Scores, read_scores
+from ...scoring.metrics import reliability_curve
 from ...utils.errors import UserError
 from ...utils.run_folder import RunFolder
-from .missing import Missing, command, evaluate_command
-from .reliability import Reliability, find_reliability
 
 _SPLITS = ("test", "dev")
+_MOST_POINTS = 300
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Something the report has not.
+
+    Attributes
+    ----------
+    reason : a sentence.
+    command : what makes it; may be empty.
+    """
+
+    reason: str
+    command: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A score over training: (N,) int64 optimizer steps, ascending, and (N,) float64 values."""
+
+    steps: np.ndarray
+    values: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """The points of reliability diagrams, as `scoring.metrics.reliability_curve` returns them.
+
+    Attributes
+    ----------
+    before : of the probabilities as they are.
+    after : of the calibrated ones.
+    kind : of the calibration.
+    """
+
+    before: list[dict[str, float]]
+    after: list[dict[str, float]] | Missing
+    kind: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,3 +237,93 @@ def _read_latents(folder: RunFolder, split: str, scores: Scores) -> Latents | Mi
     if values.ndim != 2 or len(ids) != len(values) or not known.any() or not np.isfinite(values).all():  # noqa: PLR2004
         return Missing("The latents that were kept are not those of these scores.", remake)
     return Latents(np.array([row_of[name] for name in ids[known].tolist()], dtype=np.int64), values[known])
+
+
+def find_reliability(folder: RunFolder, split: str, scores: Scores, metrics: Mapping[str, Any]) -> Reliability:
+    """Return the diagrams that the metrics hold, or else those of the scores and of the run's calibration.
+
+    Parameters
+    ----------
+    folder, split, scores : of the run.
+    metrics : what SPLIT_metrics.json holds.
+
+    Raises
+    ------
+    UserError : the calibration, or the dev scores to fit one on, cannot be read.
+    """
+    kind = (metrics.get("calibrated") or {}).get("kind", "")
+    given = metrics.get("reliability") or {}
+    before = given.get("before") or reliability_curve(scores.probabilities, scores.truth_indices)
+    if given.get("after"):
+        return Reliability(before, given["after"], kind)
+    calibration = _calibration(folder, split, scores)
+    if calibration is None:
+        reason = "No calibration was fitted: that takes scores of dev, and is shown on another split."
+        return Reliability(before, Missing(reason, evaluate_command(folder.path, "dev")), "")
+    calibrated = np.exp(calibration.log_probabilities(scores.log_probabilities))
+    return Reliability(before, reliability_curve(calibrated, scores.truth_indices), calibration.kind.value)
+
+
+def _calibration(folder: RunFolder, split: str, scores: Scores) -> Calibration | None:
+    """Return the run's calibration, or a temperature fitted on its dev scores; None without either, and for dev."""
+    if split == "dev":  # on what it was fitted on a calibration looks better than it is
+        return None
+    if folder.calibration.is_file():
+        calibration = read_calibration(folder.calibration)
+        return calibration if calibration.classes == scores.classes else None
+    if not folder.scores("dev").is_file():
+        return None
+    dev = read_scores(folder.scores("dev"))
+    if dev.classes != scores.classes:
+        return None
+    return fit(Kind.TEMPERATURE, dev.log_probabilities, dev.truth_indices, dev.classes)
+
+
+def read_curves(expdir: Path) -> dict[str, Curve]:
+    """Return the curves of a run, ``train-loss``, ``dev-acc`` and so on → curve; none where it has left no events."""
+    if not any(expdir.glob("events.out.tfevents.*")):
+        return {}
+    # tensorboard takes a fifth of a second, for what few runs lack.
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: PLC0415
+
+    events = EventAccumulator(str(expdir), size_guidance={"scalars": 0}, purge_orphaned_data=False)
+    events.Reload()
+    return {
+        tag.rpartition("/")[2]: last_course((event.step, event.value) for event in events.Scalars(tag))
+        for tag in events.Tags()["scalars"]
+    }
+
+
+def last_course(points: Iterable[tuple[int, float]]) -> Curve:
+    """Return the curve of (step, value) in the order of writing; a run that goes on from a step takes those after it.
+
+    A run that was stopped writes some steps again when it goes on, and one that starts anew writes all of them.
+    """
+    course: list[tuple[int, float]] = []
+    for step, value in points:
+        while course and course[-1][0] >= step:
+            course.pop()
+        course.append((step, value))
+    return Curve(
+        np.array([step for step, _ in course], dtype=np.int64), np.array([value for _, value in course], np.float64)
+    )
+
+
+def thinned(curve: Curve, most: int = _MOST_POINTS) -> Curve:
+    """Return means of neighbouring points, where a curve has more than `most`, which no screen shows."""
+    if len(curve.steps) <= most:
+        return curve
+    starts = np.linspace(0, len(curve.steps), most, endpoint=False).astype(np.int64)
+    sizes = np.diff(np.append(starts, len(curve.steps)))
+    last = starts + sizes - 1
+    return Curve(curve.steps[last], np.add.reduceat(curve.values, starts) / sizes)
+
+
+def command(*parts: object) -> str:
+    """Return a command line that a shell takes as it is."""
+    return shlex.join(map(str, parts))
+
+
+def evaluate_command(expdir: Path, split: str) -> str:
+    """Return the command that scores a split of a run."""
+    return command("python", "run_downstream.py", "-m", "evaluate", "-t", split, "-e", expdir)

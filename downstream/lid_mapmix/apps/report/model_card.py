@@ -1,17 +1,29 @@
 """README.md of a run and of an export: a model card with Hugging Face's front matter, scores filled in.
 
-A card that its user has edited is never written over: the first comment holds a digest of the rest.
+What it says is gathered from the run's checkpoint, its scores, and its data where that is still there; its text stands
+in model_card.md.jinja. A card that its user has edited is never written over: the first comment holds a digest of the
+rest.
 """
 
 import hashlib
+import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from ...config.schema import EvaluationConfig
+from ...config.settings import Settings
 from ...data.corpus import Corpus
+from ...data.labels import labels_from_mapping
+from ...training.checkpoints import read_checkpoint
+from ...utils.errors import UserError
 from ...utils.files import write_text
 from ...utils.run_folder import RunFolder, choose_checkpoint
-from .card_facts import Facts, read_facts
 
 logger = logging.getLogger(__name__)
 # Score → the name Hugging Face's hub knows it by, and what it is.
@@ -26,9 +38,46 @@ _SCORES = {
     "c_primary": ("c_primary", "C_primary of NIST's LRE 2017"),
     "cllr": ("cllr", "Cllr, bits"),
 }
+_SPLITS = ("train", "dev", "test")
+_TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 _MARK = "<!-- written by lid_mapmix, {digest}: a card that was edited is not written over -->"
 _MARKED = re.compile(r"<!-- written by lid_mapmix, ([0-9a-f]{16}): .*-->\n")
 _LANGUAGE_CODE = re.compile("[a-z]{2,3}")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a card says.
+
+    Attributes
+    ----------
+    name : of the model.
+    clusters : cluster → classes.
+    upstream, variant : names.
+    is_fine_tuned : whether the upstream was trained as well.
+    data_name : of the corpus: the name of its folder.
+    amounts : split → utterances, hours and speakers (0 where unknown); without those that are not there any more.
+    class_counts : class → training utterances; empty where unknown.
+    sources : of the training data, as its manifest calls them.
+    scores : split → score → value.
+    is_calibrated : whether probabilities are.
+    crop_seconds : length of a training crop.
+    evaluation : how recordings are cut.
+    """
+
+    name: str
+    clusters: Mapping[str, Sequence[str]]
+    upstream: str
+    variant: str | None
+    is_fine_tuned: bool
+    data_name: str
+    amounts: Mapping[str, tuple[int, float, int]]
+    class_counts: Mapping[str, int]
+    sources: Sequence[str]
+    scores: Mapping[str, Mapping[str, Any]]
+    is_calibrated: bool
+    crop_seconds: float
+    evaluation: EvaluationConfig
 
 
 def try_card(folder: RunFolder, corpus: Corpus) -> None:
@@ -37,7 +86,7 @@ def try_card(folder: RunFolder, corpus: Corpus) -> None:
     Parameters
     ----------
     folder : of the run.
-    corpus : as for :func:`.card_facts.read_facts`.
+    corpus : as for :func:`read_facts`.
     """
     path = folder.card
     try:
@@ -66,25 +115,8 @@ def card_text(facts: Facts, folder: str) -> str:
     facts : what it says.
     folder : how the model's own folder is called in the examples.
     """
-    body = "\n\n".join(
-        part for part in (_introduction(facts), _scores(facts), _usage(folder), _data(facts), _limits(facts)) if part
-    )
-    front = f"---\n{_front_matter(facts)}---\n"
-    rest = f"\n{body}\n"
-    return f"{front}{_MARK.format(digest=_digest(front + rest))}\n{rest}"
+    from huggingface_hub import EvalResult, ModelCard, ModelCardData  # noqa: PLC0415 - takes a while to import
 
-
-def language_codes(classes: Sequence[str]) -> list[str]:
-    """Return the ISO 639 codes that class names begin with, such as eng of eng-gbr; none of the private ones."""
-    starts = [name.split("-", 1)[0] for name in classes]
-    codes = [start for start in starts if _LANGUAGE_CODE.fullmatch(start) and not "qaa" <= start <= "qtz"]
-    return list(dict.fromkeys(codes))
-
-
-def _front_matter(facts: Facts) -> str:
-    from huggingface_hub import EvalResult, ModelCardData  # noqa: PLC0415 - takes a while to import
-
-    classes = [name for members in facts.clusters.values() for name in members]
     results = [
         EvalResult(
             task_type="audio-classification",
@@ -101,102 +133,102 @@ def _front_matter(facts: Facts) -> str:
         if facts.scores[split].get(key) is not None
     ]
     data = ModelCardData(
-        language=language_codes(classes) or None,
+        language=language_codes([name for members in facts.clusters.values() for name in members]) or None,
         library_name="lid_mapmix",
         pipeline_tag="audio-classification",
         tags=["language-identification", "dialect-identification", "map-mix", "s3prl"],
         model_name=facts.name,
         eval_results=results or None,
     )
-    return f"{data.to_yaml()}\n"
-
-
-def _introduction(facts: Facts) -> str:
-    classes = sum(map(len, facts.clusters.values()))
-    use = "fine-tuned" if facts.is_fine_tuned else "frozen"
-    lines = [f"| {_cell(name)} | {', '.join(map(_cell, members))} |" for name, members in facts.clusters.items()]
-    return (
-        f"# {facts.name}\n\n"
-        f"Tells {classes} dialects or languages of {len(facts.clusters)} clusters apart. Variant `{facts.variant}` of "
-        f"[Map-Mix](https://arxiv.org/abs/2302.08229) on the upstream `{facts.upstream}` of S3PRL, {use}.\n\n"
-        "| cluster | classes |\n|---|---|\n" + "\n".join(lines)
-    )
-
-
-def _scores(facts: Facts) -> str:
     splits = [split for split in ("dev", "test") if split in facts.scores]
-    if not splits:
-        return ""
-    rows = [
-        f"| {meaning} | " + " | ".join(_score(facts.scores[split].get(key)) for split in splits) + " |"
-        for key, (_, meaning) in _SCORES.items()
-        if any(facts.scores[split].get(key) is not None for split in splits)
-    ]
-    counts = "| utterances | " + " | ".join(str(facts.scores[split].get("count", "–")) for split in splits) + " |"
-    head = f"| score | {' | '.join(splits)} |\n|---|{'---|' * len(splits)}"
-    return f"## Scores\n\n{head}\n" + "\n".join([*rows, counts]) + "\n\nThe best checkpoint was chosen on dev."
-
-
-def _usage(folder: str) -> str:
-    return f"""## How to use
-
-With the package lid_mapmix installed, and `{folder}` the folder of this card:
-
-```python
-from lid_mapmix import Identifier
-
-identifier = Identifier.from_pretrained("{folder}")
-answer = identifier(wav, sample_rate)          # any rate, any channels, 25 ms and longer
-print(answer.answer, answer.classes[:3], answer.probabilities[:3])
-```
-
-```
-lid-mapmix predict -e {folder} recording.wav folder/ --reject 0.05
-```"""
-
-
-def _data(facts: Facts) -> str:
-    if not facts.amounts:
-        return f"## Training data\n\n`{facts.data_name}`; it was not at hand any more when this card was written."
-    rows = [
-        f"| {split} | {count:,} | {hours:.2f} | {speakers or '–'} |"
-        for split, (count, hours, speakers) in facts.amounts.items()
-    ]
-    parts = [
-        f"## Training data\n\n`{facts.data_name}`",
-        "| split | utterances | hours | speakers |\n|---|---|---|---|\n" + "\n".join(rows),
-    ]
-    if facts.sources:
-        parts.append(f"Sources: {', '.join(map(_cell, facts.sources))}.")
-    if facts.class_counts:
-        counts = ", ".join(f"{_cell(name)} {count}" for name, count in facts.class_counts.items())
-        parts.append(f"Training utterances a class: {counts}.")
-    return "\n\n".join(parts)
-
-
-def _limits(facts: Facts) -> str:
-    window, hop = facts.evaluation.window_seconds, facts.evaluation.hop_seconds
-    calibrated = (
-        "Probabilities are calibrated on dev, and hold for recordings like those."
-        if facts.is_calibrated
-        else "Probabilities are not calibrated."
+    card = ModelCard.from_template(
+        data, str(_TEMPLATE), facts=facts, folder=folder, splits=splits, rows=_score_rows(facts, splits), cells=_cells
     )
-    return f"""## Limits
-
-- It knows the classes above and no others: another language is given one of them, unless `reject` says otherwise.
-- {calibrated}
-- It was trained on crops of {facts.crop_seconds:g} s and averages windows of {window:g} s every {hop:g} s; what is
-  much shorter is told apart less well. A recording of several languages has one answer, unless segments are asked for.
-- The scores are of the corpus above; other channels, speakers and kinds of speech can be worse."""
+    front, rest = f"---\n{data.to_yaml()}\n---\n", f"{card.text}\n"
+    return f"{front}{_MARK.format(digest=_digest(front + rest))}\n{rest}"
 
 
-def _score(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def language_codes(classes: Sequence[str]) -> list[str]:
+    """Return the ISO 639 codes that class names begin with, such as eng of eng-gbr; none of the private ones."""
+    starts = [name.split("-", 1)[0] for name in classes]
+    codes = [start for start in starts if _LANGUAGE_CODE.fullmatch(start) and not "qaa" <= start <= "qtz"]
+    return list(dict.fromkeys(codes))
 
 
-def _cell(text: str) -> str:
-    """Return text that stands for itself in Markdown and HTML."""
-    return re.sub(r"([\\`*_{}\[\]<>|#!])", r"\\\1", " ".join(text.split()))
+def read_facts(checkpoint: Path, name: str, corpus: Corpus | None = None) -> Facts:
+    """Gather what there is to say of a run; of data that has gone nothing is said.
+
+    Parameters
+    ----------
+    checkpoint : of the run, its scores beside it.
+    name : of the model.
+    corpus : the data now, and of the scores; None for where they were in training.
+
+    Raises
+    ------
+    UserError : other data than the run's, of which a card would say that the run was trained on it.
+    """
+    states, folder = read_checkpoint(checkpoint), RunFolder(checkpoint.parent)
+    settings = Settings.make(states["Args"], states["Config"])
+    args, task = settings.args, settings.task
+    labels = labels_from_mapping(task.labels, str(folder))
+    corpus = corpus or Corpus(task.data.directory or "unknown", labels.clusters)
+    own, found = (settings.data_directory or Path("unknown")).name, corpus.directory.name
+    if found != own:
+        raise UserError(f"expected scores of {own}, on which the run was trained, found those of {found}.")
+    amounts: dict[str, tuple[int, float, int]] = {}
+    counts: dict[str, int] = {}
+    sources: list[str] = []
+    for split in _SPLITS:
+        try:
+            manifest = corpus.manifest(split)
+        except UserError:
+            continue  # gone, or changed since: the card then does without
+        speakers = len(np.unique(manifest.columns["speaker"])) if "speaker" in manifest.columns else 0
+        amounts[split] = len(manifest), float(manifest.columns["seconds"].sum()) / 3600, speakers
+        if split == "train":
+            names, sizes = np.unique(manifest.columns["class"], return_counts=True)
+            counts = dict(zip(names.tolist(), sizes.tolist(), strict=True))
+            sources = [source for source in np.unique(manifest.text_column("source")).tolist() if source]
+    metrics = {split: folder.metrics(split) for split in _SPLITS}
+    scores = {split: _read_scores(path) for split, path in metrics.items() if path.is_file()}
+    return Facts(
+        name=name,
+        clusters=labels.clusters,
+        upstream=args.upstream,
+        variant=task.variant,
+        is_fine_tuned=bool(args.upstream_trainable),
+        data_name=own,
+        amounts=amounts,
+        class_counts=counts,
+        sources=sources,
+        scores=scores,
+        is_calibrated=folder.calibration.is_file(),
+        crop_seconds=task.data.crop_seconds,
+        evaluation=task.evaluation,
+    )
+
+
+def _read_scores(path: Path) -> dict[str, Any]:
+    """Return the scores of a whole split, and the calibration error after calibration where there is one."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    calibrated = content.get("calibrated", {}).get("overall", {})
+    return {**content["overall"], "ece_calibrated": calibrated.get("ece")}
+
+
+def _score_rows(facts: Facts, splits: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Return what each score is, and its value in each split."""
+    rows = []
+    for key, (_, meaning) in _SCORES.items():
+        values = [facts.scores[split].get(key) for split in splits]
+        if any(value is not None for value in values):
+            rows.append((meaning, ["–" if value is None else f"{value:.3f}" for value in values]))
+    return [*rows, ("utterances", [str(facts.scores[split].get("count", "–")) for split in splits])]
+
+
+def _cells(texts: Iterable[str]) -> str:
+    """Return texts that stand for themselves in Markdown and HTML, commas between them."""
+    return ", ".join(re.sub(r"([\\`*_{}\[\]<>|#!])", r"\\\1", " ".join(text.split())) for text in texts)
 
 
 def _digest(text: str) -> str:

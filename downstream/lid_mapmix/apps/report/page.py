@@ -1,35 +1,80 @@
-"""The report as one page: pictures and tables of what was gathered, laid out by page.html and page.css."""
+"""The report as one page: figures and tables of what was gathered, laid out by page.html and page.css."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from ...config.schema import DatamapConfig
 from ...mapmix.datamap import region_counts
+from ...mapmix.datamap_files import DataMap
+from ...training.plan import assign_regions
 from .clips import CLIP_SECONDS, Clip
-from .curves import Curve, thinned
-from .gather import Findings
-from .missing import Missing, command, evaluate_command
-from .pages import style_sheets, template_environment
-from .pictures import (
-    Figure,
+from .command import GENERATOR
+from .datamap_figure import draw_datamap
+from .figures import (
     chosen_points,
-    correctness_steps,
-    draw_classes,
-    draw_clusters,
-    draw_datamap,
+    draw_latents,
     draw_lines,
     draw_reliability,
+    draw_truncation,
+    group_marks,
+    inline_svg,
     project,
 )
-from .svg import Axis, ticks_between
+from .gather import Curve, Findings, Missing, command, evaluate_command, thinned
 from .tables import Table, confusions, decimals, headline, score_table, slice_tables, truncation_table, versions
 
-GENERATOR = "lid-mapmix report"
+logger = logging.getLogger(__name__)
 STYLE_SHEET = Path(__file__).with_name("page.css")
 _LINES = ("acc", "wf1", "c_acc", "ece")
+# Rounding in datamap.csv may move a few utterances over a boundary.
+_SAME_REGIONS = 0.999
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure in the page and what belongs to it.
+
+    Attributes
+    ----------
+    title : above it.
+    svg : the figure; empty where it could not be drawn.
+    caption : below it.
+    legend : (colour, sign, name) a series.
+    """
+
+    title: str
+    svg: Markup
+    caption: str
+    legend: Sequence[tuple[str, str, str]] = ()
+
+
+def template_environment(folder: Path) -> Environment:
+    """Return the environment of a page: text is escaped, unknown names are errors, head.html can be included.
+
+    Parameters
+    ----------
+    folder : of the page's template.
+    """
+    return Environment(
+        loader=FileSystemLoader([folder, STYLE_SHEET.parent]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def style_sheets(paths: Sequence[Path]) -> Markup:
+    """Return style sheets of ours, which need no escaping, one after the other."""
+    return Markup("\n".join(path.read_text(encoding="utf-8") for path in paths))
 
 
 def render(findings: Findings, curves: Mapping[str, Curve], clips: Sequence[Clip], data: Path | None) -> str:
@@ -65,35 +110,64 @@ def render(findings: Findings, curves: Mapping[str, Curve], clips: Sequence[Clip
     )
 
 
-def reliability(findings: Findings) -> list[Figure]:
-    """Return the diagrams before and, where there is a calibration, after it."""
+def reliability(findings: Findings) -> Picture:
+    """Return the curve before and, where there is a calibration, after it."""
     found = findings.reliability
-    figures = [draw_reliability("Before calibration", found.before)]
+    curves = {"before calibration": found.before}
     if not isinstance(found.after, Missing):
-        figures.append(draw_reliability(f"After calibration ({found.kind})", found.after))
-    return figures
+        curves[f"after calibration, {found.kind}"] = found.after
+    errors = {name: calibration_error(points) for name, points in curves.items()}
+    spoken = "; ".join(
+        f"{name}: calibration error {errors[name]:.3f}, "
+        + ", ".join(f"at {point['confidence']:.2f} right {point['accuracy']:.2f}" for point in points)
+        for name, points in curves.items()
+    )
+    return _picture("Reliability diagram", spoken, lambda: draw_reliability(None, curves, errors))
 
 
-def growth(findings: Findings) -> list[Figure]:
+def calibration_error(points: Sequence[Mapping[str, float]]) -> float:
+    """Return the expected calibration error that the points of a reliability diagram stand for."""
+    count = sum(point["count"] for point in points)
+    return sum(abs(point["confidence"] - point["accuracy"]) * point["count"] for point in points) / count
+
+
+def growth(findings: Findings) -> list[Picture]:
     """Return scores over the utterances' own durations, and over what they were cut to."""
-    figures = []
+    pictures = []
     if len(slices := findings.metrics.get("by_duration") or {}) > 1:
         counts = [int(scores["count"]) for scores in slices.values()]
-        caption = f"{min(counts):,} to {max(counts):,} utterances a duration."
         by_seconds = {float(name): scores for name, scores in slices.items()}
-        figures.append(_over_seconds("Over the utterances' duration", by_seconds, caption))
+        caption = f"{min(counts):,} to {max(counts):,} utterances a duration."
+        pictures.append(_over_seconds("Over the utterances' duration", by_seconds, caption))
     if not isinstance(findings.truncation, Missing):
-        caption = "The same utterances, each from its start on; shorter ones keep their length."
-        figures.append(_over_seconds("Over the seconds that are heard", findings.truncation, caption))
-    return figures
+        truncation = {f"{seconds:g}": scores for seconds, scores in findings.truncation.items()}
+        accuracies = ", ".join(
+            f"{scores.get('acc', float('nan')):.3g} at {name} s" for name, scores in truncation.items()
+        )
+        draw = partial(draw_truncation, None, findings.split, truncation)
+        pictures.append(_picture("Over the seconds that are heard", f"accuracy {accuracies}", draw))
+    return pictures
+
+
+def _over_seconds(title: str, by_seconds: Mapping[float, Mapping[str, float]], caption: str) -> Picture:
+    seconds = np.array(list(by_seconds))
+    # Powers of two apart, lengths crowd at the lower end of a plain axis.
+    is_logarithmic = seconds[0] > 0 and seconds[-1] / seconds[0] >= 5  # noqa: PLR2004
+    ticks = seconds.tolist() if len(seconds) <= 8 else None  # noqa: PLR2004
+    series = {
+        name: (seconds, np.array([scores[name] for scores in by_seconds.values()], dtype=np.float64))
+        for name in _LINES
+        if all(scores.get(name) is not None for scores in by_seconds.values())
+    }
+    axes = {"top": 1.02, "ticks": ticks, "is_logarithmic": is_logarithmic}
+    return _lines(title, series, "seconds", "score", caption=caption, **axes)
 
 
 def datamap(findings: Findings) -> dict[str, Any] | None:
-    """Return the picture of the data map, its legend, and its regions class by class."""
+    """Return the picture of the data map, and its regions class by class."""
     found = findings.datamap
     if isinstance(found, Missing):
         return None
-    config = DatamapConfig() if findings.task is None else findings.task.datamap
     # In the order of the clusters; a map of other data may have classes that the scores have not.
     place_of = {name: place for place, name in enumerate(findings.labels.classes)}
     classes = sorted(set(found.classes.tolist()), key=lambda name: (place_of.get(name, len(place_of)), name))
@@ -102,7 +176,19 @@ def datamap(findings: Findings) -> dict[str, Any] | None:
     counts = region_counts(found.regions, gold, classes)
     rows = [[name, *map(decimals, row.values())] for name, row in counts.items()]
     table = Table("Utterances by region", ["class", *counts["total"]], rows)
-    return {"figure": draw_datamap(found.heard(), config), "steps": correctness_steps(), "table": table}
+    return {
+        "figure": _picture("Training utterances", "data map", lambda: _draw_map(findings, found.heard())),
+        "table": table,
+    }
+
+
+def _draw_map(findings: Findings, found: DataMap) -> Any:
+    config = DatamapConfig() if findings.task is None else findings.task.datamap
+    gold = np.unique(found.classes, return_inverse=True)[1]
+    regions = assign_regions(config, found.confidence, found.variability, gold)
+    # A map that was made by another rule has other boundaries.
+    is_same = (regions == found.regions).mean() > _SAME_REGIONS
+    return draw_datamap(None, found, found.regions, config if is_same else None)
 
 
 def projection(findings: Findings) -> dict[str, Any] | None:
@@ -115,32 +201,61 @@ def projection(findings: Findings) -> dict[str, Any] | None:
     if places is None:
         return None
     truth, labels = findings.truth[latents.rows[chosen]], findings.labels
-    figures, first = [], 0
+
+    def picture(title: str, spoken: str, groups: np.ndarray, members: Mapping[int, str], *, over_all: bool) -> Picture:
+        legend = [(*mark, name) for mark, name in zip(group_marks(len(members)), members.values(), strict=True)]
+        return _picture(title, spoken, partial(draw_latents, places, groups, list(members), over_all=over_all), legend)
+
+    pictures, first = [], 0
     for name, members in labels.clusters.items():
-        numbered = list(enumerate(members, start=first))
+        spoken = f"t-SNE: where the latents of {', '.join(members)} lie"
+        pictures.append(picture(name, spoken, truth, dict(enumerate(members, start=first)), over_all=True))
         first += len(members)
-        figures.append(draw_classes(name, places, truth, numbered))
-    clusters = draw_clusters(places, labels.cluster_indices[truth], list(labels.clusters))
-    return {"clusters": clusters, "classes": figures, "shown": len(chosen), "of": len(latents.rows)}
+    spoken = f"t-SNE of {len(places):,} latents, coloured by their {len(labels.clusters)} clusters"
+    groups = labels.cluster_indices[truth]
+    clusters = picture("By cluster", spoken, groups, dict(enumerate(labels.clusters)), over_all=False)
+    return {"clusters": clusters, "classes": pictures, "shown": len(chosen), "of": len(latents.rows)}
 
 
-def training(curves: Mapping[str, Curve]) -> list[Figure]:
+def training(curves: Mapping[str, Curve]) -> list[Picture]:
     """Return the loss and the dev scores over the steps of the training."""
-    figures = []
-    shown = {name: thinned(curve) for name, curve in curves.items()}
+    pictures = []
+    shown = {name: (thin.steps, thin.values) for name, curve in curves.items() for thin in [thinned(curve)]}
     if (loss := shown.get("train-loss")) is not None:
-        top = _top(loss.values.tolist())
-        lines = {"train-loss": (loss.steps, loss.values)}
-        figures.append(draw_lines("Loss", lines, _steps(loss), Axis("nats", 0, top), has_marks=False))
+        pictures.append(_lines("Loss", {"train-loss": loss}, "optimizer steps", "nats", has_marks=False))
     dev = {f"dev-{name}": shown[f"dev-{name}"] for name in _LINES if f"dev-{name}" in shown}
     if dev:
         accuracy = curves.get("dev-acc")
         best = None if accuracy is None else int(accuracy.steps[accuracy.values.argmax()])
         caption = "" if best is None else f"Best dev accuracy at step {best:,}, dashed: that checkpoint is scored."
-        lines = {name: (curve.steps, curve.values) for name, curve in dev.items()}
-        axes = (_steps(*dev.values()), Axis("score", 0, 1))
-        figures.append(draw_lines("Scores of dev", lines, *axes, mark=best, caption=caption))
-    return figures
+        pictures.append(_lines("Scores of dev", dev, "optimizer steps", "score", caption=caption, top=1.02, mark=best))
+    return pictures
+
+
+def _picture(
+    title: str, spoken: str, draw: Callable[[], Any], legend: Sequence[tuple[str, str, str]] = (), caption: str = ""
+) -> Picture:
+    """Return a figure as the page shows it, with its own title as the caption unless there is another.
+
+    One that cannot be drawn leaves a sentence in its place.
+    """
+    try:
+        figure = draw()
+        caption = caption or figure.get_suptitle().replace("\n", "; ")
+        figure.suptitle("")
+        label = f"{title}: {spoken}"
+        return Picture(title, inline_svg(figure, f"{label}; {caption}" if caption else label), caption, legend)
+    # Whatever it is: a figure is not worth the page.
+    except Exception as error:  # noqa: BLE001
+        logger.warning("the figure %r was not drawn: %s", title, error)
+        return Picture(title, Markup(""), f"This figure was not drawn: {error}")
+
+
+def _lines(
+    title: str, series: Mapping[str, tuple[np.ndarray, np.ndarray]], *axes: str, caption: str = "", **options: Any
+) -> Picture:
+    spoken = "; ".join(f"{name} from {y[0]:.3g} to {y[-1]:.3g}" for name, (_, y) in series.items())
+    return _picture(title, spoken, lambda: draw_lines(series, *axes, **options), caption=caption)
 
 
 def _no_intervals(findings: Findings) -> Missing | None:
@@ -158,31 +273,3 @@ def _no_audio(findings: Findings, clips: Sequence[Clip], data: Path | None) -> M
     looked = "" if data is None else f" in {data}"
     remake = command("lid-mapmix", "report", findings.folder, "--split", findings.split, "--data", "DIR")
     return Missing(f"The audio of these utterances was not found{looked}.", remake)
-
-
-def _over_seconds(title: str, by_seconds: Mapping[float, Mapping[str, float]], caption: str) -> Figure:
-    seconds = np.array(list(by_seconds))
-    # Powers of two apart, lengths crowd at the lower end of a plain axis.
-    is_logarithmic = seconds[0] > 0 and seconds[-1] / seconds[0] >= 5  # noqa: PLR2004
-    ticks = tuple(seconds.tolist()) if len(seconds) <= 8 else None  # noqa: PLR2004
-    horizontal = Axis("seconds", seconds[0], seconds[-1], ticks, is_logarithmic)
-    series = {
-        name: (seconds, np.array([scores[name] for scores in by_seconds.values()], dtype=np.float64))
-        for name in _LINES
-        if all(scores.get(name) is not None for scores in by_seconds.values())
-    }
-    return draw_lines(title, series, horizontal, Axis("score", 0, 1), caption=caption)
-
-
-def _steps(*curves: Curve) -> Axis:
-    return Axis("optimizer steps", 0, max(int(curve.steps[-1]) for curve in curves))
-
-
-def _top(values: Iterable[float]) -> float:
-    """Return the lowest round number above all values."""
-    greatest = max(values)
-    if not greatest > 0:
-        return 1.0
-    first, second, *_ = ticks_between(0, greatest)
-    step = second - first
-    return float(np.ceil(greatest / step) * step)

@@ -1,14 +1,16 @@
-"""The tables of the report: scores, slices, who is taken for whom, versions."""
+"""The tables of the report: scores, slices, who is taken for whom, versions; and tables for the terminal."""
 
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from unicodedata import category
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
-from .gather import Findings
+    from .gather import Findings
 
 _HEADLINE = ("acc", "wf1", "c_acc", "ece")
 # Score → what it is, and whether more is better.
@@ -42,6 +44,9 @@ _PACKAGES = (
 # Shares of a row from which on a cell is so dark in the light page, or so bright in the dark one, that its number takes
 # the other colour: black and white each have a contrast of 4.5 there (WCAG 1.4.3).
 _DARK, _BRIGHT = 0.84, 0.62
+_ABSENT = "-"
+# Unicode's control signs, and its line and paragraph separators.
+_STEERING = ("Cc", "Zl", "Zp")
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,7 @@ def truncation_table(truncation: Mapping[float, Mapping[str, float]]) -> Table:
     return Table("By the seconds that are heard", ["seconds", *names], rows)
 
 
-def confusions(findings: Findings) -> list[Confusion]:
+def confusions(findings: "Findings") -> list[Confusion]:
     """Return who is taken for whom: clusters, where there are several of more than one class, and classes."""
     clusters, indices = findings.labels.clusters, findings.labels.cluster_indices
     truth, answers = findings.truth, findings.predictions
@@ -149,7 +154,7 @@ def confusions(findings: Findings) -> list[Confusion]:
 
 
 def confusion(
-    caption: str, groups: Sequence[tuple[str, int]], names: Sequence[str], truth: np.ndarray, answers: np.ndarray
+    caption: str, groups: Sequence[tuple[str, int]], names: Sequence[str], truth: "np.ndarray", answers: "np.ndarray"
 ) -> Confusion:
     """Count answers by truth.
 
@@ -158,6 +163,8 @@ def confusion(
     caption, groups, names : see :class:`Confusion`.
     truth, answers : (N,) int, numbers of names.
     """
+    import numpy as np  # noqa: PLC0415 - commands that print a table show their help without it
+
     size = len(names)
     counts = np.bincount(truth * size + answers, minlength=size * size).reshape(size, size)
     totals = counts.sum(axis=1)
@@ -187,3 +194,31 @@ def versions() -> list[tuple[str, str]]:
 
 def _interval(ends: Sequence[float] | None) -> str:
     return "" if not ends else f"{decimals(ends[0])} to {decimals(ends[1])}"
+
+
+def format_table(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """Lay out scores as text, a line a row, without a newline at the end.
+
+    Parameters
+    ----------
+    rows : row name → column name → value. Columns stand in the order in which they first occur; a value that a row
+        lacks is shown as ``-``, floats with 3 decimals, whole numbers (int) as they are. Line breaks and signs that
+        steer a terminal are shown as Python escapes them.
+    """
+    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+    table = [["", *columns]]
+    table += [[_one_line(name), *(_text_cell(row.get(column)) for column in columns)] for name, row in rows.items()]
+    widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in table
+    )
+
+
+def _text_cell(value: float | None) -> str:
+    if value is None:
+        return _ABSENT
+    return str(value) if isinstance(value, int) else f"{round(value, 3) + 0.0:.3f}"  # no -0.000
+
+
+def _one_line(name: str) -> str:
+    return "".join(ascii(sign)[1:-1] if category(sign) in _STEERING else sign for sign in name)

@@ -17,7 +17,7 @@ from ...training.continuing import Past
 from ...utils.distributed import broadcast_from_rank_zero, continues_as_rank_zero
 from ...utils.errors import UserError
 from ...utils.run_folder import RunFolder, choose_checkpoint
-from ..report.text_table import format_table
+from ..report.tables import format_table
 from ..settings.arguments import complete_defaults
 from ..settings.from_flags import new_settings, settings_from_checkpoint
 from .datamap_stage import make_datamap

@@ -27,7 +27,7 @@ from ...utils.errors import UserError
 from ...utils.files import replace_when_complete
 from ...utils.run_folder import RunFolder
 from ..report.datamap_figure import draw_by_class, draw_datamap
-from ..report.text_table import format_table
+from ..report.tables import format_table
 
 _OF_RULE = {
     RegionRule.FIXED: ("easy_confidence", "easy_variability", "hard_confidence", "hard_variability"),

@@ -1,4 +1,4 @@
-from lid_mapmix.apps.report.text_table import format_table
+from lid_mapmix.apps.report.tables import format_table
 
 
 def test_table_worked_by_hand():
