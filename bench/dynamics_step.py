@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 import torch
 from lid_mapmix.apps.settings.arguments import TASK, make_parser
-from lid_mapmix.apps.settings.settings import new_settings
+from lid_mapmix.apps.settings.from_flags import new_settings
 from lid_mapmix.data.manifest.manifest import write_manifest
 from lid_mapmix.host import compat, registry
 from lid_mapmix.mapmix.dynamics import EpochRecorder
@@ -94,7 +94,7 @@ def _demo_runner(corpus: Path, expdir: Path) -> Any:
     flags = ["-u", "fbank", "-v", "datamap", "-c", str(_DEMO), "--data", str(corpus), "-p", str(expdir)]
     flags += ["--device", "cpu", "-o", "config.runner.eval_dataloaders=[]"]
     settings = new_settings(make_parser("bench").parse_args(flags))
-    return make_runner(settings.args, settings.config)
+    return make_runner(*settings.for_s3prl("train"))
 
 
 def recording_cost() -> dict[tuple[int, int], float]:

@@ -148,17 +148,16 @@ def _plain_upstream() -> Any:
 
 
 def _make_runner(folder: Path, options: argparse.Namespace) -> Any:
-    from lid_mapmix.apps.runs.stages import settings_of_use  # noqa: PLC0415 - on the mended stack
-    from lid_mapmix.config.checks import check_configuration, task_config  # noqa: PLC0415
+    from lid_mapmix.apps.runs.procedure import run_of_use  # noqa: PLC0415 - on the patched stack
     from lid_mapmix.host.runner import make_runner  # noqa: PLC0415
 
     flags = ["-m", "evaluate", "-e", str(folder / "run"), "--device", options.device]
     flags += ["-o", f"config.downstream_expert.data.workers={options.workers}"]
     stands_for = make_parser("evaluate").parse_args(flags)
     launch.prepare_use(stands_for)
-    settings = settings_of_use(stands_for)
-    check_configuration(settings.config)
-    return make_runner(settings.args, settings.config, task_config(settings.task).upstream_settings)
+    run = run_of_use(stands_for)
+    upstream = run.settings.task.upstream_settings
+    return make_runner(*run.settings.for_s3prl("evaluate"), upstream, corpus=run.corpus)
 
 
 def _train(folder: Path, steps: int) -> None:

@@ -137,7 +137,7 @@ def _evaluate(data: Path, run: Path, labels: Labels, true: np.ndarray, epochs: i
     gold = labels.class_indices(manifest)
     swapped = gold != true
     count = int(swapped.sum())
-    dynamics = read_map(run / "dynamics", manifest, labels, DatamapConfig(), keep_first=epochs).dynamics
+    dynamics, _ = read_map(run / "dynamics", manifest, labels, DatamapConfig(), keep_first=epochs)
     if len(dynamics.epochs) < epochs:
         sys.exit(f"{run}: has {len(dynamics.epochs)} epochs, {epochs} are asked for. Name another folder by --into.")
     classes = len(labels.classes)

@@ -29,7 +29,7 @@ import numpy as np
 import soundfile
 import torch
 from lid_mapmix.apps.settings.arguments import make_parser, place_run
-from lid_mapmix.apps.settings.settings import new_settings
+from lid_mapmix.apps.settings.from_flags import new_settings
 from lid_mapmix.data.audio.reading import SAMPLE_RATE
 from lid_mapmix.host import compat, registry
 from plain_loop import PlainLoop
@@ -137,7 +137,7 @@ def _make_runner(folder: Path, options: argparse.Namespace) -> Any:
     place_run(parsed)
     made = new_settings(parsed)
     Path(made.args.expdir).mkdir()
-    return make_runner(made.args, made.config)
+    return make_runner(*made.for_s3prl("train"))
 
 
 class _Turns:

@@ -1,6 +1,6 @@
 """What is checked of a configuration before any training time is spent.
 
-Types and limits of single settings stand with them in config.py; here is what concerns several of them, and the parts
+Types and limits of single settings stand with them in schema.py; here is what concerns several of them, and the parts
 of a configuration that are S3PRL's own.
 """
 

@@ -26,7 +26,7 @@ _PLACE = f"configuration: {TASK_KEY}"
 _STRICT = ConfigDict(extra="forbid")
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-# Audio under 400 samples has no frame (data/audio.py).
+# Audio under 400 samples has no frame (data/audio/reading.py).
 _Seconds = Annotated[float, Field(ge=0.025, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=1)]
 _Speed = Annotated[float, Field(ge=0.5, le=2)]

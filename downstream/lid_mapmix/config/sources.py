@@ -106,6 +106,6 @@ def upstream_config_path(name: str) -> Path | None:
 
 
 def read_upstream_config(name: str) -> dict[str, Any] | None:
-    """Read the file of what an upstream needs (known_upstreams.py), or return None where there is none."""
+    """Read the file of what an upstream needs (upstreams.py), or return None where there is none."""
     path = upstream_config_path(name)
     return None if path is None else read_yaml(path)

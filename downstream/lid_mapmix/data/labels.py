@@ -8,7 +8,7 @@ import numpy as np
 import yaml
 
 from ..utils.errors import UserError
-from ..utils.files import replace_when_complete
+from ..utils.files import write_text
 from .manifest.manifest import Manifest
 
 
@@ -126,8 +126,7 @@ def labels_from_names(names: Iterable[str]) -> Labels:
 def write_labels(path: Path | str, labels: Labels) -> None:
     """Write labels.yaml, complete or not at all."""
     clusters = {name: list(members) for name, members in labels.clusters.items()}
-    with replace_when_complete(path) as temporary:
-        temporary.write_text(yaml.safe_dump(clusters, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    write_text(path, yaml.safe_dump(clusters, sort_keys=False, allow_unicode=True))
 
 
 def _shorten(names: Iterable[str], most: int = 8) -> str:

@@ -20,7 +20,7 @@ from filelock import FileLock
 from torch import nn
 
 from ..utils.errors import UserError
-from ..utils.files import replace_when_complete
+from ..utils.files import replace_when_complete, write_text
 from ..utils.randomness import keyed_generator
 from .feature_store import FeatureStore, SlotLayout, check_header
 
@@ -236,8 +236,7 @@ class FeatureCache:
         if not (self.folder / _HEADER).is_file():
             with replace_when_complete(self.folder / _PROBE) as temporary, temporary.open("wb") as file:
                 np.save(file, self._probe)
-            with replace_when_complete(self.folder / _HEADER) as temporary:
-                temporary.write_text(json.dumps(self._header, indent=1), encoding="utf-8")
+            write_text(self.folder / _HEADER, json.dumps(self._header, indent=1))
         try:
             kept = np.load(self.folder / _PROBE)
         except (OSError, ValueError):

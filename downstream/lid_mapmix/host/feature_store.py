@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from ..utils.errors import UserError
-from ..utils.files import replace_when_complete
+from ..utils.files import write_text
 
 _HEADER, _FRAMES, _FEATURES = "header.json", "frames.u32", "features.f16"
 _VALUE, _COUNT = np.dtype("<f2"), np.dtype("<u4")
@@ -132,8 +132,7 @@ class FeatureStore:
         for name, size in self._sizes().items():
             with (self.folder / name).open("wb") as file:
                 file.truncate(size)
-        with replace_when_complete(self.folder / _HEADER) as temporary:
-            temporary.write_text(json.dumps(header, indent=1), encoding="utf-8")
+        write_text(self.folder / _HEADER, json.dumps(header, indent=1))
 
     def _open(self) -> None:
         for name, size in self._sizes().items():

@@ -26,7 +26,7 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax
 
 from ..utils.errors import UserError
-from ..utils.files import replace_when_complete
+from ..utils.files import write_text
 from .choices import Kind
 from .detection import summarize_detection
 from .metrics import expected_calibration_error, reliability_curve
@@ -109,8 +109,7 @@ def fit(kind: Kind | str, log_probabilities: np.ndarray, truth: np.ndarray, clas
 def write_calibration(path: Path | str, calibration: Calibration) -> None:
     """Write a calibration as JSON, complete or not at all."""
     text = json.dumps({"format": _FORMAT, **asdict(calibration)}, ensure_ascii=False, allow_nan=False)
-    with replace_when_complete(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_text(path, text + "\n")
 
 
 def read_calibration(path: Path | str) -> Calibration:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ...utils.argument_types import whole_number_from
 from ...utils.errors import UserError
-from ...utils.files import replace_when_complete
+from ...utils.files import write_text
 
 if TYPE_CHECKING:
     from ...data.check.corpus_check import CheckedFolder
@@ -105,6 +105,5 @@ def _tell(checked: "CheckedFolder", json_file: str | None) -> None:
         if json_file == _PRINTED:
             print(text)
             return
-        with replace_when_complete(json_file) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+        write_text(json_file, text + "\n")
     print(checked.table())

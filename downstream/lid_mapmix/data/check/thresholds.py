@@ -1,6 +1,7 @@
 """The numbers that ``lid-mapmix check`` decides by, each with its reason; levels are relative to full scale.
 
-What training itself refuses (the least length, how much shorter than the manifest audio may be) is in data/audio.py.
+What training itself refuses (the least length, how much shorter than the manifest audio may be) is in
+data/audio/spans.py.
 """
 
 # How many of a kind are named; the rest is counted.

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from ...utils.errors import UserError
-from ...utils.files import replace_when_complete
+from ...utils.files import replace_when_complete, write_text
 from ..choices import FileFormat
 from .rows import Opening, check_rows, parse_seconds, read_csv, unique_ids
 from .system_output import Format, Hints, SystemOutput, csv_truth
@@ -186,5 +186,4 @@ class ScoresCsv(Format):
 def write_metrics(path: Path | str, metrics: Mapping[str, Any]) -> None:
     """Write what `scorecard.metrics_with_slices` returns as JSON, complete or not at all."""
     text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
-    with replace_when_complete(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_text(path, text + "\n")

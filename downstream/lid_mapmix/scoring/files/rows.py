@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ...utils.errors import UserError
-from ...utils.files import replace_when_complete
+from ...utils.files import write_text
 
 # The first column of NIST's tables of scores and of its keys.
 NIST_ID = "segmentid"
@@ -81,8 +81,7 @@ def read_csv(path: Path | str, what: str) -> list[list[str]]:
 
 def write_lines(path: Path | str, lines: Iterable[str]) -> None:
     """Write lines, to which their ends are added, complete or not at all."""
-    with replace_when_complete(path) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def check_rows(
