@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from ...utils.errors import UserError
-from ...utils.files import replace_when_complete
+from ...utils.files import write_text
 from ...utils.randomness import keyed_generator
 from .. import LABELS_FILE, SPLITS
 from ..audio.reading import read_header, reason
@@ -110,9 +110,10 @@ def pack(
             utterance_spans(manifest)
         write_labels(folder / LABELS_FILE, labels)
         parts = [_pack_split(split, manifest, folder, form) for split, manifest in manifests.items()]
-        with replace_when_complete(folder / PACKED_FILE) as temporary:
-            names = sorted(path.name for path in folder.iterdir())
-            temporary.write_text(json.dumps({"format": audio_format, "seed": seed, "files": names}, indent=1) + "\n")
+        names = sorted(path.name for path in folder.iterdir())
+        write_text(
+            folder / PACKED_FILE, json.dumps({"format": audio_format, "seed": seed, "files": names}, indent=1) + "\n"
+        )
     return Summary(*(sum(numbers) for numbers in zip(*map(astuple, parts), strict=True)))
 
 
