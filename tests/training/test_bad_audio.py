@@ -11,7 +11,7 @@ from lid_mapmix.data.manifest.manifest import read_manifest
 from lid_mapmix.mapmix.mixup import MixSpace
 from lid_mapmix.training import bad_audio
 from lid_mapmix.training.bad_audio import BadAudio
-from lid_mapmix.training.replacements import Fault, StandIns
+from lid_mapmix.training.replacements import Fault, Replacements
 from lid_mapmix.training.sampler import NO_PARTNER, Draw
 from lid_mapmix.training.train_dataset import TrainDataset
 from lid_mapmix.utils.errors import BadAudioError, UserError
@@ -34,8 +34,8 @@ def split(tmp_path_factory):
 
 def training(split, *pools, mix_space=MixSpace.NONE):
     everyone = np.arange(12)
-    stand_ins = StandIns(7, split.gold, pools or (everyone, everyone))
-    return TrainDataset(split, Crops(split.counts, 0.1), 7, mix_space, stand_ins=stand_ins)
+    replacements = Replacements(7, split.gold, pools or (everyone, everyone))
+    return TrainDataset(split, Crops(split.counts, 0.1), 7, mix_space, replacements=replacements)
 
 
 def test_headers_are_noted_and_the_rest_is_read_when_it_is_heard(split):
@@ -70,7 +70,7 @@ def test_another_of_its_class_stands_in(utterance, split):
 
 
 @pytest.mark.parametrize("mix_space", [MixSpace.LATENT, MixSpace.INPUT])
-def test_partners_have_stand_ins_too(mix_space, split):
+def test_partners_have_replacements_too(mix_space, split):
     dataset = training(split, mix_space=mix_space)
     item = dataset[Draw(MISSING, NAN, 0.5, 3)]
     assert (split.gold[item.anchor], split.gold[item.partner]) == (0, 1)
@@ -89,7 +89,7 @@ def test_the_pool_comes_first_and_the_class_after_it(split):
     assert training(split, np.array([0, 3]), everyone)[Draw(MISSING, NO_PARTNER, 1.0, 0)].anchor in (1, 2)
 
 
-def test_sound_audio_is_as_without_stand_ins(split):
+def test_sound_audio_is_as_without_replacements(split):
     plain = TrainDataset(split, Crops(split.counts, 0.1), 7)
     for utterance in (1, 2, 3):
         drawn = Draw(utterance, NO_PARTNER, 1.0, 5)
@@ -118,7 +118,7 @@ def test_what_is_met_is_told_once_and_kept_in_this_order(split, tmp_path):
     lines = []
     found = BadAudio(RunFolder(tmp_path), split, 0.5, lines.append)
     assert list(tmp_path.iterdir()) == []
-    found.start_afresh()
+    found.reset()
     assert [line.split(": ")[1].split(" is skipped ")[1] for line in lines] == [f"({n} of 12)" for n in (1, 2, 3)]
     for epoch in range(2):
         found.add(epoch, [Fault(NAN, "b.wav: holds NaN."), Fault(MISSING, "again")])
@@ -129,17 +129,17 @@ def test_what_is_met_is_told_once_and_kept_in_this_order(split, tmp_path):
     assert rows[3] | {"fault": "b.wav: holds NaN.", "class": "xaa-two"} == rows[3]
     # A run that goes on knows them, and tells none again.
     resumed = BadAudio(RunFolder(tmp_path), split, 0.5, lines.append)
-    resumed.go_on()
+    resumed.resume()
     resumed.add(1, [Fault(NAN, "again")])
     assert (len(lines), rows_of(tmp_path)) == (4, rows)
-    BadAudio(RunFolder(tmp_path), split, 0.5, lines.append).start_afresh()
+    BadAudio(RunFolder(tmp_path), split, 0.5, lines.append).reset()
     assert len(rows_of(tmp_path)) == 3
 
 
 def test_each_fault_adds_a_row_and_writes_nothing_anew(split, tmp_path, monkeypatch):
     """Thousands of faults, each met in a step of its own, took the square of their number."""
     found = BadAudio(RunFolder(tmp_path), split, 1.0, lambda line: None)
-    found.start_afresh()
+    found.reset()
     monkeypatch.setattr(bad_audio, "write_text", None)
     before, place = (tmp_path / "bad_audio.csv").read_bytes(), (tmp_path / "bad_audio.csv").stat().st_ino
     for utterance in (NAN, 1, 7):
@@ -155,12 +155,12 @@ def test_each_fault_adds_a_row_and_writes_nothing_anew(split, tmp_path, monkeypa
 @pytest.mark.parametrize("left", [0, 7, 90, -4])
 def test_a_row_that_a_run_was_killed_in_is_written_again(left, split, tmp_path):
     found = BadAudio(RunFolder(tmp_path), split, 0.5, lambda line: None)
-    found.start_afresh()
+    found.reset()
     found.add(0, [Fault(NAN, "b.wav: holds NaN.")])
     whole = (tmp_path / "bad_audio.csv").read_bytes()
     (tmp_path / "bad_audio.csv").write_bytes(whole[:left])
     resumed = BadAudio(RunFolder(tmp_path), split, 0.5, lambda line: None)
-    resumed.go_on()
+    resumed.resume()
     resumed.add(0, [Fault(NAN, "b.wav: holds NaN.")])
     assert (tmp_path / "bad_audio.csv").read_bytes() == whole
 
@@ -168,7 +168,7 @@ def test_a_row_that_a_run_was_killed_in_is_written_again(left, split, tmp_path):
 def test_thousands_of_headers_are_some_lines_and_a_count(split, tmp_path, monkeypatch):
     monkeypatch.setattr(bad_audio, "_MOST_LINES", 1)
     lines = []
-    BadAudio(RunFolder(tmp_path), split, 0.5, lines.append).start_afresh()
+    BadAudio(RunFolder(tmp_path), split, 0.5, lines.append).reset()
     assert lines[1:] == [f"headers: 2 more are skipped; {tmp_path / 'bad_audio.csv'} names all"]
     assert len(rows_of(tmp_path)) == 3
 
@@ -179,10 +179,10 @@ def test_the_limit(split, tmp_path):
     ):
         BadAudio(RunFolder(tmp_path), split, 0.2, print)
     found = BadAudio(RunFolder(tmp_path), split, 0.25, lambda line: None)
-    found.start_afresh()
+    found.reset()
     with pytest.raises(UserError, match="the audio of 4 of 12") as caught:
         found.add(0, [Fault(NAN, "b.wav: holds NaN.")])
     assert "\n" not in str(caught.value)
     assert len(rows_of(tmp_path)) == 4
     with pytest.raises(UserError, match="the audio of 4 of 12"):
-        BadAudio(RunFolder(tmp_path), split, 0.25, print).go_on()
+        BadAudio(RunFolder(tmp_path), split, 0.25, print).resume()

@@ -121,7 +121,7 @@ def test_a_run_resumed_within_an_epoch_leaves_the_same_files(data, tmp_path, sto
     record(broken, 1, steps(1)[stopped_after : stopped_after + 1], fresh=False)
     resumed = start(tmp_path / "broken", data)
     resumed.restore(torch.load(tmp_path / "state.pt", weights_only=True), epoch=1)
-    resumed.go_on()
+    resumed.resume()
     record(resumed, 1, steps(1)[stopped_after:], fresh=False)
     one, other = contents(tmp_path / "unbroken"), contents(tmp_path / "broken")
     assert one.keys() == other.keys() == {"datamap.csv", "likeness.csv", *(f"epoch-000{e}.npz" for e in (0, 1))}
@@ -138,7 +138,7 @@ def test_epochs_beyond_the_checkpoint_are_recorded_anew(data, tmp_path):
     resumed = start(tmp_path, data)
     resumed.restore(complete, epoch=0)
     assert len(list(recording.folder.dynamics.iterdir())) == 4, "nothing is touched before the run goes on"
-    resumed.go_on()
+    resumed.resume()
     assert [path.name for path in recording.folder.dynamics.iterdir()] == ["epoch-0000.npz"]
 
 
@@ -148,7 +148,7 @@ def test_going_on_without_the_epochs_before_is_said(data, tmp_path, caplog):
         record(recording, epoch, steps(epoch))
     other = start(tmp_path / "other", data)
     other.restore(recording.state(), epoch=1)
-    other.go_on()
+    other.resume()
     assert "lacks the epochs 0, 1, which this run goes on from" in caplog.text
 
 
@@ -162,7 +162,7 @@ def test_a_map_gone_on_with_elsewhere_has_no_epoch_beyond_the_checkpoint_and_no_
     other = start(tmp_path / "other", data)
     other.restore(state, epoch=1)
     copy_epochs(RunFolder(tmp_path / "one"), RunFolder(tmp_path / "other"), first_to_come(1, state))
-    other.go_on()
+    other.resume()
     assert not caplog.text
     assert sorted(contents(tmp_path / "other")) == ["epoch-0000.npz", "epoch-0001.npz"]
 
@@ -182,12 +182,12 @@ def test_starting_afresh_forgets_the_epochs_of_an_earlier_run(data, tmp_path):
     (earlier.folder.dynamics / "notes.txt").write_text("mine")
     (tmp_path / "datamap.png").touch()
     recording = start(tmp_path, data)
-    recording.start_afresh()
+    recording.reset()
     assert sorted(contents(tmp_path)) == ["notes.txt"]
     record(recording, 0, steps(7))
     assert sorted(path.name for path in recording.folder.dynamics.iterdir()) == ["epoch-0000.npz", "notes.txt"]
     assert set(read_datamap(tmp_path / "datamap.csv").epochs.tolist()) == {1}
-    start(tmp_path / "empty", data).start_afresh()
+    start(tmp_path / "empty", data).reset()
 
 
 def test_the_epochs_of_other_data_are_refused(data, tmp_path):

@@ -61,7 +61,7 @@ class BadAudio:
                 f"The first: {split.faults[int(lost[0])]}"
             )
 
-    def start_afresh(self) -> None:
+    def reset(self) -> None:
         """Begin a new run: name what the headers said, and forget what an earlier run in the folder has left."""
         if is_rank_zero():
             self.path.unlink(missing_ok=True)
@@ -72,7 +72,7 @@ class BadAudio:
             self._report(f"headers: {len(self._found) - _MOST_LINES} more are skipped; {self.path} names all")
         self._write(self._found)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Go on with what an interrupted run has named.
 
         Raises

@@ -151,7 +151,7 @@ class DynamicsRecording:
         self._so_far: _EpochsSoFar | None = None
         self._first_to_come = 0
 
-    def start_afresh(self) -> None:
+    def reset(self) -> None:
         """Forget an earlier run in this folder, whose epochs would be joined with those of this one."""
         if not is_rank_zero():
             return
@@ -220,11 +220,11 @@ class DynamicsRecording:
         return self._recorder.state()
 
     def restore(self, state: dict[str, Any], epoch: int) -> None:
-        """Go on within an epoch from where a checkpoint was written; no file is touched before `go_on`."""
+        """Go on within an epoch from where a checkpoint was written; no file is touched before `resume`."""
         self._recorder.restore(state)
         self._first_to_come = first_to_come(epoch, state)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Make the folder fit what was restored: what lies beyond is recorded anew, and what is missing is logged."""
         if not is_rank_zero():
             return

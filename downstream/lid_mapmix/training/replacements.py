@@ -25,7 +25,7 @@ class Fault(NamedTuple):
     reason: str
 
 
-class StandIns:
+class Replacements:
     """Who stands in for whom.
 
     Parameters

@@ -19,7 +19,7 @@ from .curriculum import Curriculum
 from .dynamics import DynamicsRecording
 from .plan import plan_training
 from .progress import ProgressFile
-from .replacements import StandIns
+from .replacements import Replacements
 from .sampler import TrainSampler
 from .schedule import fill_schedule
 from .train_dataset import TrainBatch, TrainDataset
@@ -91,15 +91,15 @@ class TrainingRun:
         if self._resume_at is not None and self._resume_at[0] == epoch:
             first_batch = self._resume_at[1]
             if self.recording is not None:
-                self.recording.go_on()
+                self.recording.resume()
             if self.bad_audio is not None:
-                self.bad_audio.go_on()
+                self.bad_audio.resume()
         else:
             if self.bad_audio is not None and epoch == 0:
-                self.bad_audio.start_afresh()
+                self.bad_audio.reset()
             if self.recording is not None:
                 if epoch == 0:
-                    self.recording.start_afresh()
+                    self.recording.reset()
                 self.recording.start_epoch()
             change = self.curriculum.start_epoch(epoch)
         plan, sampler = self.curriculum.plan, self.curriculum.sampler
@@ -112,7 +112,7 @@ class TrainingRun:
                 plan.config.mapmix.mix,
                 is_kept=None if self.kept is None else self.kept.holds,
                 augmenter=self.augmenter,
-                stand_ins=None if self.bad_audio is None else self._stand_ins(sampler),
+                replacements=None if self.bad_audio is None else self._replacements(sampler),
             ),
             sampler.batches(epoch, first_batch),
             workers=self.config.data.workers,
@@ -198,9 +198,9 @@ class TrainingRun:
             rows = self._gather(indices, gold, softmax, batch.share)
             self.curriculum.dynamics.add(*(each.cpu().numpy() for each in rows))
 
-    def _stand_ins(self, sampler: TrainSampler) -> StandIns:
+    def _replacements(self, sampler: TrainSampler) -> Replacements:
         pools = (sampler.anchors, sampler.anchors if sampler.partners is None else sampler.partners)
-        return StandIns(self.seed, self.split.gold, pools)
+        return Replacements(self.seed, self.split.gold, pools)
 
     def _gather(
         self, indices: torch.Tensor, gold: torch.Tensor, values: torch.Tensor, share: torch.Tensor, *more: torch.Tensor

@@ -13,7 +13,7 @@ from ..data.crops import NO_SLOT, Crops
 from ..data.dataset import Split, Waveforms
 from ..mapmix.mixup import MixSpace, mix_waveforms
 from ..utils.errors import BadAudioError, UserError
-from .replacements import Fault, StandIns
+from .replacements import Fault, Replacements
 from .sampler import NO_PARTNER, Draw
 
 # What an utterance is heard as; a stand-in has other crops than the same utterance in its own turn.
@@ -62,7 +62,7 @@ class TrainDataset(Dataset):
     is_kept : says of a crop's number whether its audio need not be read, since its features are kept; the waveform is
         all zeros then.
     augmenter : what is done to the audio of a crop.
-    stand_ins : who is heard in place of bad audio; None where it is an error.
+    replacements : who is heard in place of bad audio; None where it is an error.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class TrainDataset(Dataset):
         *,
         is_kept: Callable[[int], bool] | None = None,
         augmenter: Augmenter | None = None,
-        stand_ins: StandIns | None = None,
+        replacements: Replacements | None = None,
     ) -> None:
         self.split = split
         self.crops = crops
@@ -82,7 +82,7 @@ class TrainDataset(Dataset):
         self.mix_space = mix_space
         self.is_kept = is_kept
         self.augmenter = augmenter
-        self.stand_ins = stand_ins
+        self.replacements = replacements
 
     def __getitem__(self, draw: Draw) -> "_Item":
         faults: list[Fault] = []
@@ -102,10 +102,10 @@ class TrainDataset(Dataset):
         try:
             return utterance, self._crop(utterance, epoch, role, *turn)
         except BadAudioError as error:
-            if self.stand_ins is None:
+            if self.replacements is None:
                 raise
             faults.append(Fault(utterance, str(error)))
-        for other in self.stand_ins.draw(utterance, role, epoch, *turn):
+        for other in self.replacements.draw(utterance, role, epoch, *turn):
             try:
                 return other, self._crop(other, epoch, role + _STAND_IN, *turn)
             except BadAudioError as error:

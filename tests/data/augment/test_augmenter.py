@@ -157,7 +157,7 @@ def test_padding_stays_silent_and_crops_of_a_second_turn_differ(folders):
 
 
 def test_noise_that_breaks_is_not_taken_for_bad_training_audio(folders, tmp_path):
-    from lid_mapmix.training.replacements import StandIns
+    from lid_mapmix.training.replacements import Replacements
     from lid_mapmix.utils.errors import BadAudioError
 
     samples = np.zeros(16_000, dtype=np.float32)
@@ -166,7 +166,11 @@ def test_noise_that_breaks_is_not_taken_for_bad_training_audio(folders, tmp_path
     split, everyone = folders[1], np.arange(12)
     made = Augmenter.open(7, **vars(AugmentConfig(noise=str(tmp_path), noise_probability=1.0)))
     dataset = TrainDataset(
-        split, Crops(split.counts, 0.2), 7, augmenter=made, stand_ins=StandIns(7, split.gold, (everyone, everyone))
+        split,
+        Crops(split.counts, 0.2),
+        7,
+        augmenter=made,
+        replacements=Replacements(7, split.gold, (everyone, everyone)),
     )
     with pytest.raises(UserError, match=r"noise\.wav: holds samples that are NaN") as caught:
         dataset[Draw(1, NO_PARTNER, 1.0, 0)]

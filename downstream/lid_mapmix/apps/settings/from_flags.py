@@ -13,7 +13,7 @@ from ...config.upstreams import Protocol, read_upstream
 from ...data.audio.reading import MINIMUM_SAMPLES, SAMPLE_RATE
 from ...host.registry import takes_weights, upstream_names
 from ...training.checkpoints import read_checkpoint
-from ...training.continuing import check_complete
+from ...training.resuming import check_complete
 from ...utils.errors import UserError
 from .arguments import OWN_FLAGS, make_parser
 from .gpu_batch import divide_batch
