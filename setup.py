@@ -25,28 +25,32 @@ setup(
     },
     install_requires=[
         "s3prl==0.4.18",
-        "torch>=2.4",
-        "torchaudio>=2.4",
-        "numpy",
-        "pyyaml",
-        "scikit-learn",
-        "scipy",  # L-BFGS of the calibrations, convolution with rooms; scikit-learn needs it as well
-        "filelock",  # one process a run; S3PRL needs it as well
-        "pydantic>=2",  # configuration: types, limits, unknown keys
-        "safetensors",  # exported runs; transformers needs it as well
+        # Lower bounds are versions that were tried together, on Python 3.11.
+        "torch>=2.6",
+        "torchaudio>=2.6",
+        "numpy>=2",  # text columns of manifests: StringDType
+        "pyyaml>=6.0.1",
+        "scikit-learn>=1.5",
+        "scipy>=1.13.1",  # L-BFGS of the calibrations, convolution with rooms; scikit-learn needs it as well
+        "threadpoolctl>=3.5",  # one thread per process of a pool; scikit-learn needs it as well
+        "filelock>=3.13",  # one process per run; S3PRL needs it as well
+        "pydantic>=2.7",  # configuration: types, limits, unknown keys
+        "safetensors>=0.8",  # exported runs; transformers needs it as well
+        "transformers>=5",  # upstreams hf_*
+        "huggingface_hub>=1.33",  # model cards; transformers needs it as well
         "silero-vad>=6.2.3,<7",  # the weights that tell speech from other sounds; needs nothing but torch
-        "soundfile>=0.12",  # reads every format and seeks; torchaudio.load needs FFmpeg since 2.9
-        "tensorboardX",  # S3PRL imports it and does not declare it
-        "tensorboard",  # likewise, and shows the curves
-        "tqdm",
-        "matplotlib",  # figures, of files and of report.html
-        "jinja2",  # report.html and model cards; torch needs it as well
-        "markupsafe",  # likewise
+        "soundfile>=0.12.1",  # reads every format and seeks; torchaudio.load needs FFmpeg since 2.9
+        "tensorboardX>=2.6.2",  # S3PRL imports it and does not declare it
+        "tensorboard>=2.17",  # likewise, and shows the curves
+        "tqdm>=4.67",
+        "matplotlib>=3.9",  # figures, of files and of report.html
+        "jinja2>=3.1.3",  # report.html and model cards; torch needs it as well
+        "markupsafe>=2.1.5",  # likewise
     ],
     extras_require={
-        "demo": ["babel", "espeakng-loader"],  # text and voices of `lid-mapmix prepare demo`
+        "demo": ["babel>=2.14", "espeakng-loader"],  # text and voices of `lid-mapmix prepare demo`
         "slurm": ["submitit"],  # leaderboard --slurm
-        "parquet": ["pyarrow"],  # manifests of millions of rows open in seconds
+        "parquet": ["pyarrow>=17"],  # manifests of millions of rows open in seconds
         # torchmetrics to compare with
         "test": ["hypothesis", "pyarrow", "pytest", "pytest-timeout", "pytest-xdist", "submitit", "torchmetrics"],
         "lint": ["import-linter", "mypy", "pre-commit", "ruff", "types-PyYAML", "types-tqdm"],

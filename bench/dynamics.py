@@ -57,7 +57,10 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = str(options.threads)  # for the processes started below
     with tempfile.TemporaryDirectory(dir=options.into) as folder:
         if "step" in options.tables:
-            _print_step(_in_fresh_process(step_cost, folder, options.steps), _in_fresh_process(recording_cost))
+            _print_step(
+                _in_fresh_process(step_cost, folder, options.steps),
+                _in_fresh_process(recording_cost, min(20, options.steps)),
+            )
         if "map" in options.tables:
             _in_fresh_process(write_epochs, folder, options.utterances, options.epochs)
             _print_map(options, *_in_fresh_process(make_map, folder, options.utterances))

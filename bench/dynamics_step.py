@@ -97,10 +97,10 @@ def _demo_runner(corpus: Path, expdir: Path) -> Any:
     return make_runner(*settings.for_s3prl("train"))
 
 
-def recording_cost() -> dict[tuple[int, int], float]:
+def recording_cost(bursts: int) -> dict[tuple[int, int], float]:
     """Return (corpus, batch) → median seconds to record a step: softmax, transfer, EpochRecorder.add."""
     seconds = defaultdict(list)
-    for _ in range(20):
+    for _ in range(bursts):
         for corpus in CORPORA:
             for batch in BATCHES:
                 recorder = EpochRecorder(corpus, len(CLASSES))

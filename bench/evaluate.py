@@ -129,7 +129,7 @@ class _Noted:
     """Notes when an evaluation has its probabilities, and what they are."""
 
     def __init__(self, evaluation: Any) -> None:
-        from lid_mapmix.evaluation.evaluator import evaluator as module  # noqa: PLC0415
+        from lid_mapmix.evaluation import evaluator as module  # noqa: PLC0415
 
         score = module.score
 

@@ -10,7 +10,7 @@ import pytest
 from helpers.launching import ROOT, run_python
 from helpers.synthetic import make_corpus
 
-DYNAMICS = ("--steps", 4, "--utterances", 2000, "--naive-utterances", 500, "--epochs", 2, "--repeats", 1)
+DYNAMICS = ("--steps", 2, "--utterances", 2000, "--naive-utterances", 500, "--epochs", 2, "--repeats", 1)
 FROZEN = ("--utterances", 2, "--batch-size", 2, "--repeats", 1, "--layers", 1, "--crop-seconds", 1)
 DATALOAD = ("--files", 1, "--repeats", 1, "--steps", 3, "--workers", 1)
 EVALUATE = ("--tables", "short", "long", "--files", 5, "--repeats", 1, "--steps", 2, "--hours", 0.02)

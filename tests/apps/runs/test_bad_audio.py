@@ -87,7 +87,7 @@ def test_the_report_draws_those_that_were_heard(mapped):
     assert len(heard.ids) == 30
     assert np.isfinite(heard.correctness).all()
     page = (mapped / "report.html").read_text(encoding="utf-8")
-    assert "Data map of 30 utterances" in page
+    assert "; 30 utterances, " in page, "in the label of the data map"
     assert ">unheard<" in page
 
 
