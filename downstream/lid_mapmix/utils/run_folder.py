@@ -1,7 +1,7 @@
 """The folder of a run: the name of every file in it, who may write there, what is complete, what may be deleted.
 
 No other module knows such a name. Nothing is removed but what a run leaves under its own names, and nothing is written
-over unless asked. README, "What a run leaves", has the files in a table.
+over unless asked. docs/training.md has the files in a table.
 """
 
 import re
