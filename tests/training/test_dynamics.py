@@ -228,3 +228,15 @@ def test_no_epoch_is_read_again_by_the_run_that_has_recorded_it(data, tmp_path, 
     kept = (tmp_path / "datamap.csv").read_bytes()
     start(tmp_path, data).write_datamap()
     assert (tmp_path / "datamap.csv").read_bytes() == kept
+
+
+def test_an_epoch_of_a_diverged_training_enters_no_map(data, tmp_path):
+    recording = start(tmp_path, data)
+    record(recording, 0, steps(0))
+    kept = (tmp_path / "datamap.csv").read_bytes()
+    recording.start_epoch()
+    gold = torch.from_numpy(recording.split.gold)
+    with pytest.raises(UserError, match=r"epoch-0001\.npz: expected probabilities from 0 to 1.*diverged"):
+        for indices in steps(1):
+            recording.add(1, indices, gold[indices], torch.full((len(indices), 4), torch.nan))
+    assert (tmp_path / "datamap.csv").read_bytes() == kept

@@ -68,13 +68,13 @@ class AugmentConfig:
     """What is done to the audio of training crops."""
 
     speeds: list[_Speed] = field(default_factory=list)
+    rir: str | None = None
+    rir_probability: _Share = 0.5
     noise: str | None = None
     noise_snr: Annotated[list[_Decibels], Field(min_length=2, max_length=2)] = field(
         default_factory=lambda: [5.0, 20.0]
     )
     noise_probability: _Share = 0.5
-    rir: str | None = None
-    rir_probability: _Share = 0.5
     codecs: list[Codec] = field(default_factory=list)
     codec_probability: _Share = 0.5
 

@@ -58,20 +58,6 @@ class Settings:
         task = task_config(own.pop(TASK_KEY, None))
         return cls(Namespace(**vars(args)), task, own, tuple(sources))
 
-    @classmethod
-    def of_run(cls, folder: RunFolder) -> Self:
-        """Read the settings that a run was last started with from its folder.
-
-        Raises
-        ------
-        UserError : there are none, or not of this task.
-        """
-        path = folder.settings_file()
-        config = read_yaml(path)
-        if not isinstance(config.get(TASK_KEY), dict):
-            raise UserError(f"{path}: expected the settings of this task, {TASK_KEY}, found none. Name another run.")
-        return cls.make(Namespace(**read_yaml(folder.settings_file("args"))), config, [str(path)])
-
     @property
     def runner(self) -> Mapping[str, Any]:
         """The section of S3PRL's runner."""
@@ -159,6 +145,25 @@ class Settings:
                 f"--cache-features: expected a frozen upstream, found {self.args.upstream} to be fine-tuned, whose "
                 "features change with each step. Add --frozen, or leave --cache-features out."
             )
+
+
+def task_of_run(folder: RunFolder, over: Mapping[str, Any] | None = None) -> TaskConfig:
+    """Return the task's settings that a run was last started with; its other settings are not looked at.
+
+    Parameters
+    ----------
+    folder : of the run.
+    over : settings of the task to put over them.
+
+    Raises
+    ------
+    UserError : there are none, not of this task, or a value is out of its limits.
+    """
+    path = folder.settings_file()
+    task = read_yaml(path).get(TASK_KEY)
+    if not isinstance(task, dict):
+        raise UserError(f"{path}: expected the settings of this task, {TASK_KEY}, found none. Name another run.")
+    return task_config(merge(task, over or {}))
 
 
 def moved_path(given: str, old: Path, new: Path) -> str:

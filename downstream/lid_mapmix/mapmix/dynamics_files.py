@@ -111,7 +111,7 @@ def read_dynamics(
     kept: list[int] = []
     incomplete: list[int] = []
     for epoch, path in paths.items():
-        part = _read_epoch(path, utterance_count, class_count, fingerprint)
+        part = read_epoch(path, utterance_count, class_count, fingerprint)
         if not _has_each_once(part["indices"], utterance_count):
             incomplete.append(epoch)
             continue
@@ -170,7 +170,13 @@ def _has_each_once(indices: np.ndarray, utterance_count: int) -> bool:
     return len(indices) == utterance_count and bool(seen.all())
 
 
-def _read_epoch(path: Path, utterance_count: int, class_count: int, fingerprint: str) -> dict[str, np.ndarray]:
+def read_epoch(path: Path, utterance_count: int, class_count: int, fingerprint: str) -> dict[str, np.ndarray]:
+    """Return the arrays of an epoch, checked.
+
+    Raises
+    ------
+    UserError : it is damaged, of other data, or its probabilities are none.
+    """
     try:
         with np.load(path, allow_pickle=False) as file:
             part = {name: file[name] for name in file.files}

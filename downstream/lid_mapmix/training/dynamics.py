@@ -23,7 +23,7 @@ from ..data.manifest.manifest import Manifest
 from ..mapmix.datamap import Measures, RunningMeasures, measures
 from ..mapmix.datamap_files import write_datamap, write_likeness
 from ..mapmix.dynamics import EpochRecorder
-from ..mapmix.dynamics_files import Dynamics, epoch_rows, read_dynamics, write_epoch
+from ..mapmix.dynamics_files import Dynamics, epoch_rows, read_dynamics, read_epoch, write_epoch
 from ..utils.distributed import is_rank_zero
 from ..utils.files import copy_file
 from ..utils.run_folder import RunFolder, epoch_paths
@@ -184,9 +184,11 @@ class DynamicsRecording:
         """
         self._recorder.add(indices, gold, logits.detach().float().softmax(dim=1), heard)
         if self._recorder.is_complete and is_rank_zero():
-            write_epoch(self.folder.dynamics, epoch, self._recorder, self.fingerprint)
+            path = write_epoch(self.folder.dynamics, epoch, self._recorder, self.fingerprint)
             if self._so_far is not None and epoch > self._so_far.last:
-                self._so_far.add(epoch, self._recorder.arrays())
+                # Read as it was written, with all its checks: a training that has diverged ends here.
+                count, classes = len(self.split.gold), len(self.labels.classes)
+                self._so_far.add(epoch, read_epoch(path, count, classes, self.fingerprint))
             else:  # the first one of this process, or one that is recorded anew
                 self._so_far = None
             self.write_datamap()

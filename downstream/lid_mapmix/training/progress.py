@@ -5,6 +5,8 @@ step}``. The bar of S3PRL's runner is for people; this is for the leaderboard's 
 """
 
 import json
+import logging
+import math
 import time
 from dataclasses import asdict, dataclass
 from typing import Self
@@ -12,6 +14,7 @@ from typing import Self
 from ..utils.files import write_text
 from ..utils.run_folder import RunFolder
 
+logger = logging.getLogger(__name__)
 _WRITE_EVERY = 1.0  # seconds
 
 
@@ -61,4 +64,8 @@ class ProgressFile:
         if now - self._written >= _WRITE_EVERY:
             self._written = now
             progress = Progress(step, self._total, self._first, now - self._began)
-            write_text(self._folder.steps, json.dumps(asdict(progress)))
+            try:
+                write_text(self._folder.steps, json.dumps(asdict(progress)))
+            except OSError as error:  # as on a full disk: an estimate is not worth a training
+                logger.warning("%s is not written any more: %s", self._folder.steps, error)
+                self._written = math.inf

@@ -8,7 +8,7 @@ from helpers.launching import train
 from huggingface_hub import ModelCard
 from lid_mapmix.apps.report import model_card
 from lid_mapmix.apps.report.model_card import card_text, is_unedited, language_codes, read_facts, try_card
-from lid_mapmix.config.settings import Settings
+from lid_mapmix.config.settings import task_of_run
 from lid_mapmix.data.corpus import Corpus
 from lid_mapmix.utils.run_folder import RunFolder
 
@@ -17,7 +17,7 @@ CARD_NAME = "README.md"
 
 def write_card(path):
     folder = RunFolder(path)
-    task = Settings.of_run(folder).task
+    task = task_of_run(folder)
     try_card(folder, Corpus(task.data.directory, task.labels))
 
 

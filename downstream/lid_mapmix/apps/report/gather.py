@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ...config.schema import TaskConfig
-from ...config.settings import Settings, moved_path
+from ...config.settings import moved_path, task_of_run
+from ...config.sources import read_yaml
 from ...data.labels import Labels, labels_from_mapping, labels_from_names
 from ...mapmix.datamap_files import DataMap, read_datamap
 from ...scoring.calibration import Calibration, Kind, fit, read_calibration
@@ -144,8 +145,7 @@ def gather(folder: RunFolder, split: str) -> Findings:
     UserError : a file that is there cannot be read.
     """
     scores = read_scores(folder.scores(split))
-    settings, files = _read_settings(folder)
-    task = None if settings is None else settings.task
+    task, args, files = _read_settings(folder)
     metrics = _read_json(folder.metrics(split))
     return Findings(
         folder=folder,
@@ -155,21 +155,22 @@ def gather(folder: RunFolder, split: str) -> Findings:
         metrics=metrics,
         reliability=find_reliability(folder, split, scores, metrics),
         truncation=_read_truncation(folder, split),
-        datamap=_read_map(folder, settings),
+        datamap=_read_map(folder, task, args),
         latents=_read_latents(folder, split, scores),
         task=task,
-        upstream="" if settings is None else str(settings.args.upstream or ""),
+        upstream=str(args.get("upstream") or ""),
         files=files,
     )
 
 
-def _read_settings(folder: RunFolder) -> tuple[Settings | None, dict[str, str]]:
-    """Return the settings as they were kept, None where they are not there, and the texts of their files."""
+def _read_settings(folder: RunFolder) -> tuple[TaskConfig | None, Mapping[str, Any], dict[str, str]]:
+    """Return the task's settings, None where they are not there, S3PRL's arguments, and the texts of their files."""
     try:
         paths = [folder.settings_file(name) for name in ("config", "args")]
     except UserError:
-        return None, {}
-    return Settings.of_run(folder), {path.name: path.read_text(encoding="utf-8") for path in paths}
+        return None, {}, {}
+    texts = {path.name: path.read_text(encoding="utf-8") for path in paths}
+    return task_of_run(folder), read_yaml(paths[1]), texts
 
 
 def _labels(scores: Scores, task: TaskConfig | None) -> Labels:
@@ -206,17 +207,17 @@ def _read_truncation(folder: RunFolder, split: str) -> dict[float, dict[str, flo
         raise UserError(f"{path}: expected seconds and their scores, found others ({error}). Make it anew.") from None
 
 
-def _read_map(folder: RunFolder, settings: Settings | None) -> DataMap | Missing:
+def _read_map(folder: RunFolder, task: TaskConfig | None, args: Mapping[str, Any]) -> DataMap | Missing:
     """Read the map that the run has recorded, or the one it was trained on."""
-    if settings is None:
+    if task is None:
         return Missing("The settings of the run are not there, so its data map is not known.")
-    if settings.task.datamap.record:
+    if task.datamap.record:
         path = folder.datamap
     else:
-        given = settings.task.mapmix.datamap
+        given = task.mapmix.datamap
         if given is None:
             return Missing("This run used no data map.", command("lid-mapmix", "run", "-v", "mapmix", "-u", "UPSTREAM"))
-        path = Path(moved_path(given, settings.folder.path, folder.path))
+        path = Path(moved_path(given, Path(args.get("expdir") or folder.path), folder.path))
     if not path.is_file():
         remake = command("lid-mapmix", "datamap", path.parent)
         return Missing(f"The data map is not where the run had it, {path}.", remake)

@@ -32,6 +32,7 @@ def train(options: argparse.Namespace) -> None:
     UserError : whatever is wrong with settings, data or the folder of the run.
     """
     run, past = _prepare(options)
+    has_test = run.corpus.has("test")
     resumes = past is not None and past.parent.resolve() == run.folder.path.resolve()
     with _occupied(run, options, resumes=resumes):
         # Stage 1: plain training that records how each utterance is learnt. A resumed run knows its map already.
@@ -49,7 +50,7 @@ def train(options: argparse.Namespace) -> None:
         trained = run.folder.path if run.folder.holds_run() else Path(run.settings.args.init_ckpt).parent
         best = choose_checkpoint(trained, "evaluate")
         splits = ["dev"]
-        if run.corpus.has("test"):
+        if has_test:
             _score(run, options, best)  # which calibrates on dev first
             splits.append("test")
         else:

@@ -6,15 +6,14 @@ Used by ``lid-mapmix datamap``. Where nothing else is asked for, the files are t
 import filecmp
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from ...config.checks import task_config
 from ...config.schema import DatamapConfig
-from ...config.settings import Settings
+from ...config.settings import task_of_run
 from ...data.corpus import Corpus
 from ...data.labels import Labels
 from ...data.manifest.manifest import Manifest
@@ -72,8 +71,10 @@ class RecordedDatamap:
         ------
         UserError : other data, wrong settings, no settings, or nothing left of the epochs.
         """
-        task = Settings.of_run(folder).task
-        config = _region_settings(task.datamap, {name: each for name, each in regions.items() if each is not None})
+        task = task_of_run(folder)
+        given = {name: each for name, each in regions.items() if each is not None}
+        _refuse_idle(task.datamap, given)
+        config = task_of_run(folder, {"datamap": given}).datamap
         # The run keeps the labels it was trained with; a file beside the data may have changed since.
         corpus = Corpus(data or task.data.directory, task.labels)
         manifest, labels = corpus.manifest("train"), corpus.labels
@@ -179,13 +180,8 @@ class RecordedDatamap:
         return paths
 
 
-def _region_settings(kept: DatamapConfig, given: Mapping[str, Any]) -> DatamapConfig:
-    """Put the flags over the run's settings, under the same limits.
-
-    Raises
-    ------
-    UserError : a value out of its limits, or a flag of the rule that is not used.
-    """
+def _refuse_idle(kept: DatamapConfig, given: Mapping[str, Any]) -> None:
+    """Refuse a flag of the rule that is not used."""
     rule = RegionRule(given.get("regions", kept.regions))
     other = RegionRule.QUANTILE if rule is RegionRule.FIXED else RegionRule.FIXED
     idle = [name for name in _OF_RULE[other] if given.get(name, False) is not False]
@@ -193,4 +189,3 @@ def _region_settings(kept: DatamapConfig, given: Mapping[str, Any]) -> DatamapCo
         raise UserError(
             f"--{idle[0].replace('_', '-')}: has no effect on regions {rule}. Add --regions {other}, or leave it out."
         )
-    return task_config({"datamap": {**asdict(kept), **given}}).datamap
