@@ -136,9 +136,10 @@ class RunFolder:
 
     # The settings --------------------------------------------------------------------------------------------------
 
-    def new_settings_file(self, name: str) -> Path:
-        """Return where to save the configuration (``config``) or S3PRL's arguments (``args``), by S3PRL's names."""
-        return self.path / f"{name}_{datetime.now().strftime('%Y-%m-%d-%H-%M-%S')}.yaml"
+    def new_settings_files(self) -> tuple[Path, Path]:
+        """Return where to save S3PRL's arguments and the configuration, of one start, by S3PRL's names."""
+        tag = datetime.now().strftime("%Y-%m-%d-%H-%M-%S")
+        return self.path / f"args_{tag}.yaml", self.path / f"config_{tag}.yaml"
 
     def settings_file(self, name: str = "config") -> Path:
         """Return the file of the configuration (or of S3PRL's ``args``) that a run was last started with.

@@ -90,8 +90,9 @@ class Run:
         def prepare(runner: Any) -> None:
             self.folder.path.mkdir(parents=True, exist_ok=True)
             begin()
-            for name, content in (("args", vars(runner.args)), ("config", runner.config)):
-                write_text(self.folder.new_settings_file(name), yaml.safe_dump(content, sort_keys=False))
+            contents = (vars(runner.args), runner.config)
+            for path, content in zip(self.folder.new_settings_files(), contents, strict=True):
+                write_text(path, yaml.safe_dump(content, sort_keys=False))
             write_text(self.folder.parameters, json.dumps(_parameter_counts(runner), indent=1))
 
         self._run("train", prepare)
