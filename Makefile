@@ -29,7 +29,7 @@ table: setup
 	$(BIN)/python bench/table.py bench/demo_table.yaml --data data/table --into result/table --jobs 2 --write docs/results.md
 
 test: setup
-	$(BIN)/pytest -q -n auto --dist loadgroup
+	$(BIN)/pytest -q -n auto --dist loadfile
 
 lint: setup
 	$(BIN)/ruff format --check .

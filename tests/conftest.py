@@ -10,18 +10,6 @@ settings.register_profile("without deadline", deadline=None)
 settings.load_profile("without deadline")
 
 
-# Fixtures that train for half a minute and more; the tests that use one run in one process, so that it is made once.
-COSTLY = {"finished": "leaderboard", "together": "distributed", "alone": "distributed", "killed": "distributed"}
-
-
-def pytest_collection_modifyitems(items):
-    """Keep tests of one costly fixture together, where pytest-xdist is told to (--dist loadgroup)."""
-    for item in items:
-        groups = {COSTLY[name] for name in item.fixturenames if name in COSTLY}
-        if groups:
-            item.add_marker(pytest.mark.xdist_group(min(groups)))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """Matrices of a few rows are multiplied faster by one thread, and pytest-xdist has the other cores."""

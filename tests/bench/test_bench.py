@@ -7,13 +7,14 @@ import sys
 import time
 
 import pytest
-from helpers.launching import ROOT, run_python
+from helpers.forking import run_forked, run_script
+from helpers.launching import ROOT
 from helpers.synthetic import make_corpus
 
-DYNAMICS = ("--steps", 2, "--utterances", 2000, "--naive-utterances", 500, "--epochs", 2, "--repeats", 1)
+DYNAMICS = ("--tables", "naive", "--naive-utterances", 500, "--epochs", 2, "--repeats", 1)
 FROZEN = ("--utterances", 2, "--batch-size", 2, "--repeats", 1, "--layers", 1, "--crop-seconds", 1)
 DATALOAD = ("--files", 1, "--repeats", 1, "--steps", 3, "--workers", 1)
-EVALUATE = ("--tables", "short", "long", "--files", 5, "--repeats", 1, "--steps", 2, "--hours", 0.02)
+EVALUATE = ("--tables", "short", "--files", 5, "--repeats", 1, "--steps", 2)
 PREDICT = ("--utterances", 2, "--hours", 0.01)
 TRAIN_STEP = ("--size", "tiny", "--seconds", 0.5, "--repeats", 1)
 
@@ -55,7 +56,6 @@ def test_a_bench_that_is_stopped_leaves_no_folder(tmp_path):
 def test_a_script_runs(script, flags, printed, short_corpus, trained, tmp_path):
     stands_for = {"CORPUS": short_corpus, "RUN": trained}
     flags = [stands_for.get(flag, flag) for flag in flags]
-    path = [ROOT / "downstream", ROOT / "bench"]
-    done = run_python(ROOT / "bench" / script, *flags, path=path, cwd=tmp_path, timeout=400)
+    done = run_forked(run_script, ROOT / "bench" / script, flags, tmp_path, [ROOT / "bench"], timeout=400)
     assert done.returncode == 0, done.stderr
     assert printed in done.stdout

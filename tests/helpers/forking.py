@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -63,6 +64,14 @@ def run_code(code, arguments):
     """Run a program's text as ``python -c`` does."""
     sys.argv = ["-c", *arguments]
     exec(compile(code, "<test>", "exec"), {"__name__": "__main__"})  # noqa: S102 - a test's own text
+
+
+def run_script(path, arguments, folder, modules=()):
+    """Run a script as ``python PATH`` does in a folder; `modules` are folders that it may import from."""
+    os.chdir(folder)
+    sys.path[:0] = map(str, modules)
+    sys.argv = [str(path), *map(str, arguments)]
+    runpy.run_path(str(path), run_name="__main__")
 
 
 def _text(path):

@@ -302,7 +302,7 @@ def test_the_numbers_are_there_without_matplotlib(own_map, tmp_path, monkeypatch
 
 
 def test_a_run_leaves_its_picture(corpus, tmp_path, capsys):
-    settings = {"downstream_expert.datamap.epochs": 1}
+    settings = {"downstream_expert.datamap.epochs": 1, "runner.report": True}
     assert train(corpus, tmp_path / "run", "-v", "datamap", settings=settings) == 0
     assert (tmp_path / "run/datamap.png").read_bytes() == b"picture"
     assert "\n  datamap.png\n" in capsys.readouterr().out

@@ -10,13 +10,14 @@ from lid_mapmix.apps.leaderboard import running
 from lid_mapmix.apps.runs import launch
 
 SETTINGS = {
+    "runner": {"report": False},
     "downstream_expert": {
         "epochs": 1,
         "data": {"crop_seconds": 0.5, "workers": 0},
         "model": {"encoder": "none"},
         "datamap": {"epochs": 1},
         "evaluation": {"bootstrap_samples": 0, "keep_latents": 0},
-    }
+    },
 }
 GRID = {"upstreams": ["fbank", "mfcc"], "variants": ["baseline", "mapmix"], "seeds": [0, 1], "settings": SETTINGS}
 

@@ -9,7 +9,7 @@ from helpers.browser import CHROMIUM, look
 from helpers.pages import cells, read_page
 from lid_mapmix.apps.leaderboard.tables import as_page, rounded
 
-from .conftest import leaderboard
+from .conftest import leaderboard, write_grid
 
 FRAMES = """\
 <!doctype html><link rel="icon" href="data:,"><body>
@@ -46,7 +46,18 @@ def read_board(folder):
     return page, page.one("table", id="board")
 
 
-def test_the_page_shows_the_rows_and_links_the_reports(finished):
+def test_the_page_links_the_reports_that_there_are(finished, corpus, tmp_path):
+    folder = shutil.copytree(finished[0].parent / "grid", tmp_path / "grid")
+    for run in list(folder.rglob("dev-best.ckpt"))[1:]:
+        (run.parent / "report.html").touch()
+    assert leaderboard(write_grid(tmp_path, corpus), "--no-training", "--samples", 10) == 0
+    links = [link.attributes["href"] for link in read_board(folder)[0].all("a")]
+    assert len(links) == len(list(folder.rglob("report.html"))) > 1
+    for link in links:
+        assert (folder / link).is_file() and not link.startswith("/")
+
+
+def test_the_page_shows_the_rows(finished):
     folder = finished[0].parent / "grid"
     page, board = read_board(folder)
     with (folder / "leaderboard.csv").open(newline="") as file:
@@ -57,10 +68,6 @@ def test_the_page_shows_the_rows_and_links_the_reports(finished):
         assert line[:2] == [row["upstream"], row["variant"]]
         assert line[2] == f"{float(row['acc']):.3f} ± {float(row['acc_sd']):.3f}"
         assert line[7] == f"{float(row['c_primary']):.3f} ± {float(row['c_primary_sd']):.3f}"
-    links = [link.attributes["href"] for link in page.all("a")]
-    assert len(links) == 8
-    for link in links:
-        assert (folder / link).is_file() and not link.startswith("/")
     best = [[row["upstream"], name] for row in rows for name in row if name.endswith("_best") and row[name] == "1"]
     assert len(board.all("td", class_="best")) == len(best)
     paper = cells(page.one("table", id="beside"))

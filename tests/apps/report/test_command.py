@@ -21,9 +21,17 @@ def report(*arguments):
 
 def test_a_run_leaves_a_report_and_names_it(corpus, tmp_path, capsys):
     flags = ["-u", "fbank", "-v", "baseline", "--data", corpus, "-p", tmp_path / "run", "--device", "cpu"]
-    assert run(*flags, "-o", overrides({"downstream_expert.epochs": 1})) == 0
+    assert run(*flags, "-o", overrides({"downstream_expert.epochs": 1, "runner.report": True})) == 0
     assert capsys.readouterr().out.endswith("\n  report.html\n")
     assert "12 utterances of <strong>test</strong>" in (tmp_path / "run/report.html").read_text()
+
+
+def test_a_run_can_be_without_report_and_figure(corpus, tmp_path, capsys):
+    flags = ["-u", "fbank", "-v", "datamap", "--data", corpus, "-p", tmp_path / "run", "--device", "cpu"]
+    assert run(*flags, "-o", overrides({"downstream_expert.datamap.epochs": 1, "runner.report": False})) == 0
+    assert "report.html" not in capsys.readouterr().out
+    assert (tmp_path / "run/datamap.csv").is_file()
+    assert not list((tmp_path / "run").glob("*.png")) + list((tmp_path / "run").glob("*.html"))
 
 
 def test_a_report_that_fails_leaves_the_run_as_it_is(corpus, tmp_path, monkeypatch, caplog, capsys):
@@ -33,7 +41,7 @@ def test_a_report_that_fails_leaves_the_run_as_it_is(corpus, tmp_path, monkeypat
     monkeypatch.setattr(page, "render", fail)
     flags = ["-u", "fbank", "-v", "baseline", "--data", corpus, "-p", tmp_path / "run", "--device", "cpu"]
     with caplog.at_level(logging.WARNING):
-        assert run(*flags, "-o", overrides({"downstream_expert.epochs": 1})) == 0
+        assert run(*flags, "-o", overrides({"downstream_expert.epochs": 1, "runner.report": True})) == 0
     warnings = [record.getMessage() for record in caplog.records if record.name == command.__name__]
     assert warnings == [f"{tmp_path / 'run/report.html'} was not written: no way"]
     assert (tmp_path / "run/test_metrics.json").is_file()

@@ -44,7 +44,7 @@ def data(tmp_path_factory):
 def mapped(data, tmp_path_factory):
     """Return a Map-Mix run, with its data map, that skips bad audio."""
     folder = tmp_path_factory.mktemp("mapped") / "run"
-    assert train(data, folder, settings=SKIP) == 0
+    assert train(data, folder, settings={**SKIP, "runner.report": True}) == 0
     return folder
 
 

@@ -1,16 +1,14 @@
 """Named upstreams without a network: ``python run_downstream.py -d lid_mapmix -u xlsr_53``, from S3PRL's own cache."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 import torch
 from helpers.checkpoints import CONVERTED, Shape, cached, save_hubert, save_hugging_face, save_wav2vec2, save_wavlm
+from helpers.forking import run_forked, run_script
 from helpers.launching import ROOT, assert_same_weights, interrupt_at, overrides, run, train
 from lid_mapmix.host import compat
 
@@ -42,15 +40,9 @@ def home(tmp_path_factory):
 def command(home, *flags, cwd=ROOT):
     """Run the literal command where there is nothing but `home`; proxies that lead nowhere stand for no network."""
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
-    return subprocess.run(
-        [sys.executable, "run_downstream.py", "-d", "lid_mapmix", *map(str, flags)],
-        env={**os.environ, **nowhere, "HOME": str(home), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    variables = {**nowhere, "HOME": str(home), "CUDA_VISIBLE_DEVICES": ""}
+    arguments = (ROOT / "run_downstream.py", ["-d", "lid_mapmix", *flags], cwd)
+    return run_forked(run_script, *arguments, environment=variables, timeout=200)
 
 
 def scored(process, expdir):
