@@ -14,6 +14,7 @@ from torch import nn
 from tqdm import tqdm
 
 from .config.checks import check_configuration, task_config
+from .config.renamed import rename_task_settings
 from .config.sources import TASK_KEY, merge, read_variant
 from .config.stock_s3prl import check_host, config_without_patches
 from .data.audio.reading import MINIMUM_SAMPLES, read_audio
@@ -71,6 +72,7 @@ class DownstreamExpert(nn.Module):
         **other: Any,
     ) -> None:
         super().__init__()
+        downstream_expert.update(rename_task_settings(downstream_expert))
         _apply_variant(downstream_expert, downstream_variant)
         self.config = task_config(downstream_expert)
         if not is_patched():  # S3PRL's own command, before which no launcher has looked at the settings

@@ -59,7 +59,7 @@ def test_the_defaults_are_the_papers():
     config = task_config(default()[TASK_KEY])
     assert default()["optimizer"] == {"name": "TorchOptim", "torch_optim_name": "Adam", "lr": 1e-5}
     assert (config.epochs, config.data.batch_size, config.data.crop_seconds) == (50, 8, 8.0)
-    assert (config.mapmix.alpha, config.mapmix.probability, config.mapmix.target_share) == (0.5, 1.0, 0.75)
+    assert (config.mapmix.alpha, config.mapmix.probability, config.mapmix.own_class_weight) == (0.5, 1.0, 0.75)
     assert (config.evaluation.dev_crop_seconds, config.evaluation.window_seconds) == (20.0, 6.0)
     assert (config.evaluation.hop_seconds, config.model.hidden_dim, config.datamap.epochs) == (3.0, 512, 5)
     datamap = config.datamap
@@ -104,7 +104,7 @@ def test_the_variants_are_the_rows_of_the_table(variant, pools, mix, targets, ne
     mapmix = config.mapmix
     assert (mapmix.anchors, mapmix.partners, mapmix.pairing) == pools
     assert (mapmix.mix, mapmix.targets) == (mix, targets)
-    assert (mapmix.alpha, mapmix.probability, mapmix.weight_per) == (0.5, 1.0, "batch")
+    assert (mapmix.alpha, mapmix.probability, mapmix.lambda_per) == (0.5, 1.0, "batch")
     assert config.needs_datamap is needs_datamap
     assert config.datamap.record is (variant == "datamap")
     assert config.data.batch_size == (16 if variant == "baseline" else 8)
@@ -116,20 +116,20 @@ def test_there_is_a_variant_a_row_and_no_other():
 
 
 @pytest.mark.parametrize(
-    ("settings", "regions", "likeness"),
+    ("settings", "regions", "class_similarity"),
     [
         ({}, False, False),
         ({"partners": "easy"}, False, False),  # nothing is mixed, so nobody is drawn
         ({"partners": "easy", "mix": "latent"}, True, False),
         ({"anchors": "hard"}, True, False),
         ({"targets": "confidence"}, False, True),
-        ({"targets": "confidence", "likeness": "uniform"}, False, False),
+        ({"targets": "confidence", "class_similarity": "uniform"}, False, False),
     ],
 )
-def test_what_needs_a_data_map(settings, regions, likeness):
+def test_what_needs_a_data_map(settings, regions, class_similarity):
     config = task_config({"mapmix": settings})
-    assert (config.mapmix.needs_regions, config.mapmix.needs_likeness) == (regions, likeness)
-    assert config.needs_datamap is (regions or likeness)
+    assert (config.mapmix.needs_regions, config.mapmix.needs_class_similarity) == (regions, class_similarity)
+    assert config.needs_datamap is (regions or class_similarity)
 
 
 @pytest.mark.parametrize(
@@ -199,9 +199,9 @@ def test_an_unknown_key_is_refused_with_a_suggestion(place, says):
         ("downstream_expert.mapmix.anchors", "simple"),
         *(("downstream_expert.mapmix.alpha", value) for value in (0, -1, float("nan"), float("inf"))),
         *(("downstream_expert.mapmix.probability", value) for value in (-0.1, 1.1, float("nan"))),
-        *(("downstream_expert.mapmix.target_share", value) for value in (0, 1.1)),
+        *(("downstream_expert.mapmix.own_class_weight", value) for value in (0, 1.1)),
         ("downstream_expert.datamap.record", "sometimes"),
-        ("downstream_expert.datamap.easy_share", 2),
+        ("downstream_expert.datamap.easy_fraction", 2),
         *((f"downstream_expert.evaluation.{key}_seconds", 0) for key in ("dev_crop", "window", "hop", "batch")),
         ("downstream_expert.evaluation.window_seconds", 0.01),
         ("downstream_expert.labels", {"a": "b"}),
@@ -221,9 +221,9 @@ def test_hard_above_easy_is_refused():
 
 
 def test_shares_above_one_are_refused():
-    shares = {"easy_share": 0.7, "hard_share": 0.4}
-    refused(changed("downstream_expert.datamap", shares), r"easy_share 0\.7 and hard_share 0\.4 make more than 1")
-    task_config({"datamap": {"easy_share": 0.5, "hard_share": 0.5}})
+    shares = {"easy_fraction": 0.7, "hard_fraction": 0.4}
+    refused(changed("downstream_expert.datamap", shares), r"easy_fraction 0\.7 and hard_fraction 0\.4 make more than 1")
+    task_config({"datamap": {"easy_fraction": 0.5, "hard_fraction": 0.5}})
 
 
 @pytest.mark.parametrize("mapmix", [{"mix": "latent"}, {"anchors": "ambiguous"}])
@@ -267,13 +267,13 @@ def test_trying_an_optimizer_draws_no_random_number():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("settings", [{"plain_finish": 1.0}, {"plain_finish": 0.8}])
+@pytest.mark.parametrize("settings", [{"unmixed_tail": 1.0}, {"unmixed_tail": 0.8}])
 def test_a_run_that_is_plain_from_its_start_makes_no_data_map(settings):
     mapmix = settings | {"anchors": "ambiguous", "mix": "latent"}
-    with pytest.raises(UserError, match=r"plain_finish is .*, all of 2 epochs: nothing would be mixed"):
+    with pytest.raises(UserError, match=r"unmixed_tail is .*, all of 2 epochs: nothing would be mixed"):
         task_config({"epochs": 2, "mapmix": mapmix})
     task_config({"epochs": 2, "mapmix": settings})
-    task_config({"epochs": 3, "mapmix": mapmix | {"plain_finish": 0.8}})
+    task_config({"epochs": 3, "mapmix": mapmix | {"unmixed_tail": 0.8}})
 
 
 def test_an_optimizer_without_a_name_is_refused():
@@ -352,7 +352,7 @@ def test_features_are_kept_of_audio_as_it_is(setting, value, named):
         ("augment.noisse", "x", "Did you mean noise"),
         ("sampler", "power: 0.5", "sampler"),
         ("sampler_power", 2, "sampler_power"),
-        ("most_bad_share", -0.1, "most_bad_share"),
+        ("max_bad_fraction", -0.1, "max_bad_fraction"),
         ("on_bad_audio", "ignore", "on_bad_audio"),
     ],
 )

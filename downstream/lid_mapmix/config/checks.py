@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from ..host.native import SWITCHES
 from ..host.precision import read_precision
 from ..utils.errors import UserError
+from .renamed import rename_task_settings
 from .schema import TaskConfig
 from .sources import TASK_KEY
 
@@ -49,7 +50,7 @@ def task_config(mapping: Mapping[str, Any] | None) -> TaskConfig:
     if not isinstance(mapping, Mapping | None):
         raise UserError(f"configuration: {TASK_KEY} is {mapping!r}; expected 'key: value' lines. See config.yaml.")
     try:
-        return TypeAdapter(TaskConfig).validate_python(dict(mapping or {}))
+        return TypeAdapter(TaskConfig).validate_python(rename_task_settings(mapping or {}))
     except ValidationError as error:
         raise UserError(_explain(error)) from None
 

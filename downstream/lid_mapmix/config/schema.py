@@ -15,8 +15,8 @@ from ..data.augment.effects import Codec
 from ..data.balance import Sampling
 from ..host.upstreams import UpstreamSettings
 from ..mapmix.datamap import RegionRule
-from ..mapmix.mixup import MixSpace, Pairing, WeightPer
-from ..mapmix.targets import Likeness, Targets
+from ..mapmix.mixup import MixSpace, Pairing, LambdaPer
+from ..mapmix.targets import ClassSimilarity, Targets
 from ..model import Encoder
 from ..scoring.choices import Average, Kind
 from ..utils.errors import UserError
@@ -24,7 +24,7 @@ from .sources import TASK_KEY
 
 _PLACE = f"configuration: {TASK_KEY}"
 _STRICT = ConfigDict(extra="forbid")
-_Share = Annotated[float, Field(ge=0, le=1)]
+_Fraction = Annotated[float, Field(ge=0, le=1)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # Audio under 400 samples has no frame (data/audio/reading.py).
 _Seconds = Annotated[float, Field(ge=0.025, allow_inf_nan=False)]
@@ -69,14 +69,14 @@ class AugmentConfig:
 
     speeds: list[_Speed] = field(default_factory=list)
     rir: str | None = None
-    rir_probability: _Share = 0.5
+    rir_probability: _Fraction = 0.5
     noise: str | None = None
     noise_snr: Annotated[list[_Decibels], Field(min_length=2, max_length=2)] = field(
         default_factory=lambda: [5.0, 20.0]
     )
-    noise_probability: _Share = 0.5
+    noise_probability: _Fraction = 0.5
     codecs: list[Codec] = field(default_factory=list)
-    codec_probability: _Share = 0.5
+    codec_probability: _Fraction = 0.5
 
     @property
     def is_on(self) -> bool:
@@ -103,9 +103,9 @@ class DataConfig:
     crop_step_seconds: _Seconds | None = None
     workers: Annotated[int, Field(ge=0)] = 2
     on_bad_audio: BadAudio = BadAudio.ERROR
-    most_bad_share: _Share = 0.05
+    max_bad_fraction: _Fraction = 0.05
     sampler: Sampling = Sampling.UNIFORM
-    sampler_power: _Share = 0.5
+    sampler_power: _Fraction = 0.5
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     @property
@@ -155,21 +155,21 @@ class MapmixConfig:
 
     anchors: Pool = Pool.ALL
     partners: Pool = Pool.ALL
-    anchors_outside: _Share = 0.0
-    partners_outside: _Share = 0.0
+    anchors_outside_fraction: _Fraction = 0.0
+    partners_outside_fraction: _Fraction = 0.0
     pairing: Pairing = Pairing.ANY
     mix: MixSpace = MixSpace.NONE
     alpha: _Positive = 0.5
-    weight_per: WeightPer = WeightPer.BATCH
-    probability: _Share = 1.0
+    lambda_per: LambdaPer = LambdaPer.BATCH
+    probability: _Fraction = 1.0
     targets: Targets = Targets.ONE_HOT
-    target_share: Annotated[float, Field(gt=0, le=1)] = 0.75
-    likeness: Likeness = Likeness.ESTIMATED
-    likeness_file: str | None = None
+    own_class_weight: Annotated[float, Field(gt=0, le=1)] = 0.75
+    class_similarity: ClassSimilarity = ClassSimilarity.ESTIMATED
+    class_similarity_file: str | None = None
     datamap: str | None = None
     online: bool = False
     warmup_epochs: _Count = 2
-    plain_finish: _Share = 0.0
+    unmixed_tail: _Fraction = 0.0
 
     @property
     def needs_regions(self) -> bool:
@@ -177,9 +177,9 @@ class MapmixConfig:
         return self.anchors is not Pool.ALL or (self.mix is not MixSpace.NONE and self.partners is not Pool.ALL)
 
     @property
-    def needs_likeness(self) -> bool:
+    def needs_class_similarity(self) -> bool:
         """Whether the targets come from the softmax of a data map run."""
-        return self.targets is Targets.CONFIDENCE and self.likeness is Likeness.ESTIMATED
+        return self.targets is Targets.CONFIDENCE and self.class_similarity is ClassSimilarity.ESTIMATED
 
     @model_validator(mode="after")
     def _check_online(self) -> Self:
@@ -203,12 +203,12 @@ class DatamapConfig:
     record: bool = False
     epochs: _Count = 5
     regions: RegionRule = RegionRule.FIXED
-    easy_confidence: _Share = 0.6
-    easy_variability: _Share = 0.3
-    hard_confidence: _Share = 0.3
-    hard_variability: _Share = 0.2
-    easy_share: _Share = 0.33
-    hard_share: _Share = 0.03
+    easy_confidence: _Fraction = 0.6
+    easy_variability: _Fraction = 0.3
+    hard_confidence: _Fraction = 0.3
+    hard_variability: _Fraction = 0.2
+    easy_fraction: _Fraction = 0.33
+    hard_fraction: _Fraction = 0.03
     per_class: bool = False
 
     @model_validator(mode="after")
@@ -219,9 +219,9 @@ class DatamapConfig:
                 f"{_PLACE}.datamap: hard_confidence is {self.hard_confidence}, above easy_confidence, "
                 f"{self.easy_confidence}; expected at most that. Lower the one or raise the other."
             )
-        if self.easy_share + self.hard_share > 1:
+        if self.easy_fraction + self.hard_fraction > 1:
             raise UserError(
-                f"{_PLACE}.datamap: easy_share {self.easy_share} and hard_share {self.hard_share} make more than 1. "
+                f"{_PLACE}.datamap: easy_fraction {self.easy_fraction} and hard_fraction {self.hard_fraction} make more than 1. "
                 "Lower one."
             )
         return self
@@ -269,7 +269,7 @@ class TaskConfig:
     @property
     def needs_datamap(self) -> bool:
         """Whether a data map has to be made before this training can start."""
-        return not self.mapmix.online and (self.mapmix.needs_regions or self.mapmix.needs_likeness)
+        return not self.mapmix.online and (self.mapmix.needs_regions or self.mapmix.needs_class_similarity)
 
     @property
     def upstream_settings(self) -> UpstreamSettings:
@@ -319,9 +319,9 @@ class TaskConfig:
         mapmix = self.mapmix
         is_plain = mapmix.mix is MixSpace.NONE and not self.needs_datamap and mapmix.targets is Targets.ONE_HOT
         # Rounded to epochs, as in curriculum.py.
-        if not is_plain and mapmix.plain_finish > 0 and (1 - mapmix.plain_finish) * self.epochs <= 0.5:  # noqa: PLR2004
+        if not is_plain and mapmix.unmixed_tail > 0 and (1 - mapmix.unmixed_tail) * self.epochs <= 0.5:  # noqa: PLR2004
             raise UserError(
-                f"{_PLACE}.mapmix.plain_finish is {mapmix.plain_finish}, all of {self.epochs} epochs: "
+                f"{_PLACE}.mapmix.unmixed_tail is {mapmix.unmixed_tail}, all of {self.epochs} epochs: "
                 "nothing would be mixed, and no data map used. Lower it, or use -v baseline."
             )
         return self

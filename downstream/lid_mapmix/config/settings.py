@@ -16,6 +16,7 @@ from ..host.upstreams import check_upstream_arguments
 from ..utils.errors import UserError
 from ..utils.run_folder import DATAMAP_STAGE, RunFolder
 from .checks import check_configuration, task_config
+from .renamed import rename_task_settings
 from .schema import TaskConfig
 from .sources import TASK_KEY, merge, read_variant, read_yaml
 
@@ -86,9 +87,9 @@ class Settings:
 
     @property
     def datamap_folders(self) -> list[Path]:
-        """The folders of the data map that the run trains on, and of the likeness that it is given, resolved."""
+        """The folders of the data map that the run trains on, and of the class_similarity that it is given, resolved."""
         mapmix = self.task.mapmix
-        return [Path(name).resolve().parent for name in (mapmix.datamap, mapmix.likeness_file) if name is not None]
+        return [Path(name).resolve().parent for name in (mapmix.datamap, mapmix.class_similarity_file) if name is not None]
 
     def for_s3prl(self, mode: str) -> tuple[Namespace, dict[str, Any]]:
         """Return S3PRL's arguments and configuration for a run in a mode; both are the caller's own."""
@@ -163,7 +164,7 @@ def task_of_run(folder: RunFolder, over: Mapping[str, Any] | None = None) -> Tas
     task = read_yaml(path).get(TASK_KEY)
     if not isinstance(task, dict):
         raise UserError(f"{path}: expected the settings of this task, {TASK_KEY}, found none. Name another run.")
-    return task_config(merge(task, over or {}))
+    return task_config(merge(rename_task_settings(task), over or {}))
 
 
 def moved_path(given: str, old: Path, new: Path) -> str:

@@ -26,13 +26,13 @@ class Split:
     Attributes
     ----------
     manifest : the utterances.
-    gold : (utterances,) int64 class numbers.
+    target_classes : (utterances,) int64 class numbers.
     starts, counts : (utterances,) int64, the part of its file each utterance is, in samples at 16 kHz.
     faults : what is wrong with audio that is to be skipped, by the number of the utterance.
     """
 
     manifest: Manifest
-    gold: np.ndarray
+    target_classes: np.ndarray
     starts: np.ndarray
     counts: np.ndarray
     faults: Mapping[int, str] = field(default_factory=dict)
@@ -59,9 +59,9 @@ class Split:
         UserError : an unknown class, or, unless it is to be skipped, audio that is missing, broken or too short.
         """
         faults: dict[int, str] = {}
-        gold = labels.class_indices(manifest)
+        target_classes = labels.class_indices(manifest)
         spans = utterance_spans(manifest, faults if skips_bad_audio else None, lengths)
-        return cls(manifest, gold, *spans, dict(sorted(faults.items())))
+        return cls(manifest, target_classes, *spans, dict(sorted(faults.items())))
 
     def read(self, utterance: int, start: int, count: int) -> np.ndarray:
         """Read (count,) samples of an utterance from its sample `start` on.

@@ -1,6 +1,6 @@
 """``lid-mapmix datamap EXPDIR``: the data map of recorded epochs, other regions of it, its picture, its suspects.
 
-Writes datamap.csv and likeness.csv (as the run itself does, byte for byte where no flag asks for something else),
+Writes datamap.csv and class_similarity.csv (as the run itself does, byte for byte where no flag asks for something else),
 td_metrics.jsonl (mapmix/datamap_files.py), datamap.png and, when asked to, datamap-by-class.png and suspects.csv. What
 is in them comes from runs/recorded_datamap.py.
 """
@@ -31,8 +31,8 @@ REGION_FLAGS = {
     "easy_variability": "… and variability below this",
     "hard_confidence": "fixed: hard has confidence below this …",
     "hard_variability": "… and variability below this",
-    "easy_share": "quantile: share of utterances, the most confident ones, that is easy",
-    "hard_share": "quantile: share of utterances, the least confident ones, that is hard",
+    "easy_fraction": "quantile: share of utterances, the most confident ones, that is easy",
+    "hard_fraction": "quantile: share of utterances, the least confident ones, that is hard",
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from ...config.renamed import rename_path
 from ...config.sources import TASK_KEY
 from ...utils.errors import UserError
 from .arguments import SEED_LIMIT
@@ -44,6 +45,7 @@ def apply_override(text: str | None, args: argparse.Namespace, config: dict[str,
                 raise UserError(f"-o args.seed: is {value}; expected a number from 0 to {SEED_LIMIT - 1}.")
             setattr(args, path[0], value)
             continue
+        path = rename_path(path)
         section: Any = config
         for key in path[:-1]:
             section = section.setdefault(key, {})

@@ -17,7 +17,7 @@ from ..manifest.manifest import Manifest
 from .reading import MINIMUM_SAMPLES, SAMPLE_RATE, read_header
 
 # A manifest's nominal duration may be rounded, or count speech only; a file shorter than this share of it is broken.
-SHORTEST_SHARE = 0.9
+SHORTEST_FRACTION = 0.9
 SHORTEST_SLACK_SECONDS = 0.1
 _THREADS = 8
 # A task of a thread costs as much as a header of a file that lies in memory.
@@ -105,7 +105,7 @@ def _ends_after(ends: np.ndarray, available: np.ndarray) -> np.ndarray:
 
 
 def _is_short(counts: np.ndarray, seconds: np.ndarray) -> np.ndarray:
-    return counts / SAMPLE_RATE < seconds * SHORTEST_SHARE - SHORTEST_SLACK_SECONDS
+    return counts / SAMPLE_RATE < seconds * SHORTEST_FRACTION - SHORTEST_SLACK_SECONDS
 
 
 def _fault(manifest: Manifest, row: int, available: int, end: int, count: int) -> UserError:

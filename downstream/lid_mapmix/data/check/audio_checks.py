@@ -10,16 +10,16 @@ from typing import NamedTuple
 import numpy as np
 
 from ..audio.reading import MINIMUM_SAMPLES, SAMPLE_RATE
-from ..audio.spans import SHORTEST_SHARE, SHORTEST_SLACK_SECONDS
+from ..audio.spans import SHORTEST_FRACTION, SHORTEST_SLACK_SECONDS
 from .findings import Finding, first
 from .headers import FileFault, read_file_header
 from .subject import Headers, Subject, Utterances, spans
 from .thresholds import (
     ASSOCIATION_ERROR,
     ASSOCIATION_WARNING,
-    CLIPPED_SHARE,
+    CLIPPED_FRACTION,
     COMMON_RATES,
-    EXACT_SHARE,
+    EXACT_FRACTION,
     EXAMPLES,
     HIGHEST_EDGE_HERTZ,
     HIGHEST_HERTZ,
@@ -61,7 +61,7 @@ def check_samples(subject: Subject) -> Iterator[Finding]:
     silent = samples.silent
     yield from _of(utterances, "silent", silent & long_enough, lambda row: f"{samples.level[row]:.0f} dB", drop=True)
     heard = samples.read & ~silent
-    clipped = heard & (samples.clipped > CLIPPED_SHARE)
+    clipped = heard & (samples.clipped > CLIPPED_FRACTION)
     yield from _of(utterances, "clipped", clipped, lambda row: f"{samples.clipped[row]:.1%}")
     size = np.abs(samples.offset)
     offset = heard & (size > OFFSET_LEAST) & (size > OFFSET_OF_DEVIATION * samples.deviation)
@@ -88,9 +88,9 @@ def check_bands(subject: Subject) -> Iterator[Finding]:
     widest = int(np.flatnonzero(totals).max())
     limited = table.sum(axis=1) - table[:, widest]
     shares = limited[present] / table[present].sum(axis=1)
-    by_share = present[np.argsort(-shares, kind="stable")].tolist()
+    by_fraction = present[np.argsort(-shares, kind="stable")].tolist()
     counted = ", ".join(f"{band}: {count}" for band, count in zip(_BANDS, totals.tolist(), strict=True) if count)
-    ends = by_share if len(by_share) <= 2 * EXAMPLES else by_share[:EXAMPLES] + by_share[-EXAMPLES:]
+    ends = by_fraction if len(by_fraction) <= 2 * EXAMPLES else by_fraction[:EXAMPLES] + by_fraction[-EXAMPLES:]
     listed = ", ".join(f"{utterances.classes.names[row]} {limited[row] / table[row].sum():.0%}" for row in ends)
     examples = (counted, f"association with the class (Cramér's V, 0 to 1): {strength:.2f}", f"limited: {listed}")
     figures = {"cramers_v": strength, "p": probability, **dict(zip(_BANDS, totals.tolist(), strict=True))}
@@ -160,7 +160,7 @@ def _check_lengths(utterances: Utterances, headers: Headers, readable: np.ndarra
     beyond = readable & (end > available + SHORTEST_SLACK_SECONDS * SAMPLE_RATE)
     length = np.maximum(np.minimum(end, available) - start, 0) / SAMPLE_RATE
     seconds = utterances.seconds
-    shorter = readable & (beyond | (length < seconds * SHORTEST_SHARE - SHORTEST_SLACK_SECONDS))
+    shorter = readable & (beyond | (length < seconds * SHORTEST_FRACTION - SHORTEST_SLACK_SECONDS))
 
     def lengths(row: int) -> str:
         expected = f"ends at {utterances.end[row]:.2f}" if beyond[row] else f"{seconds[row]:.2f}"
@@ -171,7 +171,7 @@ def _check_lengths(utterances: Utterances, headers: Headers, readable: np.ndarra
     # Rounded, since a length is a whole number of samples over the rate.
     short = readable & ~shorter & (np.rint(length * SAMPLE_RATE) < MINIMUM_SAMPLES)
     yield from _of(utterances, "too short", short, lambda row: f"{length[row] * 1000:.0f} ms", drop=True)
-    longer = readable & ~shorter & (length > seconds / SHORTEST_SHARE + SHORTEST_SLACK_SECONDS)
+    longer = readable & ~shorter & (length > seconds / SHORTEST_FRACTION + SHORTEST_SLACK_SECONDS)
     yield from _of(utterances, "longer", longer, lengths)
     implied = _implied_rates(utterances, headers, np.where(readable, length, np.nan))
     doubtful = readable & (headers.contradicts[file] | (headers.sample_rate[file] < LOWEST_RATE))
@@ -201,7 +201,7 @@ def _implied_rates(utterances: Utterances, headers: Headers, length: np.ndarray)
     implied = np.zeros(len(utterances), dtype=np.int64)
     for common in COMMON_RATES:
         implied[np.abs(rate - common) < RATE_TOLERANCE * common] = common
-    fits = np.count_nonzero(implied) >= EXACT_SHARE * int(np.count_nonzero(whole))
+    fits = np.count_nonzero(implied) >= EXACT_FRACTION * int(np.count_nonzero(whole))
     return implied if fits else np.zeros_like(implied)
 
 

@@ -12,7 +12,7 @@ from ..labels import Labels
 from ..manifest.columns import Names
 from .findings import Finding, first
 from .subject import Utterances
-from .thresholds import IMBALANCE_NOTE, IMBALANCE_WARNING, MOST_NAMES, SPELT_LETTERS, SPELT_SHARE
+from .thresholds import IMBALANCE_NOTE, IMBALANCE_WARNING, MOST_NAMES, SPELT_LETTERS, SPELT_FRACTION
 
 _TRAIN = SPLITS.index("train")
 _SEPARATORS = re.compile(r"[\s_\-./]+")
@@ -234,7 +234,7 @@ def near_names(counts: Mapping[str, int]) -> list[tuple[str, str]]:
         if not one_slip_apart(one, other) or any(mark.sub("", one) == mark.sub("", other) for mark in _NO_SLIPS):
             continue
         rare, common = sorted((one, other), key=lambda name: (counts[name], name))
-        if _differing_letters(one, other) >= SPELT_LETTERS or counts[rare] < SPELT_SHARE * counts[common]:
+        if _differing_letters(one, other) >= SPELT_LETTERS or counts[rare] < SPELT_FRACTION * counts[common]:
             pairs.append((rare, common))
     return pairs
 

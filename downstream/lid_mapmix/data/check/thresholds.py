@@ -17,7 +17,7 @@ FULL_SCALE = 0.98
 # A peak of unclipped audio touches full scale with a sample or two.
 CLIPPED_RUN = 3
 # Of all samples; below it a plosive or a knock, no overdriven recording.
-CLIPPED_SHARE = 1e-3
+CLIPPED_FRACTION = 1e-3
 # An offset that holds 6 % of the power of the rest, and is more than rounding of 8-bit audio.
 OFFSET_OF_DEVIATION = 0.25
 OFFSET_LEAST = 2e-3
@@ -59,7 +59,7 @@ COMMON_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 4
 # Of the length; rates differ by 8 % at least, and seconds in a manifest are seldom rounded to less than 10 ms.
 RATE_TOLERANCE = 0.005
 # Where the lengths of fewer utterances than this fit the manifest at any rate, its seconds are nominal ones.
-EXACT_SHARE = 0.5
+EXACT_FRACTION = 0.5
 
 # -- classes --
 # Largest over smallest class, by seconds in train. NIST LRE17's own training data is beyond the first.
@@ -68,6 +68,6 @@ IMBALANCE_WARNING = 20.0
 # One letter tells codes such as ary and arz apart: only of words from this length on it is a slip by itself ...
 SPELT_LETTERS = 5
 # ... and of shorter ones where one of the two is this much rarer.
-SPELT_SHARE = 0.01
+SPELT_FRACTION = 0.01
 # Whoever has more classes has named something else so, such as the utterance.
 MOST_NAMES = 10_000

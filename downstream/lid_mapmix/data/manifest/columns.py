@@ -60,13 +60,13 @@ class ManifestTable:
     Attributes
     ----------
     columns : column name → (utterances,) float64 or `TEXT`, in the order of the file.
-    fingerprints : (utterances,) integers, equal where ids are equal and hardly ever elsewhere.
+    hashes : (utterances,) integers, equal where ids are equal and hardly ever elsewhere.
     classes : the class column as numbers; None where there is none.
     digest : SHA-256 of the file.
     """
 
     columns: dict[str, np.ndarray]
-    fingerprints: np.ndarray
+    hashes: np.ndarray
     classes: Names | None
     digest: str
 

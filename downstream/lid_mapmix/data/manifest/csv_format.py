@@ -31,14 +31,14 @@ def read_csv(path: Path, required: Collection[str], numbers: Collection[str]) ->
             header = next(rows, [])
             check_header(path, header, required)
             columns, identity = empty_columns(header, most, numbers), id_column(header)
-            fingerprints, codes = np.empty(most, dtype=np.int64), np.empty(most, dtype=np.int32)
+            hashes, codes = np.empty(most, dtype=np.int64), np.empty(most, dtype=np.int32)
             for some in _batches(rows):
                 part = slice(count, count + len(some))
                 for name, values in zip(header, _columns(path, header, some, count + 2), strict=True):
                     columns[name][part] = _numbers(path, name, values) if name in numbers else values
                     if name == identity:
                         # Another one in each process, which does not matter: only equality counts.
-                        fingerprints[part] = np.fromiter(map(hash, values), np.int64, len(values))
+                        hashes[part] = np.fromiter(map(hash, values), np.int64, len(values))
                     if name == "class":
                         codes[part] = [number_of.setdefault(value, len(number_of)) for value in values]
                 count += len(some)
@@ -46,7 +46,7 @@ def read_csv(path: Path, required: Collection[str], numbers: Collection[str]) ->
         raise UserError(f"{path}: is no CSV in UTF-8 ({error}). Save it as one.") from None
     return ManifestTable(
         columns={name: values[:count] for name, values in columns.items()},
-        fingerprints=fingerprints[:count],
+        hashes=hashes[:count],
         classes=Names(np.array(list(number_of), dtype=TEXT), codes[:count]) if "class" in header else None,
         digest=digest,
     )

@@ -102,7 +102,7 @@ def read_manifest(path: Path | str, *, is_labelled: bool = True) -> Manifest:
         count = len(columns["audiopath"])
         columns["class"], columns["seconds"] = np.full(count, "", dtype=TEXT), np.full(count, np.nan)
     _check_values(path, columns, is_labelled=is_labelled)
-    _check_unique(path, columns["id"], table.fingerprints)
+    _check_unique(path, columns["id"], table.hashes)
     return Manifest(path, columns, table.classes if is_labelled else None, table.digest)
 
 
@@ -181,13 +181,13 @@ def _check_values(path: Path, columns: Mapping[str, np.ndarray], *, is_labelled:
             )
 
 
-def _check_unique(path: Path, ids: np.ndarray, fingerprints: np.ndarray) -> None:
+def _check_unique(path: Path, ids: np.ndarray, hashes: np.ndarray) -> None:
     # Numbers are sorted far more quickly than text.
-    ordered = np.sort(fingerprints)
+    ordered = np.sort(hashes)
     shared = ordered[1:][ordered[1:] == ordered[:-1]]
     if len(shared) == 0:
         return
-    counts = Counter(ids[np.isin(fingerprints, shared)].tolist())
+    counts = Counter(ids[np.isin(hashes, shared)].tolist())
     name, count = max(counts.items(), key=lambda pair: pair[1])
     if count > 1:
         raise UserError(

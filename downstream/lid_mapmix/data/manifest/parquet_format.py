@@ -16,7 +16,7 @@ from .columns import ROWS_AT_ONCE, TEXT, ManifestTable, Names, check_header, emp
 # Other columns of text repeat themselves; Arrow then reads each of their values once.
 _OF_ITS_OWN = ("audiopath", "id")
 _WORD = np.dtype("<u8")
-# What comes after so many words of a text leaves no trace in its fingerprint. No path is that long.
+# What comes after so many words of a text leaves no trace in its hash. No path is that long.
 _MOST_WORDS = 1024
 _MOST_BYTES_AT_ONCE = 1 << 26
 _THREADS = 2
@@ -34,20 +34,20 @@ def read_parquet(path: Path, required: Collection[str], numbers: Collection[str]
         metadata = parquet.read_metadata(pyarrow.BufferReader(content))
         names, rows = metadata.schema.to_arrow_schema().names, metadata.num_rows
         check_header(path, names, required)
-        columns, fingerprints = empty_columns(names, rows, numbers), np.zeros(rows, dtype=_WORD)
+        columns, hashes = empty_columns(names, rows, numbers), np.zeros(rows, dtype=_WORD)
 
         def read(name: str) -> Names | None:
-            return _fill(path, content, name, columns[name], fingerprints if name == id_column(names) else None)
+            return _fill(path, content, name, columns[name], hashes if name == id_column(names) else None)
 
         # Neither Arrow nor NumPy keeps other threads from working; what Arrow holds of a column goes with its task.
         with ThreadPoolExecutor(_THREADS) as threads:
             encoded = dict(zip(names, threads.map(read, names), strict=True))
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{path}: is no Parquet file ({' '.join(str(error).split())}). Write it anew.") from None
-    return ManifestTable(columns, fingerprints, encoded.get("class"), hashlib.sha256(content).hexdigest())
+    return ManifestTable(columns, hashes, encoded.get("class"), hashlib.sha256(content).hexdigest())
 
 
-def _fill(path: Path, content: Any, name: str, into: np.ndarray, fingerprints: np.ndarray | None) -> Names | None:
+def _fill(path: Path, content: Any, name: str, into: np.ndarray, hashes: np.ndarray | None) -> Names | None:
     """Read a column, and return its texts as numbers where it is that of the classes."""
     import pyarrow  # noqa: PLC0415
     from pyarrow import parquet  # noqa: PLC0415
@@ -56,7 +56,7 @@ def _fill(path: Path, content: Any, name: str, into: np.ndarray, fingerprints: n
     dictionaries = () if is_own or is_number else (name,)
     with parquet.ParquetFile(pyarrow.BufferReader(content), read_dictionary=dictionaries) as file:
         if is_own:
-            _fill_own(file, name, into, fingerprints)
+            _fill_own(file, name, into, hashes)
             return None
         column = file.read(columns=[name], use_threads=False).column(0)
         if is_number:
@@ -83,17 +83,17 @@ def _numbers(path: Path, name: str, column: Any) -> np.ndarray:
         raise UserError(f"{path}: column {name} holds what is no number of seconds: {reason}. Correct it.") from None
 
 
-def _fill_own(file: Any, name: str, into: np.ndarray, fingerprints: np.ndarray | None) -> None:
-    """Read a column whose texts differ from row to row, and their fingerprints where they are asked for."""
+def _fill_own(file: Any, name: str, into: np.ndarray, hashes: np.ndarray | None) -> None:
+    """Read a column whose texts differ from row to row, and their hashes where they are asked for."""
     at = 0
     for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=[name]):
         part = slice(at, at + len(batch))
-        _fill_texts(batch.column(0), into[part], None if fingerprints is None else fingerprints[part])
+        _fill_texts(batch.column(0), into[part], None if hashes is None else hashes[part])
         at += len(batch)
 
 
-def _fill_texts(texts: Any, into: np.ndarray, fingerprints: np.ndarray | None) -> None:
-    """Write an Arrow array of text into (rows,) `TEXT`, and fingerprints into (rows,) words.
+def _fill_texts(texts: Any, into: np.ndarray, hashes: np.ndarray | None) -> None:
+    """Write an Arrow array of text into (rows,) `TEXT`, and hashes into (rows,) words.
 
     Rows of bytes of one length are read as numbers and as NumPy's byte strings at once, without an object of Python's
     for each of them.
@@ -110,23 +110,23 @@ def _fill_texts(texts: Any, into: np.ndarray, fingerprints: np.ndarray | None) -
     if len(texts) > 1 and len(texts) * width > _MOST_BYTES_AT_ONCE:
         half = len(texts) // 2
         for part in (slice(0, half), slice(half, len(texts))):
-            _fill_texts(texts[part], into[part], None if fingerprints is None else fingerprints[part])
+            _fill_texts(texts[part], into[part], None if hashes is None else hashes[part])
         return
     padded = np.zeros((len(texts), width), dtype=np.uint8)
     # Small numbers are compared several at a time; the longest rows are none of them.
     small = np.min_scalar_type(width)
     padded[np.arange(width, dtype=small) < lengths.astype(small)[:, None]] = content
-    if fingerprints is not None:
+    if hashes is not None:
         words = padded.view(_WORD)[:, :_MOST_WORDS]
-        fingerprints[:] = words @ _multipliers()[: words.shape[1]]
+        hashes[:] = words @ _multipliers()[: words.shape[1]]
     # NumPy's bytes are ASCII, and lose zeros at their end.
     is_plain = content.min(initial=1) > 0 and content.max(initial=1) < 128  # noqa: PLR2004 - ASCII
     into[:] = padded.view(f"S{width}")[:, 0] if is_plain else texts.to_pylist()
 
 
 def _multipliers() -> np.ndarray:
-    """Return odd words: texts that differ in one word never have one fingerprint, others hardly ever."""
-    generator = keyed_generator(0, "fingerprints")
+    """Return odd words: texts that differ in one word never have one hash, others hardly ever."""
+    generator = keyed_generator(0, "hashes")
     return generator.integers(2**64, size=_MOST_WORDS, dtype=np.uint64).astype(_WORD) | _WORD.type(1)
 
 

@@ -12,7 +12,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from ...utils.errors import UserError
-from .steps.corpus import DEFAULT_SHARE, Corpus, add_common_flags
+from .steps.corpus import DEFAULT_FRACTION, Corpus, add_common_flags
 from .steps.tables import fingerprint
 
 DEFAULT_SOUNDS = Path("/usr/share/asterisk/sounds")
@@ -43,7 +43,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="has a folder of prompts a language, such as en_US_f_Allison (default: %(default)s)",
     )
-    add_common_flags(parser, DEFAULT_SHARE)
+    add_common_flags(parser, DEFAULT_FRACTION)
 
 
 def _prepare(options: argparse.Namespace) -> Path:
@@ -59,10 +59,10 @@ def _prepare(options: argparse.Namespace) -> Path:
 
     from ..labels import Labels  # noqa: PLC0415
     from .steps.prepared_folder import preparation, write_corpus  # noqa: PLC0415
-    from .steps.splits import check_shares, divide, split_units  # noqa: PLC0415
+    from .steps.splits import check_fractions, divide, split_units  # noqa: PLC0415
 
-    shares = {"dev_share": options.dev_share, "test_share": options.test_share}
-    check_shares(**shares)
+    shares = {"dev_fraction": options.dev_fraction, "test_fraction": options.test_fraction}
+    check_fractions(**shares)
     folder, sounds = options.folder.resolve(), options.sounds.resolve()
     prompts = _find_prompts(sounds)
     settings = {

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ...utils.errors import UserError
 from .. import SPLITS
-from .steps.corpus import DEFAULT_SHARE, Listing, Utterance, listed_corpus, positive
+from .steps.corpus import DEFAULT_FRACTION, Listing, Utterance, listed_corpus, positive
 from .steps.tables import choose, enumerate_names, language_folders, read_table, to_numbers
 
 CLIPS_FOLDER = "clips"
@@ -170,6 +170,6 @@ lid-mapmix prepare commonvoice cv-corpus/ data/ --languages en --class accent --
     _list,
     source="has a folder a language, or is one, with clips/ and train.tsv",
     languages=True,
-    drawn_share=DEFAULT_SHARE,
+    drawn_fraction=DEFAULT_FRACTION,
     add_own_flags=_add_flags,
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ...utils.errors import UserError
 from ..audio.folders import EXTENSIONS, audio_below
-from .steps.corpus import DEFAULT_SHARE, Listing, Utterance, listed_corpus
+from .steps.corpus import DEFAULT_FRACTION, Listing, Utterance, listed_corpus
 from .steps.tables import enumerate_names, fingerprint
 
 NAMES_OF_SPLITS = frozenset({"train", "training", "dev", "val", "valid", "validation", "test", "testing", "eval"})
@@ -123,6 +123,6 @@ lid-mapmix prepare folder recordings/ data/ --speaker-pattern '(?P<speaker>spk\\
     _list,
     source="has one sub-folder of audio a class",
     metavar="AUDIO_DIR",
-    drawn_share=DEFAULT_SHARE,
+    drawn_fraction=DEFAULT_FRACTION,
     add_own_flags=_add_flags,
 )

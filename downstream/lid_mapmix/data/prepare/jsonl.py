@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...utils.errors import UserError
 from .. import SPLITS
-from .steps.corpus import DEFAULT_SHARE, Listing, Utterance, listed_corpus
+from .steps.corpus import DEFAULT_FRACTION, Listing, Utterance, listed_corpus
 from .steps.tables import describe_folder, exported_clusters, read_lines
 
 EXTENSIONS = (".jsonl", ".json")
@@ -100,9 +100,9 @@ CORPUS = listed_corpus(
     "a NeMo manifest (JSON lines with audio_filepath, offset, duration, label), or train, dev and test",
     """\
 lid-mapmix prepare jsonl manifests/ data/
-lid-mapmix prepare jsonl all.jsonl data/ --label-key lang --dev-share 0.1 --test-share 0.1""",
+lid-mapmix prepare jsonl all.jsonl data/ --label-key lang --dev-fraction 0.1 --test-fraction 0.1""",
     _list,
     source="a manifest, or a folder with train.jsonl, dev.jsonl and test.jsonl",
-    drawn_share=DEFAULT_SHARE,
+    drawn_fraction=DEFAULT_FRACTION,
     add_own_flags=_add_flags,
 )

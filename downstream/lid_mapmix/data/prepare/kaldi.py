@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...utils.errors import UserError
 from .. import SPLITS
-from .steps.corpus import DEFAULT_SHARE, Listing, Utterance, listed_corpus
+from .steps.corpus import DEFAULT_FRACTION, Listing, Utterance, listed_corpus
 from .steps.tables import describe_folder, exported_clusters, read_pairs, to_numbers
 
 RECORDINGS = "wav.scp"
@@ -159,9 +159,9 @@ CORPUS = listed_corpus(
     "a Kaldi data directory with utt2lang, or train, dev and test with one each",
     """\
 lid-mapmix prepare kaldi egs/lid/v1/data/ data/ --root egs/lid/v1/
-lid-mapmix prepare kaldi dump/raw/all/ data/ --dev-share 0.1 --test-share 0.1""",
+lid-mapmix prepare kaldi dump/raw/all/ data/ --dev-fraction 0.1 --test-fraction 0.1""",
     _list,
     source="a data directory, or a folder with train/, dev/ and test/",
-    drawn_share=DEFAULT_SHARE,
+    drawn_fraction=DEFAULT_FRACTION,
     add_own_flags=_add_flags,
 )

@@ -25,7 +25,7 @@ from .steps.splits import Columns, connected, select
 # Samples that are packed into one number of 64 bits.
 _KEY_SAMPLES = 4
 # Where a class is small, this is the most that dev takes of it.
-_LARGEST_DEV_SHARE = 0.2
+_LARGEST_DEV_FRACTION = 0.2
 
 log = logging.getLogger(__name__)
 
@@ -151,9 +151,9 @@ def _count_for_dev(lengths: np.ndarray, hours: float, name: str) -> int:
     if not hours:
         return 0
     total = lengths.sum() / 3600
-    wanted = min(hours, _LARGEST_DEV_SHARE * total)
+    wanted = min(hours, _LARGEST_DEV_FRACTION * total)
     if wanted < hours:
-        log.info("%s has %.2f h, of which dev takes %.0f %%, not %.2f h", name, total, 100 * _LARGEST_DEV_SHARE, hours)
+        log.info("%s has %.2f h, of which dev takes %.0f %%, not %.2f h", name, total, 100 * _LARGEST_DEV_FRACTION, hours)
     return min(int(np.searchsorted(np.cumsum(lengths[::-1]), wanted * 3600)) + 1, len(lengths) - 1)
 
 

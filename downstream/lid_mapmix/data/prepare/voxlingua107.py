@@ -23,7 +23,7 @@ NAME = re.compile(r"(?P<voice>(?P<video>.+?)(?:__U__S\d+)?)---(?P<start>\d+\.\d+
 # Codes that ISO 639-1 has withdrawn.
 RENAMED = {"iw": "he", "jw": "jv"}
 # Of 6,628 h.
-TEST_SHARE = 0.02
+TEST_FRACTION = 0.02
 
 log = logging.getLogger(__name__)
 
@@ -97,5 +97,5 @@ lid-mapmix prepare voxlingua107 voxlingua107/ data/ --languages no nn sv da --ma
     _list,
     source="has a folder a language, and dev",
     languages=True,
-    drawn_share=TEST_SHARE,
+    drawn_fraction=TEST_FRACTION,
 )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .splits import Columns
 
 SETTINGS_FILE = "prepared.json"
-DEFAULT_SHARE = 0.15
+DEFAULT_FRACTION = 0.15
 
 
 class Utterance(NamedTuple):
@@ -67,7 +67,7 @@ class Options:
 
     Attributes
     ----------
-    dev_share, test_share : wanted shares of each class's duration, where the publisher has no such split.
+    dev_fraction, test_fraction : wanted shares of each class's duration, where the publisher has no such split.
     max_hours_per_class : so much of a class is drawn for train at most; None for all.
     copy_audio : copy the audio beside the manifests.
     skip_bad_audio : leave out utterances whose audio is not there or cannot be read.
@@ -75,8 +75,8 @@ class Options:
     overwrite : replace manifests that are already there.
     """
 
-    dev_share: float = DEFAULT_SHARE
-    test_share: float = DEFAULT_SHARE
+    dev_fraction: float = DEFAULT_FRACTION
+    test_fraction: float = DEFAULT_FRACTION
     max_hours_per_class: float | None = None
     copy_audio: bool = False
     skip_bad_audio: bool = False
@@ -113,7 +113,7 @@ def listed_corpus(
     source: str,
     metavar: str = "CORPUS_DIR",
     languages: bool = False,
-    drawn_share: float | None = None,
+    drawn_fraction: float | None = None,
     add_own_flags: Callable[[argparse.ArgumentParser], None] | None = None,
 ) -> Corpus:
     """Return a corpus that lists its utterances; :func:`.listing.prepare_listed` does the rest.
@@ -124,7 +124,7 @@ def listed_corpus(
     list_utterances : lists what the flags ask for, ``corpus_folder`` among them.
     source, metavar : for the help: what the corpus's folder has, and the word for it.
     languages : has a flag ``--languages`` that takes some of them.
-    drawn_share : default of the flags for the shares of dev and test; None where the publisher has all splits.
+    drawn_fraction : default of the flags for the shares of dev and test; None where the publisher has all splits.
     add_own_flags : adds flags that only this corpus has.
     """
 
@@ -144,7 +144,7 @@ def listed_corpus(
             help="leave out utterances whose audio is not there or cannot be read, and say how many; "
             "an error otherwise",
         )
-        add_common_flags(parser, drawn_share)
+        add_common_flags(parser, drawn_fraction)
         if languages:
             add(
                 "--languages",
@@ -165,14 +165,14 @@ def listed_corpus(
     return Corpus(name, purpose, examples, add_flags, prepare)
 
 
-def add_common_flags(parser: argparse.ArgumentParser, drawn_share: float | None) -> None:
+def add_common_flags(parser: argparse.ArgumentParser, drawn_fraction: float | None) -> None:
     """Add the flags that every corpus has, and the shares of dev and test with this default where they are drawn."""
-    if drawn_share is not None:
+    if drawn_fraction is not None:
         for split in SPLITS[1:]:
             parser.add_argument(
-                f"--{split}-share",
+                f"--{split}-fraction",
                 type=float,
-                default=drawn_share,
+                default=drawn_fraction,
                 metavar="SHARE",
                 help=f"share of the recordings that goes to {split}.csv where it is drawn (default: %(default)s)",
             )

@@ -19,7 +19,7 @@ from .prepared_folder import preparation, remove_manifests, write_corpus
 from .splits import (
     UNITS,
     Columns,
-    check_shares,
+    check_fractions,
     divide,
     join_units,
     split_units,
@@ -53,7 +53,7 @@ def prepare_listed(folder: Path, listing: Listing, *, corpus: str, options: Opti
     UserError : nothing listed, an id twice, audio that is not there or broken, too few speakers to divide, no dev, a
         class that is in none of the corpus's clusters.
     """
-    check_shares(options.dev_share, options.test_share)
+    check_fractions(options.dev_fraction, options.test_fraction)
     folder, origin = folder.resolve(), listing.origin
     columns = _to_columns(listing.utterances, origin)
     splits = listing.splits
@@ -150,8 +150,8 @@ def _with_splits(columns: Columns, options: Options) -> Columns:
         columns["class"][undivided].astype(str),
         columns["seconds"][undivided],
         unit_name=known[0] if known else "recording",
-        dev_share=options.dev_share,
-        test_share=options.test_share,
+        dev_fraction=options.dev_fraction,
+        test_fraction=options.test_fraction,
         seed=options.seed,
     )
     splits = columns["split"].copy()

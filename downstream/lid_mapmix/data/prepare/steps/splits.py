@@ -26,16 +26,16 @@ Columns = dict[str, np.ndarray]
 log = logging.getLogger(__name__)
 
 
-def check_shares(dev_share: float, test_share: float) -> None:
+def check_fractions(dev_fraction: float, test_fraction: float) -> None:
     """Refuse shares that leave a split empty.
 
     Raises
     ------
     UserError : a share is not between 0 and 1, or nothing is left to train on.
     """
-    if not (0 < dev_share < 1 and 0 < test_share < 1 and dev_share + test_share < 1):
+    if not (0 < dev_fraction < 1 and 0 < test_fraction < 1 and dev_fraction + test_fraction < 1):
         raise UserError(
-            f"--dev-share {dev_share} and --test-share {test_share}: expected two shares above 0 that add up to less "
+            f"--dev-fraction {dev_fraction} and --test-fraction {test_fraction}: expected two shares above 0 that add up to less "
             "than 1. Give for example 0.1 and 0.1."
         )
 
@@ -46,8 +46,8 @@ def split_units(
     seconds: np.ndarray,
     *,
     unit_name: str,
-    dev_share: float,
-    test_share: float,
+    dev_fraction: float,
+    test_fraction: float,
     seed: int,
 ) -> np.ndarray:
     """Draw the split of each recording so that each unit (a speaker, a prompt) is in one split only.
@@ -60,7 +60,7 @@ def split_units(
     classes : (recordings,) str.
     seconds : (recordings,) float.
     unit_name : what a unit is, for errors: ``speaker``.
-    dev_share, test_share : wanted shares of each class's duration.
+    dev_fraction, test_fraction : wanted shares of each class's duration.
     seed : another seed, another division.
 
     Returns
@@ -71,7 +71,7 @@ def split_units(
     ------
     UserError : a class cannot have a unit in each split.
     """
-    check_shares(dev_share, test_share)
+    check_fractions(dev_fraction, test_fraction)
     class_names, class_of = np.unique(classes, return_inverse=True)
     unit_names, unit_of = np.unique(units, return_inverse=True)
     pairs = np.unique(np.stack([class_of, unit_of]), axis=1)
@@ -79,7 +79,7 @@ def split_units(
 
     # (classes, 3) and (units,): the wanted seconds, and the class in which a unit is divided: its most frequent one.
     totals = np.bincount(class_of, seconds, minlength=len(class_names))
-    wanted = totals[:, None] * np.array([1 - dev_share - test_share, dev_share, test_share])
+    wanted = totals[:, None] * np.array([1 - dev_fraction - test_fraction, dev_fraction, test_fraction])
     home = _home_classes(unit_of, class_of, seconds, len(unit_names))
     unit_seconds = np.bincount(unit_of, seconds, minlength=len(unit_names))
 
@@ -89,7 +89,7 @@ def split_units(
         drawn = np.zeros(len(unit_names), dtype=np.int64)
         for class_number in range(len(class_names)):
             members = generator.permutation(np.flatnonzero(home == class_number))
-            drawn[members] = _cut(unit_seconds[members], dev_share, test_share, generator)
+            drawn[members] = _cut(unit_seconds[members], dev_fraction, test_fraction, generator)
         cell = class_of * len(SPLITS) + drawn[unit_of]
         shape = wanted.shape
         found = np.bincount(cell, seconds, minlength=wanted.size).reshape(shape)
@@ -166,16 +166,16 @@ def _home_classes(unit_of: np.ndarray, class_of: np.ndarray, seconds: np.ndarray
     return home
 
 
-def _cut(seconds: np.ndarray, dev_share: float, test_share: float, generator: np.random.Generator) -> np.ndarray:
+def _cut(seconds: np.ndarray, dev_fraction: float, test_fraction: float, generator: np.random.Generator) -> np.ndarray:
     """Give the first units to dev, the next to test, the rest to train: (units,) int64."""
     if len(seconds) < len(SPLITS):
         # Possible where the class's other units count for another class. What fits those, the cost tells.
         return generator.integers(0, len(SPLITS), len(seconds))
     splits = np.full(len(seconds), _TRAIN, dtype=np.int64)
     reached = np.concatenate([[0.0], np.cumsum(seconds)])
-    dev_end = int(np.argmin(np.abs(reached - dev_share * reached[-1])))
+    dev_end = int(np.argmin(np.abs(reached - dev_fraction * reached[-1])))
     dev_end = min(max(dev_end, 1), len(seconds) - 2)
-    test_end = int(np.argmin(np.abs(reached - (reached[dev_end] + test_share * reached[-1]))))
+    test_end = int(np.argmin(np.abs(reached - (reached[dev_end] + test_fraction * reached[-1]))))
     test_end = min(max(test_end, dev_end + 1), len(seconds) - 1)
     splits[:dev_end] = _DEV
     splits[dev_end:test_end] = _TEST
