@@ -23,7 +23,7 @@ _CHUNK = 1 << 20
 
 def install() -> None:
     """Replace S3PRL's download; a second call changes nothing."""
-    from s3prl.util import download  # noqa: PLC0415 - S3PRL is importable only after compat.py has patched its dependencies
+    from s3prl.util import download  # noqa: PLC0415 - S3PRL is importable only after compat.py has patched it
 
     download._download = fetch
 

@@ -245,7 +245,7 @@ class FeatureCache:
         # Detects what the description cannot show: another version of S3PRL, or of a patch, with other features.
         if kept.shape != self._probe.shape or _distance(kept, self._probe) > _PROBE_TOLERANCE:
             raise UserError(
-                f"{self.folder}: expected the features that the upstream now computes for the same audio, found others. "
+                f"{self.folder}: expected the features that the upstream now computes for this audio, found others. "
                 "Use another folder by --cache-features, or delete this one."
             )
 

@@ -110,7 +110,7 @@ class FeatureStore:
                 ):
                     raise ValueError(
                         f"{self.folder}: expected {self.layout.layers} layers of 1 to "
-                        f"{self.layout.capacities[slot]} frames of {self.layout.dim} for slot {slot}, found {each.shape}"
+                        f"{self.layout.capacities[slot]} frames of {self.layout.dim} in slot {slot}, found {each.shape}"
                     )
                 values = each.astype(_VALUE, order="C", copy=False)
                 _write_at(path, descriptor, values, self._starts[slot] * _VALUE.itemsize)

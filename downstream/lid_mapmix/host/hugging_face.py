@@ -1,9 +1,8 @@
 """Patched `hf_wav2vec2_custom` and `hf_hubert_custom`, which can be fine-tuned; they replace S3PRL's.
 
-With transformers 5, S3PRL's versions return wrong layers in training: randomly dropped layers have no entry in the list,
-and the last entry lacks the final layer norm. They also mask frames at random, train the convolutional front end, and
-look for another model's preprocessor on the network if a folder has none. Here:
-
+With transformers 5, S3PRL's versions return wrong layers in training: randomly dropped layers have no entry in the
+list, and the last entry lacks the final layer norm. They also mask frames at random, train the convolutional front end,
+and look for another model's preprocessor on the network if a folder has none. Here:
 - no layer is dropped; ``hidden_states`` always has one entry per layer and one before them, the last of them after the
   final layer norm; there is also ``last_hidden_state``, as in S3PRL's native upstreams;
 - the front end is frozen and nothing is masked, unless :class:`~.upstreams.UpstreamSettings` request it;

@@ -5,7 +5,7 @@ the parameters, and so checkpoints, stay the same.
 
 - Waveforms of one length, such as training crops, have no padding mask. S3PRL always makes one: on a GPU this waits for
   the lengths, HuBERT attends with the mask, and an odd number of frames is padded to an even one and masked.
-- Attention, except WavLM's, is torch's scaled_dot_product_attention only, which uses the fastest GPU kernels where there
+- Attention, except WavLM's, is torch's scaled_dot_product_attention only, which uses the fastest GPU kernels if there
   is no mask. S3PRL calls torch's `multi_head_attention_forward`, which concatenates the biases in each layer and step,
   checks shapes and converts the padding mask to numbers.
 - GELU is torch's, which accepts half precision and computes in float32 internally; S3PRL copies to float32 and back.

@@ -69,7 +69,7 @@ class Casting:
         self._scaler: Any = None
         if precision is Precision.FP16 and self.device_type == "cpu":
             raise UserError(
-                "runner.precision fp16: expected a GPU, found --device cpu. Use -o config.runner.precision=bf16, or fp32."
+                "runner.precision fp16: expected a GPU, found --device cpu. Use -o config.runner.precision=bf16."
             )
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:

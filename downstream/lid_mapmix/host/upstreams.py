@@ -203,7 +203,7 @@ def _no_features(args: argparse.Namespace, features: dict[str, Any]) -> UserErro
     offered = ", ".join(sorted(key for key in features if not key.startswith("_")))
     asked = args.upstream_feature_selection
     return UserError(
-        f"-s {asked}: upstream {args.upstream} has the features {offered}, found {asked!r} requested. Choose one of them."
+        f"-s {asked}: expected features that upstream {args.upstream} has ({offered}), found {asked!r}. Choose others."
     )
 
 

@@ -134,7 +134,7 @@ class WeightedScores:
         return scores
 
     def _costs(self, ratios: np.ndarray, answers: np.ndarray, parts: np.ndarray) -> list[np.ndarray]:
-        """Return the costs of each utterance as (N,) columns: actual for each β, argmax, then per searched threshold."""
+        """Return the costs of each utterance as (N,) columns: actual for each β, argmax, then at each threshold."""
 
         def costs(accepted: np.ndarray, beta: float) -> np.ndarray:
             return self._by_part(parts, lambda rows: utterance_costs(accepted[rows], self._truth[rows], beta))
