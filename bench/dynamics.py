@@ -101,7 +101,12 @@ def make_map(folder: str, utterances: int) -> tuple[float, list[tuple[str, float
     """Return the GiB of the input, and (stage, seconds, its CPU's, peak GiB so far) of each stage of the map."""
     target_classes = _target_classes(utterances)
     ids = np.arange(utterances, 2 * utterances).astype("U8")
-    columns = {"audiopath": ids, "class": np.array(CLASSES)[target_classes], "seconds": np.full(utterances, 3.0), "id": ids}
+    columns = {
+        "audiopath": ids,
+        "class": np.array(CLASSES)[target_classes],
+        "seconds": np.full(utterances, 3.0),
+        "id": ids,
+    }
     before, stages = _resident_gib(), []
 
     def timed(stage: str, work: Callable[[], Any]) -> Any:
@@ -110,7 +115,9 @@ def make_map(folder: str, utterances: int) -> tuple[float, list[tuple[str, float
         stages.append((stage, time.perf_counter() - start, time.process_time() - cpu_start, _peak_gib()))
         return result
 
-    read = timed("read_dynamics", lambda: read_dynamics(Path(folder) / "dynamics", target_classes, len(CLASSES), _FINGERPRINT))
+    read = timed(
+        "read_dynamics", lambda: read_dynamics(Path(folder) / "dynamics", target_classes, len(CLASSES), _FINGERPRINT)
+    )
     measured = timed("measures", lambda: measures(read.probabilities, read.correct))
     timed("quantile_regions, all", lambda: quantile_regions(measured.confidence))
     timed("quantile_regions, per class", lambda: quantile_regions(measured.confidence, groups=target_classes))

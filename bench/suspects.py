@@ -87,7 +87,9 @@ def _candidates() -> dict[str, _Score]:
     def less_of_class(score: _Score) -> _Score:
         def adjusted(dynamics: Dynamics, target_classes: np.ndarray, class_count: int) -> np.ndarray:
             values = score(dynamics, target_classes, class_count)
-            means = np.bincount(target_classes, weights=values, minlength=class_count) / np.bincount(target_classes, minlength=class_count)
+            means = np.bincount(target_classes, weights=values, minlength=class_count) / np.bincount(
+                target_classes, minlength=class_count
+            )
             return values - means[target_classes]
 
         return adjusted

@@ -165,10 +165,10 @@ def test_default_shares_are_the_papers():
     assert abs((regions == "hard").sum() - 710) < 0.0015 * 24_757
 
 
-def test_the_unheard_are_counted_where_there_are_any():
-    counts = datamap.region_counts(np.array(["easy", "unheard", "hard"]), np.array([0, 0, 1]), ["a", "b"])
-    assert counts["a"] == {"easy": 1, "ambiguous": 0, "hard": 0, "unheard": 1, "count": 2}
-    assert counts["total"] == {"easy": 1, "ambiguous": 0, "hard": 1, "unheard": 1, "count": 3}
+def test_the_unread_are_counted_where_there_are_any():
+    counts = datamap.region_counts(np.array(["easy", "unread", "hard"]), np.array([0, 0, 1]), ["a", "b"])
+    assert counts["a"] == {"easy": 1, "ambiguous": 0, "hard": 0, "unread": 1, "count": 2}
+    assert counts["total"] == {"easy": 1, "ambiguous": 0, "hard": 1, "unread": 1, "count": 3}
 
 
 def test_quantile_regions_reject_impossible_shares():

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lid_mapmix.mapmix import datamap, datamap_files
-from lid_mapmix.mapmix.datamap_files import read_datamap, read_class_similarity, write_datamap, write_class_similarity, write_td_metrics
+from lid_mapmix.mapmix.datamap_files import (
+    read_class_similarity,
+    read_datamap,
+    write_class_similarity,
+    write_datamap,
+    write_td_metrics,
+)
 from lid_mapmix.utils.errors import UserError
 from reference.dynamics import measures_of
 
@@ -136,7 +142,10 @@ def test_epochs_that_are_no_count_are_refused(epochs, path):
 def test_what_is_no_text_or_no_csv_is_named(content, tmp_path):
     path = tmp_path / "binary.csv"
     path.write_bytes(content)
-    for read, subject in ((read_datamap, "data map"), (lambda each: read_class_similarity(each, ["a"]), "class_similarity")):
+    for read, subject in (
+        (read_datamap, "data map"),
+        (lambda each: read_class_similarity(each, ["a"]), "class_similarity"),
+    ):
         with pytest.raises(
             UserError, match=f"binary.csv: expected the {subject}.* as CSV in UTF-8, found something"
         ) as caught:

@@ -78,7 +78,9 @@ def test_the_order_does_not_matter(tmp_path_factory, seed):
 def test_more_than_256_classes(tmp_path):
     target_classes = np.arange(300)
     recorder = EpochRecorder(300, 300)
-    recorder.add(target_classes, target_classes, np.roll(np.eye(300, dtype=np.float32), 1, axis=1))  # each answers the next class
+    recorder.add(
+        target_classes, target_classes, np.roll(np.eye(300, dtype=np.float32), 1, axis=1)
+    )  # each answers the next class
     write_epoch(tmp_path, 0, recorder, "f")
     read = read_dynamics(tmp_path, target_classes, 300, "f")
     assert read.predictions[0].tolist() == [*range(1, 300), 0]

@@ -109,7 +109,9 @@ def test_loss_agrees_with_torch(seed):
     target_classes = torch.randint(5, (6,), generator=torch_generator)
     torch.testing.assert_close(mixup.soft_cross_entropy(logits, soft).mean(), functional.cross_entropy(logits, soft))
     one_hot = functional.one_hot(target_classes, 5)
-    torch.testing.assert_close(mixup.soft_cross_entropy(logits, one_hot).mean(), functional.cross_entropy(logits, target_classes))
+    torch.testing.assert_close(
+        mixup.soft_cross_entropy(logits, one_hot).mean(), functional.cross_entropy(logits, target_classes)
+    )
 
 
 def test_loss_is_linear_in_the_targets():

@@ -25,7 +25,9 @@ def test_as_counted_one_by_one(seed, epochs, classes, count):
     predictions = generator.integers(classes, size=(epochs, count), dtype=np.uint8)
     probabilities = generator.random((epochs, count), dtype=np.float32) ** 8
     preferred, shares = preferred_classes(predictions, target_classes, classes)
-    expected = [preferred_of(answers, label) for answers, label in zip(predictions.T.tolist(), target_classes, strict=True)]
+    expected = [
+        preferred_of(answers, label) for answers, label in zip(predictions.T.tolist(), target_classes, strict=True)
+    ]
     assert preferred.tolist() == [NO_CLASS if name is None else name for name, _ in expected]
     assert shares.tolist() == pytest.approx([share for _, share in expected])
     doubt = surprise(probabilities, target_classes, classes)

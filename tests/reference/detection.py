@@ -17,7 +17,9 @@ def cavg(ratios, truth, beta, threshold):
         cost = sum(1 for value in own if not value > threshold) / len(own)
         for other in targets:
             if other != target:
-                values = [row[target] for row, target_classes in zip(ratios, truth, strict=True) if target_classes == other]
+                values = [
+                    row[target] for row, target_classes in zip(ratios, truth, strict=True) if target_classes == other
+                ]
                 false_alarms = sum(1 for value in values if value > threshold) / len(values)
                 cost += beta / (len(targets) - 1) * false_alarms
         total += cost

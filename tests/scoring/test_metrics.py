@@ -81,8 +81,12 @@ def test_scores_agree_with_independent_computations(seed, absent):
     assert result["wf1"] == pytest.approx(classification.weighted_f1(answers, target_classes))
     assert result["macro_f1"] == pytest.approx(classification.macro_f1(answers, target_classes))
     assert result["wf1"] == pytest.approx(f1_score(target_classes, answers, average="weighted", zero_division=0))
-    assert result["c_acc"] == np.mean([CLUSTERS[a] == CLUSTERS[t] for a, t in zip(answers, target_classes, strict=True)])
-    assert result["ece"] == pytest.approx(calibration.expected_calibration_error(probabilities, target_classes), abs=1e-12)
+    assert result["c_acc"] == np.mean(
+        [CLUSTERS[a] == CLUSTERS[t] for a, t in zip(answers, target_classes, strict=True)]
+    )
+    assert result["ece"] == pytest.approx(
+        calibration.expected_calibration_error(probabilities, target_classes), abs=1e-12
+    )
     assert all(0 <= value <= 1 for value in result.values())
     assert result["c_acc"] >= result["acc"]
     assert metrics.within_cluster_accuracy(probabilities, truth, CLUSTERS) >= result["acc"]

@@ -69,7 +69,7 @@ def test_who_was_never_heard_is_neither_anchor_nor_partner_of_an_online_run(data
     heard, target_classes = np.delete(np.arange(COUNT), [3, 20]), data[0].target_classes
     made.dynamics.add(heard, target_classes[heard], answers(target_classes)[heard])
     # A quarter of 22, rounded.
-    assert made.start_epoch(1) == "epoch 1: 6 easy, 10 ambiguous, 6 hard, 2 unheard"
+    assert made.start_epoch(1) == "epoch 1: 6 easy, 10 ambiguous, 6 hard, 2 unread"
     assert made.sampler.anchors.tolist() == made.sampler.partners.tolist() == heard.tolist()
     resumed = curriculum(data, **ONLINE, **outside)
     resumed.restore(made.state(), 1)
@@ -143,7 +143,9 @@ def test_a_resumed_online_run_has_the_same_pools_and_targets(data, interrupted):
 
 def test_a_plain_end_mixes_nothing(data):
     # 6 batches an epoch: the last quarter of 24 is the fourth epoch.
-    made = curriculum(data, total_batches=24, mix="latent", unmixed_tail=0.25, targets="confidence", class_similarity="uniform")
+    made = curriculum(
+        data, total_batches=24, mix="latent", unmixed_tail=0.25, targets="confidence", class_similarity="uniform"
+    )
     for epoch in range(3):
         assert made.start_epoch(epoch) is None
         assert made.sampler.partners is not None

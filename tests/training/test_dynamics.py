@@ -6,10 +6,10 @@ import pytest
 import torch
 from helpers.synthetic import make_corpus, open_split
 from lid_mapmix.config.schema import DatamapConfig
-from lid_mapmix.mapmix.datamap_files import read_datamap, read_class_similarity
+from lid_mapmix.mapmix.datamap_files import read_class_similarity, read_datamap
 from lid_mapmix.mapmix.dynamics_files import write_epoch
 from lid_mapmix.training import dynamics
-from lid_mapmix.training.dynamics import DynamicsRecording, copy_epochs, first_to_come
+from lid_mapmix.training.dynamics import DynamicsRecording, copy_epochs, first_unrecorded
 from lid_mapmix.utils.errors import UserError
 from lid_mapmix.utils.run_folder import RunFolder
 from reference.dynamics import measures_of
@@ -38,7 +38,9 @@ def record(recording, epoch, batches, *, fresh=True):
     if fresh:
         recording.start_epoch()
     for indices in batches:
-        recording.add(epoch, indices, torch.from_numpy(recording.split.target_classes)[indices], logits_of(epoch, indices))
+        recording.add(
+            epoch, indices, torch.from_numpy(recording.split.target_classes)[indices], logits_of(epoch, indices)
+        )
 
 
 def start(folder, data, **config):
@@ -62,7 +64,9 @@ def test_a_complete_epoch_leaves_a_map(data, tmp_path):
     softmax = [logits_of(epoch, everyone).softmax(dim=1).numpy() for epoch in range(3)]
     for index in range(COUNT):
         target_classes = split.target_classes[index]
-        expected = measures_of([row[index, target_classes] for row in softmax], [row[index].argmax() == target_classes for row in softmax])
+        expected = measures_of(
+            [row[index, target_classes] for row in softmax], [row[index].argmax() == target_classes for row in softmax]
+        )
         for name, value in expected.items():
             if value is None:
                 assert np.isnan(getattr(found, name)[index])
@@ -77,7 +81,9 @@ def test_a_complete_epoch_leaves_a_map(data, tmp_path):
         )
     assert {"ambiguous", "hard"} <= set(found.regions)
     class_similarity = [np.mean([row[split.target_classes == c] for row in softmax], axis=(0, 1)) for c in range(4)]
-    np.testing.assert_allclose(read_class_similarity(tmp_path / "class_similarity.csv", labels.classes), class_similarity, atol=1e-6)
+    np.testing.assert_allclose(
+        read_class_similarity(tmp_path / "class_similarity.csv", labels.classes), class_similarity, atol=1e-6
+    )
     with (tmp_path / "datamap.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["audiopath"] for row in rows] == split.manifest.columns["audiopath"].tolist()
@@ -161,7 +167,7 @@ def test_a_map_gone_on_with_elsewhere_has_no_epoch_beyond_the_checkpoint_and_no_
         record(recording, epoch, steps(epoch))
     other = start(tmp_path / "other", data)
     other.restore(state, epoch=1)
-    copy_epochs(RunFolder(tmp_path / "one"), RunFolder(tmp_path / "other"), first_to_come(1, state))
+    copy_epochs(RunFolder(tmp_path / "one"), RunFolder(tmp_path / "other"), first_unrecorded(1, state))
     other.resume()
     assert not caplog.text
     assert sorted(contents(tmp_path / "other")) == ["epoch-0000.npz", "epoch-0001.npz"]

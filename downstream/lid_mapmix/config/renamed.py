@@ -89,4 +89,4 @@ def _new_name(section: str, name: str, warn: bool) -> str:
 
 @cache
 def _warn(section: str, old: str, new: str) -> None:
-    print(f"[lid_mapmix] {TASK_KEY}.{section}.{old} is now called {new}. Use the new name.", file=sys.stderr)
+    sys.stderr.write(f"[lid_mapmix] {TASK_KEY}.{section}.{old} is deprecated; use {new}\n")

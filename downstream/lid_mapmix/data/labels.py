@@ -77,9 +77,7 @@ def read_labels(path: Path | str) -> Labels:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(
-            f"{path}: no such file. Write one that maps each cluster to the list of its classes."
-        )
+        raise UserError(f"{path}: no such file. Write one that maps each cluster to the list of its classes.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -273,7 +273,6 @@ def _probe(upstream: CachedUpstream, device: torch.device | str) -> np.ndarray:
 
 
 def _distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the largest difference of a layer, as a share of that layer's size."""
     """Return the maximum relative difference of a layer."""
-
+    difference = np.linalg.norm((one - other).reshape(len(one), -1), axis=1)
     return float((difference / (np.linalg.norm(other.reshape(len(other), -1), axis=1) + 1e-12)).max())

@@ -3,6 +3,7 @@
 With transformers 5, S3PRL's versions return wrong layers in training: randomly dropped layers have no entry in the
 list, and the last entry lacks the final layer norm. They also mask frames at random, train the convolutional front end,
 and look for another model's preprocessor on the network if a folder has none. Here:
+
 - no layer is dropped; ``hidden_states`` always has one entry per layer and one before them, the last of them after the
   final layer norm; there is also ``last_hidden_state``, as in S3PRL's native upstreams;
 - the front end is frozen and nothing is masked, unless :class:`~.upstreams.UpstreamSettings` request it;
@@ -12,7 +13,6 @@ and look for another model's preprocessor on the network if a folder has none. H
 
 A config.json that belongs to another model than the weights is refused if the names or shapes of the weights show it.
 They do not show ``do_stable_layer_norm`` (both values have the same weights), the number of heads and the activation.
-"""
 """
 
 # ruff: noqa: PLC0415 - transformers takes seconds to import, and only these upstreams need it.
@@ -155,7 +155,7 @@ class HuggingFaceUpstream(torch.nn.Module):
 
 
 def hugging_face_builders() -> dict[str, Callable[..., Any]]:
-        """Return name → function that builds this hf_* upstream, in place of S3PRL's."""
+    """Return name → function that builds this hf_* upstream, in place of S3PRL's."""
 
     def build(name: str, ckpt: str, **_: Any) -> Any:
         with registry.missing_package_named(name):

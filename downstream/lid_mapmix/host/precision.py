@@ -123,7 +123,7 @@ _in_force: ContextVar[Casting | None] = ContextVar("casting", default=None)
 
 
 def casting() -> Casting | None:
-        """Return the precision of the runner that is training."""
+    """Return the precision of the runner that is training."""
     return _in_force.get()
 
 

@@ -177,8 +177,8 @@ def random_states_kept() -> Iterator[None]:
     """Restore the global generators of Python, NumPy and torch after the block."""
     import torch
 
+    python_state, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     # The state of an unused CUDA device is not read, because reading would initialise it.
-    # Asking for its state would initialise an unused CUDA device.
     cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
     try:
         yield

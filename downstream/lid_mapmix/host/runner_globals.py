@@ -148,6 +148,7 @@ def _distributed(model: Any, device_ids: Sequence[int], **keywords: Any) -> Any:
 
     On a GPU the wrapper would move the arguments to the device, where they already are, and copy the runner's
     dictionary of records, so that records added by a model would be lost.
+    """
     from torch.nn.parallel import DistributedDataParallel
 
     return DistributedDataParallel(model, **keywords)

@@ -127,6 +127,6 @@ def _network() -> _SileroNetwork:
     except (OSError, RuntimeError) as error:
         raise UserError(
             f"{path}: expected the weights of silero-vad 6.2, found others ({' '.join(str(error).split())[:200]}). Run "
-            '\'pip install "silero-vad>=6.2.3,<7"\', or disable voice-activity detection by --any-sound.'
+            "'pip install \"silero-vad>=6.2.3,<7\"', or disable voice-activity detection by --any-sound."
         ) from error
     return network.eval()

@@ -16,7 +16,6 @@ import numpy as np
 UNREAD, OLD_UNREAD = "unread", "unheard"
 
 
-
 class Region(StrEnum):
     """Region of an utterance in the data map."""
 
@@ -189,9 +188,9 @@ def quantile_regions(
     """
     _check_confidence(confidence)
     if not (easy_fraction >= 0 and hard_fraction >= 0 and easy_fraction + hard_fraction <= 1):
-            raise ValueError(
-                f"expected fractions from 0 to 1 with a sum of at most 1, found {easy_fraction} and {hard_fraction}"
-            )
+        raise ValueError(
+            f"expected fractions from 0 to 1 with a sum of at most 1, found {easy_fraction} and {hard_fraction}"
+        )
     groups = np.zeros(len(confidence), dtype=np.int64) if groups is None else np.asarray(groups)
     if groups.shape != confidence.shape:
         raise ValueError(f"expected groups of shape {confidence.shape}, found {groups.shape}")

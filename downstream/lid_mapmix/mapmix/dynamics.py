@@ -4,6 +4,7 @@
 section 2): it records the probability of the target class and the predicted class, from the forward pass of the
 training step. Map-Mix makes its data map from a separate run. :class:`RunningDynamics` needs no separate run: latent
 mixup computes the latents of anchors and partners anyway, and classifying them unmixed adds little time.
+"""
 
 from collections.abc import Sequence
 from typing import Any

@@ -139,9 +139,9 @@ def read_calibration(path: Path | str) -> Calibration:
 
 
 def compare(
-    """Return ``{"before": scores, "after": scores}`` on data that the calibration was not fitted on.
+    calibration: Calibration, log_probabilities: np.ndarray, truth: np.ndarray, source: np.ndarray | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Return ``{"before": scores, "after": scores}`` of data that the calibration was not fitted on.
+    """Return ``{"before": scores, "after": scores}`` on data that the calibration was not fitted on.
 
     The scores are those of `detection.summarize_detection`, from log-likelihoods under equal priors, and
     ``cross_entropy`` (nats), ``ece`` and ``reliability`` (the curve's points), from probabilities.

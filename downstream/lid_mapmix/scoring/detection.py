@@ -227,7 +227,7 @@ def minimum_cost(ratios: np.ndarray, truth: np.ndarray, beta: float, parts: np.n
         if len(present) < _TWO:
             return Thresholded(float("nan"), float("nan"))
         weight = (1 / counts)[np.searchsorted(present, target_classes)] / (len(present) * len(numbers))
-    # As the threshold passes a trial's ratio, a target becomes a miss and a non-target is no longer a false alarm.
+        # As the threshold passes a trial's ratio, a target becomes a miss and a non-target is no longer a false alarm.
         change = np.repeat(-beta / (len(present) - 1) * weight[:, None], len(present), axis=1)
         everything -= change.sum() - change[:, 0].sum()
         change[np.arange(len(rows)), np.searchsorted(present, target_classes)] = weight
@@ -311,9 +311,7 @@ def _checked(log_likelihoods: np.ndarray) -> np.ndarray:
     if values.ndim != _TWO or values.shape[1] == 0:
         raise ValueError(f"expected log-likelihoods (utterances, classes), found shape {values.shape}")
     if len(values) and not np.isfinite(values.max(axis=1)).all():  # the maximum of a row with NaN is NaN
-        raise ValueError(
-            "expected log-likelihoods below infinity, at least one finite per row; found others or NaN"
-        )
+        raise ValueError("expected log-likelihoods below infinity, at least one finite per row; found others or NaN")
     return values
 
 

@@ -6,7 +6,6 @@ are one matrix product, weights (B, N) @ values (N, …); no utterance is copied
 For the EER, each class has some thresholds around the EER under equal weights. The rates at all of them are cumulative
 sums of the weights between one threshold and the next, and for B weightings one sparse matrix product.
 """
-"""
 
 from collections.abc import Callable
 

@@ -57,6 +57,7 @@ class TrainSampler:
     lambda_per : whether λ is drawn per batch or per utterance.
     power : a class is drawn in proportion to its size to this power (balance.py); 1 draws each anchor once per epoch.
     process, processes : number of this process, and of all that train together; each has its own rows of a batch.
+    """
 
     anchors: np.ndarray
     partners: np.ndarray | None

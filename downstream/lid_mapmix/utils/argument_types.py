@@ -28,7 +28,7 @@ def add_deprecated(parser: argparse.ArgumentParser, old: str, new: str) -> None:
 
     class _Renamed(argparse.Action):
         def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-            print(f"{parser.prog}: {old} is deprecated; use {new}", file=sys.stderr)
+            sys.stderr.write(f"{parser.prog}: {old} is deprecated; use {new}\n")
             setattr(namespace, self.dest, values)
 
     parser.add_argument(

@@ -43,7 +43,12 @@ def drawn(monkeypatch):
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"regions": "quantile"}, {"regions": "quantile", "per_class": True}, {"regions": "quantile", "easy_fraction": 0}],
+    [
+        {},
+        {"regions": "quantile"},
+        {"regions": "quantile", "per_class": True},
+        {"regions": "quantile", "easy_fraction": 0},
+    ],
 )
 @pytest.mark.parametrize("most_points", [1000, 10])
 def test_a_map_is_drawn_with_its_histograms(tmp_path, monkeypatch, drawn, settings, most_points):

@@ -307,7 +307,8 @@ def uninterrupted(corpus, tmp_path_factory):
 
 @pytest.mark.parametrize("step", [2, 6, 11])
 @pytest.mark.parametrize(
-    ("variant", "extra"), [("latent_random", ()), ("datamap", ("datamap.csv", "class_similarity.csv")), ("mapmix_online", ())]
+    ("variant", "extra"),
+    [("latent_random", ()), ("datamap", ("datamap.csv", "class_similarity.csv")), ("mapmix_online", ())],
 )
 def test_an_interrupted_run_ends_like_one_that_was_not(
     step, variant, extra, corpus, uninterrupted, tmp_path, monkeypatch, capsys

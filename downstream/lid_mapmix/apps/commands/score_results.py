@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ...scoring.bootstrap import MIN_GROUPS, LEVEL, Difference, Interval, mcnemar
+from ...scoring.bootstrap import LEVEL, MIN_GROUPS, Difference, Interval, mcnemar
 from ...scoring.calibration import Calibration, compare, write_calibration
 from ...scoring.files.own import write_metrics
 from ...scoring.files.system_output import align

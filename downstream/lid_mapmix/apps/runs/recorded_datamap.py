@@ -120,7 +120,7 @@ class RecordedDatamap:
                 row = rows[place]
                 lines.append(
                     f"{place + 1:>6}  {ids[place]:<{widths[0]}}  {preferred[place]:<{widths[1]}} "
-                    f"{suspects.shares[place]:>4.0%}  confidence {self.measures.confidence[row]:.3f}  "
+                    f"{suspects.fractions[place]:>4.0%}  confidence {self.measures.confidence[row]:.3f}  "
                     f"variability {self.measures.variability[row]:.3f}"
                 )
         return "\n".join(lines)
@@ -153,7 +153,11 @@ class RecordedDatamap:
                 if target.exists() and not filecmp.cmp(temporary, target, shallow=False)
             ]
             if replaced and not overwrite:
-                use = ", which a run may have been trained on" if replaced[0] in (into.datamap, into.class_similarity) else ""
+                use = (
+                    ", which a run may have been trained on"
+                    if replaced[0] in (into.datamap, into.class_similarity)
+                    else ""
+                )
                 raise UserError(
                     f"{replaced[0]}: is there already, with other content{use}. Write elsewhere by --into DIR, or "
                     "replace it by --overwrite."

@@ -32,7 +32,8 @@ def apply_override(text: str | None, args: argparse.Namespace, config: dict[str,
     UserError : it cannot be understood, or names what does not exist or is settled by flags.
     """
     overrides = _overrides(text)
-    for (first, *path), value in overrides:
+    for (first, *given), value in overrides:
+        path = rename_path(given) if first == "config" else given
         if [first, *path] == ["config", TASK_KEY, "variant"] or (first == "args" and path[0] in _FLAGS_ONLY):
             raise UserError(f"-o {first}.{'.'.join(path)}: is settled by then. Use the flag.")
         if first == "args":
@@ -45,7 +46,6 @@ def apply_override(text: str | None, args: argparse.Namespace, config: dict[str,
                 raise UserError(f"-o args.seed: is {value}; expected a number from 0 to {SEED_LIMIT - 1}.")
             setattr(args, path[0], value)
             continue
-        path = rename_path(path)
         section: Any = config
         for key in path[:-1]:
             section = section.setdefault(key, {})

@@ -89,9 +89,7 @@ def write_cleaned(folder: Path, original: Subject, cleaned: Cleaned) -> None:
     refuse_what_is_there(folder)
     for split, number in ((split, SPLITS.index(split)) for split in original.utterances.manifests):
         if not (cleaned.subject.utterances.split == number).any():
-            raise UserError(
-                f"{folder}: expected utterances to keep in {split}, found none. Correct the data first."
-            )
+            raise UserError(f"{folder}: expected utterances to keep in {split}, found none. Correct the data first.")
     utterances = cleaned.subject.utterances
     dropped = np.flatnonzero(cleaned.reasons != _KEPT)
     try:

@@ -77,12 +77,8 @@ KINDS = {
         Severity.ERROR, "the same audio in two splits", "--fix keeps it in test, or else in dev"
     ),
     "contradictory labels": Kind(Severity.ERROR, "the same audio with two classes", _DROPPED),
-    "speaker across splits": Kind(
-        Severity.ERROR, "a speaker in two splits", "--fix keeps it in test, or else in dev"
-    ),
-    "group across splits": Kind(
-        Severity.ERROR, "a group in two splits", "--fix keeps it in test, or else in dev"
-    ),
+    "speaker across splits": Kind(Severity.ERROR, "a speaker in two splits", "--fix keeps it in test, or else in dev"),
+    "group across splits": Kind(Severity.ERROR, "a group in two splits", "--fix keeps it in test, or else in dev"),
     "recording across splits": Kind(
         Severity.ERROR, "parts of one file in two splits", "--fix keeps them in test, or else in dev"
     ),

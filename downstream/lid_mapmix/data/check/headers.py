@@ -19,6 +19,7 @@ _MAX_CHUNKS = 64
 # Less than any header followed by audio.
 _MIN_BYTES = 1_000
 # Writers that cannot know the length, such as sox writing to a pipe, use lengths from here on.
+_UNKNOWN_BYTES = 0x7FFF_0000
 # PCM, float, A-law, µ-law, and their extensible forms: a fixed number of bytes per frame.
 _PLAIN_FORMATS = (1, 3, 6, 7, 0xFFFE)
 

@@ -14,9 +14,9 @@ from .thresholds import (
     FULL_SCALE,
     HIGHEST_EDGE_HERTZ,
     HIGHEST_HERTZ,
-    MIN_FRAMES,
     LOUD_QUANTILE,
     LOWEST_EDGE_HERTZ,
+    MIN_FRAMES,
     SHELF_HERTZ,
     SLOPE_HERTZ,
 )

@@ -70,4 +70,3 @@ SPELT_LETTERS = 5
 SPELT_FRACTION = 0.01
 # A corpus with more names has another column as its classes, such as the utterance.
 MAX_NAMES = 10_000
-

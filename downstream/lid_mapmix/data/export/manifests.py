@@ -75,9 +75,7 @@ def export_manifests(data: Path, target: ManifestForm, folder: Path, *, overwrit
     possible = (folder / name.format(split) for split in SPLITS for name in _SPLIT_FILES[target])
     present = [path for path in possible if path.exists()]
     if present and not overwrite:
-        raise UserError(
-            f"{present[0]}: already exists. Use another folder, or replace it by --overwrite."
-        )
+        raise UserError(f"{present[0]}: already exists. Use another folder, or replace it by --overwrite.")
     try:
         with ExitStack() as complete:
             for path, write in files.items():

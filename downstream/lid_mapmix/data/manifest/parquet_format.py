@@ -72,7 +72,7 @@ def _require_pyarrow(path: Path) -> None:
     if find_spec("pyarrow") is None:
         raise UserError(
             f"{path}: a Parquet manifest needs pyarrow, which is not installed. Run 'pip install "
-            "\"lid-mapmix[parquet]\"'."
+            '"lid-mapmix[parquet]"\'.'
         )
 
 

@@ -124,7 +124,7 @@ def _find_prompts(sounds: Path) -> list[_Prompt]:
     if missing:
         packages = " ".join(f"asterisk-core-sounds-{language}-wav" for language in missing)
         raise UserError(
-            f"{sounds}: expected prompts of {', '.join(missing)} in folders such as en_US_f_Allison, found none. Install "
+            f"{sounds}: expected prompts of {', '.join(missing)} in folders like en_US_f_Allison, found none. Install "
             f"them with 'sudo apt-get install {packages}', or pass their folder by --sounds."
         )
     return prompts

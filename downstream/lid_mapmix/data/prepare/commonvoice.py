@@ -41,7 +41,9 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         help="classes are languages, or accents that speakers name (default: %(default)s)",
     )
     parser.add_argument(
-        "--validated", action="store_true", help=f"divide {VALIDATED_TABLE} by speakers instead of the publisher's splits"
+        "--validated",
+        action="store_true",
+        help=f"divide {VALIDATED_TABLE} by speakers instead of the publisher's splits",
     )
     parser.add_argument(
         "--min-hours-per-class", type=positive, metavar="HOURS", help="drop classes with less over all splits"
@@ -153,7 +155,7 @@ def _of_frequent_classes(utterances: list[Utterance], hours: float) -> list[Utte
     for utterance in utterances:
         if math.isnan(utterance.seconds):
             raise UserError(
-                f"{utterance.audiopath}: expected its duration in {DURATIONS_TABLE}, which --min-hours-per-class needs, "
+                f"{utterance.audiopath}: expected its duration in {DURATIONS_TABLE}, as --min-hours-per-class needs, "
                 "found none. Omit the flag."
             )
         seconds[utterance.class_name] = seconds.get(utterance.class_name, 0.0) + utterance.seconds

@@ -45,8 +45,8 @@ def _list(options: argparse.Namespace) -> Listing:
     empty = [name for name, files in files_of.items() if not files]
     if empty:
         raise UserError(
-            f"{audio_folder / empty[0]}: expected audio ({' '.join(EXTENSIONS)}), found none. Convert its files, or move "
-            "the folder away if it is not a class."
+            f"{audio_folder / empty[0]}: expected audio ({' '.join(EXTENSIONS)}), found none. Convert its files, or "
+            "move the folder away if it is not a class."
         )
     _report_other_files(class_folders, EXTENSIONS)
     files = [file for members in files_of.values() for file in members]
@@ -112,8 +112,8 @@ def _speakers(pattern: str, ids: list[str]) -> list[str]:
     if missed:
         found = "no file" if len(missed) == len(ids) else f"{len(ids) - len(missed)} of {len(ids)} files"
         raise UserError(
-            f"--speaker-pattern {pattern}: expected a speaker in every file's path, found one in {found}, not for example "
-            f"in {missed[0]}. Write it so that it matches every path below a class folder, or omit it."
+            f"--speaker-pattern {pattern}: expected a speaker in every file's path, found one in {found}, not for "
+            f"example in {missed[0]}. Write it so that it matches every path below a class folder, or omit it."
         )
     return [match[group] for match in matches if match]
 

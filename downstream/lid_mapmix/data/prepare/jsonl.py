@@ -52,7 +52,7 @@ def _find_files(folder: Path) -> dict[str, Path]:
     }
     if "train" not in files:
         raise UserError(
-            f"{folder}: expected train{EXTENSIONS[0]}, found {describe_folder(folder)}. Pass a folder with it, or a file."
+            f"{folder}: expected train{EXTENSIONS[0]}, found {describe_folder(folder)}. Pass another folder, or a file."
         )
     if "dev" not in files:
         return {"": files.pop("train"), **files}

@@ -54,8 +54,8 @@ def _list(options: argparse.Namespace) -> Listing:
         }
     if not directories.keys() & {"", "train"}:
         raise UserError(
-            f"{corpus_folder}: expected {RECORDINGS} in it or in its train/, found {describe_folder(corpus_folder)}. Pass "
-            "a Kaldi data directory, or a folder of several."
+            f"{corpus_folder}: expected {RECORDINGS} in it or in its train/, found {describe_folder(corpus_folder)}. "
+            "Pass a Kaldi data directory, or a folder of several."
         )
     if "train" in directories and "dev" not in directories:
         directories = {"": directories.pop("train"), **directories}
@@ -83,8 +83,8 @@ def _list_directory(directory: Path, split: str, root: Path) -> list[Utterance]:
         lacking = [name for name in names if name not in others]
         if lacking:
             raise UserError(
-                f"{directory / LANGUAGES}: expected {what} for {lacking[0]}, found none ({len(lacking)} such). Repair the "
-                "directory, for example by Kaldi's utils/fix_data_dir.sh."
+                f"{directory / LANGUAGES}: expected {what} for {lacking[0]}, found none ({len(lacking)} such). Repair "
+                "the directory, for example by Kaldi's utils/fix_data_dir.sh."
             )
 
     def duration(name: str, recording: str, start: float, end: float) -> float:

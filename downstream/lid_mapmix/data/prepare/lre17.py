@@ -111,7 +111,9 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         help="column of the tables with the recording that a segment is cut from; default: found by comparing audio",
     )
     parser.add_argument(
-        "--no-cut-search", action="store_true", help="do not compare audio; each segment of dev and test is its own group"
+        "--no-cut-search",
+        action="store_true",
+        help="do not compare audio; each segment of dev and test is its own group",
     )
 
 

@@ -1,7 +1,7 @@
 """Segments of LRE 2017: groups of segments cut from one recording, and the small training sets of the paper.
 
-NIST cuts a recording of dev or test to segments of 30, 10 and 3 s of speech, the shorter within the longer, each with its
-own name. A cut is found by four consecutive samples with large differences, and then compared sample by sample.
+NIST cuts a recording of dev or test to segments of 30, 10 and 3 s of speech, the shorter within the longer, each with
+its own name. A cut is found by four consecutive samples with large differences, and then compared sample by sample.
 
 For the sets, the calls of a class are put in a random order that depends only on the seed. Dev takes calls from its
 end, the sets take calls from its start, one set after the other, so that no two share a call if a class has enough.
@@ -238,7 +238,7 @@ def group_cuts(paths: Sequence[str] | np.ndarray, seconds: np.ndarray, classes: 
     units = connected(cuts, wholes, count)
     longest = np.zeros(count, dtype=np.int64)
     order = np.argsort(seconds, kind="stable")
-        # The last write counts, which is the longest segment's.
+    # The last write counts, which is the longest segment's.
     longest[units[order]] = order
     return longest[units]
 

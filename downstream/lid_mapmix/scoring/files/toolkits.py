@@ -74,9 +74,7 @@ class NistTable(Format):
     def write(self, path: Path, output: SystemOutput) -> None:
         """Write the ratios that were read, or else those of the log-likelihoods."""
         if len(output.classes) < _PAIR:
-            raise UserError(
-                f"{output.path}: expected at least 2 classes, as ratios need, found 1. Use another format."
-            )
+            raise UserError(f"{output.path}: expected at least 2 classes, as ratios need, found 1. Use another format.")
         ratios = log_likelihood_ratios(np.asarray(output.log_likelihoods)) if output.ratios is None else output.ratios
         _check_table(output, ratios, one_word=False)
         rows = zip(output.ids.tolist(), ratios.tolist(), strict=True)
@@ -280,7 +278,6 @@ def write_s3prl_predictions(
     expdir : the run's folder.
     split : for example ``"dev"``.
     ids, predictions, truth : (N,) str; the latter two are class names.
-
     """
     for ending, labels in ((PREDICT_ENDING, predictions), (TRUTH_ENDING, truth)):
         lines = [f"{utterance} {label}" for utterance, label in zip(ids, labels, strict=True)]
@@ -302,8 +299,8 @@ def _is_number(text: str) -> bool:
     return True
 
 
+def _labels(path: Path) -> dict[str, str]:
     pairs = [line.rsplit(" ", 1) for line in read_lines(path, "S3PRL's labels, one line 'id label' each")]
-    pairs = [line.rsplit(" ", 1) for line in read_lines(path, "S3PRL's answers, a line 'id label' each")]
     for number, pair in enumerate(pairs, start=1):
         if len(pair) == 1 or not all(pair):
             raise UserError(f"{path}: expected 'id label' in line {number}, found {pair[0][:100]!r}. Evaluate again.")
@@ -313,10 +310,11 @@ def _is_number(text: str) -> bool:
 
 def _class_order(
     path: Path, probabilities: np.ndarray, truth: list[str], predictions: list[str], classes: Sequence[str] | None
+) -> tuple[str, ...]:
     """Return the class names in the order of Map-Mix's probabilities."""
-    """Return the names of the classes in the order of Map-Mix's probabilities."""
     count = probabilities.shape[1]
     if classes is not None and (len(classes) != count or not {*truth, *predictions} <= set(classes)):
+        unknown = sorted({*truth, *predictions} - set(classes))
         found = f"{unknown[0]}" if unknown else f"{count} probabilities per row"
         raise UserError(f"{path}: expected the {len(classes)} classes of the labels, found {found}. Check the labels.")
     known = dict(enumerate(classes)) if classes is not None else {}
@@ -337,7 +335,6 @@ def _class_order(
             f"{len(set(known.values()))} predicted classes. Give the labels."
         )
     return tuple(known[place] for place in range(count))
-    return tuple(told[place] for place in range(count))
 
 
 def _probabilities(path: Path, number: int, text: str) -> list[float]:
@@ -347,8 +344,7 @@ def _probabilities(path: Path, number: int, text: str) -> list[float]:
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         row = []
     if not row or not np.isfinite(row).all() or min(row) < 0:
+        raise UserError(
             f"{path}: expected a list of probabilities in row {number}, found {text[:60]!r}. Write the file again."
-
-            f"{path}: expected a list of probabilities in row {number}, found {text[:60]!r}. Write it anew."
         )
     return row

@@ -45,7 +45,13 @@ def test_no_split_of_a_class_is_ever_empty(durations, dev_fraction, test_fractio
     classes = np.repeat([f"class{number}" for number in range(len(durations))], list(map(len, durations)))
     units = np.array([f"unit{number}" for number in range(len(classes))])
     splits = split_units(
-        units, classes, np.concatenate(durations), dev_fraction=dev_fraction, test_fraction=test_fraction, seed=seed, unit_name="u"
+        units,
+        classes,
+        np.concatenate(durations),
+        dev_fraction=dev_fraction,
+        test_fraction=test_fraction,
+        seed=seed,
+        unit_name="u",
     )
     for name in set(classes):
         assert set(splits[classes == name]) == set(SPLITS)

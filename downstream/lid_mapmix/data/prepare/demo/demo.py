@@ -3,6 +3,7 @@
 eSpeak NG speaks dates, prices, measures and names from CLDR in dialects of seven clusters. The dialects of a cluster
 have the same phrases; speakers (eSpeak's voice variants) and phrases are disjoint between train, dev and test. So a
 model must use pronunciation, and can use words only where dialects differ in them.
+"""
 
 import argparse
 from dataclasses import dataclass
@@ -84,7 +85,11 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         help="utterances per dialect, over all splits (default: %(default)s)",
     )
     parser.add_argument(
-        "--clusters", nargs="+", choices=list(CLUSTERS), default=list(CLUSTERS), help="only these clusters (default: all)"
+        "--clusters",
+        nargs="+",
+        choices=list(CLUSTERS),
+        default=list(CLUSTERS),
+        help="clusters to make (default: all)",
     )
     add_common_flags(parser, None)
 

@@ -141,8 +141,7 @@ def _import_planning() -> ModuleType:
         if error.name != "babel":
             raise
         raise UserError(
-            "the demo corpus needs the package babel, which is not installed. "
-            "Run 'pip install babel espeakng-loader'."
+            "the demo corpus needs the package babel, which is not installed. Run 'pip install babel espeakng-loader'."
         ) from None
     return planning
 

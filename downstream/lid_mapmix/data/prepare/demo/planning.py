@@ -222,4 +222,3 @@ def _plain(phrase: Phrase, locale: Locale) -> bool:
     text = render(phrase, locale)
     name = text.removeprefix(str(phrase.number)) if phrase.number else text
     return phrase.terms[0] not in text and len(text) <= _MAX_CHARACTERS and not _NOT_SAID.search(name)
-

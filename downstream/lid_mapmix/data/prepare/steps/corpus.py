@@ -132,11 +132,11 @@ def listed_corpus(
         add = parser.add_argument
         add("corpus_folder", type=Path, metavar=metavar, help=source)
         add("folder", type=Path, metavar="OUT_DIR", help="folder for the manifests")
+        add("--max-hours-per-class", type=positive, metavar="HOURS", help="maximum hours per class to draw for train")
         add(
-            "--max-hours-per-class", type=positive, metavar="HOURS", help="maximum hours per class to draw for train"
-        )
-        add(
-            "--copy-audio", action="store_true", help="copy the audio to the folder of the manifests; default: do not copy"
+            "--copy-audio",
+            action="store_true",
+            help="copy the audio to the folder of the manifests; default: do not copy",
         )
         add(
             "--skip-bad-audio",

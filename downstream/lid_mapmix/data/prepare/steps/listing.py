@@ -114,8 +114,8 @@ def _check_text(columns: Columns, origin: Path) -> None:
             continue
         value = next(value for value in columns[name] if not _fits_csv(value))
         raise UserError(
-            f"{origin}: expected UTF-8 without carriage returns, found {value!a}. Rename it; convmv converts file names "
-            "to UTF-8."
+            f"{origin}: expected UTF-8 without carriage returns, found {value!a}. Rename it; convmv converts file "
+            "names to UTF-8."
         )
 
 

@@ -35,8 +35,8 @@ def check_fractions(dev_fraction: float, test_fraction: float) -> None:
     """
     if not (0 < dev_fraction < 1 and 0 < test_fraction < 1 and dev_fraction + test_fraction < 1):
         raise UserError(
-            f"--dev-fraction {dev_fraction} and --test-fraction {test_fraction}: expected two fractions above 0 with a sum "
-            "below 1. Use for example 0.1 and 0.1."
+            f"--dev-fraction {dev_fraction} and --test-fraction {test_fraction}: expected two fractions above 0 with a "
+            "sum below 1. Use for example 0.1 and 0.1."
         )
 
 
@@ -152,8 +152,8 @@ def _check_enough(class_names: np.ndarray, counts: np.ndarray, unit_name: str) -
         one = short[0]
         found = f"{counts[one]} {unit_name}" + ("" if counts[one] == 1 else "s")
         raise UserError(
-            f"class {class_names[one]}: expected at least 3 {unit_name}s, one each for train, dev and test, found {found}. "
-            f"Add {unit_name}s to it, or remove the class."
+            f"class {class_names[one]}: expected at least 3 {unit_name}s, one each for train, dev and test, found "
+            f"{found}. Add {unit_name}s to it, or remove the class."
         )
 
 

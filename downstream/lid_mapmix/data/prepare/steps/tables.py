@@ -138,20 +138,20 @@ def read_table(
             missing = [name for name in needed if name not in names]
             if missing:
                 raise UserError(
-                    f"{path}: expected the column {', '.join(missing)}, found {enumerate_names(names)}. If this is another "
-                    "edition of the corpus, change the names at the top of its file in data/prepare/."
+                    f"{path}: expected the column {', '.join(missing)}, found {enumerate_names(names)}. If this is "
+                    "another edition of the corpus, change the names at the top of its file in data/prepare/."
                 )
             table = []
             for row in rows:
                 if row and len(row) != len(names):
                     raise UserError(
-                        f"{path}: expected {len(names)} fields ({enumerate_names(names)}) in line {rows.line_num}, found "
-                        f"{len(row)}. Check that the file is complete."
+                        f"{path}: expected {len(names)} fields ({enumerate_names(names)}) in line {rows.line_num}, "
+                        f"found {len(row)}. Check that the file is complete."
                     )
                 table += [row] if row else []
     except (UnicodeError, csv.Error) as error:
         raise UserError(
-            f"{path}: expected a tab-separated table in {encoding.upper()}, found other content ({error}). Save it as one."
+            f"{path}: expected a tab-separated table in {encoding.upper()}, found other data ({error}). Save it as one."
         ) from None
     return {name: [row[names.index(name)] for row in table] for name in (*needed, *optional) if name in names}
 
@@ -197,7 +197,9 @@ def read_pairs(path: Path) -> dict[str, str]:
     for number, line in read_lines(path):
         name, *value = line.split(maxsplit=1)
         if not value:
-            raise UserError(f"{path}: expected a value for {name} in line {number}, found none. Correct it, or remove it.")
+            raise UserError(
+                f"{path}: expected a value for {name} in line {number}, found none. Correct it, or remove it."
+            )
         if name in pairs:
             raise UserError(f"{path}: expected unique names, found {name} again in line {number}. Remove one.")
         pairs[name] = value[0].strip()
