@@ -46,7 +46,7 @@ def test_an_utterance_that_is_refused_comes_first():
     assert found.utterances.tolist() == [2, 3]
     # Class 2 and class 0 were each preferred to class 1 once: the later holds.
     assert found.preferred.tolist() == [2, 0]
-    assert found.shares.tolist() == pytest.approx([2 / 3, 1 / 3])
+    assert found.fractions.tolist() == pytest.approx([2 / 3, 1 / 3])
     assert len(find_suspects(PROBABILITIES, PREDICTIONS, GOLD, 3, 99).utterances) == 5
 
 

@@ -48,7 +48,7 @@ def task_config(mapping: Mapping[str, Any] | None) -> TaskConfig:
     """
     if not isinstance(mapping, Mapping | None):
         raise UserError(
-            f"configuration: expected 'key: value' lines in {TASK_KEY}, found {mapping!r}. See config.yaml."
+            f"configuration: {TASK_KEY} is {mapping!r}; expected 'key: value' lines. See config.yaml."
         )
     try:
         return TypeAdapter(TaskConfig).validate_python(rename_task_settings(mapping or {}))
@@ -81,12 +81,12 @@ def check_configuration(config: Mapping[str, Any]) -> None:
     splits = runner.get("eval_dataloaders")
     if splits is not None and not (isinstance(splits, list) and all(isinstance(name, str) for name in splits)):
         raise UserError(
-            f"configuration: expected a list as runner.eval_dataloaders, such as [dev], found {splits!r}. Correct it."
+            f"configuration: runner.eval_dataloaders is {splits!r}; expected a list, such as [dev]. Correct it."
         )
     read_precision(runner)
     for key in ("fp16", "report", *SWITCHES):
         if not isinstance(runner.get(key) or False, bool):
-            raise UserError(f"configuration: expected true or false as runner.{key}, found {runner[key]!r}. Fix it.")
+            raise UserError(f"configuration: runner.{key} is {runner[key]!r}; expected true or false. Correct it.")
     if "name" not in optimizer:
         raise UserError("configuration: expected optimizer.name, found none. See config.yaml for all settings.")
     for section, key, kind in _NUMBERS:
@@ -94,10 +94,10 @@ def check_configuration(config: Mapping[str, Any]) -> None:
             config[section][key] = _number(f"{section}.{key}", config[section][key], kind)
     scheduler = config.get("scheduler")
     if not isinstance(scheduler, Mapping | None):
-        raise UserError(f"configuration: expected 'key: value' lines in scheduler, found {scheduler!r}. Correct it.")
+        raise UserError(f"configuration: scheduler is {scheduler!r}; expected 'key: value' lines. Correct it.")
     specaug = config.get("specaug")
     if not isinstance(specaug, Mapping | None):
-        raise UserError(f"configuration: expected 'key: value' lines in specaug, found {specaug!r}. Correct it.")
+        raise UserError(f"configuration: specaug is {specaug!r}; expected 'key: value' lines. Correct it.")
     _check_keys("specaug.", specaug or {}, _SPECAUG_KEYS)
 
 
@@ -110,7 +110,7 @@ def _number(place: str, value: Any, kind: type) -> int | float:
     is_in_limits = 0 < number < math.inf or (number == math.inf and place == "runner.gradient_clipping")
     if isinstance(value, bool) or not is_in_limits or (kind is int and not number.is_integer()):
         example = "a whole number above 0" if kind is int else "a number above 0, such as 1.0e-4"
-        raise UserError(f"configuration: expected {example} as {place}, found {value!r}. Correct it.")
+        raise UserError(f"configuration: {place} is {value!r}; expected {example}. Correct it.")
     return kind(number)
 
 

@@ -36,7 +36,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
             merged[key] = merge(old, value)
         # A section with only commented lines is read as None and changes nothing.
         elif value is not None:
-            raise UserError(f"configuration: expected 'key: value' lines in {key}, found {value!r}. See config.yaml.")
+            raise UserError(f"configuration: {key} is {value!r}; expected 'key: value' lines. See config.yaml.")
     return merged
 
 
