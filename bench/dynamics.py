@@ -7,7 +7,7 @@ r"""What training dynamics cost: recording a step, and making the data map of mi
 step   recording inside real training steps of the demo model (forward, backward, clipping, Adam; the audio is read
        beforehand and not counted), steps with and without it in turn; then by itself, over sizes of corpus and batch.
 map    --utterances × --epochs, written by EpochRecorder, turned into a data map. "input" is what was there before:
-       interpreter, torch, manifest, gold classes.
+       interpreter, torch, manifest, target classes.
 naive  the same against the published way, a dict of arrays that grow by copying and a loop over utterances, both at
        --naive-utterances, in turn and each time in a fresh process.
 
@@ -84,7 +84,7 @@ def _in_fresh_process(work: Callable, *arguments: Any) -> Any:
 
 def write_epochs(folder: str, utterances: int, epochs: int) -> None:
     """Write made-up epochs by EpochRecorder; how an utterance is learnt depends on its number."""
-    gold = _gold(utterances)
+    target_classes = _target_classes(utterances)
     for epoch in range(epochs):
         generator = np.random.default_rng(epoch)
         order = generator.permutation(utterances)
@@ -92,16 +92,21 @@ def write_epochs(folder: str, utterances: int, epochs: int) -> None:
         for start in range(0, utterances, _CHUNK):
             rows = order[start : start + _CHUNK]
             softmax = generator.random((len(rows), len(CLASSES)), dtype=np.float32)
-            softmax[np.arange(len(rows)), gold[rows]] *= 1 + rows % 97
-            recorder.add(rows, gold[rows], softmax / softmax.sum(axis=1, keepdims=True))
+            softmax[np.arange(len(rows)), target_classes[rows]] *= 1 + rows % 97
+            recorder.add(rows, target_classes[rows], softmax / softmax.sum(axis=1, keepdims=True))
         write_epoch(Path(folder) / "dynamics", epoch, recorder, _FINGERPRINT)
 
 
 def make_map(folder: str, utterances: int) -> tuple[float, list[tuple[str, float, float, float]]]:
     """Return the GiB of the input, and (stage, seconds, its CPU's, peak GiB so far) of each stage of the map."""
-    gold = _gold(utterances)
+    target_classes = _target_classes(utterances)
     ids = np.arange(utterances, 2 * utterances).astype("U8")
-    columns = {"audiopath": ids, "class": np.array(CLASSES)[gold], "seconds": np.full(utterances, 3.0), "id": ids}
+    columns = {
+        "audiopath": ids,
+        "class": np.array(CLASSES)[target_classes],
+        "seconds": np.full(utterances, 3.0),
+        "id": ids,
+    }
     before, stages = _resident_gib(), []
 
     def timed(stage: str, work: Callable[[], Any]) -> Any:
@@ -110,10 +115,12 @@ def make_map(folder: str, utterances: int) -> tuple[float, list[tuple[str, float
         stages.append((stage, time.perf_counter() - start, time.process_time() - cpu_start, _peak_gib()))
         return result
 
-    read = timed("read_dynamics", lambda: read_dynamics(Path(folder) / "dynamics", gold, len(CLASSES), _FINGERPRINT))
+    read = timed(
+        "read_dynamics", lambda: read_dynamics(Path(folder) / "dynamics", target_classes, len(CLASSES), _FINGERPRINT)
+    )
     measured = timed("measures", lambda: measures(read.probabilities, read.correct))
     timed("quantile_regions, all", lambda: quantile_regions(measured.confidence))
-    timed("quantile_regions, per class", lambda: quantile_regions(measured.confidence, groups=gold))
+    timed("quantile_regions, per class", lambda: quantile_regions(measured.confidence, groups=target_classes))
     regions = timed("fixed_regions", lambda: fixed_regions(measured.confidence, measured.variability))
     timed("write_datamap", lambda: write_datamap(Path(folder) / "datamap.csv", columns, measured, regions))
     return before, stages
@@ -131,9 +138,9 @@ def naive(utterances: int, epochs: int) -> dict[str, float]:
         made_up = _epoch(utterances, epoch)
         before = before or _resident_gib()
         start = time.perf_counter()
-        for indices, gold, logits in _batches(*made_up):
+        for indices, target_classes, logits in _batches(*made_up):
             softmax = logits.float().softmax(dim=1).numpy()
-            for index, label, row in zip(indices.tolist(), gold.tolist(), softmax, strict=True):
+            for index, label, row in zip(indices.tolist(), target_classes.tolist(), softmax, strict=True):
                 name = f"utterance-{index}"
                 probabilities[name] = np.append(probabilities.get(name, np.zeros(0, np.float32)), row[label])
                 correct[name] = np.append(correct.get(name, np.zeros(0, bool)), row.argmax() == label)
@@ -158,12 +165,12 @@ def ours(folder: str, utterances: int, epochs: int) -> dict[str, float]:
         before = before or _resident_gib()
         start = time.perf_counter()
         recorder = EpochRecorder(utterances, len(CLASSES))
-        for indices, gold, logits in _batches(*made_up):
-            recorder.add(indices, gold, logits.float().softmax(dim=1))
+        for indices, target_classes, logits in _batches(*made_up):
+            recorder.add(indices, target_classes, logits.float().softmax(dim=1))
         write_epoch(directory, epoch, recorder, _FINGERPRINT)
         seconds += time.perf_counter() - start
     start = time.perf_counter()
-    read = read_dynamics(directory, _gold(utterances), len(CLASSES), _FINGERPRINT)
+    read = read_dynamics(directory, _target_classes(utterances), len(CLASSES), _FINGERPRINT)
     found: Measures = measures(read.probabilities, read.correct)
     fixed_regions(found.confidence, found.variability)
     return _outcome(seconds, time.perf_counter() - start, before, float(found.confidence.mean()))
@@ -183,7 +190,7 @@ def _outcome(record: float, reduce: float, before: float, mean: float) -> dict[s
     return {"record": record, "reduce": reduce, "growth": _peak_gib() - before, "mean": mean}
 
 
-def _gold(utterances: int) -> np.ndarray:
+def _target_classes(utterances: int) -> np.ndarray:
     return np.arange(utterances) % len(CLASSES)
 
 

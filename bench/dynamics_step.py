@@ -105,8 +105,8 @@ def recording_cost(bursts: int) -> dict[tuple[int, int], float]:
             for batch in BATCHES:
                 recorder = EpochRecorder(corpus, len(CLASSES))
                 indices = torch.randint(corpus, (_BURST, batch))
-                gold, logits = indices % len(CLASSES), torch.randn(_BURST, batch, len(CLASSES))
-                for step in zip(indices, gold, logits, strict=True):
+                target_classes, logits = indices % len(CLASSES), torch.randn(_BURST, batch, len(CLASSES))
+                for step in zip(indices, target_classes, logits, strict=True):
                     start = time.perf_counter()
                     recorder.add(*step[:2], step[2].float().softmax(dim=1))
                     seconds[corpus, batch].append(time.perf_counter() - start)

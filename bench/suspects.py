@@ -26,7 +26,7 @@ from lid_mapmix.training.dynamics import read_map
 from lid_mapmix.utils.randomness import keyed_generator
 
 _LAUNCHER = Path(__file__).resolve().parents[1] / "run_downstream.py"
-# Each takes dynamics, gold classes and their number, and is greatest for the most suspicious.
+# Each takes dynamics, target classes and their number, and is greatest for the most suspicious.
 _Score = Callable[[Dynamics, np.ndarray, int], np.ndarray]
 
 
@@ -62,12 +62,12 @@ def main() -> None:
             print(f"| {name} | {np.mean(found):.3f} | {' | '.join(f'{value:.3f}' for value in found)} |")
 
 
-def swap_labels(gold: np.ndarray, class_count: int, share: float, seed: int) -> np.ndarray:
+def swap_labels(target_classes: np.ndarray, class_count: int, share: float, seed: int) -> np.ndarray:
     """Return class numbers of which a share is another one, drawn uniformly, (utterances,) int64."""
     generator = keyed_generator(seed, "swapped labels")
-    chosen = generator.choice(len(gold), size=round(share * len(gold)), replace=False)
-    swapped = gold.copy()
-    swapped[chosen] = (gold[chosen] + generator.integers(1, class_count, size=len(chosen))) % class_count
+    chosen = generator.choice(len(target_classes), size=round(share * len(target_classes)), replace=False)
+    swapped = target_classes.copy()
+    swapped[chosen] = (target_classes[chosen] + generator.integers(1, class_count, size=len(chosen))) % class_count
     return swapped
 
 
@@ -76,8 +76,8 @@ def _candidates() -> dict[str, _Score]:
         return -dynamics.probabilities.mean(axis=0, dtype=np.float64)
 
     def late(score: _Score) -> _Score:
-        def of_second_half(dynamics: Dynamics, gold: np.ndarray, class_count: int) -> np.ndarray:
-            return score(_cut(dynamics, slice(len(dynamics.epochs) // 2, None)), gold, class_count)
+        def of_second_half(dynamics: Dynamics, target_classes: np.ndarray, class_count: int) -> np.ndarray:
+            return score(_cut(dynamics, slice(len(dynamics.epochs) // 2, None)), target_classes, class_count)
 
         return of_second_half
 
@@ -85,37 +85,39 @@ def _candidates() -> dict[str, _Score]:
         return -dynamics.probabilities[-1].astype(np.float64)
 
     def less_of_class(score: _Score) -> _Score:
-        def adjusted(dynamics: Dynamics, gold: np.ndarray, class_count: int) -> np.ndarray:
-            values = score(dynamics, gold, class_count)
-            means = np.bincount(gold, weights=values, minlength=class_count) / np.bincount(gold, minlength=class_count)
-            return values - means[gold]
+        def adjusted(dynamics: Dynamics, target_classes: np.ndarray, class_count: int) -> np.ndarray:
+            values = score(dynamics, target_classes, class_count)
+            means = np.bincount(target_classes, weights=values, minlength=class_count) / np.bincount(
+                target_classes, minlength=class_count
+            )
+            return values - means[target_classes]
 
         return adjusted
 
     def log_probability(dynamics: Dynamics, *_: object) -> np.ndarray:
         return -np.log(np.maximum(dynamics.probabilities, np.finfo(np.float32).eps)).mean(axis=0, dtype=np.float64)
 
-    def agreement(dynamics: Dynamics, gold: np.ndarray, class_count: int) -> np.ndarray:
-        shares = preferred_classes(dynamics.predictions, gold, class_count)[1]
+    def agreement(dynamics: Dynamics, target_classes: np.ndarray, class_count: int) -> np.ndarray:
+        shares = preferred_classes(dynamics.predictions, target_classes, class_count)[1]
         return shares - 1e-3 * dynamics.probabilities.mean(axis=0)
 
-    def answers(dynamics: Dynamics, gold: np.ndarray, class_count: int) -> np.ndarray:
+    def answers(dynamics: Dynamics, target_classes: np.ndarray, class_count: int) -> np.ndarray:
         """How much better another class than the label accounts for the answers, by who answers what for whom."""
-        support = np.zeros((len(gold), class_count))
+        support = np.zeros((len(target_classes), class_count))
         for answer in dynamics.predictions:
             counts = np.ones((class_count, class_count))
-            np.add.at(counts, (gold, answer), 1)
+            np.add.at(counts, (target_classes, answer), 1)
             support += np.log(counts / counts.sum(axis=1, keepdims=True))[:, answer].T
-        rows = np.arange(len(gold))
-        own = support[rows, gold]
-        support[rows, gold] = -np.inf
+        rows = np.arange(len(target_classes))
+        own = support[rows, target_classes]
+        support[rows, target_classes] = -np.inf
         return support.max(axis=1) - own
 
-    def answers_and_log_probability(dynamics: Dynamics, gold: np.ndarray, class_count: int) -> np.ndarray:
-        return answers(dynamics, gold, class_count) + len(dynamics.epochs) * log_probability(dynamics)
+    def answers_and_log_probability(dynamics: Dynamics, target_classes: np.ndarray, class_count: int) -> np.ndarray:
+        return answers(dynamics, target_classes, class_count) + len(dynamics.epochs) * log_probability(dynamics)
 
-    def chosen(dynamics: Dynamics, gold: np.ndarray, class_count: int) -> np.ndarray:
-        return surprise(dynamics.probabilities, gold, class_count)
+    def chosen(dynamics: Dynamics, target_classes: np.ndarray, class_count: int) -> np.ndarray:
+        return surprise(dynamics.probabilities, target_classes, class_count)
 
     return {
         "**surprise: mean −log p less the class's mean (`--suspects`)**": chosen,
@@ -134,8 +136,8 @@ def _candidates() -> dict[str, _Score]:
 def _evaluate(data: Path, run: Path, labels: Labels, true: np.ndarray, epochs: int) -> dict[str, float]:
     """Return, score by score, which share of the swapped labels it puts first."""
     manifest = read_manifest(data / "train.csv")
-    gold = labels.class_indices(manifest)
-    swapped = gold != true
+    target_classes = labels.class_indices(manifest)
+    swapped = target_classes != true
     count = int(swapped.sum())
     dynamics, _ = read_map(run / "dynamics", manifest, labels, DatamapConfig(), keep_first=epochs)
     if len(dynamics.epochs) < epochs:
@@ -143,9 +145,9 @@ def _evaluate(data: Path, run: Path, labels: Labels, true: np.ndarray, epochs: i
     classes = len(labels.classes)
     found = {}
     for name, score in _candidates().items():
-        first = np.argsort(-score(dynamics, gold, classes), kind="stable")[:count]
+        first = np.argsort(-score(dynamics, target_classes, classes), kind="stable")[:count]
         found[name] = float(swapped[first].mean())
-    suspects = find_suspects(dynamics.probabilities, dynamics.predictions, gold, classes, count)
+    suspects = find_suspects(dynamics.probabilities, dynamics.predictions, target_classes, classes, count)
     hits = swapped[suspects.utterances]
     right = suspects.preferred == true[suspects.utterances]
     found["(of those found by surprise, preferred class is the true one)"] = float(right[hits].mean())

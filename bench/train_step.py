@@ -195,7 +195,7 @@ class _Turns:
 
     def _plain_step(self) -> None:
         batch = self.batch
-        one_hot = functional.one_hot(torch.stack([batch.anchor_gold, batch.partner_gold]), len(_CLASSES)).float()
+        one_hot = functional.one_hot(torch.stack([batch.anchor_classes, batch.partner_classes]), len(_CLASSES)).float()
         # What Hugging Face's feature extractor does on the CPU.
         anchors, partners = functional.layer_norm(self.waveforms, self.waveforms.shape[1:]).chunk(2)
         loss = self.plain.step(anchors, partners, (one_hot[0], one_hot[1]), float(batch.weight[0]))

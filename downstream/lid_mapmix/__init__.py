@@ -1,7 +1,7 @@
 """Map-Mix dialect and language identification as an S3PRL downstream task.
 
-``from lid_mapmix import Identifier`` identifies with a trained run; it is imported when it is asked for, since it
-brings torch along.
+``from lid_mapmix import Identifier`` identifies recordings with a trained run. It is imported on first use, because it
+imports torch.
 """
 
 from typing import Any

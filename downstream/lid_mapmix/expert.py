@@ -1,7 +1,7 @@
-"""S3PRL's interface to the task: what its runner calls, wired to data, model, method and scoring.
+"""S3PRL's interface to the task: the methods that its runner calls.
 
-Used by ``run_downstream.py -d lid_mapmix`` (this package's and S3PRL's own). The runner makes the expert, asks it for
-the loader of each epoch, and calls it with the upstream's features and the batch that came with the waveforms.
+Used by ``run_downstream.py -d lid_mapmix`` (this package's and S3PRL's own). The runner creates the expert, requests
+the loader of each epoch, and calls the expert with the upstream's features and the batch.
 """
 
 import math
@@ -14,6 +14,7 @@ from torch import nn
 from tqdm import tqdm
 
 from .config.checks import check_configuration, task_config
+from .config.renamed import rename_task_settings
 from .config.sources import TASK_KEY, merge, read_variant
 from .config.stock_s3prl import check_host, config_without_patches
 from .data.audio.reading import MINIMUM_SAMPLES, read_audio
@@ -41,16 +42,16 @@ class DownstreamExpert(nn.Module):
     Parameters
     ----------
     upstream_dim, upstream_rate : size of the upstream's frames, and samples from one to the next.
-    downstream_expert, runner, optimizer : those parts of the configuration. They are completed in place (variant,
+    downstream_expert, runner, optimizer : sections of the configuration. They are completed in place (variant,
         labels, steps), because S3PRL reads them afterwards and keeps them in its checkpoints.
     expdir : the run's folder.
     seed : of every draw.
     mode : train, evaluate or inference.
-    downstream_variant : -v; applied here where no launcher has done it.
+    downstream_variant : -v; applied here unless a launcher has done it.
     upstream, upstream_trainable : -u and -f.
-    init_ckpt : the checkpoint that is used or gone on from, None to start anew.
-    corpus : the data, where whoever makes the runner has opened them already.
-    other : S3PRL's other arguments, not needed.
+    init_ckpt : the checkpoint to use or resume from, None to start a new run.
+    corpus : the data, if the caller has opened it already.
+    other : S3PRL's other arguments, which are ignored.
     """
 
     def __init__(  # noqa: PLR0917 - S3PRL's runner gives all of them by name
@@ -71,9 +72,10 @@ class DownstreamExpert(nn.Module):
         **other: Any,
     ) -> None:
         super().__init__()
+        downstream_expert.update(rename_task_settings(downstream_expert))
         _apply_variant(downstream_expert, downstream_variant)
         self.config = task_config(downstream_expert)
-        if not is_patched():  # S3PRL's own command, before which no launcher has looked at the settings
+        if not is_patched():  # under S3PRL's own command, no launcher has checked the settings
             check_configuration({"optimizer": optimizer, "runner": runner, TASK_KEY: downstream_expert})
             check_optimization(optimizer, None)
             check_host(runner)
@@ -109,31 +111,31 @@ class DownstreamExpert(nn.Module):
             self.run = TrainingRun(self.config, self.corpus, self.folder, seed, runner, report=self._report)
 
     def _check_splits(self, runner: MutableMapping[str, Any]) -> None:
-        """Find every fault of the data before any training time is spent."""
+        """Check all of the data before training."""
         for name in (_TRAIN, *(runner.get("eval_dataloaders") or [])):
             self.corpus.split(name)
-        # Nothing here evaluates it, but most runs end with its scores, after hours of training.
+        # Not evaluated here, but most runs end with its scores, after hours of training.
         if self.corpus.has("test"):
             self.corpus.split("test")
 
     def keep_features(self, split: str, kept: KeptFeatures) -> None:
-        """Take note, before the first batch, of where the features of a split are kept."""
+        """Set where the features of a split are cached, before the first batch."""
         self._has_cache = True
         if split == _TRAIN and self.run is not None:
             self.run.kept = kept
         else:
             self.evaluation.kept[split] = kept
 
-    # What S3PRL's runner calls -------------------------------------------------------------------------------------
+    # Methods that S3PRL's runner calls ------------------------------------------------------------------------------
 
     def get_dataloader(self, split: str, epoch: int | None = None) -> TaskLoader:
-        """Return the loader of a split; of the training split, that of an epoch from where a resumed run stopped."""
+        """Return the loader of a split; for training, that of an epoch, starting where a resumed run stopped."""
         if split != _TRAIN or epoch is None or self.run is None:
             return self.evaluation.loader(split)
         if self.config.cache.directory is not None and not self._has_cache:
             raise UserError(
-                "cache.directory: features are kept by this package's own run_downstream.py only, found another "
-                "command. Set it to null."
+                "cache.directory: only run_downstream.py of lid_mapmix caches features, found another command. Set it "
+                "to null."
             )
         loader, change = self.run.start_epoch(epoch)
         if change is not None:
@@ -148,14 +150,14 @@ class DownstreamExpert(nn.Module):
         records: MutableMapping[str, list],
         **_: Any,
     ) -> torch.Tensor:
-        """Return the loss of a training step, or keep the probabilities of an evaluation step in `records`.
+        """Return the loss of a training step, or record the probabilities of an evaluation step.
 
         Parameters
         ----------
         split : the split's name.
-        features : a (frames, upstream_dim) torch.Tensor a waveform.
-        batch : what the waveforms are.
-        records : handed back at :meth:`log_records`.
+        features : one (frames, upstream_dim) torch.Tensor per waveform.
+        batch : describes the waveforms.
+        records : passed to :meth:`log_records` later.
         """
         device = features[0].device
         latents = self.model.latents(features, batch.waveforms.first.to(device), batch.waveforms.count.to(device))
@@ -169,7 +171,7 @@ class DownstreamExpert(nn.Module):
     def log_records(
         self, split: str, records: MutableMapping[str, list], logger: Any, global_step: int, **_: Any
     ) -> list[str]:
-        """Log a stretch of training, or score a split, and return the names of the checkpoints to write."""
+        """Log training steps, or score a split, and return the names of the checkpoints to write."""
         if split == _TRAIN and "loss" in records:
             for name, values in records.items():
                 mean = torch.stack(values).mean().item()
@@ -187,9 +189,9 @@ class DownstreamExpert(nn.Module):
         return [BEST_CHECKPOINT] if is_best else []
 
     def inference(self, features: Sequence[torch.Tensor], filenames: Sequence[str]) -> list[list[tuple[str, float]]]:
-        """Print and return the classes of each file with their probabilities, the likeliest first."""
+        """Print and return the classes of each file with their probabilities, the most probable first."""
         device = features[0].device
-        # The runner does not say how long the audio was; features of one file alone have no padding.
+        # The runner does not pass the length of the audio; features of a single file have no padding.
         counts = torch.tensor([audio_samples(len(one), self.model.upstream_rate) for one in features], device=device)
         probabilities = self.model.logits(self.model.latents(features, torch.zeros_like(counts), counts)).softmax(dim=1)
         ranked = []
@@ -206,14 +208,15 @@ class DownstreamExpert(nn.Module):
         audio = read_audio(Path(path))
         if len(audio) < MINIMUM_SAMPLES:
             raise UserError(
-                f"{path}: has {len(audio)} samples at 16 kHz; at least {MINIMUM_SAMPLES} (25 ms) are needed."
+                f"{path}: expected at least {MINIMUM_SAMPLES} samples at 16 kHz (25 ms), found {len(audio)}. Use "
+                "longer audio."
             )
         return torch.from_numpy(audio)
 
-    # What a checkpoint carries besides weights ---------------------------------------------------------------------
+    # State in checkpoints, except weights ---------------------------------------------------------------------------
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Return the best accuracy and where in training the run is."""
+        """Return the best accuracy and the position in training."""
         return {
             "version": STATE_VERSION,
             "classes": list(self.labels.classes),
@@ -222,25 +225,25 @@ class DownstreamExpert(nn.Module):
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take over what :meth:`get_extra_state` returned.
+        """Restore the result of :meth:`get_extra_state`.
 
         Raises
         ------
-        UserError : the checkpoint is damaged, knows other classes than this run, or was written by another version.
+        UserError : the checkpoint is damaged, has other classes than this run, or is of another version.
         """
         check_state(state)
         if state["classes"] != list(self.labels.classes):
             raise UserError(
-                f"the checkpoint was trained on the classes {', '.join(state['classes'])}; found here are "
-                f"{', '.join(self.labels.classes)}. Use the data and labels.yaml it was trained with."
+                f"expected a checkpoint of the classes {', '.join(self.labels.classes)}, found one of "
+                f"{', '.join(state['classes'])}. Use the data and labels.yaml that it was trained with."
             )
         self.evaluation.restore(state["best_accuracy"])
         if self.run is None:
             return
         if state["version"] != STATE_VERSION:
             raise UserError(
-                "the checkpoint was written by another version of lid_mapmix, which trains otherwise. Go on with that "
-                "version, or train anew."
+                "expected a checkpoint of this version of lid_mapmix, found one of a version that trains differently. "
+                "Resume with that version, or train again with --overwrite."
             )
         if state["run"] is not None:
             self.run.restore(state["run"])
@@ -254,7 +257,7 @@ class DownstreamExpert(nn.Module):
 
 
 def _apply_variant(downstream_expert: MutableMapping[str, Any], name: str | None) -> None:
-    """Put a variant over the configuration, unless a launcher or the run being resumed has done so."""
+    """Merge a variant over the configuration, unless a launcher or the resumed run has done so."""
     if name is None or downstream_expert.get("variant") is not None:
         return
     downstream_expert.update(merge(downstream_expert, read_variant(name)[TASK_KEY]))

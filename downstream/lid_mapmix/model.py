@@ -1,12 +1,12 @@
-"""From an upstream's frames to class logits: encoder → masked attention pooling → classifier.
+"""The model on top of an upstream: encoder → masked attention pooling → classifier, from frames to class logits.
 
 "Improving Spoken Language Identification with Map-Mix" (arXiv 2302.08229), section 3; pooling as in
 "Self-Attention Encoding and Pooling for Speaker Recognition" (arXiv 2008.01077), section 2.2. The encoders are S3PRL's
-speaker models, for upstreams that see no context.
+speaker models, for upstreams whose frames have no context.
 
-ECAPA ("ECAPA-TDNN", arXiv 2005.07143) averages over all frames and puts zeros around those that there are. Beside a
-longer waveform it would average padding too and compute on what its layers leave there, so that a score would depend
-on its neighbours. :class:`Padding` takes both away.
+ECAPA ("ECAPA-TDNN", arXiv 2005.07143) averages over all frames and zero-pads its convolutions. In a batch with a longer
+waveform it would average over padding and convolve with its layers' output for padding, so that scores would depend on
+batching. :class:`Padding` prevents both.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,20 +17,20 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
-# Frames of 25 ms every `rate` samples: the filter banks' window and, by design, wav2vec 2.0's receptive field.
+# Frames of 25 ms every `rate` samples: the filter banks' window and wav2vec 2.0's receptive field.
 _FRAME_WINDOW = 400
-# Frames that an encoder is given at once on a CPU in evaluation: what it computes of more does not stay in the cache.
+# Frames per call of an encoder on a CPU in evaluation: intermediate results of more frames do not stay in the cache.
 _CPU_FRAMES = 3_200
 _XVECTOR_CONTEXT = 14
 
 
 def audio_samples(frames: int, rate: int) -> int:
-    """Return how many samples it takes to have `frames` frames, `rate` samples apart."""
+    """Return the number of samples of `frames` frames, `rate` samples apart."""
     return (frames - 1) * rate + _FRAME_WINDOW
 
 
 class FrameSpans:
-    """Which frames of a batch hold real audio.
+    """The frames of real audio in a batch.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class FrameSpans:
 
     @classmethod
     def of_audio(cls, first_sample: torch.Tensor, sample_count: torch.Tensor, rate: int) -> "FrameSpans":
-        """Find the frames of real audio, given in samples.
+        """Compute the frames of real audio from samples.
 
         Parameters
         ----------
@@ -54,42 +54,42 @@ class FrameSpans:
         return cls(torch.div(first_sample, rate, rounding_mode="floor"), last)
 
     def shortened(self, context: int, frames: torch.Tensor) -> "FrameSpans":
-        """Return the spans after a network that gives `context` frames fewer, of which `frames` are left.
+        """Return the spans after a network that removes `context` frames and returns `frames` frames.
 
         Parameters
         ----------
-        context : frames that a network takes away.
-        frames : (batch,) int64, or () where all have as many.
+        context : number of frames that the network removes.
+        frames : (batch,) int64, or () if equal for all.
         """
         first = torch.minimum(self.first, frames - 1)
         return FrameSpans(first, torch.maximum(torch.minimum(self.last - context, frames), first + 1))
 
     def mask(self, frames: int) -> torch.Tensor:
-        """Return (batch, frames) bool, true where audio is real."""
+        """Return (batch, frames) bool, true for real audio."""
         position = torch.arange(frames, device=self.first.device)
         return (position >= self.first[:, None]) & (position < self.last[:, None])
 
 
 class AttentionPooling(nn.Module):
-    """Average frames by learnt weights: ``w = softmax over real frames of Linear(dim, 1)``."""
+    """Weighted average of frames with learnt weights: ``w = softmax over real frames of Linear(dim, 1)``."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.score = nn.Linear(dim, 1)
 
     def forward(self, frames: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Pool.
+        """Pool frames.
 
         Parameters
         ----------
         frames : (batch, frames, dim) torch.Tensor
-        mask : (batch, frames) bool torch.Tensor, true for real frames; at least one a row.
+        mask : (batch, frames) bool torch.Tensor, true for real frames; at least one per row.
 
         Returns
         -------
         (batch, dim) torch.Tensor
         """
-        # Also where the upstream computes in less: this costs next to nothing.
+        # Always in the precision of the weights, even if the upstream uses another: the cost is negligible.
         with _own_precision(frames):
             frames = frames.to(self.score.weight.dtype)
             scores = self.score(frames).squeeze(-1).masked_fill(~mask, -torch.inf)
@@ -97,7 +97,7 @@ class AttentionPooling(nn.Module):
 
 
 class Encoder(StrEnum):
-    """What stands between upstream and pooling."""
+    """Encoder between upstream and pooling."""
 
     NONE = "none"
     XVECTOR = "xvector"
@@ -105,61 +105,61 @@ class Encoder(StrEnum):
 
 
 class Padding:
-    """The frames of a batch that an encoder is to take as if they were not there.
+    """The padding frames of a batch, which an encoder must ignore.
 
     Attributes
     ----------
-    is_needed : whether the encoder would mind padding.
+    is_needed : whether padding would affect the encoder.
     """
 
     def __init__(self) -> None:
         self.is_needed = False
-        self._outside: torch.Tensor | None = None
+        self._padded: torch.Tensor | None = None
 
     @contextmanager
-    def of(self, outside: torch.Tensor) -> Iterator[None]:
-        """Leave frames out during the block.
+    def of(self, padded: torch.Tensor) -> Iterator[None]:
+        """Ignore padding frames during the block.
 
         Parameters
         ----------
-        outside : (batch, frames) bool torch.Tensor, true for frames that hold no audio; false for one a row, at least.
+        padded : (batch, frames) bool torch.Tensor, true for padding frames; false for at least one per row.
         """
-        self._outside = outside[:, None]
+        self._padded = padded[:, None]
         try:
             yield
         finally:
-            self._outside = None
+            self._padded = None
 
     def install(self, ecapa: nn.Module) -> None:
-        """Let S3PRL's ECAPA leave these frames out; its weights, and their names, stay as they are."""
+        """Let S3PRL's ECAPA ignore padding frames; its weights and their names are not changed."""
         self.is_needed = True
         for name, module in ecapa.named_modules():
-            # The first one is given zeros there already.
+            # The input of the first one is zero there already.
             if isinstance(module, nn.Conv1d) and module.kernel_size[0] > 1 and name != "conv1":
                 module.register_forward_pre_hook(self._clear)
             elif isinstance(module, nn.AdaptiveAvgPool1d):
                 module.register_forward_hook(self._average)
 
     def _clear(self, convolution: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor] | None:
-        """Put zeros where a waveform alone has the zeros that the convolution adds."""
-        return None if self._outside is None else (inputs[0].masked_fill(self._outside, 0),)
+        """Set padding to zero, like the zero padding that the convolution adds to a waveform of this length."""
+        return None if self._padded is None else (inputs[0].masked_fill(self._padded, 0),)
 
     def _average(self, pooling: nn.Module, inputs: tuple[torch.Tensor], average: torch.Tensor) -> torch.Tensor | None:
-        if self._outside is None:
+        if self._padded is None:
             return None
-        counts = (~self._outside).sum(dim=2, keepdim=True)
-        return inputs[0].masked_fill(self._outside, 0).sum(dim=2, keepdim=True) / counts
+        counts = (~self._padded).sum(dim=2, keepdim=True)
+        return inputs[0].masked_fill(self._padded, 0).sum(dim=2, keepdim=True) / counts
 
 
 def make_encoder(encoder: Encoder, upstream_dim: int, channels: int) -> tuple[nn.Module, Padding, int, int]:
-    """Return the network, what keeps padding out of it, how many frames it takes away, and the size of its frames."""
+    """Return the encoder, its :class:`Padding`, the number of frames that it removes, and the size of its frames."""
     padding = Padding()
     if encoder is Encoder.NONE:
         return nn.Identity(), padding, 0, upstream_dim
-    # S3PRL's speaker models; imported here because upstreams that see context need none.
+    # S3PRL's speaker models; imported here because upstreams with context need none.
     from s3prl.nn.speaker_model import ECAPA_TDNN, XVectorBackbone  # noqa: PLC0415
 
-    if encoder is Encoder.XVECTOR:  # its convolutions add nothing
+    if encoder is Encoder.XVECTOR:  # its convolutions are not zero-padded
         return XVectorBackbone(upstream_dim, channels), padding, _XVECTOR_CONTEXT, channels
     ecapa = ECAPA_TDNN(upstream_dim, channels, C=channels)
     padding.install(ecapa)
@@ -167,14 +167,14 @@ def make_encoder(encoder: Encoder, upstream_dim: int, channels: int) -> tuple[nn
 
 
 class DialectClassifier(nn.Module):
-    """Latents of utterances, and logits of latents; mixup stands between the two.
+    """Computes latents of utterances, and logits of latents; latent mixup is applied between the two.
 
     Parameters
     ----------
     upstream_dim : size of the upstream's frames.
     upstream_rate : samples from one of its frames to the next.
     class_count : number of classes.
-    encoder : network between upstream and pooling; an upstream that sees context (wav2vec 2.0) needs none.
+    encoder : network between upstream and pooling; an upstream with context (wav2vec 2.0) needs none.
     encoder_channels : width of that network's frames.
     hidden_dim : width of the classifier's hidden layer, 512 in the paper.
     """
@@ -202,7 +202,7 @@ class DialectClassifier(nn.Module):
 
         Parameters
         ----------
-        features : a (frames, upstream_dim) torch.Tensor a waveform, as S3PRL's featurizer gives them.
+        features : one (frames, upstream_dim) torch.Tensor per waveform, from S3PRL's featurizer.
         first_sample, sample_count : (batch,) int64, the real audio within each waveform.
 
         Returns
@@ -216,7 +216,7 @@ class DialectClassifier(nn.Module):
         return torch.cat([self._latents(features[part], first_sample[part], sample_count[part]) for part in parts])
 
     def _batch_size(self, features: Sequence[torch.Tensor]) -> int:
-        """Return how many waveforms the encoder is best given at once."""
+        """Return the number of waveforms for which the encoder is fastest."""
         if self.training or isinstance(self.encoder, nn.Identity) or features[0].device.type != "cpu":
             return len(features)
         return max(_CPU_FRAMES // max(len(one) for one in features), 1)
@@ -226,24 +226,24 @@ class DialectClassifier(nn.Module):
     ) -> torch.Tensor:
         frames = pad_sequence(list(features), batch_first=True)
         spans = FrameSpans.of_audio(first_sample, sample_count, self.upstream_rate)
-        # The featurizer rounds lengths, so there may be a frame fewer than the audio has, never none.
+        # The featurizer rounds lengths, so there may be one frame fewer than the audio has, but at least one.
         spans = spans.shortened(0, torch.tensor([len(one) for one in features], device=frames.device))
-        # What lies outside the audio depends on the batch, and the encoder's context reaches into it. Filter banks are
-        # divided by their deviation over time, which is NaN for a frame alone; its distance from the mean is 0.
-        outside, alone = ~spans.mask(frames.shape[1]), spans.last - spans.first == 1
-        cleared = outside[..., None]
-        if frames.device.type != "cpu" or alone.any():  # a GPU would be waited for
-            cleared = cleared | (alone[:, None, None] & frames.isnan())
+        # Values outside the audio depend on the batch, and are in the encoder's context. Filter banks are divided by
+        # their deviation over time, which is NaN for a single frame; its distance from the mean is 0.
+        padded, single = ~spans.mask(frames.shape[1]), spans.last - spans.first == 1
+        cleared = padded[..., None]
+        if frames.device.type != "cpu" or single.any():  # the condition would synchronise with a GPU
+            cleared = cleared | (single[:, None, None] & frames.isnan())
         frames = frames.masked_fill(cleared, 0)
-        # Of a frame alone there is no statistics, which an encoder's batch norm takes in training.
+        # In training, an encoder's batch norm needs statistics, which a single frame does not have.
         is_single = self.training and len(frames) == 1 and not isinstance(self.encoder, nn.Identity)
         missing = self.context + (2 if is_single else 1) - frames.shape[1]
         if missing > 0:
             frames = torch.nn.functional.pad(frames, (0, 0, 0, missing))
-            outside = torch.nn.functional.pad(outside, (0, missing), value=True)
-        # Not in training, whose batch norm takes the statistics of whatever is in a batch.
-        if self._padding.is_needed and not self.training and outside.any():
-            with self._padding.of(outside):
+            padded = torch.nn.functional.pad(padded, (0, missing), value=True)
+        # Not in training, where batch norm uses the statistics of the whole batch.
+        if self._padding.is_needed and not self.training and padded.any():
+            with self._padding.of(padded):
                 encoded = self.encoder(frames)
         else:
             encoded = self.encoder(frames)
@@ -257,5 +257,5 @@ class DialectClassifier(nn.Module):
 
 
 def _own_precision(tensor: torch.Tensor) -> torch.autocast:
-    """Return the context in which modules compute in the precision of their weights."""
+    """Return the context in which modules use the precision of their weights."""
     return torch.autocast(tensor.device.type, enabled=False)

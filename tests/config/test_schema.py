@@ -59,7 +59,7 @@ def test_the_defaults_are_the_papers():
     config = task_config(default()[TASK_KEY])
     assert default()["optimizer"] == {"name": "TorchOptim", "torch_optim_name": "Adam", "lr": 1e-5}
     assert (config.epochs, config.data.batch_size, config.data.crop_seconds) == (50, 8, 8.0)
-    assert (config.mapmix.alpha, config.mapmix.probability, config.mapmix.target_share) == (0.5, 1.0, 0.75)
+    assert (config.mapmix.alpha, config.mapmix.probability, config.mapmix.own_class_weight) == (0.5, 1.0, 0.75)
     assert (config.evaluation.dev_crop_seconds, config.evaluation.window_seconds) == (20.0, 6.0)
     assert (config.evaluation.hop_seconds, config.model.hidden_dim, config.datamap.epochs) == (3.0, 512, 5)
     datamap = config.datamap
@@ -104,7 +104,7 @@ def test_the_variants_are_the_rows_of_the_table(variant, pools, mix, targets, ne
     mapmix = config.mapmix
     assert (mapmix.anchors, mapmix.partners, mapmix.pairing) == pools
     assert (mapmix.mix, mapmix.targets) == (mix, targets)
-    assert (mapmix.alpha, mapmix.probability, mapmix.weight_per) == (0.5, 1.0, "batch")
+    assert (mapmix.alpha, mapmix.probability, mapmix.lambda_per) == (0.5, 1.0, "batch")
     assert config.needs_datamap is needs_datamap
     assert config.datamap.record is (variant == "datamap")
     assert config.data.batch_size == (16 if variant == "baseline" else 8)
@@ -116,20 +116,20 @@ def test_there_is_a_variant_a_row_and_no_other():
 
 
 @pytest.mark.parametrize(
-    ("settings", "regions", "likeness"),
+    ("settings", "regions", "class_similarity"),
     [
         ({}, False, False),
         ({"partners": "easy"}, False, False),  # nothing is mixed, so nobody is drawn
         ({"partners": "easy", "mix": "latent"}, True, False),
         ({"anchors": "hard"}, True, False),
         ({"targets": "confidence"}, False, True),
-        ({"targets": "confidence", "likeness": "uniform"}, False, False),
+        ({"targets": "confidence", "class_similarity": "uniform"}, False, False),
     ],
 )
-def test_what_needs_a_data_map(settings, regions, likeness):
+def test_what_needs_a_data_map(settings, regions, class_similarity):
     config = task_config({"mapmix": settings})
-    assert (config.mapmix.needs_regions, config.mapmix.needs_likeness) == (regions, likeness)
-    assert config.needs_datamap is (regions or likeness)
+    assert (config.mapmix.needs_regions, config.mapmix.needs_class_similarity) == (regions, class_similarity)
+    assert config.needs_datamap is (regions or class_similarity)
 
 
 @pytest.mark.parametrize(
@@ -165,12 +165,12 @@ def test_a_learning_rate_of_yaml_1_1_is_a_text_and_is_mended():
     ("place", "says"),
     [
         ("optimiser", r"unknown key optimiser\. Did you mean optimizer\?"),
-        ("seed", r"unknown key seed\. Known here: runner, optimizer"),
+        ("seed", r"unknown key seed\. Known keys: runner, optimizer"),
         ("runner.total_step", r"unknown key runner\.total_step\. Did you mean total_steps\?"),
-        ("runner.epochs", r"unknown key runner\.epochs\. Known here: total_steps"),
+        ("runner.epochs", r"unknown key runner\.epochs\. Known keys: total_steps"),
         ("downstream_expert.epoch", r"unknown key downstream_expert\.epoch\. Did you mean epochs\?"),
         ("downstream_expert.data.batchsize", r"downstream_expert\.data\.batchsize\. Did you mean batch_size\?"),
-        ("downstream_expert.mapmix.lambda", r"downstream_expert\.mapmix\.lambda\. Known here: anchors, partners"),
+        ("downstream_expert.mapmix.lambda", r"downstream_expert\.mapmix\.lambda\. Known keys: anchors, partners"),
         ("downstream_expert.datamap.per_classes", r"Did you mean per_class\?"),
         ("downstream_expert.evaluation.window", r"downstream_expert\.evaluation\.window\."),
     ],
@@ -199,9 +199,9 @@ def test_an_unknown_key_is_refused_with_a_suggestion(place, says):
         ("downstream_expert.mapmix.anchors", "simple"),
         *(("downstream_expert.mapmix.alpha", value) for value in (0, -1, float("nan"), float("inf"))),
         *(("downstream_expert.mapmix.probability", value) for value in (-0.1, 1.1, float("nan"))),
-        *(("downstream_expert.mapmix.target_share", value) for value in (0, 1.1)),
+        *(("downstream_expert.mapmix.own_class_weight", value) for value in (0, 1.1)),
         ("downstream_expert.datamap.record", "sometimes"),
-        ("downstream_expert.datamap.easy_share", 2),
+        ("downstream_expert.datamap.easy_fraction", 2),
         *((f"downstream_expert.evaluation.{key}_seconds", 0) for key in ("dev_crop", "window", "hop", "batch")),
         ("downstream_expert.evaluation.window_seconds", 0.01),
         ("downstream_expert.labels", {"a": "b"}),
@@ -216,19 +216,19 @@ def test_values_out_of_their_limits_are_refused(place, value):
 
 def test_hard_above_easy_is_refused():
     thresholds = {"hard_confidence": 0.5, "easy_confidence": 0.4}
-    refused(changed("downstream_expert.datamap", thresholds), r"hard_confidence is 0\.5, above easy_confidence, 0\.4")
+    refused(changed("downstream_expert.datamap", thresholds), r"hard_confidence of at most easy_confidence, 0\.4, found 0\.5")
     task_config({"datamap": {"hard_confidence": 0.5, "easy_confidence": 0.5}})
 
 
-def test_shares_above_one_are_refused():
-    shares = {"easy_share": 0.7, "hard_share": 0.4}
-    refused(changed("downstream_expert.datamap", shares), r"easy_share 0\.7 and hard_share 0\.4 make more than 1")
-    task_config({"datamap": {"easy_share": 0.5, "hard_share": 0.5}})
+def test_fractions_above_one_are_refused():
+    fractions = {"easy_fraction": 0.7, "hard_fraction": 0.4}
+    refused(changed("downstream_expert.datamap", fractions), r"expected .* with a sum of at most 1, found 0\.7 and 0\.4")
+    task_config({"datamap": {"easy_fraction": 0.5, "hard_fraction": 0.5}})
 
 
 @pytest.mark.parametrize("mapmix", [{"mix": "latent"}, {"anchors": "ambiguous"}])
 def test_recording_anything_but_plain_training_is_refused(mapmix):
-    with pytest.raises(UserError, match=r"datamap\.record needs plain training"):
+    with pytest.raises(UserError, match=r"datamap\.record: expected mapmix\.anchors all and mapmix\.mix none"):
         task_config({"datamap": {"record": True}, "mapmix": mapmix})
     task_config({"datamap": {"record": False}, "mapmix": mapmix})
     task_config({"datamap": {"record": True}, "mapmix": {"partners": "easy"}})
@@ -237,7 +237,7 @@ def test_recording_anything_but_plain_training_is_refused(mapmix):
 @pytest.mark.parametrize("part", ["runner", "optimizer"])
 @pytest.mark.parametrize("value", [None, 3, "text"])
 def test_a_missing_part_is_refused(part, value):
-    refused(default() | {part: value}, f"there is no {part} section")
+    refused(default() | {part: value}, f"expected a section {part}, found none")
 
 
 @pytest.mark.parametrize(
@@ -267,17 +267,17 @@ def test_trying_an_optimizer_draws_no_random_number():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("settings", [{"plain_finish": 1.0}, {"plain_finish": 0.8}])
-def test_a_run_that_is_plain_from_its_start_makes_no_data_map(settings):
+@pytest.mark.parametrize("settings", [{"unmixed_tail": 1.0}, {"unmixed_tail": 0.8}])
+def test_a_run_that_is_unmixed_from_its_start_makes_no_data_map(settings):
     mapmix = settings | {"anchors": "ambiguous", "mix": "latent"}
-    with pytest.raises(UserError, match=r"plain_finish is .*, all of 2 epochs: nothing would be mixed"):
+    with pytest.raises(UserError, match=r"unmixed_tail: expected less than the whole run, found .* of 2 epochs"):
         task_config({"epochs": 2, "mapmix": mapmix})
     task_config({"epochs": 2, "mapmix": settings})
-    task_config({"epochs": 3, "mapmix": mapmix | {"plain_finish": 0.8}})
+    task_config({"epochs": 3, "mapmix": mapmix | {"unmixed_tail": 0.8}})
 
 
 def test_an_optimizer_without_a_name_is_refused():
-    refused(default() | {"optimizer": {"lr": 1.0}}, r"no optimizer\.name")
+    refused(default() | {"optimizer": {"lr": 1.0}}, r"expected optimizer\.name, found none")
 
 
 @pytest.mark.parametrize("value", [[1], "text", 3])
@@ -302,9 +302,9 @@ def test_sections_are_not_shared_between_configurations():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"online": True}, "online needs mix latent; found none"),
-        ({"online": True, "mix": "input"}, "online needs mix latent; found input"),
-        ({"online": True, "mix": "latent", "datamap": "a.csv"}, r"found the data map a\.csv as well"),
+        ({"online": True}, "online: expected mix latent, found none"),
+        ({"online": True, "mix": "input"}, "online: expected mix latent, found input"),
+        ({"online": True, "mix": "latent", "datamap": "a.csv"}, r"online: expected no data map, found a\.csv"),
     ],
 )
 def test_what_an_online_run_cannot_do_is_refused(settings, message):
@@ -321,15 +321,15 @@ def test_a_data_map_is_recorded_uniformly():
     config = changed("downstream_expert.data.sampler", "balanced")
     check_configuration(config)
     config["downstream_expert"]["datamap"]["record"] = True
-    refused(config, "datamap.record needs each utterance once an epoch.* found balanced")
+    refused(config, "datamap.record: expected data.sampler uniform, .* found balanced")
 
 
 @pytest.mark.parametrize(
     ("setting", "value", "named"),
     [
-        ("augment", {"codecs": ["gsm"]}, r"found data\.augment as well"),
-        ("augment", {"noise": "sounds"}, r"found data\.augment as well"),
-        ("on_bad_audio", "skip", r"found data\.on_bad_audio skip as well"),
+        ("augment", {"codecs": ["gsm"]}, r"expected no data\.augment,"),
+        ("augment", {"noise": "sounds"}, r"expected no data\.augment,"),
+        ("on_bad_audio", "skip", r"expected no data\.on_bad_audio skip,"),
     ],
 )
 def test_features_are_kept_of_audio_as_it_is(setting, value, named):
@@ -342,7 +342,7 @@ def test_features_are_kept_of_audio_as_it_is(setting, value, named):
 @pytest.mark.parametrize(
     ("place", "value", "says"),
     [
-        ("augment.noise_snr", [20, 5], r"expected the lowest first, found \[20\.0, 5\.0\]"),
+        ("augment.noise_snr", [20, 5], r"expected the minimum first, found \[20\.0, 5\.0\]"),
         ("augment.noise_snr", [5], "noise_snr"),
         ("augment.noise_snr", [5, 10, 20], "noise_snr"),
         ("augment.speeds", [0.9, 3], "speeds"),
@@ -352,7 +352,7 @@ def test_features_are_kept_of_audio_as_it_is(setting, value, named):
         ("augment.noisse", "x", "Did you mean noise"),
         ("sampler", "power: 0.5", "sampler"),
         ("sampler_power", 2, "sampler_power"),
-        ("most_bad_share", -0.1, "most_bad_share"),
+        ("max_bad_fraction", -0.1, "max_bad_fraction"),
         ("on_bad_audio", "ignore", "on_bad_audio"),
     ],
 )
@@ -371,7 +371,7 @@ def test_a_key_that_comes_twice_is_refused(tmp_path):
     """PyYAML takes the last one without a word; keys that an anchor brings may be written over."""
     path = tmp_path / "settings.yaml"
     path.write_text("optimizer: {lr: 1}\nrunner: {}\noptimizer: {name: Adam}\n")
-    with pytest.raises(UserError, match="'optimizer' comes twice"):
+    with pytest.raises(UserError, match="'optimizer' occurs twice"):
         read_yaml(path)
     path.write_text("one: &one {lr: 1, name: Adam}\nother: {<<: *one, lr: 2}\n")
     assert read_yaml(path)["other"] == {"lr": 2, "name": "Adam"}

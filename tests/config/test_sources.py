@@ -32,7 +32,7 @@ def test_merge_puts_one_over_the_other_and_changes_neither(base, over):
     below, above = flat(base), flat(over)
     sections = {place for place, value in below.items() if value is ...}
     if any(place in sections and value is not ... and value is not None for place, value in above.items()):
-        with pytest.raises(UserError, match="expected 'key: value' lines below it"):
+        with pytest.raises(UserError, match="expected 'key: value' lines"):
             merge(base, over)
     else:
         empty = {place for place in sections if place in above and above[place] is None}
@@ -61,12 +61,12 @@ def test_a_value_in_place_of_a_section_is_one_line():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("a: [b", "no valid YAML"),
-        ("\ta: b", "no valid YAML"),
+        ("a: [b", "not valid YAML"),
+        ("\ta: b", "not valid YAML"),
         ("- a", "found list"),
         ("", "found NoneType"),
         ("only words", "found str"),
-        (b"\xff\xfe\x00", "no valid YAML"),
+        (b"\xff\xfe\x00", "not valid YAML"),
     ],
 )
 def test_a_broken_file_is_one_line(tmp_path, text, says):
@@ -88,7 +88,7 @@ def test_a_missing_file_and_a_folder_are_one_line(tmp_path):
 def test_variants():
     assert set(variant_names()) >= {"baseline", "datamap", "latent_random", "amb_easy", "mapmix"}
     assert read_variant("latent_random") == {"downstream_expert": {"mapmix": {"mix": "latent"}}}
-    with pytest.raises(UserError, match=r"no variant 'mapmx'; there are .*mapmix"):
+    with pytest.raises(UserError, match=r"-v mapmx: expected one of .*mapmix"):
         read_variant("mapmx")
 
 

@@ -118,7 +118,7 @@ def test_trains_and_resumes_a_data_map_as_the_launcher_does(stock, trained, tmp_
     whole = trained / "datamap"
     resumed, expected = weights(tmp_path / "states-8.ckpt"), weights(whole / "states-8.ckpt")
     assert all(torch.equal(resumed[name], expected[name]) for name in expected)
-    assert_same_files(tmp_path, whole, "datamap.csv", "likeness.csv", "dev_scores.csv")
+    assert_same_files(tmp_path, whole, "datamap.csv", "class_similarity.csv", "dev_scores.csv")
 
 
 def test_a_hugging_face_model_is_not_fine_tuned_by_the_stock_command(checkout, corpus, tmp_path):

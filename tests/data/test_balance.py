@@ -96,5 +96,7 @@ def test_epochs_of_the_sampler_are_balanced_shuffled_and_can_be_taken_up_anywher
 def test_processes_share_out_balanced_batches():
     alone = [[draw.anchor for draw in batch] for batch in sampler(0.5).batches(1)]
     parts = [list(sampler(0.5, process=process, processes=2).batches(1)) for process in range(2)]
-    together = [[draw.anchor for part in both for draw in part if draw.share] for both in zip(*parts, strict=True)]
+    together = [
+        [draw.anchor for part in both for draw in part if draw.loss_weight] for both in zip(*parts, strict=True)
+    ]
     assert together == alone

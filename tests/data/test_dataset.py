@@ -45,7 +45,7 @@ def training(split, crop_seconds, seed, *mix_space, step_seconds=None, **keyword
 
 
 def test_a_split_knows_classes_and_lengths(split):
-    assert split.gold.tolist() == [1, 0, 1, 0, 0]
+    assert split.target_classes.tolist() == [1, 0, 1, 0, 0]
     assert split.starts.tolist() == [0, 0, 0, 0, 16_000]
     assert split.counts.tolist() == [4800, 8000, 12_800, 32_000, 16_000]
     assert (split.read(4, 10, 3) * 65_536).tolist() == [16_011, 16_012, 16_013]
@@ -115,10 +115,10 @@ def test_anchors_come_before_partners(split):
     assert batch.waveforms.count.tolist() == [crop[2] for crop in expected] == [4800, 8000, 8000, 8000, 8000, 8000]
     assert batch.anchor.tolist() == [0, 2, 1]
     assert batch.partner.tolist() == [3, 1, 4]
-    assert batch.anchor_gold.tolist() == [1, 1, 0]
-    assert batch.partner_gold.tolist() == [0, 0, 0]
+    assert batch.anchor_classes.tolist() == [1, 1, 0]
+    assert batch.partner_classes.tolist() == [0, 0, 0]
     assert batch.weight.tolist() == [0.25] * 3
-    assert batch.anchor_gold.dtype == torch.int64
+    assert batch.anchor_classes.dtype == torch.int64
 
 
 def test_without_partners_there_are_only_anchors(split):
@@ -126,8 +126,8 @@ def test_without_partners_there_are_only_anchors(split):
     waveforms, batch = dataset.collate([dataset[Draw(anchor, NO_PARTNER, 1.0, 0)] for anchor in (1, 0)])
     assert waveforms.shape == (2, 8000)
     assert batch.partner is None
-    assert batch.partner_gold is None
-    assert batch.anchor_gold.tolist() == [0, 1]
+    assert batch.partner_classes is None
+    assert batch.anchor_classes.tolist() == [0, 1]
     assert batch.waveforms.count.tolist() == [8000, 4800]
 
 
@@ -164,7 +164,7 @@ def test_mixed_input_is_one_waveform_of_both_crops(split, anchor, partner):
     np.testing.assert_array_equal(waveform, expected)
     waveforms, batch = dataset.collate([mixed])
     assert waveforms.shape == (1, 8000)
-    assert batch.partner_gold.tolist() == [split.gold[partner]]
+    assert batch.partner_classes.tolist() == [split.target_classes[partner]]
     assert batch.waveforms.count.tolist() == [count]
 
 

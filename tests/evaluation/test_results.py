@@ -85,12 +85,12 @@ def test_scores_after_calibration_are_of_likelihoods_without_the_shares_of_dev(s
     with np.errstate(divide="ignore"):
         logarithms = np.log(probabilities)
     posteriors = np.exp(calibration.log_probabilities(logarithms))
-    overall, gold = found["calibrated"]["overall"], split.gold[utterances]
+    overall, target_classes = found["calibrated"]["overall"], split.target_classes[utterances]
     assert found["calibrated"]["kind"] == "full"
-    assert overall["acc"] == (posteriors.argmax(axis=1) == gold).mean()
+    assert overall["acc"] == (posteriors.argmax(axis=1) == target_classes).mean()
     likelihoods = posteriors / (np.bincount(truth) / 60)
     likelihoods /= likelihoods.sum(axis=1, keepdims=True)
-    bits = -np.log2(likelihoods[np.arange(4), gold])
+    bits = -np.log2(likelihoods[np.arange(4), target_classes])
     # Gold classes 0 0 1 3.
     assert overall["cllr"] == pytest.approx(np.mean([bits[:2].mean(), bits[2], bits[3]]))
     assert [point["count"] for point in found["reliability"]["before"]] == [1, 1, 1, 1]
@@ -99,12 +99,12 @@ def test_scores_after_calibration_are_of_likelihoods_without_the_shares_of_dev(s
 
 def test_intervals_are_those_of_whole_groups(tmp_path):
     split, labels = open_split(make_corpus(tmp_path / "data", sizes={"test": 6}, seconds=0.1), "test")
-    utterances = np.arange(len(split.gold))
+    utterances = np.arange(len(split.target_classes))
     probabilities = np.random.default_rng(0).dirichlet(np.ones(4), len(utterances))
     alone = intervals(split, labels, utterances, probabilities, 50)
     group = np.array([f"g{number // 3}" for number in utterances])
     split.manifest.columns["group"] = group
     grouped = intervals(split, labels, utterances, probabilities, 50)
-    expected = bootstrap(np.log(probabilities), split.gold, labels.cluster_indices, group=group, samples=50)
+    expected = bootstrap(np.log(probabilities), split.target_classes, labels.cluster_indices, group=group, samples=50)
     assert grouped == {name: [one.low, one.high] for name, one in expected.items()}
     assert grouped["acc"] != alone["acc"]

@@ -105,11 +105,11 @@ def test_dynamics_of_a_bf16_run_are_float32(train, tmp_path, monkeypatch):
     dtypes = set()
     add = DynamicsRecording.add
 
-    def spy(self, epoch, indices, gold, logits, *others):
+    def spy(self, epoch, indices, target_classes, logits, *others):
         dtypes.add((logits.dtype, torch.is_autocast_enabled("cpu")))
         # bf16 has 8 bits: rounding to it and back would change nothing if these were such.
         assert not torch.equal(logits.detach().bfloat16().float(), logits.detach())
-        return add(self, epoch, indices, gold, logits, *others)
+        return add(self, epoch, indices, target_classes, logits, *others)
 
     monkeypatch.setattr(DynamicsRecording, "add", spy)
     assert train(tmp_path, "wav2vec2", variant="datamap", **{"runner.precision": "bf16"}) == 0

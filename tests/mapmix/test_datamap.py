@@ -122,13 +122,13 @@ def test_every_utterance_has_one_region(confidence, variability):
 
 
 @given(CONFIDENCES, st.floats(0, 1), st.floats(0, 1))
-def test_quantile_regions_have_exact_sizes_and_are_ordered(confidence, easy_share, rest_share):
-    hard_share = (1 - easy_share) * rest_share
-    regions = datamap.quantile_regions(confidence, easy_share=easy_share, hard_share=hard_share)
+def test_quantile_regions_have_exact_sizes_and_are_ordered(confidence, easy_fraction, rest_fraction):
+    hard_fraction = (1 - easy_fraction) * rest_fraction
+    regions = datamap.quantile_regions(confidence, easy_fraction=easy_fraction, hard_fraction=hard_fraction)
     count = len(confidence)
-    easy = int(np.floor(easy_share * count + 0.5))
+    easy = int(np.floor(easy_fraction * count + 0.5))
     assert (regions == "easy").sum() == easy
-    assert (regions == "hard").sum() == min(int(np.floor(hard_share * count + 0.5)), count - easy)
+    assert (regions == "hard").sum() == min(int(np.floor(hard_fraction * count + 0.5)), count - easy)
     easiest = {"hard": 0, "ambiguous": 1, "easy": 2}
     levels = np.array([easiest[region] for region in regions])
     for lower in (0, 1):
@@ -140,9 +140,9 @@ def test_quantile_regions_have_exact_sizes_and_are_ordered(confidence, easy_shar
 def test_quantile_regions_in_groups_are_those_of_each_group_alone(seed):
     generator = np.random.default_rng(seed)
     confidence, groups = generator.random(80).round(2), generator.integers(0, 5, 80)
-    regions = datamap.quantile_regions(confidence, easy_share=0.3, hard_share=0.2, groups=groups)
+    regions = datamap.quantile_regions(confidence, easy_fraction=0.3, hard_fraction=0.2, groups=groups)
     for group in np.unique(groups):
-        alone = datamap.quantile_regions(confidence[groups == group], easy_share=0.3, hard_share=0.2)
+        alone = datamap.quantile_regions(confidence[groups == group], easy_fraction=0.3, hard_fraction=0.2)
         assert regions[groups == group].tolist() == alone.tolist()
 
 
@@ -155,7 +155,7 @@ def test_quantile_regions_follow_a_permutation_where_there_are_no_ties(seed):
 
 
 def test_ties_go_by_the_order_of_the_utterances():
-    regions = datamap.quantile_regions(np.full(4, 0.5), easy_share=0.5, hard_share=0.25)
+    regions = datamap.quantile_regions(np.full(4, 0.5), easy_fraction=0.5, hard_fraction=0.25)
     assert regions.tolist() == ["easy", "easy", "ambiguous", "hard"]
 
 
@@ -165,16 +165,16 @@ def test_default_shares_are_the_papers():
     assert abs((regions == "hard").sum() - 710) < 0.0015 * 24_757
 
 
-def test_the_unheard_are_counted_where_there_are_any():
-    counts = datamap.region_counts(np.array(["easy", "unheard", "hard"]), np.array([0, 0, 1]), ["a", "b"])
-    assert counts["a"] == {"easy": 1, "ambiguous": 0, "hard": 0, "unheard": 1, "count": 2}
-    assert counts["total"] == {"easy": 1, "ambiguous": 0, "hard": 1, "unheard": 1, "count": 3}
+def test_the_unread_are_counted_where_there_are_any():
+    counts = datamap.region_counts(np.array(["easy", "unread", "hard"]), np.array([0, 0, 1]), ["a", "b"])
+    assert counts["a"] == {"easy": 1, "ambiguous": 0, "hard": 0, "unread": 1, "count": 2}
+    assert counts["total"] == {"easy": 1, "ambiguous": 0, "hard": 1, "unread": 1, "count": 3}
 
 
 def test_quantile_regions_reject_impossible_shares():
     for easy, hard in ((0.8, 0.3), (-0.1, 0.5), (np.nan, 0)):
         with pytest.raises(ValueError, match="shares"):
-            datamap.quantile_regions(np.zeros(3), easy_share=easy, hard_share=hard)
+            datamap.quantile_regions(np.zeros(3), easy_fraction=easy, hard_fraction=hard)
     with pytest.raises(ValueError, match="finite"):
         datamap.quantile_regions(np.array([np.nan]))
     with pytest.raises(ValueError, match="groups"):

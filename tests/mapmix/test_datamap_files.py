@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lid_mapmix.mapmix import datamap, datamap_files
-from lid_mapmix.mapmix.datamap_files import read_datamap, read_likeness, write_datamap, write_likeness, write_td_metrics
+from lid_mapmix.mapmix.datamap_files import (
+    read_class_similarity,
+    read_datamap,
+    write_class_similarity,
+    write_datamap,
+    write_td_metrics,
+)
 from lid_mapmix.utils.errors import UserError
 from reference.dynamics import measures_of
 
@@ -136,7 +142,10 @@ def test_epochs_that_are_no_count_are_refused(epochs, path):
 def test_what_is_no_text_or_no_csv_is_named(content, tmp_path):
     path = tmp_path / "binary.csv"
     path.write_bytes(content)
-    for read, subject in ((read_datamap, "data map"), (lambda each: read_likeness(each, ["a"]), "likeness")):
+    for read, subject in (
+        (read_datamap, "data map"),
+        (lambda each: read_class_similarity(each, ["a"]), "class_similarity"),
+    ):
         with pytest.raises(
             UserError, match=f"binary.csv: expected the {subject}.* as CSV in UTF-8, found something"
         ) as caught:
@@ -171,33 +180,33 @@ def test_whatever_a_field_holds_is_read_again(tmp_path):
     assert read_datamap(tmp_path / "datamap.csv").ids.tolist() == ids.tolist()
 
 
-def test_likeness_is_the_mean_softmax_row(tmp_path):
-    path, names = tmp_path / "likeness.csv", ["a", "b", "class"]
+def test_class_similarity_is_the_mean_softmax_row(tmp_path):
+    path, names = tmp_path / "class_similarity.csv", ["a", "b", "class"]
     sums = np.array([[3, 1, 0], [0, 0, 0], [2 / 3, 1 / 3, 2]])
-    write_likeness(path, names, sums, np.array([4, 0, 3]))
+    write_class_similarity(path, names, sums, np.array([4, 0, 3]))
     assert path.read_text().splitlines()[:3] == ["class,a,b,class", "a,0.75,0.25,0", "b,0,0,0"]
     expected = np.array([[0.75, 0.25, 0], [0, 0, 0], [2 / 9, 1 / 9, 2 / 3]])
-    np.testing.assert_allclose(read_likeness(path, names), expected, rtol=1e-8)
+    np.testing.assert_allclose(read_class_similarity(path, names), expected, rtol=1e-8)
     order = [2, 0, 1]
-    reordered = read_likeness(path, [names[number] for number in order])
+    reordered = read_class_similarity(path, [names[number] for number in order])
     np.testing.assert_allclose(reordered, expected[np.ix_(order, order)], rtol=1e-8)
 
 
-def test_likeness_of_other_classes_is_refused(tmp_path):
-    path = tmp_path / "likeness.csv"
-    write_likeness(path, ["a", "b"], np.eye(2), np.ones(2, int))
+def test_class_similarity_of_other_classes_is_refused(tmp_path):
+    path = tmp_path / "class_similarity.csv"
+    write_class_similarity(path, ["a", "b"], np.eye(2), np.ones(2, int))
     with pytest.raises(UserError, match="columns for exactly the classes a, c; b, c"):
-        read_likeness(path, ["a", "c"])
+        read_class_similarity(path, ["a", "c"])
     with pytest.raises(UserError, match="numbers from 0 up"):
-        read_likeness(edited(path, "a,1", "a,-1"), ["a", "b"])
+        read_class_similarity(edited(path, "a,1", "a,-1"), ["a", "b"])
     with pytest.raises(UserError, match="numbers for a"):
-        read_likeness(edited(path, "a,-1", "a,one"), ["a", "b"])
+        read_class_similarity(edited(path, "a,-1", "a,one"), ["a", "b"])
     with pytest.raises(UserError, match="rows for exactly the classes a, b; b"):
-        read_likeness(edited(path, "\nb,0,1", ""), ["a", "b"])
+        read_class_similarity(edited(path, "\nb,0,1", ""), ["a", "b"])
     with pytest.raises(UserError, match="no such file"):
-        read_likeness(tmp_path / "absent.csv", ["a"])
+        read_class_similarity(tmp_path / "absent.csv", ["a"])
     with pytest.raises(ValueError, match="2 classes"):
-        write_likeness(path, ["a", "b"], np.eye(3), np.ones(3, int))
+        write_class_similarity(path, ["a", "b"], np.eye(3), np.ones(3, int))
 
 
 FIELDS = ["guid", "index", "threshold_closeness", "confidence", "variability", "correctness", "forgetfulness"]

@@ -17,20 +17,20 @@ def test_state_of_other_data_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("indices", "gold", "probabilities", "message"),
+    ("indices", "target_classes", "probabilities", "message"),
     [
         ([3], [0], np.ones((1, 2)), "indices from 0 to 2"),
         ([-1], [0], np.ones((1, 2)), "indices from 0"),
-        ([0], [2], np.ones((1, 2)), "gold from 0 to 1"),
-        ([0], [0, 1], np.ones((1, 2)), "expected gold"),
-        ([0], [0], np.ones((1, 3)), "expected gold"),
+        ([0], [2], np.ones((1, 2)), "target_classes from 0 to 1"),
+        ([0], [0, 1], np.ones((1, 2)), "expected target_classes"),
+        ([0], [0], np.ones((1, 3)), "expected target_classes"),
         ([0, 1, 2, 0], [0] * 4, np.ones((4, 2)), "at most 3 utterances"),
     ],
 )
-def test_faults_of_the_caller(indices, gold, probabilities, message):
+def test_faults_of_the_caller(indices, target_classes, probabilities, message):
     recorder = EpochRecorder(3, 2)
     with pytest.raises(ValueError, match=message):
-        recorder.add(indices, gold, probabilities)
+        recorder.add(indices, target_classes, probabilities)
     assert recorder.count == 0
 
 
@@ -50,31 +50,31 @@ def softmax_rows(generator, count):
 
 def observed(generator, steps):
     """Return running dynamics after some steps, and what each utterance was answered."""
-    gold = np.arange(UTTERANCES) % CLASSES
+    target_classes = np.arange(UTTERANCES) % CLASSES
     dynamics, answers = RunningDynamics(UTTERANCES, CLASSES), {number: [] for number in range(UTTERANCES)}
     for _ in range(steps):
         # The last utterance never comes; others come twice in a step, as partners do.
         indices = generator.integers(0, UTTERANCES - 1, 5)
         rows = softmax_rows(generator, 5)
-        dynamics.add(indices, gold[indices], rows)
+        dynamics.add(indices, target_classes[indices], rows)
         for index, row in zip(indices.tolist(), rows, strict=True):
             answers[index].append(row.astype(np.float64))
-    return dynamics, answers, gold
+    return dynamics, answers, target_classes
 
 
 @given(seed=st.integers(0, 2**32), steps=st.integers(0, 12))
 def test_means_are_those_of_all_observations(seed, steps):
-    dynamics, answers, gold = observed(np.random.default_rng(seed), steps)
-    likeness = np.zeros((CLASSES, CLASSES))
+    dynamics, answers, target_classes = observed(np.random.default_rng(seed), steps)
+    class_similarity = np.zeros((CLASSES, CLASSES))
     for number, rows in answers.items():
-        probabilities = [float(row[gold[number]]) for row in rows]
+        probabilities = [float(row[target_classes[number]]) for row in rows]
         # Who was never heard is not hard to learn: nothing is known of them.
         expected = (statistics.fmean(probabilities), statistics.pstdev(probabilities)) if rows else (np.nan, np.nan)
         np.testing.assert_allclose(
             (dynamics.confidence[number], dynamics.variability[number]), expected, rtol=1e-6, atol=1e-7
         )
-        likeness[gold[number]] += np.sum(rows, axis=0) if rows else 0
-    np.testing.assert_allclose(dynamics.likeness, likeness, rtol=1e-12, atol=1e-12)
+        class_similarity[target_classes[number]] += np.sum(rows, axis=0) if rows else 0
+    np.testing.assert_allclose(dynamics.class_similarity, class_similarity, rtol=1e-12, atol=1e-12)
 
 
 @given(seed=st.integers(0, 2**32))

@@ -16,31 +16,31 @@ GOLD = np.arange(UTTERANCES) % CLASSES
 
 
 def epoch_of(seed, utterances=UTTERANCES, classes=CLASSES):
-    """Return the order, gold classes and softmax rows of one made-up epoch."""
+    """Return the order, target classes and softmax rows of one made-up epoch."""
     generator = np.random.default_rng(seed)
     logits = generator.normal(size=(utterances, classes)).astype(np.float32)
     softmax = torch.from_numpy(logits).softmax(-1)
-    gold = np.arange(utterances) % classes
-    return generator.permutation(utterances), gold, softmax
+    target_classes = np.arange(utterances) % classes
+    return generator.permutation(utterances), target_classes, softmax
 
 
-def add_in_batches(recorder, order, gold, softmax):
+def add_in_batches(recorder, order, target_classes, softmax):
     for start in range(0, len(order), BATCH):
         rows = order[start : start + BATCH]
-        recorder.add(torch.from_numpy(rows), torch.from_numpy(gold[rows]), softmax[rows])
+        recorder.add(torch.from_numpy(rows), torch.from_numpy(target_classes[rows]), softmax[rows])
 
 
-def written(directory, epoch, data, *, fingerprint="f"):
-    order, gold, softmax = data
-    recorder = EpochRecorder(len(gold), softmax.shape[1])
-    add_in_batches(recorder, order, gold, softmax)
-    return write_epoch(directory, epoch, recorder, fingerprint)
+def written(directory, epoch, data, *, digest="f"):
+    order, target_classes, softmax = data
+    recorder = EpochRecorder(len(target_classes), softmax.shape[1])
+    add_in_batches(recorder, order, target_classes, softmax)
+    return write_epoch(directory, epoch, recorder, digest)
 
 
 def test_what_goes_in_comes_out(tmp_path):
     epochs = {number: epoch_of(number) for number in (0, 1, 12)}
-    for number, (order, gold, softmax) in epochs.items():
-        path = written(tmp_path, number, (order, gold, softmax))
+    for number, (order, target_classes, softmax) in epochs.items():
+        path = written(tmp_path, number, (order, target_classes, softmax))
     assert path.name == "epoch-0012.npz"
     read = read_dynamics(tmp_path, GOLD, CLASSES, "f")
     assert read.epochs.tolist() == [0, 1, 12]
@@ -48,10 +48,10 @@ def test_what_goes_in_comes_out(tmp_path):
     assert read.probabilities.dtype == np.float32
     assert read.correct.dtype == bool
     sums, counts = np.zeros((CLASSES, CLASSES)), np.zeros(CLASSES)
-    for row, (_, gold, softmax) in enumerate(epochs.values()):
+    for row, (_, target_classes, softmax) in enumerate(epochs.values()):
         for utterance in range(UTTERANCES):
             probabilities = softmax[utterance].tolist()
-            c = gold[utterance]
+            c = target_classes[utterance]
             assert read.probabilities[row, utterance] == probabilities[c]
             assert read.predictions[row, utterance] == probabilities.index(max(probabilities))
             assert read.correct[row, utterance] == (probabilities.index(max(probabilities)) == c)
@@ -64,11 +64,11 @@ def test_what_goes_in_comes_out(tmp_path):
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32))
 def test_the_order_does_not_matter(tmp_path_factory, seed):
-    order, gold, softmax = epoch_of(seed)
+    order, target_classes, softmax = epoch_of(seed)
     sorted_, shuffled = tmp_path_factory.mktemp("sorted"), tmp_path_factory.mktemp("shuffled")
-    written(sorted_, 3, (np.arange(UTTERANCES), gold, softmax))
-    written(shuffled, 3, (order, gold, softmax))
-    one, other = (read_dynamics(folder, gold, CLASSES, "f") for folder in (sorted_, shuffled))
+    written(sorted_, 3, (np.arange(UTTERANCES), target_classes, softmax))
+    written(shuffled, 3, (order, target_classes, softmax))
+    one, other = (read_dynamics(folder, target_classes, CLASSES, "f") for folder in (sorted_, shuffled))
     assert (one.probabilities == other.probabilities).all()
     assert (one.predictions == other.predictions).all()
     assert (one.softmax_counts == other.softmax_counts).all()
@@ -76,30 +76,32 @@ def test_the_order_does_not_matter(tmp_path_factory, seed):
 
 
 def test_more_than_256_classes(tmp_path):
-    gold = np.arange(300)
+    target_classes = np.arange(300)
     recorder = EpochRecorder(300, 300)
-    recorder.add(gold, gold, np.roll(np.eye(300, dtype=np.float32), 1, axis=1))  # each answers the next class
+    recorder.add(
+        target_classes, target_classes, np.roll(np.eye(300, dtype=np.float32), 1, axis=1)
+    )  # each answers the next class
     write_epoch(tmp_path, 0, recorder, "f")
-    read = read_dynamics(tmp_path, gold, 300, "f")
+    read = read_dynamics(tmp_path, target_classes, 300, "f")
     assert read.predictions[0].tolist() == [*range(1, 300), 0]
     assert not read.correct.any()
 
 
 @pytest.mark.parametrize("stop", [0, 5, 20])
 def test_resume_in_mid_epoch_is_exact(tmp_path, stop):
-    order, gold, softmax = epoch_of(0)
-    straight = written(tmp_path / "straight", 0, (order, gold, softmax))
+    order, target_classes, softmax = epoch_of(0)
+    straight = written(tmp_path / "straight", 0, (order, target_classes, softmax))
     before = EpochRecorder(UTTERANCES, CLASSES)
-    add_in_batches(before, order[:stop], gold, softmax)
+    add_in_batches(before, order[:stop], target_classes, softmax)
     state = before.state()
-    add_in_batches(before, order[stop:], gold, softmax)  # the state is a copy: this must not reach it
+    add_in_batches(before, order[stop:], target_classes, softmax)  # the state is a copy: this must not reach it
     torch.save(state, tmp_path / "state.ckpt")
     after = EpochRecorder(UTTERANCES, CLASSES)
-    add_in_batches(after, order[:10], gold, softmax)  # restoring replaces what is there
+    add_in_batches(after, order[:10], target_classes, softmax)  # restoring replaces what is there
     after.restore(torch.load(tmp_path / "state.ckpt", weights_only=True))
     assert after.count == stop
     assert not after.is_complete
-    add_in_batches(after, order[stop:], gold, softmax)
+    add_in_batches(after, order[stop:], target_classes, softmax)
     assert after.is_complete
     resumed = write_epoch(tmp_path / "resumed", 0, after, "f")
     assert resumed.read_bytes() == straight.read_bytes()
@@ -120,10 +122,10 @@ def test_under_ten_bytes_an_utterance_and_epoch(tmp_path):
 
 @pytest.mark.parametrize("fault", ["missing", "doubled", "half missing"])
 def test_incomplete_epoch_is_left_out_and_listed(tmp_path, fault):
-    order, gold, softmax = epoch_of(0)
-    written(tmp_path, 0, (order, gold, softmax))
+    order, target_classes, softmax = epoch_of(0)
+    written(tmp_path, 0, (order, target_classes, softmax))
     taken = {"missing": order[1:], "doubled": np.append(order[1:], order[1]), "half missing": order[::2]}[fault]
-    written(tmp_path, 1, (taken, gold, softmax))
+    written(tmp_path, 1, (taken, target_classes, softmax))
     read = read_dynamics(tmp_path, GOLD, CLASSES, "f")
     assert read.epochs.tolist() == [0]
     assert read.incomplete_epochs == (1,)
@@ -169,7 +171,7 @@ def test_no_complete_epoch_says_what_to_do(tmp_path):
 
 
 def test_epochs_of_other_data_are_refused(tmp_path):
-    path = written(tmp_path, 0, epoch_of(0), fingerprint="other")
+    path = written(tmp_path, 0, epoch_of(0), digest="other")
     with pytest.raises(UserError, match=r"epoch-0000.*of others \(other\)"):
         read_dynamics(tmp_path, GOLD, CLASSES, "f")
     with pytest.raises(UserError, match="expected utterances 0 to 21, found 0 to 22"):
@@ -182,9 +184,9 @@ def test_epochs_of_other_data_are_refused(tmp_path):
 
 
 def test_diverged_training_is_said(tmp_path):
-    order, gold, softmax = epoch_of(0)
+    order, target_classes, softmax = epoch_of(0)
     softmax[3] = np.nan
-    written(tmp_path, 0, (order, gold, softmax))
+    written(tmp_path, 0, (order, target_classes, softmax))
     with pytest.raises(UserError, match="diverged"):
         read_dynamics(tmp_path, GOLD, CLASSES, "f")
 
@@ -226,18 +228,18 @@ def test_kill_inside_write_leaves_no_epoch(tmp_path, monkeypatch):
 
 
 def test_who_was_not_heard_has_had_its_turn_and_leaves_nothing(tmp_path):
-    order, gold, softmax = epoch_of(3)
+    order, target_classes, softmax = epoch_of(3)
     whole, recorder = EpochRecorder(UTTERANCES, CLASSES), EpochRecorder(UTTERANCES, CLASSES)
     heard = np.arange(UTTERANCES) % 5 != 2
-    whole.add(order[heard[order]], gold[order][heard[order]], softmax[order][heard[order]])
-    recorder.add(order, gold[order], softmax[order], heard[order])
+    whole.add(order[heard[order]], target_classes[order][heard[order]], softmax[order][heard[order]])
+    recorder.add(order, target_classes[order], softmax[order], heard[order])
     assert recorder.is_complete
     write_epoch(tmp_path, 0, recorder, "f")
     read = read_dynamics(tmp_path, GOLD, CLASSES, "f")
     assert read.incomplete_epochs == ()
     np.testing.assert_array_equal(np.isnan(read.probabilities[0]), ~heard)
     assert not read.correct[0][~heard].any()
-    assert (read.predictions[0][~heard] == gold[~heard]).all()
+    assert (read.predictions[0][~heard] == target_classes[~heard]).all()
     np.testing.assert_array_equal(read.softmax_counts, whole.arrays()["softmax_counts"])
     np.testing.assert_allclose(read.softmax_sums, whole.arrays()["softmax_sums"], rtol=1e-12)
     again = EpochRecorder(UTTERANCES, CLASSES)

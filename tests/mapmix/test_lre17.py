@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from lid_mapmix.mapmix.targets import confidence_matrix, lre17_likeness
+from lid_mapmix.mapmix.targets import confidence_matrix, lre17_class_similarity
 from lid_mapmix.utils.errors import UserError
 
 # method.md, "LRE17 labels and clusters", in order.
@@ -16,7 +16,7 @@ CLUSTER_INDICES = np.repeat(range(5), [len(members) for members in CLUSTERS.valu
 
 
 def test_the_rows_are_the_papers_rescaled():
-    matrix = confidence_matrix(lre17_likeness(CLASSES), CLUSTER_INDICES)
+    matrix = confidence_matrix(lre17_class_similarity(CLASSES), CLUSTER_INDICES)
     np.testing.assert_allclose(matrix.sum(axis=1), 1, atol=1e-12)
     np.testing.assert_array_equal(np.diag(matrix), 0.75)
     assert (matrix[CLUSTER_INDICES[:, None] != CLUSTER_INDICES] == 0).all()
@@ -26,11 +26,11 @@ def test_the_rows_are_the_papers_rescaled():
     assert matrix[4, 5] == matrix[13, 12] == 0.25
 
 
-def test_likeness_follows_the_order_of_the_classes():
-    turned = lre17_likeness(CLASSES[::-1])
-    np.testing.assert_array_equal(turned, lre17_likeness(CLASSES)[::-1, ::-1])
+def test_class_similarity_follows_the_order_of_the_classes():
+    turned = lre17_class_similarity(CLASSES[::-1])
+    np.testing.assert_array_equal(turned, lre17_class_similarity(CLASSES)[::-1, ::-1])
 
 
 def test_other_classes_are_refused():
     with pytest.raises(UserError, match="fra-fra is none of LRE17's"):
-        lre17_likeness(["eng-gbr", "fra-fra"])
+        lre17_class_similarity(["eng-gbr", "fra-fra"])

@@ -106,10 +106,12 @@ def test_loss_agrees_with_torch(seed):
     torch_generator = torch.Generator().manual_seed(seed)
     logits = 10 * torch.randn(6, 5, generator=torch_generator)
     soft = torch.randn(6, 5, generator=torch_generator).softmax(-1)
-    gold = torch.randint(5, (6,), generator=torch_generator)
+    target_classes = torch.randint(5, (6,), generator=torch_generator)
     torch.testing.assert_close(mixup.soft_cross_entropy(logits, soft).mean(), functional.cross_entropy(logits, soft))
-    one_hot = functional.one_hot(gold, 5)
-    torch.testing.assert_close(mixup.soft_cross_entropy(logits, one_hot).mean(), functional.cross_entropy(logits, gold))
+    one_hot = functional.one_hot(target_classes, 5)
+    torch.testing.assert_close(
+        mixup.soft_cross_entropy(logits, one_hot).mean(), functional.cross_entropy(logits, target_classes)
+    )
 
 
 def test_loss_is_linear_in_the_targets():

@@ -21,15 +21,17 @@ PROBABILITIES = np.array(
 @given(st.integers(0, 2**32), st.integers(1, 7), st.integers(2, 5), st.integers(1, 30))
 def test_as_counted_one_by_one(seed, epochs, classes, count):
     generator = np.random.default_rng(seed)
-    gold = generator.integers(classes, size=count)
+    target_classes = generator.integers(classes, size=count)
     predictions = generator.integers(classes, size=(epochs, count), dtype=np.uint8)
     probabilities = generator.random((epochs, count), dtype=np.float32) ** 8
-    preferred, shares = preferred_classes(predictions, gold, classes)
-    expected = [preferred_of(answers, label) for answers, label in zip(predictions.T.tolist(), gold, strict=True)]
+    preferred, shares = preferred_classes(predictions, target_classes, classes)
+    expected = [
+        preferred_of(answers, label) for answers, label in zip(predictions.T.tolist(), target_classes, strict=True)
+    ]
     assert preferred.tolist() == [NO_CLASS if name is None else name for name, _ in expected]
     assert shares.tolist() == pytest.approx([share for _, share in expected])
-    doubt = surprise(probabilities, gold, classes)
-    np.testing.assert_allclose(doubt, surprise_of(probabilities.T.tolist(), gold.tolist()), atol=1e-9)
+    doubt = surprise(probabilities, target_classes, classes)
+    np.testing.assert_allclose(doubt, surprise_of(probabilities.T.tolist(), target_classes.tolist()), atol=1e-9)
 
 
 def test_chunks_make_no_difference(monkeypatch):
@@ -44,15 +46,15 @@ def test_an_utterance_that_is_refused_comes_first():
     assert found.utterances.tolist() == [2, 3]
     # Class 2 and class 0 were each preferred to class 1 once: the later holds.
     assert found.preferred.tolist() == [2, 0]
-    assert found.shares.tolist() == pytest.approx([2 / 3, 1 / 3])
+    assert found.fractions.tolist() == pytest.approx([2 / 3, 1 / 3])
     assert len(find_suspects(PROBABILITIES, PREDICTIONS, GOLD, 3, 99).utterances) == 5
 
 
 def test_a_class_learnt_late_does_not_fill_the_list():
     # Nothing of class 1 is likely yet, and its own are all alike; one of class 0 stands out.
     probabilities = np.array([[0.9, 0.9, 0.9, 0.1, 0.01, 0.01, 0.01, 0.01]])
-    gold = np.repeat([0, 1], 4)
-    found = find_suspects(probabilities, gold[None], gold, 2, 1)
+    target_classes = np.repeat([0, 1], 4)
+    found = find_suspects(probabilities, target_classes[None], target_classes, 2, 1)
     assert found.utterances.tolist() == [3]
     assert found.preferred.tolist() == [NO_CLASS]
 
@@ -80,7 +82,7 @@ def test_the_file_has_a_row_a_suspect(tmp_path):
         rows = list(csv.DictReader(file))
     assert rows[0] | {"surprise": ""} == {
         **{"rank": "1", "id": "c", "audiopath": "c.wav", "class": "eng-gbr", "preferred": "spa-eur"},
-        **{"preferred_share": "0.666667", "surprise": "", "confidence": "0.037000", "variability": "0.044699"},
+        **{"preferred_fraction": "0.666667", "surprise": "", "confidence": "0.037000", "variability": "0.044699"},
         **{"correctness": "0.000000", "region": "hard"},
     }
     assert [row["rank"] for row in rows] == ["1", "2", "3", "4", "5"]
@@ -91,15 +93,15 @@ def test_the_file_has_a_row_a_suspect(tmp_path):
 
 
 def test_epochs_not_heard_count_for_nothing_and_the_never_heard_are_no_suspects():
-    gold = np.array([0, 0, 0, 1])
+    target_classes = np.array([0, 0, 0, 1])
     whole = np.array([[0.5, 0.25, 0.9, 0.5], [0.5, 0.25, 0.9, 0.5]], np.float32)
     gaps = whole.copy()
     gaps[1, 0] = np.nan
-    np.testing.assert_allclose(surprise(gaps, gold, 2), surprise(whole, gold, 2), atol=1e-6)
+    np.testing.assert_allclose(surprise(gaps, target_classes, 2), surprise(whole, target_classes, 2), atol=1e-6)
     gaps[:, 2] = np.nan
-    doubt = surprise(gaps, gold, 2)
+    doubt = surprise(gaps, target_classes, 2)
     # ln 2 and ln 4 differ from their mean by half of ln 2.
     np.testing.assert_allclose(doubt[:2], [-np.log(2) / 2, np.log(2) / 2], atol=1e-6)
     assert np.isnan(doubt[2])
-    found = find_suspects(gaps, np.zeros((2, 4), int), gold, 2, 4)
+    found = find_suspects(gaps, np.zeros((2, 4), int), target_classes, 2, 4)
     assert found.utterances.tolist() == [1, 3, 0]

@@ -24,14 +24,14 @@ def test_one_hot_rows():
 
 
 def test_confidence_rows_worked_by_hand():
-    likeness = np.array([[9, 3, 1, 7], [0, 9, 0, 7], [0, 5, 9, 7], [1, 1, 1, 0]])
+    class_similarity = np.array([[9, 3, 1, 7], [0, 9, 0, 7], [0, 5, 9, 7], [1, 1, 1, 0]])
     expected = [
         [0.75, 0.1875, 0.0625, 0],  # a quarter, shared three to one
         [0.125, 0.75, 0.125, 0],  # nothing to go by: evenly
         [0, 0.25, 0.75, 0],
         [0, 0, 0, 1],  # alone in its cluster
     ]
-    np.testing.assert_allclose(labels.confidence_matrix(likeness, np.array([0, 0, 0, 1])), expected, atol=1e-15)
+    np.testing.assert_allclose(labels.confidence_matrix(class_similarity, np.array([0, 0, 0, 1])), expected, atol=1e-15)
 
 
 def test_uniform_rows_worked_by_hand():
@@ -40,7 +40,7 @@ def test_uniform_rows_worked_by_hand():
 
 
 def test_rows_of_the_paper_are_reproduced_from_its_own_off_diagonals():
-    # Arabic as printed; the pairs must come out at .25 each way whatever the likeness.
+    # Arabic as printed; the pairs must come out at .25 each way whatever the class_similarity.
     arabic = np.array(
         [
             [0, 0.13139856, 0.06841516, 0.05018629],
@@ -49,33 +49,33 @@ def test_rows_of_the_paper_are_reproduced_from_its_own_off_diagonals():
             [0.08027083, 0.08976811, 0.07996106, 0],
         ]
     )
-    likeness = np.full((14, 14), 0.01)
-    likeness[:4, :4] = arabic
-    matrix = labels.confidence_matrix(likeness, PAPER_CLUSTERS)
+    class_similarity = np.full((14, 14), 0.01)
+    class_similarity[:4, :4] = arabic
+    matrix = labels.confidence_matrix(class_similarity, PAPER_CLUSTERS)
     np.testing.assert_allclose(matrix[:4, :4] - 0.75 * np.eye(4), arabic, atol=2e-8)
     np.testing.assert_allclose(matrix[[4, 5, 6, 7, 12, 13], [5, 4, 7, 6, 13, 12]], 0.25)
 
 
 @given(likeness_and_clusters(), st.floats(0.05, 1))
 def test_rows_are_distributions_within_the_cluster(drawn, share):
-    likeness, clusters = drawn
-    matrix = labels.confidence_matrix(likeness, clusters, share)
+    class_similarity, clusters = drawn
+    matrix = labels.confidence_matrix(class_similarity, clusters, share)
     np.testing.assert_allclose(matrix.sum(axis=1), 1, rtol=0, atol=1e-12)
     assert (matrix >= 0).all()
     assert (matrix[clusters[:, None] != clusters[None, :]] == 0).all()
     alone = (clusters[:, None] == clusters[None, :]).sum(axis=1) == 1
     assert (np.diag(matrix) == np.where(alone, 1.0, share)).all()
-    np.testing.assert_allclose(matrix, confidence_rows(likeness, clusters, share), atol=1e-12)
+    np.testing.assert_allclose(matrix, confidence_rows(class_similarity, clusters, share), atol=1e-12)
 
 
 @given(likeness_and_clusters(), st.randoms(use_true_random=False))
 def test_rows_follow_a_permutation_of_the_classes(drawn, random):
-    likeness, clusters = drawn
+    class_similarity, clusters = drawn
     order = list(range(len(clusters)))
     random.shuffle(order)
     np.testing.assert_allclose(
-        labels.confidence_matrix(likeness[np.ix_(order, order)], clusters[order]),
-        labels.confidence_matrix(likeness, clusters)[np.ix_(order, order)],
+        labels.confidence_matrix(class_similarity[np.ix_(order, order)], clusters[order]),
+        labels.confidence_matrix(class_similarity, clusters)[np.ix_(order, order)],
         atol=1e-12,
     )
 
@@ -87,7 +87,7 @@ def test_tiny_and_huge_likeness_keeps_its_proportions():
 
 
 @pytest.mark.parametrize(
-    ("likeness", "share", "message"),
+    ("class_similarity", "share", "message"),
     [
         (np.ones((2, 3)), 0.75, "shape"),
         (np.ones((2, 2)), 0.0, "target share"),
@@ -96,11 +96,11 @@ def test_tiny_and_huge_likeness_keeps_its_proportions():
         (np.full((2, 2), np.nan), 0.75, "finite"),
     ],
 )
-def test_faults_of_the_caller(likeness, share, message):
+def test_faults_of_the_caller(class_similarity, share, message):
     with pytest.raises(ValueError, match=message):
-        labels.confidence_matrix(likeness, np.array([0, 0]), share)
+        labels.confidence_matrix(class_similarity, np.array([0, 0]), share)
 
 
 def test_choices_are_spelt_as_in_the_yaml():
     assert [*labels.Targets] == ["one_hot", "confidence"]
-    assert [*labels.Likeness] == ["estimated", "uniform", "given", "lre17"]
+    assert [*labels.ClassSimilarity] == ["estimated", "uniform", "given", "lre17"]

@@ -13,11 +13,13 @@ def cavg(ratios, truth, beta, threshold):
     targets = sorted(set(truth))
     total = 0.0
     for target in targets:
-        own = [row[target] for row, gold in zip(ratios, truth, strict=True) if gold == target]
+        own = [row[target] for row, target_classes in zip(ratios, truth, strict=True) if target_classes == target]
         cost = sum(1 for value in own if not value > threshold) / len(own)
         for other in targets:
             if other != target:
-                values = [row[target] for row, gold in zip(ratios, truth, strict=True) if gold == other]
+                values = [
+                    row[target] for row, target_classes in zip(ratios, truth, strict=True) if target_classes == other
+                ]
                 false_alarms = sum(1 for value in values if value > threshold) / len(values)
                 cost += beta / (len(targets) - 1) * false_alarms
         total += cost
@@ -28,8 +30,8 @@ def c_primary(ratios, truth, sources):
     costs = []
     for source in sorted(set(sources)):
         rows = [number for number, name in enumerate(sources) if name == source]
-        part, gold = [ratios[number] for number in rows], [truth[number] for number in rows]
-        costs.append((cavg(part, gold, 1, math.log(1)) + cavg(part, gold, 9, math.log(9))) / 2)
+        part, target_classes = [ratios[number] for number in rows], [truth[number] for number in rows]
+        costs.append((cavg(part, target_classes, 1, math.log(1)) + cavg(part, target_classes, 9, math.log(9))) / 2)
     return sum(costs) / len(costs)
 
 
@@ -42,8 +44,8 @@ def cllr(log_likelihoods, truth):
     total = 0.0
     for target in set(truth):
         bits = []
-        for row, gold in zip(log_likelihoods, truth, strict=True):
-            if gold == target:
-                bits.append(math.log2(sum(math.exp(value) for value in row) / math.exp(row[gold])))
+        for row, target_classes in zip(log_likelihoods, truth, strict=True):
+            if target_classes == target:
+                bits.append(math.log2(sum(math.exp(value) for value in row) / math.exp(row[target_classes])))
         total += sum(bits) / len(bits)
     return total / len(set(truth))

@@ -4,12 +4,12 @@ import math
 from collections import Counter
 
 
-def surprise_of(probabilities, gold):
+def surprise_of(probabilities, target_classes):
     """Return the surprise of each utterance; `probabilities` has a list an utterance, of its epochs' values."""
     means = [-sum(math.log(max(p, 2.0**-23)) for p in row) / len(row) for row in probabilities]
     result = []
-    for mean, own in zip(means, gold, strict=True):
-        same = [other for other, label in zip(means, gold, strict=True) if label == own]
+    for mean, own in zip(means, target_classes, strict=True):
+        same = [other for other, label in zip(means, target_classes, strict=True) if label == own]
         result.append(mean - sum(same) / len(same))
     return result
 

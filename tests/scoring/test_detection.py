@@ -40,10 +40,10 @@ def test_a_class_that_is_almost_certain_keeps_its_digits():
 @given(st.integers(0, 2**32), st.sampled_from([(), (1,), (0, 3)]), st.booleans())
 def test_ratios_and_cllr_agree_with_a_literal_transcription(seed, absent, ties):
     values, truth = scored(seed, count=24, absent=absent, ties=ties)
-    ratios, gold = detection.log_likelihood_ratios(values), truth.tolist()
+    ratios, target_classes = detection.log_likelihood_ratios(values), truth.tolist()
     slow = [[reference.log_likelihood_ratio(row, target) for target in range(4)] for row in values.tolist()]
     np.testing.assert_allclose(ratios, slow, rtol=1e-9, atol=1e-9)
-    assert detection.multiclass_cllr(values, truth) == pytest.approx(reference.cllr(values.tolist(), gold))
+    assert detection.multiclass_cllr(values, truth) == pytest.approx(reference.cllr(values.tolist(), target_classes))
 
 
 @settings(max_examples=40, deadline=None)
@@ -134,15 +134,15 @@ def test_faults_of_the_caller(values, truth, message):
 @given(st.integers(0, 2**32), st.sampled_from([(), (1,), (0, 3)]), st.booleans())
 def test_costs_agree_with_a_literal_transcription(seed, absent, ties):
     values, truth = scored(seed, count=24, absent=absent, ties=ties)
-    ratios, gold = detection.log_likelihood_ratios(values), truth.tolist()
+    ratios, target_classes = detection.log_likelihood_ratios(values), truth.tolist()
     rows = ratios.tolist()
-    if len(set(gold)) > 1:
+    if len(set(target_classes)) > 1:
         for beta in (1, 9):
             actual = detection.actual_cost(ratios, truth, beta)
-            assert actual == pytest.approx(reference.cavg(rows, gold, beta, np.log(beta)))
+            assert actual == pytest.approx(reference.cavg(rows, target_classes, beta, np.log(beta)))
             least = detection.minimum_cost(ratios, truth, beta)
-            assert least.cost == pytest.approx(reference.minimum_cavg(rows, gold, beta), abs=1e-12)
-            assert least.cost == pytest.approx(reference.cavg(rows, gold, beta, least.threshold), abs=1e-12)
+            assert least.cost == pytest.approx(reference.minimum_cavg(rows, target_classes, beta), abs=1e-12)
+            assert least.cost == pytest.approx(reference.cavg(rows, target_classes, beta, least.threshold), abs=1e-12)
             assert least.cost <= min(actual, 1) + 1e-12
 
 

@@ -75,14 +75,18 @@ def test_a_top_probability_of_zero_counts_in_the_first_bin():
 def test_scores_agree_with_independent_computations(seed, absent):
     probabilities, truth = scored(seed, absent=absent)
     answers = [max(range(5), key=row.__getitem__) for row in probabilities.tolist()]
-    gold = truth.tolist()
+    target_classes = truth.tolist()
     result = metrics.summarize(probabilities, truth, CLUSTERS)
-    assert result["acc"] == pytest.approx(accuracy_score(gold, answers))
-    assert result["wf1"] == pytest.approx(classification.weighted_f1(answers, gold))
-    assert result["macro_f1"] == pytest.approx(classification.macro_f1(answers, gold))
-    assert result["wf1"] == pytest.approx(f1_score(gold, answers, average="weighted", zero_division=0))
-    assert result["c_acc"] == np.mean([CLUSTERS[a] == CLUSTERS[t] for a, t in zip(answers, gold, strict=True)])
-    assert result["ece"] == pytest.approx(calibration.expected_calibration_error(probabilities, gold), abs=1e-12)
+    assert result["acc"] == pytest.approx(accuracy_score(target_classes, answers))
+    assert result["wf1"] == pytest.approx(classification.weighted_f1(answers, target_classes))
+    assert result["macro_f1"] == pytest.approx(classification.macro_f1(answers, target_classes))
+    assert result["wf1"] == pytest.approx(f1_score(target_classes, answers, average="weighted", zero_division=0))
+    assert result["c_acc"] == np.mean(
+        [CLUSTERS[a] == CLUSTERS[t] for a, t in zip(answers, target_classes, strict=True)]
+    )
+    assert result["ece"] == pytest.approx(
+        calibration.expected_calibration_error(probabilities, target_classes), abs=1e-12
+    )
     assert all(0 <= value <= 1 for value in result.values())
     assert result["c_acc"] >= result["acc"]
     assert metrics.within_cluster_accuracy(probabilities, truth, CLUSTERS) >= result["acc"]

@@ -34,7 +34,7 @@ def split(tmp_path_factory):
 
 def training(split, *pools, mix_space=MixSpace.NONE):
     everyone = np.arange(12)
-    replacements = Replacements(7, split.gold, pools or (everyone, everyone))
+    replacements = Replacements(7, split.target_classes, pools or (everyone, everyone))
     return TrainDataset(split, Crops(split.counts, 0.1), 7, mix_space, replacements=replacements)
 
 
@@ -58,7 +58,7 @@ def test_another_of_its_class_stands_in(utterance, split):
         waveforms, batch = dataset.collate([item])
         assert waveforms.shape == (1, 1600)
         assert (batch.drawn.tolist(), batch.anchor.tolist()) == ([utterance], [item.anchor])
-        assert batch.anchor_gold.tolist() == [split.gold[utterance]]
+        assert batch.anchor_classes.tolist() == [split.target_classes[utterance]]
         assert batch.faults == item.faults
         again = training(split)[Draw(utterance, NO_PARTNER, 1.0, epoch)]
         assert again.anchor == item.anchor
@@ -66,18 +66,18 @@ def test_another_of_its_class_stands_in(utterance, split):
         own_turn = dataset[Draw(item.anchor, NO_PARTNER, 1.0, epoch)]
         assert not np.array_equal(own_turn.crops[0].waveform, item.crops[0].waveform)
     sound = set(range(12)) - {MISSING, NAN, *EMPTY}
-    assert found == {other for other in sound if split.gold[other] == split.gold[utterance]}
+    assert found == {other for other in sound if split.target_classes[other] == split.target_classes[utterance]}
 
 
 @pytest.mark.parametrize("mix_space", [MixSpace.LATENT, MixSpace.INPUT])
 def test_partners_have_replacements_too(mix_space, split):
     dataset = training(split, mix_space=mix_space)
     item = dataset[Draw(MISSING, NAN, 0.5, 3)]
-    assert (split.gold[item.anchor], split.gold[item.partner]) == (0, 1)
+    assert (split.target_classes[item.anchor], split.target_classes[item.partner]) == (0, 1)
     assert {fault.utterance for fault in item.faults} == {MISSING, NAN}
     _, batch = dataset.collate([item])
     assert batch.partner.tolist() == [item.partner]
-    assert batch.partner_gold.tolist() == [1]
+    assert batch.partner_classes.tolist() == [1]
 
 
 def test_the_pool_comes_first_and_the_class_after_it(split):
@@ -101,7 +101,7 @@ def test_sound_audio_is_as_without_replacements(split):
 
 
 def test_a_class_of_which_nothing_is_left_is_one_line(split, tmp_path):
-    lost = Split(split.manifest, split.gold, split.starts, split.counts, split.faults | {11: "x: is gone."})
+    lost = Split(split.manifest, split.target_classes, split.starts, split.counts, split.faults | {11: "x: is gone."})
     with pytest.raises(UserError, match="No other utterance of its class ybb-two can be read") as caught:
         training(lost)[Draw(9, NO_PARTNER, 1.0, 0)]
     assert not isinstance(caught.value, BadAudioError)
@@ -175,7 +175,7 @@ def test_thousands_of_headers_are_some_lines_and_a_count(split, tmp_path, monkey
 
 def test_the_limit(split, tmp_path):
     with pytest.raises(
-        UserError, match=r"the audio of 3 of 12 utterances is bad, more than data.most_bad_share \(0.2\)"
+        UserError, match=r"the audio of 3 of 12 utterances is bad, more than data.max_bad_fraction \(0.2\)"
     ):
         BadAudio(RunFolder(tmp_path), split, 0.2, print)
     found = BadAudio(RunFolder(tmp_path), split, 0.25, lambda line: None)

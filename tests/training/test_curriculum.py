@@ -14,7 +14,7 @@ from reference.confidence import confidence_rows
 
 COUNT = 24
 ONLINE = {"mix": "latent", "anchors": "ambiguous", "partners": "easy", "targets": "confidence", "online": True}
-SHARES = {"regions": "quantile", "easy_share": 0.25, "hard_share": 0.25}
+SHARES = {"regions": "quantile", "easy_fraction": 0.25, "hard_fraction": 0.25}
 
 
 @pytest.fixture(scope="module")
@@ -27,35 +27,35 @@ def curriculum(data, total_batches=1000, datamap=None, **mapmix):
     return Curriculum(plan_training(config, *data, seed=3), total_batches)
 
 
-def answers(gold, seed=0):
+def answers(target_classes, seed=0):
     """Return softmax rows in which a utterance's probability of its class grows with its number."""
     generator = np.random.default_rng(seed)
     rows = generator.random((COUNT, 4)) + 0.1
     own = np.linspace(0.1, 0.9, COUNT)
-    rows[np.arange(COUNT), gold] = 0
+    rows[np.arange(COUNT), target_classes] = 0
     rows *= ((1 - own) / rows.sum(axis=1))[:, None]
-    rows[np.arange(COUNT), gold] = own
+    rows[np.arange(COUNT), target_classes] = own
     return rows.astype(np.float32)
 
 
 def test_an_online_run_warms_up_on_everyone_and_then_goes_by_what_it_has_seen(data):
     split, labels = data
     made = curriculum(data, **ONLINE, warmup_epochs=2)
-    rows = answers(split.gold)
+    rows = answers(split.target_classes)
     for epoch in range(2):
         assert made.start_epoch(epoch) is None
         assert len(made.sampler.anchors) == len(made.sampler.partners) == COUNT
         assert made.plan.targets.tolist() == np.eye(4).tolist()
-        made.dynamics.add(np.arange(COUNT), split.gold, rows)
+        made.dynamics.add(np.arange(COUNT), split.target_classes, rows)
     assert made.start_epoch(2) == "epoch 2: 6 easy, 12 ambiguous, 6 hard"
     assert made.sampler.anchors.tolist() == list(range(6, 18))
     assert made.sampler.partners.tolist() == list(range(18, 24))
-    likeness = np.stack([rows[split.gold == c].sum(axis=0) for c in range(4)])
+    class_similarity = np.stack([rows[split.target_classes == c].sum(axis=0) for c in range(4)])
     clusters = labels.cluster_indices.tolist()
-    np.testing.assert_allclose(made.plan.targets, confidence_rows(likeness, clusters, 0.75), atol=1e-6)
+    np.testing.assert_allclose(made.plan.targets, confidence_rows(class_similarity, clusters, 0.75), atol=1e-6)
     # Opinions change: now the first are sure and the last are not.
     for _ in range(30):
-        made.dynamics.add(np.arange(COUNT), split.gold, answers(split.gold)[::-1].copy())
+        made.dynamics.add(np.arange(COUNT), split.target_classes, answers(split.target_classes)[::-1].copy())
     before = made.sampler.anchors
     made.start_epoch(3)
     assert made.sampler.anchors.tolist() != before.tolist()
@@ -63,13 +63,13 @@ def test_an_online_run_warms_up_on_everyone_and_then_goes_by_what_it_has_seen(da
 
 def test_who_was_never_heard_is_neither_anchor_nor_partner_of_an_online_run(data):
     """Bad audio that is skipped counted as hard: as a hard anchor, and as one of the others that take part."""
-    outside = {"anchors_outside": 1.0, "partners_outside": 1.0, "warmup_epochs": 1}
+    outside = {"anchors_outside_fraction": 1.0, "partners_outside_fraction": 1.0, "warmup_epochs": 1}
     made = curriculum(data, **ONLINE, **outside)
     made.start_epoch(0)
-    heard, gold = np.delete(np.arange(COUNT), [3, 20]), data[0].gold
-    made.dynamics.add(heard, gold[heard], answers(gold)[heard])
+    heard, target_classes = np.delete(np.arange(COUNT), [3, 20]), data[0].target_classes
+    made.dynamics.add(heard, target_classes[heard], answers(target_classes)[heard])
     # A quarter of 22, rounded.
-    assert made.start_epoch(1) == "epoch 1: 6 easy, 10 ambiguous, 6 hard, 2 unheard"
+    assert made.start_epoch(1) == "epoch 1: 6 easy, 10 ambiguous, 6 hard, 2 unread"
     assert made.sampler.anchors.tolist() == made.sampler.partners.tolist() == heard.tolist()
     resumed = curriculum(data, **ONLINE, **outside)
     resumed.restore(made.state(), 1)
@@ -80,30 +80,30 @@ def test_who_was_never_heard_is_neither_anchor_nor_partner_of_an_online_run(data
 def test_an_online_run_takes_everyone_while_a_region_is_empty(data):
     made = curriculum(data, **ONLINE, warmup_epochs=1, datamap={"regions": "fixed"})
     made.start_epoch(0)
-    made.dynamics.add(np.arange(COUNT), data[0].gold, np.full((COUNT, 4), 0.25, dtype=np.float32))
+    made.dynamics.add(np.arange(COUNT), data[0].target_classes, np.full((COUNT, 4), 0.25, dtype=np.float32))
     assert "everyone, since a region still has less than a batch" in made.start_epoch(1)
     assert len(made.sampler.anchors) == len(made.sampler.partners) == COUNT
 
 
 def test_an_online_run_takes_everyone_while_a_region_has_less_than_a_batch(data):
-    made = curriculum(data, **ONLINE, warmup_epochs=1, datamap={**SHARES, "easy_share": 3 / COUNT})
+    made = curriculum(data, **ONLINE, warmup_epochs=1, datamap={**SHARES, "easy_fraction": 3 / COUNT})
     made.start_epoch(0)
-    made.dynamics.add(np.arange(COUNT), data[0].gold, answers(data[0].gold))
+    made.dynamics.add(np.arange(COUNT), data[0].target_classes, answers(data[0].target_classes))
     assert "less than a batch" in made.start_epoch(1)
     assert len(made.sampler.anchors) == len(made.sampler.partners) == COUNT
 
 
 def test_an_online_run_that_pairs_across_waits_for_partners_of_two_classes(data):
-    gold = data[0].gold
+    target_classes = data[0].target_classes
     made = curriculum(data, **ONLINE, warmup_epochs=1, pairing="across")
     made.start_epoch(0)
 
     def observe(own):
         rows = np.repeat(((1 - own) / 3)[:, None], 4, axis=1).astype(np.float32)
-        rows[np.arange(COUNT), gold] = own
-        made.dynamics.add(np.arange(COUNT), gold, rows)
+        rows[np.arange(COUNT), target_classes] = own
+        made.dynamics.add(np.arange(COUNT), target_classes, rows)
 
-    observe(np.where(gold == 0, 0.6, 0.3))  # all of one class are the surest
+    observe(np.where(target_classes == 0, 0.6, 0.3))  # all of one class are the surest
     assert "partners of one class" in made.start_epoch(1)
     assert len(made.sampler.partners) == COUNT
     observe(np.where(np.arange(COUNT) % 4 == 0, 0.9, 0.1))
@@ -117,7 +117,7 @@ def test_a_resumed_online_run_has_the_same_pools_and_targets(data, interrupted):
 
     def step(made, epoch, part):
         indices = np.arange(COUNT)[part::2]
-        made.dynamics.add(indices, split.gold[indices], answers(split.gold, seed=epoch)[indices])
+        made.dynamics.add(indices, split.target_classes[indices], answers(split.target_classes, seed=epoch)[indices])
 
     made = curriculum(data, **ONLINE, warmup_epochs=1)
     for epoch in range(interrupted + 1):
@@ -143,7 +143,9 @@ def test_a_resumed_online_run_has_the_same_pools_and_targets(data, interrupted):
 
 def test_a_plain_end_mixes_nothing(data):
     # 6 batches an epoch: the last quarter of 24 is the fourth epoch.
-    made = curriculum(data, total_batches=24, mix="latent", plain_finish=0.25, targets="confidence", likeness="uniform")
+    made = curriculum(
+        data, total_batches=24, mix="latent", unmixed_tail=0.25, targets="confidence", class_similarity="uniform"
+    )
     for epoch in range(3):
         assert made.start_epoch(epoch) is None
         assert made.sampler.partners is not None
@@ -152,7 +154,7 @@ def test_a_plain_end_mixes_nothing(data):
     assert made.sampler.partners is None
     assert made.plan.targets.tolist() == np.eye(4).tolist()
     resumed = curriculum(
-        data, total_batches=24, mix="latent", plain_finish=0.25, targets="confidence", likeness="uniform"
+        data, total_batches=24, mix="latent", unmixed_tail=0.25, targets="confidence", class_similarity="uniform"
     )
     resumed.restore(made.state(), 3)
     assert resumed.sampler.partners is None
@@ -170,7 +172,7 @@ def test_without_either_every_epoch_is_alike(data):
 @pytest.mark.parametrize(("share", "plain_epochs"), [(0.0, 0), (0.3, 1), (0.5, 2), (0.6, 2), (0.9, 3)])
 def test_a_plain_end_is_rounded_to_epochs(data, share, plain_epochs):
     # Three epochs of 6 batches; half a share rounds towards the plain end.
-    made = curriculum(data, total_batches=18, mix="latent", plain_finish=share)
+    made = curriculum(data, total_batches=18, mix="latent", unmixed_tail=share)
     mixed = []
     for epoch in range(3):
         made.start_epoch(epoch)

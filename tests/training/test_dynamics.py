@@ -6,10 +6,10 @@ import pytest
 import torch
 from helpers.synthetic import make_corpus, open_split
 from lid_mapmix.config.schema import DatamapConfig
-from lid_mapmix.mapmix.datamap_files import read_datamap, read_likeness
+from lid_mapmix.mapmix.datamap_files import read_class_similarity, read_datamap
 from lid_mapmix.mapmix.dynamics_files import write_epoch
 from lid_mapmix.training import dynamics
-from lid_mapmix.training.dynamics import DynamicsRecording, copy_epochs, first_to_come
+from lid_mapmix.training.dynamics import DynamicsRecording, copy_epochs, first_unrecorded
 from lid_mapmix.utils.errors import UserError
 from lid_mapmix.utils.run_folder import RunFolder
 from reference.dynamics import measures_of
@@ -38,7 +38,9 @@ def record(recording, epoch, batches, *, fresh=True):
     if fresh:
         recording.start_epoch()
     for indices in batches:
-        recording.add(epoch, indices, torch.from_numpy(recording.split.gold)[indices], logits_of(epoch, indices))
+        recording.add(
+            epoch, indices, torch.from_numpy(recording.split.target_classes)[indices], logits_of(epoch, indices)
+        )
 
 
 def start(folder, data, **config):
@@ -61,8 +63,10 @@ def test_a_complete_epoch_leaves_a_map(data, tmp_path):
     everyone = torch.arange(COUNT)
     softmax = [logits_of(epoch, everyone).softmax(dim=1).numpy() for epoch in range(3)]
     for index in range(COUNT):
-        gold = split.gold[index]
-        expected = measures_of([row[index, gold] for row in softmax], [row[index].argmax() == gold for row in softmax])
+        target_classes = split.target_classes[index]
+        expected = measures_of(
+            [row[index, target_classes] for row in softmax], [row[index].argmax() == target_classes for row in softmax]
+        )
         for name, value in expected.items():
             if value is None:
                 assert np.isnan(getattr(found, name)[index])
@@ -76,8 +80,10 @@ def test_a_complete_epoch_leaves_a_map(data, tmp_path):
             else "ambiguous"
         )
     assert {"ambiguous", "hard"} <= set(found.regions)
-    likeness = [np.mean([row[split.gold == c] for row in softmax], axis=(0, 1)) for c in range(4)]
-    np.testing.assert_allclose(read_likeness(tmp_path / "likeness.csv", labels.classes), likeness, atol=1e-6)
+    class_similarity = [np.mean([row[split.target_classes == c] for row in softmax], axis=(0, 1)) for c in range(4)]
+    np.testing.assert_allclose(
+        read_class_similarity(tmp_path / "class_similarity.csv", labels.classes), class_similarity, atol=1e-6
+    )
     with (tmp_path / "datamap.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["audiopath"] for row in rows] == split.manifest.columns["audiopath"].tolist()
@@ -85,7 +91,7 @@ def test_a_complete_epoch_leaves_a_map(data, tmp_path):
 
 
 def test_the_regions_are_those_of_the_configuration(data, tmp_path):
-    recording = start(tmp_path, data, regions="quantile", easy_share=0.5, hard_share=0.25)
+    recording = start(tmp_path, data, regions="quantile", easy_fraction=0.5, hard_fraction=0.25)
     record(recording, 0, steps(0))
     found = read_datamap(tmp_path / "datamap.csv")
     assert [(found.regions == name).sum() for name in ("easy", "ambiguous", "hard")] == [6, 3, 3]
@@ -124,8 +130,8 @@ def test_a_run_resumed_within_an_epoch_leaves_the_same_files(data, tmp_path, sto
     resumed.resume()
     record(resumed, 1, steps(1)[stopped_after:], fresh=False)
     one, other = contents(tmp_path / "unbroken"), contents(tmp_path / "broken")
-    assert one.keys() == other.keys() == {"datamap.csv", "likeness.csv", *(f"epoch-000{e}.npz" for e in (0, 1))}
-    for name in ("datamap.csv", "likeness.csv"):
+    assert one.keys() == other.keys() == {"datamap.csv", "class_similarity.csv", *(f"epoch-000{e}.npz" for e in (0, 1))}
+    for name in ("datamap.csv", "class_similarity.csv"):
         assert one[name] == other[name]
 
 
@@ -161,7 +167,7 @@ def test_a_map_gone_on_with_elsewhere_has_no_epoch_beyond_the_checkpoint_and_no_
         record(recording, epoch, steps(epoch))
     other = start(tmp_path / "other", data)
     other.restore(state, epoch=1)
-    copy_epochs(RunFolder(tmp_path / "one"), RunFolder(tmp_path / "other"), first_to_come(1, state))
+    copy_epochs(RunFolder(tmp_path / "one"), RunFolder(tmp_path / "other"), first_unrecorded(1, state))
     other.resume()
     assert not caplog.text
     assert sorted(contents(tmp_path / "other")) == ["epoch-0000.npz", "epoch-0001.npz"]
@@ -202,7 +208,7 @@ def test_an_incomplete_epoch_is_left_out_and_said_so(data, tmp_path, caplog):
     recording = start(tmp_path, data)
     record(recording, 0, steps(0))
     record(recording, 1, steps(1)[:2])
-    write_epoch(recording.folder.dynamics, 1, recording._recorder, recording.fingerprint)
+    write_epoch(recording.folder.dynamics, 1, recording._recorder, recording.digest)
     with caplog.at_level(logging.WARNING):
         start(tmp_path, data).write_datamap()
     assert "(1,) are incomplete and left out" in caplog.text
@@ -235,8 +241,8 @@ def test_an_epoch_of_a_diverged_training_enters_no_map(data, tmp_path):
     record(recording, 0, steps(0))
     kept = (tmp_path / "datamap.csv").read_bytes()
     recording.start_epoch()
-    gold = torch.from_numpy(recording.split.gold)
+    target_classes = torch.from_numpy(recording.split.target_classes)
     with pytest.raises(UserError, match=r"epoch-0001\.npz: expected probabilities from 0 to 1.*diverged"):
         for indices in steps(1):
-            recording.add(1, indices, gold[indices], torch.full((len(indices), 4), torch.nan))
+            recording.add(1, indices, target_classes[indices], torch.full((len(indices), 4), torch.nan))
     assert (tmp_path / "datamap.csv").read_bytes() == kept

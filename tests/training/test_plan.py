@@ -4,8 +4,8 @@ from helpers.synthetic import make_corpus, open_split
 from lid_mapmix.config.checks import task_config
 from lid_mapmix.config.schema import DatamapConfig
 from lid_mapmix.mapmix.datamap import measures
-from lid_mapmix.mapmix.datamap_files import write_datamap, write_likeness
-from lid_mapmix.training.plan import assign_regions, data_fingerprint, plan_training
+from lid_mapmix.mapmix.datamap_files import write_class_similarity, write_datamap
+from lid_mapmix.training.plan import assign_regions, data_digest, plan_training
 from lid_mapmix.utils.errors import UserError
 from reference.confidence import confidence_rows
 
@@ -24,7 +24,7 @@ def write_map(folder, split, labels, regions=REGIONS, rows=slice(None)):
     columns = {name: values[rows] for name, values in split.manifest.columns.items()}
     kept = type(measured)(**{name: values[rows] for name, values in vars(measured).items()})
     write_datamap(folder / "datamap.csv", columns, kept, regions[rows])
-    write_likeness(folder / "likeness.csv", labels.classes, LIKENESS * 7, np.full(4, 7))
+    write_class_similarity(folder / "class_similarity.csv", labels.classes, LIKENESS * 7, np.full(4, 7))
     return str(folder / "datamap.csv")
 
 
@@ -73,7 +73,9 @@ def test_anchors_and_partners_are_of_their_regions(data, tmp_path, anchors, part
     assert {draw.partner for draw in drawn} == members[partners]
 
 
-@pytest.mark.parametrize(("setting", "role"), [("anchors_outside", "anchor"), ("partners_outside", "partner")])
+@pytest.mark.parametrize(
+    ("setting", "role"), [("anchors_outside_fraction", "anchor"), ("partners_outside_fraction", "partner")]
+)
 def test_a_pool_may_take_some_from_outside_its_region(data, tmp_path, setting, role):
     path = write_map(tmp_path, *data)
     regions = {"mix": "latent", "anchors": "ambiguous", "partners": "easy", "datamap": path}
@@ -126,8 +128,8 @@ def test_the_map_of_another_manifest_is_refused(data, tmp_path):
 
 def test_the_likeness_of_other_classes_is_refused(data, tmp_path):
     path = write_map(tmp_path, *data)
-    (tmp_path / "likeness.csv").write_text("class,a,b\na,0.5,0.5\nb,0.5,0.5\n")
-    with pytest.raises(UserError, match=r"likeness\.csv"):
+    (tmp_path / "class_similarity.csv").write_text("class,a,b\na,0.5,0.5\nb,0.5,0.5\n")
+    with pytest.raises(UserError, match=r"class_similarity\.csv"):
         plan(data, targets="confidence", datamap=path)
 
 
@@ -147,37 +149,37 @@ def test_a_map_that_is_not_there_is_refused(data, tmp_path):
         plan(data, anchors="ambiguous", datamap=str(tmp_path / "absent.csv"))
 
 
-@pytest.mark.parametrize("likeness", ["estimated", "uniform"])
+@pytest.mark.parametrize("class_similarity", ["estimated", "uniform"])
 @pytest.mark.parametrize("share", [0.75, 0.6, 1.0])
-def test_confidence_targets(data, tmp_path, likeness, share):
+def test_confidence_targets(data, tmp_path, class_similarity, share):
     path = write_map(tmp_path, *data)
-    planned = plan(data, targets="confidence", target_share=share, likeness=likeness, datamap=path)
-    expected = confidence_rows(LIKENESS if likeness == "estimated" else np.ones((4, 4)), [0, 0, 1, 1], share)
+    planned = plan(data, targets="confidence", own_class_weight=share, class_similarity=class_similarity, datamap=path)
+    expected = confidence_rows(LIKENESS if class_similarity == "estimated" else np.ones((4, 4)), [0, 0, 1, 1], share)
     np.testing.assert_allclose(planned.targets, expected, atol=1e-8)
 
 
-def test_likeness_may_be_given_by_a_file(data, tmp_path):
-    path = tmp_path / "likeness.csv"
-    write_likeness(path, data[1].classes, LIKENESS * 7, np.full(4, 7))
-    planned = plan(data, targets="confidence", likeness="given", likeness_file=str(path))
+def test_class_similarity_may_be_given_by_a_file(data, tmp_path):
+    path = tmp_path / "class_similarity.csv"
+    write_class_similarity(path, data[1].classes, LIKENESS * 7, np.full(4, 7))
+    planned = plan(data, targets="confidence", class_similarity="given", class_similarity_file=str(path))
     np.testing.assert_allclose(planned.targets, confidence_rows(LIKENESS, [0, 0, 1, 1], 0.75), atol=1e-9)
-    with pytest.raises(UserError, match=r"needs mapmix\.likeness_file"):
-        plan(data, targets="confidence", likeness="given")
+    with pytest.raises(UserError, match=r"needs mapmix\.class_similarity_file"):
+        plan(data, targets="confidence", class_similarity="given")
 
 
 def test_the_papers_likeness_is_for_the_papers_classes(data):
     with pytest.raises(UserError, match="none of LRE17's"):
-        plan(data, targets="confidence", likeness="lre17")
+        plan(data, targets="confidence", class_similarity="lre17")
 
 
 def test_the_pairing_reaches_the_sampler(data):
-    planned = plan(data, mix="latent", pairing="across", weight_per="utterance")
-    assert (planned.sampler().pairing, planned.sampler().weight_per) == ("across", "utterance")
-    np.testing.assert_array_equal(planned.sampler().classes, data[0].gold)
+    planned = plan(data, mix="latent", pairing="across", lambda_per="utterance")
+    assert (planned.sampler().pairing, planned.sampler().lambda_per) == ("across", "utterance")
+    np.testing.assert_array_equal(planned.sampler().classes, data[0].target_classes)
 
 
 def test_across_needs_partners_of_two_classes(data, tmp_path):
-    regions = np.where(data[0].gold == 0, "easy", "ambiguous")
+    regions = np.where(data[0].target_classes == 0, "easy", "ambiguous")
     path = write_map(tmp_path, *data, regions=regions)
     with pytest.raises(UserError, match="partners of two classes or more"):
         plan(data, mix="latent", partners="easy", pairing="across", datamap=path)
@@ -191,46 +193,52 @@ def test_one_class_is_nothing_to_train_on(tmp_path):
 
 
 def test_uniform_targets_need_no_map(data):
-    planned = plan(data, targets="confidence", likeness="uniform")
+    planned = plan(data, targets="confidence", class_similarity="uniform")
     np.testing.assert_allclose(planned.targets[0], [0.75, 0.25, 0, 0])
 
 
-# Regions and fingerprint -------------------------------------------------------------------------------------------
+# Regions and digest -------------------------------------------------------------------------------------------
 
 
 def test_fixed_regions_use_the_thresholds_of_the_configuration():
     confidence, variability = np.array([0.9, 0.9, 0.1, 0.1, 0.5]), np.array([0.1, 0.4, 0.1, 0.25, 0.0])
-    gold = np.zeros(5, int)
-    found = assign_regions(DatamapConfig(), confidence, variability, gold)
+    target_classes = np.zeros(5, int)
+    found = assign_regions(DatamapConfig(), confidence, variability, target_classes)
     assert found.tolist() == ["easy", "ambiguous", "hard", "ambiguous", "ambiguous"]
     other = DatamapConfig(easy_confidence=0.4, easy_variability=0.5, hard_confidence=0.2, hard_variability=0.3)
-    assert assign_regions(other, confidence, variability, gold).tolist() == ["easy", "easy", "hard", "hard", "easy"]
+    assert assign_regions(other, confidence, variability, target_classes).tolist() == [
+        "easy",
+        "easy",
+        "hard",
+        "hard",
+        "easy",
+    ]
 
 
 def test_quantile_regions_are_taken_of_all_or_of_each_class():
-    confidence, gold = np.array([0.9, 0.8, 0.7, 0.3, 0.2, 0.1]), np.array([0, 0, 0, 1, 1, 1])
-    shares = {"regions": "quantile", "easy_share": 1 / 3, "hard_share": 1 / 3}
-    found = assign_regions(DatamapConfig(**shares), confidence, confidence, gold)
+    confidence, target_classes = np.array([0.9, 0.8, 0.7, 0.3, 0.2, 0.1]), np.array([0, 0, 0, 1, 1, 1])
+    shares = {"regions": "quantile", "easy_fraction": 1 / 3, "hard_fraction": 1 / 3}
+    found = assign_regions(DatamapConfig(**shares), confidence, confidence, target_classes)
     assert found.tolist() == ["easy", "easy", "ambiguous", "ambiguous", "hard", "hard"]
-    found = assign_regions(DatamapConfig(**shares, per_class=True), confidence, confidence, gold)
+    found = assign_regions(DatamapConfig(**shares, per_class=True), confidence, confidence, target_classes)
     assert found.tolist() == ["easy", "ambiguous", "hard"] * 2
 
 
-def fingerprint(split, labels):
-    return data_fingerprint(split.manifest, labels)
+def digest(split, labels):
+    return data_digest(split.manifest, labels)
 
 
 def test_the_fingerprint_names_utterances_classes_and_labels(data, tmp_path):
     split, labels = data
     again = open_split(split.manifest.path.parent)
-    assert fingerprint(split, labels) == fingerprint(*again)
-    assert len(fingerprint(split, labels)) == 16
+    assert digest(split, labels) == digest(*again)
+    assert len(digest(split, labels)) == 16
     others = [
         open_split(make_corpus(tmp_path / "more", sizes={"train": 4}, seconds=0.1)),
         (split, type(labels)(dict(reversed(labels.clusters.items())))),
     ]
-    fingerprints = {fingerprint(*other) for other in [data, *others]}
-    assert len(fingerprints) == 3
+    digests = {digest(*other) for other in [data, *others]}
+    assert len(digests) == 3
 
 
 @pytest.mark.parametrize(("sampler", "power"), [("uniform", 1.0), ("balanced", 0.0), ("power", 0.3)])
@@ -247,8 +255,8 @@ def test_everyone_is_heard_while_an_online_run_warms_up(data):
 
 @pytest.mark.parametrize("rule", ["fixed", "quantile"])
 def test_who_was_never_heard_is_in_no_region_and_in_no_share(rule):
-    config = DatamapConfig(regions=rule, easy_share=0.5, hard_share=0.25)
+    config = DatamapConfig(regions=rule, easy_fraction=0.5, hard_fraction=0.25)
     confidence = np.array([0.9, np.nan, 0.1, 0.8, 0.5])
-    variability, gold = np.where(np.isnan(confidence), np.nan, 0.1), np.array([0, 0, 1, 1, 1])
-    found = assign_regions(config, confidence, variability, gold)
-    assert found.tolist() == ["easy", "unheard", "hard", "easy", "ambiguous"]
+    variability, target_classes = np.where(np.isnan(confidence), np.nan, 0.1), np.array([0, 0, 1, 1, 1])
+    found = assign_regions(config, confidence, variability, target_classes)
+    assert found.tolist() == ["easy", "unread", "hard", "easy", "ambiguous"]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lid_mapmix.mapmix.mixup import Pairing, WeightPer
+from lid_mapmix.mapmix.mixup import LambdaPer, Pairing
 from lid_mapmix.training.sampler import NO_PARTNER, TrainSampler
 
 NUMBERS = st.lists(st.integers(0, 40), min_size=1, max_size=30, unique=True)
@@ -115,7 +115,7 @@ def test_a_share_of_the_batches_is_mixed():
 
 
 def test_each_utterance_can_have_a_weight_of_its_own():
-    made = sampler(range(40), range(40), batch_size=20, weight_per=WeightPer.UTTERANCE)
+    made = sampler(range(40), range(40), batch_size=20, lambda_per=LambdaPer.UTTERANCE)
     for batch in made.batches(0):
         assert len({draw.weight for draw in batch}) == len(batch)
         assert all(0 <= draw.weight <= 1 for draw in batch)
@@ -135,21 +135,23 @@ def test_the_pairing_reaches_the_draws(pairing):
     count=st.integers(1, 30),
     size=st.integers(1, 12),
     processes=st.integers(1, 5),
-    per=st.sampled_from(WeightPer),
+    per=st.sampled_from(LambdaPer),
     epoch=st.integers(0, 3),
 )
 def test_processes_share_out_the_batches_of_one(count, size, processes, per, epoch):
-    settings = {"anchors": range(count), "partners": range(count), "batch_size": size, "weight_per": per}
+    settings = {"anchors": range(count), "partners": range(count), "batch_size": size, "lambda_per": per}
     alone = list(sampler(**settings).batches(epoch))
     together = [
         list(sampler(**settings, process=process, processes=processes).batches(epoch)) for process in range(processes)
     ]
     for batch, *parts in zip(alone, *together, strict=True):
-        drawn = [draw._replace(share=1.0) for part in parts for draw in part if draw.share]
+        drawn = [draw._replace(loss_weight=1.0) for part in parts for draw in part if draw.loss_weight]
         assert drawn == batch
         assert all(part for part in parts)
-        assert max(map(len, parts)) <= sampler(**settings, processes=processes).most_rows
+        assert max(map(len, parts)) <= sampler(**settings, processes=processes).max_rows
         # The mean over processes of the weighted means is the mean over the batch.
         for draw in batch:
-            counted = [own.share / len(part) for part in parts for own in part if own.share and own[:4] == draw[:4]]
+            counted = [
+                own.loss_weight / len(part) for part in parts for own in part if own.loss_weight and own[:4] == draw[:4]
+            ]
             assert sum(counted) / processes == pytest.approx(1 / len(batch) * len(counted))

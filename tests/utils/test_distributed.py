@@ -9,7 +9,7 @@ from helpers.launching import start_processes
 from lid_mapmix.utils.distributed import (
     broadcast_from_rank_zero,
     continues_as_rank_zero,
-    from_everyone,
+    gather_items,
     gather_rows,
     is_rank_zero,
     rank,
@@ -23,7 +23,7 @@ import json
 import torch
 from torch import distributed
 from lid_mapmix.utils.distributed import (
-    from_everyone, broadcast_from_rank_zero, gather_rows, continues_as_rank_zero, is_rank_zero, rank, world_size
+    gather_items, broadcast_from_rank_zero, gather_rows, continues_as_rank_zero, is_rank_zero, rank, world_size
 )
 from lid_mapmix.utils.errors import ReportedError, UserError
 distributed.init_process_group("gloo")
@@ -41,7 +41,7 @@ said["one idle"] = same(gather_rows(idle, torch.tensor([rank() == 1]), 3), slice
 said["none"] = [len(found) for found in gather_rows(idle, torch.tensor([False]), 1)]
 some = gather_rows([index[own]], index[own] != 2**40, 3)
 said["some"] = (some[0] // 2**40).tolist()
-said["everyone's"] = [from_everyone([(rank(), "a")] * (2 * rank())), from_everyone([])]
+said["everyone's"] = [gather_items([(rank(), "a")] * (2 * rank())), gather_items([])]
 said["rank zero's"] = broadcast_from_rank_zero(lambda: {"rank": rank(), "path": None})
 def fail():
     raise UserError("mine")
@@ -99,6 +99,6 @@ def test_alone_nothing_has_to_be_told():
     assert torch.equal(gather_rows([rows], torch.tensor([True, False, True]), 3)[0], rows[[0, 2]])
     assert (rank(), world_size(), is_rank_zero(), continues_as_rank_zero()) == (0, 1, True, True)
     assert broadcast_from_rank_zero(lambda: 5) == 5
-    assert from_everyone([1, "a"]) == [1, "a"]
+    assert gather_items([1, "a"]) == [1, "a"]
     with pytest.raises(UserError, match="mine"):
         broadcast_from_rank_zero(lambda: (_ for _ in ()).throw(UserError("mine")))

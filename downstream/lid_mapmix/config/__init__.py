@@ -1,1 +1,1 @@
-"""Settings: their schema, where they come from, what is checked of them."""
+"""Settings: their schema, sources and checks."""

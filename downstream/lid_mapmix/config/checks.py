@@ -1,7 +1,6 @@
-"""What is checked of a configuration before any training time is spent.
+"""Checks of a configuration before training.
 
-Types and limits of single settings stand with them in schema.py; here is what concerns several of them, and the parts
-of a configuration that are S3PRL's own.
+schema.py has the types and limits of single settings; here are the checks across settings, and of S3PRL's own sections.
 """
 
 import difflib
@@ -15,18 +14,19 @@ from pydantic import TypeAdapter, ValidationError
 from ..host.native import SWITCHES
 from ..host.precision import read_precision
 from ..utils.errors import UserError
+from .renamed import rename_task_settings
 from .schema import TaskConfig
 from .sources import TASK_KEY
 
 _TOP_KEYS = ("runner", "optimizer", "scheduler", "specaug", TASK_KEY)
-# What s3prl/downstream/runner.py reads, but for train_dataloader: there is one split to train on.
+# Keys that s3prl/downstream/runner.py reads, except train_dataloader: there is one split to train on.
 _RUNNER_KEYS = (
     *("total_steps", "eval_step", "save_step", "log_step", "max_keep", "gradient_accumulate_steps"),
     *("gradient_clipping", "eval_dataloaders", "evaluate_ratio", "fp16"),
-    # Read by host/precision.py, host/native.py and apps/runs/run.py.
+    # Keys for host/precision.py, host/native.py and apps/runs/run.py.
     *("precision", *SWITCHES, "report"),
 )
-# What the SpecAug of s3prl/downstream/specaug.py takes.
+# Keys for the SpecAug of s3prl/downstream/specaug.py.
 _SPECAUG_KEYS = (
     *("apply_time_warp", "time_warp_window", "time_warp_mode", "apply_freq_mask", "freq_mask_width_range"),
     *("num_freq_mask", "apply_time_mask", "time_mask_width_range", "num_time_mask", "adaptive_number_ratio"),
@@ -44,23 +44,25 @@ def task_config(mapping: Mapping[str, Any] | None) -> TaskConfig:
 
     Raises
     ------
-    UserError : an unknown key, a value out of its limits, or values that contradict each other.
+    UserError : an unknown key, a value out of range, or contradicting values.
     """
     if not isinstance(mapping, Mapping | None):
-        raise UserError(f"configuration: {TASK_KEY} is {mapping!r}; expected 'key: value' lines. See config.yaml.")
+        raise UserError(
+            f"configuration: {TASK_KEY} is {mapping!r}; expected 'key: value' lines. See config.yaml."
+        )
     try:
-        return TypeAdapter(TaskConfig).validate_python(dict(mapping or {}))
+        return TypeAdapter(TaskConfig).validate_python(rename_task_settings(mapping or {}))
     except ValidationError as error:
         raise UserError(_explain(error)) from None
 
 
 def check_configuration(config: Mapping[str, Any]) -> None:
-    """Check a whole configuration before S3PRL takes it, and turn numbers that YAML reads as texts into numbers.
+    """Check a whole configuration for S3PRL, and convert numbers that YAML reads as text.
 
-    Whether optimizer and schedule can be made shows a step of theirs (host/optimization.py), which takes longer.
+    Whether optimizer and schedule work is checked in host/optimization.py, which takes longer.
 
-    YAML 1.1 reads ``1e-4`` as a text, which the optimizer would choke on after minutes of loading; S3PRL fails on keys
-    at the top that are also flags, and ignores what it does not know.
+    YAML 1.1 reads ``1e-4`` as text, on which the optimizer would fail after minutes of loading. S3PRL fails on keys at
+    the top that are also flags, and ignores unknown keys.
 
     Parameters
     ----------
@@ -68,32 +70,34 @@ def check_configuration(config: Mapping[str, Any]) -> None:
 
     Raises
     ------
-    UserError : an unknown key, a value out of its limits, a part that is missing.
+    UserError : an unknown key, a value out of range, or a missing section.
     """
     _check_keys("", config, _TOP_KEYS)
     for part in ("runner", "optimizer"):
         if not isinstance(config.get(part), Mapping):
-            raise UserError(f"configuration: there is no {part} section. See config.yaml for a complete configuration.")
+            raise UserError(f"configuration: expected a section {part}, found none. See config.yaml for all sections.")
     runner, optimizer = config["runner"], config["optimizer"]
     _check_keys("runner.", runner, _RUNNER_KEYS)
     splits = runner.get("eval_dataloaders")
     if splits is not None and not (isinstance(splits, list) and all(isinstance(name, str) for name in splits)):
-        raise UserError(f"configuration: runner.eval_dataloaders is {splits!r}; expected a list, such as [dev].")
+        raise UserError(
+            f"configuration: runner.eval_dataloaders is {splits!r}; expected a list, such as [dev]. Correct it."
+        )
     read_precision(runner)
     for key in ("fp16", "report", *SWITCHES):
         if not isinstance(runner.get(key) or False, bool):
-            raise UserError(f"configuration: runner.{key} is {runner[key]!r}; expected true or false.")
+            raise UserError(f"configuration: runner.{key} is {runner[key]!r}; expected true or false. Correct it.")
     if "name" not in optimizer:
-        raise UserError("configuration: there is no optimizer.name. See config.yaml for a complete configuration.")
+        raise UserError("configuration: expected optimizer.name, found none. See config.yaml for all settings.")
     for section, key, kind in _NUMBERS:
         if config[section].get(key) is not None:
             config[section][key] = _number(f"{section}.{key}", config[section][key], kind)
     scheduler = config.get("scheduler")
     if not isinstance(scheduler, Mapping | None):
-        raise UserError(f"configuration: scheduler is {scheduler!r}; expected 'key: value' lines below it.")
+        raise UserError(f"configuration: scheduler is {scheduler!r}; expected 'key: value' lines. Correct it.")
     specaug = config.get("specaug")
     if not isinstance(specaug, Mapping | None):
-        raise UserError(f"configuration: specaug is {specaug!r}; expected 'key: value' lines below it.")
+        raise UserError(f"configuration: specaug is {specaug!r}; expected 'key: value' lines. Correct it.")
     _check_keys("specaug.", specaug or {}, _SPECAUG_KEYS)
 
 
@@ -102,11 +106,11 @@ def _number(place: str, value: Any, kind: type) -> int | float:
         number = float(value)
     except (TypeError, ValueError):
         number = float("nan")
-    # What is too large for a number is infinite; only a limit may be. NaN fails the comparison as well.
+    # A number that is too large is read as infinity; only a limit may be infinite. NaN fails the comparison too.
     is_in_limits = 0 < number < math.inf or (number == math.inf and place == "runner.gradient_clipping")
     if isinstance(value, bool) or not is_in_limits or (kind is int and not number.is_integer()):
         example = "a whole number above 0" if kind is int else "a number above 0, such as 1.0e-4"
-        raise UserError(f"configuration: {place} is {value!r}; expected {example}.")
+        raise UserError(f"configuration: {place} is {value!r}; expected {example}. Correct it.")
     return kind(number)
 
 
@@ -118,7 +122,7 @@ def _check_keys(prefix: str, found: Mapping[str, Any], known: Iterable[str]) -> 
 
 def _closest(key: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(key, known, n=1)
-    return f"Did you mean {close[0]}?" if close else f"Known here: {', '.join(known)}."
+    return f"Did you mean {close[0]}?" if close else f"Known keys: {', '.join(known)}."
 
 
 def _explain(error: ValidationError) -> str:

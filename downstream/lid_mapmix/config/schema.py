@@ -1,7 +1,7 @@
-"""The task's part of the configuration: strict, typed, with the limits of every value.
+"""The schema of the task's settings: strict and typed, with the limits of every value.
 
-The defaults stand in config.yaml, each with what it means; a test holds the two together. A key that is not here
-is an error, so that a misspelt setting cannot pass for a default.
+config.yaml has the defaults and explains each setting; a test keeps the two equal. An unknown key is an error, so that
+a misspelt setting is noticed.
 """
 
 from dataclasses import asdict, field
@@ -15,8 +15,8 @@ from ..data.augment.effects import Codec
 from ..data.balance import Sampling
 from ..host.upstreams import UpstreamSettings
 from ..mapmix.datamap import RegionRule
-from ..mapmix.mixup import MixSpace, Pairing, WeightPer
-from ..mapmix.targets import Likeness, Targets
+from ..mapmix.mixup import LambdaPer, MixSpace, Pairing
+from ..mapmix.targets import ClassSimilarity, Targets
 from ..model import Encoder
 from ..scoring.choices import Average, Kind
 from ..utils.errors import UserError
@@ -24,7 +24,7 @@ from .sources import TASK_KEY
 
 _PLACE = f"configuration: {TASK_KEY}"
 _STRICT = ConfigDict(extra="forbid")
-_Share = Annotated[float, Field(ge=0, le=1)]
+_Fraction = Annotated[float, Field(ge=0, le=1)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # Audio under 400 samples has no frame (data/audio/reading.py).
 _Seconds = Annotated[float, Field(ge=0.025, allow_inf_nan=False)]
@@ -34,7 +34,7 @@ _Decibels = Annotated[float, Field(ge=-60, le=120)]
 
 
 class Pool(StrEnum):
-    """Which utterances anchors and partners are drawn from."""
+    """The utterances that anchors or partners are drawn from."""
 
     ALL = "all"
     EASY = "easy"
@@ -43,14 +43,14 @@ class Pool(StrEnum):
 
 
 class BadAudio(StrEnum):
-    """What becomes of a training utterance whose audio is missing, broken or no numbers."""
+    """Handling of a training utterance whose audio is missing, damaged or not finite."""
 
     ERROR = "error"
     SKIP = "skip"
 
 
 class DevCalibration(StrEnum):
-    """What is fitted on dev, so that a probability says how often an answer is right; see scoring/calibration.py."""
+    """The calibration that is fitted on dev; see scoring/calibration.py."""
 
     NONE = "none"
     TEMPERATURE = "temperature"
@@ -65,22 +65,22 @@ class DevCalibration(StrEnum):
 
 @dataclass(config=_STRICT, frozen=True)
 class AugmentConfig:
-    """What is done to the audio of training crops."""
+    """Augmentation of the audio of training crops."""
 
     speeds: list[_Speed] = field(default_factory=list)
     rir: str | None = None
-    rir_probability: _Share = 0.5
+    rir_probability: _Fraction = 0.5
     noise: str | None = None
     noise_snr: Annotated[list[_Decibels], Field(min_length=2, max_length=2)] = field(
         default_factory=lambda: [5.0, 20.0]
     )
-    noise_probability: _Share = 0.5
+    noise_probability: _Fraction = 0.5
     codecs: list[Codec] = field(default_factory=list)
-    codec_probability: _Share = 0.5
+    codec_probability: _Fraction = 0.5
 
     @property
     def is_on(self) -> bool:
-        """Whether anything is asked for."""
+        """Whether anything is augmented."""
         return bool(self.speeds or self.noise or self.rir or self.codecs)
 
     @model_validator(mode="after")
@@ -88,14 +88,14 @@ class AugmentConfig:
         lowest, highest = self.noise_snr
         if lowest > highest:
             raise UserError(
-                f"{_PLACE}.data.augment.noise_snr: expected the lowest first, found [{lowest}, {highest}]. Swap them."
+                f"{_PLACE}.data.augment.noise_snr: expected the minimum first, found [{lowest}, {highest}]. Swap them."
             )
         return self
 
 
 @dataclass(config=_STRICT, frozen=True)
 class DataConfig:
-    """Where the data is and how training reads it."""
+    """The data, and how training reads it."""
 
     directory: str | None = None
     batch_size: _Count = 8
@@ -103,14 +103,14 @@ class DataConfig:
     crop_step_seconds: _Seconds | None = None
     workers: Annotated[int, Field(ge=0)] = 2
     on_bad_audio: BadAudio = BadAudio.ERROR
-    most_bad_share: _Share = 0.05
+    max_bad_fraction: _Fraction = 0.05
     sampler: Sampling = Sampling.UNIFORM
-    sampler_power: _Share = 0.5
+    sampler_power: _Fraction = 0.5
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     @property
     def skips_bad_audio(self) -> bool:
-        """Whether other utterances stand in for those whose audio is bad."""
+        """Whether replacement utterances are drawn for bad audio."""
         return self.on_bad_audio is BadAudio.SKIP
 
     @model_validator(mode="after")
@@ -118,14 +118,14 @@ class DataConfig:
         if self.augment.speeds and self.crop_step_seconds is not None:
             raise UserError(
                 f"{_PLACE}.data.augment.speeds: expected crops that start anywhere, found crop_step_seconds "
-                f"{self.crop_step_seconds}. Leave one of them out."
+                f"{self.crop_step_seconds}. Omit one of them."
             )
         return self
 
 
 @dataclass(config=_STRICT, frozen=True)
 class CacheConfig:
-    """Where the features of a frozen upstream are kept, and how much of the disk they may take."""
+    """Cache of the features of a frozen upstream."""
 
     directory: str | None = None
     limit_gb: _Positive = 100.0
@@ -134,7 +134,7 @@ class CacheConfig:
 
 @dataclass(config=_STRICT, frozen=True)
 class UpstreamConfig:
-    """What of an upstream learns, and how, where it is fine-tuned."""
+    """Fine-tuning of the upstream."""
 
     train_front_end: bool = False
     spec_augment: bool = False
@@ -142,7 +142,7 @@ class UpstreamConfig:
 
 @dataclass(config=_STRICT, frozen=True)
 class ModelConfig:
-    """What stands on the upstream."""
+    """The model on top of the upstream."""
 
     encoder: Encoder = Encoder.NONE
     encoder_channels: Annotated[int, Field(ge=8)] = 512
@@ -151,25 +151,25 @@ class ModelConfig:
 
 @dataclass(config=_STRICT, frozen=True)
 class MapmixConfig:
-    """What is mixed with what, and against which targets."""
+    """Mixing and targets of Map-Mix."""
 
     anchors: Pool = Pool.ALL
     partners: Pool = Pool.ALL
-    anchors_outside: _Share = 0.0
-    partners_outside: _Share = 0.0
+    anchors_outside_fraction: _Fraction = 0.0
+    partners_outside_fraction: _Fraction = 0.0
     pairing: Pairing = Pairing.ANY
     mix: MixSpace = MixSpace.NONE
     alpha: _Positive = 0.5
-    weight_per: WeightPer = WeightPer.BATCH
-    probability: _Share = 1.0
+    lambda_per: LambdaPer = LambdaPer.BATCH
+    probability: _Fraction = 1.0
     targets: Targets = Targets.ONE_HOT
-    target_share: Annotated[float, Field(gt=0, le=1)] = 0.75
-    likeness: Likeness = Likeness.ESTIMATED
-    likeness_file: str | None = None
+    own_class_weight: Annotated[float, Field(gt=0, le=1)] = 0.75
+    class_similarity: ClassSimilarity = ClassSimilarity.ESTIMATED
+    class_similarity_file: str | None = None
     datamap: str | None = None
     online: bool = False
     warmup_epochs: _Count = 2
-    plain_finish: _Share = 0.0
+    unmixed_tail: _Fraction = 0.0
 
     @property
     def needs_regions(self) -> bool:
@@ -177,59 +177,59 @@ class MapmixConfig:
         return self.anchors is not Pool.ALL or (self.mix is not MixSpace.NONE and self.partners is not Pool.ALL)
 
     @property
-    def needs_likeness(self) -> bool:
+    def needs_class_similarity(self) -> bool:
         """Whether the targets come from the softmax of a data map run."""
-        return self.targets is Targets.CONFIDENCE and self.likeness is Likeness.ESTIMATED
+        return self.targets is Targets.CONFIDENCE and self.class_similarity is ClassSimilarity.ESTIMATED
 
     @model_validator(mode="after")
     def _check_online(self) -> Self:
-        """Find here what would never see an unmixed utterance, or take one of two maps."""
+        """Refuse an online run that would never see unmixed latents, or would have two data maps."""
         if self.online and self.mix is not MixSpace.LATENT:
             raise UserError(
-                f"{_PLACE}.mapmix: online needs mix latent; found {self.mix}. Leave online out, or mix latents."
+                f"{_PLACE}.mapmix.online: expected mix latent, found {self.mix}. Omit online, or set mix to latent."
             )
         if self.online and self.datamap is not None:
             raise UserError(
-                f"{_PLACE}.mapmix: online draws its own regions; found the data map {self.datamap} as well. Leave one "
-                "of them out."
+                f"{_PLACE}.mapmix.online: expected no data map, found {self.datamap}; online takes regions from the "
+                "run itself. Omit one of them."
             )
         return self
 
 
 @dataclass(config=_STRICT, frozen=True)
 class DatamapConfig:
-    """How a data map is made."""
+    """Recording and regions of a data map."""
 
     record: bool = False
     epochs: _Count = 5
     regions: RegionRule = RegionRule.FIXED
-    easy_confidence: _Share = 0.6
-    easy_variability: _Share = 0.3
-    hard_confidence: _Share = 0.3
-    hard_variability: _Share = 0.2
-    easy_share: _Share = 0.33
-    hard_share: _Share = 0.03
+    easy_confidence: _Fraction = 0.6
+    easy_variability: _Fraction = 0.3
+    hard_confidence: _Fraction = 0.3
+    hard_variability: _Fraction = 0.2
+    easy_fraction: _Fraction = 0.33
+    hard_fraction: _Fraction = 0.03
     per_class: bool = False
 
     @model_validator(mode="after")
     def _check_regions(self) -> Self:
-        """Find here what would otherwise stop a datamap run when its first epoch ends."""
+        """Refuse what would otherwise stop a datamap run after its first epoch."""
         if self.hard_confidence > self.easy_confidence:
             raise UserError(
-                f"{_PLACE}.datamap: hard_confidence is {self.hard_confidence}, above easy_confidence, "
-                f"{self.easy_confidence}; expected at most that. Lower the one or raise the other."
+                f"{_PLACE}.datamap: expected hard_confidence of at most easy_confidence, {self.easy_confidence}, found "
+                f"{self.hard_confidence}. Lower it, or raise easy_confidence."
             )
-        if self.easy_share + self.hard_share > 1:
+        if self.easy_fraction + self.hard_fraction > 1:
             raise UserError(
-                f"{_PLACE}.datamap: easy_share {self.easy_share} and hard_share {self.hard_share} make more than 1. "
-                "Lower one."
+                f"{_PLACE}.datamap: expected easy_fraction and hard_fraction with a sum of at most 1, found "
+                f"{self.easy_fraction} and {self.hard_fraction}. Lower one."
             )
         return self
 
 
 @dataclass(config=_STRICT, frozen=True)
 class EvaluationConfig:
-    """How dev and test are cut, batched and averaged, and what is kept of them."""
+    """Windows, batches, averages and outputs of evaluation."""
 
     dev_crop_seconds: _Seconds = 20.0
     window_seconds: _Seconds = 6.0
@@ -245,8 +245,8 @@ class EvaluationConfig:
     def _check_hop(self) -> Self:
         if self.hop_seconds > self.window_seconds:
             raise UserError(
-                f"{_PLACE}.evaluation: hop_seconds is {self.hop_seconds}, above window_seconds, {self.window_seconds}, "
-                "and would leave audio out. Lower it."
+                f"{_PLACE}.evaluation: expected hop_seconds of at most window_seconds, {self.window_seconds}, found "
+                f"{self.hop_seconds}, which would skip audio. Lower it."
             )
         return self
 
@@ -268,12 +268,12 @@ class TaskConfig:
 
     @property
     def needs_datamap(self) -> bool:
-        """Whether a data map has to be made before this training can start."""
-        return not self.mapmix.online and (self.mapmix.needs_regions or self.mapmix.needs_likeness)
+        """Whether a data map must be made before this training."""
+        return not self.mapmix.online and (self.mapmix.needs_regions or self.mapmix.needs_class_similarity)
 
     @property
     def upstream_settings(self) -> UpstreamSettings:
-        """What the run asks of its upstream, besides S3PRL's arguments."""
+        """What the run requests of its upstream, besides S3PRL's arguments."""
         return UpstreamSettings(
             train_front_end=self.upstream.train_front_end,
             spec_augment=self.upstream.spec_augment,
@@ -282,17 +282,17 @@ class TaskConfig:
 
     @model_validator(mode="after")
     def _check_recording(self) -> Self:
-        """Find here what would end without a data map: an epoch of a region never has every utterance."""
+        """Refuse what would never make a data map: an epoch of a region does not have every utterance."""
         mapmix = self.mapmix
         if self.datamap.record and (mapmix.anchors is not Pool.ALL or mapmix.mix is not MixSpace.NONE):
             raise UserError(
-                f"{_PLACE}.datamap.record needs plain training; expected mapmix.anchors all and "
-                f"mapmix.mix none, found {mapmix.anchors} and {mapmix.mix}. Use -v datamap."
+                f"{_PLACE}.datamap.record: expected mapmix.anchors all and mapmix.mix none, found {mapmix.anchors} and "
+                f"{mapmix.mix}. Use -v datamap."
             )
         if self.datamap.record and self.data.sampler is not Sampling.UNIFORM:
             raise UserError(
-                f"{_PLACE}.datamap.record needs each utterance once an epoch; expected data.sampler uniform, found "
-                f"{self.data.sampler}. Leave it out; runs that need a map may have it, and make their map uniformly."
+                f"{_PLACE}.datamap.record: expected data.sampler uniform, so that each epoch has each utterance once, "
+                f"found {self.data.sampler}. Omit it; a run that needs a data map may have it, and makes it uniformly."
             )
         return self
 
@@ -301,33 +301,34 @@ class TaskConfig:
         if self.cache.directory is not None and self.mapmix.mix is MixSpace.INPUT:
             raise UserError(
                 f"{_PLACE}.cache (--cache-features): expected mapmix.mix none or latent, found input, "
-                "which makes other waveforms at each step. Leave --cache-features out, or mix latents."
+                "which makes new waveforms in each step. Omit --cache-features, or mix latents."
             )
         for is_on, name, reason in (
-            (self.data.augment.is_on, "augment", "which makes other waveforms in each epoch"),
-            (self.data.skips_bad_audio, "on_bad_audio skip", "and features are kept of audio that is all well"),
+            (self.data.augment.is_on, "augment", "which makes new waveforms in each epoch"),
+            (self.data.skips_bad_audio, "on_bad_audio skip", "which the cache does not support"),
         ):
             if self.cache.directory is not None and is_on:
                 raise UserError(
-                    f"{_PLACE}.cache (--cache-features): found data.{name} as well, {reason}. Leave one of them out."
+                    f"{_PLACE}.cache (--cache-features): expected no data.{name}, {reason}, found it. Omit one of them."
                 )
         return self
 
     @model_validator(mode="after")
-    def _check_finish(self) -> Self:
-        """Find here what would train a data map, and then nothing on it."""
+    def _check_tail(self) -> Self:
+        """Refuse what would train a data map and then not use it."""
         mapmix = self.mapmix
-        is_plain = mapmix.mix is MixSpace.NONE and not self.needs_datamap and mapmix.targets is Targets.ONE_HOT
+        is_unmixed = mapmix.mix is MixSpace.NONE and not self.needs_datamap and mapmix.targets is Targets.ONE_HOT
         # Rounded to epochs, as in curriculum.py.
-        if not is_plain and mapmix.plain_finish > 0 and (1 - mapmix.plain_finish) * self.epochs <= 0.5:  # noqa: PLR2004
+        mixed_epochs = (1 - mapmix.unmixed_tail) * self.epochs
+        if not is_unmixed and mapmix.unmixed_tail > 0 and mixed_epochs <= 0.5:  # noqa: PLR2004
             raise UserError(
-                f"{_PLACE}.mapmix.plain_finish is {mapmix.plain_finish}, all of {self.epochs} epochs: "
-                "nothing would be mixed, and no data map used. Lower it, or use -v baseline."
+                f"{_PLACE}.mapmix.unmixed_tail: expected less than the whole run, found {mapmix.unmixed_tail} of "
+                f"{self.epochs} epochs. Lower it, or use -v baseline."
             )
         return self
 
     def as_mapping(self) -> dict[str, Any]:
-        """Return the settings as YAML, JSON and checkpoints hold them: mappings, lists, text and numbers."""
+        """Return the settings in the types of YAML, JSON and checkpoints: mappings, lists, text and numbers."""
         return _plain(asdict(self))
 
 

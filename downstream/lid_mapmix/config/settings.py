@@ -1,6 +1,6 @@
-"""The settings of a run: S3PRL's arguments, its sections of the configuration, and the task's; checked when made.
+"""The settings of a run: S3PRL's arguments, its sections of the configuration, and the task's; checked when created.
 
-Nothing changes settings: a run of another stage or with another data map has settings of its own.
+Settings are immutable: a run of another stage or with another data map has its own settings.
 """
 
 import copy
@@ -16,6 +16,7 @@ from ..host.upstreams import check_upstream_arguments
 from ..utils.errors import UserError
 from ..utils.run_folder import DATAMAP_STAGE, RunFolder
 from .checks import check_configuration, task_config
+from .renamed import rename_task_settings
 from .schema import TaskConfig
 from .sources import TASK_KEY, merge, read_variant, read_yaml
 
@@ -30,9 +31,9 @@ class Settings:
     ----------
     args : S3PRL's arguments, not to be changed.
     task : the task's part of the configuration.
-    sections : S3PRL's parts: ``runner``, ``optimizer`` and, where there are any, ``scheduler`` and ``specaug``; not to
-        be changed.
-    sources : where they came from, lowest precedence first.
+    sections : S3PRL's sections: ``runner``, ``optimizer`` and optionally ``scheduler`` and ``specaug``; not to be
+        changed.
+    sources : their sources, lowest precedence first.
     """
 
     args: Namespace
@@ -47,11 +48,11 @@ class Settings:
         Parameters
         ----------
         args : S3PRL's arguments.
-        config : ``runner``, ``optimizer``, ``downstream_expert``, … as YAML has them; neither is changed.
+        config : ``runner``, ``optimizer``, ``downstream_expert``, … as read from YAML; neither is changed.
 
         Raises
         ------
-        UserError : an unknown key, a value out of its limits, values that contradict each other, a missing part.
+        UserError : an unknown key, a value out of range, contradicting values, or a missing section.
         """
         own = copy.deepcopy(dict(config))
         check_configuration(own)
@@ -80,25 +81,26 @@ class Settings:
 
     @property
     def data_directory(self) -> Path | None:
-        """The folder of the data, as far as it is named."""
+        """The folder of the data, None if it is not set."""
         directory = self.task.data.directory
         return None if directory is None else Path(directory)
 
     @property
     def datamap_folders(self) -> list[Path]:
-        """The folders of the data map that the run trains on, and of the likeness that it is given, resolved."""
+        """The resolved folders of the data map and of the class similarity that the run uses."""
         mapmix = self.task.mapmix
-        return [Path(name).resolve().parent for name in (mapmix.datamap, mapmix.likeness_file) if name is not None]
+        paths = (mapmix.datamap, mapmix.class_similarity_file)
+        return [Path(path).resolve().parent for path in paths if path is not None]
 
     def for_s3prl(self, mode: str) -> tuple[Namespace, dict[str, Any]]:
-        """Return S3PRL's arguments and configuration for a run in a mode; both are the caller's own."""
+        """Return copies of S3PRL's arguments and configuration for a run in a mode."""
         return (
             Namespace(**{**vars(self.args), "mode": mode}),
             {**copy.deepcopy(dict(self.sections)), TASK_KEY: self.task.as_mapping()},
         )
 
     def with_arguments(self, **changes: Any) -> Self:
-        """Return the settings with other arguments of S3PRL's."""
+        """Return the settings with other arguments of S3PRL."""
         return replace(self, args=Namespace(**{**vars(self.args), **changes}))
 
     def with_datamap(self, path: Path) -> Self:
@@ -106,12 +108,12 @@ class Settings:
         return replace(self, task=replace(self.task, mapmix=replace(self.task.mapmix, datamap=str(path))))
 
     def datamap_stage(self) -> Self:
-        """Return the settings of the run that makes the data map of this one: the same, but nothing is mixed."""
+        """Return the settings of the run that makes the data map of this run: the same settings without mixing."""
         args = Namespace(**vars(self.args))
         args.expdir, args.downstream_variant = str(self.folder.datamap_stage), DATAMAP_STAGE
-        # Weights given by -i are for the main run to start from, with its optimizer and its step.
+        # Weights given by -i initialise the main run, including its optimizer and step.
         args.init_ckpt = None
-        # How long and how the main run trains says nothing about its map, which needs each utterance once an epoch.
+        # Length and sampling of the main run do not apply to its data map, which needs each utterance once per epoch.
         sections = {**self.sections, "runner": {**self.runner, **dict.fromkeys(_SCHEDULE_KEYS)}}
         own = {"data": {"sampler": str(Sampling.UNIFORM)}, "variant": DATAMAP_STAGE}
         task = {name: value for name, value in self.task.as_mapping().items() if name != "mapmix"}
@@ -119,11 +121,11 @@ class Settings:
         return self.make(args, {**sections, TASK_KEY: task}, [*self.sources, f"variants/{DATAMAP_STAGE}.yaml"])
 
     def check_host(self, *, trains: bool) -> None:
-        """Check what S3PRL would find out late or never: the upstream's arguments, optimizer and schedule, the cache.
+        """Check what S3PRL would check late or never: upstream arguments, optimizer, schedule and cache.
 
         Raises
         ------
-        UserError : what is asked for cannot work.
+        UserError : settings that cannot work.
         """
         if trains:
             check_optimization(self.optimizer, self.sections.get("scheduler"))
@@ -131,48 +133,49 @@ class Settings:
         check_upstream_arguments(self.args, self.task.upstream_settings)
 
     def _check_cache(self) -> None:
-        """Refuse to keep features that would be others at the next step."""
+        """Refuse to cache features that change from step to step."""
         directory = self.task.cache.directory
         if directory is None:
             return
         places = (Path(directory), *Path(directory).parents)
         if taken := [path for path in places if path.exists() and not path.is_dir()]:
             raise UserError(
-                f"--cache-features {directory}: expected a folder, found the file {taken[0]}. Name another."
+                f"--cache-features {directory}: expected a folder, found the file {taken[0]}. Use another folder."
             )
         if self.args.upstream_trainable:
             raise UserError(
-                f"--cache-features: expected a frozen upstream, found {self.args.upstream} to be fine-tuned, whose "
-                "features change with each step. Add --frozen, or leave --cache-features out."
+                f"--cache-features: expected a frozen upstream, found {self.args.upstream} fine-tuned, whose features "
+                "change with each step. Add --frozen, or omit --cache-features."
             )
 
 
 def task_of_run(folder: RunFolder, over: Mapping[str, Any] | None = None) -> TaskConfig:
-    """Return the task's settings that a run was last started with; its other settings are not looked at.
+    """Return the task's settings of the last start of a run; its other settings are not checked.
 
     Parameters
     ----------
     folder : of the run.
-    over : settings of the task to put over them.
+    over : settings of the task that replace those of the run.
 
     Raises
     ------
-    UserError : there are none, not of this task, or a value is out of its limits.
+    UserError : no settings, settings of another task, or a value out of range.
     """
     path = folder.settings_file()
     task = read_yaml(path).get(TASK_KEY)
     if not isinstance(task, dict):
-        raise UserError(f"{path}: expected the settings of this task, {TASK_KEY}, found none. Name another run.")
-    return task_config(merge(task, over or {}))
+        raise UserError(f"{path}: expected settings of this task ({TASK_KEY}), found none. Use another run.")
+    return task_config(merge(rename_task_settings(task), over or {}))
 
 
 def moved_path(given: str, old: Path, new: Path) -> str:
-    """Return where a file of a run that was copied or moved is now; where it was not copied, it stays where it was.
+    """Return the present path of a file of a run that may have been copied or moved.
 
     Parameters
     ----------
     given : path of the file.
-    old, new : the run's folder then and now.
+    old, new : the former and present folder of the run.
+
     """
     if not Path(given).is_relative_to(old):
         return given

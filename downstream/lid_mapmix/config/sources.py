@@ -1,7 +1,7 @@
-"""The files a configuration is made of, and how one is put over another.
+"""The files of a configuration, and how one is merged over another.
 
 Precedence, lowest first: config.yaml, variants/V.yaml, upstream_configs/U.yaml, the user's own -c, flags and -o.
-Nothing here imports torch, so that a command line can show its help at once.
+Nothing here imports torch, so that a command can show its help quickly.
 """
 
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 DEFAULT_CONFIG = _PACKAGE / "config.yaml"
 VARIANTS = _PACKAGE / "config" / "variants"
 TASK_KEY = "downstream_expert"
-# Installed, the folder lies in the package; in a checkout, at its top.
+# In an installed package the folder is in the package; in a checkout it is at the top.
 _UPSTREAM_CONFIGS = (_PACKAGE / "upstream_configs", _PACKAGE.parents[1] / "upstream_configs")
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with the values of `over` put over it, key by key; neither is changed.
+    """Return `base` with the values of `over` merged over it, key by key; neither is changed.
 
     Raises
     ------
@@ -34,16 +34,14 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
             merged[key] = value
         elif isinstance(value, Mapping):
             merged[key] = merge(old, value)
-        # A section all of whose lines are commented out reads as None and changes nothing.
+        # A section with only commented lines is read as None and changes nothing.
         elif value is not None:
-            raise UserError(
-                f"configuration: {key} is {value!r}; expected 'key: value' lines below it. See config.yaml."
-            )
+            raise UserError(f"configuration: {key} is {value!r}; expected 'key: value' lines. See config.yaml.")
     return merged
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's, but for keys that come twice, of which it takes the last without a word."""
+    """PyYAML's loader, which refuses duplicate keys; PyYAML itself silently takes the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         written = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
@@ -52,60 +50,60 @@ class _Loader(yaml.SafeLoader):
         for key in written:
             value = self.construct_object(key, deep=True)
             if value in seen:
-                raise yaml.constructor.ConstructorError(problem=f"{value!r} comes twice", problem_mark=key.start_mark)
+                raise yaml.constructor.ConstructorError(problem=f"{value!r} occurs twice", problem_mark=key.start_mark)
             seen.add(value)
         return mapping
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping.
+    """Read a YAML file with a mapping.
 
     Raises
     ------
-    UserError : no such file, no YAML, a key that comes twice, no mapping.
+    UserError : no such file, no YAML, a duplicate key, or no mapping.
     """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such configuration file.") from None
+        raise UserError(f"{path}: no such configuration file. Check the path.") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}). Name a YAML file.") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror}). Pass a YAML file.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is no valid YAML: {' '.join(str(error).split())}. Correct it.") from None
+        raise UserError(f"{path}: is not valid YAML: {' '.join(str(error).split())}. Correct it.") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected 'key: value' lines, found {type(content).__name__}. See config.yaml.")
     return content
 
 
 def variant_names() -> list[str]:
-    """List the variants there are."""
+    """List all variants."""
     return sorted(path.stem for path in VARIANTS.glob("*.yaml"))
 
 
 def read_variant(name: str) -> dict[str, Any]:
-    """Read what a variant changes in the defaults.
+    """Read the settings that a variant changes.
 
     Raises
     ------
     UserError : no such variant.
     """
     if name not in variant_names():
-        raise UserError(f"no variant {name!r}; there are {', '.join(variant_names())}. Choose one with -v.")
+        raise UserError(f"-v {name}: expected one of {', '.join(variant_names())}, found another. Choose one of these.")
     return read_yaml(VARIANTS / f"{name}.yaml")
 
 
 def upstream_config_names() -> list[str]:
-    """List the upstreams that have a file of what they need."""
+    """List the upstreams with a file."""
     return sorted({path.stem for folder in _UPSTREAM_CONFIGS for path in folder.glob("*.yaml")})
 
 
 def upstream_config_path(name: str) -> Path | None:
-    """Return the file of what an upstream needs, or None where there is none."""
+    """Return the path of an upstream's file, or None if it has none."""
     paths = (folder / f"{name}.yaml" for folder in _UPSTREAM_CONFIGS)
     return next((path for path in paths if path.is_file()), None)
 
 
 def read_upstream_config(name: str) -> dict[str, Any] | None:
-    """Read the file of what an upstream needs (upstreams.py), or return None where there is none."""
+    """Read an upstream's file (upstreams.py); None if it has none."""
     path = upstream_config_path(name)
     return None if path is None else read_yaml(path)

@@ -1,4 +1,4 @@
-"""What is refused, or done otherwise, under S3PRL's own command, where nothing of host/ mends runner and upstream."""
+"""Differences under S3PRL's own command, where host/ patches neither runner nor upstream: refused or safe settings."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -13,7 +13,7 @@ from .sources import TASK_KEY
 
 
 def check_host(runner: Mapping[str, Any]) -> None:
-    """Check that S3PRL's own runner, which passes over keys it does not know, knows what is asked of it.
+    """Check that S3PRL's own runner, which ignores unknown keys, supports all requested settings.
 
     Parameters
     ----------
@@ -28,13 +28,13 @@ def check_host(runner: Mapping[str, Any]) -> None:
         asked.append("precision")
     if asked:
         raise UserError(
-            f"configuration: runner.{asked[0]} is {runner[asked[0]]}, which S3PRL's own command does not know. Use "
-            "run_downstream.py of lid_mapmix, or leave it out."
+            f"configuration: expected settings of S3PRL's own command, found runner.{asked[0]} {runner[asked[0]]}. Use "
+            "run_downstream.py of lid_mapmix, or omit it."
         )
 
 
 def config_without_patches(config: TaskConfig, upstream: str, trainable: bool) -> TaskConfig:
-    """Return the settings that are safe under S3PRL's own command, where nothing of host/ mends the upstream.
+    """Return the settings that are safe under S3PRL's own command, where host/ does not patch the upstream.
 
     Parameters
     ----------
@@ -44,22 +44,22 @@ def config_without_patches(config: TaskConfig, upstream: str, trainable: bool) -
 
     Returns
     -------
-    the same, but that lengths are mixed only for filter banks: other upstreams may attend to padding.
+    the same settings, but lengths are mixed only for filter banks: other upstreams may attend to padding.
 
     Raises
     ------
-    UserError : an upstream that would be trained otherwise than asked for.
+    UserError : an upstream that would be trained in another way than requested.
     """
     if upstream.startswith("hf_") and trainable:
         raise UserError(
-            f"upstream {upstream} cannot be fine-tuned by S3PRL's own command, which drops layers and masks frames in "
-            "training. Use lid_mapmix's run_downstream.py, or leave out -f."
+            f"upstream {upstream}: S3PRL's own command cannot fine-tune it, as it drops layers and masks frames in "
+            "training. Use run_downstream.py of lid_mapmix, or omit -f."
         )
     for name, value in asdict(config.upstream).items():
         if value:
             raise UserError(
-                f"configuration: {TASK_KEY}.upstream.{name}: S3PRL's own command does not know it. Use lid_mapmix's "
-                "run_downstream.py, or leave it out."
+                f"configuration: expected settings of S3PRL's own command, found {TASK_KEY}.upstream.{name}. Use "
+                "run_downstream.py of lid_mapmix, or omit it."
             )
     mixes = config.evaluation.mix_lengths and is_filter_bank(upstream)
     return replace(config, evaluation=replace(config.evaluation, mix_lengths=mixes))

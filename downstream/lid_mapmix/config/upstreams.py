@@ -1,7 +1,7 @@
-"""What is known of an upstream: its arguments, learning rate, batch sizes, and where the figures are from.
+"""Protocols of an upstream: its arguments, learning rate and batch sizes, and their sources.
 
-A file a upstream, upstream_configs/NAME.yaml; the name is S3PRL's. An upstream without a file works with the defaults.
-Nothing here imports torch, so that a command line can show its help at once.
+Each upstream has a file upstream_configs/NAME.yaml with S3PRL's name; an upstream without a file uses the defaults.
+Nothing here imports torch, so that a command can show its help quickly.
 """
 
 import math
@@ -16,9 +16,9 @@ from ..utils.errors import UserError
 from .sources import read_upstream_config, upstream_config_path
 
 _STRICT = ConfigDict(extra="forbid")
-# The batch sizes of the files are of anchors of this many seconds with a partner each.
+# The batch sizes in the files are for anchors of this many seconds, each with a partner.
 _SECONDS, _WAVEFORMS = 8.0, 2
-# A card of 24 GB says that it has 23.6.
+# A 24 GB card reports 23.6.
 _CARD_SLACK = 1.02
 
 
@@ -33,13 +33,13 @@ class Arguments:
 
 @dataclass(config=_STRICT)
 class Protocol:
-    """How an upstream is used.
+    """A way to use an upstream.
 
     Attributes
     ----------
     arguments : S3PRL's.
-    batch_sizes : gigabytes of a card → how many anchors of 8 s, with a partner each, its memory holds in a step.
-    config : what is put over the defaults and the variant.
+    batch_sizes : memory of a card in GB → maximum number of anchors of 8 s per step, each with a partner.
+    config : settings over the defaults and the variant.
     """
 
     arguments: Arguments
@@ -49,13 +49,13 @@ class Protocol:
 
 @dataclass(config=_STRICT)
 class Upstream:
-    """An upstream's file.
+    """The content of an upstream's file.
 
     Attributes
     ----------
-    about : what it is, and the paper it is from.
-    source : where the figures are from.
-    finetune, frozen : the two ways to use it: fine-tuned as in Map-Mix, or frozen as in SUPERB.
+    about : description, with its paper.
+    source : sources of the numbers.
+    finetune, frozen : the two protocols: fine-tuned as in Map-Mix, or frozen as in SUPERB.
     """
 
     about: str
@@ -79,7 +79,7 @@ _DEFAULT = Upstream(
 
 
 def read_upstream(name: str) -> Upstream:
-    """Read what is known of an upstream; of one without a file, the defaults.
+    """Read the file of an upstream; without a file, return the defaults.
 
     Raises
     ------
@@ -99,25 +99,25 @@ def read_upstream(name: str) -> Upstream:
 def largest_batch(
     batch_sizes: Mapping[int, int], card_gigabytes: float, crop_seconds: float, waveforms: int
 ) -> int | None:
-    """Return how many anchors a step may have on a card, at least 1; None where nothing is known.
+    """Return the maximum number of anchors per step on a card, at least 1; None without batch sizes.
 
     Parameters
     ----------
     batch_sizes : as in :class:`Protocol`.
     card_gigabytes : memory of the card, in GiB.
     crop_seconds : length of a crop.
-    waveforms : that go through the upstream for each anchor: 2 in latent mixup, else 1.
+    waveforms : per anchor through the upstream: 2 in latent mixup, else 1.
     """
     if not batch_sizes:
         return None
-    # Weights and optimizer take the same on every card, and each anchor the same besides: a line through two of them.
+    # Memory is a constant for weights and optimizer plus an amount per anchor: a line through two cards.
     (small, few), (large, many) = min(batch_sizes.items()), max(batch_sizes.items())
     slope = (many - few) / (large - small) if large > small else few / small
     anchors = few + slope * (card_gigabytes * _CARD_SLACK - small)
     return max(math.floor(anchors * _SECONDS / crop_seconds * _WAVEFORMS / waveforms), 1)
 
 
-def split_batch(batch_size: int, most: int) -> tuple[int, int]:
-    """Return into how large batches, and how many, to divide a batch so that none has more than `most` anchors."""
-    parts = math.ceil(batch_size / most)
+def split_batch(batch_size: int, max_anchors: int) -> tuple[int, int]:
+    """Return size and number of equal parts of a batch, such that none has more than `max_anchors` anchors."""
+    parts = math.ceil(batch_size / max_anchors)
     return math.ceil(batch_size / parts), parts

@@ -1,4 +1,4 @@
-"""Data: manifests, audio, augmentation, loaders; corpora prepared, checked and exported."""
+"""Data: manifests, audio, augmentation, loaders; preparing, checking and exporting corpora."""
 
 SPLITS = ("train", "dev", "test")
 LABELS_FILE = "labels.yaml"

@@ -1,4 +1,4 @@
-"""A folder of manifests: its labels, and its splits, each opened and checked at its first use."""
+"""A folder of manifests: its labels, and its splits, each read and checked at its first use."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,10 +16,10 @@ class Corpus:
 
     Parameters
     ----------
-    directory : folder of train.csv, dev.csv, test.csv (or .parquet) and labels.yaml; None where a run needs no data.
+    directory : folder of train.csv, dev.csv, test.csv (or .parquet) and labels.yaml; None if a run needs no data.
     clusters : the labels, cluster → classes; None to read them from labels.yaml or else from the training manifest.
-    skips_bad_audio : whether training audio with a fault is noted rather than refused; in other splits it is always
-        refused, since scores of fewer utterances would pass for those of the split.
+    skips_bad_audio : whether a fault of training audio is recorded rather than raised; in other splits it is always
+        raised, because scores over fewer utterances would not be comparable.
     """
 
     def __init__(
@@ -40,50 +40,50 @@ class Corpus:
 
         Raises
         ------
-        UserError : there is none.
+        UserError : no folder is given.
         """
         if self._directory is None:
             raise UserError(
-                "no data named. Give the folder of train.csv, dev.csv and test.csv by --data DIR "
+                "expected a data folder, found none. Give the folder of train.csv, dev.csv and test.csv by --data DIR "
                 "(under S3PRL's own run_downstream.py: -o config.downstream_expert.data.directory=DIR)."
             )
         return Path(self._directory)
 
     @property
     def labels_path(self) -> Path:
-        """Where labels.yaml is; it may be absent."""
+        """Path of labels.yaml, which may be absent."""
         return self.directory / LABELS_FILE
 
     def has(self, name: str) -> bool:
-        """Say whether there is such a split."""
+        """Return whether there is such a split."""
         return self.manifest_path(name).is_file()
 
     def manifest_path(self, name: str) -> Path:
-        """Return where the manifest of a split is, a CSV or a Parquet file; it may be absent.
+        """Return the path of a split's manifest, a CSV or a Parquet file, which may be absent.
 
         Raises
         ------
-        UserError : there are both.
+        UserError : there are both a CSV and a Parquet file.
         """
         return find_manifest(self.directory, name)
 
     def manifest(self, name: str) -> Manifest:
-        """Return the manifest of a split, which is read when it is first asked for.
+        """Return the manifest of a split, read at its first use.
 
         Raises
         ------
-        UserError : whatever is wrong with it.
+        UserError : a fault of the manifest.
         """
         if name not in self._manifests:
             self._manifests[name] = read_manifest(self.manifest_path(name))
         return self._manifests[name]
 
     def split(self, name: str) -> Split:
-        """Return a split, whose manifest and audio headers are checked when it is first asked for.
+        """Return a split, whose manifest and audio headers are checked at its first use.
 
         Raises
         ------
-        UserError : whatever is wrong with them.
+        UserError : a fault of the manifest or the audio.
         """
         if name not in self._splits:
             skips = self._skips_bad_audio and name == "train"
@@ -93,11 +93,11 @@ class Corpus:
         return self._splits[name]
 
     def check_manifests(self, names: Iterable[str]) -> None:
-        """Check manifests against the labels, without a look at their audio.
+        """Check manifests against the labels, without their audio.
 
         Raises
         ------
-        UserError : as :meth:`split`, as far as no audio is concerned.
+        UserError : as :meth:`split`, except for faults of the audio.
         """
         for name in names:
             self.labels.class_indices(self.manifest(name))

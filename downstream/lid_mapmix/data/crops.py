@@ -1,4 +1,4 @@
-"""Where training crops may start: anywhere, or on a grid, whose crops can be numbered and their features kept."""
+"""Training crops: they start anywhere, or on a grid whose crops are numbered so that their features can be cached."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,12 +15,12 @@ NO_SLOT = -1
 
 @dataclass(frozen=True)
 class KeptFeatures:
-    """Where the features of a split are kept, by the number of a crop or window.
+    """Access to the cached features of a split, by the number of a crop or window.
 
     Attributes
     ----------
-    holds : says whether those of a number are there, so that its audio need not be read.
-    announce : is told the numbers of a batch just before the batch is given.
+    holds : returns whether the features of a number are cached, so that its audio need not be read.
+    announce : called with the numbers of a batch just before the batch is returned.
     """
 
     holds: Callable[[int], bool]
@@ -29,12 +29,12 @@ class KeptFeatures:
 
 @dataclass(frozen=True)
 class Crop:
-    """A part of an utterance, and where it goes in a waveform.
+    """A part of an utterance, and its place in a waveform.
 
     Attributes
     ----------
     start, count : first sample within the utterance, and number of samples, as recorded.
-    first : sample of the waveform at which it goes; what is before and behind is zeros.
+    first : first sample of it in the waveform; the rest of the waveform is zeros.
     slot : number of the crop on a grid, or -1.
     """
 
@@ -51,15 +51,15 @@ class Crops:
     ----------
     counts : (utterances,) int64, lengths in samples at 16 kHz.
     crop_seconds : length of a crop.
-    step_seconds : None: a crop starts anywhere, and audio that is shorter is zero-padded at a random position.
-        Otherwise it starts at a multiple of this or is the last one, which ends where the utterance does, and shorter
-        audio is zero-padded at its end.
+    step_seconds : None: a crop starts anywhere, and shorter audio is zero-padded at a random position.
+        Otherwise a crop starts at a multiple of this, or ends where the utterance does, and shorter audio is
+        zero-padded at its end.
 
     Attributes
     ----------
     samples : length of a crop.
-    grid : (crops, 3) int64, the utterance, first sample and number of samples of each crop of the grid, by number; None
-        without one.
+    grid : (crops, 3) int64, the utterance, first sample and number of samples of each crop of the grid; None without
+        a grid.
     """
 
     def __init__(self, counts: np.ndarray, crop_seconds: float, step_seconds: float | None = None) -> None:
@@ -70,14 +70,14 @@ class Crops:
             self._first_slots = np.searchsorted(self.grid[:, 0], np.arange(len(counts) + 1))
 
     def draw(self, seed: int, utterance: int, epoch: int, *role: int, speed: float = 1.0) -> Crop:
-        """Draw the crop of an utterance in an epoch; the same one whenever it is asked for.
+        """Draw the crop of an utterance in an epoch; the same arguments give the same crop.
 
         Parameters
         ----------
         seed : of the draws.
         utterance, epoch : their numbers.
-        role : what else identifies the crop, each not negative.
-        speed : at which it will be played, so that it fills the waveform then; without a grid only.
+        role : other parts of the key, not negative.
+        speed : factor at which the crop will be played, so that it fills the waveform afterwards; without a grid only.
         """
         generator = keyed_generator(seed, "crop", epoch, utterance, *role)
         if self.grid is not None:

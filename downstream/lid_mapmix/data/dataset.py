@@ -1,6 +1,6 @@
-"""From utterances to what S3PRL's runner takes: waveforms, and a batch that says what they are.
+"""Evaluation data for S3PRL's runner: waveforms, and a batch that describes them.
 
-What is evaluated is here, what is trained on in train_dataset.py.
+Training data is in training/train_dataset.py.
 """
 
 import hashlib
@@ -21,18 +21,18 @@ from .manifest.manifest import Manifest
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """A manifest with what its labels and its audio headers say.
+    """A manifest with the class numbers and audio spans of its utterances.
 
     Attributes
     ----------
     manifest : the utterances.
-    gold : (utterances,) int64 class numbers.
-    starts, counts : (utterances,) int64, the part of its file each utterance is, in samples at 16 kHz.
-    faults : what is wrong with audio that is to be skipped, by the number of the utterance.
+    target_classes : (utterances,) int64 class numbers.
+    starts, counts : (utterances,) int64, first sample and number of samples of each in its file, at 16 kHz.
+    faults : utterance number → fault of audio that is skipped.
     """
 
     manifest: Manifest
-    gold: np.ndarray
+    target_classes: np.ndarray
     starts: np.ndarray
     counts: np.ndarray
     faults: Mapping[int, str] = field(default_factory=dict)
@@ -51,24 +51,24 @@ class Split:
         Parameters
         ----------
         manifest, labels : of the split.
-        skips_bad_audio : whether what is wrong with audio is noted rather than raised.
-        lengths : of files, shared among splits; see :func:`.audio.spans.utterance_spans`.
+        skips_bad_audio : whether faults of audio are recorded rather than raised.
+        lengths : of files, shared between splits; see :func:`.audio.spans.utterance_spans`.
 
         Raises
         ------
-        UserError : an unknown class, or, unless it is to be skipped, audio that is missing, broken or too short.
+        UserError : an unknown class, or audio that is missing, damaged or too short and not skipped.
         """
         faults: dict[int, str] = {}
-        gold = labels.class_indices(manifest)
+        target_classes = labels.class_indices(manifest)
         spans = utterance_spans(manifest, faults if skips_bad_audio else None, lengths)
-        return cls(manifest, gold, *spans, dict(sorted(faults.items())))
+        return cls(manifest, target_classes, *spans, dict(sorted(faults.items())))
 
     def read(self, utterance: int, start: int, count: int) -> np.ndarray:
-        """Read (count,) samples of an utterance from its sample `start` on.
+        """Read (count,) samples of an utterance, starting at its sample `start`.
 
         Raises
         ------
-        BadAudioError : its audio is unreadable, truncated, or holds samples that are no numbers.
+        BadAudioError : its audio is unreadable, truncated, or has a sample that is not finite.
         """
         if utterance in self.faults:
             raise BadAudioError(self.faults[utterance])
@@ -78,7 +78,7 @@ class Split:
             raise BadAudioError(str(error)) from None
 
     def audio_digest(self, windows: np.ndarray) -> str:
-        """Return what names windows, and the audio they are cut from, in 16 hex digits.
+        """Return a digest of windows and the audio they are cut from, 16 hex digits.
 
         Parameters
         ----------
@@ -88,7 +88,7 @@ class Split:
         for numbers in (self.starts, self.counts, windows):
             digest.update(np.ascontiguousarray(numbers, dtype="<i8").data)
         for index, name in enumerate(self.manifest.columns["audiopath"]):
-            # Of audio that was made anew nothing else may have changed.
+            # The modification time, because rewritten audio may have the same size.
             state = holding_file(self.manifest.audio_path(index)).stat()
             digest.update(f"{name}\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
         return digest.hexdigest()[:16]
@@ -101,7 +101,7 @@ class Waveforms:
     Attributes
     ----------
     first, count : (waveforms,) int64.
-    slot : (waveforms,) int64, the number of each crop or window within its split; -1 where it has none.
+    slot : (waveforms,) int64, the number of each crop or window in its split; -1 for none.
     """
 
     first: torch.Tensor
@@ -111,7 +111,7 @@ class Waveforms:
 
 @dataclass
 class EvaluationBatch:
-    """What the waveforms of an evaluation step are: windows of utterances.
+    """Describes the waveforms of an evaluation step: windows of utterances.
 
     Attributes
     ----------
@@ -124,13 +124,13 @@ class EvaluationBatch:
 
 
 class EvaluationDataset(Dataset):
-    """Windows of utterances; an item is drawn by its window number (see :mod:`.windows`).
+    """Windows of utterances; a window number selects an item (see :mod:`.windows`).
 
     Parameters
     ----------
-    split : whose utterances they are.
+    split : the data.
     windows : (windows, 3) int64: utterance number, first sample, number of samples.
-    is_kept : says of a window's number whether its audio need not be read; see :class:`TrainDataset`.
+    is_kept : returns whether the audio of a window need not be read; see :class:`TrainDataset`.
     """
 
     def __init__(self, split: Split, windows: np.ndarray, is_kept: Callable[[int], bool] | None = None) -> None:

@@ -39,13 +39,13 @@ class Labels:
 
         Raises
         ------
-        UserError : one of them is not among these.
+        UserError : one of them is not among these labels.
         """
         unknown = sorted(set(classes) - set(self.classes))
         if unknown:
             raise UserError(
-                f"unknown class {_shorten(unknown)}; known are {_shorten(self.classes)}. Add it to labels.yaml, or "
-                "correct the corpus."
+                f"expected the classes {_shorten(self.classes)}, found {_shorten(unknown)}. Add the class to "
+                "labels.yaml, or correct the corpus."
             )
         clusters = {name: tuple(one for one in members if one in classes) for name, members in self.clusters.items()}
         return Labels({name: members for name, members in clusters.items() if members})
@@ -55,14 +55,14 @@ class Labels:
 
         Raises
         ------
-        UserError : the manifest has a class that these labels have not.
+        UserError : the manifest has a class that is not in these labels.
         """
         number_of = {name: number for number, name in enumerate(self.classes)}
         names = manifest.classes.names.tolist()
         unknown = sorted(set(names) - number_of.keys())
         if unknown:
             raise UserError(
-                f"{manifest.path}: unknown class {_shorten(unknown)}; known are {_shorten(self.classes)}. "
+                f"{manifest.path}: expected the classes {_shorten(self.classes)}, found {_shorten(unknown)}. "
                 "Correct the manifest, or add the class to labels.yaml and to the training data."
             )
         return np.array([number_of[name] for name in names], dtype=np.int64)[manifest.classes.codes]
@@ -73,25 +73,25 @@ def read_labels(path: Path | str) -> Labels:
 
     Raises
     ------
-    UserError : no such file, another shape, a class in two clusters.
+    UserError : no such file, another structure, or a class in two clusters.
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: is no file. labels.yaml maps each cluster to the list of its classes.")
+        raise UserError(f"{path}: no such file. Write one that maps each cluster to the list of its classes.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is no valid YAML: {' '.join(str(error).split())}. Correct it.") from None
+        raise UserError(f"{path}: is not valid YAML: {' '.join(str(error).split())}. Correct it.") from None
     return labels_from_mapping(content, str(path))
 
 
 def labels_from_mapping(clusters: object, origin: str) -> Labels:
-    """Check a mapping of cluster → list of classes and make labels of it.
+    """Check a mapping of cluster → list of classes and return its labels.
 
     Parameters
     ----------
-    clusters : what was read, not yet checked.
-    origin : named in errors, for example the file.
+    clusters : the unchecked content.
+    origin : for errors, for example the file.
     """
     if (
         not isinstance(clusters, Mapping)
@@ -102,21 +102,21 @@ def labels_from_mapping(clusters: object, origin: str) -> Labels:
     for name in (name for cluster, members in clusters.items() for name in (cluster, *members)):
         # YAML reads no as False, and 010 as 8.
         if not isinstance(name, str):
-            raise UserError(f"{origin}: {name!r} is no text. Put names that YAML takes for something else in quotes.")
+            raise UserError(f"{origin}: expected text, found {name!r}. Quote names that YAML reads as other types.")
     labels = Labels({name: tuple(members) for name, members in clusters.items()})
     repeated = sorted({name for name in labels.classes if labels.classes.count(name) > 1})
     if repeated:
-        raise UserError(f"{origin}: class {', '.join(repeated)} is listed twice. List each class once.")
+        raise UserError(f"{origin}: class {', '.join(repeated)} occurs twice. List each class once.")
     return labels
 
 
 def labels_from_manifest(manifest: Manifest) -> Labels:
-    """Derive labels of the classes of a manifest."""
+    """Derive labels from the classes of a manifest."""
     return labels_from_names(manifest.classes.names.tolist())
 
 
 def labels_from_names(names: Iterable[str]) -> Labels:
-    """Derive labels: classes sorted, the cluster of each being its part before the first ``-``."""
+    """Derive labels: sorted classes; the cluster of each is its part before the first ``-``."""
     clusters: dict[str, list[str]] = {}
     for name in sorted(names):
         clusters.setdefault(name.split("-", 1)[0], []).append(name)
@@ -129,6 +129,7 @@ def write_labels(path: Path | str, labels: Labels) -> None:
     write_text(path, yaml.safe_dump(clusters, sort_keys=False, allow_unicode=True))
 
 
-def _shorten(names: Iterable[str], most: int = 8) -> str:
+def _shorten(names: Iterable[str], max_count: int = 8) -> str:
     listed = list(names)
-    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
+    rest = len(listed) - max_count
+    return ", ".join(listed[:max_count]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,4 +1,4 @@
-"""The loader that S3PRL's runner iterates: workers, position within the epoch, keyed random state."""
+"""The loader for S3PRL's runner: workers, position within the epoch, keyed random state."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ from .crops import KeptFeatures
 
 
 class Batches(Protocol):
-    """Lists of keys of a dataset; a list of them, or something that draws them as they are asked for."""
+    """Lists of keys of a dataset, as a list or drawn one by one."""
 
     def __len__(self) -> int: ...
 
@@ -20,9 +20,9 @@ class Batches(Protocol):
 
 
 class _Reporting(Dataset):
-    """A dataset whose user errors come back as values.
+    """A dataset that returns user errors as values.
 
-    A DataLoader wraps an error of a worker in a text with the worker's traceback; as a value it stays one line.
+    A DataLoader wraps an error of a worker in a text with the worker's traceback; a value keeps its single line.
     """
 
     def __init__(self, dataset: Dataset) -> None:
@@ -36,7 +36,7 @@ class _Reporting(Dataset):
 
 
 class _Collate:
-    """Collate a batch, or hand on the first user error in it."""
+    """Collate a batch, or return the first user error in it."""
 
     def __init__(self, collate: Callable[[list], Any]) -> None:
         self.collate = collate
@@ -46,10 +46,10 @@ class _Collate:
 
 
 class TaskLoader:
-    """Iterate over (waveforms, batch), from some batch of an epoch on.
+    """Iterate over (waveforms, batch), starting at any batch of an epoch.
 
-    Before each batch torch's global generators, which dropout and SpecAugment in upstreams draw from, are set from
-    the seed, the epoch and the number of the batch: so a step does not depend on evaluations before it or on where
+    Before each batch, torch's global generators, which dropout and SpecAugment in upstreams use, are seeded from
+    the seed, the epoch and the number of the batch: a step does not depend on evaluations before it or on where
     a run was interrupted.
     """
 
@@ -70,25 +70,25 @@ class TaskLoader:
         Parameters
         ----------
         dataset : with a ``collate`` method.
-        batches : those that are still to come in this epoch.
-        workers : processes that read audio; 0 reads in this one.
-        seed, epoch : key the random state of each step; without a seed it is left alone, as evaluation needs none.
+        batches : the remaining batches of this epoch.
+        workers : processes that read audio; 0 reads in this process.
+        seed, epoch : key the random state of each step; without a seed it is not set, as in evaluation.
         first_batch : number within the epoch of the first of `batches`.
-        process : which of several that train together this is; each has a random state of its own.
-        kept : who is told what the next batch is.
+        process : rank of this process; each has its own random state.
+        kept : told the numbers of each batch.
         """
         self.position = first_batch
         self.epoch = epoch
         self._seed = seed
         self._kept = kept
-        # Process 0 draws what a process that trains alone draws.
+        # Rank 0 draws the same as a single process.
         self._process = (process,) if process else ()
         self._loader = DataLoader(
             _Reporting(dataset),
             batch_sampler=batches,
             collate_fn=_Collate(dataset.collate),  # type: ignore[attr-defined]
             num_workers=min(workers, len(batches)),
-            # Without one of its own the loader draws its workers' seeds from the global generator.
+            # Without its own generator, the loader would draw its workers' seeds from the global one.
             generator=torch.Generator().manual_seed(0),
         )
 
@@ -101,7 +101,7 @@ class TaskLoader:
                 raise loaded
             if self._seed is not None:
                 torch.manual_seed(keyed_seed(self._seed, "step", self.epoch, self.position, *self._process))
-            # The runner saves between two batches, and what it saves is this: how many batches are behind it.
+            # The runner saves between two batches; this number of completed batches is what it saves.
             self.position += 1
             if self._kept is not None:
                 self._kept.announce(loaded[1].waveforms.slot.tolist())

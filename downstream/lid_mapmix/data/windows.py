@@ -1,4 +1,4 @@
-"""How evaluation cuts utterances, and which windows share a batch (method.md, "Model")."""
+"""Windows of utterances in evaluation, and batches of windows."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from .audio.reading import SAMPLE_RATE
 
 
 def centre_windows(counts: np.ndarray, crop_seconds: float) -> np.ndarray:
-    """Cut one window from the middle of each utterance, or take all of it where it is shorter.
+    """Cut one window from the middle of each utterance; a shorter utterance is used whole.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def centre_windows(counts: np.ndarray, crop_seconds: float) -> np.ndarray:
 
 
 def sliding_windows(counts: np.ndarray, window_seconds: float, hop_seconds: float) -> np.ndarray:
-    """Cut each utterance into windows, the last one aligned to its end; short utterances go in whole.
+    """Cut each utterance into windows, the last one aligned to its end; a shorter utterance is used whole.
 
     Parameters
     ----------
@@ -47,18 +47,18 @@ def sliding_windows(counts: np.ndarray, window_seconds: float, hop_seconds: floa
 def truncated_windows(
     counts: np.ndarray, seconds: Sequence[float], window_seconds: float, hop_seconds: float
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Cut the first seconds of each utterance into sliding windows, for several lengths at once.
+    """Truncate each utterance to several durations, and cut each into sliding windows.
 
     Parameters
     ----------
     counts : (utterances,) int64, lengths in samples at 16 kHz.
-    seconds : how much of each utterance is taken; all of it where it is shorter.
+    seconds : the durations, from the start of each utterance; a shorter utterance is used whole.
     window_seconds, hop_seconds : as for :func:`sliding_windows`.
 
     Returns
     -------
-    windows : (windows, 3) int64 as of :func:`sliding_windows`, each of them once, though several lengths may have it.
-    members : for each of `seconds` the numbers of its windows, (its windows,) int64.
+    windows : (windows, 3) int64 as from :func:`sliding_windows`, without duplicates.
+    members : for each of `seconds`, the numbers of its windows, (its windows,) int64.
     """
     cuts = [
         sliding_windows(np.minimum(counts, round(each * SAMPLE_RATE)), window_seconds, hop_seconds) for each in seconds
@@ -73,9 +73,9 @@ def window_batches(sizes: np.ndarray, batch_seconds: float, *, mix_lengths: bool
     Parameters
     ----------
     sizes : (windows,) int64, samples.
-    batch_seconds : audio in a batch, padding included; a longer window is a batch of its own.
+    batch_seconds : maximum audio per batch, padding included; a longer window is a batch of its own.
     mix_lengths : whether windows of different lengths may share a batch. Upstreams that normalise over time
-        (group norm) give other features beside a longer window, and need batches of one length.
+        (group norm) depend on padding, and need batches of one length.
     """
     budget = batch_seconds * SAMPLE_RATE
     batches: list[list[int]] = []

@@ -1,1 +1,1 @@
-"""The evaluation of a run: windows, scores, calibration on dev, latents."""
+"""Evaluation of a run: windows, scores, calibration on dev, latents."""

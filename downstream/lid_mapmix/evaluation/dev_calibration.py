@@ -1,7 +1,7 @@
-"""The calibration of a run: fitted on the dev scores of its best checkpoint, and kept beside them as calibration.json.
+"""The calibration of a run: fitted on the dev scores of its best checkpoint, and written beside them.
 
-Dev is scored in crops from the middle and other splits in windows (config.yaml, `evaluation`), so what is fitted here
-is as good as dev's crops are like the others' audio.
+Dev is scored in one crop from the middle of each utterance, other splits in windows (config.yaml, `evaluation`). The
+fit therefore assumes that dev crops are similar to the audio of the other splits.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from ..scoring.files.own import read_scores
 from ..utils.errors import UserError
 from ..utils.run_folder import BEST_CHECKPOINT, RunFolder
 
-# How far another device's rounding may move the accuracy on dev.
+# Maximum difference in dev accuracy that rounding on another device may cause.
 _ROUNDING = 0.005
 
 
@@ -21,22 +21,22 @@ def fit_on_dev(checkpoint: Path, accuracy: float, classes: Sequence[str], kind: 
 
     Parameters
     ----------
-    checkpoint : the one in use; its dev scores lie beside it.
-    accuracy : its accuracy on dev, as it says itself.
+    checkpoint : the one in use; its dev scores are in the same folder.
+    accuracy : the dev accuracy stored in the checkpoint.
     classes : of the model, in order.
     kind : of the calibration.
 
     Raises
     ------
-    UserError : it is not the best one, its dev scores are not there, damaged, of other classes or of another
-        checkpoint, or lack a class that the kind needs.
+    UserError : it is not the best checkpoint; or its dev scores are missing, damaged, of other classes or of another
+        checkpoint, or lack a class that this kind of calibration needs.
     """
     path = RunFolder(checkpoint.parent).scores("dev")
     remedy = f"Score dev again with -m evaluate -t dev -e {checkpoint}."
     if checkpoint.name != BEST_CHECKPOINT:
         raise UserError(
-            f"{checkpoint}: expected {BEST_CHECKPOINT}, whose dev scores are kept, found another checkpoint. Use that "
-            "one; training leaves it where runner.eval_dataloaders names dev."
+            f"{checkpoint}: expected {BEST_CHECKPOINT}, the checkpoint of the dev scores, found another one. Use "
+            f"{BEST_CHECKPOINT}; training writes it if runner.eval_dataloaders has dev."
         )
     scores = read_scores(path)
     if scores.classes != tuple(classes):
@@ -46,7 +46,7 @@ def fit_on_dev(checkpoint: Path, accuracy: float, classes: Sequence[str], kind: 
     found = float((scores.predictions == scores.truth).mean())
     if abs(found - accuracy) > _ROUNDING:
         raise UserError(
-            f"{path}: expected the dev scores of {checkpoint.name}, of accuracy {accuracy:.4f}, found {found:.4f}. "
+            f"{path}: expected the dev scores of {checkpoint.name} with accuracy {accuracy:.4f}, found {found:.4f}. "
             f"{remedy}"
         )
     return fit(kind, scores.log_probabilities, scores.truth_indices, scores.classes)
@@ -55,7 +55,7 @@ def fit_on_dev(checkpoint: Path, accuracy: float, classes: Sequence[str], kind: 
 def write_dev_calibration(
     folder: RunFolder, checkpoint: Path, accuracy: float, classes: Sequence[str], kind: Kind
 ) -> Calibration:
-    """Fit as `fit_on_dev` does, and write calibration.json."""
+    """Fit as `fit_on_dev` does and write calibration.json."""
     calibration = fit_on_dev(checkpoint, accuracy, classes, kind)
     write_calibration(folder.calibration, calibration)
     return calibration

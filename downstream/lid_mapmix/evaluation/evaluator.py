@@ -1,4 +1,4 @@
-"""A split in evaluation: its windows, what the model says of them, and the scores that come of it."""
+"""Evaluation of a split: its windows, the model's probabilities for them, and the scores."""
 
 from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
@@ -25,20 +25,20 @@ _DEV = "dev"
 
 
 class Evaluation:
-    """The evaluations of a run, the best of which on dev chooses its checkpoint.
+    """The evaluations of a run; the best one on dev selects the checkpoint.
 
     Parameters
     ----------
     config : the task's settings.
     corpus : the data.
     folder : of the run.
-    checkpoint : the one in use, None where a run begins.
-    report : is given each line for the user.
-    seed : by which the utterances are drawn whose latents are kept.
+    checkpoint : the one in use, None when a run starts.
+    report : prints and logs a line.
+    seed : of the draw of the utterances whose latents are written.
 
     Attributes
     ----------
-    kept : split → where the features of its windows are kept.
+    kept : split → where the features of its windows are cached.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Evaluation:
         self._is_restored = False
 
     def windows(self, name: str) -> np.ndarray:
-        """Return the windows of a split: of dev the middle of each utterance, of others all of it.
+        """Return the windows of a split: one from the middle of each utterance for dev, all windows for others.
 
         Returns
         -------
@@ -74,11 +74,11 @@ class Evaluation:
         return sliding_windows(counts, config.window_seconds, config.hop_seconds)
 
     def loader(self, name: str) -> TaskLoader:
-        """Return the loader of a split's windows, which are then recorded from the first one on."""
-        most, self._latents = self.config.evaluation.keep_latents, None
-        if name != _DEV and most > 0:
+        """Return the loader of a split's windows, and start recording them."""
+        max_count, self._latents = self.config.evaluation.keep_latents, None
+        if name != _DEV and max_count > 0:
             total = len(self.corpus.split(name).counts)
-            self._latents = KeptLatents(choose_utterances(total, most, self._seed, name))
+            self._latents = KeptLatents(choose_utterances(total, max_count, self._seed, name))
         windows, config, kept = self.windows(name), self.config.evaluation, self.kept.get(name)
         return TaskLoader(
             EvaluationDataset(self.corpus.split(name), windows, is_kept=None if kept is None else kept.holds),
@@ -94,33 +94,33 @@ class Evaluation:
         logits: torch.Tensor,
         records: MutableMapping[str, list],
     ) -> None:
-        """Keep of a batch what :meth:`conclude` needs: the probabilities, and some latents.
+        """Record what :meth:`conclude` needs of a batch: the probabilities, and some latents.
 
         Parameters
         ----------
         batch : the windows.
-        latents, logits : (windows, dim) and (windows, classes) torch.Tensor, what the model made of them.
-        records : where the probabilities go.
+        latents, logits : (windows, dim) and (windows, classes) torch.Tensor, the output of the model.
+        records : the probabilities are added to it.
         """
         records["utterances"].append(batch.utterance)
-        # In float64 the logarithms of small probabilities stay finite.
+        # In float64, so that the logarithms of small probabilities stay finite.
         records["probabilities"].append(logits.cpu().double().softmax(dim=1))
         if self._latents is not None:
             self._latents.add(batch.utterance, latents)
 
     def restore(self, best_accuracy: float) -> None:
-        """Go on from the best accuracy so far, if its checkpoint turns out to be in the run's folder."""
+        """Set the best accuracy so far; it counts if its checkpoint is in the run's folder."""
         self.best_accuracy, self._is_restored = best_accuracy, True
 
     def conclude(self, name: str, records: Mapping[str, list], step: int) -> tuple[dict[str, float], bool]:
-        """Score a split and write its files; on dev those of the best step so far stay.
+        """Score a split and write its files; on dev, only the files of the best step so far are kept.
 
         Parameters
         ----------
         name : of the split.
-        records : ``utterances``, a (windows,) int64 torch.Tensor a batch, and ``probabilities``, a (windows, classes)
-            float64 torch.Tensor a batch.
-        step : of the training; 0 where nothing is trained.
+        records : ``utterances``, one (windows,) int64 torch.Tensor per batch, and ``probabilities``, one
+            (windows, classes) float64 torch.Tensor per batch.
+        step : of the training; 0 outside training.
 
         Returns
         -------
@@ -128,19 +128,19 @@ class Evaluation:
 
         Raises
         ------
-        UserError : the probabilities are no numbers.
+        UserError : a probability is not finite.
         """
         utterances, probabilities = average_windows(
             records["utterances"], records["probabilities"], self.config.evaluation.average
         )
         if not np.isfinite(probabilities).all():
-            raise diverged(f"{name} at step {step}: the probabilities are no numbers")
+            raise diverged(f"{name} at step {step}: a probability is not finite")
         split, labels = self.corpus.split(name), self.corpus.labels
         metrics = score(split, labels, utterances, probabilities)
         overall = {key: metrics["overall"][key] for key in SUMMARY}
         chooses = name == _DEV and step > 0
         if chooses and self._is_restored:
-            # A run may go on in another folder: the best of that is the best of what is there.
+            # A run may be resumed in another folder, which may not have the best checkpoint so far.
             self._is_restored = False
             if not self.folder.best.is_file():
                 self.best_accuracy = -1.0
@@ -161,19 +161,19 @@ class Evaluation:
         if self._latents is not None:
             self._latents.write(latents, split.manifest.columns["id"])
         else:
-            latents.unlink(missing_ok=True)  # those of an earlier evaluation belong to other scores
+            latents.unlink(missing_ok=True)  # of an earlier evaluation with other scores
         if is_best:
             self.best_accuracy = overall["acc"]
-            # That of a checkpoint which is no longer the best.
+            # Of a checkpoint that is no longer the best.
             self.folder.calibration.unlink(missing_ok=True)
         return overall, is_best
 
     def _intervals_and_calibration(
         self, name: str, utterances: np.ndarray, probabilities: np.ndarray, step: int
     ) -> dict[str, dict[str, Any]]:
-        """Return intervals of the scores and, where a calibration can be fitted on dev, the scores after it.
+        """Return intervals of the scores and, if a calibration can be fitted on dev, the calibrated scores.
 
-        Not in training, which comes back to the split often and where dev is scored by another state of the model.
+        Returns nothing in training, where splits are scored often and dev scores are of another state of the model.
         """
         split, labels, config = self.corpus.split(name), self.corpus.labels, self.config.evaluation
         result: dict[str, dict[str, Any]] = {}
@@ -186,7 +186,7 @@ class Evaluation:
                 calibration = write_dev_calibration(
                     self.folder, self._checkpoint, self.best_accuracy, labels.classes, config.calibration.kind
                 )
-            except UserError as error:  # the split has its scores all the same, perhaps after hours of training
+            except UserError as error:  # the uncalibrated scores, perhaps after hours of training, are written anyway
                 self._report(f"warning: {name} has no calibrated scores: {error}")
             else:
                 result |= score_calibrated(split, labels, utterances, probabilities, calibration)

@@ -1,4 +1,4 @@
-"""Latents of a split's utterances, kept for pictures of them: EXPDIR/SPLIT_latents.npz.
+"""Latents of a split's utterances, for plots: EXPDIR/SPLIT_latents.npz.
 
 ========== ==================== ==============================================================
 key        form                 content
@@ -7,7 +7,7 @@ ids        (n,) str             ids of the utterances, in the order of the manif
 latents    (n, dim) float16     the mean of each utterance's windows, before the classifier
 ========== ==================== ==============================================================
 
-Read it by ``numpy.load(path, allow_pickle=False)``.
+Read the file with ``numpy.load(path, allow_pickle=False)``.
 """
 
 import zlib
@@ -20,30 +20,30 @@ from ..utils.files import replace_when_complete
 from ..utils.randomness import keyed_generator
 
 
-def choose_utterances(total: int, most: int, seed: int, split: str) -> np.ndarray:
-    """Draw the utterances of a split whose latents are kept; always the same ones.
+def choose_utterances(total: int, max_count: int, seed: int, split: str) -> np.ndarray:
+    """Draw the utterances of a split whose latents are written; the same arguments give the same utterances.
 
     Parameters
     ----------
-    total : utterances that there are.
-    most : utterances to draw; all where there are no more.
+    total : number of utterances in the split.
+    max_count : maximum number of utterances to draw.
     seed : of the run.
     split : its name.
 
     Returns
     -------
-    (min(total, most),) int64, ascending.
+    (min(total, max_count),) int64, ascending.
     """
     generator = keyed_generator(seed, "latents", zlib.crc32(split.encode()))
-    return np.sort(generator.choice(total, size=min(total, most), replace=False)).astype(np.int64)
+    return np.sort(generator.choice(total, size=min(total, max_count), replace=False)).astype(np.int64)
 
 
 class KeptLatents:
-    """Sums of the latents of some utterances' windows: what is held does not grow with the windows.
+    """Means of the latents of some utterances' windows; memory does not depend on the number of windows.
 
     Parameters
     ----------
-    utterances : (n,) int64, ascending, whose latents are kept.
+    utterances : (n,) int64, ascending, numbers of these utterances.
     """
 
     def __init__(self, utterances: np.ndarray) -> None:
@@ -57,7 +57,7 @@ class KeptLatents:
         Parameters
         ----------
         utterances : (windows,) int64 torch.Tensor, the utterance of each.
-        latents : (windows, dim) torch.Tensor, of which those of other utterances are passed over.
+        latents : (windows, dim) torch.Tensor; those of other utterances are ignored.
         """
         numbers = utterances.numpy()
         place = np.searchsorted(self.utterances, numbers)

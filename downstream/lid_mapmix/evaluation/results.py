@@ -1,4 +1,4 @@
-"""From the windows' probabilities to the scores of a split and the files that keep them."""
+"""Scores of a split from the probabilities of its windows, and the files of the scores."""
 
 from collections.abc import Sequence
 
@@ -27,9 +27,9 @@ def average_windows(
 
     Parameters
     ----------
-    utterances : a (windows,) int64 torch.Tensor a batch, the utterance of each window.
-    probabilities : a (windows, classes) float64 torch.Tensor a batch.
-    average : of what.
+    utterances : one (windows,) int64 torch.Tensor per batch, the utterance of each window.
+    probabilities : one (windows, classes) float64 torch.Tensor per batch.
+    average : what is averaged.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def score(split: Split, labels: Labels, utterances: np.ndarray, probabilities: n
     manifest = split.manifest
     return metrics_with_slices(
         probabilities,
-        split.gold[utterances],
+        split.target_classes[utterances],
         cluster_indices=labels.cluster_indices,
         cluster_names=tuple(labels.clusters),
         class_names=labels.classes,
@@ -55,15 +55,15 @@ def score(split: Split, labels: Labels, utterances: np.ndarray, probabilities: n
 def score_calibrated(
     split: Split, labels: Labels, utterances: np.ndarray, probabilities: np.ndarray, calibration: Calibration
 ) -> dict[str, dict]:
-    """Return the scores of a split after calibration, and how reliable its probabilities are before and after.
+    """Return the scores of a split after calibration, and its reliability curves before and after.
 
     Returns
     -------
     ``{"calibrated": {"kind", "overall": scores}, "reliability": {"before": points, "after": points}}``: scores are
     those of :func:`.scoring.scorecard.all_scores`, points those of :func:`.scoring.metrics.reliability_curve`. Costs
-    and Cllr are those of likelihoods, without the shares that the classes have in dev.
+    and Cllr are computed from likelihoods, without the class priors of dev.
     """
-    truth = split.gold[utterances]
+    truth = split.target_classes[utterances]
     log_probabilities = _logarithms(probabilities)
     calibrated = np.exp(calibration.log_probabilities(log_probabilities))
     overall = all_scores(
@@ -85,13 +85,13 @@ def score_calibrated(
 def intervals(
     split: Split, labels: Labels, utterances: np.ndarray, probabilities: np.ndarray, samples: int
 ) -> dict[str, list[float]]:
-    """Return score → [low, high], 95 %, of the scores over the whole split; groups are drawn whole.
+    """Return score → [low, high], the 95 % intervals over the whole split; the bootstrap draws whole groups.
 
-    A score that is not defined has none. See :func:`.scoring.bootstrap.bootstrap`.
+    A score that is not defined has no interval. See :func:`.scoring.bootstrap.bootstrap`.
     """
     found = bootstrap(
         _logarithms(probabilities),
-        split.gold[utterances],
+        split.target_classes[utterances],
         labels.cluster_indices,
         group=split.manifest.text_column("group")[utterances],
         source=_source(split, utterances),

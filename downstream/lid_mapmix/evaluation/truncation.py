@@ -1,4 +1,4 @@
-"""An evaluation of a split whose utterances are cut to several durations, in one pass over their windows."""
+"""Evaluation of a split with its utterances truncated to several durations, in one pass over their windows."""
 
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import replace
@@ -20,17 +20,17 @@ from .evaluator import Evaluation
 
 
 class TruncationEvaluation(Evaluation):
-    """Scores at several durations, each from the start of the utterances; it writes nothing.
+    """Scores at several durations, from the start of each utterance; writes nothing.
 
     Parameters
     ----------
     config, corpus, folder : as of :class:`.evaluation.Evaluation`.
-    seconds : the durations. An utterance that is shorter keeps its length.
+    seconds : the durations. A shorter utterance keeps its length.
 
     Attributes
     ----------
-    scores : after the evaluation, duration as text → the scores of `all_scores`, and how many
-        utterances are ``long_enough``.
+    scores : after the evaluation, duration as text → the scores of `all_scores`, and ``long_enough``, the number of
+        utterances of at least this duration.
     """
 
     def __init__(self, config: TaskConfig, corpus: Corpus, folder: RunFolder, seconds: Sequence[float]) -> None:
@@ -40,7 +40,7 @@ class TruncationEvaluation(Evaluation):
 
     @classmethod
     def of(cls, expert: Any, seconds: Sequence[float]) -> "TruncationEvaluation":
-        """Let an expert evaluate so, and return the evaluation.
+        """Replace the evaluation of an expert by this one, and return it.
 
         Parameters
         ----------
@@ -51,7 +51,7 @@ class TruncationEvaluation(Evaluation):
         return expert.evaluation
 
     def windows(self, name: str) -> np.ndarray:
-        """Return the windows of all durations, (windows, 3) int64, each once."""
+        """Return the windows of all durations, (windows, 3) int64, without duplicates."""
         return self._cut(name)[0]
 
     def record(
@@ -61,21 +61,21 @@ class TruncationEvaluation(Evaluation):
         logits: torch.Tensor,
         records: MutableMapping[str, list],
     ) -> None:
-        """Keep the probabilities of a batch, and which windows they are of."""
+        """Record the probabilities of a batch and the numbers of its windows."""
         super().record(batch, latents, logits, records)
         records["windows"].append(batch.waveforms.slot)
 
     def conclude(self, name: str, records: Mapping[str, list], step: int) -> tuple[dict[str, float], bool]:
-        """Set `scores`; there is nothing to log.
+        """Set `scores`; returns nothing to log.
 
         Raises
         ------
-        UserError : the probabilities are no numbers.
+        UserError : a probability is not finite.
         """
         windows, members = self._cut(name)
         recorded = torch.cat(records["probabilities"]).numpy()
         if not np.isfinite(recorded).all():
-            raise diverged(f"{name}: the probabilities are no numbers")
+            raise diverged(f"{name}: a probability is not finite")
         probabilities = np.empty_like(recorded)
         probabilities[torch.cat(records["windows"]).numpy()] = recorded
         split = self.corpus.split(name)
@@ -84,7 +84,7 @@ class TruncationEvaluation(Evaluation):
             self.scores[f"{seconds:g}"] = {
                 **all_scores(
                     averages,
-                    split.gold,
+                    split.target_classes,
                     self.corpus.labels.cluster_indices,
                     split.manifest.columns.get("source"),
                 ),

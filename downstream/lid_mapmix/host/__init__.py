@@ -1,1 +1,1 @@
-"""S3PRL on the stack of today. Knows S3PRL and nothing of the method."""
+"""S3PRL on current versions of its dependencies. Depends on S3PRL, and on nothing of the method."""

@@ -1,14 +1,14 @@
-"""How an upstream is built without its checkpoint: its architecture as plain values, which a JSON file can hold.
+"""The architecture of an upstream as plain values, which a JSON file can hold, to build it without its checkpoint.
 
-S3PRL's native models and transformers' are built from settings; their checkpoints, which are Python pickles, hold
-these and the weights. Here the settings are noted while an upstream is built from its checkpoint, and an upstream of
-the same class is later built from them. Weights go by another way.
+S3PRL's native models and transformers' models are built from settings. Their checkpoints, which are Python pickles,
+hold these settings and the weights. Here the settings are recorded while an upstream is built from its checkpoint;
+later, an upstream of the same class is built from them. Weights are stored separately.
 
 =============== ============================================================================================
 family          settings
 =============== ============================================================================================
-filter banks    none: S3PRL's own file of that name has them
-wav2vec2, …     ``arguments`` of the model's class, in order: settings as mappings, lists as they are; ``normalize``
+filter banks    none: they are in S3PRL's file for this upstream
+wav2vec2, …     ``arguments`` of the model's class, in order: settings as mappings, lists as lists; ``normalize``
 hugging_face    ``config`` (config.json) and ``normalize`` (whether waveforms are normalised)
 =============== ============================================================================================
 """
@@ -33,12 +33,12 @@ _FILTER_BANKS, _HUGGING_FACE = "filter_banks", "hugging_face"
 
 @dataclass(frozen=True)
 class Architecture:
-    """What an upstream is built from, besides weights.
+    """What an upstream is built from, except the weights.
 
     Attributes
     ----------
-    upstream : its name, S3PRL's.
-    family : which code builds it.
+    upstream : its name in S3PRL.
+    family : selects the code that builds it.
     settings : see the module.
     """
 
@@ -53,9 +53,9 @@ class _Native:
 
     Attributes
     ----------
-    module : below s3prl.upstream, where the model's class is looked up when a checkpoint is loaded.
+    module : module below s3prl.upstream that looks the model's class up when it loads a checkpoint.
     model : name of the class.
-    settings : the class of each of its arguments, below the model's module; None for a list.
+    settings : class of each of its arguments, in the model's module; None for a list.
     """
 
     module: str
@@ -70,13 +70,13 @@ _NATIVE = {
     "wavlm": _Native("wavlm.expert", "WavLM", ("WavLMConfig",)),
 }
 _PACKAGE = "s3prl.upstream"
-# Without brackets of any kind nothing is called.
+# Without brackets, no function can be called.
 _NAME = re.compile(r"[\w.${}/ -]*")
 _OF_LISTS = (ast.Expression, ast.List, ast.Tuple, ast.BinOp, ast.Add, ast.Mult, ast.Load)
 
 
-def build_noting(upstream: str, build: Callable[[], Any]) -> tuple[Any, Architecture | None]:
-    """Build an upstream from its checkpoint, and note what its model is built from.
+def build_recording(upstream: str, build: Callable[[], Any]) -> tuple[Any, Architecture | None]:
+    """Build an upstream from its checkpoint, and record what its model is built from.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def build_noting(upstream: str, build: Callable[[], Any]) -> tuple[Any, Architec
 
     Returns
     -------
-    the upstream, and its architecture; None where this module does not know it.
+    the upstream, and its architecture; None if this module does not know the family.
     """
     family = registry.upstream_family(upstream)
     if family not in _NATIVE:
@@ -97,36 +97,39 @@ def build_noting(upstream: str, build: Callable[[], Any]) -> tuple[Any, Architec
     native = _NATIVE[family]
     module: Any = import_module(f"{_PACKAGE}.{native.module}")
     original = getattr(module, native.model)
-    noted: list[tuple[Any, ...]] = []
+    recorded: list[tuple[Any, ...]] = []
 
     def make(*arguments: Any) -> Any:
-        noted.append(copy.deepcopy(arguments))
+        recorded.append(copy.deepcopy(arguments))
         return original(*arguments)
 
     with _replaced(module, native.model, make):
         built = build()
     # A legacy upstream of the same family is built by fairseq.
-    if not noted or (type(built).__module__, type(built).__name__) != (f"{_PACKAGE}.{family}.expert", "UpstreamExpert"):
+    if not recorded or (type(built).__module__, type(built).__name__) != (
+        f"{_PACKAGE}.{family}.expert",
+        "UpstreamExpert",
+    ):
         return built, None
     settings = {
-        "arguments": [_as_settings(argument) for argument in noted[-1]],
+        "arguments": [_as_settings(argument) for argument in recorded[-1]],
         "normalize": bool(getattr(built, "wav_normalize", False)),  # HuBERT and WavLM have it among the arguments
     }
     return built, Architecture(upstream, family, _plain(settings))
 
 
 def rebuild(architecture: Architecture) -> Any:
-    """Build an upstream of fresh weights, in S3PRL's class for it.
+    """Build an upstream with fresh weights, in S3PRL's class.
 
     Raises
     ------
-    UserError : no such family, or settings that do not fit it.
+    UserError : an unknown family, or settings that do not match it.
     """
     name, family, settings = architecture.upstream, architecture.family, architecture.settings
     try:
         if family == _FILTER_BANKS:
             if not registry.is_filter_bank(name) or name.endswith("_local"):
-                raise ValueError(f"{name} is no filter bank")
+                raise ValueError(f"{name} is not a filter bank")
             return getattr(import_module(f"{_PACKAGE}.baseline.hubconf"), name)()
         if family == _HUGGING_FACE:
             from .hugging_face import HuggingFaceUpstream  # noqa: PLC0415
@@ -135,12 +138,12 @@ def rebuild(architecture: Architecture) -> Any:
         return _rebuild_native(family, **settings)
     except UserError:
         raise
-    # What settings that a stranger has edited raise depends on which of them are wrong.
+    # Edited settings may raise any exception.
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"upstream {name}: cannot be built from its settings ({type(error).__name__}: {reason}). Export the run "
-            "anew."
+            "again."
         ) from error
 
 
@@ -173,11 +176,11 @@ def _of_settings(kind: Any, settings: dict[str, Any]) -> Any:
 
 
 def _check_texts(settings: dict[str, Any]) -> None:
-    """Refuse texts that are neither names nor lists of numbers: S3PRL evaluates some of them as Python.
+    """Refuse texts other than names and lists of numbers, because S3PRL evaluates some of them as Python code.
 
     Raises
     ------
-    ValueError : there is one, such as a call.
+    ValueError : there is such a text, for example a call.
     """
     for key, text in settings.items():
         if not isinstance(text, str) or _NAME.fullmatch(text):
@@ -205,5 +208,5 @@ def _as_settings(argument: Any) -> Any:
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return settings as JSON gives them back: tuples are lists, enumerations their values."""
+    """Return settings as JSON returns them: tuples as lists, enumerations as their values."""
     return json.loads(json.dumps(settings, default=lambda value: getattr(value, "value", str(value))))

@@ -1,12 +1,11 @@
-"""Let S3PRL import and work on today's torchaudio, huggingface_hub and torch.
+"""Patches that let S3PRL work with current torchaudio, huggingface_hub and torch.
 
-S3PRL 0.4.18 uses names that these packages have since removed. :func:`apply` puts each one back, and only
-where it is missing, so that on an older stack nothing changes. What cannot work any more (sox effects,
-pushing to the Hugging Face Hub through git) gets a replacement that says so in one line when it is used;
-S3PRL only imports these names on the way to something else.
+S3PRL 0.4.18 uses names that these packages have since removed. :func:`apply` restores each missing one, so that nothing
+changes with older versions. What cannot work any more (sox effects, pushing to the Hugging Face Hub through git) gets a
+replacement that raises an error when it is used; S3PRL imports these names without using them.
 
-The file stands alone, without imports from this package, so that someone who runs S3PRL's own command,
-in its checkout, can put the file before it::
+The file imports nothing from this package, so that it can also be put before S3PRL's own command in S3PRL's
+checkout::
 
     python downstream/lid_mapmix/host/compat.py run_downstream.py -m train -d lid_mapmix ...
 """
@@ -25,7 +24,7 @@ from typing import Any, NoReturn
 
 
 def apply() -> None:
-    """Patch what S3PRL misses on this machine; a second call changes nothing."""
+    """Apply all patches that this machine needs; a second call changes nothing."""
     _patch_torchaudio()
     _patch_huggingface_hub()
     _patch_torch_load()
@@ -33,11 +32,11 @@ def apply() -> None:
 
 
 def import_specaug() -> None:
-    """Import S3PRL's SpecAugment, whose module names pandas and never uses it; S3PRL does not declare it either."""
+    """Import S3PRL's SpecAugment, whose module imports pandas without using it; S3PRL does not declare it either."""
     if "pandas" in sys.modules or importlib.util.find_spec("pandas") is not None:
         return
-    # For this import only: others who look whether there is pandas are not to find it.
-    sys.modules["pandas"] = types.ModuleType("pandas", "Stand-in: empty.")
+    # For this import only: other modules that test for pandas must not find it.
+    sys.modules["pandas"] = types.ModuleType("pandas", "Empty replacement.")
     try:
         importlib.import_module("s3prl.downstream.specaug")
     finally:
@@ -48,15 +47,14 @@ def _patch_torchaudio() -> None:
     try:
         import torchaudio
     except (OSError, RuntimeError) as error:
-        # A torchaudio built for another torch fails in the dynamic linker, and the linker's words do not
-        # say what to do about it.
-        message = f"torchaudio does not fit the installed torch; install both in one command ({error})"
+        # A torchaudio built for another torch fails in the dynamic linker, whose message does not say what to do.
+        message = f"torchaudio does not match the installed torch; install both in one command ({error})"
         raise ImportError(message) from error
 
     if not hasattr(torchaudio, "set_audio_backend"):
         torchaudio.set_audio_backend = _ignore_audio_backend
     if not hasattr(torchaudio, "sox_effects") and importlib.util.find_spec("torchaudio.sox_effects") is None:
-        sox_effects: Any = types.ModuleType("torchaudio.sox_effects", "Stand-in: torchaudio has removed this module.")
+        sox_effects: Any = types.ModuleType("torchaudio.sox_effects", "Replacement of a module that was removed.")
         for name in ("apply_effects_tensor", "apply_effects_file"):
             setattr(sox_effects, name, _removed(f"torchaudio.sox_effects.{name}", "torchaudio<2.9"))
         torchaudio.sox_effects = sox_effects
@@ -64,7 +62,7 @@ def _patch_torchaudio() -> None:
 
 
 def _ignore_audio_backend(backend: str | None = None) -> None:
-    """Accept S3PRL's choice of an audio backend; torchaudio no longer has any to choose from."""
+    """Accept S3PRL's choice of an audio backend, which torchaudio no longer has."""
 
 
 def _patch_huggingface_hub() -> None:
@@ -78,7 +76,7 @@ def _patch_huggingface_hub() -> None:
 def _patch_torch_load() -> None:
     """Let `torch.load` read the `argparse.Namespace` that S3PRL stores in each checkpoint.
 
-    Allowing this one harmless class keeps `weights_only=True`, without which a checkpoint from a stranger
+    Allowing only this class keeps `weights_only=True`, without which an untrusted checkpoint
     can run any code.
     """
     import torch
@@ -89,16 +87,16 @@ def _patch_torch_load() -> None:
 
 
 def _patch_tensorboardx() -> None:
-    """Give torch's own writer in place of tensorboardX, which S3PRL imports and does not declare."""
+    """Provide torch's own writer as tensorboardX, which S3PRL imports and does not declare."""
     if "tensorboardX" in sys.modules or importlib.util.find_spec("tensorboardX") is not None:
         return
-    module: Any = types.ModuleType("tensorboardX", "Stand-in: torch.utils.tensorboard under tensorboardX's name.")
+    module: Any = types.ModuleType("tensorboardX", "torch.utils.tensorboard under tensorboardX's name.")
     module.__getattr__ = _tensorboard_attribute
     sys.modules["tensorboardX"] = module
 
 
 def _tensorboard_attribute(name: str) -> Any:
-    # Only when asked for: importing torch.utils.tensorboard takes as long as the rest of S3PRL.
+    # Only on use: importing torch.utils.tensorboard takes as long as the rest of S3PRL.
     if name != "SummaryWriter":
         raise AttributeError(f"module 'tensorboardX' has no attribute {name!r}")
     try:
@@ -109,7 +107,7 @@ def _tensorboard_attribute(name: str) -> Any:
 
 
 def _removed(name: str, needed: str) -> Callable[..., NoReturn]:
-    """Return a function in place of a removed one."""
+    """Return a function that replaces a removed one."""
 
     def function(*args: Any, **kwargs: Any) -> NoReturn:
         raise RuntimeError(f"{name} was removed from this version of its package; S3PRL needs {needed} for it")
@@ -119,7 +117,7 @@ def _removed(name: str, needed: str) -> Callable[..., NoReturn]:
 
 
 def _removed_class(name: str, needed: str) -> type:
-    """Return a class in place of a removed one; neither it nor any attribute of it can be used."""
+    """Return a class that replaces a removed one; using it or an attribute of it raises an error."""
     refuse = _removed(f"huggingface_hub.{name}", needed)
 
     class Refusing(type):
@@ -127,15 +125,15 @@ def _removed_class(name: str, needed: str) -> type:
             refuse()
 
         def __getattr__(cls, attribute: str) -> Any:
-            if attribute.startswith("__"):  # introspection, not use
+            if attribute.startswith("__"):  # introspection
                 raise AttributeError(attribute)
             refuse()
 
-    return Refusing(name, (), {"__doc__": f"Stand-in for the {name} that huggingface_hub has removed."})
+    return Refusing(name, (), {"__doc__": f"Replaces {name}, which huggingface_hub has removed."})
 
 
 def _run_script() -> None:
-    """Run the Python file named on the command line, with its arguments, on the patched stack."""
+    """Run the Python file named on the command line, with its arguments, after applying the patches."""
     if len(sys.argv) < 2:  # noqa: PLR2004
         sys.exit("usage: python compat.py run_downstream.py [S3PRL's arguments]")
     sys.argv = sys.argv[1:]

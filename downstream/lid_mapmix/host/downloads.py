@@ -1,8 +1,8 @@
-"""Named upstreams' weights: from S3PRL's cache, or fetched into it, or one line that says what to put where.
+"""Weights of named upstreams: read from S3PRL's cache, or downloaded to it, or an error that says what to put where.
 
-S3PRL waits for a server without limit, takes an answer that broke off for the whole file, and saves the page that says
-"not found" as weights, which every later run then stumbles over. :func:`install` puts a download without these faults
-in the place of its own; the cache is S3PRL's: its folder and its names.
+S3PRL waits for a server without a timeout, accepts an incomplete response as the whole file, and saves a "not found"
+page as weights, on which every later run fails. :func:`install` replaces its download by one without these faults. The
+cache is S3PRL's, with its folder and file names.
 """
 
 import contextlib
@@ -23,24 +23,24 @@ _CHUNK = 1 << 20
 
 def install() -> None:
     """Replace S3PRL's download; a second call changes nothing."""
-    from s3prl.util import download  # noqa: PLC0415 - S3PRL may be imported once compat.py has patched the stack
+    from s3prl.util import download  # noqa: PLC0415 - S3PRL is importable only after compat.py has patched it
 
     download._download = fetch
 
 
 def fetch(filepath: Path | str, url: str, refresh: bool = False, new_enough_secs: float = 2.0) -> None:
-    """Have a file in the cache, in place of S3PRL's `_download`.
+    """Make a file available in the cache, in place of S3PRL's `_download`.
 
     Parameters
     ----------
-    filepath : where it is to be.
-    url : where it is from.
-    refresh : fetch it although it is there, as the user asks by ``-r``.
-    new_enough_secs : a file as young as this has just been fetched by a process that started together with this one.
+    filepath : where the file is stored.
+    url : where it is downloaded from.
+    refresh : download it even if it is there, as requested by ``-r``.
+    new_enough_secs : a younger file has just been downloaded by a process that started together with this one.
 
     Raises
     ------
-    UserError : it is not there and cannot be fetched.
+    UserError : the file is not there and cannot be downloaded.
     """
     from filelock import FileLock  # noqa: PLC0415 - with S3PRL's requirements
 
@@ -54,13 +54,13 @@ def fetch(filepath: Path | str, url: str, refresh: bool = False, new_enough_secs
         except (OSError, HTTPException, ValueError) as error:
             reason = getattr(error, "reason", None) or error
             raise UserError(
-                f"{url}: is not in S3PRL's cache and cannot be fetched ({' '.join(str(reason).split())}). Fetch it "
-                f"elsewhere and put it here: {path}"
+                f"{url}: is not in S3PRL's cache and cannot be downloaded ({' '.join(str(reason).split())}). Download "
+                f"it on another machine and save it as {path}"
             ) from error
 
 
 def reachable(url: str, seconds: float = 5.0) -> bool:
-    """Say whether a server answers, whatever it says."""
+    """Return whether a server responds, with any status."""
     try:
         with urllib.request.urlopen(_request(url, method="HEAD"), timeout=seconds):
             return True
@@ -77,7 +77,7 @@ def _fetch(path: Path, url: str) -> None:
             with temporary.open("wb") as file, _progress(path.name, expected) as bar:
                 _copy(answer, file, bar)
             if expected is not None and temporary.stat().st_size != int(expected):
-                raise OSError(f"the answer broke off after {temporary.stat().st_size} of {expected} bytes")
+                raise OSError(f"the response ended after {temporary.stat().st_size} of {expected} bytes")
 
 
 def _copy(source: Any, target: BinaryIO, bar: Any) -> None:

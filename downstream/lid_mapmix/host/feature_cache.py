@@ -1,9 +1,8 @@
-"""A frozen upstream that is run once: what it makes of a crop is kept on disk and read from there the next time.
+"""A frozen upstream whose features are cached on disk: each crop is computed once and read afterwards.
 
-S3PRL's runner calls an upstream with waveforms, and its featurizer with what comes back. :class:`CachedUpstream`
-takes the upstream's place: told beforehand which slots of a store the next waveforms are, it runs the upstream on
-those that are not there yet, and reads the others. All layers are kept, so that the featurizer's weighted sum of them
-still learns, in float16.
+S3PRL's runner calls an upstream with waveforms, and its featurizer with the result. :class:`CachedUpstream` replaces
+the upstream: given the slots of the next waveforms in a store, it computes those that are not filled yet, and reads the
+others. All layers are stored in float16, so that the featurizer's weighted sum of them can still be trained.
 """
 
 import hashlib
@@ -27,18 +26,18 @@ from .feature_store import FeatureStore, SlotLayout, check_header
 _HEADER, _PROBE, _LOCK = "upstream.json", "probe.npy", ".lock"
 _FORMAT = 1
 _PROBE_SAMPLES = 16_000
-# Between devices and thread counts features differ by less; between other features, by far more.
+# Features differ less than this between devices and thread counts, and far more between different features.
 _PROBE_TOLERANCE = 0.02
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which of an upstream's features the featurizer takes.
+    """The features of an upstream that the featurizer uses.
 
     Attributes
     ----------
     key : their name, such as hidden_states.
-    layer : the only layer it takes, or None for the weighted sum of all.
+    layer : the only layer that is used, or None for the weighted sum of all.
     """
 
     key: str
@@ -54,16 +53,16 @@ class Selection:
 
 
 class CachedUpstream(nn.Module):
-    """An upstream in training that is frozen, with the features that are kept of it.
+    """A frozen upstream with cached features.
 
     Parameters
     ----------
     upstream : S3PRL's.
-    selection : the features its featurizer takes.
+    selection : the features that the featurizer uses.
 
     Attributes
     ----------
-    computed, read : how many waveforms the upstream was run on, and for how many features were read.
+    computed, read : number of waveforms whose features were computed, and read.
     """
 
     def __init__(self, upstream: nn.Module, selection: Selection) -> None:
@@ -75,7 +74,7 @@ class CachedUpstream(nn.Module):
         self._expected: tuple[FeatureStore, list[int]] | None = None
 
     def announce(self, store: FeatureStore, slots: Sequence[int]) -> None:
-        """Say which slots of which store the next waveforms are."""
+        """Set the store and the slots of the next waveforms."""
         self._expected = store, list(slots)
 
     def forward(self, wavs: Sequence[torch.Tensor]) -> dict[str, Any]:
@@ -83,25 +82,25 @@ class CachedUpstream(nn.Module):
 
         Parameters
         ----------
-        wavs : (samples,) each. Of a waveform whose slot is filled only the device and the length are looked at.
+        wavs : (samples,) each. Of a waveform with a filled slot, only device and length are used.
 
         Returns
         -------
-        the name of the features → a (batch, frames, dim) float32 torch.Tensor a layer; of waveforms that nobody has
-        announced, what the upstream returns.
+        the name of the features → one (batch, frames, dim) float32 torch.Tensor per layer; for waveforms that were not
+        announced, the upstream's own result.
         """
         expected, self._expected = self._expected, None
         if expected is None:
             return self.upstream(wavs)
         store, slots = expected
         if len(slots) != len(wavs):
-            raise ValueError(f"{len(slots)} slots were announced and {len(wavs)} waveforms came")
+            raise ValueError(f"expected {len(slots)} waveforms, as announced, found {len(wavs)}")
         missing = {slot: wav for slot, wav in zip(slots, wavs, strict=True) if not store.holds(slot)}
         for group in _groups(missing):
             self._fill(store, group, [missing[slot] for slot in group])
         self.computed += len(missing)
         self.read += len(slots) - len(missing)
-        # What was just computed is read as well: a step sees the same numbers whoever has filled its slots, and when.
+        # Computed features are read back too, so that a step does not depend on who has filled its slots, and when.
         return {self.selection.key: _read_layers(store, slots, wavs[0].device)}
 
     def _fill(self, store: FeatureStore, slots: Sequence[int], wavs: Sequence[torch.Tensor]) -> None:
@@ -109,14 +108,14 @@ class CachedUpstream(nn.Module):
         half = torch.stack(layers, dim=1).half()
         if not half.isfinite().all():
             raise UserError(
-                f"{store.folder}: the upstream's features are NaN or above 65504 in places, which the cache's float16 "
-                "cannot hold. Train without --cache-features."
+                f"{store.folder}: expected features that float16 can hold, found NaN or values above 65504. Train "
+                "without --cache-features."
             )
         store.write(slots, list(half.cpu().numpy()))
 
 
 class _Layers(list[torch.Tensor]):
-    """The layers of a batch, which are all in one tensor.
+    """The layers of a batch as slices of one tensor.
 
     Attributes
     ----------
@@ -129,10 +128,10 @@ class _Layers(list[torch.Tensor]):
 
 
 def quicken_weighted_sum(featurizer: Any) -> None:
-    """Let S3PRL's featurizer sum the layers of a cache by one product, as they lie there.
+    """Let S3PRL's featurizer sum the layers of a cache by one matrix product.
 
-    It stacks and weighs copies of all layers, which takes several times as long as reading them. Features that come
-    from elsewhere it sums as ever, and normalised ones as well.
+    It stacks and weights copies of all layers, which takes several times as long as reading them. Other features, and
+    normalised ones, are summed as before.
     """
     original = featurizer._weighted_sum
 
@@ -140,7 +139,7 @@ def quicken_weighted_sum(featurizer: Any) -> None:
         if featurizer.normalize or not isinstance(layers, _Layers):
             return original(layers)
         stacked = layers.stacked
-        # Mixed precision would round all layers anew.
+        # Mixed precision would round all layers again.
         with torch.autocast(stacked.device.type, enabled=False):
             weights = featurizer.weights.float().softmax(dim=0)
             return (weights @ stacked.flatten(start_dim=1)).view(stacked.shape[1:])
@@ -149,10 +148,10 @@ def quicken_weighted_sum(featurizer: Any) -> None:
 
 
 def _groups(missing: Mapping[int, torch.Tensor]) -> list[list[int]]:
-    """Return which slots go through the upstream together: those of one length, so that there is no padding.
+    """Return the slots to compute together: those of one length, so that there is no padding.
 
-    On a CPU each goes alone, which takes no longer, and what comes out does not depend in its last bit on the company:
-    so a run that was interrupted while the cache was filled ends as one that was not.
+    On a CPU each is computed separately, which takes no longer, and makes the last bit independent of batching: a run
+    that was interrupted while the cache was filled ends like one that was not.
     """
     if any(wav.device.type == "cpu" for wav in missing.values()):
         return [[slot] for slot in missing]
@@ -163,12 +162,12 @@ def _groups(missing: Mapping[int, torch.Tensor]) -> list[list[int]]:
 
 
 def _read_layers(store: FeatureStore, slots: Sequence[int], device: torch.device) -> _Layers:
-    """Return the layers of slots, (slots, frames, dim) float32 each, zeros behind the frames of shorter ones."""
+    """Return the layers of slots, (slots, frames, dim) float32 each, with zeros after the frames of shorter ones."""
     features = [torch.from_numpy(store.read(slot)) for slot in slots]
     frames = max(each.shape[1] for each in features)
     batch = torch.empty(
         (store.layout.layers, len(slots), frames, store.layout.dim),
-        # To another device half the bytes travel.
+        # For another device, only half the bytes are sent.
         dtype=torch.float32 if device.type == "cpu" else torch.float16,
     )
     for row, each in enumerate(features):
@@ -178,15 +177,15 @@ def _read_layers(store: FeatureStore, slots: Sequence[int], device: torch.device
 
 
 class FeatureCache:
-    """The folder of a cache: whose features it keeps, and a store for each split.
+    """The folder of a cache: a description of the upstream, and a store for each split.
 
     Parameters
     ----------
-    folder : made at the first store.
-    upstream : in place of S3PRL's.
-    names : what the features depend on that the upstream itself does not show, JSON's types, such as its name.
+    folder : created with the first store.
+    upstream : the replaced upstream.
+    names : what else the features depend on, such as the upstream's name, in JSON types.
     rate : samples from one frame to the next.
-    device : where the upstream is.
+    device : of the upstream.
     """
 
     def __init__(
@@ -198,8 +197,8 @@ class FeatureCache:
         self._probe = _probe(upstream, device)
         if self._probe.shape[1] > self._capacities(np.array([_PROBE_SAMPLES]))[0]:
             raise UserError(
-                f"the upstream gives {self._probe.shape[1]} frames a second, expected {_PROBE_SAMPLES / rate:.0f}, and "
-                "its features cannot be cached. Train without --cache-features."
+                f"--cache-features: expected an upstream with {_PROBE_SAMPLES / rate:.0f} frames per second, found "
+                f"{self._probe.shape[1]}. Train without --cache-features."
             )
         self._header = {
             "format": _FORMAT,
@@ -210,21 +209,21 @@ class FeatureCache:
         }
 
     def layout(self, sizes: np.ndarray) -> SlotLayout:
-        """Return the layout of slots of waveforms of `sizes` samples, (slots,) int64."""
+        """Return the layout of slots for waveforms of `sizes` samples, (slots,) int64."""
         return SlotLayout(self._capacities(sizes), self._probe.shape[0], self._probe.shape[2])
 
     def open(self, split: str, sizes: np.ndarray, names: Mapping[str, Any]) -> FeatureStore:
-        """Open the store of a split, made where absent.
+        """Open the store of a split; create it if absent.
 
         Parameters
         ----------
         split : its name.
         sizes : (slots,) int64, samples of each waveform.
-        names : what the waveforms are, JSON's types.
+        names : description of the waveforms, in JSON types.
 
         Raises
         ------
-        UserError : the folder holds the features of another upstream, or of other waveforms.
+        UserError : the folder has features of another upstream, or of other waveforms.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder / _LOCK):
@@ -243,11 +242,11 @@ class FeatureCache:
             raise UserError(
                 f"{self.folder / _PROBE}: is missing or damaged. Delete the folder {self.folder}."
             ) from None
-        # Catches what no name shows: another version of S3PRL, or of a patch of ours, may make other features.
+        # Detects what the description cannot show: another version of S3PRL, or of a patch, with other features.
         if kept.shape != self._probe.shape or _distance(kept, self._probe) > _PROBE_TOLERANCE:
             raise UserError(
-                f"{self.folder}: expected the features that the upstream now gives for the same audio, found others. "
-                "Name another folder by --cache-features, or delete this one."
+                f"{self.folder}: expected the features that the upstream now computes for this audio, found others. "
+                "Use another folder by --cache-features, or delete this one."
             )
 
     def _capacities(self, sizes: np.ndarray) -> np.ndarray:
@@ -255,7 +254,7 @@ class FeatureCache:
 
 
 def weights_digest(model: nn.Module) -> str:
-    """Return what names a model's weights and buffers, in 16 hex digits."""
+    """Return a digest of a model's weights and buffers, 16 hex digits."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         if isinstance(tensor, torch.Tensor):
@@ -265,7 +264,7 @@ def weights_digest(model: nn.Module) -> str:
 
 
 def _probe(upstream: CachedUpstream, device: torch.device | str) -> np.ndarray:
-    """Return what the upstream makes of a second of noise, (layers, frames, dim) float32."""
+    """Return the upstream's features for one second of noise, (layers, frames, dim) float32."""
     noise = keyed_generator(0, "probe of an upstream").standard_normal(_PROBE_SAMPLES).astype(np.float32)
     upstream.upstream.eval()
     with torch.no_grad():
@@ -274,6 +273,6 @@ def _probe(upstream: CachedUpstream, device: torch.device | str) -> np.ndarray:
 
 
 def _distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the largest difference of a layer, as a share of that layer's size."""
+    """Return the maximum relative difference of a layer."""
     difference = np.linalg.norm((one - other).reshape(len(one), -1), axis=1)
     return float((difference / (np.linalg.norm(other.reshape(len(other), -1), axis=1) + 1e-12)).max())

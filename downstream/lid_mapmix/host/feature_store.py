@@ -1,15 +1,15 @@
-"""Features on disk, in numbered slots that may be filled in any order, by several processes, and read again at once.
+"""Features on disk, in numbered slots that several processes may fill in any order and read at once.
 
 A folder holds the slots of one split:
 
 ============== =====================================================================================================
-header.json    what the slots hold, by which a later run knows whether they are what it needs; written last
-frames.u32     a number a slot: how many frames it holds, 0 while it is empty
-features.f16   a block a slot, of (layers, frames, dim) float16; a sparse file, so an empty slot takes no disk
+header.json    description of the slots, by which a later run recognises what it needs; written last
+frames.u32     one number per slot: its number of frames, 0 if it is empty
+features.f16   one block per slot, (layers, frames, dim) float16; a sparse file, so an empty slot takes no disk space
 ============== =====================================================================================================
 
-A slot is filled by writing its features, then waiting until they are on the disk, then writing its number of frames:
-whoever is killed in between leaves an empty slot, and two processes that fill the same one write the same.
+A slot is filled by writing its features, waiting until they are on the disk, and then writing its number of frames:
+a process that is killed in between leaves an empty slot, and two processes that fill the same slot write the same.
 """
 
 import json
@@ -30,12 +30,12 @@ _VALUE, _COUNT = np.dtype("<f2"), np.dtype("<u4")
 
 @dataclass(frozen=True, eq=False)
 class SlotLayout:
-    """Where in its file each slot lies.
+    """The place of each slot in the file.
 
     Attributes
     ----------
-    capacities : (slots,) int64, frames that a slot holds at most.
-    layers, dim : how many layers a slot holds, and the size of a frame.
+    capacities : (slots,) int64, maximum number of frames per slot.
+    layers, dim : number of layers per slot, and size of a frame.
     """
 
     capacities: np.ndarray
@@ -44,12 +44,12 @@ class SlotLayout:
 
     @property
     def starts(self) -> np.ndarray:
-        """Return (slots + 1,) int64: the first value of each slot, and behind the last one the number of all."""
+        """Return (slots + 1,) int64: the index of each slot's first value, and last the number of all values."""
         return np.concatenate([[0], np.cumsum(self.capacities * self.layers * self.dim)])
 
     @property
     def byte_count(self) -> int:
-        """How large the features are once every slot is filled."""
+        """Size of the features when every slot is filled."""
         return int(self.capacities.sum()) * self.layers * self.dim * _VALUE.itemsize
 
 
@@ -58,13 +58,13 @@ class FeatureStore:
 
     Parameters
     ----------
-    folder : made where absent. Whoever may open it at the same time holds a lock meanwhile.
+    folder : created if absent. Processes that may open it at the same time must hold a lock meanwhile.
     layout : of the slots.
-    header : what they hold, JSON's types.
+    header : description of the content, in JSON types.
 
     Raises
     ------
-    UserError : the folder holds something else, or is damaged.
+    UserError : the folder has other content, or is damaged.
     """
 
     def __init__(self, folder: Path, layout: SlotLayout, header: Mapping[str, Any]) -> None:
@@ -79,7 +79,7 @@ class FeatureStore:
         return len(self.layout.capacities)
 
     def holds(self, slot: int) -> bool:
-        """Say whether a slot is filled, as it then stays."""
+        """Return whether a slot is filled, which it then stays."""
         return bool(self._frames[slot])
 
     def filled(self) -> int:
@@ -87,7 +87,7 @@ class FeatureStore:
         return int(np.count_nonzero(self._frames))
 
     def read(self, slot: int) -> np.ndarray:
-        """Return a filled slot, (layers, frames, dim) float16, as a view of the file; not to be written to."""
+        """Return a filled slot, (layers, frames, dim) float16, as a view of the file that must not be written to."""
         frames, start = int(self._frames[slot]), self._starts[slot]
         shape = (self.layout.layers, frames, self.layout.dim)
         return self._features[start : start + shape[0] * shape[1] * shape[2]].reshape(shape)
@@ -109,12 +109,12 @@ class FeatureStore:
                     0 < frames <= self.layout.capacities[slot]
                 ):
                     raise ValueError(
-                        f"{self.folder}: slot {slot} takes {self.layout.layers} layers of 1 to "
-                        f"{self.layout.capacities[slot]} frames of {self.layout.dim}; got {each.shape}"
+                        f"{self.folder}: expected {self.layout.layers} layers of 1 to "
+                        f"{self.layout.capacities[slot]} frames of {self.layout.dim} in slot {slot}, found {each.shape}"
                     )
                 values = each.astype(_VALUE, order="C", copy=False)
                 _write_at(path, descriptor, values, self._starts[slot] * _VALUE.itemsize)
-            # Not through memory: where the disk is full, that would end the process without a word.
+            # Not through mapped memory: a full disk would then kill the process without a message.
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -127,7 +127,7 @@ class FeatureStore:
             os.close(descriptor)
 
     def _make(self, header: Mapping[str, Any]) -> None:
-        """Make a store all of whose slots are empty, over whatever an interrupted process had begun to make."""
+        """Create a store with empty slots, replacing what an interrupted process had begun to create."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, size in self._sizes().items():
             with (self.folder / name).open("wb") as file:
@@ -139,12 +139,14 @@ class FeatureStore:
             path = self.folder / name
             found = path.stat().st_size if path.is_file() else 0
             if found != size:
-                raise UserError(f"{path}: has {found} bytes, expected {size}. Delete the folder {self.folder}.")
-        # Mapped to be written, which it never is, since torch warns of arrays that may not be.
+                raise UserError(f"{path}: expected {size} bytes, found {found}. Delete the folder {self.folder}.")
+        # Mapped as writable, although it is never written to, because torch warns of read-only arrays.
         self._frames = np.memmap(self.folder / _FRAMES, dtype=_COUNT, mode="r+")
         if (self._frames > self.layout.capacities).any():
             path = self.folder / _FRAMES
-            raise UserError(f"{path}: is damaged, with more frames than a slot holds. Delete the folder {self.folder}.")
+            raise UserError(
+                f"{path}: is damaged: a slot has more frames than its capacity. Delete the folder {self.folder}."
+            )
         self._features = np.memmap(self.folder / _FEATURES, dtype=_VALUE, mode="r+")
         self._starts = [int(start) for start in self.layout.starts]
 
@@ -152,7 +154,7 @@ class FeatureStore:
         return {_FRAMES: len(self) * _COUNT.itemsize, _FEATURES: self.layout.byte_count}
 
     def __getstate__(self) -> dict[str, Any]:
-        # To a process that reads audio goes where the files are, not what is in them.
+        # Processes that read audio get the paths of the files, not their content.
         return {"folder": self.folder, "layout": self.layout}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -161,7 +163,7 @@ class FeatureStore:
 
 
 def check_header(path: Path, expected: Mapping[str, Any]) -> None:
-    """Compare what a file says with what is needed; where there is none, all is well.
+    """Compare a header file with what is needed; a missing file is accepted.
 
     Raises
     ------
@@ -176,13 +178,13 @@ def check_header(path: Path, expected: Mapping[str, Any]) -> None:
     for name in dict.fromkeys((*expected, *found)):
         if expected.get(name) != found.get(name):
             raise UserError(
-                f"{path.parent}: holds features of another {name}: expected {expected.get(name)}, found "
-                f"{found.get(name)}. Name another folder by --cache-features, or delete this one."
+                f"{path.parent}: expected features with {name} {expected.get(name)}, found {found.get(name)}. Use "
+                "another folder by --cache-features, or delete this one."
             )
 
 
 def allocated_bytes(folder: Path) -> int:
-    """Return what the features of a folder take on the disk, the holes in a sparse file not counted."""
+    """Return the disk space that a folder's features take, without the holes of a sparse file."""
     path = folder / _FEATURES
     return path.stat().st_blocks * 512 if path.is_file() else 0
 
@@ -193,6 +195,6 @@ def _write_at(path: Path, descriptor: int, values: np.ndarray, offset: int) -> N
         try:
             written = os.pwrite(descriptor, content, offset)
         except OSError as error:
-            # By itself it names no file.
+            # The original error does not name the file.
             raise OSError(error.errno, error.strerror, str(path)) from error
         content, offset = content[written:], offset + written

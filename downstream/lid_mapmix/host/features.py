@@ -1,6 +1,6 @@
-"""An upstream with S3PRL's featurizer and without its runner, for those who identify and train nothing.
+"""An upstream with S3PRL's featurizer and without its runner, for inference.
 
-What the runner patches is patched here by the same functions, so that features are those of an evaluation.
+The same functions patch it as in the runner, so that features are those of an evaluation.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ..utils.errors import UserError
-from .architecture import Architecture, build_noting, rebuild
+from .architecture import Architecture, build_recording, rebuild
 from .hugging_face import hugging_face_builders
 from .precision import Casting, Precision, read_precision
 from .runner import prepare, random_states_kept
@@ -29,13 +29,13 @@ from .upstreams import (
 
 
 class Features:
-    """From waveforms to the frames that a run's model takes.
+    """Computes frames, the input of a run's model, from waveforms.
 
     Attributes
     ----------
     upstream, featurizer : S3PRL's, in evaluation mode.
-    architecture : how the upstream is built without its checkpoint; None where that is not known.
-    device : where they are.
+    architecture : to build the upstream without its checkpoint; None if it is not known.
+    device : of both.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class Features:
         self.device = torch.device(args.device)
         self._casting = Casting(_precision(runner, self.device), args.device)
         upstream = upstream.to(self.device)
-        # Nothing is trained: what training compiles, or computes twice, would only take time.
+        # For inference, compiling or checkpointing would only take time.
         patch_upstream(upstream, args, settings, runner={})
         check_layer(upstream, args)
-        with contextlib.redirect_stderr(io.StringIO()):  # where it says which features it takes
+        with contextlib.redirect_stderr(io.StringIO()):  # it prints which features it uses
             featurizer = Featurizer(
                 upstream=upstream,
                 feature_selection=args.upstream_feature_selection,
@@ -77,29 +77,32 @@ class Features:
         return self.featurizer.downsample_rate
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """Return the context to compute in."""
+        """Return the context for computing in the run's precision."""
         return self._casting.autocast()
 
     def __call__(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Return a (frames, dim) torch.Tensor for each (samples,) float32 waveform at 16 kHz on this device."""
+        """Return one (frames, dim) torch.Tensor per (samples,) float32 waveform at 16 kHz on this device."""
         return self.featurizer(list(waveforms), self.upstream(list(waveforms)))
 
 
 def build_features(args: argparse.Namespace, runner: Mapping[str, Any], settings: UpstreamSettings) -> Features:
-    """Build the features of a run from its upstream's own weights, as S3PRL's runner does.
+    """Build the features of a run from its upstream's weights, as S3PRL's runner does.
 
     Parameters
     ----------
-    args : S3PRL's arguments of the run; `device` says where to build.
+    args : S3PRL's arguments of the run; `device` is where to build.
     runner : the ``runner`` section of the run's configuration.
-    settings : what the run asks of its upstream besides.
+    settings : the run's other requests of its upstream.
 
     Raises
     ------
-    UserError : the upstream cannot be built, or has not the features that the run took.
+    UserError : the upstream cannot be built, or lacks the features of the run.
     """
     if getattr(args, "hub", "torch") != "torch" or getattr(args, "from_hf_hub", False):
-        raise UserError(f"upstream {args.upstream}: is from the Hugging Face Hub, whose code is not run here.")
+        raise UserError(
+            f"upstream {args.upstream}: expected an upstream of S3PRL, found one from the Hugging Face Hub, whose code "
+            "is not run here. Use another run."
+        )
     prepare()
     check_upstream_arguments(args, settings)
     with _quietly(), random_states_kept(), explained(args):
@@ -107,14 +110,14 @@ def build_features(args: argparse.Namespace, runner: Mapping[str, Any], settings
 
         build = hugging_face_builders().get(args.upstream) or getattr(hub, args.upstream)
         weights = {"ckpt": args.upstream_ckpt, "model_config": args.upstream_model_config, "refresh": False}
-        upstream, architecture = build_noting(args.upstream, functools.partial(build, **weights))
+        upstream, architecture = build_recording(args.upstream, functools.partial(build, **weights))
         return Features(upstream, architecture, args, runner, settings)
 
 
 def rebuild_features(
     architecture: Architecture, args: argparse.Namespace, runner: Mapping[str, Any], settings: UpstreamSettings
 ) -> Features:
-    """Build features from an architecture alone; nothing is unpickled, and weights are still to be loaded.
+    """Build features from an architecture only; nothing is unpickled, and weights must be loaded afterwards.
 
     Parameters
     ----------
@@ -127,11 +130,11 @@ def rebuild_features(
 
 
 def _precision(runner: Mapping[str, Any], device: torch.device) -> Precision:
-    """Return a run's precision; fp16, which a CPU has not, is fp32 there."""
+    """Return a run's precision; fp32 in place of fp16 on a CPU."""
     precision = read_precision(runner)
     return Precision.FP32 if precision is Precision.FP16 and device.type == "cpu" else precision
 
 
 def _quietly() -> contextlib.AbstractContextManager[Any]:
-    """Keep what S3PRL prints while it builds off standard output, where answers go."""
+    """Redirect what S3PRL prints from standard output, which is for answers, to standard error."""
     return contextlib.redirect_stdout(sys.stderr)

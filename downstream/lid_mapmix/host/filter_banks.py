@@ -1,8 +1,8 @@
-"""The filter banks of S3PRL's ``fbank`` for a whole batch at once, and more quickly.
+"""S3PRL's ``fbank`` filter banks for a whole batch at once, and faster.
 
-S3PRL computes them a waveform at a time by torchaudio's ``compliance.kaldi.fbank``; on small networks that is half of a
-training step (bench/filter_banks.py measures both). The same is computed here for all frames of a batch: Kaldi's
-frames, window, power spectrum and mel filters, then deltas and normalisation over time. A test holds it against S3PRL's
+S3PRL computes them one waveform at a time with torchaudio's ``compliance.kaldi.fbank``; for small networks that is half
+of a training step (bench/filter_banks.py measures both). Here the same is computed for all frames of a batch: Kaldi's
+frames, window, power spectrum and mel filters, then deltas and normalisation over time. A test compares it with S3PRL's
 own.
 """
 
@@ -14,22 +14,22 @@ from torch.nn.utils.rnn import pad_sequence
 from torchaudio.compliance import kaldi
 
 _BASELINE = "s3prl.upstream.baseline.expert"
-# The filter banks that are known here are those of S3PRL's fbank.yaml, the rest as torchaudio has it by default.
+# Only the settings of S3PRL's fbank.yaml are supported; the rest are torchaudio's defaults.
 _SETTINGS = {"num_mel_bins": 80, "frame_length": 25.0, "frame_shift": 10.0, "use_log_fbank": True}
 _SAMPLE_RATE = 16_000
 _WINDOW, _SHIFT, _FFT = 400, 160, 512  # samples
 _PREEMPHASIS = 0.97
 _LOWEST_HERTZ = 20.0
-# Frames a call on a CPU: what is computed of more of them does not stay in the cache.
+# Frames per call on a CPU: intermediate results of more frames do not stay in the cache.
 _CPU_FRAMES = 600
 
 
 def batch_filter_banks(upstream: Any) -> None:
-    """Let S3PRL's ``fbank`` compute the filter banks of a batch at once.
+    """Let S3PRL's ``fbank`` compute the features of a batch at once.
 
     Parameters
     ----------
-    upstream : the upstream's model; any but ``fbank`` with its own settings stays as it is.
+    upstream : the upstream's model; only ``fbank`` with S3PRL's settings is changed.
     """
     if type(upstream).__module__ != _BASELINE:
         return
@@ -45,7 +45,7 @@ class FilterBanks:
 
     Parameters
     ----------
-    extracter : S3PRL's, a sequence of features, deltas and normalisation, whose settings hold for the last two.
+    extracter : S3PRL's, a sequence of features, deltas and normalisation; the settings of the last two are used.
     """
 
     def __init__(self, extracter: Any) -> None:
@@ -54,11 +54,11 @@ class FilterBanks:
         filters, _ = kaldi.get_mel_banks(
             _SETTINGS["num_mel_bins"], _FFT, float(_SAMPLE_RATE), _LOWEST_HERTZ, 0.0, 100.0, -500.0, 1.0
         )
-        # No filter has the last frequency. Real and imaginary part of each frequency stand side by side, and their
-        # squares have the same weight.
+        # No filter uses the last frequency. Real and imaginary part of each frequency are adjacent, and their squares
+        # have the same weight.
         self._filters = torch.nn.functional.pad(filters, (0, 1)).repeat_interleave(2, dim=1).T.contiguous()
         self._window = torch.hann_window(_WINDOW, periodic=False).pow(0.85)  # Kaldi's "povey"
-        self._least = torch.finfo(torch.float32).eps
+        self._floor = torch.finfo(torch.float32).eps
 
     def extract(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Return the features of each waveform.
@@ -69,11 +69,11 @@ class FilterBanks:
 
         Returns
         -------
-        a (frames, dim) torch.Tensor a waveform.
+        one (frames, dim) torch.Tensor per waveform.
         """
         for waveform in waveforms:
             if len(waveform) < _WINDOW:
-                self._one_by_one(waveform)  # S3PRL says what is wrong with it
+                self._one_by_one(waveform)  # S3PRL raises the error
         found: list[torch.Tensor] = []
         for part in _parts(waveforms):
             counts = [_frame_count(waveform) for waveform in part]
@@ -82,9 +82,9 @@ class FilterBanks:
         return found
 
     def _features(self, waveforms: Sequence[torch.Tensor], counts: list[int]) -> torch.Tensor:
-        """Return (batch, dim, frames) features; behind the end of a waveform, of whose frames there are `counts`, is 0.
+        """Return (batch, dim, frames) features, 0 after the `counts` frames of each waveform.
 
-        Time is last, as statistics over it are then of neighbours in memory.
+        Time is last, so that statistics over it read adjacent memory.
         """
         frames = [waveform.unfold(0, _WINDOW, _SHIFT) for waveform in waveforms]
         energies = self._log_mel_energies(torch.cat(frames)).split(counts)
@@ -99,40 +99,40 @@ class FilterBanks:
         return features
 
     def _normalise(self, features: torch.Tensor, span: "_Span | None") -> None:
-        """Take mean and deviation over time from (batch, dim, frames) features, in place."""
+        """Normalise (batch, dim, frames) features to mean 0 and deviation 1 over time, in place."""
         count = features.shape[2] if span is None else span.counts[:, None, None]
         if span is not None:
             features *= span.real
         features -= features.sum(dim=2, keepdim=True) / count
         if span is not None:
             features *= span.real
-        # Several times as quick as torch.std, and as exact, since the mean is gone.
+        # Several times as fast as torch.std, and as exact, because the mean is already subtracted.
         variance = features.square().sum(dim=2, keepdim=True) / (count - 1)
         features /= self._normalisation.eps + variance.sqrt()
 
     def _log_mel_energies(self, frames: torch.Tensor) -> torch.Tensor:
         """Return (frames, filters) of (frames, window) samples, as Kaldi defines them."""
         frames = frames - frames.mean(dim=1, keepdim=True)
-        # Not in one operation, which would round once where S3PRL rounds twice: the least bit of a loud signal is as
-        # much as there is in the quietest filters.
+        # Not in one operation, which would round once where S3PRL rounds twice: the last bit of a loud signal is as
+        # large as the energy in the quietest filters.
         previous = frames * _PREEMPHASIS
         emphasized = torch.empty_like(frames)
         torch.sub(frames[:, 1:], previous[:, :-1], out=emphasized[:, 1:])
-        # Before a frame's first sample Kaldi puts that sample once more.
+        # Kaldi repeats a frame's first sample before it.
         torch.sub(frames[:, :1], previous[:, :1], out=emphasized[:, :1])
         emphasized *= self._window.to(frames)
         spectrum = torch.view_as_real(torch.fft.rfft(emphasized, n=_FFT)).flatten(1)
         energies = spectrum.square_() @ self._filters.to(frames)
-        return energies.clamp_(min=self._least).log_()
+        return energies.clamp_(min=self._floor).log_()
 
 
 class _Span:
-    """Which frames of a batch are real.
+    """The real frames of a batch.
 
     Attributes
     ----------
-    counts : (batch,) int64, frames that are.
-    real : (batch, 1, frames) float32, 1 for them and 0 for others.
+    counts : (batch,) int64, number of real frames.
+    real : (batch, 1, frames) float32, 1 for real frames and 0 for others.
     """
 
     def __init__(self, counts: list[int], device: torch.device) -> None:
@@ -141,13 +141,13 @@ class _Span:
         self.real = (self._positions < self.counts[:, None]).float()[:, None]
 
     def extended(self, values: torch.Tensor) -> torch.Tensor:
-        """Return (batch, dim, frames) values with the last real one in place of all behind it."""
+        """Return (batch, dim, frames) values with everything after the last real value replaced by it."""
         last = torch.minimum(self._positions, self.counts[:, None] - 1)
         return values.gather(2, last[:, None].expand_as(values))
 
 
 def _deltas(values: torch.Tensor, reach: int, span: _Span | None) -> torch.Tensor:
-    """Return the regression over time of (batch, dim, frames) values, the first and the last one repeated outside."""
+    """Return the regression over time of (batch, dim, frames) values, with the first and last one repeated outside."""
     values = values if span is None else span.extended(values)
     padded = torch.nn.functional.pad(values, (reach, reach), mode="replicate")
     frames = values.shape[2]
@@ -163,7 +163,7 @@ def _frame_count(waveform: torch.Tensor) -> int:
 
 
 def _parts(waveforms: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
-    """Yield waveforms in order, as many at once as are quickly computed."""
+    """Yield waveforms in order, in parts of a size that is computed fast."""
     part: list[torch.Tensor] = []
     longest = 0
     for waveform in waveforms:

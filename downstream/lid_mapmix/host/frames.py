@@ -1,15 +1,15 @@
-"""Which frames of a batch S3PRL's native upstreams take for padding, put right where they are wrong.
+"""Corrects the padding masks of S3PRL's native upstreams.
 
-An utterance beside a longer one is padded with zeros. Its features are those it has alone only if no frame of the
-padding is attended to and none is convolved with. Two families miss that:
+In a batch, an utterance is padded with zeros to the length of the longest. Its features are independent of padding only
+if no padding frame is attended to or convolved with. Two families violate that:
 
-- HuBERT and WavLM share the waveform out evenly among the frames, instead of asking where each frame ends, and so
-  attend to some frames of the padding (up to 0.35 of the features' deviation, measured with layer norm in front).
-- data2vec finds positions by several convolutions in a row. What the first one writes into the padding, the next one
-  reads (more than the features' deviation).
+- HuBERT and WavLM divide the waveform equally among the frames, instead of computing where each frame ends, and so
+  attend to some padding frames (up to 0.35 of the features' deviation, measured for models with layer norm in front).
+- data2vec computes positions by several successive convolutions. What the first one writes into the padding, the next
+  one reads (more than the features' deviation).
 
-Models with group norm in front average over time, padding included; nothing from outside changes that, and batches of
-theirs must have one length (``evaluation.mix_lengths: false``). :func:`check_mixed_lengths` finds out.
+Models with group norm in front average over time, including the padding. That cannot be patched, and their batches
+must have one length (``evaluation.mix_lengths: false``). :func:`check_mixed_lengths` detects them.
 """
 
 from typing import Any
@@ -19,14 +19,14 @@ from torch import nn
 
 from ..utils.errors import UserError
 
-# Ends within a frame, in two places.
+# Lengths that end within a frame, at two different positions.
 _SHORT, _LONG = (5_000, 9_039), 16_000
-# Rounding gives 1e-6 or so. Group norm gives 0.1 and more, a wrong mask 0.01 and more.
+# Rounding gives about 1e-6, group norm 0.1 and more, a wrong mask 0.01 and more.
 _TOLERANCE = 1e-3
 
 
 def true_frames(upstream: Any) -> None:
-    """Let a native upstream know its padding; one that does, or that is none of these families, stays as it is.
+    """Correct the padding masks of a native upstream; other upstreams are not changed.
 
     Parameters
     ----------
@@ -45,25 +45,25 @@ def true_frames(upstream: Any) -> None:
 
 
 def check_mixed_lengths(upstream: Any, feature: str, name: str, device: str) -> None:
-    """Check that an utterance has the same features alone and beside a longer one.
+    """Check that the features of an utterance are independent of batching and padding.
 
     Parameters
     ----------
-    upstream : the upstream's model, 20 or 10 ms a frame.
+    upstream : the upstream's model, with 20 or 10 ms per frame.
     feature : those of -s.
     name : of the upstream.
-    device : where it is.
+    device : of the model.
 
     Raises
     ------
-    UserError : it has not.
+    UserError : they are not.
     """
     generator = torch.Generator().manual_seed(0)
     wavs = [0.1 * torch.randn(samples, generator=generator).to(device) for samples in (*_SHORT, _LONG)]
     rate = upstream.get_downsample_rates(feature)
     training = upstream.training
     upstream.eval()
-    # TensorFloat-32 would differ by as much as a fault may.
+    # TensorFloat-32 would differ by as much as a wrong mask may.
     cudnn = torch.backends.cudnn
     with torch.no_grad(), cudnn.flags(enabled=cudnn.enabled, deterministic=cudnn.deterministic, allow_tf32=False):
         together = _states(upstream(wavs)[feature])
@@ -73,18 +73,17 @@ def check_mixed_lengths(upstream: Any, feature: str, name: str, device: str) -> 
             for one, both in zip(_states(upstream([wav])[feature]), together, strict=True)
         ]
     upstream.train(training)
-    worst = torch.stack(differences).max().item()  # NaN where any is
+    worst = torch.stack(differences).max().item()  # NaN if any is
     if not worst <= _TOLERANCE:
         raise UserError(
-            f"upstream {name}: an utterance has other features beside a longer one (they differ by {worst:.1%} of "
-            "their size), so mix_lengths would make its scores depend on its neighbours. Set "
-            "config.downstream_expert.evaluation.mix_lengths to false."
+            f"upstream {name}: expected features that do not depend on padding, found a relative difference of "
+            f"{worst:.1%} beside a longer utterance. Set config.downstream_expert.evaluation.mix_lengths to false."
         )
 
 
-def _difference(alone: torch.Tensor, together: torch.Tensor, frames: int) -> torch.Tensor:
-    """Return how far the first `frames` of two (1, frames, dim) are from each other, as a share of their size."""
-    expected = alone[:, :frames]
+def _difference(single: torch.Tensor, together: torch.Tensor, frames: int) -> torch.Tensor:
+    """Return the relative difference of the first `frames` of two (1, frames, dim)."""
+    expected = single[:, :frames]
     return (together[:, :frames] - expected).norm() / expected.norm()
 
 
@@ -95,20 +94,20 @@ def _states(feature: Any) -> list[torch.Tensor]:
 
 
 def _front_end(model: Any) -> list[tuple[int, int]]:
-    """Return (kernel, stride) of each convolution that a fairseq-like model makes frames by."""
+    """Return (kernel, stride) of each convolution of a fairseq-like front end."""
     layers = getattr(getattr(model, "feature_extractor", None), "conv_layers", None) or []
     first = [layer[0] for layer in layers if isinstance(layer, nn.Sequential)]
     return [(layer.kernel_size[0], layer.stride[0]) for layer in first if isinstance(layer, nn.Conv1d)]
 
 
 class _PaddingMask:
-    """In place of a model's `forward_padding_mask`."""
+    """Replaces a model's `forward_padding_mask`."""
 
     def __init__(self, convolutions: list[tuple[int, int]]) -> None:
         self._convolutions = convolutions
 
     def __call__(self, features: torch.Tensor, padding_mask: torch.Tensor) -> torch.Tensor:
-        """Return (batch, frames) bool, true for frames that reach into padding, of a (batch, samples) mask."""
+        """Return (batch, frames) bool, true for frames that include padding, from a (batch, samples) mask."""
         lengths = (~padding_mask).sum(dim=1)
         for kernel, stride in self._convolutions:
             lengths = torch.div(lengths - kernel, stride, rounding_mode="floor") + 1
@@ -116,7 +115,7 @@ class _PaddingMask:
 
 
 class _MaskedPositions:
-    """Zeros in the padding before each of an encoder's convolutions, as lie behind the end of an utterance alone."""
+    """Sets the padding to zero before each of an encoder's convolutions, as for an utterance without padding."""
 
     def __init__(self) -> None:
         self._padding: torch.Tensor | None = None

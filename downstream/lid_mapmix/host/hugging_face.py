@@ -1,18 +1,18 @@
-"""`hf_wav2vec2_custom` and `hf_hubert_custom` so that they can be fine-tuned, in place of S3PRL's own.
+"""Patched `hf_wav2vec2_custom` and `hf_hubert_custom`, which can be fine-tuned; they replace S3PRL's.
 
-With transformers 5 S3PRL's give other layers than those asked for as soon as they are trained: layers are dropped at
-random and leave no entry in the list, and the last entry lacks the final layer norm. They also mask frames at random,
-train the convolutional front end, and ask the network for another model's preprocessor where a folder has none. Here:
+With transformers 5, S3PRL's versions return wrong layers in training: randomly dropped layers have no entry in the
+list, and the last entry lacks the final layer norm. They also mask frames at random, train the convolutional front end,
+and look for another model's preprocessor on the network if a folder has none. Here:
 
-- no layer is dropped; ``hidden_states`` always has one entry a layer and one before them, the last of them after the
-  final layer norm, and ``last_hidden_state`` is offered, as by S3PRL's native upstreams;
-- the front end is frozen and nothing is masked, unless :class:`~.upstreams.UpstreamSettings` say otherwise;
-- waveforms are normalised where they are, as in pretraining (fairseq) and in S3PRL's native upstreams, and batches of
+- no layer is dropped; ``hidden_states`` always has one entry per layer and one before them, the last of them after the
+  final layer norm; there is also ``last_hidden_state``, as in S3PRL's native upstreams;
+- the front end is frozen and nothing is masked, unless :class:`~.upstreams.UpstreamSettings` request it;
+- waveforms are normalised on their device, as in pretraining (fairseq) and in S3PRL's native upstreams, and batches of
   one length have no attention mask;
-- weights are float32, whatever the file holds.
+- weights are float32, whatever the dtype of the file.
 
-A config.json that is of another model than the weights is refused where it shows in the names or shapes of the weights.
-It does not in ``do_stable_layer_norm`` (either way there are the same weights), the number of heads and the activation.
+A config.json that belongs to another model than the weights is refused if the names or shapes of the weights show it.
+They do not show ``do_stable_layer_norm`` (both values have the same weights), the number of heads and the activation.
 """
 
 # ruff: noqa: PLC0415 - transformers takes seconds to import, and only these upstreams need it.
@@ -36,7 +36,7 @@ from .upstreams import MODEL_TYPES, is_out_of_memory
 
 _SAMPLE_RATE = 16_000
 _FRAME_STEP, _FRAME_WINDOW = 320, 400
-# Not heads, quantizers and adapters, which are left out on purpose; the positions' weights go by several names.
+# Heads, quantizers and adapters are omitted on purpose; the positions' weights have several names.
 _OF_THE_MODEL = re.compile(r"^(\w+\.)?(feature_extractor|feature_projection|encoder)\.(?!pos_conv_embed)(?!.*adapter)")
 _PREPROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
@@ -61,42 +61,42 @@ class HuggingFaceUpstream(torch.nn.Module):
 
     @classmethod
     def of_checkpoint(cls, name: str, ckpt: str) -> "HuggingFaceUpstream":
-        """Load one.
+        """Load a checkpoint.
 
         Parameters
         ----------
         name : ``hf_wav2vec2_custom`` or ``hf_hubert_custom``.
-        ckpt : a folder from `save_pretrained`, or a repository of Hugging Face's, owner/name.
+        ckpt : a folder written by `save_pretrained`, or a Hugging Face repository, owner/name.
 
         Raises
         ------
-        UserError : the checkpoint is of another kind, incomplete, not there, or its frames are not those S3PRL counts
-            with.
+        UserError : the checkpoint is of another kind, incomplete or missing, or its frames are not those that S3PRL
+            assumes.
         """
-        # Without a network transformers would try for half a minute.
+        # Without a network, transformers would retry for half a minute.
         only_here = Path(ckpt).exists() or not downloads.reachable(_endpoint())
         return cls(_load(name, ckpt, only_here), _normalizes(ckpt, only_here))
 
     @classmethod
     def of_architecture(cls, name: str, *, config: dict[str, Any], normalize: bool) -> "HuggingFaceUpstream":
-        """Make one of fresh weights from what :meth:`architecture` has returned."""
+        """Build a model with fresh weights from the result of :meth:`architecture`."""
         config_class, model_class = _classes(MODEL_TYPES[name])
         settings = config_class.from_dict(config)
         _check_frames(name, settings)
         return cls(model_class(settings), normalize)
 
     def architecture(self) -> dict[str, Any]:
-        """Return the settings that the model is built from, as plain values."""
+        """Return the settings of the model, as plain values."""
         return {"config": self.model.config.to_dict(), "normalize": self.normalize}
 
     def train_front_end(self, trains: bool) -> None:
-        """Let the convolutional front end learn, or freeze it."""
+        """Train the convolutional front end, or freeze it."""
         front_end = self.model.feature_extractor
         front_end.requires_grad_(trains)
-        front_end._requires_grad = trains  # transformers' own note of it
+        front_end._requires_grad = trains  # transformers' own flag
 
     def spec_augment(self, masks: bool) -> None:
-        """Mask frames and channels in training as config.json says, or nothing.
+        """Switch on masking of frames and channels in training as in config.json, or switch it off.
 
         Raises
         ------
@@ -105,13 +105,13 @@ class HuggingFaceUpstream(torch.nn.Module):
         config = self.model.config
         if masks and not (config.mask_time_prob > 0 or config.mask_feature_prob > 0):
             raise UserError(
-                "upstream.spec_augment: the checkpoint's config.json has mask_time_prob and mask_feature_prob 0. Set "
-                "one of them there, or spec_augment: false."
+                "upstream.spec_augment: expected mask_time_prob or mask_feature_prob above 0 in the checkpoint's "
+                "config.json, found 0. Set one of them there, or set spec_augment to false."
             )
         self._spec_augment = masks
 
     def get_downsample_rates(self, key: str | None = None) -> int:
-        """Return how many samples lie between two frames."""
+        """Return the number of samples between two frames."""
         return _FRAME_STEP
 
     def forward(self, wavs: list[torch.Tensor]) -> dict[str, Any]:
@@ -119,7 +119,7 @@ class HuggingFaceUpstream(torch.nn.Module):
 
         Parameters
         ----------
-        wavs : a (samples,) float32 torch.Tensor each, at 16 kHz, at least 400 samples.
+        wavs : (samples,) float32 torch.Tensor each, at 16 kHz, with at least 400 samples.
 
         Returns
         -------
@@ -137,14 +137,14 @@ class HuggingFaceUpstream(torch.nn.Module):
 
     @contextlib.contextmanager
     def _masking(self, samples: int) -> Iterator[None]:
-        """Switch masking on for a step, where it is asked for and the shortest waveform has room for a mask."""
+        """Switch masking on for a step, if it is requested and the shortest waveform is longer than a mask."""
         config = self.model.config
         frames = (samples - _FRAME_WINDOW) // _FRAME_STEP + 1
         config.apply_spec_augment = self.training and self._spec_augment and frames > config.mask_time_length
         if not config.apply_spec_augment:
             yield
             return
-        # transformers draws from numpy's global generator; the state of a step is torch's (data/loader.py).
+        # transformers draws from NumPy's global generator; the generator of a step is torch's (data/loader.py).
         state = np.random.get_state()  # noqa: NPY002
         np.random.seed(int(torch.randint(2**31, ())))  # noqa: NPY002
         try:
@@ -155,7 +155,7 @@ class HuggingFaceUpstream(torch.nn.Module):
 
 
 def hugging_face_builders() -> dict[str, Callable[..., Any]]:
-    """Return what builds the hf_* upstreams in place of S3PRL's own functions, by their names."""
+    """Return name → function that builds this hf_* upstream, in place of S3PRL's."""
 
     def build(name: str, ckpt: str, **_: Any) -> Any:
         with registry.missing_package_named(name):
@@ -165,11 +165,11 @@ def hugging_face_builders() -> dict[str, Callable[..., Any]]:
 
 
 def _load(name: str, ckpt: str, only_here: bool) -> Any:
-    """Read a model's configuration, refuse what cannot work, and load its weights."""
+    """Read a model's configuration, check it, and load the weights."""
     import transformers
 
     with _explained(ckpt):
-        # transformers takes a folder without this file for one whose file is empty.
+        # transformers treats a folder without this file like one with an empty file.
         if Path(ckpt).exists() and not (Path(ckpt) / "config.json").is_file():
             raise FileNotFoundError("there is no config.json")
         settings, _ = transformers.PretrainedConfig.get_config_dict(ckpt, local_files_only=only_here)
@@ -185,23 +185,23 @@ def _load(name: str, ckpt: str, only_here: bool) -> Any:
         model, report = model_class.from_pretrained(
             ckpt, config=config, dtype=torch.float32, output_loading_info=True, local_files_only=only_here
         )
-    # The vector that stands for masked frames is no part of some fine-tuned models.
+    # Some fine-tuned models lack the vector that replaces masked frames.
     if missing := sorted(set(report["missing_keys"]) - {"masked_spec_embed"}):
         raise UserError(
-            f"-k {ckpt}: {len(missing)} weights are missing ({missing[0]}, …), and would be random. Use a complete "
-            f"checkpoint of a {kind} model."
+            f"-k {ckpt}: expected all weights of a {kind} model, found {len(missing)} missing ({missing[0]}, …), which "
+            "would be random. Use a complete checkpoint."
         )
-    # Weights that find no place in the model tell that config.json is of another one.
+    # Weights without a place in the model show that config.json belongs to another model.
     if extra := sorted(key for key in report["unexpected_keys"] if _OF_THE_MODEL.search(key)):
         raise UserError(
-            f"-k {ckpt}: {len(extra)} weights have no place in the model of its config.json ({extra[0]}, …). Use the "
-            "config.json that belongs to them."
+            f"-k {ckpt}: expected the weights of the model in config.json, found {len(extra)} others ({extra[0]}, …). "
+            "Use the config.json of these weights."
         )
     return model
 
 
 def _classes(kind: str) -> tuple[Any, Any]:
-    """Return the classes of settings and model of a model_type."""
+    """Return the classes of configuration and model for a model_type."""
     import transformers
 
     classes: dict[str, tuple[Any, Any]] = {
@@ -212,29 +212,29 @@ def _classes(kind: str) -> tuple[Any, Any]:
 
 
 def _check_frames(ckpt: str, config: Any) -> None:
-    """Refuse front ends whose frames are not those S3PRL, and the masks of padding, count with."""
+    """Refuse front ends whose frames are not those that S3PRL, and the padding masks, assume."""
     window = 1 + sum(
         (kernel - 1) * math.prod(config.conv_stride[:layer]) for layer, kernel in enumerate(config.conv_kernel)
     )
     step = math.prod(config.conv_stride)
     if (step, window) != (_FRAME_STEP, _FRAME_WINDOW):
         raise UserError(
-            f"-k {ckpt}: has frames of {window} samples every {step}; S3PRL counts with {_FRAME_WINDOW} every "
-            f"{_FRAME_STEP}. Use a checkpoint with the usual front end."
+            f"-k {ckpt}: expected frames of {_FRAME_WINDOW} samples every {_FRAME_STEP}, as S3PRL assumes, found "
+            f"{window} every {step}. Use a checkpoint with the usual front end."
         )
     if getattr(config, "add_adapter", False):
         raise UserError(
-            f"-k {ckpt}: its adapter makes fewer frames of what the encoder gives, which S3PRL does not know of. Use "
-            "a checkpoint without one (add_adapter: false)."
+            f"-k {ckpt}: expected no adapter, found one, which reduces the number of frames. Use a checkpoint with "
+            "add_adapter: false."
         )
 
 
 def _normalizes(ckpt: str, only_here: bool) -> bool:
-    """Say whether waveforms are normalised; models without a preprocessor's file are taken to be trained so.
+    """Return whether waveforms are normalised; true for models without a preprocessor file.
 
     Raises
     ------
-    UserError : the model is for another sampling rate, or the file cannot be read.
+    UserError : the model expects another sampling rate, or the file cannot be read.
     """
     from transformers import Wav2Vec2FeatureExtractor
 
@@ -245,12 +245,14 @@ def _normalizes(ckpt: str, only_here: bool) -> bool:
         preprocessor = Wav2Vec2FeatureExtractor.from_pretrained(ckpt, local_files_only=only_here)
     except OSError as error:
         if folder.exists():
-            raise UserError(f"-k {ckpt}: its preprocessor_config.json cannot be read: {error}") from error
-        return True  # a repository that has none
+            raise UserError(
+                f"-k {ckpt}: preprocessor_config.json cannot be read: {error}. Use an undamaged checkpoint."
+            ) from error
+        return True  # a repository without one
     if preprocessor.sampling_rate != _SAMPLE_RATE:
         raise UserError(
-            f"-k {ckpt}: is for audio at {preprocessor.sampling_rate} Hz; S3PRL gives {_SAMPLE_RATE}. Use another "
-            "checkpoint."
+            f"-k {ckpt}: expected a model for audio at {_SAMPLE_RATE} Hz, found {preprocessor.sampling_rate} Hz. Use "
+            "another checkpoint."
         )
     return bool(preprocessor.do_normalize)
 
@@ -263,21 +265,22 @@ def _endpoint() -> str:
 
 @contextlib.contextmanager
 def _explained(ckpt: str) -> Iterator[None]:
-    """Say in one line what is missing; transformers' words are a paragraph about its cache."""
+    """Raise a UserError of one line for errors of transformers, whose messages are a paragraph about its cache."""
     try:
         yield
     except UserError:
         raise
-    # transformers, safetensors and torch each have errors of their own for a damaged file.
+    # transformers, safetensors and torch have their own exceptions for a damaged file.
     except Exception as error:
         if is_out_of_memory(error):
             raise
         if Path(ckpt).exists():
             reason = " ".join(str(error).split())
             raise UserError(
-                f"-k {ckpt}: is no complete folder of save_pretrained (config.json, model.safetensors): {reason}"
+                f"-k {ckpt}: expected a complete folder of save_pretrained (config.json, model.safetensors), found "
+                f"another content: {reason}. Use an undamaged checkpoint."
             ) from error
         raise UserError(
-            f"-k {ckpt}: is neither a folder nor cached, and cannot be fetched from {_endpoint()}. Fetch its "
-            "config.json, preprocessor_config.json and model.safetensors elsewhere into a folder, and name that by -k."
+            f"-k {ckpt}: is neither a folder nor in the cache, and cannot be downloaded from {_endpoint()}. Download "
+            "its config.json, preprocessor_config.json and model.safetensors into a folder, and pass that by -k."
         ) from error

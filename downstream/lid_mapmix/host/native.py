@@ -1,16 +1,16 @@
-"""S3PRL's native wav2vec 2.0, HuBERT, data2vec and WavLM made quicker; what they compute stays the same.
+"""Faster forward passes of S3PRL's native wav2vec 2.0, HuBERT, data2vec and WavLM, with the same results.
 
-Nothing of S3PRL is edited. Modules of one upstream that has been built are given another `forward`; names and values of
-the parameters stay, and so do checkpoints.
+S3PRL's files are not changed. Modules of an upstream that has been built get another `forward`; names and values of
+the parameters, and so checkpoints, stay the same.
 
-- Waveforms of one length, as training crops are, go without a padding mask. S3PRL makes one always: on a GPU it waits
-  for the lengths to do so, HuBERT attends with it, and an odd number of frames is padded to an even one, with a mask.
-- Attention of all but WavLM is torch's scaled_dot_product_attention alone, which on a GPU takes its quickest kernels
-  where there is no mask. S3PRL calls torch's `multi_head_attention_forward`, which joins the biases anew in each layer
-  and step, checks shapes and turns the padding mask into numbers that are added.
-- GELU is torch's, which takes half precisions and computes in float32 inside; S3PRL copies to float32 and back.
-- Inputs that only pretraining looks at are not made ready for it.
-- On request a layer is compiled (``runner.compile``), or computed again in the backward pass in place of being kept
+- Waveforms of one length, such as training crops, have no padding mask. S3PRL always makes one: on a GPU this waits for
+  the lengths, HuBERT attends with the mask, and an odd number of frames is padded to an even one and masked.
+- Attention, except WavLM's, is torch's scaled_dot_product_attention only, which uses the fastest GPU kernels if there
+  is no mask. S3PRL calls torch's `multi_head_attention_forward`, which concatenates the biases in each layer and step,
+  checks shapes and converts the padding mask to numbers.
+- GELU is torch's, which accepts half precision and computes in float32 internally; S3PRL copies to float32 and back.
+- Inputs that only pretraining uses are not computed.
+- Optionally, layers are compiled (``runner.compile``), or recomputed in the backward pass to save memory
   (``runner.gradient_checkpointing``).
 """
 
@@ -24,30 +24,30 @@ from typing import Any
 
 from ..utils.errors import UserError
 
-# Whether the waveforms are normalised, by the family's module under s3prl.upstream.
+# Whether waveforms are normalised, by the family's module under s3prl.upstream.
 _NORMALISES: Mapping[str, Callable[[Any], bool]] = {
     "wav2vec2": lambda upstream: upstream.wav_normalize,
     "hubert": lambda upstream: upstream.task_cfg.normalize,
     "data2vec": lambda upstream: upstream.wav_normalize,
     "wavlm": lambda upstream: upstream.cfg.normalize,
 }
-# The keys of the `runner` section that are read here.
+# The keys of the `runner` section that this module reads.
 SWITCHES = ("compile", "gradient_checkpointing")
 _COMPILERS = ("c++", "g++", "clang++")
 
 
 def speed_up(upstream: Any, name: str, runner: Mapping[str, Any]) -> None:
-    """Make an upstream quicker in place; one of another family stays as it is.
+    """Speed an upstream up, in place; other families are not changed.
 
     Parameters
     ----------
-    upstream : as S3PRL has built it, before it is wrapped to be distributed.
-    name : as the user writes it, for errors.
+    upstream : as S3PRL built it, before it is wrapped for distributed training.
+    name : as given by -u, for errors.
     runner : the ``runner`` section, with ``compile`` and ``gradient_checkpointing``.
 
     Raises
     ------
-    UserError : it is to be compiled, or checkpointed, and cannot be.
+    UserError : compilation or checkpointing is requested and not possible.
     """
     family = _family(upstream)
     compiles, checkpoints = bool(runner.get("compile")), bool(runner.get("gradient_checkpointing"))
@@ -55,7 +55,7 @@ def speed_up(upstream: Any, name: str, runner: Mapping[str, Any]) -> None:
         if compiles or checkpoints:
             key = "compile" if compiles else "gradient_checkpointing"
             raise UserError(
-                f"runner.{key}: needs an upstream of {', '.join(_NORMALISES)}, found {name}. Set it to false."
+                f"runner.{key}: expected an upstream of {', '.join(_NORMALISES)}, found {name}. Set it to false."
             )
         return
     _go_without_mask(upstream, _NORMALISES[family](upstream))
@@ -72,11 +72,11 @@ def speed_up(upstream: Any, name: str, runner: Mapping[str, Any]) -> None:
 
 
 def _family(upstream: Any) -> str | None:
-    """Return which of the native families an upstream belongs to, or None."""
+    """Return the native family of an upstream, or None."""
     package, _, module = type(upstream).__module__.rpartition(".")
     root, _, family = package.rpartition(".")
     is_native = root == "s3prl.upstream" and module == "expert" and type(upstream).__name__ == "UpstreamExpert"
-    # Some keep layers of theirs in place of the hooks; S3PRL's runner never asks for those.
+    # With this option, layers are collected without hooks; S3PRL's runner never sets it.
     if not is_native or family not in _NORMALISES or getattr(upstream, "feature_selection", None) is not None:
         return None
     return family
@@ -88,16 +88,16 @@ def _go_without_mask(upstream: Any, normalises: bool) -> None:
     # An odd number of frames would be padded to an even one, and masked.
     if hasattr(upstream.model.encoder, "required_seq_len_multiple"):
         upstream.model.encoder.required_seq_len_multiple = 1
-    # The copy it is applied to is for pretraining.
+    # The copy that dropout is applied to is used in pretraining only.
     if hasattr(upstream.model, "dropout_features"):
         upstream.model.dropout_features = nn.Identity()
     upstream.forward = functools.partial(_forward, upstream, upstream.forward, normalises)
 
 
 def _forward(upstream: Any, original: Callable[..., Any], normalises: bool, wavs: Sequence[Any]) -> Any:
-    """Extract features of waveforms of one length without a mask; those of several lengths as S3PRL does.
+    """Extract features, without a mask if all waveforms have one length, otherwise as S3PRL does.
 
-    The lengths are known here without asking the GPU. Hooks, which S3PRL's upstreams have, keep what comes of it.
+    The lengths are known here without synchronising with the GPU. The hooks of S3PRL's upstream collect the result.
     """
     import torch
     from torch.nn import functional
@@ -116,7 +116,7 @@ def _use_fused_gelu(encoder: Any) -> None:
     from torch.nn import functional
 
     for layer in encoder.layers:
-        # S3PRL has other activations as well, and one of them, gelu_accurate, is another function.
+        # S3PRL has other activations too, and gelu_accurate is a different function.
         if getattr(getattr(layer, "activation_fn", None), "__name__", None) == "gelu":
             layer.activation_fn = functional.gelu
 
@@ -124,12 +124,12 @@ def _use_fused_gelu(encoder: Any) -> None:
 def _compile(layer: Any) -> None:
     import torch
 
-    # The layer alone: hooks between layers stay what they are, and one piece of code serves all layers.
+    # Only the layer: hooks between layers are not affected, and the compiled code serves all layers.
     layer.forward = torch.compile(layer.forward)
 
 
 def _checkpoint(layer: Any) -> None:
-    """Let a layer keep its input only, and compute the rest again when it is needed; dropout repeats itself."""
+    """Keep only a layer's input, and recompute the rest in the backward pass; dropout masks are reproduced."""
     import torch
     from torch.utils.checkpoint import checkpoint
 
@@ -145,29 +145,29 @@ def _checkpoint(layer: Any) -> None:
 
 def _check_compiler() -> None:
     if not any(map(shutil.which, (os.environ.get("CXX") or _COMPILERS[0], *_COMPILERS))):
-        raise UserError("runner.compile: needs a C++ compiler, found none. Install g++, or set it to false.")
+        raise UserError("runner.compile: expected a C++ compiler, found none. Install g++, or set it to false.")
 
 
 def use_fused_attention(encoder: Any) -> None:
-    """Give the self-attention in an encoder's layers another `forward`; its parameters stay.
+    """Replace the `forward` of the self-attention in an encoder's layers; parameters stay the same.
 
     Parameters
     ----------
-    encoder : with layers of S3PRL's; attention of another kind (WavLM's, with relative positions) is left alone.
+    encoder : with S3PRL's layers; other attention (WavLM's, with relative positions) is not changed.
     """
     from s3prl.upstream.wav2vec2.wav2vec2_model import MultiheadAttention
 
     for module in encoder.modules():
-        # What subclasses and options do that these models have no use for is not done here.
+        # Subclasses and options that these models do not use are not supported.
         is_plain = type(module) is MultiheadAttention and module.self_attention
         if is_plain and module.bias_k is None and not module.add_zero_attn:
-            # Another class, and no `forward` of its own: code that is compiled for one layer then fits the others.
+            # A class instead of an instance attribute, so that code compiled for one layer serves the others.
             module.__class__ = _fused_class()
 
 
 @functools.cache
 def _fused_class() -> Any:
-    """Define the subclass, once S3PRL may be imported."""
+    """Define the subclass, after S3PRL has become importable."""
     from s3prl.upstream.wav2vec2.wav2vec2_model import MultiheadAttention
 
     class FusedAttention(MultiheadAttention):  # type: ignore[misc]
@@ -179,7 +179,7 @@ def _fused_class() -> Any:
     return FusedAttention
 
 
-def _attend(  # noqa: PLR0917 - the arguments of the `forward` it stands for
+def _attend(  # noqa: PLR0917 - the arguments of the replaced `forward`
     attention: Any,
     original: Any,
     query: Any,
@@ -190,15 +190,15 @@ def _attend(  # noqa: PLR0917 - the arguments of the `forward` it stands for
     need_weights: bool = True,
     **others: Any,
 ) -> tuple[Any, Any]:
-    """Attend, ``softmax(q·k / √d)·v`` in each head.
+    """Compute attention, ``softmax(q·k / √d)·v`` in each head.
 
     Parameters
     ----------
-    attention : the module, for its projections, its heads and its dropout.
-    original : its own `forward`, which does whatever is asked for besides.
-    query, key, value : (frames, batch, dim) torch.Tensor, the same thrice.
-    key_padding_mask : (batch, frames) bool torch.Tensor, true where there is padding, or None.
-    attn_mask, need_weights, others : as the module knows them.
+    attention : the module, for its projections, heads and dropout.
+    original : its own `forward`, used for all other options.
+    query, key, value : (frames, batch, dim) torch.Tensor, all three the same.
+    key_padding_mask : (batch, frames) bool torch.Tensor, true for padding, or None.
+    attn_mask, need_weights, others : the module's own options.
 
     Returns
     -------
@@ -212,7 +212,7 @@ def _attend(  # noqa: PLR0917 - the arguments of the `forward` it stands for
     frames, batch, dim = query.shape
     heads = (frames, batch, attention.num_heads, attention.head_dim)
     projections = (attention.q_proj, attention.k_proj, attention.v_proj)
-    # (batch, heads, frames, dim of a head), as views.
+    # (batch, heads, frames, head_dim), as views.
     queries, keys, values = (project(query).view(heads).permute(1, 2, 0, 3) for project in projections)
     attended = scaled_dot_product_attention(
         queries,

@@ -1,7 +1,7 @@
-"""The optimizer and the learning-rate schedule of a configuration: tried out before anything is built, and made quick.
+"""Optimizer and learning-rate schedule: checked before anything else is built, and made faster.
 
-S3PRL looks both up by evaluating their names and hands them whatever else is configured, after the upstream is loaded.
-Here a step on one weight shows beforehand what would not work. Adam goes over the weights in one pass where it pays.
+S3PRL evaluates the names of both and passes them all other settings, after the upstream is loaded. Here one step on one
+weight shows early what does not work. Where it pays, Adam updates all weights in one pass.
 """
 
 # ruff: noqa: PLC0415 - torch takes seconds to import, and the command line's help needs none of it.
@@ -15,15 +15,15 @@ from typing import Any
 
 from ..utils.errors import UserError
 
-# Functions of S3PRL's modules that are named like the makers of an optimizer or a schedule.
+# Functions of S3PRL's modules whose names look like those that build an optimizer or a schedule.
 _NO_MAKERS = ("optimizer", "grouped_parameters", "scheduler")
 _STEPS = 10
-# Those of torch.optim whose fused kernels give the same as their loops, to rounding, on CPU and GPU.
+# Classes of torch.optim whose fused kernels give the same results as their loops, up to rounding, on CPU and GPU.
 _FUSED = ("Adam", "AdamW")
 
 
 def check_optimization(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any] | None) -> None:
-    """Take a step on one weight as the runner would.
+    """Take one step on one weight as the runner would.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def check_optimization(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any
 
     Raises
     ------
-    UserError : an unknown name, settings that it does not have or that are out of its limits.
+    UserError : an unknown name, or a setting that is unknown or out of range.
     """
     import torch
     from s3prl import optimizers, schedulers
@@ -54,7 +54,7 @@ def check_optimization(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any
             if scheduler:
                 part, section = "scheduler", scheduler
                 schedulers.get_scheduler(made, _STEPS, dict(scheduler)).step()
-        # Each optimizer has its own way to refuse a setting.
+        # Each optimizer raises its own exceptions for a setting.
         except Exception as error:
             found = ", ".join(f"{key}: {value!r}" for key, value in section.items())
             reason = " ".join(str(error).split())
@@ -64,13 +64,13 @@ def check_optimization(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any
 
 
 def with_fused(optimizer: Mapping[str, Any], state: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the ``optimizer`` section with ``fused``, where there is such a kernel and nothing else was asked for.
+    """Return the ``optimizer`` section with ``fused``, if there is such a kernel and no other one is requested.
 
     Parameters
     ----------
     optimizer : the section; not changed.
-    state : of the optimizer that a run goes on with, or None. It goes on with the kernel it began with, since another
-        rounds otherwise, and torch fails where a gradient scaler was made for one and the state is of the other.
+    state : of the optimizer of a resumed run, or None. A resumed run keeps its kernel, because the other one rounds
+        differently, and torch fails if a gradient scaler is for one kernel and the state from the other.
     """
     skip_dynamo()
     section = dict(optimizer)
@@ -85,14 +85,14 @@ def with_fused(optimizer: Mapping[str, Any], state: Mapping[str, Any] | None) ->
 def skip_dynamo() -> None:
     """Let the optimizers of torch.optim work without importing torch._dynamo, 900 modules that take seconds.
 
-    Their methods import it in order to keep torch.compile out of themselves. No optimizer is compiled here, only layers
-    of an upstream are (``runner.compile``), so the methods do the same without it.
+    Their methods import it only to exclude themselves from torch.compile. No optimizer is compiled here, only layers of
+    an upstream (``runner.compile``), so the methods work the same without it.
     """
     from torch import optim
 
     for method in vars(optim.Optimizer).values():
         if _is_made_by(method, "_disable_dynamo"):
-            # Where torch's wrapper looks for what it is to call, and imports torch._dynamo if it finds nothing.
+            # torch's wrapper looks here for the function to call, and imports torch._dynamo if it finds none.
             vars(method.__wrapped__).setdefault("__dynamo_disable", method.__wrapped__)
     for kind in filter(inspect.isclass, vars(optim).values()):
         step: Any = vars(kind).get("step")
@@ -105,7 +105,7 @@ def _is_made_by(function: Any, decorator: str) -> bool:
 
 
 def _without_graph_breaks(step: Callable[..., Any]) -> Callable[..., Any]:
-    """Return an optimizer's step, with gradients of the step itself only where they are asked for."""
+    """Return an optimizer's step, with gradients of the step itself only if they are requested."""
     import torch
 
     @functools.wraps(step)
@@ -123,7 +123,7 @@ def _check_name(place: str, name: Any, module: ModuleType) -> None:
     ]
     known = [maker for maker in makers if maker not in _NO_MAKERS]
     if name not in known:
-        raise UserError(f"configuration: {place} is {name!r}; expected one of {', '.join(known)}.")
+        raise UserError(f"configuration: {place} is {name!r}; expected one of {', '.join(known)}. Choose one of them.")
 
 
 def _check_torch_name(name: Any) -> None:

@@ -1,8 +1,8 @@
-"""The precision a run computes in: ``runner.precision``, fp32, bf16 or fp16, in training and in evaluation.
+"""Precision of computation: ``runner.precision`` fp32, bf16 or fp16, in training and in evaluation.
 
-S3PRL's runner knows ``fp16`` on a GPU, in training only. Here autocast covers what it calls of upstream, featurizer and
-downstream in all three modes, on a CPU as well; the weights and Adam's moments stay float32, and the task keeps its
-pooling, classifier and loss in float32 (model.py). fp16 has a gradient scaler, whose state is kept in checkpoints.
+S3PRL's runner has ``fp16`` on a GPU, in training only. Here autocast covers upstream, featurizer and downstream in all
+three modes, on a CPU too. Weights and Adam's moments stay float32, and pooling, classifier and loss are computed in
+float32 (model.py). fp16 uses a gradient scaler, whose state is stored in checkpoints.
 """
 
 # ruff: noqa: PLC0415 - torch takes seconds to import, and the command line's help needs none of it.
@@ -19,7 +19,7 @@ _SCALER = "GradScaler"
 
 
 class Precision(StrEnum):
-    """What matrix products are computed in."""
+    """Precision of matrix products."""
 
     FP32 = "fp32"
     BF16 = "bf16"
@@ -27,11 +27,11 @@ class Precision(StrEnum):
 
 
 def read_precision(runner: Mapping[str, Any]) -> Precision:
-    """Return the precision of a ``runner`` section; S3PRL's own ``fp16: true`` is another way to say fp16.
+    """Return the precision of a ``runner`` section; S3PRL's ``fp16: true`` means fp16.
 
     Raises
     ------
-    UserError : another value than the three, or two that contradict each other.
+    UserError : another value, or two that contradict each other.
     """
     value = runner.get("precision")
     try:
@@ -41,7 +41,9 @@ def read_precision(runner: Mapping[str, Any]) -> Precision:
     if not runner.get("fp16"):
         return precision
     if precision is Precision.BF16:
-        raise UserError("configuration: runner.precision is bf16 and runner.fp16 is true. Leave runner.fp16 out.")
+        raise UserError(
+            "configuration: expected one precision, found runner.precision bf16 and runner.fp16 true. Omit runner.fp16."
+        )
     return Precision.FP16
 
 
@@ -50,8 +52,8 @@ class Casting:
 
     Parameters
     ----------
-    precision : of its products.
-    device : as torch names it.
+    precision : of matrix products.
+    device : torch's name for it.
 
     Raises
     ------
@@ -67,11 +69,11 @@ class Casting:
         self._scaler: Any = None
         if precision is Precision.FP16 and self.device_type == "cpu":
             raise UserError(
-                "runner.precision: fp16 needs a GPU, found --device cpu. Say -o config.runner.precision=bf16, or fp32."
+                "runner.precision fp16: expected a GPU, found --device cpu. Use -o config.runner.precision=bf16."
             )
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """Return the context that products are computed in."""
+        """Return the context for computing in this precision."""
         import torch
 
         if self.precision is Precision.FP32:
@@ -80,7 +82,7 @@ class Casting:
         return torch.autocast(self.device_type, dtype)
 
     def new_scaler(self) -> Any:
-        """Return a gradient scaler, that of the checkpoint where the run goes on from one."""
+        """Return a gradient scaler; in a resumed run, with the state of the checkpoint."""
         import torch
 
         self._scaler = torch.amp.GradScaler(self.device_type)
@@ -90,11 +92,11 @@ class Casting:
 
     @contextlib.contextmanager
     def training(self, runner: MutableMapping[str, Any]) -> Iterator[None]:
-        """Let S3PRL's training loop compute in this precision during the block.
+        """Run S3PRL's training loop in this precision during the block.
 
         Parameters
         ----------
-        runner : the section it reads ``fp16`` from, by which it knows that it needs a scaler; left as it was.
+        runner : the section with ``fp16``, which tells the loop to use a scaler; restored afterwards.
         """
         token = _in_force.set(self)
         if self.precision is Precision.FP16:
@@ -106,14 +108,14 @@ class Casting:
             _in_force.reset(token)
 
     def completed(self, states: dict[str, Any]) -> dict[str, Any]:
-        """Return the states of a checkpoint with the scaler's, and with the settings as they were made."""
+        """Return the states of a checkpoint with the scaler's state, and with the original settings."""
         config = states["Config"]
         runner = {key: value for key, value in config["runner"].items() if key != "fp16"}
         scaler = {} if self._scaler is None else {_SCALER: self._scaler.state_dict()}
         return {**states, "Config": {**config, "runner": runner}, **scaler}
 
     def resume(self, states: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint, also from one that holds no scaler's state."""
+        """Restore the scaler's state from a checkpoint, if it has one."""
         self._scaler_state = states.get(_SCALER)
 
 
@@ -121,19 +123,19 @@ _in_force: ContextVar[Casting | None] = ContextVar("casting", default=None)
 
 
 def casting() -> Casting | None:
-    """Return the precision of the runner that is training now."""
+    """Return the precision of the runner that is training."""
     return _in_force.get()
 
 
 def training_autocast(enabled: bool = True) -> contextlib.AbstractContextManager[Any]:
-    """Stand in for ``torch.cuda.amp.autocast`` in S3PRL's training loop, which enables it for fp16 only."""
+    """Replaces ``torch.cuda.amp.autocast`` in S3PRL's training loop, which enables it for fp16 only."""
     current = casting()
     return contextlib.nullcontext() if current is None else current.autocast()
 
 
 def training_scaler() -> Any:
-    """Stand in for ``torch.cuda.amp.GradScaler`` in S3PRL's training loop."""
+    """Replaces ``torch.cuda.amp.GradScaler`` in S3PRL's training loop."""
     current = casting()
     if current is None:
-        raise RuntimeError("a gradient scaler is made while a runner trains")
+        raise RuntimeError("expected a runner that is training, found none")
     return current.new_scaler()

@@ -1,8 +1,8 @@
-"""What S3PRL finds under its own module names: its upstreams, lazily, and tasks that live elsewhere.
+"""S3PRL's module names: upstreams, imported lazily, and tasks from other packages.
 
-S3PRL looks a task up as `s3prl.downstream.NAME.expert` and an upstream as an attribute of `s3prl.hub`,
-which imports all of them to use one. Both lookups are answered here by one finder on `sys.meta_path`;
-nothing is imported before S3PRL asks for it and nothing is ever written into an installed S3PRL.
+S3PRL looks up a task as `s3prl.downstream.NAME.expert` and an upstream as an attribute of `s3prl.hub`,
+which imports all upstreams to use one. One finder on `sys.meta_path` answers both lookups here;
+nothing is imported before S3PRL asks for it, and no file is written into an installed S3PRL.
 """
 
 import ast
@@ -24,17 +24,17 @@ from ..utils.errors import UserError
 _HUB = "s3prl.hub"
 _TASKS = "s3prl.downstream"
 _FILTER_BANKS = "s3prl.upstream.baseline.hubconf"
-# Upstreams whose weights the user names by -k; S3PRL tells them by their names.
+# Endings of upstreams whose weights are passed by -k; S3PRL recognises them by name.
 _NEED_WEIGHTS = ("_local", "_url", "_gdriveid", "_custom")
 
 
 def upstream_names() -> list[str]:
-    """Return the names S3PRL's hub offers, in its order, without importing any of them."""
+    """Return the names of the upstreams in S3PRL's hub, in its order, without importing any of them."""
     return list(_upstream_sources())
 
 
 def check_upstream(name: str) -> None:
-    """Raise a UserError, with the names that come close, unless `name` is one of S3PRL's upstreams."""
+    """Check that `name` is one of S3PRL's upstreams; otherwise raise a UserError with similar names."""
     names = upstream_names()
     if name not in names:
         close = difflib.get_close_matches(name, names, n=3)
@@ -43,48 +43,48 @@ def check_upstream(name: str) -> None:
 
 
 def takes_weights(upstream: str) -> bool:
-    """Say whether an upstream has its weights from -k; S3PRL takes no notice of -k with any other."""
+    """Return whether an upstream takes its weights from -k; S3PRL ignores -k for all others."""
     return upstream.endswith(_NEED_WEIGHTS)
 
 
 def is_filter_bank(name: str) -> bool:
-    """Say whether an upstream is one of S3PRL's filter banks: without weights, and each utterance by itself."""
+    """Return whether an upstream is one of S3PRL's filter banks, which have no weights and no padding."""
     return _upstream_sources().get(name) == _FILTER_BANKS
 
 
 def upstream_family(name: str) -> str | None:
-    """Return which package below s3prl.upstream an upstream is from, or None where there is no such upstream."""
+    """Return the package below s3prl.upstream that an upstream is from, or None for an unknown upstream."""
     source = _upstream_sources().get(name)
     return None if source is None else source.split(".")[-2]
 
 
 def install_lazy_hub() -> None:
-    """Make `s3prl.hub` import an upstream only when it is asked for.
+    """Make `s3prl.hub` import an upstream only when it is used.
 
-    A hub that is already imported stays as it is: everything has been paid for.
+    A hub that is already imported is not changed.
     """
     _installed_finder().is_hub_lazy = True
 
 
 def register_task(name: str, package: str) -> None:
-    """Make `s3prl.downstream.NAME` and all below it stand for the modules of `package`.
+    """Make `s3prl.downstream.NAME` and all modules below it refer to the modules of `package`.
 
-    They are the same module objects, not second copies: a class keeps the module it is defined in, so
-    that a spawned DataLoader worker, which knows nothing of this registration, can unpickle it.
+    They are the same module objects, not copies: a class keeps the module it is defined in, so that a spawned
+    DataLoader worker, which lacks this registration, can unpickle it.
 
     Parameters
     ----------
-    name : the task as the user writes it after `-d`.
-    package : the importable package that holds `expert`, for example ``"lid_mapmix"``; imported only when
+    name : the task as given by `-d`.
+    package : the importable package with the module `expert`, for example ``"lid_mapmix"``; imported only when
         S3PRL asks for the task.
     """
     aliases = _installed_finder().aliases
     if aliases.setdefault(f"{_TASKS}.{name}", package) != package:
-        raise ValueError(f"task {name!r} already stands for {aliases[f'{_TASKS}.{name}']!r}, not {package!r}")
+        raise ValueError(f"task {name!r} already refers to {aliases[f'{_TASKS}.{name}']!r}, not {package!r}")
 
 
 class _HostFinder(MetaPathFinder):
-    """Answer for the names given to it and for nothing else."""
+    """Finds the registered names only."""
 
     def __init__(self) -> None:
         self.is_hub_lazy = False
@@ -114,7 +114,7 @@ def _installed_finder() -> _HostFinder:
 
 
 class _Substitute(Loader):
-    """Load a module by taking the one that `find` returns."""
+    """Loads a module by returning the one from `find`."""
 
     def __init__(self, find: Callable[[], ModuleType]) -> None:
         self.find = find
@@ -123,16 +123,16 @@ class _Substitute(Loader):
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        # The import system takes from sys.modules what it finds there after this call, so that a real module with a
-        # second name keeps its own name and specification.
+        # The import system uses what is in sys.modules after this call, so that a real module with a second name keeps
+        # its own name and specification.
         sys.modules[module.__name__] = self.find()
 
 
 class _LazyHub(ModuleType):
-    """Module `s3prl.hub`, whose attributes are the functions that build upstreams."""
+    """Module `s3prl.hub`; its attributes are the functions that build upstreams."""
 
     def __init__(self) -> None:
-        super().__init__(_HUB, "S3PRL's upstreams, each imported when it is asked for.")
+        super().__init__(_HUB, "S3PRL's upstreams, each imported when it is used.")
         self.__all__ = upstream_names()
 
     def __dir__(self) -> list[str]:
@@ -147,7 +147,7 @@ class _LazyHub(ModuleType):
 
         @functools.wraps(build)
         def build_upstream(*args: Any, **kwargs: Any) -> Any:
-            with missing_package_named(name):  # some import what they need only now
+            with missing_package_named(name):  # some import their packages only now
                 return build(*args, **kwargs)
 
         setattr(self, name, build_upstream)
@@ -161,22 +161,24 @@ class _LazyHub(ModuleType):
 
 @contextmanager
 def missing_package_named(upstream: str) -> Iterator[None]:
-    """Turn a package that an upstream needs and that is not installed into a UserError."""
+    """Raise a UserError for a missing package that an upstream needs."""
     try:
         yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package in ("", "s3prl"):
             raise
-        raise UserError(f"upstream {upstream} needs the package {package!r}, which is not installed") from error
+        raise UserError(
+            f"upstream {upstream} needs the package {package!r}, which is not installed. Run 'pip install {package}'."
+        ) from error
 
 
 @functools.cache
 def _upstream_sources() -> dict[str, str]:
-    """Map each name of the hub to the module it comes from, by reading the source and not importing it."""
+    """Map each name of the hub to its module, by reading the source without importing it."""
     spec = importlib.util.find_spec("s3prl")
     if spec is None or not spec.submodule_search_locations:
-        raise UserError("S3PRL is not installed: pip install s3prl==0.4.18")
+        raise UserError("S3PRL is not installed. Run 'pip install s3prl==0.4.18'.")
     root = Path(spec.submodule_search_locations[0])
     sources: dict[str, str] = {}
     for node in ast.walk(_parsed(root / "hub.py")):
@@ -185,10 +187,13 @@ def _upstream_sources() -> dict[str, str]:
         path = root.parent.joinpath(*node.module.split(".")).with_suffix(".py")
         for imported in node.names:
             names = _entry_names(_parsed(path)) if imported.name == "*" else [imported.asname or imported.name]
-            # As in S3PRL, the last of two upstreams with one name is the one that is used.
+            # As in S3PRL, the last of two upstreams with one name is used.
             sources.update(dict.fromkeys(names, node.module))
     if not sources:
-        raise UserError(f"{root / 'hub.py'} lists no upstreams as S3PRL 0.4.18 does: pip install s3prl==0.4.18")
+        raise UserError(
+            f"{root / 'hub.py'}: expected a list of upstreams as in S3PRL 0.4.18, found none. Run 'pip install "
+            "s3prl==0.4.18'."
+        )
     return sources
 
 
@@ -197,9 +202,9 @@ def _parsed(path: Path) -> ast.Module:
 
 
 def _entry_names(hubconf: ast.Module) -> list[str]:
-    """Return the public names a hubconf defines, or takes from another hubconf, in their order.
+    """Return the public names that a hubconf defines, or imports from another hubconf, in order.
 
-    What it imports from anywhere else (Path, FileLock) is a helper and no upstream.
+    Names imported from elsewhere (Path, FileLock) are helpers, not upstreams.
     """
     names: list[str] = []
     for node in hubconf.body:

@@ -1,12 +1,11 @@
-"""S3PRL's runner, with patches around it and none of its code here.
+"""S3PRL's runner with patches around it, and none of its code here.
 
-Four faults matter to a run that may be interrupted, evaluated on its way or shared among processes. The
-runner deletes old checkpoints before it writes the new one, and writes it in place, so that a kill in
-between loses the run. Its evaluation reseeds the global generators and leaves them so. It stumbles where
-no GPU is used. And of several processes only the first ever ends.
-They are patched by a subclass and by replacing the few module functions it calls (runner_globals.py). What makes it
-quicker, or compute in another precision, is called from here and stands in upstreams.py, optimization.py and
-precision.py.
+Four faults of the runner matter to a run that is interrupted, evaluated during training or distributed. It deletes old
+checkpoints before it writes the new one, and writes that in place, so that a kill in between loses the run. Its
+evaluation reseeds the global generators and does not restore them. It fails without a GPU. And in distributed training
+only the first process ever ends.
+A subclass and replacements of the few module functions that it calls (runner_globals.py) patch them. Speed and
+precision are in upstreams.py, optimization.py and precision.py, which are called from here.
 """
 
 # ruff: noqa: PLC0415 - torch takes seconds to import, and the command line's help needs none of it.
@@ -43,7 +42,7 @@ _RUNNER_MODULE = "s3prl.downstream.runner"
 
 
 def prepare() -> None:
-    """Make S3PRL importable, its hub lazy and its downloads sound; a second call changes nothing."""
+    """Make S3PRL importable, its hub lazy and its downloads reliable; a second call changes nothing."""
     compat.apply()
     registry.install_lazy_hub()
     downloads.install()
@@ -52,18 +51,18 @@ def prepare() -> None:
 def make_runner(
     args: argparse.Namespace, config: dict[str, Any], upstream: UpstreamSettings | None = None, **handed: Any
 ) -> Any:
-    """Return an `s3prl.downstream.runner.Runner` whose known faults are patched.
+    """Return an `s3prl.downstream.runner.Runner` with patches for its known faults.
 
     Parameters
     ----------
-    args : S3PRL's arguments, as its own command line makes them, with `init_ckpt` (None to start anew).
+    args : S3PRL's arguments, as from its own command line, with `init_ckpt` (None to start a new run).
     config : S3PRL's configuration; it is not changed. Without `runner.gradient_accumulate_steps`, where
         S3PRL crashes at the first step, each batch is a step.
-    upstream : what is asked of the upstream besides S3PRL's arguments.
-    handed : given to the task's expert besides; no checkpoint holds it.
+    upstream : the run's other requests of its upstream.
+    handed : more arguments for the task's expert; not stored in checkpoints.
     """
     prepare()
-    # S3PRL's experts are given its parts themselves, and complete them.
+    # S3PRL's experts get parts of the configuration itself, and complete them.
     config = copy.deepcopy(config)
     section = config.setdefault("runner", {})
     if section.get("gradient_accumulate_steps") is None:
@@ -74,18 +73,18 @@ def make_runner(
 
 
 def is_patched() -> bool:
-    """Say whether the runner at work in this process is the one of this module, and not S3PRL's own command's."""
+    """Return whether this process uses the runner of this module, rather than that of S3PRL's own command."""
     return has_replacements(sys.modules.get(_RUNNER_MODULE))
 
 
 @functools.cache
 def _patched_class() -> Any:
-    """Define the subclass, once S3PRL may be imported."""
+    """Define the subclass, after S3PRL has become importable."""
     module: Any = importlib.import_module(_RUNNER_MODULE)
     install_replacements(module)
 
     class PatchedRunner(module.Runner):  # type: ignore[name-defined, misc]
-        """S3PRL's runner; training goes on from an evaluation as if there had been none."""
+        """S3PRL's runner; an evaluation does not affect the training that follows."""
 
         args: argparse.Namespace
         config: dict[str, Any]
@@ -108,7 +107,7 @@ def _patched_class() -> Any:
                 super().train()
 
         def _init_model(self, model: Any, name: str, *arguments: Any, **keywords: Any) -> Any:
-            if name == "Upstream":  # before it is given to the processes that share it, which note what it trains
+            if name == "Upstream":  # before it is wrapped for distributed training, which records what is trained
                 check_weights(model, self.args)
                 patch_upstream(model, self.args, self.upstream_settings, self.config["runner"])
             return super()._init_model(model, name, *arguments, **keywords)
@@ -121,12 +120,12 @@ def _patched_class() -> Any:
                     raise out_of_memory(f"{self.args.init_ckpt}: its {name}", self.args.device) from error
                 reason = " ".join(str(error).split())
                 raise UserError(
-                    f"{self.args.init_ckpt}: its {name} does not fit this run, or is damaged ({reason[:300]}). Use "
+                    f"{self.args.init_ckpt}: its {name} does not match this run, or is damaged ({reason[:300]}). Use "
                     "a checkpoint of the same task, upstream and settings."
                 ) from error
 
         def _get_optimizer(self, model_params: Any) -> Any:
-            # Small models gain nothing by it, and so end with the very weights of S3PRL's own command.
+            # Small models gain nothing, and so get the same weights as with S3PRL's own command.
             if not self.args.upstream_trainable:
                 return super()._get_optimizer(model_params)
             config = self.config
@@ -134,7 +133,7 @@ def _patched_class() -> Any:
             try:
                 return super()._get_optimizer(model_params)
             finally:
-                self.config = config  # checkpoints hold the settings as they were made
+                self.config = config  # checkpoints store the original settings
 
         def _get_upstream(self) -> Any:
             with explained(self.args):
@@ -154,7 +153,7 @@ def _patched_class() -> Any:
             try:
                 return super()._get_downstream()
             finally:
-                self.args = args  # checkpoints hold the arguments as they were made
+                self.args = args  # checkpoints store the original arguments
 
         def evaluate(self, split: str | None = None, logger: Any = None, global_step: int = 0) -> list[str]:
             if not is_rank_zero():
@@ -175,11 +174,11 @@ def _patched_class() -> Any:
 
 @contextlib.contextmanager
 def random_states_kept() -> Iterator[None]:
-    """Leave the global generators of python, numpy and torch as they were before the block."""
+    """Restore the global generators of Python, NumPy and torch after the block."""
     import torch
 
     python_state, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    # Asking an unused CUDA for its state would start it.
+    # The state of an unused CUDA device is not read, because reading would initialise it.
     cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
     try:
         yield
@@ -193,9 +192,9 @@ def random_states_kept() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _unwrapped(entries: Sequence[Any]) -> Iterator[None]:
-    """Give the runner's entries their models as such, without their wrappers of torch.nn.parallel, during the block.
+    """Remove the torch.nn.parallel wrappers of the runner's models during the block.
 
-    A wrapped model waits for the other processes in each forward pass, also in one that only rank zero makes.
+    A wrapped model waits for the other processes in each forward pass, even in one that only rank zero makes.
     """
     from torch.nn.parallel import DistributedDataParallel
 

@@ -1,9 +1,9 @@
-"""What S3PRL's runner module finds under its global names: `torch`, `os`, `hub`, `tqdm` and others, replaced.
+"""Replacements of global names in S3PRL's runner module: `torch`, `os`, `hub`, `tqdm` and others.
 
-`torch` and `os` themselves stay untouched: the module is given proxies of them. By these a checkpoint is complete or
-absent, nothing of a GPU is asked for on a CPU, and of several processes rank zero alone writes and prints. In S3PRL
-any other rank leaves each step before it is counted, and so never ends. Here all processes believe to be rank zero, and
-what only that one may do is without effect in the others.
+`torch` and `os` themselves are not changed: the module gets proxies of them. With these, a checkpoint is complete or
+absent, a CPU run does not use a GPU, and in distributed training only rank zero writes and prints. In S3PRL every other
+rank leaves each step before it is counted, and never ends. Here every process is told that it is rank zero, and what
+only rank zero may do has no effect in the others.
 """
 
 # ruff: noqa: PLC0415 - torch takes seconds to import, and the command line's help needs none of it.
@@ -21,23 +21,23 @@ from ..utils.errors import UserError
 from ..utils.files import replace_when_complete
 from .precision import casting, training_autocast, training_scaler
 
-# By which torch names itself where a write fails, for whatever reason: it raises a RuntimeError.
+# Part of the RuntimeError that torch raises when a write fails for any reason.
 _TORCHS_WRITER = "inline_container.cc"
 
 
 def is_rank_zero() -> bool:
-    """Say whether this process has rank zero, as the only one always has."""
+    """Return whether this process has rank zero; a single process always does."""
     from ..utils import distributed
 
     return distributed.is_rank_zero()
 
 
 def install_replacements(module: Any) -> None:
-    """Replace names of the runner's module; a second call changes nothing.
+    """Replace global names of the runner's module; a second call changes nothing.
 
     Parameters
     ----------
-    module : the runner's; what its names stood for stays as it is.
+    module : the runner's module; the replaced objects themselves are not changed.
     """
     import torch
 
@@ -59,12 +59,12 @@ def install_replacements(module: Any) -> None:
 
 
 def has_replacements(module: Any) -> bool:
-    """Say whether the names of the runner's module were replaced."""
+    """Return whether the names of the runner's module were replaced."""
     return isinstance(getattr(module, "torch", None), _ModuleProxy)
 
 
 def remove_unfinished_checkpoints(folder: Path | str) -> None:
-    """Remove what a killed run had begun to write; each such file may be as large as a checkpoint."""
+    """Delete the unfinished checkpoint of a killed run, which may be as large as a checkpoint."""
     for leftover in Path(folder).glob(".*.ckpt.*.part"):
         leftover.unlink(missing_ok=True)
 
@@ -81,13 +81,13 @@ class _ModuleProxy:
 
 
 class Checkpoints:
-    """Checkpoints that are complete or absent; the old ones stay until the new one is there."""
+    """Checkpoints that are complete or absent; old ones are deleted only after a new one is written."""
 
     def __init__(self) -> None:
         self._obsolete: set[Path] = set()
 
     def save(self, states: dict[str, Any], path: str) -> None:
-        """Write `states` in place of `torch.save`, then delete what :meth:`remove` was asked to."""
+        """Write `states`, in place of `torch.save`, then delete the checkpoints passed to :meth:`remove`."""
         import torch
 
         if not is_rank_zero():
@@ -98,7 +98,7 @@ class Checkpoints:
         with _explained(final), replace_when_complete(final) as temporary:
             torch.save(states, temporary)
             with temporary.open("rb+") as file:
-                os.fsync(file.fileno())  # or a power cut could leave the new name without its content
+                os.fsync(file.fileno())  # otherwise a power cut may leave the new name without content
         if not _holds_a_step(final):  # dev-best.ckpt is written first and replaces none of the others
             return
         for path_in_folder in [each for each in self._obsolete if each.parent == final.parent]:
@@ -107,18 +107,18 @@ class Checkpoints:
                 path_in_folder.unlink(missing_ok=True)
 
     def remove(self, path: str) -> None:
-        """Note, in place of `os.remove`, that the checkpoint may go once a newer one is written."""
+        """Mark a checkpoint, in place of `os.remove`, to be deleted once a newer one is written."""
         if not is_rank_zero():
             return
         if _holds_a_step(Path(path)):
             self._obsolete.add(Path(path))
         else:
-            os.remove(path)  # noqa: PTH107 - the very call it stands for
+            os.remove(path)  # noqa: PTH107 - the replaced call
 
 
 @contextlib.contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Say of a checkpoint that cannot be written why: of a full disk, torch says what its writer had expected."""
+    """Raise a UserError that explains why a checkpoint cannot be written; torch's message does not name a full disk."""
     try:
         yield
     except (OSError, RuntimeError) as error:
@@ -127,8 +127,8 @@ def _explained(path: Path) -> Iterator[None]:
             raise
         free = shutil.disk_usage(path.parent).free / 1e6
         raise UserError(
-            f"{path}: no space left on the disk or in the quota ({free:,.0f} MB free). Free some; -a goes on "
-            "from the last checkpoint, which is complete."
+            f"{path}: no space left on the disk or in the quota ({free:,.0f} MB free). Free some space and resume by "
+            "-a from the last checkpoint, which is complete."
         ) from error
 
 
@@ -137,17 +137,17 @@ def _holds_a_step(path: Path) -> bool:
 
 
 def _cuda_device(device: Any) -> contextlib.AbstractContextManager[Any]:
-    """Select `device`, unless it is the CPU: the runner does so wherever a GPU exists, used or not."""
+    """Select `device`, unless it is the CPU: the runner does so whenever a GPU exists."""
     import torch
 
     return torch.cuda.device(device) if torch.device(device).type == "cuda" else contextlib.nullcontext()
 
 
 def _distributed(model: Any, device_ids: Sequence[int], **keywords: Any) -> Any:
-    """Wrap a model without naming its device, which on a CPU is an error.
+    """Wrap a model without naming its device, which is an error on a CPU.
 
-    On a GPU the wrapper would move the arguments there, where they are already; it would copy the runner's dictionary
-    of records on the way, and what a model adds to it would be lost.
+    On a GPU the wrapper would move the arguments to the device, where they already are, and copy the runner's
+    dictionary of records, so that records added by a model would be lost.
     """
     from torch.nn.parallel import DistributedDataParallel
 
@@ -160,11 +160,11 @@ def _writer(original: Any, *arguments: Any, **keywords: Any) -> Any:
 
 def _print(*values: Any, **keywords: Any) -> None:
     if is_rank_zero():
-        print(*values, **keywords)  # noqa: T201 - the very call it stands for
+        print(*values, **keywords)  # noqa: T201 - the replaced call
 
 
 class _Nothing:
-    """A writer for TensorBoard, or a file, that keeps nothing."""
+    """A TensorBoard writer, or a file, that discards everything."""
 
     def __getattr__(self, name: str) -> Any:
         return self._ignore
@@ -174,7 +174,7 @@ class _Nothing:
 
 
 class _Progress:
-    """In place of `tqdm`: bars that count in every process, and are seen in rank zero's."""
+    """Replaces `tqdm`: bars count in every process, but only rank zero shows them."""
 
     def __init__(self, original: Any) -> None:
         self._original = original

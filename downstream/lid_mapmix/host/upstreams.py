@@ -1,8 +1,8 @@
-"""What is checked and patched of an upstream before and after S3PRL builds it.
+"""Checks and patches of an upstream before and after S3PRL builds it.
 
-Weights are named, features exist: S3PRL takes other features than those asked for without a word, or with one line
-among many. The patches stand in frames.py (padding), hugging_face.py (hf_* models), filter_banks.py and native.py
-(speed) and downloads.py (named weights).
+The checks cover weights and features: S3PRL uses other features than requested without an error, or with one line among
+many. The patches are in frames.py (padding), hugging_face.py (hf_* models), filter_banks.py and native.py (speed), and
+downloads.py (named weights).
 """
 
 # ruff: noqa: PLC0415 - torch takes seconds to import, and the command line's help needs none of it.
@@ -18,10 +18,10 @@ from ..utils.errors import UserError
 from . import registry
 from .native import speed_up
 
-# Those that hugging_face.py builds → the model_type of config.json that each loads.
+# The upstreams that hugging_face.py builds → the model_type in config.json that each loads.
 MODEL_TYPES = {"hf_wav2vec2_custom": "wav2vec2", "hf_hubert_custom": "hubert"}
 _HUGGING_FACE = "hf_"
-# torch raises a RuntimeError that names its allocator where the machine's own memory is full.
+# torch raises a RuntimeError that names its allocator when main memory is full.
 _CPU_ALLOCATOR = "DefaultCPUAllocator"
 _PLACE = "config.downstream_expert.upstream"
 _PROBE_SAMPLES = 16_000
@@ -30,12 +30,12 @@ _ALL = "hidden_states"
 
 @dataclass(frozen=True)
 class UpstreamSettings:
-    """What a run asks of its upstream besides S3PRL's arguments.
+    """What a run requests of its upstream besides S3PRL's arguments.
 
     Attributes
     ----------
-    train_front_end : whether the convolutional front end learns, where the upstream does.
-    spec_augment : whether an hf_* model masks frames and channels in training, as its config.json says.
+    train_front_end : whether the convolutional front end is trained when the upstream is fine-tuned.
+    spec_augment : whether an hf_* model masks frames and channels in training, as in its config.json.
     mix_lengths : whether evaluation batches utterances of different lengths.
     """
 
@@ -45,16 +45,16 @@ class UpstreamSettings:
 
 
 def check_upstream_arguments(args: argparse.Namespace, settings: UpstreamSettings | None = None) -> None:
-    """Check what can be known of an upstream without building it.
+    """Check an upstream as far as possible without building it.
 
     Parameters
     ----------
     args : S3PRL's arguments.
-    settings : what else is asked of it.
+    settings : the run's other requests.
 
     Raises
     ------
-    UserError : an unknown upstream, weights that are not named or not there, or settings that it cannot follow.
+    UserError : an unknown upstream, weights that are not given or do not exist, or settings that it does not support.
     """
     settings = settings or UpstreamSettings()
     if args.hub != "torch":
@@ -62,21 +62,21 @@ def check_upstream_arguments(args: argparse.Namespace, settings: UpstreamSetting
     registry.check_upstream(args.upstream)
     weights = args.upstream_ckpt
     if registry.takes_weights(args.upstream) and weights is None:
-        raise UserError(f"upstream {args.upstream} needs weights. Name its file or folder by -k.")
+        raise UserError(f"upstream {args.upstream}: expected weights, found none. Pass a file or folder by -k.")
     if weights is not None and not _may_be_downloaded(args.upstream, weights) and not Path(weights).exists():
-        raise UserError(f"-k {weights}: no such file or folder. Name the upstream's weights.")
+        raise UserError(f"-k {weights}: no such file or folder. Pass the upstream's weights.")
     for key in ("train_front_end", "spec_augment"):
         if getattr(settings, key) and not args.upstream_trainable:
-            raise UserError(f"{_PLACE}.{key}: needs an upstream that is fine-tuned (-f). Set it to false, or give -f.")
+            raise UserError(f"{_PLACE}.{key}: expected a fine-tuned upstream (-f). Set it to false, or add -f.")
     if settings.spec_augment and not args.upstream.startswith(_HUGGING_FACE):
         raise UserError(
-            f"{_PLACE}.spec_augment: is for hf_wav2vec2_custom and hf_hubert_custom; found {args.upstream}. Use "
-            "S3PRL's own specaug section, which masks features of any upstream."
+            f"{_PLACE}.spec_augment: expected hf_wav2vec2_custom or hf_hubert_custom, found {args.upstream}. Use "
+            "S3PRL's own specaug section, which masks the features of any upstream."
         )
 
 
 def check_weights(upstream: Any, args: argparse.Namespace) -> None:
-    """Check that an upstream's weights are numbers; those of a diverged pretraining, or of a damaged file, may not be.
+    """Check that an upstream's weights are finite; after a diverged pretraining, or in a damaged file, they may not be.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def check_weights(upstream: Any, args: argparse.Namespace) -> None:
     if broken:
         source = f"upstream {args.upstream}" if args.upstream_ckpt is None else f"-k {args.upstream_ckpt}"
         raise UserError(
-            f"{source}: expected numbers, found NaN or infinity in {len(broken)} of its weights ({broken[0]}, …). Use "
+            f"{source}: expected finite weights, found NaN or infinity in {len(broken)} of them ({broken[0]}, …). Use "
             "an undamaged checkpoint."
         )
 
@@ -99,18 +99,18 @@ def check_weights(upstream: Any, args: argparse.Namespace) -> None:
 def patch_upstream(
     upstream: Any, args: argparse.Namespace, settings: UpstreamSettings, runner: Mapping[str, Any]
 ) -> None:
-    """Let an upstream that has just been built know its padding, be quick, and train what it is to train.
+    """Patch an upstream that has just been built: padding, speed, and which parts are trained.
 
     Parameters
     ----------
-    upstream : its model, changed in place, before it is wrapped to be distributed.
+    upstream : its model, changed in place, before it is wrapped for distributed training.
     args : S3PRL's arguments.
-    settings : what else is asked of it.
+    settings : the run's other requests.
     runner : the ``runner`` section, see :func:`.native.speed_up`.
 
     Raises
     ------
-    UserError : it has no front end that can be trained, or nothing to mask by; it cannot be compiled or checkpointed.
+    UserError : it has no trainable front end or no mask settings, or it cannot be compiled or checkpointed.
     """
     from .filter_banks import batch_filter_banks
     from .frames import true_frames
@@ -123,8 +123,8 @@ def patch_upstream(
         native: Any = getattr(upstream, "model", None)
         if not hasattr(native, "feature_grad_mult"):
             raise UserError(
-                f"{_PLACE}.train_front_end: upstream {args.upstream} has no convolutional front end that S3PRL "
-                "freezes. Set it to false."
+                f"{_PLACE}.train_front_end: expected an upstream with a convolutional front end that S3PRL freezes, "
+                f"found {args.upstream}. Set it to false."
             )
         native.feature_grad_mult = 1.0
     batch_filter_banks(upstream)
@@ -134,19 +134,19 @@ def patch_upstream(
 def check_features(
     upstream: Any, featurizer: Any, args: argparse.Namespace, settings: UpstreamSettings | None = None
 ) -> None:
-    """Check that the features which were asked for are those S3PRL took, and the same in any company.
+    """Check that S3PRL uses the requested features, and that they are independent of batching and padding.
 
     Parameters
     ----------
     upstream : the upstream's model.
     featurizer : S3PRL's featurizer, made for it.
     args : S3PRL's arguments.
-    settings : what else is asked of it.
+    settings : the run's other requests.
 
     Raises
     ------
-    UserError : the upstream does not offer the features of -s, or gives other features beside a longer utterance
-        although lengths are to be mixed.
+    UserError : the upstream does not have the features of -s, or lengths are to be mixed and its features depend on
+        padding.
     """
     if featurizer.feature_selection != args.upstream_feature_selection:
         raise _no_features(args, _probe(upstream, args))
@@ -157,7 +157,7 @@ def check_features(
 
 
 def check_layer(upstream: Any, args: argparse.Namespace) -> None:
-    """Check that an upstream has the layer of -l, which S3PRL's featurizer takes without a look, and features for it.
+    """Check that an upstream has the layer of -l, which S3PRL's featurizer does not check.
 
     Parameters
     ----------
@@ -166,10 +166,10 @@ def check_layer(upstream: Any, args: argparse.Namespace) -> None:
 
     Raises
     ------
-    UserError : it has not.
+    UserError : it does not have that layer.
     """
     asked, layer = args.upstream_feature_selection, args.upstream_layer_selection
-    # Names that begin so are what upstreams tell S3PRL's featurizer, and no features.
+    # Names with an underscore are notes for S3PRL's featurizer, not features.
     is_note = asked.startswith("_")
     if layer is None and not is_note:
         return
@@ -179,14 +179,16 @@ def check_layer(upstream: Any, args: argparse.Namespace) -> None:
     selected = features[asked]
     layers = len(selected) if isinstance(selected, list | tuple | dict) else 1
     if not 0 <= layer < layers:
-        found, advice = f"the layers 0 to {layers - 1}", "Choose one of them"
+        found, advice = f"layers 0 to {layers - 1}", "Choose one of them"
         if layers == 1:
-            found, advice = "one layer", "Leave -l out" + ("" if asked == _ALL else f", or take -s {_ALL}")
-        raise UserError(f"upstream {args.upstream} has {found} of {asked}; -l asks for {layer}. {advice}.")
+            found, advice = "one layer", "Omit -l" + ("" if asked == _ALL else f", or use -s {_ALL}")
+        raise UserError(
+            f"-l {layer}: upstream {args.upstream} has {found} of {asked}, found layer {layer} requested. {advice}."
+        )
 
 
 def _probe(upstream: Any, args: argparse.Namespace) -> dict[str, Any]:
-    """Return what an upstream makes of a second of silence."""
+    """Return an upstream's features for one second of silence."""
     import torch
 
     training = upstream.training
@@ -200,12 +202,14 @@ def _probe(upstream: Any, args: argparse.Namespace) -> dict[str, Any]:
 def _no_features(args: argparse.Namespace, features: dict[str, Any]) -> UserError:
     offered = ", ".join(sorted(key for key in features if not key.startswith("_")))
     asked = args.upstream_feature_selection
-    return UserError(f"upstream {args.upstream} has no features {asked!r}; it has {offered}. Choose by -s.")
+    return UserError(
+        f"-s {asked}: expected features that upstream {args.upstream} has ({offered}), found {asked!r}. Choose others."
+    )
 
 
 @contextlib.contextmanager
 def explained(args: argparse.Namespace) -> Iterator[None]:
-    """Turn what goes wrong while S3PRL builds an upstream from its weights into one line that names them.
+    """Raise a UserError that names the weights for any error while S3PRL builds an upstream from them.
 
     Parameters
     ----------
@@ -215,7 +219,7 @@ def explained(args: argparse.Namespace) -> Iterator[None]:
         yield
     except UserError:
         raise
-    # What a file of another kind, or half a file, raises depends on where S3PRL and torch come to a stop.
+    # The exception for a damaged or unsuitable file depends on where S3PRL and torch stop.
     except Exception as error:
         if is_out_of_memory(error):
             raise out_of_memory(f"upstream {args.upstream}", args.device) from error
@@ -224,35 +228,36 @@ def explained(args: argparse.Namespace) -> Iterator[None]:
         weights = args.upstream_ckpt
         if weights is None:
             raise UserError(
-                f"upstream {args.upstream} cannot be built ({found}). If its weights are damaged, fetch them by -r."
+                f"upstream {args.upstream} cannot be built ({found}). If its weights are damaged, download them again "
+                "by -r."
             ) from error
         raise UserError(
-            f"-k {weights}: cannot be loaded as {args.upstream} ({found}). Name a complete checkpoint of that kind."
+            f"-k {weights}: cannot be loaded as {args.upstream} ({found}). Use a complete checkpoint of that kind."
         ) from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an error tells of a full memory, a GPU's or the machine's; torch's by name, without importing it."""
+    """Return whether an error means that GPU or main memory is full; torch's errors by name, without importing it."""
     names = {kind.__name__ for kind in type(error).__mro__}
     return isinstance(error, MemoryError) or "OutOfMemoryError" in names or _CPU_ALLOCATOR in str(error)
 
 
 def out_of_memory(what: str, device: str) -> UserError:
-    """Return the error that says what has no room where.
+    """Return the error for something that does not fit into memory.
 
     Parameters
     ----------
-    what : has no room.
-    device : as torch names it.
+    what : does not fit.
+    device : torch's name for it.
     """
-    place, other = ("the machine", "") if device == "cpu" else (device, ", or say --device cpu")
+    place, other = ("the machine", "") if device == "cpu" else (device, ", or use --device cpu")
     return UserError(
-        f"{what}: {place} has too little memory left for it. End what else uses that memory, or take a smaller "
+        f"{what}: {place} has too little free memory for it. End other programs that use that memory, or use a smaller "
         f"upstream{other}."
     )
 
 
 def _may_be_downloaded(upstream: str, weights: str) -> bool:
-    """Say whether -k names something that is elsewhere: an address, or a repository of Hugging Face's, owner/name."""
+    """Return whether -k may be remote: an address, or a Hugging Face repository, owner/name."""
     repository = upstream.startswith(_HUGGING_FACE) and weights.count("/") == 1 and not weights.startswith((".", "/"))
     return "://" in weights or upstream.endswith("_gdriveid") or repository

@@ -1,1 +1,1 @@
-"""What is spoken in a recording: a trained run, or an exported one, put to use without its training data."""
+"""Identification of the spoken language or dialect with a trained or exported run, without its training data."""

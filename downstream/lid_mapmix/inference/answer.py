@@ -1,8 +1,8 @@
-"""What is said of a recording: its language, or that it is none of those known, or that nobody speaks.
+"""The answer for a recording: its class, "none of these", or "no speech".
 
-``--reject P`` says from which top probability down an answer is "none of these", fitted on dev: the threshold is the
-P-quantile of the top calibrated probability of the dev utterances, so that a share P of utterances of known languages
-is rejected. Dev is scored by one window of each utterance's middle, not by all windows.
+``--reject P`` sets the top probability below which an answer is "none of these". The threshold is fitted on dev: it is
+the P-quantile of the top calibrated probability of the dev utterances, so that a fraction P of the utterances of known
+classes is rejected. Dev is scored in one window from the middle of each utterance, not in all windows.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _POINTS = 1001
 
 
 class Outcome(StrEnum):
-    """What kind of answer it is."""
+    """The kind of an answer."""
 
     IDENTIFIED = "identified"
     REJECTED = "none of these"
@@ -35,12 +35,12 @@ class Identification:
     Attributes
     ----------
     name : of the recording.
-    outcome : what kind of answer this is.
-    classes : (C,) names, the likeliest first; empty where nobody speaks.
-    probabilities : (C,) float64, theirs, in that order, calibrated where the run is; they sum to 1.
-    cluster : of the likeliest class; None unless identified.
-    seconds : length of the recording.
-    uncalibrated : (C,) float64, average of the windows' softmax in the order of the labels, as `-m evaluate` has it.
+    outcome : kind of the answer.
+    classes : (C,) names, most probable first; empty without speech.
+    probabilities : (C,) float64, in that order, calibrated if the run has a calibration; they sum to 1.
+    cluster : of the most probable class; None unless identified.
+    seconds : duration of the recording.
+    uncalibrated : (C,) float64, average of the windows' softmax in the order of the labels, as by `-m evaluate`.
     """
 
     name: str
@@ -53,16 +53,16 @@ class Identification:
 
     @property
     def label(self) -> str | None:
-        """The class that was identified; None where there is no such answer."""
+        """The identified class, or None."""
         return self.classes[0] if self.outcome is Outcome.IDENTIFIED else None
 
     @property
     def answer(self) -> str:
-        """The class, or what is said in its place."""
+        """The identified class, or the outcome."""
         return self.label or self.outcome.value
 
     def as_dict(self, top: int | None = None) -> dict[str, Any]:
-        """Return it for JSON, with the `top` likeliest classes; all by default."""
+        """Return the answer for JSON, with the `top` most probable classes; None for all."""
         pairs = zip(self.classes[:top], self.probabilities[:top].tolist(), strict=True)
         return {
             "name": self.name,
@@ -91,8 +91,8 @@ def make_answer(
     name, seconds : of the recording.
     labels : the classes.
     uncalibrated, calibrated : (C,) float64 probabilities.
-    is_speech : whether somebody speaks.
-    threshold : a top probability below it is rejected.
+    is_speech : whether the recording has speech.
+    threshold : the answer is rejected if the top probability is below it.
     """
     if not is_speech:
         return Identification(name, Outcome.NO_SPEECH, (), np.empty(0), None, seconds, uncalibrated)
@@ -116,7 +116,7 @@ def dev_confidence(scores: Path, calibration: Calibration | None) -> np.ndarray 
     Parameters
     ----------
     scores : dev_scores.csv.
-    calibration : what probabilities are calibrated by.
+    calibration : of the probabilities; None for none.
     """
     if not scores.is_file():
         return None
@@ -126,25 +126,25 @@ def dev_confidence(scores: Path, calibration: Calibration | None) -> np.ndarray 
     return np.quantile(np.exp(log_probabilities.max(axis=1)), np.linspace(0, 1, _POINTS))
 
 
-def rejection_threshold(confidence: np.ndarray | None, share: float | None) -> float:
-    """Return the top probability below which an answer is rejected; 0 where nothing is to be.
+def rejection_threshold(confidence: np.ndarray | None, fraction: float | None) -> float:
+    """Return the top probability below which an answer is rejected; 0 rejects nothing.
 
     Parameters
     ----------
-    confidence : what :func:`dev_confidence` returns.
-    share : of utterances of known languages that may be rejected, from 0 to 1; None to reject nothing.
+    confidence : as returned by :func:`dev_confidence`.
+    fraction : of the utterances of known classes to reject, in [0, 1); None to reject nothing.
 
     Raises
     ------
-    UserError : another share, or no dev scores to fit it on.
+    UserError : another fraction, or no dev scores to fit the threshold on.
     """
-    if share is None:
+    if fraction is None:
         return 0.0
-    if not 0 <= share < 1:
-        raise UserError(f"reject: expected a share from 0 up to 1, such as 0.05, found {share}.")
+    if not 0 <= fraction < 1:
+        raise UserError(f"reject: expected a fraction from 0 to below 1, such as 0.05, found {fraction}.")
     if confidence is None:
         raise UserError(
-            "reject: needs the run's dev_scores.csv to fit a threshold on, found none. Evaluate dev by -m evaluate -t "
-            "dev first, or reject nothing."
+            "reject: expected the run's dev_scores.csv to fit the threshold on, found none. Evaluate dev by "
+            "-m evaluate -t dev first, or do not reject."
         )
-    return float(np.interp(share, np.linspace(0, 1, len(confidence)), confidence))
+    return float(np.interp(fraction, np.linspace(0, 1, len(confidence)), confidence))

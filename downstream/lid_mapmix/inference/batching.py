@@ -1,4 +1,4 @@
-"""The network run over all windows of some recordings, whose windows share batches, and what is heard in them."""
+"""Class probabilities and speech of all windows of some recordings; windows of several recordings share batches."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,17 +18,17 @@ _READERS = 2
 
 
 @dataclass(eq=False)
-class Heard:
-    """What was heard in a recording of W windows.
+class ScoredRecording:
+    """The windows of a recording, W of them, with class probabilities and speech.
 
     Attributes
     ----------
-    recording : it.
+    recording : the recording.
     windows : (W, 2) int64, first sample and number of samples.
-    probabilities : (W, classes) float64, each window's softmax.
-    speech : (frames,) bool for each window, see :mod:`.speech`; None where speech was not looked for in it.
-    is_speech : whether somebody speaks in a window, or nobody has looked.
-    error : what is wrong with its audio, where it could not be read; nothing else counts then.
+    probabilities : (W, classes) float64, softmax of each window.
+    speech : (frames,) bool per window, see :mod:`.speech`; None where it was not computed.
+    is_speech : whether a window has speech; true without voice-activity detection.
+    error : the fault of its audio, if that could not be read; all other values are then invalid.
     """
 
     recording: Recording
@@ -39,84 +39,86 @@ class Heard:
     error: UserError | None = None
 
 
-class Listener:
-    """Runs the network of a trained run.
+class WindowScorer:
+    """Runs the network, and voice-activity detection, on windows.
 
     Parameters
     ----------
-    trained : the run.
-    detect_speech : whether to look for speech as well.
+    trained : the trained run.
+    detect_speech : whether to detect speech.
     """
 
     def __init__(self, trained: Trained, *, detect_speech: bool) -> None:
         self.trained = trained
         self.detect_speech = detect_speech
 
-    def hear(
+    def score(
         self,
         recordings: Sequence[Recording],
         hop: float,
         progress: Callable[[float], None],
         *,
         keeps_frames: bool = False,
-    ) -> list[Heard]:
-        """Run the network on all windows of some recordings.
+    ) -> list[ScoredRecording]:
+        """Score all windows of some recordings.
 
         Parameters
         ----------
-        recordings : of which no more than a batch of windows is read at once.
-        hop : seconds from the start of a window to that of the next.
-        progress : is told how many seconds of audio were heard, after each batch.
-        keeps_frames : whether to say of all windows where in them somebody speaks, and not only of whole recordings
-            whether somebody does.
+        recordings : at most one batch of their windows is in memory.
+        hop : seconds from the start of one window to the next.
+        progress : called after each batch with the seconds of audio in it.
+        keeps_frames : whether to detect speech in every window; otherwise only until a recording is known to have
+            speech.
         """
         evaluation, classes = self.trained.evaluation, len(self.trained.labels.classes)
         counts = np.array([recording.samples for recording in recordings], dtype=np.int64)
         windows = sliding_windows(counts, evaluation.window_seconds, hop)
         number_in = np.arange(len(windows)) - np.searchsorted(windows[:, 0], windows[:, 0])
-        heard = []
+        scored = []
         for index, recording in enumerate(recordings):
             own = windows[windows[:, 0] == index, 1:]
-            heard.append(Heard(recording, own, np.zeros((len(own), classes)), [None] * len(own)))
+            scored.append(ScoredRecording(recording, own, np.zeros((len(own), classes)), [None] * len(own)))
         batches = window_batches(windows[:, 2], evaluation.batch_seconds, mix_lengths=evaluation.mix_lengths)
         with ThreadPoolExecutor(_READERS) as readers:
             for batch in batches:
-                loaded = list(readers.map(lambda number: _read(heard, windows[number]), batch))
+                loaded = list(readers.map(lambda number: _read(scored, windows[number]), batch))
                 there = [(number, wav) for number, wav in zip(batch, loaded, strict=True) if wav is not None]
                 if there:
                     places = [(int(windows[number, 0]), int(number_in[number])) for number, _ in there]
-                    self._hear_batch(heard, places, [wav for _, wav in there], keeps_frames=keeps_frames)
+                    self._score_batch(scored, places, [wav for _, wav in there], keeps_frames=keeps_frames)
                 progress(float(windows[batch, 2].sum()) / SAMPLE_RATE)
-        return heard
+        return scored
 
-    def _hear_batch(
+    def _score_batch(
         self,
-        heard: list[Heard],
+        scored: list[ScoredRecording],
         places: Sequence[tuple[int, int]],
         wavs: Sequence[np.ndarray],
         *,
         keeps_frames: bool,
     ) -> None:
-        """Hear windows, each with the number of its recording and of itself within that."""
+        """Score windows; each place is the number of its recording and its own number in that."""
         for (index, place), row in zip(places, self._probabilities(wavs), strict=True):
-            heard[index].probabilities[place] = row
-            heard[index].is_speech |= not self.detect_speech
+            scored[index].probabilities[place] = row
+            scored[index].is_speech |= not self.detect_speech
         if not self.detect_speech:
             return
         if keeps_frames:
-            self._look_for_speech(heard, places, wavs)
+            self._detect_speech(scored, places, wavs)
             return
-        # Of most recordings one window is enough to know that somebody speaks.
+        # For most recordings, one window is enough to find speech.
         firsts = list({index: number for number, (index, _) in reversed(list(enumerate(places)))}.values())
         for chosen in (firsts, sorted(set(range(len(places))) - set(firsts))):
-            open_ = [number for number in chosen if not heard[places[number][0]].is_speech]
-            self._look_for_speech(heard, [places[number] for number in open_], [wavs[number] for number in open_])
+            open_ = [number for number in chosen if not scored[places[number][0]].is_speech]
+            self._detect_speech(scored, [places[number] for number in open_], [wavs[number] for number in open_])
 
     @staticmethod
-    def _look_for_speech(heard: list[Heard], places: Sequence[tuple[int, int]], wavs: Sequence[np.ndarray]) -> None:
+    def _detect_speech(
+        scored: list[ScoredRecording], places: Sequence[tuple[int, int]], wavs: Sequence[np.ndarray]
+    ) -> None:
         for (index, place), wav, frames in zip(places, wavs, speech_frames(wavs), strict=True):
-            heard[index].speech[place] = frames
-            heard[index].is_speech |= has_speech(wav, frames)
+            scored[index].speech[place] = frames
+            scored[index].is_speech |= has_speech(wav, frames)
 
     @torch.inference_mode()
     def _probabilities(self, wavs: Sequence[np.ndarray]) -> np.ndarray:
@@ -129,10 +131,10 @@ class Listener:
         return logits.cpu().double().softmax(dim=1).numpy()
 
 
-def _read(heard: list[Heard], window: np.ndarray) -> np.ndarray | None:
-    """Return a window's (samples,) float32, or None where its recording has turned out to be broken."""
+def _read(scored: list[ScoredRecording], window: np.ndarray) -> np.ndarray | None:
+    """Return a window's (samples,) float32, or None if its recording cannot be read."""
     index, start, count = map(int, window)
-    one = heard[index]
+    one = scored[index]
     if one.error is None:
         try:
             return one.recording.read(start, count)

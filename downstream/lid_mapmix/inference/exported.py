@@ -1,4 +1,4 @@
-"""A trained run as a folder that needs neither its upstream's checkpoint nor any unpickling: ``lid-mapmix export``.
+"""Export of a trained run, which needs neither its upstream's checkpoint nor unpickling: ``lid-mapmix export``.
 
 =================== =============================================================================================
 file                content
@@ -36,25 +36,25 @@ from .trained import Trained, choose_device, find_calibration, load_weights, mak
 CONFIG_NAME, WEIGHTS_NAME = "config.json", "model.safetensors"
 _FORMAT = "lid_mapmix model 1"
 _PARTS = ("upstream", "featurizer", "head")
-# S3PRL's arguments that say how features are taken.
+# S3PRL's arguments that select features.
 _SELECTION = ("upstream_feature_selection", "upstream_layer_selection", "upstream_feature_normalize")
 
 
 @dataclass(config=ConfigDict(extra="forbid"))
 class ExportConfig:
-    """What config.json holds, besides ``format``.
+    """The content of config.json, except ``format``.
 
     Attributes
     ----------
     labels : cluster -> classes, in the order of the model's outputs.
     sample_rate : of the audio, 16 kHz.
     upstream : its architecture, see host/architecture.py.
-    features : S3PRL's arguments that say which of its features are taken.
-    model, evaluation : those parts of the run's settings.
-    precision : what it computes in.
-    confidence : quantiles of dev's top probability; None where there were no dev scores.
-    variant : that the run was trained as.
-    versions : package -> version, of where it was exported.
+    features : S3PRL's arguments that select its features.
+    model, evaluation : sections of the run's settings.
+    precision : of computation.
+    confidence : quantiles of dev's top probability; None without dev scores.
+    variant : of the run.
+    versions : package -> version, at the time of export.
     """
 
     labels: dict[str, list[str]]
@@ -70,28 +70,28 @@ class ExportConfig:
 
 
 def holds_export(folder: Path) -> bool:
-    """Say whether a folder is one that was exported."""
+    """Return whether a folder is an export."""
     return (folder / CONFIG_NAME).is_file() and (folder / WEIGHTS_NAME).is_file()
 
 
 def write_export(folder: Path, trained: Trained, versions: dict[str, str]) -> None:
-    """Write weights, config.json and calibration.json into an empty folder.
+    """Write weights, config.json and calibration.json to an empty folder.
 
     Raises
     ------
     UserError : the upstream cannot be built without its checkpoint.
     """
-    from safetensors.torch import save_file  # noqa: PLC0415 - not everybody who identifies writes
+    from safetensors.torch import save_file  # noqa: PLC0415 - inference without export does not need it
 
     architecture, selection = trained.features.architecture, trained.selection
     if architecture is None:
         raise UserError(
-            f"upstream {selection.upstream}: cannot be built without running code of its checkpoint, and so not be "
-            "exported. Filter banks, wav2vec 2.0 (XLSR), HuBERT, data2vec, WavLM and hf_* can."
+            f"upstream {selection.upstream}: expected an upstream that can be built without code of its checkpoint "
+            "(filter banks, wav2vec 2.0, XLSR, HuBERT, data2vec, WavLM, hf_*), found another. Export another run."
         )
     modules = (trained.features.upstream, trained.features.featurizer, trained.model)
     weights = {
-        # Copies: two names of one tensor cannot be told apart in the file.
+        # Copies, because the file cannot hold two names of one tensor.
         f"{part}.{name}": value.detach().cpu().contiguous().clone()
         for part, module in zip(_PARTS, modules, strict=True)
         for name, value in module.state_dict().items()
@@ -111,18 +111,18 @@ def write_export(folder: Path, trained: Trained, versions: dict[str, str]) -> No
     text = json.dumps({"format": _FORMAT, **dataclasses.asdict(config)}, indent=1, ensure_ascii=False)
     (folder / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
     save_file(weights, folder / WEIGHTS_NAME, metadata={"format": "pt"})
-    # safetensors makes a file that only its owner can read.
+    # safetensors writes a file that only its owner can read.
     (folder / WEIGHTS_NAME).chmod((folder / CONFIG_NAME).stat().st_mode)
     if trained.calibration is not None:
         write_calibration(RunFolder(folder).calibration, trained.calibration)
 
 
 def read_export(folder: Path, device: str | None = None) -> Trained:
-    """Read what :func:`write_export` wrote; nothing is unpickled, and no code of the folder is run.
+    """Read an export of :func:`write_export`; nothing is unpickled, and no code in the folder is run.
 
     Raises
     ------
-    UserError : damaged, of another version, or its parts do not fit each other.
+    UserError : a damaged export, another version, or parts that do not match.
     """
     from safetensors import SafetensorError  # noqa: PLC0415
     from safetensors.torch import load_file  # noqa: PLC0415
@@ -140,7 +140,7 @@ def read_export(folder: Path, device: str | None = None) -> Trained:
         architecture = Architecture(**config.upstream)
     except TypeError as error:
         raise _damaged(folder / CONFIG_NAME, f"upstream: {error}") from None
-    # Without the check of mixed lengths, which fresh weights would not pass by chance; the run's own have.
+    # Without the check of mixed lengths, which may fail for fresh weights; the run's own weights have passed it.
     features = rebuild_features(architecture, selection, {"precision": config.precision}, UpstreamSettings())
     model = make_model(labels, features, config.model)
     path = folder / WEIGHTS_NAME
@@ -171,7 +171,7 @@ def read_config(path: Path) -> ExportConfig:
 
     Raises
     ------
-    UserError : no such file, no JSON, of another format, or a value is missing or wrong.
+    UserError : no such file, no JSON, another format, or a missing or wrong value.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -185,15 +185,15 @@ def read_config(path: Path) -> ExportConfig:
         if config.confidence is not None and not (config.confidence and np.isfinite(config.confidence).all()):
             raise ValueError("confidence: expected finite numbers")
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file. Name the folder of a run, or one that was exported.") from None
+        raise UserError(f"{path}: no such file. Use the folder of a run or an export.") from None
     except ValidationError as error:
         first = error.errors()[0]
         raise _damaged(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    # A recursion: JSON that is nested without end.
+    # RecursionError: JSON that is nested too deeply.
     except (ValueError, RecursionError) as error:
         raise _damaged(path, str(error)) from None
     return config
 
 
 def _damaged(path: Path, reason: str) -> UserError:
-    return UserError(f"{path}: is damaged, or was not written by lid-mapmix export ({reason}). Export the run anew.")
+    return UserError(f"{path}: is damaged, or was not written by lid-mapmix export ({reason}). Export the run again.")

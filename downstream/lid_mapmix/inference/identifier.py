@@ -1,4 +1,4 @@
-"""``from lid_mapmix import Identifier``: what is spoken in a recording, as ``lid-mapmix predict`` says it.
+"""``from lid_mapmix import Identifier``: identifies the class of a recording, as ``lid-mapmix predict`` does.
 
 ::
 
@@ -20,32 +20,33 @@ from ..data.audio.reading import SAMPLE_RATE
 from ..scoring.metrics import average_windows
 from ..utils.errors import UserError
 from .answer import Identification, make_answer, rejection_threshold
-from .batching import Heard, Listener
+from .batching import ScoredRecording, WindowScorer
 from .exported import holds_export, read_export
 from .recording import Recording
 from .segments import Segment, find_segments
 from .trained import Trained, read_run
 
-# Recordings whose windows share batches.
+# Number of recordings whose windows share batches.
 _TOGETHER = 64
-# Windows of a label track start every so often; a language is then located to about this.
-_TRACK_HOPS = 4  # a window
+# Hops per window for segments; it sets the resolution in time.
+_SEGMENT_HOPS = 4
 
 
 class Identifier:
-    """Says which of the classes of a trained run is spoken in a recording.
+    """Identifies the class of recordings with a trained run.
 
     Parameters
     ----------
-    trained : the run.
-    detect_speech : whether silence, noise and music are told from speech; otherwise each sound is given a class.
+    trained : the trained run.
+    detect_speech : whether to answer "no speech" for silence, noise and music, by voice-activity detection; otherwise
+        every recording is assigned a class.
     """
 
     sample_rate = SAMPLE_RATE
 
     def __init__(self, trained: Trained, *, detect_speech: bool = True) -> None:
         self.trained = trained
-        self._listener = Listener(trained, detect_speech=detect_speech)
+        self._scorer = WindowScorer(trained, detect_speech=detect_speech)
 
     @classmethod
     def from_pretrained(
@@ -56,18 +57,18 @@ class Identifier:
         detect_speech: bool = True,
         upstream_weights: str | None = None,
     ) -> "Identifier":
-        """Load the folder of a run, or one that ``lid-mapmix export`` has written, from which nothing is unpickled.
+        """Load the folder of a run, or an exported folder (``lid-mapmix export``), which needs no unpickling.
 
         Parameters
         ----------
         folder : of the run; no training data is needed.
-        device : where to compute; by default a GPU where there is one.
+        device : where to compute; None for a GPU if there is one, else the CPU.
         detect_speech : see the class.
-        upstream_weights : of the upstream that a run was trained on (-k), where they lie elsewhere now.
+        upstream_weights : weights of the run's upstream (-k), if they are no longer where they were.
 
         Raises
         ------
-        UserError : neither a run nor an export, damaged, or its upstream is not to be had any more.
+        UserError : neither a run nor an export, a damaged file, or the run's upstream is not available.
         """
         folder = Path(folder)
         trained = read_export(folder, device) if holds_export(folder) else read_run(folder, device, upstream_weights)
@@ -75,7 +76,7 @@ class Identifier:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes, in the order of the labels."""
+        """Class names, in the order of the labels."""
         return self.trained.labels.classes
 
     @property
@@ -90,26 +91,26 @@ class Identifier:
         ----------
         wav : (samples,), (channels, samples) or (samples, channels), NumPy or torch; see :meth:`.Recording.of_samples`.
         sample_rate : of `wav`; any.
-        reject : share of utterances of known languages that may be called "none of these"; None to reject nothing.
+        reject : fraction of the utterances of known classes that may be rejected; None to reject nothing.
 
         Raises
         ------
-        UserError : under 25 ms, not finite, or of another shape or type.
+        UserError : shorter than 25 ms, not finite, or of another shape or type.
         """
         return self._answers([Recording.of_samples(wav, sample_rate)], reject)[0]
 
     def batch(self, wavs: Sequence[Any], sample_rate: int, *, reject: float | None = None) -> list[Identification]:
-        """Identify several, in batches; see :meth:`__call__`."""
+        """Identify several recordings in batches; see :meth:`__call__`."""
         return self._answers(
             [Recording.of_samples(wav, sample_rate, f"audio {n}") for n, wav in enumerate(wavs)], reject
         )
 
     def file(self, path: Path | str, *, reject: float | None = None) -> Identification:
-        """Identify a file of any length; only a batch of its windows is in memory.
+        """Identify a file of any length; only one batch of its windows is in memory.
 
         Raises
         ------
-        UserError : unreadable, or under 25 ms.
+        UserError : the file is unreadable or shorter than 25 ms.
         """
         return self._answers([Recording.of_file(path)], reject)[0]
 
@@ -120,23 +121,23 @@ class Identifier:
         reject: float | None = None,
         progress: Callable[[float], None] = lambda seconds: None,
     ) -> Iterator[Identification | UserError]:
-        """Identify recordings in batches across them, and yield the answers in order.
+        """Identify recordings, with batches across recordings, and yield the answers in order.
 
         Parameters
         ----------
-        recordings : what to identify; drawn as needed.
+        recordings : the recordings; iterated as needed.
         reject : see :meth:`__call__`.
-        progress : is told how many seconds of audio were heard, after each batch.
+        progress : called after each batch with the seconds of audio in it.
 
         Yields
         ------
-        the answer, or what is wrong with the audio.
+        the answer, or the error of a recording that cannot be read.
         """
         threshold = rejection_threshold(self.trained.confidence, reject)
         hop = self.trained.evaluation.hop_seconds
         for together in _parts(recordings):
-            for heard in self._listener.hear(together, hop, progress):
-                yield heard.error or self._answer(heard, threshold)
+            for scored in self._scorer.score(together, hop, progress):
+                yield scored.error or self._answer(scored, threshold)
 
     def segments(
         self,
@@ -145,17 +146,17 @@ class Identifier:
         reject: float | None = None,
         progress: Callable[[float], None] = lambda seconds: None,
     ) -> list[Segment]:
-        """Say what is spoken when in a long recording.
+        """Identify the classes spoken in a long recording, and when.
 
         Parameters
         ----------
-        recording : a file, or what :class:`.Recording` makes.
-        reject : see :meth:`__call__`; holds for each segment.
+        recording : a file, or a :class:`.Recording`.
+        reject : see :meth:`__call__`; applies to each segment.
         progress : as for :meth:`identify`.
 
         Returns
         -------
-        segments that cover it from start to end, neighbours of different answers.
+        consecutive segments that cover the recording; neighbours have different answers.
 
         Raises
         ------
@@ -164,14 +165,14 @@ class Identifier:
         threshold = rejection_threshold(self.trained.confidence, reject)
         recording = recording if isinstance(recording, Recording) else Recording.of_file(recording)
         window = self.trained.evaluation.window_seconds
-        hop = min(window / _TRACK_HOPS, self.trained.evaluation.hop_seconds)
-        heard = self._listener.hear([recording], hop, progress, keeps_frames=True)[0]
-        if heard.error is not None:
-            raise heard.error
+        hop = min(window / _SEGMENT_HOPS, self.trained.evaluation.hop_seconds)
+        scored = self._scorer.score([recording], hop, progress, keeps_frames=True)[0]
+        if scored.error is not None:
+            raise scored.error
         return find_segments(
-            heard.windows,
-            self._calibrated(heard.probabilities),
-            heard.speech,
+            scored.windows,
+            self._calibrated(scored.probabilities),
+            scored.speech,
             self.trained.labels,
             samples=recording.samples,
             hop=round(hop * SAMPLE_RATE),
@@ -186,17 +187,17 @@ class Identifier:
             answers.append(answer)
         return answers
 
-    def _answer(self, heard: Heard, threshold: float) -> Identification:
-        one = np.zeros(len(heard.windows), dtype=np.int64)
-        _, averages = average_windows(one, heard.probabilities, self.trained.evaluation.average)
+    def _answer(self, scored: ScoredRecording, threshold: float) -> Identification:
+        one = np.zeros(len(scored.windows), dtype=np.int64)
+        _, averages = average_windows(one, scored.probabilities, self.trained.evaluation.average)
         average = averages[0]
         return make_answer(
-            heard.recording.name,
-            heard.recording.seconds,
+            scored.recording.name,
+            scored.recording.seconds,
             self.trained.labels,
             average,
             self._calibrated(average[None])[0],
-            is_speech=heard.is_speech,
+            is_speech=scored.is_speech,
             threshold=threshold,
         )
 

@@ -1,4 +1,4 @@
-"""What is to be identified: a file, an utterance of a manifest, or an array of samples."""
+"""Input of identification: a file, an utterance of a manifest, or an array of samples."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ _HIGHEST_RATE = 10_000_000
 
 @dataclass(frozen=True)
 class Recording:
-    """Audio of which parts can be read.
+    """Audio that is read in parts.
 
     Attributes
     ----------
-    name : what it is called in answers and errors.
-    samples : its length at 16 kHz.
+    name : used in answers and errors.
+    samples : number of samples at 16 kHz.
     read : returns (count,) float32 at 16 kHz, given the first sample and the count.
     """
 
@@ -35,16 +35,16 @@ class Recording:
 
     @property
     def seconds(self) -> float:
-        """Its length."""
+        """Duration."""
         return self.samples / SAMPLE_RATE
 
     @classmethod
     def of_file(cls, path: Path | str) -> "Recording":
-        """Open a file; only the parts that are asked for are decoded.
+        """Open a file; only the requested parts are decoded.
 
         Raises
         ------
-        UserError : unreadable, or under 25 ms.
+        UserError : the file is unreadable or shorter than 25 ms.
         """
         path = Path(path)
         samples = read_header(path).samples
@@ -57,7 +57,7 @@ class Recording:
 
         Raises
         ------
-        UserError : its file is unreadable, or shorter than the manifest says, or it is under 25 ms.
+        UserError : its file is unreadable or shorter than in the manifest, or the utterance is shorter than 25 ms.
         """
         first, count = utterance_span(manifest, index)
         path, name = manifest.audio_path(index), str(manifest.columns["id"][index])
@@ -65,67 +65,71 @@ class Recording:
 
     @classmethod
     def of_samples(cls, wav: Any, sample_rate: int, name: str = "audio") -> "Recording":
-        """Take samples that are in memory, mixed to mono and resampled.
+        """Use samples in memory, mixed to mono and resampled.
 
         Parameters
         ----------
-        wav : (samples,), (channels, samples) or (samples, channels), the shorter side being the channels; a NumPy array
-            or torch.Tensor of floats from -1 to 1, or of int16 or int32.
+        wav : (samples,), (channels, samples) or (samples, channels), the shorter dimension being the channels; a NumPy
+            array or torch.Tensor of floats from -1 to 1, or of int16 or int32.
         sample_rate : of `wav`.
 
         Raises
         ------
-        UserError : of another shape or type, not finite, or under 25 ms.
+        UserError : another shape or type, a value that is not finite, or shorter than 25 ms.
         """
         samples = _as_tensor(wav, name)
         if not samples.numel():
             _check_length(name, 0)
         if samples.ndim not in _DIMENSIONS:
-            raise UserError(f"{name}: expected samples, or channels and samples, found shape {tuple(samples.shape)}.")
+            raise UserError(
+                f"{name}: expected samples, or channels and samples, found shape {tuple(samples.shape)}. Reshape them."
+            )
         if samples.dtype in (torch.int16, torch.int32):
             samples = samples.double() / -float(torch.iinfo(samples.dtype).min)
         elif not samples.is_floating_point():
-            raise UserError(f"{name}: expected floats from -1 to 1, int16 or int32, found {samples.dtype}.")
+            raise UserError(
+                f"{name}: expected floats from -1 to 1, int16 or int32, found {samples.dtype}. Convert them."
+            )
         rate = _as_rate(sample_rate, name)
         if samples.ndim == 2:  # noqa: PLR2004
             samples = samples.mean(dim=0 if samples.shape[0] <= samples.shape[1] else 1)
         samples = samples.float()
         if not torch.isfinite(samples).all():
-            raise UserError(f"{name}: holds samples that are NaN or infinite.")
+            raise UserError(f"{name}: expected finite samples, found NaN or infinity. Correct them.")
         resampled = torchaudio.functional.resample(samples, rate, SAMPLE_RATE).numpy()
         _check_length(name, len(resampled))
         return cls(name, len(resampled), lambda start, count: resampled[start : start + count])
 
 
 def _as_tensor(wav: Any, name: str) -> torch.Tensor:
-    """Return what of an array, tensor or list of numbers torch can compute with."""
+    """Convert an array, tensor or list of numbers to a tensor on the CPU."""
     try:
         if not isinstance(wav, torch.Tensor):
             array = np.asarray(wav)
-            # torch takes no arrays that run backwards, are of the other byte order, or may not be written to.
+            # torch accepts no arrays with negative strides, of the other byte order, or read-only.
             wav = torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
         return wav.detach().cpu()
     except (TypeError, ValueError, RuntimeError):
         raise UserError(
-            f"{name}: expected samples as a NumPy array or torch.Tensor, found what is none ({type(wav).__name__}). "
-            "Name a file to Identifier.file."
+            f"{name}: expected samples as a NumPy array or torch.Tensor, found {type(wav).__name__}. To identify a "
+            "file, use Identifier.file."
         ) from None
 
 
 def _as_rate(sample_rate: Any, name: str) -> int:
-    """Return a sample rate as a whole number."""
+    """Return a sample rate as an integer."""
     try:
         rate = int(sample_rate)
         is_whole = bool(rate == sample_rate) and 0 < rate < _HIGHEST_RATE
     except (TypeError, ValueError, OverflowError):
         is_whole = False
     if not is_whole or isinstance(sample_rate, str):
-        raise UserError(f"{name}: expected a sample rate above 0, in Hz, found {sample_rate}.")
+        raise UserError(f"{name}: expected an integer sample rate above 0 (Hz), found {sample_rate}. Correct it.")
     return rate
 
 
 def _check_length(name: str, samples: int) -> None:
     if samples < MINIMUM_SAMPLES:
         raise UserError(
-            f"{name}: has {samples} samples at 16 kHz; at least {MINIMUM_SAMPLES} (25 ms) are needed to identify it."
+            f"{name}: expected at least {MINIMUM_SAMPLES} samples at 16 kHz (25 ms), found {samples}. Use longer audio."
         )

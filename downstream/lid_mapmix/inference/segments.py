@@ -1,9 +1,9 @@
-"""What is spoken when: a label track over a long recording, from the probabilities of overlapping windows.
+"""Segments of a long recording by spoken class, from the probabilities of overlapping windows.
 
-Time is cut into cells of one hop. A cell's probabilities are the average of the windows that cover it. The most likely
-sequence of classes is found by Viterbi's algorithm, in which a change of language costs what it does where languages
-change every half minute; as windows overlap, a cell counts for hop / window of an observation. Cells where hardly
-anybody speaks are left out of it.
+Time is divided into cells of one hop. The probabilities of a cell are the average over the windows that cover it. The
+Viterbi algorithm finds the most likely sequence of classes, with the probability of a change for a mean of 30 s between
+changes. Because windows overlap, a cell counts as hop / window of an observation. Cells with hardly any speech are
+excluded.
 """
 
 import itertools
@@ -17,23 +17,23 @@ from ..data.labels import Labels
 from .answer import Outcome
 from .speech import FRAME
 
-# Mean time between two changes of language, which the smoothing takes for granted.
-_SECONDS_OF_A_LANGUAGE = 30.0
-# Speech in a cell, as a share of it, from which it is a cell of speech.
-_SPEECH_SHARE = 0.15
-_LEAST = 1e-12
+# Assumed mean time between two changes of class.
+_SECONDS_PER_CLASS = 30.0
+# Minimum fraction of speech in a cell with speech.
+_SPEECH_FRACTION = 0.15
+_MIN_PROBABILITY = 1e-12
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of a recording.
+    """A segment of a recording.
 
     Attributes
     ----------
     start, end : in seconds.
-    outcome : what kind of answer it is.
-    label : the class; None where none was identified.
-    probability : the mean over the stretch of the class that is likeliest there; NaN where nobody speaks.
+    outcome : kind of the answer.
+    label : the identified class, or None.
+    probability : mean over the segment of the probability of its most probable class; NaN without speech.
     """
 
     start: float
@@ -44,7 +44,7 @@ class Segment:
 
     @property
     def answer(self) -> str:
-        """The class, or what is said in its place."""
+        """The identified class, or the outcome."""
         return self.label or self.outcome.value
 
 
@@ -58,22 +58,22 @@ def find_segments(
     hop: int,
     threshold: float = 0.0,
 ) -> list[Segment]:
-    """Return segments that cover a recording, neighbours of different answers.
+    """Return consecutive segments that cover a recording; neighbours have different answers.
 
     Parameters
     ----------
-    windows : (W, 2) int64, first sample and number of samples of each.
-    probabilities : (W, classes) float64, of each.
-    speech : (frames,) bool for each, or None where speech was not looked for in it.
+    windows : (W, 2) int64, first sample and number of samples.
+    probabilities : (W, classes) float64.
+    speech : (frames,) bool per window, or None where it was not computed.
     labels : the classes.
-    samples : its length, at 16 kHz.
+    samples : number of samples of the recording at 16 kHz.
     hop : length of a cell, in samples.
-    threshold : a segment whose probability is below it is none of the classes.
+    threshold : a segment with a lower probability is rejected.
     """
     cells = -(-samples // hop)
     covered = np.zeros(cells)
     posteriors = np.zeros((cells, len(labels.classes)))
-    spoken, heard = np.zeros(cells), np.zeros(cells)
+    spoken, frame_counts = np.zeros(cells), np.zeros(cells)
     for (start, count), row, frames in zip(windows.tolist(), probabilities, speech, strict=True):
         touched = slice(start // hop, -(-(start + count) // hop))
         posteriors[touched] += row
@@ -81,13 +81,13 @@ def find_segments(
         if frames is not None:
             place = np.minimum((start + np.arange(len(frames)) * FRAME) // hop, cells - 1)
             np.add.at(spoken, place, frames)
-            np.add.at(heard, place, 1)
+            np.add.at(frame_counts, place, 1)
     posteriors /= covered[:, None]
-    is_speech = (spoken >= _SPEECH_SHARE * np.maximum(heard, 1)) | (heard == 0)
+    is_speech = (spoken >= _SPEECH_FRACTION * np.maximum(frame_counts, 1)) | (frame_counts == 0)
     path = np.full(cells, -1)
     if is_speech.any():
         weight = min(hop / int(windows[:, 1].max()), 1.0)
-        path[is_speech] = smooth(posteriors[is_speech], weight, hop / SAMPLE_RATE / _SECONDS_OF_A_LANGUAGE)
+        path[is_speech] = smooth(posteriors[is_speech], weight, hop / SAMPLE_RATE / _SECONDS_PER_CLASS)
     segments = []
     edges = [0, *(np.flatnonzero(np.diff(path)) + 1).tolist(), cells]
     for first, last in itertools.pairwise(edges):
@@ -108,22 +108,22 @@ def smooth(posteriors: np.ndarray, weight: float, change: float) -> np.ndarray:
     Parameters
     ----------
     posteriors : (cells, classes) float.
-    weight : how much of an observation a cell is, from 0 to 1.
-    change : probability that the class changes from one cell to the next.
+    weight : fraction of an observation that a cell counts as, in [0, 1].
+    change : probability of a change of class from one cell to the next.
     """
     cells, classes = posteriors.shape
     if classes == 1:
         return np.zeros(cells, dtype=np.int64)
-    scores = weight * np.log(np.maximum(posteriors, _LEAST))
+    scores = weight * np.log(np.maximum(posteriors, _MIN_PROBABILITY))
     change = min(change, 1 - 1 / classes)
     stays, changes = np.log1p(-change), np.log(change / (classes - 1))
     best, came_from = scores[0], np.zeros((cells, classes), dtype=np.int64)
     for cell in range(1, cells):
-        likeliest = int(best.argmax())
-        # From itself, or from the best of all: any other way to a class is worse than one of the two.
-        is_kept = best + stays >= best[likeliest] + changes
-        came_from[cell] = np.where(is_kept, np.arange(classes), likeliest)
-        best = np.where(is_kept, best + stays, best[likeliest] + changes) + scores[cell]
+        top = int(best.argmax())
+        # From the same class, or from the best of all: no other predecessor can be better than both.
+        is_kept = best + stays >= best[top] + changes
+        came_from[cell] = np.where(is_kept, np.arange(classes), top)
+        best = np.where(is_kept, best + stays, best[top] + changes) + scores[cell]
     path = np.empty(cells, dtype=np.int64)
     path[-1] = int(best.argmax())
     for cell in range(cells - 1, 0, -1):
@@ -132,7 +132,7 @@ def smooth(posteriors: np.ndarray, weight: float, change: float) -> np.ndarray:
 
 
 def _merged(segments: Sequence[Segment]) -> list[Segment]:
-    """Join neighbours of one answer: two classes may both have been rejected."""
+    """Merge neighbours with the same answer: two classes may both be rejected."""
     merged: list[Segment] = []
     for segment in segments:
         if merged and merged[-1].answer == segment.answer:

@@ -1,8 +1,9 @@
-"""Whether anybody speaks: the network of Silero VAD, from the wheel of silero-vad, over whole windows at once.
+"""Voice-activity detection: the network of Silero VAD, with the weights of the package silero-vad, on whole windows.
 
-The package's own functions step through a recording 32 ms at a time by TorchScript, which torch has deprecated, and
-importing it sets torch's number of threads. Here its weights (a safetensors file) are put into the same network, whose
-convolutions see all frames of all windows together; a test holds the probabilities against the package's own.
+The package's own functions process a recording in steps of 32 ms with TorchScript, which torch has deprecated, and
+importing the package sets torch's number of threads. Here its weights (a safetensors file) are loaded into the same
+network, whose convolutions process all frames of all windows together. A test compares the probabilities with the
+package's.
 """
 
 import functools
@@ -16,21 +17,21 @@ from torch import nn
 
 from ..utils.errors import UserError
 
-# Samples at 16 kHz: what each probability is of, and how much before it the network looks at as well.
+# Samples at 16 kHz: the length of a frame, and of the context before it that the network also reads.
 FRAME = 512
 _CONTEXT = 64
 _PROBABILITY = 0.5
-# Windows are brought to this level, since the network misses what is spoken very softly: -26 dB of full scale. Below
-# -80 dB there is nothing but the rounding of samples.
+# Windows are scaled to this level, because the network misses very soft speech: -26 dB of full scale. Below -80 dB
+# there is only rounding noise.
 _LEVEL, _SILENCE = 0.05, 1e-4
-# A window has speech where it lasts for a fifth of a second: the shortest words of telephone prompts do, the notes of a
-# melody do not. What is shorter than 0.3 s is over before the network has settled, and only its level counts.
-_LEAST_FRAMES, _SETTLED = 6, 4_800
+# A window has speech if it has a fifth of a second of it: the shortest words of telephone prompts do, the notes of a
+# melody do not. In windows shorter than 0.3 s the network does not settle; for them, only the level decides.
+_MIN_FRAMES, _SETTLED = 6, 4_800
 _WEIGHTS = Path("data") / "silero_vad_16k.safetensors"
 
 
 def speech_frames(windows: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Say where in each window somebody speaks.
+    """Detect the frames with speech in each window.
 
     Parameters
     ----------
@@ -38,11 +39,11 @@ def speech_frames(windows: Sequence[np.ndarray]) -> list[np.ndarray]:
 
     Returns
     -------
-    (frames,) bool for each window, a frame being 32 ms; the last one may reach beyond the window.
+    (frames,) bool per window; a frame is 32 ms, and the last one may extend beyond the window.
 
     Raises
     ------
-    UserError : silero-vad is not installed, or of another version.
+    UserError : silero-vad is not installed, or has another version.
     """
     found = [np.zeros(-(-len(window) // FRAME), dtype=bool) for window in windows]
     of_length: dict[int, list[int]] = {}
@@ -58,21 +59,21 @@ def speech_frames(windows: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def has_speech(window: np.ndarray, frames: np.ndarray) -> bool:
-    """Say whether somebody speaks in a window.
+    """Return whether a window has speech.
 
     Parameters
     ----------
     window : (samples,) float32 at 16 kHz.
-    frames : (frames,) bool, what :func:`speech_frames` says of it.
+    frames : (frames,) bool, as returned by :func:`speech_frames`.
     """
     if len(window) < _SETTLED:
         return _level(window) > _SILENCE
-    return bool(np.lib.stride_tricks.sliding_window_view(frames, _LEAST_FRAMES).all(axis=1).any())
+    return bool(np.lib.stride_tricks.sliding_window_view(frames, _MIN_FRAMES).all(axis=1).any())
 
 
 @torch.no_grad()
 def speech_probabilities(windows: torch.Tensor) -> torch.Tensor:
-    """Return (windows, frames) probabilities that somebody speaks, of (windows, samples) float32 at 16 kHz."""
+    """Return (windows, frames) speech probabilities of (windows, samples) float32 at 16 kHz."""
     padded = nn.functional.pad(windows, (_CONTEXT, -windows.shape[1] % FRAME))
     return _network()(padded.unfold(1, _CONTEXT + FRAME, FRAME))
 
@@ -95,7 +96,7 @@ class _SileroNetwork(nn.Module):
         self.final_conv = nn.Conv1d(128, 1, 1)
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """Return (windows, frames) probabilities of (windows, frames, context and samples of a frame)."""
+        """Return (windows, frames) probabilities of (windows, frames, context and samples per frame)."""
         count = frames.shape[:2]
         spectrum = self.stft_conv(nn.functional.pad(frames.flatten(0, 1)[:, None], (0, _CONTEXT), mode="reflect"))
         real, imaginary = spectrum.chunk(2, dim=1)
@@ -110,12 +111,12 @@ class _SileroNetwork(nn.Module):
 def _network() -> _SileroNetwork:
     from safetensors.torch import load_file  # noqa: PLC0415
 
-    # Found without being imported: importing it changes torch's number of threads.
+    # Found without importing it, because the import changes torch's number of threads.
     package = importlib.util.find_spec("silero_vad")
     if package is None or not package.submodule_search_locations:
         raise UserError(
-            "telling speech from other sounds needs the package silero-vad, which is not installed. Run 'pip install "
-            "silero-vad', or leave it out by --any-sound."
+            "voice-activity detection needs the package silero-vad, which is not installed. Run 'pip install "
+            "silero-vad', or disable it by --any-sound."
         )
     path = Path(package.submodule_search_locations[0]) / _WEIGHTS
     try:
@@ -125,7 +126,7 @@ def _network() -> _SileroNetwork:
         network.load_state_dict(renamed)
     except (OSError, RuntimeError) as error:
         raise UserError(
-            f"{path}: is not what silero-vad 6.2 has there ({' '.join(str(error).split())[:200]}). Run 'pip install "
-            '"silero-vad>=6.2.3,<7"\', or leave it out by --any-sound.'
+            f"{path}: expected the weights of silero-vad 6.2, found others ({' '.join(str(error).split())[:200]}). Run "
+            "'pip install \"silero-vad>=6.2.3,<7\"', or disable voice-activity detection by --any-sound."
         ) from error
     return network.eval()

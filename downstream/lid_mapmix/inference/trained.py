@@ -1,4 +1,4 @@
-"""All that identifying takes, from the folder of a run: network, labels, windows, calibration; no training data."""
+"""A trained run for inference: network, labels, windows, calibration; no training data."""
 
 import argparse
 from collections.abc import Mapping
@@ -28,20 +28,20 @@ TASK = "lid_mapmix"
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What identifies.
+    """A trained run for inference.
 
     Attributes
     ----------
     labels : the classes.
-    features : from waveforms to frames.
-    model : from frames to logits, in evaluation mode.
-    evaluation : how recordings are cut and batched.
-    model_config : what the model was built from.
-    selection : S3PRL's -u, -s, -l and the rest of how features are taken.
-    precision : what the run computes in.
-    calibration : of its probabilities; None where the run has none.
-    confidence : quantiles of dev's top probability, see answer.py; None where there are no dev scores.
-    variant : name of the variant that it was trained as.
+    features : computes frames from waveforms.
+    model : computes logits from frames, in evaluation mode.
+    evaluation : windows and batches.
+    model_config : settings of the model.
+    selection : S3PRL's -u, -s, -l and other arguments that select features.
+    precision : of computation.
+    calibration : of its probabilities; None for none.
+    confidence : quantiles of dev's top probability, see answer.py; None without dev scores.
+    variant : the variant of the run.
     """
 
     labels: Labels
@@ -62,23 +62,26 @@ def read_run(folder: Path, device: str | None = None, weights: str | None = None
     Parameters
     ----------
     folder : of the run, or a checkpoint in it.
-    device : where to compute; by default a GPU where there is one.
-    weights : of the upstream, where they lie elsewhere now.
+    device : where to compute; None for a GPU if there is one, else the CPU.
+    weights : of the upstream, if they are no longer where they were.
 
     Raises
     ------
-    UserError : no run, of another task, or the upstream that it was trained on is not to be had any more.
+    UserError : no run, a run of another task, or its upstream is not available.
     """
     prepare()
     path = choose_checkpoint(folder, "inference")
     states = read_checkpoint(path)
     args = states["Args"]
     if TASK_KEY not in states["Config"] or getattr(args, "downstream", None) != TASK:
-        raise UserError(f"{path}: was trained for the task {getattr(args, 'downstream', None)}, not for {TASK}.")
+        raise UserError(
+            f"{path}: expected a checkpoint of the task {TASK}, found one of {getattr(args, 'downstream', None)}. Use "
+            "another one."
+        )
     settings = Settings.make(args, states["Config"])
     task, own_folder = settings.task, RunFolder(path.parent)
     if task.labels is None:
-        raise UserError(f"{path}: names no labels. Use a checkpoint that this package has written.")
+        raise UserError(f"{path}: expected labels, found none. Use a checkpoint that lid_mapmix has written.")
     labels = labels_from_mapping(task.labels, str(path))
     selection = argparse.Namespace(**vars(args))
     selection.device = choose_device(device)
@@ -127,7 +130,7 @@ def load_weights(
     featurizer: dict[str, Any],
     head: dict[str, Any],
 ) -> None:
-    """Load the weights of all parts; those of an upstream that was not trained are its own, and None.
+    """Load the weights of all parts; `upstream` is None if the upstream was not fine-tuned.
 
     Raises
     ------
@@ -140,18 +143,20 @@ def load_weights(
             module.load_state_dict(weights)
         except (RuntimeError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())[:300]
-            raise UserError(f"{path}: its weights are of another network ({reason}). Use another checkpoint.") from None
+            raise UserError(
+                f"{path}: expected weights of this network, found others ({reason}). Use another checkpoint."
+            ) from None
         if not all(value.isfinite().all() for value in module.state_dict().values() if value.is_floating_point()):
-            raise UserError(f"{path}: holds weights that are NaN or infinite. Use another checkpoint.")
+            raise UserError(f"{path}: expected finite weights, found NaN or infinity. Use another checkpoint.")
 
 
 def weights_below(weights: Mapping[str, Any], part: str) -> dict[str, Any]:
-    """Return the weights whose names begin by `part`, by what follows the dot."""
+    """Return the weights with a name in `part`, by the rest of the name."""
     return {name.removeprefix(f"{part}."): value for name, value in weights.items() if name.startswith(f"{part}.")}
 
 
 def find_calibration(folder: RunFolder, labels: Labels) -> Calibration | None:
-    """Return the calibration of a folder, or None where there is none.
+    """Return the calibration in a folder, or None.
 
     Raises
     ------
@@ -162,39 +167,41 @@ def find_calibration(folder: RunFolder, labels: Labels) -> Calibration | None:
         return None
     calibration = read_calibration(path)
     if calibration.classes != labels.classes:
-        raise UserError(f"{path}: is of other classes than the run beside it. Evaluate dev and fit it anew.")
+        raise UserError(
+            f"{path}: expected a calibration of the run's classes, found one of others. Evaluate dev and fit it again."
+        )
     return calibration
 
 
 def choose_device(device: str | None) -> str:
-    """Return a device as torch names it: the given one, or a GPU where there is one.
+    """Return a device by torch's name: the given one, or by default a GPU if there is one.
 
     Raises
     ------
-    UserError : it is not there.
+    UserError : it is not available.
     """
     if device is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(0, device=device)
-    # What torch raises of a device depends on why it has none.
+    # torch's exception depends on why the device is not available.
     except Exception as error:
         reason = " ".join(str(error).split())[:120]
-        raise UserError(f"--device {device}: is not to be had here ({reason}). Say cpu or cuda.") from error
+        raise UserError(f"--device {device}: is not available ({reason}). Use cpu or cuda.") from error
     return device
 
 
 def _part(path: Path, states: dict[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(states.get(name), dict):
-        raise UserError(f"{path}: has no {name}, which every checkpoint has. Use another one.")
+        raise UserError(f"{path}: expected {name} in the checkpoint, found none. Use another one.")
     return states[name]
 
 
 def _check_weights(path: Path, weights: str | None, *, is_given: bool) -> None:
-    """Say what to do where a run's upstream is not where it was; what may be downloaded is looked at later."""
+    """Check that a run's upstream is still where it was; one that may be downloaded is checked later."""
     if is_given or weights is None or not Path(weights).is_absolute() or Path(weights).exists():
         return
     raise UserError(
-        f"{path}: was trained on the upstream {weights}, which is gone. Say by -k where it lies now; 'lid-mapmix "
-        "export' makes a folder that needs it no more."
+        f"{path}: expected the weights of its upstream in {weights}, found none. Pass their path by -k; 'lid-mapmix "
+        "export' makes a folder that does not need them."
     )

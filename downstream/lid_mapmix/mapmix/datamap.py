@@ -1,8 +1,8 @@
-"""The data map: how sure, how steady and how often right a run was of each utterance, and its region.
+"""The data map: confidence, variability and correctness of each training utterance, and its region.
 
 Measures and fixed regions follow Map-Mix (arXiv 2302.08229, section 2) and Dataset Cartography (arXiv 2009.10795,
-sections 2 and 3). Quantile regions are for runs that learn at another speed than the paper's, for which its fixed
-thresholds leave regions empty. The files are in datamap_files.py.
+sections 2 and 3). Quantile regions are for runs whose confidences lie on another scale than the paper's, where the
+fixed thresholds leave regions empty. datamap_files.py reads and writes the files.
 """
 
 from collections.abc import Sequence
@@ -11,12 +11,13 @@ from enum import StrEnum
 
 import numpy as np
 
-# In place of a region, of an utterance whose audio could not be read in any epoch; it is in no pool.
-UNHEARD = "unheard"
+# The region of an utterance whose audio could not be read in any epoch; neither an anchor nor a partner. In version
+# 0.1.0 it had the second name.
+UNREAD, OLD_UNREAD = "unread", "unheard"
 
 
 class Region(StrEnum):
-    """Where an utterance lies in the data map."""
+    """Region of an utterance in the data map."""
 
     EASY = "easy"
     AMBIGUOUS = "ambiguous"
@@ -32,19 +33,19 @@ class RegionRule(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Measures:
-    """What the dynamics of E epochs say of each of N utterances; every array is (N,).
+    """Measures of N utterances over E epochs; every array is (N,).
 
-    They are over the epochs in which an utterance was heard: all of them, unless bad audio was skipped. One that was
-    heard in none has NaN for all but `epochs`.
+    Only the epochs in which the audio of an utterance was read count: all of them, unless bad audio is skipped. All
+    measures but `epochs` are NaN for an utterance that was never read.
 
     Attributes
     ----------
-    confidence : float64, mean probability of the gold class.
+    confidence : float64, mean probability of the target class.
     variability : float64, its standard deviation over the epochs, population (ddof = 0).
-    correctness : float64, fraction of the epochs in which the answer was right.
+    correctness : float64, fraction of the epochs in which the prediction was the target class.
     threshold_closeness : float64, ``confidence · (1 - confidence)``.
-    forgetfulness : float64, how often a right answer was followed by a wrong one; NaN where never right.
-    epochs : int64, how many they are.
+    forgetfulness : float64, number of changes from a correct to a wrong prediction; NaN if never correct.
+    epochs : int64, number of epochs in which the audio was read.
     """
 
     confidence: np.ndarray
@@ -56,7 +57,7 @@ class Measures:
 
 
 class RunningMeasures:
-    """The measures of the epochs so far: what an epoch takes does not grow with those before it.
+    """The measures of the epochs so far; time and memory per epoch do not depend on the number of epochs.
 
     Means and variances are updated as by Welford (Technometrics 4, 1962), in float64.
 
@@ -75,34 +76,34 @@ class RunningMeasures:
 
         Parameters
         ----------
-        probabilities : (N,) float, of the gold class; NaN where not heard.
-        correct : (N,) bool; False where not heard.
+        probabilities : (N,) float, of the target class; NaN where the audio was not read.
+        correct : (N,) bool; False where the audio was not read.
         """
         if probabilities.shape != self._mean.shape or correct.shape != self._mean.shape:
             raise ValueError(
                 f"expected probabilities and correct {self._mean.shape}, found {probabilities.shape}, {correct.shape}"
             )
         if np.isinf(probabilities).any():
-            raise ValueError("expected finite probabilities, or NaN where not heard, found infinity")
-        heard = ~np.isnan(probabilities)
-        self._epochs += heard
-        change = np.where(heard, probabilities - self._mean, 0.0)
+            raise ValueError("expected finite probabilities, or NaN where the audio was not read, found infinity")
+        is_read = ~np.isnan(probabilities)
+        self._epochs += is_read
+        change = np.where(is_read, probabilities - self._mean, 0.0)
         self._mean += change / np.maximum(self._epochs, 1)
-        self._squares += change * np.where(heard, probabilities - self._mean, 0.0)
+        self._squares += change * np.where(is_read, probabilities - self._mean, 0.0)
         self._right += correct
-        # Nothing is forgotten in an epoch without an answer.
-        self._forgotten += self._was_right & heard & ~correct
-        self._was_right = np.where(heard, correct, self._was_right)
+        # An epoch without a prediction does not count as a change.
+        self._forgotten += self._was_right & is_read & ~correct
+        self._was_right = np.where(is_read, correct, self._was_right)
 
     def measures(self) -> Measures:
-        """Return what the epochs come to."""
-        heard = self._epochs > 0
+        """Return the measures of the epochs added so far."""
+        is_read = self._epochs > 0
         epochs = np.maximum(self._epochs, 1)
-        confidence = np.where(heard, self._mean, np.nan)
+        confidence = np.where(is_read, self._mean, np.nan)
         return Measures(
             confidence=confidence,
-            variability=np.where(heard, np.sqrt(self._squares / epochs), np.nan),
-            correctness=np.where(heard, self._right / epochs, np.nan),
+            variability=np.where(is_read, np.sqrt(self._squares / epochs), np.nan),
+            correctness=np.where(is_read, self._right / epochs, np.nan),
             threshold_closeness=confidence * (1 - confidence),
             forgetfulness=np.where(self._right > 0, self._forgotten, np.nan),
             epochs=self._epochs.copy(),
@@ -110,12 +111,12 @@ class RunningMeasures:
 
 
 def measures(probabilities: np.ndarray, correct: np.ndarray) -> Measures:
-    """Reduce the dynamics of a run to the measures of the data map.
+    """Compute the measures of the data map from the dynamics of a run.
 
     Parameters
     ----------
-    probabilities : (E, N) float, of the gold class; epochs in the order of training. NaN where not heard.
-    correct : (E, N) bool; False where not heard.
+    probabilities : (E, N) float, of the target class; epochs in the order of training. NaN where not read.
+    correct : (E, N) bool; False where the audio was not read.
     """
     if probabilities.ndim != 2 or probabilities.shape != correct.shape:  # noqa: PLR2004
         raise ValueError(
@@ -138,13 +139,13 @@ def fixed_regions(
     hard_confidence: float = 0.3,
     hard_variability: float = 0.2,
 ) -> np.ndarray:
-    """Return the regions of Map-Mix (arXiv 2302.08229, section 2); all inequalities are strict.
+    """Return the fixed regions of Map-Mix (arXiv 2302.08229, section 2); all inequalities are strict.
 
     Parameters
     ----------
     confidence, variability : (N,) float.
-    easy_confidence, easy_variability : easy is above the one and below the other.
-    hard_confidence, hard_variability : hard is below both. What is neither easy nor hard is ambiguous.
+    easy_confidence, easy_variability : easy utterances are above the first and below the second.
+    hard_confidence, hard_variability : hard utterances are below both. All others are ambiguous.
 
     Returns
     -------
@@ -163,36 +164,42 @@ def fixed_regions(
 
 
 def quantile_regions(
-    confidence: np.ndarray, *, easy_share: float = 0.33, hard_share: float = 0.03, groups: np.ndarray | None = None
+    confidence: np.ndarray,
+    *,
+    easy_fraction: float = 0.33,
+    hard_fraction: float = 0.03,
+    groups: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return regions of given sizes: the most confident are easy, the least confident hard.
+    """Return regions of given sizes: the highest confidences are easy, the lowest hard.
 
-    The default shares are the 33 % of Dataset Cartography (arXiv 2009.10795, section 3) and the 710 hard of 24,757
+    The default fractions are the 33 % of Dataset Cartography (arXiv 2009.10795, section 3) and the 710 hard of 24,757
     utterances in Map-Mix (arXiv 2302.08229).
 
     Parameters
     ----------
     confidence : (N,) float.
-    easy_share, hard_share : fractions in [0, 1], together at most 1. Counts are rounded to the nearest, halves up;
-        where that asks for more than there are, easy comes first.
-    groups : (N,) int, or None for one group. The shares are taken in each group, for example in each class.
+    easy_fraction, hard_fraction : fractions in [0, 1] with a sum of at most 1. Counts are rounded to the nearest
+        integer, halves up; where the two counts exceed the number of utterances, the hard count is reduced.
+    groups : (N,) int, or None for one group. The fractions hold in each group, for example in each class.
 
     Returns
     -------
-    (N,) str, values of `Region`. Among equal confidences, those first in order are the easier ones.
+    (N,) str, values of `Region`. Ties are broken by order: earlier utterances rank as more confident.
     """
     _check_confidence(confidence)
-    if not (easy_share >= 0 and hard_share >= 0 and easy_share + hard_share <= 1):
-        raise ValueError(f"expected shares from 0 to 1, together at most 1, found {easy_share} and {hard_share}")
+    if not (easy_fraction >= 0 and hard_fraction >= 0 and easy_fraction + hard_fraction <= 1):
+        raise ValueError(
+            f"expected fractions from 0 to 1 with a sum of at most 1, found {easy_fraction} and {hard_fraction}"
+        )
     groups = np.zeros(len(confidence), dtype=np.int64) if groups is None else np.asarray(groups)
     if groups.shape != confidence.shape:
         raise ValueError(f"expected groups of shape {confidence.shape}, found {groups.shape}")
-    # By group, then from the highest confidence down; stable, so that ties stay in the order of the utterances.
+    # By group, then by descending confidence; the sort is stable, so that ties keep the order of the utterances.
     order = np.lexsort((-confidence, groups))
     _, sizes = np.unique(groups, return_counts=True)
     starts = np.cumsum(sizes) - sizes
-    easy_counts = _rounded(sizes * easy_share)
-    hard_counts = np.minimum(_rounded(sizes * hard_share), sizes - easy_counts)
+    easy_counts = _rounded(sizes * easy_fraction)
+    hard_counts = np.minimum(_rounded(sizes * hard_fraction), sizes - easy_counts)
     rank = np.arange(len(order)) - np.repeat(starts, sizes)
     easy, hard = np.zeros((2, len(order)), dtype=bool)
     easy[order] = rank < np.repeat(easy_counts, sizes)
@@ -200,27 +207,27 @@ def quantile_regions(
     return _region_names(easy, hard)
 
 
-def region_counts(regions: np.ndarray, gold: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Count the utterances of each region, class by class and in all.
+def region_counts(regions: np.ndarray, target_classes: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Count the utterances of each region, per class and in total.
 
     Parameters
     ----------
-    regions : (N,) str, values of `Region`, or `UNHEARD`.
-    gold : (N,) int, class numbers.
-    classes : their names.
+    regions : (N,) str, values of `Region`, or `UNREAD`.
+    target_classes : (N,) int, class numbers.
+    classes : class names.
 
     Returns
     -------
-    class name → region and ``count`` → number of utterances; the last row, ``total``, is that of all. Where any are
-    unheard, they are counted as well.
+    class name → region and ``count`` → number of utterances; the last row is ``total``. Unread utterances are counted
+    where there are any.
     """
-    names = [*(region.value for region in Region), *([UNHEARD] if (regions == UNHEARD).any() else [])]
+    names = [*(region.value for region in Region), *([UNREAD] if (regions == UNREAD).any() else [])]
     rows: dict[str, dict[str, int]] = {}
-    by_region = {name: np.bincount(gold[regions == name], minlength=len(classes)) for name in names}
+    by_region = {name: np.bincount(target_classes[regions == name], minlength=len(classes)) for name in names}
     for number, name in enumerate(classes):
         rows[name] = {region: int(counts[number]) for region, counts in by_region.items()}
         rows[name]["count"] = sum(rows[name].values())
-    rows["total"] = {region: int(counts.sum()) for region, counts in by_region.items()} | {"count": len(gold)}
+    rows["total"] = {region: int(counts.sum()) for region, counts in by_region.items()} | {"count": len(target_classes)}
     return rows
 
 
@@ -229,7 +236,7 @@ def _rounded(counts: np.ndarray) -> np.ndarray:
 
 
 def _region_names(easy: np.ndarray, hard: np.ndarray) -> np.ndarray:
-    # Numbers first: a name takes 36 bytes an utterance, and two np.where would hold it twice.
+    # Numbers first: a region name takes 36 bytes per utterance, and two np.where would hold it twice.
     numbers = np.where(easy, np.int8(0), np.where(hard, np.int8(1), np.int8(2)))
     return np.array([Region.EASY.value, Region.HARD.value, Region.AMBIGUOUS.value])[numbers]
 

@@ -1,30 +1,30 @@
-"""Files of the data map: datamap.csv, the same for Dataset Cartography, and the likeness of the classes in that run.
+"""Files of the data map: datamap.csv, the same for Dataset Cartography, and the class similarity of the run.
 
-datamap.csv has a row an utterance: the columns of the training manifest, then ``confidence``, ``variability``,
-``correctness``, ``threshold_closeness`` (6 decimals), ``forgetfulness`` (empty where the utterance was never right),
-``epochs`` and ``region``. Definitions: datamap.py. An utterance whose audio could not be read in any epoch has the
-region ``unheard``, 0 epochs and no measures.
+datamap.csv has one row per utterance: the columns of the training manifest, then ``confidence``, ``variability``,
+``correctness``, ``threshold_closeness`` (6 decimals), ``forgetfulness`` (empty if the utterance was never predicted
+correctly), ``epochs`` and ``region``. Definitions: datamap.py. An utterance whose audio could not be read in any epoch
+has the region ``unread`` (``unheard`` in version 0.1.0), 0 epochs and no measures.
 
-likeness.csv has a row a class: its name, then the mean softmax row of its training utterances, one column a class.
-It is what confidence labels (targets.py) share the probability out by.
+class_similarity.csv has one row per class: its name, then the mean softmax row of its training utterances, one column
+per class. Confidence labels (targets.py) divide the probability in proportion to it.
 
 td_metrics.jsonl is the data map as Dataset Cartography's own scripts read it (github.com/allenai/cartography, arXiv
-2009.10795). It has a JSON object an utterance, in the order of the training manifest:
+2009.10795). It has one JSON object per utterance, in the order of the training manifest:
 
 =================== ==============================================================================
 field               value
 =================== ==============================================================================
 guid                id of the utterance
-index               its row in the training manifest, from 0 up
+index               its row in the training manifest, from 0
 threshold_closeness ``confidence · (1 - confidence)``
 confidence          mean probability of the label
 variability         its population standard deviation over the epochs
-correctness         **how many** of the epochs were right; datamap.csv, as Map-Mix, has the fraction
-forgetfulness       right → wrong transitions; 1000 where never right; datamap.csv leaves that empty
+correctness         **number** of epochs with a correct prediction; datamap.csv, as Map-Mix, has the fraction
+forgetfulness       changes from correct to wrong; 1000 if never correct, where datamap.csv has nothing
 =================== ==============================================================================
 
-Utterances whose audio could not be read in any epoch are left out. Names, their order, the count and the 1000 are
-those of ``cartography/selection/train_dy_filtering.py`` there; decimals are 10, as pandas writes them.
+Utterances whose audio could not be read in any epoch are not in the file. Names, their order, the count and the 1000
+are those of ``cartography/selection/train_dy_filtering.py``; numbers have 10 decimals, as pandas writes them.
 """
 
 import csv
@@ -37,20 +37,20 @@ import numpy as np
 
 from ..utils.errors import UserError
 from ..utils.files import replace_when_complete
-from .datamap import UNHEARD, Measures, Region
+from .datamap import OLD_UNREAD, UNREAD, Measures, Region
 
 _DECIMAL_COLUMNS = ("confidence", "variability", "correctness", "threshold_closeness")
 _COUNT_COLUMNS = ("forgetfulness", "epochs")
 _MAP_COLUMNS = (*_DECIMAL_COLUMNS, *_COUNT_COLUMNS, "region")
-# A row: what the manifest says of it, as CSV, and the map's own columns, in which nothing can need quotes.
+# A row: the manifest's part, as CSV, and the map's own columns, which never need quotes.
 _DECIMAL = "%.6f"
 _ROW = "%s" + f",{_DECIMAL}" * len(_DECIMAL_COLUMNS) + ",%s" * len(_COUNT_COLUMNS) + ",%s\n"
 _ROW_OF_TEXTS = _ROW.replace(_DECIMAL, "%s")
 _CHUNK_ROWS = 4096
 # Of td_metrics.jsonl.
-_NEVER_RIGHT = 1000
+_NEVER_CORRECT = 1000
 _TD_DECIMALS = 10
-_REMAP = "Train the variant datamap on this manifest, or name the map that was made from it."
+_REMAP = "Train the variant datamap on this manifest, or use the map that was made from it."
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ class DataMap(Measures):
     ----------
     path : the file it was read from.
     ids, classes : str, as in the training manifest.
-    regions : str, values of `Region`.
+    regions : str, values of `Region`, or `UNREAD`.
     """
 
     path: Path
@@ -69,9 +69,9 @@ class DataMap(Measures):
     classes: np.ndarray
     regions: np.ndarray
 
-    def heard(self) -> "DataMap":
-        """Return the map without the utterances that were never heard, which have no measures."""
-        rows = self.regions != UNHEARD
+    def read_utterances(self) -> "DataMap":
+        """Return the map without unread utterances, which have no measures."""
+        rows = self.regions != UNREAD
         arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "path"}
         return DataMap(path=self.path, **{name: values[rows] for name, values in arrays.items()})
 
@@ -80,17 +80,17 @@ class DataMap(Measures):
 
         Parameters
         ----------
-        ids, classes : (N,) str, the manifest's columns; the order may be another than the map's.
+        ids, classes : (N,) str, columns of the manifest; the order may differ from the map's.
 
         Raises
         ------
         UserError : the map was made from another manifest: ids or classes differ.
         """
         ids, classes = np.asarray(ids), np.asarray(classes)
-        if len(ids) == len(self.ids) and (ids == self.ids).all():  # as a run leaves it
+        if len(ids) == len(self.ids) and (ids == self.ids).all():  # as a run writes it
             places = np.arange(len(ids))
         else:
-            # NumPy does not search text of variable width.
+            # NumPy cannot search text of variable width.
             own, asked = self.ids.astype(object), ids.astype(object)
             order = np.argsort(own, kind="stable")
             places = order[np.searchsorted(own[order], asked).clip(max=len(order) - 1)]
@@ -108,8 +108,8 @@ class DataMap(Measures):
         ]
         if faults:
             raise UserError(
-                f"{self.path}: expected a map of this manifest's {len(ids)} utterances, found one of another: "
-                f"{', '.join(faults)}. {_REMAP}"
+                f"{self.path}: expected a data map of this manifest's {len(ids)} utterances, found one of another "
+                f"manifest: {', '.join(faults)}. {_REMAP}"
             )
         return self.regions[places]
 
@@ -122,21 +122,21 @@ def write_datamap(
     Parameters
     ----------
     path : the CSV to write.
-    manifest_columns : column name → (N,) values; ``id`` and ``class`` are needed. Columns named as one of the map's
-        (a manifest that was itself cut from a map) give way to the map's.
+    manifest_columns : column name → (N,) values; ``id`` and ``class`` are needed. Columns with a name of the map's own
+        (of a manifest that was itself made from a map) are replaced by the map's.
     measures : of the same N utterances.
-    regions : (N,) str, values of `Region`.
+    regions : (N,) str, values of `Region`, or `UNREAD`.
     """
     if missing := {"id", "class"} - set(manifest_columns):
-        raise ValueError(f"a data map needs the manifest's columns id and class; {', '.join(sorted(missing))} missing")
+        raise ValueError(f"expected the manifest's columns id and class, found no {', '.join(sorted(missing))}")
     kept = {name: np.asarray(values) for name, values in manifest_columns.items() if name not in _MAP_COLUMNS}
     decimals = [getattr(measures, name) for name in _DECIMAL_COLUMNS]
     counts = [getattr(measures, name) for name in _COUNT_COLUMNS]
-    # The longest, so that zip finds a column that is shorter or longer than the others.
+    # The maximum, so that zip finds a column that is shorter or longer than the others.
     row_count = max(map(len, [*kept.values(), *decimals, *counts, regions]))
     with replace_when_complete(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerow([*kept, *_MAP_COLUMNS])
-        # As Python objects the cells take ten times their place in the file: only those of some rows exist at a time.
+        # Python objects take ten times the memory of their text: convert only some rows at a time.
         for start in range(0, row_count, _CHUNK_ROWS):
             chunk = slice(start, start + _CHUNK_ROWS)
             heads = _csv_lines([_plain(values[chunk]) for values in kept.values()])
@@ -152,7 +152,8 @@ def read_datamap(path: Path | str) -> DataMap:
 
     Raises
     ------
-    UserError : no such file, a missing column, no utterance, a value that is no number, an unknown region, an id twice.
+    UserError : no such file, a missing column, no utterance, a value that is not a number, an unknown region, an id
+        that occurs twice.
     """
     path = Path(path)
     header, rows = _read_rows(path, "data map")
@@ -161,24 +162,24 @@ def read_datamap(path: Path | str) -> DataMap:
     if not rows:
         raise UserError(f"{path}: expected a data map, found a header and no utterance. {_REMAP}")
     table = dict(zip(header, zip(*rows, strict=True), strict=True))
-    regions = np.array(table["region"])
-    if unknown := sorted(set(table["region"]) - {*Region, UNHEARD}):
+    regions = np.array([UNREAD if region == OLD_UNREAD else region for region in table["region"]])
+    if unknown := sorted(set(regions.tolist()) - {*Region, UNREAD}):
         raise UserError(f"{path}: expected the regions {', '.join(Region)}, found {unknown[0]!r}. {_REMAP}")
     ids, counts = np.unique(np.array(table["id"]), return_counts=True)
     if len(ids) < len(rows):
         raise UserError(f"{path}: expected each id once, found {ids[counts.argmax()]} {counts.max()} times. {_REMAP}")
-    heard = regions != UNHEARD
+    is_read = regions != UNREAD
     decimals = {name: _numbers(path, name, [value or "nan" for value in table[name]]) for name in _DECIMAL_COLUMNS}
-    # Empty means never right; everything else is a number.
+    # Empty means never correct; everything else is a number.
     forgetfulness = _numbers(path, "forgetfulness", [value or "-1" for value in table["forgetfulness"]])
     epochs = _numbers(path, "epochs", table["epochs"])
-    for name, values, least in (
+    for name, values, minimum in (
         *((name, values, -np.inf) for name, values in decimals.items()),
         *(("forgetfulness", forgetfulness, -1), ("epochs", epochs, 1)),
     ):
-        is_wrong = heard & (~np.isfinite(values) | (values < least))
+        is_wrong = is_read & (~np.isfinite(values) | (values < minimum))
         if name in _COUNT_COLUMNS:
-            is_wrong |= heard & (values != np.floor(values))
+            is_wrong |= is_read & (values != np.floor(values))
         if is_wrong.any():
             row, kind = int(is_wrong.argmax()), "whole numbers" if name in _COUNT_COLUMNS else "numbers"
             raise UserError(
@@ -209,7 +210,7 @@ def write_td_metrics(path: Path | str, ids: np.ndarray, measures: Measures) -> N
 
 
 def _td_lines(ids: np.ndarray, measures: Measures) -> Iterator[str]:
-    forgetfulness = np.nan_to_num(measures.forgetfulness, nan=_NEVER_RIGHT).astype(np.int64)
+    forgetfulness = np.nan_to_num(measures.forgetfulness, nan=_NEVER_CORRECT).astype(np.int64)
     counts = np.rint(np.nan_to_num(measures.correctness) * measures.epochs).astype(np.int64)
     columns = {
         "guid": ids.tolist(),
@@ -226,7 +227,7 @@ def _td_lines(ids: np.ndarray, measures: Measures) -> Iterator[str]:
         yield json.dumps(dict(zip(columns, row, strict=True)), separators=(",", ":")) + "\n"
 
 
-def write_likeness(
+def write_class_similarity(
     path: Path | str, classes: Sequence[str], softmax_sums: np.ndarray, softmax_counts: np.ndarray
 ) -> None:
     """Write the mean softmax row of each class with 9 significant digits, complete or not at all.
@@ -236,7 +237,7 @@ def write_likeness(
     path : the CSV to write.
     classes : names of the C classes.
     softmax_sums : (C, C) float64, row c the sum of the softmax rows of class c.
-    softmax_counts : (C,) int, rows in each sum; the row of a class without any is all 0.
+    softmax_counts : (C,) int, rows in each sum; the written row of a class with none is 0.
     """
     if softmax_sums.shape != (len(classes), len(classes)) or softmax_counts.shape != (len(classes),):
         raise ValueError(
@@ -250,8 +251,8 @@ def write_likeness(
             writer.writerow([name, *(f"{value:.9g}" for value in row)])
 
 
-def read_likeness(path: Path | str, classes: Sequence[str]) -> np.ndarray:
-    """Read how alike the classes are, (C, C) float64, rows and columns in the order of `classes`.
+def read_class_similarity(path: Path | str, classes: Sequence[str]) -> np.ndarray:
+    """Read the class similarity, (C, C) float64, rows and columns in the order of `classes`.
 
     Parameters
     ----------
@@ -260,23 +261,23 @@ def read_likeness(path: Path | str, classes: Sequence[str]) -> np.ndarray:
 
     Raises
     ------
-    UserError : no such file, other classes, a value that is no number or negative.
+    UserError : no such file, other classes, a value that is not a number or negative.
     """
     path = Path(path)
-    header, rows = _read_rows(path, "likeness of the classes")
+    header, rows = _read_rows(path, "class similarity")
     for what, names in (("columns", header[1:]), ("rows", [row[0] for row in rows])):
         if sorted(names) != sorted(classes):
             differing = sorted(set(names) ^ set(classes)) or sorted({name for name in names if names.count(name) > 1})
             raise UserError(
                 f"{path}: expected {what} for exactly the classes {', '.join(classes)}; {', '.join(differing)} "
-                "stand in one of the two only, or twice. Use the likeness of a datamap run with these labels."
+                "occur only in one of the two, or twice. Use the class similarity of a datamap run with these labels."
             )
     by_name = {row[0]: _numbers(path, row[0], row[1:]) for row in rows}
     columns = [header.index(name, 1) - 1 for name in classes]
-    likeness = np.array([by_name[name][columns] for name in classes])
-    if not (np.isfinite(likeness).all() and (likeness >= 0).all()):
-        raise UserError(f"{path}: expected numbers from 0 up, found others. Correct them.")
-    return likeness
+    similarity = np.array([by_name[name][columns] for name in classes])
+    if not (np.isfinite(similarity).all() and (similarity >= 0).all()):
+        raise UserError(f"{path}: expected numbers of at least 0, found others. Correct them.")
+    return similarity
 
 
 def _read_rows(path: Path, subject: str) -> tuple[list[str], list[list[str]]]:
@@ -287,11 +288,11 @@ def _read_rows(path: Path, subject: str) -> tuple[list[str], list[list[str]]]:
             header, *rows = [row for row in csv.reader(file) if row] or [[]]
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(
-            f"{path}: expected the {subject} as CSV in UTF-8, found something else ({error}). Name the file of a "
+            f"{path}: expected the {subject} as CSV in UTF-8, found something else ({error}). Use the file of a "
             "datamap run."
         ) from None
     if not header:
-        raise UserError(f"{path}: expected the {subject}, found an empty file. Name the file of a datamap run.")
+        raise UserError(f"{path}: expected the {subject}, found an empty file. Use the file of a datamap run.")
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise UserError(f"{path}: expected {len(header)} fields in row {number}, found {len(row)}. Correct it.")
@@ -306,7 +307,7 @@ def _numbers(path: Path, name: str, values: Iterable[str]) -> np.ndarray:
 
 
 class _Lines(list[str]):
-    """A list to which csv writes as to a file, a line at a time."""
+    """A list that csv writes to as to a file, one line at a time."""
 
     write = list.append
 
@@ -314,7 +315,8 @@ class _Lines(list[str]):
 def _csv_lines(columns: Sequence[Sequence]) -> list[str]:
     """Return the rows of some columns as CSV, without their line ends."""
     lines = _Lines()
-    # csv puts a field with a line end into quotes only where it is to write such line ends itself.
+    # csv quotes a field that contains a line end only if it writes that line end itself.
+
     csv.writer(lines, lineterminator="\n").writerows(zip(*columns, strict=True))
     return [line[:-1] for line in lines]
 

@@ -1,9 +1,9 @@
-"""Training dynamics: what every training step says of its utterances, of one epoch or of all so far.
+"""Training dynamics: predictions for the training utterances, of one epoch or of all epochs so far.
 
 :class:`EpochRecorder` follows Dataset Cartography (arXiv 2009.10795, section 2) and Map-Mix (arXiv 2302.08229,
-section 2): the probability of the gold class and the answer, from the training step's own forward pass. The data map
-that Map-Mix makes of it takes a run of its own. With :class:`RunningDynamics` a run watches itself: latent mixup has
-the latents of anchors and partners at hand, and the classifier's answer to each, unmixed, costs next to nothing.
+section 2): it records the probability of the target class and the predicted class, from the forward pass of the
+training step. Map-Mix makes its data map from a separate run. :class:`RunningDynamics` needs no separate run: latent
+mixup computes the latents of anchors and partners anyway, and classifying them unmixed adds little time.
 """
 
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ import torch
 
 from ..utils.errors import UserError
 
-# In place of the probability of an utterance whose audio could not be read in an epoch.
-NOT_HEARD = -1.0
+# Probability of an utterance whose audio could not be read in an epoch.
+NOT_READ = -1.0
 
 
 class EpochRecorder:
-    """The dynamics of one epoch: 9 bytes an utterance, allocated once; use a new one each epoch.
+    """The dynamics of one epoch: 9 bytes per utterance, allocated once. Every epoch needs a new recorder.
 
     Parameters
     ----------
-    utterance_count : utterances in the training manifest, the most that can be added.
+    utterance_count : utterances in the training manifest, the maximum that can be added.
     class_count : number of classes.
     """
 
@@ -40,45 +40,48 @@ class EpochRecorder:
     def add(
         self,
         indices: torch.Tensor | np.ndarray | Sequence[int],
-        gold: torch.Tensor | np.ndarray | Sequence[int],
+        target_classes: torch.Tensor | np.ndarray | Sequence[int],
         probabilities: torch.Tensor | np.ndarray,
-        heard: torch.Tensor | np.ndarray | None = None,
+        is_read: torch.Tensor | np.ndarray | None = None,
     ) -> None:
         """Add one training step.
 
         Parameters
         ----------
         indices : (batch,) int, rows of the training manifest.
-        gold : (batch,) int, class number of each.
+        target_classes : (batch,) int, class number of each.
         probabilities : (batch, classes) float32, softmax computed in float32; on any device.
-        heard : (batch,) bool, whether it is the utterance's own audio that they are of; None where all are. One whose
-            audio could not be read has had its turn, and `NOT_HEARD` stands for its probability.
+        is_read : (batch,) bool, false where the audio could not be read and the probabilities are of another
+            utterance: `NOT_READ` is recorded as the probability. None if all were read.
         """
-        rows, gold_classes = _to_numpy(indices), _to_numpy(gold)
+        rows, target_classes = _to_numpy(indices), _to_numpy(target_classes)
         softmax = _to_numpy(probabilities).astype(np.float32, copy=False)
         batch = len(rows)
-        if gold_classes.shape != (batch,) or softmax.shape != (batch, self.class_count):
+        if target_classes.shape != (batch,) or softmax.shape != (batch, self.class_count):
             raise ValueError(
-                f"expected gold ({batch},) and probabilities ({batch}, {self.class_count}), "
-                f"found {gold_classes.shape} and {softmax.shape}"
+                f"expected target_classes ({batch},) and probabilities ({batch}, {self.class_count}), "
+                f"found {target_classes.shape} and {softmax.shape}"
             )
         if batch == 0:
             return
-        for name, values, limit in (("indices", rows, self.utterance_count), ("gold", gold_classes, self.class_count)):
+        for name, values, limit in (
+            ("indices", rows, self.utterance_count),
+            ("target_classes", target_classes, self.class_count),
+        ):
             if values.min() < 0 or values.max() >= limit:
                 raise ValueError(f"expected {name} from 0 to {limit - 1}, found {values.min()} to {values.max()}")
         if self.count + batch > self.utterance_count:
             raise ValueError(
-                f"expected at most {self.utterance_count} utterances an epoch, found {self.count + batch}; "
-                "each is added once, and each epoch has a recorder of its own"
+                f"expected at most {self.utterance_count} utterances per epoch, found {self.count + batch}; "
+                "add each utterance once, and make a new recorder for each epoch"
             )
         new = slice(self.count, self.count + batch)
         self._indices[new] = rows
-        own = np.ones(batch, dtype=bool) if heard is None else _to_numpy(heard)
-        self._probabilities[new] = np.where(own, softmax[np.arange(batch), gold_classes], NOT_HEARD)
+        own = np.ones(batch, dtype=bool) if is_read is None else _to_numpy(is_read)
+        self._probabilities[new] = np.where(own, softmax[np.arange(batch), target_classes], NOT_READ)
         self._predictions[new] = softmax.argmax(axis=1)
-        np.add.at(self._softmax_sums, gold_classes[own], softmax[own].astype(np.float64))
-        np.add.at(self._softmax_counts, gold_classes[own], 1)
+        np.add.at(self._softmax_sums, target_classes[own], softmax[own].astype(np.float64))
+        np.add.at(self._softmax_counts, target_classes[own], 1)
         self.count += batch
 
     @property
@@ -95,7 +98,7 @@ class EpochRecorder:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over what `state` returned, in place of what was added here.
+        """Replace everything added so far by what `state` returned.
 
         Raises
         ------
@@ -112,7 +115,7 @@ class EpochRecorder:
             array[...] = state[name].cpu().numpy()
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return views of the part that is filled, as :mod:`.dynamics_files` keeps it."""
+        """Return views of the filled part, as :mod:`.dynamics_files` writes it."""
         return {
             "indices": self._indices[: self.count],
             "probabilities": self._probabilities[: self.count],
@@ -123,7 +126,7 @@ class EpochRecorder:
 
 
 class RunningDynamics:
-    """Means over all observations of each utterance so far; 20 bytes an utterance, allocated once.
+    """Means over all observations of each utterance so far; 20 bytes per utterance, allocated once.
 
     Parameters
     ----------
@@ -137,34 +140,34 @@ class RunningDynamics:
         self._squares = np.zeros(utterance_count, dtype=np.float64)
         self._softmax_sums = np.zeros((class_count, class_count), dtype=np.float64)
 
-    def add(self, indices: np.ndarray, gold: np.ndarray, softmax: np.ndarray) -> None:
-        """Add observations; an utterance may be among them several times.
+    def add(self, indices: np.ndarray, target_classes: np.ndarray, softmax: np.ndarray) -> None:
+        """Add observations; an utterance may occur several times.
 
         Parameters
         ----------
         indices : (rows,) int, rows of the training manifest.
-        gold : (rows,) int, class number of each.
-        softmax : (rows, classes) float, the model's answer to each, unmixed.
+        target_classes : (rows,) int, class number of each.
+        softmax : (rows, classes) float, the model's probabilities of each, unmixed.
         """
-        probabilities = softmax[np.arange(len(gold)), gold].astype(np.float64)
+        probabilities = softmax[np.arange(len(target_classes)), target_classes].astype(np.float64)
         np.add.at(self._counts, indices, 1)
         np.add.at(self._sums, indices, probabilities)
         np.add.at(self._squares, indices, probabilities**2)
-        np.add.at(self._softmax_sums, gold, softmax.astype(np.float64))
+        np.add.at(self._softmax_sums, target_classes, softmax.astype(np.float64))
 
     @property
     def confidence(self) -> np.ndarray:
-        """Mean probability of the gold class, (utterances,) float64; NaN where never heard."""
-        return self._sums / self._heard
+        """Mean probability of the target class, (utterances,) float64; NaN without an observation."""
+        return self._sums / self._observed
 
     @property
     def variability(self) -> np.ndarray:
-        """Standard deviation of that probability, population, (utterances,) float64; NaN where never heard."""
-        return np.sqrt(np.maximum(self._squares / self._heard - self.confidence**2, 0))
+        """Population standard deviation of that probability, (utterances,) float64; NaN without an observation."""
+        return np.sqrt(np.maximum(self._squares / self._observed - self.confidence**2, 0))
 
     @property
-    def likeness(self) -> np.ndarray:
-        """Sum of the softmax rows of each class, (classes, classes) float64; confidence labels read it as likeness."""
+    def class_similarity(self) -> np.ndarray:
+        """Sum of the softmax rows of each class, (classes, classes) float64: the class similarity so far."""
         return self._softmax_sums.copy()
 
     def state(self) -> dict[str, Any]:
@@ -172,7 +175,7 @@ class RunningDynamics:
         return {name: torch.from_numpy(array.copy()) for name, array in self._arrays().items()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over what `state` returned, in place of what was added here.
+        """Replace everything added so far by what `state` returned.
 
         Raises
         ------
@@ -188,8 +191,8 @@ class RunningDynamics:
             array[...] = state[name].numpy()
 
     @property
-    def _heard(self) -> np.ndarray:
-        """How often each has been heard, (utterances,) float64; NaN for never, which is no measure of any."""
+    def _observed(self) -> np.ndarray:
+        """Number of observations of each, (utterances,) float64; NaN for none."""
         return np.where(self._counts > 0, self._counts, np.nan)
 
     def _arrays(self) -> dict[str, np.ndarray]:

@@ -1,16 +1,16 @@
-"""Epochs of training dynamics on disk, and a run's epochs read together.
+"""Files of training dynamics: one per epoch, and reading the epochs of a run together.
 
-Each epoch is a file, ``epoch-0003.npz``:
+The file of an epoch, for example ``epoch-0003.npz``, has these arrays:
 
 ============== ================== ================================================================
 array          shape and type     meaning
 ============== ================== ================================================================
 indices        (count,) int32     row of the training manifest
-probabilities  (count,) float32   probability of the gold class; -1 where the audio could not be read
+probabilities  (count,) float32   probability of the target class; -1 where the audio could not be read
 predictions    (count,) uint8     the most probable class (uint16 where there are more than 256 classes)
 softmax_sums   (C, C) float64     row c: sum of the softmax rows of the utterances of class c
-softmax_counts (C,) int64         how many rows went into each sum
-fingerprint    () str             of the manifest and the labels
+softmax_counts (C,) int64         number of rows in each sum
+fingerprint    () str             digest of the manifest and the labels
 ============== ================== ================================================================
 """
 
@@ -24,26 +24,26 @@ import numpy as np
 from ..utils.errors import UserError
 from ..utils.files import replace_when_complete
 from ..utils.run_folder import epoch_path, epoch_paths
-from .dynamics import NOT_HEARD, EpochRecorder
+from .dynamics import NOT_READ, EpochRecorder
 
-_ROUNDING = 1e-5  # by which a float32 softmax may exceed 1
-_OTHER_DATA = "Name the folder of the data they were recorded on (--data), or record anew in another folder."
+_ROUNDING = 1e-5  # a float32 softmax may exceed 1 by this
+_OTHER_DATA = "Pass the folder of the recorded data by --data, or record again in another folder."
 _REMEDY = "Delete that folder and train the variant datamap again."
 
 
 @dataclass(frozen=True, eq=False)
 class Dynamics:
-    """The complete epochs of a run, E of them, over N utterances and C classes.
+    """The complete epochs of a run: E epochs, N utterances and C classes.
 
     Attributes
     ----------
     epochs : (E,) int64, ascending.
-    probabilities : (E, N) float32, of the gold class; NaN where the audio could not be read.
-    predictions : (E, N) unsigned int, the most probable class; there the gold class, since no other was answered.
-    correct : (E, N) bool, the prediction is the gold class, and the audio was read.
+    probabilities : (E, N) float32, of the target class; NaN where the audio could not be read.
+    predictions : (E, N) unsigned int, the most probable class; the target class where the audio could not be read.
+    correct : (E, N) bool, whether the prediction is the target class and the audio was read.
     softmax_sums : (C, C) float64, row c the sum of the softmax rows of class c over these epochs.
-    softmax_counts : (C,) int64, how many rows each sum has.
-    incomplete_epochs : epochs left out, because they do not have every utterance exactly once.
+    softmax_counts : (C,) int64, number of rows in each sum.
+    incomplete_epochs : epochs that are not used, because they do not have every utterance exactly once.
     """
 
     epochs: np.ndarray
@@ -55,54 +55,54 @@ class Dynamics:
     incomplete_epochs: tuple[int, ...]
 
 
-def write_epoch(directory: Path | str, epoch: int, recorder: EpochRecorder, fingerprint: str) -> Path:
+def write_epoch(directory: Path | str, epoch: int, recorder: EpochRecorder, digest: str) -> Path:
     """Write an epoch, complete or not at all; writing it twice changes nothing.
 
     Parameters
     ----------
-    directory : of the dynamics; made where absent.
+    directory : of the dynamics; created if absent.
     epoch : not negative.
-    recorder : what was recorded in it.
-    fingerprint : names the manifest and labels, so that epochs of different data are never joined.
+    recorder : the dynamics of the epoch.
+    digest : of manifest and labels, so that epochs of different data are never joined.
     """
     path = epoch_path(directory, epoch)
     with replace_when_complete(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, fingerprint=np.array(fingerprint), **recorder.arrays())  # type: ignore[arg-type]
+        np.savez(file, fingerprint=np.array(digest), **recorder.arrays())  # type: ignore[arg-type]
     return path
 
 
 def read_dynamics(
     directory: Path | str,
-    gold: np.ndarray,
+    target_classes: np.ndarray,
     class_count: int,
-    fingerprint: str,
+    digest: str,
     *,
     skip_first: int = 0,
     keep_first: int | None = None,
 ) -> Dynamics:
     """Join the epochs of a run.
 
-    An epoch that does not have every utterance exactly once is left out and listed.
+    An epoch that does not have every utterance exactly once is not used; its number is returned.
 
     Parameters
     ----------
-    directory : where `write_epoch` put them.
-    gold : (N,) int, class number of each utterance of the training manifest.
+    directory : of the dynamics.
+    target_classes : (N,) int, class number of each utterance of the training manifest.
     class_count : number of classes.
-    fingerprint : of manifest and labels; every epoch must have it.
-    skip_first : how many of the complete epochs to leave out at the start, from 0 up.
-    keep_first : how many of those that follow to take, from 1 up; None for all.
+    digest : of manifest and labels; every epoch must have it.
+    skip_first : number of complete epochs to skip at the start, from 0.
+    keep_first : maximum number of epochs to use after those, from 1; None for all.
 
     Raises
     ------
-    UserError : no complete epoch, or none but those skipped; a file that is damaged or of other data; probabilities
-        that are none.
+    UserError : there is no complete epoch, or all are skipped; a file is damaged or of other data; a value is not a
+        probability.
     """
     if skip_first < 0 or (keep_first is not None and keep_first < 1):
-        raise ValueError(f"expected skip_first from 0 up and keep_first from 1 up, found {skip_first}, {keep_first}")
+        raise ValueError(f"expected skip_first from 0 and keep_first from 1, found {skip_first}, {keep_first}")
     directory = Path(directory)
     paths = epoch_paths(directory)
-    utterance_count = len(gold)
+    utterance_count = len(target_classes)
     probabilities = np.empty((len(paths), utterance_count), dtype=np.float32)
     predictions = np.empty((len(paths), utterance_count), dtype=np.min_scalar_type(class_count - 1))
     softmax_sums = np.zeros((class_count, class_count), dtype=np.float64)
@@ -111,7 +111,7 @@ def read_dynamics(
     kept: list[int] = []
     incomplete: list[int] = []
     for epoch, path in paths.items():
-        part = read_epoch(path, utterance_count, class_count, fingerprint)
+        part = read_epoch(path, utterance_count, class_count, digest)
         if not _has_each_once(part["indices"], utterance_count):
             incomplete.append(epoch)
             continue
@@ -120,47 +120,48 @@ def read_dynamics(
         if len(complete) <= skip_first or row == keep_first:
             continue
         kept.append(epoch)
-        probabilities[row], predictions[row] = epoch_rows(part, gold)
+        probabilities[row], predictions[row] = epoch_rows(part, target_classes)
         softmax_sums += part["softmax_sums"]
         softmax_counts += part["softmax_counts"]
     if not complete:
-        found = f"only incomplete ones ({', '.join(map(str, incomplete))})" if incomplete else "none"
+        found = f"only incomplete epochs ({', '.join(map(str, incomplete))})" if incomplete else "none"
         raise UserError(
             f"{directory}: expected the dynamics of at least one complete epoch over {utterance_count} utterances, "
-            f"found {found}. Train the variant datamap for at least one whole epoch first."
+            f"found {found}. Train the variant datamap for at least one whole epoch."
         )
     if not kept:
         raise UserError(
-            f"{directory}: expected an epoch after the first {skip_first}, found {len(complete)} complete in all. "
-            "Skip fewer."
+            f"{directory}: expected an epoch after the first {skip_first}, found {len(complete)} complete epochs. "
+            "Lower --skip-first."
         )
     return Dynamics(
         epochs=np.array(kept, dtype=np.int64),
         probabilities=probabilities[: len(kept)],
         predictions=predictions[: len(kept)],
-        correct=(predictions[: len(kept)] == gold) & ~np.isnan(probabilities[: len(kept)]),
+        correct=(predictions[: len(kept)] == target_classes) & ~np.isnan(probabilities[: len(kept)]),
         softmax_sums=softmax_sums,
         softmax_counts=softmax_counts,
         incomplete_epochs=tuple(incomplete),
     )
 
 
-def epoch_rows(part: Mapping[str, np.ndarray], gold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return a complete epoch in the order of the manifest.
+def epoch_rows(part: Mapping[str, np.ndarray], target_classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the predictions of a complete epoch in the order of the manifest.
 
     Parameters
     ----------
     part : its arrays, see :mod:`.dynamics_files`.
-    gold : (N,) int, class number of each utterance.
+    target_classes : (N,) int, class number of each utterance.
 
     Returns
     -------
-    probabilities (N,) float32, NaN where the audio could not be read, and predictions (N,), the gold class there.
+    probabilities (N,) float32, NaN where the audio could not be read, and predictions (N,), the target class there.
     """
-    rows, is_heard = part["indices"], part["probabilities"] != NOT_HEARD
-    probabilities, predictions = np.empty(len(gold), np.float32), np.empty(len(gold), part["predictions"].dtype)
-    probabilities[rows] = np.where(is_heard, part["probabilities"], np.float32(np.nan))
-    predictions[rows] = np.where(is_heard, part["predictions"], gold[rows].astype(predictions.dtype))
+    rows, is_read = part["indices"], part["probabilities"] != NOT_READ
+    probabilities = np.empty(len(target_classes), np.float32)
+    predictions = np.empty(len(target_classes), part["predictions"].dtype)
+    probabilities[rows] = np.where(is_read, part["probabilities"], np.float32(np.nan))
+    predictions[rows] = np.where(is_read, part["predictions"], target_classes[rows].astype(predictions.dtype))
     return probabilities, predictions
 
 
@@ -170,12 +171,12 @@ def _has_each_once(indices: np.ndarray, utterance_count: int) -> bool:
     return len(indices) == utterance_count and bool(seen.all())
 
 
-def read_epoch(path: Path, utterance_count: int, class_count: int, fingerprint: str) -> dict[str, np.ndarray]:
-    """Return the arrays of an epoch, checked.
+def read_epoch(path: Path, utterance_count: int, class_count: int, digest: str) -> dict[str, np.ndarray]:
+    """Read an epoch and check its arrays.
 
     Raises
     ------
-    UserError : it is damaged, of other data, or its probabilities are none.
+    UserError : the file is damaged or of other data, or a value is not a probability.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -185,10 +186,10 @@ def read_epoch(path: Path, utterance_count: int, class_count: int, fingerprint: 
         counts = part["softmax_counts"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: expected an epoch of dynamics, found a damaged file ({error}). {_REMEDY}") from None
-    if found != fingerprint:
+    if found != digest:
         raise UserError(
-            f"{path}: expected the dynamics of this manifest and these labels ({fingerprint}), "
-            f"found those of others ({found}). {_OTHER_DATA}"
+            f"{path}: expected dynamics of this manifest and these labels ({digest}), "
+            f"found dynamics of other data ({found}). {_OTHER_DATA}"
         )
     if len(counts) != class_count:
         raise UserError(f"{path}: expected {class_count} classes, found {len(counts)}. {_OTHER_DATA}")
@@ -200,9 +201,9 @@ def read_epoch(path: Path, utterance_count: int, class_count: int, fingerprint: 
     if len(predictions) and predictions.max() >= class_count:
         raise UserError(f"{path}: expected classes 0 to {class_count - 1}, found {predictions.max()}. {_REMEDY}")
     is_probability = (probabilities >= 0) & (probabilities <= 1 + _ROUNDING)
-    if not (is_probability | (probabilities == NOT_HEARD)).all():  # NaN fails all
+    if not (is_probability | (probabilities == NOT_READ)).all():  # NaN fails all
         raise UserError(
-            f"{path}: expected probabilities from 0 to 1, found others: the training has diverged. "
+            f"{path}: expected probabilities from 0 to 1, found other numbers: the training has diverged. "
             "Lower the learning rate, delete that folder and train the variant datamap again."
         )
     return part

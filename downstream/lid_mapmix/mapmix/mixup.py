@@ -1,9 +1,9 @@
-"""Mixup: the partners, the weight, the mixture and the loss against a mixed target.
+"""Mixup: partners, λ, the mixture and the loss against a mixed target.
 
 Follows mixup (arXiv 1710.09412) as Map-Mix applies it to pooled latents (arXiv 2302.08229, section 2): the anchor
-has weight λ ~ Beta(α, α), the partner 1 - λ, the targets likewise. "Not mixed" is λ = 1 and no case of its own. The
-rows of Map-Mix's tables (section 4) differ in the pool that partners come from (all utterances, or a region of the data
-map), and in how a partner's class relates to the anchor's.
+has weight λ ~ Beta(α, α), the partner 1 - λ, the targets likewise. An unmixed utterance has λ = 1. The rows of
+Map-Mix's tables (section 4) differ in the pool of the partners (all utterances, or a region of the data map), and in
+the relation of a partner's class to the anchor's.
 """
 
 from enum import StrEnum
@@ -21,15 +21,15 @@ class MixSpace(StrEnum):
     LATENT = "latent"
 
 
-class WeightPer(StrEnum):
-    """What has a λ of its own."""
+class LambdaPer(StrEnum):
+    """Whether λ is drawn per batch or per utterance."""
 
     BATCH = "batch"
     UTTERANCE = "utterance"
 
 
 class Pairing(StrEnum):
-    """How a partner's class relates to its anchor's."""
+    """Relation of a partner's class to its anchor's."""
 
     ANY = "any"
     WITHIN = "within"
@@ -53,8 +53,8 @@ def draw_lambda(
     ----------
     generator : source of the draw (randomness.keyed_generator).
     alpha : both parameters of the beta distribution, above 0; small values give weights near 0 and 1.
-    probability : how often to mix, in [0, 1]; otherwise λ is 1.
-    count : how many weights, or None for a single one.
+    probability : probability of mixing, in [0, 1]; otherwise λ is 1.
+    count : number of weights, or None for a single one.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def mix(anchor: torch.Tensor, partner: torch.Tensor, weight: torch.Tensor) -> to
     Parameters
     ----------
     anchor, partner : (batch, ...) torch.Tensor, float: latents, targets or waveforms. Neither is changed.
-    weight : (batch,) torch.Tensor in [0, 1], each anchor's share.
+    weight : (batch,) torch.Tensor in [0, 1], λ of each anchor.
 
     Returns
     -------
@@ -93,16 +93,16 @@ def mix(anchor: torch.Tensor, partner: torch.Tensor, weight: torch.Tensor) -> to
 def mix_waveforms(
     anchor: np.ndarray, partner: np.ndarray, weight: float, real: tuple[slice, slice] = (slice(None), slice(None))
 ) -> np.ndarray:
-    """Mix two waveforms at equal loudness: the audio of both is brought to mean 0 and variance 1 first.
+    """Mix two waveforms at equal loudness: both are first normalised to mean 0 and variance 1.
 
-    The mixture is given the deviation of the two, in the same shares: it is as loud as unmixed audio, which upstreams
-    that do not normalise their input would notice, and λ = 1 gives back the anchor, less its mean.
+    The mixture is scaled by the mean of the two standard deviations, weighted by λ. It is as loud as unmixed audio,
+    which matters for upstreams that do not normalise their input, and λ = 1 returns the anchor minus its mean.
 
     Parameters
     ----------
     anchor, partner : (samples,) float32 at the same rate. Neither is changed.
-    weight : λ, the anchor's share.
-    real : where in each of them the audio is; the rest is padding, which stays 0 and counts for nothing.
+    weight : λ, the anchor's weight.
+    real : where in each of them the audio is; the rest is padding, which stays 0 and is not used.
 
     Returns
     -------
@@ -111,12 +111,12 @@ def mix_waveforms(
     if anchor.shape != partner.shape:
         raise ValueError(f"expected anchor and partner of one length, found {anchor.shape} and {partner.shape}")
     mixed, loudness = np.zeros(anchor.shape, dtype=np.float64), 0.0
-    for waveform, where, share in ((anchor, real[0], weight), (partner, real[1], 1 - weight)):
+    for waveform, where, own_weight in ((anchor, real[0], weight), (partner, real[1], 1 - weight)):
         audio = waveform[where].astype(np.float64)
         deviation = audio.std()
-        loudness += share * deviation
-        if deviation > 0:  # silence stays silence
-            mixed[where] += share * (audio - audio.mean()) / deviation
+        loudness += own_weight * deviation
+        if deviation > 0:  # a constant waveform stays silent
+            mixed[where] += own_weight * (audio - audio.mean()) / deviation
     return (mixed * loudness).astype(np.float32)
 
 
@@ -143,12 +143,12 @@ def draw_partners(
     """Draw a partner for each anchor.
 
     ``any`` draws uniformly from the pool, ``within`` uniformly from its utterances of the anchor's class, and
-    ``across`` first one of the other classes in the pool, then uniformly an utterance of it. An anchor is its own
-    partner, and so not mixed, only where ``any`` and ``within`` leave nothing else.
+    ``across`` first draws one of the other classes in the pool, then uniformly an utterance of it. With ``any`` and
+    ``within``, an anchor is its own partner, and so not mixed, only where there is no other choice.
 
     Parameters
     ----------
-    pairing : which of the three.
+    pairing : any, within or across.
     anchors : (anchors,) int64 utterance numbers.
     pool : (partners,) int64 utterance numbers, each once, at least one.
     classes : (utterances,) int64, class number of every utterance.
@@ -166,7 +166,7 @@ def draw_partners(
 def _draw_within(
     anchors: np.ndarray, pool: np.ndarray, groups: np.ndarray, generator: np.random.Generator
 ) -> np.ndarray:
-    """Draw for each anchor from the pool's members of its group, less the anchor itself."""
+    """Draw for each anchor from the pool's utterances of its group, except the anchor itself."""
     ordered, starts, sizes = _grouped(pool, groups)
     start, size = starts[groups[anchors]], sizes[groups[anchors]]
     place_of = np.full(len(groups), -1)
@@ -174,7 +174,7 @@ def _draw_within(
     own = place_of[anchors] - start
     inside = place_of[anchors] >= 0
     others = size - inside
-    # Drawing among one place fewer and stepping over the anchor's own keeps the draw uniform.
+    # Drawing from one place fewer and skipping the anchor's own keeps the draw uniform.
     drawn = generator.integers(0, np.maximum(others, 1))
     place = start + drawn + (inside & (drawn >= own))
     return np.where(others > 0, ordered[np.minimum(place, len(ordered) - 1)], anchors)
@@ -183,20 +183,20 @@ def _draw_within(
 def _draw_across(
     anchors: np.ndarray, pool: np.ndarray, classes: np.ndarray, generator: np.random.Generator
 ) -> np.ndarray:
-    """Draw for each anchor a class of the pool that is not its own, then a member of it."""
+    """Draw for each anchor another class of the pool, then an utterance of it."""
     ordered, starts, sizes = _grouped(pool, classes)
     present = np.flatnonzero(sizes)
     own = np.searchsorted(present, classes[anchors])
     inside = present[np.minimum(own, len(present) - 1)] == classes[anchors]
     if (len(present) - inside).min() < 1:
-        raise ValueError("expected partners of at least one other class than the anchor's, found none")
+        raise ValueError("expected partners of at least one class other than the anchor's, found none")
     drawn = generator.integers(0, len(present) - inside)
     partner_class = present[drawn + (inside & (drawn >= own))]
     return ordered[starts[partner_class] + generator.integers(0, sizes[partner_class])]
 
 
 def _grouped(pool: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the pool ordered by group, and where in it each group starts and how many members it has."""
+    """Return the pool ordered by group, the start of each group in it, and the size of each group."""
     pool = np.sort(pool)
     ordered = pool[np.argsort(groups[pool], kind="stable")]
     sizes = np.bincount(groups[pool], minlength=int(groups.max()) + 1)

@@ -1,13 +1,13 @@
-"""Target rows: what the model is to answer for each class.
+"""Target rows: the target distribution over the classes for each class.
 
-One-hot rows are the usual ones. Confidence rows leave part of the probability to the dialects that are
-easily taken for the class (confidence labels, arXiv 2103.13607; in Map-Mix arXiv 2302.08229, section 2).
-A training step picks the rows of its utterances out of such a matrix and mixes them (mixup.py).
+One-hot rows are the usual ones. Confidence rows give part of the probability to the other dialects of the cluster,
+in proportion to how often the class is confused with them (confidence labels, arXiv 2103.13607; in Map-Mix
+arXiv 2302.08229, section 2). A training step takes the rows of its utterances from this matrix and mixes them
+(mixup.py).
 
-The confidence labels of the Map-Mix paper for NIST LRE 2017, as its authors publish them.
-
-Only what a class leaves to others of its cluster is given; as likeness, it makes the rows sum to 1 exactly, which the
-rounded figures do not.
+The module also holds the confidence labels of the Map-Mix paper for NIST LRE 2017, as its authors publish them, but
+only the entries for the other classes of the cluster. As class similarity, they make the rows sum to exactly 1, which
+the rounded published rows do not.
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ import numpy as np
 
 from ..utils.errors import UserError
 
-TARGET_SHARE = 0.75
-# class → what it leaves to others of its cluster (arXiv 2302.08229, published code).
-_SHARES: dict[str, dict[str, float]] = {
+OWN_CLASS_WEIGHT = 0.75
+# Class → probabilities of the other classes of its cluster (arXiv 2302.08229, published code).
+_LRE17_SIMILARITY: dict[str, dict[str, float]] = {
     "ara-acm": {"ara-apc": 0.13139856, "ara-ary": 0.06841516, "ara-arz": 0.05018629},
     "ara-apc": {"ara-acm": 0.1090087, "ara-ary": 0.07234471, "ara-arz": 0.06864659},
     "ara-ary": {"ara-acm": 0.08757757, "ara-apc": 0.08694835, "ara-arz": 0.07547408},
@@ -38,14 +38,14 @@ _SHARES: dict[str, dict[str, float]] = {
 
 
 class Targets(StrEnum):
-    """Which rows a run trains towards."""
+    """The target rows of a run."""
 
     ONE_HOT = "one_hot"
     CONFIDENCE = "confidence"
 
 
-class Likeness(StrEnum):
-    """What the confidence rows share out in proportion to."""
+class ClassSimilarity(StrEnum):
+    """Class similarity: sets how confidence rows divide the rest among the other classes of a cluster."""
 
     ESTIMATED = "estimated"
     UNIFORM = "uniform"
@@ -54,79 +54,79 @@ class Likeness(StrEnum):
 
 
 def one_hot_matrix(class_count: int) -> np.ndarray:
-    """Return the rows that answer each class with certainty, (classes, classes) float64."""
+    """Return one-hot target rows, (classes, classes) float64."""
     if class_count < 1:
         raise ValueError(f"expected at least one class, found {class_count}")
     return np.eye(class_count, dtype=np.float64)
 
 
-def uniform_matrix(cluster_indices: np.ndarray, target_share: float = TARGET_SHARE) -> np.ndarray:
-    """Return confidence rows that treat all other classes of a cluster alike.
+def uniform_matrix(cluster_indices: np.ndarray, own_class_weight: float = OWN_CLASS_WEIGHT) -> np.ndarray:
+    """Return confidence rows that divide the rest equally among the other classes of a cluster.
 
     Parameters
     ----------
     cluster_indices : (classes,) int, the cluster number of each class.
-    target_share : probability of the class itself, in (0, 1].
+    own_class_weight : probability of the class itself, in (0, 1].
 
     Returns
     -------
     (classes, classes) float64; see `confidence_matrix`.
     """
     class_count = len(cluster_indices)
-    return confidence_matrix(np.ones((class_count, class_count)), cluster_indices, target_share)
+    return confidence_matrix(np.ones((class_count, class_count)), cluster_indices, own_class_weight)
 
 
 def confidence_matrix(
-    likeness: np.ndarray, cluster_indices: np.ndarray, target_share: float = TARGET_SHARE
+    class_similarity: np.ndarray, cluster_indices: np.ndarray, own_class_weight: float = OWN_CLASS_WEIGHT
 ) -> np.ndarray:
-    """Return confidence rows that favour the classes a class is most alike.
+    """Return confidence rows, which give more of the rest to the more similar classes.
 
     Parameters
     ----------
-    likeness : (classes, classes) float, not negative; row c says how alike every class is to c, on any scale.
-        Only the entries between two different classes of one cluster are read.
+    class_similarity : (classes, classes) float, not negative, on any scale; row c holds the similarity of each class
+        to c. Only entries between two different classes of one cluster are used.
     cluster_indices : (classes,) int, the cluster number of each class.
-    target_share : probability of the class itself, in (0, 1].
+    own_class_weight : probability of the class itself, in (0, 1].
 
     Returns
     -------
-    (classes, classes) float64. Row c holds `target_share` at c, shares the rest among the other classes of its
-    cluster in proportion to `likeness` (evenly, where all of that is 0) and is 0 outside the cluster. A class
-    alone in its cluster keeps 1.
+    (classes, classes) float64. Row c holds `own_class_weight` at c, divides the rest among the other classes of its
+    cluster in proportion to `class_similarity` (equally, if that is 0 for all) and is 0 outside the cluster. The only
+    class of a cluster has weight 1.
     """
-    likeness = np.asarray(likeness, dtype=np.float64)
+    similarity = np.asarray(class_similarity, dtype=np.float64)
     cluster_indices = np.asarray(cluster_indices)
     class_count = len(cluster_indices)
-    if likeness.shape != (class_count, class_count):
-        raise ValueError(f"expected likeness of shape {(class_count, class_count)}, found {likeness.shape}")
-    if not 0 < target_share <= 1:
-        raise ValueError(f"expected a target share in (0, 1], found {target_share}")
+    if similarity.shape != (class_count, class_count):
+        raise ValueError(f"expected class similarity of shape {(class_count, class_count)}, found {similarity.shape}")
+    if not 0 < own_class_weight <= 1:
+        raise ValueError(f"expected own_class_weight in (0, 1], found {own_class_weight}")
     siblings = (cluster_indices[:, None] == cluster_indices[None, :]) & ~np.eye(class_count, dtype=bool)
-    if not (np.isfinite(likeness[siblings]).all() and (likeness[siblings] >= 0).all()):
-        raise ValueError("expected likeness within a cluster to be finite and not negative")
+    if not (np.isfinite(similarity[siblings]).all() and (similarity[siblings] >= 0).all()):
+        raise ValueError("expected class similarity within a cluster to be finite and not negative")
 
-    shares = np.where(siblings, likeness, 0.0)
-    # Against the greatest first: a row of very small or very large numbers must not under- or overflow its sum.
-    greatest = shares.max(axis=1, keepdims=True, initial=0.0)
-    shares = np.where(greatest > 0, shares / np.where(greatest > 0, greatest, 1.0), siblings)
-    total = shares.sum(axis=1, keepdims=True)
-    alone = total[:, 0] == 0
-    matrix = (1 - target_share) * shares / np.where(total > 0, total, 1.0)
-    np.fill_diagonal(matrix, np.where(alone, 1.0, target_share))
+    weights = np.where(siblings, similarity, 0.0)
+    # Divide by the maximum first, so that the sum of very small or very large numbers does not under- or overflow.
+    greatest = weights.max(axis=1, keepdims=True, initial=0.0)
+    weights = np.where(greatest > 0, weights / np.where(greatest > 0, greatest, 1.0), siblings)
+    total = weights.sum(axis=1, keepdims=True)
+    has_no_sibling = total[:, 0] == 0
+    matrix = (1 - own_class_weight) * weights / np.where(total > 0, total, 1.0)
+    np.fill_diagonal(matrix, np.where(has_no_sibling, 1.0, own_class_weight))
     return matrix
 
 
-def lre17_likeness(classes: Sequence[str]) -> np.ndarray:
-    """Return the paper's likeness of LRE17's classes, (classes, classes) float64 in the order given.
+def lre17_class_similarity(classes: Sequence[str]) -> np.ndarray:
+    """Return the paper's class similarity of the LRE17 classes, (classes, classes) float64 in the order given.
 
     Raises
     ------
-    UserError : a class that LRE17 does not have.
+    UserError : a class that is not in LRE17.
     """
-    unknown = [name for name in classes if name not in _SHARES]
-    if unknown:
+    known = _LRE17_SIMILARITY
+    if unknown := [name for name in classes if name not in known]:
         raise UserError(
-            f"likeness lre17: class {unknown[0]} is none of LRE17's ({', '.join(_SHARES)}). "
-            "Use likeness estimated, uniform or given."
+            f"class_similarity lre17: expected the classes of LRE17 ({', '.join(known)}), found {unknown[0]}. "
+            "Use class_similarity estimated, uniform or given."
         )
-    return np.array([[_SHARES[name].get(other, 0.0) for other in classes] for name in classes])
+    return np.array([[known[name].get(other, 0.0) for other in classes] for name in classes])

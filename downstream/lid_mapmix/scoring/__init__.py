@@ -1,1 +1,1 @@
-"""Scores and the files they are kept in."""
+"""Scores of a system, and the files of scores."""

@@ -1,10 +1,10 @@
-"""Bootstrap: how far the scores would move with other utterances, and whether one system is better than another.
+"""Bootstrap: confidence intervals of the scores, and tests of the difference between two systems.
 
-Utterances are drawn with replacement; where they have a group (the 3 s and 10 s cuts of a 30 s recording), whole groups
-are drawn, since the members of one say the same. Intervals are percentiles of the resamples' scores (Efron and
-Tibshirani, "An Introduction to the Bootstrap", chapter 13). A calibration error grows with chance, in a resample as it
-did in the utterances drawn: its percentiles lie so high that they miss the error of a calibrated system always, and
-are reflected at the error itself (Davison and Hinkley, "Bootstrap Methods and their Application", section 5.2).
+Utterances are drawn with replacement. Utterances with a group (the 3 s and 10 s cuts of a 30 s recording) are drawn in
+whole groups, because they are not independent. Intervals are percentiles over the resamples (Efron and Tibshirani,
+"An Introduction to the Bootstrap", chapter 13). A calibration error is biased upwards in every resample: for a
+calibrated system its percentile interval never contains the error, and is reflected at the error (Davison and
+Hinkley, "Bootstrap Methods and their Application", section 5.2).
 """
 
 from collections.abc import Iterator
@@ -20,21 +20,21 @@ from .weighted import WeightedScores
 SAMPLES = 1000
 # Coverage of the intervals.
 LEVEL = 0.95
-# With fewer utterances or groups than these, intervals are too narrow and p too small.
-FEWEST = 10
+# With fewer utterances or groups, intervals are too narrow and p-values too small.
+MIN_GROUPS = 10
 _REFLECTED = "ece"
-# Weights are made for as many samples at a time as fit: 4 bytes each.
+# Weights are computed for as many samples at a time as fit: 4 bytes each.
 _WEIGHTS_AT_ONCE = 25_000_000
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A score and its confidence interval; NaN where it is not defined.
+    """A score and its confidence interval; NaN if it is not defined.
 
     Attributes
     ----------
-    value : of the utterances as they are.
-    low, high : of the resamples in which it is defined.
+    value : over the original utterances.
+    low, high : over the resamples in which the score is defined.
     """
 
     value: float
@@ -44,11 +44,11 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference(Interval):
-    """The second system's score less the first's, and how likely a difference as large is if there is none.
+    """The second system's score minus the first's, with its p-value.
 
     Attributes
     ----------
-    p : two-sided: twice the share of resamples in which the sign is the other, or the difference none; at least
+    p : two-sided: twice the fraction of resamples in which the difference is 0 or has the other sign; at least
         2 / (samples + 1).
     """
 
@@ -58,12 +58,12 @@ class Difference(Interval):
 def resampling_weights(
     count: int, *, group: np.ndarray | None = None, samples: int = SAMPLES, seed: int = 0
 ) -> Iterator[np.ndarray]:
-    """Yield how often each resample holds each utterance, (some samples, N) float32, `samples` rows in all.
+    """Yield the count of each utterance in each resample, (some samples, N) float32, `samples` rows in total.
 
     Parameters
     ----------
     count : number N of utterances.
-    group : (N,) str, or None; an utterance whose group is empty is one of its own.
+    group : (N,) str, or None; an utterance with an empty group is its own group.
     samples, seed : the same seed gives the same resamples.
     """
     members = _group_numbers(count, group)
@@ -88,7 +88,7 @@ def bootstrap(
     samples: int = SAMPLES,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Return every score with its confidence interval; see weighted.py for what is approximate in a resample's.
+    """Return every score with its confidence interval; weighted.py lists what is approximate in a resample.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def bootstrap(
     truth : (N,) int. cluster_indices : (C,) int.
     group, source : (N,) str, or None.
     ratios : (N, C) float, or None; see `WeightedScores`.
-    samples, seed : number of resamples, seed of the draws.
+    samples, seed : number of resamples, and seed of the draws.
     """
     system = WeightedScores(log_likelihoods, truth, cluster_indices, source, ratios)
     value, resampled = _resampled([system], len(truth), group, samples, seed)[0]
@@ -120,7 +120,7 @@ def paired_bootstrap(
 
     Parameters
     ----------
-    first, second : (N, C) float, the log-likelihoods of the two, for the same utterances and classes in the same order.
+    first, second : (N, C) float, their log-likelihoods for the same utterances and classes in the same order.
     truth, cluster_indices, group, source, samples, seed : as in `bootstrap`.
     ratios : of the first and of the second, as in `bootstrap`.
     """
@@ -135,12 +135,12 @@ def paired_bootstrap(
 
 
 def difference_between(value: float, moved: np.ndarray) -> Difference:
-    """Return a difference with its interval and its p.
+    """Return a difference with its interval and its p-value.
 
     Parameters
     ----------
-    value : of the utterances as they are.
-    moved : (samples,) float, of the resamples; NaN where it is not defined.
+    value : over the original utterances.
+    moved : (samples,) float, over the resamples; NaN where it is not defined.
     """
     moved = moved[~np.isnan(moved)]
     opposite = min((moved <= 0).sum(), (moved >= 0).sum())
@@ -153,7 +153,7 @@ def resampled_scores(
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Return the scores of a system, and those of each resample, (samples,) float64; NaN where one is not defined.
 
-    Systems of the same utterances in the same order, with the same groups, sources and seed, have the same resamples.
+    Systems with the same utterances in the same order, and the same groups, sources and seed, have the same resamples.
 
     Parameters
     ----------
@@ -164,9 +164,9 @@ def resampled_scores(
 
 
 def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> float:
-    """Return the exact McNemar test's p-value that two systems are equally often right; (N,) bool each.
+    """Return the p-value of the exact McNemar test of equal accuracy; (N,) bool each.
 
-    It takes utterances as independent, which cuts of one recording are not.
+    The test assumes independent utterances, which cuts of one recording are not.
     """
     only_first = int((first_right & ~second_right).sum())
     only_second = int((second_right & ~first_right).sum())
@@ -178,7 +178,7 @@ def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> float:
 def _resampled(
     systems: list[WeightedScores], count: int, group: np.ndarray | None, samples: int, seed: int
 ) -> list[tuple[dict[str, float], dict[str, np.ndarray]]]:
-    """Return of each system its scores, and those of each resample."""
+    """Return for each system its scores, and those of each resample."""
     if samples < 1:
         raise ValueError(f"expected at least one resample, found {samples}")
     found: list[list[dict[str, np.ndarray]]] = [[] for _ in systems]
@@ -206,7 +206,7 @@ def _percentiles(scores: np.ndarray) -> tuple[float, float]:
 
 
 def _reflect(interval: Interval) -> Interval:
-    """Return the interval on the other side of its value, from 0 up and with the value in it."""
+    """Return the interval reflected at its value, cut at 0 and extended to contain the value."""
     value = interval.value
     low, high = max(0.0, 2 * value - interval.high), 2 * value - interval.low
     return Interval(value, min(low, value), max(high, value))
@@ -217,7 +217,7 @@ def _group_numbers(count: int, group: np.ndarray | None) -> np.ndarray:
         return np.arange(count)
     names, numbers = np.unique(np.asarray(group).astype(StringDType()), return_inverse=True)
     if "" in names:
-        alone = np.flatnonzero(numbers == 0)
-        numbers[alone] = len(names) + np.arange(len(alone))
+        ungrouped = np.flatnonzero(numbers == 0)
+        numbers[ungrouped] = len(names) + np.arange(len(ungrouped))
         numbers = np.unique(numbers, return_inverse=True)[1]
     return numbers

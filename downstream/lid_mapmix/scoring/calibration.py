@@ -1,18 +1,18 @@
-"""Calibration: what is fitted on dev and applied to test, so that probabilities say how often an answer is right.
+"""Calibration: fitted on dev and applied to test, so that probabilities agree with accuracies.
 
 =============== ==================================================== ==================== ==========================
 kind            calibrated log-probabilities                          numbers              source
 =============== ==================================================== ==================== ==========================
 temperature     log softmax(ℓ / T)                                    1                    arXiv 1706.04599, 4.2
-vector          log softmax(scale · ℓ + offset), a scale a class      2 · classes          the same
+vector          log softmax(scale · ℓ + offset), one scale per class 2 · classes          the same
 full            log softmax(matrix @ ℓ + offset)                      classes² + classes   multiclass logistic
                                                                                            regression
 =============== ==================================================== ==================== ==========================
 
-ℓ are scores less their mean over the classes, so it does not matter whether they are log-probabilities or logits. A
-score more than 100 below its row's greatest counts as 100 below. A temperature changes no answer. The other two learn
-the shares of the classes in dev as well; these are kept as `prior` and taken out again where log-likelihoods are asked
-for, as detection needs them. Vector and full need every class in dev.
+ℓ are scores minus their mean over the classes, so log-probabilities and logits give the same result. A score more than
+100 below the maximum of its row counts as 100 below. A temperature changes no prediction. The other two also learn the
+class frequencies of dev; these are stored as `prior` and divided out where log-likelihoods are needed, as in
+detection. Vector and full need every class in dev.
 """
 
 import json
@@ -31,12 +31,12 @@ from .choices import Kind
 from .detection import summarize_detection
 from .metrics import expected_calibration_error, reliability_curve
 
-# Wide enough for any classifier: flatter than 1/100 is chance, steeper than 100 is certainty.
+# Wide enough for any classifier: beyond 1/100 and 100, probabilities are uniform or certain.
 _LOG_TEMPERATURES = (-np.log(100.0), np.log(100.0))
-# A probability of 0 would stay 0 at any temperature, and an utterance of that class have no finite likelihood.
-_LEAST_LOG_PROBABILITY = -100.0  # less than the row's greatest
-# Pulls vector and full towards the identity, without which classes that dev separates would make them infinite.
-_PULL = 1e-6
+# A probability of 0 would stay 0 at any temperature, and give an utterance of that class an infinite loss.
+_MIN_LOG_PROBABILITY = -100.0  # below the row's maximum
+# Regularises vector and full towards the identity; otherwise classes that are separable on dev make them infinite.
+_REGULARISATION = 1e-6
 _FORMAT = "lid_mapmix calibration 1"
 
 
@@ -46,11 +46,11 @@ class Calibration:
 
     Attributes
     ----------
-    kind : which.
+    kind : its kind.
     classes : names of the C classes, in the order of the scores.
     matrix : C rows of C float; for `vector` the scales, for `temperature` 1 / T, are on its diagonal.
     offset : C float, added afterwards.
-    prior : C float, the shares of the classes that the probabilities take for granted; equal for `temperature`.
+    prior : C float, the class priors of the probabilities; equal for `temperature`.
     """
 
     kind: Kind
@@ -69,24 +69,24 @@ class Calibration:
     def log_likelihoods(self, log_probabilities: np.ndarray) -> np.ndarray:
         """Return calibrated log-likelihoods, (N, C) float64: log-probabilities under equal priors.
 
-        `detection.log_likelihood_ratios` makes detection scores of them.
+        `detection.log_likelihood_ratios` converts them to detection scores.
         """
         return log_softmax(self.log_probabilities(log_probabilities) - np.log(self.prior), axis=1)
 
 
 def fit(kind: Kind | str, log_probabilities: np.ndarray, truth: np.ndarray, classes: Sequence[str]) -> Calibration:
-    """Return the calibration that makes the truth most likely; it never makes it less likely than it was.
+    """Return the calibration with the maximum likelihood of the truth, which is never below the uncalibrated one.
 
     Parameters
     ----------
-    kind : which.
-    log_probabilities : (N, C) float, natural logarithms; a row may be off by a constant.
+    kind : its kind.
+    log_probabilities : (N, C) float, natural logarithms; a constant may be added to a row.
     truth : (N,) int, class number of each utterance.
     classes : names of the C classes.
 
     Raises
     ------
-    UserError : `vector` and `full` where a class has no utterance.
+    UserError : `vector` or `full`, and a class has no utterance.
     """
     kind = Kind(kind)
     scores, truth = _checked(log_probabilities, truth)
@@ -96,14 +96,14 @@ def fit(kind: Kind | str, log_probabilities: np.ndarray, truth: np.ndarray, clas
     if kind is Kind.TEMPERATURE:
         scale = 1 / fit_temperature(scores, truth)
         return _calibration(kind, classes, np.eye(count) * scale, np.zeros(count), np.full(count, 1 / count))
-    shares = np.bincount(truth, minlength=count) / len(truth)
-    if (shares == 0).any():
+    frequencies = np.bincount(truth, minlength=count) / len(truth)
+    if (frequencies == 0).any():
         raise UserError(
             f"expected utterances of every class to fit a {kind.value} calibration on, found none of "
-            f"{classes[int(shares.argmin())]}. Calibrate with a temperature, or on other data."
+            f"{classes[int(frequencies.argmin())]}. Use kind temperature, or other data."
         )
     matrix, offset = _fit_affine(scores, truth, diagonal=kind is Kind.VECTOR)
-    return _calibration(kind, classes, matrix, offset, shares)
+    return _calibration(kind, classes, matrix, offset, frequencies)
 
 
 def write_calibration(path: Path | str, calibration: Calibration) -> None:
@@ -117,7 +117,7 @@ def read_calibration(path: Path | str) -> Calibration:
 
     Raises
     ------
-    UserError : no such file, no JSON, another format, numbers that do not fit the classes.
+    UserError : no such file, no JSON, another format, or numbers that do not match the classes.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -127,28 +127,28 @@ def read_calibration(path: Path | str) -> Calibration:
         kind, classes = Kind(content.pop("kind")), tuple(map(str, content.pop("classes")))
         shapes = [(len(classes),) * 2, (len(classes),), (len(classes),)]
         if [values.shape for values in numbers.values()] != shapes or content:
-            raise ValueError(f"numbers that do not fit {len(classes)} classes")
+            raise ValueError(f"numbers that do not match {len(classes)} classes")
         if not all(np.isfinite(values).all() for values in numbers.values()) or (numbers["prior"] <= 0).any():
             raise ValueError("numbers that are not finite, or a prior that is not above 0")
     except FileNotFoundError:
         raise UserError(f"{path}: expected a calibration, found no such file. Fit one on dev scores first.") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"no {error} in it" if isinstance(error, KeyError) else " ".join(str(error).split())
-        raise UserError(f"{path}: expected a calibration, found: {reason}. Fit it on dev scores anew.") from None
+        raise UserError(f"{path}: expected a calibration, found: {reason}. Fit it on dev scores again.") from None
     return _calibration(kind, classes, *numbers.values())
 
 
 def compare(
     calibration: Calibration, log_probabilities: np.ndarray, truth: np.ndarray, source: np.ndarray | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Return ``{"before": scores, "after": scores}`` of data that the calibration was not fitted on.
+    """Return ``{"before": scores, "after": scores}`` on data that the calibration was not fitted on.
 
     The scores are those of `detection.summarize_detection`, from log-likelihoods under equal priors, and
     ``cross_entropy`` (nats), ``ece`` and ``reliability`` (the curve's points), from probabilities.
 
     Parameters
     ----------
-    log_probabilities : (N, C) float, not calibrated. truth : (N,) int.
+    log_probabilities : (N, C) float, uncalibrated. truth : (N,) int.
     source : (N,) str, the data source of each utterance, or None.
     """
     scores, truth = _checked(log_probabilities, truth)
@@ -166,17 +166,17 @@ def compare(
 
 
 def cross_entropy(log_probabilities: np.ndarray, truth: np.ndarray) -> float:
-    """Return the mean of minus the truth's log-probability, in nats, at most about 100."""
+    """Return the mean negative log-probability of the truth, in nats, at most about 100."""
     scores, truth = _checked(log_probabilities, truth)
     return float(-log_softmax(scores, axis=1)[np.arange(len(truth)), truth].mean())
 
 
 def fit_temperature(log_probabilities: np.ndarray, truth: np.ndarray) -> float:
-    """Return the temperature that makes the truth most likely.
+    """Return the temperature with the maximum likelihood of the truth.
 
     Parameters
     ----------
-    log_probabilities : (N, C) float, natural logarithms; a row may be off by a constant.
+    log_probabilities : (N, C) float, natural logarithms; a constant may be added to a row.
     truth : (N,) int, class number of each utterance.
     """
     scores, truth = _checked(log_probabilities, truth)
@@ -186,21 +186,21 @@ def fit_temperature(log_probabilities: np.ndarray, truth: np.ndarray) -> float:
         return float(-log_softmax(scores / np.exp(log_temperature), axis=1)[rows, truth].mean())
 
     best = minimize_scalar(loss, bounds=_LOG_TEMPERATURES, method="bounded")
-    # The search is blind where the loss is flat, and must not end above where it began.
+    # The search cannot move where the loss is flat, and must not return a greater loss than at 1.
     return float(np.exp(best.x)) if best.fun <= loss(0.0) else 1.0
 
 
 def apply_temperature(log_probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Return log-probabilities at a temperature, (N, C) float64: above 1 less sure, below 1 surer."""
+    """Return log-probabilities at a temperature, (N, C) float64; above 1 they are less confident."""
     if not temperature > 0:
         raise ValueError(f"expected a temperature above 0, found {temperature}")
     return log_softmax(_finite(log_probabilities) / temperature, axis=1)
 
 
 def _fit_affine(scores: np.ndarray, truth: np.ndarray, *, diagonal: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return matrix (C, C) and offset (C,) of the least cross entropy, by L-BFGS from the identity."""
+    """Return matrix (C, C) and offset (C,) of the minimum cross entropy, by L-BFGS from the identity."""
     count, classes = scores.shape
-    # Scores of one size, whatever the system's, let the search take steps of one size.
+    # Normalised, so that the search takes steps of one size for any scale of scores.
     size = max(float(np.sqrt(np.mean(scores**2))), 1e-12)
     scaled, rows = scores / size, np.arange(count)
     shape = (classes,) if diagonal else (classes, classes)
@@ -213,10 +213,10 @@ def _fit_affine(scores: np.ndarray, truth: np.ndarray, *, diagonal: bool) -> tup
         slope[rows, truth] -= 1
         by_factor = (slope * scaled).sum(axis=0) if diagonal else slope.T @ scaled
         moved = numbers - start
-        value = -log_posteriors[rows, truth].mean() + _PULL / 2 * (moved @ moved)
-        return float(value), np.append(by_factor.ravel(), slope.sum(axis=0)) / count + _PULL * moved
+        value = -log_posteriors[rows, truth].mean() + _REGULARISATION / 2 * (moved @ moved)
+        return float(value), np.append(by_factor.ravel(), slope.sum(axis=0)) / count + _REGULARISATION * moved
 
-    # The pull is 0 at the start, so what is found is no worse than the identity.
+    # The regularisation is 0 at the start, so the result is never worse than the identity.
     found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000, "ftol": 1e-12, "gtol": 1e-7})
     best = found.x if found.fun <= loss(start)[0] else start
     factor = best[:-classes].reshape(shape) / size
@@ -241,7 +241,7 @@ def _finite(log_probabilities: np.ndarray) -> np.ndarray:
     scores = np.asarray(log_probabilities, dtype=np.float64)
     if scores.ndim != 2 or not np.isfinite(scores.max(axis=1, initial=-np.inf)).all():  # noqa: PLR2004
         raise ValueError(f"expected log-probabilities (utterances, classes), found shape {scores.shape}, or NaN in it")
-    # Shifted, bounded, then centred: rows that differ by a constant are calibrated alike even by vector and full, which
-    # weigh the classes differently, and so are scores of another scale.
-    bounded = np.maximum(scores - scores.max(axis=1, keepdims=True, initial=-np.inf), _LEAST_LOG_PROBABILITY)
+    # Shifted, bounded, then centred: rows that differ by a constant have the same calibration even with vector and
+    # full, which weight the classes differently.
+    bounded = np.maximum(scores - scores.max(axis=1, keepdims=True, initial=-np.inf), _MIN_LOG_PROBABILITY)
     return bounded - bounded.mean(axis=1, keepdims=True)

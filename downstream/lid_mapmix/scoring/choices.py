@@ -1,20 +1,20 @@
-"""The closed choices of scoring, as flags and settings name them.
+"""The choices of scoring, as flags and settings name them.
 
-Nothing heavy is imported here: a parser lists them in no time.
+Nothing slow is imported here, so that a parser can list them at once.
 """
 
 from enum import StrEnum
 
-# What --calibrate names is a kept calibration where it ends so, and a file of scores to fit one on elsewhere.
+# --calibrate takes a fitted calibration if the name ends so, otherwise a file of scores to fit one on.
 CALIBRATION_SUFFIX = ".json"
 
 
 class Average(StrEnum):
-    """What of an utterance's windows is averaged, by `metrics.average_windows`.
+    """What `metrics.average_windows` averages over the windows of an utterance.
 
-    probabilities : their softmax, as in the Map-Mix paper; each window has its say.
-    log_likelihoods : their log-softmax, whose exponentials are made to sum to 1 again: a geometric mean, by which a
-        window that rules a class out is hard to overrule, as if windows were independent.
+    probabilities : the softmax, as in the Map-Mix paper; an arithmetic mean.
+    log_likelihoods : the log-softmax, normalised afterwards; a geometric mean, as for independent windows, in which
+        one window can rule a class out.
     """
 
     PROBABILITIES = "probabilities"
@@ -22,7 +22,7 @@ class Average(StrEnum):
 
 
 class Kind(StrEnum):
-    """How much a calibration may change; see calibration.py."""
+    """The kind of a calibration; see calibration.py."""
 
     TEMPERATURE = "temperature"
     VECTOR = "vector"
@@ -30,7 +30,7 @@ class Kind(StrEnum):
 
 
 class FileFormat(StrEnum):
-    """The formats of scores and of answers; files/formats.py has a class for each."""
+    """The formats of files of scores or predictions; files/formats.py has a class for each."""
 
     SCORES = "scores"
     NIST = "nist"
@@ -41,7 +41,7 @@ class FileFormat(StrEnum):
 
 
 class Values(StrEnum):
-    """What the scores of a file in Kaldi's format are."""
+    """The kind of scores in a file in Kaldi's format."""
 
     LIKELIHOODS = "log-likelihoods"
     RATIOS = "ratios"

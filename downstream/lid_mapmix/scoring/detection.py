@@ -1,22 +1,22 @@
 """Detection scores: log-likelihood ratios, EER, Cllr, and the costs of NIST LRE17.
 
-Every class is a target of its own: is this utterance of that class or of another? Cllr is the multiclass one of Brümmer
+Every class is a detection target: is the utterance of that class or of another? Cllr is the multiclass one of Brümmer
 and van Leeuwen ("On calibration of language recognition scores", Odyssey 2006). Costs are those of the NIST 2017
 Language Recognition Evaluation Plan, section 3.2: Cavg(β), actual, minimum and by argmax, on the scale on which
-rejecting everything costs 1 (other toolkits halve it); C_primary is their mean over β 1 and 9.
+rejecting everything costs 1 (other toolkits halve it); C_primary is the mean over β of 1 and 9.
 
 Most functions take
 
-log_likelihoods : (N, C) float, natural logarithms, a row may be off by a constant; minus infinity is a class that is
-    impossible. NaN, plus infinity and a row of nothing but minus infinity are ValueErrors.
-ratios : (N, C) float, what `log_likelihood_ratios` returns; infinities are allowed, NaN is a ValueError. Equal ratios
-    are accepted or rejected together.
+log_likelihoods : (N, C) float, natural logarithms; a constant may be added to a row; minus infinity is an impossible
+    class. NaN, plus infinity and a row of only minus infinity raise a ValueError.
+ratios : (N, C) float, as returned by `log_likelihood_ratios`; infinities are allowed, NaN raises a ValueError. Equal
+    ratios are accepted or rejected together.
 truth : (N,) int, class number of each utterance.
-beta : weight of the wrong acceptances.
-parts : (N,) int, the data source of each utterance as `source_parts` numbers them, whose costs are averaged; or None.
+beta : weight of false alarms.
+parts : (N,) int, the data source of each utterance as numbered by `source_parts`, or None; costs are means over them.
 
-What is not defined is NaN: with a single class present in the truth there are no non-targets, so EER and costs are NaN.
-Classes absent from the truth are no targets, and no wrong acceptances count for them.
+An undefined score is NaN: with a single class present in the truth there are no non-targets, so EER and costs are NaN.
+Classes absent from the truth are not targets, and false alarms for them do not count.
 """
 
 from dataclasses import dataclass
@@ -26,32 +26,32 @@ from numpy.dtypes import StringDType
 from scipy.special import log_softmax
 
 BETAS = (1.0, 9.0)
-# What a true class of probability 0 costs, in place of infinity: one such utterance must not leave no figure at all.
-MOST_NATS = 100.0
+# Replaces an infinite loss for a true class with probability 0, which would make the mean infinite.
+MAX_NATS = 100.0
 _TWO = 2
 
 
 @dataclass(frozen=True)
 class Thresholded:
-    """The lowest cost over all thresholds, and the log-likelihood ratio above which to accept for it."""
+    """The minimum cost over all thresholds, and its threshold on the log-likelihood ratio."""
 
     cost: float
     threshold: float
 
 
 def log_likelihood_ratios(log_likelihoods: np.ndarray) -> np.ndarray:
-    """Return each class against the mean likelihood of the others, (N, C) float64; at least 2 classes.
+    """Return the ratio of each class to the mean likelihood of the others, (N, C) float64; at least 2 classes.
 
-    Infinite where either side is impossible.
+    Infinite if the class or all others are impossible.
     """
     values = _checked(log_likelihoods)
     count, classes = values.shape
     if classes < _TWO:
-        raise ValueError(f"expected at least 2 classes to tell apart, found {classes}")
+        raise ValueError(f"expected at least 2 classes, found {classes}")
     rows, top = np.arange(count), values.argmax(axis=1)
     values = values - values[rows, top][:, None]
     likelihoods = np.exp(values)
-    # The sum without one class loses no digits as long as the likeliest stays in it. For that one itself, sum anew.
+    # A sum without one class is exact if the maximum stays in it. For the maximum itself, sum again.
     others = likelihoods.sum(axis=1, keepdims=True) - likelihoods
     without = values.copy()
     without[rows, top] = -np.inf
@@ -64,9 +64,9 @@ def log_likelihood_ratios(log_likelihoods: np.ndarray) -> np.ndarray:
 
 
 def log_likelihoods_from_ratios(ratios: np.ndarray) -> np.ndarray:
-    """Return the log-likelihoods, normalised under equal priors, (N, C) float64, whose ratios these are.
+    """Return the log-likelihoods with these ratios, normalised under equal priors, (N, C) float64.
 
-    Ratios of another system that belong to no likelihoods at all are taken as if they did, row by row.
+    Ratios that are not consistent with any likelihoods are converted row by row by the same formula.
     """
     ratios = np.asarray(ratios, dtype=np.float64)
     if ratios.ndim != _TWO or ratios.shape[1] < _TWO or np.isnan(ratios).any():
@@ -76,7 +76,7 @@ def log_likelihoods_from_ratios(ratios: np.ndarray) -> np.ndarray:
 
 
 def equal_error_rate(ratios: np.ndarray, truth: np.ndarray) -> float:
-    """Return the mean over the classes present of the one-vs-rest equal error rate; NaN with fewer than 2 present."""
+    """Return the mean one-vs-rest equal error rate over the classes present; NaN with fewer than 2 present."""
     present = _present(ratios, truth)
     if len(present) < _TWO:
         return float("nan")
@@ -84,18 +84,18 @@ def equal_error_rate(ratios: np.ndarray, truth: np.ndarray) -> float:
 
 
 def class_equal_error_rate(scores: np.ndarray, is_target: np.ndarray) -> float:
-    """Return where misses and wrong acceptances are equally frequent, on straight lines between the ROC's points.
+    """Return the rate at which misses and false alarms are equal, on straight lines between the points of the ROC.
 
-    Equal scores are accepted or rejected together: they are one straight line, as in scikit-learn's ROC.
+    Equal scores are accepted or rejected together, as in scikit-learn's ROC.
     """
     _, misses, accepted = roc(scores, is_target)
     return float(crossing(misses, accepted))
 
 
 def roc(scores: np.ndarray, is_target: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return (points,) thresholds, and rates of misses and of wrong acceptances of a detector that accepts above them.
+    """Return (points,) thresholds, and the miss and acceptance rates of a detector that accepts above them.
 
-    The first point accepts everything (its threshold is minus infinity); the others are the distinct scores, ascending.
+    The first threshold is minus infinity, which accepts everything; the others are the distinct scores, ascending.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def roc(scores: np.ndarray, is_target: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def crossing(misses: np.ndarray, accepted: np.ndarray) -> np.ndarray:
-    """Return the rate at which ROCs have as many misses as wrong acceptances, (…) float64; NaN where a rate is.
+    """Return the rate at which ROCs have equal miss and false-alarm rates, (…) float64; NaN where a rate is NaN.
 
     Parameters
     ----------
@@ -123,31 +123,31 @@ def crossing(misses: np.ndarray, accepted: np.ndarray) -> np.ndarray:
     before = np.maximum(after - 1, 0)  # 0 only where there is NaN
     ends = [np.take_along_axis(values, place, -1) for values in (difference, misses) for place in (before, after)]
     with np.errstate(invalid="ignore", divide="ignore"):
-        share = -ends[0] / (ends[1] - ends[0])
-        return (ends[2] + share * (ends[3] - ends[2]))[..., 0]
+        fraction = -ends[0] / (ends[1] - ends[0])
+        return (ends[2] + fraction * (ends[3] - ends[2]))[..., 0]
 
 
 def utterance_nats(log_likelihoods: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return minus the log posterior of the true class under equal priors, (N,) float64, at most `MOST_NATS`."""
+    """Return minus the log posterior of the true class under equal priors, (N,) float64, at most `MAX_NATS`."""
     posteriors = log_softmax(_checked(log_likelihoods), axis=1)
-    return np.minimum(-posteriors[np.arange(len(truth)), truth], MOST_NATS)
+    return np.minimum(-posteriors[np.arange(len(truth)), truth], MAX_NATS)
 
 
 def multiclass_cllr(log_likelihoods: np.ndarray, truth: np.ndarray) -> float:
-    """Return the multiclass Cllr in bits, equal priors; knowing nothing costs log2 of the number of classes."""
+    """Return the multiclass Cllr in bits under equal priors; uniform probabilities have log2 of the class count."""
     _present(log_likelihoods, truth)
     return _class_mean(utterance_nats(log_likelihoods, truth), truth) / float(np.log(2))
 
 
 def utterance_costs(accepted: np.ndarray, truth: np.ndarray, beta: float) -> np.ndarray:
-    """Return what each utterance costs, (N,) float64; their mean over utterances, then classes, is Cavg(β).
+    """Return the cost of each utterance, (N,) float64; its mean per class, then over classes, is Cavg(β).
 
-    An utterance costs 1 where its class is rejected, and β / (classes present − 1) for each other class present that is
-    accepted. The mean of means is NIST's sum of P_miss and P_fa with its terms in another order.
+    An utterance costs 1 if its class is rejected, and β / (classes present − 1) for each other class present that is
+    accepted. This mean of means is NIST's sum of P_miss and P_fa with its terms in another order.
 
     Parameters
     ----------
-    accepted : (N, C) bool. truth : see the module. beta : weight of the wrong acceptances.
+    accepted : (N, C) bool. truth : see the module. beta : weight of false alarms.
     """
     present = np.unique(truth)
     if len(present) < _TWO:
@@ -162,14 +162,14 @@ def utterance_costs_at(thresholds: np.ndarray, ratios: np.ndarray, truth: np.nda
 
     Parameters
     ----------
-    thresholds : (thresholds,) float, ascending; what is above one is accepted.
+    thresholds : (thresholds,) float, ascending; ratios above a threshold are accepted.
     ratios, truth, beta : see the module.
     """
     present = np.unique(truth)
     count, steps = len(truth), len(thresholds) + 1
     if len(present) < _TWO:
         return np.full((count, steps - 1), np.nan)
-    # How many thresholds each ratio is above; so many of the first accept it.
+    # The number of thresholds below each ratio; that many of the first ones accept it.
     passed = np.searchsorted(thresholds, ratios[:, present], side="left")
     own = passed[np.arange(count), np.searchsorted(present, truth)]
     cells = (passed + steps * np.arange(count)[:, None]).ravel()
@@ -180,12 +180,12 @@ def utterance_costs_at(thresholds: np.ndarray, ratios: np.ndarray, truth: np.nda
 
 
 def average_cost(accepted: np.ndarray, truth: np.ndarray, beta: float, parts: np.ndarray | None = None) -> float:
-    """Return Cavg(β) of decisions; with parts, the mean of the parts' costs.
+    """Return Cavg(β) of decisions, averaged over the parts if there are any.
 
     Parameters
     ----------
-    accepted : (N, C) bool. truth : see the module. beta : weight of the wrong acceptances.
-    parts : (N,) int, the data source of each utterance as `source_parts` numbers them, or None.
+    accepted : (N, C) bool. truth : see the module. beta : weight of false alarms.
+    parts : (N,) int, the data source of each utterance as numbered by `source_parts`, or None.
     """
     _present(accepted, truth)
     parts = _parts(parts, truth)
@@ -200,21 +200,21 @@ def average_cost(accepted: np.ndarray, truth: np.ndarray, beta: float, parts: np
 
 
 def actual_cost(ratios: np.ndarray, truth: np.ndarray, beta: float, parts: np.ndarray | None = None) -> float:
-    """Return Cavg(β) where a class is accepted if its ratio is above log β, as NIST decides."""
+    """Return Cavg(β) with NIST's decisions: a class is accepted if its ratio is above log β."""
     return average_cost(ratios > np.log(beta), truth, beta, parts)
 
 
 def argmax_cost(log_likelihoods: np.ndarray, truth: np.ndarray, parts: np.ndarray | None = None) -> float:
-    """Return the mean of Cavg(β) over `BETAS` where the likeliest class alone is accepted, as Map-Mix's code does."""
+    """Return the mean of Cavg(β) over `BETAS` if only the most probable class is accepted, as in Map-Mix's code."""
     log_likelihoods = np.asarray(log_likelihoods)
     accepted = log_likelihoods.argmax(axis=1)[:, None] == np.arange(log_likelihoods.shape[1])
     return float(np.mean([average_cost(accepted, truth, beta, parts) for beta in BETAS]))
 
 
 def minimum_cost(ratios: np.ndarray, truth: np.ndarray, beta: float, parts: np.ndarray | None = None) -> Thresholded:
-    """Return the least Cavg(β) of any threshold, one and the same for all targets and parts.
+    """Return the minimum Cavg(β) over all thresholds, with one threshold for all targets and parts.
 
-    So it is never above `actual_cost`. Accepting everything is the threshold minus infinity.
+    It is never above `actual_cost`. The threshold minus infinity accepts everything.
     """
     _present(ratios, truth)
     parts = _parts(parts, truth)
@@ -222,15 +222,15 @@ def minimum_cost(ratios: np.ndarray, truth: np.ndarray, beta: float, parts: np.n
     numbers = np.unique(parts)
     for part in numbers:
         rows = np.flatnonzero(parts == part)
-        gold = truth[rows]
-        present, counts = np.unique(gold, return_counts=True)
+        target_classes = truth[rows]
+        present, counts = np.unique(target_classes, return_counts=True)
         if len(present) < _TWO:
             return Thresholded(float("nan"), float("nan"))
-        weight = (1 / counts)[np.searchsorted(present, gold)] / (len(present) * len(numbers))
-        # As the threshold passes a trial's ratio, a target becomes a miss and a non-target stops being accepted.
+        weight = (1 / counts)[np.searchsorted(present, target_classes)] / (len(present) * len(numbers))
+        # As the threshold passes a trial's ratio, a target becomes a miss and a non-target is no longer a false alarm.
         change = np.repeat(-beta / (len(present) - 1) * weight[:, None], len(present), axis=1)
         everything -= change.sum() - change[:, 0].sum()
-        change[np.arange(len(rows)), np.searchsorted(present, gold)] = weight
+        change[np.arange(len(rows)), np.searchsorted(present, target_classes)] = weight
         scores.append(ratios[np.ix_(rows, present)].ravel())
         changes.append(change.ravel())
     pooled = np.concatenate(scores)
@@ -245,13 +245,13 @@ def minimum_cost(ratios: np.ndarray, truth: np.ndarray, beta: float, parts: np.n
 
 
 def source_parts(source: np.ndarray | None, truth: np.ndarray) -> np.ndarray | None:
-    """Return 0 or 1, (N,) int64, by the two data sources whose costs are averaged; None where all count as one.
+    """Return 0 or 1, (N,) int64, for the two data sources whose costs are averaged; None if there are no such two.
 
-    They are averaged where there are exactly two, every utterance has one, and each has two classes or more.
+    Costs are averaged if there are exactly two sources, every utterance has one, and each has at least two classes.
 
     Parameters
     ----------
-    source : (N,) str, empty where unknown, or None. truth : see the module.
+    source : (N,) str, empty if unknown, or None. truth : see the module.
     """
     if source is None:
         return None
@@ -267,18 +267,18 @@ def summarize_detection(
     source: np.ndarray | None = None,
     ratios: np.ndarray | None = None,
 ) -> dict[str, float | int | None]:
-    """Return every score of this module; None where it is not defined.
+    """Return every score of this module; None if it is not defined.
 
     Parameters
     ----------
     log_likelihoods, truth : see the module.
     source : (N,) str, the data source of each utterance, or None; see `source_parts`.
-    ratios : (N, C) float, those that a system gives itself, for EER and costs; None: those of the log-likelihoods.
+    ratios : (N, C) float, the system's own ratios, for EER and costs; None for those of the log-likelihoods.
 
     Returns
     -------
-    ``eer``, ``cavg_1``, ``cavg_9`` (act), ``c_primary`` (act), ``c_primary_min``, ``cavg_argmax``, ``cllr``, and two
-    counts: ``targets``, the classes present, and ``sources``, the parts whose costs were averaged.
+    ``eer``, ``cavg_1``, ``cavg_9`` (actual), ``c_primary`` (actual), ``c_primary_min``, ``cavg_argmax``, ``cllr``, and
+    two counts: ``targets``, the classes present, and ``sources``, the number of parts.
     """
     log_likelihoods, truth = _checked(log_likelihoods), np.asarray(truth)
     present = _present(log_likelihoods, truth)
@@ -306,19 +306,17 @@ def _parts(parts: np.ndarray | None, truth: np.ndarray) -> np.ndarray:
 
 
 def _checked(log_likelihoods: np.ndarray) -> np.ndarray:
-    """Return log-likelihoods (N, C) as float64; a ValueError for what the module says."""
+    """Return log-likelihoods (N, C) as float64; raises a ValueError as described in the module."""
     values = np.asarray(log_likelihoods, dtype=np.float64)
     if values.ndim != _TWO or values.shape[1] == 0:
         raise ValueError(f"expected log-likelihoods (utterances, classes), found shape {values.shape}")
-    if len(values) and not np.isfinite(values.max(axis=1)).all():  # NaN, too, is what max returns where there is one
-        raise ValueError(
-            "expected log-likelihoods below infinity, one at least finite in each row; found others or NaN"
-        )
+    if len(values) and not np.isfinite(values.max(axis=1)).all():  # the maximum of a row with NaN is NaN
+        raise ValueError("expected log-likelihoods below infinity, at least one finite per row; found others or NaN")
     return values
 
 
 def _present(values: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return the classes in the truth, ascending; a ValueError where values (N, C) do not fit it, or are NaN."""
+    """Return the classes in the truth, ascending; a ValueError if values (N, C) do not match it, or have NaN."""
     shape = np.shape(values)
     if len(shape) != _TWO or np.shape(truth) != shape[:1]:
         raise ValueError(

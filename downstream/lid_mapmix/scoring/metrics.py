@@ -1,14 +1,14 @@
-"""Scores of a classifier of dialects: accuracy, F1, cluster accuracy, calibration.
+"""Scores of a dialect classifier: accuracy, F1, cluster accuracy, calibration error.
 
-Those of Map-Mix (arXiv 2302.08229, section 3) and the macro F1. `average_windows` makes the probabilities of an
-utterance of those of its windows; every other function takes
+The scores are those of Map-Mix (arXiv 2302.08229, section 3) and the macro F1. `average_windows` averages the
+probabilities of an utterance's windows; all other functions take
 
-probabilities : (N, C) float, finite, N at least 1; the answer is the most probable class, the first where several are.
+probabilities : (N, C) float, finite, N at least 1. The prediction is the most probable class; ties go to the first.
 truth : (N,) int, class number of each utterance.
 
-Probabilities of exactly 0 and 1 are like others. NaN, infinity, no utterance and a class beyond C are ValueErrors. A
-class absent from the truth has no F1 of its own, but answering it lowers the recall of the class that it was; with one
-class present both F1 scores are the F1 of that class.
+Probabilities of exactly 0 and 1 are allowed. NaN, infinity, no utterance and a class number of C or more raise a
+ValueError. A class absent from the truth has no F1 of its own, but predicting it lowers the recall of the true class;
+with one class present both F1 scores are the F1 of that class.
 """
 
 import numpy as np
@@ -19,10 +19,10 @@ from .choices import Average
 
 # Equal bins on (0, 1].
 ECE_BINS = 10
-# The scores that are printed; a metrics file has more.
+# The printed scores; a metrics file has more.
 SUMMARY = ("acc", "wf1", "macro_f1", "c_acc", "ece")
-# Stands for a probability of 0 of a window, whose logarithm would decide alone.
-_LEAST = np.nextafter(0.0, 1.0)
+# Replaces a probability of 0, whose logarithm would decide alone.
+_MIN_PROBABILITY = np.nextafter(0.0, 1.0)
 
 
 def average_windows(
@@ -34,7 +34,7 @@ def average_windows(
     ----------
     utterances : (windows,) int, the utterance of each window.
     probabilities : (windows, C) float64.
-    average : of what. A probability of 0 counts as 5e-324, the least there is, where logarithms are averaged.
+    average : what is averaged. Where logarithms are averaged, a probability of 0 counts as 5e-324, the minimum.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def average_windows(
     """
     numbers, place = np.unique(utterances, return_inverse=True)
     is_log = average is Average.LOG_LIKELIHOODS
-    values = np.log(np.maximum(probabilities, _LEAST)) if is_log else probabilities
+    values = np.log(np.maximum(probabilities, _MIN_PROBABILITY)) if is_log else probabilities
     sums = np.zeros((len(numbers), probabilities.shape[1]))
     np.add.at(sums, place, values)
     means = sums / np.bincount(place)[:, None]
@@ -60,12 +60,12 @@ def weighted_f1(probabilities: np.ndarray, truth: np.ndarray) -> float:
 
 
 def macro_f1(probabilities: np.ndarray, truth: np.ndarray) -> float:
-    """Return the mean F1 of the classes present in the truth, each counting the same."""
+    """Return the unweighted mean F1 of the classes present in the truth."""
     return _f1(probabilities, truth, "macro")
 
 
 def cluster_accuracy(probabilities: np.ndarray, truth: np.ndarray, cluster_indices: np.ndarray) -> float:
-    """Return the fraction of the utterances for which answer and truth lie in one cluster.
+    """Return the fraction of the utterances whose prediction is in the true class's cluster.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def cluster_accuracy(probabilities: np.ndarray, truth: np.ndarray, cluster_indic
 
 
 def within_cluster_accuracy(probabilities: np.ndarray, truth: np.ndarray, cluster_indices: np.ndarray) -> float:
-    """Return the accuracy when the cluster is known: the answer is the most probable class of the true cluster.
+    """Return the accuracy given the cluster: the prediction is the most probable class of the true cluster.
 
     Parameters
     ----------
@@ -92,27 +92,27 @@ def within_cluster_accuracy(probabilities: np.ndarray, truth: np.ndarray, cluste
 
 
 def expected_calibration_error(probabilities: np.ndarray, truth: np.ndarray) -> float:
-    """Return the mean distance between top probability and accuracy in equal bins, weighted by the bins' sizes.
+    """Return the mean of |top probability − accuracy| over bins of equal width, weighted by the bins' counts.
 
-    Bins are open below and closed above, so 1.0 belongs to the last. A top probability of exactly 0, which no softmax
-    gives, would count in the first. The edges k/bins are compared in the precision of `probabilities`.
+    Bins are open below and closed above, so 1.0 belongs to the last bin. A top probability of exactly 0, which no
+    softmax returns, counts in the first. The edges k/bins are compared in the dtype of `probabilities`.
     """
     right = _answers(probabilities, truth) == truth
     top = np.asarray(probabilities).max(axis=1)
     bins = confidence_bins(top)
-    # |mean top - mean right| · size / N is |sum top - sum right| / N: empty bins need no case of their own.
+    # |mean top - mean right| · size / N is |sum top - sum right| / N: empty bins need no special case.
     surplus = np.bincount(bins, weights=top.astype(np.float64) - right, minlength=ECE_BINS)
     return float(np.abs(surplus).sum() / len(top))
 
 
 def confidence_bins(top: np.ndarray) -> np.ndarray:
-    """Return the number of the bin, from 0, of each top probability, (N,) int64; see `expected_calibration_error`."""
+    """Return the bin number, from 0, of each top probability, (N,) int64; see `expected_calibration_error`."""
     edges = (np.arange(1, ECE_BINS) / ECE_BINS).astype(top.dtype)
     return np.searchsorted(edges, top, side="left")
 
 
 def reliability_curve(probabilities: np.ndarray, truth: np.ndarray) -> list[dict[str, float | int]]:
-    """Return the points of a reliability diagram, one a bin that is not empty, ascending.
+    """Return the points of a reliability diagram, one per non-empty bin, ascending.
 
     Each is ``{"low", "high": edges of the bin, "confidence": mean top probability, "accuracy", "count"}``; the
     calibration error is the mean of |confidence − accuracy| weighted by the counts.
@@ -155,7 +155,7 @@ def _f1(probabilities: np.ndarray, truth: np.ndarray, average: str) -> float:
 
 
 def _answers(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Check what every score takes and return the most probable classes, (N,) int64."""
+    """Check the arguments of a score and return the predicted classes, (N,) int64."""
     probabilities, truth = np.asarray(probabilities), np.asarray(truth)
     if probabilities.ndim != 2 or truth.shape != probabilities.shape[:1]:  # noqa: PLR2004
         raise ValueError(

@@ -1,7 +1,7 @@
-"""Every score of utterances: overall, by slice, with confidence intervals, and against another system.
+"""All scores of a set of utterances: overall, per slice, with confidence intervals, and compared with another system.
 
-Of arrays, as a run has them: `metrics_with_slices`. Of a system's file: `System` and what takes it. A system that gives
-answers only has the scores of `ANSWER_SCORES`; the others take scores to tell.
+`metrics_with_slices` takes arrays, `System` and its functions a system's file. A system with predictions only has the
+scores of `ANSWER_SCORES`; the others need scores.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ from .metrics import accuracy, cluster_accuracy, expected_calibration_error, sum
 
 ANSWER_SCORES = ("acc", "wf1", "macro_f1", "c_acc")
 # Of whole seconds; with more, durations are not nominal.
-_MOST_DURATIONS = 12
-_MOST_SLICES = 200
+_MAX_DURATIONS = 12
+_MAX_SLICES = 200
 
 
 def metrics_with_slices(
@@ -33,7 +33,7 @@ def metrics_with_slices(
     seconds: np.ndarray | None = None,
     source: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Return the scores of metrics.py and detection.py overall and by slice, each with the counts behind it.
+    """Return the scores of metrics.py and detection.py overall and per slice, each with its counts.
 
     Parameters
     ----------
@@ -42,15 +42,15 @@ def metrics_with_slices(
     cluster_indices : (C,) int, the cluster number of each class.
     cluster_names : name of each cluster number.
     class_names : name of each class number, or None for no slices by class.
-    seconds : (N,) float, nominal durations, or None. Rounded to whole seconds; without slices where more than 12
-        durations remain, since they are then not nominal. NaN belongs to no slice.
-    source : (N,) str, or None. An empty string belongs to no slice. Where there are two, costs of detection are the
-        mean of theirs.
+    seconds : (N,) float, nominal durations, or None. Rounded to whole seconds; with more than 12 different durations
+        they are not nominal, and there are no slices by duration. NaN belongs to no slice.
+    source : (N,) str, or None. An empty string belongs to no slice. With two sources, detection costs are the mean of
+        theirs.
 
     Returns
     -------
     ``{"overall": scores, "by_duration": {"3": scores, …}, "by_source": {…}, "by_cluster": {…}, "by_class": {…}}``,
-    where scores is what `all_scores` returns. A way of slicing that does not apply is absent. by_cluster slices by the
+    where scores is what `all_scores` returns. Slices that do not apply are absent. by_cluster slices by the
     true class's cluster and adds ``within_cluster_acc``. by_class is what `class_scores` returns.
     """
     truth = np.asarray(truth)
@@ -67,7 +67,7 @@ def metrics_with_slices(
     result: dict[str, Any] = {"overall": scores(np.ones(len(truth), dtype=bool))}
     if seconds is not None:
         names, numbers = _durations(seconds)
-        if 0 < len(names) <= _MOST_DURATIONS:
+        if 0 < len(names) <= _MAX_DURATIONS:
             result["by_duration"] = {name: scores(chosen) for name, chosen in _select(names, numbers).items()}
     if source is not None and (slices := _select(*_values(source))):
         result["by_source"] = {name: scores(selected) for name, selected in slices.items()}
@@ -90,19 +90,19 @@ def all_scores(
     *,
     log_likelihoods: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Return the scores of metrics.py and detection.py over utterances.
+    """Return the scores of metrics.py and detection.py over all utterances.
 
     Parameters
     ----------
     probabilities : (N, C) float. truth : (N,) int. cluster_indices : (C,) int. source : (N,) str, or None.
-    log_likelihoods : (N, C) float, natural logarithms, for the scores of detection; those of the probabilities where
-        None, which are likelihoods where the classes were equally frequent in training.
+    log_likelihoods : (N, C) float, natural logarithms, for the detection scores; None for those of the probabilities,
+        which are likelihoods if the classes were equally frequent in training.
 
     Returns
     -------
     ``{"acc", "wf1", "macro_f1", "c_acc", "ece", "eer", "cavg_1", "cavg_9", "c_primary", "c_primary_min",
-    "cavg_argmax", "cllr": float, "targets": classes present, "sources": 1 or 2, "count": N}``; None where a score is
-    not defined, as those of detection are with one class present.
+    "cavg_argmax", "cllr": float, "targets": classes present, "sources": 1 or 2, "count": N}``; None for an undefined
+    score, such as the detection scores with one class present.
     """
     if log_likelihoods is None:
         log_likelihoods = _logarithms(probabilities)
@@ -116,7 +116,7 @@ def all_scores(
 def class_scores(
     probabilities: np.ndarray, truth: np.ndarray, cluster_indices: np.ndarray, class_names: Sequence[str]
 ) -> dict[str, dict[str, float | int | None]]:
-    """Return what there is to say of each class present in the truth, in the order of the classes.
+    """Return the scores of each class present in the truth, in the order of the classes.
 
     Parameters
     ----------
@@ -124,12 +124,12 @@ def class_scores(
 
     Returns
     -------
-    name of a class → its scores; None where one is not defined.
+    class name → its scores; None if one is not defined.
 
     - ``acc`` (its recall), ``c_acc``, ``ece``, ``cllr`` (bits): of the class's own utterances.
-    - ``precision`` (None where it is never the answer), ``f1``, ``eer`` (None where no other class is present): of the
+    - ``precision`` (None if it is never predicted), ``f1``, ``eer`` (None if no other class is present): of the
       class against the others, over all utterances.
-    - ``answers``, ``count``: how often it is the answer, and how often the truth.
+    - ``answers``, ``count``: how many predictions, and how many true labels, are this class.
     """
     answers = np.asarray(probabilities).argmax(axis=1)
     log_likelihoods, numbers = _logarithms(probabilities), np.unique(truth).tolist()
@@ -137,25 +137,25 @@ def class_scores(
     result: dict[str, dict[str, float | int | None]] = {}
     for number in numbers:
         own = truth == number
-        rows, gold = probabilities[own], truth[own]
+        rows, target_classes = probabilities[own], truth[own]
         answered, hits = int((answers == number).sum()), int((answers[own] == number).sum())
         result[class_names[number]] = {
-            "acc": accuracy(rows, gold),
-            "c_acc": cluster_accuracy(rows, gold, cluster_indices),
-            "ece": expected_calibration_error(rows, gold),
-            "cllr": multiclass_cllr(log_likelihoods[own], gold),
+            "acc": accuracy(rows, target_classes),
+            "c_acc": cluster_accuracy(rows, target_classes, cluster_indices),
+            "ece": expected_calibration_error(rows, target_classes),
+            "cllr": multiclass_cllr(log_likelihoods[own], target_classes),
             "precision": hits / answered if answered else None,
-            "f1": 2 * hits / (answered + len(gold)),
+            "f1": 2 * hits / (answered + len(target_classes)),
             "eer": None if ratios is None else class_equal_error_rate(ratios[:, number], own),
             "answers": answered,
-            "count": len(gold),
+            "count": len(target_classes),
         }
     return result
 
 
 @dataclass(frozen=True, eq=False)
 class System:
-    """A system's output with the truth, ready to be scored.
+    """A system's output with the truth, to be scored.
 
     Attributes
     ----------
@@ -163,7 +163,7 @@ class System:
     truth : (N,) int64, class numbers.
     cluster_names : name of each cluster number.
     cluster_indices : (C,) int64, the cluster number of each class.
-    log_likelihoods : (N, C) float64; of answers, 0 for the answer and minus infinity for the others.
+    log_likelihoods : (N, C) float64; of predictions only, 0 for the prediction and minus infinity for the others.
     """
 
     output: SystemOutput
@@ -174,25 +174,25 @@ class System:
 
     @property
     def is_right(self) -> np.ndarray:
-        """Whether the likeliest class is the true one, (N,) bool."""
+        """Whether the most probable class is the true one, (N,) bool."""
         return self.log_likelihoods.argmax(axis=1) == self.truth
 
     def has(self, score: str) -> bool:
-        """Say whether the system's file tells a score."""
+        """Return whether a score can be computed from the system's file."""
         return self.output.log_likelihoods is not None or score in ANSWER_SCORES
 
 
 def make_system(output: SystemOutput, cluster_of: Mapping[str, str]) -> System:
-    """Return what is needed to score a system's output.
+    """Return a system's output with what its scores need.
 
     Parameters
     ----------
     output : with its truth.
-    cluster_of : class → its cluster, of all classes, in the order of the clusters.
+    cluster_of : class → its cluster, for all classes, in the order of the clusters.
 
     Raises
     ------
-    UserError : a true class that the system does not know.
+    UserError : a true class that is not a class of the system.
     """
     if output.truth is None:
         raise ValueError(f"expected output with its truth, found none of {output.path}")
@@ -211,12 +211,12 @@ def make_system(output: SystemOutput, cluster_of: Mapping[str, str]) -> System:
 
 
 def scores_of(system: System, rows: np.ndarray | None = None) -> dict[str, Any]:
-    """Return the scores of metrics.py and detection.py, and ``count``; None where a score is not defined.
+    """Return the scores of metrics.py and detection.py, and ``count``; None for an undefined score.
 
     Parameters
     ----------
     system : with N utterances.
-    rows : (N,) bool, the utterances that count; at least one. None: all.
+    rows : (N,) bool, the utterances to score; at least one. None: all.
     """
     rows = np.ones(len(system.truth), dtype=bool) if rows is None else rows
     values, truth = system.log_likelihoods[rows], system.truth[rows]
@@ -231,16 +231,16 @@ def scores_of(system: System, rows: np.ndarray | None = None) -> dict[str, Any]:
 
 
 def slices_of(system: System, way: str) -> dict[str, np.ndarray]:
-    """Return the slices of a way of slicing, name → (N,) bool, in order; an utterance without a value is in none.
+    """Return the slices of a kind, name → (N,) bool, in order; an utterance without a value is in none.
 
     Parameters
     ----------
     system : with N utterances.
-    way : ``duration`` (rounded to whole seconds), ``cluster`` and ``class`` of the truth, or the name of a column.
+    way : ``duration`` (rounded to whole seconds), ``cluster`` or ``class`` of the truth, or the name of a column.
 
     Raises
     ------
-    UserError : nothing is known by which to slice so, or there are more than `_MOST_SLICES`.
+    UserError : there is no value to slice by, or there are more than `_MAX_SLICES`.
     """
     output = system.output
     names: Sequence[str]
@@ -254,17 +254,17 @@ def slices_of(system: System, way: str) -> dict[str, np.ndarray]:
         values = output.column(way)
         names, numbers = _values(np.full(len(output), "") if values is None else values)
     count = len(np.unique(numbers[numbers >= 0]))
-    if not 1 <= count <= _MOST_SLICES:
+    if not 1 <= count <= _MAX_SLICES:
         known = ["duration", "cluster", "class", *(name for name in output.columns if output.column(name) is not None)]
         raise UserError(
-            f"--by {way}: expected 1 to {_MOST_SLICES} values in {output.path}, found {count or 'none'}. Slice by "
-            f"{', '.join(known)}, or give a key that has it."
+            f"--by {way}: expected 1 to {_MAX_SLICES} values in {output.path}, found {count or 'none'}. Slice by "
+            f"{', '.join(known)}, or use a key that has it."
         )
     return _select(names, numbers)
 
 
 def intervals_of(system: System, samples: int, seed: int) -> dict[str, Interval]:
-    """Return the confidence intervals of `scores_of`; see `bootstrap`. Whole groups are drawn where there are some."""
+    """Return the confidence intervals of `scores_of`; see `bootstrap`. Groups are drawn whole if there are any."""
     columns = system.output.column
     found = bootstrap(
         system.log_likelihoods,
@@ -280,7 +280,7 @@ def intervals_of(system: System, samples: int, seed: int) -> dict[str, Interval]
 
 
 def differences_of(first: System, second: System, samples: int, seed: int) -> dict[str, Difference]:
-    """Return the differences second less first of the scores that both have; see `paired_bootstrap`."""
+    """Return the differences of the common scores, second minus first; see `paired_bootstrap`."""
     columns = first.output.column
     found = paired_bootstrap(
         first.log_likelihoods,
@@ -297,7 +297,7 @@ def differences_of(first: System, second: System, samples: int, seed: int) -> di
 
 
 def _durations(seconds: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Return the names of the durations, rounded to whole seconds, ascending; and (N,) int64, −1 where unknown.
+    """Return the names of the durations, rounded to whole seconds, ascending; and (N,) int64, −1 if unknown.
 
     Parameters
     ----------
@@ -309,14 +309,14 @@ def _durations(seconds: np.ndarray) -> tuple[list[str], np.ndarray]:
 
 
 def _values(values: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Return what stands in a column (N,) str, sorted; and (N,) int64, which of them, −1 where it is empty."""
+    """Return the different values of a column (N,) str, sorted; and (N,) int64, the number of each, −1 if empty."""
     values = np.asarray(values).astype(StringDType())
     names, numbers = _numbered(values, values != "")
     return [str(name) for name in names], numbers
 
 
 def _select(names: Sequence[str], numbers: np.ndarray) -> dict[str, np.ndarray]:
-    """Return name → (N,) bool, whose numbers (N,) are its place among the names; names without any are left out."""
+    """Return name → (N,) bool for each name that occurs; numbers (N,) are indices into the names."""
     return {names[number]: numbers == number for number in np.unique(numbers).tolist() if number >= 0}
 
 

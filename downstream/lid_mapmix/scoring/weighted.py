@@ -1,11 +1,10 @@
-"""Every score at once for many weightings of the same utterances, which is what a bootstrap needs.
+"""All scores for many weightings of the same utterances, as a bootstrap needs them.
 
-A score is made of sums over utterances: of right answers, of costs, of bits. For B weightings these sums are one matrix
-product, weights (B, N) @ values (N, …), and no utterance is drawn, copied or sorted again.
+A score is computed from sums over utterances: of correct predictions, of costs, of bits. For B weightings these sums
+are one matrix product, weights (B, N) @ values (N, …); no utterance is copied or sorted again.
 
-For the EER, a class has a few thresholds around the EER of equal weights. For one weighting, the rates at all of them
-come from the weights between one threshold and the next: a sum over utterances, and for B weightings one sparse matrix
-product.
+For the EER, each class has some thresholds around the EER under equal weights. The rates at all of them are cumulative
+sums of the weights between one threshold and the next, and for B weightings one sparse matrix product.
 """
 
 from collections.abc import Callable
@@ -27,11 +26,11 @@ from .detection import (
 )
 from .metrics import ECE_BINS, confidence_bins
 
-# Thresholds at which a weighting's own minimum cost is looked for, around that of equal weights.
+# Thresholds to search for a weighting's minimum cost, around that of equal weights.
 _MINIMUM_POINTS = 33
 _MINIMUM_NATS = 2.0
 _TWO = 2
-# Thresholds at which a weighting's own EER is looked for: so many around that of equal weights, and its own two.
+# Thresholds to search for a weighting's EER: these around that of equal weights, and two next to it.
 _SPREAD_POINTS = 30
 _ERRORS = 6.0
 _POINTS = _SPREAD_POINTS + 2
@@ -40,10 +39,10 @@ _POINTS = _SPREAD_POINTS + 2
 class WeightedScores:
     """The scores of metrics.py and detection.py as functions of the utterances' weights.
 
-    With whole numbers as weights they are the scores of a data set in which each utterance occurs that often, with
-    three reservations. The EER of a class is read from a few points of its ROC; see `WeightedEqualErrorRate`. The
-    minimum cost is the least of 33 thresholds within 2 nats of the best one of equal weights, and of rejecting
-    everything. And a class to which a weighting gives nothing stays a target of wrong acceptances.
+    With integer weights they are the scores of a data set in which each utterance occurs that often, with three
+    exceptions. The EER of a class is read from a few points of its ROC; see `WeightedEqualErrorRate`. The minimum cost
+    is the minimum over 33 thresholds within 2 nats of the best one of equal weights, and over rejecting everything.
+    And false alarms for a class with a total weight of 0 still count.
 
     Parameters
     ----------
@@ -51,7 +50,7 @@ class WeightedScores:
     truth : (N,) int, class numbers.
     cluster_indices : (C,) int, the cluster number of each class.
     source : (N,) str, or None; see `detection.source_parts`.
-    ratios : (N, C) float, those that a system gives itself, for EER and costs; None: those of the log-likelihoods.
+    ratios : (N, C) float, the system's own ratios, for EER and costs; None for those of the log-likelihoods.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class WeightedScores:
         self._part_count = 1 if parts is None else _TWO
         parts = np.zeros(len(truth), dtype=np.int64) if parts is None else parts
         self.present = np.unique(truth)
-        # The utterances of a part and a class stand together: a cell is a slice.
+        # The utterances of a part and a class are consecutive: a cell is a slice.
         self.order = np.lexsort((truth, parts))
         self._truth, parts = truth[self.order], parts[self.order]
         values = np.asarray(log_likelihoods, dtype=np.float64)[self.order]
@@ -127,14 +126,14 @@ class WeightedScores:
             scores |= {f"cavg_{beta:g}": costs[:, place] for place, beta in enumerate(BETAS)}
             scores["c_primary"] = costs[:, : len(BETAS)].mean(axis=1)
             grids = costs[:, len(BETAS) + 1 :].reshape(len(weights), len(BETAS), -1)
-            # Rejecting everything costs 1 whatever the weights, and may lie beyond all thresholds of the grid.
+            # Rejecting everything costs 1 for any weights, and may lie beyond all thresholds of the grid.
             scores["c_primary_min"] = np.minimum(grids.min(axis=2), 1.0).mean(axis=1)
             scores["cavg_argmax"] = costs[:, len(BETAS)]
         scores["cllr"] = _mean(class_means[:, :, 2], 1)
         return scores
 
     def _costs(self, ratios: np.ndarray, answers: np.ndarray, parts: np.ndarray) -> list[np.ndarray]:
-        """Return the costs of each utterance as (N,) columns: act for each β, argmax, then the minimum's thresholds."""
+        """Return the costs of each utterance as (N,) columns: actual for each β, argmax, then at each threshold."""
 
         def costs(accepted: np.ndarray, beta: float) -> np.ndarray:
             return self._by_part(parts, lambda rows: utterance_costs(accepted[rows], self._truth[rows], beta))
@@ -152,7 +151,7 @@ class WeightedScores:
         return columns
 
     def _by_part(self, parts: np.ndarray, costs: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """Return the costs of all utterances from a function of those of one part; parts follow each other."""
+        """Apply a function of the utterances of one part to all parts, which are consecutive."""
         return np.concatenate([costs(parts == part) for part in range(self._part_count)])
 
 
@@ -161,14 +160,14 @@ def _slice(rows: np.ndarray) -> slice:
 
 
 def _mean(values: np.ndarray, axis: int) -> np.ndarray:
-    """Return the mean of what is not NaN; NaN where nothing is."""
+    """Return the mean without NaN; NaN if all values are."""
     known = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         return np.where(known, values, 0).sum(axis=axis) / known.sum(axis=axis)
 
 
 def _minimum_thresholds(ratios: np.ndarray, best: float) -> np.ndarray:
-    """Return thresholds around the best one of equal weights, itself among them, ascending."""
+    """Return thresholds around the best one of equal weights, including that one, ascending."""
     finite = ratios[np.isfinite(ratios)]
     lowest, highest = (finite.min(), finite.max()) if len(finite) else (0.0, 0.0)
     offsets = np.linspace(-_MINIMUM_NATS, _MINIMUM_NATS, _MINIMUM_POINTS)
@@ -178,15 +177,15 @@ def _minimum_thresholds(ratios: np.ndarray, best: float) -> np.ndarray:
 
 
 class WeightedEqualErrorRate:
-    """The mean over classes of the one-vs-rest EER as a function of the utterances' weights.
+    """The mean one-vs-rest EER over classes as a function of the utterances' weights.
 
-    The EER of a class is read from the ROC at up to 32 of its points, within 6 standard errors of the EER of equal
-    weights, and straight lines between them.
+    The EER of a class is read from up to 32 points of its ROC, within 6 standard errors of the EER of equal weights,
+    and straight lines between them.
 
     Parameters
     ----------
     ratios : (N, C) float; see detection.py.
-    truth : (N,) int, at least two classes of it.
+    truth : (N,) int, with at least two classes.
     """
 
     def __init__(self, ratios: np.ndarray, truth: np.ndarray) -> None:
@@ -198,7 +197,7 @@ class WeightedEqualErrorRate:
             scores = np.ascontiguousarray(ratios[:, name])
             thresholds = _thresholds(scores, places == place)
             passed = np.searchsorted(thresholds, scores, side="left")
-            # Most non-targets are below all thresholds; they need no entry.
+            # Most non-targets are below all thresholds and need no entry.
             above = np.flatnonzero(passed)
             rows.append(above.astype(np.int32))
             cells.append((place * _POINTS + passed[above] - 1).astype(np.int32))
@@ -208,7 +207,7 @@ class WeightedEqualErrorRate:
         self._own, self._others = (_sums(row[chosen], cell[chosen], *shape) for chosen in (own, ~own))
 
     def __call__(self, weights: np.ndarray) -> np.ndarray:
-        """Return the mean EER of each weighting, (B,) float64, over the classes to which it gives something.
+        """Return the mean EER of each weighting, (B,) float64, over the classes with a weight above 0.
 
         Parameters
         ----------
@@ -217,28 +216,28 @@ class WeightedEqualErrorRate:
         columns = np.ascontiguousarray(weights.T)
         targets = (self._targets @ columns).T.astype(np.float64)
         others = targets.sum(axis=1, keepdims=True) - targets
-        hits, accepted = self._share(self._own, columns, targets), self._share(self._others, columns, others)
+        hits, accepted = self._fraction(self._own, columns, targets), self._fraction(self._others, columns, others)
         return _mean(crossing(1 - hits, accepted), 1)
 
     @staticmethod
-    def _share(sums: csc_array, columns: np.ndarray, totals: np.ndarray) -> np.ndarray:
-        """Return the share that is accepted at each threshold, (B, classes, points), both ends of the ROC included."""
+    def _fraction(sums: csc_array, columns: np.ndarray, totals: np.ndarray) -> np.ndarray:
+        """Return the accepted fraction at each threshold, (B, classes, points), with both ends of the ROC."""
         between = (sums @ columns).T.astype(np.float64).reshape(*totals.shape, _POINTS)
         above = between[..., ::-1].cumsum(axis=-1)[..., ::-1]
         ends = np.ones((*totals.shape, 1)), np.zeros((*totals.shape, 1))
         with np.errstate(invalid="ignore", divide="ignore"):
-            # 0 / 0: a class to which a weighting gives nothing has no rates.
+            # 0 / 0: a class with a total weight of 0 has no rates.
             return np.concatenate([ends[0], above / totals[..., None], ends[1]], axis=-1)
 
 
 def _sums(utterances: np.ndarray, cells: np.ndarray, cell_count: int, count: int) -> csc_array:
-    """Return the matrix that adds up the weights of utterances in cells, (cells, N); by columns, the quickest way."""
+    """Return the matrix that sums the weights of utterances per cell, (cells, N); by columns, which is fastest."""
     ones = np.ones(len(cells), dtype=np.float32)
     return csc_array((ones, (cells, utterances)), shape=(cell_count, count))
 
 
 def _thresholds(scores: np.ndarray, is_target: np.ndarray) -> np.ndarray:
-    """Return thresholds around the EER of equal weights, ascending, as far as other weights may move it."""
+    """Return thresholds around the EER of equal weights, ascending, over the range that other weights may need."""
     thresholds, misses, accepted = roc(scores, is_target)
     if len(thresholds) <= _SPREAD_POINTS:
         return thresholds
@@ -247,5 +246,5 @@ def _thresholds(scores: np.ndarray, is_target: np.ndarray) -> np.ndarray:
     span = _ERRORS * np.sqrt(rate * (1 - rate) * (1 / targets + 1 / (len(scores) - targets)))
     difference = misses - accepted
     places = np.searchsorted(difference, np.linspace(-span, span, _SPREAD_POINTS)).clip(max=len(thresholds) - 1)
-    after = int(np.argmax(difference >= 0))  # with the point before it: the EER of equal weights lies between them
+    after = int(np.argmax(difference >= 0))  # and the point before it: the EER of equal weights lies between them
     return thresholds[np.unique([*places, after - 1, after])]

@@ -1,10 +1,10 @@
-"""Training dynamics of a run: kept while it trains, written each epoch, turned into its data map.
+"""Training dynamics of a run: recorded in training, written after each epoch, and turned into its data map.
 
-The folder EXPDIR/dynamics holds a file an epoch; EXPDIR/datamap.csv and EXPDIR/likeness.csv are made anew from all of
-them whenever an epoch is complete, so they are there whenever the run stops.
+The folder EXPDIR/dynamics holds one file per epoch. After each complete epoch, EXPDIR/datamap.csv and
+EXPDIR/class_similarity.csv are written again from all epochs, so they are there whenever the run stops.
 
-Where several processes train together, each keeps the rows of all of them, so that rank zero's checkpoint holds the
-whole recording; rank zero alone writes files.
+In distributed training, each process records the rows of all processes, so that the checkpoint of rank zero holds the
+whole recording; only rank zero writes files.
 """
 
 import logging
@@ -21,25 +21,25 @@ from ..data.dataset import Split
 from ..data.labels import Labels
 from ..data.manifest.manifest import Manifest
 from ..mapmix.datamap import Measures, RunningMeasures, measures
-from ..mapmix.datamap_files import write_datamap, write_likeness
+from ..mapmix.datamap_files import write_class_similarity, write_datamap
 from ..mapmix.dynamics import EpochRecorder
 from ..mapmix.dynamics_files import Dynamics, epoch_rows, read_dynamics, read_epoch, write_epoch
 from ..utils.distributed import is_rank_zero
 from ..utils.files import copy_file
 from ..utils.run_folder import RunFolder, epoch_paths
-from .plan import assign_regions, data_fingerprint
+from .plan import assign_regions, data_digest
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class RecordedMap:
-    """What the recorded epochs of a run come to.
+    """The data map of the recorded epochs of a run.
 
     Attributes
     ----------
     measures : of each training utterance.
-    regions : (utterances,) str, values of `Region`.
+    regions : (utterances,) str, values of `Region`, or `UNREAD`.
     softmax_sums, softmax_counts : (classes, classes) float64 and (classes,) int64, as in :class:`.Dynamics`.
     """
 
@@ -58,81 +58,81 @@ def read_map(
     skip_first: int = 0,
     keep_first: int | None = None,
 ) -> tuple[Dynamics, RecordedMap]:
-    """Make the data map of the epochs in a folder; epochs that are incomplete are left out, and that is logged.
+    """Make the data map of the epochs in a folder; incomplete epochs are skipped with a warning.
 
     Parameters
     ----------
     directory : of the dynamics.
-    manifest, labels : the training data they were recorded on.
+    manifest, labels : the training data of the recording.
     config : how regions are assigned.
-    skip_first, keep_first : which epochs count; see :func:`.mapmix.dynamics_files.read_dynamics`.
+    skip_first, keep_first : the epochs to use; see :func:`.mapmix.dynamics_files.read_dynamics`.
 
     Raises
     ------
-    UserError : no epoch that counts, a damaged one, or one of other data.
+    UserError : no epoch to use, a damaged one, or one of other data.
     """
-    gold = labels.class_indices(manifest)
+    target_classes = labels.class_indices(manifest)
     dynamics = read_dynamics(
         directory,
-        gold,
+        target_classes,
         len(labels.classes),
-        data_fingerprint(manifest, labels),
+        data_digest(manifest, labels),
         skip_first=skip_first,
         keep_first=keep_first,
     )
     if dynamics.incomplete_epochs:
-        logger.warning("%s: epochs %s are incomplete and left out", directory, dynamics.incomplete_epochs)
+        logger.warning("%s: epochs %s are incomplete and not used", directory, dynamics.incomplete_epochs)
     measured = measures(dynamics.probabilities, dynamics.correct)
-    regions = assign_regions(config, measured.confidence, measured.variability, gold)
+    regions = assign_regions(config, measured.confidence, measured.variability, target_classes)
     return dynamics, RecordedMap(measured, regions, dynamics.softmax_sums, dynamics.softmax_counts)
 
 
-def write_map(datamap: Path, likeness: Path, manifest: Manifest, labels: Labels, recorded: RecordedMap) -> None:
-    """Write datamap.csv and likeness.csv, each complete or not at all."""
-    write_likeness(likeness, labels.classes, recorded.softmax_sums, recorded.softmax_counts)
+def write_map(datamap: Path, class_similarity: Path, manifest: Manifest, labels: Labels, recorded: RecordedMap) -> None:
+    """Write datamap.csv and class_similarity.csv, each complete or not at all."""
+    write_class_similarity(class_similarity, labels.classes, recorded.softmax_sums, recorded.softmax_counts)
     write_datamap(datamap, manifest.columns, recorded.measures, recorded.regions)
 
 
-def first_to_come(epoch: int, state: dict[str, Any]) -> int:
-    """Return the first epoch that is not recorded as a whole yet, by what `DynamicsRecording.state` said in `epoch`."""
+def first_unrecorded(epoch: int, state: dict[str, Any]) -> int:
+    """Return the first epoch that is not completely recorded, by what `DynamicsRecording.state` returned in `epoch`."""
     return epoch + 1 if len(state["indices"]) == state["utterance_count"] else epoch
 
 
-def copy_epochs(past: RunFolder, folder: RunFolder, first_to_come: int) -> None:
-    """Put the epochs that another run has recorded in place of those in a folder, for a run that is resumed there.
+def copy_epochs(past: RunFolder, folder: RunFolder, first_unrecorded: int) -> None:
+    """Replace the recorded epochs in a folder by those of another run that is resumed there.
 
     Parameters
     ----------
-    past, folder : of the one and the other.
-    first_to_come : the first epoch that is recorded anew; it and those after it stay behind.
+    past, folder : of the other run and of the resumed one.
+    first_unrecorded : the first epoch that will be recorded again; only the epochs before it are copied.
     """
     folder.delete_recording()
     for number, path in epoch_paths(past.dynamics).items():
-        if number < first_to_come:
+        if number < first_unrecorded:
             copy_file(path, folder.dynamics / path.name)
 
 
 class _EpochsSoFar:
-    """What the epochs of a run come to so far; each is joined once, so that none is read again at every epoch."""
+    """The measures of the epochs so far; each epoch is added once, so that none is read again after every epoch."""
 
-    def __init__(self, dynamics: Dynamics, gold: np.ndarray) -> None:
-        self._gold = gold
+    def __init__(self, dynamics: Dynamics, target_classes: np.ndarray) -> None:
+        self._target_classes = target_classes
         self.last = int(dynamics.epochs[-1])
-        self.running = RunningMeasures(len(gold))
+        self.running = RunningMeasures(len(target_classes))
         for epoch in zip(dynamics.probabilities, dynamics.correct, strict=True):
             self.running.add(*epoch)
         self.softmax_sums, self.softmax_counts = dynamics.softmax_sums, dynamics.softmax_counts
 
     def add(self, epoch: int, part: Mapping[str, np.ndarray]) -> None:
         self.last = epoch
-        probabilities, predictions = epoch_rows(part, self._gold)
-        self.running.add(probabilities, (predictions == self._gold) & ~np.isnan(probabilities))
+        probabilities, predictions = epoch_rows(part, self._target_classes)
+        self.running.add(probabilities, (predictions == self._target_classes) & ~np.isnan(probabilities))
         self.softmax_sums = self.softmax_sums + part["softmax_sums"]
         self.softmax_counts = self.softmax_counts + part["softmax_counts"]
 
 
 class DynamicsRecording:
-    """Record each step of a run.
+    """Records the training dynamics of a run.
 
     Parameters
     ----------
@@ -146,55 +146,55 @@ class DynamicsRecording:
         self.split = split
         self.labels = labels
         self.config = config
-        self.fingerprint = data_fingerprint(split.manifest, labels)
+        self.digest = data_digest(split.manifest, labels)
         self._recorder = self._new_recorder()
         self._so_far: _EpochsSoFar | None = None
-        self._first_to_come = 0
+        self._first_unrecorded = 0
 
     def reset(self) -> None:
-        """Forget an earlier run in this folder, whose epochs would be joined with those of this one."""
+        """Delete the recording of an earlier run in this folder, so that its epochs are not joined with new ones."""
         if not is_rank_zero():
             return
         self.folder.delete_recording()
         self._so_far = None
 
     def start_epoch(self) -> None:
-        """Begin an epoch at its first batch; one before it that has lost a batch is left out, and that is logged."""
+        """Start an epoch at its first batch; an earlier epoch that lacks a batch is dropped with a warning."""
         if self._recorder.count > 0 and not self._recorder.is_complete:
             expected = self._recorder.utterance_count
-            logger.warning("an epoch has %d of %d utterances and is left out", self._recorder.count, expected)
+            logger.warning("an epoch has %d of %d utterances and is not used", self._recorder.count, expected)
         self._recorder = self._new_recorder()
 
     def add(
         self,
         epoch: int,
         indices: torch.Tensor,
-        gold: torch.Tensor,
+        target_classes: torch.Tensor,
         logits: torch.Tensor,
-        heard: torch.Tensor | None = None,
+        is_read: torch.Tensor | None = None,
     ) -> None:
-        """Record a training step; at the last one of an epoch, write the epoch and the map.
+        """Record a training step; after the last step of an epoch, write the epoch and the map.
 
         Parameters
         ----------
         epoch : number of the epoch.
-        indices, gold : (batch,) int64 utterance numbers and class numbers, of all processes.
-        logits : (batch, classes) torch.Tensor of the step's own forward pass.
-        heard : (batch,) bool, whether they are of the utterance's own audio; None where all are.
+        indices, target_classes : (batch,) int64 utterance numbers and class numbers, of all processes.
+        logits : (batch, classes) torch.Tensor of the step's forward pass.
+        is_read : (batch,) bool, false where a replacement was read; None if there is none.
         """
-        self._recorder.add(indices, gold, logits.detach().float().softmax(dim=1), heard)
+        self._recorder.add(indices, target_classes, logits.detach().float().softmax(dim=1), is_read)
         if self._recorder.is_complete and is_rank_zero():
-            path = write_epoch(self.folder.dynamics, epoch, self._recorder, self.fingerprint)
+            path = write_epoch(self.folder.dynamics, epoch, self._recorder, self.digest)
             if self._so_far is not None and epoch > self._so_far.last:
-                # Read as it was written, with all its checks: a training that has diverged ends here.
-                count, classes = len(self.split.gold), len(self.labels.classes)
-                self._so_far.add(epoch, read_epoch(path, count, classes, self.fingerprint))
-            else:  # the first one of this process, or one that is recorded anew
+                # Read back with all checks: a training that has diverged ends here.
+                count, classes = len(self.split.target_classes), len(self.labels.classes)
+                self._so_far.add(epoch, read_epoch(path, count, classes, self.digest))
+            else:  # the first one of this process, or one that is recorded again
                 self._so_far = None
             self.write_datamap()
 
     def write_datamap(self) -> None:
-        """Write datamap.csv and likeness.csv from all complete epochs.
+        """Write datamap.csv and class_similarity.csv from all complete epochs.
 
         Raises
         ------
@@ -203,42 +203,42 @@ class DynamicsRecording:
         if self._so_far is None:
             self._so_far = self._read_epochs()
         measured = self._so_far.running.measures()
-        regions = assign_regions(self.config, measured.confidence, measured.variability, self.split.gold)
+        regions = assign_regions(self.config, measured.confidence, measured.variability, self.split.target_classes)
         recorded = RecordedMap(measured, regions, self._so_far.softmax_sums, self._so_far.softmax_counts)
-        write_map(self.folder.datamap, self.folder.likeness, self.split.manifest, self.labels, recorded)
+        write_map(self.folder.datamap, self.folder.class_similarity, self.split.manifest, self.labels, recorded)
 
     def _read_epochs(self) -> "_EpochsSoFar":
-        """Read the epochs that this run has recorded, in an earlier process or in this one."""
-        gold, classes = self.split.gold, len(self.labels.classes)
-        dynamics = read_dynamics(self.folder.dynamics, gold, classes, self.fingerprint)
+        """Read the epochs that this run has recorded, in this process or an earlier one."""
+        target_classes, classes = self.split.target_classes, len(self.labels.classes)
+        dynamics = read_dynamics(self.folder.dynamics, target_classes, classes, self.digest)
         if dynamics.incomplete_epochs:
             logger.warning(
-                "%s: epochs %s are incomplete and left out", self.folder.dynamics, dynamics.incomplete_epochs
+                "%s: epochs %s are incomplete and not used", self.folder.dynamics, dynamics.incomplete_epochs
             )
-        return _EpochsSoFar(dynamics, gold)
+        return _EpochsSoFar(dynamics, target_classes)
 
     def state(self) -> dict[str, Any]:
-        """Return what of the epoch is recorded so far, for a checkpoint."""
+        """Return the recorded part of the current epoch, for a checkpoint."""
         return self._recorder.state()
 
     def restore(self, state: dict[str, Any], epoch: int) -> None:
-        """Go on within an epoch from where a checkpoint was written; no file is touched before `resume`."""
+        """Restore the state of a checkpoint that was written within an epoch; `resume` updates the files."""
         self._recorder.restore(state)
-        self._first_to_come = first_to_come(epoch, state)
+        self._first_unrecorded = first_unrecorded(epoch, state)
 
     def resume(self) -> None:
-        """Make the folder fit what was restored: what lies beyond is recorded anew, and what is missing is logged."""
+        """Make the folder match the restored state: delete later epochs, and warn of missing ones."""
         if not is_rank_zero():
             return
         self._so_far = None
         recorded = epoch_paths(self.folder.dynamics)
-        for number in [number for number in recorded if number >= self._first_to_come]:
+        for number in [number for number in recorded if number >= self._first_unrecorded]:
             recorded.pop(number).unlink()
-        missing = [number for number in range(self._first_to_come) if number not in recorded]
+        missing = [number for number in range(self._first_unrecorded) if number not in recorded]
         if missing:
             logger.warning(
-                "%s: lacks the epochs %s, which this run goes on from, so that its map will be of the others only. "
-                "Copy the folder of the run it comes from there first.",
+                "%s: expected the recorded epochs %s of the resumed run, found none; the data map will not include "
+                "them. To include them, copy that run's folder there first.",
                 self.folder.dynamics,
                 ", ".join(map(str, missing)),
             )

@@ -1,4 +1,4 @@
-"""What a training run does, worked out before it starts: who is trained on, with whom, against which targets."""
+"""The plan of a training run, made before it starts: anchors, partners and targets."""
 
 import hashlib
 from collections.abc import Iterable
@@ -11,11 +11,18 @@ from ..config.schema import DatamapConfig, MapmixConfig, Pool, TaskConfig
 from ..data.dataset import Split
 from ..data.labels import Labels
 from ..data.manifest.manifest import Manifest
-from ..mapmix.datamap import UNHEARD, Region, RegionRule, fixed_regions, quantile_regions
-from ..mapmix.datamap_files import DataMap, read_datamap, read_likeness
+from ..mapmix.datamap import OLD_UNREAD, UNREAD, Region, RegionRule, fixed_regions, quantile_regions
+from ..mapmix.datamap_files import DataMap, read_class_similarity, read_datamap
 from ..mapmix.dynamics import RunningDynamics
 from ..mapmix.mixup import MixSpace, Pairing
-from ..mapmix.targets import Likeness, Targets, confidence_matrix, lre17_likeness, one_hot_matrix, uniform_matrix
+from ..mapmix.targets import (
+    ClassSimilarity,
+    Targets,
+    confidence_matrix,
+    lre17_class_similarity,
+    one_hot_matrix,
+    uniform_matrix,
+)
 from ..utils.distributed import rank, world_size
 from ..utils.errors import UserError
 from ..utils.randomness import keyed_generator
@@ -25,97 +32,100 @@ from .sampler import TrainSampler
 
 @dataclass(frozen=True, eq=False)
 class TrainingPlan:
-    """What to train on.
+    """Anchors, partners and targets of a run.
 
     Attributes
     ----------
     config : the task's settings.
-    gold : (utterances,) int64 class numbers.
+    target_classes : (utterances,) int64 class numbers.
     labels : the classes and their clusters.
     seed : of every draw.
-    regions : (utterances,) str of a data map; None where anchors and partners are everyone.
+    regions : (utterances,) str of a data map; None where all utterances are anchors and partners.
     targets : (classes, classes) float64, the target row of each class.
     """
 
     config: TaskConfig
-    gold: np.ndarray
+    target_classes: np.ndarray
     labels: Labels
     seed: int
     regions: np.ndarray | None
     targets: np.ndarray
 
     def sampler(self, epoch: int = 0) -> TrainSampler:
-        """Return the sampler of an epoch; they differ only where a pool takes some from outside its region."""
+        """Return the sampler of an epoch; samplers differ if a pool includes utterances from outside its region."""
         mapmix, data = self.config.mapmix, self.config.data
-        # Who is not heard while an online run warms up is in no region afterwards.
+        # An utterance that is not read in the warm-up of an online run has no region afterwards.
         is_warming_up = mapmix.online and epoch < mapmix.warmup_epochs
         return TrainSampler(
-            anchors=self._pool("anchors", mapmix.anchors, mapmix.anchors_outside, epoch),
+            anchors=self._pool("anchors", mapmix.anchors, mapmix.anchors_outside_fraction, epoch),
             partners=None
             if mapmix.mix is MixSpace.NONE
-            else self._pool("partners", mapmix.partners, mapmix.partners_outside, epoch),
-            classes=self.gold,
+            else self._pool("partners", mapmix.partners, mapmix.partners_outside_fraction, epoch),
+            classes=self.target_classes,
             pairing=mapmix.pairing,
             batch_size=data.batch_size,
             power=1.0 if is_warming_up else data.sampler.exponent(data.sampler_power),
             alpha=mapmix.alpha,
-            weight_per=mapmix.weight_per,
+            lambda_per=mapmix.lambda_per,
             probability=mapmix.probability,
             seed=self.seed,
             process=rank(),
             processes=world_size(),
         )
 
-    def plain(self) -> "TrainingPlan":
-        """Return the plan of training on everyone, mixing nothing, towards one-hot targets."""
+    def unmixed(self) -> "TrainingPlan":
+        """Return the plan of training on all utterances, without mixing, with one-hot targets."""
         mapmix = replace(self.config.mapmix, mix=MixSpace.NONE, anchors=Pool.ALL)
         config = replace(self.config, mapmix=mapmix)
         return replace(self, config=config, regions=None, targets=one_hot_matrix(len(self.targets)))
 
     def regions_digest(self) -> str | None:
-        """Return what names the regions, so that a run is not gone on with on those of another data map."""
-        return None if self.regions is None else _digest(self.regions)
+        """Return a digest of the regions, so that a run is not resumed with another data map."""
+        if self.regions is None:
+            return None
+        # Under the old name, so that checkpoints of version 0.1.0 can be resumed.
+        return _digest([OLD_UNREAD if region == UNREAD else region for region in self.regions.tolist()])
 
-    def _pool(self, purpose: str, pool: Pool, outside: float, epoch: int) -> np.ndarray:
-        """Return the members of a region, (members,) int64, ascending, with a share of everyone else who was heard."""
+    def _pool(self, purpose: str, pool: Pool, outside_fraction: float, epoch: int) -> np.ndarray:
+        """Return the utterances of a region and a fraction of all other read ones, (members,) int64, ascending."""
         if pool is Pool.ALL or self.regions is None:
-            return np.arange(len(self.gold))
+            return np.arange(len(self.target_classes))
         inside = self.regions == pool.value
-        if outside > 0:
-            drawn = keyed_generator(self.seed, purpose, epoch).random(len(inside)) < outside
-            inside |= drawn & (self.regions != UNHEARD)
+        if outside_fraction > 0:
+            drawn = keyed_generator(self.seed, purpose, epoch).random(len(inside)) < outside_fraction
+            inside |= drawn & (self.regions != UNREAD)
         return np.flatnonzero(inside)
 
 
 def plan_training(config: TaskConfig, split: Split, labels: Labels, seed: int) -> TrainingPlan:
-    """Choose anchors, partners and targets (method.md, "The rows of the paper's tables").
+    """Choose anchors, partners and targets.
 
-    A run that draws its regions from its own dynamics (mapmix.online) is planned as it starts, without any.
+    A run that takes its regions from its own dynamics (mapmix.online) starts without regions.
 
     Raises
     ------
-    UserError : a data map is needed and not given, was made from another manifest, or has nothing in a region.
+    UserError : a data map is needed and not given, was made from another manifest, or has an empty region.
     """
     mapmix = config.mapmix
     if config.needs_datamap and mapmix.datamap is None:
         subject = "this configuration" if config.variant is None else f"variant {config.variant}"
         raise UserError(
-            f"{subject} needs a data map and has none. Train '-v datamap' first and add "
+            f"{subject} needs a data map, and mapmix.datamap names none. Train '-v datamap' first and add "
             "'-o config.downstream_expert.mapmix.datamap=EXPDIR/datamap.csv' with the folder it was trained in "
             "(this package's own run_downstream.py does both in one command)."
         )
-    untrained = np.setdiff1d(np.arange(len(labels.classes)), split.gold)
+    untrained = np.setdiff1d(np.arange(len(labels.classes)), split.target_classes)
     if len(untrained):
         raise UserError(
-            f"{split.manifest.path}: class {labels.classes[untrained[0]]} has no training utterance. Add some, or take "
-            "the class out of labels.yaml."
+            f"{split.manifest.path}: expected training utterances of every class, found none of "
+            f"{labels.classes[untrained[0]]}. Add some, or remove the class from labels.yaml."
         )
     if len(labels.classes) == 1:
         raise UserError(
-            f"{split.manifest.path}: expected two classes or more, found {labels.classes[0]} only. Is it the right "
-            "column that is named class?"
+            f"{split.manifest.path}: expected at least two classes, found only {labels.classes[0]}. Check that the "
+            "column named class is the right one."
         )
-    check_likeness(mapmix, labels)
+    check_class_similarity(mapmix, labels)
     regions, targets = None, one_hot_matrix(len(labels.classes))
     if not mapmix.online:
         if mapmix.needs_regions:
@@ -124,60 +134,62 @@ def plan_training(config: TaskConfig, split: Split, labels: Labels, seed: int) -
             for pool in (mapmix.anchors, mapmix.partners):
                 _check_members(datamap, regions, pool, config.datamap.regions)
         targets = _target_matrix(mapmix, labels)
-    plan = TrainingPlan(config, split.gold, labels, seed, regions, targets)
+    plan = TrainingPlan(config, split.target_classes, labels, seed, regions, targets)
     partners = plan.sampler().partners
     across = partners is not None and mapmix.pairing is Pairing.ACROSS
-    if across and len(np.unique(split.gold[partners])) == 1:
+    if across and len(np.unique(split.target_classes[partners])) == 1:
         raise UserError(
-            "mapmix.pairing across needs partners of two classes or more; found one. Use pairing any, or another pool."
+            "mapmix.pairing across: expected partners of at least two classes, found one. Use pairing any, or another "
+            "pool."
         )
     return plan
 
 
-def check_likeness(mapmix: MapmixConfig, labels: Labels) -> None:
-    """Find what is wrong with the likeness that confidence targets go by, so far as the labels alone decide about it.
+def check_class_similarity(mapmix: MapmixConfig, labels: Labels) -> None:
+    """Check the class similarity that confidence targets use, as far as it depends on the labels only.
 
     Raises
     ------
-    UserError : a likeness of other classes, no file of one, or a damaged one.
+    UserError : it is of other classes, or its file is missing or damaged.
     """
-    if mapmix.targets is Targets.CONFIDENCE and mapmix.likeness in (Likeness.GIVEN, Likeness.LRE17):
-        _likeness(mapmix, labels)
+    is_known = mapmix.class_similarity in (ClassSimilarity.GIVEN, ClassSimilarity.LRE17)
+    if mapmix.targets is Targets.CONFIDENCE and is_known:
+        _class_similarity(mapmix, labels)
 
 
 def online_plan(plan: TrainingPlan, dynamics: RunningDynamics) -> TrainingPlan:
-    """Return the plan with regions and targets from what a run has seen so far (mapmix.online)."""
+    """Return the plan with regions and targets from the dynamics of a run so far (mapmix.online)."""
     config = plan.config
-    regions = assign_regions(config.datamap, dynamics.confidence, dynamics.variability, plan.gold)
+    regions = assign_regions(config.datamap, dynamics.confidence, dynamics.variability, plan.target_classes)
     return replace(
         plan,
-        # Early on a region may have next to nobody; then everyone is taken until it has.
+        # Early in training a region may be nearly empty; all utterances are used until it is not.
         regions=regions if _can_train_on(regions, plan) else None,
-        targets=_target_matrix(config.mapmix, plan.labels, dynamics.likeness),
+        targets=_target_matrix(config.mapmix, plan.labels, dynamics.class_similarity),
     )
 
 
 def _can_train_on(regions: np.ndarray, plan: TrainingPlan) -> bool:
-    """Say whether the regions that a run needs have a batch each, and partners two classes where it pairs across."""
+    """Return whether each region that is used has one batch, and partners have two classes for pairing across."""
     mapmix = plan.config.mapmix
     pools = [regions == pool.value for pool in (mapmix.anchors, mapmix.partners) if pool is not Pool.ALL]
     if any(np.count_nonzero(members) < min(plan.config.data.batch_size, len(regions)) for members in pools):
         return False
     across = mapmix.pairing is Pairing.ACROSS and mapmix.partners is not Pool.ALL
-    return not across or len(np.unique(plan.gold[regions == mapmix.partners.value])) > 1
+    return not across or len(np.unique(plan.target_classes[regions == mapmix.partners.value])) > 1
 
 
 def assign_regions(
-    config: DatamapConfig, confidence: np.ndarray, variability: np.ndarray, gold: np.ndarray
+    config: DatamapConfig, confidence: np.ndarray, variability: np.ndarray, target_classes: np.ndarray
 ) -> np.ndarray:
     """Return the region of each utterance by the rule of the configuration, (utterances,) str.
 
-    What was never heard has no confidence, is `UNHEARD` and counts for nothing in the shares of others.
+    An utterance that was never read has no confidence; it is `UNREAD` and not counted in the fractions of regions.
     """
-    heard = ~np.isnan(confidence)
-    if not heard.all():
-        regions = np.full(len(heard), UNHEARD, dtype=f"<U{max(map(len, (UNHEARD, *Region)))}")
-        regions[heard] = assign_regions(config, confidence[heard], variability[heard], gold[heard])
+    is_read = ~np.isnan(confidence)
+    if not is_read.all():
+        regions = np.full(len(is_read), UNREAD, dtype=f"<U{max(map(len, (UNREAD, *Region)))}")
+        regions[is_read] = assign_regions(config, confidence[is_read], variability[is_read], target_classes[is_read])
         return regions
     if config.regions is RegionRule.FIXED:
         return fixed_regions(
@@ -190,14 +202,14 @@ def assign_regions(
         )
     return quantile_regions(
         confidence,
-        easy_share=config.easy_share,
-        hard_share=config.hard_share,
-        groups=gold if config.per_class else None,
+        easy_fraction=config.easy_fraction,
+        hard_fraction=config.hard_fraction,
+        groups=target_classes if config.per_class else None,
     )
 
 
-def data_fingerprint(manifest: Manifest, labels: Labels) -> str:
-    """Return what names the utterances, their classes and the order of the labels, in 16 hex digits."""
+def data_digest(manifest: Manifest, labels: Labels) -> str:
+    """Return a digest of the utterances, their classes and the order of the labels, 16 hex digits."""
     return _digest(labels.classes, manifest.columns["id"], manifest.columns["class"])
 
 
@@ -214,33 +226,36 @@ def _check_members(datamap: DataMap, regions: np.ndarray, pool: Pool, rule: Regi
         return
     counts = ", ".join(f"{np.sum(regions == region.value)} {region.value}" for region in Region)
     advice = (
-        "Train the map for more epochs (datamap.epochs), or let it take shares in place of thresholds "
-        "(datamap.regions: quantile), with --overwrite"
+        "Train the map for more epochs (datamap.epochs), or use datamap.regions quantile, with --overwrite"
         if rule is RegionRule.FIXED
-        else "Use more data, or a larger share (datamap.easy_share, datamap.hard_share), with --overwrite"
+        else "Use more data, or a larger datamap.easy_fraction or datamap.hard_fraction, with --overwrite"
     )
     raise UserError(
-        f"{datamap.path}: no utterance is {pool.value} ({counts}). {advice}; in place of a map that you have named, "
-        "name one of other regions (lid-mapmix datamap RUN --into DIR with --regions and what goes with them)."
+        f"{datamap.path}: expected {pool.value} utterances, found none ({counts}). {advice}. If you set "
+        "mapmix.datamap, use a map with other regions (lid-mapmix datamap RUN --into DIR --regions …)."
     )
 
 
 def _target_matrix(mapmix: MapmixConfig, labels: Labels, estimated: np.ndarray | None = None) -> np.ndarray:
-    """Return the target row of each class, (classes, classes) float64; `estimated` is the likeness seen so far."""
+    """Return the target row of each class, (classes, classes) float64; `estimated` is the class similarity so far."""
     if mapmix.targets is Targets.ONE_HOT:
         return one_hot_matrix(len(labels.classes))
-    if mapmix.likeness is Likeness.UNIFORM:
-        return uniform_matrix(labels.cluster_indices, mapmix.target_share)
-    likeness = _likeness(mapmix, labels) if estimated is None or not mapmix.needs_likeness else estimated
-    return confidence_matrix(likeness, labels.cluster_indices, mapmix.target_share)
+    if mapmix.class_similarity is ClassSimilarity.UNIFORM:
+        return uniform_matrix(labels.cluster_indices, mapmix.own_class_weight)
+    if estimated is None or not mapmix.needs_class_similarity:
+        estimated = _class_similarity(mapmix, labels)
+    return confidence_matrix(estimated, labels.cluster_indices, mapmix.own_class_weight)
 
 
-def _likeness(mapmix: MapmixConfig, labels: Labels) -> np.ndarray:
-    """Return how alike the classes are, by whom the configuration asks, (classes, classes) float64."""
-    if mapmix.likeness is Likeness.LRE17:
-        return lre17_likeness(labels.classes)
-    if mapmix.likeness is Likeness.ESTIMATED:
-        return read_likeness(RunFolder(Path(str(mapmix.datamap)).parent).likeness, labels.classes)
-    if mapmix.likeness_file is None:
-        raise UserError("mapmix.likeness given needs mapmix.likeness_file, a CSV such as likeness.csv. Name it.")
-    return read_likeness(Path(mapmix.likeness_file), labels.classes)
+def _class_similarity(mapmix: MapmixConfig, labels: Labels) -> np.ndarray:
+    """Return the class similarity that the configuration names, (classes, classes) float64."""
+    if mapmix.class_similarity is ClassSimilarity.LRE17:
+        return lre17_class_similarity(labels.classes)
+    if mapmix.class_similarity is ClassSimilarity.ESTIMATED:
+        return read_class_similarity(RunFolder(Path(str(mapmix.datamap)).parent).class_similarity, labels.classes)
+    if mapmix.class_similarity_file is None:
+        raise UserError(
+            "mapmix.class_similarity given: expected mapmix.class_similarity_file, found none. Set it to a CSV such as "
+            "class_similarity.csv."
+        )
+    return read_class_similarity(Path(mapmix.class_similarity_file), labels.classes)

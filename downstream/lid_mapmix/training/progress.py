@@ -1,7 +1,7 @@
-"""steps.json of a run: how far training is and how long its steps take, for whoever waits for it.
+"""steps.json of a run: its progress and its step time.
 
-``{"step": steps made, "of": steps in all, "first": steps that were made before this process, "seconds": since its first
-step}``. The bar of S3PRL's runner is for people; this is for the leaderboard's estimate.
+``{"step": steps done, "of": total steps, "first": steps done before this process, "seconds": since its first step}``.
+The leaderboard estimates the remaining time from it; S3PRL's progress bar is for people.
 """
 
 import json
@@ -20,7 +20,7 @@ _WRITE_EVERY = 1.0  # seconds
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is."""
+    """Progress of a run."""
 
     step: int
     of: int
@@ -29,7 +29,7 @@ class Progress:
 
     @classmethod
     def read(cls, folder: RunFolder) -> Self | None:
-        """Return what a run has written last, None where there is nothing that can be read."""
+        """Return what a run has last written, or None if there is no readable file."""
         try:
             return cls(**json.loads(folder.steps.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
@@ -37,7 +37,7 @@ class Progress:
 
     @property
     def seconds_per_step(self) -> float | None:
-        """The mean time of an optimizer step of this process, evaluations between them included."""
+        """Mean time of an optimizer step of this process, including the evaluations between steps."""
         made = self.step - self.first
         return self.seconds / made if made > 0 else None
 
@@ -57,7 +57,7 @@ class ProgressFile:
         self._began = self._written = 0.0
 
     def update(self, step: int) -> None:
-        """Say that `step` steps are complete."""
+        """Record that `step` steps are complete."""
         now = time.monotonic()
         if self._first is None:
             self._first, self._began = step, now
@@ -66,6 +66,6 @@ class ProgressFile:
             progress = Progress(step, self._total, self._first, now - self._began)
             try:
                 write_text(self._folder.steps, json.dumps(asdict(progress)))
-            except OSError as error:  # as on a full disk: an estimate is not worth a training
-                logger.warning("%s is not written any more: %s", self._folder.steps, error)
+            except OSError as error:  # for example a full disk, which must not end the training
+                logger.warning("%s cannot be written any more: %s", self._folder.steps, error)
                 self._written = math.inf

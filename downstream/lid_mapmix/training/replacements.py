@@ -1,7 +1,7 @@
-"""Bad audio during training, where it is to be skipped: what is wrong with it, and which utterance stands in for it.
+"""Replacement utterances for bad audio in training.
 
-A stand-in is another utterance of the same class, drawn by a key: a batch keeps its size and its classes, and nothing
-has to be remembered from one step to the next, so a resumed run meets the same stand-ins.
+A replacement is another utterance of the same class, drawn by a key. A batch keeps its size and its classes, and a
+resumed run draws the same replacements without any stored state.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from ..utils.randomness import keyed_generator
 
 
 class Fault(NamedTuple):
-    """Why an utterance could not be heard.
+    """Why the audio of an utterance could not be read.
 
     Attributes
     ----------
@@ -26,18 +26,18 @@ class Fault(NamedTuple):
 
 
 class Replacements:
-    """Who stands in for whom.
+    """Draws replacement utterances.
 
     Parameters
     ----------
     seed : of the draws.
-    gold : (utterances,) int64 class numbers.
-    pools : (members,) int64 each, by role, the utterances that anchors and partners are drawn from.
+    target_classes : (utterances,) int64 class numbers.
+    pools : (members,) int64 each, per role, the utterances that anchors and partners are drawn from.
     """
 
-    def __init__(self, seed: int, gold: np.ndarray, pools: tuple[np.ndarray, ...]) -> None:
+    def __init__(self, seed: int, target_classes: np.ndarray, pools: tuple[np.ndarray, ...]) -> None:
         self.seed = seed
-        self.gold = gold
+        self.target_classes = target_classes
         self.pools = pools
 
     def draw(self, utterance: int, role: int, *key: int) -> Iterator[int]:
@@ -45,12 +45,12 @@ class Replacements:
 
         Parameters
         ----------
-        utterance : whose audio is bad.
-        role : 0 of an anchor, 1 of a partner.
-        key : epoch and whatever else identifies the draw.
+        utterance : the utterance with bad audio.
+        role : 0 for an anchor, 1 for a partner.
+        key : epoch and other parts of the key of the draw.
         """
         generator = keyed_generator(self.seed, "stand-in", utterance, role, *key)
-        alike = np.flatnonzero(self.gold == self.gold[utterance])
+        alike = np.flatnonzero(self.target_classes == self.target_classes[utterance])
         inside = np.isin(alike, self.pools[role])
         for members in (alike[inside], alike[~inside]):
             yield from generator.permutation(members[members != utterance]).tolist()

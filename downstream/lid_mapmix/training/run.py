@@ -1,4 +1,4 @@
-"""A run in training: the loader of each epoch, the loss of each step, and what has to go on after an interruption."""
+"""A training run: the loader of each epoch, the loss of each step, and the state that a resumed run needs."""
 
 from collections.abc import Callable, MutableMapping
 from typing import Any
@@ -26,12 +26,12 @@ from .train_dataset import TrainBatch, TrainDataset
 
 
 class TrainingRun:
-    """What stays the same from step to step, and where in the run it is.
+    """A training run and its position.
 
     Attributes
     ----------
     crops : the training crops.
-    kept : where their features are kept; set before the first epoch, if at all.
+    kept : where their features are cached; set before the first epoch, if at all.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class TrainingRun:
 
     Raises
     ------
-    UserError : whatever is wrong with the data or the data map.
+    UserError : a fault of the data or the data map.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class TrainingRun:
         self.kept: KeptFeatures | None = None
         self.augmenter = Augmenter.open(seed, **vars(config.data.augment))
         self.bad_audio = (
-            BadAudio(folder, self.split, config.data.most_bad_share, report) if config.data.skips_bad_audio else None
+            BadAudio(folder, self.split, config.data.max_bad_fraction, report) if config.data.skips_bad_audio else None
         )
         plan = plan_training(config, self.split, corpus.labels, seed)
         epochs = config.datamap.epochs if config.datamap.record else config.epochs
@@ -78,14 +78,14 @@ class TrainingRun:
         self._progress = ProgressFile(folder, runner["total_steps"])
         self._loader: TaskLoader | None = None
         self._targets = torch.empty(0)
-        self._resume_at: tuple[int, int] | None = None  # epoch, batches behind it
+        self._resume_at: tuple[int, int] | None = None  # epoch, number of its batches that are done
 
     def start_epoch(self, epoch: int) -> tuple[TaskLoader, str | None]:
-        """Go on to an epoch, or to where in it a resumed run stopped.
+        """Start an epoch, or continue it where a resumed run stopped.
 
         Returns
         -------
-        its loader, and in words what has changed since the epoch before, if anything.
+        its loader, and a line that describes what has changed since the last epoch, or None.
         """
         first_batch, change = 0, None
         if self._resume_at is not None and self._resume_at[0] == epoch:
@@ -131,44 +131,44 @@ class TrainingRun:
         batch: TrainBatch,
         records: MutableMapping[str, list[torch.Tensor]],
     ) -> torch.Tensor:
-        """Mix, classify, and return the loss of a step, () float32; dynamics are recorded on the way.
+        """Mix, classify, and return the loss of a step, () float32; records the dynamics.
 
         Parameters
         ----------
-        model : for its classifier.
-        latents : (waveforms, dim) torch.Tensor, in latent mixup the anchors' and then their partners'.
-        batch : what the waveforms are.
+        model : its classifier is used.
+        latents : (waveforms, dim) torch.Tensor; in latent mixup the anchors', then their partners'.
+        batch : describes the waveforms.
         records : loss and accuracy are added to it.
         """
         if self.bad_audio is not None and self._loader is not None:
             self.bad_audio.add(self._loader.epoch, batch.faults)
         if self._loader is not None and is_rank_zero():
-            # The batch at hand is not behind yet.
+            # The current batch is not done yet.
             self._progress.update((self.curriculum.batches_behind + self._loader.position - 1) // self._accumulated)
         device = latents.device
         all_targets = self._targets = self._targets.to(device)
-        gold = batch.anchor_gold.to(device)
-        targets = all_targets[gold]
-        if batch.partner_gold is not None:
+        target_classes = batch.anchor_classes.to(device)
+        targets = all_targets[target_classes]
+        if batch.partner_classes is not None:
             weight = batch.weight.to(device)
             if self.config.mapmix.mix is MixSpace.LATENT:
                 self._observe(model, latents, batch)
                 anchors, partners = latents.chunk(2)
                 latents = mix(anchors, partners, weight)
-            targets = mix(targets, all_targets[batch.partner_gold.to(device)], weight)
+            targets = mix(targets, all_targets[batch.partner_classes.to(device)], weight)
         logits = model.logits(latents)
         losses = soft_cross_entropy(logits, targets)
         if self.recording is not None and self._loader is not None:
-            # Of an utterance that another stands in for there is nothing to record but that it had its turn.
-            heard = batch.drawn == batch.anchor
-            rows = self._gather(batch.drawn, batch.anchor_gold, logits.float(), batch.share, heard)
+            # For a replaced utterance, only that it was drawn is recorded.
+            is_read = batch.drawn == batch.anchor
+            rows = self._gather(batch.drawn, batch.anchor_classes, logits.float(), batch.loss_weight, is_read)
             self.recording.add(self._loader.epoch, *rows)
         records["loss"].append(losses.detach().mean())
-        records["acc"].append((logits.argmax(dim=1) == gold).float().mean())
-        return (batch.share.to(device) * losses).mean()
+        records["acc"].append((logits.argmax(dim=1) == target_classes).float().mean())
+        return (batch.loss_weight.to(device) * losses).mean()
 
     def state(self) -> dict[str, Any]:
-        """Return where in the run this is, for a checkpoint (loads with ``weights_only=True``)."""
+        """Return the position in the run, for a checkpoint (loads with ``weights_only=True``)."""
         return {
             "position": None if self._loader is None else [self._loader.epoch, self._loader.position],
             "curriculum": self.curriculum.state(),
@@ -176,7 +176,7 @@ class TrainingRun:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from where a checkpoint was written."""
+        """Restore the state of a checkpoint."""
         if state["position"] is None:
             return
         epoch, position = state["position"]
@@ -186,24 +186,29 @@ class TrainingRun:
             self.recording.restore(state["recording"], epoch)
 
     def _observe(self, model: DialectClassifier, latents: torch.Tensor, batch: TrainBatch) -> None:
-        """Let an online run see what the classifier says of anchors and partners before they are mixed."""
-        if self.curriculum.dynamics is None or batch.partner is None or batch.partner_gold is None:
+        """Record the classifier's probabilities for unmixed anchors and partners, in an online run."""
+        if self.curriculum.dynamics is None or batch.partner is None or batch.partner_classes is None:
             return
         with torch.no_grad():
             anchors, partners = model.logits(latents).float().softmax(dim=1).chunk(2)
-        for indices, gold, softmax in (
-            (batch.anchor, batch.anchor_gold, anchors),
-            (batch.partner, batch.partner_gold, partners),
+        for indices, target_classes, softmax in (
+            (batch.anchor, batch.anchor_classes, anchors),
+            (batch.partner, batch.partner_classes, partners),
         ):
-            rows = self._gather(indices, gold, softmax, batch.share)
+            rows = self._gather(indices, target_classes, softmax, batch.loss_weight)
             self.curriculum.dynamics.add(*(each.cpu().numpy() for each in rows))
 
     def _replacements(self, sampler: TrainSampler) -> Replacements:
         pools = (sampler.anchors, sampler.anchors if sampler.partners is None else sampler.partners)
-        return Replacements(self.seed, self.split.gold, pools)
+        return Replacements(self.seed, self.split.target_classes, pools)
 
     def _gather(
-        self, indices: torch.Tensor, gold: torch.Tensor, values: torch.Tensor, share: torch.Tensor, *more: torch.Tensor
+        self,
+        indices: torch.Tensor,
+        target_classes: torch.Tensor,
+        values: torch.Tensor,
+        loss_weight: torch.Tensor,
+        *more: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
-        """Bring together what the processes have of a step, less the rows that only keep one of them company."""
-        return gather_rows((indices, gold, values, *more), share > 0, self.curriculum.sampler.most_rows)
+        """Gather the rows of a step from all processes, without dummy rows."""
+        return gather_rows((indices, target_classes, values, *more), loss_weight > 0, self.curriculum.sampler.max_rows)

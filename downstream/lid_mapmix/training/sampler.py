@@ -1,8 +1,8 @@
-"""Which utterances meet in a batch: order, partners and mixing weights of an epoch.
+"""The batches of an epoch: order of the anchors, partners, and λ.
 
-All of it follows from the seed and the number of the epoch, so a resumed run, a run with other workers, a run that
-evaluates more often and a run on more machines train on the same batches. Where several processes train together, a
-batch is shared out among them: its size, and what is learnt from it, do not depend on how many they are.
+All of it follows from the seed and the number of the epoch: a resumed run, or one with other workers, more frequent
+evaluation or more machines, trains on the same batches. Distributed processes divide each batch among them: its
+size and its loss do not depend on their number.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..data.balance import draw_anchors
-from ..mapmix.mixup import Pairing, WeightPer, draw_lambda, draw_partners
+from ..mapmix.mixup import LambdaPer, Pairing, draw_lambda, draw_partners
 from ..utils.randomness import keyed_generator
 
 NO_PARTNER = -1
@@ -25,18 +25,18 @@ class Draw(NamedTuple):
     Attributes
     ----------
     anchor, partner : utterance numbers; partner is -1 where nothing is mixed.
-    weight : λ, the share of the anchor.
-    epoch : the epoch it is drawn for, which keys its crops.
-    share : what its loss counts for in the mean over the rows of this process, so that the mean over the processes is
-        the mean over the whole batch: 1 for one process, 0 for a row that only keeps an idle process company.
-    repeat : which of the anchor's turns in the epoch this is, from 0 on; each has a crop of its own.
+    weight : λ, the weight of the anchor.
+    epoch : number of the epoch, which keys the crops.
+    loss_weight : weight of its loss in the mean over the rows of this process, such that the mean over the processes is
+        the mean over the whole batch: 1 for one process, 0 for the dummy row of a process without a row.
+    repeat : index of this draw of the anchor in the epoch, from 0; each has its own crop.
     """
 
     anchor: int
     partner: int
     weight: float
     epoch: int
-    share: float = 1.0
+    loss_weight: float = 1.0
     repeat: int = 0
 
 
@@ -47,16 +47,16 @@ class TrainSampler:
     Attributes
     ----------
     anchors : (anchors,) int64 utterance numbers; an epoch has as many rows.
-    partners : (partners,) int64 utterance numbers to draw from, afresh each epoch; None for training without mixing.
+    partners : (partners,) int64 utterance numbers, drawn from in each epoch; None for training without mixing.
     classes : (utterances,) int64, class number of every utterance.
-    batch_size : anchors in a batch, of all processes together; the last batch of an epoch may have fewer.
+    batch_size : anchors per batch, over all processes; the last batch of an epoch may have fewer.
     alpha : λ ~ Beta(alpha, alpha) (mixup, arXiv 1710.09412).
-    probability : share of the batches (or utterances) that are mixed; λ = 1 in the others.
+    probability : fraction of the batches (or utterances) that are mixed; λ = 1 in the others.
     seed : the run's seed.
-    pairing : how a partner's class relates to its anchor's.
-    weight_per : whether a batch or an utterance has a λ of its own.
-    power : by which of its size a class's share of the anchors is drawn (balance.py); at 1 each comes once an epoch.
-    process, processes : which of how many processes that train together this is; each has its own rows of a batch.
+    pairing : relation of a partner's class to its anchor's.
+    lambda_per : whether λ is drawn per batch or per utterance.
+    power : a class is drawn in proportion to its size to this power (balance.py); 1 draws each anchor once per epoch.
+    process, processes : number of this process, and of all that train together; each has its own rows of a batch.
     """
 
     anchors: np.ndarray
@@ -67,7 +67,7 @@ class TrainSampler:
     probability: float
     seed: int
     pairing: Pairing = Pairing.ANY
-    weight_per: WeightPer = WeightPer.BATCH
+    lambda_per: LambdaPer = LambdaPer.BATCH
     power: float = 1.0
     process: int = 0
     processes: int = 1
@@ -76,23 +76,23 @@ class TrainSampler:
         return math.ceil(len(self.anchors) / self.batch_size)
 
     @property
-    def most_rows(self) -> int:
-        """How many rows of a batch a process has at most."""
+    def max_rows(self) -> int:
+        """Maximum number of rows of a batch per process."""
         return math.ceil(self.batch_size / self.processes)
 
     def batches(self, epoch: int, first_batch: int = 0) -> "EpochBatches":
-        """Return the batches of an epoch from number `first_batch` on."""
+        """Return the batches of an epoch from number `first_batch`."""
         return EpochBatches(self, epoch, first_batch)
 
 
 @dataclass(frozen=True, eq=False)
 class EpochBatches:
-    """The batches of one epoch, drawn as they are asked for: an epoch of millions is never a list.
+    """The batches of one epoch, drawn one by one: an epoch may have millions.
 
     Attributes
     ----------
-    sampler : whose epoch it is.
-    epoch, first_batch : number of the epoch, and of its first batch that is still to come.
+    sampler : of the run.
+    epoch, first_batch : number of the epoch, and of the first batch to return.
     """
 
     sampler: TrainSampler
@@ -109,14 +109,14 @@ class EpochBatches:
         for number in range(self.first_batch, len(sampler)):
             rows = np.arange(number * sampler.batch_size, min((number + 1) * sampler.batch_size, len(anchors)))
             weights = self._weights(number, len(rows))
-            own, share = _own_rows(len(rows), sampler.process, sampler.processes)
+            own, loss_weight = _own_rows(len(rows), sampler.process, sampler.processes)
             yield [
-                Draw(int(anchors[row]), int(partners[row]), float(weight), self.epoch, share, int(repeats[row]))
+                Draw(int(anchors[row]), int(partners[row]), float(weight), self.epoch, loss_weight, int(repeats[row]))
                 for row, weight in zip(rows[own], weights[own], strict=True)
             ]
 
     def _anchors(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the anchors in the order of the epoch, and which of its turns each is, (anchors,) int64 each."""
+        """Return the anchors in the order of the epoch, and the repeat of each, (anchors,) int64 each."""
         sampler, order = self.sampler, keyed_generator(self.sampler.seed, "order", self.epoch)
         if sampler.power == 1:
             return order.permutation(sampler.anchors), np.zeros(len(sampler.anchors), dtype=np.int64)
@@ -133,18 +133,18 @@ class EpochBatches:
         return draw_partners(sampler.pairing, anchors, sampler.partners, sampler.classes, generator)
 
     def _weights(self, number: int, count: int) -> np.ndarray:
-        """Draw λ for the `count` rows of a batch; where nothing is mixed it is 1."""
+        """Draw λ for the `count` rows of a batch; it is 1 where nothing is mixed."""
         sampler = self.sampler
         if sampler.partners is None:
             return np.ones(count)
         generator = keyed_generator(sampler.seed, "lambda", self.epoch, number)
-        if sampler.weight_per is WeightPer.UTTERANCE:
+        if sampler.lambda_per is LambdaPer.UTTERANCE:
             return draw_lambda(generator, sampler.alpha, sampler.probability, count=count)
         return np.full(count, draw_lambda(generator, sampler.alpha, sampler.probability))
 
 
 def _own_rows(count: int, process: int, processes: int) -> tuple[slice, float]:
-    """Return which of the `count` rows of a batch are this process's, and the share of each; see `Draw`."""
+    """Return the rows of a batch of `count` rows that are this process's, and the loss weight of each; see `Draw`."""
     start, end = (count * number // processes for number in (process, process + 1))
-    # A process without a row takes part all the same, since gradients are averaged over all of them.
+    # A process without a row needs a dummy row, because gradients are averaged over all processes.
     return (slice(start, end), (end - start) * processes / count) if start < end else (slice(0, 1), 0.0)

@@ -1,4 +1,4 @@
-"""Training data as S3PRL's runner takes it: waveforms of random crops, and a batch that says what they are."""
+"""Training data for S3PRL's runner: waveforms of random crops, and a batch that describes them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,53 +16,53 @@ from ..utils.errors import BadAudioError, UserError
 from .replacements import Fault, Replacements
 from .sampler import NO_PARTNER, Draw
 
-# What an utterance is heard as; a stand-in has other crops than the same utterance in its own turn.
-_ANCHOR, _PARTNER, _STAND_IN = 0, 1, 2
+# Roles of an utterance, which key its crops; a replacement has other crops than the same utterance when it is drawn.
+_ANCHOR, _PARTNER, _REPLACEMENT = 0, 1, 2
 
 
 @dataclass
 class TrainBatch:
-    """What the waveforms of a training step are: anchors, then (for latent mixup) a partner for each.
+    """Describes the waveforms of a training step: anchors, then (for latent mixup) one partner per anchor.
 
     Attributes
     ----------
-    drawn : (batch,) int64 numbers of the utterances whose turn it was.
-    anchor, partner : (batch,) int64 numbers of those that are heard, others than drawn where a stand-in is; partner is
-        None where nothing is mixed.
-    anchor_gold, partner_gold : (batch,) int64 class numbers.
+    drawn : (batch,) int64 numbers of the drawn utterances.
+    anchor, partner : (batch,) int64 numbers of the utterances in the batch, which differ from the drawn ones where one
+        was replaced; partner is None where nothing is mixed.
+    anchor_classes, partner_classes : (batch,) int64 class numbers.
     weight : (batch,) float32, λ.
-    share : (batch,) float32, what the loss of each row counts for (see `Draw`).
-    waveforms : of anchors and partners, (2 · batch,), or one a row of the batch.
-    faults : of the utterances that others stand in for.
+    loss_weight : (batch,) float32, weight of each row's loss (see `Draw`).
+    waveforms : of anchors and partners, (2 · batch,), or one per row of the batch.
+    faults : of the replaced utterances.
     """
 
     drawn: torch.Tensor
     anchor: torch.Tensor
-    anchor_gold: torch.Tensor
+    anchor_classes: torch.Tensor
     partner: torch.Tensor | None
-    partner_gold: torch.Tensor | None
+    partner_classes: torch.Tensor | None
     weight: torch.Tensor
-    share: torch.Tensor
+    loss_weight: torch.Tensor
     waveforms: Waveforms
     faults: list[Fault]
 
 
 class TrainDataset(Dataset):
-    """Random crops of anchors and partners, all of one length (method.md, "Model").
+    """Random crops of anchors and partners, all of one length.
 
-    An item is drawn by a :class:`Draw`. Where the input is mixed, anchor and partner become one waveform here;
-    otherwise both are handed on.
+    A :class:`Draw` selects an item. For mixup of the input, anchor and partner become one waveform here; otherwise the
+    item has both.
 
     Parameters
     ----------
-    split : whose utterances they are.
-    crops : where in them.
+    split : the training data.
+    crops : draws the crops.
     seed : of the draws.
-    mix_space : what is mixed.
-    is_kept : says of a crop's number whether its audio need not be read, since its features are kept; the waveform is
-        all zeros then.
-    augmenter : what is done to the audio of a crop.
-    replacements : who is heard in place of bad audio; None where it is an error.
+    mix_space : where anchor and partner are mixed.
+    is_kept : returns for a crop's number whether its features are cached; its audio is then not read, and the
+        waveform is all zeros.
+    augmenter : augments the audio of a crop.
+    replacements : draws a replacement for bad audio; None where bad audio is an error.
     """
 
     def __init__(
@@ -86,19 +86,19 @@ class TrainDataset(Dataset):
 
     def __getitem__(self, draw: Draw) -> "_Item":
         faults: list[Fault] = []
-        # A first turn is keyed as it is where there are no others.
+        # The first repeat has the same key as in an epoch without repeats.
         turn = (draw.repeat,) if draw.repeat else ()
-        anchor, crop = self._hear(draw.anchor, faults, draw.epoch, _ANCHOR, *turn)
+        anchor, crop = self._read(draw.anchor, faults, draw.epoch, _ANCHOR, *turn)
         partner, crops = NO_PARTNER, [crop]
         if draw.partner != NO_PARTNER:
-            partner, crop = self._hear(draw.partner, faults, draw.epoch, _PARTNER)
+            partner, crop = self._read(draw.partner, faults, draw.epoch, _PARTNER)
             crops.append(crop)
         if self.mix_space is MixSpace.INPUT:
             crops = [_mixed(crops[0], crops[1], draw.weight)]
         return _Item(draw, crops, anchor, partner, faults)
 
-    def _hear(self, utterance: int, faults: list[Fault], epoch: int, role: int, *turn: int) -> tuple[int, "_Cut"]:
-        """Return an utterance and its crop, or, where its audio is bad, who stands in for it and that one's crop."""
+    def _read(self, utterance: int, faults: list[Fault], epoch: int, role: int, *turn: int) -> tuple[int, "_Cut"]:
+        """Return an utterance and its crop, or, where its audio is bad, its replacement and the replacement's crop."""
         try:
             return utterance, self._crop(utterance, epoch, role, *turn)
         except BadAudioError as error:
@@ -107,12 +107,12 @@ class TrainDataset(Dataset):
             faults.append(Fault(utterance, str(error)))
         for other in self.replacements.draw(utterance, role, epoch, *turn):
             try:
-                return other, self._crop(other, epoch, role + _STAND_IN, *turn)
+                return other, self._crop(other, epoch, role + _REPLACEMENT, *turn)
             except BadAudioError as error:
                 faults.append(Fault(other, str(error)))
         raise UserError(
             f"{faults[0].reason} No other utterance of its class {self.split.manifest.columns['class'][utterance]} can "
-            "be read in its place (data.on_bad_audio: skip)."
+            "replace it (data.on_bad_audio: skip). Correct the audio, or remove the class."
         )
 
     def _crop(self, utterance: int, epoch: int, *role: int) -> "_Cut":
@@ -124,7 +124,7 @@ class TrainDataset(Dataset):
         waveform = np.zeros(self.crops.samples, dtype=np.float32)
         audio = self.split.read(utterance, crop.start, crop.count)
         if augmenter is not None:
-            # At another speed its length is rounded up, by a sample or two more than there is room for.
+            # At another speed its length is rounded up and may exceed the space by a sample or two.
             audio = augmenter.augment(audio, speed, *key)[: len(waveform) - crop.first]
         waveform[crop.first : crop.first + len(audio)] = audio
         return _Cut(waveform, crop.first, len(audio), crop.slot)
@@ -132,19 +132,19 @@ class TrainDataset(Dataset):
     def collate(self, items: list["_Item"]) -> tuple[torch.Tensor, TrainBatch]:
         """Return (waveforms, crop_samples) float32, anchors first, and their batch."""
         draws = [item.draw for item in items]
-        # Turning the rows of (anchor, partner) into columns puts all anchors before all partners.
+        # Transposing the rows of (anchor, partner) puts all anchors before all partners.
         crops = [crop for column in zip(*(item.crops for item in items), strict=True) for crop in column]
         anchor = torch.tensor([item.anchor for item in items])
         partner = None if items[0].partner == NO_PARTNER else torch.tensor([item.partner for item in items])
-        gold = torch.from_numpy(self.split.gold)
+        target_classes = torch.from_numpy(self.split.target_classes)
         return torch.from_numpy(np.stack([crop.waveform for crop in crops])), TrainBatch(
             drawn=torch.tensor([draw.anchor for draw in draws]),
             anchor=anchor,
-            anchor_gold=gold[anchor],
+            anchor_classes=target_classes[anchor],
             partner=partner,
-            partner_gold=None if partner is None else gold[partner],
+            partner_classes=None if partner is None else target_classes[partner],
             weight=torch.tensor([draw.weight for draw in draws], dtype=torch.float32),
-            share=torch.tensor([draw.share for draw in draws], dtype=torch.float32),
+            loss_weight=torch.tensor([draw.loss_weight for draw in draws], dtype=torch.float32),
             waveforms=Waveforms(
                 first=torch.tensor([crop.first for crop in crops]),
                 count=torch.tensor([crop.samples for crop in crops]),
@@ -155,7 +155,7 @@ class TrainDataset(Dataset):
 
 
 class _Cut(NamedTuple):
-    """A (crop samples,) waveform, its first real sample, the number of real samples, and the crop's number."""
+    """A (crop samples,) waveform, its first real sample, its number of real samples, and the crop's number."""
 
     waveform: np.ndarray
     first: int
@@ -164,7 +164,7 @@ class _Cut(NamedTuple):
 
 
 class _Item(NamedTuple):
-    """What was drawn, the crops of whom is heard, their numbers, and the faults of those they stand in for."""
+    """The draw, the crops of anchor and partner, their utterance numbers, and the faults of replaced utterances."""
 
     draw: Draw
     crops: list[_Cut]
@@ -174,7 +174,7 @@ class _Item(NamedTuple):
 
 
 def _mixed(anchor: _Cut, partner: _Cut, weight: float) -> _Cut:
-    """Mix two crops into one, whose real audio reaches from the first real sample of both to the last."""
+    """Mix two crops into one, whose real audio starts at the first real sample of either and ends at the last."""
     ends = anchor.first + anchor.samples, partner.first + partner.samples
     real = slice(anchor.first, ends[0]), slice(partner.first, ends[1])
     first = min(anchor.first, partner.first)

@@ -1,1 +1,1 @@
-"""What every room uses: errors, files, random draws, processes, the names of a run's files."""
+"""Used by every other package: errors, files, random draws, processes, and the names of a run's files."""

@@ -5,16 +5,14 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
-# Below it, a file is soon read, and may be written twice within one tick of its times.
+# Smaller files are read quickly, and may change twice within the resolution of their modification time.
 _LARGE_BYTES = 10_000_000
-
-
-# Of the files in a folder of save_pretrained.
+# Files of a folder written by save_pretrained.
 _WEIGHTS_SUFFIXES = (".json", ".safetensors", ".bin")
 
 
 def weights_digest(weights: str | None) -> str | None:
-    """Return what names the content of -k, a file or a folder; None where it is elsewhere, or nothing."""
+    """Return a digest of the content of -k, a file or a folder; None for an address, or without -k."""
     path = Path(weights) if weights else None
     if path is None or not path.is_dir():
         return None if path is None else file_digest(path)
@@ -23,7 +21,7 @@ def weights_digest(weights: str | None) -> str | None:
 
 
 def file_digest(path: Path) -> str | None:
-    """Return the SHA-256 of a file's content; None where there is none."""
+    """Return the SHA-256 of a file's content; None if there is no such file."""
     if not path.is_file():
         return None
     found = path.stat()
@@ -34,7 +32,7 @@ def file_digest(path: Path) -> str | None:
 
 @lru_cache
 def _kept_digest(path: Path, *_version: int) -> str:
-    """Return the digest of a large file: a grid asks for that of the same weights once a run."""
+    """Return the digest of a large file; a leaderboard asks for that of the same weights once per run."""
     return _digest(path)
 
 

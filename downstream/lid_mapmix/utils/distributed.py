@@ -1,6 +1,6 @@
-"""Several processes that train together: which one this is, and what they tell one another.
+"""Distributed training: the rank of this process, and communication between processes.
 
-Knows torch.distributed and nothing else of the package. In a single process everything here returns at once.
+Depends on torch.distributed and on nothing else of the package. In a single process every function returns at once.
 """
 
 import math
@@ -17,44 +17,44 @@ _Result = TypeVar("_Result")
 
 
 def world_size() -> int:
-    """Return how many processes train together."""
+    """Return the number of processes that train together."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def rank() -> int:
-    """Return the number of this process among them, from 0 on."""
+    """Return the rank of this process, from 0."""
     return distributed.get_rank() if world_size() > 1 else 0
 
 
 def is_rank_zero() -> bool:
-    """Say whether this is the one process that decides, prints and writes files."""
+    """Return whether this process decides, prints and writes files."""
     return rank() == 0
 
 
-def gather_rows(tensors: Sequence[torch.Tensor], counts: torch.Tensor, most: int) -> tuple[torch.Tensor, ...]:
-    """Bring together in every process the rows that each of them has, by one collective.
+def gather_rows(tensors: Sequence[torch.Tensor], counts: torch.Tensor, max_rows: int) -> tuple[torch.Tensor, ...]:
+    """Gather in every process the rows of all processes, with one collective operation.
 
     Parameters
     ----------
-    tensors : (rows, ...) each, the same number of rows in all of them; types and the shape of a row are the same in
-        every process. They travel on the accelerator where one of them is there, as nccl needs it.
-    counts : (rows,) bool, which rows are to be gathered.
-    most : no process has more rows than this; the same number in every process.
+    tensors : (rows, ...) each, with equal numbers of rows; dtypes and the shape of a row are the same in every process.
+        They are sent from the accelerator if one of them is there, as nccl requires.
+    counts : (rows,) bool, the rows to gather.
+    max_rows : maximum number of rows per process; the same in every process.
 
     Returns
     -------
-    (all rows, ...) each, without gradient: the rows of process 0, then those of process 1, and so on.
+    (all rows, ...) each, without gradient, in the order of the ranks.
     """
     if world_size() == 1:
         everything = bool(counts.all())
         return tuple(tensor.detach() if everything else tensor.detach()[counts] for tensor in tensors)
     device = next((tensor.device for tensor in tensors if tensor.device.type != "cpu"), torch.device("cpu"))
-    # As bytes, tensors of any type share one buffer, and arrive bit for bit.
+    # As bytes, tensors of any dtype share one buffer and arrive bit for bit.
     columns = [_as_bytes(tensor.detach().to(device)) for tensor in (counts, *tensors)]
     widths = [column.shape[1] for column in columns]
-    own = torch.zeros((most, sum(widths)), dtype=torch.uint8, device=device)
+    own = torch.zeros((max_rows, sum(widths)), dtype=torch.uint8, device=device)
     own[: len(counts)] = torch.cat(columns, dim=1)
-    everyones = torch.empty((world_size() * most, sum(widths)), dtype=torch.uint8, device=device)
+    everyones = torch.empty((world_size() * max_rows, sum(widths)), dtype=torch.uint8, device=device)
     distributed.all_gather_into_tensor(everyones, own)
     real, *parts = everyones[everyones[:, 0] != 0].split(widths, dim=1)
     return tuple(
@@ -63,8 +63,8 @@ def gather_rows(tensors: Sequence[torch.Tensor], counts: torch.Tensor, most: int
     )
 
 
-def from_everyone(items: list[_Result]) -> list[_Result]:
-    """Return in every process the items of all of them, in the order of the processes; each may have any number."""
+def gather_items(items: list[_Result]) -> list[_Result]:
+    """Gather in every process the items of all processes, in the order of the ranks; each may have any number."""
     if world_size() == 1:
         return items
     gathered: list[list[_Result]] = [[] for _ in range(world_size())]
@@ -73,11 +73,11 @@ def from_everyone(items: list[_Result]) -> list[_Result]:
 
 
 def broadcast_from_rank_zero(work: Callable[[], _Result]) -> _Result:
-    """Let rank zero do `work` while the others wait for it, and return in every process what it returned.
+    """Call `work` in rank zero only, while the others wait, and return its result in every process.
 
     Raises
     ------
-    ReportedError : in the others, when rank zero raises; what it raises passes in rank zero itself.
+    ReportedError : in the other processes, when rank zero raises; rank zero raises its own exception.
     """
     if world_size() == 1:
         return work()
@@ -86,7 +86,7 @@ def broadcast_from_rank_zero(work: Callable[[], _Result]) -> _Result:
         try:
             outcome = [work(), True]
         except Exception:
-            # Whoever is gone by then needs no word, and hides no fault.
+            # A process that has already ended cannot be told, and must not hide the fault.
             with suppress(RuntimeError):
                 distributed.broadcast_object_list([None, False])
             raise
@@ -98,7 +98,7 @@ def broadcast_from_rank_zero(work: Callable[[], _Result]) -> _Result:
 
 
 def continues_as_rank_zero() -> bool:
-    """Wait for all processes, part from them, and say whether this one is to do what is left to do: rank zero is."""
+    """Wait for all processes, leave the process group, and return whether this one continues: only rank zero does."""
     if world_size() == 1:
         return True
     is_first = is_rank_zero()
@@ -110,5 +110,5 @@ def continues_as_rank_zero() -> bool:
 def _as_bytes(tensor: torch.Tensor) -> torch.Tensor:
     """Return a tensor's rows as they are in memory, (rows, bytes) uint8."""
     flat = tensor.reshape(len(tensor), math.prod(tensor.shape[1:]))
-    # A copy even of what is contiguous: a single row may be so with strides that cannot be seen as bytes.
+    # Copied even if contiguous: a single row may be contiguous with strides that cannot be viewed as bytes.
     return flat.clone(memory_format=torch.contiguous_format).view(torch.uint8)

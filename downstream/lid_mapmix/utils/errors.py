@@ -1,25 +1,25 @@
-"""The one exception a user is meant to see.
+"""The exceptions of the package.
 
-Everything that a user can mend (a missing file, a wrong class, too short audio) is raised as
-:class:`UserError`; the command line prints its one line and exits with status 1. Any other exception
+Every fault that a user can correct (a missing file, a wrong class, too short audio) is raised as
+:class:`UserError`; the command line prints its single line and exits with status 1. Any other exception
 is a defect of this package or of its host; --debug shows its traceback.
 """
 
 
 class UserError(Exception):
-    """A fault the user can mend. Its message says, in one line: expected, found, what to do."""
+    """A fault that the user can correct. Its message has one line: expected, found, what to do."""
 
 
 class BadAudioError(UserError):
-    """The audio of an utterance is missing, broken, or no numbers; training may skip it (data.on_bad_audio)."""
+    """The audio of an utterance is missing, damaged or not finite; training can skip it (data.on_bad_audio)."""
 
 
 class ReportedError(Exception):
-    """What went wrong has been said, here or by another process that trains with this one; it ends without a word."""
+    """The fault has been reported, by this or another process of the run; this process ends without a message."""
 
 
 def diverged(what: str) -> UserError:
-    """Return the error of a training whose numbers are none any more; `what` says where, and which."""
+    """Return the error of a training that has diverged; `what` says which number is not finite, and where."""
     return UserError(
-        f"{what}; the training has diverged. Lower the learning rate (-o config.optimizer.lr=...) and train anew."
+        f"{what}; the training has diverged. Lower the learning rate (-o config.optimizer.lr=...) and train again."
     )

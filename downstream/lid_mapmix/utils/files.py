@@ -10,9 +10,9 @@ from pathlib import Path
 
 @contextmanager
 def replace_when_complete(path: Path | str) -> Iterator[Path]:
-    """Give a temporary path beside `path`; when the block ends well, it takes the place of `path`.
+    """Yield a temporary path beside `path`, which replaces `path` when the block ends without an error.
 
-    An interrupted or failed block leaves `path` as it was and nothing beside it.
+    An interrupted or failed block leaves `path` unchanged and no temporary file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -21,7 +21,7 @@ def replace_when_complete(path: Path | str) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        # A write that fails, as on a full disk, does not say of which file.
+        # A failed write, for example on a full disk, does not name the file.
         if error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise
@@ -43,13 +43,13 @@ def copy_file(source: Path, target: Path) -> None:
 
 @contextmanager
 def folder_when_complete(path: Path | str) -> Iterator[Path]:
-    """Give a new folder beside `path`, which is absent or empty; when the block ends well, it becomes that.
+    """Yield a new temporary folder beside `path`, which becomes `path` when the block ends without an error.
 
-    An interrupted or failed block leaves nothing beside it.
+    `path` must be absent or empty. An interrupted or failed block leaves no temporary folder.
 
     Raises
     ------
-    OSError : something has come there meanwhile; it stays.
+    OSError : `path` has files by then; they are kept.
     """
     path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Garbage collection that passes over the half million objects of imported modules, which takes half a second."""
+"""Garbage collection without the half million objects of imported modules, which would take half a second."""
 
 import gc
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def collecting_only_new() -> Iterator[None]:
-    """Let collections within look at what was made within only."""
+    """Restrict garbage collections in the block to objects that it creates."""
     is_outermost = gc.get_freeze_count() == 0
     gc.freeze()
     try:

@@ -1,4 +1,4 @@
-"""Where this process stands among those that train together."""
+"""The place of this process among all processes of a distributed run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Place:
-    """Where a process stands.
+    """Ranks of a process.
 
     Attributes
     ----------
-    rank, processes : its number among all processes, and how many they are.
+    rank, processes : its rank, and the number of all processes.
     local_rank, local_processes : the same on this machine.
     """
 
@@ -21,7 +21,7 @@ class Place:
 
 
 def find_place(environment: Mapping[str, str]) -> Place:
-    """Read what torchrun (or whoever starts the processes) says; a process that was started alone is the only one."""
+    """Read the environment that torchrun (or another launcher) sets; without it, there is one process."""
     if "RANK" not in environment or "WORLD_SIZE" not in environment:
         return Place()
     rank, processes = int(environment["RANK"]), int(environment["WORLD_SIZE"])

@@ -1,7 +1,7 @@
-"""Random draws that depend on what is drawn and on nothing else.
+"""Random draws that depend on their key only.
 
-S3PRL reseeds every global generator at each evaluation, and a resumed run starts with other states than
-the one it continues. So nothing here draws from a global generator: each draw has a generator of its own,
+S3PRL reseeds every global generator at each evaluation, and a resumed run starts with other generator states than
+the run it continues. So nothing here draws from a global generator: each draw has its own generator,
 keyed by the run's seed, the purpose of the draw and the numbers that identify it (epoch, index, step).
 """
 
@@ -13,18 +13,19 @@ _TORCH_SEED_LIMIT = 2**63
 
 
 def _seed_sequence(seed: int, purpose: str, numbers: tuple[int, ...]) -> np.random.SeedSequence:
-    # crc32 and not hash(): the latter differs from one Python process to the next.
+    # crc32, because hash() differs between Python processes.
     return np.random.SeedSequence([seed, zlib.crc32(purpose.encode()), *numbers])
 
 
 def keyed_generator(seed: int, purpose: str, *numbers: int) -> np.random.Generator:
-    """Return the NumPy generator of one draw.
+    """Return the NumPy generator of a draw.
 
     Parameters
     ----------
     seed : the run's seed, not negative.
-    purpose : what is drawn, for example ``"crop"``; different purposes never share numbers.
-    numbers : what identifies the draw, each not negative, for example epoch and utterance index.
+    purpose : of the draw, for example ``"crop"``; different purposes have independent generators.
+    numbers : identify the draw; not negative, for example epoch and utterance number.
+
     """
     return np.random.Generator(np.random.PCG64(_seed_sequence(seed, purpose, numbers)))
 

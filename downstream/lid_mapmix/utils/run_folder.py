@@ -1,7 +1,7 @@
-"""The folder of a run: the name of every file in it, who may write there, what is complete, what may be deleted.
+"""The folder of a run: its file names, its lock, its checkpoints, and what may be deleted.
 
-No other module knows such a name. Nothing is removed but what a run leaves under its own names, and nothing is written
-over unless asked. docs/training.md has the files in a table.
+No other module has these names. Only files that a run writes under its own names are deleted, and only on request.
+docs/training.md lists the files in a table.
 """
 
 import re
@@ -15,10 +15,12 @@ from filelock import FileLock, Timeout
 
 from .errors import UserError
 
-# S3PRL's name for the best run by dev accuracy.
+# S3PRL's name for the checkpoint with the best dev accuracy.
 BEST_CHECKPOINT = "dev-best.ckpt"
 DATAMAP_STAGE = "datamap"
 _DYNAMICS = "dynamics"
+# The second name is that of version 0.1.0; a folder with such a file keeps it.
+_CLASS_SIMILARITY_NAMES = ("class_similarity.csv", "likeness.csv")
 _EPOCH = re.compile(r"epoch-(\d+)\.npz")
 _STATES = re.compile(r"states-(\d+)\.ckpt")
 _SCORED_SPLITS = ("dev", "test")
@@ -26,9 +28,9 @@ _SCORE_FILES = (
     *("scores.csv", "metrics.json", "predict.txt", "truth.txt"),
     *("latents.npz", "truncation.json", "truncation.png"),
 )
-# What the recorded epochs are turned into: by the run itself the first three, by `lid-mapmix datamap` the others.
+# Made from the recorded epochs: the first four by the run itself, the others by `lid-mapmix datamap`.
 _MADE_OF_EPOCHS = (
-    *("datamap.csv", "likeness.csv", "datamap.png"),
+    *("datamap.csv", *_CLASS_SIMILARITY_NAMES, "datamap.png"),
     *("td_metrics.jsonl", "suspects.csv", "datamap-by-class.png"),
 )
 
@@ -40,11 +42,11 @@ def _file(name: str, meaning: str) -> property:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A folder that holds a run, or will.
+    """The folder of a run.
 
     Parameters
     ----------
-    path : of the folder, which need not exist.
+    path : of the folder, which need not exist yet.
     """
 
     path: Path
@@ -55,14 +57,14 @@ class RunFolder:
     # Files of the whole run ----------------------------------------------------------------------------------------
 
     best = _file(BEST_CHECKPOINT, "The checkpoint with the best dev accuracy, under S3PRL's name.")
-    log = _file("log.log", "What a run says, line by line, under S3PRL's name.")
-    lock = _file(".lock", "Held by the process that trains or writes here.")
-    parameters = _file("parameters.json", "How many parameters each part of the model has, JSON.")
-    steps = _file("steps.json", "How far training is, and how long its steps take, JSON (training/progress.py).")
+    log = _file("log.log", "The log of a run, under S3PRL's name.")
+    lock = _file(".lock", "Locked by the process that trains or writes here.")
+    parameters = _file("parameters.json", "Number of parameters of each part of the model, JSON.")
+    steps = _file("steps.json", "Progress of training, and the time per step, JSON (training/progress.py).")
     calibration = _file("calibration.json", "The calibration that was fitted on dev, JSON (scoring/calibration.py).")
     card = _file("README.md", "The model card.")
     report = _file("report.html", "The report, one HTML page.")
-    bad_audio = _file("bad_audio.csv", "The training utterances that were skipped, CSV (training/bad_audio.py).")
+    bad_audio = _file("bad_audio.csv", "The skipped training utterances, CSV (training/bad_audio.py).")
 
     # Files of a split ----------------------------------------------------------------------------------------------
 
@@ -79,15 +81,15 @@ class RunFolder:
         return self.path / f"{split}_latents.npz"
 
     def truncation(self, split: str) -> Path:
-        """Return the scores of a split cut to several durations, JSON."""
+        """Return the scores of a split truncated to several durations, JSON."""
         return self.path / f"{split}_truncation.json"
 
     def truncation_figure(self, split: str) -> Path:
-        """Return the figure of these."""
+        """Return the figure of the scores at several durations."""
         return self.path / f"{split}_truncation.png"
 
     def score_files(self, split: str) -> list[Path]:
-        """List the files of a split that are there."""
+        """List the existing files of a split."""
         return [path for path in (self.path / f"{split}_{name}" for name in _SCORE_FILES) if path.is_file()]
 
     # The data map --------------------------------------------------------------------------------------------------
@@ -97,21 +99,26 @@ class RunFolder:
         """The folder of the run that makes the data map for this one."""
         return RunFolder(self.path / DATAMAP_STAGE)
 
-    request = _file("request.json", "What a data map was made from, JSON (apps/runs/datamap_stage.py).")
+    request = _file("request.json", "The data and settings of a data map, JSON (apps/runs/datamap_stage.py).")
     dynamics = _file(_DYNAMICS, "The folder of the recorded epochs (mapmix/dynamics_files.py).")
     datamap = _file("datamap.csv", "The data map, CSV (mapmix/datamap_files.py).")
-    likeness = _file("likeness.csv", "How alike the classes are, CSV (mapmix/datamap_files.py).")
     datamap_figure = _file("datamap.png", "The figure of the data map.")
     datamap_by_class = _file("datamap-by-class.png", "The figure with a panel per class.")
-    td_metrics = _file("td_metrics.jsonl", "The data map in the form of Dataset Cartography (mapmix/datamap_files.py).")
-    suspects = _file("suspects.csv", "The utterances whose label is suspicious, CSV (mapmix/suspects.py).")
+    td_metrics = _file("td_metrics.jsonl", "The data map in Dataset Cartography's format (mapmix/datamap_files.py).")
+    suspects = _file("suspects.csv", "The utterances with a suspicious label, CSV (mapmix/suspects.py).")
+
+    @property
+    def class_similarity(self) -> Path:
+        """The class similarity, CSV (mapmix/datamap_files.py)."""
+        new, old = (self.path / name for name in _CLASS_SIMILARITY_NAMES)
+        return old if old.is_file() and not new.is_file() else new
 
     def holds_recording(self) -> bool:
-        """Say whether a run in this folder has recorded an epoch."""
+        """Return whether a run in this folder has recorded an epoch."""
         return bool(epoch_paths(self.dynamics))
 
     def delete_recording(self) -> None:
-        """Delete what a run in this folder has recorded, and what was made of it."""
+        """Delete the recorded epochs of a run in this folder, and the files made from them."""
         made = (self.path / name for name in _MADE_OF_EPOCHS)
         for path in (*epoch_paths(self.dynamics).values(), *made):
             path.unlink(missing_ok=True)
@@ -126,49 +133,49 @@ class RunFolder:
         return [path for _, path in sorted((int(name[1]), path) for path, name in found.items() if name)]
 
     def last_step(self) -> int:
-        """Return the step of the latest checkpoint, 0 where there is none."""
+        """Return the step of the latest checkpoint, 0 if there is none."""
         kept = self.checkpoints()
         return int(kept[-1].stem.removeprefix("states-")) if kept else 0
 
     def holds_run(self) -> bool:
-        """Say whether there is a checkpoint to resume from."""
+        """Return whether there is a checkpoint to resume from."""
         return bool(self.checkpoints()) or self.best.is_file()
 
     # The settings --------------------------------------------------------------------------------------------------
 
     def new_settings_files(self) -> tuple[Path, Path]:
-        """Return where to save S3PRL's arguments and the configuration, of one start, by S3PRL's names."""
+        """Return the paths for S3PRL's arguments and the configuration of a new start, under S3PRL's names."""
         tag = datetime.now().strftime("%Y-%m-%d-%H-%M-%S")
         return self.path / f"args_{tag}.yaml", self.path / f"config_{tag}.yaml"
 
     def settings_file(self, name: str = "config") -> Path:
-        """Return the file of the configuration (or of S3PRL's ``args``) that a run was last started with.
+        """Return the configuration (or S3PRL's ``args``) of the last start of a run.
 
         Raises
         ------
-        UserError : there is none.
+        UserError : there is no such file.
         """
         found = sorted(self.path.glob(f"{name}_*.yaml"))
         if not found:
             raise UserError(
-                f"{self}: expected {name}_*.yaml, the settings a run keeps, found none. Name the folder the run was "
+                f"{self}: expected {name}_*.yaml, the settings of a run, found none. Use the folder that the run was "
                 "trained in."
             )
         return found[-1]
 
-    # Who may write here, and what may go ---------------------------------------------------------------------------
+    # Locking and deleting -------------------------------------------------------------------------------------------
 
     @contextmanager
     def held(self, otherwise: str = "choose another folder by -n or -p") -> Iterator[None]:
-        """Keep a second process out while one is at work here; the folder is made where absent.
+        """Lock the folder against other processes; it is created if absent.
 
         Parameters
         ----------
-        otherwise : what its user can do in place of waiting.
+        otherwise : what the user can do instead of waiting.
 
         Raises
         ------
-        UserError : another process is at work here.
+        UserError : another process has locked the folder.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         try:
@@ -176,7 +183,7 @@ class RunFolder:
                 try:
                     yield
                 finally:
-                    # A run that was refused leaves no trace.
+                    # A refused run leaves no files.
                     if list(self.path.iterdir()) == [self.lock]:
                         self.lock.unlink()
                         self.path.rmdir()
@@ -186,70 +193,71 @@ class RunFolder:
             ) from None
 
     def refuse_run(self, *, resumes: bool = False) -> None:
-        """Refuse to train anew in a folder that holds a run.
+        """Refuse to start training in a folder that has a run.
 
         Parameters
         ----------
-        resumes : a run that was stopped before its first checkpoint is no obstacle: its epochs and their scores come
-            again.
+        resumes : accept a run that was stopped before its first checkpoint: its epochs will be trained again.
 
         Raises
         ------
-        UserError : it does.
+        UserError : the folder has a run.
         """
         held = [path.name for path in self._run_files()]
         scored = {path.name for path in self.score_files("dev")}
-        # A run that is complete has a report.
+        # A complete run has a report.
         if resumes and scored.issuperset(held) and not self.report.is_file():
             return
         if not held and self.holds_recording() and not resumes:
             held = [f"{_DYNAMICS}/"]
         if held:
-            remedy = "Start anew by --overwrite" if resumes else "Go on with it by -a, start anew by --overwrite,"
+            remedy = "Replace it by --overwrite" if resumes else "Resume it by -a, replace it by --overwrite,"
             raise UserError(f"{self}: already holds a run ({held[-1]}). {remedy} or choose another folder by -n or -p.")
 
     def clear(self, *, spare_recording: bool = False) -> None:
-        """Delete what a run has left, which would pass for that of the run that takes its place.
+        """Delete the files of a run, so that they are not taken for those of the run that replaces it.
 
         Parameters
         ----------
-        spare_recording : leave recorded epochs and their data map, on which the new run is to train.
+        spare_recording : keep the recorded epochs and their data map, which the new run is trained on.
         """
-        # Bad audio by itself is no run: one that has ended for too much of it is begun anew once that is mended.
+        # bad_audio.csv alone is not a run: a run that ended because of it is started again once the audio is corrected.
         others = (self.report, self.parameters, self.steps, self.bad_audio)
         for path in (*self._run_files(), *others):
             path.unlink(missing_ok=True)
-        # A data map without the epochs that it was made from is nobody's but the user's.
+        # A data map without its recorded epochs may be the user's own.
         if self.holds_recording() and not spare_recording:
             self.delete_recording()
 
     def _run_files(self) -> list[Path]:
-        """List what a run has left, by the very names it gives; nothing else is ever deleted."""
+        """List the files of a run by their names; no other file is deleted."""
         best = [path for path in (self.calibration, self.best) if path.is_file()]
         return best + [path for split in _SCORED_SPLITS for path in self.score_files(split)] + self.checkpoints()
 
     def shown(self) -> list[Path]:
-        """List what a run leaves for its user, in the order to show it in."""
+        """List the files of a run to show to the user, in order."""
         patterns = ("*_scores.csv", "*_metrics.json", self.calibration.name, self.best.name, self.card.name)
         return [path for pattern in patterns for path in sorted(self.path.glob(pattern))]
 
 
 def choose_checkpoint(past: Path, mode: str) -> Path:
-    """Return the checkpoint that -e names: a file; in a folder the latest to train on, the best to use.
+    """Return the checkpoint for -e: the file itself; of a folder, the latest for training and the best otherwise.
 
-    Where there is no such one it is the other: a run may be stopped before its first regular checkpoint, and the best
-    one holds all that training needs as well.
+    If one of the two is missing, the other is used: a run may be stopped before its first regular checkpoint, and the
+    best checkpoint has everything that training needs.
 
     Raises
     ------
-    UserError : nothing there.
+    UserError : the folder has no checkpoint.
     """
     if not past.is_dir():
         return past
     folder = RunFolder(past)
     best, others = [folder.best] if folder.best.is_file() else [], folder.checkpoints()
     if not best and not others:
-        raise UserError(f"{past}: holds no states-*.ckpt and no {BEST_CHECKPOINT}. Name the folder of a trained run.")
+        raise UserError(
+            f"{past}: expected states-*.ckpt or {BEST_CHECKPOINT}, found neither. Use the folder of a trained run."
+        )
     return (best + others if mode == "train" else others + best)[-1]
 
 
@@ -259,6 +267,6 @@ def epoch_path(dynamics: Path | str, epoch: int) -> Path:
 
 
 def epoch_paths(dynamics: Path | str) -> dict[int, Path]:
-    """Return the file of each epoch in a folder, by its number, ascending; none where there is no such folder."""
+    """Return epoch number → file of each recorded epoch in a folder, ascending; empty if there is no such folder."""
     names = {path: _EPOCH.fullmatch(path.name) for path in Path(dynamics).glob("epoch-*.npz")}
     return dict(sorted((int(name[1]), path) for path, name in names.items() if name))

@@ -20,7 +20,7 @@ from lid_mapmix.mapmix.datamap_files import read_datamap
 from lid_mapmix.utils.errors import UserError
 from lid_mapmix.utils.run_folder import RunFolder
 
-NUMBERS = ("datamap.csv", "likeness.csv", "td_metrics.jsonl")
+NUMBERS = ("datamap.csv", "class_similarity.csv", "td_metrics.jsonl")
 
 
 @pytest.fixture(autouse=True)
@@ -94,14 +94,14 @@ def test_epochs_are_skipped_and_kept(own_map, tmp_path, capsys):
         confidence[name] = found.confidence
     assert "32 utterances, epochs 1\n" in capsys.readouterr().out
     np.testing.assert_allclose((confidence["late"] + confidence["early"]) / 2, both, atol=2e-6)
-    likeness = {name: (tmp_path / name / "likeness.csv").read_text() for name in confidence}
-    assert likeness["late"] != likeness["early"]
+    class_similarity = {name: (tmp_path / name / "class_similarity.csv").read_text() for name in confidence}
+    assert class_similarity["late"] != class_similarity["early"]
     assert command(own_map, "--skip-first", 2) == 1
     assert fault_of(capsys).endswith("expected an epoch after the first 2, found 2 complete in all. Skip fewer.")
 
 
 def test_regions_by_other_rules(own_map, tmp_path):
-    shares = ["--regions", "quantile", "--easy-share", 0.5, "--hard-share", 0.25]
+    shares = ["--regions", "quantile", "--easy-fraction", 0.5, "--hard-fraction", 0.25]
     for whose in ("--global", "--per-class"):
         assert command(own_map, *shares, whose, "--into", tmp_path / whose) == 0
         found = read_datamap(tmp_path / whose / "datamap.csv")
@@ -247,10 +247,10 @@ def test_what_is_no_recorded_run_is_refused(own_map, capsys, spoil, message):
         (["--regions", "fixed", "--easy-confidence", 1.5], "datamap.easy_confidence is 1.5"),
         (["--regions", "fixed", "--hard-confidence", "nan"], "datamap.hard_confidence is nan"),
         (["--regions", "fixed", "--hard-confidence", 0.7], "hard_confidence is 0.7, above easy_confidence"),
-        (["--regions", "quantile", "--easy-share", 0.8, "--hard-share", 0.3], "make more than 1"),
+        (["--regions", "quantile", "--easy-fraction", 0.8, "--hard-fraction", 0.3], "make more than 1"),
         (
-            ["--regions", "fixed", "--easy-share", 0.5],
-            "--easy-share: has no effect on regions fixed. Add --regions quantile",
+            ["--regions", "fixed", "--easy-fraction", 0.5],
+            "--easy-fraction: has no effect on regions fixed. Add --regions quantile",
         ),
         (["--regions", "fixed", "--per-class"], "--per-class: has no effect on regions fixed"),
         (["--easy-variability", 0], "--easy-variability: has no effect on regions quantile"),
@@ -271,7 +271,7 @@ def test_regions_that_cannot_be_are_refused(own_map, capsys, flags, message):
         ["--suspects", "many"],
         ["--per-class", "--global"],
         ["--regions", "round"],
-        ["--easy-share", "half"],
+        ["--easy-fraction", "half"],
         [],
     ],
 )

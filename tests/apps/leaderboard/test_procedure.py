@@ -22,7 +22,7 @@ from reference.calibration import expected_calibration_error
 
 from .conftest import SETTINGS, leaderboard, runs_in_process, write_grid
 
-LRE17 = {"downstream_expert": {"mapmix": {"likeness": "lre17"}}}
+LRE17 = {"downstream_expert": {"mapmix": {"class_similarity": "lre17"}}}
 
 
 def read_rows(folder):

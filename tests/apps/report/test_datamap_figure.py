@@ -43,7 +43,12 @@ def drawn(monkeypatch):
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"regions": "quantile"}, {"regions": "quantile", "per_class": True}, {"regions": "quantile", "easy_share": 0}],
+    [
+        {},
+        {"regions": "quantile"},
+        {"regions": "quantile", "per_class": True},
+        {"regions": "quantile", "easy_fraction": 0},
+    ],
 )
 @pytest.mark.parametrize("most_points", [1000, 10])
 def test_a_map_is_drawn_with_its_histograms(tmp_path, monkeypatch, drawn, settings, most_points):
@@ -92,7 +97,7 @@ def test_a_panel_a_class(tmp_path, monkeypatch, drawn, classes):
 
 @pytest.mark.parametrize("per_class", [False, True])
 def test_panels_show_the_boundaries_that_their_regions_have(tmp_path, drawn, per_class):
-    config = DatamapConfig(regions="quantile", per_class=per_class, easy_share=0.3, hard_share=0.2)
+    config = DatamapConfig(regions="quantile", per_class=per_class, easy_fraction=0.3, hard_fraction=0.2)
     measured, regions, gold = example(70, config, classes=2)
     draw_by_class(tmp_path / "classes.png", measured, regions, config, classes=["a", "b"], gold=gold)
     for number, axes in enumerate(drawn[0].axes[:2]):

@@ -18,7 +18,7 @@ from lid_mapmix.mapmix.datamap_files import read_datamap
 
 SKIP = {
     "downstream_expert.data.on_bad_audio": "skip",
-    "downstream_expert.data.most_bad_share": 0.1,
+    "downstream_expert.data.max_bad_fraction": 0.1,
     "downstream_expert.data.batch_size": 5,
     "runner.save_step": 2,
     "downstream_expert.datamap.regions": "quantile",
@@ -59,7 +59,7 @@ def test_what_is_skipped_is_counted_and_named(mapped):
     assert "is empty (0 bytes)" in empty["fault"]
     assert (nan["id"], nan["class"], nan["epoch"]) == (NAN, "ybb-two", "0")
     assert "NaN" in nan["fault"]
-    # What is unheard is in no region, and so is not even drawn where the map is used.
+    # What is unread is in no region, and so is not even drawn where the map is used.
     assert rows_of(mapped / "bad_audio.csv") == [empty]
     lines = [line for line in (mapped / "datamap/log.log").read_text().splitlines() if "is skipped" in line]
     assert len(lines) == 2
@@ -67,15 +67,15 @@ def test_what_is_skipped_is_counted_and_named(mapped):
     assert lines[1].startswith(f"epoch 0: {NAN} is skipped (2 of 32): ")
 
 
-def test_the_map_has_all_epochs_and_no_measures_of_the_unheard(mapped, data):
+def test_the_map_has_all_epochs_and_no_measures_of_the_unread(mapped, data):
     found = read_datamap(mapped / "datamap/datamap.csv")
-    unheard = np.isin(found.ids, [EMPTY, NAN])
+    unread = np.isin(found.ids, [EMPTY, NAN])
     assert len(found.ids) == 32
-    assert set(found.regions[unheard]) == {"unheard"}
-    assert "unheard" not in found.regions[~unheard]
-    assert found.epochs.tolist() == [0 if is_unheard else 2 for is_unheard in unheard]
-    assert np.isnan(found.confidence[unheard]).all()
-    assert np.isfinite(found.confidence[~unheard]).all()
+    assert set(found.regions[unread]) == {"unread"}
+    assert "unread" not in found.regions[~unread]
+    assert found.epochs.tolist() == [0 if is_unread else 2 for is_unread in unread]
+    assert np.isnan(found.confidence[unread]).all()
+    assert np.isfinite(found.confidence[~unread]).all()
     # A third of 30.
     assert np.sum(found.regions == "easy") == 10
     row = next(row for row in rows_of(mapped / "datamap/datamap.csv") if row["id"] == NAN)
@@ -83,19 +83,19 @@ def test_the_map_has_all_epochs_and_no_measures_of_the_unheard(mapped, data):
 
 
 def test_the_report_draws_those_that_were_heard(mapped):
-    heard = read_datamap(mapped / "datamap/datamap.csv").heard()
+    heard = read_datamap(mapped / "datamap/datamap.csv").read_utterances()
     assert len(heard.ids) == 30
     assert np.isfinite(heard.correctness).all()
     page = (mapped / "report.html").read_text(encoding="utf-8")
     assert "; 30 utterances, " in page, "in the label of the data map"
-    assert ">unheard<" in page
+    assert ">unread<" in page
 
 
 def test_the_command_makes_the_same_map_again(mapped, tmp_path, capsys):
     folder = shutil.copytree(mapped / "datamap", tmp_path / "map")
     assert cli.main(["datamap", str(folder), "--suspects", "40", "--by-class"]) == 0
-    assert_same_files(folder, mapped / "datamap", "datamap.csv", "likeness.csv")
-    assert "unheard" in capsys.readouterr().out
+    assert_same_files(folder, mapped / "datamap", "datamap.csv", "class_similarity.csv")
+    assert "unread" in capsys.readouterr().out
     assert len(rows_of(folder / "suspects.csv")) == 30
     assert len((folder / "td_metrics.jsonl").read_text().splitlines()) == 30
 
@@ -108,7 +108,7 @@ def test_an_interrupted_run_ends_like_one_that_was_not(data, mapped, tmp_path, m
     for part in ("", "datamap"):
         assert_same_weights(tmp_path / "run" / part, mapped / part)
         assert_same_files(tmp_path / "run" / part, mapped / part, "bad_audio.csv")
-    assert_same_files(tmp_path / "run/datamap", mapped / "datamap", "datamap.csv", "likeness.csv")
+    assert_same_files(tmp_path / "run/datamap", mapped / "datamap", "datamap.csv", "class_similarity.csv")
 
 
 def test_sound_data_is_trained_on_as_without_the_setting(corpus, tmp_path):
@@ -121,11 +121,11 @@ def test_sound_data_is_trained_on_as_without_the_setting(corpus, tmp_path):
 def test_too_much_bad_audio_ends_the_run(data, tmp_path, capsys):
     again = {0.02: ("the audio of 1 of 32", ()), 0.05: ("the audio of 2 of 32", ("-a",))}
     for limit, (found, flags) in again.items():
-        settings = SKIP | {"downstream_expert.data.most_bad_share": limit}
+        settings = SKIP | {"downstream_expert.data.max_bad_fraction": limit}
         for attempt in ((), flags):
             assert train(data, tmp_path / str(limit), "-v", "baseline", *attempt, settings=settings) == 1
             error = capsys.readouterr().err.splitlines()[-1]
-            assert f"{found} utterances is bad, more than data.most_bad_share ({limit})" in error
+            assert f"{found} utterances is bad, more than data.max_bad_fraction ({limit})" in error
             assert f"{EMPTY}: is empty" in error
         # Once more is allowed, nothing stands in the way.
         assert train(data, tmp_path / str(limit), "-v", "baseline", *flags, settings=SKIP) == 0
@@ -137,7 +137,7 @@ def test_a_class_of_which_nothing_can_be_read(data, tmp_path, capsys):
     spoilt = shutil.copytree(data, tmp_path / "data")
     for path in spoilt.glob("audio/train/xaa-two-*.wav"):
         path.write_bytes(b"")
-    settings = SKIP | {"downstream_expert.data.most_bad_share": 1.0}
+    settings = SKIP | {"downstream_expert.data.max_bad_fraction": 1.0}
     assert train(spoilt, tmp_path / "run", "-v", "baseline", settings=settings) == 1
     assert "no utterance of class xaa-two can be read. The first: " in capsys.readouterr().err.splitlines()[-1]
 

@@ -375,10 +375,16 @@ def test_a_class_without_a_training_utterance(own_corpus, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"likeness": "lre17"}, "likeness lre17: class xaa-one is none of LRE17's"),
-        ({"likeness": "given"}, "needs mapmix.likeness_file"),
-        ({"likeness": "given", "likeness_file": "none.csv"}, "none.csv: expected the likeness of the classes"),
-        ({"likeness": "given", "likeness_file": "other.csv"}, "other.csv: expected columns for exactly the classes"),
+        ({"class_similarity": "lre17"}, "class_similarity lre17: class xaa-one is none of LRE17's"),
+        ({"class_similarity": "given"}, "needs mapmix.class_similarity_file"),
+        (
+            {"class_similarity": "given", "class_similarity_file": "none.csv"},
+            "none.csv: expected the class_similarity of the classes",
+        ),
+        (
+            {"class_similarity": "given", "class_similarity_file": "other.csv"},
+            "other.csv: expected columns for exactly the classes",
+        ),
     ],
 )
 @pytest.mark.parametrize("variant", ["mapmix", "mapmix_online"])

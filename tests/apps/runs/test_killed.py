@@ -12,7 +12,7 @@ SETTINGS = {"downstream_expert.data.batch_size": 4, "runner.save_step": 3, "runn
 # An epoch in which an online run observes, and one of its own regions.
 SETTINGS["downstream_expert.mapmix.warmup_epochs"] = 1
 FILES = tuple(f"{split}_{name}" for split in ("dev", "test") for name in ("scores.csv", "metrics.json", "predict.txt"))
-MAP_FILES = ("datamap.csv", "likeness.csv", "dynamics/epoch-0001.npz")
+MAP_FILES = ("datamap.csv", "class_similarity.csv", "dynamics/epoch-0001.npz")
 # What is killed in a run of Map-Mix, or in one of another variant, and at which call of it; -1 is the last.
 PLACES = {
     "in the first step": ("lid_mapmix.training.run:TrainingRun.loss", 1),

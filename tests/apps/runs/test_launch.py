@@ -43,7 +43,7 @@ def test_one_command_leaves_everything_a_run_is_to_leave(trained):
     for folder in (trained, trained / "datamap"):
         for pattern in ("dev_predict.txt", "dev_truth.txt", "*tfevents*", "config_*.yaml", "args_*.yaml"):
             assert list(folder.glob(pattern)), pattern
-    for name in ("datamap.csv", "likeness.csv", "dynamics/epoch-0001.npz", "dev-best.ckpt"):
+    for name in ("datamap.csv", "class_similarity.csv", "dynamics/epoch-0001.npz", "dev-best.ckpt"):
         assert (trained / "datamap" / name).is_file(), name
     assert (trained / "test_predict.txt").is_file()
     assert not list(trained.rglob("*.part"))
@@ -99,7 +99,7 @@ def test_both_stages_start_from_the_same_fresh_weights(corpus, tmp_path):
 @pytest.mark.parametrize("variant", variant_names())
 def test_every_variant_trains(variant, corpus, tmp_path, capsys):
     # Each class of four has an utterance in eight that is hard.
-    hard = {"downstream_expert.datamap.hard_share": 0.125}
+    hard = {"downstream_expert.datamap.hard_fraction": 0.125}
     assert train(corpus, tmp_path / "run", "-v", variant, settings=hard) == 0
     printed = capsys.readouterr().out
     assert re.search(r"^test +\d\.\d{3}", printed, re.MULTILINE)
@@ -151,7 +151,7 @@ def test_an_overwritten_map_is_not_served_as_that_of_the_run_in_its_place(own_ru
     assert train(corpus, own_run, "-v", "baseline", "--overwrite") == 0
     assert "datamap" not in capsys.readouterr().out.partition(f"in {own_run}:")[2]
     assert not [
-        name for name in ("dynamics", "datamap.csv", "likeness.csv", "datamap.png") if (own_run / name).exists()
+        name for name in ("dynamics", "datamap.csv", "class_similarity.csv", "datamap.png") if (own_run / name).exists()
     ]
     assert cli.main(["datamap", str(own_run)]) == 0
     assert capsys.readouterr().out.startswith(f"{own_run / 'datamap'}: 32 utterances")
@@ -269,7 +269,7 @@ def test_inference_agrees_with_the_scores_of_the_test_split(trained, corpus, cap
 def test_two_runs_with_one_seed_are_equal(corpus, trained, tmp_path):
     assert train(corpus, tmp_path / "again") == 0
     assert_same_weights(tmp_path / "again", trained)
-    assert_same_files(tmp_path / "again", trained, *RESULTS, "datamap/datamap.csv", "datamap/likeness.csv")
+    assert_same_files(tmp_path / "again", trained, *RESULTS, "datamap/datamap.csv", "datamap/class_similarity.csv")
 
 
 def test_another_seed_gives_other_weights(corpus, trained, tmp_path):
@@ -307,7 +307,8 @@ def uninterrupted(corpus, tmp_path_factory):
 
 @pytest.mark.parametrize("step", [2, 6, 11])
 @pytest.mark.parametrize(
-    ("variant", "extra"), [("latent_random", ()), ("datamap", ("datamap.csv", "likeness.csv")), ("mapmix_online", ())]
+    ("variant", "extra"),
+    [("latent_random", ()), ("datamap", ("datamap.csv", "class_similarity.csv")), ("mapmix_online", ())],
 )
 def test_an_interrupted_run_ends_like_one_that_was_not(
     step, variant, extra, corpus, uninterrupted, tmp_path, monkeypatch, capsys
@@ -333,7 +334,7 @@ def test_an_interrupted_map_mix_ends_like_one_that_was_not(step, corpus, uninter
     whole = uninterrupted("mapmix")
     assert_same_weights(folder, whole)
     assert_same_weights(folder / "datamap", whole / "datamap")
-    assert_same_files(folder, whole, *RESULTS, "datamap/datamap.csv", "datamap/likeness.csv")
+    assert_same_files(folder, whole, *RESULTS, "datamap/datamap.csv", "datamap/class_similarity.csv")
 
 
 def test_a_run_stopped_before_its_first_regular_checkpoint_goes_on_from_the_best(corpus, tmp_path, monkeypatch):
@@ -371,7 +372,7 @@ def test_a_killed_process_can_be_resumed(corpus, uninterrupted, tmp_path):
     assert process.returncode == 9, process.stderr
     assert train(corpus, folder, "-v", "datamap", "-a", settings=WITHIN_EPOCHS) == 0
     assert_same_weights(folder, uninterrupted("datamap"))
-    assert_same_files(folder, uninterrupted("datamap"), *RESULTS, "datamap.csv", "likeness.csv")
+    assert_same_files(folder, uninterrupted("datamap"), *RESULTS, "datamap.csv", "class_similarity.csv")
 
 
 def test_a_copy_resumes_in_the_copy(trained, own_run, tmp_path):
@@ -401,7 +402,7 @@ def test_a_map_gone_on_with_elsewhere_has_the_epochs_before(corpus, tmp_path, mo
     before = listing(tmp_path / "begun")
     assert run("-e", tmp_path / "begun", "-p", tmp_path / "elsewhere", "--overwrite") == 0
     assert listing(tmp_path / "begun") == before
-    assert_same_files(tmp_path / "whole", tmp_path / "elsewhere", "datamap.csv", "likeness.csv")
+    assert_same_files(tmp_path / "whole", tmp_path / "elsewhere", "datamap.csv", "class_similarity.csv")
     assert not stale.exists()
 
 
@@ -417,7 +418,7 @@ def test_a_complete_map_that_has_changed_is_refused(own_run, corpus, capsys):
     assert listing(own_run) == before
     assert cli.main(["datamap", str(own_run), "--overwrite"]) == 0
     assert train(corpus, own_run) == 0
-    (own_run / "datamap/likeness.csv").unlink()
+    (own_run / "datamap/class_similarity.csv").unlink()
     assert train(corpus, own_run, "--overwrite") == 0
 
 

@@ -170,7 +170,7 @@ def test_noise_that_breaks_is_not_taken_for_bad_training_audio(folders, tmp_path
         Crops(split.counts, 0.2),
         7,
         augmenter=made,
-        replacements=Replacements(7, split.gold, (everyone, everyone)),
+        replacements=Replacements(7, split.target_classes, (everyone, everyone)),
     )
     with pytest.raises(UserError, match=r"noise\.wav: holds samples that are NaN") as caught:
         dataset[Draw(1, NO_PARTNER, 1.0, 0)]

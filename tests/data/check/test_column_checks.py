@@ -13,7 +13,7 @@ from lid_mapmix.data.check.column_checks import (
     check_duplicates,
     check_leaks,
     near_names,
-    one_slip_apart,
+    one_edit_apart,
     spellings,
 )
 from lid_mapmix.data.check.subject import Utterances
@@ -123,14 +123,14 @@ def distance(one, other):
 
 @given(WORDS, WORDS)
 def test_one_slip_is_a_distance_of_one(one, other):
-    assert one_slip_apart(one, other) == (distance(one, other) == 1)
+    assert one_edit_apart(one, other) == (distance(one, other) == 1)
 
 
 @given(st.text("abcd", min_size=1, max_size=6), st.data())
 def test_a_slip_is_seen(word, data):
     at = data.draw(st.integers(0, len(word) - 1))
     for other in (word[:at] + word[at + 1 :], word[:at] + "x" + word[at:], word[:at] + "x" + word[at + 1 :]):
-        assert one_slip_apart(word, other)
+        assert one_edit_apart(word, other)
 
 
 @pytest.mark.parametrize(

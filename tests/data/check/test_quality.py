@@ -9,7 +9,7 @@ from helpers.synthetic import hum
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lid_mapmix.data.check.quality import frame_length, measure
-from lid_mapmix.data.check.thresholds import CLIPPED_SHARE, SILENT_DECIBELS
+from lid_mapmix.data.check.thresholds import CLIPPED_FRACTION, SILENT_DECIBELS
 from lid_mapmix.data.prepare.demo import espeak
 from scipy.signal import firwin, lfilter, resample_poly
 
@@ -94,7 +94,7 @@ def test_antiphase_is_silent_once_mixed():
 def test_overdriven_speech_is_clipped_and_loud_speech_is_not(speech, gain, clips):
     loudest = speech / np.abs(speech).max()
     found = measure(blocks_of(in_16_bits(gain * loudest)), RATE)
-    assert (found.clipped > CLIPPED_SHARE) == clips
+    assert (found.clipped > CLIPPED_FRACTION) == clips
 
 
 def test_the_same_audio_in_another_lossless_format_has_the_same_digest(tmp_path):

@@ -19,7 +19,7 @@ def test_parquet_is_the_same_corpus(tmp_path):
     assert after.labels == before.labels
     for split in ("train", "dev", "test"):
         one, other = before.split(split), after.split(split)
-        np.testing.assert_array_equal(one.gold, other.gold)
+        np.testing.assert_array_equal(one.target_classes, other.target_classes)
         np.testing.assert_array_equal(one.counts, other.counts)
         assert one.manifest.columns["id"].tolist() == other.manifest.columns["id"].tolist()
         np.testing.assert_array_equal(one.read(0, 100, 500), other.read(0, 100, 500))

@@ -63,7 +63,7 @@ def test_prompts_are_listed_once_without_short_ones_silence_and_tones(sounds, tm
 
 
 def test_every_language_is_in_every_split_and_a_prompt_in_one(sounds, tmp_path):
-    splits = prepared(prepare("asterisk", tmp_path / "data", sounds=sounds, dev_share=0.2, test_share=0.2))
+    splits = prepared(prepare("asterisk", tmp_path / "data", sounds=sounds, dev_fraction=0.2, test_fraction=0.2))
     prompts = {split: {id_.split("/", 1)[1] for _, id_ in rows} for split, rows in splits.items()}
     assert not prompts["train"] & prompts["dev"]
     assert not prompts["train"] & prompts["test"]

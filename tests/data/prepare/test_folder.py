@@ -16,7 +16,7 @@ from lid_mapmix.data.manifest.manifest import read_manifest
 from lid_mapmix.utils.errors import UserError
 
 SPLITS = ("train", "dev", "test")
-QUARTERS = {"dev_share": 0.25, "test_share": 0.25}
+QUARTERS = {"dev_fraction": 0.25, "test_fraction": 0.25}
 
 
 def write_audio(path: Path, seconds: float = 0.25, rate: int = 16_000) -> None:
@@ -166,10 +166,10 @@ def test_a_broken_file_is_named(recordings, tmp_path, content):
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.parametrize(("dev_share", "test_share"), [(0, 0.1), (0.5, 0.5), (0.1, -0.1), (1.2, 0.1)])
-def test_impossible_shares(recordings, tmp_path, dev_share, test_share):
-    with pytest.raises(UserError, match="--dev-share"):
-        prepare("folder", recordings, tmp_path / "data", dev_share=dev_share, test_share=test_share)
+@pytest.mark.parametrize(("dev_fraction", "test_fraction"), [(0, 0.1), (0.5, 0.5), (0.1, -0.1), (1.2, 0.1)])
+def test_impossible_shares(recordings, tmp_path, dev_fraction, test_fraction):
+    with pytest.raises(UserError, match="--dev-fraction"):
+        prepare("folder", recordings, tmp_path / "data", dev_fraction=dev_fraction, test_fraction=test_fraction)
 
 
 def test_manifests_of_others_are_not_replaced_unless_asked(recordings, tmp_path):

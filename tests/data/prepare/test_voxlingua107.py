@@ -10,7 +10,7 @@ from helpers.layouts import contents, prepare, read_rows, values, write_tone
 from lid_mapmix.apps import cli
 from lid_mapmix.utils.errors import UserError
 
-SHARES = {"dev_share": 0.2, "test_share": 0.2}
+SHARES = {"dev_fraction": 0.2, "test_fraction": 0.2}
 
 
 def name_of(video: str, voice: int, start: float, seconds: float = 0.3) -> str:
@@ -66,7 +66,7 @@ def test_names_without_times_are_read_from_headers(unpacked, tmp_path, caplog):
 
 def test_some_languages_and_hours_from_the_command_line(unpacked, tmp_path):
     def drawn(name: str, *others: str) -> dict[str, bytes]:
-        arguments = ["prepare", "voxlingua107", str(unpacked), str(tmp_path / name), "--test-share", "0.2"]
+        arguments = ["prepare", "voxlingua107", str(unpacked), str(tmp_path / name), "--test-fraction", "0.2"]
         assert cli.main([*arguments, "--languages", "he", "en", "--max-hours-per-class", "0.0005", *others]) == 0
         return contents(tmp_path / name)
 

@@ -1,15 +1,15 @@
 """``lid-mapmix datamap EXPDIR``: the data map of recorded epochs, other regions of it, its picture, its suspects.
 
-Writes datamap.csv and likeness.csv (as the run itself does, byte for byte where no flag asks for something else),
-td_metrics.jsonl (mapmix/datamap_files.py), datamap.png and, when asked to, datamap-by-class.png and suspects.csv. What
-is in them comes from runs/recorded_datamap.py.
+Writes datamap.csv and class_similarity.csv (byte for byte those of the run unless a flag changes them),
+td_metrics.jsonl (mapmix/datamap_files.py), datamap.png and, by flags, datamap-by-class.png and suspects.csv. runs/recorded_datamap.py
+computes them.
 """
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...utils.argument_types import whole_number_from
+from ...utils.argument_types import add_deprecated, whole_number_from
 from ...utils.errors import UserError
 from ...utils.run_folder import RunFolder
 
@@ -31,8 +31,8 @@ REGION_FLAGS = {
     "easy_variability": "… and variability below this",
     "hard_confidence": "fixed: hard has confidence below this …",
     "hard_variability": "… and variability below this",
-    "easy_share": "quantile: share of utterances, the most confident ones, that is easy",
-    "hard_share": "quantile: share of utterances, the least confident ones, that is hard",
+    "easy_fraction": "quantile: share of utterances, the most confident ones, that is easy",
+    "hard_fraction": "quantile: share of utterances, the least confident ones, that is hard",
 }
 
 
@@ -63,6 +63,8 @@ def make_datamap_parser() -> argparse.ArgumentParser:
             group.add_argument(flag, choices=_RULES, help=meaning)
         else:
             group.add_argument(flag, type=float, metavar="X", help=meaning)
+    for region in ("easy", "hard"):
+        add_deprecated(parser, f"--{region}-share", f"--{region}-fraction")
     whose = group.add_mutually_exclusive_group()
     whose.add_argument("--per-class", dest="per_class", action="store_true", default=None, help="shares of each class")
     whose.add_argument("--global", dest="per_class", action="store_false", help="shares of all utterances")

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ...scoring.bootstrap import FEWEST, LEVEL, Difference, Interval, mcnemar
+from ...scoring.bootstrap import LEVEL, MIN_GROUPS, Difference, Interval, mcnemar
 from ...scoring.calibration import Calibration, compare, write_calibration
 from ...scoring.files.own import write_metrics
 from ...scoring.files.system_output import align
@@ -168,7 +168,7 @@ def _resampled(system: System) -> str:
     if group is not None:
         count = len(np.unique(group[group != ""])) + int((group == "").sum())
         drawn = f"{count} groups of {drawn}"
-    return drawn if count >= FEWEST else f"{drawn}: so few that intervals are too narrow and p too small"
+    return drawn if count >= MIN_GROUPS else f"{drawn}: so few that intervals are too narrow and p too small"
 
 
 def _write(

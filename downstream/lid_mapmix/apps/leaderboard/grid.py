@@ -5,12 +5,14 @@ import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
+from ...config.renamed import rename_settings
 from ...config.sources import merge, read_yaml
 from ...utils.errors import UserError
 from ..settings.arguments import SEED_LIMIT
@@ -87,8 +89,8 @@ class Grid:
 
     def settings_of(self, run: "Run") -> dict[str, Any]:
         """Return what the file of -c holds: the grid's settings, the upstream's over them, then the variant's."""
-        own = merge(self.settings, self.upstreams[run.upstream].settings)
-        return merge(own, self.variants[run.variant].settings)
+        layers = (self.settings, self.upstreams[run.upstream].settings, self.variants[run.variant].settings)
+        return reduce(merge, (rename_settings(layer, warn=True) for layer in layers))
 
     def request(self, run: "Run") -> dict[str, Any]:
         """Return what decides about a run's result, as far as the grid says it."""

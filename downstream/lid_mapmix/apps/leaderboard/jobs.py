@@ -21,7 +21,7 @@ from ...config.settings import Settings
 from ...data import LABELS_FILE
 from ...data.corpus import Corpus
 from ...data.manifest.manifest import find_manifest
-from ...training.plan import check_likeness
+from ...training.plan import check_class_similarity
 from ...training.progress import Progress
 from ...training.schedule import fill_schedule
 from ...utils.digests import file_digest, weights_digest
@@ -134,7 +134,7 @@ def _make_job(grid: Grid, run: Run, data: Data, maps: dict[Path, Job]) -> Job:
     merged = _merged(flags, settings)
     merged.check_host(trains=True)
     task = merged.task
-    check_likeness(task.mapmix, Corpus(None, task.labels).labels if task.labels else data.corpus.labels)
+    check_class_similarity(task.mapmix, Corpus(None, task.labels).labels if task.labels else data.corpus.labels)
     datamap = None
     if task.needs_datamap and task.mapmix.datamap is None:
         datamap = _make_map(grid, run, merged, common=common, data=data, maps=maps)

@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from ...config.renamed import rename_settings
 from ...utils.errors import UserError
 from ...utils.files import write_text
 from ...utils.run_folder import RunFolder
@@ -99,7 +100,10 @@ def checked_state(folder: Path, request: Mapping[str, Any]) -> State:
     if state.status is Status.ABSENT and RunFolder(folder).holds_run():
         raise UserError(f"{folder}: holds a run that no leaderboard has made. {REMEDY}")
     asked = json.loads(json.dumps(request, default=str))
-    differing = [name for name in asked if state.request.get(name) != asked[name]]
+    kept = dict(state.request)
+    if isinstance(kept.get("settings"), Mapping):
+        kept["settings"] = rename_settings(kept["settings"])
+    differing = [name for name in asked if kept.get(name) != asked[name]]
     if state.status is not Status.ABSENT and differing:
         # Settings that ended it before its first checkpoint may be mended without more ado.
         if state.status is not Status.COMPLETE and not RunFolder(folder).holds_run():

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...config.schema import DatamapConfig
-from ...mapmix.datamap import UNHEARD, Measures, Region, RegionRule
+from ...mapmix.datamap import UNREAD, Measures, Region, RegionRule
 from ...mapmix.datamap_files import read_datamap
 from ...utils.run_folder import RunFolder
 from .figures import new_figure, save_figure
@@ -186,9 +186,9 @@ def _draw_boundaries(axes: Any, confidence: np.ndarray, regions: np.ndarray, con
 
 def _counts(regions: np.ndarray) -> str:
     parts = []
-    for name in (*(region.value for region in Region), UNHEARD):
+    for name in (*(region.value for region in Region), UNREAD):
         count = np.count_nonzero(regions == name)
-        if count or name != UNHEARD:
+        if count or name != UNREAD:
             parts.append(f"{name} {count:,} ({count / max(len(regions), 1):.1%})")
     return " · ".join(parts)
 

@@ -177,7 +177,7 @@ def datamap(findings: Findings) -> dict[str, Any] | None:
     rows = [[name, *map(decimals, row.values())] for name, row in counts.items()]
     table = Table("Utterances by region", ["class", *counts["total"]], rows)
     return {
-        "figure": _picture("Training utterances", "data map", lambda: _draw_map(findings, found.heard())),
+        "figure": _picture("Training utterances", "data map", lambda: _draw_map(findings, found.read_utterances())),
         "table": table,
     }
 

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ...config.renamed import original_names
 from ...config.schema import AugmentConfig, TaskConfig
 from ...config.settings import Settings
 from ...data.audio.folders import listing_digest
@@ -141,7 +142,8 @@ def map_request(stage: Settings, corpus: Corpus) -> dict[str, Any]:
         "crop or batch": _crop_or_batch(task),
         **({"noise or rooms": sounds} if (sounds := _sounds(task.data.augment)) else {}),
         "model": asdict(task.model),
-        "datamap": asdict(task.datamap),
+        # Under the names of version 0.1.0, so that maps made by it are recognised.
+        "datamap": original_names("datamap", asdict(task.datamap)),
     }
 
 
@@ -161,7 +163,7 @@ def _sounds(augment: AugmentConfig) -> dict[str, str]:
 
 
 def _file_digests(folder: RunFolder) -> dict[str, str | None]:
-    return {path.name: file_digest(path) for path in (folder.datamap, folder.likeness)}
+    return {path.name: file_digest(path) for path in (folder.datamap, folder.class_similarity)}
 
 
 def _refuse_changed(folder: RunFolder, files: dict[str, str | None]) -> None:

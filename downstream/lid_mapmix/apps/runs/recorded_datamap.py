@@ -30,7 +30,7 @@ from ..report.tables import format_table
 
 _OF_RULE = {
     RegionRule.FIXED: ("easy_confidence", "easy_variability", "hard_confidence", "hard_variability"),
-    RegionRule.QUANTILE: ("easy_share", "hard_share", "per_class"),
+    RegionRule.QUANTILE: ("easy_fraction", "hard_fraction", "per_class"),
 }
 
 
@@ -120,7 +120,7 @@ class RecordedDatamap:
                 row = rows[place]
                 lines.append(
                     f"{place + 1:>6}  {ids[place]:<{widths[0]}}  {preferred[place]:<{widths[1]}} "
-                    f"{suspects.shares[place]:>4.0%}  confidence {self.measures.confidence[row]:.3f}  "
+                    f"{suspects.fractions[place]:>4.0%}  confidence {self.measures.confidence[row]:.3f}  "
                     f"variability {self.measures.variability[row]:.3f}"
                 )
         return "\n".join(lines)
@@ -133,10 +133,10 @@ class RecordedDatamap:
         UserError : one that differs is there, and is not to be written over.
         """
         columns = self.manifest.columns
-        targets = [into.datamap, into.likeness, into.td_metrics, *([] if suspects is None else [into.suspects])]
+        targets = [into.datamap, into.class_similarity, into.td_metrics, *([] if suspects is None else [into.suspects])]
         with ExitStack() as stack:
             written = {target: stack.enter_context(replace_when_complete(target)) for target in targets}
-            write_map(written[into.datamap], written[into.likeness], self.manifest, self.labels, self.recorded)
+            write_map(written[into.datamap], written[into.class_similarity], self.manifest, self.labels, self.recorded)
             write_td_metrics(written[into.td_metrics], ids=columns["id"], measures=self.measures)
             if suspects is not None:
                 write_suspects(
@@ -153,7 +153,11 @@ class RecordedDatamap:
                 if target.exists() and not filecmp.cmp(temporary, target, shallow=False)
             ]
             if replaced and not overwrite:
-                use = ", which a run may have been trained on" if replaced[0] in (into.datamap, into.likeness) else ""
+                use = (
+                    ", which a run may have been trained on"
+                    if replaced[0] in (into.datamap, into.class_similarity)
+                    else ""
+                )
                 raise UserError(
                     f"{replaced[0]}: is there already, with other content{use}. Write elsewhere by --into DIR, or "
                     "replace it by --overwrite."

@@ -21,7 +21,7 @@ from ...data.augment.augmenter import Augmenter
 from ...data.corpus import Corpus
 from ...evaluation.dev_calibration import write_dev_calibration
 from ...host.runner import make_runner
-from ...training.plan import check_likeness
+from ...training.plan import check_class_similarity
 from ...training.resuming import kept_state
 from ...utils.distributed import broadcast_from_rank_zero, is_rank_zero
 from ...utils.errors import UserError
@@ -76,7 +76,7 @@ class Run:
         """
         self.settings.check_host(trains=True)
         task = self.settings.task
-        check_likeness(task.mapmix, self.corpus.labels)
+        check_class_similarity(task.mapmix, self.corpus.labels)
         Augmenter.open(self.settings.args.seed, **vars(task.data.augment))
         self.corpus.check_manifests(["train", *self.settings.splits, *(["test"] if self.corpus.has("test") else [])])
 

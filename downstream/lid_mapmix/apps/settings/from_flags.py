@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from ...config.renamed import rename_settings
 from ...config.settings import Settings, moved_path
 from ...config.sources import DEFAULT_CONFIG, TASK_KEY, merge, read_variant, read_yaml, upstream_config_path
 from ...config.upstreams import Protocol, read_upstream
@@ -45,7 +46,7 @@ def new_settings(options: argparse.Namespace) -> Settings:
         (DEFAULT_CONFIG.name, read_yaml(DEFAULT_CONFIG)),
         (f"variants/{variant}.yaml", read_variant(variant)),
         (f"{source} ({protocol})", needs.config),
-        (f"-c {options.config}", read_yaml(Path(options.config)) if options.config else {}),
+        (f"-c {options.config}", rename_settings(read_yaml(Path(options.config)), warn=True) if options.config else {}),
         ("--data", {TASK_KEY: {"data": {"directory": _absolute(options.data)}}} if options.data else {}),
         ("--cache-features", _cache_flags(options)),
     ]
@@ -77,7 +78,7 @@ def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> S
     UserError : the checkpoint cannot be read, is of another task, or of a run whose crops cannot be cached.
     """
     states = read_checkpoint(checkpoint)
-    kept, config = dict(vars(states["Args"])), copy.deepcopy(states["Config"])
+    kept, config = dict(vars(states["Args"])), rename_settings(copy.deepcopy(states["Config"]))
     if TASK_KEY not in config or kept.get("downstream") != options.downstream:
         raise UserError(f"{checkpoint}: was trained for the task {kept.get('downstream')}. Name it by -d.")
     check_complete(checkpoint, states, options.mode)

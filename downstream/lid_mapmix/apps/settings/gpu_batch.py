@@ -1,6 +1,6 @@
 """A batch that a GPU has no memory for is divided into parts whose gradients are added up before a step.
 
-What is drawn once a batch, λ with ``weight_per: batch``, is then drawn once a part.
+What is drawn once a batch, λ with ``lambda_per: batch``, is then drawn once a part.
 """
 
 import os

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from ...config.renamed import rename_path
 from ...config.sources import TASK_KEY
 from ...utils.errors import UserError
 from .arguments import SEED_LIMIT
@@ -31,7 +32,8 @@ def apply_override(text: str | None, args: argparse.Namespace, config: dict[str,
     UserError : it cannot be understood, or names what does not exist or is settled by flags.
     """
     overrides = _overrides(text)
-    for (first, *path), value in overrides:
+    for (first, *given), value in overrides:
+        path = rename_path(given) if first == "config" else given
         if [first, *path] == ["config", TASK_KEY, "variant"] or (first == "args" and path[0] in _FLAGS_ONLY):
             raise UserError(f"-o {first}.{'.'.join(path)}: is settled by then. Use the flag.")
         if first == "args":

@@ -1,4 +1,4 @@
-"""Which files of a folder are audio, by their names."""
+"""Audio files in a folder, recognised by their extensions."""
 
 import hashlib
 import os
@@ -15,12 +15,12 @@ def _refuse(fault: UserError) -> None:
 
 
 def audio_below(folder: Path, report: Callable[[UserError], None] = _refuse) -> list[Path]:
-    """Return the audio files of a folder and all below it, sorted; through links too, and each folder once.
+    """Return the audio files of a folder and its subfolders, sorted; follows links, and visits each folder once.
 
     Parameters
     ----------
     folder : where to look.
-    report : is told of each folder that cannot be read, the others go on; by default the first is raised.
+    report : called with the error of each unreadable folder, which is then skipped; raises it by default.
 
     Raises
     ------
@@ -28,32 +28,32 @@ def audio_below(folder: Path, report: Callable[[UserError], None] = _refuse) -> 
     """
 
     def unreadable(error: OSError) -> None:
-        report(UserError(f"{error.filename}: cannot be read ({error.strerror}). Correct its rights, or move it away."))
+        report(UserError(f"{error.filename}: cannot be read ({error.strerror}). Correct its permissions, or move it."))
 
     found: list[Path] = []
     seen: set[tuple[int, int]] = set()
     for parent, folders, names in os.walk(folder, onerror=unreadable, followlinks=True):
-        # In order, so that of two ways to a folder it is always the same that is gone.
+        # Sorted, so that of two paths to a folder the same one is always skipped.
         folders.sort()
         state = Path(parent).stat()
         if (state.st_dev, state.st_ino) in seen:
             folders.clear()
             continue
         seen.add((state.st_dev, state.st_ino))
-        # macOS leaves files named ._NAME.wav that hold no audio.
+        # macOS writes files named ._NAME.wav without audio.
         found += [
             Path(parent) / name
             for name in names
-            # Not Path, which is far slower.
+            # Not pathlib, which is far slower.
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122
         ]
     return sorted(found)
 
 
 def listing_digest(folder: Path) -> str:
-    """Return what names the audio of a folder: the SHA-256 of the names and sizes of its files.
+    """Return a digest of the audio files of a folder: SHA-256 of their names and sizes.
 
-    Content is not read, of what may be gigabytes, nor the time, which copying and unpacking change.
+    Their content, which may be gigabytes, is not read; their times, which copying and unpacking change, are not used.
 
     Raises
     ------

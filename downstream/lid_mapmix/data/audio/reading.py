@@ -1,9 +1,9 @@
-"""Audio in: any file that libsndfile reads, as 16 kHz mono float32, and only the part that is asked for.
+"""Reading audio: any file that libsndfile reads, as 16 kHz mono float32, and only the requested part.
 
 A file may also be a member of a tar shard (:mod:`.shards`).
 """
 
-# ruff: noqa: PLC0415 - torch takes seconds to import, and is needed only where audio has another sample rate.
+# ruff: noqa: PLC0415 - torch takes seconds to import, and is needed only for audio with another sample rate.
 
 import functools
 import io
@@ -22,27 +22,27 @@ from .mp3 import is_guessed
 from .shards import MemberFile, find_member, goes_to_wav, open_bytes, open_shard
 
 SAMPLE_RATE = 16_000
-# The receptive field of the wav2vec 2.0 front end; with less there is no frame at all (s3prl_host.md, 22).
+# The receptive field of the wav2vec 2.0 front end; shorter audio has no frame.
 MINIMUM_SAMPLES = 400
 # libsndfile's SF_COUNT_MAX.
 UNKNOWN_FRAMES = 2**63 - 1
-# Of libsndfile's decoders, those of GSM 06.10 ("WAV49"), G.721 and a few more; crops are read by seeking.
+# For libsndfile's decoders of GSM 06.10 ("WAV49"), G.721 and some others; crops are read by seeking.
 NOT_SEEKABLE = "{} cannot be read from the middle on"
 _PCM_16_UNIT = np.float32(2**-15)
-# Output samples on either side of a crop that reach into the resampler's filter, generously.
+# Audio on either side of a crop that the resampler's filter may reach, with a margin.
 _RESAMPLER_CONTEXT_SECONDS = 0.01
-# A member up to this size is read at once: quicker than libsndfile's many small reads, each of them a call of Python.
+# A member up to this size is read at once, which is faster than libsndfile's many small reads through Python.
 _WHOLE_MEMBER_BYTES = 2**18
 
 
 @dataclass(frozen=True)
 class AudioHeader:
-    """What a file's header says.
+    """The header of an audio file.
 
     Attributes
     ----------
-    frames : samples a channel, at the file's own rate.
-    sample_rate : samples a second.
+    frames : samples per channel, at the file's own rate.
+    sample_rate : samples per second.
     """
 
     frames: int
@@ -59,7 +59,7 @@ def read_header(path: Path) -> AudioHeader:
 
     Raises
     ------
-    UserError : no such file, empty, or no audio that libsndfile knows and can seek in; a shard that has no such member.
+    UserError : no such file or member, an empty file, or no audio that libsndfile can read and seek in.
     """
     with open_audio(path, only_header=True) as file:
         header, container = _header(path, file), file.format
@@ -67,7 +67,7 @@ def read_header(path: Path) -> AudioHeader:
         with open_bytes(path) as content:
             if is_guessed(content, header.frames):
                 raise UserError(
-                    f"{path}: its header does not say how long it is (an MP3 without a Xing or Info frame). Convert it "
+                    f"{path}: expected its length in the header, found an MP3 without a Xing or Info frame. Convert it "
                     "to wav."
                 )
     return header
@@ -82,7 +82,7 @@ def read_audio(path: Path, start: int = 0, count: int | None = None) -> np.ndarr
     ----------
     path : the audio file.
     start : first sample, at 16 kHz.
-    count : number of samples at 16 kHz; to the end of the file by default.
+    count : number of samples at 16 kHz; None for all to the end of the file.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def read_audio(path: Path, start: int = 0, count: int | None = None) -> np.ndarr
 
     Raises
     ------
-    UserError : unreadable, truncated, or a sample is NaN or infinite.
+    UserError : the file is unreadable or truncated, or a sample is NaN or infinite.
     """
     with open_audio(path) as file:
         header = _header(path, file)
@@ -102,16 +102,16 @@ def read_audio(path: Path, start: int = 0, count: int | None = None) -> np.ndarr
         else:
             audio = _decode_resampled(path, file, header, start, count)
     if not np.isfinite(audio).all():
-        raise UserError(f"{path}: holds samples that are NaN or infinite. Restore the file or take it out.")
+        raise UserError(f"{path}: expected finite samples, found NaN or infinity. Restore the file or remove it.")
     return audio
 
 
 def _header(path: Path, file: soundfile.SoundFile) -> AudioHeader:
     if file.frames <= 0 or file.samplerate <= 0:
-        raise UserError(f"{path}: holds no audio. Restore the file or leave it out.")
+        raise UserError(f"{path}: expected audio, found none in the file. Restore the file or remove it.")
     if file.frames == UNKNOWN_FRAMES:
         raise UserError(
-            f"{path}: its header does not say how long it is (a flac written to a pipe). Convert it to wav."
+            f"{path}: expected its length in the header, found none (a flac written to a pipe). Convert it to wav."
         )
     if not file.seekable():
         raise UserError(f"{path}: {NOT_SEEKABLE.format(file.subtype)}. Convert it to 16-bit wav.")
@@ -119,16 +119,16 @@ def _header(path: Path, file: soundfile.SoundFile) -> AudioHeader:
 
 
 def _decode(path: Path, file: soundfile.SoundFile, start: int, count: int) -> np.ndarray:
-    """Return `count` frames of a file from frame `start` on, mono float32, at the file's own rate."""
+    """Return `count` frames of a file, starting at frame `start`, mono float32, at the file's own rate."""
     try:
         file.seek(start)
         if file.subtype == "PCM_16":
-            # libsndfile turns integers to floats by reads of 8 kB each, and gives them as they are in one read.
+            # libsndfile converts integers to floats in reads of 8 kB, but returns integers in one read.
             audio = file.read(count, dtype="int16", always_2d=True) * _PCM_16_UNIT
         else:
             audio = file.read(count, dtype="float32", always_2d=True)
     except soundfile.SoundFileError as error:
-        raise UserError(f"{path}: broke off while reading ({reason(error)}). Restore the file.") from None
+        raise UserError(f"{path}: reading failed ({reason(error)}). Restore the file.") from None
     if len(audio) < count:
         raise _truncated(path, start, count, len(audio))
     return audio.mean(axis=1) if audio.shape[1] > 1 else audio[:, 0]
@@ -137,7 +137,7 @@ def _decode(path: Path, file: soundfile.SoundFile, start: int, count: int) -> np
 def _decode_resampled(path: Path, file: soundfile.SoundFile, header: AudioHeader, start: int, count: int) -> np.ndarray:
     divisor = int(np.gcd(header.sample_rate, SAMPLE_RATE))
     source_block, target_block = header.sample_rate // divisor, SAMPLE_RATE // divisor
-    # Reading from a whole block on keeps the resampler's phases those of the whole file.
+    # Reading from the start of a block keeps the resampler's phases those of the whole file.
     context = int(_RESAMPLER_CONTEXT_SECONDS * SAMPLE_RATE)
     first_block = max(start - context, 0) // target_block
     last_block = -(-(start + count + context) // target_block)
@@ -155,23 +155,23 @@ def _decode_resampled(path: Path, file: soundfile.SoundFile, header: AudioHeader
 def _resampler(sample_rate: int) -> Any:
     from torchaudio.transforms import Resample
 
-    # The transform keeps its filter; torchaudio.functional.resample would compute it for every file.
+    # The transform caches its filter; torchaudio.functional.resample would compute it for every file.
     return Resample(sample_rate, SAMPLE_RATE)
 
 
 def _truncated(path: Path, start: int, expected: int, found: int) -> UserError:
     return UserError(
-        f"{path}: is truncated: {expected} samples were expected from sample {start} on, {max(found, 0)} found. "
-        "Restore the file or leave it out."
+        f"{path}: is truncated: expected {expected} samples from sample {start}, found {max(found, 0)}. "
+        "Restore the file or remove it."
     )
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch use one thread, as it does in the workers of a DataLoader.
+    """Let torch use one thread in the block, as in the workers of a DataLoader.
 
-    With more, a convolution adds up in another order, and the last bits of what is resampled in the main process
-    (``data.workers`` 0) would be others than in a worker, and others on another machine.
+    With more, a convolution sums in another order, and the last bits of resampled audio would differ between the main
+    process (``data.workers`` 0) and a worker, and between machines.
     """
     import torch
 
@@ -192,12 +192,12 @@ def open_audio(path: Path, *, only_header: bool = False) -> AbstractContextManag
     Parameters
     ----------
     path : of a file or of a member.
-    only_header : no samples will be read. Of a member the tar header is checked then: that is once for each utterance
-        of a run, before its audio is read again and again.
+        only_header : no samples will be read. The tar header of a member is then checked: once per utterance and run,
+        not each time its audio is read.
 
     Raises
     ------
-    UserError : no such file or shard, empty, no audio that libsndfile knows, or no such member in the shard.
+    UserError : no such file, shard or member, an empty file, or no audio that libsndfile can read.
     """
     member = find_member(path)
     descriptor = None if member is None else open_shard(path, member)
@@ -206,32 +206,38 @@ def open_audio(path: Path, *, only_header: bool = False) -> AbstractContextManag
             try:
                 return soundfile.SoundFile(descriptor, closefd=True)
             except soundfile.SoundFileError:
-                # It has been closed; what is wrong is found below.
+                # libsndfile has closed it; the fault is found below.
                 descriptor = os.open(member.shard, os.O_RDONLY)
         return _open_in_shard(path, MemberFile(path, descriptor, member), only_header=only_header)
     try:
-        return soundfile.SoundFile(os.fsencode(path))  # soundfile itself refuses names that are no UTF-8
+        return soundfile.SoundFile(os.fsencode(path))  # soundfile itself refuses names that are not UTF-8
     except (soundfile.SoundFileError, OSError) as error:
-        # Looked at only now: asking for each file that is well, each time it is read, costs as much as opening it.
+        # Checked only after a failure: checking each valid file at each read costs as much as opening it.
         try:
             size = path.stat().st_size if path.is_file() else None
-        except OSError as broken:  # a folder without rights, a file system that is gone, a name too long
-            raise UserError(f"{path}: cannot be read ({broken.strerror}). Check its rights and the disk.") from None
+        except OSError as broken:  # a folder without permissions, a missing file system, a name too long
+            raise UserError(
+                f"{path}: cannot be read ({broken.strerror}). Check its permissions and the disk."
+            ) from None
         if size is None:
             raise UserError(
                 f"{path}: no such audio file. Paths in a manifest are relative to the folder of the manifest."
             ) from None
         if size == 0:
-            raise UserError(f"{path}: is empty (0 bytes). Restore the file or leave it out.") from None
+            raise UserError(f"{path}: is empty (0 bytes). Restore the file or remove it.") from None
         _check_rights(path)
-        raise UserError(f"{path}: is no audio that libsndfile can read ({reason(error)}). Convert it to wav.") from None
+        raise UserError(
+            f"{path}: expected audio that libsndfile can read, found other data ({reason(error)}). Convert it to wav."
+        ) from None
 
 
 def _check_rights(path: Path) -> None:
     try:
         path.open("rb").close()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}). Correct its rights, or check the disk.") from None
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}). Correct its permissions, or check the disk."
+        ) from None
 
 
 @contextmanager
@@ -250,9 +256,10 @@ def _open_in_shard(path: Path, member: MemberFile, *, only_header: bool) -> Iter
                 raise
             member.check()
             if member.size == 0:
-                raise UserError(f"{path}: is empty (0 bytes). Restore the file and pack anew.") from None
+                raise UserError(f"{path}: is empty (0 bytes). Restore the file and pack again.") from None
             raise UserError(
-                f"{path}: is no audio that libsndfile can read ({reason(error)}). Convert it to wav and pack anew."
+                f"{path}: expected audio that libsndfile can read, found other data ({reason(error)}). Convert it to "
+                "wav and pack again."
             ) from None
 
 
@@ -266,5 +273,5 @@ def _sound_file(member: MemberFile, *, only_header: bool) -> soundfile.SoundFile
 
 
 def reason(error: Exception) -> str:
-    """Return what libsndfile or the system says of an error, without the file's name."""
+    """Return the reason in an error of libsndfile or the system, without the file's name."""
     return str(error).rsplit(":", 1)[-1].strip(" .") or type(error).__name__

@@ -1,9 +1,9 @@
-"""Audio inside uncompressed tar files: ``shard.tar#offset+size`` names a member, which is read by seeking.
+"""Audio in uncompressed tar files: ``shard.tar#offset+size`` names a member, which is read by seeking.
 
-``offset`` is the first byte of the member's content in the shard, ``size`` how many there are. A real file of such a
-name is read as a file where no such shard is there. ``lid-mapmix pack`` (:mod:`.packing`) makes shards; any program's
-uncompressed tar will do, WebDataset's as well. Each opening has a file descriptor of its own, so threads and processes
-that were forked never share a position, and a shard that is replaced is seen.
+``offset`` is the first byte of the member's content in the shard, ``size`` its number of bytes. If there is no such
+shard, a file with such a name is read as a file. ``lid-mapmix pack`` (:mod:`.packing`) writes shards; any other
+uncompressed tar file works as well, for example WebDataset's. Each opening has its own file descriptor, so threads and
+forked processes never share a position, and a replaced shard is noticed.
 """
 
 import errno
@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 from ...utils.errors import UserError
 
-# Compressed ones are known for what they are, to be refused.
+# Compressed files are recognised too, to refuse them.
 _MEMBER = re.compile(r"(.+\.(?:tar|tgz|tar\.\w+))#(\d{1,18})\+(\d{1,18})", re.DOTALL)
 # gzip, bzip2, xz, Zstandard.
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd")
@@ -25,12 +25,12 @@ _RIFF_HEADER_BYTES = 8
 
 
 def member_path(shard: str, offset: int, size: int) -> str:
-    """Return the name of a member, for a manifest's audiopath."""
+    """Return the name of a member, for the audiopath of a manifest."""
     return f"{shard}#{offset}+{size}"
 
 
 class Member(NamedTuple):
-    """Where a member is: its shard, its first byte and its number of bytes."""
+    """The place of a member: its shard, its first byte and its number of bytes."""
 
     shard: str
     offset: int
@@ -38,19 +38,19 @@ class Member(NamedTuple):
 
 
 def find_member(path: Path) -> Member | None:
-    """Return what a path says of a member; None where it names a file of its own."""
+    """Return the member that a path names, or None for a file."""
     found = _MEMBER.fullmatch(str(path))
     return None if found is None else Member(found[1], int(found[2]), int(found[3]))
 
 
 def holding_file(path: Path) -> Path:
-    """Return the file that holds audio: the shard of a member, or `path` itself."""
+    """Return the file with the audio: the shard of a member, or `path` itself."""
     member = find_member(path)
     return path if member is None or (path.is_file() and not Path(member.shard).is_file()) else Path(member.shard)
 
 
 def open_shard(path: Path, member: Member) -> int | None:
-    """Return a file descriptor of a member's shard; None where `path` is a file after all.
+    """Return a file descriptor of a member's shard, or None if `path` is a file.
 
     Raises
     ------
@@ -65,18 +65,20 @@ def open_shard(path: Path, member: Member) -> int | None:
             f"{path}: no such shard. Paths in a manifest are relative to the folder of the manifest."
         ) from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}). Check the shard's rights and the disk.") from None
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}). Check the shard's permissions and the disk."
+        ) from None
 
 
 def goes_to_wav(descriptor: int, member: Member) -> bool:
-    """Set a shard's file descriptor to a member and say whether libsndfile can read that by itself, without Python.
+    """Seek a shard's file descriptor to a member, and return whether libsndfile can read it directly.
 
-    It can where a RIFF file says rightly how long it is; of other formats it does not find the end, or the beginning.
+    It can read a RIFF file with the right size in its header; for other formats it does not find the end or the start.
     """
     try:
         start = os.pread(descriptor, _RIFF_HEADER_BYTES, member.offset)
     except OSError:
-        # The next to read there says so.
+        # The next read reports it.
         return False
     if start[:4] != b"RIFF" or _RIFF_HEADER_BYTES + int.from_bytes(start[4:], "little") != member.size:
         return False
@@ -85,12 +87,12 @@ def goes_to_wav(descriptor: int, member: Member) -> bool:
 
 
 def open_bytes(path: Path) -> BinaryIO:
-    """Open a file, or a member as if it were one, for reading.
+    """Open a file or a member for reading.
 
     Raises
     ------
     UserError : no such shard, or it ends before the member does.
-    OSError : no such file, or it may not be read.
+    OSError : no such file, or no permission to read it.
     """
     member = find_member(path)
     descriptor = None if member is None else open_shard(path, member)
@@ -105,7 +107,7 @@ def read_content(path: Path) -> bytes:
     Raises
     ------
     UserError : no such shard, or it ends before the member does.
-    OSError : the disk cannot read them, or there is no such file.
+    OSError : they cannot be read from the disk, or there is no such file.
     """
     member = find_member(path)
     descriptor = None if member is None else open_shard(path, member)
@@ -116,15 +118,15 @@ def read_content(path: Path) -> bytes:
 
 
 class MemberFile(io.RawIOBase):
-    """The bytes of a member as a binary file of their own, to read.
+    """The bytes of a member as a readable binary file.
 
-    An error of the disk ends the file, since libsndfile, which reads it, cannot pass errors on; :attr:`error` keeps it.
+    A disk error ends the file, because libsndfile, which reads it, cannot pass errors on; :attr:`error` has it.
 
     Parameters
     ----------
     path : the member's name, for errors.
-    descriptor : of the shard; closed with this.
-    member : where it is in the shard.
+    descriptor : of the shard; closed with this file.
+    member : its place in the shard.
 
     Raises
     ------
@@ -142,23 +144,23 @@ class MemberFile(io.RawIOBase):
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode):
             self.close()
-            raise UserError(f"{path}: its shard is no file. Name an uncompressed tar file.")
+            raise UserError(f"{path}: expected an uncompressed tar file as the shard, found no file. Correct the path.")
         if self._offset + self.size > state.st_size:
             try:
                 self._refuse_compressed()
             finally:
                 self.close()
             raise UserError(
-                f"{path}: ends at byte {self._offset + self.size} of a shard that has {state.st_size}. The shard is "
-                "truncated, or the manifest belongs to another one: restore it, or pack anew."
+                f"{path}: expected a shard of at least {self._offset + self.size} bytes, found {state.st_size}. The "
+                "shard is truncated, or the manifest belongs to another one: restore it, or pack again."
             )
 
     def check(self) -> None:
-        """Compare the member with the tar header in front of it.
+        """Compare the member with its tar header.
 
         Raises
         ------
-        UserError : no member begins there, or it has another size; the shard is compressed.
+        UserError : no member starts there, or it has another size, or the shard is compressed.
         """
         self._refuse_compressed()
         start = self._offset - tarfile.BLOCKSIZE
@@ -166,45 +168,45 @@ class MemberFile(io.RawIOBase):
         try:
             header = tarfile.TarInfo.frombuf(block, tarfile.ENCODING, "surrogateescape")
         except tarfile.HeaderError:
-            found = "no member begins there"
+            found = "no member"
         else:
             if header.isreg() and header.size == self.size:
                 return
-            found = f"the member there, {header.name}, has {header.size} bytes"
+            found = f"the member {header.name} of {header.size} bytes"
         raise UserError(
-            f"{self._path}: {found}. The manifest belongs to another shard, or one of them is broken: restore it, or "
-            "pack anew."
+            f"{self._path}: expected a member of {self.size} bytes, found {found}. The manifest belongs to another "
+            "shard, or one of them is damaged: restore it, or pack again."
         )
 
     def _refuse_compressed(self) -> None:
         if os.pread(self._descriptor, tarfile.BLOCKSIZE, 0).startswith(_COMPRESSED):
-            raise UserError(f"{self._path}: its shard is compressed, and cannot be read by seeking. Decompress it.")
+            raise UserError(f"{self._path}: expected an uncompressed shard, found a compressed one. Decompress it.")
 
     def content(self) -> bytes:
         """Return all bytes of the member.
 
         Raises
         ------
-        OSError : the disk cannot read them.
+        OSError : they cannot be read from the disk.
         """
         parts: list[bytes] = []
         # The system reads at most 2 GiB at once.
         while (done := sum(map(len, parts))) < self.size:
             parts.append(os.pread(self._descriptor, self.size - done, self._offset + done))
             if not parts[-1]:
-                raise OSError(errno.EIO, "the shard was cut while it was read")
+                raise OSError(errno.EIO, "the shard was truncated while it was read")
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def wav_descriptor(self) -> int | None:
-        """Return the shard's file descriptor where :func:`goes_to_wav`; it stays ours."""
+        """Return the shard's file descriptor if :func:`goes_to_wav`; this object still closes it."""
         return self._descriptor if goes_to_wav(self._descriptor, self._member) else None
 
     def readable(self) -> bool:
-        """Say yes."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Say yes."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
@@ -212,13 +214,13 @@ class MemberFile(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a byte of the member and return its number."""
+        """Move to a byte of the member and return its number."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
         self._position = max(base + offset, 0)
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        """Fill a buffer as far as the member goes, and return the number of bytes."""
+        """Fill a buffer from the member, and return the number of bytes."""
         wanted = min(len(buffer), self.size - self._position)
         if wanted <= 0:
             return 0

@@ -1,6 +1,6 @@
-"""Which part of its file each utterance of a manifest is, checked against the headers of the audio.
+"""The part of its file that each utterance of a manifest is, checked against the audio headers.
 
-A header is read once for each file, however many rows share it.
+A header is read once per file, even if several rows share the file.
 """
 
 import os
@@ -16,14 +16,14 @@ from ..manifest.columns import Names
 from ..manifest.manifest import Manifest
 from .reading import MINIMUM_SAMPLES, SAMPLE_RATE, read_header
 
-# A manifest's nominal duration may be rounded, or count speech only; a file shorter than this share of it is broken.
-SHORTEST_SHARE = 0.9
+# A manifest's nominal duration may be rounded, or count speech only; a file shorter than this fraction is damaged.
+SHORTEST_FRACTION = 0.9
 SHORTEST_SLACK_SECONDS = 0.1
 _THREADS = 8
-# A task of a thread costs as much as a header of a file that lies in memory.
+# A task of a thread costs as much as reading the header of a cached file.
 _FILES_AT_ONCE = 256
 
-# Of a file: its length in samples at 16 kHz, or what is wrong with it.
+# Of a file: its number of samples at 16 kHz, or its fault.
 Length = int | UserError
 
 
@@ -32,7 +32,7 @@ def utterance_span(manifest: Manifest, index: int) -> tuple[int, int]:
 
     Raises
     ------
-    UserError : the audio is shorter than the manifest says, or under 400 samples (25 ms).
+    UserError : the audio is shorter than in the manifest, or has under 400 samples (25 ms).
     """
     row = {name: values[index : index + 1] for name, values in manifest.columns.items()}
     starts, counts = utterance_spans(Manifest(manifest.path, row))
@@ -48,10 +48,10 @@ def utterance_spans(
 
     Parameters
     ----------
-    manifest : whose audio it is.
-    faults : where given, what is wrong with an utterance is put here, by its number, in place of being raised; it has
-        the shortest span there may be then.
-    lengths : path → length of files that were looked at before; those that several rows share are added to it.
+    manifest : of the audio.
+    faults : if given, the faults of utterances are added to it, by number, and not raised; the utterance then has the
+        shortest possible span.
+    lengths : path → length of files whose headers were read before; those of files with several rows are added.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def utterance_spans(
 
     Raises
     ------
-    UserError : as :func:`utterance_span`, for the first utterance that has a fault.
+    UserError : as :func:`utterance_span`, for the first utterance with a fault.
     """
     files = Names.of(manifest.columns["audiopath"])
     folder = str(manifest.path.parent)
@@ -90,7 +90,7 @@ def utterance_spans(
 
 
 def _times(manifest: Manifest, name: str, available: np.ndarray) -> np.ndarray:
-    """Return the start or end of each utterance in samples at 16 kHz; where it has none, that of the file."""
+    """Return the start or end of each utterance in samples at 16 kHz; by default the start or end of the file."""
     times = np.zeros_like(available) if name == "start" else available.copy()
     if name in manifest.columns:
         given = manifest.columns[name]
@@ -100,34 +100,34 @@ def _times(manifest: Manifest, name: str, available: np.ndarray) -> np.ndarray:
 
 
 def _ends_after(ends: np.ndarray, available: np.ndarray) -> np.ndarray:
-    # A tenth of a second of rounding in a manifest's times is no fault; more than that is.
+    # A tenth of a second of rounding in a manifest's times is not a fault.
     return ends > available + SHORTEST_SLACK_SECONDS * SAMPLE_RATE
 
 
 def _is_short(counts: np.ndarray, seconds: np.ndarray) -> np.ndarray:
-    return counts / SAMPLE_RATE < seconds * SHORTEST_SHARE - SHORTEST_SLACK_SECONDS
+    return counts / SAMPLE_RATE < seconds * SHORTEST_FRACTION - SHORTEST_SLACK_SECONDS
 
 
 def _fault(manifest: Manifest, row: int, available: int, end: int, count: int) -> UserError:
     path, seconds = manifest.audio_path(row), manifest.columns["seconds"][row]
     if _ends_after(np.array(end), np.array(available)):
         return UserError(
-            f"{path}: has {available / SAMPLE_RATE:.2f} s where {manifest.path} puts the end of an utterance at "
-            f"{end / SAMPLE_RATE:.2f} s. Is the file truncated? Correct one of them."
+            f"{path}: expected at least {end / SAMPLE_RATE:.2f} s, the end of an utterance in {manifest.path}, found "
+            f"{available / SAMPLE_RATE:.2f} s. Restore the file if it is truncated, or correct the manifest."
         )
     if _is_short(np.array(count), seconds):
         return UserError(
-            f"{path}: has {count / SAMPLE_RATE:.2f} s where {manifest.path} says {seconds:.2f} s. "
-            "Is the file truncated? Restore it, or correct the manifest."
+            f"{path}: expected {seconds:.2f} s, as in {manifest.path}, found {count / SAMPLE_RATE:.2f} s. "
+            "Restore the file if it is truncated, or correct the manifest."
         )
     return UserError(
-        f"{path}: the utterance has {count} samples at 16 kHz; at least {MINIMUM_SAMPLES} (25 ms) are "
-        "needed. Take it out of the manifest."
+        f"{path}: expected an utterance of at least {MINIMUM_SAMPLES} samples at 16 kHz (25 ms), found {count}. "
+        "Remove it from the manifest."
     )
 
 
 def _read_lengths(paths: Sequence[str], known: Mapping[str, Length], purpose: str) -> list[Length]:
-    """Return the length of each file, those that are not known from their headers."""
+    """Return the length of each file; the headers of files without a known length are read."""
     unknown = [path for path in paths if path not in known] if known else list(paths)
     parts = [unknown[at : at + _FILES_AT_ONCE] for at in range(0, len(unknown), _FILES_AT_ONCE)]
     read: list[Length] = []

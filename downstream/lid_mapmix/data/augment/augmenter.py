@@ -1,7 +1,7 @@
-"""Augmentation of training crops: what is drawn for each, and where noise and rooms come from (config.yaml, augment).
+"""Augmentation of training crops: the draws for each crop, and the folders of noise and impulse responses.
 
-Every draw is keyed by seed, epoch, utterance and role, so a crop is augmented alike whatever the number of workers and
-wherever a run was interrupted. Evaluation augments nothing.
+Every draw is keyed by seed, epoch, utterance and role, so that it does not depend on the number of workers or on where
+a run was interrupted. Evaluation augments nothing. The settings are ``data.augment`` in config.yaml.
 """
 
 from collections.abc import Sequence
@@ -33,30 +33,30 @@ class AudioFolder:
 
     @classmethod
     def open(cls, folder: str, setting: str) -> "AudioFolder":
-        """List the audio in a folder and below it, and read all headers.
+        """List the audio of a folder and its subfolders, and read all headers.
 
         Raises
         ------
-        UserError : no such folder, no audio in it, or audio that cannot be read; it names the setting.
+        UserError : no such folder, no audio in it, or unreadable audio; the message names the setting.
         """
         root = Path(folder)
         if not root.is_dir():
-            raise UserError(f"data.augment.{setting}: {folder}: no such folder. Name one that holds audio, or null.")
+            raise UserError(f"data.augment.{setting}: {folder}: no such folder. Use a folder with audio, or null.")
         try:
-            # Sorted by their parts: the same draw is the same file wherever the folder lies.
+            # Sorted by their parts: a draw gives the same file wherever the folder is.
             paths = audio_below(root)
             counts = np.array([read_header(path).samples for path in paths])
         except UserError as error:
             raise UserError(f"data.augment.{setting}: {error}") from None
         if not paths:
             raise UserError(
-                f"data.augment.{setting}: {folder}: expected audio in it or below ({', '.join(EXTENSIONS)}), found "
-                "none. Name another folder, or null."
+                f"data.augment.{setting}: {folder}: expected audio in it or its subfolders ({', '.join(EXTENSIONS)}), "
+                "found none. Use another folder, or null."
             )
         return cls(paths, counts)
 
     def read_looped(self, count: int, generator: np.random.Generator) -> np.ndarray:
-        """Read (count,) float32 samples of a file that is drawn, from a drawn sample on; a short file is repeated."""
+        """Draw a file and a start, and read (count,) float32 samples; a shorter file is repeated."""
         number = int(generator.integers(len(self.paths)))
         path, available = self.paths[number], int(self.counts[number])
         if available >= count:
@@ -65,21 +65,21 @@ class AudioFolder:
         return np.resize(np.roll(read_audio(path), -start), count)
 
     def read_whole(self, generator: np.random.Generator) -> np.ndarray:
-        """Read a file that is drawn, (samples,) float32."""
+        """Draw a file and read all of it, (samples,) float32."""
         return read_audio(self.paths[int(generator.integers(len(self.paths)))])
 
 
 @dataclass(frozen=True, eq=False)
 class Augmenter:
-    """What is done to training crops, in the order in which it happens to speech: speed, room, noise, telephone.
+    """Augmentation of training crops, in this order: speed, reverberation, noise, codec.
 
     Attributes
     ----------
     seed : of the draws.
-    speeds : factors, one of which is drawn a crop; none: as recorded.
-    noise, noise_snr, noise_probability : recordings, the lowest and highest ratio in dB, and for which share of crops.
-    rir, rir_probability : impulse responses of rooms, and for which share of crops.
-    codecs, codec_probability : one of which is drawn, and for which share of crops.
+    speeds : factors, one drawn per crop; none for the recorded speed.
+    noise, noise_snr, noise_probability : recordings, minimum and maximum ratio in dB, fraction of crops with noise.
+    rir, rir_probability : room impulse responses, fraction of crops with reverberation.
+    codecs, codec_probability : codecs, one drawn per crop, fraction of coded crops.
     """
 
     seed: int
@@ -94,24 +94,24 @@ class Augmenter:
 
     @classmethod
     def open(cls, seed: int, *, noise: str | None, rir: str | None, **others: Any) -> "Augmenter | None":
-        """Open the folders; None where nothing is asked for. The settings are those of ``data.augment``.
+        """Open the folders; None without augmentation. The settings are those of ``data.augment``.
 
         Raises
         ------
-        UserError : a folder is missing, empty, or holds audio that cannot be read.
+        UserError : a folder is missing or empty, or has unreadable audio.
         """
         if not (noise or rir or others["speeds"] or others["codecs"]):
             return None
         noises = AudioFolder.open(noise, "noise") if noise else None
-        rooms = AudioFolder.open(rir, "rir") if rir else None
-        return cls(seed=seed, noise=noises, rir=rooms, **others)
+        responses = AudioFolder.open(rir, "rir") if rir else None
+        return cls(seed=seed, noise=noises, rir=responses, **others)
 
     def draw_speed(self, available: int, *key: int) -> float:
         """Draw the speed of a crop.
 
         Parameters
         ----------
-        available : samples of its utterance at 16 kHz; one too short to be played faster is not.
+        available : samples of its utterance at 16 kHz; an utterance too short for a faster speed is not changed.
         key : epoch, utterance, role, …
         """
         if not self.speeds:
@@ -125,7 +125,7 @@ class Augmenter:
         Parameters
         ----------
         audio : (samples,) float32 at 16 kHz. It is not changed.
-        speed : as drawn for it.
+        speed : as drawn for the crop.
         key : epoch, utterance, role, …
 
         Returns
@@ -134,7 +134,7 @@ class Augmenter:
 
         Raises
         ------
-        UserError : a recording of noise or of a room cannot be read.
+        UserError : a recording of noise, or an impulse response, cannot be read.
         """
         audio = change_speed(audio, speed)
         if self.rir is not None:

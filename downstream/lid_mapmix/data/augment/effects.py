@@ -1,4 +1,4 @@
-"""What augmentation does to the audio of a crop, one pure function each; what is drawn for them is in augmenter.py.
+"""The effects of augmentation, one pure function each; augmenter.py draws their arguments.
 
 Speed: Ko et al., "Audio augmentation for speech recognition", Interspeech 2015. Noise and reverberation: Snyder et al.,
 "X-vectors", ICASSP 2018. Codecs: the narrow band of telephone speech, as in NIST's language recognition evaluations.
@@ -15,12 +15,12 @@ from torchaudio import functional
 from ..audio.reading import SAMPLE_RATE, one_thread
 
 _TELEPHONE_RATE = 8_000
-# Speeds are whole hundredths, so that the resampler's filter stays small.
+# Speeds are rounded to hundredths, so that the resampler's filter stays small.
 _SPEED_PARTS = 100
 
 
 class Codec(StrEnum):
-    """What telephone audio was coded by: ITU-T G.711 µ-law and A-law, and GSM 06.10 full rate."""
+    """Codecs of telephone audio: ITU-T G.711 µ-law and A-law, and GSM 06.10 full rate."""
 
     ULAW = "ulaw"
     ALAW = "alaw"
@@ -32,7 +32,7 @@ _SUBTYPES = {Codec.ULAW: "ULAW", Codec.ALAW: "ALAW", Codec.GSM: "GSM610"}
 
 @one_thread()
 def change_speed(audio: np.ndarray, factor: float) -> np.ndarray:
-    """Play audio faster or slower, its pitch with it.
+    """Change the speed of audio, and its pitch.
 
     Parameters
     ----------
@@ -51,20 +51,20 @@ def change_speed(audio: np.ndarray, factor: float) -> np.ndarray:
 
 @one_thread()
 def add_noise(audio: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
-    """Add noise at a ratio of energies.
+    """Add noise at a signal-to-noise ratio.
 
     Parameters
     ----------
     audio, noise : (samples,) float32. Neither is changed.
-    snr : energy of the audio over that of the noise, in dB.
+    snr : ratio of the energies of audio and noise, in dB.
 
     Returns
     -------
-    (samples,) float32. Noise that is silent adds nothing, and to audio that is silent none is added.
+    (samples,) float32; the unchanged audio if either is silent.
     """
     if not noise.any():
         return audio
-    # In double precision: the energy of a fade-out of 1e-25 is 0 in single, and the noise would be infinite.
+    # In double precision: in single precision, the energy of a fade-out of 1e-25 is 0 and the noise infinite.
     mixed = functional.add_noise(
         torch.from_numpy(audio).double(), torch.from_numpy(noise).double(), torch.tensor(snr, dtype=torch.float64)
     )
@@ -72,7 +72,7 @@ def add_noise(audio: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
 
 
 def reverberate(audio: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """Convolve audio with the impulse response of a room; loudness, and where the direct sound is, stay.
+    """Convolve audio with a room impulse response, keeping its energy and the time of the direct sound.
 
     Parameters
     ----------
@@ -81,13 +81,13 @@ def reverberate(audio: np.ndarray, response: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    (samples,) float32, as long and with the same energy as the audio; the last of the reverberation is cut off.
+    (samples,) float32, with the length and energy of the audio; the end of the reverberation is cut off.
     """
-    # Imported here: it takes its time, and only augmentation with rooms needs it.
+    # Imported here because it is slow, and only reverberation needs it.
     from scipy.signal import oaconvolve  # noqa: PLC0415
 
     direct = int(np.abs(response).argmax())
-    # Not torchaudio's: that transforms whatever length comes, which takes several times as long.
+    # Not torchaudio's, which transforms any length as it is and takes several times as long.
     whole = oaconvolve(audio, response)
     wet = whole[direct : direct + len(audio)]
     energies = [float(np.square(each, dtype=np.float64).sum()) for each in (audio, wet)]
@@ -96,16 +96,16 @@ def reverberate(audio: np.ndarray, response: np.ndarray) -> np.ndarray:
 
 @one_thread()
 def through_telephone(audio: np.ndarray, codec: Codec) -> np.ndarray:
-    """Bring audio to 8 kHz, code and decode it, and bring it back to 16 kHz.
+    """Resample audio to 8 kHz, encode and decode it, and resample it to 16 kHz.
 
     Parameters
     ----------
-    audio : (samples,) float32 at 16 kHz; what exceeds ±1 after resampling is clipped, as a telephone would.
-    codec : by which.
+    audio : (samples,) float32 at 16 kHz; samples beyond ±1 after resampling are clipped.
+    codec : the codec.
 
     Returns
     -------
-    (samples,) float32 at 16 kHz, without anything above 4 kHz.
+    (samples,) float32 at 16 kHz, without frequencies above 4 kHz.
     """
     narrow = functional.resample(torch.from_numpy(audio), SAMPLE_RATE, _TELEPHONE_RATE).clamp(-1, 1).numpy()
     with io.BytesIO() as file:

@@ -1,1 +1,1 @@
-"""What is wrong with a corpus: pure measures of samples and of columns, and how the files are read for them."""
+"""Checks of a corpus: measures of samples and columns, and reading the files for them."""

@@ -1,7 +1,7 @@
-"""What headers, samples and bands say is wrong with utterances.
+"""Checks of the headers, samples and bandwidths of utterances.
 
-A model that is shown telephone speech of one dialect and studio speech of another learns telephones, and so it is
-scored too. 8 kHz audio that was upsampled looks like any other 16 kHz file until its spectrum is looked at.
+If one dialect has telephone speech and another studio speech, a model learns the channel, and scores do not show it.
+Upsampled 8 kHz audio looks like any other 16 kHz file except in its spectrum.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,22 +10,22 @@ from typing import NamedTuple
 import numpy as np
 
 from ..audio.reading import MINIMUM_SAMPLES, SAMPLE_RATE
-from ..audio.spans import SHORTEST_SHARE, SHORTEST_SLACK_SECONDS
+from ..audio.spans import SHORTEST_FRACTION, SHORTEST_SLACK_SECONDS
 from .findings import Finding, first
 from .headers import FileFault, read_file_header
 from .subject import Headers, Subject, Utterances, spans
 from .thresholds import (
     ASSOCIATION_ERROR,
     ASSOCIATION_WARNING,
-    CLIPPED_SHARE,
+    CLIPPED_FRACTION,
     COMMON_RATES,
-    EXACT_SHARE,
+    EXACT_FRACTION,
     EXAMPLES,
     HIGHEST_EDGE_HERTZ,
     HIGHEST_HERTZ,
     LOWEST_RATE,
+    MIN_OFFSET,
     NARROW_HERTZ,
-    OFFSET_LEAST,
     OFFSET_OF_DEVIATION,
     RATE_TOLERANCE,
     SIGNIFICANCE,
@@ -36,7 +36,7 @@ _TWO = 2
 
 
 def check_headers(subject: Subject) -> Iterator[Finding]:
-    """Find what is wrong with files and with how long they are."""
+    """Find faults of files and of durations."""
     utterances, headers = subject.utterances, subject.headers
     fault = headers.fault[utterances.file.codes]
     for kind in FileFault:
@@ -47,31 +47,31 @@ def check_headers(subject: Subject) -> Iterator[Finding]:
 
 
 def check_samples(subject: Subject) -> Iterator[Finding]:
-    """Find what is wrong with samples, where they were read."""
+    """Find faults of samples, if they were read."""
     utterances, headers, samples = subject.utterances, subject.headers, subject.samples
     if samples is None:
         return
     fault = headers.fault[utterances.file.codes]
     counts = spans(utterances, headers)[1]
-    # Of what is shorter, that it is too short says more than how loud it is.
+    # For a shorter utterance, that it is too short matters more than its level.
     long_enough = counts * SAMPLE_RATE >= MINIMUM_SAMPLES * headers.sample_rate[utterances.file.codes].astype(np.int64)
     broken = (fault == FileFault.NONE) & ~samples.read & (counts > 0)
     yield from _of(utterances, "breaks off", broken, drop=True)
     yield from _of(utterances, "not finite", samples.read & ~samples.finite, drop=True)
     silent = samples.silent
     yield from _of(utterances, "silent", silent & long_enough, lambda row: f"{samples.level[row]:.0f} dB", drop=True)
-    heard = samples.read & ~silent
-    clipped = heard & (samples.clipped > CLIPPED_SHARE)
+    audible = samples.read & ~silent
+    clipped = audible & (samples.clipped > CLIPPED_FRACTION)
     yield from _of(utterances, "clipped", clipped, lambda row: f"{samples.clipped[row]:.1%}")
     size = np.abs(samples.offset)
-    offset = heard & (size > OFFSET_LEAST) & (size > OFFSET_OF_DEVIATION * samples.deviation)
+    offset = audible & (size > MIN_OFFSET) & (size > OFFSET_OF_DEVIATION * samples.deviation)
     yield from _of(
         utterances, "offset", offset, lambda row: f"{samples.offset[row]:+.3f} at ±{samples.deviation[row]:.3f}"
     )
 
 
 def check_bands(subject: Subject) -> Iterator[Finding]:
-    """Find band-limited utterances among others, and measure how much their band tells of the class."""
+    """Find band-limited utterances, and measure the association of bandwidth and class."""
     utterances, numbers = subject.utterances, _bands(subject)
     known = numbers >= 0
     table = np.zeros((len(utterances.classes.names), len(_BANDS)), dtype=np.int64)
@@ -84,13 +84,13 @@ def check_bands(subject: Subject) -> Iterator[Finding]:
     if probability < SIGNIFICANCE and strength >= ASSOCIATION_WARNING:
         name = "band is class" if strength >= ASSOCIATION_ERROR else "band and class"
     present = np.flatnonzero(table.sum(axis=1))
-    # The widest band there is stands for all above: what is less is limited.
+    # The widest band that occurs is the reference; everything narrower is band-limited.
     widest = int(np.flatnonzero(totals).max())
     limited = table.sum(axis=1) - table[:, widest]
-    shares = limited[present] / table[present].sum(axis=1)
-    by_share = present[np.argsort(-shares, kind="stable")].tolist()
+    fractions = limited[present] / table[present].sum(axis=1)
+    by_fraction = present[np.argsort(-fractions, kind="stable")].tolist()
     counted = ", ".join(f"{band}: {count}" for band, count in zip(_BANDS, totals.tolist(), strict=True) if count)
-    ends = by_share if len(by_share) <= 2 * EXAMPLES else by_share[:EXAMPLES] + by_share[-EXAMPLES:]
+    ends = by_fraction if len(by_fraction) <= 2 * EXAMPLES else by_fraction[:EXAMPLES] + by_fraction[-EXAMPLES:]
     listed = ", ".join(f"{utterances.classes.names[row]} {limited[row] / table[row].sum():.0%}" for row in ends)
     examples = (counted, f"association with the class (Cramér's V, 0 to 1): {strength:.2f}", f"limited: {listed}")
     figures = {"cramers_v": strength, "p": probability, **dict(zip(_BANDS, totals.tolist(), strict=True))}
@@ -99,13 +99,13 @@ def check_bands(subject: Subject) -> Iterator[Finding]:
 
 
 class Association(NamedTuple):
-    """How much columns tell of rows.
+    """Association of rows and columns.
 
     Attributes
     ----------
     strength : Cramér's V with the correction of Bergsma (2013, Journal of the Korean Statistical Society 42);
-        0 where they are independent, 1 where one determines the other.
-    probability : that independent ones look so much associated (chi-square without Yates's correction).
+        0 if they are independent, 1 if one determines the other.
+    probability : p-value of independence (chi-square without Yates's correction).
     """
 
     strength: float
@@ -113,16 +113,16 @@ class Association(NamedTuple):
 
 
 def association(counts: np.ndarray) -> Association:
-    """Measure the association of rows and columns.
+    """Measure the association of rows and columns of a table.
 
     Parameters
     ----------
-    counts : (rows, columns) how often they occur together.
+    counts : (rows, columns) joint counts.
     """
     table = counts[counts.any(axis=1)][:, counts.any(axis=0)]
     if min(table.shape) < _TWO:
         return Association(0.0, 1.0)
-    # Imported here: it takes a second, and most corpora have one band.
+    # Imported here because it takes a second, and most corpora have one band.
     from scipy.stats import chi2_contingency  # noqa: PLC0415
 
     result = chi2_contingency(table, correction=False)
@@ -135,15 +135,15 @@ def association(counts: np.ndarray) -> Association:
 
 
 def _bands(subject: Subject) -> np.ndarray:
-    """Return the number in :data:`_BANDS` of each utterance, (utterances,) int64; -1 where it is not known.
+    """Return the index in :data:`_BANDS` of each utterance, (utterances,) int64; -1 if it is unknown.
 
-    Without samples it is what the sample rate leaves room for.
+    Without samples, the sample rate determines it.
     """
     rate, samples = subject.headers.sample_rate[subject.utterances.file.codes], subject.samples
     edge = np.minimum(rate / 2, HIGHEST_HERTZ)
     known = rate > 0
     if samples is not None:
-        # Of what is too short to say, or could not be read, only a low rate tells.
+        # If the utterance is too short or could not be read, only a low rate determines the band.
         known &= (edge <= NARROW_HERTZ) | (samples.read & ~np.isnan(samples.edge))
         edge = np.fmin(edge, np.where(samples.read, samples.edge, np.nan))
     numbers = np.digitize(edge, [NARROW_HERTZ, HIGHEST_EDGE_HERTZ], right=True)
@@ -151,7 +151,7 @@ def _bands(subject: Subject) -> np.ndarray:
 
 
 def _check_lengths(utterances: Utterances, headers: Headers, readable: np.ndarray) -> Iterator[Finding]:
-    """Apply the rules of audio.utterance_span, by which training refuses an utterance, to all of them."""
+    """Apply the checks of audio.utterance_span, by which training refuses an utterance, to all of them."""
     file = utterances.file.codes
     rate = np.maximum(headers.sample_rate[file], 1).astype(np.int64)
     available = -(-headers.frames[file] * SAMPLE_RATE // rate)
@@ -160,7 +160,7 @@ def _check_lengths(utterances: Utterances, headers: Headers, readable: np.ndarra
     beyond = readable & (end > available + SHORTEST_SLACK_SECONDS * SAMPLE_RATE)
     length = np.maximum(np.minimum(end, available) - start, 0) / SAMPLE_RATE
     seconds = utterances.seconds
-    shorter = readable & (beyond | (length < seconds * SHORTEST_SHARE - SHORTEST_SLACK_SECONDS))
+    shorter = readable & (beyond | (length < seconds * SHORTEST_FRACTION - SHORTEST_SLACK_SECONDS))
 
     def lengths(row: int) -> str:
         expected = f"ends at {utterances.end[row]:.2f}" if beyond[row] else f"{seconds[row]:.2f}"
@@ -168,10 +168,10 @@ def _check_lengths(utterances: Utterances, headers: Headers, readable: np.ndarra
         return f"{found:.2f} s, by the manifest {expected} s"
 
     yield from _of(utterances, "shorter", shorter, lengths, drop=True)
-    # Rounded, since a length is a whole number of samples over the rate.
+    # Rounded, because a length is an integer number of samples divided by the rate.
     short = readable & ~shorter & (np.rint(length * SAMPLE_RATE) < MINIMUM_SAMPLES)
     yield from _of(utterances, "too short", short, lambda row: f"{length[row] * 1000:.0f} ms", drop=True)
-    longer = readable & ~shorter & (length > seconds / SHORTEST_SHARE + SHORTEST_SLACK_SECONDS)
+    longer = readable & ~shorter & (length > seconds / SHORTEST_FRACTION + SHORTEST_SLACK_SECONDS)
     yield from _of(utterances, "longer", longer, lengths)
     implied = _implied_rates(utterances, headers, np.where(readable, length, np.nan))
     doubtful = readable & (headers.contradicts[file] | (headers.sample_rate[file] < LOWEST_RATE))
@@ -188,20 +188,20 @@ def _check_lengths(utterances: Utterances, headers: Headers, readable: np.ndarra
 
 
 def _implied_rates(utterances: Utterances, headers: Headers, length: np.ndarray) -> np.ndarray:
-    """Return the common rate at which each whole file would be as long as the manifest says; 0 for none.
+    """Return the common rate at which each whole file would have the manifest's duration; 0 for none.
 
-    All are 0 where few fit at any rate: then the manifest's seconds are nominal, and what fits does so by chance.
+    All are 0 if few files match at any rate: then the manifest's seconds are nominal, and matches are random.
 
     Parameters
     ----------
-    length : (utterances,) seconds by the header; NaN where unknown.
+    length : (utterances,) seconds by the header; NaN if unknown.
     """
     whole = np.isfinite(length) & np.isnan(utterances.end) & (np.nan_to_num(utterances.start, nan=0.0) == 0)
     rate = headers.sample_rate[utterances.file.codes] * np.where(whole, length, 0.0) / utterances.seconds
     implied = np.zeros(len(utterances), dtype=np.int64)
     for common in COMMON_RATES:
         implied[np.abs(rate - common) < RATE_TOLERANCE * common] = common
-    fits = np.count_nonzero(implied) >= EXACT_SHARE * int(np.count_nonzero(whole))
+    fits = np.count_nonzero(implied) >= EXACT_FRACTION * int(np.count_nonzero(whole))
     return implied if fits else np.zeros_like(implied)
 
 
@@ -222,7 +222,7 @@ def _check_rates(utterances: Utterances, headers: Headers) -> Iterator[Finding]:
 
 
 def _file_detail(utterances: Utterances, row: int) -> str:
-    # Read again: a reason is kept of none of what may be millions of files.
+    # Read again, because storing a reason for each of millions of files would take much memory.
     file = int(utterances.file.codes[row])
     path = str(utterances.file.names[file])
     named = "" if path == utterances.split_and_id(row)[1] else path
@@ -237,7 +237,7 @@ def _of(
     *,
     drop: bool = False,
 ) -> Iterator[Finding]:
-    """Yield the finding of a (utterances,) bool mask, if there is any."""
+    """Yield the finding of a (utterances,) bool mask, if any is true."""
     rows = np.flatnonzero(faulty)
     if len(rows) == 0:
         return

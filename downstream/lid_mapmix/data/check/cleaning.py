@@ -1,4 +1,4 @@
-"""A corpus without what a check found wrong: which utterances stay, and the folder that is written of them."""
+"""A corpus without the faults that a check found: which utterances are kept, and the folder written from them."""
 
 import csv
 from collections import Counter
@@ -26,13 +26,13 @@ _KEPT = ""
 
 @dataclass(frozen=True, eq=False)
 class Cleaned:
-    """What is left of a corpus.
+    """The kept part of a corpus.
 
     Attributes
     ----------
-    subject : what is left, with the names of classes made one.
-    reasons : (utterances,) str, why each utterance of the original was dropped; empty where it was not.
-    renamed : name of a class → the name it has now.
+    subject : the kept utterances, with unified class names.
+    reasons : (utterances,) str, why each utterance of the original was dropped; empty if it is kept.
+    renamed : old class name → new one.
     """
 
     subject: Subject
@@ -40,15 +40,15 @@ class Cleaned:
     renamed: dict[str, str]
 
     def count_reasons(self) -> Counter[str]:
-        """Return reason → how many utterances were dropped for it."""
+        """Return reason → number of utterances dropped for it."""
         return Counter(reason for reason in self.reasons.tolist() if reason != _KEPT)
 
 
 def clean(subject: Subject) -> Cleaned:
-    """Leave out what is wrong, in this order, so that nothing goes because of what has gone already: utterances that
-    are bad by themselves, duplicates and shared speakers, groups and recordings, classes that are not trained.
+    """Drop faulty utterances in this order, so that none is dropped because of one that is dropped already: utterances
+    with a fault of their own, duplicates and shared speakers, groups and recordings, classes that are not trained.
 
-    Class names that are spelt in several ways become one before.
+    Different spellings of a class name are unified first.
     """
     renamed = renamings(count_names(subject.utterances, subject.labels))
     subject = _rename(subject, renamed)
@@ -67,31 +67,29 @@ def clean(subject: Subject) -> Cleaned:
 
 
 def refuse_what_is_there(folder: Path) -> None:
-    """Check that a folder can be written without anything being lost.
+    """Check that writing a folder would not replace anything.
 
     Raises
     ------
-    UserError : it holds something, or is a file.
+    UserError : it has files, or is a file itself.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: is there already. Name a new or empty folder by --fix.")
 
 
 def write_cleaned(folder: Path, original: Subject, cleaned: Cleaned) -> None:
-    """Write the manifests of what is left, labels.yaml, and dropped.csv: split, id, reason. No audio is copied.
+    """Write the manifests of the kept utterances, labels.yaml, and dropped.csv: split, id, reason. Copies no audio.
 
     The folder is complete or absent.
 
     Raises
     ------
-    UserError : the folder holds something, or nothing is left of a split.
+    UserError : the folder has files, or a split would be empty.
     """
     refuse_what_is_there(folder)
     for split, number in ((split, SPLITS.index(split)) for split in original.utterances.manifests):
         if not (cleaned.subject.utterances.split == number).any():
-            raise UserError(
-                f"{folder}: was not written, since nothing would be left of {split}. Correct the data first."
-            )
+            raise UserError(f"{folder}: expected utterances to keep in {split}, found none. Correct the data first.")
     utterances = cleaned.subject.utterances
     dropped = np.flatnonzero(cleaned.reasons != _KEPT)
     try:
@@ -109,7 +107,7 @@ def write_cleaned(folder: Path, original: Subject, cleaned: Cleaned) -> None:
                 columns = _columns(manifest, utterances.row[mine], cleaned, mine, folder)
                 write_manifest(temporary / f"{split}.csv", columns)
     except OSError:
-        # Another command may have written there meanwhile.
+        # Another command may have written there in the meantime.
         refuse_what_is_there(folder)
         raise
 
@@ -118,14 +116,14 @@ def _columns(manifest: Manifest, rows: np.ndarray, cleaned: Cleaned, mine: np.nd
     columns = {name: values[rows] for name, values in manifest.columns.items()}
     classes = cleaned.subject.utterances.classes
     columns["class"] = classes.names[classes.codes[mine]]
-    # Both without links, since the system goes up from where a link leads, not from the link.
+    # Both without links, because the system goes up from a link's target, not from the link.
     prefix = relpath(manifest.path.parent.resolve(), folder.resolve())
     columns["audiopath"] = np.array(
         [path if Path(path).is_absolute() else f"{prefix}/{path}" for path in map(str, columns["audiopath"].tolist())]
     )
     for name in ("start", "end"):
         if name in columns:
-            # Empty is "to the end of the file".
+            # Empty means the end of the file.
             columns[name] = ["" if np.isnan(value) else value for value in columns[name].tolist()]
     return columns
 
@@ -135,12 +133,12 @@ def _class_findings(subject: Subject, name: str) -> Iterator[Finding]:
 
 
 def _drop(reasons: np.ndarray, kept: np.ndarray, findings: Iterable[Finding]) -> None:
-    """Write why utterances are dropped; of several reasons the first stays.
+    """Record why utterances are dropped; the first reason counts.
 
     Parameters
     ----------
-    reasons : (utterances,), written to.
-    kept : (n,) which of them the findings number.
+    reasons : (utterances,), changed in place.
+    kept : (n,) utterance numbers that the rows of the findings index.
     """
     for finding in findings:
         rows = kept[finding.rows]
@@ -158,7 +156,7 @@ def _rename(subject: Subject, renamed: dict[str, str]) -> Subject:
 
 
 def _first_of_each(clusters: dict[str, list[str]]) -> dict[str, tuple[str, ...]]:
-    """Leave each class in the first place where it stands, and leave out clusters that lose all of theirs."""
+    """Keep each class in the first cluster that lists it, and drop clusters without a class."""
     seen: set[str] = set()
     left = {}
     for cluster, members in clusters.items():
@@ -170,7 +168,7 @@ def _first_of_each(clusters: dict[str, list[str]]) -> dict[str, tuple[str, ...]]
 
 
 def _labels_of(subject: Subject) -> Labels | None:
-    """Return the labels of what is left; classes nobody trains on are no outputs of a model."""
+    """Return the labels of the kept utterances; classes without training data are not outputs of a model."""
     utterances = subject.utterances
     trained = utterances.split == SPLITS.index("train")
     if not trained.any():

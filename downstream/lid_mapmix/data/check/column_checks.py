@@ -1,4 +1,4 @@
-"""What the columns of a corpus say is wrong: leaks between splits, duplicates, classes missing, unlike or misspelt."""
+"""Checks of the columns of a corpus: leaks between splits, duplicates, and missing, unbalanced or misspelt classes."""
 
 import re
 import unicodedata
@@ -12,16 +12,16 @@ from ..labels import Labels
 from ..manifest.columns import Names
 from .findings import Finding, first
 from .subject import Utterances
-from .thresholds import IMBALANCE_NOTE, IMBALANCE_WARNING, MOST_NAMES, SPELT_LETTERS, SPELT_SHARE
+from .thresholds import IMBALANCE_NOTE, IMBALANCE_WARNING, MAX_NAMES, SPELT_FRACTION, SPELT_LETTERS
 
 _TRAIN = SPLITS.index("train")
 _SEPARATORS = re.compile(r"[\s_\-./]+")
-# Names that differ in separators only are spellings; in digits only, numbers.
+# Names that differ only in separators are spellings of one name; names that differ only in digits are numbered.
 _NO_SLIPS = (_SEPARATORS, re.compile(r"\d+"))
 
 
 def check_splits(utterances: Utterances) -> Iterator[Finding]:
-    """Find splits that are not there."""
+    """Find missing splits."""
     if "train" not in utterances.manifests:
         yield Finding("no training data", 1, "split")
     if "dev" not in utterances.manifests:
@@ -29,13 +29,13 @@ def check_splits(utterances: Utterances) -> Iterator[Finding]:
 
 
 def check_leaks(utterances: Utterances) -> Iterator[Finding]:
-    """Find speakers, groups and recordings that several splits share."""
+    """Find speakers, groups and recordings that occur in several splits."""
     for name in ("speaker", "group"):
         names: Names = getattr(utterances, name)
         absent = np.flatnonzero(names.names == "")
         known = ~np.isin(names.codes, absent)
         yield from _leak(utterances, f"{name} across splits", name, names, known)
-    # A file that is whole in one split and in part in another leaks as well; whole in both, it is a duplicate.
+    # A file that is whole in one split and in part in another is a leak as well; whole in both, it is a duplicate.
     part = ~(np.isnan(utterances.start) & np.isnan(utterances.end))
     in_parts = np.zeros(len(utterances.file.names), dtype=bool)
     in_parts[utterances.file.codes[part]] = True
@@ -43,11 +43,11 @@ def check_leaks(utterances: Utterances) -> Iterator[Finding]:
 
 
 def check_duplicates(utterances: Utterances, content: np.ndarray) -> Iterator[Finding]:
-    """Find utterances that are the same audio.
+    """Find utterances with the same audio.
 
     Parameters
     ----------
-    content : (utterances,) numbers, equal for equal audio; below 0 where it is not known.
+    content : (utterances,) numbers, equal for equal audio; below 0 if unknown.
     """
     rows = np.flatnonzero(content >= 0)
     _, numbers, counts = np.unique(content[rows], return_inverse=True, return_counts=True)
@@ -73,7 +73,7 @@ def check_duplicates(utterances: Utterances, content: np.ndarray) -> Iterator[Fi
     last = _last_split(numbers, split, sets)
     leaking = np.flatnonzero(across[numbers] & (split < last[numbers]))
     yield from finding("duplicate across splits", leaking, leaking)
-    # In each split of a set all but the first.
+    # All but the first in each split of a set.
     pairs = numbers * len(SPLITS) + split
     _, first_of_pair = np.unique(pairs, return_index=True)
     again = np.ones(len(rows), dtype=bool)
@@ -83,11 +83,11 @@ def check_duplicates(utterances: Utterances, content: np.ndarray) -> Iterator[Fi
 
 
 def check_classes(utterances: Utterances, labels: Labels | None) -> Iterator[Finding]:
-    """Find class names that are unknown, untrained, not evaluated or misspelt, and classes of unlike size.
+    """Find class names that are unknown, not trained, not evaluated or misspelt, and unbalanced classes.
 
     Parameters
     ----------
-    labels : of labels.yaml; None where there is none.
+    labels : of labels.yaml; None if there is none.
     """
     used = utterances.class_counts()
     spelt = count_names(utterances, labels)
@@ -99,7 +99,7 @@ def check_classes(utterances: Utterances, labels: Labels | None) -> Iterator[Fin
     if near:
         examples = first(f"{rare!r} ({used[rare]}), {common!r} ({used[common]})" for rare, common in near)
         yield Finding("nearly the same name", len(near), "pair", examples)
-    # What follows is of classes, however they are spelt.
+    # From here on, spellings of one class count as one.
     renamed = renamings(spelt)
     utterances = utterances.rename_classes(renamed)
     used = utterances.class_counts()
@@ -154,7 +154,7 @@ def _of_classes(utterances: Utterances, name: str, classes: list[str], used: dic
 
 
 def _leak(utterances: Utterances, name: str, unit: str, names: Names, known: np.ndarray) -> Iterator[Finding]:
-    """Find values of a column that stand in several splits; those of the last of these splits stay there."""
+    """Find values of a column that occur in several splits; they are kept in the last of these splits."""
     rows = np.flatnonzero(known)
     codes, split = names.codes[rows], utterances.split[rows]
     table = np.zeros((len(names.names), len(SPLITS)), dtype=np.int64)
@@ -179,7 +179,7 @@ def _last_split(codes: np.ndarray, split: np.ndarray, count: int) -> np.ndarray:
 
 
 def _differs(codes: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
-    """Say of each code whether its values differ, (count,) bool."""
+    """Return for each code whether its values differ, (count,) bool."""
     largest = np.full(count, -1, dtype=np.int64)
     np.maximum.at(largest, codes, values)
     smallest = np.full(count, np.iinfo(np.int64).max, dtype=np.int64)
@@ -195,15 +195,15 @@ def _set_example(utterances: Utterances, rows: np.ndarray) -> str:
 
 
 def spellings(counts: Mapping[str, int]) -> list[list[str]]:
-    """Group names that differ in case, separators, spaces or Unicode form only.
+    """Group names that differ only in case, separators, spaces or Unicode form.
 
     Parameters
     ----------
-    counts : name → its utterances.
+    counts : name → number of utterances.
 
     Returns
     -------
-    the groups of two or more, each with the commonest name first.
+    the groups of at least two names, each with the most frequent name first.
     """
     groups: dict[str, list[str]] = {}
     for name in sorted(counts):
@@ -213,38 +213,38 @@ def spellings(counts: Mapping[str, int]) -> list[list[str]]:
 
 
 def renamings(counts: Mapping[str, int]) -> dict[str, str]:
-    """Return name → the commonest of its spellings, for all others that it has; see :func:`spellings`."""
+    """Return spelling → most frequent spelling of the same name; see :func:`spellings`."""
     return {name: group[0] for group in spellings(counts) for name in group[1:]}
 
 
 def count_names(utterances: Utterances, labels: Labels | None) -> dict[str, int]:
-    """Return class → its number of utterances, with the classes that only labels.yaml has."""
+    """Return class → number of utterances, including the classes that only labels.yaml has."""
     return dict.fromkeys(labels.classes if labels else (), 0) | utterances.class_counts()
 
 
 def near_names(counts: Mapping[str, int]) -> list[tuple[str, str]]:
-    """Return pairs of names that are one slip apart, the rarer one first.
+    """Return pairs of names at an edit distance of 1, the rarer name first.
 
-    Codes of languages are one letter apart by design (ara-ary, ara-arz). So the words in which two names differ must
-    be long, or one name a hundred times rarer than the other. What differs in digits only is numbered. Of very many
-    names none are compared.
+    Language codes such as ara-ary and ara-arz have this distance by design. So the words in which two names differ must
+    be long, or one name a hundred times rarer than the other. Names that differ only in digits are numbered, and not
+    returned. If there are very many names, none are compared.
     """
     pairs = []
     for one, other in _alike(counts):
-        if not one_slip_apart(one, other) or any(mark.sub("", one) == mark.sub("", other) for mark in _NO_SLIPS):
+        if not one_edit_apart(one, other) or any(mark.sub("", one) == mark.sub("", other) for mark in _NO_SLIPS):
             continue
         rare, common = sorted((one, other), key=lambda name: (counts[name], name))
-        if _differing_letters(one, other) >= SPELT_LETTERS or counts[rare] < SPELT_SHARE * counts[common]:
+        if _differing_letters(one, other) >= SPELT_LETTERS or counts[rare] < SPELT_FRACTION * counts[common]:
             pairs.append((rare, common))
     return pairs
 
 
 def _alike(names: Collection[str]) -> list[tuple[str, str]]:
-    """Return, in order, the pairs of names that are one slip apart, and a few more, without a look at all pairs.
+    """Return, in order, all pairs of names at an edit distance of 1 and some more, without comparing all pairs.
 
-    Two names that are one slip apart become the same when a letter is left out of the longer, or of each.
+    Two such names become equal when one letter is removed from the longer, or from each.
     """
-    if len(names) > MOST_NAMES:
+    if len(names) > MAX_NAMES:
         return []
     by_rest: dict[str, list[str]] = {}
     for name in sorted(names):
@@ -253,8 +253,8 @@ def _alike(names: Collection[str]) -> list[tuple[str, str]]:
     return sorted({pair for alike in by_rest.values() for pair in combinations(alike, 2)})
 
 
-def one_slip_apart(one: str, other: str) -> bool:
-    """Say whether one letter too many, too few or wrong, or two neighbours swapped, make one word into the other."""
+def one_edit_apart(one: str, other: str) -> bool:
+    """Return whether inserting, deleting or replacing one letter, or swapping two neighbours, makes the words equal."""
     if one == other or abs(len(one) - len(other)) > 1:
         return False
     same = next(

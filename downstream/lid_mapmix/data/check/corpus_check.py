@@ -1,4 +1,4 @@
-"""All checks of a corpus together, and what is said of their findings: a table, and as JSON."""
+"""All checks of a corpus, and their findings as a table and as JSON."""
 
 import textwrap
 from collections import Counter
@@ -21,7 +21,7 @@ _WIDTH = 118
 
 
 def check_corpus(subject: Subject) -> list[Finding]:
-    """Return all that is wrong with a corpus, the worst first."""
+    """Return all findings for a corpus, the most severe first."""
     utterances = subject.utterances
     found = chain(
         check_headers(subject),
@@ -37,15 +37,14 @@ def check_corpus(subject: Subject) -> list[Finding]:
 
 @dataclass(frozen=True, eq=False)
 class CheckedFolder:
-    """A folder, what was read of it, and what was found wrong.
+    """A folder, its content, and the findings.
 
     Attributes
     ----------
     path : of the folder.
-    subject : what was read.
-    findings : the worst first.
-    fixed : what is left without what is wrong, and the folder written of that, checked in its turn; None where that
-        was not asked for.
+    subject : its content.
+    findings : the most severe first.
+    fixed : the kept part, and the folder written from it, checked again; None unless it was written.
     """
 
     path: Path
@@ -55,11 +54,11 @@ class CheckedFolder:
 
     @classmethod
     def of(cls, path: Path, subject: Subject) -> "CheckedFolder":
-        """Check what was read of a folder."""
+        """Check the content of a folder."""
         return cls(path, subject, check_corpus(subject))
 
     def fix(self, path: Path) -> "CheckedFolder":
-        """Write a folder without what is wrong, check it, and return this one with that.
+        """Write a folder without the faulty utterances, check it, and return this folder with that as `fixed`.
 
         Raises
         ------
@@ -70,11 +69,11 @@ class CheckedFolder:
         return replace(self, fixed=(cleaned, CheckedFolder.of(path, cleaned.subject)))
 
     def refuse_errors(self) -> None:
-        """Refuse what is not safe to train on: the fixed folder, or this one where there is none.
+        """Refuse a folder that is not safe to train on: the fixed folder, or this one if there is none.
 
         Raises
         ------
-        UserError : there are errors in it.
+        UserError : it has errors.
         """
         judged = self.fixed[1] if self.fixed else self
         errors = count_errors(judged.findings)
@@ -84,12 +83,12 @@ class CheckedFolder:
             raise UserError(f"{judged.path}: not safe to train on: {worst}. {remedy}.")
 
     def table(self) -> str:
-        """Return what was found, and what was dropped, as lines of text."""
+        """Return the findings, and what was dropped, as lines of text."""
         utterances = self.subject.utterances
         sizes = ", ".join(
             f"{np.count_nonzero(utterances.split == SPLITS.index(split))} {split}" for split in utterances.manifests
         )
-        how = "headers only; --deep reads the samples" if self.subject.samples is None else "headers and samples"
+        how = "headers only; add --deep to read samples" if self.subject.samples is None else "headers and samples"
         lines = [
             f"{self.path}: {len(utterances)} utterances ({sizes}), {len(utterances.file.names)} files, "
             f"{utterances.seconds.sum() / 3600:.2f} h, {len(utterances.classes.names)} classes; {how}",
@@ -116,11 +115,11 @@ class CheckedFolder:
             lines += [f"  {count:>8} {reason}" for reason, count in dropped] or ["  nothing"]
             lines += [f"  renamed {old!r} to {new!r}" for old, new in cleaned.renamed.items()]
             warnings = [one.name for one in copy.findings if one.kind.severity is Severity.WARNING]
-            lines += [f"  left as it is: {', '.join(warnings)}"] if warnings else []
+            lines += [f"  not fixed: {', '.join(warnings)}"] if warnings else []
         return "\n".join(lines)
 
     def summary(self) -> dict[str, Any]:
-        """Return all of it for JSON, with the ids of all utterances that a fault is seen in."""
+        """Return everything for JSON, with the ids of all utterances of each finding."""
         summary = {
             "data": str(self.path),
             "deep": self.subject.samples is not None,

@@ -1,4 +1,4 @@
-"""What a check can find, how bad each of it is, and what to do about it."""
+"""The kinds of findings of a check: severity, meaning and remedy of each."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from .thresholds import EXAMPLES
 
 
 class Severity(StrEnum):
-    """How bad it is; training is safe where there is no error."""
+    """Severity of a finding; training is safe without errors."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -19,12 +19,12 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of fault.
+    """A kind of finding.
 
     Attributes
     ----------
-    severity : how bad it is.
-    says : what was found, in words.
+    severity : its severity.
+    says : what was found.
     remedy : what to do, or what --fix does.
     """
 
@@ -41,85 +41,81 @@ KINDS = {
     ),
     "empty": Kind(Severity.ERROR, "no audio in the file", _DROPPED),
     "unreadable": Kind(Severity.ERROR, "no audio that libsndfile can read", f"convert them to wav; {_DROPPED}"),
-    "unknown length": Kind(Severity.ERROR, "the header does not say how long it is", f"convert to wav; {_DROPPED}"),
-    "truncated": Kind(Severity.ERROR, "the file ends before its header says", f"restore them; {_DROPPED}"),
-    "shorter": Kind(Severity.ERROR, "the audio is shorter than the manifest says", f"restore them; {_DROPPED}"),
+    "unknown length": Kind(Severity.ERROR, "the header has no length", f"convert to wav; {_DROPPED}"),
+    "truncated": Kind(Severity.ERROR, "the file is shorter than in its header", f"restore them; {_DROPPED}"),
+    "shorter": Kind(Severity.ERROR, "the audio is shorter than in the manifest", f"restore them; {_DROPPED}"),
     "too short": Kind(Severity.ERROR, "under 400 samples at 16 kHz (25 ms)", _DROPPED),
-    "longer": Kind(Severity.NOTE, "the audio is longer than the manifest says", "none where seconds count speech only"),
+    "longer": Kind(Severity.NOTE, "the audio is longer than in the manifest", "none if seconds count speech only"),
     "rate in doubt": Kind(
         Severity.WARNING,
-        "the header contradicts itself or names a rate too low for speech, or the length fits the manifest at another "
-        "rate",
-        "listen: does it play too fast or too slowly?",
+        "the header contradicts itself or has a rate too low for speech, or the duration matches the manifest at "
+        "another rate",
+        "listen for audio that plays too fast or too slowly",
     ),
-    "sample rates": Kind(Severity.NOTE, "rates other than 16 kHz, resampled as they are read", "none"),
-    "channels": Kind(Severity.NOTE, "several channels, averaged as they are read", "none where both are one speaker"),
+    "sample rates": Kind(Severity.NOTE, "rates other than 16 kHz, which are resampled when read", "none"),
+    "channels": Kind(Severity.NOTE, "several channels, which are averaged when read", "none if all have one speaker"),
     # samples
     "breaks off": Kind(Severity.ERROR, "cannot be decoded to its end", f"restore them; {_DROPPED}"),
     "not finite": Kind(Severity.ERROR, "samples that are NaN or infinite", _DROPPED),
     "silent": Kind(Severity.ERROR, "nothing above -60 dB", _DROPPED),
-    "clipped": Kind(Severity.WARNING, "more than 0.1 % of the samples are cut off at full scale", "record anew"),
-    "offset": Kind(Severity.WARNING, "the mean is a quarter of the deviation or more", "subtract the mean"),
-    "band": Kind(Severity.NOTE, "a few band-limited among others", "none while no class has more of them"),
+    "clipped": Kind(Severity.WARNING, "more than 0.1 % of the samples are clipped at full scale", "record again"),
+    "offset": Kind(Severity.WARNING, "the mean is at least a quarter of the standard deviation", "subtract the mean"),
+    "band": Kind(Severity.NOTE, "some utterances are band-limited", "none unless some classes have more of them"),
     "band and class": Kind(
         Severity.WARNING,
-        "band-limited audio goes along with classes: a model can learn the channel",
-        "bring all audio to the lowest rate first",
+        "bandwidth is associated with the class: a model can learn the channel",
+        "resample all audio to the lowest rate first",
     ),
     "band is class": Kind(
         Severity.ERROR,
-        "the band tells the class: a model will learn the channel, and the scores will not show it",
-        "bring all audio to the lowest rate first (8 kHz)",
+        "bandwidth predicts the class: a model will learn the channel, and the scores will not show it",
+        "resample all audio to the lowest rate first (8 kHz)",
     ),
     # columns
-    "duplicate": Kind(Severity.WARNING, "the same audio again in its split", "--fix keeps the first"),
+    "duplicate": Kind(Severity.WARNING, "the same audio twice in a split", "--fix keeps the first"),
     "duplicate across splits": Kind(
-        Severity.ERROR, "the same audio in two splits", "--fix keeps that of test, then of dev"
+        Severity.ERROR, "the same audio in two splits", "--fix keeps it in test, or else in dev"
     ),
-    "contradictory labels": Kind(Severity.ERROR, "the same audio under two classes", _DROPPED),
-    "speaker across splits": Kind(
-        Severity.ERROR, "a speaker in two splits", "--fix leaves them in test, then in dev, only"
-    ),
-    "group across splits": Kind(
-        Severity.ERROR, "a group in two splits", "--fix leaves them in test, then in dev, only"
-    ),
+    "contradictory labels": Kind(Severity.ERROR, "the same audio with two classes", _DROPPED),
+    "speaker across splits": Kind(Severity.ERROR, "a speaker in two splits", "--fix keeps it in test, or else in dev"),
+    "group across splits": Kind(Severity.ERROR, "a group in two splits", "--fix keeps it in test, or else in dev"),
     "recording across splits": Kind(
-        Severity.ERROR, "parts of one file in two splits", "--fix leaves them in test, then in dev, only"
+        Severity.ERROR, "parts of one file in two splits", "--fix keeps them in test, or else in dev"
     ),
     "split missing": Kind(Severity.WARNING, "no dev.csv", "train with -o config.runner.eval_dataloaders=[]"),
     "no training data": Kind(Severity.ERROR, "no train.csv", "add it"),
-    "unknown class": Kind(Severity.ERROR, "a class that labels.yaml lacks", f"add it there; {_DROPPED}"),
+    "unknown class": Kind(Severity.ERROR, "a class that is not in labels.yaml", f"add it there; {_DROPPED}"),
     "class not trained": Kind(Severity.ERROR, "a class without an utterance in train", _DROPPED),
-    "one class": Kind(Severity.ERROR, "nothing to tell apart in train", "is it the right column that is named class?"),
+    "one class": Kind(Severity.ERROR, "only one class in train", "check that the column named class is the right one"),
     "class not evaluated": Kind(
-        Severity.WARNING, "a class without an utterance in dev or test", "no score tells of it"
+        Severity.WARNING, "a class without an utterance in dev or test", "none; no score covers it"
     ),
     "spelt in two ways": Kind(
         Severity.ERROR,
-        "class names that differ in case, hyphens or spaces only",
-        "--fix takes the one in most rows",
+        "class names that differ only in case, hyphens or spaces",
+        "--fix renames them to the most frequent one",
     ),
     "nearly the same name": Kind(
-        Severity.WARNING, "class names that are one slip apart", "correct one, unless both are meant"
+        Severity.WARNING, "class names at an edit distance of 1", "correct one, unless both are intended"
     ),
-    "imbalance": Kind(Severity.NOTE, "classes of unlike size in train", "none up to 20 times"),
-    "strong imbalance": Kind(Severity.WARNING, "classes of unlike size in train", "collect, or leave some out"),
+    "imbalance": Kind(Severity.NOTE, "unbalanced classes in train", "none up to a ratio of 20"),
+    "strong imbalance": Kind(Severity.WARNING, "unbalanced classes in train", "add data, or remove some"),
 }
 
 
 @dataclass(frozen=True, eq=False)
 class Finding:
-    """Something found.
+    """A finding of a check.
 
     Attributes
     ----------
     name : of its kind, in :data:`KINDS`.
-    count : how many.
-    unit : of what, in the singular.
-    examples : the first few, in words.
-    rows : (n,) numbers of the utterances that a cleaned corpus lacks because of it.
-    seen_in : (n,) numbers of those that it is seen in; None where they are the same.
-    figures : what was measured, for the JSON.
+    count : number of units.
+    unit : what is counted, in the singular.
+    examples : the first few, as text.
+    rows : (n,) numbers of the utterances that cleaning drops because of it.
+    seen_in : (n,) numbers of the affected utterances; None if they are the same.
+    figures : measured values, for the JSON.
     """
 
     name: str
@@ -132,26 +128,26 @@ class Finding:
 
     @property
     def kind(self) -> Kind:
-        """What is known of its kind."""
+        """Its kind."""
         return KINDS[self.name]
 
 
 def counted(count: int, unit: str) -> str:
-    """Return a number with what it counts."""
+    """Return a count with its unit."""
     return f"{count} {unit}" + ("" if count == 1 else "es" if unit.endswith("s") else "s")
 
 
 def first(values: Iterable[str]) -> tuple[str, ...]:
-    """Return the first few examples of many, without making the others."""
+    """Return the first few examples, without computing the others."""
     return tuple(value for value, _ in zip(values, range(EXAMPLES), strict=False))
 
 
 def count_errors(findings: Iterable[Finding]) -> int:
-    """Return how many kinds of error there are."""
+    """Return the number of findings that are errors."""
     return sum(finding.kind.severity is Severity.ERROR for finding in findings)
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
-    """Return what was found, the worst first, and each severity in the order of :data:`KINDS`."""
+    """Return the findings, the most severe first, and each severity in the order of :data:`KINDS`."""
     severities, names = list(Severity), list(KINDS)
     return sorted(findings, key=lambda finding: (severities.index(finding.kind.severity), names.index(finding.name)))

@@ -1,4 +1,4 @@
-"""What the header of an audio file says, and whether the file keeps to it."""
+"""Headers of audio files, and whether the files agree with them."""
 
 import os
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from ..audio.shards import find_member, holding_file, open_bytes
 
 _CHUNK_HEADER_BYTES = 8
 _SPHERE_BYTES = 1024
-_MOST_CHUNKS = 64
-# Less than any header with audio behind it.
-_LEAST_BYTES = 1_000
-# Lengths from here on are what a writer puts that cannot know them, such as sox into a pipe.
+_MAX_CHUNKS = 64
+# Less than any header followed by audio.
+_MIN_BYTES = 1_000
+# Writers that cannot know the length, such as sox writing to a pipe, use lengths from here on.
 _UNKNOWN_BYTES = 0x7FFF_0000
-# PCM, float, A-law, µ-law, and the extensible form of these: a fixed number of bytes a frame.
+# PCM, float, A-law, µ-law, and their extensible forms: a fixed number of bytes per frame.
 _PLAIN_FORMATS = (1, 3, 6, 7, 0xFFFE)
 
 
 class FileFault(IntEnum):
-    """What is wrong with a file, as far as its header shows."""
+    """Fault of a file, as far as its header shows it."""
 
     NONE = 0
     MISSING = 1
@@ -36,22 +36,22 @@ class FileFault(IntEnum):
 
     @property
     def kind(self) -> str:
-        """The name of the kind of fault in findings.KINDS."""
+        """The name of the finding in findings.KINDS."""
         return self.name.lower().replace("_", " ")
 
 
 @dataclass(frozen=True)
 class FileHeader:
-    """What a header says.
+    """The header of a file.
 
     Attributes
     ----------
-    fault : what is wrong.
-    detail : more of it, in words.
-    frames : samples a channel; 0 where nothing could be read.
-    sample_rate : samples a second.
-    channels : how many.
-    contradicts : whether the header names two different rates.
+    fault : its fault.
+    detail : details of the fault, as text.
+    frames : samples per channel; 0 if unreadable.
+    sample_rate : samples per second.
+    channels : number of channels.
+    contradicts : whether the header has two different rates.
     """
 
     fault: FileFault
@@ -64,7 +64,7 @@ class FileHeader:
 
 @dataclass(frozen=True)
 class _Declared:
-    """Bytes of audio that a header declares and that are there, and the bytes a second it names (0: none)."""
+    """Bytes of audio declared in a header, bytes present in the file, and declared bytes per second (0: none)."""
 
     declared: int
     present: int
@@ -73,7 +73,7 @@ class _Declared:
 
 
 def read_file_header(path: Path) -> FileHeader:
-    """Read a header; what is wrong is told, never raised."""
+    """Read a header; a fault is returned, never raised."""
     try:
         return _read(path)
     except (soundfile.SoundFileError, OSError) as error:
@@ -91,8 +91,8 @@ def _read(path: Path) -> FileHeader:
     if frames <= 0 or rate <= 0:
         member = find_member(path)
         size = path.stat().st_size if member is None else member.size
-        # As a recorder leaves it that was stopped before it wrote how long it had been.
-        begun = "" if size < _LEAST_BYTES else f" by its header, which was never completed: the file has {size} bytes"
+        # A recorder that was stopped before it wrote the length leaves such a file.
+        begun = "" if size < _MIN_BYTES else f" in its header, which was never completed: the file has {size} bytes"
         return FileHeader(FileFault.EMPTY, f"no samples{begun}")
     if frames == UNKNOWN_FRAMES:
         return FileHeader(FileFault.UNKNOWN_LENGTH, "as flac written to a pipe")
@@ -108,9 +108,9 @@ def _read(path: Path) -> FileHeader:
         contradicts = 0 < declared.bytes_per_second != rate * declared.frame_bytes
         if declared.present < declared.declared:
             fault = FileFault.TRUNCATED
-            detail = f"{declared.declared} bytes of audio declared, {declared.present} there"
+            detail = f"{declared.declared} bytes of audio declared, {declared.present} present"
         elif contradicts:
-            detail = f"{rate} Hz, but {declared.bytes_per_second} bytes a second of {declared.frame_bytes} a sample"
+            detail = f"{rate} Hz, but {declared.bytes_per_second} bytes per second of {declared.frame_bytes} per sample"
     return FileHeader(fault, detail, frames, rate, channels, contradicts)
 
 
@@ -122,16 +122,16 @@ def _unreadable(path: Path, reason: str) -> FileHeader:
             return FileHeader(FileFault.EMPTY, "0 bytes")
         with path.open("rb") as file:
             if b"shorten" in file.read(_SPHERE_BYTES):
-                reason = "SPHERE packed by shorten: unpack it with sph2pipe"
+                reason = "SPHERE compressed by shorten: decompress it with sph2pipe"
     except OSError as error:
         reason = error.strerror or str(error)
     return FileHeader(FileFault.UNREADABLE, reason.rsplit("': ", 1)[-1].strip(" ."))
 
 
 def _declared(path: Path, container: str) -> _Declared | None:
-    """Return what a WAV or SPHERE header declares; None for others, and where it does not say.
+    """Return what a WAV or SPHERE header declares; None for other files, or without a length.
 
-    libsndfile itself takes what is there for the whole of such a file.
+    libsndfile itself accepts a truncated file as complete.
     """
     if container not in ("WAV", "WAVEX", "NIST"):
         return None
@@ -144,7 +144,7 @@ def _declared(path: Path, container: str) -> _Declared | None:
 def _declared_by_riff(file: BinaryIO, size: int) -> _Declared | None:
     file.seek(12)
     bytes_per_second = frame_bytes = 0
-    for _ in range(_MOST_CHUNKS):
+    for _ in range(_MAX_CHUNKS):
         chunk = file.read(_CHUNK_HEADER_BYTES)
         if len(chunk) < _CHUNK_HEADER_BYTES:
             return None

@@ -1,4 +1,4 @@
-"""What can be said of an utterance from its samples alone, block by block, in memory that does not grow with them."""
+"""Measures of an utterance's samples, computed block by block in constant memory."""
 
 import hashlib
 from collections.abc import Iterable
@@ -14,32 +14,32 @@ from .thresholds import (
     FULL_SCALE,
     HIGHEST_EDGE_HERTZ,
     HIGHEST_HERTZ,
-    LEAST_FRAMES,
     LOUD_QUANTILE,
     LOWEST_EDGE_HERTZ,
+    MIN_FRAMES,
     SHELF_HERTZ,
     SLOPE_HERTZ,
 )
 
 _SILENCE_DECIBELS = -200.0
-# Of full scale squared; below any rounding, so that digital silence has a level too.
-_LEAST_POWER = 1e-16
+# Relative to full scale squared; below any rounding error, so that digital silence has a level too.
+_MIN_POWER = 1e-16
 
 
 @dataclass(frozen=True)
 class Quality:
-    """Measures of an utterance, mixed to mono unless said otherwise; levels are relative to full scale.
+    """Measures of an utterance, mixed to mono unless stated otherwise; levels are relative to full scale.
 
     Attributes
     ----------
-    samples : how many there are in a channel.
-    finite : whether no sample of any channel is NaN or infinite; those count as 0 in what follows.
-    level : of the loudest twentieth of the frames, without its mean, in dB.
+    samples : number of samples per channel.
+    finite : whether all samples of all channels are finite; others count as 0 below.
+    level : of the loudest twentieth of the frames, without their mean, in dB.
     offset : the mean.
     deviation : the standard deviation.
-    clipped : the share of samples that any channel has at full scale, three or more in a row.
-    edge : up to which frequency there is a signal, in Hz; NaN where the utterance is too short to say.
-    digest : of the samples of all channels, 64 bits; the same audio has the same one in any lossless format.
+    clipped : fraction of samples at full scale in any channel, three or more in a row.
+    edge : upper edge of the signal's band in Hz; NaN if the utterance is too short.
+    digest : of the samples of all channels, 64 bits; equal for the same audio in any lossless format.
     """
 
     samples: int
@@ -57,8 +57,8 @@ def measure(blocks: Iterable[np.ndarray], sample_rate: int) -> Quality:
 
     Parameters
     ----------
-    blocks : (samples, channels) float32 each, C-contiguous, one after the other.
-    sample_rate : samples a second.
+    blocks : (samples, channels) float32 each, C-contiguous, consecutive.
+    sample_rate : samples per second.
     """
     hashed = hashlib.blake2b(digest_size=8)
     length = frame_length(sample_rate)
@@ -80,7 +80,7 @@ def measure(blocks: Iterable[np.ndarray], sample_rate: int) -> Quality:
         total += float(mono.sum(dtype=np.float64))
         squares += float(np.square(mono, dtype=np.float64).sum())
         at_limit = np.concatenate([full, (np.abs(block) >= FULL_SCALE).any(axis=1)])
-        # A run may go on in the next block: its beginning is carried there.
+        # A run may continue in the next block: its beginning is kept for that.
         full = _open_run(at_limit)
         clipped += _in_runs(at_limit[: len(at_limit) - len(full)])
         rest = np.concatenate([rest, mono])
@@ -90,7 +90,7 @@ def measure(blocks: Iterable[np.ndarray], sample_rate: int) -> Quality:
         levels.append(frames.std(axis=1))
     clipped += _in_runs(full)
     number = sum(map(len, levels))
-    # What is shorter than a frame is one.
+    # An utterance shorter than a frame is one frame.
     loudness = np.concatenate(levels) if number else np.array([rest.std() if len(rest) else 0.0])
     offset = total / max(count, 1)
     return Quality(
@@ -100,19 +100,19 @@ def measure(blocks: Iterable[np.ndarray], sample_rate: int) -> Quality:
         offset=offset,
         deviation=float(np.sqrt(max(squares / max(count, 1) - offset**2, 0.0))),
         clipped=clipped / max(count, 1),
-        edge=band_edge(power / number / length**2, sample_rate) if number >= LEAST_FRAMES else np.nan,
+        edge=band_edge(power / number / length**2, sample_rate) if number >= MIN_FRAMES else np.nan,
         digest=int.from_bytes(hashed.digest(), "little"),
     )
 
 
 def _open_run(at_limit: np.ndarray) -> np.ndarray:
-    """Return the run of True with which an array ends."""
+    """Return the run of True at the end of an array."""
     below = np.flatnonzero(~at_limit)
     return at_limit[below[-1] + 1 if len(below) else 0 :]
 
 
 def _in_runs(at_limit: np.ndarray) -> int:
-    """Return how many values are in runs of True that are long enough."""
+    """Return the number of values in runs of True that are long enough."""
     if not at_limit.any():
         return 0
     steps = np.flatnonzero(np.diff(np.concatenate([[False], at_limit, [False]])))
@@ -125,20 +125,20 @@ def _decibels(amplitude: float) -> float:
 
 
 def frame_length(sample_rate: int) -> int:
-    """Return the samples of a frame, a power of two; 2 at least, whatever a broken header says of the rate."""
+    """Return the number of samples per frame, a power of two and at least 2, even for a wrong rate in a header."""
     return 1 << max(int(np.ceil(np.log2(FRAME_SECONDS * sample_rate))), 1)
 
 
 def band_edge(power: np.ndarray, sample_rate: int) -> float:
-    """Return up to which frequency there is a signal, in Hz; at most 8 kHz, or half the sample rate.
+    """Return the upper edge of the signal's band in Hz; at most 8 kHz, or half the sample rate.
 
-    An edge is where the level falls off a cliff and stays down: where the lowest band of the shelf below is 22 dB or
-    more above the highest of all bands beyond. A signal that fades slowly, or any noise beyond the edge, has none.
+    At an edge the level drops steeply and stays low: the lowest level in the shelf below is at least 22 dB above the
+    highest level beyond. A signal that decreases slowly, or with noise beyond the edge, has no edge.
 
     Parameters
     ----------
     power : (bins,) mean power spectrum of frames of :func:`frame_length` samples.
-    sample_rate : samples a second.
+    sample_rate : samples per second.
     """
     top = min(sample_rate / 2, HIGHEST_HERTZ)
     frequencies = np.linspace(0, sample_rate / 2, len(power))
@@ -146,7 +146,7 @@ def band_edge(power: np.ndarray, sample_rate: int) -> float:
     numbers = (frequencies / BAND_HERTZ).astype(np.int64)
     inside = numbers < count
     sums = np.bincount(numbers[inside], power[inside], count) / np.bincount(numbers[inside], minlength=count)
-    levels = 10 * np.log10(sums + _LEAST_POWER)
+    levels = 10 * np.log10(sums + _MIN_POWER)
     slope, shelf = int(SLOPE_HERTZ / BAND_HERTZ), int(SHELF_HERTZ / BAND_HERTZ)
     last = min(int(HIGHEST_EDGE_HERTZ / BAND_HERTZ), count - slope - 1)
     edges = np.arange(int(LOWEST_EDGE_HERTZ / BAND_HERTZ), last + 1)

@@ -1,7 +1,7 @@
-"""A corpus under check: its utterances as columns of numbers, which hold millions of rows, and what is read of them.
+"""A corpus under check: its utterances as columns for millions of rows, and the measures of their audio.
 
-Files are read by several threads; what is found does not depend on how many. libsndfile, the Fourier transform and the
-digest release Python's lock, so threads are enough, and the columns that they fill are shared.
+Several threads read the files; the result does not depend on their number. libsndfile, the Fourier transform and the
+digest release Python's lock, so threads suffice, and they share the columns that they fill.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,23 +25,23 @@ from .headers import FileFault, read_file_header
 from .quality import Quality, measure
 from .thresholds import SILENT_DECIBELS
 
-# So many files are one job: small beside a corpus, large beside what a job costs.
+# Files per job: few compared with a corpus, many compared with the cost of a job.
 _FILES_A_JOB = 64
 _BLOCK_FRAMES = 1 << 17
 
 
 @dataclass(frozen=True, eq=False)
 class Utterances:
-    """The utterances of all splits, side by side.
+    """The utterances of all splits.
 
     Attributes
     ----------
     manifests : split → its manifest, in the order of :data:`SPLITS`, all in one folder.
     split : (utterances,) int64, the number of the split in :data:`SPLITS`.
     row : (utterances,) int64, the row in its manifest.
-    file : which audio file.
-    classes, speaker, group : likewise; the empty name is no speaker and no group.
-    seconds, start, end : (utterances,) float64; NaN where a part of the file is not given.
+    file : audio files.
+    classes, speaker, group : likewise; an empty name is no speaker and no group.
+    seconds, start, end : (utterances,) float64; NaN for the start or end of the file.
     """
 
     manifests: dict[str, Manifest]
@@ -57,7 +57,7 @@ class Utterances:
 
     @classmethod
     def of(cls, manifests: Mapping[str, Manifest]) -> "Utterances":
-        """Put manifests, split → manifest, side by side."""
+        """Join manifests, split → manifest."""
         ordered = {split: manifests[split] for split in SPLITS if split in manifests}
 
         def texts(name: str) -> Names:
@@ -85,11 +85,11 @@ class Utterances:
         return len(self.split)
 
     def audio_path(self, file: int) -> Path:
-        """Return where the file of a number is."""
+        """Return the path of a file by its number."""
         return next(iter(self.manifests.values())).path.parent / str(self.file.names[file])
 
     def name(self, index: int) -> str:
-        """Say which utterance it is."""
+        """Return split and id of an utterance, as text."""
         return " ".join(self.split_and_id(index))
 
     def split_and_id(self, index: int) -> tuple[str, str]:
@@ -98,7 +98,7 @@ class Utterances:
         return split, str(self.manifests[split].columns["id"][self.row[index]])
 
     def ids(self, rows: np.ndarray) -> dict[str, list[str]]:
-        """Return split → the ids of those of its utterances whose numbers are in `rows`, (n,) int64."""
+        """Return split → the ids of the utterances in `rows`, (n,) int64."""
         found = {}
         for number, split in enumerate(SPLITS):
             mine = self.row[rows[self.split[rows] == number]]
@@ -107,7 +107,7 @@ class Utterances:
         return found
 
     def class_counts(self) -> dict[str, int]:
-        """Return class → its number of utterances, for classes that have any."""
+        """Return class → number of utterances, for classes that have any."""
         counts = np.bincount(self.classes.codes, minlength=len(self.classes.names)).tolist()
         return {name: count for name, count in zip(self.classes.names.tolist(), counts, strict=True) if count}
 
@@ -121,7 +121,7 @@ class Utterances:
         return replace(self, **columns)
 
     def rename_classes(self, renamed: Mapping[str, str]) -> "Utterances":
-        """Return the utterances with other names of classes, name → new name, several of which may become one."""
+        """Rename classes, name → new name; several may get the same name."""
         names = [renamed.get(name, name) for name in self.classes.names.tolist()]
         number_of = {name: number for number, name in enumerate(dict.fromkeys(names))}
         codes = np.array([number_of[name] for name in names], dtype=np.int64)[self.classes.codes]
@@ -130,14 +130,14 @@ class Utterances:
 
 @dataclass(frozen=True, eq=False)
 class Headers:
-    """What the headers of all files say, each column (files,).
+    """The headers of all files, each column (files,).
 
     Attributes
     ----------
     fault : int8 numbers of :class:`FileFault`.
-    frames : int64, samples a channel.
-    sample_rate : int32, 0 where the header could not be read; so is `channels`, int16.
-    contradicts : bool, whether the header names two rates.
+    frames : int64, samples per channel.
+    sample_rate : int32, 0 if the header could not be read; so is `channels`, int16.
+    contradicts : bool, whether the header has two rates.
     """
 
     fault: np.ndarray
@@ -149,11 +149,11 @@ class Headers:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """What the samples of all utterances say, each column (utterances,); see :class:`Quality`.
+    """Measures of the samples of all utterances, each column (utterances,); see :class:`Quality`.
 
     Attributes
     ----------
-    read : bool, whether the utterance was read to its end; the other columns mean nothing where it was not.
+    read : bool, whether the utterance was read to its end; otherwise its other columns are invalid.
     """
 
     read: np.ndarray
@@ -167,7 +167,7 @@ class Samples:
 
     @property
     def silent(self) -> np.ndarray:
-        """Whether there is nothing to hear in an utterance, (utterances,) bool."""
+        """Whether an utterance is silent, (utterances,) bool."""
         return self.read & self.finite & (self.level < SILENT_DECIBELS)
 
     def select(self, kept: np.ndarray) -> "Samples":
@@ -177,14 +177,14 @@ class Samples:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A corpus and what was read of its audio.
+    """A corpus and the measures of its audio.
 
     Attributes
     ----------
     utterances : of all splits.
-    labels : of labels.yaml; None where there is none.
+    labels : of labels.yaml; None if there is none.
     headers : of all files.
-    samples : of all utterances; None where only headers were read.
+    samples : of all utterances; None if only headers were read.
     """
 
     utterances: Utterances
@@ -194,14 +194,14 @@ class Subject:
 
     @classmethod
     def read(cls, folder: Path, *, deep: bool, threads: int) -> "Subject":
-        """Read the manifests of a folder and the headers of their audio; where it is to be `deep`, all samples too.
+        """Read the manifests of a folder and the headers of their audio; with `deep`, all samples too.
 
         Raises
         ------
-        UserError : no such folder, no manifest in it, or one that is wrong.
+        UserError : no such folder, no manifest in it, or a fault in one.
         """
         if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder. Name the one of train.csv, dev.csv and test.csv.")
+            raise UserError(f"{folder}: no such folder. Use a folder with train.csv, dev.csv and test.csv.")
         manifests = read_manifests(folder, SPLITS)
         labels = read_labels(folder / LABELS_FILE) if (folder / LABELS_FILE).exists() else None
         utterances = Utterances.of(manifests)
@@ -209,14 +209,14 @@ class Subject:
         return cls(utterances, labels, headers, read_samples(utterances, headers, threads) if deep else None)
 
     def select(self, kept: np.ndarray) -> "Subject":
-        """Return the utterances of a (utterances,) bool mask, and what was read of them."""
+        """Return the utterances of a (utterances,) bool mask, and their measures."""
         samples = None if self.samples is None else self.samples.select(kept)
         return replace(self, utterances=self.utterances.select(kept), samples=samples)
 
     def content_numbers(self) -> np.ndarray:
-        """Number what the utterances hold, (utterances,) int64: equal for equal audio, -1 where it is not known.
+        """Number the audio of the utterances, (utterances,) int64: equal for equal audio, -1 if unknown.
 
-        Without samples, the same part of the same file is the same audio. Silence says nothing of who is silent.
+        Without samples, the same part of the same file is the same audio. Silent utterances are not compared.
         """
         if self.samples is not None:
             number = np.unique(self.samples.digest, return_inverse=True)[1].astype(np.int64)
@@ -257,7 +257,7 @@ def read_headers(utterances: Utterances, threads: int) -> Headers:
 
 
 def read_samples(utterances: Utterances, headers: Headers, threads: int) -> Samples:
-    """Read each utterance to its end; the utterances of a file one after the other, with the file opened once."""
+    """Read each utterance to its end; each file is opened once for all its utterances."""
     columns: dict[str, type] = {"finite": bool, "level": np.float32, "offset": np.float32, "deviation": np.float32}
     columns |= {"clipped": np.float32, "edge": np.float32, "digest": np.uint64}
     total = len(utterances)
@@ -285,13 +285,13 @@ def read_samples(utterances: Utterances, headers: Headers, threads: int) -> Samp
 
 
 def _measure_parts(path: Path, parts: Iterator[tuple[int, int]]) -> Iterator[Quality | None]:
-    """Measure parts of a file: first sample and number of samples; None for one that breaks off."""
+    """Measure parts of a file: first sample and number of samples; None for a part that cannot be read to its end."""
     try:
         with open_audio(path) as file:
             for start, count in parts:
                 yield _measure_part(file, start, count)
     except (soundfile.SoundFileError, OSError, UserError):
-        # It could be opened a moment ago: those that are left count as broken off.
+        # The file could be opened before: the remaining parts count as unreadable.
         return
 
 
@@ -329,7 +329,7 @@ def _in_threads(work: Callable[[Iterable[int]], None], count: int, threads: int,
             for done in pool.map(until_stopped, jobs):
                 progress.update(done)
         except BaseException:
-            # Without this Ctrl-C would wait for all that is left, and then for the jobs that have begun.
+            # Without this, Ctrl-C would wait for all remaining jobs.
             stopped.set()
             pool.shutdown(cancel_futures=True)
             raise

@@ -1,73 +1,72 @@
-"""The numbers that ``lid-mapmix check`` decides by, each with its reason; levels are relative to full scale.
+"""The thresholds of ``lid-mapmix check``, each with its reason; levels are relative to full scale.
 
-What training itself refuses (the least length, how much shorter than the manifest audio may be) is in
-data/audio/spans.py.
+The limits of training itself (minimum length, maximum difference from the manifest) are in data/audio/spans.py.
 """
 
-# How many of a kind are named; the rest is counted.
+# Number of listed examples per finding.
 EXAMPLES = 3
 
 # -- silence, clipping, offset --
 # Quiet speech on a telephone line is at about -45 dB; 16-bit audio without any signal at -98 dB.
 SILENT_DECIBELS = -60.0
-# Of the frames, the loudest twentieth decides, so that a click does not make silence into speech.
+# The loudest twentieth of the frames decides, so that a click does not turn silence into speech.
 LOUD_QUANTILE = 0.95
-# The largest value of µ-law is 0.980 of full scale.
+# The maximum of µ-law is 0.980 of full scale.
 FULL_SCALE = 0.98
-# A peak of unclipped audio touches full scale with a sample or two.
+# A peak of unclipped audio reaches full scale for a sample or two.
 CLIPPED_RUN = 3
-# Of all samples; below it a plosive or a knock, no overdriven recording.
-CLIPPED_SHARE = 1e-3
-# An offset that holds 6 % of the power of the rest, and is more than rounding of 8-bit audio.
+# Of all samples; below it, a plosive or a knock rather than an overdriven recording.
+CLIPPED_FRACTION = 1e-3
+# An offset with 6 % of the power of the rest, and above the rounding of 8-bit audio.
 OFFSET_OF_DEVIATION = 0.25
-OFFSET_LEAST = 2e-3
+MIN_OFFSET = 2e-3
 
 # -- bandwidth, from the long-term spectrum --
-# Frames as short as this tell the bands below apart, and as many as an utterance has are averaged.
+# Frames of this length resolve the bands below, and all frames of an utterance are averaged.
 FRAME_SECONDS = 0.032
 BAND_HERTZ = 250.0
-# Upstreams hear up to this (16 kHz).
+# The upper limit of upstreams (16 kHz).
 HIGHEST_HERTZ = 8_000.0
-# Between the level under an edge and the highest level beyond it. Of 210 utterances that eSpeak NG speaks, wideband
-# ones fall by 9 dB at most, those upsampled from 8 kHz by 23 (scipy.signal.resample_poly at -45 dB, in 16 bits) to 53
-# (a telephone's filter before). Real fricatives may be weaker than synthetic ones, so it is nearer to the latter;
-# there was no real wideband speech to try it on. bench/check.py --tables bands shows what it sees and what not.
+# Between the level below an edge and the highest level above it. Of 210 utterances of eSpeak NG, wideband ones have
+# drops up to 9 dB, and those upsampled from 8 kHz from 23 (scipy.signal.resample_poly at -45 dB, in 16 bits) to 53
+# (with a telephone's filter before). Real fricatives may be weaker than synthetic ones, so the threshold is near the
+# latter; there was no real wideband speech to test it on. bench/check.py --tables bands shows what it detects.
 CLIFF_DECIBELS = 22.0
-# Where an edge is looked for: telephone channels end at 3.4 kHz; above 7 kHz ends what is 16 kHz anyway.
+# The range of edges: telephone channels end at 3.4 kHz; an edge above 7 kHz is that of 16 kHz audio.
 LOWEST_EDGE_HERTZ = 2_500.0
 HIGHEST_EDGE_HERTZ = 7_000.0
-# A filter's way down, left out between the two sides of an edge.
+# Width of a filter's slope, ignored between the two sides of an edge.
 SLOPE_HERTZ = 500.0
-# How much below an edge is looked at.
+# Width of the band below an edge that is compared.
 SHELF_HERTZ = 1_000.0
-# Too few frames are no average.
-LEAST_FRAMES = 15
-# Telephone speech, with what a resampler's slope adds.
+# Fewer frames give no reliable average.
+MIN_FRAMES = 15
+# Telephone speech, plus a resampler's slope.
 NARROW_HERTZ = 4_500.0
 
 # -- channel and class --
-# Cramér's V, 0 to 1. From the second on, a band predicts classes better than most dialect recognisers do.
+# Cramér's V, 0 to 1. Above the second, the bandwidth predicts classes better than most dialect recognisers do.
 ASSOCIATION_WARNING = 0.2
 ASSOCIATION_ERROR = 0.5
-# Chi-square's; an association that chance makes once in a thousand corpora is not reported as one.
+# Of chi-square; an association that arises by chance in one of a thousand corpora is not reported.
 SIGNIFICANCE = 1e-3
 
 # -- rates --
-# No speech is recorded at less; whoever wrote such a header meant something else.
+# No speech is recorded at a lower rate; such a header is wrong.
 LOWEST_RATE = 4_000
 COMMON_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
-# Of the length; rates differ by 8 % at least, and seconds in a manifest are seldom rounded to less than 10 ms.
+# Of the length; rates differ by at least 8 %, and seconds in a manifest are seldom rounded to less than 10 ms.
 RATE_TOLERANCE = 0.005
-# Where the lengths of fewer utterances than this fit the manifest at any rate, its seconds are nominal ones.
-EXACT_SHARE = 0.5
+# If the lengths of fewer utterances match the manifest at any rate, its seconds are nominal.
+EXACT_FRACTION = 0.5
 
 # -- classes --
-# Largest over smallest class, by seconds in train. NIST LRE17's own training data is beyond the first.
+# Ratio of the largest to the smallest class, in seconds of train. NIST LRE17's own training data exceeds the first.
 IMBALANCE_NOTE = 5.0
 IMBALANCE_WARNING = 20.0
-# One letter tells codes such as ary and arz apart: only of words from this length on it is a slip by itself ...
+# Codes such as ary and arz differ in one letter: only in words of this length or more it is a misspelling ...
 SPELT_LETTERS = 5
-# ... and of shorter ones where one of the two is this much rarer.
-SPELT_SHARE = 0.01
-# Whoever has more classes has named something else so, such as the utterance.
-MOST_NAMES = 10_000
+# ... and in shorter ones if one of the two is this much rarer.
+SPELT_FRACTION = 0.01
+# A corpus with more names has another column as its classes, such as the utterance.
+MAX_NAMES = 10_000

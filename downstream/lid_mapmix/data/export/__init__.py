@@ -1,4 +1,4 @@
-"""Prepared corpora in other forms: tar shards, Kaldi, NeMo, Parquet; here only what a command line may ask for."""
+"""Exports of prepared corpora: tar shards, Kaldi, NeMo, Parquet. This file has only the choices for command lines."""
 
 from enum import StrEnum
 
@@ -6,14 +6,14 @@ DEFAULT_SHARD_BYTES = 10**9
 
 
 class AudioFormat(StrEnum):
-    """What audio is packed as."""
+    """Format of packed audio."""
 
     KEEP = "keep"
     FLAC = "flac"
 
 
 class ManifestForm(StrEnum):
-    """What manifests are written as."""
+    """Format of exported manifests."""
 
     KALDI = "kaldi"
     JSONL = "jsonl"

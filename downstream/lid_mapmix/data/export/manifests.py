@@ -1,6 +1,6 @@
-"""Manifests in other forms: Kaldi data directories, NeMo's JSON lines, and our own as Parquet.
+"""Export of manifests: Kaldi data directories, NeMo's JSON lines, and Parquet for this package.
 
-The first two are read again by ``lid-mapmix prepare kaldi`` and ``prepare jsonl``. Audio is named by absolute path.
+``lid-mapmix prepare kaldi`` and ``prepare jsonl`` read the first two again. Audio paths are absolute.
 """
 
 import json
@@ -24,7 +24,7 @@ from ..prepare import jsonl, kaldi
 from ..prepare.steps.prepared_folder import cannot_write
 from . import ManifestForm
 
-# Blanks divide Kaldi's columns, and its scripts take ids for names of files.
+# Blanks separate Kaldi's columns, and its scripts use ids as file names.
 _NOT_IN_NAMES = re.compile(r"[\s/]+")
 _SPEAKERS_UTTERANCES = "spk2utt"
 _KALDI_FILES = (
@@ -40,24 +40,24 @@ _SPLIT_FILES = {
 
 
 def export_manifests(data: Path, target: ManifestForm, folder: Path, *, overwrite: bool = False) -> list[Path]:
-    """Write every manifest of a folder in another toolkit's form.
+    """Write every manifest of a folder in another format.
 
     Parameters
     ----------
-    data : the folder of train.csv, dev.csv, test.csv, those that are there.
-    target : ``kaldi`` writes FOLDER/SPLIT/wav.scp and what goes with it; ``jsonl`` writes FOLDER/SPLIT.jsonl;
-        ``parquet`` writes FOLDER/SPLIT.parquet for this package. labels.yaml goes with them where there is one.
-    folder : where to.
-    overwrite : replace an earlier export that is there.
+    data : the folder with train.csv, dev.csv and test.csv, or some of them.
+    target : ``kaldi`` writes FOLDER/SPLIT/wav.scp and the other tables; ``jsonl`` writes FOLDER/SPLIT.jsonl;
+        ``parquet`` writes FOLDER/SPLIT.parquet for this package. labels.yaml is copied if there is one.
+    folder : where to write.
+    overwrite : replace an earlier export.
 
     Returns
     -------
-    list of Path : what was written: a directory or file a split, and the labels.
+    list of Path : what was written: one directory or file per split, and the labels.
 
     Raises
     ------
-    UserError : no manifest, one that is wrong, files that are there already, names that Kaldi cannot tell apart or
-        paths that it would take for something else.
+    UserError : no manifest, a fault in one, files that already exist, ids that are equal in Kaldi's format, or paths
+        that Kaldi would read as something else.
     """
     manifests = read_manifests(data, SPLITS)
     labels = read_labels(data / LABELS_FILE) if (data / LABELS_FILE).is_file() else None
@@ -71,13 +71,11 @@ def export_manifests(data: Path, target: ManifestForm, folder: Path, *, overwrit
         for name, write in _split_files(split, manifest, target)
     }
     files |= _labels_file(labels, target, folder)
-    # Files of an earlier export that this one does not have would be read as a part of it.
+    # Files of an earlier export that this one does not write would be read as a part of it.
     possible = (folder / name.format(split) for split in SPLITS for name in _SPLIT_FILES[target])
     present = [path for path in possible if path.exists()]
     if present and not overwrite:
-        raise UserError(
-            f"{present[0]}: is there already. Name another folder, or replace what is there by --overwrite."
-        )
+        raise UserError(f"{present[0]}: already exists. Use another folder, or replace it by --overwrite.")
     try:
         with ExitStack() as complete:
             for path, write in files.items():
@@ -91,7 +89,7 @@ def export_manifests(data: Path, target: ManifestForm, folder: Path, *, overwrit
 
 
 def _split_files(split: str, manifest: Manifest, target: ManifestForm) -> Iterator[tuple[str, Callable[[Path], None]]]:
-    """Return name → how to write it of the files of a split."""
+    """Yield the name of each file of a split, and the function that writes it."""
     if target == ManifestForm.PARQUET:
         yield f"{split}{PARQUET}", partial(_write_table, manifest=manifest)
     elif target == ManifestForm.JSONL:
@@ -104,13 +102,15 @@ def _split_files(split: str, manifest: Manifest, target: ManifestForm) -> Iterat
 
 
 def _labels_file(labels: Labels | None, target: ManifestForm, folder: Path) -> dict[Path, Callable[[Path], None]]:
-    """Return how to write the labels, which neither of the other toolkits has a place for."""
+    """Return how to write the labels, which the other toolkits' formats do not have."""
     if labels is not None and target == ManifestForm.KALDI:
         labels = Labels({name: tuple(map(_kaldi_name, members)) for name, members in labels.clusters.items()})
     path = folder / LABELS_FILE
     if path.is_file():
         if labels is None or [*read_labels(path).clusters.items()] != [*labels.clusters.items()]:
-            raise UserError(f"{path}: has other labels than what is exported. Name another folder, or take it away.")
+            raise UserError(
+                f"{path}: expected the labels of the exported corpus, found others. Use another folder, or delete it."
+            )
         return {}
     return {} if labels is None else {path: partial(write_labels, labels=labels)}
 
@@ -127,7 +127,7 @@ def _write_table(path: Path, manifest: Manifest) -> None:
 def _refuse_second_form(folder: Path) -> None:
     text = next((path for path in (folder / f"{split}.csv" for split in SPLITS) if path.is_file()), None)
     if text is not None:
-        raise UserError(f"{text}: is there, and a folder has one manifest of a split. Name another folder by --out.")
+        raise UserError(f"{text}: already exists; a folder has one manifest per split. Use another folder by --out.")
 
 
 def _refuse_members(manifests: Iterable[Manifest], target: ManifestForm) -> None:
@@ -135,8 +135,8 @@ def _refuse_members(manifests: Iterable[Manifest], target: ManifestForm) -> None
     member = next((path for path in paths if find_member(path) and not path.is_file()), None)
     if member is not None:
         raise UserError(
-            f"{member}: expected audio files, which is what {target} knows, found a member of a shard. Export the "
-            "folder that was packed."
+            f"{member}: expected audio files, as {target} needs, found a member of a shard. Export the folder that was "
+            "packed."
         )
 
 
@@ -158,7 +158,7 @@ def _json_lines(manifest: Manifest) -> Iterable[str]:
 
 
 def _kaldi_tables(manifest: Manifest) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Return name → table of the files of a data directory; ids begin with their speaker, as Kaldi's sorting needs."""
+    """Yield the name and table of each file of a data directory; ids start with the speaker, for Kaldi's sorting."""
     starts, ends = _parts(manifest)
     ids, speakers, classes = (
         [_kaldi_name(text) for text in manifest.text_column(name).tolist()] for name in ("id", "speaker", "class")
@@ -203,7 +203,7 @@ def _check_distinct(manifest: Manifest, names: list[str], what: str = "ids") -> 
     for name in names:
         if name in seen:
             raise UserError(
-                f"{manifest.path}: two {what} become {name} where Kaldi allows neither blanks nor slashes. Rename one."
+                f"{manifest.path}: two {what} become {name}, because Kaldi allows no blanks and slashes. Rename one."
             )
         seen.add(name)
 
@@ -212,18 +212,18 @@ def _check_paths(manifest: Manifest, paths: Iterable[str]) -> None:
     for path in paths:
         if "\n" in path or path != path.strip() or kaldi.what_is_no_file(path):
             raise UserError(
-                f"{manifest.path}: Kaldi would not take {path!r} for a file. Rename it: without a line feed, a blank "
-                "at its end, '|' or ':' and a number there."
+                f"{manifest.path}: expected a path that Kaldi reads as a file, found {path!r}. Rename it: without line "
+                "feeds, blanks at an end, '|', or ':' and a number at its end."
             )
 
 
 def _parts(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
-    """Return start and end of each utterance, (utterances,) seconds, NaN for those of its file."""
+    """Return start and end of each utterance, (utterances,) seconds, NaN for those of the file."""
     nothing = np.full(len(manifest), np.nan)
     return manifest.columns.get("start", nothing), manifest.columns.get("end", nothing)
 
 
 def _absolute_paths(manifest: Manifest) -> list[str]:
     folder, paths = str(manifest.path.parent), manifest.columns["audiopath"].tolist()
-    # Not resolve(), which would follow links; and text, since a Path for each of millions takes its time.
+    # Not resolve(), which would follow links; and text, because millions of Path objects are slow.
     return [os.path.abspath(os.path.join(folder, path)) for path in paths]  # noqa: PTH100, PTH118

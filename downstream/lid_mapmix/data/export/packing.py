@@ -1,12 +1,12 @@
-"""Packs a prepared corpus into tar shards: ``lid-mapmix pack DATA OUT``.
+"""Packing of a prepared corpus into tar shards: ``lid-mapmix pack DATA OUT``.
 
 A folder of millions of small files is slow to copy, to list and to read for the first time. OUT has the manifests of
-DATA, row for row, whose audiopath names members of OUT/SPLIT-NNNNNN.tar (data/audio/shards.py), and its labels.yaml.
-A run on OUT is a run on DATA. Each shard is a valid WebDataset as well: members NNNNNNNN.wav (or another extension) and
-NNNNNNNN.json, which holds the manifest's rows of that file under ``utterances``.
+DATA, row by row, with members of OUT/SPLIT-NNNNNN.tar as audiopath (data/audio/shards.py), and its labels.yaml.
+A run on OUT is the same as a run on DATA. Each shard is also a valid WebDataset: members NNNNNNNN.wav (or another
+extension) and NNNNNNNN.json, which has the manifest's rows of that file under ``utterances``.
 
-All is written to a folder beside OUT, which takes its name once it is complete. An audio file is packed as it is, or as
-flac with the same samples.
+Everything is written to a folder beside OUT, which is renamed to OUT once it is complete. An audio file is packed
+unchanged, or as flac with the same samples.
 """
 
 import io
@@ -35,7 +35,7 @@ from ..manifest.manifest import Manifest, read_manifests, write_manifest
 from . import DEFAULT_SHARD_BYTES, AudioFormat
 
 PACKED_FILE = "packed.json"
-# Whose samples flac can hold as they are, and in what.
+# Subtypes whose samples flac can represent exactly → subtype of the flac.
 _LOSSLESS = {
     "PCM_S8": "PCM_S8",
     "PCM_U8": "PCM_S8",
@@ -44,20 +44,20 @@ _LOSSLESS = {
     "ULAW": "PCM_16",
     "ALAW": "PCM_16",
 }
-# Where they are not libsndfile's name of the format.
+# Extensions that differ from libsndfile's name of the format.
 _EXTENSIONS = {"NIST": "sph", "WAVEX": "wav"}
 
 
 @dataclass
 class Summary:
-    """What was packed.
+    """Summary of a pack.
 
     Attributes
     ----------
-    utterances, files : how many.
-    shards : how many.
-    read_bytes, written_bytes : of audio, before and after.
-    converted : how many of the files are flac now and were not before.
+    utterances, files : their numbers.
+    shards : number of shards.
+    read_bytes, written_bytes : size of the audio before and after.
+    converted : number of files converted to flac.
     """
 
     utterances: int = 0
@@ -77,7 +77,7 @@ class _Form:
 
 def pack(
     data: Path,
-    into: Path,
+    out: Path,
     *,
     shard_bytes: int = DEFAULT_SHARD_BYTES,
     audio_format: AudioFormat = AudioFormat.KEEP,
@@ -88,25 +88,25 @@ def pack(
 
     Parameters
     ----------
-    data : folder of train.csv, dev.csv and test.csv, those that are there, and labels.yaml if there is one.
-    into : the folder to make.
-    shard_bytes : a shard that would become larger is ended; a file that is larger has one of its own.
-    audio_format : ``flac`` converts what loses nothing by it, bit for bit; the rest is kept.
-    seed : puts the files of each split into an order drawn with it, for programs that read shards from end to end;
-        without it they are in the order of the manifest, in which evaluation reads them.
-    overwrite : replace an earlier pack; anything else in the folder is left alone, and refused.
+    data : folder with train.csv, dev.csv and test.csv, or some of them, and labels.yaml if there is one.
+    out : the folder to create.
+    shard_bytes : maximum size of a shard; a larger file has a shard of its own.
+    audio_format : ``flac`` converts audio if that is lossless, bit for bit; other audio is not changed.
+    seed : of a random order of each split's files, for programs that read shards sequentially; None for the order of
+        the manifest, in which evaluation reads them.
+    overwrite : replace an earlier pack; a folder with other files is refused.
 
     Raises
     ------
-    UserError : no manifest, one that is wrong, audio that is broken; `into` holds something already.
+    UserError : no manifest, a fault in one, damaged audio, or `out` has files already.
     """
     manifests = read_manifests(data, SPLITS)
     labels = _find_labels(data, manifests)
     form = _Form(shard_bytes, audio_format, seed)
-    with _complete_folder(into, overwrite=overwrite) as folder:
+    with _complete_folder(out, overwrite=overwrite) as folder:
         for manifest in manifests.values():
             labels.class_indices(manifest)
-            # What training would refuse is better found before hours of packing.
+            # Faults that training would refuse are found before hours of packing.
             utterance_spans(manifest)
         write_labels(folder / LABELS_FILE, labels)
         parts = [_pack_split(split, manifest, folder, form) for split, manifest in manifests.items()]
@@ -123,52 +123,52 @@ def _find_labels(data: Path, manifests: Mapping[str, Manifest]) -> Labels:
     return labels_from_manifest(next(iter(manifests.values())))
 
 
-def _refuse_held(into: Path, *, overwrite: bool) -> None:
-    if into.exists() and not into.is_dir():
-        raise UserError(f"{into}: is a file where a folder is needed. Name another folder.")
-    held = {path.name for path in into.iterdir()} if into.is_dir() else set()
+def _refuse_held(out: Path, *, overwrite: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: expected a folder, found a file. Use another folder.")
+    held = {path.name for path in out.iterdir()} if out.is_dir() else set()
     if not held:
         return
     try:
-        packed = {PACKED_FILE, *json.loads((into / PACKED_FILE).read_text(encoding="utf-8"))["files"]}
+        packed = {PACKED_FILE, *json.loads((out / PACKED_FILE).read_text(encoding="utf-8"))["files"]}
     except (OSError, ValueError, KeyError, TypeError):
-        # Whatever is there, pack has not made it.
+        # The files were not written by pack.
         packed = set()
     foreign = sorted(held - packed)
     if foreign:
-        raise UserError(f"{into}: holds {foreign[0]}, which pack has not made. Name another folder.")
+        raise UserError(f"{out}: expected files of an earlier pack only, found {foreign[0]}. Use another folder.")
     if not overwrite:
-        raise UserError(f"{into}: already holds a pack. Name another folder, or replace it with --overwrite.")
+        raise UserError(f"{out}: already holds a pack. Use another folder, or replace it by --overwrite.")
 
 
 @contextmanager
-def _complete_folder(into: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Give a folder to write to, which takes the place of `into` when the block ends well, and is gone otherwise."""
-    into = into.resolve()
-    into.parent.mkdir(parents=True, exist_ok=True)
-    beside, former = into.with_name(f".{into.name}.part"), into.with_name(f".{into.name}.former")
-    lock = into.with_name(f".{into.name}.lock")
+def _complete_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Yield a folder to write to, which replaces `out` if the block ends without an error, and is deleted otherwise."""
+    out = out.resolve()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside, former = out.with_name(f".{out.name}.part"), out.with_name(f".{out.name}.former")
+    lock = out.with_name(f".{out.name}.lock")
     try:
         with FileLock(lock, timeout=0):
             try:
-                # What one that was killed has left.
-                if former.exists() and not into.exists():
-                    former.rename(into)
+                # A killed process may have left it.
+                if former.exists() and not out.exists():
+                    former.rename(out)
                 shutil.rmtree(beside, ignore_errors=True)
-                _refuse_held(into, overwrite=overwrite)
+                _refuse_held(out, overwrite=overwrite)
                 beside.mkdir()
                 yield beside
-                if into.exists():
-                    into.rename(former)
-                beside.rename(into)
+                if out.exists():
+                    out.rename(former)
+                beside.rename(out)
             finally:
-                if former.exists() and not into.exists():
-                    former.rename(into)
+                if former.exists() and not out.exists():
+                    former.rename(out)
                 shutil.rmtree(former, ignore_errors=True)
                 shutil.rmtree(beside, ignore_errors=True)
                 lock.unlink(missing_ok=True)
     except Timeout:
-        raise UserError(f"{into}: another process is packing there. Wait for it, or name another folder.") from None
+        raise UserError(f"{out}: another process is packing there. Wait for it, or use another folder.") from None
 
 
 def _pack_split(split: str, manifest: Manifest, folder: Path, form: _Form) -> Summary:
@@ -198,7 +198,7 @@ def _pack_split(split: str, manifest: Manifest, folder: Path, form: _Form) -> Su
 
 
 def _row(manifest: Manifest, row: int) -> dict[str, str | float]:
-    """Return a row of a manifest but for its audiopath and what is not known."""
+    """Return a row of a manifest without its audiopath and empty values."""
     # tolist, since text of variable width has no item().
     values = {
         name: column[row : row + 1].tolist()[0] for name, column in manifest.columns.items() if name != "audiopath"
@@ -207,7 +207,7 @@ def _row(manifest: Manifest, row: int) -> dict[str, str | float]:
 
 
 def _written(values: np.ndarray) -> np.ndarray | list[str]:
-    """Return a column as a manifest has it: a number that is not known is empty."""
+    """Return a column as written in a manifest: NaN is empty."""
     if values.dtype.kind != "f":
         return values
     return ["" if np.isnan(value) else repr(value) for value in values.tolist()]
@@ -215,14 +215,14 @@ def _written(values: np.ndarray) -> np.ndarray | list[str]:
 
 @dataclass
 class ShardWriter:
-    """Writes the shards of a split, one after the other; the same content gives the same bytes.
+    """Writes the shards of a split one after the other; the same content gives the same bytes.
 
     Attributes
     ----------
-    folder : where to.
-    split : how their names begin.
-    shard_bytes : a shard that would become larger is ended; a sample that is larger has one of its own.
-    count : how many have been begun.
+    folder : where to write.
+    split : prefix of the file names.
+    shard_bytes : maximum size of a shard; a larger sample has a shard of its own.
+    count : number of shards so far.
     """
 
     folder: Path
@@ -239,7 +239,7 @@ class ShardWriter:
             self._tar.close()
 
     def add(self, key: str, parts: Mapping[str, bytes]) -> str:
-        """Write the parts of a sample, extension → content, and return the path of the first of them."""
+        """Write the parts of a sample, extension → content, and return the path of the first part."""
         needed = sum(tarfile.BLOCKSIZE + _padded(len(content)) for content in parts.values())
         if self._tar is None or (self._tar.offset and self._tar.offset + needed > self.shard_bytes):
             self._begin()
@@ -272,10 +272,10 @@ class PackedAudio:
 
     Attributes
     ----------
-    extension : without its dot.
+    extension : without the dot.
     content : its bytes.
-    read_bytes : how many the file has.
-    converted : whether it has become flac.
+    read_bytes : size of the file.
+    converted : whether it was converted to flac.
     """
 
     extension: str
@@ -285,11 +285,11 @@ class PackedAudio:
 
 
 def packed_audio(path: Path, audio_format: AudioFormat) -> PackedAudio:
-    """Read an audio file, or a member of a shard, and convert it where that is asked for and loses nothing.
+    """Read an audio file, or a member of a shard, and convert it if that is requested and lossless.
 
     Raises
     ------
-    UserError : it is known for audio by its extension only, which would be lost.
+    UserError : libsndfile recognises the audio only by its extension.
     """
     audio = read_content(path)
     extension = _extension(path, audio)
@@ -300,23 +300,23 @@ def packed_audio(path: Path, audio_format: AudioFormat) -> PackedAudio:
 
 
 def _extension(path: Path, audio: bytes) -> str:
-    """Return the extension for a member, and see to it that libsndfile knows the audio without one."""
+    """Return the extension for a member, after checking that libsndfile recognises the audio without it."""
     expected = read_header(path)
     try:
         with soundfile.SoundFile(io.BytesIO(audio)) as file:
             found, form = (file.frames, file.samplerate), file.format
     except soundfile.SoundFileError as error:
         raise UserError(
-            f"{path}: is known for audio by its extension only ({reason(error)}), which a shard does not tell. "
-            "Convert it to wav."
+            f"{path}: expected audio that is recognised without its extension, which a shard does not have, found "
+            f"other audio ({reason(error)}). Convert it to wav."
         ) from None
     if found != (expected.frames, expected.sample_rate):
-        raise UserError(f"{path}: has another length without its extension. Convert it to wav.")
+        raise UserError(f"{path}: has another length if read without its extension. Convert it to wav.")
     return path.suffix[1:].lower() if path.suffix[1:].isalnum() else _EXTENSIONS.get(form, form.lower())
 
 
 def _as_flac(audio: bytes) -> bytes | None:
-    """Return audio as flac; None where it is flac already, or where a sample would not be what it was."""
+    """Return audio as flac; None if it is flac already, or if the conversion would not be lossless."""
     with soundfile.SoundFile(io.BytesIO(audio)) as file:
         if file.format == "FLAC" or file.subtype not in _LOSSLESS:
             return None
@@ -327,6 +327,7 @@ def _as_flac(audio: bytes) -> bytes | None:
         packed.seek(0)
         again, _ = soundfile.read(packed, dtype="int32", always_2d=True)
     except soundfile.SoundFileError:
-        # More channels, or another rate, than flac knows.
+        # More channels, or another rate, than flac supports.
+
         return None
     return packed.getvalue() if np.array_equal(samples, again) else None

@@ -1,1 +1,1 @@
-"""Manifests: which utterances a split has; CSV and Parquet."""
+"""Manifests: the utterances of a split, in CSV or Parquet."""

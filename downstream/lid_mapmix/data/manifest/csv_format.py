@@ -1,4 +1,4 @@
-"""Manifests as CSV, read some rows at a time into columns."""
+"""Manifests as CSV, read in parts."""
 
 import csv
 import gc
@@ -15,7 +15,7 @@ import numpy as np
 from ...utils.errors import UserError
 from .columns import TEXT, ManifestTable, Names, check_header, empty_columns, id_column
 
-# As lists of Python's strings a few hundred bytes a row are needed, and so many rows stay in the processor's caches.
+# As lists of Python strings, rows take a few hundred bytes each; this many stay in the processor's caches.
 _ROWS_AT_ONCE = 5_000
 _BYTES_AT_ONCE = 1 << 24
 
@@ -25,28 +25,28 @@ def read_csv(path: Path, required: Collection[str], numbers: Collection[str]) ->
     count, number_of = 0, dict[str, int]()
     try:
         with path.open("rb") as content, _without_collection():
-            most, digest = _survey(content)
+            max_rows, digest = _survey(content)
             content.seek(0)
             rows = csv.reader(io.TextIOWrapper(content, newline="", encoding="utf-8-sig"))
             header = next(rows, [])
             check_header(path, header, required)
-            columns, identity = empty_columns(header, most, numbers), id_column(header)
-            fingerprints, codes = np.empty(most, dtype=np.int64), np.empty(most, dtype=np.int32)
+            columns, identity = empty_columns(header, max_rows, numbers), id_column(header)
+            hashes, codes = np.empty(max_rows, dtype=np.int64), np.empty(max_rows, dtype=np.int32)
             for some in _batches(rows):
                 part = slice(count, count + len(some))
                 for name, values in zip(header, _columns(path, header, some, count + 2), strict=True):
                     columns[name][part] = _numbers(path, name, values) if name in numbers else values
                     if name == identity:
-                        # Another one in each process, which does not matter: only equality counts.
-                        fingerprints[part] = np.fromiter(map(hash, values), np.int64, len(values))
+                        # Python's hash differs between processes, but only equality is used.
+                        hashes[part] = np.fromiter(map(hash, values), np.int64, len(values))
                     if name == "class":
                         codes[part] = [number_of.setdefault(value, len(number_of)) for value in values]
                 count += len(some)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: is no CSV in UTF-8 ({error}). Save it as one.") from None
+        raise UserError(f"{path}: expected CSV in UTF-8, found other content ({error}). Save it as CSV.") from None
     return ManifestTable(
         columns={name: values[:count] for name, values in columns.items()},
-        fingerprints=fingerprints[:count],
+        hashes=hashes[:count],
         classes=Names(np.array(list(number_of), dtype=TEXT), codes[:count]) if "class" in header else None,
         digest=digest,
     )
@@ -54,7 +54,7 @@ def read_csv(path: Path, required: Collection[str], numbers: Collection[str]) ->
 
 @contextmanager
 def _without_collection() -> Iterator[None]:
-    # Python looks for cycles each time that so many lists were made; rows are lists, and there are millions of them.
+    # Python searches for reference cycles after a number of new lists; rows are lists, and there are millions of them.
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -65,7 +65,7 @@ def _without_collection() -> Iterator[None]:
 
 
 def _survey(content: BinaryIO) -> tuple[int, str]:
-    """Return how many lines a file has, or a few more: no fewer than rows; and its SHA-256."""
+    """Return an upper bound of the number of rows of a file, and its SHA-256."""
     lines, digest = 1, hashlib.sha256()
     while some := content.read(_BYTES_AT_ONCE):
         lines += some.count(b"\n") or some.count(b"\r")
@@ -74,30 +74,32 @@ def _survey(content: BinaryIO) -> tuple[int, str]:
 
 
 def _batches(rows: Iterator[list[str]]) -> Iterator[list[list[str]]]:
-    """Yield lists of rows, without empty ones."""
+    """Yield lists of rows without empty rows."""
     filled = filter(None, rows)
     while some := list(islice(filled, _ROWS_AT_ONCE)):
         yield some
 
 
 def _columns(path: Path, header: list[str], rows: list[list[str]], first: int) -> Iterator[tuple[str, ...]]:
-    """Return the columns of some rows, of which the first is row number `first` of the file."""
+    """Return the columns of some rows; `first` is the row number of the first one in the file."""
     try:
         columns = list(zip(*rows, strict=True))
         if len(columns) == len(header):
             return iter(columns)
     except ValueError:
-        pass  # ragged; the next lines say where
+        pass  # rows of different lengths; the next lines find the first
     number, row = next((number, row) for number, row in enumerate(rows, start=first) if len(row) != len(header))
     raise UserError(
-        f"{path}: row {number} has {len(row)} fields where the header has {len(header)}. "
-        "Quote fields that hold a comma."
+        f"{path}: expected {len(header)} fields in row {number}, as in the header, found {len(row)}. "
+        "Quote fields that contain a comma."
     )
 
 
 def _numbers(path: Path, name: str, values: tuple[str, ...]) -> list[float]:
     try:
-        # Empty is allowed in optional columns: "to the end of the file".
+        # An empty value is allowed in optional columns, for example for the end of the file.
         return [float(value) if value else np.nan for value in values]
     except ValueError as error:
-        raise UserError(f"{path}: column {name} holds what is no number of seconds: {error}. Correct it.") from None
+        raise UserError(
+            f"{path}: expected numbers of seconds in column {name}, found other text: {error}. Correct it."
+        ) from None

@@ -1,7 +1,7 @@
-"""Manifests: which utterances a split has, and which classes and clusters there are.
+"""Manifests: the utterances of a split, with class, duration and audio file.
 
-A manifest is a CSV with a header (README, "Your data"), or a Parquet file with the same columns. In memory it is
-columns, one NumPy array each, never a list of rows: it has to hold millions of utterances.
+A manifest is a CSV with a header (README, "Your data"), or a Parquet file with the same columns. In memory it is one
+NumPy array per column, never a list of rows, because it may have millions of utterances.
 
 ========== ======== =====================================================================
 column     needed   meaning
@@ -9,12 +9,12 @@ column     needed   meaning
 audiopath  yes      file, absolute or relative to the folder of the CSV
 class      yes      dialect or language
 seconds    yes      nominal duration in seconds
-id         no       unique name of the utterance; the audiopath where absent
+id         no       unique name of the utterance; the audiopath by default
 start, end no       the part of the file that is the utterance, in seconds
-speaker    no       who speaks
-group      no       utterances cut from one recording share it
-source     no       where the recording is from
-split      no       kept as it is
+speaker    no       the speaker
+group      no       same for all utterances cut from one recording
+source     no       data source of the recording
+split      no       not used
 ========== ======== =====================================================================
 """
 
@@ -46,9 +46,9 @@ class Manifest:
     ----------
     path : the file it was read from.
     columns : column name → (utterances,) array; float64 for seconds, start and end, text for the rest.
-        Always has ``id`` besides the required columns.
-    numbered : the class column as numbers, where it was read as such.
-    digest : SHA-256 of the file; empty where it was not read from one.
+        Always has ``id`` in addition to the required columns.
+    numbered : the class column as numbers, if it was read as such.
+    digest : SHA-256 of the file; empty if it was not read from one.
     """
 
     path: Path
@@ -65,11 +65,11 @@ class Manifest:
         return len(self.columns["audiopath"])
 
     def audio_path(self, index: int) -> Path:
-        """Return where the audio of one utterance is."""
+        """Return the path of an utterance's audio."""
         return self.path.parent / str(self.columns["audiopath"][index])
 
     def text_column(self, name: str) -> np.ndarray:
-        """Return a text column, (utterances,) str; empty strings where the manifest has no such column."""
+        """Return a text column, (utterances,) str; empty strings if the manifest has no such column."""
         return self.columns[name] if name in self.columns else np.full(len(self), "", dtype=TEXT)
 
 
@@ -79,46 +79,46 @@ def read_manifest(path: Path | str, *, is_labelled: bool = True) -> Manifest:
     Parameters
     ----------
     path : the file.
-    is_labelled : whether each utterance has a class and a duration; of one that is to be identified neither is known.
+    is_labelled : whether utterances have a class and a duration; for identification they need neither.
 
     Raises
     ------
-    UserError : no such file, a missing column, no utterance, a value that is missing or no number, a part that ends
-        before it starts, an id twice.
+    UserError : no such file, a missing column, no utterance, a missing value or one that is not a number, a part that
+        ends before it starts, or an id that occurs twice.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(
-            f"{path}: no such manifest. Make one with 'lid-mapmix prepare', or name its folder by --data; "
-            "training without dev.csv needs -o config.runner.eval_dataloaders=[]."
+            f"{path}: no such manifest. Make one with 'lid-mapmix prepare', or pass its folder by --data; "
+            "to train without dev.csv, add -o config.runner.eval_dataloaders=[]."
         )
     required = REQUIRED_COLUMNS if is_labelled else REQUIRED_COLUMNS[:1]
     table = read_table(path, required, _NUMBER_COLUMNS)
     columns = table.columns
     if not len(columns["audiopath"]):
-        raise UserError(f"{path}: has a header but no utterance. Add utterances, or leave the split out.")
+        raise UserError(f"{path}: expected utterances, found only a header. Add utterances, or delete the file.")
     columns.setdefault("id", columns["audiopath"])
     if not is_labelled:
         count = len(columns["audiopath"])
         columns["class"], columns["seconds"] = np.full(count, "", dtype=TEXT), np.full(count, np.nan)
     _check_values(path, columns, is_labelled=is_labelled)
-    _check_unique(path, columns["id"], table.fingerprints)
+    _check_unique(path, columns["id"], table.hashes)
     return Manifest(path, columns, table.classes if is_labelled else None, table.digest)
 
 
 def read_manifests(directory: Path, splits: Sequence[str]) -> dict[str, Manifest]:
-    """Return split → manifest of a folder, for those of the splits that are there.
+    """Read the manifests of a folder, split → manifest, for the splits that exist.
 
     Raises
     ------
-    UserError : none of them is there; as :func:`read_manifest`.
+    UserError : none of them exists; or as :func:`read_manifest`.
     """
     paths = {split: find_manifest(directory, split) for split in splits}
     manifests = {split: read_manifest(path) for split, path in paths.items() if path.is_file()}
     if not manifests:
         raise UserError(
-            f"{directory}: has none of {', '.join(path.name for path in paths.values())}. Name a prepared folder; "
-            "'lid-mapmix prepare' makes one."
+            f"{directory}: expected one of {', '.join(path.name for path in paths.values())}, found none. Use a "
+            "prepared folder; 'lid-mapmix prepare' makes one."
         )
     return manifests
 
@@ -128,12 +128,12 @@ def write_manifest(path: Path | str, columns: Mapping[str, Sequence | np.ndarray
 
     Parameters
     ----------
-    path : the file to write, a CSV or, by its name, a .parquet; the latter needs pyarrow.
+    path : the file to write, a CSV or, if it ends so, a .parquet; the latter needs pyarrow.
     columns : column name → its (utterances,) values, in the order to write.
     """
     missing = [name for name in REQUIRED_COLUMNS if name not in columns]
     if missing:
-        raise ValueError(f"a manifest needs the columns {', '.join(REQUIRED_COLUMNS)}; {', '.join(missing)} missing")
+        raise ValueError(f"expected the columns {', '.join(REQUIRED_COLUMNS)}, found no {', '.join(missing)}")
     if Path(path).suffix == PARQUET:
         with replace_when_complete(path) as temporary:
             write_parquet(temporary, columns)
@@ -147,11 +147,11 @@ def write_manifest(path: Path | str, columns: Mapping[str, Sequence | np.ndarray
 def impossible_times(
     seconds: np.ndarray, starts: np.ndarray, ends: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Say which utterances have a duration, a start and an end that cannot be, (utterances,) bool each.
+    """Return which utterances have an impossible duration, start and end, (utterances,) bool each.
 
     Parameters
     ----------
-    seconds, starts, ends : (utterances,) float64; NaN, the beginning or end of the file, is a possible start or end.
+    seconds, starts, ends : (utterances,) float64; NaN is a valid start or end, and means that of the file.
     """
     starts = np.nan_to_num(starts, nan=0.0, posinf=np.inf)
     return (
@@ -177,57 +177,58 @@ def _check_values(path: Path, columns: Mapping[str, np.ndarray], *, is_labelled:
             number = int(np.argmax(faulty))
             raise UserError(
                 f"{path}: utterance {columns['id'][number] or number + 1} {fault} "
-                f"({np.count_nonzero(faulty)} such). Correct it, or take it out."
+                f"({np.count_nonzero(faulty)} such). Correct it, or remove it."
             )
 
 
-def _check_unique(path: Path, ids: np.ndarray, fingerprints: np.ndarray) -> None:
-    # Numbers are sorted far more quickly than text.
-    ordered = np.sort(fingerprints)
+def _check_unique(path: Path, ids: np.ndarray, hashes: np.ndarray) -> None:
+    # Sorting numbers is far faster than sorting text.
+    ordered = np.sort(hashes)
     shared = ordered[1:][ordered[1:] == ordered[:-1]]
     if len(shared) == 0:
         return
-    counts = Counter(ids[np.isin(fingerprints, shared)].tolist())
+    counts = Counter(ids[np.isin(hashes, shared)].tolist())
     name, count = max(counts.items(), key=lambda pair: pair[1])
     if count > 1:
         raise UserError(
-            f"{path}: id {name} stands in {count} rows. Ids (the audiopath where there is no id column) must be "
-            "unique; add an id column where rows are parts of one file."
+            f"{path}: expected unique ids, found {name} in {count} rows. Without an id column the audiopath is the id: "
+            "add an id column if rows are parts of one file."
         )
 
 
 def find_manifest(directory: Path, split: str) -> Path:
-    """Return the manifest of a split: SPLIT.parquet where there is one, or else SPLIT.csv, which may be absent.
+    """Return the manifest of a split: SPLIT.parquet if it exists, otherwise SPLIT.csv, which may be absent.
 
     Raises
     ------
-    UserError : there are both.
+    UserError : both exist.
     """
     table, text = directory / f"{split}{PARQUET}", directory / f"{split}.csv"
     if not table.is_file():
         return text
     if text.is_file():
         raise UserError(
-            f"{directory}: expected one manifest of {split}, found {table.name} and {text.name}. Remove one."
+            f"{directory}: expected one manifest of {split}, found {table.name} and {text.name}. Delete one."
         )
     return table
 
 
 def read_table(path: Path, required: Collection[str], numbers: Collection[str]) -> ManifestTable:
-    """Read a manifest; values are not checked beyond being numbers.
+    """Read a manifest; values are not checked, except that numbers are numbers.
 
     Parameters
     ----------
-    path : a .parquet, or else a CSV with a header.
-    required : names of columns that must be there.
-    numbers : names of columns that hold numbers; empty ones are NaN.
+    path : a .parquet, otherwise a CSV with a header.
+    required : names of required columns.
+    numbers : names of columns of numbers; empty values are NaN.
 
     Returns
     -------
-    Its columns; no utterance at all is possible.
+    Its columns, which may be empty.
 
     Raises
     ------
-    UserError : the file cannot be read, lacks a column, has one twice, a ragged row, or what is no number.
+    UserError : the file cannot be read, lacks a column or has one twice, or has a row of another length or a value that
+        is not a number.
     """
     return (read_parquet if path.suffix == PARQUET else read_csv)(path, required, numbers)

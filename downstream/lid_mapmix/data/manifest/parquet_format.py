@@ -1,4 +1,4 @@
-"""Manifests as Parquet, read column by column and written."""
+"""Manifests as Parquet, read column by column."""
 
 import hashlib
 from collections.abc import Collection, Mapping
@@ -13,12 +13,12 @@ from ...utils.errors import UserError
 from ...utils.randomness import keyed_generator
 from .columns import ROWS_AT_ONCE, TEXT, ManifestTable, Names, check_header, empty_columns, id_column
 
-# Other columns of text repeat themselves; Arrow then reads each of their values once.
+# Other text columns have repeated values, and Arrow then reads each value once.
 _OF_ITS_OWN = ("audiopath", "id")
 _WORD = np.dtype("<u8")
-# What comes after so many words of a text leaves no trace in its fingerprint. No path is that long.
-_MOST_WORDS = 1024
-_MOST_BYTES_AT_ONCE = 1 << 26
+# Words of a text that its hash uses. No path is that long.
+_MAX_WORDS = 1024
+_MAX_BYTES_AT_ONCE = 1 << 26
 _THREADS = 2
 
 
@@ -29,26 +29,28 @@ def read_parquet(path: Path, required: Collection[str], numbers: Collection[str]
     from pyarrow import parquet  # noqa: PLC0415
 
     try:
-        # Opened once; columns are read from where the system has it in memory.
+        # Opened once; columns are read from the mapped memory.
         content = pyarrow.memory_map(str(path)).read_buffer()
         metadata = parquet.read_metadata(pyarrow.BufferReader(content))
         names, rows = metadata.schema.to_arrow_schema().names, metadata.num_rows
         check_header(path, names, required)
-        columns, fingerprints = empty_columns(names, rows, numbers), np.zeros(rows, dtype=_WORD)
+        columns, hashes = empty_columns(names, rows, numbers), np.zeros(rows, dtype=_WORD)
 
         def read(name: str) -> Names | None:
-            return _fill(path, content, name, columns[name], fingerprints if name == id_column(names) else None)
+            return _fill(path, content, name, columns[name], hashes if name == id_column(names) else None)
 
-        # Neither Arrow nor NumPy keeps other threads from working; what Arrow holds of a column goes with its task.
+        # Arrow and NumPy release the interpreter lock; a task frees Arrow's memory of its column.
         with ThreadPoolExecutor(_THREADS) as threads:
             encoded = dict(zip(names, threads.map(read, names), strict=True))
     except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{path}: is no Parquet file ({' '.join(str(error).split())}). Write it anew.") from None
-    return ManifestTable(columns, fingerprints, encoded.get("class"), hashlib.sha256(content).hexdigest())
+        raise UserError(
+            f"{path}: expected a Parquet file, found other content ({' '.join(str(error).split())}). Write it again."
+        ) from None
+    return ManifestTable(columns, hashes, encoded.get("class"), hashlib.sha256(content).hexdigest())
 
 
-def _fill(path: Path, content: Any, name: str, into: np.ndarray, fingerprints: np.ndarray | None) -> Names | None:
-    """Read a column, and return its texts as numbers where it is that of the classes."""
+def _fill(path: Path, content: Any, name: str, into: np.ndarray, hashes: np.ndarray | None) -> Names | None:
+    """Read a column; return its texts as numbers if it is the class column."""
     import pyarrow  # noqa: PLC0415
     from pyarrow import parquet  # noqa: PLC0415
 
@@ -56,7 +58,7 @@ def _fill(path: Path, content: Any, name: str, into: np.ndarray, fingerprints: n
     dictionaries = () if is_own or is_number else (name,)
     with parquet.ParquetFile(pyarrow.BufferReader(content), read_dictionary=dictionaries) as file:
         if is_own:
-            _fill_own(file, name, into, fingerprints)
+            _fill_own(file, name, into, hashes)
             return None
         column = file.read(columns=[name], use_threads=False).column(0)
         if is_number:
@@ -69,7 +71,8 @@ def _fill(path: Path, content: Any, name: str, into: np.ndarray, fingerprints: n
 def _require_pyarrow(path: Path) -> None:
     if find_spec("pyarrow") is None:
         raise UserError(
-            f"{path}: a Parquet manifest needs pyarrow, found none. Install it: pip install 'lid-mapmix[parquet]'."
+            f"{path}: a Parquet manifest needs pyarrow, which is not installed. Run 'pip install "
+            '"lid-mapmix[parquet]"\'.'
         )
 
 
@@ -80,23 +83,24 @@ def _numbers(path: Path, name: str, column: Any) -> np.ndarray:
         return np.asarray(column.cast(pyarrow.float64()).to_numpy(), dtype=np.float64)
     except pyarrow.ArrowInvalid as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{path}: column {name} holds what is no number of seconds: {reason}. Correct it.") from None
+        raise UserError(
+            f"{path}: expected numbers of seconds in column {name}, found other values: {reason}. Correct it."
+        ) from None
 
 
-def _fill_own(file: Any, name: str, into: np.ndarray, fingerprints: np.ndarray | None) -> None:
-    """Read a column whose texts differ from row to row, and their fingerprints where they are asked for."""
+def _fill_own(file: Any, name: str, into: np.ndarray, hashes: np.ndarray | None) -> None:
+    """Read a column with mostly different texts, and their hashes if requested."""
     at = 0
     for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=[name]):
         part = slice(at, at + len(batch))
-        _fill_texts(batch.column(0), into[part], None if fingerprints is None else fingerprints[part])
+        _fill_texts(batch.column(0), into[part], None if hashes is None else hashes[part])
         at += len(batch)
 
 
-def _fill_texts(texts: Any, into: np.ndarray, fingerprints: np.ndarray | None) -> None:
-    """Write an Arrow array of text into (rows,) `TEXT`, and fingerprints into (rows,) words.
+def _fill_texts(texts: Any, into: np.ndarray, hashes: np.ndarray | None) -> None:
+    """Write an Arrow array of text into (rows,) `TEXT`, and hashes into (rows,) words.
 
-    Rows of bytes of one length are read as numbers and as NumPy's byte strings at once, without an object of Python's
-    for each of them.
+    Rows of bytes of one length are viewed as numbers and as NumPy's byte strings, without a Python object per row.
     """
     import pyarrow  # noqa: PLC0415
     from pyarrow import compute  # noqa: PLC0415
@@ -107,31 +111,31 @@ def _fill_texts(texts: Any, into: np.ndarray, fingerprints: np.ndarray | None) -
     content = np.frombuffer(data or b"", dtype=np.uint8)[bounds[0] : bounds[-1]]
     lengths = np.diff(bounds)
     width = -(-int(lengths.max(initial=1)) // _WORD.itemsize) * _WORD.itemsize
-    if len(texts) > 1 and len(texts) * width > _MOST_BYTES_AT_ONCE:
+    if len(texts) > 1 and len(texts) * width > _MAX_BYTES_AT_ONCE:
         half = len(texts) // 2
         for part in (slice(0, half), slice(half, len(texts))):
-            _fill_texts(texts[part], into[part], None if fingerprints is None else fingerprints[part])
+            _fill_texts(texts[part], into[part], None if hashes is None else hashes[part])
         return
     padded = np.zeros((len(texts), width), dtype=np.uint8)
-    # Small numbers are compared several at a time; the longest rows are none of them.
+    # Small integers are compared several at a time.
     small = np.min_scalar_type(width)
     padded[np.arange(width, dtype=small) < lengths.astype(small)[:, None]] = content
-    if fingerprints is not None:
-        words = padded.view(_WORD)[:, :_MOST_WORDS]
-        fingerprints[:] = words @ _multipliers()[: words.shape[1]]
-    # NumPy's bytes are ASCII, and lose zeros at their end.
+    if hashes is not None:
+        words = padded.view(_WORD)[:, :_MAX_WORDS]
+        hashes[:] = words @ _multipliers()[: words.shape[1]]
+    # NumPy's byte strings are ASCII, and lose zeros at their end.
     is_plain = content.min(initial=1) > 0 and content.max(initial=1) < 128  # noqa: PLR2004 - ASCII
     into[:] = padded.view(f"S{width}")[:, 0] if is_plain else texts.to_pylist()
 
 
 def _multipliers() -> np.ndarray:
-    """Return odd words: texts that differ in one word never have one fingerprint, others hardly ever."""
-    generator = keyed_generator(0, "fingerprints")
-    return generator.integers(2**64, size=_MOST_WORDS, dtype=np.uint64).astype(_WORD) | _WORD.type(1)
+    """Return odd words: texts that differ in one word have different hashes, others almost always."""
+    generator = keyed_generator(0, "hashes")
+    return generator.integers(2**64, size=_MAX_WORDS, dtype=np.uint64).astype(_WORD) | _WORD.type(1)
 
 
 def _fill_repeating(column: Any, into: np.ndarray) -> list[Names]:
-    """Write a column whose texts repeat themselves, and return what was read of it, a part a row group."""
+    """Read a column with repeated texts; return one part per row group."""
     import pyarrow  # noqa: PLC0415
     from pyarrow import compute  # noqa: PLC0415
 
@@ -139,7 +143,7 @@ def _fill_repeating(column: Any, into: np.ndarray) -> list[Names]:
     for chunk in column.chunks:
         encoded = chunk if pyarrow.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
         texts = compute.fill_null(encoded.dictionary.cast(pyarrow.large_string()), "").to_pylist()
-        # One place more than there are texts, for what is null.
+        # One index more than there are texts, for null.
         codes = compute.fill_null(encoded.indices.cast(pyarrow.int64()), len(texts)).to_numpy(zero_copy_only=False)
         part = Names(np.array([*texts, ""], dtype=TEXT), codes)
         part.decode(into[at : at + len(chunk)])
@@ -149,7 +153,7 @@ def _fill_repeating(column: Any, into: np.ndarray) -> list[Names]:
 
 
 def _joined(parts: list[Names]) -> Names:
-    """Number the texts of all parts, those that no row has left out."""
+    """Number the texts of all parts, without those that no row has."""
     number_of: dict[str, int] = {}
     codes = []
     for part in parts:

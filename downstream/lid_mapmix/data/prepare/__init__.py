@@ -1,4 +1,4 @@
-"""The corpora of ``lid-mapmix prepare``: one module each, with an object ``CORPUS``, named here in the help's order."""
+"""The corpora of ``lid-mapmix prepare``: one module each, with an object ``CORPUS``, in the order of the help."""
 
 from importlib import import_module
 

@@ -1,8 +1,8 @@
 """Telephone prompts of five languages, recordings of people: ``lid-mapmix prepare asterisk DIR``.
 
-Debian packs the prompts of the Asterisk telephone exchange as asterisk-core-sounds-LANGUAGE-wav: 8 kHz, some five
-hundred a language, one speaker each. So language and speaker coincide, and a score on this corpus shows that real audio
-goes through, not how well languages are told apart. The prompts stay in place; the manifests name them.
+Debian packages the prompts of the Asterisk telephone exchange as asterisk-core-sounds-LANGUAGE-wav: 8 kHz, about five
+hundred per language, one speaker each. Language and speaker coincide, so scores on this corpus do not measure language
+identification; it is for trying the pipeline on real audio. The prompts are not copied; the manifests have their paths.
 """
 
 import argparse
@@ -12,15 +12,15 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from ...utils.errors import UserError
-from .steps.corpus import DEFAULT_SHARE, Corpus, add_common_flags
-from .steps.tables import fingerprint
+from .steps.corpus import DEFAULT_FRACTION, Corpus, add_common_flags
+from .steps.tables import files_digest
 
 DEFAULT_SOUNDS = Path("/usr/share/asterisk/sounds")
 CLASS_OF = {"en": "eng", "es": "spa", "fr": "fra", "it": "ita", "ru": "rus"}
 CLUSTERS = {"germanic": ("eng",), "romance": ("fra", "ita", "spa"), "slavic": ("rus",)}
 MINIMUM_SECONDS = 1.0
 _HEADER_BYTES = 44
-# Silence, signal tones and monkeys: the same in every language. (The package's own name for the last is tt-monkeys.)
+# Silence, signal tones and monkeys are the same in every language. (The package's own name for the last is tt-monkeys.)
 NO_SPEECH = ("silence/*", "beep.wav", "beeperr.wav", "*-2tone.wav", "tt-monkeys.wav")
 
 log = logging.getLogger(__name__)
@@ -41,37 +41,37 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=DEFAULT_SOUNDS,
         metavar="FOLDER",
-        help="has a folder of prompts a language, such as en_US_f_Allison (default: %(default)s)",
+        help="folder with one folder of prompts per language, such as en_US_f_Allison (default: %(default)s)",
     )
-    add_common_flags(parser, DEFAULT_SHARE)
+    add_common_flags(parser, DEFAULT_FRACTION)
 
 
 def _prepare(options: argparse.Namespace) -> Path:
-    """Write manifests for the prompts, each in the same split in all languages; short ones are left out.
+    """Write manifests for the prompts, each in the same split in all languages, without short ones.
 
     Raises
     ------
-    UserError : the prompts of a language are not there.
+    UserError : a language has no prompts there.
     """
-    # Imported here, once the flags are known to be right: what needs NumPy takes a while.
+    # Imported after the flags are parsed, because NumPy is slow to import.
     import numpy as np  # noqa: PLC0415
     from tqdm import tqdm  # noqa: PLC0415
 
     from ..labels import Labels  # noqa: PLC0415
     from .steps.prepared_folder import preparation, write_corpus  # noqa: PLC0415
-    from .steps.splits import check_shares, divide, split_units  # noqa: PLC0415
+    from .steps.splits import check_fractions, divide, split_units  # noqa: PLC0415
 
-    shares = {"dev_share": options.dev_share, "test_share": options.test_share}
-    check_shares(**shares)
+    fractions = {"dev_fraction": options.dev_fraction, "test_fraction": options.test_fraction}
+    check_fractions(**fractions)
     folder, sounds = options.folder.resolve(), options.sounds.resolve()
     prompts = _find_prompts(sounds)
     settings = {
         "corpus": "asterisk",
         "sounds": str(sounds),
         "files": len(prompts),
-        "fingerprint": fingerprint((prompt.path for prompt in prompts), sounds),
+        "digest": files_digest((prompt.path for prompt in prompts), sounds),
         "minimum_seconds": MINIMUM_SECONDS,
-        **shares,
+        **fractions,
         "seed": options.seed,
     }
     with preparation(folder, settings, overwrite=options.overwrite) as needed:
@@ -95,13 +95,13 @@ def _prepare(options: argparse.Namespace) -> Path:
             columns["seconds"],
             unit_name="prompt",
             seed=options.seed,
-            **shares,
+            **fractions,
         )
         return write_corpus(folder, settings, divide(columns, splits), Labels(CLUSTERS))
 
 
 def _seconds(prompt: Path) -> float:
-    # A prompt may be a header and nothing else, on purpose: Russian has no word for "is".
+    # A prompt may be a header without audio, on purpose: Russian has no word for "is".
     if 0 < prompt.stat().st_size <= _HEADER_BYTES:
         return 0.0
     from ..audio.reading import read_header  # noqa: PLC0415
@@ -124,8 +124,8 @@ def _find_prompts(sounds: Path) -> list[_Prompt]:
     if missing:
         packages = " ".join(f"asterisk-core-sounds-{language}-wav" for language in missing)
         raise UserError(
-            f"{sounds}: no prompts of {', '.join(missing)}, expected folders such as en_US_f_Allison. Install them "
-            f"with 'sudo apt-get install {packages}', or name the folder that has them by --sounds."
+            f"{sounds}: expected prompts of {', '.join(missing)} in folders like en_US_f_Allison, found none. Install "
+            f"them with 'sudo apt-get install {packages}', or pass their folder by --sounds."
         )
     return prompts
 

@@ -1,6 +1,6 @@
 """CommonLanguage, an hour of Common Voice in each of 45 languages: ``lid-mapmix prepare commonlanguage DIR OUT``.
 
-The archive unpacks to a folder a language, with train, dev and test in it, and in these a folder a speaker.
+The archive unpacks to one folder per language, with train, dev and test in it, and in these one folder per speaker.
 """
 
 import argparse
@@ -16,11 +16,11 @@ EXTENSION = ".wav"
 
 
 def _list(options: argparse.Namespace) -> Listing:
-    """List the languages' files.
+    """List the files of the languages.
 
     Raises
     ------
-    UserError : another layout, a language that is not there.
+    UserError : another layout, or a language that is not in the corpus.
     """
     corpus_folder = options.corpus_folder.resolve()
     if (corpus_folder / INNER_FOLDER).is_dir():
@@ -37,7 +37,7 @@ def _list(options: argparse.Namespace) -> Listing:
             class_name=language,
             id=file.relative_to(corpus_folder).with_suffix("").as_posix(),
             split=split,
-            # A speaker's name is unique within a language only.
+            # Speaker names are unique only within a language.
             speaker=f"{language}/{speaker}",
             source="commonlanguage",
         )
@@ -48,7 +48,9 @@ def _list(options: argparse.Namespace) -> Listing:
         if not file.name.startswith(".")
     ]
     if not utterances:
-        raise UserError(f"{corpus_folder}: no {EXTENSION} files in LANGUAGE/SPLIT/SPEAKER/ anywhere. Is it unpacked?")
+        raise UserError(
+            f"{corpus_folder}: expected {EXTENSION} files in LANGUAGE/SPLIT/SPEAKER/, found none. Unpack the archive."
+        )
     return Listing(corpus_folder, utterances, {"languages": options.languages})
 
 
@@ -59,6 +61,6 @@ CORPUS = listed_corpus(
 lid-mapmix prepare commonlanguage CommonLanguage/common_voice_kpd/ data/
 lid-mapmix prepare commonlanguage common_voice_kpd/ data/ --languages Chinese_China Chinese_Hongkong Chinese_Taiwan""",
     _list,
-    source="has a folder a language with train/, dev/ and test/",
+    source="folder with one folder per language, which has train/, dev/ and test/",
     languages=True,
 )

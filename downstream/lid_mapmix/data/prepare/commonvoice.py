@@ -1,8 +1,8 @@
 """Mozilla Common Voice, read sentences in languages or accents: ``lid-mapmix prepare commonvoice DIR OUT``.
 
-A release unpacks to a folder a language, with clips/ and tables beside it. Classes are the languages, or with
-``--class accent`` the accents that speakers name as theirs. Train, dev and test are the publisher's; they hold a
-part of what was validated, and ``--validated`` divides all of it by speakers.
+A release unpacks to one folder per language, with clips/ and tables in it. Classes are the languages, or with
+``--class accent`` the accents that speakers name as theirs. Train, dev and test are the publisher's, which have part of
+the validated clips; ``--validated`` divides all of them by speakers.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ...utils.errors import UserError
 from .. import SPLITS
-from .steps.corpus import DEFAULT_SHARE, Listing, Utterance, listed_corpus, positive
+from .steps.corpus import DEFAULT_FRACTION, Listing, Utterance, listed_corpus, positive
 from .steps.tables import choose, enumerate_names, language_folders, read_table, to_numbers
 
 CLIPS_FOLDER = "clips"
@@ -23,8 +23,8 @@ DURATIONS_TABLE = "clip_durations.tsv"
 SPEAKER, PATH = "client_id", "path"
 # Its name in newer and in older releases.
 ACCENT = ("accents", "accent")
-# Between several of a speaker: | in newer releases; in older ones a comma, which within an accent has a blank after it:
-# "India and South Asia (India, Pakistan, Sri Lanka)" (github.com/common-voice/common-voice/issues/4794).
+# Separates several accents of a speaker: | in newer releases; in older ones a comma, which has a blank after it within
+# an accent: "India and South Asia (India, Pakistan, Sri Lanka)" (github.com/common-voice/common-voice/issues/4794).
 SEVERAL_ACCENTS = re.compile(r"\||,(?! )")
 CLIP, MILLISECONDS = "clip", "duration[ms]"
 DEFAULT_EXTENSION = ".mp3"
@@ -38,25 +38,27 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         dest="class_of",
         choices=("locale", "accent"),
         default="locale",
-        help="what the classes are: languages, or accents that speakers name (default: %(default)s)",
+        help="classes are languages, or accents that speakers name (default: %(default)s)",
     )
     parser.add_argument(
-        "--validated", action="store_true", help=f"divide {VALIDATED_TABLE} by speakers; not the publisher's splits"
+        "--validated",
+        action="store_true",
+        help=f"divide {VALIDATED_TABLE} by speakers instead of the publisher's splits",
     )
     parser.add_argument(
-        "--min-hours-per-class", type=positive, metavar="HOURS", help="leave out classes with less, all splits together"
+        "--min-hours-per-class", type=positive, metavar="HOURS", help="drop classes with less over all splits"
     )
 
 
 def _list(options: argparse.Namespace) -> Listing:
     """List the clips of the languages.
 
-    With ``--class accent`` classes are ``LANGUAGE-ACCENT``, and clips with no accent or several are left out; with
-    ``--validated`` classes of fewer than three speakers are.
+    With ``--class accent`` classes are ``LANGUAGE-ACCENT``, without clips that have no accent or several; with
+    ``--validated`` classes of fewer than three speakers are dropped.
 
     Raises
     ------
-    UserError : another layout, a language that is not there, too few classes.
+    UserError : another layout, a language that is not in the corpus, or too few classes.
     """
     corpus_folder = options.corpus_folder.resolve()
     accents, validated, min_hours = options.class_of == "accent", options.validated, options.min_hours_per_class
@@ -71,8 +73,8 @@ def _list(options: argparse.Namespace) -> Listing:
     classes = {utterance.class_name for utterance in utterances}
     if len(classes) <= 1:
         raise UserError(
-            f"{corpus_folder}: has the classes {enumerate_names(sorted(classes))}, where two or more are needed. "
-            "Unpack another language beside it, or take accents for classes by --class accent."
+            f"{corpus_folder}: expected at least two classes, found {enumerate_names(sorted(classes))}. Unpack another "
+            "language beside it, or use accents as classes by --class accent."
         )
     settings = {
         "languages": options.languages,
@@ -90,7 +92,7 @@ def _find_languages(folder: Path) -> dict[str, Path]:
         folder,
         lambda path: (path / CLIPS_FOLDER).is_dir(),
         f"{CLIPS_FOLDER}/ in it, such as en/",
-        "Unpack a release of Common Voice, and name the folder of its languages.",
+        "Unpack a release of Common Voice, and pass the folder of its languages.",
     )
 
 
@@ -101,7 +103,9 @@ def _list_language(language: str, folder: Path, *, accents: bool, validated: boo
         table = read_table(folder / name, (SPEAKER, PATH), ACCENT)
         accent_column = next((column for column in ACCENT if column in table), None)
         if accents and accent_column is None:
-            raise UserError(f"{folder / name}: has no column {' or '.join(ACCENT)}. Leave --class accent out.")
+            raise UserError(
+                f"{folder / name}: expected a column {' or '.join(ACCENT)}, found none. Omit --class accent."
+            )
         named = table[accent_column] if accent_column else [""] * len(table[PATH])
         for speaker, path, accent in zip(table[SPEAKER], table[PATH], named, strict=True):
             if accents and (not accent or SEVERAL_ACCENTS.search(accent)):
@@ -120,12 +124,12 @@ def _list_language(language: str, folder: Path, *, accents: bool, validated: boo
                 )
             )
     if without:
-        log.info("%s: left out %d clips whose speakers name no accent, or several", language, without)
+        log.info("%s: dropped %d clips whose speakers name no accent, or several", language, without)
     return utterances
 
 
 def _durations(folder: Path) -> dict[str, float]:
-    """Return clip → seconds; empty where the release does not say, so that headers are read."""
+    """Return clip → seconds; empty if the release has no durations, so that headers are read."""
     if not (folder / DURATIONS_TABLE).is_file():
         return {}
     table = read_table(folder / DURATIONS_TABLE, (CLIP, MILLISECONDS))
@@ -134,16 +138,16 @@ def _durations(folder: Path) -> dict[str, float]:
 
 
 def _of_divisible_classes(utterances: list[Utterance]) -> list[Utterance]:
-    """Leave out classes of too few speakers: most accents are in the words of a single one."""
+    """Drop classes of too few speakers: most accents are named by only one."""
     speakers: dict[str, set[str]] = {}
     for utterance in utterances:
         speakers.setdefault(utterance.class_name, set()).add(utterance.speaker)
-    alone = {name for name, members in speakers.items() if len(members) < len(SPLITS)}
-    if alone:
+    few = {name for name, members in speakers.items() if len(members) < len(SPLITS)}
+    if few:
         log.info(
-            "left out %d classes of fewer than %d speakers: %s", len(alone), len(SPLITS), enumerate_names(sorted(alone))
+            "dropped %d classes of fewer than %d speakers: %s", len(few), len(SPLITS), enumerate_names(sorted(few))
         )
-    return [utterance for utterance in utterances if utterance.class_name not in alone]
+    return [utterance for utterance in utterances if utterance.class_name not in few]
 
 
 def _of_frequent_classes(utterances: list[Utterance], hours: float) -> list[Utterance]:
@@ -151,13 +155,13 @@ def _of_frequent_classes(utterances: list[Utterance], hours: float) -> list[Utte
     for utterance in utterances:
         if math.isnan(utterance.seconds):
             raise UserError(
-                f"{utterance.audiopath}: its duration is not in {DURATIONS_TABLE}, which --min-hours-per-class needs. "
-                "Leave the flag out."
+                f"{utterance.audiopath}: expected its duration in {DURATIONS_TABLE}, as --min-hours-per-class needs, "
+                "found none. Omit the flag."
             )
         seconds[utterance.class_name] = seconds.get(utterance.class_name, 0.0) + utterance.seconds
     rare = {name for name, total in seconds.items() if total < hours * 3600}
     if rare:
-        log.info("left out %d classes of less than %g h: %s", len(rare), hours, enumerate_names(sorted(rare)))
+        log.info("dropped %d classes of less than %g h: %s", len(rare), hours, enumerate_names(sorted(rare)))
     return [utterance for utterance in utterances if utterance.class_name not in rare]
 
 
@@ -168,8 +172,8 @@ CORPUS = listed_corpus(
 lid-mapmix prepare commonvoice cv-corpus/ data/ --languages pt es ca gl --max-hours-per-class 10
 lid-mapmix prepare commonvoice cv-corpus/ data/ --languages en --class accent --validated --min-hours-per-class 2""",
     _list,
-    source="has a folder a language, or is one, with clips/ and train.tsv",
+    source="folder with one folder per language, or folder of a language, with clips/ and train.tsv",
     languages=True,
-    drawn_share=DEFAULT_SHARE,
+    drawn_fraction=DEFAULT_FRACTION,
     add_own_flags=_add_flags,
 )

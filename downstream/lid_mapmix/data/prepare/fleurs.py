@@ -1,7 +1,7 @@
 """FLEURS, the same sentences read in 102 languages: ``lid-mapmix prepare fleurs DIR OUT``.
 
-google/fleurs has, below data/, a folder a language with a table and an archive a split. The splits are the publisher's,
-who says that speakers of train are in no other split, and does not say who they are.
+google/fleurs has, below data/, one folder per language with one table and one archive per split. The splits are the
+publisher's: speakers of train are in no other split, but speakers are not named.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def _list(options: argparse.Namespace) -> Listing:
 
     Raises
     ------
-    UserError : another layout, an archive not unpacked, a language that is not there.
+    UserError : another layout, an archive that is not unpacked, or a language that is not in the corpus.
     """
     corpus_folder = options.corpus_folder.resolve()
     if corpus_folder.name != DATA_FOLDER and (corpus_folder / DATA_FOLDER).is_dir():
@@ -34,7 +34,7 @@ def _list(options: argparse.Namespace) -> Listing:
         corpus_folder,
         lambda path: any((path / table).is_file() for table in TABLES.values()),
         f"{TABLES['train']} in it, such as en_us/",
-        "Name the folder of google/fleurs that has them.",
+        "Pass the folder of google/fleurs that has them.",
     )
     utterances = [
         utterance
@@ -49,8 +49,8 @@ def _list_split(language: str, folder: Path, split: str) -> list[Utterance]:
     audio = folder / AUDIO_FOLDER / split
     if not audio.is_dir():
         archive = audio.with_name(f"{split}.tar.gz")
-        hint = f"Unpack it: tar -xzf {archive} -C {archive.parent}" if archive.is_file() else "Fetch it."
-        raise UserError(f"{audio}: no such folder; {folder} holds {describe_folder(folder)}. {hint}")
+        hint = f"Unpack it: tar -xzf {archive} -C {archive.parent}" if archive.is_file() else "Download it."
+        raise UserError(f"{audio}: no such folder; {folder} has {describe_folder(folder)}. {hint}")
     table = read_table(folder / TABLES[split], ("file", "samples"), header=HEADER)
     counts = to_numbers(folder / TABLES[split], "samples", table["samples"])
     return [
@@ -73,6 +73,6 @@ CORPUS = listed_corpus(
 lid-mapmix prepare fleurs fleurs/data/ data/
 lid-mapmix prepare fleurs fleurs/data/ data/ --languages hi_in ur_pk pa_in""",
     _list,
-    source="has a folder a language with train.tsv and audio/train/",
+    source="folder with one folder per language, which has train.tsv and audio/train/",
     languages=True,
 )

@@ -1,7 +1,7 @@
 """A folder of audio, one sub-folder a class: ``lid-mapmix prepare folder AUDIO_DIR OUT_DIR``.
 
-The audio stays where it is; the manifests name it by absolute path. Where `--speaker-pattern` can read a speaker from
-a file's path, no speaker is in two splits: otherwise a score says as much about voices as about dialects.
+The audio is not copied; the manifests have absolute paths. With `--speaker-pattern`, which reads the speaker from a
+file's path, no speaker is in two splits: otherwise scores measure voices as much as dialects.
 """
 
 import argparse
@@ -14,8 +14,8 @@ from pathlib import Path
 
 from ...utils.errors import UserError
 from ..audio.folders import EXTENSIONS, audio_below
-from .steps.corpus import DEFAULT_SHARE, Listing, Utterance, listed_corpus
-from .steps.tables import enumerate_names, fingerprint
+from .steps.corpus import DEFAULT_FRACTION, Listing, Utterance, listed_corpus
+from .steps.tables import enumerate_names, files_digest
 
 NAMES_OF_SPLITS = frozenset({"train", "training", "dev", "val", "valid", "validation", "test", "testing", "eval"})
 
@@ -26,29 +26,29 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--speaker-pattern",
         metavar="REGEX",
-        help="finds the speaker in a file's path below its class folder: its group named 'speaker', or its first one",
+        help="finds the speaker in a file's path below its class folder: the group named 'speaker', or the first group",
     )
 
 
 def _list(options: argparse.Namespace) -> Listing:
-    """List the audio below each class's folder.
+    """List the audio in each class's folder.
 
     Raises
     ------
-    UserError : no class or no audio, a pattern that finds no speaker.
+    UserError : no class, no audio, or a pattern that finds no speaker.
     """
     audio_folder, folder = options.corpus_folder.resolve(), options.folder.resolve()
     if options.copy_audio and folder == audio_folder:
-        raise UserError(f"{folder}: copies of audio would be taken for a class there. Name another folder for them.")
+        raise UserError(f"{folder}: copies of audio would be read as a class there. Use another folder for them.")
     class_folders = _class_folders(audio_folder, folder)
     files_of = {path.name: audio_below(path) for path in class_folders}
-    silent = [name for name, files in files_of.items() if not files]
-    if silent:
+    empty = [name for name, files in files_of.items() if not files]
+    if empty:
         raise UserError(
-            f"{audio_folder / silent[0]}: found no audio ({' '.join(EXTENSIONS)}). Convert its files, or move the "
-            "folder away if it is no class."
+            f"{audio_folder / empty[0]}: expected audio ({' '.join(EXTENSIONS)}), found none. Convert its files, or "
+            "move the folder away if it is not a class."
         )
-    _say_what_is_left_out(class_folders, EXTENSIONS)
+    _report_other_files(class_folders, EXTENSIONS)
     files = [file for members in files_of.values() for file in members]
     ids = [file.relative_to(audio_folder).as_posix() for file in files]
     pattern = options.speaker_pattern
@@ -58,29 +58,31 @@ def _list(options: argparse.Namespace) -> Listing:
         Utterance(audiopath=str(file), class_name=name, id=identifier, speaker=speaker)
         for file, name, identifier, speaker in zip(files, classes, ids, speakers, strict=True)
     ]
-    return Listing(audio_folder, utterances, {"files": fingerprint(files, audio_folder), "speaker_pattern": pattern})
+    return Listing(audio_folder, utterances, {"files": files_digest(files, audio_folder), "speaker_pattern": pattern})
 
 
 def _class_folders(audio_folder: Path, folder: Path) -> list[Path]:
-    """Return the folders of the classes, sorted; `folder` is for the manifests."""
+    """Return the folders of the classes, sorted, without `folder`, which is for the manifests."""
     if not audio_folder.is_dir():
-        raise UserError(f"{audio_folder}: no such folder. Name the folder that has one sub-folder a class.")
+        raise UserError(f"{audio_folder}: no such folder. Use a folder with one sub-folder per class.")
     classes = sorted(
         path for path in audio_folder.iterdir() if path.is_dir() and path.name[0] != "." and path.resolve() != folder
     )
     if len(classes) <= 1:
-        found = f"only {classes[0].name}" if classes else "no sub-folder"
-        raise UserError(f"{audio_folder}: found {found} where one sub-folder a class is expected, two or more of them.")
+        found = f"only {classes[0].name}" if classes else "none"
+        raise UserError(
+            f"{audio_folder}: expected one sub-folder per class, at least two of them, found {found}. Add them."
+        )
     if {path.name.lower() for path in classes} <= NAMES_OF_SPLITS:
         found = enumerate_names(path.name for path in classes)
         raise UserError(
-            f"{audio_folder}: expected one sub-folder a class, found splits: {found}. "
-            "Name the folder of one of them, or give the splits as NeMo's manifests to 'lid-mapmix prepare jsonl'."
+            f"{audio_folder}: expected one sub-folder per class, found splits: {found}. "
+            "Use the folder of one of them, or give the splits as NeMo's manifests to 'lid-mapmix prepare jsonl'."
         )
     return classes
 
 
-def _say_what_is_left_out(folders: Iterable[Path], extensions: Sequence[str]) -> None:
+def _report_other_files(folders: Iterable[Path], extensions: Sequence[str]) -> None:
     others: Counter[str] = Counter()
     for folder in folders:
         for _, _, files in os.walk(folder):
@@ -88,7 +90,7 @@ def _say_what_is_left_out(folders: Iterable[Path], extensions: Sequence[str]) ->
             others.update(suffix for suffix in suffixes if suffix.lower() not in extensions)
     if others:
         listed = enumerate_names(f"{count} {kind or 'without a suffix'}" for kind, count in others.most_common())
-        log.info("left out what is not named %s: %s", " ".join(extensions), listed)
+        log.info("ignored files without an extension of %s: %s", " ".join(extensions), listed)
 
 
 def _speakers(pattern: str, ids: list[str]) -> list[str]:
@@ -96,33 +98,35 @@ def _speakers(pattern: str, ids: list[str]) -> list[str]:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise UserError(f"--speaker-pattern {pattern}: is no regular expression ({error}). Correct it.") from None
+        raise UserError(
+            f"--speaker-pattern {pattern}: expected a regular expression, found an invalid one ({error}). Correct it."
+        ) from None
     if not compiled.groups:
         raise UserError(
-            f"--speaker-pattern {pattern}: has no group. Put parentheses around the part that is the speaker."
+            f"--speaker-pattern {pattern}: expected a group, found none. Put parentheses around the speaker's part."
         )
     group = "speaker" if "speaker" in compiled.groupindex else 1
-    # The class folder is not searched: two classes' speakers of one name are taken for one person.
+    # The class folder is not searched: speakers of the same name in two classes count as one person.
     matches = [compiled.search(name.split("/", 1)[1]) for name in ids]
     missed = [name for name, match in zip(ids, matches, strict=True) if match is None or not match[group]]
     if missed:
         found = "no file" if len(missed) == len(ids) else f"{len(ids) - len(missed)} of {len(ids)} files"
         raise UserError(
-            f"--speaker-pattern {pattern}: finds a speaker in {found}, not for example in {missed[0]}. "
-            "Write it so that it fits every path below a class folder, or leave it out."
+            f"--speaker-pattern {pattern}: expected a speaker in every file's path, found one in {found}, not for "
+            f"example in {missed[0]}. Write it so that it matches every path below a class folder, or omit it."
         )
     return [match[group] for match in matches if match]
 
 
 CORPUS = listed_corpus(
     "folder",
-    "your own recordings, one sub-folder a class",
+    "your own recordings, one sub-folder per class",
     """\
 lid-mapmix prepare folder recordings/ data/
 lid-mapmix prepare folder recordings/ data/ --speaker-pattern '(?P<speaker>spk\\d+)_'""",
     _list,
-    source="has one sub-folder of audio a class",
+    source="folder with one sub-folder of audio per class",
     metavar="AUDIO_DIR",
-    drawn_share=DEFAULT_SHARE,
+    drawn_fraction=DEFAULT_FRACTION,
     add_own_flags=_add_flags,
 )

@@ -1,6 +1,6 @@
 """Manifests of NVIDIA NeMo, a JSON object a line: ``lid-mapmix prepare jsonl FILE_OR_DIR OUT``.
 
-Either one file, which is divided, or a folder with train, dev and test, each a file that ends in .jsonl or .json.
+One file, which is divided, or a folder with train, dev and test, each a file that ends in .jsonl or .json.
 """
 
 import argparse
@@ -10,31 +10,31 @@ from pathlib import Path
 
 from ...utils.errors import UserError
 from .. import SPLITS
-from .steps.corpus import DEFAULT_SHARE, Listing, Utterance, listed_corpus
+from .steps.corpus import DEFAULT_FRACTION, Listing, Utterance, listed_corpus
 from .steps.tables import describe_folder, exported_clusters, read_lines
 
 EXTENSIONS = (".jsonl", ".json")
 AUDIO, OFFSET, DURATION, LABEL = "audio_filepath", "offset", "duration", "label"
-# Not NeMo's; they are read and written so that nothing is lost on the way.
+# Not NeMo's; read and written so that an export loses nothing.
 OTHERS = ("id", "speaker", "group", "source")
-# A class or a speaker may be named 0.
+# Missing values; a class or a speaker may be named 0.
 _NOTHING = (None, "")
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--label-key", default=LABEL, metavar="KEY", help="where the dialect or language is (default: %(default)s)"
+        "--label-key", default=LABEL, metavar="KEY", help="key of the dialect or language (default: %(default)s)"
     )
 
 
 def _list(options: argparse.Namespace) -> Listing:
-    """List a manifest, or those named train, dev and test; without dev, what is in train is divided.
+    """List a manifest, or those named train, dev and test; without dev, train is divided.
 
-    Relative paths are relative to the folder that the manifest is in.
+    Relative paths are relative to the folder of the manifest.
 
     Raises
     ------
-    UserError : no manifest there, a line that is no JSON object or lacks a key.
+    UserError : no manifest, or a line that is not a JSON object or lacks a key.
     """
     corpus, label_key = options.corpus_folder.resolve(), options.label_key
     files = {"": corpus} if corpus.is_file() else _find_files(corpus)
@@ -51,7 +51,9 @@ def _find_files(folder: Path) -> dict[str, Path]:
         if path.is_file()
     }
     if "train" not in files:
-        raise UserError(f"{folder}: no train{EXTENSIONS[0]}; found {describe_folder(folder)}. Name it, or one file.")
+        raise UserError(
+            f"{folder}: expected train{EXTENSIONS[0]}, found {describe_folder(folder)}. Pass another folder, or a file."
+        )
     if "dev" not in files:
         return {"": files.pop("train"), **files}
     return files
@@ -63,18 +65,22 @@ def _list_file(path: Path, split: str, label_key: str) -> list[Utterance]:
         try:
             entry = json.loads(line)
         except ValueError as error:
-            raise UserError(f"{path}: line {number} is no JSON ({error}). NeMo has an object on each line.") from None
+            raise UserError(
+                f"{path}: expected a JSON object in line {number}, found other text ({error}). Correct it."
+            ) from None
         missing = [key for key in (AUDIO, label_key) if not isinstance(entry, dict) or entry.get(key) in _NOTHING]
         if missing:
             found = ", ".join(entry) if isinstance(entry, dict) else type(entry).__name__
             raise UserError(
-                f"{path}: line {number} has no {' and no '.join(missing)}; found {found or 'nothing'}. "
-                "Name the key of the class by --label-key."
+                f"{path}: expected {' and '.join(missing)} in line {number}, found {found or 'nothing'}. "
+                "Pass the key of the class by --label-key."
             )
         try:
             utterances.append(_to_utterance(entry, path, split, label_key))
         except (TypeError, ValueError):
-            raise UserError(f"{path}: line {number} has an {OFFSET} or {DURATION} that is no number.") from None
+            raise UserError(
+                f"{path}: expected numbers as {OFFSET} and {DURATION} in line {number}, found others. Correct it."
+            ) from None
     return utterances
 
 
@@ -89,7 +95,7 @@ def _to_utterance(entry: dict, path: Path, split: str, label_key: str) -> Uttera
         split=split,
         seconds=duration,
         start=start,
-        # Without an offset the file is the utterance, whatever its nominal duration.
+        # Without an offset the whole file is the utterance, whatever its nominal duration.
         end=round(start + duration, 3),
         **others,
     )
@@ -100,9 +106,9 @@ CORPUS = listed_corpus(
     "a NeMo manifest (JSON lines with audio_filepath, offset, duration, label), or train, dev and test",
     """\
 lid-mapmix prepare jsonl manifests/ data/
-lid-mapmix prepare jsonl all.jsonl data/ --label-key lang --dev-share 0.1 --test-share 0.1""",
+lid-mapmix prepare jsonl all.jsonl data/ --label-key lang --dev-fraction 0.1 --test-fraction 0.1""",
     _list,
     source="a manifest, or a folder with train.jsonl, dev.jsonl and test.jsonl",
-    drawn_share=DEFAULT_SHARE,
+    drawn_fraction=DEFAULT_FRACTION,
     add_own_flags=_add_flags,
 )

@@ -1,7 +1,7 @@
 """Kaldi data directories: ``lid-mapmix prepare kaldi DIR OUT``.
 
-Either one directory, which is divided, or a folder with train, dev and test, each a data directory. Audio has to be in
-files: commands in wav.scp are refused, since no part of what they write can be read without running them whole.
+One directory, which is divided, or a folder with train, dev and test, each a data directory. Audio must be in files:
+commands in wav.scp are refused, because they cannot be read in parts.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...utils.errors import UserError
 from .. import SPLITS
-from .steps.corpus import DEFAULT_SHARE, Listing, Utterance, listed_corpus
+from .steps.corpus import DEFAULT_FRACTION, Listing, Utterance, listed_corpus
 from .steps.tables import describe_folder, exported_clusters, read_pairs, to_numbers
 
 RECORDINGS = "wav.scp"
@@ -21,7 +21,7 @@ SEGMENTS = "segments"
 SPEAKERS = "utt2spk"
 UTTERANCE_SECONDS = "utt2dur"
 RECORDING_SECONDS = "reco2dur"
-# In segments: to the end of the recording.
+# In segments: the end of the recording.
 TO_THE_END = -1.0
 _ARCHIVE = re.compile(r".+:\d+(?:\[.*\])?")
 
@@ -34,16 +34,16 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path(),
         metavar="DIR",
-        help="what relative paths in wav.scp are relative to (default: where you are)",
+        help="folder that relative paths in wav.scp are relative to (default: working directory)",
     )
 
 
 def _list(options: argparse.Namespace) -> Listing:
-    """List a data directory, or those named train, dev and test; without dev, what is in train is divided.
+    """List a data directory, or those named train, dev and test; without dev, train is divided.
 
     Raises
     ------
-    UserError : another layout, a command in wav.scp, an utterance without a language.
+    UserError : another layout, a command in wav.scp, or an utterance without a language.
     """
     corpus_folder, root = options.corpus_folder.resolve(), options.root.resolve()
     if (corpus_folder / RECORDINGS).is_file():
@@ -54,8 +54,8 @@ def _list(options: argparse.Namespace) -> Listing:
         }
     if not directories.keys() & {"", "train"}:
         raise UserError(
-            f"{corpus_folder}: no {RECORDINGS} in it or in its train/; found {describe_folder(corpus_folder)}. Name a "
-            "Kaldi data directory, or the folder of several."
+            f"{corpus_folder}: expected {RECORDINGS} in it or in its train/, found {describe_folder(corpus_folder)}. "
+            "Pass a Kaldi data directory, or a folder of several."
         )
     if "train" in directories and "dev" not in directories:
         directories = {"": directories.pop("train"), **directories}
@@ -72,19 +72,19 @@ def _list_directory(directory: Path, split: str, root: Path) -> list[Utterance]:
     languages = read_pairs(directory / LANGUAGES)
     speakers = read_pairs(directory / SPEAKERS) if (directory / SPEAKERS).is_file() else {}
     seconds, recording_seconds = (_read_durations(directory / name) for name in (UTTERANCE_SECONDS, RECORDING_SECONDS))
-    # Recipes for language recognition copy utt2lang there, for want of speakers.
+    # Recipes for language recognition copy utt2lang there if speakers are unknown.
     if speakers and all(speakers.get(name) == language for name, language in languages.items()):
-        log.info("%s: the speakers are the languages, and are left out", directory / SPEAKERS)
+        log.info("%s: the speakers are the languages, and are ignored", directory / SPEAKERS)
         speakers = {}
-    # Kaldi has no utterance without a speaker: where none is known, it is named as its own.
+    # Kaldi has no utterance without a speaker: if it is unknown, its name is the utterance's.
     speakers = {name: speaker for name, speaker in speakers.items() if speaker != name}
     utterances = segments or {name: (name, math.nan, math.nan) for name in recordings}
-    for names, others, what in ((utterances, languages, "no language"), (languages, utterances, "no audio")):
+    for names, others, what in ((utterances, languages, "a language"), (languages, utterances, "audio")):
         lacking = [name for name in names if name not in others]
         if lacking:
             raise UserError(
-                f"{directory / LANGUAGES}: {lacking[0]} has {what} ({len(lacking)} such). Repair the directory, for "
-                "example by Kaldi's utils/fix_data_dir.sh."
+                f"{directory / LANGUAGES}: expected {what} for {lacking[0]}, found none ({len(lacking)} such). Repair "
+                "the directory, for example by Kaldi's utils/fix_data_dir.sh."
             )
 
     def duration(name: str, recording: str, start: float, end: float) -> float:
@@ -111,7 +111,7 @@ def _list_directory(directory: Path, split: str, root: Path) -> list[Utterance]:
 
 
 def what_is_no_file(value: str) -> str:
-    """Say what a value in wav.scp is where it is no file; empty where it is one."""
+    """Return what a value in wav.scp is if it is not a file; empty for a file."""
     if value.endswith("|"):
         return "a command"
     if value == "-":
@@ -125,8 +125,8 @@ def _read_recordings(path: Path, root: Path) -> dict[str, str]:
         kind = what_is_no_file(value)
         if kind:
             raise UserError(
-                f"{path}: {name} is {kind} ({value}) where an audio file is needed. Write the audio to files once, "
-                "for example by Kaldi's wav-copy or ESPnet's format_wav_scp.sh, and name those."
+                f"{path}: expected an audio file for {name}, found {kind} ({value}). Write the audio to files, "
+                "for example by Kaldi's wav-copy or ESPnet's format_wav_scp.sh, and list those."
             )
     return {name: str(root / value) for name, value in recordings.items()}
 
@@ -146,10 +146,12 @@ def _read_segments(path: Path, recordings: dict[str, str]) -> dict[str, tuple[st
             times = float(start), float(end)
         except ValueError:
             raise UserError(
-                f"{path}: {name} has '{value}' where a recording, a start and an end in seconds are expected."
+                f"{path}: expected a recording, a start and an end in seconds for {name}, found '{value}'. Correct it."
             ) from None
         if recording not in recordings:
-            raise UserError(f"{path}: {name} is from {recording}, which is not in {RECORDINGS}. Repair the directory.")
+            raise UserError(
+                f"{path}: expected a recording of {RECORDINGS} for {name}, found {recording}. Repair the directory."
+            )
         segments[name] = (recording, times[0], math.nan if times[1] == TO_THE_END else times[1])
     return segments
 
@@ -159,9 +161,9 @@ CORPUS = listed_corpus(
     "a Kaldi data directory with utt2lang, or train, dev and test with one each",
     """\
 lid-mapmix prepare kaldi egs/lid/v1/data/ data/ --root egs/lid/v1/
-lid-mapmix prepare kaldi dump/raw/all/ data/ --dev-share 0.1 --test-share 0.1""",
+lid-mapmix prepare kaldi dump/raw/all/ data/ --dev-fraction 0.1 --test-fraction 0.1""",
     _list,
     source="a data directory, or a folder with train/, dev/ and test/",
-    drawn_share=DEFAULT_SHARE,
+    drawn_fraction=DEFAULT_FRACTION,
     add_own_flags=_add_flags,
 )

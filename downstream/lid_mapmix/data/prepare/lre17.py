@@ -1,11 +1,11 @@
 """NIST's language recognition evaluation of 2017, 14 dialects in 5 clusters: ``lid-mapmix prepare lre17 DIR OUT``.
 
-LDC2022E16 has training and development data, LDC2022E17 the test; older releases have each by itself. Training
+LDC2022E16 has training and development data, LDC2022E17 the test data; older releases have each separately. Training
 recordings are cut into pieces of about 10 s, as in the paper, by start and end in the manifest: no audio is written.
-With ``--subset`` one of three small training sets is drawn. The tables do not say which 30 s segment one of 3 or 10 s
-is cut from, so that is found out from the audio.
+``--subset`` draws one of three small training sets. The tables do not say which 30 s segment a segment of 3 or 10 s is
+cut from, so this is found by comparing the audio.
 
-What is known of the layout is from public recipes, since the data is licensed: correct the table below if it differs.
+The data is licensed, so the layout is taken from public recipes: if it differs, correct the table below.
 """
 
 import argparse
@@ -30,7 +30,7 @@ SETS = 3
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where a split is: its table, and the folders that may hold its audio, at any depth."""
+    """The files of a split: its table, and the folders that may have its audio, at any depth."""
 
     table: str
     audio: tuple[str, ...]
@@ -44,7 +44,7 @@ LAYOUTS = {
 ID, CLASS, SOURCE = "segmentid", "language_code", "data_source"
 # The nominal duration of a segment cut to 3, 10 or 30 s of speech; empty for VAST, whose files are whole.
 NOMINAL_SECONDS = ("speech_duration", "length_condition")
-# The two sides of a call are files of their own, 20110112_085632_25-a.sph and 695200_ch0.sph.
+# The two sides of a call are separate files, 20110112_085632_25-a.sph and 695200_ch0.sph.
 SIDE_OF_CALL = re.compile(r"[-_](?:[abAB]|ch\d)$")
 CLUSTERS = {
     "arabic": ("ara-acm", "ara-apc", "ara-ary", "ara-arz"),
@@ -59,15 +59,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Draw:
-    """What is drawn of the training data.
+    """What is drawn from the training data.
 
     Attributes
     ----------
-    subset_hours : wanted of each dialect; None for all.
-    number : which of the three sets.
-    dev_hours : wanted of each dialect for dev, from the training data, in place of NIST's development set; None for it.
-    piece_seconds : duration of the pieces; 0 leaves recordings whole.
-    max_seconds : longer files of NIST's development set and test are left out; the paper's are of 60 s at most.
+    subset_hours : hours per dialect; None for all.
+    number : number of the set, one of three.
+    dev_hours : hours per dialect for dev, drawn from the training data in place of NIST's development set; None for
+        that set.
+    piece_seconds : duration of the pieces; 0 keeps recordings whole.
+    max_seconds : longer files of NIST's development set and test are dropped; in the paper 60 s.
     """
 
     subset_hours: float | None
@@ -78,53 +79,55 @@ class Draw:
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dev", type=Path, metavar="DIR", help="the release with docs/dev_info.tab, if it is another")
-    parser.add_argument("--eval", type=Path, metavar="DIR", help="the release with docs/lre17_eval_segment_keys.tsv")
-    parser.add_argument("--subset", type=positive, metavar="HOURS", help="draw so much of each dialect for train")
+    parser.add_argument("--dev", type=Path, metavar="DIR", help="release with docs/dev_info.tab, if it is another one")
+    parser.add_argument("--eval", type=Path, metavar="DIR", help="release with docs/lre17_eval_segment_keys.tsv")
+    parser.add_argument("--subset", type=positive, metavar="HOURS", help="hours per dialect to draw for train")
     parser.add_argument(
         "--set",
         type=int,
         choices=range(1, SETS + 1),
         default=1,
-        help="which of three such sets; they have no call in common where a dialect has enough (default: %(default)s)",
+        help="number of the small set; sets share no call if a dialect has enough (default: %(default)s)",
     )
     parser.add_argument(
         "--dev-hours",
         type=positive,
         metavar="HOURS",
-        help="take so much of each dialect for dev from calls that no set has, not NIST's development set",
+        help="hours per dialect to draw for dev from training calls in no set, instead of NIST's development set",
     )
     parser.add_argument(
         "--piece-seconds",
         type=not_negative,
         default=10.0,
         metavar="SECONDS",
-        help="cut training recordings into pieces of about this; 0 leaves them whole (default: %(default)s)",
+        help="duration of the pieces of training recordings; 0 keeps recordings whole (default: %(default)s)",
     )
     parser.add_argument(
-        "--max-seconds", type=positive, metavar="SECONDS", help="leave out longer files of dev and test; the paper: 60"
+        "--max-seconds", type=positive, metavar="SECONDS", help="drop longer files of dev and test; in the paper: 60"
     )
     parser.add_argument(
         "--group-column",
         metavar="NAME",
-        help="column of the tables that names the recording a segment is cut from; found out from the audio by default",
+        help="column of the tables with the recording that a segment is cut from; default: found by comparing audio",
     )
     parser.add_argument(
-        "--no-cut-search", action="store_true", help="do not find out: each segment of dev and test is its own group"
+        "--no-cut-search",
+        action="store_true",
+        help="do not compare audio; each segment of dev and test is its own group",
     )
 
 
 def _list(options: argparse.Namespace) -> Listing:
-    """List the splits, which are of one release or of several; without the test's there is no test.csv.
+    """List the splits, which are in one release or in several; without the test data there is no test.csv.
 
     Raises
     ------
-    UserError : another layout, an unknown dialect, no development set, flags that exclude each other.
+    UserError : another layout, an unknown dialect, no development set, or flags that exclude each other.
     """
     if options.set != 1 and options.subset is None:
-        raise UserError(f"--set {options.set}: is one of three small sets. Say by --subset HOURS how small.")
+        raise UserError(f"--set {options.set}: expected --subset HOURS, the size of the set, found none. Add it.")
     if options.dev is not None and options.dev_hours is not None:
-        raise UserError("--dev and --dev-hours: dev is NIST's or taken from the training data. Give one of the two.")
+        raise UserError("--dev and --dev-hours: expected one of them, found both. Omit one.")
     draw = Draw(options.subset, options.set, options.dev_hours, options.piece_seconds, options.max_seconds)
     group_column, search_cuts = options.group_column, not options.no_cut_search
     roots = {
@@ -135,10 +138,10 @@ def _list(options: argparse.Namespace) -> Listing:
     if draw.dev_hours is not None:
         del roots["dev"]
     if options.eval is None and not (roots["test"] / LAYOUTS["test"].table).is_file():
-        log.info("%s is not there, so there is no test.csv: name its release by --eval", LAYOUTS["test"].table)
+        log.info("%s: no such file, so there is no test.csv; pass its release by --eval", LAYOUTS["test"].table)
         del roots["test"]
     utterances = [utterance for split, root in roots.items() for utterance in _list_split(split, root, group_column)]
-    # Files without a nominal duration, those of VAST, are whole.
+    # Files without a nominal duration, which are VAST's, are whole.
     cuts = {
         utterance.id
         for utterance in utterances
@@ -165,8 +168,8 @@ def _list_split(split: str, root: Path, group_column: str | None) -> list[Uttera
     path = root / layout.table
     if split == "dev" and not path.is_file():
         raise UserError(
-            f"{path}: no such table; {root} holds {describe_folder(root)}. Name the release that has it by --dev, or "
-            "take dev from the training data by --dev-hours."
+            f"{path}: no such table; {root} has {describe_folder(root)}. Pass the release that has it by --dev, or "
+            "draw dev from the training data by --dev-hours."
         )
     grouped = split != "train" and group_column is not None
     needed = (ID, CLASS, group_column) if grouped and group_column else (ID, CLASS)
@@ -175,8 +178,8 @@ def _list_split(split: str, root: Path, group_column: str | None) -> list[Uttera
     unknown = sorted(set(table[CLASS]) - known)
     if unknown:
         raise UserError(
-            f"{path}: has the dialects {enumerate_names(unknown)}, which are not among the 14 of LRE 2017 "
-            f"({enumerate_names(sorted(known))}). Is this another evaluation?"
+            f"{path}: expected the 14 dialects of LRE 2017 ({enumerate_names(sorted(known))}), found "
+            f"{enumerate_names(unknown)}. Use that evaluation's data."
         )
     audio = _find_audio(root, layout)
     rows = len(table[ID])
@@ -184,7 +187,7 @@ def _list_split(split: str, root: Path, group_column: str | None) -> list[Uttera
     duration = next((name for name in NOMINAL_SECONDS if name in table), None)
     nominal = to_numbers(path, duration, table[duration]) if duration else [math.nan] * rows
     if split == "train":
-        # Cut below, so the files' own durations are needed.
+        # Cut later, so the files' own durations are needed.
         nominal, groups = [math.nan] * rows, [SIDE_OF_CALL.sub("", Path(name).stem) for name in table[ID]]
     elif grouped and group_column:
         groups = table[group_column]
@@ -205,10 +208,13 @@ def _list_split(split: str, root: Path, group_column: str | None) -> list[Uttera
 
 
 def _find_audio(root: Path, layout: _Layout) -> dict[str, str]:
-    """Return the files below the audio folder by name, with and without extension."""
+    """Return the files in the audio folder by name, with and without extension."""
     folder = next((root / name for name in layout.audio if (root / name).is_dir()), None)
     if folder is None:
-        raise UserError(f"{root}: no folder {' or '.join(layout.audio)} with audio; found {describe_folder(root)}.")
+        raise UserError(
+            f"{root}: expected a folder {' or '.join(layout.audio)} with audio, found {describe_folder(root)}. Pass "
+            "another release."
+        )
     files = {
         name: str(Path(parent, name))
         for parent, _, names in sorted(os.walk(folder, followlinks=True))
@@ -224,6 +230,6 @@ CORPUS = listed_corpus(
 lid-mapmix prepare lre17 LDC2022E16/ data/ --eval LDC2022E17/
 lid-mapmix prepare lre17 LDC2022E16/ data/set1/ --eval LDC2022E17/ --subset 5 --set 1 --max-seconds 60""",
     _list,
-    source="the release with docs/train_info.tab",
+    source="release with docs/train_info.tab",
     add_own_flags=_add_flags,
 )

@@ -1,11 +1,10 @@
-"""What LRE 2017 has no table of: which segments are cut out of longer ones, and the small training sets of the paper.
+"""Segments of LRE 2017: groups of segments cut from one recording, and the small training sets of the paper.
 
-NIST cuts a recording of dev or test to segments of 30, 10 and 3 s of speech, the shorter within the longer, and gives
-each a name of its own. A cut is found by four samples from its liveliest place, and then compared sample by sample.
+NIST cuts a recording of dev or test to segments of 30, 10 and 3 s of speech, the shorter within the longer, each with
+its own name. A cut is found by four consecutive samples with large differences, and then compared sample by sample.
 
-For the sets, the calls of a class are put into a random order that depends on the seed alone. Dev takes calls from its
-end, the sets take calls from its beginning, one set after the other, so that no two have a call in common where a class
-has enough.
+For the sets, the calls of a class are put in a random order that depends only on the seed. Dev takes calls from its
+end, the sets take calls from its start, one set after the other, so that no two share a call if a class has enough.
 """
 
 import logging
@@ -22,36 +21,36 @@ from .lre17 import SETS, Draw
 from .steps.listed_audio import read_seconds
 from .steps.splits import Columns, connected, select
 
-# Samples that are packed into one number of 64 bits.
+# Number of samples packed into a 64-bit number.
 _KEY_SAMPLES = 4
-# Where a class is small, this is the most that dev takes of it.
-_LARGEST_DEV_SHARE = 0.2
+# Maximum fraction of a class for dev.
+_MAX_DEV_FRACTION = 0.2
 
 log = logging.getLogger(__name__)
 
 
 def arrange_segments(columns: Columns, *, cuts: Collection[str], draw: Draw, seed: int) -> Columns:
-    """Group segments with what they are cut from, cut and draw the training data, leave out long files of dev and test.
+    """Group segments by recording, cut and draw the training data, and drop long files of dev and test.
 
     Parameters
     ----------
     columns : column name → (utterances,) values; ``group`` is the call.
-    cuts : ids of the segments of dev and test to look for in longer ones, whose group they get.
-    draw : what is wanted of the training data.
-    seed : another seed, other sets.
+    cuts : ids of the segments of dev and test to find in longer ones; they get the group of the longer one.
+    draw : what to draw from the training data.
+    seed : of the draws of the sets.
 
     Raises
     ------
-    UserError : a file that cannot be read.
+    UserError : an unreadable file.
     """
     if cuts:
         numbers = np.flatnonzero([name in cuts for name in columns["id"]])
-        # Dev and test are looked through each by itself.
+        # Dev and test are searched separately.
         classes = columns["split"][numbers] + "/" + columns["class"][numbers]
         longest = group_cuts(columns["audiopath"][numbers], columns["seconds"][numbers], classes)
         columns["group"][numbers] = columns["id"][numbers[longest]]
         inner = np.count_nonzero(longest != np.arange(len(longest)))
-        log.info("%d of %d cut segments are part of a longer one, and get its group", inner, len(longest))
+        log.info("%d of %d cut segments are part of a longer one and get its group", inner, len(longest))
     train = columns["split"] == "train"
     pieces = {name: values[train] for name, values in columns.items()}
     held_out = {name: values[~train] for name, values in columns.items()}
@@ -79,16 +78,16 @@ def arrange_segments(columns: Columns, *, cuts: Collection[str], draw: Draw, see
 
 
 def cut_evenly(seconds: np.ndarray, piece_seconds: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cut recordings into equal pieces of about a wanted duration.
+    """Cut recordings into equal pieces of about a given duration.
 
     Parameters
     ----------
     seconds : (recordings,) durations.
-    piece_seconds : wanted duration of a piece; a recording of up to one and a half of it stays whole.
+    piece_seconds : duration of a piece; a recording of up to one and a half times this stays whole.
 
     Returns
     -------
-    recordings, starts, ends : (pieces,) each, the recording that a piece is from, and where it lies there in seconds.
+    recordings, starts, ends : (pieces,) each: recording number, and start and end in it in seconds.
     """
     counts = np.maximum(np.rint(seconds / piece_seconds).astype(np.int64), 1)
     recordings = np.repeat(np.arange(len(seconds)), counts)
@@ -107,20 +106,20 @@ def draw_pieces(
     dev_hours: float,
     seed: int,
 ) -> np.ndarray:
-    """Draw train, and dev where it is wanted, out of pieces of calls.
+    """Draw train, and dev if requested, from pieces of calls.
 
     Parameters
     ----------
-    classes, calls : (pieces,) str; the pieces of a call follow each other.
+    classes, calls : (pieces,) str; the pieces of a call are consecutive.
     seconds : (pieces,) durations.
-    hours : wanted of each class for train; None for all that dev leaves.
-    number : which of the three sets, from 1 on.
-    dev_hours : wanted of each class for dev; 0 for none, a fifth of the class at most.
-    seed : another seed, other sets.
+    hours : hours per class for train; None for all except dev.
+    number : number of the set, from 1 to 3.
+    dev_hours : hours per class for dev, but at most a fifth of the class; 0 for none.
+    seed : of the draws of the sets.
 
     Returns
     -------
-    (pieces,) str : ``train``, ``dev``, or empty for what is in neither.
+    (pieces,) str : ``train``, ``dev``, or empty for neither.
     """
     splits = np.full(len(classes), "", dtype=object)
     for name in sorted(set(classes)):
@@ -133,32 +132,32 @@ def draw_pieces(
         rest, lengths = ordered[: len(ordered) - for_dev], lengths[: len(ordered) - for_dev]
         chosen = range(len(rest)) if hours is None else _choose_calls(lengths, hours * 3600, number, name)
         pieces = np.concatenate([rest[call] for call in chosen])
-        # The last call reaches beyond what is wanted: its last pieces are in no split, as nobody else may have them.
+        # The last call is longer than needed: its last pieces are in no split, because no other may have them.
         wanted = np.inf if hours is None else hours * 3600
         splits[pieces[np.cumsum(seconds[pieces]) - seconds[pieces] / 2 <= wanted]] = "train"
     return splits
 
 
 def _shuffled_calls(pieces: np.ndarray, calls: np.ndarray, generator: np.random.Generator) -> list[np.ndarray]:
-    """Return the pieces of each call, the calls in random order."""
+    """Return the pieces of each call, with the calls in random order."""
     _, call_of, counts = np.unique(calls, return_inverse=True, return_counts=True)
     by_call = np.split(pieces[np.argsort(call_of, kind="stable")], np.cumsum(counts)[:-1])
     return [by_call[number] for number in generator.permutation(len(by_call))]
 
 
 def _count_for_dev(lengths: np.ndarray, hours: float, name: str) -> int:
-    """Return how many calls, from the last on, dev takes."""
+    """Return the number of calls, counted from the end, that dev takes."""
     if not hours:
         return 0
     total = lengths.sum() / 3600
-    wanted = min(hours, _LARGEST_DEV_SHARE * total)
+    wanted = min(hours, _MAX_DEV_FRACTION * total)
     if wanted < hours:
-        log.info("%s has %.2f h, of which dev takes %.0f %%, not %.2f h", name, total, 100 * _LARGEST_DEV_SHARE, hours)
+        log.info("%s has %.2f h, of which dev takes %.0f %%, not %.2f h", name, total, 100 * _MAX_DEV_FRACTION, hours)
     return min(int(np.searchsorted(np.cumsum(lengths[::-1]), wanted * 3600)) + 1, len(lengths) - 1)
 
 
 def _choose_calls(lengths: np.ndarray, wanted: float, number: int, name: str) -> Sequence[int]:
-    """Return the calls of one set, so many that it has `wanted` seconds."""
+    """Return the calls of one set, with a total of at least `wanted` seconds."""
     ends = np.cumsum(lengths)
     first = 0
     for _ in range(number - 1):
@@ -180,7 +179,7 @@ def _choose_calls(lengths: np.ndarray, wanted: float, number: int, name: str) ->
 
 
 def _end_of_set(ends: np.ndarray, first: int, wanted: float) -> int:
-    """Return the call after the last of a set that begins with call `first`; beyond the end where there are too few."""
+    """Return the call after the last of a set that starts at call `first`; beyond the end if there are too few."""
     before = ends[first - 1] if 0 < first <= len(ends) else 0.0
     if first >= len(ends):
         return len(ends) + 1
@@ -189,7 +188,7 @@ def _end_of_set(ends: np.ndarray, first: int, wanted: float) -> int:
 
 @dataclass(frozen=True, eq=False)
 class _Cut:
-    """A segment, and where in it are the four samples that it is looked for by."""
+    """A segment, and the place of the four samples that it is searched by."""
 
     number: int
     audio: np.ndarray
@@ -197,28 +196,28 @@ class _Cut:
     key: np.uint64
 
     def is_at(self, place: int, audio: np.ndarray) -> bool:
-        """Tell whether it is a part of `audio` that has the four samples at `place`."""
+        """Return whether it is a part of `audio`, which has the four samples at `place`."""
         start = place - self.place
         return start >= 0 and np.array_equal(audio[start : start + len(self.audio)], self.audio)
 
 
 def group_cuts(paths: Sequence[str] | np.ndarray, seconds: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """Find the longest segment that each segment belongs to.
+    """Find the longest segment that each segment is a part of.
 
     Parameters
     ----------
     paths : (segments,) audio files.
-    seconds : (segments,) nominal durations; only a segment of a longer one is looked into for those of shorter ones.
-    classes : (segments,) str; cuts are of the class of what they are cut from.
+    seconds : (segments,) nominal durations; shorter segments are searched in longer ones.
+    classes : (segments,) str; a cut has the class of its recording.
 
     Returns
     -------
-    (segments,) int : the number of the longest segment that a segment is in, directly or through others; its own
-        number where there is none.
+    (segments,) int : number of the longest segment that a segment is part of, directly or through others; its own
+        number if there is none.
 
     Raises
     ------
-    UserError : a file that cannot be read.
+    UserError : an unreadable file.
     """
     links: list[tuple[int, int]] = []
     with tqdm(total=len(paths), desc="Looking for cuts", unit="segment") as progress:
@@ -228,7 +227,7 @@ def group_cuts(paths: Sequence[str] | np.ndarray, seconds: np.ndarray, classes: 
             seen: list[_Cut] = []
             for number in members.tolist():
                 audio = _read(paths[number])
-                # Segments of one duration may overlap and are no cuts of each other.
+                # Segments of equal duration may overlap and are not cuts of each other.
                 shorter = [cut for cut in seen if seconds[cut.number] < seconds[number]]
                 links += [(cut.number, number) for cut in _find(shorter, audio)]
                 if seconds[number] < seconds[members[-1]] and len(audio) >= _KEY_SAMPLES:
@@ -239,7 +238,7 @@ def group_cuts(paths: Sequence[str] | np.ndarray, seconds: np.ndarray, classes: 
     units = connected(cuts, wholes, count)
     longest = np.zeros(count, dtype=np.int64)
     order = np.argsort(seconds, kind="stable")
-    # The later write wins, which is the longest segment's.
+    # The last write counts, which is the longest segment's.
     longest[units[order]] = order
     return longest[units]
 
@@ -248,7 +247,7 @@ def _read(path: str) -> np.ndarray:
     try:
         return soundfile.read(path, dtype="int16", always_2d=True)[0][:, 0]
     except (soundfile.SoundFileError, OSError) as error:
-        raise UserError(f"{path}: cannot be read ({error}). Restore it, or leave the search for cuts out.") from None
+        raise UserError(f"{path}: cannot be read ({error}). Restore it, or add --no-cut-search.") from None
 
 
 def _pack(audio: np.ndarray) -> np.ndarray:
@@ -258,7 +257,7 @@ def _pack(audio: np.ndarray) -> np.ndarray:
 
 
 def _liveliest(audio: np.ndarray) -> tuple[int, np.uint64]:
-    """Return the place of the four samples that differ most, which silence and tones do not share, and their key."""
+    """Return the place of the four samples with the largest differences, unlike silence and tones, and their key."""
     changes = np.convolve(np.abs(np.diff(audio.astype(np.int32))), np.ones(_KEY_SAMPLES - 1, dtype=np.int32), "valid")
     place = int(np.argmax(changes))
     return place, _pack(audio[place : place + _KEY_SAMPLES])[0]

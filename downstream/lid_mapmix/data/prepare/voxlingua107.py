@@ -1,8 +1,8 @@
 """VoxLingua107, YouTube in 107 languages: ``lid-mapmix prepare voxlingua107 DIR OUT``.
 
-The zips unpack to a folder a language; dev.zip, unpacked into the folder dev, to the same within it. A file's name has
-its video, the voice within it, and its times, so that no header has to be read. The publisher's dev is dev.csv, and
-test.csv is drawn, by videos, from the training data.
+The zips unpack to one folder per language; dev.zip, unpacked into the folder dev, has the same structure. A file's name
+has its video, the voice in it, and its times, so that no header needs to be read. The publisher's dev is dev.csv, and
+test.csv is drawn by videos from the training data.
 """
 
 import argparse
@@ -18,22 +18,22 @@ from .steps.tables import choose, file_names, language_folders
 
 DEV_FOLDER = "dev"
 EXTENSION = ".wav"
-# VIDEO---0012.990-0029.860.wav, or VIDEO__U__S1---0012.990-0029.860.wav, S1 being a voice.
+# VIDEO---0012.990-0029.860.wav, or VIDEO__U__S1---0012.990-0029.860.wav, where S1 is a voice.
 NAME = re.compile(r"(?P<voice>(?P<video>.+?)(?:__U__S\d+)?)---(?P<start>\d+\.\d+)-(?P<end>\d+\.\d+)")
-# Codes that ISO 639-1 has withdrawn.
+# Withdrawn codes of ISO 639-1.
 RENAMED = {"iw": "he", "jw": "jv"}
 # Of 6,628 h.
-TEST_SHARE = 0.02
+TEST_FRACTION = 0.02
 
 log = logging.getLogger(__name__)
 
 
 def _list(options: argparse.Namespace) -> Listing:
-    """List the languages, today's codes or those of the folders, and dev if it was unpacked; it is drawn otherwise.
+    """List the languages, by current codes or folder names, and dev if it was unpacked; otherwise it is drawn.
 
     Raises
     ------
-    UserError : another layout, a language that is not there.
+    UserError : another layout, or a language that is not in the corpus.
     """
     corpus_folder = options.corpus_folder.resolve()
     parts = {"": _languages(corpus_folder, options.languages)}
@@ -41,19 +41,19 @@ def _list(options: argparse.Namespace) -> Listing:
         held_out = _languages(corpus_folder / DEV_FOLDER, None)
         parts["dev"] = {code: paths for code, paths in held_out.items() if code in parts[""]}
     else:
-        log.info("%s has no folder %s, so dev.csv is drawn from the training data", corpus_folder, DEV_FOLDER)
+        log.info("%s: no folder %s, so dev.csv is drawn from the training data", corpus_folder, DEV_FOLDER)
     utterances = []
     for split, folders_of in parts.items():
         for code, folders in tqdm(folders_of.items(), desc=f"Listing {split or 'train'}", unit="language"):
             utterances += [utterance for path in folders for utterance in _list_folder(code, path, split)]
     nameless = sum(math.isnan(utterance.seconds) for utterance in utterances)
     if nameless:
-        log.info("%d names have no video and times: each of these files is a group of its own", nameless)
+        log.info("%d file names have no video and times; each of these files is its own group", nameless)
     return Listing(corpus_folder, utterances, {"languages": options.languages})
 
 
 def _languages(folder: Path, wanted: list[str] | None) -> dict[str, list[Path]]:
-    """Return today's code of each language → its folders."""
+    """Return current code of each language → its folders."""
     found = language_folders(
         folder,
         lambda path: path.name != DEV_FOLDER and any(file.endswith(EXTENSION) for file in file_names(path)),
@@ -95,7 +95,7 @@ CORPUS = listed_corpus(
 lid-mapmix prepare voxlingua107 voxlingua107/ data/
 lid-mapmix prepare voxlingua107 voxlingua107/ data/ --languages no nn sv da --max-hours-per-class 10""",
     _list,
-    source="has a folder a language, and dev",
+    source="folder with one folder per language, and dev",
     languages=True,
-    drawn_share=TEST_SHARE,
+    drawn_fraction=TEST_FRACTION,
 )

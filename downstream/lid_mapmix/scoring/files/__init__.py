@@ -1,1 +1,1 @@
-"""Files of scores: a class per format."""
+"""Formats of files of scores: one class per format."""

@@ -1,4 +1,4 @@
-"""All formats of scores and answers: which one a file is in, reading it into a SystemOutput, writing one.
+"""All formats of scores and predictions: recognising, reading and writing them.
 
 =============================== ======================= ====================================== ===========
 format                          truth                   scores                                 also
@@ -9,12 +9,12 @@ SPLIT_scores.csv                yes                     log-probabilities       
 CSV of Map-Mix's code           yes                     probabilities                          seconds
 NIST score table                by a key (keys.py)      log-likelihood ratios                  the key's
 utterance language score        by a key                log-likelihoods, or ratios             the key's
-lid.trn, S3PRL's two files      yes                     none: answers only                     –
+lid.trn, S3PRL's two files      yes                     none: predictions only                 –
 =============================== ======================= ====================================== ===========
 
-Priors are taken as equal: normalised log-likelihoods are log-probabilities, and the other way round. Costs and EER of
-ratios are those of the ratios as they are, as NIST computes them; only what needs probabilities (ECE, Cllr,
-calibration) takes likelihoods that are made of them by `detection.log_likelihoods_from_ratios`.
+Priors are assumed to be equal: normalised log-likelihoods are log-probabilities, and vice versa. Costs and EER are
+computed from a file's own ratios, as NIST does. Only scores of probabilities (ECE, Cllr, calibration) use likelihoods
+that are computed from the ratios by `detection.log_likelihoods_from_ratios`.
 """
 
 from pathlib import Path
@@ -30,12 +30,12 @@ FORMATS: tuple[Format, ...] = (ScoresCsv(), MapmixCsv(), NistTable(), KaldiLines
 
 
 def format_of(key: FileFormat) -> Format:
-    """Return the format that flags call so."""
+    """Return the format with this flag value."""
     return next(form for form in FORMATS if form.key is key)
 
 
 def recognise(path: Path | str) -> Format:
-    """Return the format of a file, by its name and its first line.
+    """Return the format of a file, from its name and first line.
 
     Raises
     ------
@@ -57,25 +57,26 @@ def read_output(path: Path | str, hints: Hints) -> SystemOutput:
 
     Raises
     ------
-    UserError : none of the formats, a damaged file, an utterance for which no class is possible.
+    UserError : none of the formats, a damaged file, or an utterance without a possible class.
     """
     return recognise(path).read(Path(path), hints)
 
 
 def write_output(path: Path, form: Format, output: SystemOutput) -> None:
-    """Write a system's output in a format, complete or not at all: log-likelihoods in Kaldi's, their ratios in NIST's.
+    """Write a system's output in a format, complete or not at all: log-likelihoods in Kaldi's, ratios in NIST's.
 
     Raises
     ------
-    UserError : the format needs scores or the truth, which this output has not, or cannot hold a name.
+    UserError : the output lacks scores or the truth, which the format needs, or the format cannot hold a name.
     """
     if form.has_truth and output.truth is None:
         raise UserError(
-            f"{output.path}: expected the true classes, which {form.key} holds, found none. Give --key FILE."
+            f"{output.path}: expected the true classes, which format {form.key} needs, found none. Give --key FILE."
         )
     if form.has_scores and output.log_likelihoods is None:
         answers = " or ".join(other.key for other in FORMATS if not other.has_scores)
         raise UserError(
-            f"{output.path}: expected scores, which {form.key} holds, found answers only. Convert to {answers}."
+            f"{output.path}: expected scores, which format {form.key} needs, found predictions only. Convert to "
+            f"{answers}."
         )
     form.write(path, output)

@@ -1,11 +1,11 @@
-"""Keys: the true class of each utterance, for scores that come without, and whatever else is known of it.
+"""Keys: the true class of each utterance, for scores without it, and other known values such as the duration.
 
 ======================= ===============================================================================================
-format                  a line
+format                  rows
 ======================= ===============================================================================================
-manifest, .csv          a header with ``class`` and ``id`` or ``audiopath``; a file of our scores is one as well
-NIST LRE, .tsv          a header with ``segmentid``, ``language_code`` and, as a rule, ``data_source`` and
-                        ``speech_duration``, tabs between: lre17_eval_segment_keys.tsv is one
+manifest, .csv          a header with ``class`` and ``id`` or ``audiopath``; a SPLIT_scores.csv is a key as well
+NIST LRE, .tsv          tab-separated, a header with ``segmentid``, ``language_code`` and usually ``data_source`` and
+                        ``speech_duration``, as in lre17_eval_segment_keys.tsv
 Kaldi, utt2lang         ``utterance language``
 ======================= ===============================================================================================
 """
@@ -32,13 +32,13 @@ _PAIR = 2
 
 @dataclass(frozen=True, eq=False)
 class Key:
-    """What is known of N utterances.
+    """The true classes and other values of N utterances.
 
     Attributes
     ----------
     path : the file it was read from.
     ids : (N,) str.
-    columns : name → (N,) str; always has ``class``. NIST's names are ours here: source, seconds.
+    columns : name → (N,) str; always has ``class``. NIST's columns are renamed: source, seconds.
     """
 
     path: Path
@@ -51,7 +51,7 @@ def read_key(path: Path | str) -> Key:
 
     Raises
     ------
-    UserError : no such file, none of the formats, a row of another length, an utterance twice or without a class.
+    UserError : no such file, none of the formats, a row of another length, or an utterance twice or without a class.
     """
     path = Path(path)
     first, *_ = lines = read_lines(path, _WHAT)
@@ -68,23 +68,25 @@ def read_key(path: Path | str) -> Key:
             header = ["id" if name == "audiopath" else name for name in header]
     if not {"id", "class"} <= set(header) or len(set(header)) < len(header):
         raise UserError(
-            f"{path}: expected {_WHAT}, with a column of ids and one of classes and no name twice, found the line "
-            f"{first[:60]!r}. Name another file."
+            f"{path}: expected {_WHAT}, with one column of ids, one of classes and no name twice, found the line "
+            f"{first[:60]!r}. Use another file."
         )
     check_rows(path, header, rows, "a key")
     columns = {name: np.array(values) for name, values in zip(header, zip(*rows, strict=True), strict=True)}
     ids = np.array(unique_ids(path, columns.pop("id").tolist()))
     if (columns["class"] == "").any():
-        raise UserError(f"{path}: expected a class of each utterance, found none of {ids[columns['class'] == ''][0]}.")
+        raise UserError(
+            f"{path}: expected a class for each utterance, found none for {ids[columns['class'] == ''][0]}. Add it."
+        )
     return Key(path, ids, columns)
 
 
 def join_key(output: SystemOutput, key: Key) -> SystemOutput:
-    """Return output with the truth and the columns of a key; where both know something, the key's holds.
+    """Add the truth and the columns of a key to an output; where both have a value, the key's is used.
 
     Raises
     ------
-    UserError : an utterance is in one of them only, they disagree on a true class, or seconds are no numbers.
+    UserError : an utterance is only in one of them, they differ in a true class, or a duration is not a number.
     """
     places = places_in(output, key.ids, key.path)
     columns = {name: values[places] for name, values in key.columns.items()}
@@ -92,7 +94,7 @@ def join_key(output: SystemOutput, key: Key) -> SystemOutput:
     check_same_truth(output, truth, key.path)
     seconds = output.seconds
     if "seconds" in columns:
-        # Read in the key's order, in which its rows are counted.
+        # Read in the key's order, so that errors name its row.
         seconds = parse_seconds(key.path, key.columns["seconds"].tolist())[places]
         del columns["seconds"]
     return replace(output, truth=truth, seconds=seconds, columns={**output.columns, **columns})

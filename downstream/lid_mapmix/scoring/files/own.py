@@ -1,6 +1,6 @@
-"""The files of scores that a run leaves: SPLIT_scores.csv and SPLIT_metrics.json.
+"""The score files of a run: SPLIT_scores.csv and SPLIT_metrics.json.
 
-SPLIT_scores.csv has a row an utterance. The first six columns are fixed, the others are the classes in the order of
+SPLIT_scores.csv has one row per utterance. The first six columns are fixed, the others are the classes in the order of
 the model's outputs, so a class may have any name.
 
 ============== ======================================================================
@@ -10,9 +10,9 @@ id             of the utterance, as in the manifest
 class          the true class
 prediction     the most probable class
 seconds        nominal duration
-group          utterances cut from one recording share it; may be empty
-source         where the recording is from; may be empty
-one a class    natural logarithm of the class's probability, 9 significant digits
+group          same for all utterances cut from one recording; may be empty
+source         data source of the recording; may be empty
+one per class  natural logarithm of the class's probability, 9 significant digits
 ============== ======================================================================
 """
 
@@ -32,19 +32,19 @@ from .rows import Opening, check_rows, parse_seconds, read_csv, unique_ids
 from .system_output import Format, Hints, SystemOutput, csv_truth
 
 FIXED_COLUMNS = ("id", "class", "prediction", "seconds", "group", "source")
-_REMEDY = "Evaluate again to write it anew."
+_REMEDY = "Evaluate again to rewrite it."
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What a scores file holds, for N utterances and C classes.
+    """The content of a scores file, for N utterances and C classes.
 
     Attributes
     ----------
     path : the file it was read from.
     classes : names of the C classes, in the order of the model's outputs.
-    ids, truth, predictions, group, source : (N,) str; truth and predictions are names of classes.
-    seconds : (N,) float64, NaN where unknown.
+    ids, truth, predictions, group, source : (N,) str; truth and predictions are class names.
+    seconds : (N,) float64, NaN if unknown.
     log_probabilities : (N, C) float64, natural logarithms.
     """
 
@@ -86,10 +86,10 @@ def write_scores(
     Parameters
     ----------
     path : the CSV to write.
-    ids, truth, group, source : (N,) str; truth is the true class's name; group and source may be empty strings.
+    ids, truth, group, source : (N,) str; truth has class names; group and source may be empty strings.
     classes : names of the C classes.
     log_probabilities : (N, C) float, natural logarithms; minus infinity is allowed, NaN is not.
-    seconds : (N,) float, nominal durations; NaN where unknown.
+    seconds : (N,) float, nominal durations; NaN if unknown.
     """
     log_probabilities = np.asarray(log_probabilities)
     expected = (len(ids), len(classes))
@@ -116,8 +116,8 @@ def read_scores(path: Path | str) -> Scores:
 
     Raises
     ------
-    UserError : no such file, another header, no utterance, an utterance twice, a value that is no number, an unknown
-        class.
+    UserError : no such file, another header, no utterance, an utterance twice, a value that is not a number, or an
+        unknown class.
     """
     path = Path(path)
     header, *rows = read_csv(path, "a scores file")
@@ -125,7 +125,7 @@ def read_scores(path: Path | str) -> Scores:
     classes = tuple(header[fixed:])
     if tuple(header[:fixed]) != FIXED_COLUMNS or not classes or len(set(classes)) < len(classes):
         raise UserError(
-            f"{path}: expected the columns {','.join(FIXED_COLUMNS)} and then one a class, "
+            f"{path}: expected the columns {','.join(FIXED_COLUMNS)} and then one per class, "
             f"found {','.join(header)[:200]}. {_REMEDY}"
         )
     check_rows(path, header, rows, "scores", _REMEDY)
@@ -137,7 +137,7 @@ def read_scores(path: Path | str) -> Scores:
     except ValueError as error:
         raise UserError(f"{path}: expected numbers, found other text: {error}. {_REMEDY}") from None
     if np.isnan(log_probabilities).any() or np.isneginf(log_probabilities).all(axis=1).any():
-        raise UserError(f"{path}: expected log-probabilities, found NaN, or no class that is possible. {_REMEDY}")
+        raise UserError(f"{path}: expected log-probabilities, found NaN, or a row without a possible class. {_REMEDY}")
     return Scores(
         path=path,
         classes=classes,
@@ -158,7 +158,7 @@ class ScoresCsv(Format):
     name = "SPLIT_scores.csv"
 
     def recognise(self, opening: Opening) -> bool:
-        """Say whether the first columns are ours."""
+        """Return whether the first columns are the fixed ones."""
         return tuple(opening.columns[: len(FIXED_COLUMNS)]) == FIXED_COLUMNS
 
     def read(self, path: Path, hints: Hints) -> SystemOutput:
@@ -184,6 +184,6 @@ class ScoresCsv(Format):
 
 
 def write_metrics(path: Path | str, metrics: Mapping[str, Any]) -> None:
-    """Write what `scorecard.metrics_with_slices` returns as JSON, complete or not at all."""
+    """Write the result of `scorecard.metrics_with_slices` as JSON, complete or not at all."""
     text = json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")

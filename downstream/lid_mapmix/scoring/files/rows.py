@@ -1,4 +1,4 @@
-"""Text files of rows: what those of scores, answers and keys have in common."""
+"""Text files with rows: common functions for scores, predictions and keys."""
 
 import csv
 import functools
@@ -12,38 +12,38 @@ import numpy as np
 from ...utils.errors import UserError
 from ...utils.files import write_text
 
-# The first column of NIST's tables of scores and of its keys.
+# The first column of NIST's score tables and keys.
 NIST_ID = "segmentid"
-_REMEDY = "Write it anew."
-# What stands where a duration is not known, as that of NIST's whole files.
+_REMEDY = "Write the file again."
+# Values of an unknown duration, as for NIST's whole files.
 _UNKNOWN = ("", "nan", "n/a", "na")
-# More of a first line is not looked at.
+# A longer first line is cut.
 _LINE_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
 class Opening:
-    """What tells the format of a file: its name, and its first line without the end, empty where it is no UTF-8."""
+    """The start of a file, to recognise its format: its name and its first line, empty if that is not UTF-8."""
 
     path: Path
     line: str
 
     @property
     def columns(self) -> list[str]:
-        """What stands in the line if it is the header of a CSV."""
-        # A carriage return inside it ends the header.
+        """The cells of the line, read as the header of a CSV."""
+        # A carriage return inside the line ends the header.
         return next(csv.reader(io.StringIO(self.line, newline="")), [])
 
 
 def read_opening(path: Path) -> Opening:
-    """Return the beginning of a file.
+    """Read the start of a file.
 
     Raises
     ------
     UserError : no such file, a folder.
     """
     if path.is_dir():
-        raise UserError(f"{path}: expected a file of scores, found a folder. Name a file in it.")
+        raise UserError(f"{path}: expected a file of scores, found a folder. Use a file in it.")
     if path.is_file():
         with path.open("rb") as file:
             line = file.readline(_LINE_BYTES)
@@ -56,22 +56,22 @@ def read_opening(path: Path) -> Opening:
 
 
 def read_lines(path: Path | str, what: str) -> list[str]:
-    """Return the lines of a text file that are not empty.
+    """Return the non-empty lines of a text file.
 
     Parameters
     ----------
-    path : the file, in UTF-8, with or without a byte order mark; lines may end as on Windows.
-    what : what it should be, for errors.
+    path : the file, in UTF-8, with or without a byte order mark; Windows line ends are accepted.
+    what : the expected content, for errors.
 
     Raises
     ------
-    UserError : no such file, no UTF-8, no text.
+    UserError : no such file, not UTF-8, or empty.
     """
     return [line.rstrip("\r") for line in _read_text(path, what).split("\n") if line.strip()]
 
 
 def read_csv(path: Path | str, what: str) -> list[list[str]]:
-    """Return the rows of a CSV that are not empty, the header first; errors as `read_lines` has them."""
+    """Return the non-empty rows of a CSV, the header first; raises the errors of `read_lines`."""
     text = io.StringIO(_read_text(path, what), newline="")  # a field in quotes may hold a line break
     try:
         return [row for row in csv.reader(text) if row]
@@ -80,18 +80,18 @@ def read_csv(path: Path | str, what: str) -> list[list[str]]:
 
 
 def write_lines(path: Path | str, lines: Iterable[str]) -> None:
-    """Write lines, to which their ends are added, complete or not at all."""
+    """Write lines, each with a line end, complete or not at all."""
     write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def check_rows(
     path: Path | str, header: Sequence[str], rows: Sequence[Sequence[str]], what: str, remedy: str = _REMEDY
 ) -> None:
-    """Check that there are rows, all as long as the header.
+    """Check that there are rows, and that each has as many fields as the header.
 
     Raises
     ------
-    UserError : there are none, or one is not.
+    UserError : there are no rows, or one has another length.
     """
     if not rows:
         raise UserError(f"{path}: expected {what}, found a header and no utterance. {remedy}")
@@ -101,7 +101,7 @@ def check_rows(
 
 
 def unique_ids(path: Path | str, ids: list[str]) -> list[str]:
-    """Return ids, each of which must occur once."""
+    """Return ids after checking that each occurs once."""
     seen: set[str] = set()
     for name in ids:
         if name in seen:
@@ -111,29 +111,29 @@ def unique_ids(path: Path | str, ids: list[str]) -> list[str]:
 
 
 def check_names(names: Iterable[str], *, forbidden: str = "\t\n\r", one_word: bool = False) -> None:
-    """Check that a format can hold ids or names of classes as they are.
+    """Check that a format can hold these ids or class names.
 
     Parameters
     ----------
-    names : what is to be written.
-    forbidden : signs that the format takes for something else. White space around a name is lost by some reader or
-        other, a byte order mark before it as well.
-    one_word : no white space at all.
+    names : the names to write.
+    forbidden : characters with another meaning in the format. White space around a name, and a byte order mark before
+        it, are always refused, because some reader would drop them.
+    one_word : refuse all white space.
 
     Raises
     ------
-    UserError : a name that it cannot hold.
+    UserError : a name that the format cannot hold.
     """
     for name in names:
         fits = name.split() == [name] if one_word else name.strip() == name and name != ""
         if not fits or name.startswith("\ufeff") or any(sign in name for sign in forbidden):
             raise UserError(
-                f"expected a name that this format can hold, found {name!r}. Write another format, or rename it."
+                f"expected a name that this format can hold, found {name!r}. Use another format, or rename it."
             )
 
 
 def parse_number(path: Path | str, row: int, text: str) -> float:
-    """Return the number in a text of row `row`; NaN is none."""
+    """Return the number in a field of row `row`; NaN is refused."""
     try:
         value = float(text)
     except ValueError:
@@ -144,7 +144,7 @@ def parse_number(path: Path | str, row: int, text: str) -> float:
 
 
 def parse_seconds(path: Path | str, texts: Sequence[str]) -> np.ndarray:
-    """Return the durations of all rows after the header, (N,) float64; NaN where the text is empty or says so."""
+    """Return the durations of all rows after the header, (N,) float64; NaN for an empty or unknown value."""
     known = [text.strip().lower() not in _UNKNOWN for text in texts]
     return np.array(
         [
@@ -155,7 +155,7 @@ def parse_seconds(path: Path | str, texts: Sequence[str]) -> np.ndarray:
 
 
 def _content_of(path: Path, what: str) -> bytes:
-    """Return what a file holds, or a pipe such as the shell's ``<(command)``, which may be asked for again.
+    """Return the content of a file, or of a pipe such as the shell's ``<(command)``, which is read only once.
 
     Raises
     ------
@@ -170,18 +170,18 @@ def _content_of(path: Path, what: str) -> bytes:
 
 @functools.cache
 def _content_of_pipe(path: Path) -> bytes:
-    """Read a pipe; it can be read once only, and the format of scores is looked at before they are read."""
+    """Read a pipe and keep its content: a pipe can be read only once, but recognising the format reads it first."""
     return path.read_bytes()
 
 
 def _read_text(path: Path | str, what: str) -> str:
     path = Path(path)
     try:
-        # As bytes, since reading as text would change the line breaks in it.
+        # As bytes, because reading as text would change line ends inside it.
         text = _content_of(path, what).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{path}: expected {what}, found what is no UTF-8 text: {error.reason}. Check the path."
+            f"{path}: expected {what}, found content that is not UTF-8: {error.reason}. Check the path."
         ) from None
     if not text.strip():
         raise UserError(f"{path}: expected {what}, found an empty file. {_REMEDY}")

@@ -1,6 +1,7 @@
-"""The output of a system: what it says of some utterances, ready to be scored, compared and converted.
+"""The output of a system for a set of utterances, to be scored, compared and converted.
 
-A `Format` makes it of a file and a file of it. keys.py gives it the truth; `align` gives several systems one order.
+A `Format` reads it from a file and writes it to one. keys.py adds the truth; `align` brings several systems into one
+order.
 """
 
 from abc import ABC, abstractmethod
@@ -23,20 +24,20 @@ _BY_UTTERANCE = ("ids", "predictions", "truth", "log_likelihoods", "ratios", "se
 
 @dataclass(frozen=True, eq=False)
 class SystemOutput:
-    """What a system says of N utterances, which may be of C classes.
+    """Predictions, and usually scores, of a system for N utterances and C classes.
 
     Attributes
     ----------
     path, format : the file it was read from.
-    classes : names of the C classes; in files of answers those that occur, sorted.
+    classes : names of the C classes; in files of predictions the classes that occur, sorted.
     ids : (N,) str.
-    predictions : (N,) str, the likeliest class, or the answer.
-    seconds : (N,) float64, nominal durations, NaN where unknown.
-    truth : (N,) str, or None where the file has none and no key was joined.
-    log_likelihoods : (N, C) float64, natural logarithms whose exponentials sum to 1 in each row; None: answers only.
-    ratios : (N, C) float64, the log-likelihood ratios that the file gives, which need not be those of any likelihoods;
-        None where it gives none.
-    columns : name → (N,) str, whatever else is known, such as ``group`` and ``source``; may hold empty strings.
+    predictions : (N,) str, the most probable class.
+    seconds : (N,) float64, nominal durations, NaN if unknown.
+    truth : (N,) str, or None if the file has none and no key was joined.
+    log_likelihoods : (N, C) float64, natural logarithms, normalised in each row; None for predictions only.
+    ratios : (N, C) float64, the log-likelihood ratios of the file, which may be inconsistent with any likelihoods; None
+        if it has none.
+    columns : name → (N,) str, other values such as ``group`` and ``source``; may have empty strings.
     """
 
     path: Path
@@ -55,31 +56,31 @@ class SystemOutput:
 
     @property
     def has_ratios_of_its_own(self) -> bool:
-        """Whether the file's ratios are others than those of the likelihoods that are made of them."""
+        """Whether the file's ratios differ from those of the likelihoods computed from them."""
         if self.ratios is None or self.log_likelihoods is None:
             return False
-        # Digits that a file leaves out make no difference to a decision.
+        # Rounded digits make no difference to a decision.
         return not np.allclose(log_likelihood_ratios(self.log_likelihoods), self.ratios, rtol=1e-3, atol=1e-3)
 
     def column(self, name: str) -> np.ndarray | None:
-        """Return a column, (N,) str; None where there is none, or nothing in it."""
+        """Return a column, (N,) str; None if it is absent or empty."""
         values = self.columns.get(name)
         return values if values is not None and (values != "").any() else None
 
     def with_likelihoods(self, log_likelihoods: np.ndarray) -> "SystemOutput":
-        """Return the output with other log-likelihoods, (N, C) float64, and the predictions that follow from them."""
+        """Return the output with other log-likelihoods, (N, C) float64, and their predictions."""
         predictions = np.array(self.classes)[log_likelihoods.argmax(axis=1)]
         return replace(self, log_likelihoods=log_likelihoods, ratios=None, predictions=predictions)
 
 
 @dataclass(frozen=True)
 class Hints:
-    """What a file does not say of itself.
+    """What cannot be read from a file itself.
 
     Attributes
     ----------
-    classes : their order in the CSV of Map-Mix's code; None: the predictions tell.
-    values : what the scores in Kaldi's format are.
+    classes : their order in the CSV of Map-Mix's code; None to infer it from the predictions.
+    values : the kind of scores in Kaldi's format.
     """
 
     classes: Sequence[str] | None = None
@@ -87,12 +88,12 @@ class Hints:
 
 
 class Format(ABC):
-    """A format of scores or of answers.
+    """A format of scores or predictions.
 
     Attributes
     ----------
-    key : what flags call it. name : what messages call it.
-    has_truth, has_scores : whether it holds the true classes, and more than answers.
+    key : the flag value. name : the name in messages.
+    has_truth, has_scores : whether it has the true classes, and scores.
     """
 
     key: ClassVar[FileFormat]
@@ -102,18 +103,18 @@ class Format(ABC):
 
     @abstractmethod
     def recognise(self, opening: Opening) -> bool:
-        """Say whether a file is in this format."""
+        """Return whether a file is in this format."""
 
     @abstractmethod
     def read(self, path: Path, hints: Hints) -> SystemOutput:
-        """Read a file; a UserError where it is absent or damaged, or no class is possible for an utterance."""
+        """Read a file; a UserError if it is absent or damaged, or an utterance has no possible class."""
 
     @abstractmethod
     def write(self, path: Path, output: SystemOutput) -> None:
-        """Write the output, complete or not at all; a UserError for a name or a class that the format cannot hold."""
+        """Write the output, complete or not at all; a UserError for a name or class that the format cannot hold."""
 
     def files(self, path: Path) -> list[Path]:
-        """Return the files that `write` writes; a UserError where the path cannot be one of them."""
+        """Return the files that `write` writes; a UserError if the path cannot be one of them."""
         return [path]
 
     def scored(
@@ -127,17 +128,17 @@ class Format(ABC):
         seconds: np.ndarray | None = None,
         columns: Mapping[str, np.ndarray] | None = None,
     ) -> SystemOutput:
-        """Return the output of log-likelihoods (N, C), each row off by any constant; see `SystemOutput` for the rest.
+        """Return the output of log-likelihoods (N, C), unnormalised; see `SystemOutput` for the rest.
 
         Raises
         ------
-        UserError : plus infinity, or no class that is possible.
+        UserError : plus infinity, or a row without a possible class.
         """
         finite = np.isfinite(values.max(axis=1))
         if not finite.all():
             raise UserError(
-                f"{path}: expected scores below infinity, one at least finite for each utterance, found others for "
-                f"{ids[~finite][0]} ({np.count_nonzero(~finite)} such). Write it anew."
+                f"{path}: expected scores below infinity, at least one finite per utterance, found others for "
+                f"{ids[~finite][0]} ({np.count_nonzero(~finite)} such). Write the file again."
             )
         log_likelihoods = log_softmax(values, axis=1)
         return SystemOutput(
@@ -153,21 +154,21 @@ class Format(ABC):
         )
 
     def scored_by_ratios(self, path: Path, classes: Sequence[str], ids: np.ndarray, ratios: np.ndarray) -> SystemOutput:
-        """Return the output of log-likelihood ratios (N, C); a UserError for one class, or none that is possible."""
+        """Return the output of log-likelihood ratios (N, C); a UserError for one class, or no possible class."""
         if len(classes) < _TWO:
             raise UserError(
-                f"{path}: expected log-likelihood ratios of 2 languages or more, found 1. Score it with others."
+                f"{path}: expected log-likelihood ratios of at least 2 languages, found 1. Score it with others."
             )
         impossible = np.isneginf(ratios).all(axis=1)
         if impossible.any():
             raise UserError(
                 f"{path}: expected a ratio above minus infinity for each utterance, found none for "
-                f"{ids[impossible][0]} ({np.count_nonzero(impossible)} such). Write it anew."
+                f"{ids[impossible][0]} ({np.count_nonzero(impossible)} such). Write the file again."
             )
         return replace(self.scored(path, classes, ids, log_likelihoods_from_ratios(ratios)), ratios=ratios)
 
     def answered(self, path: Path, ids: list[str], truth: list[str], predictions: list[str]) -> SystemOutput:
-        """Return the output of answers without scores, of N utterances each."""
+        """Return the output of predictions without scores, for N utterances."""
         return SystemOutput(
             path=path,
             format=self,
@@ -180,7 +181,7 @@ class Format(ABC):
 
 
 def csv_truth(output: SystemOutput) -> np.ndarray:
-    """Return the true classes, (N,) str, once a CSV is known to hold them and all names; a UserError where not."""
+    """Return the true classes, (N,) str, after checking that a CSV can hold them and all names."""
     truth = np.asarray(output.truth)
     class_numbers(output, truth)
     check_names((*output.ids.tolist(), *output.classes), forbidden="\n\r")
@@ -188,14 +189,14 @@ def csv_truth(output: SystemOutput) -> np.ndarray:
 
 
 def align(systems: Sequence[SystemOutput]) -> list[SystemOutput]:
-    """Return the output of several systems in the first one's order of utterances, with the same classes.
+    """Bring the output of several systems into the first one's order of utterances, with the same classes.
 
-    The truth, seconds and columns of all are what any of them knows, the first one before the others. The classes are
-    those of the first system with scores, in its order; without any, all that occur in the answers.
+    Truth, seconds and columns are taken from the first system that has them. The classes are those of the first system
+    with scores, in its order; if there is none, all classes that occur in the predictions.
 
     Raises
     ------
-    UserError : an utterance or a class is in one of them only, or they disagree on a true class.
+    UserError : an utterance or a class is only in one of them, or they differ in a true class.
     """
     first, *others = systems
     ordered = [first, *(_take(other, places_in(first, other.ids, other.path)) for other in others)]
@@ -222,14 +223,14 @@ def align(systems: Sequence[SystemOutput]) -> list[SystemOutput]:
 
 
 def reorder_classes(output: SystemOutput, classes: Sequence[str], origin: Path | str) -> SystemOutput:
-    """Return output with its classes in the order of `classes`, those of `origin`; a UserError where they differ."""
+    """Return output with its classes in the order of `classes`, those of `origin`; a UserError if they differ."""
     unknown, absent = set(output.classes) - set(classes), set(classes) - set(output.classes)
-    # In a file of answers are only the classes that occur.
+    # A file of predictions has only the classes that occur.
     if unknown or (absent and output.log_likelihoods is not None):
         where, name = (output.path, min(unknown)) if unknown else (origin, min(absent))
         raise UserError(
-            f"{output.path}: expected the {len(classes)} classes of {origin}, found {name} in {where} only "
-            f"({len(unknown) + len(absent)} such). Give files of the same classes."
+            f"{output.path}: expected the {len(classes)} classes of {origin}, found {name} only in {where} "
+            f"({len(unknown) + len(absent)} such). Use files with the same classes."
         )
     if output.log_likelihoods is None:
         return replace(output, classes=tuple(classes))
@@ -243,20 +244,20 @@ def reorder_classes(output: SystemOutput, classes: Sequence[str], origin: Path |
 
 
 def class_numbers(output: SystemOutput, names: np.ndarray) -> np.ndarray:
-    """Return the number of each class name, (N,) int64; a UserError for one the system does not know."""
+    """Return the number of each class name, (N,) int64; a UserError for one that the system does not have."""
     number_of = {name: number for number, name in enumerate(output.classes)}
     known = np.array([name in number_of for name in names.tolist()])
     if not known.all():
         raise UserError(
-            f"{output.path}: expected true classes among the {len(output.classes)} that are scored, found "
-            f"{names[~known][0]} of {output.ids[~known][0]} ({np.count_nonzero(~known)} such). Take them out, or score "
+            f"{output.path}: expected true classes among the {len(output.classes)} with scores, found "
+            f"{names[~known][0]} of {output.ids[~known][0]} ({np.count_nonzero(~known)} such). Remove them, or score "
             "all classes."
         )
     return np.array([number_of[name] for name in names.tolist()], dtype=np.int64)
 
 
 def places_in(output: SystemOutput, ids: np.ndarray, origin: Path) -> np.ndarray:
-    """Return where in ids each utterance of the output is, (N,) int64; both must have the same."""
+    """Return the index in ids of each utterance of the output, (N,) int64; both must have the same utterances."""
     place_of = {name: place for place, name in enumerate(ids.tolist())}
     known = set(output.ids.tolist())
     for path, other, names in (
@@ -266,21 +267,21 @@ def places_in(output: SystemOutput, ids: np.ndarray, origin: Path) -> np.ndarray
         if names:
             raise UserError(
                 f"{other}: expected the utterances of {path}, found {len(names)} missing, the first {names[0]}. "
-                "Give files of the same utterances."
+                "Use files with the same utterances."
             )
     return np.array([place_of[name] for name in output.ids.tolist()], dtype=np.int64)
 
 
 def check_same_truth(output: SystemOutput, truth: np.ndarray, origin: Path) -> None:
-    """Check that an output's truth, where it has one, is `truth`, (N,) str, of the file `origin`; else a UserError."""
+    """Check that an output's truth, if it has one, is `truth`, (N,) str, of the file `origin`; else a UserError."""
     if output.truth is None:
         return
     differs = output.truth != truth
     if differs.any():
         place = int(differs.argmax())
         raise UserError(
-            f"{output.path}: expected the true classes of {origin}, found {output.truth[place]} in place of "
-            f"{truth[place]} for {output.ids[place]} ({np.count_nonzero(differs)} such). Correct one of them."
+            f"{output.path}: expected the true classes of {origin}, found {output.truth[place]} instead of "
+            f"{truth[place]} for {output.ids[place]} ({np.count_nonzero(differs)} such). Correct one of the files."
         )
 
 

@@ -1,18 +1,18 @@
 """The formats of other toolkits: NIST, Kaldi and OLR, ML-SUPERB, S3PRL, Map-Mix's published code.
 
 ======================= ===================================================================== =========================
-format                  a line                                                                values
+format                  rows                                                                  values
 ======================= ===================================================================== =========================
-NIST LRE, .tsv          ``segmentid`` and a column a language, tabs between; a header         log-likelihood ratios
-Kaldi, OLR              ``utterance language score``, a line a pair, in any order             whatever the system gives
-lid.trn of ML-SUPERB    true class, predicted class, utterance, tabs between                  answers
-S3PRL                   ``id label``, in each of SPLIT_predict.txt and SPLIT_truth.txt        answers
+NIST LRE, .tsv          tab-separated, a header, ``segmentid`` and one column per language    log-likelihood ratios
+Kaldi, OLR              ``utterance language score``, one line per pair, in any order         any scores of the system
+lid.trn of ML-SUPERB    true class, predicted class, utterance, tab-separated                 predictions
+S3PRL                   ``id label``, in each of SPLIT_predict.txt and SPLIT_truth.txt        predictions
 CSV of Map-Mix          audiopath, duration, class, prediction, probability; a header         probabilities
 ======================= ===================================================================== =========================
 
-Scores have 9 significant digits. Ids and names of classes may hold no white space in Kaldi's lines, no tab in NIST's
-and lid.trn; in S3PRL's files an id may hold spaces, a label may not. Map-Mix's probability is a list as Python prints
-it, whose order of classes is not in the file.
+Scores have 9 significant digits. Ids and class names may have no white space in Kaldi's lines, and no tab in NIST's
+tables and lid.trn; in S3PRL's files an id may have spaces, a label may not. Map-Mix's probability is a list as Python
+prints it; the file does not have the order of its classes.
 """
 
 import ast
@@ -47,14 +47,14 @@ _PAIR, _TRIPLE = 2, 3
 
 
 class NistTable(Format):
-    """The table of scores of a NIST Language Recognition Evaluation."""
+    """The score table of a NIST Language Recognition Evaluation."""
 
     key = FileFormat.NIST
     name = "NIST score table"
     has_truth = False
 
     def recognise(self, opening: Opening) -> bool:
-        """Say whether the first column is NIST's."""
+        """Return whether the first column is NIST's."""
         return opening.line.split("\t")[0] == NIST_ID
 
     def read(self, path: Path, hints: Hints) -> SystemOutput:
@@ -63,7 +63,7 @@ class NistTable(Format):
         header, *rows = [line.split("\t") for line in lines]
         if header[0] != NIST_ID or len(header) == 1 or len(set(header)) < len(header):
             raise UserError(
-                f"{path}: expected a header of {NIST_ID} and a column a language, tabs between, found "
+                f"{path}: expected a tab-separated header of {NIST_ID} and one column per language, found "
                 f"{lines[0][:100]!r}. Write it as a NIST score table."
             )
         check_rows(path, header, rows, "scores")
@@ -72,11 +72,9 @@ class NistTable(Format):
         return self.scored_by_ratios(path, header[1:], np.array(ids), np.array(values))
 
     def write(self, path: Path, output: SystemOutput) -> None:
-        """Write the ratios of the file that was read, or else those of the log-likelihoods."""
+        """Write the ratios that were read, or else those of the log-likelihoods."""
         if len(output.classes) < _PAIR:
-            raise UserError(
-                f"{output.path}: expected 2 classes or more, as ratios need, found 1. Write another format."
-            )
+            raise UserError(f"{output.path}: expected at least 2 classes, as ratios need, found 1. Use another format.")
         ratios = log_likelihood_ratios(np.asarray(output.log_likelihoods)) if output.ratios is None else output.ratios
         _check_table(output, ratios, one_word=False)
         rows = zip(output.ids.tolist(), ratios.tolist(), strict=True)
@@ -85,23 +83,23 @@ class NistTable(Format):
 
 
 class KaldiLines(Format):
-    """The lines of scores that Kaldi's and the Oriental Language Recognition challenge's tools read."""
+    """Lines of scores, as Kaldi and the tools of the Oriental Language Recognition challenge read them."""
 
     key = FileFormat.KALDI
     name = "utterance language score"
     has_truth = False
 
     def recognise(self, opening: Opening) -> bool:
-        """Say whether a line is two words and a number.
+        """Return whether a line is two words and a number.
 
-        With tabs between, a lid.trn whose utterances have numbers for names looks the same; what is named .trn is one.
+        A tab-separated lid.trn with numbers as utterance names looks the same; a file named .trn is not in this format.
         """
         words = opening.line.split()
         named_otherwise = opening.path.suffix == ".trn" or opening.path.name.endswith((PREDICT_ENDING, TRUTH_ENDING))
         return len(words) == _TRIPLE and _is_number(words[2]) and not named_otherwise
 
     def read(self, path: Path, hints: Hints) -> SystemOutput:
-        """Read lines; utterances and classes stand in the order in which they first occur. See `Format.read`."""
+        """Read lines; utterances and classes keep the order of their first occurrence. See `Format.read`."""
         classes: dict[str, None] = {}
         scores: dict[str, dict[str, float]] = {}
         for number, line in enumerate(read_lines(path, "scores"), start=1):
@@ -109,7 +107,7 @@ class KaldiLines(Format):
             if len(words) != _TRIPLE:
                 raise UserError(
                     f"{path}: expected 'utterance language score' in line {number}, found {line[:100]!r}. "
-                    "Write it anew."
+                    "Write the file again."
                 )
             name, language, score = words
             row = scores.setdefault(name, {})
@@ -121,7 +119,7 @@ class KaldiLines(Format):
             if len(row) < len(classes):
                 raise UserError(
                     f"{path}: expected a score of every utterance for every language, found none of {name} for "
-                    f"{next(language for language in classes if language not in row)}. Write it anew."
+                    f"{next(language for language in classes if language not in row)}. Write the file again."
                 )
         values = np.array([[row[language] for language in classes] for row in scores.values()])
         make = self.scored if hints.values is Values.LIKELIHOODS else self.scored_by_ratios
@@ -143,14 +141,14 @@ class KaldiLines(Format):
 
 
 class LidTrn(Format):
-    """The answers that ML-SUPERB's scorer reads."""
+    """The predictions that ML-SUPERB's scorer reads."""
 
     key = FileFormat.TRN
     name = "lid.trn"
     has_scores = False
 
     def recognise(self, opening: Opening) -> bool:
-        """Say whether a line is three fields, tabs between."""
+        """Return whether a line is three tab-separated fields."""
         fields = opening.line.split("\t")
         return len(fields) == _TRIPLE and all(fields) and not S3prlPair().recognise(opening)
 
@@ -160,14 +158,14 @@ class LidTrn(Format):
         for number, row in enumerate(rows, start=1):
             if len(row) != _TRIPLE or not all(field.strip() for field in row):
                 raise UserError(
-                    f"{path}: expected true class, predicted class and utterance, tabs between, as line {number}, "
-                    f"found {' '.join(row)[:100]!r}. Write it anew."
+                    f"{path}: expected true class, predicted class and utterance, tab-separated, in line {number}, "
+                    f"found {' '.join(row)[:100]!r}. Write the file again."
                 )
         truth, predictions, ids = (list(column) for column in zip(*rows, strict=True))
         return self.answered(path, unique_ids(path, ids), truth, predictions)
 
     def write(self, path: Path, output: SystemOutput) -> None:
-        """Write the answers; no name may hold a tab or a line break."""
+        """Write the predictions; no name may have a tab or a line break."""
         columns = np.asarray(output.truth), output.predictions, output.ids
         rows = list(zip(*(column.tolist() for column in columns), strict=True))
         check_names(name for row in rows for name in row)
@@ -175,18 +173,18 @@ class LidTrn(Format):
 
 
 class S3prlPair(Format):
-    """S3PRL's two files of answers, of which either is named."""
+    """S3PRL's two files of predictions and truth; either name may be given."""
 
     key = FileFormat.S3PRL
     name = "S3PRL's predict and truth files"
     has_scores = False
 
     def recognise(self, opening: Opening) -> bool:
-        """Say whether the name ends as S3PRL's do; a line must be two words at least."""
+        """Return whether the name ends as S3PRL's do, and a line has at least two words."""
         return opening.path.name.endswith((PREDICT_ENDING, TRUTH_ENDING)) and len(opening.line.split()) >= _PAIR
 
     def read(self, path: Path, hints: Hints) -> SystemOutput:
-        """Read both files; utterances stand in the order of the predictions. See `Format.read`."""
+        """Read both files; utterances keep the order of the predictions. See `Format.read`."""
         ending = next((ending for ending in (PREDICT_ENDING, TRUTH_ENDING) if path.name.endswith(ending)), None)
         if ending is None:
             raise UserError(
@@ -196,13 +194,13 @@ class S3prlPair(Format):
         predictions, truth = (_labels(path.with_name(stem + each)) for each in (PREDICT_ENDING, TRUTH_ENDING))
         if apart := predictions.keys() ^ truth.keys():
             raise UserError(
-                f"{path}: expected the same utterances in {PREDICT_ENDING} and {TRUTH_ENDING}, found {min(apart)} in "
-                "one."
+                f"{path}: expected the same utterances in {PREDICT_ENDING} and {TRUTH_ENDING}, found {min(apart)} only "
+                "in one. Correct one of the files."
             )
         return self.answered(path, list(predictions), [truth[name] for name in predictions], [*predictions.values()])
 
     def write(self, path: Path, output: SystemOutput) -> None:
-        """Write both files, given the name of the predictions'."""
+        """Write both files, given the path of the predictions."""
         truth = np.asarray(output.truth)
         check_names(output.ids.tolist())
         check_names((*output.predictions.tolist(), *truth.tolist()), one_word=True)
@@ -210,7 +208,7 @@ class S3prlPair(Format):
         write_s3prl_predictions(path.parent, split, output.ids, output.predictions, truth)
 
     def files(self, path: Path) -> list[Path]:
-        """Return the two files; a UserError where the name is not that of the predictions."""
+        """Return the two files; a UserError if the name does not end as that of the predictions."""
         if not path.name.endswith(PREDICT_ENDING):
             raise UserError(f"{path}: expected a name that ends in {PREDICT_ENDING} for S3PRL's two files. Rename it.")
         return [path, path.with_name(path.name.removesuffix(PREDICT_ENDING) + TRUTH_ENDING)]
@@ -223,13 +221,13 @@ class MapmixCsv(Format):
     name = "CSV of Map-Mix's code"
 
     def recognise(self, opening: Opening) -> bool:
-        """Say whether its columns are there."""
+        """Return whether its columns are there."""
         return set(MAPMIX_COLUMNS) <= set(opening.columns)
 
     def read(self, path: Path, hints: Hints) -> SystemOutput:
-        """Read the CSV, whose order of classes the hints give, or else the predictions; see `Format.read`.
+        """Read the CSV, with the order of classes from the hints, or else from the predictions; see `Format.read`.
 
-        These are the names of the greatest probabilities; each class, or all but one, must be predicted once.
+        Each prediction is the class of the greatest probability; each class, or all but one, must be predicted once.
         """
         header, *rows = read_csv(path, "scores")
         if not set(MAPMIX_COLUMNS) <= set(header):
@@ -241,11 +239,11 @@ class MapmixCsv(Format):
         places = [header.index(name) for name in MAPMIX_COLUMNS]
         ids, seconds, truth, predictions, texts = ([row[place] for row in rows] for place in places)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what is no number: it is an error of ours
+            warnings.simplefilter("ignore")  # of text that is not a list; it raises a UserError
             lists = [_probabilities(path, number, text) for number, text in enumerate(texts, start=2)]
         if len(lengths := {len(one) for one in lists}) > 1:
             raise UserError(
-                f"{path}: expected as many probabilities in each row, found {sorted(lengths)}. Write it anew."
+                f"{path}: expected as many probabilities in each row, found {sorted(lengths)}. Write the file again."
             )
         probabilities = np.array(lists)
         classes = _class_order(path, probabilities, truth, predictions, hints.classes)
@@ -273,13 +271,13 @@ def write_s3prl_predictions(
     predictions: Sequence[str] | np.ndarray,
     truth: Sequence[str] | np.ndarray,
 ) -> None:
-    """Write S3PRL's two files, ``SPLIT_predict.txt`` and ``SPLIT_truth.txt``, a line ``id label`` an utterance.
+    """Write S3PRL's two files, ``SPLIT_predict.txt`` and ``SPLIT_truth.txt``, one line ``id label`` per utterance.
 
     Parameters
     ----------
     expdir : the run's folder.
     split : for example ``"dev"``.
-    ids, predictions, truth : (N,) str; the latter two are names of classes.
+    ids, predictions, truth : (N,) str; the latter two are class names.
     """
     for ending, labels in ((PREDICT_ENDING, predictions), (TRUTH_ENDING, truth)):
         lines = [f"{utterance} {label}" for utterance, label in zip(ids, labels, strict=True)]
@@ -302,7 +300,7 @@ def _is_number(text: str) -> bool:
 
 
 def _labels(path: Path) -> dict[str, str]:
-    pairs = [line.rsplit(" ", 1) for line in read_lines(path, "S3PRL's answers, a line 'id label' each")]
+    pairs = [line.rsplit(" ", 1) for line in read_lines(path, "S3PRL's labels, one line 'id label' each")]
     for number, pair in enumerate(pairs, start=1):
         if len(pair) == 1 or not all(pair):
             raise UserError(f"{path}: expected 'id label' in line {number}, found {pair[0][:100]!r}. Evaluate again.")
@@ -313,30 +311,30 @@ def _labels(path: Path) -> dict[str, str]:
 def _class_order(
     path: Path, probabilities: np.ndarray, truth: list[str], predictions: list[str], classes: Sequence[str] | None
 ) -> tuple[str, ...]:
-    """Return the names of the classes in the order of Map-Mix's probabilities."""
+    """Return the class names in the order of Map-Mix's probabilities."""
     count = probabilities.shape[1]
     if classes is not None and (len(classes) != count or not {*truth, *predictions} <= set(classes)):
         unknown = sorted({*truth, *predictions} - set(classes))
-        found = f"{unknown[0]}" if unknown else f"{count} probabilities a row"
+        found = f"{unknown[0]}" if unknown else f"{count} probabilities per row"
         raise UserError(f"{path}: expected the {len(classes)} classes of the labels, found {found}. Check the labels.")
-    told = dict(enumerate(classes)) if classes is not None else {}
+    known = dict(enumerate(classes)) if classes is not None else {}
     for number, (place, name) in enumerate(
         zip(probabilities.argmax(axis=1).tolist(), predictions, strict=True), start=2
     ):
-        if told.setdefault(place, name) != name:
+        if known.setdefault(place, name) != name:
             raise UserError(
-                f"{path}: expected the prediction {told[place]} in row {number}, whose probability {place + 1} is the "
+                f"{path}: expected the prediction {known[place]} in row {number}, whose probability {place + 1} is the "
                 f"greatest, found {name}. Check the order of the labels."
             )
-    left = sorted({*truth, *predictions} - set(told.values()))
-    if len(told) == count - 1 and len(left) == 1:
-        told[next(iter(set(range(count)) - set(told)))] = left[0]
-    if len(told) < count or len(set(told.values())) < count:
+    left = sorted({*truth, *predictions} - set(known.values()))
+    if len(known) == count - 1 and len(left) == 1:
+        known[next(iter(set(range(count)) - set(known)))] = left[0]
+    if len(known) < count or len(set(known.values())) < count:
         raise UserError(
-            f"{path}: expected a prediction of each of the {count} classes, by which their order can be told, found "
-            f"{len(set(told.values()))}. Give the labels."
+            f"{path}: expected a prediction of each of the {count} classes, which determines their order, found "
+            f"{len(set(known.values()))} predicted classes. Give the labels."
         )
-    return tuple(told[place] for place in range(count))
+    return tuple(known[place] for place in range(count))
 
 
 def _probabilities(path: Path, number: int, text: str) -> list[float]:
@@ -347,6 +345,6 @@ def _probabilities(path: Path, number: int, text: str) -> list[float]:
         row = []
     if not row or not np.isfinite(row).all() or min(row) < 0:
         raise UserError(
-            f"{path}: expected a list of probabilities in row {number}, found {text[:60]!r}. Write it anew."
+            f"{path}: expected a list of probabilities in row {number}, found {text[:60]!r}. Write the file again."
         )
     return row

@@ -44,7 +44,7 @@ def test_nobody_is_in_two_splits(audio, rows, hours, seed):
         Utterance(audio, class_name, f"{number}", split, SECONDS, speaker=speaker, group=group)
         for number, (class_name, split, speaker, group) in enumerate(rows)
     ]
-    options = Options(dev_share=0.3, test_share=0.3, max_hours_per_class=hours, seed=seed)
+    options = Options(dev_fraction=0.3, test_fraction=0.3, max_hours_per_class=hours, seed=seed)
     with tempfile.TemporaryDirectory() as folder:
         try:
             prepare_listed(Path(folder), Listing(Path(audio).parent, utterances), corpus="any", options=options)
@@ -71,7 +71,7 @@ def test_a_publishers_dev_is_not_drawn_anew(audio, tmp_path):
         Utterance(audio, name, f"{name}{number}", "dev" if number < 3 else "", SECONDS, speaker=f"{name}{number}")
         for name, number in itertools.product("ab", range(13))
     ]
-    options = Options(dev_share=0.4, test_share=0.2)
+    options = Options(dev_fraction=0.4, test_fraction=0.2)
     rows = read_rows(prepare_listed(tmp_path, Listing(tmp_path, utterances), corpus="any", options=options))
     assert values(rows["dev"], "id") == {f"{name}{number}" for name in "ab" for number in range(3)}
     assert {split: len(some) for split, some in rows.items()} == {"train": 16, "dev": 6, "test": 4}

@@ -41,11 +41,17 @@ def test_joined_units_are_connected(rows):
     st.floats(0.05, 0.45),
     st.integers(0, 5),
 )
-def test_no_split_of_a_class_is_ever_empty(durations, dev_share, test_share, seed):
+def test_no_split_of_a_class_is_ever_empty(durations, dev_fraction, test_fraction, seed):
     classes = np.repeat([f"class{number}" for number in range(len(durations))], list(map(len, durations)))
     units = np.array([f"unit{number}" for number in range(len(classes))])
     splits = split_units(
-        units, classes, np.concatenate(durations), dev_share=dev_share, test_share=test_share, seed=seed, unit_name="u"
+        units,
+        classes,
+        np.concatenate(durations),
+        dev_fraction=dev_fraction,
+        test_fraction=test_fraction,
+        seed=seed,
+        unit_name="u",
     )
     for name in set(classes):
         assert set(splits[classes == name]) == set(SPLITS)
@@ -55,7 +61,7 @@ def test_speakers_of_several_classes_stay_whole():
     generator = np.random.default_rng(0)
     classes = np.repeat(["a", "b", "c"], 300)
     units = np.array([f"speaker{number}" for number in generator.integers(0, 40, 900)])
-    splits = split_units(units, classes, np.ones(900), dev_share=0.2, test_share=0.2, seed=0, unit_name="speaker")
+    splits = split_units(units, classes, np.ones(900), dev_fraction=0.2, test_fraction=0.2, seed=0, unit_name="speaker")
     for unit in set(units):
         assert len(set(splits[units == unit])) == 1
     for name in "abc":
@@ -67,7 +73,7 @@ def divide(speakers_of: dict[str, str]) -> dict[str, str]:
     classes = np.array([name for name, speakers in speakers_of.items() for _ in speakers])
     units = np.array([speaker for speakers in speakers_of.values() for speaker in speakers])
     seconds = np.arange(1.0, 1 + len(units))
-    splits = split_units(units, classes, seconds, unit_name="speaker", dev_share=0.3, test_share=0.3, seed=0)
+    splits = split_units(units, classes, seconds, unit_name="speaker", dev_fraction=0.3, test_fraction=0.3, seed=0)
     return dict(zip(map(str, units), map(str, splits), strict=True))
 
 

@@ -1,4 +1,4 @@
-"""The demo corpus: synthetic dialects that eSpeak NG speaks."""
+"""The demo corpus: synthetic dialects, spoken by eSpeak NG."""
 
 from .demo import CORPUS
 

@@ -1,8 +1,8 @@
 """A synthetic corpus to try everything on, made in a minute: ``lid-mapmix prepare demo DIR``.
 
-eSpeak NG says dates, prices, measures and names from CLDR in dialects of seven clusters. The dialects of a cluster say
-the same things; speakers (eSpeak's voice variants) and what is said are disjoint between train, dev and test. So a
-model has to go by pronunciation, and by words only where dialects truly differ in them.
+eSpeak NG speaks dates, prices, measures and names from CLDR in dialects of seven clusters. The dialects of a cluster
+have the same phrases; speakers (eSpeak's voice variants) and phrases are disjoint between train, dev and test. So a
+model must use pronunciation, and can use words only where dialects differ in them.
 """
 
 import argparse
@@ -18,7 +18,7 @@ class Dialect:
 
     Attributes
     ----------
-    name : the class; named as in NIST LRE17 where that has it.
+    name : the class; NIST LRE17's name if it has one.
     language : name of eSpeak's language file.
     locale : CLDR's locale, for the words.
     """
@@ -41,7 +41,7 @@ CLUSTERS: dict[str, tuple[Dialect, ...]] = {
         Dialect("spa-eur", "es", "es_ES"),
         Dialect("spa-lac", "es-419", "es_419"),
     ),
-    # Not French: eSpeak's Belgian and Swiss voices differ from the Parisian one in a few numerals only.
+    # Not French: eSpeak's Belgian and Swiss voices differ from the Parisian one only in some numerals.
     "catalan": (
         Dialect("cat-bal", "ca-ba", "ca"),
         Dialect("cat-cen", "ca", "ca"),
@@ -67,7 +67,7 @@ CLUSTERS: dict[str, tuple[Dialect, ...]] = {
     ),
 }
 
-# eSpeak's voice variants that change a voice but not the language. A speaker is in one split only.
+# eSpeak's voice variants that change the voice but not the language. A speaker is in one split only.
 SPEAKERS = {
     "train": ("m1", "f1", "m3", "f3", "m4", "f5", "m6", "linda", "m8", "steph", "michel", "Andrea"),
     "dev": ("m5", "f4", "quincy"),
@@ -76,22 +76,26 @@ SPEAKERS = {
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="DIR", help="where the audio and the manifests go")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder for the audio and the manifests")
     parser.add_argument(
         "--utterances",
         type=int,
         default=106,
         metavar="N",
-        help="utterances a dialect, all splits together (default: %(default)s)",
+        help="utterances per dialect, over all splits (default: %(default)s)",
     )
     parser.add_argument(
-        "--clusters", nargs="+", choices=list(CLUSTERS), default=list(CLUSTERS), help="only these (default: all)"
+        "--clusters",
+        nargs="+",
+        choices=list(CLUSTERS),
+        default=list(CLUSTERS),
+        help="clusters to make (default: all)",
     )
     add_common_flags(parser, None)
 
 
 def _prepare(options: argparse.Namespace) -> Path:
-    # Imported here, once the flags are known to be right: torch takes seconds.
+    # Imported after the flags are parsed, because torch takes seconds to import.
     from .making import make_demo  # noqa: PLC0415
 
     return make_demo(
@@ -105,7 +109,7 @@ def _prepare(options: argparse.Namespace) -> Path:
 
 CORPUS = Corpus(
     "demo",
-    "synthetic speech in 21 dialects of 7 clusters, made on the spot",
+    "synthetic speech in 21 dialects of 7 clusters, generated locally",
     """\
 lid-mapmix prepare demo data/
 lid-mapmix prepare demo data/ --utterances 50 --clusters english iberian""",

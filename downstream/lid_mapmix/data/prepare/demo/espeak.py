@@ -1,8 +1,8 @@
-"""Speech from text: eSpeak NG through ctypes, with the library and voices of the pip package espeakng-loader.
+"""Speech synthesis: eSpeak NG through ctypes, with the library and voices of the pip package espeakng-loader.
 
-eSpeak keeps its state in global variables, some of which nothing resets. So that an utterance depends on its own
-arguments only, each one gets the library freshly loaded and unloads it again (about 10 ms). For the same reason,
-use it from one thread of a process at a time.
+eSpeak keeps its state in global variables, some of which nothing resets. To make an utterance depend on its own
+arguments only, the library is loaded for each utterance and unloaded afterwards (about 10 ms). For the same reason,
+only one thread of a process may use it at a time.
 """
 
 import _ctypes
@@ -16,14 +16,14 @@ import numpy as np
 from ....utils.errors import UserError
 
 SAMPLE_RATE = 22_050
-# The values of eSpeak's header speak_lib.h that are needed here.
+# Constants of eSpeak's header speak_lib.h.
 _SYNCHRONOUS = 2
 _DO_NOT_EXIT = 0x8000
 _RATE, _VOLUME, _PITCH = 1, 2, 3
 _CHARACTER_POSITION = 1
 _UTF8 = 1
 _IPA = 2
-# At eSpeak's own 100 the tonal languages clip.
+# At eSpeak's default of 100, tonal languages clip.
 _QUIET = 60
 
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
@@ -31,14 +31,14 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 @dataclass(frozen=True)
 class Voice:
-    """How something is said.
+    """A voice and its parameters.
 
     Attributes
     ----------
     language : name of eSpeak's language file, such as ``en-GB-scotland``.
     variant : eSpeak's name of the speaker, such as ``f2``.
-    words_per_minute : speed; eSpeak itself takes 175.
-    pitch : 0 to 99; eSpeak itself takes 50.
+    words_per_minute : speed; eSpeak's default is 175.
+    pitch : 0 to 99; eSpeak's default is 50.
     """
 
     language: str
@@ -48,12 +48,12 @@ class Voice:
 
 
 def synthesise(text: str, voice: Voice, seed: int) -> np.ndarray:
-    """Say a text.
+    """Synthesise a text.
 
     Parameters
     ----------
-    text : what to say.
-    voice : how.
+    text : the text to speak.
+    voice : the voice.
     seed : of the small irregularities of a voice, from 0 to 2³¹ − 1.
 
     Returns
@@ -78,15 +78,14 @@ def synthesise(text: str, voice: Voice, seed: int) -> np.ndarray:
         )
         library.espeak_Synchronize()
     if status != 0 or not pieces:
-        raise RuntimeError(f"eSpeak NG said nothing (status {status}) for {text!r} in {voice}")
+        raise RuntimeError(f"eSpeak NG returned no audio (status {status}) for {text!r} in {voice}")
     return np.concatenate(pieces)
 
 
 def phonemes(texts: Iterable[str], language: str) -> list[str]:
-    """Return how each text is pronounced, in the phonetic alphabet.
+    """Return the pronunciation of each text, in the phonetic alphabet.
 
-    A word that eSpeak reads in another language, because it does not know it, is marked by that language's name in
-    parentheses.
+    A word that eSpeak does not know and reads in another language is marked by that language's name in parentheses.
     """
     with _loaded(language, 0) as library:
         library.espeak_TextToPhonemes.restype = ctypes.c_char_p
@@ -109,7 +108,7 @@ def _loaded(name: str, seed: int) -> Iterator[ctypes.CDLL]:
         import espeakng_loader  # noqa: PLC0415
     except ImportError:
         raise UserError(
-            "the demo corpus needs eSpeak NG, and the package espeakng-loader is not installed. "
+            "the demo corpus needs eSpeak NG from the package espeakng-loader, which is not installed. "
             "Run 'pip install babel espeakng-loader'."
         ) from None
     library = ctypes.CDLL(espeakng_loader.get_library_path())
@@ -117,7 +116,7 @@ def _loaded(name: str, seed: int) -> Iterator[ctypes.CDLL]:
         data = espeakng_loader.get_data_path().encode()
         if library.espeak_Initialize(_SYNCHRONOUS, 0, data, _DO_NOT_EXIT) != SAMPLE_RATE:
             raise UserError(
-                f"eSpeak NG does not start with its data in {data.decode()}. "
+                f"eSpeak NG cannot start with its data in {data.decode()}. "
                 "Run 'pip install --force-reinstall espeakng-loader'."
             )
         library.espeak_ng_SetRandSeed(ctypes.c_long(seed))

@@ -1,7 +1,7 @@
-"""The demo corpus, from what is planned to audio and manifests.
+"""Generates the audio and manifests of the demo corpus from its plan.
 
-Speed, pitch, noise, spectral tilt and level are drawn for each file, so that nothing but the pronunciation goes with
-the dialect.
+Speed, pitch, noise, spectral tilt and level are drawn for each file, so that only the pronunciation depends on the
+dialect.
 """
 
 import csv
@@ -29,10 +29,10 @@ from ..steps.prepared_folder import cannot_write, preparation, remove_manifests,
 from . import espeak
 from .demo import CLUSTERS, Dialect
 
-# Raised whenever the same settings give other audio than before.
+# To be raised whenever the same settings give different audio.
 RECIPE = 1
 MINIMUM_UTTERANCES = 5
-# How hard the corpus is: speech level over noise, and how much a recording's spectrum is tilted.
+# Difficulty of the corpus: ratio of speech to noise, and maximum spectral tilt of a recording.
 NOISE_RATIO_DECIBELS = (5.0, 20.0)
 LARGEST_TILT = 0.5
 LEVEL_DECIBELS = (-36.0, -24.0)
@@ -46,7 +46,7 @@ _LARGEST_SAMPLE = 32_767
 
 @dataclass(frozen=True)
 class PlannedUtterance:
-    """What one file says; those of one split and index say the same in all dialects of a cluster.
+    """The content of a file; those with the same split and index have the same phrases in all dialects of a cluster.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class PlannedUtterance:
 
     @property
     def audio_path(self) -> str:
-        """The file, relative to the folder of the corpus."""
+        """Path of the file, relative to the folder of the corpus."""
         return f"audio/{self.dialect.name}/{self.id}.wav"
 
 
@@ -80,16 +80,16 @@ def make_demo(
     overwrite: bool = False,
     processes: int | None = None,
 ) -> Path:
-    """Make the demo corpus.
+    """Generate the demo corpus.
 
     Parameters
     ----------
-    folder : where the audio and the manifests go.
-    utterances : utterances a dialect, all splits together.
-    clusters : which clusters of dialects.
+    folder : for the audio and the manifests.
+    utterances : utterances per dialect, over all splits.
+    clusters : the clusters of dialects.
     seed : the same seed gives the same files, byte for byte.
-    overwrite : replace manifests that are already there.
-    processes : how many speak at once; one a core by default.
+    overwrite : replace existing manifests.
+    processes : number of processes; by default one per core.
 
     Returns
     -------
@@ -97,11 +97,11 @@ def make_demo(
 
     Raises
     ------
-    UserError : too few utterances, eSpeak NG is missing, or the folder cannot be written.
+    UserError : too few utterances, a missing package, or a folder that cannot be written.
     """
     if utterances < MINIMUM_UTTERANCES:
         raise UserError(
-            f"--utterances {utterances}: expected {MINIMUM_UTTERANCES} or more, for each split to have one."
+            f"--utterances {utterances}: expected at least {MINIMUM_UTTERANCES}, so that each split has one. Raise it."
         )
     chosen = {name: CLUSTERS[name] for name in CLUSTERS if name in clusters}
     settings = {
@@ -134,26 +134,25 @@ def make_demo(
 
 
 def _import_planning() -> ModuleType:
-    """Import what needs Babel; it comes with an extra, and the other commands do without."""
+    """Import the module that needs Babel, which comes with an extra; other commands work without it."""
     try:
         from . import planning  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if error.name != "babel":
             raise
         raise UserError(
-            "the demo corpus takes its words from Babel, which is not installed. "
-            "Run 'pip install babel espeakng-loader'."
+            "the demo corpus needs the package babel, which is not installed. Run 'pip install babel espeakng-loader'."
         ) from None
     return planning
 
 
 def _speak(planned: Sequence[PlannedUtterance], folder: Path, seed: int, processes: int) -> list[float]:
-    """Write all files, as many at a time as there are processes, and return their durations in seconds."""
+    """Write all files in parallel, and return their durations in seconds."""
     say = partial(write_utterance, folder=folder, seed=seed)
     progress = partial(tqdm, total=len(planned), desc="Speaking", unit="item")
     if processes == 1:
         return list(progress(map(say, planned)))
-    # Spawned and not forked: this process may have threads of torch running.
+    # Spawned, not forked, because this process may have torch threads running.
     with multiprocessing.get_context("spawn").Pool(processes, _limit_threads) as pool:
         return list(progress(pool.imap(say, planned, chunksize=max(1, min(16, len(planned) // processes)))))
 
@@ -178,7 +177,7 @@ def _manifests(planned: Sequence[PlannedUtterance], seconds: Sequence[float]) ->
 
 
 def _write_texts(path: Path, planned: Sequence[PlannedUtterance]) -> None:
-    """Write what is said, for people."""
+    """Write the spoken texts, for human readers."""
     with replace_when_complete(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("id", "text"))
@@ -186,13 +185,13 @@ def _write_texts(path: Path, planned: Sequence[PlannedUtterance]) -> None:
 
 
 def write_utterance(utterance: PlannedUtterance, folder: Path, seed: int) -> float:
-    """Say an utterance, write its file and return its duration in seconds.
+    """Synthesise an utterance, write its file and return its duration in seconds.
 
     Parameters
     ----------
-    utterance : what to say and who says it.
-    folder : of the corpus; the folder of the audio is there already.
-    seed : the corpus's seed, of speed, pitch, noise and level.
+    utterance : text and speaker.
+    folder : of the corpus; the folder of the audio exists.
+    seed : of the corpus, for speed, pitch, noise and level.
     """
     purpose = f"speak {utterance.dialect.name} {utterance.split}"
     generator = keyed_generator(seed, purpose, utterance.index)
@@ -206,7 +205,7 @@ def write_utterance(utterance: PlannedUtterance, folder: Path, seed: int) -> flo
     spoken = say(speed)
     seconds = len(spoken) / espeak.SAMPLE_RATE
     if not SECONDS[0] <= seconds <= SECONDS[1]:
-        # Said again at the speed that brings it inside; a twentieth more, since pauses do not follow the speed.
+        # Repeated at a speed that fits the limits; 5 % more, because pauses do not follow the speed.
         factor = 1.05 * seconds / SECONDS[1] if seconds > SECONDS[1] else 0.95 * seconds / SECONDS[0]
         spoken = say(round(speed * factor))
     samples = _through_channel(_resample(spoken), generator)

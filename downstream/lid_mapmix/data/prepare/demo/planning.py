@@ -1,9 +1,9 @@
-"""What the demo corpus says: the utterances of a cluster, before anybody speaks.
+"""The plan of the demo corpus: the texts of the utterances of a cluster.
 
-A phrase says what is meant, without words: a date, or an amount of a currency. Each locale has its own words for it,
-from Unicode's CLDR as Babel has them, so the dialects of a cluster say the same phrases. Terms, numbers and dates are
-divided between train, dev and test first, so that no phrase of one split can be drawn in another. Then phrases are
-drawn once for all dialects of the cluster.
+A phrase is a meaning without words: a date, or an amount of a currency. Each locale has its own words for it, from
+Unicode's CLDR through Babel, so the dialects of a cluster have the same phrases. Terms, numbers and dates are first
+divided between train, dev and test, so that no phrase of one split can be drawn in another. Then phrases are drawn once
+for all dialects of the cluster.
 """
 
 import datetime
@@ -26,12 +26,12 @@ from .demo import SPEAKERS, Dialect
 from .making import PlannedUtterance
 
 # Of train, dev and test.
-UTTERANCE_SHARES = (0.66, 0.11, 0.23)
-TERM_SHARES = (0.5, 0.2, 0.3)
+UTTERANCE_FRACTIONS = (0.66, 0.11, 0.23)
+TERM_FRACTIONS = (0.5, 0.2, 0.3)
 PHRASES_PER_UTTERANCE = 3
 NUMBERS = range(2, 1000)
 DATES = range(datetime.date(1950, 1, 1).toordinal(), datetime.date(2050, 1, 1).toordinal())
-# The measures people know; CLDR has many more, such as inches of mercury.
+# Common units; CLDR has many more, such as inches of mercury.
 _UNITS = {
     "angle": ("degree",),
     "area": ("hectare", "square-kilometer", "square-meter"),
@@ -48,14 +48,14 @@ _UNITS = {
     "temperature": ("celsius", "fahrenheit"),
     "volume": ("cubic-meter", "cup", "gallon", "liter", "milliliter", "tablespoon", "teaspoon"),
 }
-# An uncommon name is often a long one, or has a year or an explanation in parentheses that nobody says.
-_MOST_CHARACTERS = 32
+# Uncommon names are often long, or have a year or an explanation in parentheses.
+_MAX_CHARACTERS = 32
 _NOT_SAID = re.compile(r"[\d()\[\]/–]")
 _LIST_LENGTH = 3
 
 
 class Kind(StrEnum):
-    """What a phrase is about."""
+    """The kind of a phrase."""
 
     DATE = "date"
     MEASURE = "measure"
@@ -66,12 +66,12 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Phrase:
-    """One thing to say.
+    """A phrase.
 
     Attributes
     ----------
-    kind : what it is about.
-    terms : CLDR's keys of what is named: a unit, a currency, some territories or languages; nothing for a date.
+    kind : its kind.
+    terms : CLDR's keys: a unit, a currency, several territories or languages; empty for a date.
     number : the amount, or the day's ordinal for a date; 0 for lists.
     """
 
@@ -82,7 +82,7 @@ class Phrase:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What phrases may be made of.
+    """The parts that phrases are drawn from.
 
     Attributes
     ----------
@@ -97,14 +97,14 @@ class Vocabulary:
 
 
 def plan_cluster(cluster: str, dialects: Sequence[Dialect], utterances: int, seed: int) -> Iterator[PlannedUtterance]:
-    """Decide what the dialects of a cluster say, and who says it.
+    """Plan the texts and speakers of a cluster.
 
     Parameters
     ----------
-    cluster : its name, by which its draws are keyed.
+    cluster : its name, which keys its draws.
     dialects : its dialects.
-    utterances : utterances a dialect, all splits together.
-    seed : the corpus's seed.
+    utterances : utterances per dialect, over all splits.
+    seed : of the corpus.
     """
     locales = [Locale.parse(dialect.locale) for dialect in dialects]
     sayable = set.intersection(*map(sayable_terms, dialects))
@@ -121,7 +121,7 @@ def plan_cluster(cluster: str, dialects: Sequence[Dialect], utterances: int, see
 
 
 def sayable_terms(dialect: Dialect) -> set[tuple[Kind, str]]:
-    """Return what a dialect has plain words for that eSpeak does not read in another language."""
+    """Return the terms that a dialect has plain words for, which eSpeak does not read in another language."""
     locale = Locale.parse(dialect.locale)
     candidates = candidate_phrases(locale)
     spoken = espeak.phonemes([render(phrase, locale) for phrase in candidates], dialect.language)
@@ -133,7 +133,7 @@ def sayable_terms(dialect: Dialect) -> set[tuple[Kind, str]]:
 
 
 def _split_counts(utterances: int) -> dict[str, int]:
-    held_out = [max(1, round(share * utterances)) for share in UTTERANCE_SHARES[1:]]
+    held_out = [max(1, round(fraction * utterances)) for fraction in UTTERANCE_FRACTIONS[1:]]
     return dict(zip(SPLITS, (utterances - sum(held_out), *held_out), strict=True))
 
 
@@ -141,7 +141,7 @@ def _vocabularies(cluster: str, sayable: set[tuple[Kind, str]], seed: int) -> di
     """Divide terms, numbers and dates between the splits."""
 
     def divide(name: str, values: Iterable) -> list[tuple]:
-        return divide_evenly(values, TERM_SHARES, keyed_generator(seed, f"vocabulary {cluster} {name}"))
+        return divide_evenly(values, TERM_FRACTIONS, keyed_generator(seed, f"vocabulary {cluster} {name}"))
 
     terms = {kind: divide(kind, {key for of, key in sayable if of is kind}) for kind in Kind if kind is not Kind.DATE}
     numbers, dates = divide("numbers", NUMBERS), divide("dates", DATES)
@@ -152,7 +152,7 @@ def _vocabularies(cluster: str, sayable: set[tuple[Kind, str]], seed: int) -> di
 
 
 def _join(phrases: Sequence[Phrase], locale: Locale) -> str:
-    # Russian dates end in an abbreviation's full stop.
+    # Russian dates end in an abbreviation with a full stop.
     return " ".join(f"{render(phrase, locale).removesuffix('.')}." for phrase in phrases)
 
 
@@ -166,14 +166,14 @@ def draw_phrase(kind: Kind, vocabulary: Vocabulary, generator: np.random.Generat
 
 
 def render(phrase: Phrase, locale: Locale) -> str:
-    """Return the words of a locale for a phrase."""
+    """Return a phrase in the words of a locale."""
     match phrase.kind:
         case Kind.DATE:
             return format_date(datetime.date.fromordinal(phrase.number), "full", locale)
         case Kind.MEASURE:
             return _measure(phrase.number, phrase.terms[0], locale)
         case Kind.PRICE:
-            # The pattern keeps cents away: they are read as a decimal fraction.
+            # The pattern suppresses cents, which are read as a decimal fraction.
             return format_currency(
                 phrase.number, phrase.terms[0], "0", locale, currency_digits=False, format_type="name"
             )
@@ -184,12 +184,12 @@ def render(phrase: Phrase, locale: Locale) -> str:
 
 
 def candidate_phrases(locale: Locale) -> list[Phrase]:
-    """Return one phrase for each term that a locale has short and plain words for."""
+    """Return one phrase per term that a locale has short and plain words for."""
     terms = {
         Kind.MEASURE: [f"{quantity}-{unit}" for quantity, units in _UNITS.items() for unit in units],
-        # Codes with X are of metals and funds.
+        # Codes with X are those of metals and funds.
         Kind.PRICE: _keys(locale.currencies, "[A-WYZ][A-Z]{2}"),
-        # Other keys are of continents, of tests and of places unknown; and of languages as some country speaks them.
+        # Other keys are those of continents, tests and unknown places; and of languages as spoken in some country.
         Kind.TERRITORIES: _keys(locale.territories, "[A-WY][A-Y]"),
         Kind.LANGUAGES: _keys(locale.languages, "[a-z]{2}"),
     }
@@ -201,10 +201,10 @@ def candidate_phrases(locale: Locale) -> list[Phrase]:
     return [phrase for phrase in phrases if _plain(phrase, locale)]
 
 
-def divide_evenly(values: Iterable, shares: tuple[float, ...], generator: np.random.Generator) -> list[tuple]:
-    """Shuffle values and cut them into disjoint parts of about these shares, which add up to 1."""
+def divide_evenly(values: Iterable, fractions: tuple[float, ...], generator: np.random.Generator) -> list[tuple]:
+    """Shuffle values and divide them into disjoint parts of about these fractions, which sum to 1."""
     shuffled = generator.permutation(sorted(values)).tolist()
-    ends = np.rint(np.cumsum(shares) * len(shuffled)).astype(int)
+    ends = np.rint(np.cumsum(fractions) * len(shuffled)).astype(int)
     return [tuple(shuffled[start:end]) for start, end in zip((0, *ends[:-1]), ends, strict=True)]
 
 
@@ -214,11 +214,11 @@ def _keys(names: Iterable[str], pattern: str) -> list[str]:
 
 def _measure(number: int, unit: str, locale: Locale) -> str:
     words = format_unit(number, unit, "long", locale=locale)
-    # Where a locale writes long and short forms alike, CLDR has the short one only and Babel returns the key.
+    # If a locale's long and short forms are equal, CLDR has only the short one and Babel returns the key.
     return format_unit(number, unit, "short", locale=locale) if unit in words else words
 
 
 def _plain(phrase: Phrase, locale: Locale) -> bool:
     text = render(phrase, locale)
     name = text.removeprefix(str(phrase.number)) if phrase.number else text
-    return phrase.terms[0] not in text and len(text) <= _MOST_CHARACTERS and not _NOT_SAID.search(name)
+    return phrase.terms[0] not in text and len(text) <= _MAX_CHARACTERS and not _NOT_SAID.search(name)

@@ -1,1 +1,1 @@
-"""What the preparation of every corpus has in common."""
+"""Common steps of the preparation of all corpora."""

@@ -1,7 +1,7 @@
-"""A corpus of ``lid-mapmix prepare``: its name, its help, its flags, and a function that lists its utterances.
+"""A corpus of ``lid-mapmix prepare``: its name, help, flags, and a function that lists its utterances.
 
-All corpora are imported for ``lid-mapmix prepare --help``, so nothing on top of them or of this module may be slow to
-import: no torch, SciPy or NumPy. What needs them is imported where the work begins.
+All corpora are imported for ``lid-mapmix prepare --help``, so neither they nor this module may import anything slow at
+the top: no torch, SciPy or NumPy. These are imported in functions.
 """
 
 import argparse
@@ -11,20 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ....utils.argument_types import whole_number_from
+from ....utils.argument_types import add_deprecated, whole_number_from
 from ... import SPLITS
 
 if TYPE_CHECKING:
     from .splits import Columns
 
 SETTINGS_FILE = "prepared.json"
-DEFAULT_SHARE = 0.15
+DEFAULT_FRACTION = 0.15
 
 
 class Utterance(NamedTuple):
-    """What a corpus says of an utterance; the fields are a manifest's, and empty or NaN where it says nothing.
+    """An utterance of a corpus; the fields are a manifest's, empty or NaN if unknown.
 
-    A split that is empty is drawn; seconds that are NaN are read from the file's header.
+    An empty split is drawn; NaN seconds are read from the file's header.
     """
 
     audiopath: str
@@ -41,16 +41,16 @@ class Utterance(NamedTuple):
 
 @dataclass(frozen=True)
 class Listing:
-    """What a corpus lists.
+    """The utterances of a corpus.
 
     Attributes
     ----------
-    origin : where it lies, or what lists it.
+    origin : folder or file of the corpus.
     utterances : all of them.
-    settings : what else the result depends on, such as the corpus's own flags; has to survive JSON.
-    clusters : cluster → classes, of which those stay that train has; derived from train's classes by default.
-    splits : those that will be there; by default those of the publisher, or all three where some are drawn.
-    arrange : changes the columns once durations are known, such as to cut utterances into pieces.
+    settings : what else the result depends on, such as the corpus's own flags, in JSON types.
+    clusters : cluster → classes, of which those in train are kept; derived from the classes of train by default.
+    splits : the splits to write; by default the publisher's, or all three if some are drawn.
+    arrange : changes the columns once durations are known, for example cuts utterances into pieces.
     """
 
     origin: Path
@@ -63,20 +63,20 @@ class Listing:
 
 @dataclass(frozen=True)
 class Options:
-    """What can be asked of every corpus that lists its utterances.
+    """Options of every corpus that lists its utterances.
 
     Attributes
     ----------
-    dev_share, test_share : wanted shares of each class's duration, where the publisher has no such split.
-    max_hours_per_class : so much of a class is drawn for train at most; None for all.
-    copy_audio : copy the audio beside the manifests.
-    skip_bad_audio : leave out utterances whose audio is not there or cannot be read.
-    seed : another seed, other draws.
-    overwrite : replace manifests that are already there.
+    dev_fraction, test_fraction : fractions of each class's duration, if the publisher has no such split.
+    max_hours_per_class : maximum hours per class to draw for train; None for all.
+    copy_audio : copy the audio to the folder of the manifests.
+    skip_bad_audio : drop utterances whose audio is missing or unreadable.
+    seed : of the draws.
+    overwrite : replace existing manifests.
     """
 
-    dev_share: float = DEFAULT_SHARE
-    test_share: float = DEFAULT_SHARE
+    dev_fraction: float = DEFAULT_FRACTION
+    test_fraction: float = DEFAULT_FRACTION
     max_hours_per_class: float | None = None
     copy_audio: bool = False
     skip_bad_audio: bool = False
@@ -86,15 +86,15 @@ class Options:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus that ``lid-mapmix prepare NAME`` makes manifests of.
+    """A corpus that ``lid-mapmix prepare NAME`` makes manifests for.
 
     Attributes
     ----------
-    name : that of its module too.
-    purpose : a line for the help.
+    name : also the name of its module.
+    purpose : one line for the help.
     examples : commands for the help.
     add_flags : adds its flags to a parser.
-    prepare : does what the flags ask for, and returns the folder of the manifests.
+    prepare : prepares the corpus and returns the folder of the manifests.
     """
 
     name: str
@@ -113,44 +113,43 @@ def listed_corpus(
     source: str,
     metavar: str = "CORPUS_DIR",
     languages: bool = False,
-    drawn_share: float | None = None,
+    drawn_fraction: float | None = None,
     add_own_flags: Callable[[argparse.ArgumentParser], None] | None = None,
 ) -> Corpus:
     """Return a corpus that lists its utterances; :func:`.listing.prepare_listed` does the rest.
 
     Parameters
     ----------
-    name, purpose, examples : as of all corpora.
-    list_utterances : lists what the flags ask for, ``corpus_folder`` among them.
-    source, metavar : for the help: what the corpus's folder has, and the word for it.
-    languages : has a flag ``--languages`` that takes some of them.
-    drawn_share : default of the flags for the shares of dev and test; None where the publisher has all splits.
-    add_own_flags : adds flags that only this corpus has.
+    name, purpose, examples : as for all corpora.
+    list_utterances : lists the utterances for the flags, which include ``corpus_folder``.
+    source, metavar : for the help: the content of the corpus's folder, and its name.
+    languages : add the flag ``--languages``.
+    drawn_fraction : default fractions of dev and test; None if the publisher has all splits.
+    add_own_flags : adds flags of this corpus only.
     """
 
     def add_flags(parser: argparse.ArgumentParser) -> None:
         add = parser.add_argument
         add("corpus_folder", type=Path, metavar=metavar, help=source)
-        add("folder", type=Path, metavar="OUT_DIR", help="where the manifests go")
+        add("folder", type=Path, metavar="OUT_DIR", help="folder for the manifests")
+        add("--max-hours-per-class", type=positive, metavar="HOURS", help="maximum hours per class to draw for train")
         add(
-            "--max-hours-per-class", type=positive, metavar="HOURS", help="draw so much of each class for train at most"
-        )
-        add(
-            "--copy-audio", action="store_true", help="copy the audio beside the manifests; it stays in place otherwise"
+            "--copy-audio",
+            action="store_true",
+            help="copy the audio to the folder of the manifests; default: do not copy",
         )
         add(
             "--skip-bad-audio",
             action="store_true",
-            help="leave out utterances whose audio is not there or cannot be read, and say how many; "
-            "an error otherwise",
+            help="drop utterances whose audio is missing or unreadable, and print their number; default: an error",
         )
-        add_common_flags(parser, drawn_share)
+        add_common_flags(parser, drawn_fraction)
         if languages:
             add(
                 "--languages",
                 nargs="+",
                 metavar="NAME",
-                help="only these, as the corpus names their folders (default: all)",
+                help="only these languages, by the corpus's folder names (default: all)",
             )
         if add_own_flags is not None:
             add_own_flags(parser)
@@ -165,30 +164,31 @@ def listed_corpus(
     return Corpus(name, purpose, examples, add_flags, prepare)
 
 
-def add_common_flags(parser: argparse.ArgumentParser, drawn_share: float | None) -> None:
-    """Add the flags that every corpus has, and the shares of dev and test with this default where they are drawn."""
-    if drawn_share is not None:
+def add_common_flags(parser: argparse.ArgumentParser, drawn_fraction: float | None) -> None:
+    """Add the flags of every corpus, and the fractions of dev and test with this default if they are drawn."""
+    if drawn_fraction is not None:
         for split in SPLITS[1:]:
             parser.add_argument(
-                f"--{split}-share",
+                f"--{split}-fraction",
                 type=float,
-                default=drawn_share,
-                metavar="SHARE",
-                help=f"share of the recordings that goes to {split}.csv where it is drawn (default: %(default)s)",
+                default=drawn_fraction,
+                metavar="FRACTION",
+                help=f"fraction of each class to draw for {split}.csv (default: %(default)s)",
             )
+            add_deprecated(parser, f"--{split}-share", f"--{split}-fraction")
     parser.add_argument(
-        "--seed", type=whole_number_from(0), default=0, help="another seed draws other splits (default: %(default)s)"
+        "--seed", type=whole_number_from(0), default=0, help="seed of the drawn splits (default: %(default)s)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace manifests that are already there")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing manifests")
 
 
 def positive(text: str) -> float:
-    """Read a number above 0, for argparse."""
+    """Return a number above 0, for argparse."""
     if not 0 < float(text) < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text}")
     return float(text)
 
 
 def not_negative(text: str) -> float:
-    """Read a number of 0 or above, for argparse."""
+    """Return a number of at least 0, for argparse."""
     return 0.0 if float(text) == 0 else positive(text)

@@ -1,4 +1,4 @@
-"""The audio that a corpus names: whether it is there, how long it is, and copies of it."""
+"""The audio of a corpus: checking that it exists, reading its durations, copying it."""
 
 import math
 import os
@@ -17,23 +17,23 @@ from .prepared_folder import cannot_write
 from .splits import Columns, select
 
 _HEADER_THREADS = 8
-# Files that wait for a thread: those of millions would take gigabytes, and all be read when Ctrl-C ends the rest.
+# Files queued for the threads: a queue of millions would take gigabytes, and Ctrl-C would have to wait for it.
 _AT_ONCE = 1000
 _AUDIO_FOLDER = "audio"
 
 
 def with_present_audio(columns: Columns, origin: Path, *, skip: bool) -> Columns:
-    """Refuse utterances whose audio is not there, or leave them out; with one look at each folder.
+    """Refuse utterances whose audio is missing, or drop them; reads each folder once.
 
     Parameters
     ----------
     columns : column name → (utterances,) values, with ``audiopath``.
-    origin : what names the audio, for the error.
-    skip : leave them out.
+    origin : of the corpus, for the error.
+    skip : drop them.
 
     Raises
     ------
-    UserError : some are not there, and are not to be left out.
+    UserError : some are missing, and not to be dropped.
     """
     paths = columns["audiopath"]
     names_in: dict[str, set[str]] = {}
@@ -46,15 +46,15 @@ def with_present_audio(columns: Columns, origin: Path, *, skip: bool) -> Columns
     missing = paths[~present]
     if len(missing) and not skip:
         raise UserError(
-            f"{origin}: names audio that is not there: {missing[0]} ({len(missing)} such). Unpack or restore it, or "
-            "leave it out by --skip-bad-audio."
+            f"{origin}: expected the listed audio, found {missing[0]} missing ({len(missing)} such). Unpack or restore "
+            "it, or drop such utterances by --skip-bad-audio."
         )
-    what = "utterances whose audio is not there" + (f", such as {missing[0]}" if len(missing) else "")
+    what = "utterances whose audio is missing" + (f", such as {missing[0]}" if len(missing) else "")
     return select(columns, present, what)
 
 
 def _files_in(folder: str) -> set[str]:
-    # Links that lead nowhere, such as git-annex leaves for what was not fetched, are no files.
+    # Broken links, such as git-annex leaves for files that were not fetched, are not files.
     if not Path(folder).is_dir():
         return set()
     with os.scandir(folder) as entries:
@@ -62,16 +62,16 @@ def _files_in(folder: str) -> set[str]:
 
 
 def with_seconds(columns: Columns, *, skip: bool) -> Columns:
-    """Give a duration to each utterance that has none, by its file's header.
+    """Set the duration of each utterance without one, from its file's header.
 
     Parameters
     ----------
     columns : column name → (utterances,) values, with ``audiopath``, ``seconds``, ``start`` and ``end``.
-    skip : read all headers, and leave out utterances of files that cannot be read.
+    skip : read all headers, and drop utterances of unreadable files.
 
     Raises
     ------
-    UserError : files that cannot be read, and are not to be left out.
+    UserError : unreadable files that are not to be dropped.
     """
     unknown = np.isnan(columns["seconds"])
     wanted = unknown | skip
@@ -84,21 +84,20 @@ def with_seconds(columns: Columns, *, skip: bool) -> Columns:
     faulty = wanted & np.array([path in faults for path in paths])
     first = faults[paths[np.argmax(faulty)]] if faults else ""
     if faults and not skip:
-        raise UserError(f"{first} ({np.count_nonzero(faulty)} such; --skip-bad-audio leaves such utterances out)")
+        raise UserError(f"{first} ({np.count_nonzero(faulty)} such; --skip-bad-audio drops such utterances)")
     starts, ends = columns["start"], columns["end"]
     seconds = np.round(np.where(np.isnan(ends), files, ends) - np.nan_to_num(starts), 3)
     columns = {**columns, "seconds": np.where(unknown, seconds, columns["seconds"])}
-    return select(columns, ~faulty, f"utterances whose audio cannot be read; the first: {first}")
+    return select(columns, ~faulty, f"utterances whose audio is unreadable; the first: {first}")
 
 
 def read_seconds(paths: Sequence[str] | np.ndarray, faults: MutableMapping[str, str] | None = None) -> np.ndarray:
-    """Read the durations of audio files from their headers, several at a time and each once.
+    """Read the durations of audio files from their headers, in several threads and each file once.
 
     Parameters
     ----------
     paths : (utterances,) str, the files.
-    faults : where given, what is wrong with a file is put here, by its path, in place of being raised; its duration is
-        NaN then.
+    faults : if given, the faults of files are added to it, by path, and not raised; the duration is then NaN.
 
     Returns
     -------
@@ -106,7 +105,7 @@ def read_seconds(paths: Sequence[str] | np.ndarray, faults: MutableMapping[str, 
 
     Raises
     ------
-    UserError : as :func:`~lid_mapmix.data.audio.reading.read_header`, for the first file that has a fault.
+    UserError : as :func:`~lid_mapmix.data.audio.reading.read_header`, for the first file with a fault.
     """
 
     def duration(path: str) -> float:
@@ -133,21 +132,21 @@ def read_seconds(paths: Sequence[str] | np.ndarray, faults: MutableMapping[str, 
 
 
 def copy_audio(paths: np.ndarray, origin: Path, folder: Path) -> np.ndarray:
-    """Copy audio below the folder of the manifests.
+    """Copy audio to the folder of the manifests.
 
     Parameters
     ----------
     paths : (utterances,) str, absolute.
-    origin : what lies in it keeps its place within it.
+    origin : files in it keep their relative path.
     folder : of the manifests.
 
     Returns
     -------
-    (utterances,) str : where the copies are, relative to `folder`.
+    (utterances,) str : paths of the copies, relative to `folder`.
 
     Raises
     ------
-    UserError : a file cannot be read, or the folder cannot be written.
+    UserError : an unreadable file, or a folder that cannot be written.
     """
     targets = {path: _AUDIO_FOLDER + "/" + _name_of_copy(Path(path), origin) for path in paths}
     for path, target in tqdm(targets.items(), desc="Copying audio", unit="file"):
@@ -157,16 +156,16 @@ def copy_audio(paths: np.ndarray, origin: Path, folder: Path) -> np.ndarray:
             if not (copy.exists() and copy.samefile(path)):
                 shutil.copyfile(path, copy)
         except OSError as error:
-            # A full disk is reported of the file that is read as well.
+            # A full disk is reported for the file that is read as well.
             if error.filename == path and isinstance(error, PermissionError | FileNotFoundError):
-                raise UserError(f"{path}: cannot be read ({error.strerror}). Correct its rights.") from None
+                raise UserError(f"{path}: cannot be read ({error.strerror}). Correct its permissions.") from None
             raise cannot_write(folder, error) from None
     return np.array([targets[path] for path in paths], dtype=object)
 
 
 def _name_of_copy(path: Path, origin: Path) -> str:
-    # One with .. in it may lead out of the folder of copies.
+    # A path with .. may lead out of the folder of the copies.
     if path.is_relative_to(origin) and ".." not in path.parts:
         return path.relative_to(origin).as_posix()
-    # Files of one name from elsewhere are kept apart by their folders.
+    # Files of the same name from elsewhere are distinguished by their folders.
     return f"{zlib.crc32(str(path.parent).encode()):08x}/{path.name}"

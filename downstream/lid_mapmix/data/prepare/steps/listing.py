@@ -1,7 +1,8 @@
-"""From what a corpus lists to its manifests: the steps that all published corpora share.
+"""From the listed utterances of a corpus to its manifests: steps that all published corpora share.
 
-A corpus lists its utterances, each with the split that its publisher put it in, if any. What is in no split yet is
-divided by speakers and groups. Then nobody who is in dev or test is left in train, and only classes that train has.
+A corpus lists its utterances, each with its publisher's split, if any. Utterances without a split are divided by
+speakers and groups. Then speakers and groups of dev or test are removed from train, and classes without training data
+are dropped.
 """
 
 from collections.abc import Sequence
@@ -19,30 +20,30 @@ from .prepared_folder import preparation, remove_manifests, write_corpus
 from .splits import (
     UNITS,
     Columns,
-    check_shares,
+    check_fractions,
     divide,
     join_units,
+    limit_hours,
     split_units,
     with_known_classes,
-    with_most_hours,
     without_leaks,
 )
-from .tables import checksum
+from .tables import text_digest
 
 _NUMBERS = ("seconds", "start", "end")
-# Left out where no utterance has a value.
+# Omitted if no utterance has a value.
 _OPTIONAL = ("start", "end", *UNITS, "source")
 
 
 def prepare_listed(folder: Path, listing: Listing, *, corpus: str, options: Options) -> Path:
-    """Write the manifests of what a corpus lists.
+    """Write the manifests of the listed utterances of a corpus.
 
     Parameters
     ----------
-    folder : where they go.
-    listing : the utterances, and what is particular about them.
+    folder : of the manifests.
+    listing : the utterances, and what is specific to the corpus.
     corpus : its name.
-    options : what is asked for.
+    options : common to all corpora.
 
     Returns
     -------
@@ -50,10 +51,10 @@ def prepare_listed(folder: Path, listing: Listing, *, corpus: str, options: Opti
 
     Raises
     ------
-    UserError : nothing listed, an id twice, audio that is not there or broken, too few speakers to divide, no dev, a
-        class that is in none of the corpus's clusters.
+    UserError : no utterance, an id twice, missing or damaged audio, too few speakers to divide, no dev, or a class that
+        is in none of the corpus's clusters.
     """
-    check_shares(options.dev_share, options.test_share)
+    check_fractions(options.dev_fraction, options.test_fraction)
     folder, origin = folder.resolve(), listing.origin
     columns = _to_columns(listing.utterances, origin)
     splits = listing.splits
@@ -64,7 +65,7 @@ def prepare_listed(folder: Path, listing: Listing, *, corpus: str, options: Opti
         "corpus": corpus,
         "audio": str(origin),
         "utterances": len(listing.utterances),
-        "fingerprint": checksum(repr(tuple(utterance)) for utterance in listing.utterances),
+        "digest": text_digest(repr(tuple(utterance)) for utterance in listing.utterances),
         **{name: value for name, value in vars(options).items() if name != "overwrite"},
         **listing.settings,
     }
@@ -76,10 +77,10 @@ def prepare_listed(folder: Path, listing: Listing, *, corpus: str, options: Opti
         _check_times(columns, origin)
         if listing.arrange is not None:
             columns = listing.arrange(columns)
-        # Before anything is drawn: what the publisher put into dev or test stays there.
+        # Before anything is drawn: the publisher's dev and test are not changed.
         columns = with_known_classes(_with_splits(without_leaks(columns), options))
         if options.max_hours_per_class is not None:
-            columns = with_most_hours(columns, options.max_hours_per_class, options.seed)
+            columns = limit_hours(columns, options.max_hours_per_class, options.seed)
         _check_splits(columns["split"], splits, origin)
         if options.copy_audio:
             remove_manifests(folder)
@@ -92,29 +93,29 @@ def prepare_listed(folder: Path, listing: Listing, *, corpus: str, options: Opti
 
 def _to_columns(utterances: Sequence[Utterance], origin: Path) -> Columns:
     if not utterances:
-        raise UserError(f"{origin}: lists no utterance. Is the corpus complete?")
+        raise UserError(f"{origin}: expected utterances, found none. Check that the corpus is complete.")
     columns: Columns = {}
     for name, values in zip(Utterance._fields, zip(*utterances, strict=True), strict=True):
-        # Objects, not NumPy's strings of one width: paths and ids of millions of utterances are long.
+        # Objects, not NumPy's strings of fixed width: paths and ids of millions of utterances are long.
         columns["class" if name == "class_name" else name] = np.array(
             values, dtype=np.float64 if name in _NUMBERS else object
         )
     _check_text(columns, origin)
     ids, counts = np.unique(columns["id"], return_counts=True)
     if len(ids) < len(utterances):
-        raise UserError(f"{origin}: lists {ids[counts > 1][0]} {counts.max()} times. Take the repetition out.")
+        raise UserError(f"{origin}: expected unique ids, found {ids[counts > 1][0]} {counts.max()} times. Remove one.")
     return columns
 
 
 def _check_text(columns: Columns, origin: Path) -> None:
-    """Refuse text that the CSV files of manifests and scores cannot hold, such as names of files from other systems."""
+    """Refuse text that the CSV files of manifests and scores cannot hold, such as file names from other systems."""
     for name in (name for name in columns if name not in _NUMBERS):
         if _fits_csv("".join(columns[name])):
             continue
         value = next(value for value in columns[name] if not _fits_csv(value))
         raise UserError(
-            f"{origin}: {value!a} is no text in UTF-8, or has a carriage return in it. Rename it; convmv brings names "
-            "of files to UTF-8."
+            f"{origin}: expected UTF-8 without carriage returns, found {value!a}. Rename it; convmv converts file "
+            "names to UTF-8."
         )
 
 
@@ -127,19 +128,19 @@ def _fits_csv(text: str) -> bool:
 
 
 def _check_times(columns: Columns, origin: Path) -> None:
-    """Refuse what no manifest may have; it would only be said when that is read."""
+    """Refuse times that no manifest may have, before the manifest is written."""
     faults = ("no duration above 0", "a start that is not 0 or above", "an end that is not after its start")
     for faulty, fault in zip(impossible_times(*(columns[name] for name in _NUMBERS)), faults, strict=True):
         if faulty.any():
             name = columns["id"][np.argmax(faulty)]
             raise UserError(
-                f"{origin}: {name} has {fault} ({np.count_nonzero(faulty)} such). Correct it, or take it out of the "
+                f"{origin}: {name} has {fault} ({np.count_nonzero(faulty)} such). Correct it, or remove it from the "
                 "corpus."
             )
 
 
 def _with_splits(columns: Columns, options: Options) -> Columns:
-    """Return the columns with a split for all; what the publisher divided stays, and no split of his is drawn anew."""
+    """Assign a split to each utterance; the publisher's splits are kept, and none of them is drawn again."""
     undivided = columns["split"] == ""
     if not undivided.any():
         return columns
@@ -150,8 +151,8 @@ def _with_splits(columns: Columns, options: Options) -> Columns:
         columns["class"][undivided].astype(str),
         columns["seconds"][undivided],
         unit_name=known[0] if known else "recording",
-        dev_share=options.dev_share,
-        test_share=options.test_share,
+        dev_fraction=options.dev_fraction,
+        test_fraction=options.test_fraction,
         seed=options.seed,
     )
     splits = columns["split"].copy()
@@ -163,12 +164,13 @@ def _check_splits(found: np.ndarray, splits: Sequence[str], origin: Path) -> Non
     for split in dict.fromkeys((*SPLITS[:2], *splits)):
         if not np.any(found == split):
             raise UserError(
-                f"{origin}: nothing is left for {split}.csv. Is the corpus complete, and is more asked for than it has?"
+                f"{origin}: expected utterances for {split}.csv, found none. Check that the corpus is complete, or "
+                "request fewer hours."
             )
 
 
 def _filled(columns: Columns) -> Columns:
-    """Return the columns of a manifest, without those in which no utterance has a value."""
+    """Return the columns of a manifest, without those that have no value."""
     filled = {name: columns[name] for name in ("audiopath", "class", "seconds", "id")}
     for name in _OPTIONAL:
         empty = np.isnan(columns[name]) if name in _NUMBERS else columns[name] == ""

@@ -1,8 +1,8 @@
-"""A prepared folder: whether it is one already, and the files that make it one, which are written last.
+"""A prepared folder: recognising it, and writing its files.
 
-A folder is prepared when train.csv, dev.csv, test.csv and labels.yaml are there and prepared.json holds the settings
-they were made with. They take their places after all audio, and train.csv last of all, so an interrupted preparation is
-seen as such and simply starts again. One process at a time writes to a folder.
+A folder is prepared when it has train.csv, dev.csv, test.csv and labels.yaml, and prepared.json has the settings that
+they were made with. They are moved there after all audio, train.csv last, so an interrupted preparation is recognised
+and starts again. One process at a time writes to a folder.
 """
 
 import errno
@@ -22,11 +22,13 @@ from ...labels import Labels, write_labels
 from ...manifest.manifest import PARQUET, write_manifest
 from .corpus import SETTINGS_FILE
 
-# Of a preparation; and in its place, what export-manifest may have put there.
+# Of a preparation, and the Parquet manifests that export-manifest may have written instead.
 _RESULT_FILES = (LABELS_FILE, *(f"{split}{suffix}" for suffix in (".csv", PARQUET) for split in reversed(SPLITS)))
 _LOCK_FILE = ".prepare.lock"
-# What network file systems say that have none; it is no reason to prepare nothing there.
+# Errors of network file systems without locks, where a folder can be prepared without one.
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP)
+# Names in version 0.1.0 → present names, in prepared.json.
+_RENAMED = {"dev_share": "dev_fraction", "test_share": "test_fraction", "fingerprint": "digest"}
 
 log = logging.getLogger(__name__)
 
@@ -35,21 +37,21 @@ log = logging.getLogger(__name__)
 def preparation(
     folder: Path, settings: Mapping[str, object], *, overwrite: bool, splits: Sequence[str] = SPLITS
 ) -> Iterator[bool]:
-    """Tell whether `folder` has yet to be prepared, and if so keep other processes out of it until the block ends.
+    """Yield whether `folder` must be prepared, and if so lock it until the block ends.
 
-    Where the block puts nothing into a folder that was not there, it is gone again.
+    A folder that was created for the block and is still empty is deleted again.
 
     Parameters
     ----------
-    folder : where the manifests go.
-    settings : everything the result depends on; has to survive JSON.
-    overwrite : prepare it whatever is there.
-    splits : those that the corpus will have.
+    folder : of the manifests.
+    settings : everything that the result depends on, in JSON types.
+    overwrite : prepare it even if it has manifests.
+    splits : the splits of the corpus.
 
     Raises
     ------
-    UserError : the folder holds manifests made in another way, and `overwrite` was not asked for; another process
-        prepares it, or it cannot be written.
+    UserError : the folder has manifests with other settings and `overwrite` is false, another process is preparing it,
+        or it cannot be written.
     """
     if not _is_needed(folder, settings, overwrite, splits):
         yield False
@@ -60,15 +62,15 @@ def preparation(
         folder.mkdir(parents=True, exist_ok=True)
         _acquire(lock)
         for name in (*_RESULT_FILES, SETTINGS_FILE):
-            # What one that was killed has left.
+            # A killed process may have left it.
             for part in folder.glob(f".{name}.*.part"):
                 part.unlink()
     except Timeout:
-        raise UserError(f"{folder}: another process is preparing it. Wait for it, or name another folder.") from None
+        raise UserError(f"{folder}: another process is preparing it. Wait for it, or use another folder.") from None
     except OSError as error:
         raise cannot_write(folder, error) from None
     try:
-        # Another process may just have ended.
+        # Another process may have prepared it in the meantime.
         yield _is_needed(folder, settings, overwrite, splits)
     finally:
         (folder / _LOCK_FILE).unlink(missing_ok=True)
@@ -80,7 +82,7 @@ def preparation(
 
 def _is_needed(folder: Path, settings: Mapping[str, object], overwrite: bool, splits: Sequence[str]) -> bool:
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file where a folder is needed. Name another folder.")
+        raise UserError(f"{folder}: expected a folder, found a file. Use another folder.")
     if overwrite:
         return True
     present = [name for name in _RESULT_FILES if (folder / name).exists()]
@@ -92,7 +94,7 @@ def _is_needed(folder: Path, settings: Mapping[str, object], overwrite: bool, sp
     if present:
         raise UserError(
             f"{folder}: already holds {', '.join(present)}, made from other settings or recordings. "
-            "Name another folder, or replace them with --overwrite."
+            "Use another folder, or replace them by --overwrite."
         )
     return True
 
@@ -103,11 +105,11 @@ def _acquire(lock: FileLock) -> None:
     except OSError as error:
         if isinstance(error, Timeout) or error.errno not in _NO_LOCKS:
             raise
-        log.info("%s: this file system has no locks; start no second preparation there", Path(lock.lock_file).parent)
+        log.info("%s: this file system has no locks; do not prepare it twice at a time", Path(lock.lock_file).parent)
 
 
 def remove_manifests(folder: Path) -> None:
-    """Take away manifests of an earlier preparation, before anything they refer to changes."""
+    """Delete manifests of an earlier preparation, before the files they refer to change."""
     for name in (*reversed(_RESULT_FILES), SETTINGS_FILE):
         (folder / name).unlink(missing_ok=True)
 
@@ -118,19 +120,19 @@ def write_corpus(
     manifests: Mapping[str, Mapping[str, Sequence | np.ndarray]],
     labels: Labels,
 ) -> Path:
-    """Write the settings, labels and manifests of a corpus whose audio is complete, and say how much it is.
+    """Write the settings, labels and manifests of a corpus whose audio is complete, and log its size.
 
-    Those of an earlier preparation stay until the new ones are complete.
+    The files of an earlier preparation are kept until the new ones are complete.
 
     Parameters
     ----------
-    folder : where to, within its :func:`preparation`.
-    settings : what :func:`preparation` compares the next time.
-    manifests : split → columns; train and dev at least.
+    folder : where to write, within its :func:`preparation`.
+    settings : for the next :func:`preparation`.
+    manifests : split → columns; at least train and dev.
     labels : the classes and their clusters.
     """
     splits = sorted(manifests, key=SPLITS.index)
-    # They take their places in reverse order; train.csv last, since it is what everything else looks for first.
+    # They are moved in reverse order; train.csv is last, because it is what other commands look for first.
     names = (*(f"{split}.csv" for split in splits), LABELS_FILE, SETTINGS_FILE)
     try:
         with ExitStack() as complete:
@@ -153,12 +155,13 @@ def cannot_write(folder: Path, error: OSError) -> UserError:
     """Return the error for a folder that cannot be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return UserError(f"{folder}: no space left on the disk or in the quota. Free some and try again.")
-    return UserError(f"{folder}: cannot write there ({error.strerror or error}). Name a folder that you may write.")
+    return UserError(f"{folder}: cannot be written ({error.strerror or error}). Use a folder that you may write to.")
 
 
 def _stored_settings(folder: Path) -> object:
     try:
-        return json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        # Absent or not ours: then whatever else is there is not ours either.
+        stored = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+        return {_RENAMED.get(name, name): value for name, value in stored.items()}
+    except (OSError, ValueError, AttributeError):
+        # Absent, or written by another program.
         return None

@@ -1,7 +1,7 @@
-"""Which split an utterance is in: speakers and recordings stay whole, and classes and hours are those of train.
+"""Splits of utterances: speakers and recordings are not divided; classes and hours are limited to those of train.
 
-What is in no split yet is drawn (:func:`split_units`). Nobody who is in dev or test is left in train
-(:func:`without_leaks`), only classes that train has stay, and of train no more hours than were asked for.
+Utterances without a split are drawn (:func:`split_units`). Speakers and groups of dev or test are removed from train
+(:func:`without_leaks`), classes without training data are dropped, and the hours of train are limited.
 """
 
 import logging
@@ -15,9 +15,9 @@ from ....utils.randomness import keyed_generator
 from ... import SPLITS
 from .tables import enumerate_names
 
-# What may be in one split only.
+# Columns whose values may occur in one split only.
 UNITS = ("speaker", "group")
-# So many random divisions are compared, and the one nearest to the wanted shares is taken.
+# Number of random divisions, of which the one nearest to the wanted fractions is used.
 _DRAWS = 64
 _TRAIN, _DEV, _TEST = range(len(SPLITS))
 
@@ -26,17 +26,17 @@ Columns = dict[str, np.ndarray]
 log = logging.getLogger(__name__)
 
 
-def check_shares(dev_share: float, test_share: float) -> None:
-    """Refuse shares that leave a split empty.
+def check_fractions(dev_fraction: float, test_fraction: float) -> None:
+    """Refuse fractions that leave a split empty.
 
     Raises
     ------
-    UserError : a share is not between 0 and 1, or nothing is left to train on.
+    UserError : a fraction is not between 0 and 1, or nothing is left for train.
     """
-    if not (0 < dev_share < 1 and 0 < test_share < 1 and dev_share + test_share < 1):
+    if not (0 < dev_fraction < 1 and 0 < test_fraction < 1 and dev_fraction + test_fraction < 1):
         raise UserError(
-            f"--dev-share {dev_share} and --test-share {test_share}: expected two shares above 0 that add up to less "
-            "than 1. Give for example 0.1 and 0.1."
+            f"--dev-fraction {dev_fraction} and --test-fraction {test_fraction}: expected two fractions above 0 with a "
+            "sum below 1. Use for example 0.1 and 0.1."
         )
 
 
@@ -46,22 +46,22 @@ def split_units(
     seconds: np.ndarray,
     *,
     unit_name: str,
-    dev_share: float,
-    test_share: float,
+    dev_fraction: float,
+    test_fraction: float,
     seed: int,
 ) -> np.ndarray:
     """Draw the split of each recording so that each unit (a speaker, a prompt) is in one split only.
 
-    Every class is divided on its own, by duration. A unit that occurs in several classes stays whole too.
+    Each class is divided separately, by duration. A unit that occurs in several classes is not divided either.
 
     Parameters
     ----------
-    units : (recordings,) str or int, what must not be divided.
+    units : (recordings,) str or int, the units that must not be divided.
     classes : (recordings,) str.
     seconds : (recordings,) float.
-    unit_name : what a unit is, for errors: ``speaker``.
-    dev_share, test_share : wanted shares of each class's duration.
-    seed : another seed, another division.
+    unit_name : name of a unit, for errors: ``speaker``.
+    dev_fraction, test_fraction : wanted fractions of each class's duration.
+    seed : of the draws.
 
     Returns
     -------
@@ -69,17 +69,17 @@ def split_units(
 
     Raises
     ------
-    UserError : a class cannot have a unit in each split.
+    UserError : a class has too few units for the splits.
     """
-    check_shares(dev_share, test_share)
+    check_fractions(dev_fraction, test_fraction)
     class_names, class_of = np.unique(classes, return_inverse=True)
     unit_names, unit_of = np.unique(units, return_inverse=True)
     pairs = np.unique(np.stack([class_of, unit_of]), axis=1)
     _check_enough(class_names, np.bincount(pairs[0], minlength=len(class_names)), unit_name)
 
-    # (classes, 3) and (units,): the wanted seconds, and the class in which a unit is divided: its most frequent one.
+    # (classes, 3) and (units,): the wanted seconds, and the class that a unit is divided with: its most frequent one.
     totals = np.bincount(class_of, seconds, minlength=len(class_names))
-    wanted = totals[:, None] * np.array([1 - dev_share - test_share, dev_share, test_share])
+    wanted = totals[:, None] * np.array([1 - dev_fraction - test_fraction, dev_fraction, test_fraction])
     home = _home_classes(unit_of, class_of, seconds, len(unit_names))
     unit_seconds = np.bincount(unit_of, seconds, minlength=len(unit_names))
 
@@ -89,30 +89,30 @@ def split_units(
         drawn = np.zeros(len(unit_names), dtype=np.int64)
         for class_number in range(len(class_names)):
             members = generator.permutation(np.flatnonzero(home == class_number))
-            drawn[members] = _cut(unit_seconds[members], dev_share, test_share, generator)
+            drawn[members] = _cut(unit_seconds[members], dev_fraction, test_fraction, generator)
         cell = class_of * len(SPLITS) + drawn[unit_of]
         shape = wanted.shape
         found = np.bincount(cell, seconds, minlength=wanted.size).reshape(shape)
         empty = np.bincount(cell, minlength=wanted.size).reshape(shape) == 0
-        # A deviation is at most 2 a class, so an empty split is worse than any imbalance.
+        # A deviation is at most 2 per class, so an empty split is worse than any imbalance.
         cost = (np.abs(found - wanted).sum(axis=1) / totals).sum() + empty.sum() * 2 * (len(class_names) + 1)
         if cost < best_cost:
             best_cost, best = cost, drawn
             empty_classes = class_names[empty.any(axis=1)]
     if len(empty_classes):
         raise UserError(
-            f"class {empty_classes[0]}: it shares {unit_name}s with other classes, and no division was found that "
-            f"keeps each in one split and leaves no split empty. Add {unit_name}s to it, or leave the class out."
+            f"class {empty_classes[0]}: shares {unit_name}s with other classes, and no division was found that "
+            f"keeps each in one split and leaves no split empty. Add {unit_name}s to it, or remove the class."
         )
     return np.array(SPLITS)[best[unit_of]]
 
 
 def join_units(*columns: np.ndarray) -> np.ndarray:
-    """Number recordings so that two which share a value in any column, directly or through others, share a number.
+    """Number recordings so that any two with a common value in a column, directly or through others, share a number.
 
     Parameters
     ----------
-    columns : (recordings,) str each, such as speakers and groups; an empty string is shared with nobody.
+    columns : (recordings,) str each, such as speakers and groups; an empty string is not a common value.
 
     Returns
     -------
@@ -152,8 +152,8 @@ def _check_enough(class_names: np.ndarray, counts: np.ndarray, unit_name: str) -
         one = short[0]
         found = f"{counts[one]} {unit_name}" + ("" if counts[one] == 1 else "s")
         raise UserError(
-            f"class {class_names[one]}: has {found} where train, dev and test need at least one each. "
-            f"Add {unit_name}s to it, or leave the class out."
+            f"class {class_names[one]}: expected at least 3 {unit_name}s, one each for train, dev and test, found "
+            f"{found}. Add {unit_name}s to it, or remove the class."
         )
 
 
@@ -161,21 +161,21 @@ def _home_classes(unit_of: np.ndarray, class_of: np.ndarray, seconds: np.ndarray
     pairs, pair_of = np.unique(np.stack([unit_of, class_of]), axis=1, return_inverse=True)
     order = np.argsort(np.bincount(pair_of.ravel(), seconds), kind="stable")
     home = np.zeros(count, dtype=np.int64)
-    # The later write wins, which is the class with most of the unit.
+    # The last write counts, which is the class with most of the unit.
     home[pairs[0, order]] = pairs[1, order]
     return home
 
 
-def _cut(seconds: np.ndarray, dev_share: float, test_share: float, generator: np.random.Generator) -> np.ndarray:
-    """Give the first units to dev, the next to test, the rest to train: (units,) int64."""
+def _cut(seconds: np.ndarray, dev_fraction: float, test_fraction: float, generator: np.random.Generator) -> np.ndarray:
+    """Assign the first units to dev, the next to test, the rest to train: (units,) int64."""
     if len(seconds) < len(SPLITS):
-        # Possible where the class's other units count for another class. What fits those, the cost tells.
+        # Possible if the class's other units count for another class. The cost selects a suitable draw.
         return generator.integers(0, len(SPLITS), len(seconds))
     splits = np.full(len(seconds), _TRAIN, dtype=np.int64)
     reached = np.concatenate([[0.0], np.cumsum(seconds)])
-    dev_end = int(np.argmin(np.abs(reached - dev_share * reached[-1])))
+    dev_end = int(np.argmin(np.abs(reached - dev_fraction * reached[-1])))
     dev_end = min(max(dev_end, 1), len(seconds) - 2)
-    test_end = int(np.argmin(np.abs(reached - (reached[dev_end] + test_share * reached[-1]))))
+    test_end = int(np.argmin(np.abs(reached - (reached[dev_end] + test_fraction * reached[-1]))))
     test_end = min(max(test_end, dev_end + 1), len(seconds) - 1)
     splits[:dev_end] = _DEV
     splits[dev_end:test_end] = _TEST
@@ -183,7 +183,7 @@ def _cut(seconds: np.ndarray, dev_share: float, test_share: float, generator: np
 
 
 def without_leaks(columns: Columns) -> Columns:
-    """Leave a speaker or group in one split only, the last of train, dev and test that it is in.
+    """Keep each speaker and group in one split only: in test if it occurs there, otherwise in dev.
 
     Parameters
     ----------
@@ -198,42 +198,42 @@ def without_leaks(columns: Columns) -> Columns:
         last = np.zeros(len(units), dtype=ranks.dtype)
         np.maximum.at(last, unit_of, ranks)
         stays &= (ranks == last[unit_of]) | (columns[name] == "")
-    return select(columns, stays, "utterances whose speaker or recording is in another split as well")
+    return select(columns, stays, "utterances whose speaker or recording is also in another split")
 
 
 def with_known_classes(columns: Columns) -> Columns:
-    """Leave out classes that train does not have, and say which of its classes dev and test do not have."""
+    """Drop classes that train does not have, and log which of its classes dev and test do not have."""
     held_out = columns["split"] != SPLITS[0]
     known = set(columns["class"][~held_out])
     unknown = sorted(set(columns["class"]) - known)
     if unknown:
-        log.info("no training data of %s", enumerate_names(unknown))
+        log.info("no training data for %s", enumerate_names(unknown))
     for split in sorted(set(columns["split"][held_out])):
         absent = sorted(known - set(columns["class"][columns["split"] == split]))
         if absent:
-            log.info("%s has nothing of %d classes: %s", split, len(absent), enumerate_names(absent))
+            log.info("%s has no utterance of %d classes: %s", split, len(absent), enumerate_names(absent))
     return select(columns, ~np.isin(columns["class"], unknown), "utterances of classes without training data")
 
 
-def with_most_hours(columns: Columns, hours: float, seed: int) -> Columns:
-    """Draw utterances of each class of train up to so many hours; one at least."""
+def limit_hours(columns: Columns, hours: float, seed: int) -> Columns:
+    """Draw utterances of each class of train up to a number of hours, but at least one."""
     keep = columns["split"] != SPLITS[0]
     for name in sorted(set(columns["class"])):
         members = np.flatnonzero((columns["class"] == name) & (columns["split"] == SPLITS[0]))
         members = keyed_generator(seed, f"hours of {name}").permutation(members)
         fits = np.cumsum(columns["seconds"][members]) <= hours * 3600
         keep[members[: max(1, np.count_nonzero(fits))]] = True
-    return select(columns, keep, f"utterances of train beyond {hours:g} h a class")
+    return select(columns, keep, f"utterances of train beyond {hours:g} h per class")
 
 
 def select(columns: Columns, keep: np.ndarray, what: str) -> Columns:
-    """Keep some utterances, (utterances,) bool, and say how many of what are left out."""
+    """Keep some utterances, (utterances,) bool, and log how many others are dropped."""
     if keep.all():
         return columns
-    log.info("left out %d of %d %s", np.count_nonzero(~keep), len(keep), what)
+    log.info("dropped %d of %d %s", np.count_nonzero(~keep), len(keep), what)
     return {name: values[keep] for name, values in columns.items()}
 
 
 def divide(columns: Columns, splits: np.ndarray) -> dict[str, Columns]:
-    """Return the columns of each split; `splits`, (utterances,) str, is that of each utterance."""
+    """Return the columns of each split; `splits`, (utterances,) str, is the split of each utterance."""
     return {split: {name: values[splits == split] for name, values in columns.items()} for split in SPLITS}

@@ -1,0 +1,92 @@
+"""Settings that had another name in version 0.1.0.
+
+Old names are accepted in -c files, in -o and in the configurations of checkpoints; the requests of data maps keep them.
+Nothing here imports torch, so that a command line can show its help at once.
+"""
+
+import sys
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from ..utils.errors import UserError
+from .sources import TASK_KEY
+
+# Section of the task's settings → old name → new name.
+RENAMED: Mapping[str, Mapping[str, str]] = {
+    "data": {"most_bad_share": "max_bad_fraction"},
+    "mapmix": {
+        "anchors_outside": "anchors_outside_fraction",
+        "partners_outside": "partners_outside_fraction",
+        "weight_per": "lambda_per",
+        "target_share": "own_class_weight",
+        "likeness": "class_similarity",
+        "likeness_file": "class_similarity_file",
+        "plain_finish": "unmixed_tail",
+    },
+    "datamap": {"easy_share": "easy_fraction", "hard_share": "hard_fraction"},
+}
+
+
+def rename_task_settings(task: Mapping[str, Any], *, warn: bool = False) -> dict[str, Any]:
+    """Return settings of the task under their new names.
+
+    Parameters
+    ----------
+    task : the ``downstream_expert`` part of a configuration, or some of its sections; not changed.
+    warn : print one line per old name, once per process.
+
+    Raises
+    ------
+    UserError : a setting is given under both names.
+    """
+    renamed = dict(task)
+    for section, names in RENAMED.items():
+        settings = task.get(section)
+        if not isinstance(settings, Mapping):
+            continue
+        if both := [old for old, new in names.items() if old in settings and new in settings]:
+            raise UserError(
+                f"configuration: {TASK_KEY}.{section} has both {names[both[0]]} and {both[0]}, its old name. "
+                f"Delete {both[0]}."
+            )
+        renamed[section] = {_new_name(section, key, warn): value for key, value in settings.items()}
+    return renamed
+
+
+def rename_settings(config: Mapping[str, Any], *, warn: bool = False) -> dict[str, Any]:
+    """Return a whole configuration with the task's settings under their new names; see rename_task_settings."""
+    task = config.get(TASK_KEY)
+    return {**config, TASK_KEY: rename_task_settings(task, warn=warn)} if isinstance(task, Mapping) else dict(config)
+
+
+def rename_path(path: list[str]) -> list[str]:
+    """Return the keys of a setting, such as ``downstream_expert``, ``mapmix``, ``alpha``, with its new name.
+
+    One line is printed per old name, once per process.
+    """
+    match path:
+        case [task, section, name] if task == TASK_KEY:
+            return [task, section, _new_name(section, name, warn=True)]
+        case _:
+            return path
+
+
+def original_names(section: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a section under their names in version 0.1.0."""
+    originals = {new: old for old, new in RENAMED[section].items()}
+    return {originals.get(name, name): value for name, value in settings.items()}
+
+
+def _new_name(section: str, name: str, warn: bool) -> str:
+    new = RENAMED.get(section, {}).get(name)
+    if new is None:
+        return name
+    if warn:
+        _warn(section, name, new)
+    return new
+
+
+@cache
+def _warn(section: str, old: str, new: str) -> None:
+    sys.stderr.write(f"[lid_mapmix] {TASK_KEY}.{section}.{old} is deprecated; use {new}\n")
