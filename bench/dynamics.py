@@ -2,7 +2,7 @@ r"""What training dynamics cost: recording a step, and making the data map of mi
 
     .venv/bin/python bench/dynamics.py                                        # all three tables, about six minutes
     .venv/bin/python bench/dynamics.py --tables step                          # recording against a training step
-    .venv/bin/python bench/dynamics.py --tables map naive --utterances 1000000 --into /var/tmp
+    .venv/bin/python bench/dynamics.py --tables map naive --utterances 1000000 --out /var/tmp
 
 step   recording inside real training steps of the demo model (forward, backward, clipping, Adam; the audio is read
        beforehand and not counted), steps with and without it in turn; then by itself, over sizes of corpus and batch.
@@ -51,11 +51,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="of naive and ours, in turn; default: 3")
     # With more, torch waits for whatever else keeps a core busy, and that would be measured.
     parser.add_argument("--threads", type=int, default=1, help="of torch; default: 1")
-    parser.add_argument("--into", type=Path, help="where to make a temporary folder")
+    parser.add_argument("--out", type=Path, help="where to make a temporary folder")
     options = parser.parse_args()
     tidy_when_stopped()
     os.environ["OMP_NUM_THREADS"] = str(options.threads)  # for the processes started below
-    with tempfile.TemporaryDirectory(dir=options.into) as folder:
+    with tempfile.TemporaryDirectory(dir=options.out) as folder:
         if "step" in options.tables:
             _print_step(
                 _in_fresh_process(step_cost, folder, options.steps),

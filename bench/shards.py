@@ -1,7 +1,7 @@
 r"""How quickly audio is read out of tar shards (``lid-mapmix pack``), against the same audio in files of its own.
 
     .venv/bin/python bench/shards.py
-    .venv/bin/python bench/shards.py --into DIR --tables sequential --files 20000
+    .venv/bin/python bench/shards.py --out DIR --tables sequential --files 20000
 
 crops       8 s crops a second at random places of random utterances of 20 s, as training draws them: with all audio in
             the system's cache, and out of it.
@@ -45,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     tables = ["crops", "sequential"]
     parser.add_argument("--tables", nargs="+", choices=tables, default=tables)
-    parser.add_argument("--into", type=Path, metavar="DIR", help="the disk to measure; default: that of TMPDIR")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the disk to measure; default: that of TMPDIR")
     parser.add_argument("--crop-files", type=int, default=300, help="of each kind; default: 300")
     parser.add_argument("--files", type=int, default=5000, help="of the split that is read to its end; default: 5000")
     parser.add_argument("--repeats", type=int, default=5, help="default: 5")
@@ -64,7 +64,7 @@ def _print_crops(options: argparse.Namespace) -> None:
     print(f"\n{_CROP_SECONDS} s crops a second from {options.crop_files} utterances of {_CROP_FILE_SECONDS} s:")
     print(f"{'':26}{'cache':>8}{'files':>10}{'shards':>10}{'ratio':>8}")
     for kind, (suffix, sample_rate, form) in _KINDS.items():
-        with tempfile.TemporaryDirectory(dir=options.into) as folder:
+        with tempfile.TemporaryDirectory(dir=options.out) as folder:
             lengths = [_CROP_FILE_SECONDS] * options.crop_files
             loose, packed = _write(Path(folder), lengths, suffix, sample_rate, range(len(lengths)), **form)
             for cache in ("in", "out"):
@@ -85,7 +85,7 @@ def _print_sequential(options: argparse.Namespace) -> None:
     orders = {"in that order": range(len(lengths)), "in another": generator.permutation(len(lengths)).tolist()}
     for suffix, sample_rate, form in _KINDS.values():
         for name, order in orders.items():
-            with tempfile.TemporaryDirectory(dir=options.into) as folder:
+            with tempfile.TemporaryDirectory(dir=options.out) as folder:
                 sides = _write(Path(folder), lengths, suffix, sample_rate, order, **form)
                 rates = _compare(sides, lambda manifest, _: _read_all(manifest), options.repeats, cold=True)
                 _print_row(f"{suffix}, written {name}", "out", rates)

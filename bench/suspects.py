@@ -1,7 +1,7 @@
 r"""Swap some labels, record how a model learns them, and count how many of them lead a list of suspects.
 
     .venv/bin/python bench/suspects.py --data data/demo \
-        --config downstream/lid_mapmix/config/demo.yaml --into result/suspects
+        --config downstream/lid_mapmix/config/demo.yaml --out result/suspects
 
 Of the training split a share of the labels (5 % unless told otherwise) is replaced by a class drawn uniformly from the
 others; nothing else is touched. A data map is recorded by the very command a user types, and each candidate score ranks
@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--config", required=True, type=Path)
-    parser.add_argument("--into", required=True, type=Path)
+    parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--upstream", default="fbank")
     parser.add_argument("--share", type=float, default=0.05, help="of the labels to swap; default: 0.05")
     parser.add_argument("--epochs", nargs="+", type=int, default=[5, 10], help="of the data map; default: 5 10")
@@ -48,7 +48,7 @@ def main() -> None:
     tables: dict[int, list[dict[str, float]]] = {epochs: [] for epochs in options.epochs}
     for seed in options.seeds:
         swapped = swap_labels(true, len(labels.classes), options.share, seed)
-        data, run = options.into / f"data-{seed}", options.into / f"run-{seed}"
+        data, run = options.out / f"data-{seed}", options.out / f"run-{seed}"
         _write_data(data, manifest, labels, swapped)
         _train(options, data, run, seed)
         for epochs, rows in tables.items():
@@ -139,7 +139,7 @@ def _evaluate(data: Path, run: Path, labels: Labels, true: np.ndarray, epochs: i
     count = int(swapped.sum())
     dynamics, _ = read_map(run / "dynamics", manifest, labels, DatamapConfig(), keep_first=epochs)
     if len(dynamics.epochs) < epochs:
-        sys.exit(f"{run}: has {len(dynamics.epochs)} epochs, {epochs} are asked for. Name another folder by --into.")
+        sys.exit(f"{run}: has {len(dynamics.epochs)} epochs, {epochs} are asked for. Name another folder by --out.")
     classes = len(labels.classes)
     found = {}
     for name, score in _candidates().items():

@@ -1,7 +1,7 @@
 r"""Train variants with several seeds as the leaderboard does, and write what came of it as a table.
 
-    .venv/bin/python bench/table.py bench/demo_table.yaml --data data/table --into result/table --jobs 2
-    .venv/bin/python bench/table.py bench/demo_table.yaml --data data/table --into result/table --write docs/results.md
+    .venv/bin/python bench/table.py bench/demo_table.yaml --data data/table --out result/table --jobs 2
+    .venv/bin/python bench/table.py bench/demo_table.yaml --data data/table --out result/table --write docs/results.md
 
 The YAML file holds regimes: how many training utterances a class, the settings, the optimizer steps that every run
 takes, and the runs, each a variant with settings of its own. Runs of one seed that need a data map share one, which is
@@ -65,7 +65,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("regimes", type=Path, metavar="YAML", help="the regimes")
     parser.add_argument("--data", required=True, type=Path, help="folder of train.csv, dev.csv, test.csv")
-    parser.add_argument("--into", required=True, type=Path, help="where the runs are kept")
+    parser.add_argument("--out", required=True, type=Path, help="where the runs are kept")
     parser.add_argument("--upstream", default="fbank")
     parser.add_argument("--only", nargs="+", metavar="REGIME", help="only these regimes")
     parser.add_argument("--runs", nargs="+", metavar="RUN", help="only these runs")
@@ -79,7 +79,7 @@ def main() -> None:
         parser.error("--write replaces all tables: leave out --only, --runs, --seeds and --reference")
     regimes = _read_regimes(options)
     for regime in regimes:
-        data = _few(options.data, options.into / regime.name / _DATA, regime.utterances)
+        data = _few(options.data, options.out / regime.name / _DATA, regime.utterances)
         grid = _grid(options, regime, data)
         work = Work(make_jobs(grid), grid.folder)
         work.work(options.jobs)
@@ -131,7 +131,7 @@ def _grid(options: argparse.Namespace, regime: Regime, data: Path) -> Grid:
         data={_DATA: str(data)},
         seeds=regime.seeds,
         settings=merge(regime.settings, {"runner": {"total_steps": regime.steps}}),
-        into=str(options.into / regime.name),
+        into=str(options.out / regime.name),
     )
 
 
@@ -153,7 +153,7 @@ def _table(options: argparse.Namespace, regime: Regime) -> str:
     """Return a Markdown table of means over seeds, and of differences to the reference, seed by seed."""
 
     def scores_of(name: str, seed: int) -> dict[str, float]:
-        return _scores(options.into / regime.name / Run(options.upstream, name, _DATA, seed).folder)
+        return _scores(options.out / regime.name / Run(options.upstream, name, _DATA, seed).folder)
 
     scores = {name: [scores_of(name, seed) for seed in regime.seeds] for name in regime.runs}
     compared = options.reference or regime.reference

@@ -102,7 +102,7 @@ def test_folders_become_manifests_that_train(tmp_path, capsys):
 
 
 def test_a_fault_is_one_line(tmp_path, capsys):
-    assert cli.main(["prepare", "folder", str(tmp_path / "none"), str(tmp_path / "data")]) == 1
+    assert cli.main(["prepare", "folder", str(tmp_path / "none"), "--out", str(tmp_path / "data")]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert len(error.splitlines()) == 1
@@ -138,5 +138,5 @@ def test_ctrl_c_in_prepare_says_nothing_of_checkpoints(monkeypatch, tmp_path, ca
         raise KeyboardInterrupt
 
     monkeypatch.setattr(folder, "CORPUS", dataclasses.replace(folder.CORPUS, prepare=interrupted))
-    assert cli.main(["prepare", "folder", str(tmp_path), str(tmp_path / "out")]) == 130
+    assert cli.main(["prepare", "folder", str(tmp_path), "--out", str(tmp_path / "out")]) == 130
     assert capsys.readouterr().err.strip() == "interrupted; the same command starts again"

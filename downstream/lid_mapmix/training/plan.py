@@ -221,7 +221,7 @@ def _check_members(datamap: DataMap, regions: np.ndarray, pool: Pool, rule: Regi
     )
     raise UserError(
         f"{datamap.path}: no utterance is {pool.value} ({counts}). {advice}; in place of a map that you have named, "
-        "name one of other regions (lid-mapmix datamap RUN --into DIR with --regions and what goes with them)."
+        "name one of other regions (lid-mapmix datamap RUN --out DIR with --regions and what goes with them)."
     )
 
 

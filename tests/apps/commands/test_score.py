@@ -172,7 +172,7 @@ def test_ratios_that_belong_to_no_likelihoods_cost_what_nist_says(tmp_path, syst
     assert content["comparisons"][0]["differences"]["c_primary"]["value"] == pytest.approx(both[1] - both[0])
     one = content["comparisons"][0]["differences"]["c_primary"]
     assert one["low"] < one["value"] < one["high"]
-    assert score(path, "--convert", "nist", "--to", tmp_path / "same.tsv") == 0
+    assert score(path, "--convert", "nist", "--out", tmp_path / "same.tsv") == 0
     rows = [line.split("\t")[1:] for line in (tmp_path / "same.tsv").read_text().splitlines()[1:]]
     np.testing.assert_allclose(np.array(rows, dtype=float), ratios, rtol=1e-8)
 
@@ -374,7 +374,7 @@ def test_calibration_is_fitted_on_dev_and_shown_before_and_after(kind, tmp_path,
     assert score(again, "--calibrate", saved, "--samples", 0, "--json", tmp_path / "2.json") == 0
     assert read_json(tmp_path / "2.json")["systems"][0]["calibration"]["after"]["cllr"] == pytest.approx(after["cllr"])
     # And its calibrated scores, written and read, are the scores after.
-    assert score(again, "--calibrate", saved, "--convert", "nist", "--to", tmp_path / "s.tsv") == 0
+    assert score(again, "--calibrate", saved, "--convert", "nist", "--out", tmp_path / "s.tsv") == 0
     assert score(tmp_path / "s.tsv", "--key", again, "--samples", 0, "--json", tmp_path / "3.json") == 0
     overall = read_json(tmp_path / "3.json")["systems"][0]["overall"]
     for name in ("cllr", "c_primary", "c_primary_min", "eer"):
@@ -401,7 +401,7 @@ def test_any_format_becomes_any_other(source, target, tmp_path, systems, capsys)
     path = WRITERS[source](tmp_path / "in" / source, system)
     key = write_manifest(tmp_path / "key.csv", system)
     to = tmp_path / "new" / {"trn": "lid.trn", "s3prl": "test_predict.txt"}.get(target, f"file.{target}")
-    arguments = [path, "--key", key, "--convert", target, "--to", to]
+    arguments = [path, "--key", key, "--convert", target, "--out", to]
     if source in ANSWERS and target not in ("trn", "s3prl"):
         assert "found answers only" in fault(capsys, *arguments)
         assert not to.parent.exists()
@@ -417,11 +417,11 @@ def test_any_format_becomes_any_other(source, target, tmp_path, systems, capsys)
 
 def test_nist_becomes_kaldi_without_any_truth(tmp_path, systems, capsys):
     path = write_nist_tsv(tmp_path / "s.tsv", systems[0])
-    assert score(path, "--convert", "kaldi", "--to", tmp_path / "s.txt") == 0
+    assert score(path, "--convert", "kaldi", "--out", tmp_path / "s.txt") == 0
     assert len((tmp_path / "s.txt").read_text().splitlines()) == 240
     capsys.readouterr()
-    assert "by --key FILE" in fault(capsys, path, "--convert", "scores", "--to", tmp_path / "s.csv")
-    assert "ends in _predict.txt" in fault(capsys, path, "--convert", "s3prl", "--to", tmp_path / "s.csv")
+    assert "by --key FILE" in fault(capsys, path, "--convert", "scores", "--out", tmp_path / "s.csv")
+    assert "ends in _predict.txt" in fault(capsys, path, "--convert", "s3prl", "--out", tmp_path / "s.csv")
 
 
 def test_what_is_written_before_a_fault_is_said(tmp_path, systems, capsys, monkeypatch):
@@ -451,12 +451,12 @@ def test_durations_beyond_any_corpus_are_slices_of_their_own(tmp_path, systems, 
 def test_ratios_that_belong_to_no_likelihoods_are_converted_with_a_word(tmp_path, systems, capsys):
     said = "belong to no likelihoods; what is made of them has other costs and EER"
     path = write_nist_tsv(tmp_path / "s.tsv", systems[0])
-    assert score(path, "--convert", "kaldi", "--to", tmp_path / "a.txt") == 0
+    assert score(path, "--convert", "kaldi", "--out", tmp_path / "a.txt") == 0
     assert said not in capsys.readouterr().out
     own = write(tmp_path / "own.tsv", ["segmentid\ta\tb", "u\t3\t2", "v\t-1\tinf"])
-    assert score(own, "--convert", "kaldi", "--to", tmp_path / "b.txt") == 0
+    assert score(own, "--convert", "kaldi", "--out", tmp_path / "b.txt") == 0
     assert said in capsys.readouterr().out
-    assert score(own, "--convert", "nist", "--to", tmp_path / "c.tsv") == 0
+    assert score(own, "--convert", "nist", "--out", tmp_path / "c.tsv") == 0
     assert said not in capsys.readouterr().out
     assert (tmp_path / "c.tsv").read_text() == own.read_text()
 
@@ -471,8 +471,8 @@ def test_nothing_is_written_over(tmp_path, systems, capsys):
         ["--json", tmp_path / "there"],
         ["--calibrate", path, "--save-calibration", tmp_path / "there"],
         ["--reliability", tmp_path / "there.png"],
-        ["--convert", "nist", "--to", tmp_path / "there"],
-        ["--convert", "s3prl", "--to", tmp_path / "x_predict.txt"],
+        ["--convert", "nist", "--out", tmp_path / "there"],
+        ["--convert", "s3prl", "--out", tmp_path / "x_predict.txt"],
     ):
         assert "is there already" in fault(capsys, path, "--samples", 0, *flags)
     assert "is read or written already" in fault(capsys, path, "--json", path, "--overwrite")
@@ -604,12 +604,12 @@ def test_systems_that_do_not_fit_are_one_line(tmp_path, systems, capsys):
     ("flags", "message"),
     [
         (["--convert", "nist"], "--to go together"),
-        (["--to", "x"], "--to go together"),
+        (["--out", "x"], "--to go together"),
         (["--calibration", "full"], "needs --calibrate"),
         (["--save-calibration", "x"], "needs --calibrate"),
         (["--calibrate-key", "x"], "needs --calibrate"),
-        (["--convert", "nist", "--to", "x", "--json", "y"], "scores nothing"),
-        (["--convert", "nist", "--to", "x", "--by", "class"], "scores nothing"),
+        (["--convert", "nist", "--out", "x", "--json", "y"], "scores nothing"),
+        (["--convert", "nist", "--out", "x", "--by", "class"], "scores nothing"),
         (["--calibrate", "c.json", "--calibration", "full"], "--calibration: DEV is a calibration already"),
         (["--calibrate", "c.json", "--calibrate-key", "x"], "--calibrate-key: DEV is a calibration already"),
     ],

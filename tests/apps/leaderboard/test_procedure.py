@@ -91,7 +91,7 @@ def test_a_dry_run_tells_steps_and_time_and_writes_nothing(finished, corpus, tmp
     assert "8 runs and 4 data maps; 0 of them" in capsys.readouterr().out
     assert listing(bench.parent) == before
     # A seed more: what is known of the others says how long it takes.
-    more = write_grid(tmp_path, corpus, into=str(bench.parent / "grid"), seeds=[0, 1, 2], upstreams=["fbank"])
+    more = write_grid(tmp_path, corpus, out=str(bench.parent / "grid"), seeds=[0, 1, 2], upstreams=["fbank"])
     assert leaderboard(more, "--dry-run", "--jobs", 2) == 0
     printed = capsys.readouterr().out
     # 32 utterances in batches of 8, or of 16 in the baseline.
@@ -158,17 +158,17 @@ def test_data_that_changes_under_way_is_not_taken_for_what_it_was(own_corpus, tm
 def test_runs_that_nobody_has_made_are_no_success(finished, corpus, tmp_path, monkeypatch, capsys):
     """As where the jobs of a cluster ended before their time."""
     monkeypatch.setattr(procedure, "train_grid", lambda *_: None)
-    more = write_grid(tmp_path, corpus, into=str(finished[0].parent / "grid"), seeds=[0, 2], upstreams=["fbank"])
+    more = write_grid(tmp_path, corpus, out=str(finished[0].parent / "grid"), seeds=[0, 2], upstreams=["fbank"])
     copy = shutil.copytree(finished[0].parent / "grid", tmp_path / "grid")
-    assert leaderboard(more, "--into", copy, "--samples", 10) == 1
+    assert leaderboard(more, "--out", copy, "--samples", 10) == 1
     assert "2 of 4 runs are not complete, the first: runs/fbank/baseline/corpus-seed-2" in capsys.readouterr().err
-    assert leaderboard(more, "--into", copy, "--samples", 10, "--no-training") == 0
+    assert leaderboard(more, "--out", copy, "--samples", 10, "--no-training") == 0
 
 
 def test_a_complete_run_whose_scores_are_gone_is_told_beside_the_others(finished, corpus, tmp_path, capsys):
     copy = shutil.copytree(finished[0].parent / "grid", tmp_path / "grid")
     (copy / "runs/mfcc/baseline/corpus-seed-1/test_scores.csv").unlink()
-    assert leaderboard(finished[0], "--into", copy, "--samples", 10, "--no-training") == 1
+    assert leaderboard(finished[0], "--out", copy, "--samples", 10, "--no-training") == 1
     error = capsys.readouterr().err
     assert "1 of 8 runs failed, the first: runs/mfcc/baseline/corpus-seed-1: " in error
     assert "test_scores.csv" in error and "Delete the folder" in error
@@ -260,7 +260,7 @@ def test_variants_that_ask_for_the_same_map_share_it_and_others_do_not(corpus, t
         ({"settings": {"downstream_expert": {"epoch": 3}}}, (), "fbank baseline: configuration: unknown key"),
         ({"upstreams": ["fbnk"]}, (), "fbnk baseline: unknown upstream"),
         ({"variants": {"mapmix": {"settings": LRE17}}}, (), "fbank mapmix: "),
-        ({}, ("--into", __file__), "expected a folder, found the file"),
+        ({}, ("--out", __file__), "expected a folder, found the file"),
         ({}, ("--devices", "cpu,gpu0"), "--device gpu0: is no device"),
         ({}, ("--no-training",), "expected runs of the grid, found none complete"),
         ({}, ("--slurm", "cluster=none"), "--slurm"),

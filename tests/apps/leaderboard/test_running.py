@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from helpers.launching import ROOT, listing, run_python
 from lid_mapmix.apps.leaderboard import procedure, running
 from lid_mapmix.apps.leaderboard.jobs import Job, describe, seconds_per_step
-from lid_mapmix.apps.leaderboard.running import LOOK_EVERY
+from lid_mapmix.apps.leaderboard.running import POLL_SECONDS
 from lid_mapmix.apps.leaderboard.state import State, Status, read_state, write_state
 from lid_mapmix.apps.runs import launch
 from lid_mapmix.utils.errors import UserError
@@ -231,7 +231,7 @@ def test_a_run_that_is_tried_again_is_waited_for_by_others(tmp_path, monkeypatch
     threads[0].start()
     assert tried.wait(60)
     threads[1].start()
-    time.sleep(3 * LOOK_EVERY)
+    time.sleep(3 * POLL_SECONDS)
     # It has failed once since both began, and still is at work.
     assert other.outcomes == {}
     may_end.set()

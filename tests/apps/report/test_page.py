@@ -31,7 +31,7 @@ from lid_mapmix.scoring.metrics import expected_calibration_error, reliability_c
 from lid_mapmix.utils.run_folder import RunFolder
 from sklearn.metrics import confusion_matrix
 
-SECTIONS = ("scores", "confusion", "reliability", "growth", "datamap", "latents", "training", "worst", "settings")
+SECTIONS = ("scores", "confusion", "reliability", "slices", "datamap", "latents", "training", "worst", "settings")
 ACTIVE = {"script", "iframe", "object", "embed", "form", "base"}
 # Those that the names hold.
 FOREIGN = {"b", "img"}
@@ -126,7 +126,7 @@ def test_the_confusion_matrix_counts_every_utterance(page, hostile_run):
 
 def test_slices_and_truncation_are_tables_too(page, hostile_run):
     metrics = json.loads((hostile_run / "test_metrics.json").read_text())
-    tables = {table.one("caption").text: cells(table) for table in section(page, "growth").all("table")}
+    tables = {table.one("caption").text: cells(table) for table in section(page, "slices").all("table")}
     heard = next(rows for caption, rows in tables.items() if "heard" in caption)
     assert [row[0] for row in heard] == ["0.5", "10"]
     assert [row[1] for row in heard] == ["0.250", f"{metrics['overall']['acc']:.3f}"]
@@ -182,7 +182,7 @@ def test_what_is_absent_names_the_command_that_makes_it(own_hostile_run, tmp_pat
     evaluate = f"python run_downstream.py -m evaluate -t {{}} -e {own_hostile_run}"
     assert commands["scores"] == [evaluate.format("test")]
     assert commands["reliability"] == [evaluate.format("dev")]
-    assert commands["growth"] == [f"lid-mapmix truncation {own_hostile_run} --split test"]
+    assert commands["slices"] == [f"lid-mapmix truncation {own_hostile_run} --split test"]
     assert commands["datamap"] == [f"lid-mapmix datamap {tmp_path / 'gone'}"]
     assert commands["latents"] == [evaluate.format("test")]
     assert commands["worst"] == [f"lid-mapmix report {own_hostile_run} --split test --data DIR"]

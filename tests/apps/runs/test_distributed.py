@@ -57,8 +57,8 @@ def forward(self, split, *arguments, **keywords):
     exec(event)
     return original(self, split, *arguments, **keywords)
 DownstreamExpert.forward = forward
-processes._TO_END = 1.0
-processes._TO_CLEAN_UP = 1000.0  # this program goes on
+processes._END_TIMEOUT = 1.0
+processes._CLEANUP_TIMEOUT = 1000.0  # this program goes on
 for port, data, expdir, flags, settings, event in json.loads(sys.argv[1]):
     os.environ["MASTER_PORT"], steps = str(port), 0
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as errors:

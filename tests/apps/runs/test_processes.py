@@ -99,8 +99,8 @@ def watch(monkeypatch, store, *, rank=0, parent=None):
     def end(status):
         raise SystemExit(status)
 
-    monkeypatch.setattr(processes, "_LOOK_EVERY", 0.01)
-    monkeypatch.setattr(processes, "_TO_END", 0.01)
+    monkeypatch.setattr(processes, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(processes, "_END_TIMEOUT", 0.01)
     monkeypatch.setattr(processes.os, "_exit", end)
     one = Processes(Place(rank=rank, processes=2, local_rank=rank, local_processes=2))
     one._store, one._parent = store, parent

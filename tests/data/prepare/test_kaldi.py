@@ -36,7 +36,7 @@ def directory(tmp_path) -> Path:
 
 def test_a_directory_is_divided_by_speakers(directory, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "egs")
-    command = ["prepare", "kaldi", "data/all", str(tmp_path / "one"), "--dev-share", "0.3", "--test-share", "0.3"]
+    command = ["prepare", "kaldi", "data/all", "--out", str(tmp_path / "one"), "--dev-share", "0.3", "--test-share", "0.3"]
     assert cli.main(command) == 0
     rows = read_rows(tmp_path / "one")
     assert len(list(itertools.chain(*rows.values()))) == 24

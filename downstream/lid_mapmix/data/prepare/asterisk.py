@@ -1,4 +1,4 @@
-"""Telephone prompts of five languages, recordings of people: ``lid-mapmix prepare asterisk DIR``.
+"""Telephone prompts of five languages, recordings of people: ``lid-mapmix prepare asterisk``.
 
 Debian packs the prompts of the Asterisk telephone exchange as asterisk-core-sounds-LANGUAGE-wav: 8 kHz, some five
 hundred a language, one speaker each. So language and speaker coincide, and a score on this corpus shows that real audio
@@ -35,7 +35,6 @@ class _Prompt:
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="DIR", help="where the manifests go")
     parser.add_argument(
         "--sounds",
         type=Path,
@@ -146,8 +145,8 @@ CORPUS = Corpus(
     "Debian's Asterisk prompts: five languages, real telephone speech, one speaker each",
     """\
 sudo apt-get install asterisk-core-sounds-{en,es,fr,it,ru}-wav
-lid-mapmix prepare asterisk data/
-lid-mapmix prepare asterisk data/ --sounds unpacked/usr/share/asterisk/sounds""",
+lid-mapmix prepare asterisk --out data/
+lid-mapmix prepare asterisk --out data/ --sounds unpacked/usr/share/asterisk/sounds""",
     _add_flags,
     _prepare,
 )

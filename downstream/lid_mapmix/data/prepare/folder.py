@@ -1,4 +1,4 @@
-"""A folder of audio, one sub-folder a class: ``lid-mapmix prepare folder AUDIO_DIR OUT_DIR``.
+"""A folder of audio, one sub-folder a class: ``lid-mapmix prepare folder``.
 
 The audio stays where it is; the manifests name it by absolute path. Where `--speaker-pattern` can read a speaker from
 a file's path, no speaker is in two splits: otherwise a score says as much about voices as about dialects.
@@ -118,8 +118,8 @@ CORPUS = listed_corpus(
     "folder",
     "your own recordings, one sub-folder a class",
     """\
-lid-mapmix prepare folder recordings/ data/
-lid-mapmix prepare folder recordings/ data/ --speaker-pattern '(?P<speaker>spk\\d+)_'""",
+lid-mapmix prepare folder recordings/ --out data/
+lid-mapmix prepare folder recordings/ --out data/ --speaker-pattern '(?P<speaker>spk\\d+)_'""",
     _list,
     source="has one sub-folder of audio a class",
     metavar="AUDIO_DIR",

@@ -1,4 +1,4 @@
-"""Kaldi data directories: ``lid-mapmix prepare kaldi DIR OUT``.
+"""Kaldi data directories: ``lid-mapmix prepare kaldi``.
 
 Either one directory, which is divided, or a folder with train, dev and test, each a data directory. Audio has to be in
 files: commands in wav.scp are refused, since no part of what they write can be read without running them whole.
@@ -158,8 +158,8 @@ CORPUS = listed_corpus(
     "kaldi",
     "a Kaldi data directory with utt2lang, or train, dev and test with one each",
     """\
-lid-mapmix prepare kaldi egs/lid/v1/data/ data/ --root egs/lid/v1/
-lid-mapmix prepare kaldi dump/raw/all/ data/ --dev-share 0.1 --test-share 0.1""",
+lid-mapmix prepare kaldi egs/lid/v1/data/ --out data/ --root egs/lid/v1/
+lid-mapmix prepare kaldi dump/raw/all/ --out data/ --dev-share 0.1 --test-share 0.1""",
     _list,
     source="a data directory, or a folder with train/, dev/ and test/",
     drawn_share=DEFAULT_SHARE,

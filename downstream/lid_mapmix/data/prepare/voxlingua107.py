@@ -1,4 +1,4 @@
-"""VoxLingua107, YouTube in 107 languages: ``lid-mapmix prepare voxlingua107 DIR OUT``.
+"""VoxLingua107, YouTube in 107 languages: ``lid-mapmix prepare voxlingua107``.
 
 The zips unpack to a folder a language; dev.zip, unpacked into the folder dev, to the same within it. A file's name has
 its video, the voice within it, and its times, so that no header has to be read. The publisher's dev is dev.csv, and
@@ -92,8 +92,8 @@ CORPUS = listed_corpus(
     "voxlingua107",
     "VoxLingua107: YouTube in 107 languages, 6,628 h",
     """\
-lid-mapmix prepare voxlingua107 voxlingua107/ data/
-lid-mapmix prepare voxlingua107 voxlingua107/ data/ --languages no nn sv da --max-hours-per-class 10""",
+lid-mapmix prepare voxlingua107 voxlingua107/ --out data/
+lid-mapmix prepare voxlingua107 voxlingua107/ --out data/ --languages no nn sv da --max-hours-per-class 10""",
     _list,
     source="has a folder a language, and dev",
     languages=True,

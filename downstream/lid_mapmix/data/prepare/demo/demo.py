@@ -1,4 +1,4 @@
-"""A synthetic corpus to try everything on, made in a minute: ``lid-mapmix prepare demo DIR``.
+"""A synthetic corpus to try everything on, made in a minute: ``lid-mapmix prepare demo``.
 
 eSpeak NG says dates, prices, measures and names from CLDR in dialects of seven clusters. The dialects of a cluster say
 the same things; speakers (eSpeak's voice variants) and what is said are disjoint between train, dev and test. So a
@@ -76,7 +76,6 @@ SPEAKERS = {
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="DIR", help="where the audio and the manifests go")
     parser.add_argument(
         "--utterances",
         type=int,
@@ -107,8 +106,8 @@ CORPUS = Corpus(
     "demo",
     "synthetic speech in 21 dialects of 7 clusters, made on the spot",
     """\
-lid-mapmix prepare demo data/
-lid-mapmix prepare demo data/ --utterances 50 --clusters english iberian""",
+lid-mapmix prepare demo --out data/
+lid-mapmix prepare demo --out data/ --utterances 50 --clusters english iberian""",
     _add_flags,
     _prepare,
 )

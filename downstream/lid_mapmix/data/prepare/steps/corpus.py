@@ -131,7 +131,6 @@ def listed_corpus(
     def add_flags(parser: argparse.ArgumentParser) -> None:
         add = parser.add_argument
         add("corpus_folder", type=Path, metavar=metavar, help=source)
-        add("folder", type=Path, metavar="OUT_DIR", help="where the manifests go")
         add(
             "--max-hours-per-class", type=positive, metavar="HOURS", help="draw so much of each class for train at most"
         )
