@@ -101,7 +101,7 @@ def test_calibration_and_rejection_travel_along(own_run, tmp_path):
 def test_nothing_is_written_over(trained, own_export, tmp_path, capsys):
     (own_export / "mine.txt").write_text("mine")
     assert export(trained, own_export) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     assert export(trained, own_export, "--overwrite") == 0
     assert not (own_export / "mine.txt").exists()
     foreign = tmp_path / "foreign"

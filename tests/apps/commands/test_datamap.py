@@ -117,9 +117,9 @@ def test_another_map_is_not_written_over_unless_asked(own_map, capsys):
     assert command(own_map, "--suspects", 3) == 0
     before = listing(own_map)
     assert command(own_map, "--skip-first", 1) == 1
-    assert fault_of(capsys).startswith(f"{own_map / 'datamap/datamap.csv'}: is there already, with other content")
+    assert fault_of(capsys).startswith(f"{own_map / 'datamap/datamap.csv'}: exists already, with other content")
     assert command(own_map, "--suspects", 4) == 1
-    assert "suspects.csv: is there already, with other content. Write elsewhere" in fault_of(capsys)
+    assert "suspects.csv: exists already, with other content. Write to another" in fault_of(capsys)
     assert listing(own_map) == before
     assert command(own_map, "--skip-first", 1, "--suspects", 4, "--overwrite") == 0
     assert set(read_datamap(own_map / "datamap/datamap.csv").epochs.tolist()) == {1}

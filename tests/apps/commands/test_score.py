@@ -138,7 +138,7 @@ def test_kaldis_lines_may_be_ratios(tmp_path, systems, capsys):
     assert read_json(tmp_path / "out.json")["systems"][0]["overall"]["cllr"] != pytest.approx(found["cllr"], abs=1e-3)
     capsys.readouterr()
     other = write_nist_tsv(tmp_path / "scores.tsv", system)
-    assert "found none. Leave it out" in fault(capsys, other, "--key", key, "--scores", "ratios")
+    assert "found none. Remove it" in fault(capsys, other, "--key", key, "--scores", "ratios")
 
 
 def test_ratios_that_belong_to_no_likelihoods_cost_what_nist_says(tmp_path, systems, capsys):
@@ -226,7 +226,7 @@ def test_labels_say_which_classes_are_alike(tmp_path, systems, capsys):
     assert list(found["by_cluster"]) == ["one", "two", "three"]
     capsys.readouterr()
     write(labels, ["one: [ara-acm, qsl-pol]"])
-    assert "found no ara-apc (2 such)" in fault(capsys, path, "--labels", labels)
+    assert "found 2 missing, such as ara-apc" in fault(capsys, path, "--labels", labels)
 
 
 def test_it_says_which_clusters_and_when_there_are_too_few_to_draw(tmp_path, systems, capsys):
@@ -403,7 +403,7 @@ def test_any_format_becomes_any_other(source, target, tmp_path, systems, capsys)
     to = tmp_path / "new" / {"trn": "lid.trn", "s3prl": "test_predict.txt"}.get(target, f"file.{target}")
     arguments = [path, "--key", key, "--convert", target, "--out", to]
     if source in ANSWERS and target not in ("trn", "s3prl"):
-        assert "found answers only" in fault(capsys, *arguments)
+        assert "found hard labels only" in fault(capsys, *arguments)
         assert not to.parent.exists()
         return
     assert score(*arguments) == 0
@@ -474,11 +474,11 @@ def test_nothing_is_written_over(tmp_path, systems, capsys):
         ["--convert", "nist", "--out", tmp_path / "there"],
         ["--convert", "s3prl", "--out", tmp_path / "x_predict.txt"],
     ):
-        assert "is there already" in fault(capsys, path, "--samples", 0, *flags)
-    assert "is read or written already" in fault(capsys, path, "--json", path, "--overwrite")
+        assert "exists already" in fault(capsys, path, "--samples", 0, *flags)
+    assert "is another file of this command" in fault(capsys, path, "--json", path, "--overwrite")
     assert "found a folder" in fault(capsys, path, "--json", tmp_path, "--overwrite")
     out = tmp_path / "new.png"
-    assert "is read or written" in fault(capsys, path, "--json", out, "--reliability", out)
+    assert "is another file of this command" in fault(capsys, path, "--json", out, "--reliability", out)
     assert {(tmp_path / name).read_text() for name in ("there", "there.png", "x_truth.txt")} == {"mine"}
     assert path.read_bytes() == content and not out.exists()
     assert score(path, "--samples", 0, "--json", tmp_path / "there", "--overwrite") == 0
@@ -603,15 +603,15 @@ def test_systems_that_do_not_fit_are_one_line(tmp_path, systems, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--convert", "nist"], "--to go together"),
-        (["--out", "x"], "--to go together"),
+        (["--convert", "nist"], "--out: expected both or neither"),
+        (["--out", "x"], "--out: expected both or neither"),
         (["--calibration", "full"], "needs --calibrate"),
         (["--save-calibration", "x"], "needs --calibrate"),
         (["--calibrate-key", "x"], "needs --calibrate"),
-        (["--convert", "nist", "--out", "x", "--json", "y"], "scores nothing"),
-        (["--convert", "nist", "--out", "x", "--by", "class"], "scores nothing"),
-        (["--calibrate", "c.json", "--calibration", "full"], "--calibration: DEV is a calibration already"),
-        (["--calibrate", "c.json", "--calibrate-key", "x"], "--calibrate-key: DEV is a calibration already"),
+        (["--convert", "nist", "--out", "x", "--json", "y"], "computes no scores"),
+        (["--convert", "nist", "--out", "x", "--by", "class"], "computes no scores"),
+        (["--calibrate", "c.json", "--calibration", "full"], "--calibration: DEV is already a calibration"),
+        (["--calibrate", "c.json", "--calibrate-key", "x"], "--calibrate-key: DEV is already a calibration"),
     ],
 )
 def test_flags_that_do_not_go_together_return_2(flags, message, tmp_path, systems, capsys, monkeypatch):
@@ -626,7 +626,7 @@ def test_flags_that_do_not_go_together_return_2(flags, message, tmp_path, system
     "flags", [["--reliability", "c.png"], ["--calibrate", "d", "--save-calibration", "x"], ["--convert", "nist"]]
 )
 def test_flags_for_one_file_with_two_return_2(flags, capsys):
-    assert f"{flags[-2]}: takes one FILE" in usage_fault(capsys, "a.csv", "b.csv", *flags)
+    assert f"{flags[-2]}: expected one FILE" in usage_fault(capsys, "a.csv", "b.csv", *flags)
 
 
 @pytest.mark.parametrize(("suffix", "begins"), [("png", b"\x89PNG"), ("PDF", b"%PDF"), ("svg", b"<?xml")])

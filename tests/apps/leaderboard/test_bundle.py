@@ -55,7 +55,7 @@ def test_a_figure_that_was_changed_is_found(bundle, capsys):
     assert leaderboard("--verify", bundle) == 1
     printed = capsys.readouterr()
     assert "fbank baseline scores acc mean: " in printed.out
-    assert "fbank mapmix scores ece best: 'yes' is said" in printed.out
+    assert "fbank mapmix scores ece best: 'yes' is stated" in printed.out
     assert "leaderboard.json: is another file" in printed.out
     assert "3 of its figures or files differ" in printed.err
 
@@ -124,14 +124,14 @@ def test_files_that_were_added_and_rows_that_were_left_out_are_found(bundle, cap
         archive.writestr("runs/fbank/baseline/corpus-seed-0/config_9.yaml", "{}")
     assert leaderboard("--verify", bundle) == 1
     printed = capsys.readouterr().out
-    assert "fbank baseline: no row is said, its runs are there" in printed
+    assert "fbank baseline: no row is stated, but its runs are in the bundle" in printed
     assert "config_9.yaml: was not packed" in printed
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"format": "lid-mapmix leaderboard 9"}, "Verify it by the version that packed it"),
+        ({"format": "lid-mapmix leaderboard 9"}, "Verify it by the version of lid_mapmix that packed it"),
         ({"samples": 0}, "is no bundle"),
         ({"rows": {"x": 1}}, "is no bundle"),
         ({"runs": [{"upstream": "../x", "variant": "v", "data": "d", "seed": 0}]}, "is no bundle"),
@@ -168,4 +168,4 @@ def test_a_bundle_is_not_written_over(bundle, finished, capsys):
     before = bundle.read_bytes()
     assert leaderboard(finished[0], "--no-training", "--bundle", bundle) == 1
     assert bundle.read_bytes() == before
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err

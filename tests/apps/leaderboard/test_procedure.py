@@ -98,7 +98,7 @@ def test_a_dry_run_tells_steps_and_time_and_writes_nothing(finished, corpus, tmp
     lines = [line.split() for line in printed.splitlines()]
     steps = {line[1].partition("-")[0]: line[6] for line in lines if line[0] == "fbank" and line[4] == "2"}
     assert steps == {"baseline": "2", "datamap": "4", "mapmix": "4"}
-    assert "6 runs and 3 data maps; 3 of them, 10 steps at most, are left" in printed
+    assert "6 runs and 3 data maps; 3 remain, with at most 10 steps" in printed
     assert "of one process" in printed and "with 2 jobs" in printed
     assert leaderboard("--upstreams", "fbank", "--variants", "static", "--data", corpus, "--seeds", 0, "--dry-run") == 0
     assert "no step has been measured of fbank" in capsys.readouterr().out
@@ -111,7 +111,7 @@ def test_a_run_that_fails_is_tried_twice_and_the_rest_is_made(corpus, tmp_path, 
         assert leaderboard(bench, "--samples", 10) == 1
     assert [folder.parent.name for folder in made] == ["steep", "steep", "baseline"]
     *said, error = capsys.readouterr().err.splitlines()
-    assert "fbank steep corpus seed 0: failed, is tried again: " in said[0] and "diverged" in said[0]
+    assert "fbank steep corpus seed 0: failed, trying again: " in said[0] and "diverged" in said[0]
     assert error.startswith("error: 1 of 2 runs failed, the first: runs/fbank/steep/corpus-seed-0: ")
     assert "diverged" in error
     rows = {row["variant"]: row for row in read_rows(tmp_path / "grid")}

@@ -139,7 +139,7 @@ def test_an_interruption_ends_the_runs_and_leaves_them_to_go_on(tmp_path, monkey
     os.kill(process.pid, signal.SIGINT)
     process.join(60)
     assert process.exitcode == 130
-    assert said.read_text() == "interrupted: the runs that are at work end first\ninterrupted; go on\n"
+    assert said.read_text() == "interrupted: waiting for running jobs to end\ninterrupted; go on\n"
     assert [read_state(tmp_path / name).status for name in ("one", "two")] == [Status.RUNNING, Status.ABSENT]
 
 

@@ -100,7 +100,7 @@ def test_only_a_report_is_written_over(own_run, tmp_path, capsys):
     notes = tmp_path / "notes.html"
     notes.write_text("<p>mine</p>")
     assert report(own_run, "--out", notes) == 1
-    assert "notes.html: is there already, and is no report" in fault_of(capsys)
+    assert "notes.html: exists already, and is not a report" in fault_of(capsys)
     assert notes.read_text() == "<p>mine</p>"
     assert report(own_run, "--out", tmp_path) == 1
     assert "is a folder" in fault_of(capsys)

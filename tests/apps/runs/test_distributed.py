@@ -285,7 +285,7 @@ def test_a_fault_that_all_processes_find_is_printed_once(faults):
 def test_ctrl_c_is_one_message(faults):
     _, _, (_, _, run, _) = faults
     assert [status for status, _ in run] == [130, 130]
-    assert messages(run) == ["interrupted; -a goes on from the last checkpoint"]
+    assert messages(run) == ["interrupted; -a resumes from the last checkpoint"]
 
 
 def test_a_fault_of_one_process_ends_the_others_wherever_they_wait(faults):

@@ -316,7 +316,7 @@ def test_an_interrupted_run_ends_like_one_that_was_not(
     with monkeypatch.context() as patch:
         interrupt_at(patch, step)
         assert train(corpus, folder, "-v", variant, settings=WITHIN_EPOCHS) == 130
-    assert "interrupted; -a goes on" in capsys.readouterr().err
+    assert "interrupted; -a resumes" in capsys.readouterr().err
     assert train(corpus, folder, "-v", variant, "-a", settings=WITHIN_EPOCHS) == 0
     whole = uninterrupted(variant)
     assert_same_weights(folder, whole)
@@ -457,7 +457,7 @@ def test_ctrl_c_returns_130(corpus, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(procedure, "train", interrupt)
     assert train(corpus, tmp_path / "run") == 130
-    assert capsys.readouterr().err == "interrupted; -a goes on from the last checkpoint\n"
+    assert capsys.readouterr().err == "interrupted; -a resumes from the last checkpoint\n"
     monkeypatch.setattr(procedure, "use", interrupt)
     assert run("-m", "evaluate", "-e", tmp_path, "--device", "cpu") == 130
     assert capsys.readouterr().err == "interrupted; the same command starts again\n"

@@ -114,7 +114,7 @@ def test_processes_whose_torchrun_was_killed_do_not_train_on(monkeypatch, capsys
     store = Store(is_gone=True)
     for rank in (0, 1):
         watch(monkeypatch, store, rank=rank)
-    assert capsys.readouterr().err.count("error: the process by which all keep in touch is gone; -a goes on") == 1
+    assert capsys.readouterr().err.count("error: the process that coordinates the others has ended; -a resumes") == 1
 
 
 def test_processes_of_a_machine_whose_torchrun_was_killed_end_all_others(monkeypatch, capsys):
@@ -122,7 +122,7 @@ def test_processes_of_a_machine_whose_torchrun_was_killed_end_all_others(monkeyp
     store = Store()
     for rank in (0, 1):
         watch(monkeypatch, store, rank=rank, parent=-1)
-    assert capsys.readouterr().err.count("error: torchrun, which has started this process, is gone; -a goes on") == 1
+    assert capsys.readouterr().err.count("error: torchrun, which started this process, has ended; -a resumes") == 1
     assert store.counts["failed"] == 1
 
 

@@ -280,5 +280,5 @@ def describe(jobs: Sequence[Job], workers: int) -> list[str]:
         lines.append(f"about {duration(known)} with one job{parallel}")
     if left and None in times:
         unknown = dict.fromkeys(job.kind[0] for job, time in zip(left, times, strict=True) if time is None)
-        lines.append(f"no time is known for {', '.join(unknown)}: --dry-run estimates it once a run has made a step")
+        lines.append(f"no time is known for {', '.join(unknown)}: --dry-run estimates it after a run has made a step")
     return lines
