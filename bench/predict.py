@@ -3,8 +3,8 @@ r"""Voice-activity detection of predict: its cost, its accuracy, and the memory 
     .venv/bin/python bench/predict.py --run result/downstream/demo --data data/demo
     .venv/bin/python bench/predict.py --run result/downstream/demo --data data/demo --utterances 100 --hours 3
 
-Speech is the test split of the data: unchanged, at two other levels, in white noise, and with telephone bandwidth. Other
-sounds are synthesised. Times are measured alternately in one process; the peak memory is that of the process.
+Speech is the test split of the data: unchanged, at two other levels, in white noise, and with telephone bandwidth.
+Other sounds are synthesised. Times are measured alternately in one process; the peak memory is that of the process.
 """
 
 import argparse

@@ -3,8 +3,8 @@ r"""Write a small wav2vec 2.0 with random weights, as a folder in the format of 
     .venv/bin/python bench/small_wav2vec2.py result/models/small_wav2vec2
 
 It replaces downloaded weights when trying a grid: `-u hf_wav2vec2_custom -k FOLDER`. The strides of its front end are
-those of the base model (20 ms per frame), with a sixteenth of the channels; a layer norm follows each convolution, as in
-XLS-R. The same seed gives the same weights. An existing folder is not changed.
+those of the base model (20 ms per frame), with a sixteenth of the channels; a layer norm follows each convolution, as
+in XLS-R. The same seed gives the same weights. An existing folder is not changed.
 """
 
 import argparse

@@ -4,8 +4,8 @@ r"""Seconds from the command to the first training step, and from the last step 
     .venv/bin/python bench/startup.py --against OTHER_CHECKOUT
 
 Trains filter banks for four steps on a manifest with many rows, once with one short wav per row and once with rows that
-share long files, each in a new process; dev and test have a hundredth of the rows. With another checkout of this project
-both are measured alternately, and the ratio is printed.
+share long files, each in a new process; dev and test have a hundredth of the rows. With another checkout of the
+project both are measured alternately, and the ratio is printed.
 """
 
 import argparse

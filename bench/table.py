@@ -4,7 +4,7 @@ r"""Train variants with several seeds, as the leaderboard does, and write a tabl
     .venv/bin/python bench/table.py bench/demo_table.yaml --data data/table --out result/table --write docs/results.md
 
 The YAML file holds regimes: training utterances per class, settings, optimizer steps per run, and runs, each a variant
-with its own settings. Runs of one seed that need a data map share it; it is trained first, and its steps are additional.
+with its own settings. Runs of one seed that need a data map share it; it is trained first, with additional steps.
 Complete runs are not repeated, so the command can be stopped and run again, also in several processes at once.
 """
 
@@ -163,8 +163,8 @@ def _table(options: argparse.Namespace, regime: Regime) -> str:
     lines = [
         f"{regime.title}: {len(regime.seeds)} seeds, {regime.steps} optimizer steps per run, {regime.utterances} "
         "training utterances per class. Mean ± standard deviation over seeds; T is the temperature fitted on dev; "
-        f"Δ{name_of_score} times 100 relative to {compared}, paired by seed, with a 95 % confidence interval (Student). "
-        "All runs have the same settings except those in their name; the epochs of a data map are additional.",
+        f"Δ{name_of_score} times 100 relative to {compared}, paired by seed, with a 95 % interval (Student). "
+        "All runs have the same settings except those in their name; data maps take additional epochs.",
         "",
         f"| run | {' | '.join(_SCORES.values())} | T | Δ{name_of_score} |",
         "|---" * (len(_SCORES) + 3) + "|",

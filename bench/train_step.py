@@ -3,17 +3,17 @@ r"""Time of a Map-Mix training step, compared to a plain training loop with Hugg
     .venv/bin/python bench/train_step.py
     .venv/bin/python bench/train_step.py --size xls_r_300m --device cuda --precision bf16 --batch 8 --seconds 8
 
-Both have the same architecture, weights, crops, dropout and frozen convolutional front end, and do the same: mix anchors
-and partners in latent space, forward, backward, gradient clipping, Adam.
+Both have the same architecture, weights, crops, dropout and frozen convolutional front end, and do the same: mix
+anchors and partners in latent space, forward, backward, gradient clipping, Adam.
 
 ours   S3PRL's runner as patched by host/runner.py, its native upstream, the expert of lid_mapmix; without data loading.
 plain  Wav2Vec2Model of transformers, one forward pass for the anchors and one for the partners; with autocast for
        --plain-precision bf16.
 
-They alternate in one process: the loader of the runner makes a plain step before it returns each batch. Before that both
-make some steps without dropout, whose losses must be equal. On a loaded machine CPU time is more reliable than wall-clock
-time; with --threads 1 it contains no waiting. On a GPU the speed of a large bf16 matrix product is measured too, and the
-fraction of it that the matrix products of the step reach is printed.
+They alternate in one process: the loader of the runner makes a plain step before it returns each batch. Before that
+both make some steps without dropout, whose losses must be equal. On a loaded machine CPU time is more reliable than
+wall-clock time; with --threads 1 it contains no waiting. On a GPU the speed of a large bf16 matrix product is measured
+too, and the fraction of it that the matrix products of the step reach is printed.
 """
 
 import argparse

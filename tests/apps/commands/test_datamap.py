@@ -173,7 +173,7 @@ def test_suspects_are_listed_by_class_with_what_the_model_preferred(own_map, cor
     assert [row["rank"] for row in rows] == list("12345")
     doubts = [float(row["surprise"]) for row in rows]
     assert doubts == sorted(doubts, reverse=True)
-    lines = printed[printed.index("the likeliest label errors") : printed.index("\nwritten")].splitlines()[1:]
+    lines = printed[printed.index("most likely label errors") : printed.index("\nwritten")].splitlines()[1:]
     shown = [line.split() for line in lines if line.startswith(" ")]
     assert sorted(words[:3] for words in shown) == [[row["rank"], row["id"], row["preferred"] or "-"] for row in rows]
     headings = [line.split()[1] for line in lines if line.strip() and not line.startswith(" ")]
@@ -225,7 +225,7 @@ def settings_of_another_task(folder):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (no_dynamics, "this run recorded no data map. Train the variant datamap"),
+        (no_dynamics, "found none. Train -v datamap"),
         (no_epoch, "expected the dynamics of at least one complete epoch"),
         (damaged_epoch, "found a damaged file"),
         (no_settings, "expected config_*.yaml"),
@@ -250,11 +250,11 @@ def test_what_is_no_recorded_run_is_refused(own_map, capsys, spoil, message):
         (["--regions", "quantile", "--easy-share", 0.8, "--hard-share", 0.3], "make more than 1"),
         (
             ["--regions", "fixed", "--easy-share", 0.5],
-            "--easy-share: has no effect on regions fixed. Add --regions quantile",
+            "--easy-share: no effect with --regions fixed. Add --regions quantile",
         ),
-        (["--regions", "fixed", "--per-class"], "--per-class: has no effect on regions fixed"),
-        (["--easy-variability", 0], "--easy-variability: has no effect on regions quantile"),
-        (["--easy-confidence", 0.13], "--easy-confidence: has no effect on regions quantile"),
+        (["--regions", "fixed", "--per-class"], "--per-class: no effect with --regions fixed"),
+        (["--easy-variability", 0], "--easy-variability: no effect with --regions quantile"),
+        (["--easy-confidence", 0.13], "--easy-confidence: no effect with --regions quantile"),
     ],
 )
 def test_regions_that_cannot_be_are_refused(own_map, capsys, flags, message):
@@ -302,7 +302,7 @@ def test_the_numbers_are_there_without_matplotlib(own_map, tmp_path, monkeypatch
 
 
 def test_a_run_leaves_its_picture(corpus, tmp_path, capsys):
-    settings = {"downstream_expert.datamap.epochs": 1}
+    settings = {"downstream_expert.datamap.epochs": 1, "runner.report": True}
     assert train(corpus, tmp_path / "run", "-v", "datamap", settings=settings) == 0
     assert (tmp_path / "run/datamap.png").read_bytes() == b"picture"
     assert "\n  datamap.png\n" in capsys.readouterr().out

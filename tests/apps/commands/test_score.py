@@ -233,7 +233,7 @@ def test_it_says_which_clusters_and_when_there_are_too_few_to_draw(tmp_path, sys
     path = write_scores_csv(tmp_path / "test_scores.csv", systems[0])
     assert score(path, "--samples", 2) == 0
     printed = capsys.readouterr().out
-    assert "\nclusters: the part of a class's name before '-'; others by --labels FILE\n" in printed
+    assert "\nclusters: the part of a class name before '-'; for others use --labels FILE\n" in printed
     assert "too narrow" not in printed
     labels = write(tmp_path / "labels.yaml", ["one: [ara-acm, qsl-pol]", "two: [ara-apc, qsl-rus]"])
     write(path, path.read_text().splitlines()[:28])  # 9 groups of 3
@@ -292,7 +292,9 @@ def test_two_systems_against_a_slow_bootstrap(tmp_path, systems, capsys):
     assert p == pytest.approx(binomtest(only[0], sum(only)).pvalue)
     printed = capsys.readouterr().out
     assert "intervals: 60 resamples of 20 groups of 60 utterances" in printed
-    assert f"McNemar's exact test of acc: p = {p:.3g} (takes utterances as independent, which those of one" in printed
+    assert (
+        f"McNemar's exact test of acc: p = {p:.3g} (assumes independent utterances; utterances of one group" in printed
+    )
     cells = next(line.split() for line in printed.splitlines() if line.startswith("acc  "))
     assert cells[1:4] == [f"{value:.3f}" for value in (whole[0]["acc"], whole[1]["acc"], found["acc"]["value"])]
 
@@ -390,7 +392,7 @@ def test_each_system_has_a_calibration_of_its_own(tmp_path, systems, capsys):
     assert score(*paths, *flags, "--calibrate-key", key) == 0
     printed = capsys.readouterr().out
     assert "\nA before" in printed and "\nB after" in printed
-    assert "--calibrate: is given once a FILE" in usage_fault(capsys, *paths, *flags[:2])
+    assert "--calibrate: expected once per FILE" in usage_fault(capsys, *paths, *flags[:2])
 
 
 @pytest.mark.parametrize("source", WRITERS)
@@ -403,7 +405,7 @@ def test_any_format_becomes_any_other(source, target, tmp_path, systems, capsys)
     to = tmp_path / "new" / {"trn": "lid.trn", "s3prl": "test_predict.txt"}.get(target, f"file.{target}")
     arguments = [path, "--key", key, "--convert", target, "--out", to]
     if source in ANSWERS and target not in ("trn", "s3prl"):
-        assert "found hard labels only" in fault(capsys, *arguments)
+        assert "found answers only" in fault(capsys, *arguments)
         assert not to.parent.exists()
         return
     assert score(*arguments) == 0
@@ -449,7 +451,7 @@ def test_durations_beyond_any_corpus_are_slices_of_their_own(tmp_path, systems, 
 
 
 def test_ratios_that_belong_to_no_likelihoods_are_converted_with_a_word(tmp_path, systems, capsys):
-    said = "belong to no likelihoods; what is made of them has other costs and EER"
+    said = "do not follow from likelihoods; the costs and EER of the converted"
     path = write_nist_tsv(tmp_path / "s.tsv", systems[0])
     assert score(path, "--convert", "kaldi", "--out", tmp_path / "a.txt") == 0
     assert said not in capsys.readouterr().out
@@ -668,9 +670,9 @@ def test_scores_and_their_key_may_come_from_pipes(name, tmp_path, systems):
 
 def test_answers_cannot_be_calibrated(tmp_path, systems, capsys):
     path, trn = write_scores_csv(tmp_path / "s.csv", systems[0]), write_trn(tmp_path / "lid.trn", systems[0])
-    assert "answers only" in fault(capsys, trn, "--calibrate", path)
-    assert "answers only" in fault(capsys, trn, "--reliability", tmp_path / "curve.png")
-    assert "answers only" in fault(capsys, path, "--calibrate", trn)
+    assert "hard labels only" in fault(capsys, trn, "--calibrate", path)
+    assert "hard labels only" in fault(capsys, trn, "--reliability", tmp_path / "curve.png")
+    assert "hard labels only" in fault(capsys, path, "--calibrate", trn)
     saved = tmp_path / "c.json"
     assert score(path, "--calibrate", path, "--save-calibration", saved, "--samples", 0) == 0
     capsys.readouterr()

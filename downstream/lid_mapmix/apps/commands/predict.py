@@ -143,7 +143,9 @@ def predict(options: argparse.Namespace) -> None:
     form = options.format or Format.TEXT
     if options.out is not None and options.out.exists():
         if not options.out.is_file():
-            raise UserError(f"{options.out}: expected a file to write, found a folder or a device. Name another file by --out.")
+            raise UserError(
+                f"{options.out}: expected a file to write, found a folder or a device. Name a file by --out."
+            )
         if not options.overwrite:
             raise UserError(f"{options.out}: exists already. Name another file by --out, or replace it by --overwrite.")
     reports = _Reports()
