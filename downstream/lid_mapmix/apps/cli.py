@@ -4,6 +4,7 @@ import argparse
 import logging
 import shlex
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -123,8 +124,8 @@ examples:
   the settings of a run, to edit and to train with:
     lid-mapmix config -u fbank -v mapmix --data data/demo > mine.yaml
     lid-mapmix run -u fbank -v mapmix --data data/demo -c mine.yaml
-  with S3PRL's own command, which takes one configuration:
-    lid-mapmix config -u fbank -v datamap --data data/demo > datamap.yaml
+  the settings of a frozen upstream, with an override:
+    lid-mapmix config -u hubert --frozen -o config.optimizer.lr=5e-4
 """
 
 
@@ -176,7 +177,7 @@ def make_prepare_parser() -> argparse.ArgumentParser:
             corpus.name,
             help=corpus.purpose,
             description=corpus.purpose,
-            epilog=f"examples:\n{corpus.examples}",
+            epilog=f"examples:\n{textwrap.indent(corpus.examples, '  ')}",
         )
         one.add_out("folder to write", required=True, dest="folder", was_positional=True)
         corpus.add_flags(one)

@@ -20,11 +20,12 @@ DEFAULT_SEED = 0
 class CommandParser(argparse.ArgumentParser):
     """A parser with ``--debug``; description and examples (``epilog``) keep their line breaks."""
 
+    _moved: argparse.Action | None = None  # the flag that was a positional
+
     def __init__(self, prog: str, *, description: str | None = None, epilog: str | None = None) -> None:
         super().__init__(
             prog, description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
         )
-        self._moved: argparse.Action | None = None
         self.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
     def add_run(self, meaning: str = "folder of a trained run") -> None:
@@ -39,9 +40,12 @@ class CommandParser(argparse.ArgumentParser):
         required: bool = False,
         dest: str = "out",
         was_positional: bool = False,
+        group: argparse._ArgumentGroup | None = None,
     ) -> None:
         """Add ``--out``; with `was_positional` a positional is accepted instead, as a deprecated spelling."""
-        out = self.add_argument("--out", dest=dest, type=Path, required=required, metavar=metavar, help=meaning)
+        out = (group or self).add_argument(
+            "--out", dest=dest, type=Path, required=required, metavar=metavar, help=meaning
+        )
         self._moved = out if was_positional else None
 
     def add_overwrite(self, what: str) -> None:
@@ -87,6 +91,12 @@ class CommandParser(argparse.ArgumentParser):
     def warn_deprecated(self, old: str, new: str) -> None:
         """Print that a spelling is deprecated, and its replacement."""
         sys.stderr.write(f"{self.prog}: {old} is deprecated; use {new}\n")
+
+    def _get_formatter(self) -> argparse.HelpFormatter:
+        # Usage and help show it as required also while arguments are parsed.
+        if self._moved is not None:
+            self._moved.required = True
+        return super()._get_formatter()
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Parse; a positional that is left over is the value of a flag that was a positional."""

@@ -31,7 +31,7 @@ def rewrite(path, name, change):
 
 def test_a_bundle_holds_what_its_figures_follow_from(bundle, capsys):
     assert leaderboard("--verify", bundle) == 0
-    assert "every figure follows from its score files" in capsys.readouterr().out
+    assert "all figures were reproduced from the score files" in capsys.readouterr().out
     with zipfile.ZipFile(bundle) as archive:
         names = archive.namelist()
         content = json.loads(archive.read("leaderboard.json"))
@@ -72,13 +72,13 @@ def test_scores_that_were_changed_are_found(bundle, capsys):
     rewrite(bundle, name, turned)
     assert leaderboard("--verify", bundle) == 1
     printed = capsys.readouterr().out
-    assert f"{name}: is another file than when it was packed" in printed
+    assert f"{name}: has changed since it was packed" in printed
     assert "runs/mfcc/mapmix/corpus-seed-1 scores acc: " in printed
     assert "mfcc mapmix scores acc mean: " in printed
     assert "fbank" not in printed
 
 
-@pytest.mark.parametrize("content", [None, b"no zip", "no bundle"])
+@pytest.mark.parametrize("content", [None, b"no zip", "expected a bundle"])
 def test_what_is_no_bundle_is_one_line(content, tmp_path, capsys):
     path = tmp_path / "x.zip"
     if isinstance(content, bytes):
@@ -132,10 +132,13 @@ def test_files_that_were_added_and_rows_that_were_left_out_are_found(bundle, cap
     ("change", "says"),
     [
         ({"format": "lid-mapmix leaderboard 9"}, "Verify it by the version of lid_mapmix that packed it"),
-        ({"samples": 0}, "is no bundle"),
-        ({"rows": {"x": 1}}, "is no bundle"),
-        ({"runs": [{"upstream": "../x", "variant": "v", "data": "d", "seed": 0}]}, "is no bundle"),
-        ({"runs": [{"upstream": "x", "variant": "v", "data": "d", "seed": 0}]}, "is no bundle"),
+        ({"samples": 0}, "expected a bundle of a leaderboard"),
+        ({"rows": {"x": 1}}, "expected a bundle of a leaderboard"),
+        (
+            {"runs": [{"upstream": "../x", "variant": "v", "data": "d", "seed": 0}]},
+            "expected a bundle of a leaderboard",
+        ),
+        ({"runs": [{"upstream": "x", "variant": "v", "data": "d", "seed": 0}]}, "expected a bundle of a leaderboard"),
     ],
 )
 def test_a_bundle_of_another_form_is_one_line(change, says, bundle, capsys):

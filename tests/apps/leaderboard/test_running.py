@@ -278,7 +278,7 @@ def test_a_run_that_no_leaderboard_has_made_is_not_taken_for_one(tmp_path):
     (job,) = make_jobs(tmp_path, "one")
     job.folder.mkdir()
     (job.folder / "states-6.ckpt").touch()
-    with pytest.raises(UserError, match="holds a run that no leaderboard has made"):
+    with pytest.raises(UserError, match="expected a run of a leaderboard, found another run"):
         running.Work([job], tmp_path).work(1)
 
 

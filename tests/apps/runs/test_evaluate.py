@@ -64,7 +64,7 @@ def test_what_is_the_users_stays(own_run, moved, capsys, caplog):
     with caplog.at_level(logging.WARNING):
         assert evaluate(own_run, "--data", moved) == 0
     assert (own_run / CARD_NAME).read_text() == card
-    assert f"{CARD_NAME} is not ours or was edited, and stays as it is" in capsys.readouterr().out
+    assert f"{CARD_NAME} was edited or written by another program; it is not replaced" in capsys.readouterr().out
     assert (own_run / REPORT_NAME).read_text() == "<p>mine</p>"
     (warning,) = warnings(caplog)
     assert "exists already, and is not a report" in warning

@@ -59,10 +59,14 @@ def test_alone_the_device_stays_as_it_is_given(gpus):
     ("given", "place", "named"),
     [
         ({}, Place(0, 3, 0, 3), r"found 2 for 3 processes.*--nproc-per-node 2"),
-        ({"device": "cuda:1"}, Place(0, 2, 0, 2), r"--device cuda:1: is one GPU, found 2 processes. Say cuda"),
-        ({"device": "cpu", "backend": "nccl"}, Place(0, 2, 0, 2), r"--backend nccl: needs GPUs"),
+        (
+            {"device": "cuda:1"},
+            Place(0, 2, 0, 2),
+            r"--device cuda:1: expected cuda for 2 processes, found one GPU. Use cuda",
+        ),
+        ({"device": "cpu", "backend": "nccl"}, Place(0, 2, 0, 2), r"--backend nccl: expected GPUs"),
         ({"device": "cpu", "local_rank": 1}, Place(), r"--local_rank 1: .*torchrun"),
-        ({"device": "nonsense"}, Place(), r"--device nonsense: is no device"),
+        ({"device": "nonsense"}, Place(), r"--device nonsense: expected cuda"),
     ],
 )
 def test_what_cannot_work_is_one_line(gpus, given, place, named):

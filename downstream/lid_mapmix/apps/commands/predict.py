@@ -45,7 +45,7 @@ class _Parser(CommandParser):
     """Parses ``RUN AUDIO…``, the deprecated ``-e RUN AUDIO…``, and ``--json`` into format and output."""
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        """Parse; with -e every positional is audio, and --json takes no FILE, as it was."""
+        """Parse; with the deprecated -e every positional is audio, and --json takes no FILE."""
         old = argparse.ArgumentParser(self.prog, add_help=False, allow_abbrev=False)
         old.add_argument("-e", "--from", dest="run")
         found, rest = old.parse_known_args(args)

@@ -94,13 +94,13 @@ def make_score_parser() -> CommandParser:
         metavar="FILE",
         help=f"draw the reliability diagram ({', '.join(_FIGURES)}); one FILE only",
     )
-    convert = parser.add_argument_group("conversion (computes no scores)").add_argument
-    convert(
+    conversion = parser.add_argument_group("conversion (computes no scores)")
+    conversion.add_argument(
         "--convert",
         choices=choices_of(FileFormat),
         help="write FILE in another format, calibrated with --calibrate; one FILE only",
     )
-    parser.add_out("file that --convert writes; for s3prl SPLIT_predict.txt", metavar="FILE")
+    parser.add_out("file that --convert writes; for s3prl SPLIT_predict.txt", metavar="FILE", group=conversion)
     parser.add_deprecated("--to", "--out")
     return parser
 

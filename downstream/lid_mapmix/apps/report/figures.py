@@ -66,7 +66,9 @@ def new_figure(path: Path | None, width: float, height: float) -> Any:
         from matplotlib.figure import Figure  # noqa: PLC0415
     except ImportError:
         name = "the page" if path is None else path.name
-        raise UserError(f"{name} needs matplotlib, which is not installed. Install it by 'pip install matplotlib'.") from None
+        raise UserError(
+            f"{name} needs matplotlib, which is not installed. Install it by 'pip install matplotlib'."
+        ) from None
     scale, dpi = (_PAGE_WIDTH / width, _PAGE_DPI) if path is None else (1, _DPI)
     return Figure(figsize=(scale * width, scale * height), dpi=dpi, layout="constrained")
 

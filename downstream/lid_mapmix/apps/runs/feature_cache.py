@@ -98,7 +98,7 @@ def _check_disk(
     by_split = ", ".join(f"{split} {_gigabytes(size)}" for split, size in needed.items())
     if total > limit_gb * _GIGABYTE:
         raise UserError(
-            f"{cache.folder}: expected a feature cache of at most {limit_gb:g} GB, found that it would take "
+            f"{cache.folder}: expected a feature cache of at most {limit_gb:g} GB, found one of "
             f"{_gigabytes(total)} ({by_split}). Increase --cache-limit, {advice}."
         )
     folder = next(each for each in (cache.folder, *cache.folder.absolute().parents) if each.is_dir())
