@@ -485,6 +485,9 @@ def test_nothing_is_overwritten(own, tmp_path, target, capsys):
         path.read_text() == "mine" for path in (tmp_path / "folder/mine.txt", tmp_path / "file", tmp_path / "report")
     )
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["mine.txt"]
+    if target == "report":
+        assert check(own, *flags, "--overwrite") == 1, "not safe to train on"
+        assert json.loads((tmp_path / "report").read_text())
 
 
 def test_fix_that_leaves_nothing_writes_nothing(own, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """``lid-mapmix score`` in process: every format, comparisons, calibration, conversion, and what it refuses."""
 
+import json
 import math
 import os
 import subprocess
@@ -485,6 +486,16 @@ def test_nothing_is_written_over(tmp_path, systems, capsys):
     assert path.read_bytes() == content and not out.exists()
     assert score(path, "--samples", 0, "--json", tmp_path / "there", "--overwrite") == 0
     assert "systems" in read_json(tmp_path / "there")
+
+
+def test_json_without_a_file_is_all_of_standard_output(tmp_path, systems, capsys):
+    path = write_scores_csv(tmp_path / "s.csv", systems[0])
+    assert score(path, "--samples", 20, "--json", tmp_path / "out.json") == 0
+    capsys.readouterr()
+    assert score(path, "--samples", 20, "--reliability", tmp_path / "curve.png", "--json") == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == read_json(tmp_path / "out.json")
+    assert f"written:\n  {tmp_path / 'curve.png'}\n" in printed.err
 
 
 def edited(path, old, new):

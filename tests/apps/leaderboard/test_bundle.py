@@ -78,7 +78,7 @@ def test_scores_that_were_changed_are_found(bundle, capsys):
     assert "fbank" not in printed
 
 
-@pytest.mark.parametrize("content", [None, b"no zip", "expected a bundle"])
+@pytest.mark.parametrize("content", [None, b"no zip", "no bundle"])
 def test_what_is_no_bundle_is_one_line(content, tmp_path, capsys):
     path = tmp_path / "x.zip"
     if isinstance(content, bytes):
@@ -172,3 +172,7 @@ def test_a_bundle_is_not_written_over(bundle, finished, capsys):
     assert leaderboard(finished[0], "--no-training", "--bundle", bundle) == 1
     assert bundle.read_bytes() == before
     assert "exists already" in capsys.readouterr().err
+    bundle.write_bytes(b"old")
+    flags = ("--no-training", "--paper", "--samples", 50)
+    assert leaderboard(finished[0], *flags, "--bundle", bundle, "--overwrite") == 0
+    assert bundle.read_bytes() == before
