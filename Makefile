@@ -19,14 +19,14 @@ setup: .venv/complete
 	touch $@
 
 demo: setup
-	$(BIN)/lid-mapmix prepare demo data/demo
+	$(BIN)/lid-mapmix prepare demo --out data/demo
 	$(BIN)/python run_downstream.py -d lid_mapmix -u fbank --data data/demo \
 	    -c downstream/lid_mapmix/config/demo.yaml -n demo -a
 
 # Every row of the paper's tables, several seeds: hours on two cores. It can be stopped and repeated.
 table: setup
-	$(BIN)/lid-mapmix prepare demo data/table --clusters english iberian slavic --utterances 320
-	$(BIN)/python bench/table.py bench/demo_table.yaml --data data/table --into result/table --jobs 2 --write docs/results.md
+	$(BIN)/lid-mapmix prepare demo --out data/table --clusters english iberian slavic --utterances 320
+	$(BIN)/python bench/table.py bench/demo_table.yaml --data data/table --out result/table --jobs 2 --write docs/results.md
 
 test: setup
 	$(BIN)/pytest -q -n auto --dist loadfile

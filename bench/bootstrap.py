@@ -1,8 +1,8 @@
-r"""Time and memory of bootstrap intervals for every score, and of drawing the utterances again for the accuracy alone.
+r"""Time and memory of bootstrap confidence intervals of all scores, and of a plain bootstrap of the accuracy.
 
     .venv/bin/python bench/bootstrap.py --trials 100000 --classes 100 --samples 1000
 
-The figure to hold at that size: under 60 s and 4 GB on 2 cores. Peak memory is that of the whole process.
+The limit at that size is 60 s and 4 GB on 2 cores. Peak memory is that of the whole process.
 """
 
 import argparse
@@ -18,10 +18,12 @@ from scipy.special import log_softmax
 def main() -> None:
     """Make scores, measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=2000, help="utterances; default: 2000")
-    parser.add_argument("--classes", type=int, default=10, help="default: 10")
-    parser.add_argument("--samples", type=int, default=100, help="resamples; default: 100")
-    parser.add_argument("--repeats", type=int, default=1, help="median of so many; default: 1")
+    parser.add_argument("--trials", type=int, default=2000, help="number of utterances; default: 2000")
+    parser.add_argument("--classes", type=int, default=10, help="number of classes; default: 10")
+    parser.add_argument("--samples", type=int, default=100, help="bootstrap resamples; default: 100")
+    parser.add_argument(
+        "--repeats", type=int, default=1, help="repetitions, of which the median is printed; default: 1"
+    )
     options = parser.parse_args()
     generator = np.random.default_rng(0)
     truth = generator.integers(options.classes, size=options.trials)

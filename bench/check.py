@@ -1,13 +1,13 @@
-r"""How quickly ``lid-mapmix check`` looks through a corpus.
+r"""Speed of ``lid-mapmix check``.
 
     .venv/bin/python bench/check.py
     .venv/bin/python bench/check.py --tables samples --data data/demo
 
-headers  files a minute whose headers are read, by threads; of wav files that lie in the system's cache.
-samples  the same with all samples read and measured, and how many hours of audio that is in a minute.
-bands    the share of clean synthetic speech, of the texts of the demo corpus, in which a band limit is seen: of
-         wideband speech none should be, of speech that was at 8 kHz all.
-columns  seconds for the checks of the columns of a corpus of many utterances, headers read, no audio.
+headers  audio headers read per minute, by number of threads; wav files in the page cache.
+samples  files decoded and measured per minute, and hours of audio per minute.
+bands    fraction of clean synthetic speech with a detected band limit: should be none for wideband speech, and all for
+         speech resampled from 8 kHz.
+columns  seconds for the checks of the manifest columns of a large corpus, with headers read, without audio.
 """
 
 import argparse
@@ -39,10 +39,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     tables = ["headers", "samples", "bands", "columns"]
     parser.add_argument("--tables", nargs="+", choices=tables, default=tables)
-    parser.add_argument("--files", type=int, default=20_000, help="of the headers; default: 20000")
-    parser.add_argument("--utterances", type=int, default=1_000_000, help="of the columns; default: 1000000")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2, 4], help="default: 1, 2 and 4")
-    parser.add_argument("--data", type=Path, default=Path("data/demo"), help="a prepared corpus; default: data/demo")
+    parser.add_argument("--files", type=int, default=20_000, help="files of the table headers; default: 20000")
+    parser.add_argument(
+        "--utterances", type=int, default=1_000_000, help="utterances of the table columns; default: 1000000"
+    )
+    parser.add_argument(
+        "--threads", type=int, nargs="+", default=[1, 2, 4], help="numbers of threads; default: 1, 2 and 4"
+    )
+    parser.add_argument("--data", type=Path, default=Path("data/demo"), help="prepared corpus; default: data/demo")
     options = parser.parse_args()
     tidy_when_stopped()
     if "headers" in options.tables:

@@ -1,11 +1,11 @@
-r"""How quickly training audio is read: crops from long files, and how long a training run waits for them.
+r"""Speed of reading training audio: crops from long files, and the time that training waits for batches.
 
     .venv/bin/python bench/dataload.py
     .venv/bin/python bench/dataload.py --tables starvation --data data/demo
 
-crops       8 s crops a second out of 60 s files, by seeking (as the package reads) and by reading the whole file,
-            mixing and resampling it and cutting the crop out; in turn, one thread, files in the system's cache.
-starvation  the share of its time that a training run of the demo's settings waits for batches, by its workers.
+crops       8 s crops read per second from 60 s files, by seeking (as lid_mapmix does) and by reading, downmixing and
+            resampling the whole file; alternately, with one thread and files in the page cache.
+starvation  fraction of the time of a training run with the demo settings spent waiting for batches, by workers.
 """
 
 import argparse
@@ -39,11 +39,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     tables = ["crops", "starvation"]
     parser.add_argument("--tables", nargs="+", choices=tables, default=tables)
-    parser.add_argument("--files", type=int, default=10, help="of each kind; default: 10")
-    parser.add_argument("--repeats", type=int, default=5, help="default: 5")
-    parser.add_argument("--data", type=Path, default=Path("data/demo"), help="a prepared corpus; default: data/demo")
+    parser.add_argument("--files", type=int, default=10, help="files of each kind; default: 10")
+    parser.add_argument("--repeats", type=int, default=5, help="repetitions; default: 5")
+    parser.add_argument("--data", type=Path, default=Path("data/demo"), help="prepared corpus; default: data/demo")
     parser.add_argument("--steps", type=int, default=100, help="training steps; default: 100")
-    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1], help="default: 0 and 1")
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1], help="numbers of workers; default: 0 and 1")
     options = parser.parse_args()
     tidy_when_stopped()
     torch.set_num_threads(1)

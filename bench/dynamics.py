@@ -1,18 +1,18 @@
-r"""What training dynamics cost: recording a step, and making the data map of millions of utterances.
+r"""Cost of training dynamics: recording them in a training step, and computing the data map of millions of utterances.
 
     .venv/bin/python bench/dynamics.py                                        # all three tables, about six minutes
-    .venv/bin/python bench/dynamics.py --tables step                          # recording against a training step
-    .venv/bin/python bench/dynamics.py --tables map naive --utterances 1000000 --into /var/tmp
+    .venv/bin/python bench/dynamics.py --tables step                          # recording compared to a training step
+    .venv/bin/python bench/dynamics.py --tables map naive --utterances 1000000 --out /var/tmp
 
-step   recording inside real training steps of the demo model (forward, backward, clipping, Adam; the audio is read
-       beforehand and not counted), steps with and without it in turn; then by itself, over sizes of corpus and batch.
-map    --utterances × --epochs, written by EpochRecorder, turned into a data map. "input" is what was there before:
+step   recording inside training steps of the demo model (forward, backward, clipping, Adam; audio is read beforehand),
+       alternating steps with and without it; then alone, by size of corpus and batch.
+map    --utterances × --epochs, written by EpochRecorder and turned into a data map. "input" is the memory used before:
        interpreter, torch, manifest, target classes.
-naive  the same against the published way, a dict of arrays that grow by copying and a loop over utterances, both at
-       --naive-utterances, in turn and each time in a fresh process.
+naive  the same, compared to the published implementation (a dict of arrays that grow by copying, and a loop over
+       utterances), both with --naive-utterances, alternately, each time in a new process.
 
-Needs 10 bytes of disk an utterance and epoch, 80 an utterance for datamap.csv, and Linux. Only ratios of one run mean
-anything; seconds are those of the clock, which a busy machine lengthens, unless CPU is said.
+Needs Linux, and 10 bytes of disk per utterance and epoch and 80 per utterance for datamap.csv. Only ratios within one
+run are meaningful. Seconds are wall-clock time, which depends on other load, unless marked as CPU time.
 """
 
 import argparse
@@ -45,17 +45,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", nargs="+", choices=["step", "map", "naive"], default=["step", "map", "naive"])
     parser.add_argument("--steps", type=int, default=60, help="training steps, half of them recorded; default: 60")
-    parser.add_argument("--utterances", type=int, default=10_000_000, help="of the map; default: 10 million")
-    parser.add_argument("--naive-utterances", type=int, default=100_000, help="default: 100 thousand")
+    parser.add_argument(
+        "--utterances", type=int, default=10_000_000, help="utterances of the table map; default: 10 million"
+    )
+    parser.add_argument(
+        "--naive-utterances", type=int, default=100_000, help="utterances of the table naive; default: 100 thousand"
+    )
     parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--repeats", type=int, default=3, help="of naive and ours, in turn; default: 3")
+    parser.add_argument("--repeats", type=int, default=3, help="repetitions of the table naive; default: 3")
     # With more, torch waits for whatever else keeps a core busy, and that would be measured.
-    parser.add_argument("--threads", type=int, default=1, help="of torch; default: 1")
-    parser.add_argument("--into", type=Path, help="where to make a temporary folder")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch; default: 1")
+    parser.add_argument("--out", type=Path, help="folder for temporary files")
     options = parser.parse_args()
     tidy_when_stopped()
     os.environ["OMP_NUM_THREADS"] = str(options.threads)  # for the processes started below
-    with tempfile.TemporaryDirectory(dir=options.into) as folder:
+    with tempfile.TemporaryDirectory(dir=options.out) as folder:
         if "step" in options.tables:
             _print_step(
                 _in_fresh_process(step_cost, folder, options.steps),

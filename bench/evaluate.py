@@ -1,15 +1,15 @@
-r"""How quickly short files are evaluated, against one file at a time; and what memory hours-long files take.
+r"""Speed of evaluating short files, compared to one file at a time; and memory of evaluating files of several hours.
 
     .venv/bin/python bench/evaluate.py
     .venv/bin/python bench/evaluate.py --device cuda --files 2000
     .venv/bin/python bench/evaluate.py --tables long --hours 3
 
-short  utterances a second of `-m evaluate` (headers, windows, batches, filter banks and model, averaging; all in
-       S3PRL's runner) and of a plain loop: read a file, S3PRL's upstream, model, softmax. Filter banks and model of the
-       demo, trained for some steps on files of 1 to 3 s; in turn, in one process, with the same weights. Scores and
-       their files are timed apart. Seconds are also counted as CPU time of the process, which other work on the machine
-       disturbs less.
-long   peak memory of evaluating one file of some hours in windows, above that of a file of half a minute.
+short  utterances per second of `-m evaluate` (headers, windows, batches, filter banks and model, averaging, in S3PRL's
+       runner) and of a plain loop (read a file, S3PRL's upstream, model, softmax), with the filter banks and the model
+       of the demo, trained for some steps on files of 1 to 3 s; alternately in one process, with the same weights.
+       Computing and writing scores is timed separately. CPU time is printed as well, since it depends less on other
+       load.
+long   peak memory of evaluating one file of several hours in windows, above that of a file of half a minute.
 """
 
 import argparse
@@ -44,15 +44,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     tables = ["short", "long"]
     parser.add_argument("--tables", nargs="+", choices=tables, default=["short"], help="default: short")
-    parser.add_argument("--files", type=int, default=400, help="short ones; default: 400")
-    parser.add_argument("--repeats", type=int, default=7, help="default: 7")
-    parser.add_argument("--steps", type=int, default=40, help="of training beforehand; default: 40")
+    parser.add_argument("--files", type=int, default=400, help="number of short files; default: 400")
+    parser.add_argument("--repeats", type=int, default=7, help="repetitions; default: 7")
+    parser.add_argument("--steps", type=int, default=40, help="training steps before the evaluation; default: 40")
     parser.add_argument(
-        "--threads", type=int, default=torch.get_num_threads(), help="of torch; default: its own choice"
+        "--threads", type=int, default=torch.get_num_threads(), help="threads of torch; default: that of torch"
     )
-    parser.add_argument("--workers", type=int, default=0, help="more processes, which read audio; default: 0")
+    parser.add_argument("--workers", type=int, default=0, help="worker processes that read audio; default: 0")
     parser.add_argument("--device", default="cpu", help="default: cpu")
-    parser.add_argument("--hours", type=float, default=3.0, help="length of the long file; default: 3")
+    parser.add_argument("--hours", type=float, default=3.0, help="duration of the long file; default: 3")
     parser.add_argument("--peak-of", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     tidy_when_stopped()

@@ -1,9 +1,9 @@
-r"""How much quicker filter banks of a batch are than S3PRL's, a waveform at a time.
+r"""Speed of batched filter banks, compared to S3PRL's, which process one waveform at a time.
 
     .venv/bin/python bench/filter_banks.py
     .venv/bin/python bench/filter_banks.py --batch 32 --seconds 6 --threads 2
 
-Both are computed alternately in this process; the medians and their ratio are printed.
+Both are computed alternately in one process; medians and their ratio are printed.
 """
 
 import argparse
@@ -18,8 +18,8 @@ from lid_mapmix.host.filter_banks import FilterBanks
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=16, help="waveforms (default: 16, as a step of the demo's)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each waveform (default: 3)")
+    parser.add_argument("--batch", type=int, default=16, help="waveforms per batch; default: 16, as in the demo")
+    parser.add_argument("--seconds", type=float, default=3.0, help="duration of a waveform; default: 3")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()

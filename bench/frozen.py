@@ -1,11 +1,11 @@
-r"""How much quicker an epoch of a frozen upstream is when its features come from the cache.
+r"""Speed of an epoch with a frozen upstream whose features come from the cache.
 
     .venv/bin/python bench/frozen.py
 
-Trains a classifier and the weighted sum of layers on a frozen wav2vec 2.0 of base size with random weights, written in
-S3PRL's native format, by the package's own command on the CPU: one epoch that fills the cache, then in turn an epoch
-without and one with it, on the same crops. An epoch counts from when its first batch is asked for to the end of its
-last step: audio, upstream, weighted sum, classifier, gradients, optimizer. The losses of both are compared.
+Trains a classifier and the weighted sum of layers on a frozen wav2vec 2.0 of base size with random weights, in S3PRL's
+native format, with the training command on the CPU: one epoch that fills the cache, then alternately epochs without and
+with it, on the same crops. The time of an epoch is from the request of its first batch to the end of its last step:
+audio, upstream, weighted sum, classifier, gradients, optimizer. The losses are compared.
 """
 
 import argparse
@@ -43,11 +43,11 @@ class Epoch:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--utterances", type=int, default=4, help="default: 4")
-    parser.add_argument("--batch-size", type=int, default=4, help="anchors, each with a partner; default: 4")
-    parser.add_argument("--repeats", type=int, default=3, help="default: 3")
-    parser.add_argument("--layers", type=int, default=12, help="of the upstream; default: 12, as base has")
-    parser.add_argument("--crop-seconds", type=float, default=8, help="default: 8")
+    parser.add_argument("--utterances", type=int, default=4, help="training utterances; default: 4")
+    parser.add_argument("--batch-size", type=int, default=4, help="anchors per batch, each with a partner; default: 4")
+    parser.add_argument("--repeats", type=int, default=3, help="repetitions; default: 3")
+    parser.add_argument("--layers", type=int, default=12, help="layers of the upstream; default: 12, as in base")
+    parser.add_argument("--crop-seconds", type=float, default=8, help="duration of a crop; default: 8")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,13 +1,12 @@
-r"""What a manifest of millions of rows costs: to open, in memory, and in each process that reads audio.
+r"""Cost of a manifest with millions of rows: time to open it, memory, and memory per worker process.
 
     .venv/bin/python bench/manifest.py
     .venv/bin/python bench/manifest.py --rows 1000000
 
-open      seconds from the file to checked columns and class numbers, and the most memory the process has held by then,
-          Python, NumPy and torch included; each in a process of its own, CSV and Parquet in turn.
-worker    what a worker of torch's DataLoader holds for itself alone after it has looked at every row once, less what it
-          holds for itself when it looks at nothing.
-list      the same of a list of dicts, as most loops have it, from the CSV; a tenth of the rows unless --list-rows.
+open      seconds from the file to checked columns and class numbers, and the peak memory of the process, including
+          Python, NumPy and torch; each in its own process, CSV and Parquet alternately.
+worker    private memory of a DataLoader worker after it has read every row once, minus that of one that reads nothing.
+list      the same for a list of dicts read from CSV, as in most training code; a tenth of the rows without --list-rows.
 """
 
 import argparse
@@ -32,9 +31,9 @@ _CLASSES, _SPEAKERS = 100, 20_000
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=5_000_000, help="default: %(default)s")
-    parser.add_argument("--list-rows", type=int, help="default: a tenth of the rows")
-    parser.add_argument("--repeats", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--rows", type=int, default=5_000_000, help="rows of the manifest; default: %(default)s")
+    parser.add_argument("--list-rows", type=int, help="rows of the list of dicts; default: a tenth of --rows")
+    parser.add_argument("--repeats", type=int, default=3, help="repetitions; default: %(default)s")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / name for name in ("train.csv", "train.parquet")]
@@ -45,7 +44,7 @@ def main() -> None:
         list_rows = options.list_rows or options.rows // 10
         write_manifest(few, {name: values[:list_rows] for name, values in columns.items()})
         del columns
-        print(f"{options.rows:,} rows; median of {options.repeats}, each in a process of its own")
+        print(f"{options.rows:,} rows; median of {options.repeats}, each in a new process")
         print(f"{'':10}{'rows':>12}{'MB of file':>12}{'open s':>10}{'CPU s':>8}{'peak GB':>10}{'worker MB':>12}")
         # In turn, so that what else the machine does meets all of them.
         found: dict[Path, list[tuple[float, ...]]] = {path: [] for path in (*paths, few)}

@@ -1,13 +1,13 @@
-r"""How many anchors a step on a GPU of 24 or 80 GB holds: the batch sizes of upstream_configs/.
+r"""Anchors per step that fit into a GPU of 24 or 80 GB: the batch sizes of upstream_configs/.
 
     .venv/bin/python bench/memory.py
     .venv/bin/python bench/memory.py --kinds large --seconds 4 --precision bf16
 
-An estimate, made on a CPU: the tensors that one waveform leaves for the backward pass are counted on models of random
-weights with one and with two layers, and their difference taken for each of the others. To that come the front end's
-largest tensors while it runs, weights, gradients and both of Adam's moments, and what CUDA needs for itself. With
-frozen upstreams there are the layers' states instead, as a list, stacked, and weighted. With checkpointing
-(runner.gradient_checkpointing) a layer leaves its input only, and one layer at a time all the rest.
+The estimate is computed on a CPU: the tensors that one waveform keeps for the backward pass are counted on models with
+one and with two layers of random weights, and their difference is multiplied by the number of layers. Added are the
+largest tensors of the front end, weights, gradients, both moments of Adam, and the memory of CUDA itself. With a frozen
+upstream the hidden states of the layers are counted instead: as a list, stacked, and weighted. With checkpointing
+(runner.gradient_checkpointing) each layer keeps its input only, and one layer at a time all its tensors.
 """
 
 import argparse
@@ -64,15 +64,21 @@ _STATE_COPIES = 3
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kinds", nargs="+", choices=[kind.name for kind in _KINDS], metavar="KIND", help="only these")
-    parser.add_argument("--seconds", type=float, default=8.0, help="of a crop (default: 8)")
+    parser.add_argument(
+        "--kinds",
+        nargs="+",
+        choices=[kind.name for kind in _KINDS],
+        metavar="KIND",
+        help="kinds of upstreams; default: all",
+    )
+    parser.add_argument("--seconds", type=float, default=8.0, help="duration of a crop; default: 8")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
-    parser.add_argument("--checkpointing", action="store_true", help="with runner.gradient_checkpointing")
+    parser.add_argument("--checkpointing", action="store_true", help="assume runner.gradient_checkpointing")
     options = parser.parse_args()
     compat.apply()
     registry.install_lazy_hub()
-    print(f"crops of {options.seconds:g} s, {options.precision}; anchors a step, each with a partner")
-    columns = ["weights", "MiB a waveform", *(f"fine-tuned {card} GB" for card in _CARDS)]
+    print(f"crops of {options.seconds:g} s, {options.precision}; anchors per step, each with a partner")
+    columns = ["weights", "MiB per waveform", *(f"fine-tuned {card} GB" for card in _CARDS)]
     columns += [f"frozen {card} GB" for card in _CARDS]
     print(f"{'':<14}" + "".join(f"{column:>18}" for column in columns))
     for kind in _KINDS:

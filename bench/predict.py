@@ -1,10 +1,10 @@
-r"""What telling speech from other sounds costs, what it gets right, and how much memory a long recording takes.
+r"""Voice-activity detection of predict: its cost, its accuracy, and the memory for a long recording.
 
     .venv/bin/python bench/predict.py --run result/downstream/demo --data data/demo
     .venv/bin/python bench/predict.py --run result/downstream/demo --data data/demo --utterances 100 --hours 3
 
-Speech is the data's test split: as it is, at two other levels, in white noise, and in the band of a telephone. Other
-sounds are made here. Times are of one process, alternately; the peak of memory is this process's.
+Speech is the test split of the data: unchanged, at two other levels, in white noise, and with telephone bandwidth.
+Other sounds are synthesised. Times are measured alternately in one process; the peak memory is that of the process.
 """
 
 import argparse
@@ -29,10 +29,10 @@ _SOUND_SECONDS, _SOUNDS_A_KIND = 6.0, 20
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, required=True, help="folder of a run")
-    parser.add_argument("--data", type=Path, required=True, help="folder of test.csv")
-    parser.add_argument("--utterances", type=int, default=504, help="of the test split (default: 504)")
-    parser.add_argument("--hours", type=float, default=1.0, help="length of the long recording (default: 1)")
+    parser.add_argument("--run", type=Path, required=True, help="folder of a trained run")
+    parser.add_argument("--data", type=Path, required=True, help="folder with test.csv")
+    parser.add_argument("--utterances", type=int, default=504, help="utterances of the test split; default: 504")
+    parser.add_argument("--hours", type=float, default=1.0, help="duration of the long recording; default: 1")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -1,9 +1,9 @@
-"""The size of the package and who imports whom: names at its root, modules and lines, arrows between rooms.
+"""The size of the package and its imports: names at its root, modules and lines, imports between folders.
 
     .venv/bin/python bench/rooms.py
 
-A room is a folder with modules in it, or a single module at the root. An arrow leads from a room to another one that it
-imports. pyproject.toml has the rules that `make imports` checks.
+A room is a folder with modules, or a single module at the root. An arrow leads from a room to one that it imports. The
+rules that `make imports` checks are in pyproject.toml.
 """
 
 from pathlib import Path

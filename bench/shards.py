@@ -1,17 +1,17 @@
-r"""How quickly audio is read out of tar shards (``lid-mapmix pack``), against the same audio in files of its own.
+r"""Speed of reading audio from tar shards (``lid-mapmix pack``), compared to separate files.
 
     .venv/bin/python bench/shards.py
-    .venv/bin/python bench/shards.py --into DIR --tables sequential --files 20000
+    .venv/bin/python bench/shards.py --out DIR --tables sequential --files 20000
 
-crops       8 s crops a second at random places of random utterances of 20 s, as training draws them: with all audio in
-            the system's cache, and out of it.
-sequential  utterances a second where a split of many short ones is read to its end in the order of its manifest, out
-            of the cache. Files are written in that order, or in another, as where a split is drawn from a corpus.
+crops       8 s crops read per second at random positions of random utterances of 20 s, as in training, with and without
+            the audio in the page cache.
+sequential  utterances per second when a split of many short ones is read in the order of its manifest, without the page
+            cache. Files are written in that order, or in another, as for a split drawn from a corpus.
 
-One thread, the two sides in turn. In the cache nothing is waited for, and seconds are those of the CPU, which other
-work on the machine disturbs less. Out of the cache they are those of the clock: as root, the system drops its caches of
-content, folders and inodes before each pass; otherwise the content of each file alone is dropped, which spares files of
-their own much. What the disk, or the host of a virtual machine, keeps by itself cannot be dropped.
+Both are read alternately with one thread. With the page cache, seconds are CPU time, which depends less on other load.
+Without it they are wall-clock time: as root, the caches of the system are dropped before each pass; otherwise only the
+cached content of each file is dropped, which favours separate files. Caches of the disk or of the host of a virtual
+machine cannot be dropped.
 """
 
 import argparse
@@ -45,10 +45,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     tables = ["crops", "sequential"]
     parser.add_argument("--tables", nargs="+", choices=tables, default=tables)
-    parser.add_argument("--into", type=Path, metavar="DIR", help="the disk to measure; default: that of TMPDIR")
-    parser.add_argument("--crop-files", type=int, default=300, help="of each kind; default: 300")
-    parser.add_argument("--files", type=int, default=5000, help="of the split that is read to its end; default: 5000")
-    parser.add_argument("--repeats", type=int, default=5, help="default: 5")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder on the disk to measure; default: TMPDIR")
+    parser.add_argument(
+        "--crop-files", type=int, default=300, help="files of the table crops, of each kind; default: 300"
+    )
+    parser.add_argument("--files", type=int, default=5000, help="files of the table sequential; default: 5000")
+    parser.add_argument("--repeats", type=int, default=5, help="repetitions; default: 5")
     options = parser.parse_args()
     tidy_when_stopped()
     torch.set_num_threads(1)
@@ -64,7 +66,7 @@ def _print_crops(options: argparse.Namespace) -> None:
     print(f"\n{_CROP_SECONDS} s crops a second from {options.crop_files} utterances of {_CROP_FILE_SECONDS} s:")
     print(f"{'':26}{'cache':>8}{'files':>10}{'shards':>10}{'ratio':>8}")
     for kind, (suffix, sample_rate, form) in _KINDS.items():
-        with tempfile.TemporaryDirectory(dir=options.into) as folder:
+        with tempfile.TemporaryDirectory(dir=options.out) as folder:
             lengths = [_CROP_FILE_SECONDS] * options.crop_files
             loose, packed = _write(Path(folder), lengths, suffix, sample_rate, range(len(lengths)), **form)
             for cache in ("in", "out"):
@@ -85,7 +87,7 @@ def _print_sequential(options: argparse.Namespace) -> None:
     orders = {"in that order": range(len(lengths)), "in another": generator.permutation(len(lengths)).tolist()}
     for suffix, sample_rate, form in _KINDS.values():
         for name, order in orders.items():
-            with tempfile.TemporaryDirectory(dir=options.into) as folder:
+            with tempfile.TemporaryDirectory(dir=options.out) as folder:
                 sides = _write(Path(folder), lengths, suffix, sample_rate, order, **form)
                 rates = _compare(sides, lambda manifest, _: _read_all(manifest), options.repeats, cold=True)
                 _print_row(f"{suffix}, written {name}", "out", rates)

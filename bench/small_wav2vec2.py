@@ -1,10 +1,10 @@
-r"""Make a small wav2vec 2.0 with random weights, a folder as transformers' save_pretrained leaves it.
+r"""Write a small wav2vec 2.0 with random weights, as a folder in the format of transformers' save_pretrained.
 
     .venv/bin/python bench/small_wav2vec2.py result/models/small_wav2vec2
 
-It stands in for downloaded weights where a grid is to be tried out: `-u hf_wav2vec2_custom -k FOLDER`. Its front end is
-that of the base model in the strides, so that a frame is 20 ms, with a sixteenth of the channels; a layer norm follows
-each convolution, as in XLS-R. The same seed makes the same weights. A folder that is there is left alone.
+It replaces downloaded weights when trying a grid: `-u hf_wav2vec2_custom -k FOLDER`. The strides of its front end are
+those of the base model (20 ms per frame), with a sixteenth of the channels; a layer norm follows each convolution, as
+in XLS-R. The same seed gives the same weights. An existing folder is not changed.
 """
 
 import argparse
@@ -20,13 +20,13 @@ def main() -> None:
     """Write the folder that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--width", type=int, default=96, help="of the layers; default: 96")
-    parser.add_argument("--layers", type=int, default=2, help="default: 2")
-    parser.add_argument("--channels", type=int, default=32, help="of the convolutions; default: 32")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--width", type=int, default=96, help="width of the layers; default: 96")
+    parser.add_argument("--layers", type=int, default=2, help="number of layers; default: 2")
+    parser.add_argument("--channels", type=int, default=32, help="channels of the convolutions; default: 32")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the weights; default: 0")
     options = parser.parse_args()
     if options.folder.exists():
-        print(f"{options.folder}: is there already")
+        print(f"{options.folder}: exists already, and is not changed")
         return
     config = Wav2Vec2Config(
         hidden_size=options.width,

@@ -1,11 +1,11 @@
-r"""Seconds from the command to the first training step, and from the last step to scores, card and report.
+r"""Seconds from the command to the first training step, and from the last step to scores, model card and report.
 
     .venv/bin/python bench/startup.py
     .venv/bin/python bench/startup.py --against OTHER_CHECKOUT
 
-Trains filter banks for four steps on a manifest of many rows, once with a short wav per row and once with rows that
-share long files, each time in a process of its own; dev and test have a hundredth of the rows. With another checkout
-of this project both are measured in turn, and the ratio is printed.
+Trains filter banks for four steps on a manifest with many rows, once with one short wav per row and once with rows that
+share long files, each in a new process; dev and test have a hundredth of the rows. With another checkout of the
+project both are measured alternately, and the ratio is printed.
 """
 
 import argparse
@@ -54,9 +54,9 @@ with open(result, "w") as file:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=200_000, help="of train.csv; default: %(default)s")
-    parser.add_argument("--repeats", type=int, default=3, help="default: %(default)s")
-    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="another checkout, measured in turn")
+    parser.add_argument("--rows", type=int, default=200_000, help="rows of train.csv; default: %(default)s")
+    parser.add_argument("--repeats", type=int, default=3, help="repetitions; default: %(default)s")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="another checkout to compare to")
     options = parser.parse_args()
     tidy_when_stopped()
     checkouts = {"here": _HERE, **({"against": options.against.resolve()} if options.against else {})}

@@ -1,13 +1,12 @@
-r"""Swap some labels, record how a model learns them, and count how many of them lead a list of suspects.
+r"""Swap some labels, record a data map, and count how many swapped labels are at the top of a list of suspects.
 
     .venv/bin/python bench/suspects.py --data data/demo \
-        --config downstream/lid_mapmix/config/demo.yaml --into result/suspects
+        --config downstream/lid_mapmix/config/demo.yaml --out result/suspects
 
-Of the training split a share of the labels (5 % unless told otherwise) is replaced by a class drawn uniformly from the
-others; nothing else is touched. A data map is recorded by the very command a user types, and each candidate score ranks
-all utterances, from as many epochs at the start of that run as are asked for. The figure is the share of the swapped
-labels that stand in as many first places as labels were swapped. A run that is complete is not made again, so the
-command can be stopped and repeated.
+A fraction of the training labels (default 5 %) is replaced by a class drawn uniformly from the others. A data map is
+recorded with the training command. Each candidate score ranks all utterances, from a number of epochs at the start of
+the run. The result is the fraction of swapped labels among the first N of the ranking, where N is the number of swapped
+labels. Complete runs are not repeated, so the command can be stopped and run again.
 """
 
 import argparse
@@ -35,11 +34,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--config", required=True, type=Path)
-    parser.add_argument("--into", required=True, type=Path)
+    parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--upstream", default="fbank")
-    parser.add_argument("--share", type=float, default=0.05, help="of the labels to swap; default: 0.05")
-    parser.add_argument("--epochs", nargs="+", type=int, default=[5, 10], help="of the data map; default: 5 10")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of swaps and training; default: 0 1 2")
+    parser.add_argument("--fraction", type=float, default=0.05, help="fraction of labels to swap; default: 0.05")
+    parser.add_argument(
+        "--epochs", nargs="+", type=int, default=[5, 10], help="epochs of the data map to use; default: 5 10"
+    )
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, default=[0, 1, 2], help="seeds of swaps and training; default: 0 1 2"
+    )
     options = parser.parse_args()
     manifest = read_manifest(options.data / "train.csv")
     named = options.data / "labels.yaml"
@@ -47,14 +50,14 @@ def main() -> None:
     true = labels.class_indices(manifest)
     tables: dict[int, list[dict[str, float]]] = {epochs: [] for epochs in options.epochs}
     for seed in options.seeds:
-        swapped = swap_labels(true, len(labels.classes), options.share, seed)
-        data, run = options.into / f"data-{seed}", options.into / f"run-{seed}"
+        swapped = swap_labels(true, len(labels.classes), options.fraction, seed)
+        data, run = options.out / f"data-{seed}", options.out / f"run-{seed}"
         _write_data(data, manifest, labels, swapped)
         _train(options, data, run, seed)
         for epochs, rows in tables.items():
             rows.append(_evaluate(data, run, labels, true, epochs))
     for epochs, rows in tables.items():
-        print(f"\n{epochs} epochs, {round(options.share * len(true))} of {len(true)} labels swapped\n")
+        print(f"\n{epochs} epochs, {round(options.fraction * len(true))} of {len(true)} labels swapped\n")
         print(f"| score | mean | {' | '.join(f'seed {seed}' for seed in options.seeds)} |")
         print("|---" * (len(rows) + 2) + "|")
         for name in rows[0]:
@@ -62,10 +65,10 @@ def main() -> None:
             print(f"| {name} | {np.mean(found):.3f} | {' | '.join(f'{value:.3f}' for value in found)} |")
 
 
-def swap_labels(target_classes: np.ndarray, class_count: int, share: float, seed: int) -> np.ndarray:
-    """Return class numbers of which a share is another one, drawn uniformly, (utterances,) int64."""
+def swap_labels(target_classes: np.ndarray, class_count: int, fraction: float, seed: int) -> np.ndarray:
+    """Return class numbers, a fraction of which is replaced uniformly by others, (utterances,) int64."""
     generator = keyed_generator(seed, "swapped labels")
-    chosen = generator.choice(len(target_classes), size=round(share * len(target_classes)), replace=False)
+    chosen = generator.choice(len(target_classes), size=round(fraction * len(target_classes)), replace=False)
     swapped = target_classes.copy()
     swapped[chosen] = (target_classes[chosen] + generator.integers(1, class_count, size=len(chosen))) % class_count
     return swapped
@@ -127,21 +130,21 @@ def _candidates() -> dict[str, _Score]:
         "surprise, second half of the epochs": late(chosen),
         "low confidence, second half of the epochs": late(confidence),
         "low confidence, last epoch": last,
-        "share of epochs that agree on one wrong class": agreement,
+        "fraction of epochs with the same wrong class": agreement,
         "answers, against another class's": answers,
         "answers and −log p": answers_and_log_probability,
     }
 
 
 def _evaluate(data: Path, run: Path, labels: Labels, true: np.ndarray, epochs: int) -> dict[str, float]:
-    """Return, score by score, which share of the swapped labels it puts first."""
+    """Return, per score, the fraction of the swapped labels that it ranks first."""
     manifest = read_manifest(data / "train.csv")
     target_classes = labels.class_indices(manifest)
     swapped = target_classes != true
     count = int(swapped.sum())
     dynamics, _ = read_map(run / "dynamics", manifest, labels, DatamapConfig(), keep_first=epochs)
     if len(dynamics.epochs) < epochs:
-        sys.exit(f"{run}: has {len(dynamics.epochs)} epochs, {epochs} are asked for. Name another folder by --into.")
+        sys.exit(f"{run}: has {len(dynamics.epochs)} epochs, {epochs} are asked for. Name another folder by --out.")
     classes = len(labels.classes)
     found = {}
     for name, score in _candidates().items():

@@ -1,12 +1,11 @@
-r"""Train variants with several seeds as the leaderboard does, and write what came of it as a table.
+r"""Train variants with several seeds, as the leaderboard does, and write a table of the results.
 
-    .venv/bin/python bench/table.py bench/demo_table.yaml --data data/table --into result/table --jobs 2
-    .venv/bin/python bench/table.py bench/demo_table.yaml --data data/table --into result/table --write docs/results.md
+    .venv/bin/python bench/table.py bench/demo_table.yaml --data data/table --out result/table --jobs 2
+    .venv/bin/python bench/table.py bench/demo_table.yaml --data data/table --out result/table --write docs/results.md
 
-The YAML file holds regimes: how many training utterances a class, the settings, the optimizer steps that every run
-takes, and the runs, each a variant with settings of its own. Runs of one seed that need a data map share one, which is
-made first and whose steps come on top. A run that is complete is not made again, so the command can be stopped and
-repeated, and run in several processes at once.
+The YAML file holds regimes: training utterances per class, settings, optimizer steps per run, and runs, each a variant
+with its own settings. Runs of one seed that need a data map share it; it is trained first, with additional steps.
+Complete runs are not repeated, so the command can be stopped and run again, also in several processes at once.
 """
 
 import argparse
@@ -41,13 +40,13 @@ class Regime:
     Attributes
     ----------
     name : of the regime, and of its folder.
-    title : what the table shows.
-    utterances : training utterances a class.
-    steps, map_epochs : optimizer steps of every run; epochs of the data map before it.
-    seeds : a run each.
-    reference : the run that the others are compared with.
-    settings : over the package's defaults and the variant.
-    runs : name → variant and settings of its own.
+    title : title of the table.
+    utterances : training utterances per class.
+    steps : optimizer steps per run.
+    seeds : one run per seed.
+    reference : run that the others are compared to.
+    settings : override those of the defaults and the variant.
+    runs : name → variant and settings.
     """
 
     name: str
@@ -63,23 +62,25 @@ class Regime:
 def main() -> None:
     """Run what is missing, and print or write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("regimes", type=Path, metavar="YAML", help="the regimes")
-    parser.add_argument("--data", required=True, type=Path, help="folder of train.csv, dev.csv, test.csv")
-    parser.add_argument("--into", required=True, type=Path, help="where the runs are kept")
+    parser.add_argument("regimes", type=Path, metavar="YAML", help="file of the regimes")
+    parser.add_argument("--data", required=True, type=Path, help="folder with train.csv, dev.csv, test.csv")
+    parser.add_argument("--out", required=True, type=Path, help="folder of the runs")
     parser.add_argument("--upstream", default="fbank")
-    parser.add_argument("--only", nargs="+", metavar="REGIME", help="only these regimes")
-    parser.add_argument("--runs", nargs="+", metavar="RUN", help="only these runs")
-    parser.add_argument("--seeds", nargs="+", type=int, help="in place of the file's")
-    parser.add_argument("--jobs", type=int, default=1, help="processes at once (default: 1)")
-    parser.add_argument("--write", type=Path, metavar="MD", help="file whose tables between the marks are replaced")
-    parser.add_argument("--reference", metavar="RUN", help="compare with this run in place of the file's")
-    parser.add_argument("--difference", choices=list(_SCORES), default="wf1", help="compare this score (default: wf1)")
+    parser.add_argument("--only", nargs="+", metavar="REGIME", help="train only these regimes")
+    parser.add_argument("--runs", nargs="+", metavar="RUN", help="train only these runs")
+    parser.add_argument("--seeds", nargs="+", type=int, help="seeds instead of those of the file")
+    parser.add_argument("--jobs", type=int, default=1, help="parallel runs; default: 1")
+    parser.add_argument(
+        "--write", type=Path, metavar="MD", help="file in which to replace the tables between the marks"
+    )
+    parser.add_argument("--reference", metavar="RUN", help="compare to this run instead of that of the file")
+    parser.add_argument("--difference", choices=list(_SCORES), default="wf1", help="score to compare; default: wf1")
     options = parser.parse_args()
     if options.write and (options.only or options.runs or options.seeds or options.reference):
-        parser.error("--write replaces all tables: leave out --only, --runs, --seeds and --reference")
+        parser.error("--write replaces all tables: remove --only, --runs, --seeds and --reference")
     regimes = _read_regimes(options)
     for regime in regimes:
-        data = _few(options.data, options.into / regime.name / _DATA, regime.utterances)
+        data = _few(options.data, options.out / regime.name / _DATA, regime.utterances)
         grid = _grid(options, regime, data)
         work = Work(make_jobs(grid), grid.folder)
         work.work(options.jobs)
@@ -103,9 +104,9 @@ def _read_regimes(options: argparse.Namespace) -> list[Regime]:
     return regimes
 
 
-def _few(data: Path, into: Path, utterances: int) -> Path:
+def _few(data: Path, out: Path, utterances: int) -> Path:
     """Make a folder of the same data with the first utterances of each training class only."""
-    into.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     for split in ("train", "dev", "test"):
         manifest = read_manifest(data / f"{split}.csv")
         seen: dict[str, int] = {}
@@ -114,11 +115,11 @@ def _few(data: Path, into: Path, utterances: int) -> Path:
             seen[name] = seen.get(name, 0) + 1
             if split != "train" or seen[name] <= utterances:
                 kept.append(number)
-        audio = [os.path.relpath(manifest.audio_path(number), into) for number in kept]
+        audio = [os.path.relpath(manifest.audio_path(number), out) for number in kept]
         columns = {name: values[kept] for name, values in manifest.columns.items()}
-        write_manifest(into / f"{split}.csv", columns | {"audiopath": np.array(audio)})
-    write_labels(into / "labels.yaml", read_labels(data / "labels.yaml"))
-    return into
+        write_manifest(out / f"{split}.csv", columns | {"audiopath": np.array(audio)})
+    write_labels(out / "labels.yaml", read_labels(data / "labels.yaml"))
+    return out
 
 
 def _grid(options: argparse.Namespace, regime: Regime, data: Path) -> Grid:
@@ -131,7 +132,7 @@ def _grid(options: argparse.Namespace, regime: Regime, data: Path) -> Grid:
         data={_DATA: str(data)},
         seeds=regime.seeds,
         settings=merge(regime.settings, {"runner": {"total_steps": regime.steps}}),
-        into=str(options.into / regime.name),
+        out=str(options.out / regime.name),
     )
 
 
@@ -153,17 +154,17 @@ def _table(options: argparse.Namespace, regime: Regime) -> str:
     """Return a Markdown table of means over seeds, and of differences to the reference, seed by seed."""
 
     def scores_of(name: str, seed: int) -> dict[str, float]:
-        return _scores(options.into / regime.name / Run(options.upstream, name, _DATA, seed).folder)
+        return _scores(options.out / regime.name / Run(options.upstream, name, _DATA, seed).folder)
 
     scores = {name: [scores_of(name, seed) for seed in regime.seeds] for name in regime.runs}
     compared = options.reference or regime.reference
     reference = scores.get(compared)
     name_of_score = _SCORES[options.difference]
     lines = [
-        f"{regime.title}: {len(regime.seeds)} seeds, {regime.steps} optimizer steps a run, {regime.utterances} "
-        "training utterances a class. Mean ± standard deviation over seeds; T is the temperature fitted on dev; "
-        f"Δ{name_of_score} times 100 against {compared}, seed by seed, with its 95 % confidence interval (Student). "
-        "Every run has the same settings but for what its name says; runs that need a data map take its epochs on top.",
+        f"{regime.title}: {len(regime.seeds)} seeds, {regime.steps} optimizer steps per run, {regime.utterances} "
+        "training utterances per class. Mean ± standard deviation over seeds; T is the temperature fitted on dev; "
+        f"Δ{name_of_score} times 100 relative to {compared}, paired by seed, with a 95 % interval (Student). "
+        "All runs have the same settings except those in their name; data maps take additional epochs.",
         "",
         f"| run | {' | '.join(_SCORES.values())} | T | Δ{name_of_score} |",
         "|---" * (len(_SCORES) + 3) + "|",

@@ -1,19 +1,19 @@
-r"""How long a step of Map-Mix takes, against the loop that a user would write with Hugging Face's transformers.
+r"""Time of a Map-Mix training step, compared to a plain training loop with Hugging Face's transformers.
 
     .venv/bin/python bench/train_step.py
     .venv/bin/python bench/train_step.py --size xls_r_300m --device cuda --precision bf16 --batch 8 --seconds 8
 
-Both sides have the same architecture, weights, crops, dropout and frozen convolutional front end, and do the same: mix
-anchors and partners in latent space, forward, backward, clip the gradient's norm, Adam.
+Both have the same architecture, weights, crops, dropout and frozen convolutional front end, and do the same: mix
+anchors and partners in latent space, forward, backward, gradient clipping, Adam.
 
-ours   S3PRL's runner as host/runner.py mends it, its native upstream, this package's expert; data loading left out.
-plain  Wav2Vec2Model as it comes, one forward for the anchors and one for the partners; --plain-precision bf16 puts
-       autocast around it.
+ours   S3PRL's runner as patched by host/runner.py, its native upstream, the expert of lid_mapmix; without data loading.
+plain  Wav2Vec2Model of transformers, one forward pass for the anchors and one for the partners; with autocast for
+       --plain-precision bf16.
 
-The two take turns in one process: the loader that feeds the runner makes a plain step before it hands out each batch.
-Before that both make a few steps without dropout, whose losses must agree. Where other work uses the machine, CPU time
-says more than the clock, and with --threads 1 none of it goes into waiting. On a GPU the rate of a large bf16 matrix
-product is measured too, and the share of it that the step's own products come to is printed.
+They alternate in one process: the loader of the runner makes a plain step before it returns each batch. Before that
+both make some steps without dropout, whose losses must be equal. On a loaded machine CPU time is more reliable than
+wall-clock time; with --threads 1 it contains no waiting. On a GPU the speed of a large bf16 matrix product is measured
+too, and the fraction of it that the matrix products of the step reach is printed.
 """
 
 import argparse
@@ -74,13 +74,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=list(_SIZES), default="base")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", choices=list(_TOLERANCES), default="fp32", help="of our side; default: fp32")
-    parser.add_argument("--plain-precision", choices=["fp32", "bf16"], default="fp32", help="default: fp32")
-    parser.add_argument("--batch", type=int, default=2, help="anchors, and as many partners; default: 2")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of a crop; default: 3")
-    parser.add_argument("--repeats", type=int, default=9, help="steps of each side that are timed; default: 9")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: %(default)s")
-    parser.add_argument("--set", default="", metavar="KEY=VALUE,,...", help="more settings of our side, as in -o")
+    parser.add_argument(
+        "--precision", choices=list(_TOLERANCES), default="fp32", help="precision of ours; default: fp32"
+    )
+    parser.add_argument(
+        "--plain-precision", choices=["fp32", "bf16"], default="fp32", help="precision of plain; default: fp32"
+    )
+    parser.add_argument("--batch", type=int, default=2, help="anchors per batch, each with a partner; default: 2")
+    parser.add_argument("--seconds", type=float, default=3.0, help="duration of a crop; default: 3")
+    parser.add_argument("--repeats", type=int, default=9, help="timed steps of each; default: 9")
+    parser.add_argument(
+        "--threads", type=int, default=torch.get_num_threads(), help="threads of torch; default: %(default)s"
+    )
+    parser.add_argument("--set", default="", metavar="KEY=VALUE,,...", help="settings of ours, as in -o")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     compat.apply()
@@ -233,13 +239,13 @@ def _print(turns: _Turns, options: argparse.Namespace) -> None:
     ratios = sorted(plain / ours for plain, ours in zip(turns.times["plain"], turns.times["ours"], strict=True))
     processor = {side: statistics.median(times) for side, times in turns.processor.items()}
     print(
-        f"ratio {medians['plain'] / medians['ours']:.2f} (turn by turn {ratios[0]:.2f} to {ratios[-1]:.2f}); "
+        f"ratio {medians['plain'] / medians['ours']:.2f} (per pair {ratios[0]:.2f} to {ratios[-1]:.2f}); "
         f"of CPU time {processor['plain'] / processor['ours']:.2f}"
     )
     if turns.plain.device.type == "cuda":
         rate, product = _matmul_rate(), turns.plain.operations(turns.waveforms) / medians["ours"]
         print(
-            f"bf16 matrix products: {rate / 1e12:.0f} TFLOP/s measured; a step of ours {product / 1e12:.0f} TFLOP/s, "
+            f"bf16 matrix products: {rate / 1e12:.0f} TFLOP/s measured; training step {product / 1e12:.0f} TFLOP/s, "
             f"{product / rate:.0%}"
         )
 

@@ -92,7 +92,7 @@ def test_folders_become_manifests_that_train(tmp_path, capsys):
         path.rename(target)
     folder = tmp_path / "data"
     pattern = ["--speaker-pattern", r"(?P<speaker>s\d+)_"]
-    assert cli.main(["prepare", "folder", str(tmp_path / "folders"), str(folder), *pattern]) == 0
+    assert cli.main(["prepare", "folder", str(tmp_path / "folders"), "--out", str(folder), *pattern]) == 0
     assert "ready" in capsys.readouterr().out
     assert all((folder / f"{split}.csv").is_file() for split in ("train", "dev", "test"))
     run = ["-u", "fbank", "-v", "baseline", "--data", folder, "-p", tmp_path / "run", "--device", "cpu"]
@@ -102,7 +102,7 @@ def test_folders_become_manifests_that_train(tmp_path, capsys):
 
 
 def test_a_fault_is_one_line(tmp_path, capsys):
-    assert cli.main(["prepare", "folder", str(tmp_path / "none"), str(tmp_path / "data")]) == 1
+    assert cli.main(["prepare", "folder", str(tmp_path / "none"), "--out", str(tmp_path / "data")]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert len(error.splitlines()) == 1
@@ -124,7 +124,7 @@ def test_help_imports_neither_torch_nor_what_reads_audio(words):
 def test_config_prints_what_a_run_would_take(corpus, tmp_path, capsys):
     assert cli.main(["config", "-u", "fbank", "-v", "mapmix", "--data", str(corpus)]) == 0
     printed = capsys.readouterr().out
-    assert "# goes with the flags -u fbank -s hidden_states" in printed
+    assert "# use with the flags -u fbank -s hidden_states" in printed
     assert "upstream_configs/fbank.yaml (finetune)" in printed
     config = yaml.safe_load(printed)
     check_configuration(config)
@@ -138,5 +138,5 @@ def test_ctrl_c_in_prepare_says_nothing_of_checkpoints(monkeypatch, tmp_path, ca
         raise KeyboardInterrupt
 
     monkeypatch.setattr(folder, "CORPUS", dataclasses.replace(folder.CORPUS, prepare=interrupted))
-    assert cli.main(["prepare", "folder", str(tmp_path), str(tmp_path / "out")]) == 130
-    assert capsys.readouterr().err.strip() == "interrupted; the same command starts again"
+    assert cli.main(["prepare", "folder", str(tmp_path), "--out", str(tmp_path / "out")]) == 130
+    assert capsys.readouterr().err.strip() == "interrupted; run the same command to start again"

@@ -53,7 +53,7 @@ def test_its_data_map_is_made_again(old):
 
 
 def test_it_is_exported(old):
-    assert cli.main(["export", str(old / "run"), str(old / "new")]) == 0
+    assert cli.main(["export", str(old / "run"), "--out", str(old / "new")]) == 0
     config = [json.loads((folder / "config.json").read_text()) for folder in (OLD / "export", old / "new")]
     assert config[0]["labels"] == config[1]["labels"]
     weights = [(folder / "model.safetensors").read_bytes() for folder in (OLD / "export", old / "new")]

@@ -25,7 +25,7 @@ def short_corpus(tmp_path_factory):
 
 
 def test_a_bench_that_is_stopped_leaves_no_folder(tmp_path):
-    arguments = [sys.executable, ROOT / "bench/dynamics.py", "--tables", "map", "--into", tmp_path]
+    arguments = [sys.executable, ROOT / "bench/dynamics.py", "--tables", "map", "--out", tmp_path]
     path = f"{ROOT / 'downstream'}:{ROOT / 'bench'}"
     process = subprocess.Popen([*map(str, arguments)], env={**os.environ, "PYTHONPATH": path})
     until = time.monotonic() + 120

@@ -26,8 +26,8 @@ def answers(folder, **arguments):
     return np.stack([answer.probabilities for answer in identifier.batch(WAVS, 16_000)])
 
 
-def export(*arguments):
-    return cli.main(["export", *map(str, arguments)])
+def export(run, out, *flags):
+    return cli.main(["export", str(run), "--out", str(out), *map(str, flags)])
 
 
 @pytest.fixture(scope="module")
@@ -101,14 +101,14 @@ def test_calibration_and_rejection_travel_along(own_run, tmp_path):
 def test_nothing_is_written_over(trained, own_export, tmp_path, capsys):
     (own_export / "mine.txt").write_text("mine")
     assert export(trained, own_export) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     assert export(trained, own_export, "--overwrite") == 0
     assert not (own_export / "mine.txt").exists()
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("mine")
     assert export(trained, foreign, "--overwrite") == 1
-    assert "holds no earlier export" in capsys.readouterr().err
+    assert "expected an earlier export, found other files" in capsys.readouterr().err
     assert (foreign / "thesis.txt").read_text() == "mine"
 
 
@@ -165,7 +165,7 @@ def test_weights_of_something_else_are_one_line(own_export, change, named):
 
 def test_an_export_is_not_exported_again(exported, tmp_path, capsys):
     assert export(exported, tmp_path / "again") == 1
-    assert "is an export already" in capsys.readouterr().err
+    assert "expected a run, found an export" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

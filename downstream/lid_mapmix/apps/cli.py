@@ -1,85 +1,86 @@
-"""``lid-mapmix``: the commands around training, one line each in `COMMANDS`, which ``lid-mapmix --help`` shows."""
+"""``lid-mapmix``: all commands, one entry each in `COMMANDS`, which ``lid-mapmix --help`` lists."""
 
 import argparse
 import logging
 import shlex
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 from ..data.prepare import CORPORA, find_corpus
+from ..utils.command_line import CommandParser
 from .runs import launch
 from .settings.arguments import complete_defaults, make_parser
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command: what it is for, and where its parser and its work are.
+    """A command: its purpose, its parser and its work.
 
     Attributes
     ----------
-    purpose : a line for the help.
-    parser, work : "module:function" of this folder. The second is imported only once the flags are known to be right:
-        torch takes seconds.
-    after_interruption : what to tell someone who has pressed Ctrl-C.
+    purpose : one line for the help.
+    parser, work : "module:function" of this folder. `work` is imported after parsing: torch takes seconds.
+    after_interruption : message after Ctrl-C.
     """
 
     purpose: str
     parser: str
     work: str
-    after_interruption: str = "the same command starts again"
+    after_interruption: str = "run the same command to start again"
 
 
 COMMANDS: Mapping[str, Command] = {
-    "run": Command("train, evaluate or identify (run_downstream.py)", "", ""),
-    "prepare": Command("make the manifests of a corpus", "cli:make_prepare_parser", "cli:prepare"),
+    "run": Command("train or evaluate, with the flags of S3PRL's run_downstream.py", "", ""),
+    "prepare": Command("write the manifests of a corpus", "cli:make_prepare_parser", "cli:prepare"),
     "pack": Command(
-        "put the audio of prepared manifests into tar shards",
+        "pack the audio of a prepared corpus into tar shards",
         "commands.pack:make_pack_parser",
         "commands.pack:pack_corpus",
     ),
     "export-manifest": Command(
-        "write the manifests for Kaldi or NeMo, or as Parquet",
+        "write manifests for Kaldi or NeMo, or as Parquet",
         "commands.export_manifest:make_export_parser",
         "commands.export_manifest:export_manifest",
     ),
     "check": Command(
-        "look for what is wrong with a corpus, before training on it",
+        "check a corpus before training",
         "commands.check:make_check_parser",
         "commands.check:check_data",
     ),
     "config": Command(
-        "print the merged settings of a run, as YAML for -c", "cli:make_config_parser", "cli:show_config"
+        "print the merged settings of a run as YAML, for -c", "cli:make_config_parser", "cli:show_config"
     ),
     "datamap": Command(
-        "compute and draw the data map of a run, list suspicious labels",
+        "compute and draw the data map of a run, and list suspicious labels",
         "commands.datamap:make_datamap_parser",
         "commands.datamap:make_map",
     ),
     "score": Command(
-        "score, compare, calibrate and convert files of scores from any system",
+        "score, compare, calibrate and convert score files of any system",
         "commands.score:make_score_parser",
         "commands.score:score",
     ),
     "truncation": Command(
-        "score a split cut to 1, 2, 3, … seconds",
+        "score a split truncated to 1, 2, 3, … seconds",
         "commands.truncation:make_truncation_parser",
         "commands.truncation:score_truncated",
     ),
     "predict": Command(
-        "say what is spoken in recordings, by a trained run",
+        "identify the dialect or language of recordings",
         "commands.predict:make_predict_parser",
         "commands.predict:predict",
     ),
     "export": Command(
-        "make a folder of a trained run: safetensors weights, no pickles, a model card",
+        "export a trained run for inference: safetensors weights, no pickles, a model card",
         "commands.export_run:make_export_run_parser",
         "commands.export_run:export_run",
     ),
     "report": Command(
-        "write one HTML page of a run: scores, pictures, the worst utterances to hear",
+        "write an HTML report of a run: scores, figures, the worst utterances with audio",
         "report.command:make_report_parser",
         "report.command:make_report",
     ),
@@ -87,17 +88,17 @@ COMMANDS: Mapping[str, Command] = {
         "train a grid of upstreams, variants, data and seeds, and write its tables",
         "leaderboard.command:make_leaderboard_parser",
         "leaderboard.procedure:make_leaderboard",
-        "the same command goes on",
+        "run the same command to resume",
     ),
     "upstreams": Command(
-        "list the upstreams, and what is known of each",
+        "list the upstreams and their settings",
         "commands.upstreams:make_upstreams_parser",
         "commands.upstreams:list_upstreams",
     ),
 }
 _EXAMPLES = """\
 examples:
-  lid-mapmix prepare demo data/demo
+  lid-mapmix prepare demo --out data/demo
   lid-mapmix export-manifest data/demo --to kaldi --out kaldi/data
   lid-mapmix run -u fbank --data data/demo
   lid-mapmix config -u fbank -v datamap --data data/demo > datamap.yaml
@@ -107,27 +108,35 @@ examples:
   lid-mapmix report result/downstream/lid_mapmix-mapmix-fbank
   lid-mapmix leaderboard bench/demo.yaml --jobs 2
   lid-mapmix check data/demo --deep
-  lid-mapmix predict -e result/downstream/lid_mapmix-mapmix-fbank recording.wav folder/
-  lid-mapmix export result/downstream/lid_mapmix-mapmix-fbank dialects
-  lid-mapmix pack data/demo data/demo-packed
+  lid-mapmix predict result/downstream/lid_mapmix-mapmix-fbank recording.wav folder/
+  lid-mapmix export result/downstream/lid_mapmix-mapmix-fbank --out dialects
+  lid-mapmix pack data/demo --out data/demo-packed
   lid-mapmix upstreams xlsr_53
 """
 _PREPARE_EXAMPLES = """\
-examples, and more by lid-mapmix prepare CORPUS --help:
-  lid-mapmix prepare folder recordings/ data/
-  lid-mapmix prepare commonvoice cv-corpus/ data/ --languages pt es ca gl --max-hours-per-class 10
-  lid-mapmix prepare lre17 LDC2022E16/ data/set1/ --eval LDC2022E17/ --subset 5 --set 1
+examples (lid-mapmix prepare CORPUS --help has more):
+  lid-mapmix prepare folder recordings/ --out data/
+  lid-mapmix prepare commonvoice cv-corpus/ --out data/ --languages pt es ca gl --max-hours-per-class 10
+  lid-mapmix prepare lre17 LDC2022E16/ --out data/set1/ --eval LDC2022E17/ --subset 5 --set 1
+"""
+_CONFIG_EXAMPLES = """\
+examples:
+  the settings of a run, to edit and to train with:
+    lid-mapmix config -u fbank -v mapmix --data data/demo > mine.yaml
+    lid-mapmix run -u fbank -v mapmix --data data/demo -c mine.yaml
+  the settings of a frozen upstream, with an override:
+    lid-mapmix config -u hubert --frozen -o config.optimizer.lr=5e-4
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status: 0, 1 for a fault, 2 for wrong flags."""
+    """Run a command and return its exit status: 0, 1 after an error, 2 for wrong flags."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     command = _make_parser().parse_args(arguments[:1]).command
     if command == "run":
         return launch.main(arguments[1:], "lid-mapmix run")
     options = _find(COMMANDS[command].parser)().parse_args(arguments[1:])
-    # A corpus has something to say besides its progress bar.
+    # Preparing a corpus logs what was skipped.
     logging.basicConfig(level=logging.INFO if command == "prepare" else logging.WARNING, format="%(message)s")
     return launch.guarded(
         lambda: _find(COMMANDS[command].work)(options),
@@ -142,15 +151,15 @@ def _find(name: str) -> Callable[..., Any]:
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    """Return the parser of the first word; each command has a parser of its own for the rest."""
+    """Return the parser of the first argument; each command parses the others."""
     listed = "\n".join(f"  {name:<17}{command.purpose}" for name, command in COMMANDS.items())
     parser = argparse.ArgumentParser(
         "lid-mapmix",
-        description="Dialect and language identification trained with Map-Mix on any upstream of S3PRL's.",
-        epilog=f"commands, each with a --help of its own:\n{listed}\n\n{_EXAMPLES}",
+        description="Dialect and language identification with Map-Mix, on any upstream of S3PRL.",
+        epilog=f"commands ('lid-mapmix COMMAND --help' describes one):\n{listed}\n\n{_EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=list(COMMANDS), metavar="COMMAND", help="what to do")
+    parser.add_argument("command", choices=list(COMMANDS), metavar="COMMAND", help="one of the commands below")
     return parser
 
 
@@ -158,40 +167,40 @@ def make_prepare_parser() -> argparse.ArgumentParser:
     """Return the parser of ``lid-mapmix prepare``."""
     parser = argparse.ArgumentParser(
         "lid-mapmix prepare",
-        description="Make the manifests of a corpus: train.csv, dev.csv, test.csv and labels.yaml.",
+        description="Write the manifests of a corpus: train.csv, dev.csv, test.csv and labels.yaml.",
         epilog=_PREPARE_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    corpora = parser.add_subparsers(dest="corpus", required=True, metavar="CORPUS")
+    corpora = parser.add_subparsers(dest="corpus", required=True, metavar="CORPUS", parser_class=CommandParser)
     for corpus in map(find_corpus, CORPORA):
         one = corpora.add_parser(
             corpus.name,
             help=corpus.purpose,
             description=corpus.purpose,
-            epilog=f"examples:\n{corpus.examples}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            epilog=f"examples:\n{textwrap.indent(corpus.examples, '  ')}",
         )
+        one.add_out("folder to write", required=True, dest="folder", was_positional=True)
         corpus.add_flags(one)
-        one.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 
 def prepare(options: argparse.Namespace) -> None:
     """Prepare a corpus."""
     folder = find_corpus(options.corpus).prepare(options)
-    print(f"{folder}: ready; train on it with 'lid-mapmix run -u fbank --data {shlex.quote(str(folder))}'")
+    print(f"{folder}: ready. Train on it by 'lid-mapmix run -u fbank --data {shlex.quote(str(folder))}'.")
 
 
 def make_config_parser() -> argparse.ArgumentParser:
     """Return the parser of ``lid-mapmix config``."""
     parser = make_parser("lid-mapmix config")
-    parser.description = "Print the merged settings of a run, as YAML for -c, and train nothing."
+    parser.description = "Print the merged settings of a run as YAML, for -c. Trains nothing."
+    parser.epilog = _CONFIG_EXAMPLES
     return parser
 
 
 def show_config(options: argparse.Namespace) -> None:
     """Print the settings of a run."""
-    # Imported here, once the flags are known to be right: torch takes seconds.
+    # Imported here, after the flags were parsed: torch takes seconds.
     import yaml  # noqa: PLC0415
 
     from .settings.from_flags import new_settings  # noqa: PLC0415
@@ -207,5 +216,5 @@ def show_config(options: argparse.Namespace) -> None:
         )
         if flag
     )
-    print(f"# {' < '.join(settings.sources)}\n# goes with the flags{arguments}")
+    print(f"# {' < '.join(settings.sources)}\n# use with the flags{arguments}")
     print(yaml.safe_dump(settings.for_s3prl("train")[1], sort_keys=False, allow_unicode=True), end="")

@@ -315,7 +315,7 @@ def test_a_fault_is_found_and_mended(own, tmp_path, name, capsys):
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == bad
     fixed = tmp_path / "elsewhere" / "fixed"
-    assert check(own, "--deep", "--fix", fixed) == int(name in NOT_MENDED)
+    assert check(own, "--deep", "--fix", "--out", fixed) == int(name in NOT_MENDED)
     assert {path: path.stat().st_mtime_ns for path in own.rglob("*")} == before
     if name in NOT_MENDED:
         return
@@ -425,7 +425,7 @@ def test_fix_keeps_evaluation_data_and_says_what_went(own, tmp_path, capsys):
     shutil.copy(copied_from, copied_to)
     spelt(own, "xaa-one", "XAA_ONE")
     fixed = tmp_path / "fixed"
-    assert check(own, "--deep", "--fix", fixed) == 0
+    assert check(own, "--deep", "--fix", "--out", fixed) == 0
     printed = capsys.readouterr().out
     assert "renamed 'XAA_ONE' to 'xaa-one'" in printed
     assert (fixed / "dropped.csv").read_text().splitlines() == [
@@ -448,7 +448,7 @@ def test_fix_keeps_evaluation_data_and_says_what_went(own, tmp_path, capsys):
 def test_fix_takes_the_spelling_of_the_manifests_for_that_of_labels(own, tmp_path, capsys):
     """A class that labels.yaml has in capitals was dropped as one that it lacks."""
     labels(own, *CLASSES[:3], "YBB_Two")
-    assert check(own, "--fix", tmp_path / "fixed") == 0
+    assert check(own, "--fix", "--out", tmp_path / "fixed") == 0
     assert "renamed 'YBB_Two' to 'ybb-two'" in capsys.readouterr().out
     assert len(read_manifest(tmp_path / "fixed/train.csv")) == 24
     assert yaml.safe_load((tmp_path / "fixed/labels.yaml").read_text()) == {"all": list(CLASSES)}
@@ -458,7 +458,7 @@ def test_a_fixed_folder_trains(own, tmp_path):
     (own / FIRST).unlink()
     write(own, np.zeros(RATE), "audio/train/ybb-two-0.wav")
     fixed = tmp_path / "fixed"
-    assert check(own, "--deep", "--fix", fixed) == 0
+    assert check(own, "--deep", "--fix", "--out", fixed) == 0
     assert train(own, tmp_path / "spoilt", "-v", "baseline") == 1
     assert train(fixed, tmp_path / "run", "-v", "baseline") == 0
     assert (tmp_path / "run/dev-best.ckpt").is_file()
@@ -468,7 +468,7 @@ def test_fix_finds_audio_through_links(own, tmp_path):
     (tmp_path / "deep/er").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "deep/er")
     (own / FIRST).unlink()
-    assert check(own, "--fix", tmp_path / "link/out") == 0
+    assert check(own, "--fix", "--out", tmp_path / "link/out") == 0
     assert check(tmp_path / "deep/er/out") == 0
 
 
@@ -478,18 +478,21 @@ def test_nothing_is_overwritten(own, tmp_path, target, capsys):
     (tmp_path / "folder").mkdir()
     for path in (tmp_path / "folder/mine.txt", tmp_path / "file", tmp_path / "report"):
         path.write_text("mine")
-    flags = ["--json", tmp_path / "report"] if target == "report" else ["--fix", tmp_path / target]
+    flags = ["--json", tmp_path / "report"] if target == "report" else ["--fix", "--out", tmp_path / target]
     assert check(own, *flags) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "already. Name" in capsys.readouterr().err
     assert all(
         path.read_text() == "mine" for path in (tmp_path / "folder/mine.txt", tmp_path / "file", tmp_path / "report")
     )
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["mine.txt"]
+    if target == "report":
+        assert check(own, *flags, "--overwrite") == 1, "not safe to train on"
+        assert json.loads((tmp_path / "report").read_text())
 
 
 def test_fix_that_leaves_nothing_writes_nothing(own, tmp_path, capsys):
     shutil.rmtree(own / "audio/dev")
-    assert check(own, "--fix", tmp_path / "fixed") == 1
+    assert check(own, "--fix", "--out", tmp_path / "fixed") == 1
     assert "nothing would be left of dev" in capsys.readouterr().err
     assert not (tmp_path / "fixed").exists()
 
@@ -498,7 +501,12 @@ def test_fix_that_leaves_nothing_writes_nothing(own, tmp_path, capsys):
 def test_what_was_found_is_told_even_where_nothing_can_be_fixed(flags, own, tmp_path, capsys):
     """It may have taken hours to find."""
     shutil.rmtree(own / "audio/dev")
-    assert check(own, "--fix", tmp_path / "fixed", *(tmp_path / "r" if flag == "FILE" else flag for flag in flags)) == 1
+    assert (
+        check(
+            own, "--fix", "--out", tmp_path / "fixed", *(tmp_path / "r" if flag == "FILE" else flag for flag in flags)
+        )
+        == 1
+    )
     captured = capsys.readouterr()
     assert "nothing would be left of dev" in captured.err
     text = (tmp_path / "r").read_text() if "FILE" in flags else captured.out
@@ -522,9 +530,9 @@ def test_a_fixed_folder_is_complete_or_absent(error, own, tmp_path, monkeypatch,
 
     with monkeypatch.context() as patch:
         patch.setattr(cleaning, "write_manifest", interrupted)
-        assert check(own, "--fix", tmp_path / "fixed") in (1, 130)
+        assert check(own, "--fix", "--out", tmp_path / "fixed") in (1, 130)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
-    assert check(own, "--fix", tmp_path / "fixed") == 0
+    assert check(own, "--fix", "--out", tmp_path / "fixed") == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "fixed"]
 
 
@@ -535,11 +543,11 @@ def test_two_that_fix_into_one_folder_do_not_meet(own, tmp_path, monkeypatch, ca
     def second(*arguments):
         if not statuses:
             statuses.append(None)
-            statuses.append(check(own, "--fix", tmp_path / "fixed"))
+            statuses.append(check(own, "--fix", "--out", tmp_path / "fixed"))
         return original(*arguments)
 
     monkeypatch.setattr(cleaning, "write_manifest", second)
-    assert check(own, "--fix", tmp_path / "fixed") == 1
+    assert check(own, "--fix", "--out", tmp_path / "fixed") == 1
     assert statuses == [None, 0]
     assert "fixed: is there already" in capsys.readouterr().err
     assert check(tmp_path / "fixed") == 0

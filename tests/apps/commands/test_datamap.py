@@ -68,7 +68,7 @@ def test_without_flags_it_is_the_map_of_the_run(own_map, capsys):
 
 
 def test_the_folder_of_the_map_itself_may_be_named(own_map, tmp_path):
-    assert command(own_map / "datamap", "--into", tmp_path / "maps/new") == 0
+    assert command(own_map / "datamap", "--out", tmp_path / "maps/new") == 0
     assert sorted(listing(tmp_path / "maps/new")) == sorted((*NUMBERS, "datamap.png"))
     for name in NUMBERS[:2]:
         assert (tmp_path / "maps/new" / name).read_bytes() == (own_map / "datamap" / name).read_bytes()
@@ -88,7 +88,7 @@ def test_epochs_are_skipped_and_kept(own_map, tmp_path, capsys):
     both = read_datamap(own_map / "datamap/datamap.csv").confidence
     confidence = {}
     for name, flags in {"late": ["--skip-first", 1], "early": ["--keep-first", 1]}.items():
-        assert command(own_map, *flags, "--into", tmp_path / name) == 0
+        assert command(own_map, *flags, "--out", tmp_path / name) == 0
         found = read_datamap(tmp_path / name / "datamap.csv")
         assert set(found.epochs.tolist()) == {1}
         confidence[name] = found.confidence
@@ -103,7 +103,7 @@ def test_epochs_are_skipped_and_kept(own_map, tmp_path, capsys):
 def test_regions_by_other_rules(own_map, tmp_path):
     shares = ["--regions", "quantile", "--easy-fraction", 0.5, "--hard-fraction", 0.25]
     for whose in ("--global", "--per-class"):
-        assert command(own_map, *shares, whose, "--into", tmp_path / whose) == 0
+        assert command(own_map, *shares, whose, "--out", tmp_path / whose) == 0
         found = read_datamap(tmp_path / whose / "datamap.csv")
         assert [(found.regions == name).sum() for name in ("easy", "ambiguous", "hard")] == [16, 8, 8]
     by_class = [found.regions[found.classes == name] for name in np.unique(found.classes)]
@@ -117,9 +117,9 @@ def test_another_map_is_not_written_over_unless_asked(own_map, capsys):
     assert command(own_map, "--suspects", 3) == 0
     before = listing(own_map)
     assert command(own_map, "--skip-first", 1) == 1
-    assert fault_of(capsys).startswith(f"{own_map / 'datamap/datamap.csv'}: is there already, with other content")
+    assert fault_of(capsys).startswith(f"{own_map / 'datamap/datamap.csv'}: exists already, with other content")
     assert command(own_map, "--suspects", 4) == 1
-    assert "suspects.csv: is there already, with other content. Write elsewhere" in fault_of(capsys)
+    assert "suspects.csv: exists already, with other content. Write to another" in fault_of(capsys)
     assert listing(own_map) == before
     assert command(own_map, "--skip-first", 1, "--suspects", 4, "--overwrite") == 0
     assert set(read_datamap(own_map / "datamap/datamap.csv").epochs.tolist()) == {1}
@@ -148,8 +148,8 @@ def test_other_data_is_no_reason_to_delete_the_dynamics(own_map, own_corpus, cap
 def test_a_folder_in_which_a_map_is_trained_is_left_alone(own_map, tmp_path, capsys):
     with RunFolder(own_map / "datamap").held():
         assert command(own_map) == 1
-        assert fault_of(capsys).endswith("Wait for it, or write elsewhere by --into DIR.")
-        assert command(own_map, "--into", tmp_path / "mine") == 0
+        assert fault_of(capsys).endswith("Wait for it, or write to another folder by --out DIR.")
+        assert command(own_map, "--out", tmp_path / "mine") == 0
 
 
 def test_no_spelling_of_a_folder_gets_round_its_lock(own_map, tmp_path, monkeypatch, capsys):
@@ -159,8 +159,8 @@ def test_no_spelling_of_a_folder_gets_round_its_lock(own_map, tmp_path, monkeypa
     (tmp_path / "link").symlink_to(own_map / "datamap")
     with RunFolder(own_map / "datamap").held(), RunFolder(tmp_path / "other").held():
         before = listing(tmp_path)
-        for into in ("run/datamap", own_map / "../run/datamap", "link", "other"):
-            assert command("run", "--into", into, "--overwrite") == 1
+        for out in ("run/datamap", own_map / "../run/datamap", "link", "other"):
+            assert command("run", "--out", out, "--overwrite") == 1
             assert "another process is training or writing there" in fault_of(capsys)
         assert listing(tmp_path) == before
 
@@ -173,7 +173,7 @@ def test_suspects_are_listed_by_class_with_what_the_model_preferred(own_map, cor
     assert [row["rank"] for row in rows] == list("12345")
     doubts = [float(row["surprise"]) for row in rows]
     assert doubts == sorted(doubts, reverse=True)
-    lines = printed[printed.index("the likeliest label errors") : printed.index("\nwritten")].splitlines()[1:]
+    lines = printed[printed.index("most likely label errors") : printed.index("\nwritten")].splitlines()[1:]
     shown = [line.split() for line in lines if line.startswith(" ")]
     assert sorted(words[:3] for words in shown) == [[row["rank"], row["id"], row["preferred"] or "-"] for row in rows]
     headings = [line.split()[1] for line in lines if line.strip() and not line.startswith(" ")]
@@ -225,7 +225,7 @@ def settings_of_another_task(folder):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (no_dynamics, "this run recorded no data map. Train the variant datamap"),
+        (no_dynamics, "found none. Train -v datamap"),
         (no_epoch, "expected the dynamics of at least one complete epoch"),
         (damaged_epoch, "found a damaged file"),
         (no_settings, "expected config_*.yaml"),
@@ -250,11 +250,11 @@ def test_what_is_no_recorded_run_is_refused(own_map, capsys, spoil, message):
         (["--regions", "quantile", "--easy-fraction", 0.8, "--hard-fraction", 0.3], "make more than 1"),
         (
             ["--regions", "fixed", "--easy-fraction", 0.5],
-            "--easy-fraction: has no effect on regions fixed. Add --regions quantile",
+            "--easy-fraction: no effect with --regions fixed. Add --regions quantile",
         ),
-        (["--regions", "fixed", "--per-class"], "--per-class: has no effect on regions fixed"),
-        (["--easy-variability", 0], "--easy-variability: has no effect on regions quantile"),
-        (["--easy-confidence", 0.13], "--easy-confidence: has no effect on regions quantile"),
+        (["--regions", "fixed", "--per-class"], "--per-class: no effect with --regions fixed"),
+        (["--easy-variability", 0], "--easy-variability: no effect with --regions quantile"),
+        (["--easy-confidence", 0.13], "--easy-confidence: no effect with --regions quantile"),
     ],
 )
 def test_regions_that_cannot_be_are_refused(own_map, capsys, flags, message):
@@ -288,7 +288,7 @@ def test_an_interrupted_write_leaves_nothing(own_map, tmp_path, monkeypatch, cap
 
     monkeypatch.setattr(recorded_datamap, "write_td_metrics", interrupted)
     before = listing(own_map)
-    assert command(own_map, "--into", tmp_path / "new") == 130
+    assert command(own_map, "--out", tmp_path / "new") == 130
     assert not (tmp_path / "new").exists()
     assert listing(own_map) == before
 
@@ -296,7 +296,7 @@ def test_an_interrupted_write_leaves_nothing(own_map, tmp_path, monkeypatch, cap
 def test_the_numbers_are_there_without_matplotlib(own_map, tmp_path, monkeypatch, capsys):
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert command(own_map, "--into", tmp_path / "new") == 1
+    assert command(own_map, "--out", tmp_path / "new") == 1
     assert "pip install matplotlib" in fault_of(capsys)
     assert sorted(listing(tmp_path / "new")) == sorted(NUMBERS)
 

@@ -11,8 +11,8 @@ from lid_mapmix.data.manifest.manifest import read_manifest
 FILES = [f"{split}_{name}" for split in ("dev", "test") for name in ("scores.csv", "metrics.json", "predict.txt")]
 
 
-def command(*arguments):
-    return cli.main(["pack", *map(str, arguments)])
+def command(data, out, *flags):
+    return cli.main(["pack", str(data), "--out", str(out), *map(str, flags)])
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_a_member_is_no_recording_for_s3prl(packed, trained, capsys):
     member = read_manifest(packed / "test.csv").audio_path(0)
     assert len(read_audio(member)) == 16_000
     assert run("-m", "inference", "-t", member, "-e", trained, "--device", "cpu") == 1
-    assert capsys.readouterr().err == f"error: {member}: no such audio file. Name the file to identify by -t.\n"
+    assert capsys.readouterr().err == f"error: {member}: no such audio file. Name an audio file by -t.\n"
 
 
 def test_a_broken_shard_is_found_before_training(packed, tmp_path, capsys):

@@ -42,7 +42,7 @@ def predict(uncalibrated, capsys):
     """Return what runs the command on sounds that are no speech, and gives status, lines and standard error."""
 
     def command(*arguments, run=uncalibrated):
-        status = cli.main(["predict", "-e", str(run), "--device", "cpu", "--any-sound", *map(str, arguments)])
+        status = cli.main(["predict", str(run), "--device", "cpu", "--any-sound", *map(str, arguments)])
         captured = capsys.readouterr()
         return SimpleNamespace(status=status, lines=captured.out.splitlines(), err=captured.err)
 
@@ -122,12 +122,12 @@ def test_a_name_that_is_no_text(predict, recordings, tmp_path):
 def test_a_folder_without_audio_is_reported(predict, tmp_path):
     found = predict(tmp_path)
     assert found.status == 1
-    assert "found no audio" in found.err
+    assert "expected audio" in found.err
 
 
 def test_silence_is_no_speech(trained, tmp_path, capsys):
     soundfile.write(tmp_path / "silence.wav", np.zeros(20_000), 16_000)
-    assert cli.main(["predict", "-e", str(trained), "--device", "cpu", str(tmp_path / "silence.wav")]) == 0
+    assert cli.main(["predict", str(trained), "--device", "cpu", str(tmp_path / "silence.wav")]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'silence.wav'}: no speech\n"
 
 
@@ -172,7 +172,7 @@ def test_label_tracks(predict, two_hums):
 def test_audacity_takes_one_recording(predict, recordings):
     found = predict(recordings, "--format", "audacity")
     assert found.status == 1
-    assert "a label track is of one recording, found 3" in found.err
+    assert "expected one recording, found 3" in found.err
 
 
 def test_answers_in_a_file(predict, recordings, tmp_path):
@@ -182,7 +182,7 @@ def test_answers_in_a_file(predict, recordings, tmp_path):
     before = out.read_text()
     found = predict(recordings, "--out", out)
     assert found.status == 1
-    assert "is there already" in found.err
+    assert "exists already" in found.err
     assert out.read_text() == before
     assert predict(recordings / "b.flac", "--out", out, "--overwrite").status == 0
     assert len(out.read_text().splitlines()) == 1
@@ -192,7 +192,7 @@ def test_answers_in_a_file(predict, recordings, tmp_path):
 def test_wrong_flags_return_2(flags, recordings):
     paths = [str(recordings)] if flags else []
     with pytest.raises(SystemExit) as exit_:
-        cli.main(["predict", "-e", "nowhere", *flags, *paths])
+        cli.main(["predict", "nowhere", *flags, *paths])
     assert exit_.value.code == 2
 
 
@@ -212,12 +212,12 @@ def test_a_reader_that_has_had_enough(uncalibrated, recordings, tmp_path):
         "-c",
         code,
         "predict",
-        "-e",
         str(uncalibrated),
         "--device",
         "cpu",
         "--any-sound",
-        "--json",
+        "--format",
+        "json",
     ]
     process = subprocess.Popen(
         [*command, str(tmp_path)],
@@ -279,4 +279,4 @@ def test_answers_replace_no_folder_and_no_device(predict, recordings, tmp_path):
     for out in (tmp_path, os.devnull):
         found = predict(recordings, "--out", out, "--overwrite")
         assert found.status == 1
-        assert f"error: {out}: is no file" in found.err
+        assert f"error: {out}: expected a file to write" in found.err

@@ -1,5 +1,6 @@
 """``lid-mapmix score`` in process: every format, comparisons, calibration, conversion, and what it refuses."""
 
+import json
 import math
 import os
 import subprocess
@@ -138,7 +139,7 @@ def test_kaldis_lines_may_be_ratios(tmp_path, systems, capsys):
     assert read_json(tmp_path / "out.json")["systems"][0]["overall"]["cllr"] != pytest.approx(found["cllr"], abs=1e-3)
     capsys.readouterr()
     other = write_nist_tsv(tmp_path / "scores.tsv", system)
-    assert "found none. Leave it out" in fault(capsys, other, "--key", key, "--scores", "ratios")
+    assert "found none. Remove it" in fault(capsys, other, "--key", key, "--scores", "ratios")
 
 
 def test_ratios_that_belong_to_no_likelihoods_cost_what_nist_says(tmp_path, systems, capsys):
@@ -172,7 +173,7 @@ def test_ratios_that_belong_to_no_likelihoods_cost_what_nist_says(tmp_path, syst
     assert content["comparisons"][0]["differences"]["c_primary"]["value"] == pytest.approx(both[1] - both[0])
     one = content["comparisons"][0]["differences"]["c_primary"]
     assert one["low"] < one["value"] < one["high"]
-    assert score(path, "--convert", "nist", "--to", tmp_path / "same.tsv") == 0
+    assert score(path, "--convert", "nist", "--out", tmp_path / "same.tsv") == 0
     rows = [line.split("\t")[1:] for line in (tmp_path / "same.tsv").read_text().splitlines()[1:]]
     np.testing.assert_allclose(np.array(rows, dtype=float), ratios, rtol=1e-8)
 
@@ -226,14 +227,14 @@ def test_labels_say_which_classes_are_alike(tmp_path, systems, capsys):
     assert list(found["by_cluster"]) == ["one", "two", "three"]
     capsys.readouterr()
     write(labels, ["one: [ara-acm, qsl-pol]"])
-    assert "found no ara-apc (2 such)" in fault(capsys, path, "--labels", labels)
+    assert "found 2 missing, such as ara-apc" in fault(capsys, path, "--labels", labels)
 
 
 def test_it_says_which_clusters_and_when_there_are_too_few_to_draw(tmp_path, systems, capsys):
     path = write_scores_csv(tmp_path / "test_scores.csv", systems[0])
     assert score(path, "--samples", 2) == 0
     printed = capsys.readouterr().out
-    assert "\nclusters: the part of a class's name before '-'; others by --labels FILE\n" in printed
+    assert "\nclusters: the part of a class name before '-'; for others use --labels FILE\n" in printed
     assert "too narrow" not in printed
     labels = write(tmp_path / "labels.yaml", ["one: [ara-acm, qsl-pol]", "two: [ara-apc, qsl-rus]"])
     write(path, path.read_text().splitlines()[:28])  # 9 groups of 3
@@ -292,7 +293,9 @@ def test_two_systems_against_a_slow_bootstrap(tmp_path, systems, capsys):
     assert p == pytest.approx(binomtest(only[0], sum(only)).pvalue)
     printed = capsys.readouterr().out
     assert "intervals: 60 resamples of 20 groups of 60 utterances" in printed
-    assert f"McNemar's exact test of acc: p = {p:.3g} (takes utterances as independent, which those of one" in printed
+    assert (
+        f"McNemar's exact test of acc: p = {p:.3g} (assumes independent utterances; utterances of one group" in printed
+    )
     cells = next(line.split() for line in printed.splitlines() if line.startswith("acc  "))
     assert cells[1:4] == [f"{value:.3f}" for value in (whole[0]["acc"], whole[1]["acc"], found["acc"]["value"])]
 
@@ -374,7 +377,7 @@ def test_calibration_is_fitted_on_dev_and_shown_before_and_after(kind, tmp_path,
     assert score(again, "--calibrate", saved, "--samples", 0, "--json", tmp_path / "2.json") == 0
     assert read_json(tmp_path / "2.json")["systems"][0]["calibration"]["after"]["cllr"] == pytest.approx(after["cllr"])
     # And its calibrated scores, written and read, are the scores after.
-    assert score(again, "--calibrate", saved, "--convert", "nist", "--to", tmp_path / "s.tsv") == 0
+    assert score(again, "--calibrate", saved, "--convert", "nist", "--out", tmp_path / "s.tsv") == 0
     assert score(tmp_path / "s.tsv", "--key", again, "--samples", 0, "--json", tmp_path / "3.json") == 0
     overall = read_json(tmp_path / "3.json")["systems"][0]["overall"]
     for name in ("cllr", "c_primary", "c_primary_min", "eer"):
@@ -390,7 +393,7 @@ def test_each_system_has_a_calibration_of_its_own(tmp_path, systems, capsys):
     assert score(*paths, *flags, "--calibrate-key", key) == 0
     printed = capsys.readouterr().out
     assert "\nA before" in printed and "\nB after" in printed
-    assert "--calibrate: is given once a FILE" in usage_fault(capsys, *paths, *flags[:2])
+    assert "--calibrate: expected once per FILE" in usage_fault(capsys, *paths, *flags[:2])
 
 
 @pytest.mark.parametrize("source", WRITERS)
@@ -401,7 +404,7 @@ def test_any_format_becomes_any_other(source, target, tmp_path, systems, capsys)
     path = WRITERS[source](tmp_path / "in" / source, system)
     key = write_manifest(tmp_path / "key.csv", system)
     to = tmp_path / "new" / {"trn": "lid.trn", "s3prl": "test_predict.txt"}.get(target, f"file.{target}")
-    arguments = [path, "--key", key, "--convert", target, "--to", to]
+    arguments = [path, "--key", key, "--convert", target, "--out", to]
     if source in ANSWERS and target not in ("trn", "s3prl"):
         assert "found answers only" in fault(capsys, *arguments)
         assert not to.parent.exists()
@@ -417,11 +420,11 @@ def test_any_format_becomes_any_other(source, target, tmp_path, systems, capsys)
 
 def test_nist_becomes_kaldi_without_any_truth(tmp_path, systems, capsys):
     path = write_nist_tsv(tmp_path / "s.tsv", systems[0])
-    assert score(path, "--convert", "kaldi", "--to", tmp_path / "s.txt") == 0
+    assert score(path, "--convert", "kaldi", "--out", tmp_path / "s.txt") == 0
     assert len((tmp_path / "s.txt").read_text().splitlines()) == 240
     capsys.readouterr()
-    assert "by --key FILE" in fault(capsys, path, "--convert", "scores", "--to", tmp_path / "s.csv")
-    assert "ends in _predict.txt" in fault(capsys, path, "--convert", "s3prl", "--to", tmp_path / "s.csv")
+    assert "by --key FILE" in fault(capsys, path, "--convert", "scores", "--out", tmp_path / "s.csv")
+    assert "ends in _predict.txt" in fault(capsys, path, "--convert", "s3prl", "--out", tmp_path / "s.csv")
 
 
 def test_what_is_written_before_a_fault_is_said(tmp_path, systems, capsys, monkeypatch):
@@ -449,14 +452,14 @@ def test_durations_beyond_any_corpus_are_slices_of_their_own(tmp_path, systems, 
 
 
 def test_ratios_that_belong_to_no_likelihoods_are_converted_with_a_word(tmp_path, systems, capsys):
-    said = "belong to no likelihoods; what is made of them has other costs and EER"
+    said = "do not follow from likelihoods; the costs and EER of the converted"
     path = write_nist_tsv(tmp_path / "s.tsv", systems[0])
-    assert score(path, "--convert", "kaldi", "--to", tmp_path / "a.txt") == 0
+    assert score(path, "--convert", "kaldi", "--out", tmp_path / "a.txt") == 0
     assert said not in capsys.readouterr().out
     own = write(tmp_path / "own.tsv", ["segmentid\ta\tb", "u\t3\t2", "v\t-1\tinf"])
-    assert score(own, "--convert", "kaldi", "--to", tmp_path / "b.txt") == 0
+    assert score(own, "--convert", "kaldi", "--out", tmp_path / "b.txt") == 0
     assert said in capsys.readouterr().out
-    assert score(own, "--convert", "nist", "--to", tmp_path / "c.tsv") == 0
+    assert score(own, "--convert", "nist", "--out", tmp_path / "c.tsv") == 0
     assert said not in capsys.readouterr().out
     assert (tmp_path / "c.tsv").read_text() == own.read_text()
 
@@ -471,18 +474,28 @@ def test_nothing_is_written_over(tmp_path, systems, capsys):
         ["--json", tmp_path / "there"],
         ["--calibrate", path, "--save-calibration", tmp_path / "there"],
         ["--reliability", tmp_path / "there.png"],
-        ["--convert", "nist", "--to", tmp_path / "there"],
-        ["--convert", "s3prl", "--to", tmp_path / "x_predict.txt"],
+        ["--convert", "nist", "--out", tmp_path / "there"],
+        ["--convert", "s3prl", "--out", tmp_path / "x_predict.txt"],
     ):
-        assert "is there already" in fault(capsys, path, "--samples", 0, *flags)
-    assert "is read or written already" in fault(capsys, path, "--json", path, "--overwrite")
+        assert "exists already" in fault(capsys, path, "--samples", 0, *flags)
+    assert "is another file of this command" in fault(capsys, path, "--json", path, "--overwrite")
     assert "found a folder" in fault(capsys, path, "--json", tmp_path, "--overwrite")
     out = tmp_path / "new.png"
-    assert "is read or written" in fault(capsys, path, "--json", out, "--reliability", out)
+    assert "is another file of this command" in fault(capsys, path, "--json", out, "--reliability", out)
     assert {(tmp_path / name).read_text() for name in ("there", "there.png", "x_truth.txt")} == {"mine"}
     assert path.read_bytes() == content and not out.exists()
     assert score(path, "--samples", 0, "--json", tmp_path / "there", "--overwrite") == 0
     assert "systems" in read_json(tmp_path / "there")
+
+
+def test_json_without_a_file_is_all_of_standard_output(tmp_path, systems, capsys):
+    path = write_scores_csv(tmp_path / "s.csv", systems[0])
+    assert score(path, "--samples", 20, "--json", tmp_path / "out.json") == 0
+    capsys.readouterr()
+    assert score(path, "--samples", 20, "--reliability", tmp_path / "curve.png", "--json") == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == read_json(tmp_path / "out.json")
+    assert f"written:\n  {tmp_path / 'curve.png'}\n" in printed.err
 
 
 def edited(path, old, new):
@@ -603,15 +616,15 @@ def test_systems_that_do_not_fit_are_one_line(tmp_path, systems, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--convert", "nist"], "--to go together"),
-        (["--to", "x"], "--to go together"),
+        (["--convert", "nist"], "--out: expected both or neither"),
+        (["--out", "x"], "--out: expected both or neither"),
         (["--calibration", "full"], "needs --calibrate"),
         (["--save-calibration", "x"], "needs --calibrate"),
         (["--calibrate-key", "x"], "needs --calibrate"),
-        (["--convert", "nist", "--to", "x", "--json", "y"], "scores nothing"),
-        (["--convert", "nist", "--to", "x", "--by", "class"], "scores nothing"),
-        (["--calibrate", "c.json", "--calibration", "full"], "--calibration: DEV is a calibration already"),
-        (["--calibrate", "c.json", "--calibrate-key", "x"], "--calibrate-key: DEV is a calibration already"),
+        (["--convert", "nist", "--out", "x", "--json", "y"], "computes no scores"),
+        (["--convert", "nist", "--out", "x", "--by", "class"], "computes no scores"),
+        (["--calibrate", "c.json", "--calibration", "full"], "--calibration: DEV is already a calibration"),
+        (["--calibrate", "c.json", "--calibrate-key", "x"], "--calibrate-key: DEV is already a calibration"),
     ],
 )
 def test_flags_that_do_not_go_together_return_2(flags, message, tmp_path, systems, capsys, monkeypatch):
@@ -626,7 +639,7 @@ def test_flags_that_do_not_go_together_return_2(flags, message, tmp_path, system
     "flags", [["--reliability", "c.png"], ["--calibrate", "d", "--save-calibration", "x"], ["--convert", "nist"]]
 )
 def test_flags_for_one_file_with_two_return_2(flags, capsys):
-    assert f"{flags[-2]}: takes one FILE" in usage_fault(capsys, "a.csv", "b.csv", *flags)
+    assert f"{flags[-2]}: expected one FILE" in usage_fault(capsys, "a.csv", "b.csv", *flags)
 
 
 @pytest.mark.parametrize(("suffix", "begins"), [("png", b"\x89PNG"), ("PDF", b"%PDF"), ("svg", b"<?xml")])
@@ -668,9 +681,9 @@ def test_scores_and_their_key_may_come_from_pipes(name, tmp_path, systems):
 
 def test_answers_cannot_be_calibrated(tmp_path, systems, capsys):
     path, trn = write_scores_csv(tmp_path / "s.csv", systems[0]), write_trn(tmp_path / "lid.trn", systems[0])
-    assert "answers only" in fault(capsys, trn, "--calibrate", path)
-    assert "answers only" in fault(capsys, trn, "--reliability", tmp_path / "curve.png")
-    assert "answers only" in fault(capsys, path, "--calibrate", trn)
+    assert "hard labels only" in fault(capsys, trn, "--calibrate", path)
+    assert "hard labels only" in fault(capsys, trn, "--reliability", tmp_path / "curve.png")
+    assert "hard labels only" in fault(capsys, path, "--calibrate", trn)
     saved = tmp_path / "c.json"
     assert score(path, "--calibrate", path, "--save-calibration", saved, "--samples", 0) == 0
     capsys.readouterr()

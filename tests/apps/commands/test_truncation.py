@@ -58,7 +58,7 @@ def test_a_curve_that_is_there_is_replaced_only_when_asked(own_run, capsys):
     (own_run / "dev_truncation.json").write_text("{}")
     before = listing(own_run)
     assert truncation(own_run, "--split", "dev", "--seconds", "0.3") == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     assert listing(own_run) == before
     assert truncation(own_run, "--split", "dev", "--seconds", "0.3", "--overwrite") == 0
     assert list(json.loads((own_run / "dev_truncation.json").read_text())["seconds"]) == ["0.3"]

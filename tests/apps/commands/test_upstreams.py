@@ -29,7 +29,7 @@ def test_one_is_described_from_its_file(capsys):
 
 def test_one_without_a_file_takes_the_defaults(capsys):
     printed = _printed(capsys, "tera")
-    assert "takes the defaults" in printed
+    assert "the defaults are used" in printed
     assert "-f -s last_hidden_state" in printed
 
 

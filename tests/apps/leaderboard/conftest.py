@@ -41,7 +41,7 @@ def runs_in_process():
 def write_grid(folder, corpus, **changes):
     """Write a grid's file, its runs beside it, and return its path."""
     path = folder / "bench.yaml"
-    content = {**GRID, "data": {"corpus": str(corpus)}, "into": str(folder / "grid"), **changes}
+    content = {**GRID, "data": {"corpus": str(corpus)}, "out": str(folder / "grid"), **changes}
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
 

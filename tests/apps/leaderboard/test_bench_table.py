@@ -17,7 +17,7 @@ def test_the_table_is_trained_and_written_between_its_marks(own_corpus, tmp_path
     runs = {"baseline": {"variant": "baseline"}, "mapmix": {"variant": "mapmix", "settings": {"epochs": 2}}}
     (tmp_path / "table.yaml").write_text(yaml.safe_dump({"few": {**regime, "runs": runs}}))
     (tmp_path / "results.md").write_text("before\n<!-- tables -->\nold\n<!-- end of tables -->\nafter\n")
-    flags = ["--data", own_corpus, "--into", tmp_path / "into", "--write", tmp_path / "results.md"]
+    flags = ["--data", own_corpus, "--out", tmp_path / "into", "--write", tmp_path / "results.md"]
     monkeypatch.setattr(sys, "argv", ["table.py", *map(str, [tmp_path / "table.yaml", *flags])])
     with runs_in_process() as made:
         runpy.run_path(str(ROOT / "bench/table.py"), run_name="__main__")

@@ -31,7 +31,7 @@ def rewrite(path, name, change):
 
 def test_a_bundle_holds_what_its_figures_follow_from(bundle, capsys):
     assert leaderboard("--verify", bundle) == 0
-    assert "every figure follows from its score files" in capsys.readouterr().out
+    assert "all figures were reproduced from the score files" in capsys.readouterr().out
     with zipfile.ZipFile(bundle) as archive:
         names = archive.namelist()
         content = json.loads(archive.read("leaderboard.json"))
@@ -55,7 +55,7 @@ def test_a_figure_that_was_changed_is_found(bundle, capsys):
     assert leaderboard("--verify", bundle) == 1
     printed = capsys.readouterr()
     assert "fbank baseline scores acc mean: " in printed.out
-    assert "fbank mapmix scores ece best: 'yes' is said" in printed.out
+    assert "fbank mapmix scores ece best: 'yes' is stated" in printed.out
     assert "leaderboard.json: is another file" in printed.out
     assert "3 of its figures or files differ" in printed.err
 
@@ -72,7 +72,7 @@ def test_scores_that_were_changed_are_found(bundle, capsys):
     rewrite(bundle, name, turned)
     assert leaderboard("--verify", bundle) == 1
     printed = capsys.readouterr().out
-    assert f"{name}: is another file than when it was packed" in printed
+    assert f"{name}: has changed since it was packed" in printed
     assert "runs/mfcc/mapmix/corpus-seed-1 scores acc: " in printed
     assert "mfcc mapmix scores acc mean: " in printed
     assert "fbank" not in printed
@@ -124,18 +124,21 @@ def test_files_that_were_added_and_rows_that_were_left_out_are_found(bundle, cap
         archive.writestr("runs/fbank/baseline/corpus-seed-0/config_9.yaml", "{}")
     assert leaderboard("--verify", bundle) == 1
     printed = capsys.readouterr().out
-    assert "fbank baseline: no row is said, its runs are there" in printed
+    assert "fbank baseline: no row is stated, but its runs are in the bundle" in printed
     assert "config_9.yaml: was not packed" in printed
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"format": "lid-mapmix leaderboard 9"}, "Verify it by the version that packed it"),
-        ({"samples": 0}, "is no bundle"),
-        ({"rows": {"x": 1}}, "is no bundle"),
-        ({"runs": [{"upstream": "../x", "variant": "v", "data": "d", "seed": 0}]}, "is no bundle"),
-        ({"runs": [{"upstream": "x", "variant": "v", "data": "d", "seed": 0}]}, "is no bundle"),
+        ({"format": "lid-mapmix leaderboard 9"}, "Verify it by the version of lid_mapmix that packed it"),
+        ({"samples": 0}, "expected a bundle of a leaderboard"),
+        ({"rows": {"x": 1}}, "expected a bundle of a leaderboard"),
+        (
+            {"runs": [{"upstream": "../x", "variant": "v", "data": "d", "seed": 0}]},
+            "expected a bundle of a leaderboard",
+        ),
+        ({"runs": [{"upstream": "x", "variant": "v", "data": "d", "seed": 0}]}, "expected a bundle of a leaderboard"),
     ],
 )
 def test_a_bundle_of_another_form_is_one_line(change, says, bundle, capsys):
@@ -168,4 +171,8 @@ def test_a_bundle_is_not_written_over(bundle, finished, capsys):
     before = bundle.read_bytes()
     assert leaderboard(finished[0], "--no-training", "--bundle", bundle) == 1
     assert bundle.read_bytes() == before
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
+    bundle.write_bytes(b"old")
+    flags = ("--no-training", "--paper", "--samples", 50)
+    assert leaderboard(finished[0], *flags, "--bundle", bundle, "--overwrite") == 0
+    assert bundle.read_bytes() == before

@@ -40,9 +40,9 @@ def compared(seed, signal, **keywords):
     return resample(scores, scores.log_probabilities, CLUSTERS, None, 400)
 
 
-def best(rows, column="acc", *, is_more_better=True):
+def best(rows, column="acc", *, is_higher_better=True):
     means = [np.mean([one.values[column] for one in row.values()]) if row else None for row in rows]
-    return best_row(column, means, rows, is_more_better=is_more_better)
+    return best_row(column, means, rows, is_higher_better=is_higher_better)
 
 
 def test_of_one_run_each_it_is_the_paired_bootstrap_of_two_systems():
@@ -97,7 +97,7 @@ def test_a_row_far_above_all_others_is_best_and_one_rival_suffices_against_it():
     number, p, is_best = best([row(0.5, 10), far, near])
     assert number in (1, 2) and p >= 0.05 and not is_best
     # Where less is better, it is the other end.
-    assert best([row(0.5, 10), far], "c_primary", is_more_better=False)[0] == 1
+    assert best([row(0.5, 10), far], "c_primary", is_higher_better=False)[0] == 1
 
 
 def test_a_difference_of_one_seed_alone_is_not_enough():

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from pathlib import Path
 
 from helpers.launching import ROOT
 from lid_mapmix.apps.leaderboard import jobs
@@ -73,6 +74,13 @@ def test_the_papers_grid_has_its_settings_and_its_steps(monkeypatch):
     said = (ROOT / "bench/paper.yaml").read_text()
     for number in (half, whole, anchored, whole // 10, round(hours["xls_r_300m"]), round(hours["base"])):
         assert re.search(rf"\b{number:,}\b", said), number
+
+
+def test_the_deprecated_key_of_the_folder_is_read_and_named(tmp_path, capsys):
+    (tmp_path / "grid.yaml").write_text("{upstreams: [fbank], variants: [static], data: [x], seeds: [0], into: there}")
+    options = make_leaderboard_parser().parse_args([str(tmp_path / "grid.yaml")])
+    assert read_grid(options).folder == Path("there")
+    assert capsys.readouterr().err == f"{tmp_path / 'grid.yaml'}: into is deprecated; use out\n"
 
 
 def test_the_demo_grid_is_three_by_three_by_two():

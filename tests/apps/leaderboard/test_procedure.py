@@ -91,17 +91,17 @@ def test_a_dry_run_tells_steps_and_time_and_writes_nothing(finished, corpus, tmp
     assert "8 runs and 4 data maps; 0 of them" in capsys.readouterr().out
     assert listing(bench.parent) == before
     # A seed more: what is known of the others says how long it takes.
-    more = write_grid(tmp_path, corpus, into=str(bench.parent / "grid"), seeds=[0, 1, 2], upstreams=["fbank"])
+    more = write_grid(tmp_path, corpus, out=str(bench.parent / "grid"), seeds=[0, 1, 2], upstreams=["fbank"])
     assert leaderboard(more, "--dry-run", "--jobs", 2) == 0
     printed = capsys.readouterr().out
     # 32 utterances in batches of 8, or of 16 in the baseline.
     lines = [line.split() for line in printed.splitlines()]
     steps = {line[1].partition("-")[0]: line[6] for line in lines if line[0] == "fbank" and line[4] == "2"}
     assert steps == {"baseline": "2", "datamap": "4", "mapmix": "4"}
-    assert "6 runs and 3 data maps; 3 of them, 10 steps at most, are left" in printed
-    assert "of one process" in printed and "with 2 jobs" in printed
+    assert "6 runs and 3 data maps; 3 remain, with at most 10 steps" in printed
+    assert "with one job" in printed and "with 2 jobs" in printed
     assert leaderboard("--upstreams", "fbank", "--variants", "static", "--data", corpus, "--seeds", 0, "--dry-run") == 0
-    assert "no step has been measured of fbank" in capsys.readouterr().out
+    assert "no time is known for fbank" in capsys.readouterr().out
 
 
 def test_a_run_that_fails_is_tried_twice_and_the_rest_is_made(corpus, tmp_path, capsys):
@@ -111,7 +111,7 @@ def test_a_run_that_fails_is_tried_twice_and_the_rest_is_made(corpus, tmp_path, 
         assert leaderboard(bench, "--samples", 10) == 1
     assert [folder.parent.name for folder in made] == ["steep", "steep", "baseline"]
     *said, error = capsys.readouterr().err.splitlines()
-    assert "fbank steep corpus seed 0: failed, is tried again: " in said[0] and "diverged" in said[0]
+    assert "fbank steep corpus seed 0: failed, trying again: " in said[0] and "diverged" in said[0]
     assert error.startswith("error: 1 of 2 runs failed, the first: runs/fbank/steep/corpus-seed-0: ")
     assert "diverged" in error
     rows = {row["variant"]: row for row in read_rows(tmp_path / "grid")}
@@ -151,24 +151,24 @@ def test_data_that_changes_under_way_is_not_taken_for_what_it_was(own_corpus, tm
     assert re.search(said, capsys.readouterr().err)
     # And the run that was made before is not one of what is there now.
     assert leaderboard(bench, "--samples", 10) == 1
-    assert "corpus-seed-0: holds a run with another manifests" in capsys.readouterr().err
+    assert "corpus-seed-0: expected a run with the same manifests, found another" in capsys.readouterr().err
     assert made == ["corpus-seed-0"]
 
 
 def test_runs_that_nobody_has_made_are_no_success(finished, corpus, tmp_path, monkeypatch, capsys):
     """As where the jobs of a cluster ended before their time."""
     monkeypatch.setattr(procedure, "train_grid", lambda *_: None)
-    more = write_grid(tmp_path, corpus, into=str(finished[0].parent / "grid"), seeds=[0, 2], upstreams=["fbank"])
+    more = write_grid(tmp_path, corpus, out=str(finished[0].parent / "grid"), seeds=[0, 2], upstreams=["fbank"])
     copy = shutil.copytree(finished[0].parent / "grid", tmp_path / "grid")
-    assert leaderboard(more, "--into", copy, "--samples", 10) == 1
+    assert leaderboard(more, "--out", copy, "--samples", 10) == 1
     assert "2 of 4 runs are not complete, the first: runs/fbank/baseline/corpus-seed-2" in capsys.readouterr().err
-    assert leaderboard(more, "--into", copy, "--samples", 10, "--no-training") == 0
+    assert leaderboard(more, "--out", copy, "--samples", 10, "--no-training") == 0
 
 
 def test_a_complete_run_whose_scores_are_gone_is_told_beside_the_others(finished, corpus, tmp_path, capsys):
     copy = shutil.copytree(finished[0].parent / "grid", tmp_path / "grid")
     (copy / "runs/mfcc/baseline/corpus-seed-1/test_scores.csv").unlink()
-    assert leaderboard(finished[0], "--into", copy, "--samples", 10, "--no-training") == 1
+    assert leaderboard(finished[0], "--out", copy, "--samples", 10, "--no-training") == 1
     error = capsys.readouterr().err
     assert "1 of 8 runs failed, the first: runs/mfcc/baseline/corpus-seed-1: " in error
     assert "test_scores.csv" in error and "Delete the folder" in error
@@ -222,7 +222,7 @@ def test_a_folder_that_holds_another_run_is_refused_before_anything_is_trained(f
     with runs_in_process() as made:
         assert leaderboard(write_grid(tmp_path, corpus)) == 1
     assert made == []
-    assert "corpus-seed-1: holds a run with another manifests" in capsys.readouterr().err
+    assert "corpus-seed-1: expected a run with the same manifests, found another" in capsys.readouterr().err
 
 
 def test_variants_that_ask_for_the_same_map_share_it_and_others_do_not(corpus, tmp_path, capsys):
@@ -242,12 +242,12 @@ def test_variants_that_ask_for_the_same_map_share_it_and_others_do_not(corpus, t
     [
         ({"seed": [1]}, (), "seed: Unexpected keyword argument"),
         ({"seeds": []}, (), "expected seeds, found none"),
-        ({"seeds": [1, 1]}, (), "expected each once"),
+        ({"seeds": [1, 1]}, (), "expected different seeds"),
         ({"variants": ["baseline", "baseline"]}, (), "variants: expected different names"),
         ({"upstreams": {"fbank": {"variants": []}}}, (), "upstreams.fbank.variants: expected some"),
-        ({"upstreams": {"my bank": {"upstream": "fbank"}}}, (), "Give it such a name in BENCH.yaml"),
+        ({"upstreams": {"my bank": {"upstream": "fbank"}}}, (), "Rename it in BENCH.yaml"),
         ({"upstreams": {"../x": {}}}, (), "expected names of letters"),
-        ({"upstreams": {"fbank": {"variants": ["none"]}}}, (), "upstreams.fbank.variants: none is none of"),
+        ({"upstreams": {"fbank": {"variants": ["none"]}}}, (), "upstreams.fbank.variants: expected some of"),
         ({"upstreams": {"fbank": {"weight": "x"}}}, (), "upstreams.fbank.weight"),
         ({"variants": ["nothing"]}, (), "no variant 'nothing'"),
         ({"data": ["nowhere"]}, (), "expected train.csv, found none"),
@@ -260,8 +260,8 @@ def test_variants_that_ask_for_the_same_map_share_it_and_others_do_not(corpus, t
         ({"settings": {"downstream_expert": {"epoch": 3}}}, (), "fbank baseline: configuration: unknown key"),
         ({"upstreams": ["fbnk"]}, (), "fbnk baseline: unknown upstream"),
         ({"variants": {"mapmix": {"settings": LRE17}}}, (), "fbank mapmix: "),
-        ({}, ("--into", __file__), "expected a folder, found the file"),
-        ({}, ("--devices", "cpu,gpu0"), "--device gpu0: is no device"),
+        ({}, ("--out", __file__), "expected a folder, found the file"),
+        ({}, ("--devices", "cpu,gpu0"), "--device gpu0: expected cuda"),
         ({}, ("--no-training",), "expected runs of the grid, found none complete"),
         ({}, ("--slurm", "cluster=none"), "--slurm"),
     ],
@@ -281,9 +281,9 @@ def test_a_grid_that_cannot_be_trained_is_one_line(changes, flags, says, corpus,
     [
         (("x.yaml", "--dry-run", "--no-training"), "--dry-run and --no-training exclude each other"),
         (("x.yaml", "--slurm", "--no-training"), "--no-training and --slurm exclude each other"),
-        (("x.yaml", "--verify", "x.zip"), "--verify ZIP stands alone"),
-        (("--verify", "x.zip", "--seeds", "0"), "--verify ZIP stands alone"),
-        (("x.yaml", "--dry-run", "--bundle", "x.zip"), "leave --bundle out"),
+        (("x.yaml", "--verify", "x.zip"), "--verify ZIP takes no grid"),
+        (("--verify", "x.zip", "--seeds", "0"), "--verify ZIP takes no grid"),
+        (("x.yaml", "--dry-run", "--bundle", "x.zip"), "remove --bundle"),
     ],
 )
 def test_a_flag_that_would_be_passed_over_is_refused(flags, says, capsys):

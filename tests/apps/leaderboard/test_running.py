@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from helpers.launching import ROOT, listing, run_python
 from lid_mapmix.apps.leaderboard import procedure, running
 from lid_mapmix.apps.leaderboard.jobs import Job, describe, seconds_per_step
-from lid_mapmix.apps.leaderboard.running import LOOK_EVERY
+from lid_mapmix.apps.leaderboard.running import POLL_SECONDS
 from lid_mapmix.apps.leaderboard.state import State, Status, read_state, write_state
 from lid_mapmix.apps.runs import launch
 from lid_mapmix.utils.errors import UserError
@@ -139,7 +139,7 @@ def test_an_interruption_ends_the_runs_and_leaves_them_to_go_on(tmp_path, monkey
     os.kill(process.pid, signal.SIGINT)
     process.join(60)
     assert process.exitcode == 130
-    assert said.read_text() == "interrupted: the runs that are at work end first\ninterrupted; go on\n"
+    assert said.read_text() == "interrupted: waiting for running jobs to end\ninterrupted; go on\n"
     assert [read_state(tmp_path / name).status for name in ("one", "two")] == [Status.RUNNING, Status.ABSENT]
 
 
@@ -231,7 +231,7 @@ def test_a_run_that_is_tried_again_is_waited_for_by_others(tmp_path, monkeypatch
     threads[0].start()
     assert tried.wait(60)
     threads[1].start()
-    time.sleep(3 * LOOK_EVERY)
+    time.sleep(3 * POLL_SECONDS)
     # It has failed once since both began, and still is at work.
     assert other.outcomes == {}
     may_end.set()
@@ -278,7 +278,7 @@ def test_a_run_that_no_leaderboard_has_made_is_not_taken_for_one(tmp_path):
     (job,) = make_jobs(tmp_path, "one")
     job.folder.mkdir()
     (job.folder / "states-6.ckpt").touch()
-    with pytest.raises(UserError, match="holds a run that no leaderboard has made"):
+    with pytest.raises(UserError, match="expected a run of a leaderboard, found another run"):
         running.Work([job], tmp_path).work(1)
 
 

@@ -109,7 +109,7 @@ def test_a_file_of_somebody_else_is_not_written_over(suffix, finished, tmp_path,
     (tmp_path / f"grid/leaderboard.{suffix}").write_text("mine")
     assert leaderboard(bench) == 1
     assert (tmp_path / f"grid/leaderboard.{suffix}").read_text() == "mine"
-    assert "is no leaderboard" in capsys.readouterr().err
+    assert "expected a file of a leaderboard" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")

@@ -79,10 +79,10 @@ def test_faults_are_one_line(own_run, tmp_path, capsys):
     ("name", "content", "fault"),
     [
         ("test_scores.csv", "id,class", "expected the columns"),
-        ("test_metrics.json", "{", "is no valid JSON"),
+        ("test_metrics.json", "{", "expected JSON"),
         ("test_metrics.json", "[1]", "expected an object, found list"),
-        ("test_truncation.json", '{"seconds": {"long": {}}}', "expected seconds and their scores"),
-        ("test_truncation.json", '{"seconds": {"1": 2}}', "expected seconds and their scores"),
+        ("test_truncation.json", '{"seconds": {"long": {}}}', "expected scores by duration"),
+        ("test_truncation.json", '{"seconds": {"1": 2}}', "expected scores by duration"),
         ("test_latents.npz", "latents", "expected ids and latents"),
         ("calibration.json", "{}", "expected a calibration"),
         ("datamap/datamap.csv", "id\n1\n", "expected a data map"),
@@ -108,7 +108,7 @@ def test_only_a_report_is_written_over(own_run, tmp_path, capsys):
     notes = tmp_path / "notes.html"
     notes.write_text("<p>mine</p>")
     assert report(own_run, "--out", notes) == 1
-    assert "notes.html: is there already, and is no report" in fault_of(capsys)
+    assert "notes.html: exists already, and is not a report" in fault_of(capsys)
     assert notes.read_text() == "<p>mine</p>"
     assert report(own_run, "--out", tmp_path) == 1
     assert "is a folder" in fault_of(capsys)

@@ -50,9 +50,9 @@ def drawn(monkeypatch):
         {"regions": "quantile", "easy_fraction": 0},
     ],
 )
-@pytest.mark.parametrize("most_points", [1000, 10])
-def test_a_map_is_drawn_with_its_histograms(tmp_path, monkeypatch, drawn, settings, most_points):
-    monkeypatch.setattr(datamap_picture, "_MOST_POINTS", most_points)
+@pytest.mark.parametrize("max_points", [1000, 10])
+def test_a_map_is_drawn_with_its_histograms(tmp_path, monkeypatch, drawn, settings, max_points):
+    monkeypatch.setattr(datamap_picture, "_MAX_POINTS", max_points)
     config = DatamapConfig(**settings)
     measured, regions, _ = example(60, config)
     draw_datamap(tmp_path / "datamap.png", measured, regions, config)
@@ -63,7 +63,7 @@ def test_a_map_is_drawn_with_its_histograms(tmp_path, monkeypatch, drawn, settin
     assert sum(patch.get_width() for patch in beside.patches) == 60
     assert main.get_xlim()[1] >= 0.5
     assert main.get_ylim()[0] <= 0 and main.get_ylim()[1] >= 1
-    assert (len(main.images), len(main.collections)) == ((0, 1) if most_points == 1000 else (1, 0))
+    assert (len(main.images), len(main.collections)) == ((0, 1) if max_points == 1000 else (1, 0))
     assert "60 utterances, 4 epochs" in figure.get_suptitle()
     assert f"easy {(regions == 'easy').sum()} (" in figure.get_suptitle()
     assert bar.get_ylabel().startswith("correctness")
@@ -82,11 +82,11 @@ def test_the_often_wrong_lie_on_top(tmp_path, drawn):
 
 @pytest.mark.parametrize("classes", [1, 2, 7])
 def test_a_panel_a_class(tmp_path, monkeypatch, drawn, classes):
-    monkeypatch.setattr(datamap_picture, "_MOST_POINTS_A_PANEL", 15)
+    monkeypatch.setattr(datamap_picture, "_MAX_POINTS_PER_PANEL", 15)
     config = DatamapConfig(regions="quantile", per_class=True)
     measured, regions, gold = example(70, config, classes=classes)
     names = [f"class$-{number}" if number else "a-class-with-an-exceedingly-long-name" for number in range(classes)]
-    draw_by_class(tmp_path / "classes.png", measured, regions, config, classes=names, gold=gold)
+    draw_by_class(tmp_path / "classes.png", measured, regions, config, classes=names, targets=gold)
     panels = [axes for axes in drawn[0].axes if axes.get_visible()][:classes]
     titles = [axes.get_title().split("\n") for axes in panels]
     assert titles[0][0] == "a-class-with-an-e…"
@@ -99,7 +99,7 @@ def test_a_panel_a_class(tmp_path, monkeypatch, drawn, classes):
 def test_panels_show_the_boundaries_that_their_regions_have(tmp_path, drawn, per_class):
     config = DatamapConfig(regions="quantile", per_class=per_class, easy_fraction=0.3, hard_fraction=0.2)
     measured, regions, gold = example(70, config, classes=2)
-    draw_by_class(tmp_path / "classes.png", measured, regions, config, classes=["a", "b"], gold=gold)
+    draw_by_class(tmp_path / "classes.png", measured, regions, config, classes=["a", "b"], targets=gold)
     for number, axes in enumerate(drawn[0].axes[:2]):
         asked = gold == number if per_class else np.full(70, True)
         easy, hard = (measured.confidence[asked & (regions == region)] for region in ("easy", "hard"))

@@ -107,10 +107,10 @@ def test_latents_of_one_number_are_projected():
 
 
 def test_a_sample_of_latents_is_drawn_once():
-    assert chosen_points(5, most=5).tolist() == list(range(5))
-    chosen = chosen_points(1000, most=50)
+    assert chosen_points(5, max_points=5).tolist() == list(range(5))
+    chosen = chosen_points(1000, max_points=50)
     assert len(set(chosen.tolist())) == 50 and (np.diff(chosen) > 0).all()
-    assert chosen.tolist() == chosen_points(1000, most=50).tolist()
+    assert chosen.tolist() == chosen_points(1000, max_points=50).tolist()
 
 
 def test_a_panel_shows_its_classes_over_all():

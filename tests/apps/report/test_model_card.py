@@ -91,7 +91,7 @@ def test_a_run_without_a_test_split_and_then_without_data(own_corpus, tmp_path):
     assert "| dev | 12 |" in content
     shutil.rmtree(own_corpus)
     write_card(tmp_path / "run")
-    assert "not at hand any more" in (tmp_path / "run" / CARD_NAME).read_text()
+    assert "Its statistics are unknown" in (tmp_path / "run" / CARD_NAME).read_text()
 
 
 def test_the_error_after_calibration_is_on_the_card(own_run):
@@ -101,7 +101,11 @@ def test_the_error_after_calibration_is_on_the_card(own_run):
     path.write_text(json.dumps(content))
     write_card(own_run)
     results = ModelCard.load(own_run / CARD_NAME).data.eval_results
-    assert [result.metric_value for result in results if result.metric_name == "the same after calibration"] == [0.0421]
+    assert [
+        result.metric_value
+        for result in results
+        if result.metric_name == "expected calibration error after calibration"
+    ] == [0.0421]
 
 
 def test_a_card_that_fails_leaves_the_run_as_it_is(own_run, caplog):

@@ -31,7 +31,7 @@ from lid_mapmix.scoring.metrics import expected_calibration_error, reliability_c
 from lid_mapmix.utils.run_folder import RunFolder
 from sklearn.metrics import confusion_matrix
 
-SECTIONS = ("scores", "confusion", "reliability", "growth", "datamap", "latents", "training", "worst", "settings")
+SECTIONS = ("scores", "confusion", "reliability", "slices", "datamap", "latents", "training", "worst", "settings")
 ACTIVE = {"script", "iframe", "object", "embed", "form", "base"}
 # Those that the names hold.
 FOREIGN = {"b", "img"}
@@ -117,8 +117,8 @@ def test_the_confusion_matrix_counts_every_utterance(page, hostile_run):
     expected = confusion_matrix(scores.truth, scores.predictions, labels=scores.classes)
     rows = cells(classes)
     assert [[int(cell or 0) for cell in row[1:-1]] for row in rows] == expected.tolist()
-    shares = expected.diagonal() / expected.sum(axis=1)
-    assert [row[-1] for row in rows] == [f"{100 * share:.0f} %" for share in shares]
+    recalls = expected.diagonal() / expected.sum(axis=1)
+    assert [row[-1] for row in rows] == [f"{100 * recall:.0f} %" for recall in recalls]
     blocks = expected.reshape(2, 2, 2, 2).sum(axis=(1, 3))
     assert [[int(cell or 0) for cell in row[1:-1]] for row in cells(clusters)] == blocks.tolist()
     assert [header.attributes["colspan"] for header in classes.all("th", scope="colgroup")] == ["2", "2"]
@@ -126,10 +126,10 @@ def test_the_confusion_matrix_counts_every_utterance(page, hostile_run):
 
 def test_slices_and_truncation_are_tables_too(page, hostile_run):
     metrics = json.loads((hostile_run / "test_metrics.json").read_text())
-    tables = {table.one("caption").text: cells(table) for table in section(page, "growth").all("table")}
-    heard = next(rows for caption, rows in tables.items() if "heard" in caption)
-    assert [row[0] for row in heard] == ["0.5", "10"]
-    assert [row[1] for row in heard] == ["0.250", f"{metrics['overall']['acc']:.3f}"]
+    tables = {table.one("caption").text: cells(table) for table in section(page, "slices").all("table")}
+    kept = next(rows for caption, rows in tables.items() if "duration kept" in caption)
+    assert [row[0] for row in kept] == ["0.5", "10"]
+    assert [row[1] for row in kept] == ["0.250", f"{metrics['overall']['acc']:.3f}"]
     by_cluster = {row[0]: row[1] for row in tables["By cluster"]}
     assert by_cluster == {name: f"{scores['acc']:.3f}" for name, scores in metrics["by_cluster"].items()}
     assert "By source" not in tables  # there is one
@@ -152,9 +152,9 @@ def test_the_worst_come_first_and_sound_as_they_are(page, hostile_run, hostile_c
     source = page.all("audio")[0].attributes["src"]
     kind, encoded = source.split(",", 1)
     assert kind == "data:audio/flac;base64"
-    heard, rate = soundfile.read(io.BytesIO(base64.b64decode(encoded)))
+    samples, rate = soundfile.read(io.BytesIO(base64.b64decode(encoded)))
     assert rate == 16_000
-    np.testing.assert_allclose(heard, read_audio(hostile_corpus / names[0]), atol=1 / 2**15)
+    np.testing.assert_allclose(samples, read_audio(hostile_corpus / names[0]), atol=1 / 2**15)
 
 
 def test_long_utterances_are_cut(own_hostile_run, monkeypatch):
@@ -182,7 +182,7 @@ def test_what_is_absent_names_the_command_that_makes_it(own_hostile_run, tmp_pat
     evaluate = f"python run_downstream.py -m evaluate -t {{}} -e {own_hostile_run}"
     assert commands["scores"] == [evaluate.format("test")]
     assert commands["reliability"] == [evaluate.format("dev")]
-    assert commands["growth"] == [f"lid-mapmix truncation {own_hostile_run} --split test"]
+    assert commands["slices"] == [f"lid-mapmix truncation {own_hostile_run} --split test"]
     assert commands["datamap"] == [f"lid-mapmix datamap {tmp_path / 'gone'}"]
     assert commands["latents"] == [evaluate.format("test")]
     assert commands["worst"] == [f"lid-mapmix report {own_hostile_run} --split test --data DIR"]
@@ -215,7 +215,7 @@ def test_another_split_and_moved_data(own_hostile_run, hostile_corpus, tmp_path)
     assert len(page.all("audio")) == 12
     # Fitted on dev, it would flatter dev.
     assert (own_hostile_run / "calibration.json").is_file()
-    assert "No calibration" in section(page, "reliability").text
+    assert "There is no calibration" in section(page, "reliability").text
 
 
 def test_clusters_of_one_class_are_not_named_twice(hostile_run):
@@ -251,5 +251,5 @@ def test_a_figure_that_fails_costs_no_page(own_hostile_run, monkeypatch, caplog)
     monkeypatch.setattr(page_module, "draw_datamap", fail)
     page = page_of(own_hostile_run)
     assert len(page.all("svg", role="img")) == 7
-    assert "This figure was not drawn: no <way>" in section(page, "datamap").text
-    assert "'Training utterances' was not drawn: no <way>" in caplog.text
+    assert "This figure could not be drawn: no <way>" in section(page, "datamap").text
+    assert "'Training utterances' could not be drawn: no <way>" in caplog.text

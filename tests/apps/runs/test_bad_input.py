@@ -258,14 +258,14 @@ def test_no_data_named(tmp_path, capsys):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_a_gpu_that_is_not_there(corpus, tmp_path, capsys):
     assert train(corpus, tmp_path / "run", "--device", "cuda") == 1
-    assert "no usable GPU" in fault_of(capsys)
+    assert "expected a GPU, found none" in fault_of(capsys)
 
 
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
-        ([], "name an upstream by -u"),
-        (["-u", "fbank", "-m", "evaluate"], "name it by -e"),
+        ([], "expected an upstream (-u)"),
+        (["-u", "fbank", "-m", "evaluate"], "expected a trained run (-e)"),
         (["-u", "fbank", "--frozen", "-f"], "exclude each other"),
         (["-u", "fbank", "-m", "test"], "invalid choice"),
         (["-u", "fbank", "--epochs", "3"], "unrecognized arguments"),
@@ -332,7 +332,7 @@ def test_a_defect_says_where_to_look(corpus, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(lid_mapmix.apps.runs.procedure, "train", fail)
     assert train(corpus, tmp_path / "run") == 1
-    assert fault_of(capsys) == "RuntimeError: first second (--debug shows where)"
+    assert fault_of(capsys) == "RuntimeError: first second (--debug shows the traceback)"
     with pytest.raises(RuntimeError):
         train(corpus, tmp_path / "run", "--debug")
 
@@ -349,12 +349,12 @@ def test_a_defect_says_where_to_look(corpus, tmp_path, monkeypatch, capsys):
             ("-u", "fbank", "-o", "config.downstream_expert.upstream.spec_augment=True"),
             "needs an upstream that is fine",
         ),
-        (("-u", "fbank", "--device", "gpu"), "--device gpu: is no device"),
-        (("-u", "fbank", "-o", "config.downstream_expert.variant=zzz"), "is settled by then. Use the flag"),
-        (("-u", "fbank", "-o", "args.mode=evaluate"), "is settled by then. Use the flag"),
-        (("-u", "fbank", "-o", "args.seed=abc"), "-o args.seed: is 'abc'; expected a value such as 1337"),
-        (("-u", "fbank", "-o", "args.seed=-5"), "-o args.seed: is -5; expected a number from 0 to"),
-        (("-u", "fbank", "-o", "args.device=foo"), "-o args.device: is settled by then. Use the flag"),
+        (("-u", "fbank", "--device", "gpu"), "--device gpu: expected cuda"),
+        (("-u", "fbank", "-o", "config.downstream_expert.variant=zzz"), "cannot be overridden. Use the flag"),
+        (("-u", "fbank", "-o", "args.mode=evaluate"), "cannot be overridden. Use the flag"),
+        (("-u", "fbank", "-o", "args.seed=abc"), "-o args.seed: expected a value such as 1337, found 'abc'"),
+        (("-u", "fbank", "-o", "args.seed=-5"), "-o args.seed: expected a whole number from 0 to"),
+        (("-u", "fbank", "-o", "args.device=foo"), "-o args.device: cannot be overridden. Use the flag"),
         (("-u", "fbank", "-o", "config.runner.train_dataloader=dev"), "unknown key runner.train_dataloader"),
         (("-u", "fbank", "-o", "config.runner.eval_dataloaders=dev"), "expected a list, such as [dev]"),
         (("-u", "fbank", "-o", "config.downstream_expert.evaluation.hop_seconds=9"), "would leave audio out"),

@@ -57,8 +57,8 @@ def forward(self, split, *arguments, **keywords):
     exec(event)
     return original(self, split, *arguments, **keywords)
 DownstreamExpert.forward = forward
-processes._TO_END = 1.0
-processes._TO_CLEAN_UP = 1000.0  # this program goes on
+processes._END_TIMEOUT = 1.0
+processes._CLEANUP_TIMEOUT = 1000.0  # this program goes on
 for port, data, expdir, flags, settings, event in json.loads(sys.argv[1]):
     os.environ["MASTER_PORT"], steps = str(port), 0
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as errors:
@@ -285,7 +285,7 @@ def test_a_fault_that_all_processes_find_is_printed_once(faults):
 def test_ctrl_c_is_one_message(faults):
     _, _, (_, _, run, _) = faults
     assert [status for status, _ in run] == [130, 130]
-    assert messages(run) == ["interrupted; -a goes on from the last checkpoint"]
+    assert messages(run) == ["interrupted; -a resumes from the last checkpoint"]
 
 
 def test_a_fault_of_one_process_ends_the_others_wherever_they_wait(faults):

@@ -64,10 +64,10 @@ def test_what_is_the_users_stays(own_run, moved, capsys, caplog):
     with caplog.at_level(logging.WARNING):
         assert evaluate(own_run, "--data", moved) == 0
     assert (own_run / CARD_NAME).read_text() == card
-    assert f"{CARD_NAME} is not ours or was edited, and stays as it is" in capsys.readouterr().out
+    assert f"{CARD_NAME} was edited or written by another program; it is not replaced" in capsys.readouterr().out
     assert (own_run / REPORT_NAME).read_text() == "<p>mine</p>"
     (warning,) = warnings(caplog)
-    assert "is there already, and is no report" in warning
+    assert "exists already, and is not a report" in warning
 
 
 def test_a_report_that_fails_is_said_and_the_scores_stay(own_run, moved, monkeypatch, caplog, capsys):
@@ -88,7 +88,7 @@ def test_the_card_keeps_the_scores_of_its_own_data(own_run, own_corpus, caplog):
         assert evaluate(own_run, "--data", own_corpus) == 0
     assert (own_run / CARD_NAME).read_bytes() == card
     (warning,) = warnings(caplog)
-    assert warning.endswith(f"on which the run was trained, found those of {own_corpus.name}.")
+    assert warning.endswith(f"the training data, found those of {own_corpus.name}.")
 
 
 def test_a_folder_that_holds_no_run_has_scores_only(own_run, tmp_path):

@@ -235,7 +235,7 @@ def test_what_cannot_be_cached_is_refused(flags, settings, says, small, corpus, 
 def test_a_disk_with_too_little_room_is_refused(small, corpus, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(feature_cache.shutil, "disk_usage", lambda folder: DISK(10, 5, 300_000))
     assert train(small, corpus, tmp_path / "run", "--cache-features", tmp_path / "a" / "cache") == 1
-    assert "would take 0.8 MB more, found 0.3 MB free on that disk" in fault_of(capsys)
+    assert "expected 0.8 MB free for the feature cache, found 0.3 MB" in fault_of(capsys)
     assert not (tmp_path / "a").exists()
 
 
@@ -294,7 +294,7 @@ def test_a_run_with_crops_anywhere_does_not_go_on_with_a_cache(small, corpus, tm
         assert train(small, corpus, tmp_path / "run", "-v", "baseline", **{"runner.save_step": 1}) == 130
     flags = ["-v", "baseline", "-a", "--cache-features", tmp_path / "cache"]
     assert train(small, corpus, tmp_path / "run", *flags) == 1
-    assert "expected a run whose crops lie on a grid" in fault_of(capsys)
+    assert "expected a run with crops on a grid" in fault_of(capsys)
 
 
 def test_using_a_trained_run_keeps_features_only_when_asked_to(cached_run, small, tmp_path, counted):

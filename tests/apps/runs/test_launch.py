@@ -190,7 +190,7 @@ def test_a_map_made_otherwise_is_refused(flags, settings, named, own_run, corpus
     before = listing(own_run)
     assert train(corpus, own_run, *flags, settings=settings) == 1
     error = capsys.readouterr().err
-    assert error.startswith(f"error: {own_run / 'datamap'}: holds a data map made with another")
+    assert error.startswith(f"error: {own_run / 'datamap'}: expected a data map with the same")
     assert named in error
     assert listing(own_run) == before
 
@@ -317,7 +317,7 @@ def test_an_interrupted_run_ends_like_one_that_was_not(
     with monkeypatch.context() as patch:
         interrupt_at(patch, step)
         assert train(corpus, folder, "-v", variant, settings=WITHIN_EPOCHS) == 130
-    assert "interrupted; -a goes on" in capsys.readouterr().err
+    assert "interrupted; -a resumes" in capsys.readouterr().err
     assert train(corpus, folder, "-v", variant, "-a", settings=WITHIN_EPOCHS) == 0
     whole = uninterrupted(variant)
     assert_same_weights(folder, whole)
@@ -458,7 +458,7 @@ def test_ctrl_c_returns_130(corpus, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(procedure, "train", interrupt)
     assert train(corpus, tmp_path / "run") == 130
-    assert capsys.readouterr().err == "interrupted; -a goes on from the last checkpoint\n"
+    assert capsys.readouterr().err == "interrupted; -a resumes from the last checkpoint\n"
     monkeypatch.setattr(procedure, "use", interrupt)
     assert run("-m", "evaluate", "-e", tmp_path, "--device", "cpu") == 130
     assert capsys.readouterr().err == "interrupted; the same command starts again\n"
@@ -559,7 +559,7 @@ def test_a_refused_run_leaves_no_folder(corpus, tmp_path):
 def test_flags_that_a_checkpoint_settles_are_named(own_run, capsys):
     assert run("-u", "mfcc", "-v", "baseline", "--seed", "3", "-p", own_run, "-a") == 0
     printed = capsys.readouterr().out
-    assert "not looked at, since the checkpoint has its own" in printed
+    assert "ignored, since the checkpoint has its own" in printed
     assert all(re.search(rf"--{name}[,)]", printed) for name in ("upstream", "downstream_variant", "seed"))
     assert run("-u", "fbank", "-p", own_run, "-a") == 0
     assert "not looked at" not in capsys.readouterr().out

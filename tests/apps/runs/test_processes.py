@@ -59,10 +59,14 @@ def test_alone_the_device_stays_as_it_is_given(gpus):
     ("given", "place", "named"),
     [
         ({}, Place(0, 3, 0, 3), r"found 2 for 3 processes.*--nproc-per-node 2"),
-        ({"device": "cuda:1"}, Place(0, 2, 0, 2), r"--device cuda:1: is one GPU, found 2 processes. Say cuda"),
-        ({"device": "cpu", "backend": "nccl"}, Place(0, 2, 0, 2), r"--backend nccl: needs GPUs"),
+        (
+            {"device": "cuda:1"},
+            Place(0, 2, 0, 2),
+            r"--device cuda:1: expected cuda for 2 processes, found one GPU. Use cuda",
+        ),
+        ({"device": "cpu", "backend": "nccl"}, Place(0, 2, 0, 2), r"--backend nccl: expected GPUs"),
         ({"device": "cpu", "local_rank": 1}, Place(), r"--local_rank 1: .*torchrun"),
-        ({"device": "nonsense"}, Place(), r"--device nonsense: is no device"),
+        ({"device": "nonsense"}, Place(), r"--device nonsense: expected cuda"),
     ],
 )
 def test_what_cannot_work_is_one_line(gpus, given, place, named):
@@ -99,8 +103,8 @@ def watch(monkeypatch, store, *, rank=0, parent=None):
     def end(status):
         raise SystemExit(status)
 
-    monkeypatch.setattr(processes, "_LOOK_EVERY", 0.01)
-    monkeypatch.setattr(processes, "_TO_END", 0.01)
+    monkeypatch.setattr(processes, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(processes, "_END_TIMEOUT", 0.01)
     monkeypatch.setattr(processes.os, "_exit", end)
     one = Processes(Place(rank=rank, processes=2, local_rank=rank, local_processes=2))
     one._store, one._parent = store, parent
@@ -114,7 +118,7 @@ def test_processes_whose_torchrun_was_killed_do_not_train_on(monkeypatch, capsys
     store = Store(is_gone=True)
     for rank in (0, 1):
         watch(monkeypatch, store, rank=rank)
-    assert capsys.readouterr().err.count("error: the process by which all keep in touch is gone; -a goes on") == 1
+    assert capsys.readouterr().err.count("error: the process that coordinates the others has ended; -a resumes") == 1
 
 
 def test_processes_of_a_machine_whose_torchrun_was_killed_end_all_others(monkeypatch, capsys):
@@ -122,7 +126,7 @@ def test_processes_of_a_machine_whose_torchrun_was_killed_end_all_others(monkeyp
     store = Store()
     for rank in (0, 1):
         watch(monkeypatch, store, rank=rank, parent=-1)
-    assert capsys.readouterr().err.count("error: torchrun, which has started this process, is gone; -a goes on") == 1
+    assert capsys.readouterr().err.count("error: torchrun, which started this process, has ended; -a resumes") == 1
     assert store.counts["failed"] == 1
 
 

@@ -200,28 +200,28 @@ def test_a_map_given_from_elsewhere_stays_where_it_is(corpus, trained, tmp_path)
 
 def test_another_task_s_checkpoint_is_refused(trained):
     options = options_of("-u", "fbank", "-d", "asr")
-    with pytest.raises(UserError, match="was trained for the task lid_mapmix"):
+    with pytest.raises(UserError, match="expected the task asr, found lid_mapmix"):
         settings_from_checkpoint(options, trained / "dev-best.ckpt")
 
 
 @pytest.mark.parametrize(
     ("upstream", "advice"),
     [
-        ("wav2vec2", "Leave -k out, or for weights of your own use -u wav2vec2_local."),
-        ("hubert_large_ll60k", "or for weights of your own use -u hubert_local."),
-        ("xlsr_53", "Leave -k out, or use one that ends in _local."),
-        ("fbank", "Leave -k out, or use one that ends in _local."),
+        ("wav2vec2", "Remove -k, or use -u wav2vec2_local."),
+        ("hubert_large_ll60k", "or use -u hubert_local."),
+        ("xlsr_53", "Remove -k, or use an upstream named *_local."),
+        ("fbank", "Remove -k, or use an upstream named *_local."),
     ],
 )
 def test_weights_that_s3prl_would_pass_over_are_refused(upstream, advice, tmp_path):
     # The run was trained from the published weights.
-    with pytest.raises(UserError, match=f"^-k .*: upstream {upstream} takes no weights from there") as caught:
+    with pytest.raises(UserError, match=f"^-k .*: the upstream {upstream} does not read weights from -k") as caught:
         settings_of("-u", upstream, "-k", tmp_path / "mine.pt")
     assert advice in str(caught.value)
 
 
 def test_a_checkpoint_of_an_upstream_without_such_weights_takes_none(own_run, tmp_path):
-    with pytest.raises(UserError, match="upstream fbank takes no weights from there"):
+    with pytest.raises(UserError, match="the upstream fbank does not read weights from -k"):
         from_checkpoint("-e", own_run, "-k", tmp_path / "mine.pt")
 
 

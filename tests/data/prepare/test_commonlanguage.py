@@ -23,7 +23,7 @@ def unpacked(tmp_path) -> Path:
 
 
 def test_the_publishers_splits_and_speakers(unpacked, tmp_path):
-    assert cli.main(["prepare", "commonlanguage", str(unpacked), str(tmp_path / "data")]) == 0
+    assert cli.main(["prepare", "commonlanguage", str(unpacked), "--out", str(tmp_path / "data")]) == 0
     rows = read_rows(tmp_path / "data")
     for split, some in rows.items():
         assert len(some) == 8

@@ -75,7 +75,7 @@ def test_accents_of_one_language(release, tmp_path, caplog, several):
 def test_validated_clips_are_divided_by_speakers(release, tmp_path, caplog):
     table = release / "en/validated.tsv"
     table.write_text(table.read_text().replace("test0ofen", "one").replace("England English", "one of a kind", 2))
-    arguments = ["prepare", "commonvoice", str(release), str(tmp_path / "data"), "--languages", "en"]
+    arguments = ["prepare", "commonvoice", str(release), "--out", str(tmp_path / "data"), "--languages", "en"]
     with caplog.at_level(logging.INFO):
         assert cli.main([*arguments, "--class", "accent", "--validated", "--min-hours-per-class", "0.0004"]) == 0
     assert "left out 1 classes of less than 0.0004 h: en-one of a kind" in caplog.text

@@ -29,7 +29,7 @@ def repository(tmp_path) -> Path:
 
 
 def test_the_publishers_splits(repository, tmp_path):
-    assert cli.main(["prepare", "fleurs", str(repository), str(tmp_path / "data")]) == 0
+    assert cli.main(["prepare", "fleurs", str(repository), "--out", str(tmp_path / "data")]) == 0
     rows = read_rows(tmp_path / "data")
     for split, count in COUNTS.items():
         assert len(rows[split]) == 2 * count

@@ -34,7 +34,7 @@ def manifest(tmp_path) -> Path:
 
 
 def test_a_nemo_manifest_is_divided(manifest, tmp_path):
-    assert cli.main(["prepare", "jsonl", str(manifest), str(tmp_path / "data")]) == 0
+    assert cli.main(["prepare", "jsonl", str(manifest), "--out", str(tmp_path / "data")]) == 0
     rows = read_rows(tmp_path / "data")
     found = {row["id"]: row for row in itertools.chain(*rows.values())}
     assert len(found) == 16

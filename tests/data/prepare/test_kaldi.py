@@ -36,7 +36,17 @@ def directory(tmp_path) -> Path:
 
 def test_a_directory_is_divided_by_speakers(directory, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "egs")
-    command = ["prepare", "kaldi", "data/all", str(tmp_path / "one"), "--dev-fraction", "0.3", "--test-fraction", "0.3"]
+    command = [
+        "prepare",
+        "kaldi",
+        "data/all",
+        "--out",
+        str(tmp_path / "one"),
+        "--dev-fraction",
+        "0.3",
+        "--test-fraction",
+        "0.3",
+    ]
     assert cli.main(command) == 0
     rows = read_rows(tmp_path / "one")
     assert len(list(itertools.chain(*rows.values()))) == 24
@@ -46,7 +56,7 @@ def test_a_directory_is_divided_by_speakers(directory, tmp_path, monkeypatch):
     assert (row["start"], row["end"], row["speaker"], row["group"]) == ("0.4", "nan", "3", "ara-apc-3")
     # To the end of a recording of 0.8 s, from its header.
     assert float(row["seconds"]) == pytest.approx(0.4)
-    command[3:4] = [str(tmp_path / "two"), "--root", "."]
+    command[4:5] = [str(tmp_path / "two"), "--root", "."]
     assert cli.main(command) == 0
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     assert cli.main([*command, "--seed", "1"]) == 1

@@ -144,7 +144,7 @@ def test_long_files_and_a_column_of_groups(releases, tmp_path):
 
 def test_the_seed_decides(releases, tmp_path):
     def drawn(name: str, seed: int) -> dict[str, bytes]:
-        arguments = ["prepare", "lre17", str(releases[0]), str(tmp_path / name), "--eval", str(releases[1])]
+        arguments = ["prepare", "lre17", str(releases[0]), "--out", str(tmp_path / name), "--eval", str(releases[1])]
         assert cli.main([*arguments, "--subset", "0.02", "--set", "2", "--seed", str(seed)]) == 0
         return contents(tmp_path / name)
 
@@ -201,13 +201,13 @@ def test_other_layouts_say_what_was_found(broken, tmp_path):
 
 
 def test_a_set_without_a_size(releases, tmp_path, capsys):
-    assert cli.main(["prepare", "lre17", str(releases[0]), str(tmp_path / "data"), "--set", "2"]) == 1
+    assert cli.main(["prepare", "lre17", str(releases[0]), "--out", str(tmp_path / "data"), "--set", "2"]) == 1
     assert "--subset" in capsys.readouterr().err
 
 
 def test_dev_is_from_one_place(releases, tmp_path, capsys):
     flags = ["--dev", str(releases[0]), "--dev-hours", "1"]
-    assert cli.main(["prepare", "lre17", str(releases[0]), str(tmp_path / "data"), *flags]) == 1
+    assert cli.main(["prepare", "lre17", str(releases[0]), "--out", str(tmp_path / "data"), *flags]) == 1
     assert "--dev and --dev-hours" in capsys.readouterr().err
 
 

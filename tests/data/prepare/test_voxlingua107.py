@@ -66,7 +66,7 @@ def test_names_without_times_are_read_from_headers(unpacked, tmp_path, caplog):
 
 def test_some_languages_and_hours_from_the_command_line(unpacked, tmp_path):
     def drawn(name: str, *others: str) -> dict[str, bytes]:
-        arguments = ["prepare", "voxlingua107", str(unpacked), str(tmp_path / name), "--test-fraction", "0.2"]
+        arguments = ["prepare", "voxlingua107", str(unpacked), "--out", str(tmp_path / name), "--test-fraction", "0.2"]
         assert cli.main([*arguments, "--languages", "he", "en", "--max-hours-per-class", "0.0005", *others]) == 0
         return contents(tmp_path / name)
 

@@ -1,1 +1,1 @@
-"""The commands of ``lid-mapmix``, a module each."""
+"""The commands of ``lid-mapmix``, one module each."""

@@ -1,108 +1,123 @@
-"""``lid-mapmix check DATA``: what is wrong with a corpus, before an hour is spent on training.
+"""``lid-mapmix check DATA``: faults of a corpus, found before training.
 
-The checks are in data/check/, and the numbers they decide by in data/check/thresholds.py.
+The checks are in data/check/, their thresholds in data/check/thresholds.py.
 """
 
 import argparse
 import json
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...utils.argument_types import whole_number_from
+from ...utils.command_line import STANDARD_OUTPUT, CommandParser
 from ...utils.errors import UserError
 from ...utils.files import write_text
 
 if TYPE_CHECKING:
     from ...data.check.corpus_check import CheckedFolder
 
-_PRINTED = "-"
 _EXAMPLES = """\
 examples:
-  headers and manifests, seconds for thousands of files:
+  check manifests and audio headers (seconds for thousands of files):
     lid-mapmix check data/demo
-  every sample as well, and the answer for a program:
+  decode all audio as well, and write the findings as JSON:
     lid-mapmix check data/demo --deep --json report.json
-  a folder without what is wrong, and training on it if it is safe:
-    lid-mapmix check DATA --deep --fix DATA-clean && lid-mapmix run -u fbank --data DATA-clean
+  write a cleaned copy, and train on it if it is safe:
+    lid-mapmix check DATA --deep --fix --out DATA-clean && lid-mapmix run -u fbank --data DATA-clean
 
 exit status:
-  0  safe to train: no error; there may be warnings
-  1  not safe: errors were found, or nothing could be checked; with --fix it speaks of the folder OUT
+  0  safe to train: no errors; there may be warnings
+  1  not safe to train: errors were found, or nothing could be checked; with --fix, the status of the cleaned copy
   2  wrong flags
 
-What cannot be seen: audio whose header names a wrong rate, unless the header contradicts itself or the manifest has
-exact lengths; the same recording coded anew, louder or shifted; a band limit under noise that was added later, or of
-audio that was upsampled without a filter.
+Not detected: a wrong sample rate in the header (unless the header contradicts itself or the manifest has exact
+lengths); the same recording with another encoding, level or offset; a band limit that is hidden by noise added later,
+or by upsampling without a filter.
 """
 
 
-def make_check_parser() -> argparse.ArgumentParser:
+class _Parser(CommandParser):
+    """Accepts ``--fix DIR``, the deprecated spelling of ``--fix --out DIR``."""
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Parse; a word after --fix is the value of --out unless there is an --out."""
+        words = list(sys.argv[1:] if args is None else args)
+        if "--fix" in words and not any(word.partition("=")[0] == "--out" for word in words):
+            after = words.index("--fix") + 1
+            if after < len(words) and not words[after].startswith("-"):
+                words.insert(after, "--out")
+                self.warn_deprecated("--fix DIR", "--fix --out DIR")
+        options, unknown = super().parse_known_args(words, namespace)
+        if options.fix != (options.out is not None):
+            self.error("--fix and --out: expected both or neither")
+        return options, unknown
+
+
+def make_check_parser() -> CommandParser:
     """Return the parser of ``lid-mapmix check``."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         "lid-mapmix check",
-        description="Look for what is wrong with a corpus before training on it. Changes nothing.",
+        description="Check a corpus before training. Changes nothing in it.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("data", metavar="DATA", help="folder of train.csv, dev.csv, test.csv and labels.yaml, as far as there are")
+    add("data", metavar="DATA", help="folder with train.csv, dev.csv, test.csv and labels.yaml, or some of them")
     add("--deep", action="store_true", help="decode all audio: silence, clipping, duplicates, band limits, …")
+    parser.add_json("write all findings, with the ids of all utterances affected,")
     add(
-        "--json",
-        nargs="?",
-        const=_PRINTED,
-        metavar="FILE",
-        help="write all that was found as JSON, with the ids of all utterances of a fault; without FILE, print it in "
-        "place of the table",
+        "--fix",
+        action="store_true",
+        help="write a cleaned corpus to --out: manifests and the list of dropped utterances",
     )
-    add("--fix", metavar="OUT", help="write a new folder without what is wrong, and what was dropped; audio stays")
+    parser.add_out("folder that --fix writes; audio is not copied")
+    parser.add_overwrite("the FILE of --json")
     add(
         "--threads",
         type=whole_number_from(1),
         default=os.cpu_count() or 1,
         metavar="N",
-        help="that read audio; default: %(default)s",
+        help="threads that read audio; default: %(default)s",
     )
-    add("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 
 def check_data(options: argparse.Namespace) -> None:
-    """Check a corpus, and print or write what was found.
+    """Check a corpus, and print or write the findings.
 
     Raises
     ------
-    UserError : training is not safe; no such folder, a manifest that cannot be read, or something in the way of what
-        is to be written.
+    UserError : training is not safe; the folder does not exist, a manifest cannot be read, or an output exists.
     """
-    # Imported here, once the flags are known to be right: the readers of audio take seconds.
+    # Imported here, after the flags were parsed: the readers of audio take seconds.
     from ...data.check.cleaning import refuse_what_is_there  # noqa: PLC0415
     from ...data.check.corpus_check import CheckedFolder  # noqa: PLC0415
     from ...data.check.subject import Subject  # noqa: PLC0415
 
-    folder = Path(options.data)
-    if options.json not in (None, _PRINTED) and (report := Path(options.json)).exists():
-        raise UserError(f"{report}: is there already. Name another file by --json, or take it away.")
-    if options.fix:
-        refuse_what_is_there(Path(options.fix))
+    folder, out = Path(options.data), options.out
+    if options.json not in (None, STANDARD_OUTPUT) and Path(options.json).exists() and not options.overwrite:
+        raise UserError(f"{options.json}: exists already. Name another file by --json, or replace it by --overwrite.")
+    if out:
+        refuse_what_is_there(out)
     checked = CheckedFolder.of(folder, Subject.read(folder, deep=options.deep, threads=options.threads))
-    if options.fix:
+    if out:
         try:
-            checked = checked.fix(Path(options.fix))
+            checked = checked.fix(out)
         except (UserError, OSError):
-            # What was found is not lost with it: it may have taken hours.
-            _tell(checked, options.json)
+            # The findings may have taken hours: they are written also if the copy cannot be.
+            _write_findings(checked, options.json)
             raise
-    _tell(checked, options.json)
+    _write_findings(checked, options.json)
     checked.refuse_errors()
 
 
-def _tell(checked: "CheckedFolder", json_file: str | None) -> None:
-    """Write the findings to a file, if there is to be one, and print the same or a table."""
+def _write_findings(checked: "CheckedFolder", json_file: str | None) -> None:
+    """Write the findings as JSON if asked to, and print them as JSON or as a table."""
     if json_file is not None:
         text = json.dumps(checked.summary(), indent=1, ensure_ascii=False)
-        if json_file == _PRINTED:
+        if json_file == STANDARD_OUTPUT:
             print(text)
             return
         write_text(json_file, text + "\n")

@@ -1,14 +1,15 @@
-"""``lid-mapmix export-manifest DATA --to kaldi|jsonl|parquet --out DIR``: prepared data in other forms."""
+"""``lid-mapmix export-manifest DATA --to kaldi|jsonl|parquet --out DIR``: a prepared corpus in other formats."""
 
 import argparse
 from pathlib import Path
 
 from ...data.export import ManifestForm
+from ...utils.command_line import CommandParser
 
 _PURPOSES = {
-    ManifestForm.KALDI: "a data directory a split",
-    ManifestForm.JSONL: "NeMo's JSON lines, a file a split",
-    ManifestForm.PARQUET: "manifests of this package that open in seconds with millions of rows; needs pyarrow",
+    ManifestForm.KALDI: "one data directory per split",
+    ManifestForm.JSONL: "NeMo's JSON lines, one file per split",
+    ManifestForm.PARQUET: "manifests of lid_mapmix that open in seconds with millions of rows; needs pyarrow",
 }
 _EXAMPLES = """\
 examples:
@@ -18,35 +19,33 @@ examples:
 """
 
 
-def make_export_parser() -> argparse.ArgumentParser:
+def make_export_parser() -> CommandParser:
     """Return the parser of ``lid-mapmix export-manifest``."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         "lid-mapmix export-manifest",
-        description="Write train.csv, dev.csv and test.csv in another form; audio stays where it is.",
+        description="Write train.csv, dev.csv and test.csv in another format. Audio is not copied.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("data", type=Path, metavar="DATA", help="the folder of train.csv, dev.csv and test.csv")
+    parser.add_argument("data", type=Path, metavar="DATA", help="folder with train.csv, dev.csv and test.csv")
     parser.add_argument(
         "--to",
         required=True,
         choices=[form.value for form in ManifestForm],
         help="; ".join(f"{form}: {_PURPOSES[form]}" for form in ManifestForm),
     )
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace files that are already there")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_out("folder to write", required=True)
+    parser.add_overwrite("existing files")
     return parser
 
 
 def export_manifest(options: argparse.Namespace) -> None:
-    """Write what is asked for and say where it is.
+    """Write the manifests and print their paths.
 
     Raises
     ------
     UserError : as :func:`~lid_mapmix.data.export.manifests.export_manifests`.
     """
-    # Imported here, once the flags are known to be right: the readers of audio take seconds.
+    # Imported here, after the flags were parsed: the readers of audio take seconds.
     from ...data.export.manifests import export_manifests  # noqa: PLC0415
 
     for path in export_manifests(options.data, ManifestForm(options.to), options.out, overwrite=options.overwrite):

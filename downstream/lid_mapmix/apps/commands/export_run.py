@@ -1,10 +1,11 @@
-"""``lid-mapmix export``: a trained run as a folder that identifies anywhere."""
+"""``lid-mapmix export RUN --out DIR``: a trained run as a self-contained folder for inference."""
 
 import argparse
 import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from ...utils.command_line import CommandParser
 from ...utils.errors import UserError
 from ...utils.files import folder_when_complete
 from ...utils.run_folder import RunFolder, choose_checkpoint
@@ -12,28 +13,28 @@ from ...utils.run_folder import RunFolder, choose_checkpoint
 _VERSIONS = ("lid-mapmix", "s3prl", "torch", "transformers")
 _EXAMPLES = """\
 examples:
-  lid-mapmix export result/downstream/first dialects      # writes dialects/, for Identifier and predict
-  lid-mapmix predict -e dialects recording.wav
-  lid-mapmix export result/downstream/first dialects -k moved/weights.pt   # the upstream's weights lie elsewhere now
+  write dialects/, then use it:
+    lid-mapmix export result/downstream/first --out dialects
+    lid-mapmix predict dialects recording.wav
+  the weights of the upstream have moved:
+    lid-mapmix export result/downstream/first --out dialects -k moved/weights.pt
 
-The folder holds model.safetensors (upstream, featurizer, head), config.json, calibration.json where the run has one,
-and a model card. It needs neither the training data nor the upstream's checkpoint, and loading it unpickles nothing.
+The folder holds model.safetensors (upstream, featurizer, head), config.json, calibration.json if the run has one, and a
+model card. It needs neither the training data nor the checkpoint of the upstream. Loading it unpickles nothing.
 """
 
 
-def make_export_run_parser() -> argparse.ArgumentParser:
+def make_export_run_parser() -> CommandParser:
     """Return the parser of ``lid-mapmix export``."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         "lid-mapmix export",
-        description="Make a folder of a trained run that identifies anywhere: safetensors weights, settings as JSON.",
+        description="Export a trained run for inference: weights as safetensors, settings as JSON, a model card.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", type=Path, metavar="EXPDIR", help="folder of a run, or a checkpoint in it")
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write, which is not there yet")
-    parser.add_argument("-k", dest="weights", metavar="PATH", help="where the weights of the run's upstream lie now")
-    parser.add_argument("--overwrite", action="store_true", help="replace a folder that was exported before")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_run("folder of a trained run, or a checkpoint in it")
+    parser.add_out("folder to write", required=True, was_positional=True)
+    parser.add_upstream_weights()
+    parser.add_overwrite("an earlier export")
     return parser
 
 
@@ -42,16 +43,16 @@ def export_run(options: argparse.Namespace) -> None:
 
     Raises
     ------
-    UserError : no such run, an upstream that needs its checkpoint, or a folder that is there already.
+    UserError : the run does not exist, its upstream needs its checkpoint, or the output exists already.
     """
-    # Imported here, once the flags are known to be right: torch takes seconds.
+    # Imported here, after the flags were parsed: torch takes seconds.
     from ...inference.exported import holds_export, write_export  # noqa: PLC0415
     from ...inference.trained import read_run  # noqa: PLC0415
     from ..report.model_card import card_text, read_facts  # noqa: PLC0415
 
     out: Path = options.out
     if holds_export(options.run):
-        raise UserError(f"{options.run}: is an export already. Copy it, or name the folder of a run.")
+        raise UserError(f"{options.run}: expected a run, found an export. Copy it, or name the folder of a run.")
     _check_free(out, overwrite=options.overwrite)
     trained = read_run(options.run, "cpu", options.weights)
     facts = read_facts(choose_checkpoint(options.run, "inference"), out.resolve().name)
@@ -61,24 +62,26 @@ def export_run(options: argparse.Namespace) -> None:
         if out.exists():
             shutil.rmtree(out)
     size = sum(path.stat().st_size for path in out.iterdir()) / 1e6
-    print(f"{out}: written, {size:,.1f} MB; 'lid-mapmix predict -e {out} recording.wav' uses it")
+    print(f"{out}: written, {size:,.1f} MB. Use it by 'lid-mapmix predict {out} recording.wav'.")
 
 
 def _check_free(out: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that is there, unless it was exported before and may be replaced.
+    """Refuse an existing folder, unless it is an earlier export and may be replaced.
 
     Raises
     ------
-    UserError : it is.
+    UserError : the folder is refused.
     """
     from ...inference.exported import CONFIG_NAME, holds_export, read_config  # noqa: PLC0415
 
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not overwrite:
-        raise UserError(f"{out}: is there already. Name another folder, or replace an earlier export by --overwrite.")
+        raise UserError(
+            f"{out}: exists already. Name another folder by --out, or replace an earlier export by --overwrite."
+        )
     if not holds_export(out):
-        raise UserError(f"{out}: holds no earlier export, and is not replaced. Name another folder.")
+        raise UserError(f"{out}: expected an earlier export, found other files. Name another folder by --out.")
     read_config(out / CONFIG_NAME)
 
 

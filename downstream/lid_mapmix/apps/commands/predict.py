@@ -1,4 +1,4 @@
-"""``lid-mapmix predict``: what is spoken in files, folders, the rows of a manifest, or the paths of a pipe."""
+"""``lid-mapmix predict RUN AUDIO…``: the language of files, folders, manifest rows, or paths on standard input."""
 
 import argparse
 import contextlib
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from ...utils.argument_types import whole_number_from
+from ...utils.command_line import STANDARD_OUTPUT, CommandParser
 from ...utils.errors import ReportedError, UserError
 from ...utils.files import replace_when_complete
 from .prediction_formats import TRACKS, Format, answer_line, one_line, track_lines
@@ -23,119 +25,151 @@ if TYPE_CHECKING:
 _STANDARD_INPUT = "-"
 _EXAMPLES = """\
 examples:
-  what is spoken in two recordings and in a folder of them; DIR is the folder of a run, or an exported one:
-    lid-mapmix predict -e DIR one.wav two.mp3 recordings/
-  the rows of a manifest (only its audiopath column is needed), all classes, as JSON lines:
-    lid-mapmix predict -e DIR calls.csv --json > answers.jsonl
-  from a pipe, a path a line:
-    find / -name '*.flac' | lid-mapmix predict -e DIR -
-  "none of these" for what is less certain than all but 5 % of dev:
-    lid-mapmix predict -e DIR recordings/ --reject 0.05
-  who speaks what when, as a label track for Audacity:
-    lid-mapmix predict -e DIR debate.flac --format audacity --out debate.txt
+  two recordings and a folder of recordings; RUN is the folder of a trained run, or of an export:
+    lid-mapmix predict RUN one.wav two.mp3 recordings/
+  the rows of a manifest (only the column audiopath is needed), with all classes, as JSON lines:
+    lid-mapmix predict RUN calls.csv --json answers.jsonl
+  paths on standard input, one per line:
+    find / -name '*.flac' | lid-mapmix predict RUN -
+  reject uncertain recordings ("none of these"), at the threshold that rejects 5 % of dev:
+    lid-mapmix predict RUN recordings/ --reject 0.05
+  segments of a recording with several languages, as an Audacity label track:
+    lid-mapmix predict RUN debate.flac --format audacity --out debate.txt
 
-Silence, noise and music are answered by "no speech". A recording that cannot be read is reported on standard error, the
-others go on, and the exit status is 1.
+The answer to silence, noise and music is "no speech". A recording that cannot be read is reported on standard error;
+the others are processed, and the exit status is 1.
 """
 
 
-def make_predict_parser() -> argparse.ArgumentParser:
+class _Parser(CommandParser):
+    """Parses ``RUN AUDIO…``, the deprecated ``-e RUN AUDIO…``, and ``--json`` into format and output."""
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Parse; with the deprecated -e every positional is audio, and --json takes no FILE."""
+        old = argparse.ArgumentParser(self.prog, add_help=False, allow_abbrev=False)
+        old.add_argument("-e", "--from", dest="run")
+        found, rest = old.parse_known_args(args)
+        if found.run is not None:
+            self.warn_deprecated("-e RUN AUDIO…", "RUN AUDIO…")
+            args = [
+                found.run,
+                *(word for each in rest for word in (("--format", "json") if each == "--json" else (each,))),
+            ]
+        options, unknown = super().parse_known_args(args, namespace)
+        if options.json is not None:
+            self._apply_json(options)
+        return options, unknown
+
+    def _apply_json(self, options: argparse.Namespace) -> None:
+        if options.format not in (None, Format.JSON):
+            self.error(f"--json and --format {options.format} exclude each other")
+        options.format = Format.JSON
+        if options.json != STANDARD_OUTPUT:
+            if options.out is not None:
+                self.error("--json FILE and --out FILE exclude each other")
+            options.out = Path(options.json)
+
+
+def make_predict_parser() -> CommandParser:
     """Return the parser of ``lid-mapmix predict``."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         "lid-mapmix predict",
-        description="Say which dialect or language is spoken in recordings, by a trained run.",
+        description="Identify the dialect or language of recordings with a trained run.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
+    parser.add_run("folder of a trained run, or of an export")
     add(
         "paths",
         nargs="+",
-        metavar="PATH",
-        help="audio file, folder (with all below it), manifest (.csv), or - for paths on standard input, one a line "
-        "(paths, not audio)",
+        metavar="AUDIO",
+        help="audio file, folder (searched recursively), manifest (.csv), or - to read paths from standard input, one "
+        "per line",
     )
-    add("-e", "--from", dest="run", required=True, type=Path, metavar="DIR", help="folder of a run, or an exported one")
-    add("-k", dest="weights", metavar="PATH", help="where the weights of the run's upstream lie now")
-    add("--device", help="where to compute (default: a GPU where there is one)")
-    add("--top", type=_count, metavar="K", help="list the K likeliest classes (default: 3; in JSON all)")
-    add("--segments", action="store_true", help="say what is spoken when, in place of one answer a recording")
+    parser.add_upstream_weights()
+    parser.add_device()
+    add(
+        "--top",
+        type=whole_number_from(1),
+        metavar="K",
+        help="list the K most probable classes; default: 3, all in JSON",
+    )
+    add("--segments", action="store_true", help="identify segments instead of whole recordings")
     add(
         "--format",
         type=Format,
         choices=list(Format),
-        help="text (default); json: a line a recording; audacity, rttm: label tracks (with --segments)",
+        help="text (default); json: one line per recording; audacity, rttm: one line per segment (imply --segments)",
     )
-    add("--json", dest="format", action="store_const", const=Format.JSON, help="the same as --format json")
-    add("--out", type=Path, metavar="FILE", help="write there in place of standard output; not over a file")
-    add("--overwrite", action="store_true", help="let --out replace a file")
+    parser.add_json("write one line per recording")
+    parser.add_out("file to write; default: standard output", metavar="FILE")
+    parser.add_overwrite("an existing file")
     add(
         "--reject",
-        type=_share,
+        type=_probability,
         metavar="P",
-        help="answer 'none of these' where the likeliest class has a (calibrated) probability below the P-quantile of "
-        "what it has on dev: a share P of utterances of known languages is then rejected, by dev_scores.csv of DIR",
+        help="answer 'none of these' if the highest calibrated probability is below its P-quantile on dev "
+        "(dev_scores.csv of RUN); this rejects a fraction P of dev",
     )
-    add("--any-sound", action="store_true", help="do not tell speech from other sounds; every sound is given a class")
-    add("--debug", action="store_true", help="show the traceback of an error")
+    add(
+        "--any-sound",
+        action="store_true",
+        help="disable voice-activity detection: silence, noise and music are assigned a class too",
+    )
     return parser
 
 
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found {text!r}")
-    return int(text)
-
-
-def _share(text: str) -> float:
+def _probability(text: str) -> float:
     try:
-        share = float(text)
+        value = float(text)
     except ValueError:
-        share = -1.0
-    if not 0 <= share < 1:
-        raise argparse.ArgumentTypeError(f"expected a share from 0 up to 1, such as 0.05, found {text!r}")
-    return share
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 0 and below 1, such as 0.05, found {text!r}")
+    return value
 
 
 def predict(options: argparse.Namespace) -> None:
-    """Identify what the command line names and write the answers.
+    """Identify the recordings and write the answers.
 
     Raises
     ------
-    UserError : the run cannot be used, or the flags contradict each other.
-    ReportedError : a recording could not be read; the others have been answered.
+    UserError : the run cannot be used, or flags contradict each other.
+    ReportedError : a recording could not be read; the others were identified.
     """
-    # Imported here, once the flags are known to be right: torch takes seconds.
+    # Imported here, after the flags were parsed: torch takes seconds.
     from ...inference.identifier import Identifier  # noqa: PLC0415
 
     form = options.format or Format.TEXT
     if options.out is not None and options.out.exists():
         if not options.out.is_file():
-            raise UserError(f"{options.out}: is no file, and is not replaced. Name another one by --out.")
+            raise UserError(
+                f"{options.out}: expected a file to write, found a folder or a device. Name a file by --out."
+            )
         if not options.overwrite:
-            raise UserError(f"{options.out}: is there already. Name another file by --out, or give --overwrite.")
+            raise UserError(f"{options.out}: exists already. Name another file by --out, or replace it by --overwrite.")
     reports = _Reports()
     sources = list(_sources(options.paths, reports))
     if form is Format.AUDACITY and len(sources) > 1:
         raise UserError(
-            f"--format audacity: a label track is of one recording, found {len(sources)}. Name one, or use rttm."
+            f"--format audacity: expected one recording, found {len(sources)}. Name one, or use --format rttm."
         )
     identifier = Identifier.from_pretrained(
         options.run, options.device, detect_speech=not options.any_sound, upstream_weights=options.weights
     )
-    _say_how(identifier, options)
-    is_track = options.segments or form in TRACKS
+    _print_conditions(identifier, options)
+    by_segment = options.segments or form in TRACKS
     with _output(options.out) as write, tqdm(total=len(sources), unit="recording", disable=None, delay=1) as bar:
         prediction = _Prediction(identifier, options, form, reports, bar)
         recordings = _opened(sources, reports)
-        for line in prediction.tracks(recordings) if is_track else prediction.answers(recordings):
+        for line in prediction.segments(recordings) if by_segment else prediction.answers(recordings):
             write(line)
     if reports.count:
         raise ReportedError
 
 
 class _Reports:
-    """What is wrong with single recordings, said at once, while the others go on."""
+    """Prints the error of each recording that cannot be read, and counts them."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -147,7 +181,7 @@ class _Reports:
 
 @dataclass
 class _Prediction:
-    """From recordings to the lines of their answers, with a progress bar."""
+    """Turns recordings into output lines, with a progress bar."""
 
     identifier: "Identifier"
     options: argparse.Namespace
@@ -165,8 +199,8 @@ class _Prediction:
             else:
                 yield answer_line(answer, self.form, self.options.top)
 
-    def tracks(self, recordings: "Iterator[Recording]") -> Iterator[str]:
-        """Yield the lines of each recording's label track."""
+    def segments(self, recordings: "Iterator[Recording]") -> Iterator[str]:
+        """Yield the lines of each recording's segments."""
         for recording in recordings:
             try:
                 segments = self.identifier.segments(recording, reject=self.options.reject, progress=self._show)
@@ -181,22 +215,22 @@ class _Prediction:
         self.bar.set_postfix_str(f"{self.seconds / 60:.1f} min of windows")
 
 
-def _say_how(identifier: "Identifier", options: argparse.Namespace) -> None:
-    """Say on standard error what an answer's reader has to know."""
+def _print_conditions(identifier: "Identifier", options: argparse.Namespace) -> None:
+    """Print on standard error whether probabilities are calibrated, and the rejection threshold."""
     from ...inference.answer import rejection_threshold  # noqa: PLC0415
 
     if not identifier.is_calibrated:
         print(f"[lid_mapmix] probabilities are not calibrated: {options.run} has no calibration.json", file=sys.stderr)
     threshold = rejection_threshold(identifier.trained.confidence, options.reject)
     if options.reject is not None:
-        print(f"[lid_mapmix] 'none of these' is what has a top probability below {threshold:.3f}", file=sys.stderr)
+        print(f"[lid_mapmix] 'none of these': highest probability below {threshold:.3f}", file=sys.stderr)
 
 
 _Source = Callable[[], "Recording"]
 
 
 def _sources(paths: Sequence[str], reports: _Reports) -> Iterator[_Source]:
-    """Yield what opens each recording that the command line names."""
+    """Yield a function per recording that opens it."""
     from ...data.manifest.manifest import PARQUET, read_manifest  # noqa: PLC0415
     from ...inference.recording import Recording  # noqa: PLC0415
 
@@ -207,7 +241,9 @@ def _sources(paths: Sequence[str], reports: _Reports) -> Iterator[_Source]:
         path = Path(name)
         try:
             if not path.exists():
-                raise UserError(f"{name}: no such file or folder. Name audio, a folder of it, or a manifest (.csv).")
+                raise UserError(
+                    f"{name}: no such file or folder. Name an audio file, a folder of audio, or a manifest (.csv)."
+                )
             if path.is_dir():
                 yield from (functools.partial(Recording.of_file, each) for each in _audio_below(path, reports))
             elif path.suffix.lower() in (".csv", PARQUET):
@@ -233,22 +269,24 @@ def _audio_below(folder: Path, reports: _Reports) -> list[Path]:
     before = reports.count
     found = audio_below(folder, reports.add)
     if not found and reports.count == before:
-        raise UserError(f"{folder}: found no audio ({' '.join(EXTENSIONS)}). Name another folder, or the files.")
+        raise UserError(
+            f"{folder}: expected audio ({' '.join(EXTENSIONS)}), found none. Name another folder, or files."
+        )
     return found
 
 
 def _paths_of_standard_input() -> list[str]:
     content = sys.stdin.buffer.read()
     if b"\0" in content:
-        raise UserError("-: expected paths on standard input, one a line, found audio or other data. Name the file.")
-    # Blanks may be part of a name.
+        raise UserError("-: expected paths on standard input, one per line, found binary data. Name the audio file.")
+    # Leading and trailing whitespace may be part of a name.
     lines = [os.fsdecode(line) for line in content.splitlines()]
     return [line for line in lines if line.strip() and line != _STANDARD_INPUT]
 
 
 @contextlib.contextmanager
 def _output(path: Path | None) -> Iterator[Callable[[str], None]]:
-    """Give what writes a line, to a file that is complete or absent, or to standard output."""
+    """Give a function that writes a line, to a file (complete or absent) or to standard output."""
     if path is not None:
         with replace_when_complete(path) as temporary, temporary.open("w", encoding="utf-8") as file:
             yield lambda line: print(line, file=file)
@@ -256,7 +294,7 @@ def _output(path: Path | None) -> Iterator[Callable[[str], None]]:
     try:
         yield _print
     except BrokenPipeError:
-        # Whoever read has had enough, as `head` has; Python would complain once more when it ends.
+        # The reader, such as `head`, has closed the pipe; Python would report that again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise ReportedError from None
 

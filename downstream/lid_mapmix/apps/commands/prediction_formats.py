@@ -1,16 +1,16 @@
-"""How answers and label tracks are written: for people, as JSON lines, for Audacity, as RTTM.
+"""The output formats of ``lid-mapmix predict``: text, JSON lines, Audacity labels, RTTM.
 
-======== ==============================================================================================
-format   a line
-======== ==============================================================================================
-text     ``name: class probability, …``; of a track the name, and below it start, end, class, probability
-json     a recording
-audacity start, end and class of a segment, tabs between; of one recording
-rttm     ``SPEAKER name 1 start duration <NA> <NA> class <NA> <NA>``, NIST's Rich Transcription Time Marked;
-         in the speaker's place stands the class
-======== ==============================================================================================
+======== ==================================================================================================
+format   one line
+======== ==================================================================================================
+text     ``name: class probability, …``; with segments the name, then a line with start, end, class, probability each
+json     per recording, a JSON object
+audacity per segment, start, end and class, separated by tabs; one recording only
+rttm     per segment, ``SPEAKER name 1 start duration <NA> <NA> class <NA> <NA>`` (NIST Rich Transcription Time
+         Marked), with the class in the speaker field
+======== ==================================================================================================
 
-Label tracks leave out what was not identified.
+Audacity and RTTM omit segments without a class.
 """
 
 import json
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from ...inference.segments import Segment
 
 _TOP = 3
-# A line that a name could break, and what a terminal would take for a command.
+# Characters in a file name that would break a line, or that a terminal interprets.
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class Format(StrEnum):
-    """How answers are written."""
+    """An output format."""
 
     TEXT = "text"
     JSON = "json"
@@ -41,12 +41,12 @@ class Format(StrEnum):
     RTTM = "rttm"
 
 
-# Those that have a line a segment and nothing else.
+# Formats with one line per segment and nothing else.
 TRACKS = (Format.AUDACITY, Format.RTTM)
 
 
 def answer_line(answer: "Identification", form: Format, top: int | None) -> str:
-    """Return the line of a recording's answer, with the `top` likeliest classes."""
+    """Return the line of a recording's answer, with the `top` most probable classes."""
     if form is Format.JSON:
         return json.dumps({**answer.as_dict(top), "name": _shown(answer.name)}, ensure_ascii=False)
     name = one_line(answer.name)
@@ -60,7 +60,7 @@ def answer_line(answer: "Identification", form: Format, top: int | None) -> str:
 
 
 def track_lines(recording: "Recording", segments: "Sequence[Segment]", form: Format) -> Iterator[str]:
-    """Yield the lines of a recording's label track."""
+    """Yield the lines of a recording's segments."""
     name = _shown(recording.name)
     if form is Format.JSON:
         content = {
@@ -76,7 +76,7 @@ def track_lines(recording: "Recording", segments: "Sequence[Segment]", form: For
             probability = "" if math.isnan(segment.probability) else f" {segment.probability:.3f}"
             yield f"  {segment.start:9.2f} {segment.end:9.2f}  {segment.answer}{probability}"
         return
-    # A field of RTTM has no blanks.
+    # A field of RTTM contains no whitespace.
     name = re.sub(r"\s", "_", Path(name).stem)
     for segment in segments:
         if segment.label is None:
@@ -90,7 +90,7 @@ def track_lines(recording: "Recording", segments: "Sequence[Segment]", form: For
 
 
 def one_line(text: str) -> str:
-    r"""Return text as one line that can be printed, whatever bytes a file's name is made of; a line's end is ``\n``."""
+    r"""Return text as one printable line; control characters and invalid bytes of file names are escaped (``\n``)."""
     return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], _shown(text))
 
 

@@ -1,6 +1,6 @@
-"""``lid-mapmix score FILE…``: scores of any system's file, differences between systems, calibration, conversion.
+"""``lid-mapmix score FILE…``: scores of any system's output, comparison of systems, calibration, conversion.
 
-Here are its flags; what it does with files is in score_files.py, what it computes and prints in score_results.py.
+This module has the flags; score_files.py reads and converts files, score_results.py computes, prints and writes scores.
 """
 
 import argparse
@@ -8,76 +8,74 @@ from pathlib import Path
 
 from ...scoring.choices import CALIBRATION_SUFFIX, FileFormat, Kind, Values
 from ...utils.argument_types import choices_of, whole_number_from
+from ...utils.command_line import CommandParser
 
-_PICTURES = (".png", ".pdf", ".svg")
+_FIGURES = (".png", ".pdf", ".svg")
 _DESCRIPTION = """\
-Score what any system says of some utterances, compare systems, calibrate, and convert files of scores.
+Score the output of any system, compare systems, calibrate scores, and convert score files.
 
-FILE is SPLIT_scores.csv as a run leaves it, a NIST LRE table (segmentid and a column of log-likelihood ratios a
-language), Kaldi's and OLR's lines 'utterance language score', ML-SUPERB's lid.trn, S3PRL's SPLIT_predict.txt beside its
-SPLIT_truth.txt, or the CSV of Map-Mix's published code. The format is recognised. NIST's and Kaldi's hold no truth and
-need --key; files of answers without scores have accuracy, F1 and cluster accuracy only."""
+FILE is one of: SPLIT_scores.csv of a run; a NIST LRE table (segmentid and one column of log-likelihood ratios per
+language); lines 'utterance language score' of Kaldi or OLR; lid.trn of ML-SUPERB; SPLIT_predict.txt of S3PRL, next to
+its SPLIT_truth.txt; the CSV of the published Map-Mix code. The format is detected. NIST and Kaldi files contain no
+truth and need --key. Files with hard labels only have accuracy, F1 and cluster accuracy."""
 _EXAMPLES = """\
 examples:
-  scores with 95 % intervals, by duration and cluster:
+  scores with 95 % confidence intervals, and by duration and cluster:
     lid-mapmix score result/downstream/first/test_scores.csv --by duration,cluster
-  is the second system better than the first?
+  compare a second system to the first, by a paired bootstrap:
     lid-mapmix score baseline/test_scores.csv mapmix/test_scores.csv --json compared.json
-  a submission to NIST LRE17, by the key of the evaluation:
+  a submission to NIST LRE17, with the key of the evaluation:
     lid-mapmix score scores.tsv --key lre17_eval_segment_keys.tsv --by duration,source
-  calibrate on dev, score test, and keep the calibrated scores as log-likelihood ratios:
+  calibrate on dev, score test, and write the calibrated scores as log-likelihood ratios:
     lid-mapmix score test_scores.csv --calibrate dev_scores.csv --calibration vector --reliability curve.png
-    lid-mapmix score test_scores.csv --calibrate dev_scores.csv --convert nist --to scores.tsv
+    lid-mapmix score test_scores.csv --calibrate dev_scores.csv --convert nist --out scores.tsv
 """
 
 
 def score(options: argparse.Namespace) -> None:
-    """Do what the flags ask for, and print what came of it.
+    """Score, compare and calibrate, or convert.
 
     Raises
     ------
-    UserError : a file in the way, a damaged file, files that do not fit each other.
+    UserError : an output exists, a file is damaged, or files do not match.
     """
     _refuse_conflicts(options)
-    # Imported here, once the flags are known to be right: NumPy and SciPy take a second.
+    # Imported here, after the flags were parsed: NumPy and SciPy take a second.
     from .score_files import convert  # noqa: PLC0415
     from .score_results import score_systems  # noqa: PLC0415
 
     (convert if options.convert else score_systems)(options)
 
 
-def make_score_parser() -> argparse.ArgumentParser:
+def make_score_parser() -> CommandParser:
     """Return the parser of ``lid-mapmix score``."""
-    parser = argparse.ArgumentParser(
-        "lid-mapmix score",
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser("lid-mapmix score", description=_DESCRIPTION, epilog=_EXAMPLES)
     add = parser.add_argument
     add(
-        "files", nargs="+", metavar="FILE", help="one to score; more, of the same utterances, are compared to the first"
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="file to score; further files of the same utterances are compared to it",
     )
-    add("--labels", metavar="FILE", help="labels.yaml: cluster → classes; default: a cluster is what stands before '-'")
+    add("--labels", metavar="FILE", help="labels.yaml: cluster → classes; default: the part of a class name before '-'")
     add("--by", type=_ways, default=(), metavar="WAY,…", help="slices: duration, cluster, class, source, or any column")
     add(
         "--samples",
         type=whole_number_from(0),
         default=1000,
         metavar="N",
-        help="of the bootstrap; 0: no intervals; default: 1000",
+        help="bootstrap resamples; 0: no confidence intervals; default: 1000",
     )
-    add("--seed", type=whole_number_from(0), default=0, metavar="N", help="of the bootstrap; default: 0")
-    add("--json", metavar="FILE", help="also write everything as JSON, in full precision")
-    add("--overwrite", action="store_true", help="replace files that are there")
-    add("--debug", action="store_true", help="show the traceback of an error")
-    truth = parser.add_argument_group("what the file does not say").add_argument
-    truth("--key", metavar="FILE", help="truth and columns: a manifest, NIST's segment keys or Kaldi's utt2lang")
+    parser.add_seed("seed of the bootstrap")
+    parser.add_json("write all results, in full precision,")
+    parser.add_overwrite("existing files")
+    truth = parser.add_argument_group("information that the file lacks").add_argument
+    truth("--key", metavar="FILE", help="truth and columns: a manifest, NIST segment keys or Kaldi's utt2lang")
     truth(
         "--scores",
         choices=choices_of(Values),
         default=Values.LIKELIHOODS.value,
-        help="what Kaldi's lines hold; default: %(default)s",
+        help="kind of scores in Kaldi lines; default: %(default)s",
     )
     calibrate = parser.add_argument_group("calibration").add_argument
     calibrate(
@@ -85,45 +83,49 @@ def make_score_parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="DEV",
-        help="fit on this file of scores, or take this calibration (.json); once for each FILE",
+        help="fit a calibration on this score file, or apply this calibration (.json); once per FILE",
     )
-    calibrate("--calibration", choices=choices_of(Kind), help="what is fitted; default: temperature")
-    calibrate("--calibrate-key", metavar="FILE", help="the key of DEV")
-    calibrate("--save-calibration", metavar="FILE", help="write the calibration of the only FILE (.json)")
+    calibrate("--calibration", choices=choices_of(Kind), help="kind of calibration to fit; default: temperature")
+    calibrate("--calibrate-key", metavar="FILE", help="key of DEV")
+    calibrate("--save-calibration", metavar="FILE", help="write the calibration (.json); one FILE only")
     calibrate(
         "--reliability",
-        type=_picture,
+        type=_figure,
         metavar="FILE",
-        help=f"draw the reliability curve of the only FILE ({', '.join(_PICTURES)})",
+        help=f"draw the reliability diagram ({', '.join(_FIGURES)}); one FILE only",
     )
-    convert = parser.add_argument_group("conversion, in place of scores").add_argument
-    convert(
+    conversion = parser.add_argument_group("conversion (computes no scores)")
+    conversion.add_argument(
         "--convert",
         choices=choices_of(FileFormat),
-        help="write the only FILE, calibrated where asked to, in another format …",
+        help="write FILE in another format, calibrated with --calibrate; one FILE only",
     )
-    convert("--to", metavar="FILE", help="… to this file; for s3prl SPLIT_predict.txt")
+    parser.add_out("file that --convert writes; for s3prl SPLIT_predict.txt", metavar="FILE", group=conversion)
+    parser.add_deprecated("--to", "--out")
     return parser
 
 
 def _refuse_conflicts(options: argparse.Namespace) -> None:
-    """End the program as argparse does, with status 2, where flags do not go together."""
+    """End the program as argparse does, with status 2, if flags contradict each other."""
     is_alone = len(options.files) == 1
     is_calibration = any(path.endswith(CALIBRATION_SUFFIX) for path in options.calibrate)
     scores = options.json or options.reliability or options.save_calibration or options.by
     faults = [
-        (options.save_calibration and not is_alone, "--save-calibration: takes one FILE; give one"),
-        (options.reliability and not is_alone, "--reliability: takes one FILE; give one"),
-        (options.convert and not is_alone, "--convert: takes one FILE; give one"),
-        (bool(options.convert) != bool(options.to), "--convert and --to go together; give both"),
-        (options.convert and scores, "--convert: scores nothing; leave the others out"),
-        (options.calibrate and len(options.calibrate) != len(options.files), "--calibrate: is given once a FILE"),
+        (options.save_calibration and not is_alone, "--save-calibration: expected one FILE"),
+        (options.reliability and not is_alone, "--reliability: expected one FILE"),
+        (options.convert and not is_alone, "--convert: expected one FILE"),
+        (bool(options.convert) != bool(options.out), "--convert and --out: expected both or neither"),
+        (
+            options.convert and scores,
+            "--convert: computes no scores; remove --json, --reliability, --by, --save-calibration",
+        ),
+        (options.calibrate and len(options.calibrate) != len(options.files), "--calibrate: expected once per FILE"),
         *(
             (getattr(options, name) and not options.calibrate, f"--{name.replace('_', '-')}: needs --calibrate DEV")
             for name in ("calibration", "calibrate_key", "save_calibration")
         ),
         *(
-            (getattr(options, name) and is_calibration, f"--{name.replace('_', '-')}: DEV is a calibration already")
+            (getattr(options, name) and is_calibration, f"--{name.replace('_', '-')}: DEV is already a calibration")
             for name in ("calibration", "calibrate_key")
         ),
     ]
@@ -131,14 +133,14 @@ def _refuse_conflicts(options: argparse.Namespace) -> None:
         make_score_parser().error(wrong)
 
 
-def _picture(text: str) -> str:
-    if Path(text).suffix.lower() not in _PICTURES:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a name that ends in {' or '.join(_PICTURES)}")
+def _figure(text: str) -> str:
+    if Path(text).suffix.lower() not in _FIGURES:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a file name that ends in {' or '.join(_FIGURES)}")
     return text
 
 
 def _ways(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     if not all(names):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected names with commas between, such as duration,source")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected names separated by commas, such as duration,source")
     return names

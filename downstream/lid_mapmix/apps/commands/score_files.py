@@ -1,4 +1,4 @@
-"""What ``lid-mapmix score`` reads, whether files and flags fit each other, and writing a file in another format."""
+"""``lid-mapmix score``: read files, check that files and flags match, and convert a file to another format."""
 
 import argparse
 from pathlib import Path
@@ -11,19 +11,20 @@ from ...scoring.choices import CALIBRATION_SUFFIX, FileFormat, Kind, Values
 from ...scoring.files.formats import format_of, read_output, recognise, write_output
 from ...scoring.files.keys import join_key, read_key
 from ...scoring.files.system_output import Hints, SystemOutput, class_numbers, reorder_classes
+from ...utils.command_line import STANDARD_OUTPUT
 from ...utils.errors import UserError
 
 
 def convert(options: argparse.Namespace) -> None:
-    """Write FILE in another format, calibrated where that was asked for, and say so.
+    """Write FILE in another format, with --calibrate calibrated, and print the paths.
 
     Raises
     ------
-    UserError : a file in the way, a damaged file, or one that lacks what the format holds.
+    UserError : an output exists, a file is damaged, or the file lacks what the format needs.
     """
-    path = Path(options.to)
-    refuse_files_in_the_way(options)
-    labels = kept_labels(options)
+    path = options.out
+    refuse_existing_outputs(options)
+    labels = given_labels(options)
     form = format_of(FileFormat(options.convert))
     (output,) = read_systems(options, labels)
     if form.has_truth:
@@ -35,66 +36,68 @@ def convert(options: argparse.Namespace) -> None:
     write_output(path, form, output)
     print("written:\n" + "\n".join(f"  {one}" for one in form.files(path)))
     if form.key is not FileFormat.NIST and output.has_ratios_of_its_own:
-        print(f"The ratios of {output.path} belong to no likelihoods; what is made of them has other costs and EER.")
+        print(
+            f"warning: the ratios of {output.path} do not follow from likelihoods; the costs and EER of the converted "
+            "file differ"
+        )
 
 
-def kept_labels(options: argparse.Namespace) -> Labels | None:
-    """Return the labels of --labels; None where it is not given."""
+def given_labels(options: argparse.Namespace) -> Labels | None:
+    """Return the labels of --labels, None without the flag."""
     return read_labels(options.labels) if options.labels else None
 
 
-def refuse_files_in_the_way(options: argparse.Namespace) -> None:
-    """Check that no file to write is there already, or is read.
+def refuse_existing_outputs(options: argparse.Namespace) -> None:
+    """Check that no output file exists, or is an input.
 
     Raises
     ------
-    UserError : one is.
+    UserError : one does, or is.
     """
-    paths = [Path(name) for name in (options.json, options.save_calibration, options.reliability) if name]
+    outputs = (options.json, options.save_calibration, options.reliability)
+    paths = [Path(name) for name in outputs if name not in (None, STANDARD_OUTPUT)]
     if options.convert:
-        paths += format_of(FileFormat(options.convert)).files(Path(options.to))
+        paths += format_of(FileFormat(options.convert)).files(options.out)
     read = [*options.files, *options.calibrate, options.labels, options.key, options.calibrate_key]
     taken = {Path(name).resolve() for name in read if name}
     for path in paths:
         if path.resolve() in taken:
-            raise UserError(f"{path}: is read or written already. Name another file to write.")
+            raise UserError(f"{path}: is another file of this command. Name another file to write.")
         taken.add(path.resolve())
         if path.is_dir():
             raise UserError(f"{path}: expected a file to write, found a folder. Name a file in it.")
         if path.exists() and not options.overwrite:
-            raise UserError(f"{path}: is there already. Name another file, or replace it by --overwrite.")
+            raise UserError(f"{path}: exists already. Name another file, or replace it by --overwrite.")
 
 
 def read_systems(options: argparse.Namespace, labels: Labels | None) -> list[SystemOutput]:
-    """Return the output of each FILE, with the key joined where one is given.
+    """Return the output of each FILE, with the key joined if given.
 
     Raises
     ------
-    UserError : a damaged file, files that do not fit each other.
+    UserError : a file is damaged, or files do not match.
     """
     read = [*options.files, *(path for path in options.calibrate if not path.endswith(CALIBRATION_SUFFIX))]
     kaldi = format_of(FileFormat.KALDI)
     if options.scores != Values.LIKELIHOODS and all(recognise(path) is not kaldi for path in read):
-        raise UserError(f"--scores {options.scores}: has an effect on '{kaldi.name}' only, found none. Leave it out.")
+        raise UserError(f"--scores {options.scores}: applies to '{kaldi.name}' only, found none. Remove it.")
     return [_read_one(path, options.key, options, labels) for path in options.files]
 
 
 def require_truth(output: SystemOutput, flag: str) -> np.ndarray:
-    """Return the true classes, (N,) str; a UserError where they are not known names the flag that gives them."""
+    """Return the true classes, (N,) str; without them, raise a UserError that names the flag to give them."""
     if output.truth is None:
         raise UserError(
-            f"{output.path}: expected the true classes, which the format '{output.format.name}' does not hold. Give a "
-            f"manifest, NIST's segment keys or Kaldi's utt2lang by {flag} FILE."
+            f"{output.path}: expected true classes, which the format '{output.format.name}' does not contain. Give a "
+            f"manifest, NIST segment keys or Kaldi's utt2lang by {flag} FILE."
         )
     return output.truth
 
 
 def require_scores(output: SystemOutput, flag: str) -> np.ndarray:
-    """Return the log-likelihoods, (N, C) float64; a UserError where there are answers only names the flag."""
+    """Return the log-likelihoods, (N, C) float64; with hard labels only, raise a UserError that names `flag`."""
     if output.log_likelihoods is None:
-        raise UserError(
-            f"{output.path}: expected scores, which {flag} needs, found answers only. Give a file of scores."
-        )
+        raise UserError(f"{output.path}: expected scores for {flag}, found hard labels only. Give a file with scores.")
     return output.log_likelihoods
 
 
@@ -103,30 +106,30 @@ def clusters_of(output: SystemOutput, labels: Labels | None, origin: str) -> dic
 
     Raises
     ------
-    UserError : the labels, which are from `origin`, lack a class.
+    UserError : the labels, read from `origin`, lack a class.
     """
     clusters = (labels or labels_from_names(output.classes)).clusters
     cluster_of = {name: cluster for cluster, members in clusters.items() for name in members}
     if absent := [name for name in output.classes if name not in cluster_of]:
         raise UserError(
-            f"{origin}: expected all {len(output.classes)} classes of {output.path}, found no {absent[0]} "
-            f"({len(absent)} such). Add it."
+            f"{origin}: expected all {len(output.classes)} classes of {output.path}, found {len(absent)} missing, "
+            f"such as {absent[0]}. Add them."
         )
     return cluster_of
 
 
 def calibration_of(
-    options: argparse.Namespace, labels: Labels | None, output: SystemOutput, place: int
+    options: argparse.Namespace, labels: Labels | None, output: SystemOutput, number: int
 ) -> Calibration | None:
-    """Return the calibration of the FILE in a place, its classes in the order of the output; None: not asked for.
+    """Return the calibration of FILE `number`, with classes in the order of the output; None without --calibrate.
 
     Raises
     ------
-    UserError : answers without scores, other classes, or what `calibration.fit` refuses.
+    UserError : hard labels only, other classes, or as `calibration.fit`.
     """
     if not options.calibrate:
         return None
-    path = options.calibrate[place]
+    path = options.calibrate[number]
     require_scores(output, "--calibrate")
     if path.endswith(CALIBRATION_SUFFIX):
         return _reordered(read_calibration(path), output, path)
@@ -140,7 +143,9 @@ def calibration_of(
 def _reordered(calibration: Calibration, output: SystemOutput, origin: str) -> Calibration:
     if set(calibration.classes) != set(output.classes):
         apart = min(set(calibration.classes) ^ set(output.classes))
-        raise UserError(f"{origin}: expected the classes of {output.path}, found {apart} in one only. Fit it anew.")
+        raise UserError(
+            f"{origin}: expected the classes of {output.path}, found {apart} in one only. Fit the calibration again."
+        )
     order = [calibration.classes.index(name) for name in output.classes]
     return Calibration(
         kind=calibration.kind,

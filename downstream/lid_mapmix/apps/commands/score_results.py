@@ -1,17 +1,19 @@
-"""What ``lid-mapmix score`` computes, prints, draws, and writes by --json, where what is not defined is null.
+"""``lid-mapmix score``: compute, print, draw and write scores. The JSON of --json (undefined values are null):
 
 ============== ===================================================================================================
 key            content
 ============== ===================================================================================================
-systems        of each FILE: file, format, classes, overall (score → value), intervals (score → [low, high]), and where
-               asked for by_WAY (slice → score → value) and calibration (before, after → score → value, reliability)
-comparisons    of each FILE after the first: first, second, differences (score → value, low, high, p), mcnemar_p
+systems        per FILE: file, format, classes, overall (score → value), intervals (score → [low, high]), and by flags
+               by_WAY (slice → score → value) and calibration (before, after → score → value, reliability)
+comparisons    per FILE after the first: first, second, differences (score → value, low, high, p), mcnemar_p
 bootstrap      samples, seed, level
 ============== ===================================================================================================
 """
 
 import argparse
+import json
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -26,14 +28,15 @@ from ...scoring.files.own import write_metrics
 from ...scoring.files.system_output import align
 from ...scoring.metrics import accuracy, expected_calibration_error, reliability_curve
 from ...scoring.scorecard import System, differences_of, intervals_of, make_system, scores_of, slices_of
+from ...utils.command_line import STANDARD_OUTPUT
 from ..report.figures import draw_reliability
 from ..report.tables import format_table
 from .score_files import (
     calibration_of,
     clusters_of,
-    kept_labels,
+    given_labels,
     read_systems,
-    refuse_files_in_the_way,
+    refuse_existing_outputs,
     require_scores,
     require_truth,
 )
@@ -50,12 +53,12 @@ class Scored:
 
     Attributes
     ----------
-    letter : by which tables name it; empty where it is the only one.
-    system : what was scored.
+    letter : its name in tables; empty for a single system.
+    system : utterances, truth and scores.
     overall : score → value.
-    intervals : score → its interval; empty where none were asked for.
+    intervals : score → confidence interval; empty with ``--samples 0``.
     slices : way of slicing → slice → score → value.
-    calibration : ``before`` and ``after`` → score → value; empty where none was asked for.
+    calibration : ``before`` and ``after`` → score → value; empty without ``--calibrate``.
     """
 
     letter: str
@@ -68,13 +71,13 @@ class Scored:
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """A system against the first.
+    """A system compared to the first.
 
     Attributes
     ----------
-    first, second : the two.
-    differences : score → difference second less first with its interval and p; without resamples these are NaN.
-    mcnemar : p-value that both are equally often right.
+    first, second : the systems.
+    differences : score → second minus first, with confidence interval and p-value; without resamples these are NaN.
+    mcnemar : p-value of equal accuracy.
     """
 
     first: Scored
@@ -84,25 +87,28 @@ class Compared:
 
 
 def score_systems(options: argparse.Namespace) -> None:
-    """Score each FILE, compare it to the first, and print, draw and write what came of it.
+    """Score each FILE, compare it to the first, and print, draw and write the results.
 
     Raises
     ------
-    UserError : a file in the way, a damaged file, files that do not fit each other.
+    UserError : an output exists, a file is damaged, or files do not match.
     """
-    refuse_files_in_the_way(options)
-    labels = kept_labels(options)
+    refuse_existing_outputs(options)
+    labels = given_labels(options)
     outputs = align(read_systems(options, labels))
     require_truth(outputs[0], "--key")
     if options.reliability:
         require_scores(outputs[0], "--reliability")
     cluster_of = clusters_of(outputs[0], labels, options.labels)
     systems = [make_system(one, cluster_of) for one in outputs]
-    calibrations = [calibration_of(options, labels, one, place) for place, one in enumerate(outputs)]
+    calibrations = [calibration_of(options, labels, one, number) for number, one in enumerate(outputs)]
     names = letters(len(systems))
     scored = [_score(*parts, options) for parts in zip(names, systems, calibrations, strict=True)]
     compared = [_compare(scored[0], other, options) for other in scored[1:]]
-    _print(scored, compared, [one for one in calibrations if one], options)
+    if options.json == STANDARD_OUTPUT:
+        print(json.dumps(_content(scored, compared, options), indent=1, ensure_ascii=False))
+    else:
+        _print(scored, compared, [one for one in calibrations if one], options)
     _write(scored, compared, calibrations[0], options)
 
 
@@ -123,7 +129,7 @@ def _score(letter: str, system: System, calibration: Calibration | None, options
 def _before_and_after(system: System, overall: dict[str, Any], calibration: Calibration) -> dict[str, dict[str, Any]]:
     values, truth = system.log_likelihoods, system.truth
     found = compare(calibration, values, truth, system.output.column("source"))
-    # Before calibration a system's own ratios count, which compare does not know.
+    # Before calibration, the scores are those of the system's own ratios, which `compare` does not have.
     before = {"acc": overall["acc"], **{name: overall.get(name, score) for name, score in found["before"].items()}}
     after = {"acc": accuracy(np.exp(calibration.log_probabilities(values)), truth), **found["after"]}
     return {"before": before, "after": after}
@@ -135,7 +141,7 @@ def _compare(first: Scored, second: Scored, options: argparse.Namespace) -> Comp
     none = float("nan")
     differences = {}
     for name in names:
-        # A bootstrap computes in 32 bits; the difference itself need not.
+        # The bootstrap computes in 32 bits; the difference itself is computed in 64.
         one, other = first.overall[name], second.overall[name]
         if name not in ("count", "targets", "sources") and one is not None and other is not None:
             interval = resampled.get(name, Difference(none, none, none, none))
@@ -151,7 +157,7 @@ def _print(
 ) -> None:
     print("\n".join(map(_describe, scored)), end="\n\n")
     print(_score_table(scored))
-    origin = options.labels or "the part of a class's name before '-'; others by --labels FILE"
+    origin = options.labels or "the part of a class name before '-'; for others use --labels FILE"
     print(f"\nclusters: {origin}")
     if options.samples:
         print(f"intervals: {options.samples} resamples of {_resampled(scored[0].system)}")
@@ -168,7 +174,7 @@ def _resampled(system: System) -> str:
     if group is not None:
         count = len(np.unique(group[group != ""])) + int((group == "").sum())
         drawn = f"{count} groups of {drawn}"
-    return drawn if count >= MIN_GROUPS else f"{drawn}: so few that intervals are too narrow and p too small"
+    return drawn if count >= MIN_GROUPS else f"{drawn}; with so few, intervals are too narrow and p-values too small"
 
 
 def _write(
@@ -183,11 +189,13 @@ def _write(
     ]
     if calibration is not None:
         writers.append((options.save_calibration, partial(write_calibration, calibration=calibration)))
-    asked = [(Path(name), write) for name, write in writers if name]
-    for number, (path, write) in enumerate(asked):
+    outputs = [(Path(name), write) for name, write in writers if name not in (None, STANDARD_OUTPUT)]
+    # Standard output is for the JSON alone.
+    stream = sys.stderr if options.json == STANDARD_OUTPUT else sys.stdout
+    for number, (path, write) in enumerate(outputs):
         write(path)
-        # Said at once: it is there even where the next cannot be written.
-        print(f"  {path}" if number else f"\nwritten:\n  {path}")
+        # Printed at once: this file exists even if the next cannot be written.
+        print(f"  {path}" if number else f"\nwritten:\n  {path}", file=stream)
 
 
 def _draw(path: Path, scored: Scored) -> None:
@@ -201,19 +209,19 @@ def _draw(path: Path, scored: Scored) -> None:
 
 
 def letters(count: int) -> list[str]:
-    """Return names for `count` systems: none for one, then A, B, …, and numbers beyond Z."""
+    """Return names for `count` systems: an empty one for one system, else A, B, …, and numbers after Z."""
     return [""] if count == 1 else [*_LETTERS[:count], *map(str, range(len(_LETTERS) + 1, count + 1))]
 
 
 def _describe(scored: Scored) -> str:
-    """Return a line on the file of a system."""
+    """Return a line that describes the file of a system."""
     output = scored.system.output
     prefix = f"{scored.letter}  " if scored.letter else ""
     return f"{prefix}{output.path}: {output.format.name}, {len(output)} utterances, {len(output.classes)} classes"
 
 
 def _score_table(systems: Sequence[Scored]) -> str:
-    """Lay out the scores of all systems, overall with intervals and then slice by slice."""
+    """Format the scores of all systems, overall with confidence intervals, then per slice."""
     rows: dict[str, dict[str, float]] = {}
     for one in systems:
         rows[_row(one.letter, "overall")] = _cells(one.overall)
@@ -228,7 +236,7 @@ def _score_table(systems: Sequence[Scored]) -> str:
 
 
 def _calibration_table(systems: Sequence[Scored]) -> str:
-    """Lay out the scores of all systems before and after calibration."""
+    """Format the scores of all systems before and after calibration."""
     return format_table(
         {
             _row(one.letter, name): {column: scores[column] for column in _CALIBRATION_COLUMNS}
@@ -239,7 +247,7 @@ def _calibration_table(systems: Sequence[Scored]) -> str:
 
 
 def _difference_table(compared: Compared) -> str:
-    """Lay out two systems' scores, a row each, their differences with intervals, and p-values."""
+    """Format one row per score: two systems, their difference with its confidence interval, and the p-value."""
     first, second = compared.first, compared.second
     names = first.letter, second.letter, f"{second.letter} − {first.letter}"
     rows = {}
@@ -252,15 +260,15 @@ def _difference_table(compared: Compared) -> str:
     known = [name for name in next(iter(rows.values())) if any(_is_known(row[name]) for row in rows.values())]
     rows = {score: {name: row[name] for name in known if _is_known(row[name])} for score, row in rows.items()}
     has_groups = first.system.output.column("group") is not None
-    note = ", which those of one group are not" if has_groups else ""
+    note = "; utterances of one group are not" if has_groups else ""
     return (
         f"{format_table(rows)}\n\nMcNemar's exact test of acc: p = {compared.mcnemar:.3g} "
-        f"(takes utterances as independent{note})"
+        f"(assumes independent utterances{note})"
     )
 
 
 def _content(scored: Sequence[Scored], compared: Sequence[Compared], options: argparse.Namespace) -> dict[str, Any]:
-    """Return all that is known, for JSON."""
+    """Return the content of the JSON."""
     systems = [
         {
             "file": str(one.system.output.path),
@@ -287,7 +295,7 @@ def _content(scored: Sequence[Scored], compared: Sequence[Compared], options: ar
 
 
 def _plain(value: Any) -> Any:
-    """Return a value with None in place of what is no finite number, at any depth."""
+    """Return a value with None instead of NaN and infinity, at any depth."""
     if isinstance(value, Mapping):
         return {name: _plain(one) for name, one in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""``lid-mapmix upstreams``: which upstreams there are, and what is known of each."""
+"""``lid-mapmix upstreams``: list the upstreams and their settings."""
 
 import argparse
 import textwrap
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...config.sources import upstream_config_names, upstream_config_path
 from ...host.registry import check_upstream, upstream_names
+from ...utils.command_line import CommandParser
 from ...utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -13,36 +14,34 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\
 examples:
-  lid-mapmix upstreams            # those with settings of their own
-  lid-mapmix upstreams xlsr_53    # all that is known of one
-  lid-mapmix upstreams --all      # the names of all of S3PRL's; those without settings take the defaults
+  lid-mapmix upstreams            # upstreams with their own settings
+  lid-mapmix upstreams xlsr_53    # all settings of one upstream
+  lid-mapmix upstreams --all      # the names of all upstreams of S3PRL; others than the above use the defaults
 """
 _WIDTH = 118
 
 
-def make_upstreams_parser() -> argparse.ArgumentParser:
+def make_upstreams_parser() -> CommandParser:
     """Return the parser of ``lid-mapmix upstreams``."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         "lid-mapmix upstreams",
-        description="List the upstreams that -u takes, and what is known of each.",
+        description="List the upstreams for -u, with learning rates and batch sizes.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("name", nargs="?", metavar="NAME", help="say all that is known of this one")
-    parser.add_argument("--all", action="store_true", help="list the names of all of S3PRL's")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="show all settings of this upstream")
+    parser.add_argument("--all", action="store_true", help="list the names of all upstreams of S3PRL")
     return parser
 
 
 def list_upstreams(options: argparse.Namespace) -> None:
-    """Print what is asked for.
+    """Print the table, one upstream, or all names.
 
     Raises
     ------
-    UserError : S3PRL has no upstream of that name, or a name and --all are both given.
+    UserError : S3PRL has no upstream of that name, or NAME and --all are both given.
     """
     if options.name is not None and options.all:
-        raise UserError("--all lists every name, NAME describes one upstream: give one of them.")
+        raise UserError("NAME and --all exclude each other. Give one of them.")
     if options.name is not None:
         check_upstream(options.name)
         print(_describe(options.name))
@@ -53,13 +52,13 @@ def list_upstreams(options: argparse.Namespace) -> None:
 
 
 def _table() -> str:
-    # Imported where it is used: pydantic is slow to import.
+    # Imported here: pydantic is slow to import.
     from ...config.upstreams import read_upstream  # noqa: PLC0415
 
     names = upstream_config_names()
     width = max(map(len, names))
     lines = [
-        f"{'-u':<{width}}  learning rate  anchors a step   what it is",
+        f"{'-u':<{width}}  learning rate  anchors / batch  description",
         " " * width + "  fine/frozen    24 GB/80 GB",
     ]
     for name in names:
@@ -67,10 +66,10 @@ def _table() -> str:
         rates = f"{_rate(known.finetune)}/{_rate(known.frozen)}"
         batches = "/".join(str(size) for size in known.finetune.batch_sizes.values())
         indent = f"{name:<{width}}  {rates:<13}  {batches:<14}   "
-        about = known.about.partition(" (arXiv")[0]  # the paper's number is for whoever asks for one of them
+        about = known.about.partition(" (arXiv")[0]  # shown for a single upstream only
         lines += textwrap.wrap(about, _WIDTH, initial_indent=indent, subsequent_indent=" " * len(indent))
-    lines += ["", "Anchors of 8 s, each with its partner, that a GPU of that memory holds in a step of fine-tuning;"]
-    lines += ["a larger batch is divided. Any other upstream of S3PRL's works with the defaults (--all lists them)."]
+    lines += ["", "anchors / batch: anchors of 8 s, each with a partner, that fit into GPU memory when fine-tuning;"]
+    lines += ["larger batches are split. All other upstreams of S3PRL use the defaults (--all lists them)."]
     return "\n".join(lines)
 
 
@@ -78,16 +77,16 @@ def _describe(name: str) -> str:
     from ...config.upstreams import read_upstream  # noqa: PLC0415
 
     known, path = read_upstream(name), upstream_config_path(name)
-    lines = [name, *textwrap.wrap(known.about or "has no file in upstream_configs/, and takes the defaults", _WIDTH)]
+    lines = [name, *textwrap.wrap(known.about or "no file in upstream_configs/: the defaults are used", _WIDTH)]
     for protocol in ("finetune", "frozen"):
         use: Protocol = getattr(known, protocol)
         flag = " (--frozen)" if protocol == "frozen" else ""
         lines += ["", f"{protocol}{flag}:", f"  flags          {' '.join(_flags(use))}"]
         lines += [f"  learning rate  {_rate(use)}"]
-        lines += [f"  {gigabytes} GB holds     {size} anchors of 8 s" for gigabytes, size in use.batch_sizes.items()]
+        lines += [f"  batch, {gigabytes} GB   {size} anchors of 8 s" for gigabytes, size in use.batch_sizes.items()]
         evaluation = use.config.get("downstream_expert", {}).get("evaluation", {})
-        mixes = "of different lengths" if evaluation.get("mix_lengths") else "of one length"
-        lines += [f"  evaluation     batches of windows {mixes}"]
+        lengths = "different lengths" if evaluation.get("mix_lengths") else "one length"
+        lines += [f"  evaluation     batches of windows of {lengths}"]
     lines += ["", *textwrap.wrap(f"source: {known.source}", _WIDTH)]
     if path is not None:
         lines.append(f"file: {path}")

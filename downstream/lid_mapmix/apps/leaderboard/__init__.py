@@ -1,7 +1,7 @@
-"""``lid-mapmix leaderboard``: upstreams × variants × data × seeds, each run by the launcher, and what came of them.
+"""``lid-mapmix leaderboard``: train upstreams × variants × data × seeds, and compare the runs.
 
-From top to bottom: command.py reads the flags, procedure.py does what they ask for. grid.py has the grid, jobs.py turns
-it into runs and the data maps that they share and foresees for how long, running.py trains them, each in a process of
-its own, and keeps beside each how far it came (state.py). results.py reads what they left, comparison.py tests who is
-best, tables.py (with leaderboard.html, .css, .js) writes it, beside the paper; bundle.py packs and verifies it.
+command.py defines the flags, procedure.py executes the command. grid.py defines the grid; jobs.py turns it into runs
+and shared data maps, and estimates their time; running.py trains each in its own process and records its status
+(state.py). results.py reads the scores, comparison.py tests which row is best, tables.py (leaderboard.html, .css, .js)
+writes the tables, also next to those of the paper; bundle.py packs and verifies them.
 """

@@ -1,4 +1,4 @@
-"""A bundle of a leaderboard: a zip of scores, settings, versions and commands, from which every figure follows."""
+"""A bundle of a leaderboard: a zip of scores, settings, versions and commands that reproduces every figure."""
 
 import json
 import math
@@ -21,22 +21,22 @@ from .state import SETTINGS_NAME, STATE_NAME, Status, read_state
 from .tables import CONTENT_NAME, FORMAT, content_of
 
 _DIGESTS = "sha256.json"
-# Figures go through text and another machine's arithmetic.
+# Figures are rounded as text, and recomputed on another machine.
 _TOLERANCE = 1e-6
-# Files of scores are numbers, each with an id: they shrink to a third, not to a hundredth.
-_MOST_TIMES = 100
+# Score files shrink to about a third, never to a hundredth: a zip that unpacks to more is refused.
+_MAX_RATIO = 100
 _SPARE_BYTES = 10_000_000
-_NO_BUNDLE = "is no bundle of a leaderboard. Name one that --bundle wrote."
+_NO_BUNDLE = "expected a bundle of a leaderboard. Name one that --bundle wrote."
 
 
 def write_bundle(path: Path, root: Path, content: Mapping[str, Any]) -> None:
-    """Write the bundle of the complete runs, complete or not at all; the same runs give the same bytes.
+    """Write a bundle of the complete runs, complete or not at all; the same runs give the same bytes.
 
     Parameters
     ----------
     path : the zip.
     root : folder of the grid.
-    content : what `tables.content_of` returns.
+    content : result of `tables.content_of`.
     """
     names = [CONTENT_NAME]
     for run in content["runs"]:
@@ -51,14 +51,14 @@ def write_bundle(path: Path, root: Path, content: Mapping[str, Any]) -> None:
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
-    """Return the entry of a file, without its time."""
+    """Return the zip entry of a file, without its time stamp."""
     entry = zipfile.ZipInfo(name)
     entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
     return entry
 
 
 def _files_of(root: Path, folder: Path) -> list[str]:
-    """List what a run's figures, and its repetition, take; names are relative to the grid's folder."""
+    """List the files needed to recompute the figures of a run and to repeat it, relative to the folder of the grid."""
     state = read_state(folder)
     run = RunFolder(folder)
     paths = [run.scores("test"), run.scores("dev"), folder / STATE_NAME, folder / SETTINGS_NAME, run.parameters]
@@ -69,42 +69,44 @@ def _files_of(root: Path, folder: Path) -> list[str]:
 
 
 def verify(path: Path) -> list[str]:
-    """Compute every figure of a bundle anew, and return a line for each that differs, and for each changed file.
+    """Recompute every figure of a bundle, and return one line per figure that differs and per changed file.
 
     Raises
     ------
-    UserError : no such file, or no bundle.
+    UserError : the file does not exist, or is not a bundle.
     """
     with tempfile.TemporaryDirectory() as folder:
         names = _unpack(path, Path(folder))
-        said = _read_said(path, Path(folder))
-        return [*_changed_files(names, Path(folder)), *_differences(said, Path(folder))]
+        stated = _read_stated(path, Path(folder))
+        return [*_changed_files(names, Path(folder)), *_differences(stated, Path(folder))]
 
 
 def _unpack(path: Path, folder: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
-            if size > _MOST_TIMES * path.stat().st_size + _SPARE_BYTES:
-                raise UserError(f"{path}: would unpack to {size:,} bytes; {_NO_BUNDLE}")
-            archive.extractall(folder)  # names that lead out of the folder are made to stay in it
+            if size > _MAX_RATIO * path.stat().st_size + _SPARE_BYTES:
+                raise UserError(f"{path}: unpacks to {size:,} bytes; {_NO_BUNDLE}")
+            archive.extractall(folder)  # extractall keeps names with '..' inside the folder
             return archive.namelist()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file. Name a bundle that --bundle wrote.") from None
-    # What a damaged archive raises depends on where it is damaged; RuntimeError is of one with a password.
+    # A damaged archive raises any of these; one with a password raises RuntimeError.
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
-        raise UserError(f"{path}: is damaged, or no zip. Name a bundle that --bundle wrote.") from None
+        raise UserError(
+            f"{path}: expected a zip, found a damaged or another file. Name a bundle that --bundle wrote."
+        ) from None
 
 
 @dataclass(frozen=True)
-class _Said:
-    """What a bundle says.
+class _Stated:
+    """The content of leaderboard.json in a bundle.
 
     Attributes
     ----------
-    samples : resamples of its tests.
-    runs : each with what is said of it.
-    rows : upstream and variant → what is said of it.
+    samples : bootstrap resamples.
+    runs : runs with their stated values.
+    rows : (upstream, variant) → stated values.
     """
 
     samples: int
@@ -112,32 +114,34 @@ class _Said:
     rows: dict[tuple[str, str], dict[str, Any]]
 
 
-def _read_said(path: Path, root: Path) -> _Said:
-    """Read what a bundle says, the form of it checked.
+def _read_stated(path: Path, root: Path) -> _Stated:
+    """Read leaderboard.json of a bundle, and check its structure.
 
     Raises
     ------
-    UserError : it is no bundle, or one of another version.
+    UserError : it is not a bundle, or one of another version.
     """
     try:
         content = json.loads((root / CONTENT_NAME).read_text(encoding="utf-8"))
         form = str(content["format"])
         if form != FORMAT and form.startswith(FORMAT.rstrip("0123456789")):
-            raise UserError(f"{path}: expected {FORMAT!r}, found {form!r}. Verify it by the version that packed it.")
+            raise UserError(
+                f"{path}: expected {FORMAT!r}, found {form!r}. Verify it by the version of lid_mapmix that packed it."
+            )
         if form != FORMAT or content["samples"] < 1:
             raise ValueError
         runs = [(_run(run), dict(run)) for run in content["runs"]]
         rows = {(str(row["upstream"]), str(row["variant"])): dict(row) for row in content["rows"]}
-        if any({"folder", "status"} - said.keys() for _, said in runs):
+        if any({"folder", "status"} - stated.keys() for _, stated in runs):
             raise ValueError
-        return _Said(int(content["samples"]), runs, rows)
+        return _Stated(int(content["samples"]), runs, rows)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{path}: {_NO_BUNDLE}") from None
 
 
-def _run(said: Mapping[str, Any]) -> Run:
-    run = Run(said["upstream"], said["variant"], said["data"], int(said["seed"]))
-    # They name folders, which are to be those of the bundle.
+def _run(stated: Mapping[str, Any]) -> Run:
+    run = Run(stated["upstream"], stated["variant"], stated["data"], int(stated["seed"]))
+    # The names become paths, which must stay inside the bundle.
     if not all(NAME_PATTERN.fullmatch(name) for name in (run.upstream, run.variant, run.data)):
         raise ValueError
     return run
@@ -151,45 +155,45 @@ def _changed_files(names: list[str], root: Path) -> Iterator[str]:
         return
     for name, digest in digests.items():
         if name not in names:
-            yield f"{name}: is not there as when it was packed"
+            yield f"{name}: is missing"
         elif file_digest(root / name) != digest:
-            yield f"{name}: is another file than when it was packed"
+            yield f"{name}: has changed since it was packed"
     yield from (f"{name}: was not packed" for name in names if name not in digests and name != _DIGESTS)
 
 
-def _differences(said: _Said, root: Path) -> Iterator[str]:
+def _differences(stated: _Stated, root: Path) -> Iterator[str]:
     results = []
-    for run, of_run in said.runs:
-        # What was not complete has left nothing to compute from.
+    for run, of_run in stated.runs:
+        # Only complete runs have score files.
         if of_run["status"] == Status.COMPLETE.value:
             try:
-                results.append(read_result(root, run, said.samples))
+                results.append(read_result(root, run, stated.samples))
             except UserError as error:
-                yield f"{run}: cannot be computed: {error}"
-    again = content_of(results, summarize(results), said.samples)
+                yield f"{run}: cannot be recomputed: {error}"
+    again = content_of(results, summarize(results), stated.samples)
     found_runs = {run["folder"]: run for run in again["runs"]}
-    for run, of_run in said.runs:
+    for run, of_run in stated.runs:
         if (found := found_runs.get(run.folder.as_posix())) is not None:
             yield from _compare(run.folder.as_posix(), of_run, found)
     found_rows = {(row["upstream"], row["variant"]): row for row in again["rows"]}
-    for names in dict.fromkeys([*said.rows, *found_rows]):
-        row, found, place = said.rows.get(names), found_rows.get(names), " ".join(names)
+    for names in dict.fromkeys([*stated.rows, *found_rows]):
+        row, found, place = stated.rows.get(names), found_rows.get(names), " ".join(names)
         if row is None:
-            yield f"{place}: no row is said, its runs are there"
+            yield f"{place}: no row is stated, but its runs are in the bundle"
         elif found is not None:
-            # How many there were to be is not in the files.
+            # The number of requested runs cannot be recomputed.
             yield from _compare(place, row, found | {"runs": row.get("runs")})
         elif row.get("complete"):
-            yield f"{place}: {row['complete']} runs are said, found none"
+            yield f"{place}: {row['complete']} runs are stated, found none"
 
 
-def _compare(place: str, said: Any, found: Any) -> Iterator[str]:
-    if isinstance(said, Mapping) and isinstance(found, Mapping):
-        for name in dict.fromkeys([*said, *found]):
-            yield from _compare(f"{place} {name}", said.get(name), found.get(name))
+def _compare(place: str, stated: Any, found: Any) -> Iterator[str]:
+    if isinstance(stated, Mapping) and isinstance(found, Mapping):
+        for name in dict.fromkeys([*stated, *found]):
+            yield from _compare(f"{place} {name}", stated.get(name), found.get(name))
         return
-    numbers = [value for value in (said, found) if isinstance(value, int | float)]
-    if len(numbers) == len((said, found)) and math.isclose(said, found, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE):
+    numbers = [value for value in (stated, found) if isinstance(value, int | float)]
+    if len(numbers) == len((stated, found)) and math.isclose(stated, found, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE):
         return
-    if said != found:
-        yield f"{place}: {said!r} is said, {found!r} follows from the files"
+    if stated != found:
+        yield f"{place}: {stated!r} is stated, {found!r} was recomputed"

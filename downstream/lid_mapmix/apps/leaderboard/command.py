@@ -1,81 +1,93 @@
-"""The command line of ``lid-mapmix leaderboard``; what it does is in procedure.py."""
+"""The flags of ``lid-mapmix leaderboard``; procedure.py executes it."""
 
 import argparse
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+from ...utils.argument_types import whole_number_from
+from ...utils.command_line import CommandParser
 
 _EXAMPLES = """\
 examples:
-  train whatever is missing of a grid, and write the tables; repeat it to go on:
+  train the missing runs of a grid, and write the tables; run it again to resume:
     lid-mapmix leaderboard bench/demo.yaml --jobs 2
   a grid without a file:
     lid-mapmix leaderboard --upstreams fbank mfcc --variants baseline mapmix --seeds 0,1 --data data/demo
-  what would be trained, and for how long; part of a grid:
+  print the runs and an estimate of their time; train a part of a grid:
     lid-mapmix leaderboard bench/paper.yaml --dry-run
     lid-mapmix leaderboard bench/paper.yaml --variants baseline --seeds 0
-  beside the paper's tables, without training; packed for others; and checked by them:
+  write tables next to those of the paper, without training; pack a bundle; verify a bundle:
     lid-mapmix leaderboard bench/paper.yaml --no-training --paper --bundle paper.zip
     lid-mapmix leaderboard --verify paper.zip
-  eight jobs on a cluster, which share the grid out among them:
+  eight jobs on a Slurm cluster, which share the runs:
     lid-mapmix leaderboard bench/paper.yaml --slurm slurm_partition=gpu,gpus_per_node=1,timeout_min=1440 --jobs 8
 
-The grid's file, whose paths are relative to the working directory:
-  upstreams: {fbank: {}, tiny: {upstream: wav2vec2_local, weights: tiny.pt}}   # or a list; also frozen, cache_features,
-                                                                               # variants (only these), settings
+BENCH.yaml (paths are relative to the working directory):
+  upstreams: {fbank: {}, tiny: {upstream: wav2vec2_local, weights: tiny.pt}}   # or a list; other keys: frozen,
+                                                                               # cache_features, variants, settings
   variants: {mapmix: {}, mapmix_95: {variant: mapmix, settings: {...}}}        # or a list
-  data: {set1: data/set1, set2: data/set2}                                     # or a list; each with a test.csv
+  data: {set1: data/set1, set2: data/set2}                                     # or a list; each with test.csv
   seeds: [0, 1, 2]
-  settings: {downstream_expert: {epochs: 10}}   # of all, as -c of run; then the upstream's, then the variant's
-  into: result/leaderboard/NAME                 # where the runs are kept; default: named after the file
+  settings: {downstream_expert: {epochs: 10}}   # for all runs; overridden by those of upstreams, then of variants
+  out: result/leaderboard/NAME                  # folder of the runs; default: NAME is that of the file
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Refuses flags of which one would be passed over; argparse's own groups of such do not reach across its help's."""
+class _Parser(CommandParser):
+    """Refuses flags that exclude each other; argparse's exclusive groups cannot span several groups of the help."""
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Parse, and refuse flags that exclude each other."""
         options, unknown = super().parse_known_args(args, namespace)
         given = {name.replace("_", "-"): value not in (None, False) for name, value in vars(options).items()}
-        grid = [name for name in ("bench", "upstreams", "variants", "seeds", "data", "into") if given[name]]
+        grid = [name for name in ("bench", "upstreams", "variants", "seeds", "data", "out") if given[name]]
         ways = [name for name in ("verify", "dry-run", "no-training", "slurm") if given[name]]
         if len(ways) > 1:
             self.error(f"--{ways[0]} and --{ways[1]} exclude each other")
         if given["verify"] and (grid or given["bundle"]):
-            self.error("--verify ZIP stands alone: the grid is in it")
+            self.error("--verify ZIP takes no grid and no --bundle: the bundle contains the grid")
         if given["dry-run"] and given["bundle"]:
-            self.error("--dry-run writes nothing: leave --bundle out")
+            self.error("--dry-run writes nothing: remove --bundle")
         return options, unknown
 
 
-def make_leaderboard_parser() -> argparse.ArgumentParser:
+def make_leaderboard_parser() -> CommandParser:
     """Return the parser of ``lid-mapmix leaderboard``; flags that are not given are None."""
     parser = _Parser(
         "lid-mapmix leaderboard",
-        description="Train upstreams × variants × data × seeds, each run once, and write leaderboard.csv, .json, .md "
-        "and .html. Several processes or machines on one file system can work on the same grid.",
+        description="Train upstreams × variants × data × seeds, and write leaderboard.csv, .json, .md and .html.\n"
+        "Complete runs are not repeated. Several processes or machines on one file system can share a grid.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("bench", nargs="?", metavar="BENCH.yaml", help="the grid")
-    grid = parser.add_argument_group("the grid, or what of the file's to take").add_argument
-    grid("--upstreams", nargs="+", type=_names, metavar="NAME", help="names, also with commas between them")
-    grid("--variants", nargs="+", type=_names, metavar="NAME", help="likewise")
-    grid("--seeds", nargs="+", type=_numbers, metavar="SEED", help="numbers, in place of the file's")
-    grid("--data", nargs="+", metavar="DIR", help="folders of train.csv, dev.csv and test.csv, in place of the file's")
-    grid("--into", metavar="DIR", help="where the runs are kept; default: the file's, or result/leaderboard/NAME")
+    parser.add_argument("bench", nargs="?", metavar="BENCH.yaml", help="file of the grid")
+    parser.add_out("folder of the runs; default: that of the file, or result/leaderboard/NAME")
+    parser.add_deprecated("--into", "--out")
+    grid = parser.add_argument_group("grid, or selection from the file").add_argument
+    grid("--upstreams", nargs="+", type=_names, metavar="NAME", help="upstreams, separated by spaces or commas")
+    grid("--variants", nargs="+", type=_names, metavar="NAME", help="variants, separated by spaces or commas")
+    grid("--seeds", nargs="+", type=_numbers, metavar="SEED", help="seeds instead of those of the file")
+    grid("--data", nargs="+", metavar="DIR", help="folders with train.csv, dev.csv, test.csv, instead of the file's")
     work = parser.add_argument_group("training").add_argument
-    work("--jobs", type=_count, default=1, metavar="N", help="runs at once; with --slurm, jobs; default: 1")
-    work("--devices", nargs="+", type=_names, metavar="DEVICE", help="of the jobs in turn: cuda:0 cuda:1, cpu")
-    work("--slurm", nargs="?", const="", type=_options, metavar="KEY=VALUE,…", help="submit jobs through submitit")
-    work("--dry-run", action="store_true", help="print runs, steps and an estimate of time, and train nothing")
-    work("--no-training", action="store_true", help="write the tables of the runs that are complete")
+    count = whole_number_from(1)
+    work("--jobs", type=count, default=1, metavar="N", help="parallel runs; with --slurm, jobs; default: 1")
+    work("--devices", nargs="+", type=_names, metavar="DEVICE", help="devices of the jobs in turn: cuda:0 cuda:1, cpu")
+    work("--slurm", nargs="?", const="", type=_options, metavar="KEY=VALUE,…", help="submit jobs with submitit")
+    work("--dry-run", action="store_true", help="print runs, steps and an estimate of time; train nothing")
+    work("--no-training", action="store_true", help="write the tables of the complete runs; train nothing")
     show = parser.add_argument_group("results").add_argument
-    show("--paper", action="store_true", help="set the results beside the paper's tables")
-    show("--samples", type=_count, default=1000, help="resamples of the test behind bold figures; default: 1000")
-    show("--bundle", metavar="ZIP", help="pack scores, settings, versions and commands")
-    show("--verify", metavar="ZIP", help="compute the figures of a bundle anew and say what differs; alone")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    show("--paper", action="store_true", help="show the results next to those of the paper")
+    show(
+        "--samples",
+        type=count,
+        default=1000,
+        metavar="N",
+        help="bootstrap resamples of the test for bold; default: 1000",
+    )
+    show("--bundle", type=Path, metavar="ZIP", help="pack scores, settings, versions and commands")
+    show("--verify", type=Path, metavar="ZIP", help="recompute all figures of a bundle and print differences")
+    parser.add_overwrite("an existing bundle")
     return parser
 
 
@@ -88,12 +100,6 @@ def _numbers(text: str) -> list[int]:
         return [int(name) for name in _names(text)]
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected whole numbers, found {text!r}") from None
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 1 on, found {text!r}")
-    return int(text)
 
 
 def _options(text: str) -> dict[str, str | int]:

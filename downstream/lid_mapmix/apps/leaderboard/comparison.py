@@ -1,11 +1,10 @@
-"""Which row of the leaderboard is better than all others, by a paired bootstrap over utterances and runs.
+"""Test whether one row of the leaderboard is better than all others: a paired bootstrap over utterances and runs.
 
-A row's score is the mean over its runs. Two rows are compared on the data and seeds of which both have a run. In each
-of the resamples, utterances are drawn with replacement (whole groups where they have some), the same ones for all runs
-on one test set, and so are the pairs of runs: a difference has to outlast other utterances, and other seeds and
-training sets as far as there are some. The row with the best mean is called best where its difference from each other
-row has p below 0.05. Since all of these tests have to reject, none of them needs a correction for their number (the
-intersection-union test; Berger, Technometrics 24, 1982).
+The score of a row is the mean over its runs. Two rows are compared on the data and seeds for which both have a run.
+Each resample draws utterances with replacement (whole groups if there are groups), the same for all runs on one test
+set, and draws the pairs of runs. The test therefore covers the variation over utterances, seeds and training sets. The
+row with the best mean is marked as best if p < 0.05 for its difference from each other row. All tests must reject, so
+no correction for multiple tests is needed (intersection-union test; Berger, Technometrics 24, 1982).
 """
 
 import zlib
@@ -25,12 +24,13 @@ _DIGITS = 6
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """A run's scores: as they are, and those of B resamples, (B,) float64 a column.
+    """The scores of a run, and those of B resamples.
 
     Attributes
     ----------
-    test_set : what names utterances, truth and groups; runs with the same one have the same resamples.
-    values, resampled : by column.
+    test_set : CRC of ids, truth and groups; runs with the same value have the same resamples.
+    values : column → score.
+    resampled : column → scores of the resamples, (B,) float64.
     """
 
     test_set: int
@@ -45,11 +45,11 @@ def resample(
 
     Parameters
     ----------
-    test : its scores.
-    calibrated : (N, C) float, their log-probabilities after calibration.
-    cluster_indices : (C,) int.
+    test : scores of the test split.
+    calibrated : (N, C) float, log-probabilities after calibration.
+    cluster_indices : (C,) int, cluster number of each class.
     source : (N,) str, or None.
-    samples : number of resamples.
+    samples : number of resamples B.
     """
     order = np.argsort(test.ids)
     truth, group = test.truth_indices[order], test.group[order]
@@ -71,26 +71,26 @@ def best_row(
     means: Sequence[float | None],
     rows: Sequence[Mapping[tuple[str, int], Compared]],
     *,
-    is_more_better: bool,
+    is_higher_better: bool,
 ) -> tuple[int, float | None, bool] | None:
-    """Return the row with the best mean, the largest p of its tests, and whether they say that it is better than all.
+    """Return the row with the best mean, its largest p-value, and whether it is significantly better than all others.
 
     Parameters
     ----------
     column : the score.
-    means : of each row; None where it has none.
-    rows : of each row (data, seed) → its run.
-    is_more_better : the score grows with quality.
+    means : per row, None without a mean.
+    rows : per row, (data, seed) → run.
+    is_higher_better : whether higher values are better.
 
     Returns
     -------
-    p is None where the row is alone, or shares no run with another one; None where no row has a mean.
+    The p-value is None for a single row, or if the rows have no data and seed in common. None if no row has a mean.
     """
     known = {number: mean for number, mean in enumerate(means) if mean is not None}
     if not known:
         return None
-    best = (max if is_more_better else min)(known, key=known.__getitem__)
-    found = [_p(column, rows[best], rows[other], is_more_better=is_more_better) for other in known if other != best]
+    best = (max if is_higher_better else min)(known, key=known.__getitem__)
+    found = [_p(column, rows[best], rows[other], is_higher_better=is_higher_better) for other in known if other != best]
     tested = [p for p in found if p is not None]
     if not found or len(tested) < len(found):
         return best, None, False
@@ -102,18 +102,18 @@ def _p(
     best: Mapping[tuple[str, int], Compared],
     other: Mapping[tuple[str, int], Compared],
     *,
-    is_more_better: bool,
+    is_higher_better: bool,
 ) -> float | None:
-    """Return the two-sided p of the difference between two rows; 1 where it points the other way, None of no run."""
+    """Return the two-sided p-value of the difference of two rows; 1 if `other` is better, None without common runs."""
     shared = [pair for pair in best if pair in other and best[pair].test_set == other[pair].test_set]
     if not shared:
         return None
     moved = np.stack([best[pair].resampled[column] - other[pair].resampled[column] for pair in shared], axis=1)
-    # What is left where two scores are equal differs from machine to machine.
+    # The rounding error of equal scores differs between machines.
     moved = np.round(moved, _DIGITS)
     drawn = keyed_generator(0, "runs of a leaderboard", len(shared)).integers(len(shared), size=moved.shape)
     value = float(np.mean([best[pair].values[column] - other[pair].values[column] for pair in shared]))
-    if (value if is_more_better else -value) <= 0:
+    if (value if is_higher_better else -value) <= 0:
         return 1.0
     averaged = np.round(np.take_along_axis(moved, drawn, axis=1).mean(axis=1), _DIGITS)
     p = difference_between(value, averaged).p

@@ -1,8 +1,9 @@
-"""The grid of a leaderboard: what its file and the command line ask for."""
+"""The grid of a leaderboard, from its file and the flags."""
 
 import argparse
 import itertools
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import reduce
@@ -19,7 +20,7 @@ from ..settings.arguments import SEED_LIMIT
 
 _STRICT = ConfigDict(extra="forbid")
 _FOLDER = "result/leaderboard"
-# They name folders.
+# Names in the grid become folder names.
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _AXES = ("upstreams", "variants", "data")
 
@@ -30,11 +31,11 @@ class GridUpstream:
 
     Attributes
     ----------
-    upstream, weights : -u and -k; -u is the name where None.
-    frozen : SUPERB's protocol.
-    cache_features : folder of its features, where it is frozen; None for none.
-    variants : the variants that are trained on it; None for all.
-    settings : over those of the grid.
+    upstream, weights : -u and -k; `upstream` defaults to the name.
+    frozen : freeze the upstream (SUPERB protocol).
+    cache_features : folder of the feature cache of a frozen upstream; None for none.
+    variants : variants to train; None for all.
+    settings : override those of the grid.
     """
 
     upstream: str | None = None
@@ -47,7 +48,7 @@ class GridUpstream:
 
 @checked_dataclass(config=_STRICT)
 class GridVariant:
-    """A row of each upstream: a variant (its name where None), and settings over those of the upstream."""
+    """A variant (None: that of its name), with settings that override those of the upstream."""
 
     variant: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
@@ -55,15 +56,15 @@ class GridVariant:
 
 @checked_dataclass(config=_STRICT)
 class Grid:
-    """What there is to train; the names are those of folders and tables.
+    """The runs to train; names are used in folders and tables.
 
     Attributes
     ----------
     upstreams, variants : by name.
     data : name → folder.
-    seeds : of the runs.
-    settings : of all runs, as run's -c.
-    into : where the runs are kept.
+    seeds : seeds of the runs.
+    settings : of all runs, as in -c of ``lid-mapmix run``.
+    out : folder of the runs.
     """
 
     upstreams: dict[str, GridUpstream] = field(default_factory=dict)
@@ -71,15 +72,15 @@ class Grid:
     data: dict[str, str] = field(default_factory=dict)
     seeds: list[int] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
-    into: str | None = None
+    out: str | None = None
 
     @property
     def folder(self) -> Path:
-        """Where the runs are kept."""
-        return Path(str(self.into))
+        """Folder of the runs."""
+        return Path(str(self.out))
 
     def runs(self) -> list["Run"]:
-        """List the runs, all of a seed before those of the next one: what is there early can be compared."""
+        """List the runs, seed by seed, so that comparable runs complete first."""
         return [
             Run(upstream, variant, data, seed)
             for seed, data, upstream in itertools.product(self.seeds, self.data, self.upstreams)
@@ -88,12 +89,12 @@ class Grid:
         ]
 
     def settings_of(self, run: "Run") -> dict[str, Any]:
-        """Return what the file of -c holds: the grid's settings, the upstream's over them, then the variant's."""
+        """Return the settings of a run for -c: those of the grid, overridden by the upstream's, then the variant's."""
         layers = (self.settings, self.upstreams[run.upstream].settings, self.variants[run.variant].settings)
         return reduce(merge, (rename_settings(layer, warn=True) for layer in layers))
 
     def request(self, run: "Run") -> dict[str, Any]:
-        """Return what decides about a run's result, as far as the grid says it."""
+        """Return the part of the grid that determines the result of a run."""
         upstream = self.upstreams[run.upstream]
         return {
             "upstream": upstream.upstream or run.upstream,
@@ -106,7 +107,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Run:
-    """A run of the grid, by the names of the grid."""
+    """A run of the grid, by its names in the grid."""
 
     upstream: str
     variant: str
@@ -118,16 +119,16 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """Its folder, relative to that of the grid."""
+        """Folder of the run, relative to that of the grid."""
         return Path("runs", self.upstream, self.variant, f"{self.data}-seed-{self.seed}")
 
 
 def read_grid(options: argparse.Namespace) -> Grid:
-    """Return the grid of a file, or of the flags, or what the flags choose of the file's.
+    """Return the grid of a file, the part of it that flags select, or a grid of flags only.
 
     Raises
     ------
-    UserError : no such file, an unknown key, a name that the file has not, or nothing to train.
+    UserError : the file does not exist, a key or name is unknown, or there is nothing to train.
     """
     content: dict[str, Any] = {} if options.bench is None else read_yaml(Path(options.bench))
     origin = options.bench or "flags"
@@ -140,7 +141,10 @@ def read_grid(options: argparse.Namespace) -> Grid:
         content["data"] = _named("--data", "data", options.data)
     if seeds := _flat(options.seeds):
         content["seeds"] = seeds
-    content["into"] = options.into or content.get("into") or f"{_FOLDER}/{Path(options.bench or 'flags').stem}"
+    if "into" in content:
+        print(f"{origin}: into is deprecated; use out", file=sys.stderr)
+        content.setdefault("out", content.pop("into"))
+    content["out"] = str(options.out or content.get("out") or f"{_FOLDER}/{Path(options.bench or 'flags').stem}")
     try:
         grid = TypeAdapter(Grid).validate_python(content)
     except ValidationError as error:
@@ -156,7 +160,7 @@ def _flat(lists: list[list[Any]] | None) -> list[Any]:
 
 
 def _named(origin: str, axis: str, values: Any) -> dict[str, Any]:
-    """Return a list as what its names stand for: the folders of data, or else nothing special."""
+    """Return a list as a mapping: names of data → folders, other names → no settings."""
     if isinstance(values, Mapping):
         return {str(name): {} if value is None else value for name, value in values.items()}
     if not isinstance(values, list):
@@ -174,7 +178,9 @@ def _chosen(bench: str | None, axis: str, known: dict[str, Any], names: list[str
     if bench is None:
         return {name: {} for name in names}
     if unknown := [name for name in names if name not in known]:
-        raise UserError(f"--{axis} {unknown[0]}: {bench} has {', '.join(known)}. Choose of those, or add it there.")
+        raise UserError(
+            f"--{axis} {unknown[0]}: expected one of {', '.join(known)}. Choose one of them, or add it to {bench}."
+        )
     return {name: known[name] for name in names}
 
 
@@ -182,21 +188,25 @@ def _check(grid: Grid, origin: str, *, is_part: bool) -> None:
     for axis in (*_AXES, "seeds"):
         values = getattr(grid, axis)
         if not values:
-            raise UserError(f"{origin}: expected {axis}, found none. Name them in BENCH.yaml or by --{axis}.")
+            raise UserError(f"{origin}: expected {axis}, found none. Give them in BENCH.yaml or by --{axis}.")
         if wrong := next((name for name in values if axis != "seeds" and not NAME_PATTERN.fullmatch(name)), None):
             raise UserError(
-                f"{origin}: {axis}: expected names of letters, digits and _.+-, found {wrong!r}. Give it such a name "
-                f"in BENCH.yaml, as '{axis}: {{NAME: …}}'."
+                f"{origin}: {axis}: expected names of letters, digits and _.+-, found {wrong!r}. Rename it in "
+                f"BENCH.yaml, as '{axis}: {{NAME: …}}'."
             )
     if wrong := next((seed for seed in grid.seeds if not 0 <= seed < SEED_LIMIT), None):
         raise UserError(f"{origin}: seeds: expected numbers from 0 to {SEED_LIMIT - 1}, found {wrong}.")
     if len(set(grid.seeds)) < len(grid.seeds):
-        raise UserError(f"{origin}: seeds: expected each once, found {grid.seeds}.")
+        raise UserError(f"{origin}: seeds: expected different seeds, found {grid.seeds}. Remove the duplicates.")
     for name, upstream in grid.upstreams.items():
         if upstream.variants == []:
-            raise UserError(f"{origin}: upstreams.{name}.variants: expected some, found none. Leave it out for all.")
+            raise UserError(
+                f"{origin}: upstreams.{name}.variants: expected variants, found none. Remove the key to train all."
+            )
         unknown = [variant for variant in upstream.variants or [] if variant not in grid.variants]
         if unknown and not is_part:
-            raise UserError(f"{origin}: upstreams.{name}.variants: {unknown[0]} is none of {', '.join(grid.variants)}.")
+            raise UserError(
+                f"{origin}: upstreams.{name}.variants: expected some of {', '.join(grid.variants)}, found {unknown[0]}."
+            )
     if not grid.runs():
-        raise UserError(f"{origin}: nothing to train: the upstreams have none of the variants.")
+        raise UserError(f"{origin}: expected runs to train, found none: the upstreams have none of the variants.")

@@ -1,8 +1,8 @@
-"""What a grid comes to: runs of the launcher, and before them the data maps that they share.
+"""The jobs of a grid: one command per run, and one per shared data map.
 
-A run that needs a data map is given one by -o, made by a run of ``-v datamap`` of its own. Which map it needs is what
-datamap_stage.py would ask for: the same training data, upstream, seed and settings that decide about a map, so runs
-that ask for the same have one map among them. How long they take is foreseen from the steps that have been measured.
+A data map is trained by its own job with ``-v datamap`` and passed to the runs by -o. Runs share a data map if
+datamap_stage.py would request the same one: the same training data, upstream, seed, and settings that determine a data
+map. The time of jobs is estimated from the measured time of steps.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ from .state import State, Status, duration, read_state
 
 _SPLITS = ("train", "dev", "test")
 _MAPS = "maps"
-# Of a map's digest; folders stay readable.
+# Digits of a data map's digest in the name of its folder.
 _DIGITS = 8
 
 
@@ -45,9 +45,10 @@ class Data:
 
     Attributes
     ----------
-    name, folder : in the grid; where it is.
-    digests : of its manifests and labels.
-    corpus : its manifests and labels.
+    name : in the grid.
+    folder : its path.
+    digests : file name → digest, of manifests and labels.
+    corpus : manifests and labels.
     """
 
     name: str
@@ -57,31 +58,31 @@ class Data:
 
     @property
     def count(self) -> int:
-        """How many training utterances there are."""
+        """Number of training utterances."""
         return len(self.corpus.manifest("train"))
 
     def changed(self) -> list[str]:
-        """List the files that are not what they were when they were read."""
+        """List the files that have changed since they were read."""
         now = manifest_digests(self.folder)
         return [name for name in now.keys() | self.digests.keys() if now.get(name) != self.digests.get(name)]
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A run of the launcher.
+    """A training command.
 
     Attributes
     ----------
-    title : what to call it.
+    title : its name in messages.
     folder : of the run, absolute.
-    flags : of run_downstream.py, but for folder, settings file, data map and device.
-    settings : what the file of -c holds.
-    request : what decides about its result; a folder that holds the result of another one is not taken for it.
-    steps : optimizer steps, at most: regions of a data map that is not there yet may hold fewer anchors.
-    run : the run of the grid; None for a data map.
-    datamap : the job that makes its data map; None where it needs none.
-    kind : upstream and variant, by the names of the grid, whose steps take about the same time.
-    data : what it is trained on.
+    flags : of run_downstream.py, without folder, settings file, data map and device.
+    settings : content of the settings file (-c).
+    request : all that determines its result.
+    steps : maximum number of optimizer steps; the regions of a later data map may hold fewer anchors.
+    run : run of the grid; None for a data map.
+    datamap : job that trains its data map; None if it needs none.
+    kind : (upstream, variant) in the grid; steps of one kind take about the same time.
+    data : training data.
     """
 
     title: str
@@ -96,18 +97,18 @@ class Job:
     data: Data | None = None
 
     def override(self) -> list[str]:
-        """Return the flags that name the data map."""
+        """Return the flags that pass the data map."""
         if self.datamap is None:
             return []
         return ["-o", f"config.downstream_expert.mapmix.datamap={RunFolder(self.datamap.folder).datamap}"]
 
 
 def make_jobs(grid: Grid) -> list[Job]:
-    """Return the runs of a grid, each data map before the first run that needs it.
+    """Return the jobs of a grid, each data map before the first run that needs it.
 
     Raises
     ------
-    UserError : settings, data or weights that are not there or wrong.
+    UserError : settings, data or weights are missing or invalid.
     """
     data = {name: _read_data(name, Path(folder)) for name, folder in grid.data.items()}
     maps: dict[Path, Job] = {}
@@ -126,7 +127,7 @@ def _make_job(grid: Grid, run: Run, data: Data, maps: dict[Path, Job]) -> Job:
     upstream, request, settings = grid.upstreams[run.upstream], grid.request(run), grid.settings_of(run)
     common = ["-u", request["upstream"], "--data", str(Path(grid.data[run.data]).resolve())]
     common += ["--seed", str(run.seed)]
-    # Paths in the grid's file are relative to the working directory, as everywhere on the command line.
+    # Paths in the file of the grid are relative to the working directory, as those of flags are.
     common += ["-k", _resolved(upstream.weights)] if upstream.weights else []
     common += ["--frozen"] if upstream.frozen else []
     common += ["--cache-features", _resolved(upstream.cache_features)] if upstream.cache_features else []
@@ -158,7 +159,7 @@ def _make_map(
     name = f"{run.data}-seed-{run.seed}-{digest[:_DIGITS]}"
     folder = (grid.folder / _MAPS / run.upstream / name).resolve()
     if folder not in maps:
-        # An upstream may have several, as where variants delimit regions in other ways.
+        # An upstream has several data maps if variants assign regions in different ways.
         title = f"{run.upstream} {DATAMAP_STAGE}-{digest[:_DIGITS]} {run.data} seed {run.seed}"
         flags = (*common, "-v", DATAMAP_STAGE)
         steps, kind = _steps(stage, data.count), (run.upstream, DATAMAP_STAGE)
@@ -169,7 +170,7 @@ def _make_map(
 
 
 def _merged(flags: Sequence[str], settings: Mapping[str, Any]) -> Settings:
-    """Return the settings that the launcher will come to, on a machine whose card is large enough for the batch."""
+    """Return the settings of the run, for a GPU with enough memory for the batch."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "settings.yaml")
         path.write_text(yaml.safe_dump(settings), encoding="utf-8")
@@ -184,11 +185,11 @@ def _steps(settings: Settings, count: int) -> int:
 
 
 def _read_data(name: str, folder: Path) -> Data:
-    """Read what there is to know of a folder of data before anything is trained on it.
+    """Read and check the manifests and labels of a folder.
 
     Raises
     ------
-    UserError : a manifest is not there, or has a class that the labels have not.
+    UserError : a manifest is missing, or has a class that the labels lack.
     """
     if absent := next((split for split in _SPLITS if not find_manifest(folder, split).is_file()), None):
         raise UserError(f"data {name}: {folder}: expected {absent}.csv, found none. Name a folder with all three.")
@@ -199,7 +200,7 @@ def _read_data(name: str, folder: Path) -> Data:
 
 
 def manifest_digests(folder: Path) -> dict[str, str | None]:
-    """Return the digest of each manifest of a folder, and of its labels; None of one that is not there."""
+    """Return the digests of the manifests and labels of a folder; None for a missing file."""
     paths = [find_manifest(folder, split) for split in _SPLITS] + [folder / LABELS_FILE]
     return {path.name: file_digest(path) for path in paths}
 
@@ -209,15 +210,15 @@ def _resolved(path: str) -> str:
 
 
 def seconds_per_step(jobs: Sequence[Job]) -> dict[tuple[str, str], float]:
-    """Return (upstream, variant) → median seconds of an optimizer step.
+    """Return (upstream, variant) → median seconds per optimizer step.
 
-    A run that is complete tells it by its time, start and evaluation included; another one by the step times that it
-    writes (training/progress.py).
+    Complete runs are measured including start and evaluation; running ones by their recorded step times
+    (training/progress.py).
     """
     measured: dict[tuple[str, str], list[float]] = {}
     for job in jobs:
         state = read_state(job.folder)
-        # Fewer steps than foreseen where regions of a data map held fewer anchors.
+        # There are fewer steps than estimated if the regions of the data map hold fewer anchors.
         steps = RunFolder(job.folder).last_step() or job.steps
         if state.status is Status.COMPLETE and state.seconds and steps:
             rate: float | None = state.seconds / steps
@@ -230,7 +231,7 @@ def seconds_per_step(jobs: Sequence[Job]) -> dict[tuple[str, str], float]:
 
 
 def spent(folder: Path, state: State) -> float:
-    """Return the seconds that have gone into a run: of an attempt without an end, those up to its last checkpoint."""
+    """Return the seconds spent on a run; for an attempt that was killed, those up to its last checkpoint."""
     kept = RunFolder(folder).checkpoints()
     if state.status is not Status.RUNNING or not state.started or not kept:
         return state.seconds
@@ -241,13 +242,13 @@ def _steps_left(job: Job) -> int:
     return max(0, job.steps - RunFolder(job.folder).last_step())
 
 
-def _foreseen(job: Job, measured: dict[tuple[str, str], float]) -> float | None:
-    """Return the seconds that the steps of a job that are left take; None where none of its upstream was measured.
+def _estimated_seconds(job: Job, measured: dict[tuple[str, str], float]) -> float | None:
+    """Return the estimated seconds of the remaining steps; None if no step of its upstream was measured.
 
     Parameters
     ----------
-    job : any.
-    measured : what `seconds_per_step` returns; where the variant is not in it, the upstream's slowest is taken.
+    job : a job.
+    measured : result of `seconds_per_step`; a variant that was not measured takes the upstream's slowest.
     """
     upstream, _ = job.kind
     rate = measured.get(job.kind) or max((rate for (name, _), rate in measured.items() if name == upstream), default=0)
@@ -255,31 +256,29 @@ def _foreseen(job: Job, measured: dict[tuple[str, str], float]) -> float | None:
 
 
 def describe(jobs: Sequence[Job], workers: int) -> list[str]:
-    """Return the lines of a dry run: each job with its status, steps and time, and what is left in all."""
+    """Return the lines of --dry-run: status, steps and time per job, and the remaining total."""
     measured = seconds_per_step(jobs)
     states = [read_state(job.folder) for job in jobs]
     width = max(len(job.title) for job in jobs)
     lines = [f"{'run':<{width}}  {'status':<9}  {'steps':>9}  {'time':>9}"]
     for job, state in zip(jobs, states, strict=True):
         is_complete = state.status is Status.COMPLETE
-        seconds = state.seconds if is_complete else _foreseen(job, measured)
+        seconds = state.seconds if is_complete else _estimated_seconds(job, measured)
         time = "?" if seconds is None else f"{'' if is_complete else '~'}{duration(seconds)}"
         steps = job.steps if is_complete else _steps_left(job)
         lines.append(f"{job.title:<{width}}  {state.status:<9}  {steps:>9,}  {time:>9}")
     left = [job for job, state in zip(jobs, states, strict=True) if state.status is not Status.COMPLETE]
     maps = sum(job.run is None for job in jobs)
     lines.append(
-        f"{len(jobs) - maps} runs and {maps} data maps; {len(left)} of them, {sum(map(_steps_left, left)):,} steps "
-        "at most, are left"
+        f"{len(jobs) - maps} runs and {maps} data maps; {len(left)} remain, with at most "
+        f"{sum(map(_steps_left, left)):,} steps"
     )
-    times = [_foreseen(job, measured) for job in left]
+    times = [_estimated_seconds(job, measured) for job in left]
     known = sum(time for time in times if time is not None)
     if known:
-        shared = f", {duration(known / workers)} with {workers} jobs" if workers > 1 else ""
-        lines.append(f"about {duration(known)} of one process{shared}")
+        parallel = f", {duration(known / workers)} with {workers} jobs" if workers > 1 else ""
+        lines.append(f"about {duration(known)} with one job{parallel}")
     if left and None in times:
         unknown = dict.fromkeys(job.kind[0] for job, time in zip(left, times, strict=True) if time is None)
-        lines.append(
-            f"no step has been measured of {', '.join(unknown)}: once a run of it is under way, --dry-run says how long"
-        )
+        lines.append(f"no time is known for {', '.join(unknown)}: --dry-run estimates it after a run has made a step")
     return lines

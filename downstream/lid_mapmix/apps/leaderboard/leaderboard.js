@@ -1,5 +1,5 @@
 "use strict";
-// A click on a heading sorts by its column, the better end first; another click turns the order round.
+// A click on a heading sorts by its column, the best value first; another click reverses the order.
 for (const button of document.querySelectorAll("#board thead button")) {
   button.addEventListener("click", () => {
     const heading = button.closest("th");
@@ -15,7 +15,7 @@ for (const button of document.querySelectorAll("#board thead button")) {
       const [left, right] = [one, another].map(row => row.cells[column]);
       if (!("value" in left.dataset)) return sign * left.textContent.localeCompare(right.textContent);
       const [low, high] = [left, right].map(cell => cell.dataset.value);
-      // What has no value comes last either way.
+      // Rows without a value come last in both orders.
       if (low === "" || high === "") return (low === "") - (high === "");
       return sign * (Number(low) - Number(high));
     };

@@ -1,4 +1,4 @@
-"""What ``lid-mapmix leaderboard`` does: train what is missing of a grid, here or on a cluster, and write its tables."""
+"""``lid-mapmix leaderboard``: train the missing runs of a grid, here or on a cluster, and write its tables."""
 
 import argparse
 import signal
@@ -25,17 +25,17 @@ from .tables import as_markdown, content_of, failures, foreign_files, write_tabl
 
 
 def make_leaderboard(options: argparse.Namespace) -> None:
-    """Train what is missing of a grid and write its tables, or verify a bundle of them.
+    """Train the missing runs of a grid and write its tables, or verify a bundle.
 
     Raises
     ------
-    UserError : a grid that cannot be trained, runs that failed, a bundle whose figures differ, a file in the way.
+    UserError : the grid cannot be trained, runs failed, figures of a bundle differ, or an output exists.
     """
     if options.verify:
         _verify(options)
         return
     grid = read_grid(options)
-    _refuse_in_the_way(grid, options)
+    _refuse_existing_outputs(grid, options)
     if options.dry_run:
         print("\n".join(describe(_checked_jobs(grid), options.jobs)))
         return
@@ -45,13 +45,14 @@ def make_leaderboard(options: argparse.Namespace) -> None:
     runs = content["runs"]
     if failed := failures(content):
         raise UserError(
-            f"{len(failed)} of {len(runs)} runs failed, the first: {failed[0].removesuffix('.')}. Mend what is wrong "
-            "and repeat the command: what is complete stays."
+            f"{len(failed)} of {len(runs)} runs failed, the first: {failed[0].removesuffix('.')}. Correct the cause "
+            "and run the command again: complete runs are kept."
         )
     if missing := [run["folder"] for run in runs if run["status"] != Status.COMPLETE.value and not options.no_training]:
-        logs = "" if options.slurm is None else f" What the jobs said is in {grid.folder / LOGS}."
+        logs = "" if options.slurm is None else f" The logs of the jobs are in {grid.folder / LOGS}."
         raise UserError(
-            f"{len(missing)} of {len(runs)} runs are not complete, the first: {missing[0]}. Repeat the command.{logs}"
+            f"{len(missing)} of {len(runs)} runs are not complete, the first: {missing[0]}. Run the command again."
+            f"{logs}"
         )
 
 
@@ -61,21 +62,21 @@ def _train(grid: Grid, options: argparse.Namespace) -> None:
         train_grid(grid, devices, options.jobs)
         return
     _checked_jobs(grid)
-    # The grid itself: its file may be another one by the time that a job begins.
+    # The grid itself is submitted: its file may have changed when a job starts.
     _submit(grid.folder, partial(train_grid, grid, devices, 1), options.jobs, options.slurm)
 
 
 def train_grid(grid: Grid, devices: Sequence[str], workers: int) -> None:
-    """Train what is missing of a grid, some runs at a time.
+    """Train the missing runs of a grid, `workers` in parallel.
 
     Raises
     ------
-    UserError : a grid that cannot be trained, no such device; what a run says is kept with it.
+    UserError : the grid cannot be trained, or a device does not exist; the error of a run is kept in its state.
     """
     for device in devices:
         choose_device(argparse.Namespace(device=device, local_rank=None), Place())
     jobs = _checked_jobs(grid)
-    with _ended_politely():
+    with _terminated_like_interrupted():
         Work(jobs, grid.folder, devices).work(workers)
 
 
@@ -87,10 +88,10 @@ def _checked_jobs(grid: Grid) -> list[Job]:
 
 
 @contextmanager
-def _ended_politely() -> Iterator[None]:
-    """Let the end that a cluster or a supervisor asks for be that of Ctrl-C: the runs end first.
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Handle SIGTERM, as sent by a cluster or a supervisor, like Ctrl-C: the runs end first.
 
-    Whoever asks again does not disturb that, nor the end of this process.
+    Further signals are ignored until this process has ended.
     """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -98,9 +99,9 @@ def _ended_politely() -> Iterator[None]:
             signal.signal(each, lambda *_: None)
         raise KeyboardInterrupt
 
-    # Who has it started without an ear for Ctrl-C, as a script does in the background, means it.
-    heard = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) is not signal.SIG_IGN]
-    before = {each: signal.signal(each, interrupt) for each in heard}
+    # A signal that the parent ignores, as a script does for background jobs, stays ignored.
+    handled = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) is not signal.SIG_IGN]
+    before = {each: signal.signal(each, interrupt) for each in handled}
     try:
         yield
     finally:
@@ -114,14 +115,14 @@ def _submit(root: Path, work: Callable[[], None], jobs: int, parameters: Mapping
 
     Parameters
     ----------
-    root : folder of the grid; the jobs' logs are kept in its folder `LOGS`.
-    work : what each job does.
-    jobs : how many.
-    parameters : submitit's; ``cluster`` among them is its executor (slurm, local, debug).
+    root : folder of the grid; the logs of the jobs are in its folder `LOGS`.
+    work : function that each job calls.
+    jobs : number of jobs.
+    parameters : those of submitit; ``cluster`` is its executor (slurm, local, debug).
 
     Raises
     ------
-    UserError : submitit is not installed, or knows a parameter not.
+    UserError : submitit is not installed, or does not know a parameter.
     """
     try:
         import submitit  # noqa: PLC0415
@@ -140,31 +141,31 @@ def _submit(root: Path, work: Callable[[], None], jobs: int, parameters: Mapping
     print(f"submitted {', '.join(job.job_id for job in submitted)}; logs in {root / LOGS}")
     try:
         for job in tqdm(submitted, unit="job", desc="slurm", file=sys.stderr):
-            # What failed of the grid is reported with the results.
+            # Failed runs are reported with the results.
             job.wait()
     except KeyboardInterrupt:
         for job in submitted:
-            job.cancel(check=False)  # others may have ended by themselves
+            job.cancel(check=False)  # some may have ended already
         raise
 
 
 def _write_results(grid: Grid, options: argparse.Namespace) -> dict[str, Any]:
-    """Write the tables and the page of the runs that are complete, print the table, and return the JSON's content."""
+    """Write the tables and the page of the complete runs, print the table, and return the content of the JSON."""
     results = [_read_result(grid, run, options.samples) for run in grid.runs()]
     if not any(result.scores for result in results) and options.no_training:
-        raise UserError(f"{grid.folder}: expected runs of the grid, found none complete. Leave --no-training out.")
+        raise UserError(f"{grid.folder}: expected runs of the grid, found none complete. Remove --no-training.")
     content = content_of(results, summarize(results), options.samples)
     paths = write_tables(grid.folder, content, paper=options.paper)
     print(as_markdown(content["rows"], paper=options.paper))
     print(f"in {grid.folder}: {', '.join(path.name for path in paths)}")
     if options.bundle:
-        write_bundle(Path(options.bundle), grid.folder, content)
-        print(f"{options.bundle}: verify it by 'lid-mapmix leaderboard --verify {options.bundle}'")
+        write_bundle(options.bundle, grid.folder, content)
+        print(f"{options.bundle}: written. Verify it by 'lid-mapmix leaderboard --verify {options.bundle}'.")
     return content
 
 
 def _read_result(grid: Grid, run: Run, samples: int) -> RunResult:
-    """Read what a run has left; of one that is another, or whose files are gone, say so and let the rest be shown."""
+    """Read the result of a run; a run of another request, or with missing files, counts as failed."""
     try:
         checked_state(grid.folder / run.folder, grid.request(run))
         return read_result(grid.folder, run, samples)
@@ -173,21 +174,23 @@ def _read_result(grid: Grid, run: Run, samples: int) -> RunResult:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    differences = verify(Path(options.verify))
+    differences = verify(options.verify)
     for line in differences:
         print(line)
     if differences:
-        raise UserError(f"{options.verify}: {len(differences)} of its figures or files differ, listed above.")
-    print(f"{options.verify}: every figure follows from its score files")
+        raise UserError(f"{options.verify}: {len(differences)} figures or files differ (listed above).")
+    print(f"{options.verify}: all figures were reproduced from the score files")
 
 
-def _refuse_in_the_way(grid: Grid, options: argparse.Namespace) -> None:
-    """Refuse to write over what no leaderboard has written."""
+def _refuse_existing_outputs(grid: Grid, options: argparse.Namespace) -> None:
+    """Refuse to replace files that no leaderboard has written, and an existing bundle."""
     if taken := [path for path in (grid.folder, *grid.folder.parents) if path.exists() and not path.is_dir()]:
-        raise UserError(f"{grid.folder}: expected a folder, found the file {taken[0]}. Name another by --into DIR.")
+        raise UserError(
+            f"{grid.folder}: expected a folder, found the file {taken[0]}. Name another folder by --out DIR."
+        )
     if foreign := foreign_files(grid.folder):
         raise UserError(
-            f"{foreign[0]}: is there already, and is no leaderboard. Keep the runs elsewhere by --into DIR."
+            f"{foreign[0]}: expected a file of a leaderboard, found another. Name another folder by --out DIR."
         )
-    if options.bundle and Path(options.bundle).exists():
-        raise UserError(f"{options.bundle}: is there already. Name another file, or delete it.")
+    if options.bundle and options.bundle.exists() and not options.overwrite:
+        raise UserError(f"{options.bundle}: exists already. Name another file, or replace it by --overwrite.")

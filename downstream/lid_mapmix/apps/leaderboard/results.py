@@ -1,6 +1,6 @@
-"""What the runs of a grid came to: the scores of each from its score files, and of each row the mean over its runs.
+"""The results of a grid: scores per run, from its score files, and means per row over its runs.
 
-Everything here is computed from what lies in the folders of the runs, so that a bundle of them says the same.
+Everything is computed from files in the folders of the runs, so that a bundle reproduces it.
 """
 
 import json
@@ -23,7 +23,7 @@ from .comparison import Compared, best_row, resample
 from .grid import Run
 from .state import State, Status, read_state
 
-# Column → what it is called, and whether more is better.
+# Column → its title, and whether higher is better.
 COLUMNS: Mapping[str, tuple[str, bool]] = {
     "acc": ("Acc", True),
     "wf1": ("WF1", True),
@@ -36,17 +36,17 @@ COLUMNS: Mapping[str, tuple[str, bool]] = {
 
 @dataclass(frozen=True, eq=False)
 class RunResult:
-    """A run of the grid.
+    """The result of a run.
 
     Attributes
     ----------
-    run : which.
-    state : how far it came.
-    scores : of its test split, by column; empty where it is not complete.
-    parameters, trained : of the whole model; None where the run does not say.
-    seconds : that it took, and its data map.
-    map_command : makes the data map that its own command reads; empty where it needs none.
-    compared : its scores under resampling; None where it is not complete, or nothing is compared.
+    run : run of the grid.
+    state : its state.
+    scores : column → score of the test split; empty if the run is not complete.
+    parameters, trained : number of parameters of the whole model, and of trained ones; None if unknown.
+    seconds : time of the run and its data map.
+    map_command : command that trains its data map; empty if it needs none.
+    compared : scores under resampling; None if the run is not complete, or `samples` is 0.
     """
 
     run: Run
@@ -60,7 +60,7 @@ class RunResult:
 
 
 def read_result(root: Path, run: Run, samples: int) -> RunResult:
-    """Read what a run has left.
+    """Read the result of a run.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def read_result(root: Path, run: Run, samples: int) -> RunResult:
 
     Raises
     ------
-    UserError : a file is not there or damaged.
+    UserError : a file is missing or damaged.
     """
     folder = root / run.folder
     state = read_state(folder)
@@ -99,14 +99,14 @@ def read_result(root: Path, run: Run, samples: int) -> RunResult:
 
 
 def summarize(results: Sequence[RunResult]) -> list[dict[str, Any]]:
-    """Return the rows: of each upstream and variant the mean and standard deviation over data and seeds.
+    """Return one row per upstream and variant: mean and standard deviation over data and seeds.
 
     Returns
     -------
-    ``{"upstream", "variant", "runs", "complete", "scores": {column: {"mean", "sd", "best", "p"}}, "parameters",
-    "trained", "seconds": {"mean", "sd"}}`` a row; sd is None of one run, and scores are empty where none is complete.
-    ``best`` is set where a test says that the row is better than each other one; ``p`` is the largest of its tests, and
-    stands at the row with the best mean only.
+    Per row ``{"upstream", "variant", "runs", "complete", "scores": {column: {"mean", "sd", "best", "p"}}, "parameters",
+    "trained", "seconds": {"mean", "sd"}}``. sd is None for one run; scores are empty if no run is complete. ``best``:
+    the row is significantly better than each other row. ``p``: the largest p-value of these tests, only in the row with
+    the best mean.
     """
     groups: dict[tuple[str, str], list[RunResult]] = {}
     for result in results:
@@ -133,9 +133,9 @@ def summarize(results: Sequence[RunResult]) -> list[dict[str, Any]]:
     compared = [
         {(m.run.data, m.run.seed): m.compared for m in members if m.compared is not None} for members in groups.values()
     ]
-    for name, (_, is_more_better) in COLUMNS.items():
+    for name, (_, is_higher_better) in COLUMNS.items():
         means = [row["scores"].get(name, {}).get("mean") for row in rows]
-        found = best_row(name, means, compared, is_more_better=is_more_better)
+        found = best_row(name, means, compared, is_higher_better=is_higher_better)
         if found is not None:
             number, p, is_best = found
             rows[number]["scores"][name] |= {"best": is_best, "p": p}
@@ -147,18 +147,20 @@ def _mean_and_deviation(values: Sequence[Any]) -> dict[str, Any]:
 
 
 def _only(values: Sequence[int | None]) -> int | None:
-    """Return the value that all have; data of other classes have another number of outputs, and then the largest."""
+    """Return the largest known value; it differs between runs only if data have different numbers of classes."""
     known = [value for value in values if value is not None]
     return max(known, default=None)
 
 
 def _cluster_indices(folder: Path, scores: Scores) -> np.ndarray:
-    """Return the cluster number of each class, (C,) int64, by the labels that the run has kept."""
+    """Return the cluster number of each class, (C,) int64, by the labels in the settings of the run."""
     kept = read_yaml(RunFolder(folder).settings_file()).get(TASK_KEY, {}).get("labels")
     labels = labels_from_names(scores.classes) if kept is None else labels_from_mapping(kept, str(folder))
     number_of = dict(zip(labels.classes, labels.cluster_indices.tolist(), strict=True))
     if unknown := set(scores.classes) - number_of.keys():
-        raise UserError(f"{scores.path}: expected the classes of the run's settings, found {min(unknown)}.")
+        raise UserError(
+            f"{scores.path}: expected the classes of the run's settings, found {min(unknown)}. Evaluate again."
+        )
     return np.array([number_of[name] for name in scores.classes])
 
 
@@ -169,4 +171,4 @@ def _parameter_counts(folder: Path) -> dict[str, dict[str, int]] | None:
     try:
         return {name: {key: int(part[key]) for key in part} for name, part in json.loads(path.read_text()).items()}
     except (ValueError, TypeError, AttributeError):
-        raise UserError(f"{path}: is damaged. Delete it, and parameters are unknown.") from None
+        raise UserError(f"{path}: is damaged. Delete it; the number of parameters is then unknown.") from None

@@ -1,4 +1,4 @@
-"""What the leaderboard keeps beside a run: what was asked for, and how far it came (leaderboard_run.json)."""
+"""The state of a run of the leaderboard: its request and its status (leaderboard_run.json)."""
 
 import json
 from collections.abc import Mapping
@@ -13,15 +13,15 @@ from ...utils.files import write_text
 from ...utils.run_folder import RunFolder
 
 STATE_NAME = "leaderboard_run.json"
-# The file of a run's -c, beside it.
+# The settings file of a run (-c), in its folder.
 SETTINGS_NAME = "settings.yaml"
-# Of a cluster's jobs, in the folder of the grid.
+# Folder of the logs of Slurm jobs, in the folder of the grid.
 LOGS = "slurm"
-REMEDY = "Delete the folder, or keep the runs elsewhere by --into DIR."
+REMEDY = "Delete the folder, or name another folder for the runs by --out DIR."
 
 
 class Status(StrEnum):
-    """How far a run came; one whose process ended without a word stays `running`."""
+    """The status of a run; it stays `running` if its process was killed."""
 
     ABSENT = "absent"
     RUNNING = "running"
@@ -31,20 +31,20 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class State:
-    """How far a run came.
+    """The state of a run.
 
     Attributes
     ----------
-    status : see there.
-    request : what decides about its result.
-    steps : optimizer steps, at most.
-    seconds : that its processes have taken; of one that is under way or was killed, see `jobs.spent`.
-    started, failed : when the last of them did, seconds since 1970; 0 where it did not, or was stopped.
-    attempts : how many there were.
-    fault : what the last one said.
-    datamap : the folder of its data map, relative to that of the grid; empty where it needs none.
-    command : that makes the run, with names in place of this machine's paths.
-    versions : of what was installed when it was last started.
+    status : see :class:`Status`.
+    request : all that determines its result.
+    steps : maximum number of optimizer steps.
+    seconds : time of its processes; for a running or killed process see `jobs.spent`.
+    started, failed : times of the last start and the last failure, seconds since 1970; 0 if none, or if stopped.
+    attempts : number of attempts.
+    fault : error of the last attempt.
+    datamap : folder of its data map, relative to that of the grid; empty if it needs none.
+    command : command that makes the run, with names instead of the paths of this machine.
+    versions : installed versions at the last start.
     """
 
     status: Status = Status.ABSENT
@@ -61,11 +61,11 @@ class State:
 
 
 def read_state(folder: Path) -> State:
-    """Read it; a folder without one holds nothing yet.
+    """Read the state of the run in a folder; without a file it is absent.
 
     Raises
     ------
-    UserError : it is damaged.
+    UserError : the file is damaged.
     """
     path = folder / STATE_NAME
     if not path.is_file():
@@ -78,42 +78,42 @@ def read_state(folder: Path) -> State:
 
 
 def write_state(folder: Path, state: State, **changes: Any) -> State:
-    """Write it with what has changed, complete or not at all, and return it."""
+    """Write the state with changes, complete or not at all, and return it."""
     state = replace(state, **changes)
     write_text(folder / STATE_NAME, json.dumps(asdict(state), indent=1, ensure_ascii=False, default=str))
     return state
 
 
 def checked_state(folder: Path, request: Mapping[str, Any]) -> State:
-    """Read the state of a run that is asked for; nothing is there yet where nothing has come of another one.
+    """Read the state of a run; a run of another request that has no checkpoint counts as absent.
 
     Parameters
     ----------
     folder : of the run.
-    request : what is asked for, or a part of it.
+    request : the request, or a part of it.
 
     Raises
     ------
-    UserError : the folder holds the run of another request, or one that no leaderboard has made.
+    UserError : the folder holds a run of another request, or a run that no leaderboard has made.
     """
     state = read_state(folder)
     if state.status is Status.ABSENT and RunFolder(folder).holds_run():
-        raise UserError(f"{folder}: holds a run that no leaderboard has made. {REMEDY}")
+        raise UserError(f"{folder}: expected a run of a leaderboard, found another run. {REMEDY}")
     asked = json.loads(json.dumps(request, default=str))
     kept = dict(state.request)
     if isinstance(kept.get("settings"), Mapping):
         kept["settings"] = rename_settings(kept["settings"])
     differing = [name for name in asked if kept.get(name) != asked[name]]
     if state.status is not Status.ABSENT and differing:
-        # Settings that ended it before its first checkpoint may be mended without more ado.
+        # A run that failed before its first checkpoint may start again with corrected settings.
         if state.status is not Status.COMPLETE and not RunFolder(folder).holds_run():
             return State()
-        raise UserError(f"{folder}: holds a run with another {', '.join(differing)}. {REMEDY}")
+        raise UserError(f"{folder}: expected a run with the same {', '.join(differing)}, found another. {REMEDY}")
     return state
 
 
 def duration(seconds: float) -> str:
-    """Return a time in a unit that suits it."""
+    """Format a time in seconds, minutes or hours."""
     if seconds < 90:  # noqa: PLR2004
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"  # noqa: PLR2004

@@ -1,7 +1,7 @@
-"""The results as leaderboard.json, .csv, .md and .html, and beside them the paper's.
+"""The results as leaderboard.json, .csv, .md and .html, optionally next to those of the paper.
 
-The page opens from disk, with a table that a click sorts (leaderboard.html, .css, .js). The paper's tables are on
-LRE 2017 (arXiv 2302.08229, tables 1 and 2).
+The page opens from disk; its table can be sorted (leaderboard.html, .css, .js). The results of the paper are on LRE
+2017 (arXiv 2302.08229, tables 1 and 2).
 """
 
 import base64
@@ -28,7 +28,7 @@ CONTENT_NAME = f"{_NAME}.json"
 _GENERATOR = "lid-mapmix leaderboard"
 FORMAT = f"{_GENERATOR} 1"
 _CSV_HEAD = "upstream,variant,runs,complete"
-# What each file of a leaderboard's has in it, in the order in which they are written.
+# Text that identifies each file as one of a leaderboard, in the order in which they are written.
 _MARKS = {
     "json": f'"format": "{_GENERATOR}',
     "csv": _CSV_HEAD,
@@ -36,16 +36,16 @@ _MARKS = {
     "html": f'content="{_GENERATOR}"',
 }
 _LEGEND = (
-    "Mean ± standard deviation over data and seeds, of the test split. ECE cal. is after one temperature, fitted on "
-    "dev. Bold: better than every other row, p < 0.05 each, by a paired bootstrap over utterances and over the runs of "
-    "the same data and seed. Time is of a run with its data map."
+    "Test split: mean ± standard deviation over data and seeds. ECE cal.: ECE after temperature scaling fitted on dev. "
+    "Bold: better than every other row, p < 0.05 each, by a paired bootstrap over utterances and over runs with the "
+    "same data and seed. Time: one run including its data map."
 )
 _PAPER_COLUMNS = ("acc", "wf1", "c_acc", "ece")
 
 
 @dataclass(frozen=True)
 class PaperRow:
-    """A row of the paper: upstream, variant, and the mean over its three training sets, in the order of the columns."""
+    """A row of the paper: upstream, variant, means over its three training sets in the order of `_PAPER_COLUMNS`."""
 
     upstream: str
     variant: str
@@ -69,13 +69,13 @@ PAPER = (
 
 
 def content_of(results: Sequence[RunResult], rows: Sequence[dict[str, Any]], samples: int) -> dict[str, Any]:
-    """Return what leaderboard.json holds: rows, runs, versions.
+    """Return the content of leaderboard.json: rows, runs, versions.
 
     Parameters
     ----------
     results : of all runs.
-    rows : what `results.summarize` returns.
-    samples : resamples of the test.
+    rows : result of `results.summarize`.
+    samples : bootstrap resamples.
     """
     return {
         "format": FORMAT,
@@ -106,7 +106,7 @@ def content_of(results: Sequence[RunResult], rows: Sequence[dict[str, Any]], sam
 
 
 def foreign_files(root: Path) -> list[Path]:
-    """List what is in the place of the tables and is no leaderboard's."""
+    """List existing files with the names of the tables that no leaderboard has written."""
     paths = {root / f"{_NAME}.{suffix}": mark for suffix, mark in _MARKS.items()}
     return [
         path
@@ -121,8 +121,8 @@ def write_tables(root: Path, content: Mapping[str, Any], *, paper: bool) -> list
     Parameters
     ----------
     root : folder of the grid.
-    content : what `content_of` returns.
-    paper : set the rows beside the paper's.
+    content : result of `content_of`.
+    paper : show the rows next to those of the paper.
     """
     texts = {
         "json": json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
@@ -138,7 +138,7 @@ def write_tables(root: Path, content: Mapping[str, Any], *, paper: bool) -> list
 
 
 def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the rows as CSV: of each column mean, standard deviation, and 1 where it is best; empty where unknown."""
+    """Return the rows as CSV: mean, standard deviation and 1 for best per column; unknown values are empty."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     names = [f"{name}{suffix}" for name in COLUMNS for suffix in ("", "_sd", "_best")]
@@ -154,7 +154,7 @@ def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def as_markdown(rows: Sequence[Mapping[str, Any]], *, paper: bool) -> str:
-    """Return the rows, and where `paper` asks for it the paper's with them, as Markdown tables."""
+    """Return the rows as a Markdown table; with `paper` also a table with the rows of the paper."""
     head = ["upstream", "variant", *(title for title, _ in COLUMNS.values()), "parameters", "time", "runs"]
     lines = [f"| {' | '.join(head)} |", "|---|---" + "|---:" * (len(head) - 2) + "|"]
     for row in rows:
@@ -164,10 +164,10 @@ def as_markdown(rows: Sequence[Mapping[str, Any]], *, paper: bool) -> str:
     lines += ["", _LEGEND]
     if paper:
         titles = [COLUMNS[name][0] for name in _PAPER_COLUMNS]
-        lines += ["", f"| variant | from | {' | '.join(titles)} |", "|---|---" + "|---:" * len(titles) + "|"]
-        for variant, origin, values, is_papers in _beside_paper(rows):
-            lines.append(f"|{f' {variant}' if is_papers else ''} | {origin} | {' | '.join(values)} |")
-        lines += ["", "The paper's are means over three training sets of LRE 2017 (arXiv 2302.08229, tables 1 and 2)."]
+        lines += ["", f"| variant | source | {' | '.join(titles)} |", "|---|---" + "|---:" * len(titles) + "|"]
+        for variant, origin, values, is_paper in _beside_paper(rows):
+            lines.append(f"|{f' {variant}' if is_paper else ''} | {origin} | {' | '.join(values)} |")
+        lines += ["", "Paper: means over three training sets of LRE 2017 (arXiv 2302.08229, tables 1 and 2)."]
     return "\n".join(lines) + "\n"
 
 
@@ -179,19 +179,19 @@ def _spread(score: Mapping[str, Any] | None) -> str:
 
 
 def rounded(count: int | None) -> str:
-    """Return a number of parameters in thousands or millions."""
+    """Format a number of parameters in thousands (k) or millions (M)."""
     if count is None:
         return "–"
     return f"{count / 1e6:.3g} M" if count >= 1e6 else f"{count / 1e3:.3g} k"  # noqa: PLR2004
 
 
 def _runs(row: Mapping[str, Any]) -> str:
-    """Return how many runs there are, and of how many where some are not complete."""
+    """Return the number of runs, or ``complete of all`` if some are not complete."""
     return str(row["runs"]) if row["complete"] == row["runs"] else f"{row['complete']} of {row['runs']}"
 
 
 def failures(content: Mapping[str, Any]) -> list[str]:
-    """List the runs that failed, with what they said."""
+    """List the failed runs with their errors."""
     return [f"{run['folder']}: {run['fault']}" for run in content["runs"] if run["status"] == Status.FAILED.value]
 
 
@@ -205,19 +205,19 @@ def _bold(score: Mapping[str, Any] | None) -> str:
 
 
 def as_page(root: Path, content: Mapping[str, Any], *, paper: bool) -> str:
-    """Return the page.
+    """Return the HTML page.
 
     Parameters
     ----------
-    root : folder of the grid, where the page will lie; runs' reports are linked from there.
-    content : what `content_of` returns.
-    paper : set the rows beside the paper's.
+    root : folder of the grid and of the page; links to the reports of runs are relative to it.
+    content : result of `content_of`.
+    paper : show the rows next to those of the paper.
     """
     folder = Path(__file__).parent
     environment = template_environment(folder)
     script = (folder / "leaderboard.js").read_text(encoding="utf-8")
     rows = [_row(root, content, row) for row in content["rows"]]
-    # The page's own script and no other one is run: its text is named by its digest.
+    # The content security policy allows this script only, by its digest.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("leaderboard.html").render(
         generator=_GENERATOR,
@@ -225,7 +225,7 @@ def as_page(root: Path, content: Mapping[str, Any], *, paper: bool) -> str:
         script=Markup(script),
         digest=digest,
         title=root.resolve().name,
-        columns=[(title, "more" if is_more_better else "less") for title, is_more_better in COLUMNS.values()],
+        columns=[(title, "higher" if is_higher_better else "lower") for title, is_higher_better in COLUMNS.values()],
         rows=rows,
         legend=_LEGEND,
         failures=failures(content),
@@ -238,7 +238,7 @@ def as_page(root: Path, content: Mapping[str, Any], *, paper: bool) -> str:
 
 
 def _row(root: Path, content: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row's names, its cells as (text, what to sort by, is best), and its runs as (name, link or "")."""
+    """Return the names of a row, cells (text, sort value, is best), and runs (name, link or "", status)."""
     cells = []
     for name in COLUMNS:
         score = row["scores"].get(name)
@@ -255,26 +255,25 @@ def _row(root: Path, content: Mapping[str, Any], row: Mapping[str, Any]) -> dict
 
 
 def _beside_paper(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, list[str], bool]]:
-    """Return the paper's rows in their order, and below each the leaderboard's of that variant.
+    """Return the rows of the paper in their order, each followed by the rows of the leaderboard with that variant.
 
-    A row whose upstream is named wav2vec2… or hubert… stands beside the paper's of that name, any other one beside its
-    XLSR.
+    Upstreams named wav2vec2… and hubert… follow the paper's wav2vec 2.0 and HuBERT, all others its XLSR.
 
     Returns
     -------
-    variant, whose upstream, the values of the columns, and whether they are the paper's, a line.
+    Per row (variant, origin and upstream, values of the columns, whether it is a row of the paper).
     """
     lines = []
     for known in PAPER:
         lines.append((known.variant, f"paper, {known.upstream}", [f"{value:.3f}" for value in known.values], True))
         for row in rows:
-            if row["variant"] == known.variant and _kin(row["upstream"]) == known.upstream:
+            if row["variant"] == known.variant and _paper_upstream(row["upstream"]) == known.upstream:
                 cells = [_spread(row["scores"].get(name)) for name in _PAPER_COLUMNS]
-                lines.append((known.variant, f"here, {row['upstream']}", cells, False))
+                lines.append((known.variant, f"this, {row['upstream']}", cells, False))
     return lines
 
 
-def _kin(upstream: str) -> str:
+def _paper_upstream(upstream: str) -> str:
     return next(
         (name for start, name in (("wav2vec2", "wav2vec 2.0"), ("hubert", "HuBERT")) if upstream.startswith(start)),
         _XLSR,

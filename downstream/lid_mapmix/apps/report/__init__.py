@@ -1,6 +1,6 @@
-"""``lid-mapmix report``: a page of a run that opens from disk: scores, pictures, the worst utterances to hear.
+"""``lid-mapmix report``: an HTML page of a run that opens from disk: scores, figures, the worst utterances with audio.
 
-From top to bottom: command.py reads the flags' values and writes the page, page.py lays it out (page.html, page.css),
-figures.py and datamap_figure.py draw, for files as well, tables.py counts, gather.py and clips.py read what the run has
-left. model_card.py writes the run's other description.
+command.py defines the flags and writes the page; page.py lays it out (page.html, page.css); figures.py and
+datamap_figure.py draw, also for files; tables.py computes tables; gather.py and clips.py read the files of the run.
+model_card.py writes the model card.
 """

@@ -1,4 +1,4 @@
-"""The utterances that went worst, each with its audio where that is still there."""
+"""The worst utterances, with their audio if it is still available."""
 
 import base64
 import io
@@ -13,22 +13,22 @@ from ...utils.errors import UserError
 from .gather import Findings
 
 WORST = 20
-# Lossless, so that what is heard is what the model had, and the same bytes each time: 20 clips are 7 MB at most.
+# FLAC is lossless and deterministic: the clip is the input of the model; 20 clips take at most 7 MB.
 CLIP_SECONDS = 8.0
 
 
 @dataclass(frozen=True)
 class Clip:
-    """An utterance that went wrong.
+    """An utterance with a low probability of its true class.
 
     Attributes
     ----------
     name : its id.
-    truth, answer : names of classes.
-    truth_probability, answer_probability : of the two.
-    seconds : nominal duration; None where unknown.
-    audio : of its first seconds, as an address that holds it; None where it cannot be read.
-    is_cut : the utterance is longer than what is played.
+    truth, answer : true and predicted class.
+    truth_probability, answer_probability : their probabilities.
+    seconds : nominal duration; None if unknown.
+    audio : its first seconds as a data URL; None if they cannot be read.
+    is_cut : the utterance is longer than the clip.
     """
 
     name: str
@@ -42,13 +42,13 @@ class Clip:
 
 
 def worst_clips(findings: Findings, manifest: Manifest | None, count: int = WORST) -> list[Clip]:
-    """Return the utterances whose true class got the lowest probability, the worst first.
+    """Return the utterances with the lowest probability of the true class, the worst first.
 
     Parameters
     ----------
     findings : of the run.
     manifest : of the split; None for no audio.
-    count : at most so many.
+    count : maximum number of utterances.
     """
     scores = findings.scores
     rows = np.arange(len(scores.ids))

@@ -1,8 +1,8 @@
 """datamap.png: confidence over variability, coloured by correctness, after Dataset Cartography (arXiv 2009.10795).
 
-Both axes always span all there can be, so that pictures of two runs can be laid side by side. Up to a number of
-utterances each is a point; beyond it, a cell of a grid is coloured by its mean correctness and the more opaque the more
-utterances it holds, so that a million are as quick to draw, and to read, as a thousand.
+Both axes always span the full range, so that figures of two runs can be compared. Up to a limit each utterance is drawn
+as a point. Above it the plane is divided into cells, coloured by mean correctness, with an opacity that grows with the
+number of utterances.
 """
 
 import logging
@@ -22,13 +22,13 @@ from .figures import new_figure, save_figure
 
 logger = logging.getLogger(__name__)
 
-# A standard deviation of probabilities is 0.5 at most.
+# The standard deviation of probabilities is at most 0.5.
 _VARIABILITY, _CONFIDENCE = (0.0, 0.5), (0.0, 1.0)
-_MOST_POINTS = 20_000
-_MOST_POINTS_A_PANEL = 2_000
+_MAX_POINTS = 20_000
+_MAX_POINTS_PER_PANEL = 2_000
 _CELLS, _PANEL_CELLS = 320, 80
-_LEAST_OPACITY = 0.45
-_LONGEST_NAME = 18
+_MIN_OPACITY = 0.45
+_MAX_NAME_LENGTH = 18
 _LINES = {"color": "0.25", "linewidth": 0.9, "linestyle": (0, (4, 2))}
 
 
@@ -37,9 +37,9 @@ def draw_datamap(path: Path | None, measures: Measures, regions: np.ndarray, con
 
     Parameters
     ----------
-    path : the PNG to write; None for a page.
+    path : PNG to write; None for a page.
     measures, regions : of the utterances.
-    config : by which the regions were assigned; None where that is not known, and no boundaries are drawn.
+    config : settings by which regions were assigned; None if unknown: no boundaries are drawn.
 
     Returns
     -------
@@ -55,14 +55,14 @@ def draw_datamap(path: Path | None, measures: Measures, regions: np.ndarray, con
     above = figure.add_subplot(grid[0, 0], sharex=main)
     beside = figure.add_subplot(grid[1, 1], sharey=main)
     colours = _colours()
-    _draw_points(main, measures, np.arange(len(regions)), colours=colours, most_points=_MOST_POINTS, cells=_CELLS)
-    # A share of each class is not delimited by one line.
+    _draw_points(main, measures, np.arange(len(regions)), colours=colours, max_points=_MAX_POINTS, cells=_CELLS)
+    # Quantiles per class have no common boundary.
     if config is not None and (config.regions is RegionRule.FIXED or not config.per_class):
         _draw_boundaries(main, measures.confidence, regions, config)
     main.set(xlabel="variability", ylabel="confidence")
-    heard = ~np.isnan(measures.confidence)
-    above.hist(measures.variability[heard], bins=50, range=_VARIABILITY, color="0.55")
-    beside.hist(measures.confidence[heard], bins=50, range=_CONFIDENCE, color="0.55", orientation="horizontal")
+    read = ~np.isnan(measures.confidence)
+    above.hist(measures.variability[read], bins=50, range=_VARIABILITY, color="0.55")
+    beside.hist(measures.confidence[read], bins=50, range=_CONFIDENCE, color="0.55", orientation="horizontal")
     for axes in (above, beside):
         axes.tick_params(labelleft=axes is above, labelbottom=axes is beside, labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
@@ -83,16 +83,16 @@ def draw_by_class(
     config: DatamapConfig,
     *,
     classes: Sequence[str],
-    gold: np.ndarray,
+    targets: np.ndarray,
 ) -> None:
-    """Draw a panel a class, in the order of the classes, all on the same axes; complete or not at all.
+    """Draw one panel per class, in the order of the classes, with the same axes; complete or not at all.
 
     Parameters
     ----------
-    path : the PNG to write.
+    path : PNG to write.
     measures, regions, config : as for :func:`draw_datamap`.
     classes : names of the classes.
-    gold : (utterances,) int, class number of each utterance.
+    targets : (utterances,) int, target class of each utterance.
 
     Raises
     ------
@@ -103,11 +103,11 @@ def draw_by_class(
     figure = new_figure(path, 1.7 * columns + 1.2, 1.8 * rows + 0.9)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     colours = _colours()
-    # Shares of each class have boundaries of their own in each.
+    # Quantiles per class have their own boundaries in each panel.
     of_class = config.regions is RegionRule.QUANTILE and config.per_class
     for number, (axes, name) in enumerate(zip(panels, classes, strict=False)):
-        members = np.flatnonzero(gold == number)
-        _draw_points(axes, measures, members, colours=colours, most_points=_MOST_POINTS_A_PANEL, cells=_PANEL_CELLS)
+        members = np.flatnonzero(targets == number)
+        _draw_points(axes, measures, members, colours=colours, max_points=_MAX_POINTS_PER_PANEL, cells=_PANEL_CELLS)
         bounded = members if of_class else slice(None)
         _draw_boundaries(axes, measures.confidence[bounded], regions[bounded], config)
         counts = "/".join(str(np.count_nonzero(regions[members] == region.value)) for region in Region)
@@ -125,13 +125,13 @@ def draw_by_class(
 
 
 def _draw_points(
-    axes: Any, measures: Measures, members: np.ndarray, *, colours: Any, most_points: int, cells: int
+    axes: Any, measures: Measures, members: np.ndarray, *, colours: Any, max_points: int, cells: int
 ) -> None:
     members = members[~np.isnan(measures.confidence[members])]
     variability, confidence = measures.variability[members], measures.confidence[members]
     correctness = measures.correctness[members]
-    if len(members) <= most_points:
-        # The often wrong last, and so on top: there are few of them, and they are what one looks for.
+    if len(members) <= max_points:
+        # Utterances with low correctness are drawn last, on top: they are few and the most interesting.
         order = np.argsort(-correctness, kind="stable")
         axes.scatter(
             variability[order],
@@ -149,21 +149,21 @@ def _draw_points(
         limits = (_VARIABILITY, _CONFIDENCE)
         raster = rasterise(variability, confidence, correctness, limits=limits, shape=(cells, cells))
         image = colours(np.nan_to_num(raster.means))
-        image[..., 3] = opacities(raster.counts, _LEAST_OPACITY)
+        image[..., 3] = opacities(raster.counts, _MIN_OPACITY)
         axes.imshow(image, extent=(*_VARIABILITY, *_CONFIDENCE), origin="lower", aspect="auto", interpolation="nearest")
-    # A little beyond both ends, so that points on the edge are drawn whole.
+    # A margin, so that points on the edge are drawn completely.
     axes.set(xlim=(-0.01, _VARIABILITY[1] + 0.01), ylim=(-0.02, _CONFIDENCE[1] + 0.02))
 
 
 def _boundaries(
     confidence: np.ndarray, regions: np.ndarray, config: DatamapConfig
 ) -> list[tuple[list[float], list[float]]]:
-    """Return the lines between regions, each as its variabilities and its confidences.
+    """Return the boundaries of the regions, each as (variabilities, confidences).
 
     Parameters
     ----------
     confidence, regions : of the utterances.
-    config : by which the regions were assigned.
+    config : settings by which regions were assigned.
     """
     if config.regions is RegionRule.FIXED:
         easy, hard = config.easy_variability, config.hard_variability
@@ -194,8 +194,8 @@ def _counts(regions: np.ndarray) -> str:
 
 
 def _printable(name: str) -> str:
-    """Shorten a long name, and let no sign in it start a formula."""
-    short = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+    """Shorten a long name, and escape $, which starts a formula."""
+    short = name if len(name) <= _MAX_NAME_LENGTH else f"{name[: _MAX_NAME_LENGTH - 1]}…"
     return short.replace("$", r"\$")
 
 
@@ -203,7 +203,7 @@ def _colours() -> Any:
     from matplotlib import colormaps  # noqa: PLC0415
     from matplotlib.colors import ListedColormap  # noqa: PLC0415
 
-    # Even for the colour-blind; without its last, bright yellows, which vanish on white.
+    # Readable with colour blindness; without the bright yellows, which are invisible on white.
     return ListedColormap(colormaps["plasma"](np.linspace(0, 0.88, 256)))
 
 
@@ -212,18 +212,18 @@ def _add_colour_bar(figure: Any, axes: list, colours: Any) -> None:
     from matplotlib.colors import Normalize  # noqa: PLC0415
 
     bar = figure.colorbar(ScalarMappable(Normalize(0, 1), colours), ax=axes, fraction=0.03, pad=0.02, aspect=35)
-    bar.set_label("correctness: fraction of the epochs that were right", fontsize=8)
+    bar.set_label("correctness: fraction of epochs with a correct prediction", fontsize=8)
     bar.ax.tick_params(labelsize=8)
 
 
 @dataclass(frozen=True, eq=False)
 class Raster:
-    """Points counted in cells of a grid; row 0 is the lowest, column 0 the leftmost.
+    """Points counted in the cells of a grid; row 0 is the lowest, column 0 the leftmost.
 
     Attributes
     ----------
-    counts : (rows, columns) int64, points in each cell.
-    means : (rows, columns) float64, mean value of these points; NaN where there is none.
+    counts : (rows, columns) int64, points per cell.
+    means : (rows, columns) float64, mean value of the points; NaN in empty cells.
     """
 
     counts: np.ndarray
@@ -238,14 +238,13 @@ def rasterise(
     limits: tuple[tuple[float, float], tuple[float, float]],
     shape: tuple[int, int],
 ) -> Raster:
-    """Count points in cells and average their values there.
+    """Count points per cell and average their values.
 
     Parameters
     ----------
     horizontal, vertical, values : (N,) float.
-    limits : lower and upper end of the horizontal and of the vertical axis. A point outside counts in the cell nearest
-        to it, so that none is lost.
-    shape : rows and columns.
+    limits : lower and upper end of the horizontal and of the vertical axis; a point outside counts in the nearest cell.
+    shape : (rows, columns).
     """
     cells = np.zeros(len(values), dtype=np.int64)
     for coordinates, (low, high), count in ((vertical, limits[1], shape[0]), (horizontal, limits[0], shape[1])):
@@ -258,30 +257,30 @@ def rasterise(
     return Raster(counts.reshape(shape), means.reshape(shape))
 
 
-def opacities(counts: np.ndarray, least: float) -> np.ndarray:
-    """Return how opaque to draw each cell, by the logarithm of its count.
+def opacities(counts: np.ndarray, minimum: float) -> np.ndarray:
+    """Return the opacity of each cell, linear in the logarithm of its count.
 
     Parameters
     ----------
-    counts : (...) int, from 0 up.
-    least : opacity of a cell with one point, so that a lone one is still seen.
+    counts : (...) int, non-negative.
+    minimum : opacity of a cell with one point, so that single points are visible.
 
     Returns
     -------
-    (...) float64: 0 where there is no point, `least` for one, 1 for the fullest cell (also where that has one).
+    (...) float64: 0 for empty cells, `minimum` for one point, 1 for the cell with the most points (even if one).
     """
-    most = int(counts.max(initial=0))
-    shares = np.log(np.maximum(counts, 1)) / np.log(most) if most > 1 else np.ones(counts.shape)
-    return np.where(counts > 0, least + (1 - least) * shares, 0.0)
+    maximum = int(counts.max(initial=0))
+    fractions = np.log(np.maximum(counts, 1)) / np.log(maximum) if maximum > 1 else np.ones(counts.shape)
+    return np.where(counts > 0, minimum + (1 - minimum) * fractions, 0.0)
 
 
 def try_datamap_figure(folder: RunFolder, config: DatamapConfig) -> None:
-    """Draw the map that a run has left; where that fails, say so and leave the run as complete as it is."""
+    """Draw the data map of a run, if there is one; log a warning if that fails."""
     if not folder.datamap.is_file():
         return
     try:
         datamap = read_datamap(folder.datamap)
         draw_datamap(folder.datamap_figure, datamap, datamap.regions, config)
-    # Whatever it is: a figure is not worth a run, and the command draws it again.
+    # A failed figure must not fail the run; the command can draw it again.
     except Exception as error:  # noqa: BLE001
         logger.warning("%s was not drawn: %s", folder.datamap_figure, error)

@@ -1,6 +1,6 @@
-"""Figures of matplotlib, which is imported only when one is drawn: reliability, truncation, curves, latents.
+"""Figures, drawn with matplotlib: reliability, truncation, curves, latents.
 
-One function draws a figure, for a file of its own and for the page of a run, in which it stands as SVG.
+The same function draws a figure for a file and, as inline SVG, for the report. matplotlib is imported when needed.
 """
 
 import io
@@ -17,9 +17,9 @@ from ...utils.files import replace_when_complete
 from ...utils.randomness import keyed_generator
 
 _DPI, _PAGE_DPI = 130, 200
-# Inches that a figure of a page is wide, whose texts then are as large as those around it, on a telephone too.
+# Width in inches of a figure in the report: its text then has the size of the surrounding text, also on phones.
 _PAGE_WIDTH = 4.8
-# A colour of the figures → the variable of page.css that has another value where the screen is dark.
+# Colour in the figures → variable of page.css, which has another value in dark mode.
 _VARIABLES = {
     "#000000": "ink",
     "#ffffff": "card",
@@ -32,20 +32,20 @@ _VARIABLES = {
     "#2ca02c": "c2",
     "#d62728": "c3",
 }
-# Of an SVG: the style sheet, which would be the whole page's, names of groups, which two figures share, and the font.
+# Removed from an SVG: the style sheet (it would apply to the whole page), ids of groups (not unique), the font.
 _FOREIGN = re.compile(r'<style.*?</style>|(?<=<g) id="[^"]*"|font-family: [^;"]*;? ?', re.DOTALL)
 _DASHED = {"color": "0.25", "linewidth": 0.9, "linestyle": (0, (4, 2))}
-# Told apart by the colour-blind, and in grey by their lightness and markers.
+# Distinguishable with colour blindness, and in grey by lightness and markers.
 _CURVE_COLOURS, _MARKERS = ("#d95f02", "#1b4e9b"), ("o", "s", "^")
 _WIDTH = 0.8
 _UPWARDS = {"acc": "accuracy", "macro_f1": "macro F1", "c_acc": "cluster accuracy"}
 _DOWNWARDS = {"ece": "calibration error", "c_primary": "C_primary", "eer": "EER"}
-# Of groups of latents: 24 can be told apart.
+# For groups of latents: 24 combinations.
 _GROUP_COLOURS = ("#1f66c4", "#d55e00", "#00875f", "#b5408f", "#7a5cc9", "#8a6d00", "#0d8fa8", "#50585f")
 _GROUP_MARKERS = {"●": "o", "■": "s", "✕": "x"}
-# 2,000 take ten seconds, 10,000 two minutes.
-MOST_POINTS = 2000
-_LEAST_POINTS = 5
+# t-SNE of 2,000 points takes ten seconds, of 10,000 two minutes.
+MAX_POINTS = 2000
+_MIN_POINTS = 5
 _PERPLEXITY = 30.0
 
 
@@ -55,14 +55,14 @@ def new_figure(path: Path | None, width: float, height: float) -> Any:
     Parameters
     ----------
     path : where it will be written; None for a page.
-    width, height : in inches; in a page their ratio counts.
+    width, height : in inches; in a page only their ratio matters.
 
     Raises
     ------
     UserError : matplotlib is not installed.
     """
     try:
-        # Not pyplot: it keeps figures, and looks for a screen.
+        # Not pyplot: it keeps references to figures and opens a display.
         from matplotlib.figure import Figure  # noqa: PLC0415
     except ImportError:
         name = "the page" if path is None else path.name
@@ -74,19 +74,19 @@ def new_figure(path: Path | None, width: float, height: float) -> Any:
 
 
 def save_figure(figure: Any, path: Path | None) -> None:
-    """Write a figure in the format that its name ends in, such as .png, complete or not at all; None for nowhere."""
+    """Write a figure in the format of the file's extension, such as .png, complete or not at all; nothing for None."""
     if path is not None:
         with replace_when_complete(path) as temporary:
             figure.savefig(temporary, format=path.suffix.removeprefix(".").lower())
 
 
 def inline_svg(figure: Any, label: str) -> Markup:
-    """Return a figure as an SVG that stands in a page, as wide as its place allows, the same bytes each time.
+    """Return a figure as inline SVG, scaled to the width of its container; deterministic.
 
     Parameters
     ----------
-    figure : what is rasterised in it becomes a PNG within.
-    label : what a screen reader reads; another one for each figure of a page, whose names it keeps apart.
+    figure : rasterised parts become a PNG inside the SVG.
+    label : text for screen readers; it must be unique on the page, since it makes the ids of the SVG unique.
     """
     from matplotlib import rc_context  # noqa: PLC0415
 
@@ -105,13 +105,13 @@ def inline_svg(figure: Any, label: str) -> Markup:
 def draw_reliability(
     path: Path | None, curves: Mapping[str, Sequence[Mapping[str, Any]]], errors: Mapping[str, float]
 ) -> Any:
-    """Draw one reliability curve or two, with the number of utterances of each bin below; complete or not at all.
+    """Draw one or two reliability curves, with the number of utterances per bin below; complete or not at all.
 
     Parameters
     ----------
-    path : the picture to write, in the format that its name ends in; None for a page.
-    curves : name → what `metrics.reliability_curve` returns.
-    errors : name → the expected calibration error.
+    path : figure to write, in the format of its extension; None for a page.
+    curves : name → result of `metrics.reliability_curve`.
+    errors : name → expected calibration error.
 
     Returns
     -------
@@ -123,8 +123,8 @@ def draw_reliability(
     """
     figure = new_figure(path, 5.6, 6.8)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-    above.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle=(0, (4, 3)), label="as often right as said")
-    share = _WIDTH / len(curves)
+    above.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle=(0, (4, 3)), label="perfect calibration")
+    fraction = _WIDTH / len(curves)
     for place, (name, points) in enumerate(curves.items()):
         colour = _CURVE_COLOURS[place]
         above.plot(
@@ -136,12 +136,13 @@ def draw_reliability(
             clip_on=False,
             label=f"{name} (ECE {errors[name]:.3f})",
         )
-        width = [(point["high"] - point["low"]) * share for point in points]
-        start = [point["low"] + (point["high"] - point["low"]) * ((1 - _WIDTH) / 2 + place * share) for point in points]
+        width = [(point["high"] - point["low"]) * fraction for point in points]
+        offset = (1 - _WIDTH) / 2 + place * fraction
+        start = [point["low"] + (point["high"] - point["low"]) * offset for point in points]
         below.bar(start, [point["count"] for point in points], width, align="edge", color=colour)
-    above.set(xlim=(0, 1), ylim=(0, 1), ylabel="fraction of answers that are right")
+    above.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
     above.legend(loc="upper left", frameon=False, fontsize=9)
-    below.set(xlabel="probability of the answer", ylabel="utterances")
+    below.set(xlabel="confidence: probability of the predicted class", ylabel="utterances")
     for axes in (above, below):
         axes.spines[["top", "right"]].set_visible(False)
     total = sum(point["count"] for point in next(iter(curves.values())))
@@ -151,13 +152,13 @@ def draw_reliability(
 
 
 def draw_truncation(path: Path | None, split: str, scores: Mapping[str, Mapping[str, Any]]) -> Any:
-    """Draw the scores that are better when higher above those that are better when lower; complete or not at all.
+    """Draw scores over duration: above those where higher is better, below the others; complete or not at all.
 
     Parameters
     ----------
-    path : the PNG to write; None for a page.
+    path : PNG to write; None for a page.
     split : its name.
-    scores : duration in seconds, as text → scores, of which None are left out.
+    scores : duration in seconds, as text → scores; None values are not drawn.
 
     Returns
     -------
@@ -175,7 +176,7 @@ def draw_truncation(path: Path | None, split: str, scores: Mapping[str, Mapping[
             values = [float("nan") if row.get(key) is None else row[key] for row in scores.values()]
             (line,) = axes.plot(seconds, values, marker=marker, markersize=4, linewidth=1.2, label=label)
             hollow = [number for number, row in enumerate(scores.values()) if not row["long_enough"]]
-            if hollow:  # nobody lasts so long: what is scored are the full lengths
+            if hollow:  # no utterance is that long: these are scores of full lengths
                 at = [seconds[number] for number in hollow], [values[number] for number in hollow]
                 axes.plot(*at, marker, color=line.get_color(), markersize=4, markerfacecolor="white")
         axes.legend(fontsize=8)
@@ -187,11 +188,11 @@ def draw_truncation(path: Path | None, split: str, scores: Mapping[str, Mapping[
     below.set_xticks(seconds, [f"{name} s\n{row['long_enough']:,}" for name, row in scores.items()], fontsize=8)
     below.minorticks_off()
     gap = "\n" if path is None else " "  # a page is narrower
-    below.set_xlabel(f"heard of each utterance, from its start;{gap}below it, how many last so long", fontsize=9)
+    below.set_xlabel(f"duration kept (s);{gap}below: number of utterances of at least that duration", fontsize=9)
     above.set_ylabel("higher is better", fontsize=9)
     below.set_ylabel("lower is better", fontsize=9)
     count = next(iter(scores.values()))["count"]
-    figure.suptitle(f"{split.replace('$', chr(92) + '$')}: {count:,} utterances, shorter ones in their full length")
+    figure.suptitle(f"{split.replace('$', chr(92) + '$')}: {count:,} utterances; shorter ones in full length")
     save_figure(figure, path)
     return figure
 
@@ -212,12 +213,12 @@ def draw_lines(
     Parameters
     ----------
     series : name → (x, y).
-    horizontal, vertical : what the axes show.
-    top : end of the vertical axis, which begins at 0; None for that of the values.
-    ticks : numbers below the horizontal axis; None for a few round ones.
-    is_logarithmic : equal ratios are equally far apart on it.
-    has_marks : whether each point has one.
-    mark : where on it to draw a line from top to bottom.
+    horizontal, vertical : labels of the axes.
+    top : upper end of the vertical axis, which starts at 0; None for the largest value.
+    ticks : ticks of the horizontal axis; None for automatic ones.
+    is_logarithmic : whether the horizontal axis is logarithmic.
+    has_marks : whether each point has a marker.
+    mark : position of a vertical line.
     """
     figure = new_figure(None, 4.8, 3.7)
     axes = figure.subplots()
@@ -241,18 +242,18 @@ def draw_lines(
 
 
 def draw_latents(places: np.ndarray, groups: np.ndarray, members: Sequence[int], *, over_all: bool) -> Any:
-    """Draw latents in the plane for a page, coloured by group; `group_marks` is their legend.
+    """Draw projected latents for a page, coloured by group; `group_marks` is their legend.
 
     Parameters
     ----------
     places : (N, 2) float in the unit square.
-    groups : (N,) int, the group of each.
-    members : which groups to draw.
-    over_all : draw all latents in grey below them.
+    groups : (N,) int, group of each latent.
+    members : groups to draw.
+    over_all : draw all latents in grey in the background.
     """
     figure = new_figure(None, 2.6, 2.5)
     figure.set_layout_engine("none")
-    figure.set_dpi(_PAGE_DPI / 2 if over_all else _PAGE_DPI)  # there are many such panels, half as wide
+    figure.set_dpi(_PAGE_DPI / 2 if over_all else _PAGE_DPI)  # many panels, of half the width
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
@@ -271,34 +272,34 @@ def draw_latents(places: np.ndarray, groups: np.ndarray, members: Sequence[int],
 
 
 def group_marks(count: int) -> list[tuple[str, str]]:
-    """Return the colour and the sign of each of `count` groups of latents."""
+    """Return the colour and the marker of each of `count` groups of latents."""
     marks = list(_GROUP_MARKERS)
     return [(_GROUP_COLOURS[number % len(_GROUP_COLOURS)], marks[number % len(marks)]) for number in range(count)]
 
 
-def chosen_points(count: int, most: int = MOST_POINTS, seed: int = 0) -> np.ndarray:
-    """Return which of `count` latents to show, ascending int64: all, or `most` of them drawn without replacement."""
-    if count <= most:
+def chosen_points(count: int, max_points: int = MAX_POINTS, seed: int = 0) -> np.ndarray:
+    """Return the numbers of the latents to show, ascending int64: all, or `max_points` drawn without replacement."""
+    if count <= max_points:
         return np.arange(count)
-    return np.sort(keyed_generator(seed, "projection").choice(count, size=most, replace=False))
+    return np.sort(keyed_generator(seed, "projection").choice(count, size=max_points, replace=False))
 
 
 def project(latents: np.ndarray, seed: int = 0) -> np.ndarray | None:
-    """Return places in the unit square, (N, 2) float64; None where there are too few latents, or all are the same.
+    """Return a t-SNE projection to the unit square, (N, 2) float64; None for fewer than 5 or identical latents.
 
     Parameters
     ----------
     latents : (N, dim) float, finite.
-    seed : of the search.
+    seed : seed of t-SNE.
     """
-    if len(latents) < _LEAST_POINTS or np.ptp(latents, axis=0).max(initial=0) == 0:
+    if len(latents) < _MIN_POINTS or np.ptp(latents, axis=0).max(initial=0) == 0:
         return None
     from sklearn.manifold import TSNE  # noqa: PLC0415
     from threadpoolctl import threadpool_limits  # noqa: PLC0415
 
     perplexity = min(_PERPLEXITY, (len(latents) - 1) / 3)
     initial = "pca" if min(latents.shape) > 1 else "random"
-    # Several threads add up in an order of their own, and a t-SNE that starts another way ends elsewhere.
+    # With several threads the order of summation varies, and small differences change the result of t-SNE.
     with threadpool_limits(1):
         places = TSNE(perplexity=perplexity, init=initial, random_state=seed).fit_transform(latents)
     low, high = places.min(axis=0), places.max(axis=0)

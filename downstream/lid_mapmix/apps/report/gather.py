@@ -1,4 +1,4 @@
-"""What a run has left in its folder, read for the report; whatever is absent says which command makes it."""
+"""Read the files of a run for the report; a missing part names the command that makes it."""
 
 import json
 import shlex
@@ -22,17 +22,17 @@ from ...utils.errors import UserError
 from ...utils.run_folder import RunFolder
 
 _SPLITS = ("test", "dev")
-_MOST_POINTS = 300
+_MAX_POINTS = 300
 
 
 @dataclass(frozen=True)
 class Missing:
-    """Something the report has not.
+    """A part that the report lacks.
 
     Attributes
     ----------
     reason : a sentence.
-    command : what makes it; may be empty.
+    command : command that makes the part; may be empty.
     """
 
     reason: str
@@ -41,7 +41,7 @@ class Missing:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """A score over training: (N,) int64 optimizer steps, ascending, and (N,) float64 values."""
+    """A value over training: (N,) int64 optimizer steps, ascending, and (N,) float64 values."""
 
     steps: np.ndarray
     values: np.ndarray
@@ -49,13 +49,13 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """The points of reliability diagrams, as `scoring.metrics.reliability_curve` returns them.
+    """The points of reliability diagrams, as of `scoring.metrics.reliability_curve`.
 
     Attributes
     ----------
-    before : of the probabilities as they are.
-    after : of the calibrated ones.
-    kind : of the calibration.
+    before : before calibration.
+    after : after calibration.
+    kind : kind of calibration.
     """
 
     before: list[dict[str, float]]
@@ -65,7 +65,7 @@ class Reliability:
 
 @dataclass(frozen=True, eq=False)
 class Latents:
-    """Latents (N, dim) float32 of N utterances, and the row of each in the scores, (N,) int64."""
+    """Latents of N utterances, (N, dim) float32, and their rows in the scores, (N,) int64."""
 
     rows: np.ndarray
     values: np.ndarray
@@ -73,16 +73,16 @@ class Latents:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """All that a report is made of, but for audio and training curves.
+    """The content of a report, without audio and training curves.
 
     Attributes
     ----------
     folder, split : of the run.
     scores, labels : of that split.
-    metrics : what SPLIT_metrics.json holds.
-    truncation : cut length in seconds → scores.
-    task : the run's settings; None where the folder has none.
-    upstream : its name; empty where the folder has no settings.
+    metrics : content of SPLIT_metrics.json.
+    truncation : duration kept in seconds → scores.
+    task : settings of the run; None if the folder has none.
+    upstream : its name; empty if the folder has no settings.
     files : settings files of the run, name → text.
     """
 
@@ -101,17 +101,17 @@ class Findings:
 
     @property
     def truth(self) -> np.ndarray:
-        """The number of each utterance's class in the order of `labels`, (N,) int64."""
+        """The true class of each utterance, by its number in `labels`, (N,) int64."""
         return self._numbers(self.scores.truth)
 
     @property
     def predictions(self) -> np.ndarray:
-        """The number of each utterance's answer in the order of `labels`, (N,) int64."""
+        """The predicted class of each utterance, by its number in `labels`, (N,) int64."""
         return self._numbers(self.scores.predictions)
 
     @property
     def data_directory(self) -> Path | None:
-        """The folder of the run's data, as far as its settings name it."""
+        """The data folder in the settings of the run; None if they name none."""
         directory = None if self.task is None else self.task.data.directory
         return None if directory is None else Path(directory)
 
@@ -121,11 +121,11 @@ class Findings:
 
 
 def choose_split(folder: RunFolder, split: str | None) -> str:
-    """Return the split to report on: the one that is asked for, or else test, or else dev.
+    """Return the split to report: `split` if given, else test, else dev.
 
     Raises
     ------
-    UserError : no such folder, or no scores of it.
+    UserError : the folder or its scores do not exist.
     """
     if not folder.path.is_dir():
         raise UserError(f"{folder}: no such folder. Name the folder of a trained run.")
@@ -142,7 +142,7 @@ def gather(folder: RunFolder, split: str) -> Findings:
 
     Raises
     ------
-    UserError : a file that is there cannot be read.
+    UserError : a file cannot be read.
     """
     scores = read_scores(folder.scores(split))
     task, args, files = _read_settings(folder)
@@ -164,7 +164,7 @@ def gather(folder: RunFolder, split: str) -> Findings:
 
 
 def _read_settings(folder: RunFolder) -> tuple[TaskConfig | None, Mapping[str, Any], dict[str, str]]:
-    """Return the task's settings, None where they are not there, S3PRL's arguments, and the texts of their files."""
+    """Return the settings of the task (None if missing), S3PRL's arguments, and the texts of their files."""
     try:
         paths = [folder.settings_file(name) for name in ("config", "args")]
     except UserError:
@@ -187,9 +187,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{path}: is no valid JSON ({error}). Make it anew.") from None
+        raise UserError(f"{path}: expected JSON, found another format ({error}). Create the file again.") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path}: expected an object, found {type(content).__name__}. Make it anew.")
+        raise UserError(f"{path}: expected an object, found {type(content).__name__}. Create the file again.")
     return content
 
 
@@ -198,19 +198,21 @@ def _read_truncation(folder: RunFolder, split: str) -> dict[float, dict[str, flo
     seconds = _read_json(path).get("seconds")
     if not seconds:
         return Missing(
-            "How the scores grow with the length of the same utterances has not been measured.",
+            "Scores of truncated utterances have not been computed.",
             command("lid-mapmix", "truncation", folder, "--split", split),
         )
     try:
         return {float(length): dict(seconds[length]) for length in sorted(seconds, key=float)}
     except (TypeError, ValueError) as error:
-        raise UserError(f"{path}: expected seconds and their scores, found others ({error}). Make it anew.") from None
+        raise UserError(
+            f"{path}: expected scores by duration, found other content ({error}). Create the file again."
+        ) from None
 
 
 def _read_map(folder: RunFolder, task: TaskConfig | None, args: Mapping[str, Any]) -> DataMap | Missing:
-    """Read the map that the run has recorded, or the one it was trained on."""
+    """Read the data map that the run has recorded, or the one that it was trained on."""
     if task is None:
-        return Missing("The settings of the run are not there, so its data map is not known.")
+        return Missing("The data map is not known: the settings of the run are missing.")
     if task.datamap.record:
         path = folder.datamap
     else:
@@ -220,37 +222,39 @@ def _read_map(folder: RunFolder, task: TaskConfig | None, args: Mapping[str, Any
         path = Path(moved_path(given, Path(args.get("expdir") or folder.path), folder.path))
     if not path.is_file():
         remake = command("lid-mapmix", "datamap", path.parent)
-        return Missing(f"The data map is not where the run had it, {path}.", remake)
+        return Missing(f"The data map was not found: {path}.", remake)
     return read_datamap(path)
 
 
 def _read_latents(folder: RunFolder, split: str, scores: Scores) -> Latents | Missing:
     path, remake = folder.latents(split), evaluate_command(folder.path, split)
     if not path.is_file():
-        return Missing("The latents of this split were not kept.", remake)
+        return Missing("The latents of this split were not saved.", remake)
     try:
         with np.load(path) as content:
             ids, values = content["ids"].astype(str), content["latents"].astype(np.float32)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: expected ids and latents, found something else ({error}). Make it anew.") from None
+        raise UserError(
+            f"{path}: expected ids and latents, found other content ({error}). Create the file again."
+        ) from None
     row_of = {name: row for row, name in enumerate(scores.ids.tolist())}
     known = np.array([name in row_of for name in ids.tolist()], dtype=bool)
     if values.ndim != 2 or len(ids) != len(values) or not known.any() or not np.isfinite(values).all():  # noqa: PLR2004
-        return Missing("The latents that were kept are not those of these scores.", remake)
+        return Missing("The saved latents do not belong to these scores.", remake)
     return Latents(np.array([row_of[name] for name in ids[known].tolist()], dtype=np.int64), values[known])
 
 
 def find_reliability(folder: RunFolder, split: str, scores: Scores, metrics: Mapping[str, Any]) -> Reliability:
-    """Return the diagrams that the metrics hold, or else those of the scores and of the run's calibration.
+    """Return the reliability diagrams of the metrics, or compute them from scores and calibration.
 
     Parameters
     ----------
     folder, split, scores : of the run.
-    metrics : what SPLIT_metrics.json holds.
+    metrics : content of SPLIT_metrics.json.
 
     Raises
     ------
-    UserError : the calibration, or the dev scores to fit one on, cannot be read.
+    UserError : the calibration, or the dev scores, cannot be read.
     """
     kind = (metrics.get("calibrated") or {}).get("kind", "")
     given = metrics.get("reliability") or {}
@@ -259,15 +263,15 @@ def find_reliability(folder: RunFolder, split: str, scores: Scores, metrics: Map
         return Reliability(before, given["after"], kind)
     calibration = _calibration(folder, split, scores)
     if calibration is None:
-        reason = "No calibration was fitted: that takes scores of dev, and is shown on another split."
+        reason = "There is no calibration: it is fitted on the scores of dev, and shown for other splits."
         return Reliability(before, Missing(reason, evaluate_command(folder.path, "dev")), "")
     calibrated = np.exp(calibration.log_probabilities(scores.log_probabilities))
     return Reliability(before, reliability_curve(calibrated, scores.truth_indices), calibration.kind.value)
 
 
 def _calibration(folder: RunFolder, split: str, scores: Scores) -> Calibration | None:
-    """Return the run's calibration, or a temperature fitted on its dev scores; None without either, and for dev."""
-    if split == "dev":  # on what it was fitted on a calibration looks better than it is
+    """Return the calibration of the run, or a temperature fitted on its dev scores; None without either and for dev."""
+    if split == "dev":  # the calibration was fitted on it, so its scores would be too good
         return None
     if folder.calibration.is_file():
         calibration = read_calibration(folder.calibration)
@@ -280,14 +284,14 @@ def _calibration(folder: RunFolder, split: str, scores: Scores) -> Calibration |
     return fit(Kind.TEMPERATURE, dev.log_probabilities, dev.truth_indices, dev.classes)
 
 
-def read_curves(expdir: Path) -> dict[str, Curve]:
-    """Return the curves of a run, ``train-loss``, ``dev-acc`` and so on → curve; none where it has left no events."""
-    if not any(expdir.glob("events.out.tfevents.*")):
+def read_curves(run: Path) -> dict[str, Curve]:
+    """Return the training curves of a run, such as ``train-loss`` → curve; empty without TensorBoard events."""
+    if not any(run.glob("events.out.tfevents.*")):
         return {}
-    # tensorboard takes a fifth of a second, for what few runs lack.
+    # Importing tensorboard takes a fifth of a second.
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: PLC0415
 
-    events = EventAccumulator(str(expdir), size_guidance={"scalars": 0}, purge_orphaned_data=False)
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0}, purge_orphaned_data=False)
     events.Reload()
     return {
         tag.rpartition("/")[2]: last_course((event.step, event.value) for event in events.Scalars(tag))
@@ -296,9 +300,9 @@ def read_curves(expdir: Path) -> dict[str, Curve]:
 
 
 def last_course(points: Iterable[tuple[int, float]]) -> Curve:
-    """Return the curve of (step, value) in the order of writing; a run that goes on from a step takes those after it.
+    """Return the curve of (step, value) in writing order; a point replaces earlier ones of the same or later steps.
 
-    A run that was stopped writes some steps again when it goes on, and one that starts anew writes all of them.
+    A resumed run writes some steps again; a restarted one writes all of them again.
     """
     course: list[tuple[int, float]] = []
     for step, value in points:
@@ -310,21 +314,21 @@ def last_course(points: Iterable[tuple[int, float]]) -> Curve:
     )
 
 
-def thinned(curve: Curve, most: int = _MOST_POINTS) -> Curve:
-    """Return means of neighbouring points, where a curve has more than `most`, which no screen shows."""
-    if len(curve.steps) <= most:
+def thinned(curve: Curve, max_points: int = _MAX_POINTS) -> Curve:
+    """Return a curve of at most `max_points` points, which are means of neighbouring ones."""
+    if len(curve.steps) <= max_points:
         return curve
-    starts = np.linspace(0, len(curve.steps), most, endpoint=False).astype(np.int64)
+    starts = np.linspace(0, len(curve.steps), max_points, endpoint=False).astype(np.int64)
     sizes = np.diff(np.append(starts, len(curve.steps)))
     last = starts + sizes - 1
     return Curve(curve.steps[last], np.add.reduceat(curve.values, starts) / sizes)
 
 
 def command(*parts: object) -> str:
-    """Return a command line that a shell takes as it is."""
+    """Return a command line, quoted for a shell."""
     return shlex.join(map(str, parts))
 
 
-def evaluate_command(expdir: Path, split: str) -> str:
+def evaluate_command(run: Path, split: str) -> str:
     """Return the command that scores a split of a run."""
-    return command("python", "run_downstream.py", "-m", "evaluate", "-t", split, "-e", expdir)
+    return command("python", "run_downstream.py", "-m", "evaluate", "-t", split, "-e", run)

@@ -1,7 +1,7 @@
-"""README.md of a run and of an export: a model card with Hugging Face's front matter, scores filled in.
+"""README.md of a run and of an export: a model card with Hugging Face's front matter and scores.
 
-What it says is gathered from the run's checkpoint, its scores, and its data where that is still there; its text stands
-in model_card.md.jinja. A card that its user has edited is never written over: the first comment holds a digest of the
+Its content is read from the checkpoint of the run, its scores and, if available, its data; its text is in
+model_card.md.jinja. A card that the user has edited is never replaced: a comment in the card holds the digest of the
 rest.
 """
 
@@ -26,43 +26,43 @@ from ...utils.files import write_text
 from ...utils.run_folder import RunFolder, choose_checkpoint
 
 logger = logging.getLogger(__name__)
-# Score → the name Hugging Face's hub knows it by, and what it is.
+# Score → its name on the Hugging Face Hub, and its meaning.
 _SCORES = {
     "acc": ("accuracy", "accuracy"),
     "wf1": ("f1", "weighted F1"),
     "macro_f1": ("f1", "macro F1"),
-    "c_acc": ("accuracy", "right cluster"),
+    "c_acc": ("accuracy", "cluster accuracy"),
     "ece": ("ece", "expected calibration error"),
-    "ece_calibrated": ("ece", "the same after calibration"),
+    "ece_calibrated": ("ece", "expected calibration error after calibration"),
     "eer": ("eer", "equal error rate"),
     "c_primary": ("c_primary", "C_primary of NIST's LRE 2017"),
     "cllr": ("cllr", "Cllr, bits"),
 }
 _SPLITS = ("train", "dev", "test")
 _TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
-_MARK = "<!-- written by lid_mapmix, {digest}: a card that was edited is not written over -->"
+_MARK = "<!-- written by lid_mapmix, {digest}: an edited card is not replaced -->"
 _MARKED = re.compile(r"<!-- written by lid_mapmix, ([0-9a-f]{16}): .*-->\n")
 _LANGUAGE_CODE = re.compile("[a-z]{2,3}")
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a card says.
+    """The content of a model card.
 
     Attributes
     ----------
     name : of the model.
     clusters : cluster → classes.
     upstream, variant : names.
-    is_fine_tuned : whether the upstream was trained as well.
-    data_name : of the corpus: the name of its folder.
-    amounts : split → utterances, hours and speakers (0 where unknown); without those that are not there any more.
-    class_counts : class → training utterances; empty where unknown.
-    sources : of the training data, as its manifest calls them.
+    is_fine_tuned : whether the upstream was trained.
+    data_name : name of the data folder.
+    amounts : split → utterances, hours, speakers (0 if unknown); only splits that are still available.
+    class_counts : class → training utterances; empty if unknown.
+    sources : sources in the training manifest.
     scores : split → score → value.
-    is_calibrated : whether probabilities are.
-    crop_seconds : length of a training crop.
-    evaluation : how recordings are cut.
+    is_calibrated : whether probabilities are calibrated.
+    crop_seconds : duration of a training crop.
+    evaluation : evaluation settings.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Facts:
 
 
 def try_card(folder: RunFolder, corpus: Corpus) -> None:
-    """Write the model card of a run that has ended, unless its user's lies there; where that fails, say so.
+    """Write the model card of a finished run, unless the user has edited it; log a warning if that fails.
 
     Parameters
     ----------
@@ -91,18 +91,18 @@ def try_card(folder: RunFolder, corpus: Corpus) -> None:
     path = folder.card
     try:
         if path.exists() and not is_unedited(path.read_text(encoding="utf-8", errors="replace")):
-            print(f"[lid_mapmix] {path} is not ours or was edited, and stays as it is")
+            print(f"[lid_mapmix] {path} was edited or written by another program; it is not replaced")
             return
         facts = read_facts(choose_checkpoint(folder.path, "evaluate"), folder.path.resolve().name, corpus)
         write_text(path, card_text(facts, "DIR"))
-    # Whatever it is: a card is not worth a run's scores and report.
+    # A failed card must not fail the run.
     except Exception as error:  # noqa: BLE001
         reason = " ".join(str(error).split())
         logger.warning("%s was not written: %s", path, reason or type(error).__name__)
 
 
 def is_unedited(text: str) -> bool:
-    """Say whether a card is just as :func:`card_text` made it."""
+    """Return whether a card is as :func:`card_text` made it."""
     found = _MARKED.search(text)
     return found is not None and found[1] == _digest(text[: found.start()] + text[found.end() :])
 
@@ -112,8 +112,8 @@ def card_text(facts: Facts, folder: str) -> str:
 
     Parameters
     ----------
-    facts : what it says.
-    folder : how the model's own folder is called in the examples.
+    facts : its content.
+    folder : name of the model's folder in the examples.
     """
     from huggingface_hub import EvalResult, ModelCard, ModelCardData  # noqa: PLC0415 - takes a while to import
 
@@ -149,24 +149,24 @@ def card_text(facts: Facts, folder: str) -> str:
 
 
 def language_codes(classes: Sequence[str]) -> list[str]:
-    """Return the ISO 639 codes that class names begin with, such as eng of eng-gbr; none of the private ones."""
+    """Return the ISO 639 codes at the start of class names, such as eng in eng-gbr, without private-use codes."""
     starts = [name.split("-", 1)[0] for name in classes]
     codes = [start for start in starts if _LANGUAGE_CODE.fullmatch(start) and not "qaa" <= start <= "qtz"]
     return list(dict.fromkeys(codes))
 
 
 def read_facts(checkpoint: Path, name: str, corpus: Corpus | None = None) -> Facts:
-    """Gather what there is to say of a run; of data that has gone nothing is said.
+    """Collect the content of a model card.
 
     Parameters
     ----------
-    checkpoint : of the run, its scores beside it.
+    checkpoint : of the run, with its scores in the same folder.
     name : of the model.
-    corpus : the data now, and of the scores; None for where they were in training.
+    corpus : the data of the scores; None for the data folder of the training.
 
     Raises
     ------
-    UserError : other data than the run's, of which a card would say that the run was trained on it.
+    UserError : the scores are of other data than those of the training.
     """
     states, folder = read_checkpoint(checkpoint), RunFolder(checkpoint.parent)
     settings = Settings.make(states["Args"], states["Config"])
@@ -175,7 +175,7 @@ def read_facts(checkpoint: Path, name: str, corpus: Corpus | None = None) -> Fac
     corpus = corpus or Corpus(task.data.directory or "unknown", labels.clusters)
     own, found = (settings.data_directory or Path("unknown")).name, corpus.directory.name
     if found != own:
-        raise UserError(f"expected scores of {own}, on which the run was trained, found those of {found}.")
+        raise UserError(f"expected scores of {own}, the training data, found those of {found}.")
     amounts: dict[str, tuple[int, float, int]] = {}
     counts: dict[str, int] = {}
     sources: list[str] = []
@@ -183,7 +183,7 @@ def read_facts(checkpoint: Path, name: str, corpus: Corpus | None = None) -> Fac
         try:
             manifest = corpus.manifest(split)
         except UserError:
-            continue  # gone, or changed since: the card then does without
+            continue  # missing or changed: omitted from the card
         speakers = len(np.unique(manifest.columns["speaker"])) if "speaker" in manifest.columns else 0
         amounts[split] = len(manifest), float(manifest.columns["seconds"].sum()) / 3600, speakers
         if split == "train":
@@ -210,14 +210,14 @@ def read_facts(checkpoint: Path, name: str, corpus: Corpus | None = None) -> Fac
 
 
 def _read_scores(path: Path) -> dict[str, Any]:
-    """Return the scores of a whole split, and the calibration error after calibration where there is one."""
+    """Return the scores of a split, and its calibration error after calibration if there is one."""
     content = json.loads(path.read_text(encoding="utf-8"))
     calibrated = content.get("calibrated", {}).get("overall", {})
     return {**content["overall"], "ece_calibrated": calibrated.get("ece")}
 
 
 def _score_rows(facts: Facts, splits: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Return what each score is, and its value in each split."""
+    """Return the meaning of each score, and its value per split."""
     rows = []
     for key, (_, meaning) in _SCORES.items():
         values = [facts.scores[split].get(key) for split in splits]
@@ -227,7 +227,7 @@ def _score_rows(facts: Facts, splits: Sequence[str]) -> list[tuple[str, list[str
 
 
 def _cells(texts: Iterable[str]) -> str:
-    """Return texts that stand for themselves in Markdown and HTML, commas between them."""
+    """Return texts escaped for Markdown and HTML, separated by commas."""
     return ", ".join(re.sub(r"([\\`*_{}\[\]<>|#!])", r"\\\1", " ".join(text.split())) for text in texts)
 
 

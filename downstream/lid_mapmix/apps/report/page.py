@@ -1,4 +1,4 @@
-"""The report as one page: figures and tables of what was gathered, laid out by page.html and page.css."""
+"""The report as an HTML page: figures and tables, laid out by page.html and page.css."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -34,20 +34,20 @@ from .tables import Table, confusions, decimals, headline, score_table, slice_ta
 logger = logging.getLogger(__name__)
 STYLE_SHEET = Path(__file__).with_name("page.css")
 _LINES = ("acc", "wf1", "c_acc", "ece")
-# Rounding in datamap.csv may move a few utterances over a boundary.
+# Values in datamap.csv are rounded, which can change the region of a few utterances.
 _SAME_REGIONS = 0.999
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A figure in the page and what belongs to it.
+class Figure:
+    """A figure of the page.
 
     Attributes
     ----------
-    title : above it.
-    svg : the figure; empty where it could not be drawn.
-    caption : below it.
-    legend : (colour, sign, name) a series.
+    title : text above it.
+    svg : the figure; empty if it could not be drawn.
+    caption : text below it.
+    legend : (colour, marker, name) per series.
     """
 
     title: str
@@ -57,11 +57,11 @@ class Picture:
 
 
 def template_environment(folder: Path) -> Environment:
-    """Return the environment of a page: text is escaped, unknown names are errors, head.html can be included.
+    """Return the Jinja environment of a page: text is escaped, unknown names are errors, head.html can be included.
 
     Parameters
     ----------
-    folder : of the page's template.
+    folder : folder of the template.
     """
     return Environment(
         loader=FileSystemLoader([folder, STYLE_SHEET.parent]),
@@ -73,7 +73,7 @@ def template_environment(folder: Path) -> Environment:
 
 
 def style_sheets(paths: Sequence[Path]) -> Markup:
-    """Return style sheets of ours, which need no escaping, one after the other."""
+    """Return the concatenated style sheets; they are trusted and not escaped."""
     return Markup("\n".join(path.read_text(encoding="utf-8") for path in paths))
 
 
@@ -83,7 +83,7 @@ def render(findings: Findings, curves: Mapping[str, Curve], clips: Sequence[Clip
     Parameters
     ----------
     findings, curves, clips : of the run.
-    data : folder of the audio, named where its audio is not there.
+    data : data folder, named if its audio is missing.
     """
     environment = template_environment(STYLE_SHEET.parent)
     environment.tests["missing"] = lambda value: isinstance(value, Missing)
@@ -97,7 +97,7 @@ def render(findings: Findings, curves: Mapping[str, Curve], clips: Sequence[Clip
         slices=slice_tables(findings.metrics),
         confusions=confusions(findings),
         reliability=reliability(findings),
-        growth=growth(findings),
+        by_duration=by_duration(findings),
         datamap=datamap(findings),
         projection=projection(findings),
         training=training(curves),
@@ -110,8 +110,8 @@ def render(findings: Findings, curves: Mapping[str, Curve], clips: Sequence[Clip
     )
 
 
-def reliability(findings: Findings) -> Picture:
-    """Return the curve before and, where there is a calibration, after it."""
+def reliability(findings: Findings) -> Figure:
+    """Return the reliability diagram before and, if there is a calibration, after calibration."""
     found = findings.reliability
     curves = {"before calibration": found.before}
     if not isinstance(found.after, Missing):
@@ -119,39 +119,39 @@ def reliability(findings: Findings) -> Picture:
     errors = {name: calibration_error(points) for name, points in curves.items()}
     spoken = "; ".join(
         f"{name}: calibration error {errors[name]:.3f}, "
-        + ", ".join(f"at {point['confidence']:.2f} right {point['accuracy']:.2f}" for point in points)
+        + ", ".join(f"confidence {point['confidence']:.2f} accuracy {point['accuracy']:.2f}" for point in points)
         for name, points in curves.items()
     )
-    return _picture("Reliability diagram", spoken, lambda: draw_reliability(None, curves, errors))
+    return _figure("Reliability diagram", spoken, lambda: draw_reliability(None, curves, errors))
 
 
 def calibration_error(points: Sequence[Mapping[str, float]]) -> float:
-    """Return the expected calibration error that the points of a reliability diagram stand for."""
+    """Return the expected calibration error of the points of a reliability diagram."""
     count = sum(point["count"] for point in points)
     return sum(abs(point["confidence"] - point["accuracy"]) * point["count"] for point in points) / count
 
 
-def growth(findings: Findings) -> list[Picture]:
-    """Return scores over the utterances' own durations, and over what they were cut to."""
-    pictures = []
+def by_duration(findings: Findings) -> list[Figure]:
+    """Return figures of scores by nominal duration, and by duration kept."""
+    figures = []
     if len(slices := findings.metrics.get("by_duration") or {}) > 1:
         counts = [int(scores["count"]) for scores in slices.values()]
         by_seconds = {float(name): scores for name, scores in slices.items()}
-        caption = f"{min(counts):,} to {max(counts):,} utterances a duration."
-        pictures.append(_over_seconds("Over the utterances' duration", by_seconds, caption))
+        caption = f"{min(counts):,} to {max(counts):,} utterances per duration."
+        figures.append(_over_seconds("By nominal duration", by_seconds, caption))
     if not isinstance(findings.truncation, Missing):
         truncation = {f"{seconds:g}": scores for seconds, scores in findings.truncation.items()}
         accuracies = ", ".join(
             f"{scores.get('acc', float('nan')):.3g} at {name} s" for name, scores in truncation.items()
         )
         draw = partial(draw_truncation, None, findings.split, truncation)
-        pictures.append(_picture("Over the seconds that are heard", f"accuracy {accuracies}", draw))
-    return pictures
+        figures.append(_figure("By duration kept", f"accuracy {accuracies}", draw))
+    return figures
 
 
-def _over_seconds(title: str, by_seconds: Mapping[float, Mapping[str, float]], caption: str) -> Picture:
+def _over_seconds(title: str, by_seconds: Mapping[float, Mapping[str, float]], caption: str) -> Figure:
     seconds = np.array(list(by_seconds))
-    # Powers of two apart, lengths crowd at the lower end of a plain axis.
+    # Durations that are powers of two need a logarithmic axis.
     is_logarithmic = seconds[0] > 0 and seconds[-1] / seconds[0] >= 5  # noqa: PLR2004
     ticks = seconds.tolist() if len(seconds) <= 8 else None  # noqa: PLR2004
     series = {
@@ -164,35 +164,35 @@ def _over_seconds(title: str, by_seconds: Mapping[float, Mapping[str, float]], c
 
 
 def datamap(findings: Findings) -> dict[str, Any] | None:
-    """Return the picture of the data map, and its regions class by class."""
+    """Return the figure of the data map, and the table of its regions per class."""
     found = findings.datamap
     if isinstance(found, Missing):
         return None
-    # In the order of the clusters; a map of other data may have classes that the scores have not.
+    # In the order of the clusters; a data map of other data may have classes that the scores lack.
     place_of = {name: place for place, name in enumerate(findings.labels.classes)}
     classes = sorted(set(found.classes.tolist()), key=lambda name: (place_of.get(name, len(place_of)), name))
     number_of = {name: number for number, name in enumerate(classes)}
-    gold = np.array([number_of[name] for name in found.classes.tolist()], dtype=np.int64)
-    counts = region_counts(found.regions, gold, classes)
+    targets = np.array([number_of[name] for name in found.classes.tolist()], dtype=np.int64)
+    counts = region_counts(found.regions, targets, classes)
     rows = [[name, *map(decimals, row.values())] for name, row in counts.items()]
     table = Table("Utterances by region", ["class", *counts["total"]], rows)
     return {
-        "figure": _picture("Training utterances", "data map", lambda: _draw_map(findings, found.read_utterances())),
+        "figure": _figure("Training utterances", "data map", lambda: _draw_map(findings, found.read_utterances())),
         "table": table,
     }
 
 
 def _draw_map(findings: Findings, found: DataMap) -> Any:
     config = DatamapConfig() if findings.task is None else findings.task.datamap
-    gold = np.unique(found.classes, return_inverse=True)[1]
-    regions = assign_regions(config, found.confidence, found.variability, gold)
-    # A map that was made by another rule has other boundaries.
+    targets = np.unique(found.classes, return_inverse=True)[1]
+    regions = assign_regions(config, found.confidence, found.variability, targets)
+    # A data map with regions by another rule has other boundaries.
     is_same = (regions == found.regions).mean() > _SAME_REGIONS
     return draw_datamap(None, found, found.regions, config if is_same else None)
 
 
 def projection(findings: Findings) -> dict[str, Any] | None:
-    """Return the pictures of the latents: one of the clusters, and one of the classes of each."""
+    """Return the figures of the latents: one of all clusters, and one of the classes per cluster."""
     latents = findings.latents
     if isinstance(latents, Missing):
         return None
@@ -202,68 +202,68 @@ def projection(findings: Findings) -> dict[str, Any] | None:
         return None
     truth, labels = findings.truth[latents.rows[chosen]], findings.labels
 
-    def picture(title: str, spoken: str, groups: np.ndarray, members: Mapping[int, str], *, over_all: bool) -> Picture:
+    def draw(title: str, spoken: str, groups: np.ndarray, members: Mapping[int, str], *, over_all: bool) -> Figure:
         legend = [(*mark, name) for mark, name in zip(group_marks(len(members)), members.values(), strict=True)]
-        return _picture(title, spoken, partial(draw_latents, places, groups, list(members), over_all=over_all), legend)
+        return _figure(title, spoken, partial(draw_latents, places, groups, list(members), over_all=over_all), legend)
 
-    pictures, first = [], 0
+    figures, first = [], 0
     for name, members in labels.clusters.items():
-        spoken = f"t-SNE: where the latents of {', '.join(members)} lie"
-        pictures.append(picture(name, spoken, truth, dict(enumerate(members, start=first)), over_all=True))
+        spoken = f"t-SNE of the latents of {', '.join(members)}"
+        figures.append(draw(name, spoken, truth, dict(enumerate(members, start=first)), over_all=True))
         first += len(members)
     spoken = f"t-SNE of {len(places):,} latents, coloured by their {len(labels.clusters)} clusters"
     groups = labels.cluster_indices[truth]
-    clusters = picture("By cluster", spoken, groups, dict(enumerate(labels.clusters)), over_all=False)
-    return {"clusters": clusters, "classes": pictures, "shown": len(chosen), "of": len(latents.rows)}
+    clusters = draw("By cluster", spoken, groups, dict(enumerate(labels.clusters)), over_all=False)
+    return {"clusters": clusters, "classes": figures, "shown": len(chosen), "of": len(latents.rows)}
 
 
-def training(curves: Mapping[str, Curve]) -> list[Picture]:
-    """Return the loss and the dev scores over the steps of the training."""
-    pictures = []
+def training(curves: Mapping[str, Curve]) -> list[Figure]:
+    """Return figures of the loss and the dev scores over the training steps."""
+    figures = []
     shown = {name: (thin.steps, thin.values) for name, curve in curves.items() for thin in [thinned(curve)]}
     if (loss := shown.get("train-loss")) is not None:
-        pictures.append(_lines("Loss", {"train-loss": loss}, "optimizer steps", "nats", has_marks=False))
+        figures.append(_lines("Loss", {"train-loss": loss}, "optimizer steps", "nats", has_marks=False))
     dev = {f"dev-{name}": shown[f"dev-{name}"] for name in _LINES if f"dev-{name}" in shown}
     if dev:
         accuracy = curves.get("dev-acc")
         best = None if accuracy is None else int(accuracy.steps[accuracy.values.argmax()])
-        caption = "" if best is None else f"Best dev accuracy at step {best:,}, dashed: that checkpoint is scored."
-        pictures.append(_lines("Scores of dev", dev, "optimizer steps", "score", caption=caption, top=1.02, mark=best))
-    return pictures
+        caption = "" if best is None else f"Dashed: best dev accuracy, at step {best:,}; that checkpoint is evaluated."
+        figures.append(_lines("Dev scores", dev, "optimizer steps", "score", caption=caption, top=1.02, mark=best))
+    return figures
 
 
-def _picture(
+def _figure(
     title: str, spoken: str, draw: Callable[[], Any], legend: Sequence[tuple[str, str, str]] = (), caption: str = ""
-) -> Picture:
-    """Return a figure as the page shows it, with its own title as the caption unless there is another.
+) -> Figure:
+    """Return a figure for the page; its own title becomes the caption if there is no other.
 
-    One that cannot be drawn leaves a sentence in its place.
+    If it cannot be drawn, the caption states the error.
     """
     try:
         figure = draw()
         caption = caption or figure.get_suptitle().replace("\n", "; ")
         figure.suptitle("")
         label = f"{title}: {spoken}"
-        return Picture(title, inline_svg(figure, f"{label}; {caption}" if caption else label), caption, legend)
-    # Whatever it is: a figure is not worth the page.
+        return Figure(title, inline_svg(figure, f"{label}; {caption}" if caption else label), caption, legend)
+    # A failed figure must not fail the page.
     except Exception as error:  # noqa: BLE001
-        logger.warning("the figure %r was not drawn: %s", title, error)
-        return Picture(title, Markup(""), f"This figure was not drawn: {error}")
+        logger.warning("the figure %r could not be drawn: %s", title, error)
+        return Figure(title, Markup(""), f"This figure could not be drawn: {error}")
 
 
 def _lines(
     title: str, series: Mapping[str, tuple[np.ndarray, np.ndarray]], *axes: str, caption: str = "", **options: Any
-) -> Picture:
+) -> Figure:
     spoken = "; ".join(f"{name} from {y[0]:.3g} to {y[-1]:.3g}" for name, (_, y) in series.items())
-    return _picture(title, spoken, lambda: draw_lines(series, *axes, **options), caption=caption)
+    return _figure(title, spoken, lambda: draw_lines(series, *axes, **options), caption=caption)
 
 
 def _no_intervals(findings: Findings) -> Missing | None:
     remake = evaluate_command(findings.folder.path, findings.split)
     if not findings.metrics.get("overall"):
-        return Missing(f"{findings.split}_metrics.json, which has the scores, is not there.", remake)
+        return Missing(f"{findings.split}_metrics.json, which has the scores, was not found.", remake)
     if not findings.metrics.get("intervals"):
-        return Missing("These scores were kept without their intervals.", remake)
+        return Missing("These scores were saved without confidence intervals.", remake)
     return None
 
 

@@ -1,4 +1,4 @@
-"""The tables of the report: scores, slices, who is taken for whom, versions; and tables for the terminal."""
+"""The tables of the report: scores, slices, confusion matrices, versions; and tables for the terminal."""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from .gather import Findings
 
 _HEADLINE = ("acc", "wf1", "c_acc", "ece")
-# Score → what it is, and whether more is better.
+# Score → definition, and whether higher is better.
 _MEANINGS = {
-    "acc": ("accuracy: share of right answers", True),
-    "wf1": ("F1 of the classes, weighted by their utterances", True),
-    "macro_f1": ("F1 of the classes, each counting the same", True),
-    "c_acc": ("cluster accuracy: share of answers in the right cluster", True),
+    "acc": ("accuracy: fraction of correct predictions", True),
+    "wf1": ("F1, averaged over classes with weights by utterances", True),
+    "macro_f1": ("F1, averaged over classes", True),
+    "c_acc": ("cluster accuracy: fraction of predictions in the correct cluster", True),
     "ece": ("expected calibration error, 10 bins", False),
-    "eer": ("equal error rate, each class against the rest, mean", False),
-    "cavg_1": ("NIST Cavg at β = 1; rejecting everything costs 1", False),
+    "eer": ("equal error rate, mean over classes, one versus rest", False),
+    "cavg_1": ("NIST Cavg at β = 1; 1 for rejecting everything", False),
     "cavg_9": ("NIST Cavg at β = 9", False),
-    "c_primary": ("NIST LRE17: mean of the two", False),
-    "c_primary_min": ("the same at the best threshold", False),
-    "cavg_argmax": ("Cavg where the most probable class is accepted", False),
+    "c_primary": ("NIST LRE17 primary cost: mean of cavg_1 and cavg_9", False),
+    "c_primary_min": ("c_primary at the best threshold", False),
+    "cavg_argmax": ("Cavg of accepting the most probable class", False),
     "cllr": ("multiclass log-likelihood-ratio cost, bits", False),
 }
 _SLICE_COLUMNS = ("acc", "wf1", "c_acc", "ece", "c_primary", "cllr")
@@ -41,17 +41,17 @@ _PACKAGES = (
     "scikit-learn",
     "soundfile",
 )
-# Shares of a row from which on a cell is so dark in the light page, or so bright in the dark one, that its number takes
-# the other colour: black and white each have a contrast of 4.5 there (WCAG 1.4.3).
+# Fractions of a row above which a cell is so dark in light mode, or so bright in dark mode, that its number takes the
+# other colour: black and white then have a contrast of at least 4.5 (WCAG 1.4.3).
 _DARK, _BRIGHT = 0.84, 0.62
 _ABSENT = "-"
-# Unicode's control signs, and its line and paragraph separators.
-_STEERING = ("Cc", "Zl", "Zp")
+# Unicode categories of control characters, and of line and paragraph separators.
+_CONTROLS = ("Cc", "Zl", "Zp")
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the page; the first cell of each row names it."""
+    """A table of the page; the first cell of each row is its heading."""
 
     caption: str
     columns: Sequence[str]
@@ -60,15 +60,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Counts of answers by truth; see :func:`confusion`.
+    """A confusion matrix; see :func:`confusion`.
 
     Attributes
     ----------
     caption : of the table.
-    groups : (name, number of its members), in order.
-    names : of the rows and columns.
-    rows : of cells ``{"count", "share", "is_right", "is_dark", "is_bright"}``, the share being that of the row.
-    starts : numbers of the rows at which a group starts.
+    groups : (name, number of members), in order.
+    names : of rows and columns.
+    rows : cells ``{"count", "fraction", "is_right", "is_dark", "is_bright"}``, with the fraction of the row.
+    starts : numbers of the rows where a group starts.
     """
 
     caption: str
@@ -79,14 +79,14 @@ class Confusion:
 
 
 def decimals(value: object) -> str:
-    """Return a score with 3 decimals, a count with its thousands apart, a dash where there is none."""
+    """Format a score with 3 decimals, a count with thousands separators, a missing value as a dash."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124
         return "–"
     return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
 
 
 def headline(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Return the scores that come first, with their intervals."""
+    """Return the main scores with their confidence intervals."""
     overall, intervals = metrics.get("overall") or {}, metrics.get("intervals") or {}
     return [
         {"name": name, "value": decimals(overall[name]), "interval": _interval(intervals.get(name))}
@@ -97,30 +97,30 @@ def headline(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def score_table(metrics: Mapping[str, Any]) -> Table:
-    """Return every score with its interval, and the same after calibration where there is one."""
+    """Return every score with its confidence interval and, if there is a calibration, after calibration."""
     overall, intervals = metrics.get("overall") or {}, metrics.get("intervals") or {}
     calibrated = metrics.get("calibrated") or {}
     columns = ["score", "value"]
-    columns += ["95 % interval"] if intervals else []
+    columns += ["95 % confidence interval"] if intervals else []
     columns += [f"calibrated ({calibrated.get('kind', '')})"] if calibrated else []
     rows = []
-    for name, (meaning, is_more_better) in _MEANINGS.items():
+    for name, (meaning, is_higher_better) in _MEANINGS.items():
         if name not in overall:
             continue
         cells = [name, decimals(overall[name])]
         cells += [_interval(intervals.get(name)) or "–"] if intervals else []
         cells += [decimals(calibrated["overall"].get(name))] if calibrated else []
-        rows.append([*cells, "more" if is_more_better else "less", meaning])
-    return Table(f"{overall.get('count', 0):,} utterances", [*columns, "better", "what it is"], rows)
+        rows.append([*cells, "higher" if is_higher_better else "lower", meaning])
+    return Table(f"{overall.get('count', 0):,} utterances", [*columns, "better", "definition"], rows)
 
 
 def slice_tables(metrics: Mapping[str, Any]) -> list[Table]:
-    """Return the scores by duration, source, cluster and whatever else there are slices by."""
+    """Return the scores by duration, source, cluster and all other slices."""
     overall = metrics.get("overall") or {}
     tables = []
     for way in (key for key in metrics if key.startswith("by_")):
         slices, name = metrics[way], way.removeprefix("by_")
-        # One source is everything once more.
+        # With a single source the slice is the whole split.
         if len(slices) < 1 + (name == "source"):
             continue
         found = dict.fromkeys(score for scores in slices.values() for score in scores)
@@ -134,21 +134,21 @@ def slice_tables(metrics: Mapping[str, Any]) -> list[Table]:
 
 
 def truncation_table(truncation: Mapping[float, Mapping[str, float]]) -> Table:
-    """Return the numbers of the truncation curve."""
+    """Return the table of the truncation curve."""
     names = [*_SLICE_COLUMNS, "long_enough", "count"]
     rows = [[f"{seconds:g}", *(decimals(scores.get(name)) for name in names)] for seconds, scores in truncation.items()]
-    return Table("By the seconds that are heard", ["seconds", *names], rows)
+    return Table("By duration kept, in seconds", ["seconds", *names], rows)
 
 
 def confusions(findings: "Findings") -> list[Confusion]:
-    """Return who is taken for whom: clusters, where there are several of more than one class, and classes."""
+    """Return the confusion matrices: of clusters (if there are several, not all of one class), and of classes."""
     clusters, indices = findings.labels.clusters, findings.labels.cluster_indices
     truth, answers = findings.truth, findings.predictions
     tables = []
     if 1 < len(clusters) < len(indices):
         tables.append(confusion("Clusters", [("", len(clusters))], list(clusters), indices[truth], indices[answers]))
     groups = [(name, len(members)) for name, members in clusters.items()]
-    if len(clusters) == len(indices):  # each of one class, whose name would stand there twice
+    if len(clusters) == len(indices):  # clusters of one class each: their names are those of the classes
         groups = [("", len(indices))]
     return [*tables, confusion("Classes", groups, findings.labels.classes, truth, answers)]
 
@@ -156,24 +156,24 @@ def confusions(findings: "Findings") -> list[Confusion]:
 def confusion(
     caption: str, groups: Sequence[tuple[str, int]], names: Sequence[str], truth: "np.ndarray", answers: "np.ndarray"
 ) -> Confusion:
-    """Count answers by truth.
+    """Count predictions by true class.
 
     Parameters
     ----------
     caption, groups, names : see :class:`Confusion`.
-    truth, answers : (N,) int, numbers of names.
+    truth, answers : (N,) int, true and predicted class, as indices of `names`.
     """
-    import numpy as np  # noqa: PLC0415 - commands that print a table show their help without it
+    import numpy as np  # noqa: PLC0415 - the help of commands that print tables does not need it
 
     size = len(names)
     counts = np.bincount(truth * size + answers, minlength=size * size).reshape(size, size)
     totals = counts.sum(axis=1)
     rows = [
         [
-            {"count": count, "share": share, "is_right": row == column, "is_dark": share > _DARK}
-            | {"is_bright": share > _BRIGHT}
+            {"count": count, "fraction": fraction, "is_right": row == column, "is_dark": fraction > _DARK}
+            | {"is_bright": fraction > _BRIGHT}
             for column, count in enumerate(counts[row].tolist())
-            for share in [count / max(int(totals[row]), 1)]
+            for fraction in [count / max(int(totals[row]), 1)]
         ]
         for row in range(size)
     ]
@@ -182,7 +182,7 @@ def confusion(
 
 
 def versions() -> list[tuple[str, str]]:
-    """Return the versions of what is installed, name by name; what is not is left out."""
+    """Return (name, version) of Python and of the installed packages."""
     found = [("python", platform.python_version())]
     for name in _PACKAGES:
         try:
@@ -197,13 +197,12 @@ def _interval(ends: Sequence[float] | None) -> str:
 
 
 def format_table(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """Lay out scores as text, a line a row, without a newline at the end.
+    """Format scores as text, one line per row, without a trailing newline.
 
     Parameters
     ----------
-    rows : row name → column name → value. Columns stand in the order in which they first occur; a value that a row
-        lacks is shown as ``-``, floats with 3 decimals, whole numbers (int) as they are. Line breaks and signs that
-        steer a terminal are shown as Python escapes them.
+    rows : row name → column name → value. Columns are in the order of their first occurrence; missing values are shown
+        as ``-``, floats with 3 decimals. Line breaks and control characters in names are escaped as in Python.
     """
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
     table = [["", *columns]]
@@ -221,4 +220,4 @@ def _text_cell(value: float | None) -> str:
 
 
 def _one_line(name: str) -> str:
-    return "".join(ascii(sign)[1:-1] if category(sign) in _STEERING else sign for sign in name)
+    return "".join(ascii(sign)[1:-1] if category(sign) in _CONTROLS else sign for sign in name)

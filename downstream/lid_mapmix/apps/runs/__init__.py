@@ -1,1 +1,1 @@
-"""The runs that one command stands for."""
+"""The runs of a training or evaluation command."""

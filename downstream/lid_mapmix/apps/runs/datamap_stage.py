@@ -1,7 +1,7 @@
-"""The first of two stages: the data map that a run needs, made in a folder of its own below the run's.
+"""The first of two stages: train the data map that a run needs, in a subfolder of the run.
 
-Its request.json says what the map is made from and how, and, once it is complete, the digests of its files: a later
-command makes no second map where it finds the very one it needs, and takes no other one for it.
+request.json holds all that determines the data map and, once it is complete, the digests of its files. A later command
+reuses the data map if the request is the same, and refuses any other.
 """
 
 import argparse
@@ -26,56 +26,56 @@ from ...utils.run_folder import RunFolder, choose_checkpoint
 from ..settings.from_flags import settings_from_checkpoint
 from .run import Run
 
-# Maps that were made before their requests said so are taken to be of what is there now.
+# Requests of older versions lack these; they are assumed to match.
 _LATER_NAMES = ("weights", "noise or rooms")
 _RUNNER_KEYS_OF_A_MAP = ("gradient_accumulate_steps", "gradient_clipping", "fp16")
 
 
-def make_datamap(main: Run, make_room: Callable[[], None], options: argparse.Namespace) -> Run:
-    """Train the data map that a run needs, unless its folder holds the very map that is asked for.
+def make_datamap(main: Run, clear_main: Callable[[], None], options: argparse.Namespace) -> Run:
+    """Train the data map that a run needs, unless its folder holds the requested one.
 
     Parameters
     ----------
     main : the run.
-    make_room : called before a new map is trained, to delete what an earlier run has left in the main run's folder.
+    clear_main : called before a new data map is trained; deletes files of an earlier run in the folder of `main`.
     options : the flags.
 
     Returns
     -------
-    the run as it trains on the map.
+    The run, with settings that name the data map.
 
     Raises
     ------
-    UserError : the folder holds another map, one that has changed since, or one that nobody asked to go on with.
+    UserError : the folder holds another data map, a changed one, or an incomplete one without -a or --overwrite.
     """
     stage = main.sibling(main.settings.datamap_stage())
     request = broadcast_from_rank_zero(lambda: map_request(stage.settings, stage.corpus))
     settings, is_complete, resumes = broadcast_from_rank_zero(lambda: _examine(stage.settings, request, options))
     if not is_complete:
         stage = stage.sibling(settings.with_arguments(device=options.device, local_rank=options.local_rank))
-        _train(stage, request, make_room, resumes=resumes)
+        _train(stage, request, clear_main, resumes=resumes)
     if is_rank_zero():
         variant = main.settings.args.downstream_variant
         print(f"[lid_mapmix] stage 2 of 2, {variant}: training into {main.folder}")
     return main.sibling(main.settings.with_datamap(stage.folder.datamap))
 
 
-def _train(stage: Run, request: dict[str, Any], make_room: Callable[[], None], *, resumes: bool) -> None:
-    kept = stage.folder.request
+def _train(stage: Run, request: dict[str, Any], clear_main: Callable[[], None], *, resumes: bool) -> None:
+    path = stage.folder.request
 
     def begin() -> None:
-        # Whatever an interrupted run left there is of no use to a new one, nor a run that is to be overwritten.
+        # A new run deletes the files of an interrupted or overwritten one.
         if not resumes:
             stage.folder.clear()
-            make_room()
-        write_text(kept, json.dumps({"request": request, "files": None}, indent=1))
+            clear_main()
+        write_text(path, json.dumps({"request": request, "files": None}, indent=1))
 
     def complete() -> None:
         stage.write_datamap_figure()
-        write_text(kept, json.dumps({"request": request, "files": _file_digests(stage.folder)}, indent=1))
+        write_text(path, json.dumps({"request": request, "files": _file_digests(stage.folder)}, indent=1))
 
     with ExitStack() as held:
-        # Besides the folder of the whole run, which is held already: commands on the map know only this one.
+        # The folder of the run is held already; commands on the data map lock this folder only.
         broadcast_from_rank_zero(lambda: _hold(stage.folder, held))
         stage.train(begin)
         broadcast_from_rank_zero(complete)
@@ -86,7 +86,7 @@ def _hold(folder: RunFolder, held: ExitStack) -> None:
 
 
 def _examine(stage: Settings, request: dict[str, Any], options: argparse.Namespace) -> tuple[Settings, bool, bool]:
-    """Return the settings of a data map, whether its folder has it complete, and whether a run there is resumed."""
+    """Return the settings of the data map, whether it is complete, and whether a run in its folder is resumed."""
     folder = stage.folder
     state: dict[str, Any] = {"request": request, "files": None}
     if folder.request.is_file() and not options.overwrite:
@@ -95,8 +95,8 @@ def _examine(stage: Settings, request: dict[str, Any], options: argparse.Namespa
         differing = [key for key, value in request.items() if known.get(key) != value]
         if differing:
             raise UserError(
-                f"{folder}: holds a data map made with another {', '.join(differing)}. "
-                "Choose another folder by -n or -p, or start anew by --overwrite."
+                f"{folder}: expected a data map with the same {', '.join(differing)}, found another. "
+                "Choose another folder by -n or -p, or replace it by --overwrite."
             )
     if state["files"] is not None:
         _refuse_changed(folder, state["files"])
@@ -118,11 +118,11 @@ def _read_request(path: Path) -> dict[str, Any]:
         files = state["files"]
         return {"request": dict(state["request"]), "files": None if files is None else dict(files)}
     except (ValueError, TypeError, KeyError):
-        raise UserError(f"{path}: is damaged. Delete the folder {path.parent}, or start anew by --overwrite.") from None
+        raise UserError(f"{path}: is damaged. Delete the folder {path.parent}, or replace it by --overwrite.") from None
 
 
 def map_request(stage: Settings, corpus: Corpus) -> dict[str, Any]:
-    """Say what a data map is made from and how, in so far as it decides about the map."""
+    """Return all that determines a data map."""
     task, args = stage.task, vars(stage.args)
     precision = read_precision(stage.runner)
     return {
@@ -130,13 +130,13 @@ def map_request(stage: Settings, corpus: Corpus) -> dict[str, Any]:
         "labels.yaml": file_digest(corpus.labels_path),
         "upstream": {name: args[name] for name in sorted(args) if name.startswith("upstream_")}
         | {"-u": args["upstream"]}
-        # Only what is asked for, so that maps from before there was such a setting are still taken.
+        # Only what differs from the defaults, so that data maps of older versions match.
         | {name: value for name, value in asdict(task.upstream).items() if value},
         **({"weights": weights} if (weights := weights_digest(args["upstream_ckpt"])) else {}),
         "seed": args["seed"],
         **{name: stage.sections.get(name) for name in ("optimizer", "scheduler", "specaug")},
         **{name: stage.runner.get(name) for name in _RUNNER_KEYS_OF_A_MAP},
-        # Maps from before there was such a setting say nothing of it.
+        # Data maps of older versions lack this setting.
         **({} if precision is Precision.FP32 else {"precision": str(precision)}),
         "labels": task.labels,
         "crop or batch": _crop_or_batch(task),
@@ -149,7 +149,7 @@ def map_request(stage: Settings, corpus: Corpus) -> dict[str, Any]:
 
 def _crop_or_batch(task: TaskConfig) -> dict[str, Any]:
     data = task.data
-    # Maps that were made before there were such settings say nothing of them.
+    # Data maps of older versions lack these settings.
     step = {} if data.crop_step_seconds is None else {"crop_step_seconds": data.crop_step_seconds}
     augment = asdict(data.augment) if data.augment.is_on else {}
     skips = {"on_bad_audio": str(data.on_bad_audio)} if data.skips_bad_audio else {}
@@ -157,7 +157,7 @@ def _crop_or_batch(task: TaskConfig) -> dict[str, Any]:
 
 
 def _sounds(augment: AugmentConfig) -> dict[str, str]:
-    """Return what names the content of the folders that crops are augmented from; their paths are settings."""
+    """Return digests of the noise and room folders; their paths are settings."""
     folders = {"noise": augment.noise, "rir": augment.rir}
     return {name: listing_digest(Path(folder)) for name, folder in folders.items() if folder}
 
@@ -167,12 +167,12 @@ def _file_digests(folder: RunFolder) -> dict[str, str | None]:
 
 
 def _refuse_changed(folder: RunFolder, files: dict[str, str | None]) -> None:
-    """Refuse a complete map whose files are gone, or were replaced by those of other regions or another run."""
+    """Refuse a complete data map whose files are missing or were replaced."""
     for name, digest in _file_digests(folder).items():
         if digest != files.get(name):
             raise UserError(
-                f"{folder.path / name}: expected the file that this data map was completed with, found "
-                f"{'another' if digest else 'none'}. Make it again by 'lid-mapmix datamap {folder} --overwrite'; to "
-                "train on other regions, keep them elsewhere (--into DIR) and name them by -o "
+                f"{folder.path / name}: expected the file written with this data map, found "
+                f"{'another' if digest else 'none'}. Restore it by 'lid-mapmix datamap {folder} --overwrite'; to train "
+                "on other regions, write them to another folder (--out DIR) and pass them by -o "
                 "config.downstream_expert.mapmix.datamap=DIR/datamap.csv."
             )

@@ -1,4 +1,4 @@
-"""--cache-features: what is refused, how much disk it takes, and the wires between runner, task and cache."""
+"""--cache-features: checks, disk usage, and the connection of runner, task and cache."""
 
 import shutil
 from collections.abc import Mapping
@@ -23,21 +23,21 @@ _TRAIN, _TEST = "train", "test"
 
 
 def attach_cache(runner: Any, settings: Settings, mode: str) -> CachedUpstream | None:
-    """Put the cache between a runner, its upstream and the task, where the configuration names one.
+    """Replace the upstream of a runner by a cached one, if the configuration names a cache.
 
     Parameters
     ----------
-    runner : S3PRL's, as :func:`..host.runner.make_runner` makes it.
+    runner : S3PRL's runner, made by :func:`..host.runner.make_runner`.
     settings : of the run.
     mode : train or evaluate.
 
     Returns
     -------
-    what stands in the upstream's place.
+    The cached upstream, or None.
 
     Raises
     ------
-    UserError : the cache holds other features, is too large for its limit or for the disk.
+    UserError : the cache holds other features, or exceeds its limit or the disk.
     """
     task, args, section = settings.task, settings.args, settings.runner
     if task.cache.directory is None:
@@ -61,14 +61,14 @@ def attach_cache(runner: Any, settings: Settings, mode: str) -> CachedUpstream |
 
 
 def _windows(expert: DownstreamExpert, settings: Settings, mode: str) -> dict[str, tuple[np.ndarray, np.ndarray, str]]:
-    """Return what is to be kept: split → windows, samples of each waveform, and in words how they are cut."""
+    """Return what to cache: split → (windows, samples per waveform, description of the windows)."""
     config: TaskConfig = expert.config
     kept = {}
     if expert.run is not None and expert.run.crops.grid is not None:
         grid = expert.run.crops.grid
         cut = f"crops of {config.data.crop_seconds:g} s every {config.data.crop_step_seconds:g} s"
         kept[_TRAIN] = grid, np.full(len(grid), expert.run.crops.samples), cut
-    # The run that scores the test split comes after the one that trains, and its share of the disk is counted here.
+    # The test split is scored after training; its disk usage is counted here.
     splits = [settings.args.evaluate_split]
     if mode == "train":
         splits = [*settings.splits, *([_TEST] if expert.corpus.has(_TEST) else [])]
@@ -78,7 +78,7 @@ def _windows(expert: DownstreamExpert, settings: Settings, mode: str) -> dict[st
         cut = f"windows of {evaluation.window_seconds:g} s every {evaluation.hop_seconds:g} s"
         if split == "dev":
             cut = f"the middle {evaluation.dev_crop_seconds:g} s"
-        # A training split may be evaluated as well, and is cut otherwise then.
+        # Evaluation of the training split uses other windows than its crops.
         if split != _TRAIN:
             kept[split] = rows, rows[:, 2], cut
     return kept
@@ -87,31 +87,31 @@ def _windows(expert: DownstreamExpert, settings: Settings, mode: str) -> dict[st
 def _check_disk(
     cache: FeatureCache, windows: Mapping[str, tuple[np.ndarray, np.ndarray, str]], limit_gb: float
 ) -> None:
-    """Say how much disk the cache takes once it is full, before any of it is taken."""
+    """Check and print the disk usage of the full cache, before anything is written."""
     needed = {split: cache.layout(sizes).byte_count for split, (_, sizes, _) in windows.items()}
     there = sum(allocated_bytes(cache.folder / split) for split in needed)
     total, slots = sum(needed.values()), sum(len(rows) for rows, _, _ in windows.values())
     advice = (
         "use a larger data.crop_step_seconds or a shorter data.crop_seconds, one layer (-l, or -s last_hidden_state), "
-        "or leave dev and test out (cache.evaluation=false)"
+        "or exclude dev and test (cache.evaluation=false)"
     )
     by_split = ", ".join(f"{split} {_gigabytes(size)}" for split, size in needed.items())
     if total > limit_gb * _GIGABYTE:
         raise UserError(
-            f"{cache.folder}: the feature cache would take {_gigabytes(total)} ({by_split}), expected at most "
-            f"{limit_gb:g} GB. Allow more by --cache-limit, {advice}."
+            f"{cache.folder}: expected a feature cache of at most {limit_gb:g} GB, found one of "
+            f"{_gigabytes(total)} ({by_split}). Increase --cache-limit, {advice}."
         )
     folder = next(each for each in (cache.folder, *cache.folder.absolute().parents) if each.is_dir())
     free = shutil.disk_usage(folder).free
     if total - there > free:
         raise UserError(
-            f"{cache.folder}: the feature cache would take {_gigabytes(total - there)} more, found {_gigabytes(free)} "
-            f"free on that disk. Choose another disk, {advice}."
+            f"{cache.folder}: expected {_gigabytes(total - there)} free for the feature cache, found "
+            f"{_gigabytes(free)}. Choose another disk, {advice}."
         )
     if is_rank_zero():
         print(
             f"[lid_mapmix] feature cache: {_gigabytes(total)} for {slots:,} crops and windows ({by_split}) in "
-            f"{cache.folder}, {_gigabytes(there)} of it there already"
+            f"{cache.folder}, of which {_gigabytes(there)} exist"
         )
 
 

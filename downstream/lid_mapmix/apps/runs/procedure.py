@@ -1,7 +1,7 @@
-"""What run_downstream.py does: the paper's procedure in `train`, and a trained run put to use in `use`.
+"""The work of run_downstream.py: `train` follows the procedure of the paper, `use` evaluates or infers.
 
-Imported once the flags are known to be right, since it imports torch. Where several processes train together,
-rank zero decides, prints, refuses and writes, and the others do as it says.
+Imported after the flags were parsed, since it imports torch. With several processes, rank zero decides, prints, checks
+and writes, and broadcasts its decisions.
 """
 
 import argparse
@@ -29,29 +29,29 @@ def train(options: argparse.Namespace) -> None:
 
     Raises
     ------
-    UserError : whatever is wrong with settings, data or the folder of the run.
+    UserError : the settings, the data or the folder of the run are invalid.
     """
     run, past = _prepare(options)
     has_test = run.corpus.has("test")
     resumes = past is not None and past.parent.resolve() == run.folder.path.resolve()
     with _occupied(run, options, resumes=resumes):
-        # Stage 1: plain training that records how each utterance is learnt. A resumed run knows its map already.
+        # Stage 1: plain training that records the dynamics of each utterance. A resumed run has its data map already.
         mapmix = run.settings.task.mapmix
         if past is None and run.settings.task.needs_datamap and mapmix.datamap is None:
-            run = make_datamap(run, lambda: _make_room(run), options)
-        # Stage 2, again from the pretrained upstream: training/run.py takes regions and class similarities from the
-        # map, mixes ambiguous with easy utterances against soft targets, and keeps the checkpoint with the best dev
-        # accuracy.
+            run = make_datamap(run, lambda: _clear(run), options)
+        # Stage 2, from the pretrained upstream again: training/run.py reads regions and class similarities from the
+        # data map, mixes ambiguous with easy utterances, trains on soft targets, and keeps the checkpoint with the best
+        # dev accuracy.
         run.train(begin=lambda: None if resumes else _begin(run, past))
         if not continues_as_rank_zero():
             return
         run.write_datamap_figure()
-        # A run that is resumed elsewhere from where another one had ended has nothing to add to it.
+        # A finished run that is resumed in another folder writes no checkpoint there.
         trained = run.folder.path if run.folder.holds_run() else Path(run.settings.args.init_ckpt).parent
         best = choose_checkpoint(trained, "evaluate")
         splits = ["dev"]
         if has_test:
-            _score(run, options, best)  # which calibrates on dev first
+            _score(run, options, best)  # calibrates on dev first
             splits.append("test")
         else:
             run.calibrate(best)
@@ -61,35 +61,35 @@ def train(options: argparse.Namespace) -> None:
 
 
 def use(options: argparse.Namespace) -> None:
-    """Evaluate a split, or identify a recording, with a trained run, whose card and report then have the new scores.
+    """Evaluate a split with a trained run and update its card and report, or identify a recording.
 
     Raises
     ------
-    UserError : no such checkpoint, split or recording.
+    UserError : the checkpoint, the split or the recording does not exist.
     """
     if options.mode == "inference":
         if not Path(options.evaluate_split).is_file():
-            raise UserError(f"{options.evaluate_split}: no such audio file. Name the file to identify by -t.")
+            raise UserError(f"{options.evaluate_split}: no such audio file. Name an audio file by -t.")
         run_of_use(options).identify()
         return
     run, split = run_of_use(options), options.evaluate_split
     run.evaluate()
     run.write_model_card()
     print_scores(run, [split])
-    if run.folder.holds_run() and split != "dev":  # which chose the checkpoint, and has no page beside that of another
+    if run.folder.holds_run() and split != "dev":  # dev has no report, unless by --split
         run.write_report(split)
 
 
 def run_of_use(options: argparse.Namespace) -> Run:
-    """Return the trained run that is used, its settings checked, and say where these come from.
+    """Return the trained run with checked settings, and print their sources.
 
     Parameters
     ----------
-    options : the flags, of which -e or -i names the trained run.
+    options : the flags; -e or -i names the trained run.
 
     Raises
     ------
-    UserError : no such checkpoint, or one that cannot be used so.
+    UserError : the checkpoint does not exist, or does not match the flags.
     """
     if options.past_exp is not None:
         settings = settings_from_checkpoint(options, choose_checkpoint(Path(options.past_exp), options.mode))
@@ -103,7 +103,7 @@ def run_of_use(options: argparse.Namespace) -> Run:
 
 
 def _prepare(options: argparse.Namespace) -> tuple[Run, Path | None]:
-    """Return the run, faults of its settings and data found, and the checkpoint that it is resumed from, if any."""
+    """Return the run, with checked settings and data, and the checkpoint to resume from, if any."""
     runs: list[Run] = []
 
     def decide() -> tuple[Settings, Path | None]:
@@ -120,14 +120,14 @@ def _prepare(options: argparse.Namespace) -> tuple[Run, Path | None]:
         return settings, checkpoint
 
     settings, past = broadcast_from_rank_zero(decide)
-    # Rank zero has opened the data by now; the others have devices of their own.
+    # Rank zero has opened the data; the other processes have their own devices.
     own = settings.with_arguments(device=options.device, local_rank=options.local_rank)
     return (runs[0].sibling(own) if runs else Run(own)), past
 
 
 @contextmanager
 def _occupied(run: Run, options: argparse.Namespace, *, resumes: bool) -> Iterator[None]:
-    """Keep other commands out of the folder, which holds no other run unless that may be overwritten."""
+    """Hold the lock of the folder, and refuse another run in it unless it may be overwritten."""
 
     def occupy() -> None:
         held.enter_context(run.folder.held())
@@ -140,20 +140,20 @@ def _occupied(run: Run, options: argparse.Namespace, *, resumes: bool) -> Iterat
 
 
 def _begin(run: Run, past: Path | None) -> None:
-    """Make room for a new run, or for one that is resumed from a checkpoint in another folder."""
-    kept = None if past is None else Past.of(past)
-    _make_room(run)
-    if kept is not None:
-        kept.copy_to(run.folder, records=run.settings.task.datamap.record)
+    """Clear the folder for a new run, or for a run that is resumed from a checkpoint in another folder."""
+    resumed = None if past is None else Past.of(past)
+    _clear(run)
+    if resumed is not None:
+        resumed.copy_to(run.folder, records=run.settings.task.datamap.record)
 
 
-def _make_room(run: Run) -> None:
-    """Delete what an earlier run has left in the folder, but for a data map on which this one is to train."""
+def _clear(run: Run) -> None:
+    """Delete the files of an earlier run in the folder, except the data map that this run trains on."""
     run.folder.clear(spare_recording=run.folder.path.resolve() in run.settings.datamap_folders)
 
 
 def _score(run: Run, options: argparse.Namespace, checkpoint: Path) -> None:
-    """Score the test split with the best checkpoint of a run that has ended."""
+    """Score the test split with the best checkpoint of a finished run."""
     scored = argparse.Namespace(**{**vars(options), "evaluate_split": "test", "expdir": run.settings.args.expdir})
     run.sibling(settings_from_checkpoint(scored, checkpoint)).evaluate()
 
@@ -163,13 +163,13 @@ def _announce(settings: Settings) -> None:
 
 
 def print_scores(run: Run, splits: Sequence[str]) -> None:
-    """Print the scores of some splits, and what the run has left."""
+    """Print the scores of some splits, and the files of the run."""
     folder = run.folder
     metrics = {split: folder.metrics(split) for split in splits}
     found = {split: json.loads(path.read_text(encoding="utf-8")) for split, path in metrics.items() if path.is_file()}
     print(f"\n{format_table(_rows(found))}\n\nin {folder}:")
     shown = folder.shown()
-    # A map that an earlier run has left there is not this one's.
+    # Only data maps of this run, not of an earlier run in the folder.
     maps = [folder] if run.settings.task.datamap.record else []
     maps += [each for each in (folder, folder.datamap_stage) if each.path.resolve() in run.settings.datamap_folders]
     for each in maps:
@@ -179,7 +179,7 @@ def print_scores(run: Run, splits: Sequence[str]) -> None:
 
 
 def _rows(metrics: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return the scores to show of each split; dev, on which calibrations are fitted, has none after it."""
+    """Return the scores to print per split; dev has none after calibration, which is fitted on it."""
     calibrated = {
         split: content["calibrated"]["overall"] for split, content in metrics.items() if "calibrated" in content
     }

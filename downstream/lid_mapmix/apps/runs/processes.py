@@ -1,11 +1,11 @@
-"""The processes that train together: how each finds its place, how they meet, and how they end when one of them fails.
+"""Distributed training: rank and device of each process, the process group, and a joint end if one process fails.
 
-``torchrun --nproc-per-node N run_downstream.py ...`` starts them; each reads its place from the environment. Whatever
-goes wrong in one of them is printed once and ends all of them in seconds, also without torchrun, whose agent would
-otherwise do it, and also where a process waits in a collective for one that is gone.
+``torchrun --nproc-per-node N run_downstream.py ...`` starts the processes; each reads its rank from the environment. An
+error in one process is printed once and ends all processes within seconds, also without torchrun's agent, and also if a
+process waits in a collective for one that has ended.
 """
 
-# ruff: noqa: PLC0415 - torch takes seconds to import, and the command line's help needs none of it.
+# ruff: noqa: PLC0415 - torch takes seconds to import, and the help does not need it.
 
 import argparse
 import os
@@ -21,24 +21,24 @@ from typing import Any, NoReturn
 from ...utils.errors import UserError
 from ...utils.place import Place
 
-# Of nodes that start at different times.
-_TO_MEET = timedelta(minutes=10)
-# The others wait in a collective while rank zero evaluates.
-_TO_WAIT_FOR_THE_LEADER = timedelta(hours=24)
-_LOOK_EVERY = 0.5  # seconds
-_TO_END = 5.0  # seconds that a process has to end by itself when another one has failed
-_TO_CLEAN_UP = 10.0  # seconds that a process has to end once it has failed itself
-_FAILED, _HEARD = "failed", "heard"
-# torchrun sets it in what it starts; without torchrun, whoever starts the processes may be done with that.
+# Nodes may start at different times.
+_RENDEZVOUS_TIMEOUT = timedelta(minutes=10)
+# The other processes wait in a collective while rank zero evaluates.
+_COLLECTIVE_TIMEOUT = timedelta(hours=24)
+_POLL_SECONDS = 0.5
+_END_TIMEOUT = 5.0  # seconds that a process has to end after another one has failed
+_CLEANUP_TIMEOUT = 10.0  # seconds that a process has to end after its own failure
+_FAILED, _NOTIFIED = "failed", "notified"
+# torchrun sets this variable; without it, the parent process may end before the training does.
 _STARTED_BY_TORCHRUN = "TORCHELASTIC_RUN_ID"
 
 
 def choose_device(options: argparse.Namespace, place: Place) -> None:
-    """Fill in device, backend and local rank; of several processes each has a GPU of its own.
+    """Set device, backend and local rank; with several processes each has its own GPU.
 
     Raises
     ------
-    UserError : no such device, fewer GPUs than processes, or a backend that does not go with the device.
+    UserError : the device does not exist, GPUs are fewer than processes, or the backend does not support the device.
     """
     import torch
 
@@ -47,43 +47,43 @@ def choose_device(options: argparse.Namespace, place: Place) -> None:
     try:
         device = torch.device(options.device)
     except RuntimeError:
-        raise UserError(f"--device {options.device}: is no device. Say cuda, cuda:1 or cpu.") from None
+        raise UserError(f"--device {options.device}: expected cuda, cuda:1 or cpu. Use one of them.") from None
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"--device {options.device}: this machine has no usable GPU. Leave --device out, or say cpu.")
+        raise UserError(f"--device {options.device}: expected a GPU, found none. Remove --device, or use cpu.")
     local_rank = place.local_rank if options.local_rank is None else options.local_rank
     if place.processes == 1:
         if local_rank > 0:
             raise UserError(
                 f"--local_rank {local_rank}: expected RANK and WORLD_SIZE in the environment, found none. Start the "
-                "processes by torchrun."
+                "processes with torchrun."
             )
         return
     if device.type == "cuda":
         gpus = torch.cuda.device_count()
         if device.index is not None:
             raise UserError(
-                f"--device {options.device}: is one GPU, found {place.processes} processes. Say cuda, and each takes "
-                "one of its own."
+                f"--device {options.device}: expected cuda for {place.processes} processes, found one GPU. Use cuda: "
+                "each process then has its own GPU."
             )
         if max(place.local_processes, local_rank + 1) > gpus:
             raise UserError(
-                f"expected a GPU a process, found {gpus} for {place.local_processes} processes. Start "
-                f"'torchrun --nproc-per-node {gpus}', or say --device cpu."
+                f"expected one GPU per process, found {gpus} for {place.local_processes} processes. Start "
+                f"'torchrun --nproc-per-node {gpus}', or use --device cpu."
             )
         options.device = f"cuda:{local_rank}"
     options.backend = options.backend or ("nccl" if device.type == "cuda" else "gloo")
     if options.backend == "nccl" and device.type == "cpu":
-        raise UserError("--backend nccl: needs GPUs, found --device cpu. Leave --backend out.")
-    # By which S3PRL's runner knows that it is not alone.
+        raise UserError("--backend nccl: expected GPUs, found --device cpu. Remove --backend.")
+    # S3PRL's runner uses this to detect distributed training.
     options.local_rank = local_rank
 
 
 class Processes:
-    """Those that train together, from where this one stands.
+    """The processes of a distributed training, seen from this one.
 
     Parameters
     ----------
-    place : of this process.
+    place : rank of this process.
     """
 
     def __init__(self, place: Place) -> None:
@@ -95,7 +95,7 @@ class Processes:
         self._parent = os.getppid() if _STARTED_BY_TORCHRUN in os.environ else None
 
     def meet(self, options: argparse.Namespace) -> None:
-        """Wait for all processes and join them into a group; alone, do nothing.
+        """Wait for all processes and create the process group; do nothing for a single process.
 
         Parameters
         ----------
@@ -110,100 +110,100 @@ class Processes:
         if device.type == "cuda":
             torch.cuda.set_device(device)
         store, _, _ = next(
-            iter(distributed.rendezvous("env://", self.place.rank, self.place.processes, timeout=_TO_MEET))
+            iter(distributed.rendezvous("env://", self.place.rank, self.place.processes, timeout=_RENDEZVOUS_TIMEOUT))
         )
         self._store = distributed.PrefixStore("lid_mapmix", store)
-        # torchrun passes Ctrl-C on, so that it comes twice.
+        # torchrun forwards Ctrl-C, so it arrives twice.
         signal.signal(signal.SIGINT, _interrupt_once)
-        self._watch = threading.Thread(target=self._end_with_the_others, daemon=True)
+        self._watch = threading.Thread(target=self._end_with_others, daemon=True)
         self._watch.start()
         distributed.init_process_group(
             options.backend,
             store=distributed.PrefixStore("group", store),
             rank=self.place.rank,
             world_size=self.place.processes,
-            timeout=_TO_WAIT_FOR_THE_LEADER,
+            timeout=_COLLECTIVE_TIMEOUT,
             device_id=device if device.type == "cuda" else None,
         )
         distributed.barrier()
 
     def fails_first(self) -> bool:
-        """Tell the others that this process fails, and say whether it is the first, the one to say why."""
+        """Notify the other processes that this one fails; return whether it is the first, which prints the error."""
         if self._store is None:
-            # They have not met: all processes of a machine find the same fault.
+            # There is no group yet: all processes of a machine find the same error.
             return self.place.local_rank == 0
         self.part()
-        _end_at_last()
+        _end_after_timeout()
         if self._others_failed:
             return False
         try:
             first = self._store.add(_FAILED, 1) == 1
             if first and self.place.rank == 0:
-                self._let_the_others_hear()
+                self._wait_for_notified()
         except RuntimeError:
-            # Whoever keeps the store has gone without a word.
+            # The process that keeps the store has ended.
             return True
         return first
 
     def part(self) -> None:
-        """Stop watching the others; they need not wait for this process any more."""
+        """Stop watching the other processes, and let them end without waiting for this one."""
         self._ends.set()
         if self._watch is not None:
             self._watch.join()
             self._watch = None
             if not self._others_failed:
-                with suppress(RuntimeError):  # the store may be gone by now
-                    self._store.add(_HEARD, 1)
+                with suppress(RuntimeError):  # the store may have ended
+                    self._store.add(_NOTIFIED, 1)
 
-    def _let_the_others_hear(self) -> None:
-        """Wait a little, since the store may end with this process."""
-        until = time.monotonic() + _TO_END
-        while self._store.add(_HEARD, 0) < self.place.processes and time.monotonic() < until:
-            time.sleep(_LOOK_EVERY / 5)
+    def _wait_for_notified(self) -> None:
+        """Wait until all processes were notified: the store may end with this process."""
+        until = time.monotonic() + _END_TIMEOUT
+        while self._store.add(_NOTIFIED, 0) < self.place.processes and time.monotonic() < until:
+            time.sleep(_POLL_SECONDS / 5)
 
-    def _end_with_the_others(self) -> None:
-        """Watch for the failure of another process, which this one might otherwise wait for, and end it as well.
+    def _end_with_others(self) -> None:
+        """Watch for the failure of another process, and end this one after it.
 
-        Without torchrun's agent, processes that are left would train on, and nobody could stop them together.
+        Without torchrun's agent, the other processes would continue, or wait in a collective.
         """
-        while not self._ends.wait(_LOOK_EVERY):
+        while not self._ends.wait(_POLL_SECONDS):
             message = ""
             try:
                 if self._store.check([_FAILED]):
                     self._others_failed = True
-                    self._store.add(_HEARD, 1)
+                    self._store.add(_NOTIFIED, 1)
                 elif self._parent in (None, os.getppid()):
                     continue
                 elif self._store.add(_FAILED, 1) == 1:
-                    message = "torchrun, which has started this process, is gone"
+                    message = "torchrun, which started this process, has ended"
             except RuntimeError:
-                # Collectives among those that are left would still work.
+                # The store has ended; collectives between the remaining processes would still work.
                 if self.place.local_rank == 0:
-                    message = "the process by which all keep in touch is gone"
-            # What goes wrong in this process itself says more.
-            if not self._ends.wait(_TO_END):
+                    message = "the process that coordinates the others has ended"
+            # An error of this process itself is more specific, and printed instead.
+            if not self._ends.wait(_END_TIMEOUT):
                 with suppress(OSError):
                     if message:
-                        print(f"error: {message}; -a goes on from the last checkpoint", file=sys.stderr, flush=True)
+                        print(f"error: {message}; -a resumes from the last checkpoint", file=sys.stderr, flush=True)
                     sys.stdout.flush()
                 os._exit(1)  # sys.exit would end this thread only
 
 
 def _interrupt_once(number: int, frame: FrameType | None) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _end_at_last()
+    _end_after_timeout()
     raise KeyboardInterrupt
 
 
-def _end_at_last() -> None:
-    """See to it that this process ends, also where what it leaves behind does not let it.
+def _end_after_timeout() -> None:
+    """End this process after a timeout, even if it hangs.
 
-    A loader whose workers were about to start may wait for them for ever, and so may a collective of nccl's; and an
-    interruption is lost where Python ignores errors, in a destructor.
+    A loader may wait forever for workers that were just starting, and so may a collective of NCCL. An interruption in a
+    destructor is lost, since Python ignores errors there.
     """
 
     def end() -> None:
-        time.sleep(_TO_CLEAN_UP)
+        time.sleep(_CLEANUP_TIMEOUT)
         sys.stdout.flush()
         os._exit(1)
 

@@ -1,6 +1,6 @@
-"""The data map of a run, made again from the epochs that it recorded: fewer of them, or other regions.
+"""The data map of a run, computed again from its recorded epochs, optionally from fewer epochs or with other regions.
 
-Used by ``lid-mapmix datamap``. Where nothing else is asked for, the files are those of the run itself, byte for byte.
+Used by ``lid-mapmix datamap``. Without other options the files are byte for byte those of the run.
 """
 
 import filecmp
@@ -36,20 +36,20 @@ _OF_RULE = {
 
 @dataclass(frozen=True, eq=False)
 class RecordedDatamap:
-    """A data map with what it was made from: training data, how regions are assigned, recorded epochs.
+    """A data map with its training data, settings and recorded epochs.
 
     Attributes
     ----------
     manifest, labels : of the training data, N utterances.
-    gold : (N,) int, class number of each utterance.
-    config : by which the regions are assigned.
-    dynamics : the epochs that count.
-    recorded : the map.
+    targets : (N,) int, target class of each utterance.
+    config : settings by which regions are assigned.
+    dynamics : the epochs used.
+    recorded : the data map.
     """
 
     manifest: Manifest
     labels: Labels
-    gold: np.ndarray
+    targets: np.ndarray
     config: DatamapConfig
     dynamics: Dynamics
     recorded: RecordedMap
@@ -58,24 +58,24 @@ class RecordedDatamap:
     def read(
         cls, folder: RunFolder, data: str | None, regions: Mapping[str, Any], *, skip_first: int, keep_first: int | None
     ) -> Self:
-        """Read the epochs of a run, and make the map.
+        """Read the epochs of a run, and compute the data map.
 
         Parameters
         ----------
         folder : of the run that recorded them.
-        data : folder of its training data; None where that has not moved.
-        regions : settings of the regions (names of DatamapConfig) over those of the run; None for those of the run.
-        skip_first, keep_first : epochs to leave out, and how many to take of the others, all by None.
+        data : folder of its training data; None if they have not moved.
+        regions : settings of DatamapConfig that override those of the run; None values do not override.
+        skip_first, keep_first : number of epochs to skip, and of the remaining epochs to use (None: all).
 
         Raises
         ------
-        UserError : other data, wrong settings, no settings, or nothing left of the epochs.
+        UserError : the data or settings do not match, the settings are missing, or no epoch is left.
         """
         task = task_of_run(folder)
         given = {name: each for name, each in regions.items() if each is not None}
-        _refuse_idle(task.datamap, given)
+        _refuse_unused(task.datamap, given)
         config = task_of_run(folder, {"datamap": given}).datamap
-        # The run keeps the labels it was trained with; a file beside the data may have changed since.
+        # The settings of the run hold its labels; labels.yaml may have changed since.
         corpus = Corpus(data or task.data.directory, task.labels)
         manifest, labels = corpus.manifest("train"), corpus.labels
         made = read_map(folder.dynamics, manifest, labels, config, skip_first=skip_first, keep_first=keep_first)
@@ -93,29 +93,33 @@ class RecordedDatamap:
 
     @property
     def epochs(self) -> list[int]:
-        """The epochs that count."""
+        """The epochs used."""
         return self.dynamics.epochs.tolist()
 
     def region_table(self) -> str:
-        """Lay out as text how many utterances of each class are in each region."""
-        return format_table(region_counts(self.regions, self.gold, self.labels.classes))
+        """Format the number of utterances per class and region."""
+        return format_table(region_counts(self.regions, self.targets, self.labels.classes))
 
     def suspects(self, count: int) -> Suspects:
-        """Return the likeliest label errors."""
+        """Return the most likely label errors."""
         dynamics = self.dynamics
-        return find_suspects(dynamics.probabilities, dynamics.predictions, self.gold, len(self.labels.classes), count)
+        return find_suspects(
+            dynamics.probabilities, dynamics.predictions, self.targets, len(self.labels.classes), count
+        )
 
     def suspect_tables(self, suspects: Suspects) -> str:
-        """Lay out suspects as text, class by class; the number before each is its place in the whole ranking."""
+        """Format the suspects per class; the number before each is its rank among all."""
         classes, rows = self.labels.classes, suspects.utterances
         ids = self.manifest.columns["id"][rows].tolist()
         preferred = ["-" if number == NO_CLASS else classes[number] for number in suspects.preferred.tolist()]
         widths = [max(map(len, names), default=0) for names in (ids, preferred)]
-        of_class, is_hard = self.gold[rows], self.regions[rows] == Region.HARD.value
-        lines = ["the likeliest label errors: rank, id, class the model preferred and in how many of the epochs"]
+        of_class, is_hard = self.targets[rows], self.regions[rows] == Region.HARD.value
+        lines = [
+            "most likely label errors: rank, id, class that the model preferred, fraction of epochs that preferred it"
+        ]
         for number in np.unique(of_class).tolist():
             places = np.flatnonzero(of_class == number)
-            lines.append(f"labelled {classes[number]} ({len(places)}, of them {is_hard[places].sum()} hard)")
+            lines.append(f"labelled {classes[number]} ({len(places)}, {is_hard[places].sum()} of them hard)")
             for place in places.tolist():
                 row = rows[place]
                 lines.append(
@@ -125,22 +129,22 @@ class RecordedDatamap:
                 )
         return "\n".join(lines)
 
-    def write_numbers(self, into: RunFolder, suspects: Suspects | None, *, overwrite: bool) -> list[Path]:
-        """Write the files of numbers, all of them or, where one that differs is in the way, none; return their paths.
+    def write_numbers(self, out: RunFolder, suspects: Suspects | None, *, overwrite: bool) -> list[Path]:
+        """Write all files but the figures, or none if one exists with other content; return their paths.
 
         Raises
         ------
-        UserError : one that differs is there, and is not to be written over.
+        UserError : a file exists with other content, and `overwrite` is False.
         """
         columns = self.manifest.columns
-        targets = [into.datamap, into.class_similarity, into.td_metrics, *([] if suspects is None else [into.suspects])]
+        paths = [out.datamap, out.class_similarity, out.td_metrics, *([] if suspects is None else [out.suspects])]
         with ExitStack() as stack:
-            written = {target: stack.enter_context(replace_when_complete(target)) for target in targets}
-            write_map(written[into.datamap], written[into.class_similarity], self.manifest, self.labels, self.recorded)
-            write_td_metrics(written[into.td_metrics], ids=columns["id"], measures=self.measures)
+            written = {path: stack.enter_context(replace_when_complete(path)) for path in paths}
+            write_map(written[out.datamap], written[out.class_similarity], self.manifest, self.labels, self.recorded)
+            write_td_metrics(written[out.td_metrics], ids=columns["id"], measures=self.measures)
             if suspects is not None:
                 write_suspects(
-                    written[into.suspects],
+                    written[out.suspects],
                     suspects=suspects,
                     manifest_columns=columns,
                     classes=self.labels.classes,
@@ -148,48 +152,48 @@ class RecordedDatamap:
                     regions=self.regions,
                 )
             replaced = [
-                target
-                for target, temporary in written.items()
-                if target.exists() and not filecmp.cmp(temporary, target, shallow=False)
+                path
+                for path, temporary in written.items()
+                if path.exists() and not filecmp.cmp(temporary, path, shallow=False)
             ]
             if replaced and not overwrite:
                 use = (
                     ", which a run may have been trained on"
-                    if replaced[0] in (into.datamap, into.class_similarity)
+                    if replaced[0] in (out.datamap, out.class_similarity)
                     else ""
                 )
                 raise UserError(
-                    f"{replaced[0]}: is there already, with other content{use}. Write elsewhere by --into DIR, or "
+                    f"{replaced[0]}: exists already, with other content{use}. Write to another folder by --out DIR, or "
                     "replace it by --overwrite."
                 )
-        if into.datamap in replaced:
-            # They are of the map that was there.
-            for path in {into.suspects, into.datamap_by_class} - {*targets}:
+        if out.datamap in replaced:
+            # These files belong to the replaced data map.
+            for path in {out.suspects, out.datamap_by_class} - {*paths}:
                 path.unlink(missing_ok=True)
-        return targets
+        return paths
 
-    def draw(self, into: RunFolder, *, by_class: bool) -> list[Path]:
-        """Draw the map, and where asked for a panel a class, and return the paths.
+    def draw(self, out: RunFolder, *, by_class: bool) -> list[Path]:
+        """Draw the data map and, with `by_class`, one panel per class; return the paths.
 
         Raises
         ------
         UserError : matplotlib is not installed.
         """
-        paths = [into.datamap_figure]
+        paths = [out.datamap_figure]
         draw_datamap(paths[0], self.measures, self.regions, self.config)
         if by_class:
-            paths.append(into.datamap_by_class)
-            classes, gold = self.labels.classes, self.gold
-            draw_by_class(paths[1], self.measures, self.regions, self.config, classes=classes, gold=gold)
+            paths.append(out.datamap_by_class)
+            classes, targets = self.labels.classes, self.targets
+            draw_by_class(paths[1], self.measures, self.regions, self.config, classes=classes, targets=targets)
         return paths
 
 
-def _refuse_idle(kept: DatamapConfig, given: Mapping[str, Any]) -> None:
-    """Refuse a flag of the rule that is not used."""
+def _refuse_unused(kept: DatamapConfig, given: Mapping[str, Any]) -> None:
+    """Refuse flags of the rule that is not used."""
     rule = RegionRule(given.get("regions", kept.regions))
     other = RegionRule.QUANTILE if rule is RegionRule.FIXED else RegionRule.FIXED
-    idle = [name for name in _OF_RULE[other] if given.get(name, False) is not False]
-    if idle:
+    unused = [name for name in _OF_RULE[other] if given.get(name, False) is not False]
+    if unused:
         raise UserError(
-            f"--{idle[0].replace('_', '-')}: has no effect on regions {rule}. Add --regions {other}, or leave it out."
+            f"--{unused[0].replace('_', '-')}: no effect with --regions {rule}. Add --regions {other}, or remove it."
         )

@@ -1,7 +1,6 @@
-"""A run: its settings, its folder and its data, and what can be done with them.
+"""A run: settings, folder and data, with the methods that train, evaluate and report.
 
-One command has one corpus: whatever runs it comes to share it, so that each manifest and each audio header is read
-once.
+All runs of one command share a corpus, so that each manifest and each audio header is read once.
 """
 
 import gc
@@ -35,13 +34,13 @@ from .feature_cache import attach_cache
 
 
 class Run:
-    """A run of S3PRL's runner in a folder, by this process or by several together.
+    """A run of S3PRL's runner in a folder, in one or several processes.
 
     Parameters
     ----------
     settings : of the run.
-    corpus : the data, where they have been opened for another run of the same command.
-    trains : whether the command trains; bad audio may then be skipped.
+    corpus : the data, if another run of the command has opened them.
+    trains : whether the command trains; training may skip bad audio.
 
     Attributes
     ----------
@@ -56,7 +55,7 @@ class Run:
 
     @property
     def corpus(self) -> Corpus:
-        """The data; opened at the first use."""
+        """The data; opened on first use."""
         if self._corpus is None:
             task = self.settings.task
             skips = self._trains and task.data.skips_bad_audio
@@ -68,11 +67,11 @@ class Run:
         return type(self)(settings, self.corpus)
 
     def check_data(self) -> None:
-        """Find what is wrong with settings and manifests before an upstream is downloaded and loaded for them.
+        """Check settings and manifests, before an upstream is downloaded or loaded.
 
         Raises
         ------
-        UserError : whatever it is; audio is not looked at yet.
+        UserError : they are invalid; audio is not checked yet.
         """
         self.settings.check_host(trains=True)
         task = self.settings.task
@@ -85,7 +84,7 @@ class Run:
 
         Parameters
         ----------
-        begin : called in rank zero just before training starts, when nothing was found wrong with settings and data.
+        begin : called in rank zero just before training starts, after all checks.
         """
 
         def prepare(runner: Any) -> None:
@@ -99,31 +98,31 @@ class Run:
         self._run("train", prepare)
 
     def evaluate(self, change: Callable[[Any], None] = lambda expert: None) -> None:
-        """Score the split that the arguments name.
+        """Score the split of the arguments.
 
         Parameters
         ----------
-        change : called with the expert just before.
+        change : called with the expert before evaluation.
         """
         self._run("evaluate", lambda runner: self.folder.path.mkdir(parents=True, exist_ok=True), change)
 
     def identify(self) -> None:
-        """Print what is spoken in the recording that the arguments name."""
+        """Identify the recording of the arguments, and print the answer."""
         self._run("inference", lambda runner: None)
 
     def calibrate(self, checkpoint: Path) -> None:
-        """Fit the calibration on dev where there is no other split to score, for which it would be fitted."""
+        """Fit the calibration on dev, if there is no test split; scoring test fits it otherwise."""
         kind = self.settings.task.evaluation.calibration.kind
         if kind is None:
             return
         state = kept_state(checkpoint)
         try:
             write_dev_calibration(self.folder, checkpoint, state["best_accuracy"], state["classes"], kind)
-        except UserError as error:  # the run is complete all the same
+        except UserError as error:  # the run is complete without it
             print(f"[lid_mapmix] warning: no calibration: {error}")
 
     def write_datamap_figure(self) -> None:
-        """Draw the data map, if this run has recorded one and is to be drawn."""
+        """Draw the data map, if this run has recorded one and reports are enabled."""
         if self.settings.task.datamap.record and self._draws():
             try_datamap_figure(self.folder, self.settings.task.datamap)
 
@@ -133,12 +132,12 @@ class Run:
             try_card(self.folder, self.corpus)
 
     def write_report(self, split: str) -> None:
-        """Write the report on a split, if the run is to have one, and print its name."""
+        """Write the report of a split, if reports are enabled, and print its name."""
         if self._draws() and (report := try_report(self.folder, split, self.corpus)) is not None:
             print(f"  {report.name}")
 
     def _draws(self) -> bool:
-        # Checkpoints from before there was a choice have no such key.
+        # Checkpoints of older versions lack this key.
         return self.settings.runner.get("report") is not False
 
     @collecting_only_new()
@@ -155,16 +154,16 @@ class Run:
         getattr(runner, mode)()
         if cached is not None and is_rank_zero():
             print(
-                f"[lid_mapmix] feature cache: the upstream was run on {cached.computed:,} crops and windows, "
-                f"{cached.read:,} were read"
+                f"[lid_mapmix] feature cache: {cached.computed:,} crops and windows computed by the upstream, "
+                f"{cached.read:,} read from the cache"
             )
-        # The next run of this process needs the memory.
+        # Free memory for the next run of this process.
         del runner
         gc.collect()
 
 
 def _parameter_counts(runner: Any) -> dict[str, dict[str, int]]:
-    """Count the parameters of each part of the model, and how many of them are trained."""
+    """Count all and trained parameters of each part of the model."""
     counts = {}
     for entry in runner.all_entries:
         sizes = [(each.numel(), each.requires_grad and entry.trainable) for each in entry.model.parameters()]
@@ -176,7 +175,7 @@ def _parameter_counts(runner: Any) -> dict[str, dict[str, int]]:
 
 
 def _seed_global_generators(seed: int) -> None:
-    """Seed what the models' first weights are drawn from; nothing of ours draws from it afterwards."""
+    """Seed the generators of the initial weights; lid_mapmix does not draw from them afterwards."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - some upstreams draw from it
     torch.manual_seed(seed)

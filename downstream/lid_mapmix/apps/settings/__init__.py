@@ -1,1 +1,1 @@
-"""From a command line to the settings of a run."""
+"""The settings of a run, from flags and files."""

@@ -1,4 +1,4 @@
-"""From the flags of a command to the settings of a run: its files merged, or those of a checkpoint taken over."""
+"""The settings of a run, from flags: merged from files for a new run, or taken from a checkpoint."""
 
 import argparse
 import copy
@@ -23,19 +23,19 @@ from .override import apply_override, sets
 # S3PRL takes these from the command line even when all else comes from a checkpoint.
 _NEVER_FROM_CHECKPOINT = (
     *("mode", "evaluate_split", "override", "backend", "local_rank", "past_exp", "device"),
-    # Not S3PRL's: it would write into the folder where the checkpoint was made, wherever that is now.
+    # Unlike S3PRL, which would write to the folder in which the checkpoint was made.
     "expdir",
 )
-# Where the run is kept, what it starts from, and where the weights lie now, is this command line's business.
+# Folder of the run, checkpoint to start from, and path of the weights always come from the flags.
 _WHERE = ("expname", "auto_resume", "init_ckpt", "upstream_ckpt")
 
 
 def new_settings(options: argparse.Namespace) -> Settings:
-    """Merge defaults, variant, upstream, the user's file, flags and overrides, each over those before it.
+    """Merge defaults, variant, upstream, the settings file, flags and overrides, in ascending precedence.
 
     Raises
     ------
-    UserError : a file is missing or wrong, or an override cannot be understood.
+    UserError : a file is missing or invalid, or an override is invalid.
     """
     variant, upstream = options.downstream_variant, options.upstream
     protocol = "frozen" if options.frozen else "finetune"
@@ -69,18 +69,20 @@ def new_settings(options: argparse.Namespace) -> Settings:
 
 
 def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> Settings:
-    """Take arguments and configuration from a checkpoint, as S3PRL does, but stay in the folder it lies in now.
+    """Take arguments and configuration from a checkpoint, as S3PRL does, but use the folder that holds it now.
 
-    ``--data``, ``--cache-features``, ``-k``, ``-p``, ``-n`` and ``-o`` hold over those of the checkpoint.
+    ``--data``, ``--cache-features``, ``-k``, ``-p``, ``-n`` and ``-o`` override the checkpoint.
 
     Raises
     ------
-    UserError : the checkpoint cannot be read, is of another task, or of a run whose crops cannot be cached.
+    UserError : the checkpoint cannot be read, is of another task, or its crops cannot be cached.
     """
     states = read_checkpoint(checkpoint)
     kept, config = dict(vars(states["Args"])), rename_settings(copy.deepcopy(states["Config"]))
     if TASK_KEY not in config or kept.get("downstream") != options.downstream:
-        raise UserError(f"{checkpoint}: was trained for the task {kept.get('downstream')}. Name it by -d.")
+        raise UserError(
+            f"{checkpoint}: expected the task {options.downstream}, found {kept.get('downstream')}. Name it by -d."
+        )
     check_complete(checkpoint, states, options.mode)
     args = argparse.Namespace(**{key: value for key, value in vars(options).items() if key not in OWN_FLAGS})
     for key, value in kept.items():
@@ -90,7 +92,7 @@ def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> S
     args.init_ckpt = str(checkpoint)
     task, sources = config[TASK_KEY], [str(checkpoint)]
     if ignored := _ignored_flags(options, kept):
-        sources.append(f"(not looked at, since the checkpoint has its own: {', '.join(ignored)})")
+        sources.append(f"(ignored, since the checkpoint has its own values: {', '.join(ignored)})")
     if given := (task.get("mapmix") or {}).get("datamap"):
         task["mapmix"]["datamap"] = moved_path(given, Path(kept["expdir"]), checkpoint.parent)
     if options.upstream_ckpt:
@@ -104,10 +106,10 @@ def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> S
         config = merge(config, cache)
         sources.append("--cache-features")
     elif options.mode != "train" and "cache" in task:
-        # Whoever uses a trained run elsewhere is not made to keep features there.
+        # Using a trained run does not fill the feature cache of its training.
         task["cache"]["directory"] = None
     if sets(options.override, "config", TASK_KEY, "epochs"):
-        # The checkpoint holds the steps that the old number of epochs came to.
+        # The checkpoint holds the number of steps of the old number of epochs.
         config["runner"]["total_steps"] = None
     if apply_override(options.override, args, config):
         sources.append(f"-o {options.override}")
@@ -115,14 +117,14 @@ def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> S
     task_settings = settings.task
     if options.mode == "train" and task_settings.cache.directory and task_settings.data.crop_step_seconds is None:
         raise UserError(
-            f"--cache-features: expected a run whose crops lie on a grid, found {checkpoint} of one whose crops start "
-            "anywhere. Go on without it, or train anew in another folder."
+            f"--cache-features: expected a run with crops on a grid, found random crops in {checkpoint}. "
+            "Resume without --cache-features, or train in another folder."
         )
     return settings
 
 
 def _cache_flags(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what --cache-features and --cache-limit say, as a part of the configuration."""
+    """Return the part of the configuration that --cache-features and --cache-limit set."""
     cache: dict[str, Any] = {}
     if options.cache_features is not None:
         cache["directory"] = _absolute(options.cache_features)
@@ -132,7 +134,7 @@ def _cache_flags(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _with_absolute_folders(settings: Settings) -> Settings:
-    """Let noise and rooms be found from any folder."""
+    """Make the folders of noise and rooms absolute."""
     task, given = settings.task, settings.task.data.augment
     noise, rir = (folder and _absolute(folder) for folder in (given.noise, given.rir))
     data = replace(task.data, augment=replace(given, noise=noise, rir=rir))
@@ -140,7 +142,7 @@ def _with_absolute_folders(settings: Settings) -> Settings:
 
 
 def _with_crop_grid(settings: Settings) -> Settings:
-    """Let crops whose features are kept lie on a grid, which the run's settings then name."""
+    """Put crops on a grid if their features are cached."""
     task = settings.task
     if task.cache.directory is None or task.data.crop_step_seconds is not None:
         return settings
@@ -149,7 +151,7 @@ def _with_crop_grid(settings: Settings) -> Settings:
 
 
 def _ignored_flags(options: argparse.Namespace, kept: Mapping[str, Any]) -> list[str]:
-    """List the flags that are given and differ from what a checkpoint holds, which S3PRL goes by."""
+    """List the given flags that differ from the checkpoint, whose values are used."""
     defaults = vars(make_parser("").parse_args([]))
     names = [
         name
@@ -162,19 +164,19 @@ def _ignored_flags(options: argparse.Namespace, kept: Mapping[str, Any]) -> list
 
 
 def _refuse_unread_weights(upstream: str, weights: str) -> None:
-    """Refuse -k where S3PRL would take other weights without a word."""
+    """Refuse -k if S3PRL would silently use other weights."""
     if takes_weights(upstream):
         return
     local = f"{upstream.partition('_')[0]}_local"
-    advice = f"for weights of your own use -u {local}" if local in upstream_names() else "use one that ends in _local"
-    raise UserError(f"-k {weights}: upstream {upstream} takes no weights from there. Leave -k out, or {advice}.")
+    advice = f"use -u {local}" if local in upstream_names() else "use an upstream named *_local"
+    raise UserError(f"-k {weights}: the upstream {upstream} does not read weights from -k. Remove -k, or {advice}.")
 
 
 def _weights_path(weights: str) -> str:
-    """Return -k with a path that holds from any folder; an address or a repository stays as it is."""
+    """Return -k with an absolute path; a URL or a repository is unchanged."""
     return _absolute(weights) if Path(weights).exists() else weights
 
 
 def _absolute(folder: str) -> str:
-    # A run can then be used from anywhere.
+    # A run can then be used from any working directory.
     return str(Path(folder).resolve())

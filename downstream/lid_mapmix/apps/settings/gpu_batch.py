@@ -1,6 +1,6 @@
-"""A batch that a GPU has no memory for is divided into parts whose gradients are added up before a step.
+"""Gradient accumulation: a batch that exceeds the GPU memory is split into parts.
 
-What is drawn once a batch, λ with ``lambda_per: batch``, is then drawn once a part.
+Values drawn once per batch, such as λ with ``lambda_per: batch``, are then drawn once per part.
 """
 
 import os
@@ -16,12 +16,12 @@ from ...utils.place import find_place
 
 
 def divide_batch(settings: Settings, batch_sizes: Mapping[int, int]) -> Settings:
-    """Divide the batch of a run where the GPU is too small for it; what was done is the last of the sources.
+    """Split the batch of a run if it exceeds the GPU memory, and append that to the sources.
 
     Parameters
     ----------
     settings : with the device.
-    batch_sizes : of the upstream's file, gigabytes of a GPU → anchors.
+    batch_sizes : GPU memory in GB → maximum number of anchors, from the file of the upstream.
     """
     device = settings.args.device
     if not batch_sizes or device is None or torch.device(device).type != "cuda":
@@ -29,16 +29,16 @@ def divide_batch(settings: Settings, batch_sizes: Mapping[int, int]) -> Settings
     gigabytes = torch.cuda.get_device_properties(torch.device(device)).total_memory / 2**30
     task, data = settings.task, settings.task.data
     waveforms = 2 if task.mapmix.mix is MixSpace.LATENT else 1
-    most = largest_batch(batch_sizes, gigabytes, data.crop_seconds, waveforms)
-    # The batch is that of all processes together.
-    most = None if most is None else most * find_place(os.environ).processes
-    if most is None or data.batch_size <= most:
+    max_size = largest_batch(batch_sizes, gigabytes, data.crop_seconds, waveforms)
+    # The batch size is that of all processes together.
+    max_size = None if max_size is None else max_size * find_place(os.environ).processes
+    if max_size is None or data.batch_size <= max_size:
         return settings
-    size, parts = split_batch(data.batch_size, most)
+    size, parts = split_batch(data.batch_size, max_size)
     steps = parts * (settings.runner.get("gradient_accumulate_steps") or 1)
     return replace(
         settings,
         task=replace(task, data=replace(data, batch_size=size)),
         sections={**settings.sections, "runner": {**settings.runner, "gradient_accumulate_steps": steps}},
-        sources=(*settings.sources, f"{parts} batches of {size} a step, for a GPU of {gigabytes:.0f} GB"),
+        sources=(*settings.sources, f"{parts} batches of {size} per optimizer step, for a GPU of {gigabytes:.0f} GB"),
     )

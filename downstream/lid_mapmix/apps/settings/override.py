@@ -1,4 +1,4 @@
-"""S3PRL's -o, ``args.seed=1,,config.optimizer.lr=1e-4``, without evaluating it as a program."""
+"""S3PRL's -o, such as ``args.seed=1,,config.optimizer.lr=1e-4``, parsed without eval."""
 
 import argparse
 import ast
@@ -12,7 +12,7 @@ from ...config.sources import TASK_KEY
 from ...utils.errors import UserError
 from .arguments import SEED_LIMIT
 
-# Much has been decided by these before -o is looked at.
+# These are used before -o is parsed.
 _FLAGS_ONLY = (
     *("mode", "downstream", "downstream_variant", "upstream", "expname", "expdir", "past_exp", "init_ckpt"),
     *("config", "auto_resume", "device", "backend", "local_rank"),
@@ -20,52 +20,54 @@ _FLAGS_ONLY = (
 
 
 def apply_override(text: str | None, args: argparse.Namespace, config: dict[str, Any]) -> bool:
-    """Put what -o says over arguments and configuration, and say whether it says anything.
+    """Override arguments and configuration by -o, and return whether it overrides anything.
 
     Parameters
     ----------
-    text : of -o.
+    text : value of -o.
     args, config : changed in place.
 
     Raises
     ------
-    UserError : it cannot be understood, or names what does not exist or is settled by flags.
+    UserError : the text is invalid, or names something unknown or settable by flags only.
     """
     overrides = _overrides(text)
     for (first, *given), value in overrides:
         path = rename_path(given) if first == "config" else given
         if [first, *path] == ["config", TASK_KEY, "variant"] or (first == "args" and path[0] in _FLAGS_ONLY):
-            raise UserError(f"-o {first}.{'.'.join(path)}: is settled by then. Use the flag.")
+            raise UserError(f"-o {first}.{'.'.join(path)}: cannot be overridden. Use the flag.")
         if first == "args":
             if not hasattr(args, path[0]):
-                raise UserError(f"-o args.{path[0]}: S3PRL has no such argument. See --help.")
+                raise UserError(
+                    f"-o args.{path[0]}: expected an argument of S3PRL, found none of that name. See --help."
+                )
             usual = getattr(args, path[0])
             if usual is not None and type(value) is not type(usual):
-                raise UserError(f"-o args.{path[0]}: is {value!r}; expected a value such as {usual!r}.")
+                raise UserError(f"-o args.{path[0]}: expected a value such as {usual!r}, found {value!r}.")
             if path[0] == "seed" and not 0 <= value < SEED_LIMIT:
-                raise UserError(f"-o args.seed: is {value}; expected a number from 0 to {SEED_LIMIT - 1}.")
+                raise UserError(f"-o args.seed: expected a whole number from 0 to {SEED_LIMIT - 1}, found {value}.")
             setattr(args, path[0], value)
             continue
         section: Any = config
         for key in path[:-1]:
             section = section.setdefault(key, {})
             if not isinstance(section, Mapping):
-                raise UserError(f"-o config.{'.'.join(path)}: {key} is a single value, without keys below it.")
+                raise UserError(f"-o config.{'.'.join(path)}: expected a section at {key}, found a single value.")
         section[path[-1]] = value
     return bool(overrides)
 
 
 def sets(text: str | None, *path: str) -> bool:
-    """Say whether -o sets what stands at a path, such as ``"config", "optimizer", "lr"``."""
+    """Return whether -o sets a path, such as ``"config", "optimizer", "lr"``."""
     return any(found == list(path) for found, _ in _overrides(text))
 
 
 def parse_override(text: str) -> list[tuple[list[str], Any]]:
-    """Read the text of -o.
+    """Parse the text of -o.
 
     Returns
     -------
-    a (path of keys, value) each; values are Python literals, YAML, or else texts.
+    List of (path of keys, value); values are parsed as Python literals, then as YAML, else strings.
     """
     parsed = []
     for option in filter(None, (part.strip() for part in text.split(",,"))):
@@ -78,7 +80,7 @@ def parse_override(text: str) -> list[tuple[list[str], Any]]:
 
 
 def _overrides(text: str | None) -> list[tuple[list[str], Any]]:
-    """Read what -o gives; S3PRL takes "none" for nothing."""
+    """Parse -o; "none" is no override, as in S3PRL."""
     return [] if text is None or text.lower() == "none" else parse_override(text)
 
 

@@ -79,7 +79,7 @@ class CheckedFolder:
         errors = count_errors(judged.findings)
         if errors:
             worst = ", ".join(one.name for one in judged.findings[:errors])
-            remedy = "Correct the data" + ("" if self.fixed else ", or write a cleaned folder by --fix OUT")
+            remedy = "Correct the data" + ("" if self.fixed else ", or write a cleaned folder by --fix --out DIR")
             raise UserError(f"{judged.path}: not safe to train on: {worst}. {remedy}.")
 
     def table(self) -> str:

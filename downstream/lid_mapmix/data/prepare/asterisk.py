@@ -1,4 +1,4 @@
-"""Telephone prompts of five languages, recordings of people: ``lid-mapmix prepare asterisk DIR``.
+"""Telephone prompts of five languages, recordings of people: ``lid-mapmix prepare asterisk``.
 
 Debian packages the prompts of the Asterisk telephone exchange as asterisk-core-sounds-LANGUAGE-wav: 8 kHz, about five
 hundred per language, one speaker each. Language and speaker coincide, so scores on this corpus do not measure language
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from ...utils.command_line import CommandParser
 from ...utils.errors import UserError
 from .steps.corpus import DEFAULT_FRACTION, Corpus, add_common_flags
 from .steps.tables import files_digest
@@ -34,8 +35,7 @@ class _Prompt:
     voice: str
 
 
-def _add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="DIR", help="where the manifests go")
+def _add_flags(parser: CommandParser) -> None:
     parser.add_argument(
         "--sounds",
         type=Path,
@@ -146,8 +146,8 @@ CORPUS = Corpus(
     "Debian's Asterisk prompts: five languages, real telephone speech, one speaker each",
     """\
 sudo apt-get install asterisk-core-sounds-{en,es,fr,it,ru}-wav
-lid-mapmix prepare asterisk data/
-lid-mapmix prepare asterisk data/ --sounds unpacked/usr/share/asterisk/sounds""",
+lid-mapmix prepare asterisk --out data/
+lid-mapmix prepare asterisk --out data/ --sounds unpacked/usr/share/asterisk/sounds""",
     _add_flags,
     _prepare,
 )

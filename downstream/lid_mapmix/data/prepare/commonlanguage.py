@@ -1,4 +1,4 @@
-"""CommonLanguage, an hour of Common Voice in each of 45 languages: ``lid-mapmix prepare commonlanguage DIR OUT``.
+"""CommonLanguage, an hour of Common Voice in each of 45 languages: ``lid-mapmix prepare commonlanguage``.
 
 The archive unpacks to one folder per language, with train, dev and test in it, and in these one folder per speaker.
 """
@@ -58,8 +58,8 @@ CORPUS = listed_corpus(
     "commonlanguage",
     "CommonLanguage: an hour of read sentences in each of 45 languages",
     """\
-lid-mapmix prepare commonlanguage CommonLanguage/common_voice_kpd/ data/
-lid-mapmix prepare commonlanguage common_voice_kpd/ data/ --languages Chinese_China Chinese_Hongkong Chinese_Taiwan""",
+lid-mapmix prepare commonlanguage CommonLanguage/common_voice_kpd/ --out data/
+lid-mapmix prepare commonlanguage common_voice_kpd/ --out data/ --languages Chinese_China Chinese_Hongkong""",
     _list,
     source="folder with one folder per language, which has train/, dev/ and test/",
     languages=True,

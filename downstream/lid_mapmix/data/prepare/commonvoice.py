@@ -1,4 +1,4 @@
-"""Mozilla Common Voice, read sentences in languages or accents: ``lid-mapmix prepare commonvoice DIR OUT``.
+"""Mozilla Common Voice, read sentences in languages or accents: ``lid-mapmix prepare commonvoice``.
 
 A release unpacks to one folder per language, with clips/ and tables in it. Classes are the languages, or with
 ``--class accent`` the accents that speakers name as theirs. Train, dev and test are the publisher's, which have part of
@@ -169,8 +169,8 @@ CORPUS = listed_corpus(
     "commonvoice",
     "Mozilla Common Voice: read sentences, classes are languages or accents",
     """\
-lid-mapmix prepare commonvoice cv-corpus/ data/ --languages pt es ca gl --max-hours-per-class 10
-lid-mapmix prepare commonvoice cv-corpus/ data/ --languages en --class accent --validated --min-hours-per-class 2""",
+lid-mapmix prepare commonvoice cv-corpus/ --out data/ --languages pt es ca gl --max-hours-per-class 10
+lid-mapmix prepare commonvoice cv/ --out data/ --languages en --class accent --validated --min-hours-per-class 2""",
     _list,
     source="folder with one folder per language, or folder of a language, with clips/ and train.tsv",
     languages=True,

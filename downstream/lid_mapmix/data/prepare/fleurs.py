@@ -1,4 +1,4 @@
-"""FLEURS, the same sentences read in 102 languages: ``lid-mapmix prepare fleurs DIR OUT``.
+"""FLEURS, the same sentences read in 102 languages: ``lid-mapmix prepare fleurs``.
 
 google/fleurs has, below data/, one folder per language with one table and one archive per split. The splits are the
 publisher's: speakers of train are in no other split, but speakers are not named.
@@ -70,8 +70,8 @@ CORPUS = listed_corpus(
     "fleurs",
     "FLEURS: the same sentences read in 102 languages, 12 h each",
     """\
-lid-mapmix prepare fleurs fleurs/data/ data/
-lid-mapmix prepare fleurs fleurs/data/ data/ --languages hi_in ur_pk pa_in""",
+lid-mapmix prepare fleurs fleurs/data/ --out data/
+lid-mapmix prepare fleurs fleurs/data/ --out data/ --languages hi_in ur_pk pa_in""",
     _list,
     source="folder with one folder per language, which has train.tsv and audio/train/",
     languages=True,

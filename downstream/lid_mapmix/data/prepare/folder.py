@@ -1,4 +1,4 @@
-"""A folder of audio, one sub-folder a class: ``lid-mapmix prepare folder AUDIO_DIR OUT_DIR``.
+"""A folder of audio, one sub-folder a class: ``lid-mapmix prepare folder``.
 
 The audio is not copied; the manifests have absolute paths. With `--speaker-pattern`, which reads the speaker from a
 file's path, no speaker is in two splits: otherwise scores measure voices as much as dialects.
@@ -122,8 +122,8 @@ CORPUS = listed_corpus(
     "folder",
     "your own recordings, one sub-folder per class",
     """\
-lid-mapmix prepare folder recordings/ data/
-lid-mapmix prepare folder recordings/ data/ --speaker-pattern '(?P<speaker>spk\\d+)_'""",
+lid-mapmix prepare folder recordings/ --out data/
+lid-mapmix prepare folder recordings/ --out data/ --speaker-pattern '(?P<speaker>spk\\d+)_'""",
     _list,
     source="folder with one sub-folder of audio per class",
     metavar="AUDIO_DIR",

@@ -1,4 +1,4 @@
-"""Manifests of NVIDIA NeMo, a JSON object a line: ``lid-mapmix prepare jsonl FILE_OR_DIR OUT``.
+"""Manifests of NVIDIA NeMo, a JSON object a line: ``lid-mapmix prepare jsonl``.
 
 One file, which is divided, or a folder with train, dev and test, each a file that ends in .jsonl or .json.
 """
@@ -105,8 +105,8 @@ CORPUS = listed_corpus(
     "jsonl",
     "a NeMo manifest (JSON lines with audio_filepath, offset, duration, label), or train, dev and test",
     """\
-lid-mapmix prepare jsonl manifests/ data/
-lid-mapmix prepare jsonl all.jsonl data/ --label-key lang --dev-fraction 0.1 --test-fraction 0.1""",
+lid-mapmix prepare jsonl manifests/ --out data/
+lid-mapmix prepare jsonl all.jsonl --out data/ --label-key lang --dev-fraction 0.1 --test-fraction 0.1""",
     _list,
     source="a manifest, or a folder with train.jsonl, dev.jsonl and test.jsonl",
     drawn_fraction=DEFAULT_FRACTION,

@@ -1,4 +1,4 @@
-"""Kaldi data directories: ``lid-mapmix prepare kaldi DIR OUT``.
+"""Kaldi data directories: ``lid-mapmix prepare kaldi``.
 
 One directory, which is divided, or a folder with train, dev and test, each a data directory. Audio must be in files:
 commands in wav.scp are refused, because they cannot be read in parts.
@@ -160,8 +160,8 @@ CORPUS = listed_corpus(
     "kaldi",
     "a Kaldi data directory with utt2lang, or train, dev and test with one each",
     """\
-lid-mapmix prepare kaldi egs/lid/v1/data/ data/ --root egs/lid/v1/
-lid-mapmix prepare kaldi dump/raw/all/ data/ --dev-fraction 0.1 --test-fraction 0.1""",
+lid-mapmix prepare kaldi egs/lid/v1/data/ --out data/ --root egs/lid/v1/
+lid-mapmix prepare kaldi dump/raw/all/ --out data/ --dev-fraction 0.1 --test-fraction 0.1""",
     _list,
     source="a data directory, or a folder with train/, dev/ and test/",
     drawn_fraction=DEFAULT_FRACTION,

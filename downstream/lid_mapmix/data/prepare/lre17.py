@@ -1,4 +1,4 @@
-"""NIST's language recognition evaluation of 2017, 14 dialects in 5 clusters: ``lid-mapmix prepare lre17 DIR OUT``.
+"""NIST's language recognition evaluation of 2017, 14 dialects in 5 clusters: ``lid-mapmix prepare lre17``.
 
 LDC2022E16 has training and development data, LDC2022E17 the test data; older releases have each separately. Training
 recordings are cut into pieces of about 10 s, as in the paper, by start and end in the manifest: no audio is written.
@@ -227,8 +227,8 @@ CORPUS = listed_corpus(
     "lre17",
     "NIST LRE 2017 (licensed by the LDC): 14 dialects, telephone and video",
     """\
-lid-mapmix prepare lre17 LDC2022E16/ data/ --eval LDC2022E17/
-lid-mapmix prepare lre17 LDC2022E16/ data/set1/ --eval LDC2022E17/ --subset 5 --set 1 --max-seconds 60""",
+lid-mapmix prepare lre17 LDC2022E16/ --out data/ --eval LDC2022E17/
+lid-mapmix prepare lre17 LDC2022E16/ --out data/set1/ --eval LDC2022E17/ --subset 5 --set 1 --max-seconds 60""",
     _list,
     source="release with docs/train_info.tab",
     add_own_flags=_add_flags,

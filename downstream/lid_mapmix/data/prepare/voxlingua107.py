@@ -1,4 +1,4 @@
-"""VoxLingua107, YouTube in 107 languages: ``lid-mapmix prepare voxlingua107 DIR OUT``.
+"""VoxLingua107, YouTube in 107 languages: ``lid-mapmix prepare voxlingua107``.
 
 The zips unpack to one folder per language; dev.zip, unpacked into the folder dev, has the same structure. A file's name
 has its video, the voice in it, and its times, so that no header needs to be read. The publisher's dev is dev.csv, and
@@ -92,8 +92,8 @@ CORPUS = listed_corpus(
     "voxlingua107",
     "VoxLingua107: YouTube in 107 languages, 6,628 h",
     """\
-lid-mapmix prepare voxlingua107 voxlingua107/ data/
-lid-mapmix prepare voxlingua107 voxlingua107/ data/ --languages no nn sv da --max-hours-per-class 10""",
+lid-mapmix prepare voxlingua107 voxlingua107/ --out data/
+lid-mapmix prepare voxlingua107 voxlingua107/ --out data/ --languages no nn sv da --max-hours-per-class 10""",
     _list,
     source="folder with one folder per language, and dev",
     languages=True,

@@ -1,4 +1,4 @@
-"""A synthetic corpus to try everything on, made in a minute: ``lid-mapmix prepare demo DIR``.
+"""A synthetic corpus to try everything on, made in a minute: ``lid-mapmix prepare demo``.
 
 eSpeak NG speaks dates, prices, measures and names from CLDR in dialects of seven clusters. The dialects of a cluster
 have the same phrases; speakers (eSpeak's voice variants) and phrases are disjoint between train, dev and test. So a
@@ -9,6 +9,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from ....utils.command_line import CommandParser
 from ..steps.corpus import Corpus, add_common_flags
 
 
@@ -75,8 +76,7 @@ SPEAKERS = {
 }
 
 
-def _add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, metavar="DIR", help="folder for the audio and the manifests")
+def _add_flags(parser: CommandParser) -> None:
     parser.add_argument(
         "--utterances",
         type=int,
@@ -111,8 +111,8 @@ CORPUS = Corpus(
     "demo",
     "synthetic speech in 21 dialects of 7 clusters, generated locally",
     """\
-lid-mapmix prepare demo data/
-lid-mapmix prepare demo data/ --utterances 50 --clusters english iberian""",
+lid-mapmix prepare demo --out data/
+lid-mapmix prepare demo --out data/ --utterances 50 --clusters english iberian""",
     _add_flags,
     _prepare,
 )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ....utils.argument_types import add_deprecated, whole_number_from
+from ....utils.command_line import CommandParser
 from ... import SPLITS
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Corpus:
     name: str
     purpose: str
     examples: str
-    add_flags: Callable[[argparse.ArgumentParser], None]
+    add_flags: Callable[[CommandParser], None]
     prepare: Callable[[argparse.Namespace], Path]
 
 
@@ -114,7 +114,7 @@ def listed_corpus(
     metavar: str = "CORPUS_DIR",
     languages: bool = False,
     drawn_fraction: float | None = None,
-    add_own_flags: Callable[[argparse.ArgumentParser], None] | None = None,
+    add_own_flags: Callable[[CommandParser], None] | None = None,
 ) -> Corpus:
     """Return a corpus that lists its utterances; :func:`.listing.prepare_listed` does the rest.
 
@@ -128,10 +128,9 @@ def listed_corpus(
     add_own_flags : adds flags of this corpus only.
     """
 
-    def add_flags(parser: argparse.ArgumentParser) -> None:
+    def add_flags(parser: CommandParser) -> None:
         add = parser.add_argument
         add("corpus_folder", type=Path, metavar=metavar, help=source)
-        add("folder", type=Path, metavar="OUT_DIR", help="folder for the manifests")
         add("--max-hours-per-class", type=positive, metavar="HOURS", help="maximum hours per class to draw for train")
         add(
             "--copy-audio",
@@ -164,7 +163,7 @@ def listed_corpus(
     return Corpus(name, purpose, examples, add_flags, prepare)
 
 
-def add_common_flags(parser: argparse.ArgumentParser, drawn_fraction: float | None) -> None:
+def add_common_flags(parser: CommandParser, drawn_fraction: float | None) -> None:
     """Add the flags of every corpus, and the fractions of dev and test with this default if they are drawn."""
     if drawn_fraction is not None:
         for split in SPLITS[1:]:
@@ -175,11 +174,9 @@ def add_common_flags(parser: argparse.ArgumentParser, drawn_fraction: float | No
                 metavar="FRACTION",
                 help=f"fraction of each class to draw for {split}.csv (default: %(default)s)",
             )
-            add_deprecated(parser, f"--{split}-share", f"--{split}-fraction")
-    parser.add_argument(
-        "--seed", type=whole_number_from(0), default=0, help="seed of the drawn splits (default: %(default)s)"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace existing manifests")
+            parser.add_deprecated(f"--{split}-share", f"--{split}-fraction")
+    parser.add_seed("seed of the drawn splits")
+    parser.add_overwrite("existing manifests")
 
 
 def positive(text: str) -> float:
