@@ -30,7 +30,7 @@ def write_lines(path: Path, lines: Iterable[Sequence[str]], *, between: str = "\
 
 
 def prepare(corpus: str, *places: Path, **flags: object) -> Path:
-    """Prepare a corpus into the last place: ``dev_fraction=0.2`` is ``--dev-fraction 0.2``, True a flag without a value."""
+    """Prepare a corpus into the last place: ``dev_fraction=0.2`` is ``--dev-fraction 0.2``, True a flag alone."""
     words = [corpus, *map(str, places[:-1]), "--out", str(places[-1])]
     for name, value in flags.items():
         flag = "--" + name.strip("_").replace("_", "-")
