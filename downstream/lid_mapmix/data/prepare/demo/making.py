@@ -30,7 +30,7 @@ from . import espeak
 from .demo import CLUSTERS, Dialect
 
 # Raised whenever the same settings give other audio than before.
-RECIPE = 1
+RECIPE = 2
 MINIMUM_UTTERANCES = 5
 # How hard the corpus is: speech level over noise, and how much a recording's spectrum is tilted.
 NOISE_RATIO_DECIBELS = (5.0, 20.0)
