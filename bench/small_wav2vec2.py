@@ -4,7 +4,7 @@ r"""Make a small wav2vec 2.0 with random weights, a folder as transformers' save
 
 It stands in for downloaded weights where a grid is to be tried out: `-u hf_wav2vec2_custom -k FOLDER`. Its front end is
 that of the base model in the strides, so that a frame is 20 ms, with a sixteenth of the channels; a layer norm follows
-each convolution, as in XLS-R. The same seed makes the same weights. A folder that is there is left alone.
+each convolution, as in XLS-R. The same seed makes the same weights. A folder that is complete is left alone.
 """
 
 import argparse
@@ -25,7 +25,8 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=32, help="of the convolutions; default: 32")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    if options.folder.exists():
+    # What is written last.
+    if (options.folder / "preprocessor_config.json").exists():
         print(f"{options.folder}: is there already")
         return
     config = Wav2Vec2Config(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...scoring.choices import CALIBRATION_SUFFIX, FileFormat, Kind, Values
 from ...utils.argument_types import choices_of, whole_number_from
+from ..report.table_files import table_file
 
 _PICTURES = (".png", ".pdf", ".svg")
 _DESCRIPTION = """\
@@ -23,6 +24,8 @@ examples:
     lid-mapmix score result/downstream/first/test_scores.csv --by duration,cluster
   is the second system better than the first?
     lid-mapmix score baseline/test_scores.csv mapmix/test_scores.csv --json compared.json
+  the same as tables for a paper, in LaTeX (booktabs):
+    lid-mapmix score baseline/test_scores.csv mapmix/test_scores.csv --table compared.tex
   a submission to NIST LRE17, by the key of the evaluation:
     lid-mapmix score scores.tsv --key lre17_eval_segment_keys.tsv --by duration,source
   calibrate on dev, score test, and keep the calibrated scores as log-likelihood ratios:
@@ -69,6 +72,7 @@ def make_score_parser() -> argparse.ArgumentParser:
     )
     add("--seed", type=whole_number_from(0), default=0, metavar="N", help="of the bootstrap; default: 0")
     add("--json", metavar="FILE", help="also write everything as JSON, in full precision")
+    add("--table", type=table_file, metavar="FILE", help="also write the tables as LaTeX (.tex) or Markdown (.md)")
     add("--overwrite", action="store_true", help="replace files that are there")
     add("--debug", action="store_true", help="show the traceback of an error")
     truth = parser.add_argument_group("what the file does not say").add_argument
@@ -110,7 +114,7 @@ def _refuse_conflicts(options: argparse.Namespace) -> None:
     """End the program as argparse does, with status 2, where flags do not go together."""
     is_alone = len(options.files) == 1
     is_calibration = any(path.endswith(CALIBRATION_SUFFIX) for path in options.calibrate)
-    scores = options.json or options.reliability or options.save_calibration or options.by
+    scores = options.json or options.table or options.reliability or options.save_calibration or options.by
     faults = [
         (options.save_calibration and not is_alone, "--save-calibration: takes one FILE; give one"),
         (options.reliability and not is_alone, "--reliability: takes one FILE; give one"),

@@ -50,7 +50,8 @@ def refuse_files_in_the_way(options: argparse.Namespace) -> None:
     ------
     UserError : one is.
     """
-    paths = [Path(name) for name in (options.json, options.save_calibration, options.reliability) if name]
+    asked = (options.json, options.table, options.save_calibration, options.reliability)
+    paths = [Path(name) for name in asked if name]
     if options.convert:
         paths += format_of(FileFormat(options.convert)).files(Path(options.to))
     read = [*options.files, *options.calibrate, options.labels, options.key, options.calibrate_key]

@@ -5,24 +5,31 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ..report.table_files import table_file
+
 _EXAMPLES = """\
 examples:
   train whatever is missing of a grid, and write the tables; repeat it to go on:
     lid-mapmix leaderboard bench/demo.yaml --jobs 2
-  a grid without a file:
+  a grid without a file; with settings of your own for all of its runs:
     lid-mapmix leaderboard --upstreams fbank mfcc --variants baseline mapmix --seeds 0,1 --data data/demo
+    lid-mapmix leaderboard --upstreams fbank --variants baseline --seeds 0 --data data/demo -c settings.yaml
   what would be trained, and for how long; part of a grid:
     lid-mapmix leaderboard bench/paper.yaml --dry-run
     lid-mapmix leaderboard bench/paper.yaml --variants baseline --seeds 0
   beside the paper's tables, without training; packed for others; and checked by them:
     lid-mapmix leaderboard bench/paper.yaml --no-training --paper --bundle paper.zip
     lid-mapmix leaderboard --verify paper.zip
+  the table for a paper, in LaTeX (booktabs):
+    lid-mapmix leaderboard bench/demo.yaml --no-training --table leaderboard.tex
   eight jobs on a cluster, which share the grid out among them:
     lid-mapmix leaderboard bench/paper.yaml --slurm slurm_partition=gpu,gpus_per_node=1,timeout_min=1440 --jobs 8
 
 The grid's file, whose paths are relative to the working directory:
   upstreams: {fbank: {}, tiny: {upstream: wav2vec2_local, weights: tiny.pt}}   # or a list; also frozen, cache_features,
-                                                                               # variants (only these), settings
+                                                                               # variants (only these), settings,
+                                                                               # made_by (said where there are no
+                                                                               # weights; nothing is run)
   variants: {mapmix: {}, mapmix_95: {variant: mapmix, settings: {...}}}        # or a list
   data: {set1: data/set1, set2: data/set2}                                     # or a list; each with a test.csv
   seeds: [0, 1, 2]
@@ -37,14 +44,15 @@ class _Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         options, unknown = super().parse_known_args(args, namespace)
         given = {name.replace("_", "-"): value not in (None, False) for name, value in vars(options).items()}
-        grid = [name for name in ("bench", "upstreams", "variants", "seeds", "data", "into") if given[name]]
+        grid = [name for name in ("bench", "upstreams", "variants", "seeds", "data", "config", "into") if given[name]]
         ways = [name for name in ("verify", "dry-run", "no-training", "slurm") if given[name]]
         if len(ways) > 1:
             self.error(f"--{ways[0]} and --{ways[1]} exclude each other")
-        if given["verify"] and (grid or given["bundle"]):
+        written = [name for name in ("bundle", "table") if given[name]]
+        if given["verify"] and (grid or written):
             self.error("--verify ZIP stands alone: the grid is in it")
-        if given["dry-run"] and given["bundle"]:
-            self.error("--dry-run writes nothing: leave --bundle out")
+        if given["dry-run"] and written:
+            self.error(f"--dry-run writes nothing: leave --{written[0]} out")
         return options, unknown
 
 
@@ -63,6 +71,7 @@ def make_leaderboard_parser() -> argparse.ArgumentParser:
     grid("--variants", nargs="+", type=_names, metavar="NAME", help="likewise")
     grid("--seeds", nargs="+", type=_numbers, metavar="SEED", help="numbers, in place of the file's")
     grid("--data", nargs="+", metavar="DIR", help="folders of train.csv, dev.csv and test.csv, in place of the file's")
+    grid("-c", "--config", metavar="YAML", help="settings of all runs, as -c of run, over those of the file")
     grid("--into", metavar="DIR", help="where the runs are kept; default: the file's, or result/leaderboard/NAME")
     work = parser.add_argument_group("training").add_argument
     work("--jobs", type=_count, default=1, metavar="N", help="runs at once; with --slurm, jobs; default: 1")
@@ -73,6 +82,7 @@ def make_leaderboard_parser() -> argparse.ArgumentParser:
     show = parser.add_argument_group("results").add_argument
     show("--paper", action="store_true", help="set the results beside the paper's tables")
     show("--samples", type=_count, default=1000, help="resamples of the test behind bold figures; default: 1000")
+    show("--table", type=table_file, metavar="FILE", help="also write the table as LaTeX (.tex) or Markdown (.md)")
     show("--bundle", metavar="ZIP", help="pack scores, settings, versions and commands")
     show("--verify", metavar="ZIP", help="compute the figures of a bundle anew and say what differs; alone")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

@@ -33,6 +33,7 @@ class GridUpstream:
     cache_features : folder of its features, where it is frozen; None for none.
     variants : the variants that are trained on it; None for all.
     settings : over those of the grid.
+    made_by : how the weights are made, for the error where there are none; never executed.
     """
 
     upstream: str | None = None
@@ -41,6 +42,7 @@ class GridUpstream:
     cache_features: str | None = None
     variants: list[str] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    made_by: str | None = None
 
 
 @checked_dataclass(config=_STRICT)
@@ -60,7 +62,7 @@ class Grid:
     upstreams, variants : by name.
     data : name → folder.
     seeds : of the runs.
-    settings : of all runs, as run's -c.
+    settings : of all runs, as run's -c; the command's own -c is over them.
     into : where the runs are kept.
     """
 
@@ -145,6 +147,8 @@ def read_grid(options: argparse.Namespace) -> Grid:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{origin}: {place}: {first['msg']}. See 'lid-mapmix leaderboard --help'.") from None
+    if options.config:
+        grid.settings = merge(grid.settings, read_yaml(Path(options.config)))
     _check(grid, origin, is_part=options.variants is not None)
     return grid
 

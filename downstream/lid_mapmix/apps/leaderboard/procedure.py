@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ...utils.errors import UserError
 from ...utils.place import Place
+from ..report.table_files import write_table_file
 from ..runs.processes import choose_device
 from .bundle import verify, write_bundle
 from .grid import Grid, Run, read_grid
@@ -21,7 +22,7 @@ from .jobs import Job, describe, make_jobs
 from .results import RunResult, read_result, summarize
 from .running import Work
 from .state import LOGS, REMEDY, State, Status, checked_state
-from .tables import as_markdown, content_of, failures, foreign_files, write_tables
+from .tables import as_markdown, content_of, failures, foreign_files, tables_of, write_tables
 
 
 def make_leaderboard(options: argparse.Namespace) -> None:
@@ -157,6 +158,9 @@ def _write_results(grid: Grid, options: argparse.Namespace) -> dict[str, Any]:
     paths = write_tables(grid.folder, content, paper=options.paper)
     print(as_markdown(content["rows"], paper=options.paper))
     print(f"in {grid.folder}: {', '.join(path.name for path in paths)}")
+    if options.table:
+        write_table_file(Path(options.table), tables_of(content["rows"], paper=options.paper))
+        print(options.table)
     if options.bundle:
         write_bundle(Path(options.bundle), grid.folder, content)
         print(f"{options.bundle}: verify it by 'lid-mapmix leaderboard --verify {options.bundle}'")
@@ -189,5 +193,5 @@ def _refuse_in_the_way(grid: Grid, options: argparse.Namespace) -> None:
         raise UserError(
             f"{foreign[0]}: is there already, and is no leaderboard. Keep the runs elsewhere by --into DIR."
         )
-    if options.bundle and Path(options.bundle).exists():
-        raise UserError(f"{options.bundle}: is there already. Name another file, or delete it.")
+    if there := next((name for name in (options.table, options.bundle) if name and Path(name).exists()), None):
+        raise UserError(f"{there}: is there already. Name another file, or delete it.")

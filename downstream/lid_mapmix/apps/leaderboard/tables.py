@@ -18,8 +18,9 @@ from markupsafe import Markup
 
 from ...utils.files import write_text
 from ...utils.run_folder import RunFolder
+from ..report import table_files
 from ..report.page import STYLE_SHEET, style_sheets, template_environment
-from ..report.tables import versions
+from ..report.tables import Table, versions
 from .results import COLUMNS, RunResult
 from .state import Status, duration
 
@@ -40,6 +41,7 @@ _LEGEND = (
     "dev. Bold: better than every other row, p < 0.05 each, by a paired bootstrap over utterances and over the runs of "
     "the same data and seed. Time is of a run with its data map."
 )
+_PAPER_LEGEND = "The paper's are means over three training sets of LRE 2017 (arXiv 2302.08229, tables 1 and 2)."
 _PAPER_COLUMNS = ("acc", "wf1", "c_acc", "ece")
 
 
@@ -155,20 +157,28 @@ def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def as_markdown(rows: Sequence[Mapping[str, Any]], *, paper: bool) -> str:
     """Return the rows, and where `paper` asks for it the paper's with them, as Markdown tables."""
+    return "\n".join(map(table_files.as_markdown, tables_of(rows, paper=paper)))
+
+
+def tables_of(rows: Sequence[Mapping[str, Any]], *, paper: bool) -> list[Table]:
+    """Return the table of the rows, and where `paper` asks for it that of the paper's rows with them."""
     head = ["upstream", "variant", *(title for title, _ in COLUMNS.values()), "parameters", "time", "runs"]
-    lines = [f"| {' | '.join(head)} |", "|---|---" + "|---:" * (len(head) - 2) + "|"]
-    for row in rows:
-        cells = [row["upstream"], row["variant"], *(_bold(row["scores"].get(name)) for name in COLUMNS)]
-        cells += [rounded(row["parameters"]), _mean_duration(row["seconds"]), _runs(row)]
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", _LEGEND]
+    lines = [
+        [
+            *(row["upstream"], row["variant"], *(_bold(row["scores"].get(name)) for name in COLUMNS)),
+            *(rounded(row["parameters"]), _mean_duration(row["seconds"]), _runs(row)),
+        ]
+        for row in rows
+    ]
+    tables = [Table(_LEGEND, head, lines, names=2)]
     if paper:
         titles = [COLUMNS[name][0] for name in _PAPER_COLUMNS]
-        lines += ["", f"| variant | from | {' | '.join(titles)} |", "|---|---" + "|---:" * len(titles) + "|"]
-        for variant, origin, values, is_papers in _beside_paper(rows):
-            lines.append(f"|{f' {variant}' if is_papers else ''} | {origin} | {' | '.join(values)} |")
-        lines += ["", "The paper's are means over three training sets of LRE 2017 (arXiv 2302.08229, tables 1 and 2)."]
-    return "\n".join(lines) + "\n"
+        beside = [
+            [variant if is_papers else "", origin, *values]
+            for variant, origin, values, is_papers in _beside_paper(rows)
+        ]
+        tables.append(Table(_PAPER_LEGEND, ["variant", "from", *titles], beside, names=2))
+    return tables
 
 
 def _spread(score: Mapping[str, Any] | None) -> str:
@@ -201,7 +211,7 @@ def _mean_duration(seconds: Mapping[str, Any] | None) -> str:
 
 def _bold(score: Mapping[str, Any] | None) -> str:
     text = _spread(score)
-    return f"**{text}**" if score and score.get("best") else text
+    return table_files.Bold(text) if score and score.get("best") else text
 
 
 def as_page(root: Path, content: Mapping[str, Any], *, paper: bool) -> str:
