@@ -119,7 +119,8 @@ CORPUS = listed_corpus(
     "your own recordings, one sub-folder a class",
     """\
 lid-mapmix prepare folder recordings/ data/
-lid-mapmix prepare folder recordings/ data/ --speaker-pattern '(?P<speaker>spk\\d+)_'""",
+lid-mapmix prepare folder recordings/ data/ --speaker-pattern '(?P<speaker>spk\\d+)_'
+lid-mapmix prepare folder recordings/ data/ --speaker-pattern '(?P<speaker>spk\\d+)_' --split-by file""",
     _list,
     source="has one sub-folder of audio a class",
     metavar="AUDIO_DIR",

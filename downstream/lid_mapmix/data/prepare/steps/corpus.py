@@ -8,10 +8,11 @@ import argparse
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ....utils.argument_types import whole_number_from
+from ....utils.argument_types import choices_of, whole_number_from
 from ... import SPLITS
 
 if TYPE_CHECKING:
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 
 SETTINGS_FILE = "prepared.json"
 DEFAULT_SHARE = 0.15
+
+
+class SplitBy(StrEnum):
+    """What is in one split only where splits are drawn; a recording (``group``) always is."""
+
+    SPEAKER = "speaker"
+    FILE = "file"
 
 
 class Utterance(NamedTuple):
@@ -68,6 +76,7 @@ class Options:
     Attributes
     ----------
     dev_share, test_share : wanted shares of each class's duration, where the publisher has no such split.
+    split_by : what is in one split only.
     max_hours_per_class : so much of a class is drawn for train at most; None for all.
     copy_audio : copy the audio beside the manifests.
     skip_bad_audio : leave out utterances whose audio is not there or cannot be read.
@@ -77,6 +86,7 @@ class Options:
 
     dev_share: float = DEFAULT_SHARE
     test_share: float = DEFAULT_SHARE
+    split_by: SplitBy = SplitBy.SPEAKER
     max_hours_per_class: float | None = None
     copy_audio: bool = False
     skip_bad_audio: bool = False
@@ -145,6 +155,14 @@ def listed_corpus(
             "an error otherwise",
         )
         add_common_flags(parser, drawn_share)
+        if drawn_share is not None:
+            add(
+                "--split-by",
+                choices=choices_of(SplitBy),
+                default=SplitBy.SPEAKER.value,
+                help="what is in one split only where splits are drawn; with file, a speaker may be in several, and "
+                "scores say nothing about other speakers (default: %(default)s)",
+            )
         if languages:
             add(
                 "--languages",

@@ -4,6 +4,7 @@ A corpus lists its utterances, each with the split that its publisher put it in,
 divided by speakers and groups. Then nobody who is in dev or test is left in train, and only classes that train has.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from ....utils.errors import UserError
 from ... import SPLITS
 from ...labels import Labels, labels_from_names
 from ...manifest.manifest import impossible_times
-from .corpus import Listing, Options, Utterance
+from .corpus import Listing, Options, SplitBy, Utterance
 from .listed_audio import copy_audio, with_present_audio, with_seconds
 from .prepared_folder import preparation, remove_manifests, write_corpus
 from .splits import (
@@ -32,6 +33,8 @@ from .tables import checksum
 _NUMBERS = ("seconds", "start", "end")
 # Left out where no utterance has a value.
 _OPTIONAL = ("start", "end", *UNITS, "source")
+
+log = logging.getLogger(__name__)
 
 
 def prepare_listed(folder: Path, listing: Listing, *, corpus: str, options: Options) -> Path:
@@ -65,7 +68,9 @@ def prepare_listed(folder: Path, listing: Listing, *, corpus: str, options: Opti
         "audio": str(origin),
         "utterances": len(listing.utterances),
         "fingerprint": checksum(repr(tuple(utterance)) for utterance in listing.utterances),
-        **{name: value for name, value in vars(options).items() if name != "overwrite"},
+        # Folders prepared before there was split_by are as its default makes them.
+        **{name: value for name, value in vars(options).items() if name not in ("overwrite", "split_by")},
+        **({"split_by": options.split_by} if options.split_by != SplitBy.SPEAKER else {}),
         **listing.settings,
     }
     with preparation(folder, settings, overwrite=options.overwrite, splits=splits) as needed:
@@ -143,8 +148,10 @@ def _with_splits(columns: Columns, options: Options) -> Columns:
     undivided = columns["split"] == ""
     if not undivided.any():
         return columns
-    units = join_units(*(columns[name] for name in UNITS))[undivided]
-    known = [name for name in UNITS if (columns[name] != "").any()]
+    by_file = options.split_by == SplitBy.FILE
+    names = ("audiopath", "group") if by_file else UNITS
+    units = join_units(*(columns[name] for name in names))[undivided]
+    known = [name for name in UNITS if name in names and (columns[name] != "").any()]
     drawn = split_units(
         units,
         columns["class"][undivided].astype(str),
@@ -156,6 +163,8 @@ def _with_splits(columns: Columns, options: Options) -> Columns:
     )
     splits = columns["split"].copy()
     splits[undivided] = np.where(np.isin(drawn, list(set(splits))), SPLITS[0], drawn)
+    if by_file and (columns["speaker"] != "").any():
+        log.warning("divided by file: a speaker may be in several splits, and scores say nothing about other speakers")
     return {**columns, "split": splits}
 
 

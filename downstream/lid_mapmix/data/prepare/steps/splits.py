@@ -102,7 +102,7 @@ def split_units(
     if len(empty_classes):
         raise UserError(
             f"class {empty_classes[0]}: it shares {unit_name}s with other classes, and no division was found that "
-            f"keeps each in one split and leaves no split empty. Add {unit_name}s to it, or leave the class out."
+            f"keeps each in one split and leaves no split empty. {_remedy(unit_name)}"
         )
     return np.array(SPLITS)[best[unit_of]]
 
@@ -153,8 +153,15 @@ def _check_enough(class_names: np.ndarray, counts: np.ndarray, unit_name: str) -
         found = f"{counts[one]} {unit_name}" + ("" if counts[one] == 1 else "s")
         raise UserError(
             f"class {class_names[one]}: has {found} where train, dev and test need at least one each. "
-            f"Add {unit_name}s to it, or leave the class out."
+            f"{_remedy(unit_name)}"
         )
+
+
+def _remedy(unit_name: str) -> str:
+    remedy = f"Add {unit_name}s to it, or leave the class out"
+    if unit_name == "speaker":
+        remedy += ", or divide by --split-by file: scores then say nothing about other speakers"
+    return f"{remedy}."
 
 
 def _home_classes(unit_of: np.ndarray, class_of: np.ndarray, seconds: np.ndarray, count: int) -> np.ndarray:
