@@ -1,11 +1,12 @@
-# make demo: set up, make a corpus and train Map-Mix on it.  make test: set up and run the tests.
+# make demo: set up, make a corpus and train Map-Mix on it.  make leaderboard: compare upstreams and variants on it.
+# make test: set up and run the tests.
 # Each can be repeated and then skips what is done.
 
 PYTHON ?= python3
 PIP_OPTIONS = --disable-pip-version-check --quiet
 BIN = .venv/bin
 
-.PHONY: setup demo table test lint types imports
+.PHONY: setup demo leaderboard table test lint types imports
 .DELETE_ON_ERROR:
 
 setup: .venv/complete
@@ -22,6 +23,13 @@ demo: setup
 	$(BIN)/lid-mapmix prepare demo --out data/demo
 	$(BIN)/python run_downstream.py -d lid_mapmix -u fbank --data data/demo \
 	    -c downstream/lid_mapmix/config/demo.yaml -n demo -a
+
+# The grid of bench/demo.yaml, with the corpus and the model that it needs: about 20 minutes on two cores. It can be
+# stopped and repeated.
+leaderboard: setup
+	$(BIN)/lid-mapmix prepare demo --out data/demo
+	$(BIN)/python bench/small_wav2vec2.py result/models/small_wav2vec2
+	$(BIN)/lid-mapmix leaderboard bench/demo.yaml --jobs 2
 
 # Every row of the paper's tables, several seeds: hours on two cores. It can be stopped and repeated.
 table: setup

@@ -4,7 +4,7 @@ r"""Write a small wav2vec 2.0 with random weights, as a folder in the format of 
 
 It replaces downloaded weights when trying a grid: `-u hf_wav2vec2_custom -k FOLDER`. The strides of its front end are
 those of the base model (20 ms per frame), with a sixteenth of the channels; a layer norm follows each convolution, as
-in XLS-R. The same seed gives the same weights. An existing folder is not changed.
+in XLS-R. The same seed gives the same weights. A complete folder is not changed.
 """
 
 import argparse
@@ -25,7 +25,8 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=32, help="channels of the convolutions; default: 32")
     parser.add_argument("--seed", type=int, default=0, help="seed of the weights; default: 0")
     options = parser.parse_args()
-    if options.folder.exists():
+    # This file is written last.
+    if (options.folder / "preprocessor_config.json").exists():
         print(f"{options.folder}: exists already, and is not changed")
         return
     config = Wav2Vec2Config(

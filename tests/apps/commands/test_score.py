@@ -10,6 +10,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from helpers.latex import read_latex
 from helpers.score_files import (
     CLASSES,
     CLUSTER_OF,
@@ -623,6 +624,7 @@ def test_systems_that_do_not_fit_are_one_line(tmp_path, systems, capsys):
         (["--calibrate-key", "x"], "needs --calibrate"),
         (["--convert", "nist", "--out", "x", "--json", "y"], "computes no scores"),
         (["--convert", "nist", "--out", "x", "--by", "class"], "computes no scores"),
+        (["--convert", "nist", "--out", "x", "--table", "y.md"], "computes no scores"),
         (["--calibrate", "c.json", "--calibration", "full"], "--calibration: DEV is already a calibration"),
         (["--calibrate", "c.json", "--calibrate-key", "x"], "--calibrate-key: DEV is already a calibration"),
     ],
@@ -640,6 +642,28 @@ def test_flags_that_do_not_go_together_return_2(flags, message, tmp_path, system
 )
 def test_flags_for_one_file_with_two_return_2(flags, capsys):
     assert f"{flags[-2]}: expected one FILE" in usage_fault(capsys, "a.csv", "b.csv", *flags)
+
+
+def test_tables_for_a_paper_say_what_is_printed(tmp_path, systems, capsys):
+    paths = [write_scores_csv(tmp_path / f"{name}_50%.csv", system) for name, system in zip("ab", systems, strict=True)]
+    written = [tmp_path / "out.tex", tmp_path / "out.md"]
+    flags = ["--samples", 50, "--by", "cluster", "--calibrate", paths[0], "--calibrate", paths[1]]
+    for path in written:
+        assert score(*paths, *flags, "--json", path.with_suffix(".json"), "--table", path, "--overwrite") == 0
+    tables = [read_latex(f"{table}\n") for table in written[0].read_text().removesuffix("\n").split("\n\n")]
+    rows = [{row[0]: [cell.replace("−", "-") for cell in row[1:]] for row in table} for table in tables]
+    content = read_json(tmp_path / "out.json")
+    first, (low, high) = content["systems"][0], content["systems"][0]["intervals"]["acc"]
+    assert rows[0]["A overall"][0] == f"{first['overall']['acc']:.3f} [{low:.3f}, {high:.3f}]"
+    assert len(rows) == 3 and len(rows[0]) == 1 + 2 + 2 * len(set(CLUSTER_OF.values()))
+    assert rows[1]["A before"][0] == f"{first['calibration']['before']['acc']:.3f}"
+    difference = content["comparisons"][0]["differences"]["acc"]
+    expected = [difference[name] for name in ("value", "low", "high", "p")]
+    assert rows[2]["acc"][2:] == [f"{value:.3f}" for value in expected]
+    assert written[1].read_text().count("\n| ") == sum(map(len, tables)) - 1
+    capsys.readouterr()
+    assert "exists already" in fault(capsys, *paths, "--table", written[0])
+    assert "ends in .tex or .md" in usage_fault(capsys, *paths, "--table", tmp_path / "out.csv")
 
 
 @pytest.mark.parametrize(("suffix", "begins"), [("png", b"\x89PNG"), ("PDF", b"%PDF"), ("svg", b"<?xml")])

@@ -87,5 +87,8 @@ def test_the_demo_grid_is_three_by_three_by_two():
     grid = grid_of("demo.yaml")
     assert len(grid.runs()) == 18
     assert set(grid.variants) <= set(variant_names())
+    model = grid.upstreams["small_wav2vec2"]
+    assert model.made_by.split() == ["python", "bench/small_wav2vec2.py", model.weights]
+    assert model.made_by in (ROOT / "Makefile").read_text()
     chosen = grid_of("demo.yaml", "--upstreams", "mfcc,fbank", "--seeds", "1", "--variants", "mapmix").runs()
     assert [(run.upstream, run.variant, run.seed) for run in chosen] == [("mfcc", "mapmix", 1), ("fbank", "mapmix", 1)]

@@ -14,8 +14,10 @@ from lid_mapmix.apps import cli
 from lid_mapmix.apps.leaderboard import procedure, running
 from lid_mapmix.apps.leaderboard.command import make_leaderboard_parser
 from lid_mapmix.apps.leaderboard.grid import read_grid
-from lid_mapmix.apps.leaderboard.jobs import describe, make_jobs
+from lid_mapmix.apps.leaderboard.jobs import _merged, describe, make_jobs
 from lid_mapmix.apps.leaderboard.state import STATE_NAME, State, Status, read_state, write_state
+from lid_mapmix.apps.settings.arguments import make_parser
+from lid_mapmix.apps.settings.from_flags import new_settings
 from lid_mapmix.scoring.files.own import read_scores
 from reference import classification
 from reference.calibration import expected_calibration_error
@@ -23,6 +25,7 @@ from reference.calibration import expected_calibration_error
 from .conftest import SETTINGS, leaderboard, runs_in_process, write_grid
 
 LRE17 = {"downstream_expert": {"mapmix": {"class_similarity": "lre17"}}}
+TINY = {"upstream": "hf_wav2vec2_custom", "weights": "nowhere", "made_by": "touch made\ntwice"}
 
 
 def read_rows(folder):
@@ -260,6 +263,12 @@ def test_variants_that_ask_for_the_same_map_share_it_and_others_do_not(corpus, t
         ({"settings": {"downstream_expert": {"epoch": 3}}}, (), "fbank baseline: configuration: unknown key"),
         ({"upstreams": ["fbnk"]}, (), "fbnk baseline: unknown upstream"),
         ({"variants": {"mapmix": {"settings": LRE17}}}, (), "fbank mapmix: "),
+        (
+            {"upstreams": {"tiny": TINY}},
+            (),
+            "tiny baseline: weights: expected nowhere, found no such file or folder. Make",
+        ),
+        ({}, ("-c", "nowhere.yaml"), "nowhere.yaml: no such configuration file"),
         ({}, ("--out", __file__), "expected a folder, found the file"),
         ({}, ("--devices", "cpu,gpu0"), "--device gpu0: expected cuda"),
         ({}, ("--no-training",), "expected runs of the grid, found none complete"),
@@ -276,6 +285,39 @@ def test_a_grid_that_cannot_be_trained_is_one_line(changes, flags, says, corpus,
     assert says in error[0]
 
 
+def test_how_missing_weights_are_made_is_said_and_not_done(corpus, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    bench = write_grid(tmp_path, corpus, upstreams={"tiny": TINY})
+    assert leaderboard(bench) == 1
+    assert capsys.readouterr().err.endswith("Make it by: touch made twice\n")
+    assert [*tmp_path.iterdir()] == [bench]
+
+
+def test_settings_by_a_flag_count_as_those_of_run(corpus, tmp_path):
+    """Over the defaults, the variant and the upstream, which has 1e-3; below what makes the rows of a grid differ."""
+    own = tmp_path / "own.yaml"
+    own.write_text("optimizer: {lr: 2.0e-3}\ndownstream_expert: {mapmix: {alpha: 0.4}}\n")
+    flags = ["--upstreams", "fbank", "--variants", "mapmix", "--seeds", "0"]
+    options = make_leaderboard_parser().parse_args([*flags, "--data", str(corpus), "-c", str(own)])
+    job = make_jobs(read_grid(options))[-1]
+    as_run = new_settings(make_parser("").parse_args([*job.flags, "-c", str(own), "-p", str(tmp_path)]))
+    found = _merged(job.flags, job.settings)
+    assert found.optimizer == as_run.optimizer and found.optimizer["lr"] == 2e-3
+    assert found.task == as_run.task and found.task.mapmix.alpha == 0.4
+    variants = {
+        "mapmix": {},
+        "flat": {"variant": "mapmix", "settings": {"downstream_expert": {"mapmix": {"alpha": 1.0}}}},
+    }
+    bench = write_grid(tmp_path, corpus, variants=variants, settings={**SETTINGS, "optimizer": {"lr": 5e-3}})
+    jobs = make_jobs(read_grid(make_leaderboard_parser().parse_args([str(bench), *flags[:2], "-c", str(own)])))
+    found = {job.run.variant: _merged(job.flags, job.settings) for job in jobs if job.run is not None}
+    assert {name: (one.optimizer["lr"], one.task.mapmix.alpha) for name, one in found.items()} == {
+        "mapmix": (2e-3, 0.4),
+        "flat": (2e-3, 1.0),
+    }
+    assert all(one.task.epochs == SETTINGS["downstream_expert"]["epochs"] for one in found.values())
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
@@ -284,6 +326,10 @@ def test_a_grid_that_cannot_be_trained_is_one_line(changes, flags, says, corpus,
         (("x.yaml", "--verify", "x.zip"), "--verify ZIP takes no grid"),
         (("--verify", "x.zip", "--seeds", "0"), "--verify ZIP takes no grid"),
         (("x.yaml", "--dry-run", "--bundle", "x.zip"), "remove --bundle"),
+        (("x.yaml", "--dry-run", "--table", "x.tex"), "remove --table"),
+        (("--verify", "x.zip", "-c", "x.yaml"), "--verify ZIP takes no grid"),
+        (("--verify", "x.zip", "--table", "x.tex"), "--verify ZIP takes no grid"),
+        (("x.yaml", "--table", "x.csv"), "ends in .tex or .md"),
     ],
 )
 def test_a_flag_that_would_be_passed_over_is_refused(flags, says, capsys):

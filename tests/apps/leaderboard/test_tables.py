@@ -6,8 +6,10 @@ import shutil
 
 import pytest
 from helpers.browser import CHROMIUM, look
+from helpers.latex import read_latex
 from helpers.pages import cells, read_page
-from lid_mapmix.apps.leaderboard.tables import as_page, rounded
+from lid_mapmix.apps.leaderboard.tables import as_markdown, as_page, rounded, tables_of
+from lid_mapmix.apps.report.table_files import as_latex
 
 from .conftest import leaderboard, write_grid
 
@@ -72,6 +74,41 @@ def test_the_page_shows_the_rows(finished):
     assert len(board.all("td", class_="best")) == len(best)
     paper = cells(page.one("table", id="beside"))
     assert sum(line[1].startswith("paper") for line in paper) == 11
+
+
+def test_a_table_for_a_paper_says_what_the_page_says(finished, tmp_path, capsys):
+    tables = {name: tmp_path / f"board.{name}" for name in ("tex", "md")}
+    for path in tables.values():
+        assert leaderboard(finished[0], "--no-training", "--paper", "--samples", 50, "--table", path) == 0
+    folder = finished[0].parent / "grid"
+    assert tables["md"].read_text() == (folder / "leaderboard.md").read_text()
+    board, beside = tables["tex"].read_text().split("\n\n")
+    page, shown = read_board(folder)
+    assert [row[:8] for row in read_latex(board + "\n")[1:]] == [row[:8] for row in cells(shown)]
+    assert board.count(r"\textbf{") == len(shown.all("td", class_="best"))
+    assert len(read_latex(beside)) - 1 == len(cells(page.one("table", id="beside")))
+    assert leaderboard(finished[0], "--no-training", "--samples", 50, "--table", tables["tex"]) == 1
+    assert "board.tex: exists already" in capsys.readouterr().err
+    flags = ["--samples", 50, "--table", tables["tex"], "--overwrite"]
+    assert leaderboard(finished[0], "--no-training", *flags) == 0
+    assert tables["tex"].read_text() == board + "\n"
+
+
+def test_what_is_best_is_bold_and_no_name_breaks_a_table():
+    scores = {"acc": {"mean": 0.5, "sd": 0.25, "best": True}, "wf1": {"mean": 0.5, "sd": None}}
+    row = {
+        "upstream": "a|b_c",
+        "variant": "50%",
+        "runs": 2,
+        "complete": 1,
+        "scores": scores,
+        "parameters": 5,
+        "seconds": None,
+    }
+    (table,) = tables_of([row], paper=False)
+    assert read_latex(as_latex(table))[1][:5] == ["a|b_c", "50%", "0.500 ± 0.250", "0.500", "–"]
+    assert r"a\textbar{}b\_c & 50\% & \textbf{0.500 $\pm$ 0.250} & 0.500 &" in as_latex(table)
+    assert r"| a\|b_c | 50% | **0.500 ± 0.250** | 0.500 | – |" in as_markdown([row], paper=False)
 
 
 @pytest.mark.parametrize(

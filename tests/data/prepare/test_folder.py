@@ -91,7 +91,7 @@ def test_speakers_are_in_one_split_only(recordings, tmp_path, pattern):
         (r"(\d", "no regular expression"),
         (r"speaker-(\d+)", "in no file, not for example in ara-apc/session0/ara-apc0_take0.wav"),
         (r"([0-3])_take", "in 36 of 72 files"),
-        (r"(session)", "has 1 speaker where"),
+        (r"(session)", "found 1 speaker"),
     ],
 )
 def test_patterns_that_find_no_speakers(recordings, tmp_path, pattern, message):
@@ -104,9 +104,21 @@ def test_a_class_with_one_speaker_is_named(recordings, tmp_path):
     for number in range(4):
         write_audio(recordings / "zho-yue" / f"zho-yue9_take{number}.wav")
     with pytest.raises(
-        UserError, match="class zho-yue: has 1 speaker where train, dev and test need at least one each"
+        UserError,
+        match=r"class zho-yue: expected at least 3 speakers, .*found 1 speaker.*--split-by file",
     ):
         prepare("folder", recordings, tmp_path / "data", speaker_pattern=r"(\d+)_take")
+
+
+def test_by_file_a_class_may_have_one_speaker_and_what_that_costs_is_said(recordings, tmp_path, caplog):
+    for number in range(4):
+        write_audio(recordings / "zho-yue" / f"zho-yue9_take{number}.wav")
+    out = prepare("folder", recordings, tmp_path / "data", speaker_pattern=r"(\d+)_take", split_by="file")
+    assert "scores do not measure unseen speakers" in caplog.text
+    rows = read(out)
+    for split in SPLITS:
+        assert {row["class"] for row in rows[split]} == {"ara-apc", "ara-arz", "zho-cmn", "zho-yue"}
+    assert {row["speaker"] for row in rows["test"] if row["class"] == "zho-yue"} == {"9"}
 
 
 def test_folders_that_are_no_corpus(recordings, tmp_path):

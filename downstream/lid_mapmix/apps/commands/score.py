@@ -9,6 +9,7 @@ from pathlib import Path
 from ...scoring.choices import CALIBRATION_SUFFIX, FileFormat, Kind, Values
 from ...utils.argument_types import choices_of, whole_number_from
 from ...utils.command_line import CommandParser
+from ..report.table_files import table_file
 
 _FIGURES = (".png", ".pdf", ".svg")
 _DESCRIPTION = """\
@@ -24,6 +25,8 @@ examples:
     lid-mapmix score result/downstream/first/test_scores.csv --by duration,cluster
   compare a second system to the first, by a paired bootstrap:
     lid-mapmix score baseline/test_scores.csv mapmix/test_scores.csv --json compared.json
+  write the same as tables for a paper, in LaTeX (booktabs):
+    lid-mapmix score baseline/test_scores.csv mapmix/test_scores.csv --table compared.tex
   a submission to NIST LRE17, with the key of the evaluation:
     lid-mapmix score scores.tsv --key lre17_eval_segment_keys.tsv --by duration,source
   calibrate on dev, score test, and write the calibrated scores as log-likelihood ratios:
@@ -68,6 +71,7 @@ def make_score_parser() -> CommandParser:
     )
     parser.add_seed("seed of the bootstrap")
     parser.add_json("write all results, in full precision,")
+    add("--table", type=table_file, metavar="FILE", help="write the tables as LaTeX (.tex) or Markdown (.md)")
     parser.add_overwrite("existing files")
     truth = parser.add_argument_group("information that the file lacks").add_argument
     truth("--key", metavar="FILE", help="truth and columns: a manifest, NIST segment keys or Kaldi's utt2lang")
@@ -109,7 +113,7 @@ def _refuse_conflicts(options: argparse.Namespace) -> None:
     """End the program as argparse does, with status 2, if flags contradict each other."""
     is_alone = len(options.files) == 1
     is_calibration = any(path.endswith(CALIBRATION_SUFFIX) for path in options.calibrate)
-    scores = options.json or options.reliability or options.save_calibration or options.by
+    scores = options.json or options.table or options.reliability or options.save_calibration or options.by
     faults = [
         (options.save_calibration and not is_alone, "--save-calibration: expected one FILE"),
         (options.reliability and not is_alone, "--reliability: expected one FILE"),
@@ -117,7 +121,7 @@ def _refuse_conflicts(options: argparse.Namespace) -> None:
         (bool(options.convert) != bool(options.out), "--convert and --out: expected both or neither"),
         (
             options.convert and scores,
-            "--convert: computes no scores; remove --json, --reliability, --by, --save-calibration",
+            "--convert: computes no scores; remove --json, --table, --reliability, --by, --save-calibration",
         ),
         (options.calibrate and len(options.calibrate) != len(options.files), "--calibrate: expected once per FILE"),
         *(

@@ -54,7 +54,7 @@ def refuse_existing_outputs(options: argparse.Namespace) -> None:
     ------
     UserError : one does, or is.
     """
-    outputs = (options.json, options.save_calibration, options.reliability)
+    outputs = (options.json, options.table, options.save_calibration, options.reliability)
     paths = [Path(name) for name in outputs if name not in (None, STANDARD_OUTPUT)]
     if options.convert:
         paths += format_of(FileFormat(options.convert)).files(options.out)

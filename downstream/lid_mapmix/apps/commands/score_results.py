@@ -30,7 +30,8 @@ from ...scoring.metrics import accuracy, expected_calibration_error, reliability
 from ...scoring.scorecard import System, differences_of, intervals_of, make_system, scores_of, slices_of
 from ...utils.command_line import STANDARD_OUTPUT
 from ..report.figures import draw_reliability
-from ..report.tables import format_table
+from ..report.table_files import write_table_file
+from ..report.tables import Table, format_table, text_cell
 from .score_files import (
     calibration_of,
     clusters_of,
@@ -163,9 +164,9 @@ def _print(
         print(f"intervals: {options.samples} resamples of {_resampled(scored[0].system)}")
     if calibrations:
         named = [f"{path} ({one.kind})" for path, one in zip(options.calibrate, calibrations, strict=True)]
-        print(f"\ncalibrated by {', '.join(named)}\n\n{_calibration_table(scored)}")
+        print(f"\ncalibrated by {', '.join(named)}\n\n{format_table(_calibration_rows(scored))}")
     for one in compared:
-        print(f"\n{_difference_table(one)}")
+        print(f"\n{format_table(_difference_rows(one))}\n\n{_significance(one)}")
 
 
 def _resampled(system: System) -> str:
@@ -185,6 +186,7 @@ def _write(
 ) -> None:
     writers: list[tuple[str | None, Callable[[Path], None]]] = [
         (options.json, partial(write_metrics, metrics=_content(scored, compared, options))),
+        (options.table, partial(write_table_file, tables=_tables(scored, compared, options))),
         (options.reliability, partial(_draw, scored=scored[0])),
     ]
     if calibration is not None:
@@ -228,26 +230,30 @@ def _score_table(systems: Sequence[Scored]) -> str:
         if one.intervals:
             rows[_row(one.letter, f"{_LEVEL} from")] = _cells({name: i.low for name, i in one.intervals.items()})
             rows[_row(one.letter, f"{_LEVEL} to")] = _cells({name: i.high for name, i in one.intervals.items()})
-    for way, slices in systems[0].slices.items():
-        for name in slices:
-            for one in systems:
-                rows[_row(one.letter, f"{way} {name}")] = _cells(one.slices[way][name])
-    return format_table(rows)
+    return format_table(rows | _slice_rows(systems))
 
 
-def _calibration_table(systems: Sequence[Scored]) -> str:
-    """Format the scores of all systems before and after calibration."""
-    return format_table(
-        {
-            _row(one.letter, name): {column: scores[column] for column in _CALIBRATION_COLUMNS}
-            for one in systems
-            for name, scores in one.calibration.items()
-        }
-    )
+def _slice_rows(systems: Sequence[Scored]) -> dict[str, dict[str, float]]:
+    """Return one row of scores per slice and system."""
+    return {
+        _row(one.letter, f"{way} {name}"): _cells(one.slices[way][name])
+        for way, slices in systems[0].slices.items()
+        for name in slices
+        for one in systems
+    }
 
 
-def _difference_table(compared: Compared) -> str:
-    """Format one row per score: two systems, their difference with its confidence interval, and the p-value."""
+def _calibration_rows(systems: Sequence[Scored]) -> dict[str, dict[str, float]]:
+    """Return the scores of all systems before and after calibration."""
+    return {
+        _row(one.letter, name): {column: scores[column] for column in _CALIBRATION_COLUMNS}
+        for one in systems
+        for name, scores in one.calibration.items()
+    }
+
+
+def _difference_rows(compared: Compared) -> dict[str, dict[str, float]]:
+    """Return one row per score: two systems, their difference with its confidence interval, and the p-value."""
     first, second = compared.first, compared.second
     names = first.letter, second.letter, f"{second.letter} − {first.letter}"
     rows = {}
@@ -258,13 +264,45 @@ def _difference_table(compared: Compared) -> str:
             rows[score] = dict(zip(names, values, strict=True))
             rows[score] |= {f"{_LEVEL} from": difference.low, "to": difference.high, "p": difference.p}
     known = [name for name in next(iter(rows.values())) if any(_is_known(row[name]) for row in rows.values())]
-    rows = {score: {name: row[name] for name in known if _is_known(row[name])} for score, row in rows.items()}
-    has_groups = first.system.output.column("group") is not None
+    return {score: {name: row[name] for name in known if _is_known(row[name])} for score, row in rows.items()}
+
+
+def _significance(compared: Compared) -> str:
+    has_groups = compared.first.system.output.column("group") is not None
     note = "; utterances of one group are not" if has_groups else ""
-    return (
-        f"{format_table(rows)}\n\nMcNemar's exact test of acc: p = {compared.mcnemar:.3g} "
-        f"(assumes independent utterances{note})"
+    return f"McNemar's exact test of acc: p = {compared.mcnemar:.3g} (assumes independent utterances{note})"
+
+
+def _tables(scored: Sequence[Scored], compared: Sequence[Compared], options: argparse.Namespace) -> list[Table]:
+    """Return the printed tables for a paper, with confidence intervals in the cells of the overall scores."""
+    files = "; ".join(map(_describe, scored))
+    intervals = f" In brackets: {_LEVEL} confidence intervals." if options.samples else ""
+    overall: dict[str, Mapping[str, float | str]] = {
+        _row(one.letter, "overall"): {
+            name: text_cell(value) + _brackets(one.intervals.get(name)) for name, value in _cells(one.overall).items()
+        }
+        for one in scored
+    }
+    tables = [_table(f"Scores of {files}.{intervals}", {**overall, **_slice_rows(scored)})]
+    if scored[0].calibration:
+        tables.append(_table(f"Scores before and after calibration of {files}.", _calibration_rows(scored)))
+    for one in compared:
+        pair = f"{_describe(one.first)}; {_describe(one.second)}"
+        tables.append(_table(f"Differences between {pair}. {_significance(one)}.", _difference_rows(one)))
+    return tables
+
+
+def _table(caption: str, rows: Mapping[str, Mapping[str, float | str]]) -> Table:
+    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+    return Table(
+        caption, ["", *columns], [[name, *(text_cell(row.get(c)) for c in columns)] for name, row in rows.items()]
     )
+
+
+def _brackets(interval: Interval | None) -> str:
+    if interval is None or not _is_known(interval.low):
+        return ""
+    return f" [{text_cell(interval.low)}, {text_cell(interval.high)}]"
 
 
 def _content(scored: Sequence[Scored], compared: Sequence[Compared], options: argparse.Namespace) -> dict[str, Any]:

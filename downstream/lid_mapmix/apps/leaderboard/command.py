@@ -8,6 +8,7 @@ from typing import Any
 
 from ...utils.argument_types import whole_number_from
 from ...utils.command_line import CommandParser
+from ..report.table_files import table_file
 
 _EXAMPLES = """\
 examples:
@@ -15,18 +16,24 @@ examples:
     lid-mapmix leaderboard bench/demo.yaml --jobs 2
   a grid without a file:
     lid-mapmix leaderboard --upstreams fbank mfcc --variants baseline mapmix --seeds 0,1 --data data/demo
+  override settings of all runs:
+    lid-mapmix leaderboard --upstreams fbank --variants baseline --seeds 0 --data data/demo -c settings.yaml
   print the runs and an estimate of their time; train a part of a grid:
     lid-mapmix leaderboard bench/paper.yaml --dry-run
     lid-mapmix leaderboard bench/paper.yaml --variants baseline --seeds 0
   write tables next to those of the paper, without training; pack a bundle; verify a bundle:
     lid-mapmix leaderboard bench/paper.yaml --no-training --paper --bundle paper.zip
     lid-mapmix leaderboard --verify paper.zip
+  write the table for a paper, in LaTeX (booktabs):
+    lid-mapmix leaderboard bench/demo.yaml --no-training --table leaderboard.tex
   eight jobs on a Slurm cluster, which share the runs:
     lid-mapmix leaderboard bench/paper.yaml --slurm slurm_partition=gpu,gpus_per_node=1,timeout_min=1440 --jobs 8
 
 BENCH.yaml (paths are relative to the working directory):
   upstreams: {fbank: {}, tiny: {upstream: wav2vec2_local, weights: tiny.pt}}   # or a list; other keys: frozen,
-                                                                               # cache_features, variants, settings
+                                                                               # cache_features, variants, settings,
+                                                                               # made_by (command that makes the
+                                                                               # weights; shown if they are missing)
   variants: {mapmix: {}, mapmix_95: {variant: mapmix, settings: {...}}}        # or a list
   data: {set1: data/set1, set2: data/set2}                                     # or a list; each with test.csv
   seeds: [0, 1, 2]
@@ -42,14 +49,15 @@ class _Parser(CommandParser):
         """Parse, and refuse flags that exclude each other."""
         options, unknown = super().parse_known_args(args, namespace)
         given = {name.replace("_", "-"): value not in (None, False) for name, value in vars(options).items()}
-        grid = [name for name in ("bench", "upstreams", "variants", "seeds", "data", "out") if given[name]]
+        grid = [name for name in ("bench", "upstreams", "variants", "seeds", "data", "config", "out") if given[name]]
         ways = [name for name in ("verify", "dry-run", "no-training", "slurm") if given[name]]
         if len(ways) > 1:
             self.error(f"--{ways[0]} and --{ways[1]} exclude each other")
-        if given["verify"] and (grid or given["bundle"]):
-            self.error("--verify ZIP takes no grid and no --bundle: the bundle contains the grid")
-        if given["dry-run"] and given["bundle"]:
-            self.error("--dry-run writes nothing: remove --bundle")
+        written = [name for name in ("bundle", "table") if given[name]]
+        if given["verify"] and (grid or written):
+            self.error("--verify ZIP takes no grid, --bundle or --table: the bundle contains the grid")
+        if given["dry-run"] and written:
+            self.error(f"--dry-run writes nothing: remove --{written[0]}")
         return options, unknown
 
 
@@ -69,6 +77,7 @@ def make_leaderboard_parser() -> CommandParser:
     grid("--variants", nargs="+", type=_names, metavar="NAME", help="variants, separated by spaces or commas")
     grid("--seeds", nargs="+", type=_numbers, metavar="SEED", help="seeds instead of those of the file")
     grid("--data", nargs="+", metavar="DIR", help="folders with train.csv, dev.csv, test.csv, instead of the file's")
+    grid("-c", "--config", metavar="YAML", help="settings of all runs, as -c of run; they override those of the file")
     work = parser.add_argument_group("training").add_argument
     count = whole_number_from(1)
     work("--jobs", type=count, default=1, metavar="N", help="parallel runs; with --slurm, jobs; default: 1")
@@ -85,9 +94,10 @@ def make_leaderboard_parser() -> CommandParser:
         metavar="N",
         help="bootstrap resamples of the test for bold; default: 1000",
     )
+    show("--table", type=table_file, metavar="FILE", help="write the table as LaTeX (.tex) or Markdown (.md)")
     show("--bundle", type=Path, metavar="ZIP", help="pack scores, settings, versions and commands")
     show("--verify", type=Path, metavar="ZIP", help="recompute all figures of a bundle and print differences")
-    parser.add_overwrite("an existing bundle")
+    parser.add_overwrite("an existing bundle or table")
     return parser
 
 

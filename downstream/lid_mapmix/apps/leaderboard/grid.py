@@ -36,6 +36,7 @@ class GridUpstream:
     cache_features : folder of the feature cache of a frozen upstream; None for none.
     variants : variants to train; None for all.
     settings : override those of the grid.
+    made_by : command that makes the weights, for the error if they are missing; never executed.
     """
 
     upstream: str | None = None
@@ -44,6 +45,7 @@ class GridUpstream:
     cache_features: str | None = None
     variants: list[str] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    made_by: str | None = None
 
 
 @checked_dataclass(config=_STRICT)
@@ -63,7 +65,7 @@ class Grid:
     upstreams, variants : by name.
     data : name → folder.
     seeds : seeds of the runs.
-    settings : of all runs, as in -c of ``lid-mapmix run``.
+    settings : of all runs, as in -c of ``lid-mapmix run``; overridden by -c of the leaderboard.
     out : folder of the runs.
     """
 
@@ -151,6 +153,9 @@ def read_grid(options: argparse.Namespace) -> Grid:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{origin}: {place}: {first['msg']}. See 'lid-mapmix leaderboard --help'.") from None
+    if options.config:
+        layers = (grid.settings, read_yaml(Path(options.config)))
+        grid.settings = merge(*(rename_settings(layer, warn=True) for layer in layers))
     _check(grid, origin, is_part=options.variants is not None)
     return grid
 

@@ -125,6 +125,9 @@ def make_jobs(grid: Grid) -> list[Job]:
 
 def _make_job(grid: Grid, run: Run, data: Data, maps: dict[Path, Job]) -> Job:
     upstream, request, settings = grid.upstreams[run.upstream], grid.request(run), grid.settings_of(run)
+    if upstream.weights and upstream.made_by and not Path(upstream.weights).exists():
+        made_by = " ".join(upstream.made_by.split())
+        raise UserError(f"weights: expected {upstream.weights}, found no such file or folder. Make it by: {made_by}")
     common = ["-u", request["upstream"], "--data", str(Path(grid.data[run.data]).resolve())]
     common += ["--seed", str(run.seed)]
     # Paths in the file of the grid are relative to the working directory, as those of flags are.
@@ -192,7 +195,10 @@ def _read_data(name: str, folder: Path) -> Data:
     UserError : a manifest is missing, or has a class that the labels lack.
     """
     if absent := next((split for split in _SPLITS if not find_manifest(folder, split).is_file()), None):
-        raise UserError(f"data {name}: {folder}: expected {absent}.csv, found none. Name a folder with all three.")
+        raise UserError(
+            f"data {name}: {folder}: expected {absent}.csv, found none. Name a folder with all three, such as "
+            "one that 'lid-mapmix prepare' wrote."
+        )
     corpus = Corpus(str(folder), None)
     corpus.check_manifests(_SPLITS)
     digests = {corpus.manifest_path(split).name: corpus.manifest(split).digest for split in _SPLITS}

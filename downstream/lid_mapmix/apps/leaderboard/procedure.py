@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ...utils.errors import UserError
 from ...utils.place import Place
+from ..report.table_files import write_table_file
 from ..runs.processes import choose_device
 from .bundle import verify, write_bundle
 from .grid import Grid, Run, read_grid
@@ -21,7 +22,7 @@ from .jobs import Job, describe, make_jobs
 from .results import RunResult, read_result, summarize
 from .running import Work
 from .state import LOGS, REMEDY, State, Status, checked_state
-from .tables import as_markdown, content_of, failures, foreign_files, write_tables
+from .tables import as_markdown, content_of, failures, foreign_files, tables_of, write_tables
 
 
 def make_leaderboard(options: argparse.Namespace) -> None:
@@ -158,6 +159,9 @@ def _write_results(grid: Grid, options: argparse.Namespace) -> dict[str, Any]:
     paths = write_tables(grid.folder, content, paper=options.paper)
     print(as_markdown(content["rows"], paper=options.paper))
     print(f"in {grid.folder}: {', '.join(path.name for path in paths)}")
+    if options.table:
+        write_table_file(options.table, tables_of(content["rows"], paper=options.paper))
+        print(f"{options.table}: written.")
     if options.bundle:
         write_bundle(options.bundle, grid.folder, content)
         print(f"{options.bundle}: written. Verify it by 'lid-mapmix leaderboard --verify {options.bundle}'.")
@@ -183,7 +187,7 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _refuse_existing_outputs(grid: Grid, options: argparse.Namespace) -> None:
-    """Refuse to replace files that no leaderboard has written, and an existing bundle."""
+    """Refuse to replace files that no leaderboard has written, and an existing table or bundle."""
     if taken := [path for path in (grid.folder, *grid.folder.parents) if path.exists() and not path.is_dir()]:
         raise UserError(
             f"{grid.folder}: expected a folder, found the file {taken[0]}. Name another folder by --out DIR."
@@ -192,5 +196,6 @@ def _refuse_existing_outputs(grid: Grid, options: argparse.Namespace) -> None:
         raise UserError(
             f"{foreign[0]}: expected a file of a leaderboard, found another. Name another folder by --out DIR."
         )
-    if options.bundle and options.bundle.exists() and not options.overwrite:
-        raise UserError(f"{options.bundle}: exists already. Name another file, or replace it by --overwrite.")
+    for path in (options.table, options.bundle):
+        if path and path.exists() and not options.overwrite:
+            raise UserError(f"{path}: exists already. Name another file, or replace it by --overwrite.")

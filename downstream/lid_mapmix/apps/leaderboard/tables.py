@@ -18,8 +18,9 @@ from markupsafe import Markup
 
 from ...utils.files import write_text
 from ...utils.run_folder import RunFolder
+from ..report import table_files
 from ..report.page import STYLE_SHEET, style_sheets, template_environment
-from ..report.tables import versions
+from ..report.tables import Table, versions
 from .results import COLUMNS, RunResult
 from .state import Status, duration
 
@@ -40,6 +41,7 @@ _LEGEND = (
     "Bold: better than every other row, p < 0.05 each, by a paired bootstrap over utterances and over runs with the "
     "same data and seed. Time: one run including its data map."
 )
+_PAPER_LEGEND = "Paper: means over three training sets of LRE 2017 (arXiv 2302.08229, tables 1 and 2)."
 _PAPER_COLUMNS = ("acc", "wf1", "c_acc", "ece")
 
 
@@ -155,20 +157,27 @@ def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def as_markdown(rows: Sequence[Mapping[str, Any]], *, paper: bool) -> str:
     """Return the rows as a Markdown table; with `paper` also a table with the rows of the paper."""
+    return "\n".join(map(table_files.as_markdown, tables_of(rows, paper=paper)))
+
+
+def tables_of(rows: Sequence[Mapping[str, Any]], *, paper: bool) -> list[Table]:
+    """Return the table of the rows; with `paper` also a table with the rows of the paper."""
     head = ["upstream", "variant", *(title for title, _ in COLUMNS.values()), "parameters", "time", "runs"]
-    lines = [f"| {' | '.join(head)} |", "|---|---" + "|---:" * (len(head) - 2) + "|"]
-    for row in rows:
-        cells = [row["upstream"], row["variant"], *(_bold(row["scores"].get(name)) for name in COLUMNS)]
-        cells += [rounded(row["parameters"]), _mean_duration(row["seconds"]), _runs(row)]
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", _LEGEND]
+    lines = [
+        [
+            *(row["upstream"], row["variant"], *(_bold(row["scores"].get(name)) for name in COLUMNS)),
+            *(rounded(row["parameters"]), _mean_duration(row["seconds"]), _runs(row)),
+        ]
+        for row in rows
+    ]
+    tables = [Table(_LEGEND, head, lines, names=2)]
     if paper:
         titles = [COLUMNS[name][0] for name in _PAPER_COLUMNS]
-        lines += ["", f"| variant | source | {' | '.join(titles)} |", "|---|---" + "|---:" * len(titles) + "|"]
-        for variant, origin, values, is_paper in _beside_paper(rows):
-            lines.append(f"|{f' {variant}' if is_paper else ''} | {origin} | {' | '.join(values)} |")
-        lines += ["", "Paper: means over three training sets of LRE 2017 (arXiv 2302.08229, tables 1 and 2)."]
-    return "\n".join(lines) + "\n"
+        beside = [
+            [variant if is_paper else "", origin, *values] for variant, origin, values, is_paper in _beside_paper(rows)
+        ]
+        tables.append(Table(_PAPER_LEGEND, ["variant", "source", *titles], beside, names=2))
+    return tables
 
 
 def _spread(score: Mapping[str, Any] | None) -> str:
@@ -201,7 +210,7 @@ def _mean_duration(seconds: Mapping[str, Any] | None) -> str:
 
 def _bold(score: Mapping[str, Any] | None) -> str:
     text = _spread(score)
-    return f"**{text}**" if score and score.get("best") else text
+    return table_files.Bold(text) if score and score.get("best") else text
 
 
 def as_page(root: Path, content: Mapping[str, Any], *, paper: bool) -> str:

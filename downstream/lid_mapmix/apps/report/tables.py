@@ -51,11 +51,12 @@ _CONTROLS = ("Cc", "Zl", "Zp")
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the page; the first cell of each row is its heading."""
+    """A table; the first `names` cells of each row are its heading."""
 
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    names: int = 1
 
 
 @dataclass(frozen=True)
@@ -206,18 +207,20 @@ def format_table(rows: Mapping[str, Mapping[str, float]]) -> str:
     """
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
     table = [["", *columns]]
-    table += [[_one_line(name), *(_text_cell(row.get(column)) for column in columns)] for name, row in rows.items()]
+    table += [[one_line(name), *(text_cell(row.get(column)) for column in columns)] for name, row in rows.items()]
     widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
     return "\n".join(
         "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in table
     )
 
 
-def _text_cell(value: float | None) -> str:
+def text_cell(value: float | str | None) -> str:
+    """Return a float with 3 decimals, an integer or a text unchanged, ``-`` for None."""
     if value is None:
         return _ABSENT
-    return str(value) if isinstance(value, int) else f"{round(value, 3) + 0.0:.3f}"  # no -0.000
+    return str(value) if isinstance(value, int | str) else f"{round(value, 3) + 0.0:.3f}"  # no -0.000
 
 
-def _one_line(name: str) -> str:
+def one_line(name: str) -> str:
+    """Return a text with line breaks and control characters escaped as in Python."""
     return "".join(ascii(sign)[1:-1] if category(sign) in _CONTROLS else sign for sign in name)

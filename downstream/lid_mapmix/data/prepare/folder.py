@@ -123,7 +123,8 @@ CORPUS = listed_corpus(
     "your own recordings, one sub-folder per class",
     """\
 lid-mapmix prepare folder recordings/ --out data/
-lid-mapmix prepare folder recordings/ --out data/ --speaker-pattern '(?P<speaker>spk\\d+)_'""",
+lid-mapmix prepare folder recordings/ --out data/ --speaker-pattern '(?P<speaker>spk\\d+)_'
+lid-mapmix prepare folder recordings/ --out data/ --speaker-pattern '(?P<speaker>spk\\d+)_' --split-by file""",
     _list,
     source="folder with one sub-folder of audio per class",
     metavar="AUDIO_DIR",

@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import json
 import logging
 import os
 import shutil
@@ -15,8 +16,9 @@ from helpers.layouts import read_rows, values, write_tone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lid_mapmix.data.labels import read_labels
+from lid_mapmix.data.manifest.manifest import read_manifest
 from lid_mapmix.data.prepare.steps import listed_audio, prepared_folder
-from lid_mapmix.data.prepare.steps.corpus import Listing, Options, Utterance
+from lid_mapmix.data.prepare.steps.corpus import Listing, Options, SplitBy, Utterance
 from lid_mapmix.data.prepare.steps.listing import prepare_listed
 from lid_mapmix.utils.errors import UserError
 
@@ -75,6 +77,31 @@ def test_a_publishers_dev_is_not_drawn_anew(audio, tmp_path):
     rows = read_rows(prepare_listed(tmp_path, Listing(tmp_path, utterances), corpus="any", options=options))
     assert values(rows["dev"], "id") == {f"{name}{number}" for name in "ab" for number in range(3)}
     assert {split: len(some) for split, some in rows.items()} == {"train": 16, "dev": 6, "test": 4}
+
+
+def test_by_file_recordings_stay_whole_and_the_settings_of_before_still_hold(audio, tmp_path):
+    utterances = [
+        Utterance(audio, "a", f"{number}", seconds=SECONDS, speaker="one", group=f"call{number // 2}")
+        for number in range(12)
+    ]
+    # One file has all of them, so it can be divided in no way.
+    with pytest.raises(UserError, match=r"class a: expected at least 3 groups, .* found 1 group"):
+        prepare_listed(tmp_path, Listing(tmp_path, utterances), corpus="any", options=Options(split_by=SplitBy.FILE))
+    files = [write_tone(tmp_path / f"{number}.wav", SECONDS) for number in range(12)]
+    apart = [one._replace(audiopath=str(path)) for one, path in zip(utterances, files, strict=True)]
+    listing, folder = Listing(tmp_path, apart), tmp_path / "data"
+    prepare_listed(folder, listing, corpus="any", options=Options(split_by=SplitBy.FILE))
+    split_of = {}
+    for split in ("train", "dev", "test"):
+        for name in read_manifest(folder / f"{split}.csv").text_column("group"):
+            assert split_of.setdefault(name, split) == split
+    assert set(split_of.values()) == {"train", "dev", "test"}
+    assert json.loads((folder / "prepared.json").read_text())["split_by"] == "file"
+    with pytest.raises(UserError, match="found 1 speaker"):
+        prepare_listed(tmp_path / "other", listing, corpus="any", options=Options())
+    alone = [one._replace(speaker="") for one in apart]
+    prepare_listed(tmp_path / "other", Listing(tmp_path, alone), corpus="any", options=Options())
+    assert "split_by" not in json.loads((tmp_path / "other/prepared.json").read_text())
 
 
 def test_an_interrupted_preparation_starts_again_and_changes_are_noticed(audio, tmp_path):

@@ -8,9 +8,11 @@ import argparse
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ....utils.argument_types import choices_of
 from ....utils.command_line import CommandParser
 from ... import SPLITS
 
@@ -19,6 +21,13 @@ if TYPE_CHECKING:
 
 SETTINGS_FILE = "prepared.json"
 DEFAULT_FRACTION = 0.15
+
+
+class SplitBy(StrEnum):
+    """Unit that is in one drawn split only; a recording (``group``) always is."""
+
+    SPEAKER = "speaker"
+    FILE = "file"
 
 
 class Utterance(NamedTuple):
@@ -68,6 +77,7 @@ class Options:
     Attributes
     ----------
     dev_fraction, test_fraction : fractions of each class's duration, if the publisher has no such split.
+    split_by : what must not be divided between drawn splits.
     max_hours_per_class : maximum hours per class to draw for train; None for all.
     copy_audio : copy the audio to the folder of the manifests.
     skip_bad_audio : drop utterances whose audio is missing or unreadable.
@@ -77,6 +87,7 @@ class Options:
 
     dev_fraction: float = DEFAULT_FRACTION
     test_fraction: float = DEFAULT_FRACTION
+    split_by: SplitBy = SplitBy.SPEAKER
     max_hours_per_class: float | None = None
     copy_audio: bool = False
     skip_bad_audio: bool = False
@@ -143,6 +154,14 @@ def listed_corpus(
             help="drop utterances whose audio is missing or unreadable, and print their number; default: an error",
         )
         add_common_flags(parser, drawn_fraction)
+        if drawn_fraction is not None:
+            add(
+                "--split-by",
+                choices=choices_of(SplitBy),
+                default=SplitBy.SPEAKER.value,
+                help="unit that is in one drawn split only; with file, a speaker may be in several splits, and scores "
+                "do not measure unseen speakers (default: %(default)s)",
+            )
         if languages:
             add(
                 "--languages",

@@ -1,10 +1,11 @@
 """From the listed utterances of a corpus to its manifests: steps that all published corpora share.
 
 A corpus lists its utterances, each with its publisher's split, if any. Utterances without a split are divided by
-speakers and groups. Then speakers and groups of dev or test are removed from train, and classes without training data
-are dropped.
+speakers and groups, or by files and groups. Then speakers and groups of dev or test are removed from train, and classes
+without training data are dropped.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from ....utils.errors import UserError
 from ... import SPLITS
 from ...labels import Labels, labels_from_names
 from ...manifest.manifest import impossible_times
-from .corpus import Listing, Options, Utterance
+from .corpus import Listing, Options, SplitBy, Utterance
 from .listed_audio import copy_audio, with_present_audio, with_seconds
 from .prepared_folder import preparation, remove_manifests, write_corpus
 from .splits import (
@@ -33,6 +34,8 @@ from .tables import text_digest
 _NUMBERS = ("seconds", "start", "end")
 # Omitted if no utterance has a value.
 _OPTIONAL = ("start", "end", *UNITS, "source")
+
+log = logging.getLogger(__name__)
 
 
 def prepare_listed(folder: Path, listing: Listing, *, corpus: str, options: Options) -> Path:
@@ -66,7 +69,9 @@ def prepare_listed(folder: Path, listing: Listing, *, corpus: str, options: Opti
         "audio": str(origin),
         "utterances": len(listing.utterances),
         "digest": text_digest(repr(tuple(utterance)) for utterance in listing.utterances),
-        **{name: value for name, value in vars(options).items() if name != "overwrite"},
+        # The default of split_by is omitted: folders prepared by earlier versions lack the setting.
+        **{name: value for name, value in vars(options).items() if name not in ("overwrite", "split_by")},
+        **({"split_by": options.split_by} if options.split_by != SplitBy.SPEAKER else {}),
         **listing.settings,
     }
     with preparation(folder, settings, overwrite=options.overwrite, splits=splits) as needed:
@@ -144,8 +149,10 @@ def _with_splits(columns: Columns, options: Options) -> Columns:
     undivided = columns["split"] == ""
     if not undivided.any():
         return columns
-    units = join_units(*(columns[name] for name in UNITS))[undivided]
-    known = [name for name in UNITS if (columns[name] != "").any()]
+    by_file = options.split_by == SplitBy.FILE
+    names = ("audiopath", "group") if by_file else UNITS
+    units = join_units(*(columns[name] for name in names))[undivided]
+    known = [name for name in UNITS if name in names and (columns[name] != "").any()]
     drawn = split_units(
         units,
         columns["class"][undivided].astype(str),
@@ -157,6 +164,8 @@ def _with_splits(columns: Columns, options: Options) -> Columns:
     )
     splits = columns["split"].copy()
     splits[undivided] = np.where(np.isin(drawn, list(set(splits))), SPLITS[0], drawn)
+    if by_file and (columns["speaker"] != "").any():
+        log.warning("divided by file: a speaker may be in several splits, and scores do not measure unseen speakers")
     return {**columns, "split": splits}
 
 

@@ -102,7 +102,7 @@ def split_units(
     if len(empty_classes):
         raise UserError(
             f"class {empty_classes[0]}: shares {unit_name}s with other classes, and no division was found that "
-            f"keeps each in one split and leaves no split empty. Add {unit_name}s to it, or remove the class."
+            f"keeps each in one split and leaves no split empty. {_remedy(unit_name)}"
         )
     return np.array(SPLITS)[best[unit_of]]
 
@@ -153,8 +153,15 @@ def _check_enough(class_names: np.ndarray, counts: np.ndarray, unit_name: str) -
         found = f"{counts[one]} {unit_name}" + ("" if counts[one] == 1 else "s")
         raise UserError(
             f"class {class_names[one]}: expected at least 3 {unit_name}s, one each for train, dev and test, found "
-            f"{found}. Add {unit_name}s to it, or remove the class."
+            f"{found}. {_remedy(unit_name)}"
         )
+
+
+def _remedy(unit_name: str) -> str:
+    remedy = f"Add {unit_name}s to it, or remove the class"
+    if unit_name == "speaker":
+        remedy += ", or use --split-by file (scores then do not measure unseen speakers)"
+    return f"{remedy}."
 
 
 def _home_classes(unit_of: np.ndarray, class_of: np.ndarray, seconds: np.ndarray, count: int) -> np.ndarray:
