@@ -68,8 +68,8 @@ CLUSTERS: dict[str, tuple[Dialect, ...]] = {
     ),
 }
 
-# eSpeak's voice variants that change the voice but not the language. A speaker is in one split only, as are variants that
-# differ mainly in pitch, such as michel and Hugo, or quincy and robert.
+# eSpeak's voice variants that change the voice but not the language. A speaker is in one split only, as are variants
+# that differ mainly in pitch, such as michel and Hugo, or quincy and robert.
 SPEAKERS = {
     "train": (
         *("m1", "f1", "m3", "f3", "m4", "f5", "m6", "linda", "m8", "steph", "michel", "Andrea"),
