@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.dtypes import StringDType
-from scipy.stats import binomtest
 
 from ..utils.randomness import keyed_generator
 from .weighted import WeightedScores
@@ -168,6 +167,8 @@ def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> float:
 
     The test assumes independent utterances, which cuts of one recording are not.
     """
+    from scipy.stats import binomtest  # noqa: PLC0415 - takes a second, which no other command needs
+
     only_first = int((first_right & ~second_right).sum())
     only_second = int((second_right & ~first_right).sum())
     if only_first + only_second == 0:
