@@ -216,13 +216,18 @@ def test_values_out_of_their_limits_are_refused(place, value):
 
 def test_hard_above_easy_is_refused():
     thresholds = {"hard_confidence": 0.5, "easy_confidence": 0.4}
-    refused(changed("downstream_expert.datamap", thresholds), r"hard_confidence of at most easy_confidence, 0\.4, found 0\.5")
+    refused(
+        changed("downstream_expert.datamap", thresholds),
+        r"hard_confidence of at most easy_confidence, 0\.4, found 0\.5",
+    )
     task_config({"datamap": {"hard_confidence": 0.5, "easy_confidence": 0.5}})
 
 
 def test_fractions_above_one_are_refused():
     fractions = {"easy_fraction": 0.7, "hard_fraction": 0.4}
-    refused(changed("downstream_expert.datamap", fractions), r"expected .* with a sum of at most 1, found 0\.7 and 0\.4")
+    refused(
+        changed("downstream_expert.datamap", fractions), r"expected .* with a sum of at most 1, found 0\.7 and 0\.4"
+    )
     task_config({"datamap": {"easy_fraction": 0.5, "hard_fraction": 0.5}})
 
 

@@ -31,5 +31,7 @@ def test_stock_s3prl_does_not_fine_tune_hugging_face_models():
 
 @pytest.mark.parametrize("name", ["train_front_end", "spec_augment"])
 def test_stock_s3prl_does_not_ignore_a_setting_of_the_upstream(name):
-    with pytest.raises(UserError, match=f"expected settings of S3PRL's own command, found downstream_expert.upstream.{name}"):
+    with pytest.raises(
+        UserError, match=f"expected settings of S3PRL's own command, found downstream_expert.upstream.{name}"
+    ):
         config_without_patches(task_config({"upstream": {name: True}}), "xlsr_53", trainable=True)

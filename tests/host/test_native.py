@@ -180,7 +180,7 @@ def test_other_upstreams_stay_as_they_are_and_are_not_compiled():
 
 def test_compilation_without_a_compiler_is_refused(build, monkeypatch):
     monkeypatch.setattr(native.shutil, "which", lambda name: None)
-    with pytest.raises(UserError, match=r"runner\.compile: needs a C\+\+ compiler"):
+    with pytest.raises(UserError, match=r"runner\.compile: expected a C\+\+ compiler, found none"):
         build("wav2vec2", compile=True)
 
 

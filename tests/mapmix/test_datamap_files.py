@@ -197,7 +197,7 @@ def test_class_similarity_of_other_classes_is_refused(tmp_path):
     write_class_similarity(path, ["a", "b"], np.eye(2), np.ones(2, int))
     with pytest.raises(UserError, match="columns for exactly the classes a, c; b, c"):
         read_class_similarity(path, ["a", "c"])
-    with pytest.raises(UserError, match="numbers from 0 up"):
+    with pytest.raises(UserError, match="numbers of at least 0"):
         read_class_similarity(edited(path, "a,1", "a,-1"), ["a", "b"])
     with pytest.raises(UserError, match="numbers for a"):
         read_class_similarity(edited(path, "a,-1", "a,one"), ["a", "b"])

@@ -105,7 +105,7 @@ def test_a_class_of_which_nothing_is_left_is_one_line(split, tmp_path):
     with pytest.raises(UserError, match="No other utterance of its class ybb-two can be read") as caught:
         training(lost)[Draw(9, NO_PARTNER, 1.0, 0)]
     assert not isinstance(caught.value, BadAudioError)
-    with pytest.raises(UserError, match=r"no utterance of class ybb-two can be read\. The first: "):
+    with pytest.raises(UserError, match=r"expected readable audio for class ybb-two, found none\. .*The first fault: "):
         BadAudio(RunFolder(tmp_path), lost, 1.0, print)
 
 
@@ -169,7 +169,7 @@ def test_thousands_of_headers_are_some_lines_and_a_count(split, tmp_path, monkey
     monkeypatch.setattr(bad_audio, "_MOST_LINES", 1)
     lines = []
     BadAudio(RunFolder(tmp_path), split, 0.5, lines.append).reset()
-    assert lines[1:] == [f"headers: 2 more are skipped; {tmp_path / 'bad_audio.csv'} names all"]
+    assert lines[1:] == [f"headers: 2 more are skipped; {tmp_path / 'bad_audio.csv'} lists all of them"]
     assert len(rows_of(tmp_path)) == 3
 
 

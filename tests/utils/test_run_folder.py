@@ -75,12 +75,12 @@ def test_a_run_that_was_stopped_while_it_kept_its_first_checkpoint_begins_anew(t
     """Its first evaluation has left scores by then, and a disk may be full, or the machine taken away, just there."""
     for name in ("dev_scores.csv", "dev_metrics.json", "dev_predict.txt"):
         (tmp_path / name).touch()
-    with pytest.raises(UserError, match="Go on with it by -a"):
+    with pytest.raises(UserError, match="Resume it by -a"):
         RunFolder(tmp_path).refuse_run()
     RunFolder(tmp_path).refuse_run(resumes=True)
     # A complete run whose checkpoints were deleted is not begun anew without being asked to.
     (tmp_path / "report.html").touch()
-    with pytest.raises(UserError, match=r"already holds a run .*Start anew by --overwrite or choose"):
+    with pytest.raises(UserError, match=r"already holds a run .*Replace it by --overwrite or choose"):
         RunFolder(tmp_path).refuse_run(resumes=True)
     (tmp_path / "report.html").unlink()
     (tmp_path / "test_scores.csv").touch()

@@ -47,9 +47,7 @@ def task_config(mapping: Mapping[str, Any] | None) -> TaskConfig:
     UserError : an unknown key, a value out of range, or contradicting values.
     """
     if not isinstance(mapping, Mapping | None):
-        raise UserError(
-            f"configuration: {TASK_KEY} is {mapping!r}; expected 'key: value' lines. See config.yaml."
-        )
+        raise UserError(f"configuration: {TASK_KEY} is {mapping!r}; expected 'key: value' lines. See config.yaml.")
     try:
         return TypeAdapter(TaskConfig).validate_python(rename_task_settings(mapping or {}))
     except ValidationError as error:

@@ -490,7 +490,7 @@ def test_nothing_is_overwritten(own, tmp_path, target, capsys):
 def test_fix_that_leaves_nothing_writes_nothing(own, tmp_path, capsys):
     shutil.rmtree(own / "audio/dev")
     assert check(own, "--fix", tmp_path / "fixed") == 1
-    assert "nothing would be left of dev" in capsys.readouterr().err
+    assert "expected utterances to keep in dev, found none" in capsys.readouterr().err
     assert not (tmp_path / "fixed").exists()
 
 
@@ -500,7 +500,7 @@ def test_what_was_found_is_told_even_where_nothing_can_be_fixed(flags, own, tmp_
     shutil.rmtree(own / "audio/dev")
     assert check(own, "--fix", tmp_path / "fixed", *(tmp_path / "r" if flag == "FILE" else flag for flag in flags)) == 1
     captured = capsys.readouterr()
-    assert "nothing would be left of dev" in captured.err
+    assert "expected utterances to keep in dev, found none" in captured.err
     text = (tmp_path / "r").read_text() if "FILE" in flags else captured.out
     if flags:
         report = json.loads(text)

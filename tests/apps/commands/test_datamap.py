@@ -97,7 +97,9 @@ def test_epochs_are_skipped_and_kept(own_map, tmp_path, capsys):
     class_similarity = {name: (tmp_path / name / "class_similarity.csv").read_text() for name in confidence}
     assert class_similarity["late"] != class_similarity["early"]
     assert command(own_map, "--skip-first", 2) == 1
-    assert fault_of(capsys).endswith("expected an epoch after the first 2, found 2 complete in all. Skip fewer.")
+    assert fault_of(capsys).endswith(
+        "expected an epoch after the first 2, found 2 complete epochs. Lower --skip-first."
+    )
 
 
 def test_regions_by_other_rules(own_map, tmp_path):
@@ -140,8 +142,8 @@ def test_other_data_is_no_reason_to_delete_the_dynamics(own_map, own_corpus, cap
     (own_corpus / "train.csv").write_text("".join(lines[:-1]))
     assert command(own_map, "--data", own_corpus) == 1
     fault = fault_of(capsys)
-    assert "found those of others" in fault
-    assert "Name the folder of the data they were recorded on (--data)" in fault
+    assert "found dynamics of other data" in fault
+    assert "Pass the folder of the recorded data by --data" in fault
     assert "Delete" not in fault
 
 
@@ -188,7 +190,7 @@ def test_data_that_has_moved_is_named_by_data(own_map, corpus, tmp_path, capsys)
     settings["downstream_expert"]["data"]["directory"] = str(tmp_path / "gone")
     config.write_text(yaml.safe_dump(settings))
     assert command(own_map) == 1
-    assert "name its folder by --data" in fault_of(capsys)
+    assert "pass its folder by --data" in fault_of(capsys)
     # Its manifest is enough, without any audio.
     (tmp_path / "moved").mkdir()
     shutil.copy(corpus / "train.csv", tmp_path / "moved")
@@ -196,7 +198,7 @@ def test_data_that_has_moved_is_named_by_data(own_map, corpus, tmp_path, capsys)
     text = (tmp_path / "moved/train.csv").read_text()
     (tmp_path / "moved/train.csv").write_text(text.replace(",xaa-one,", ",xaa-two,", 1))
     assert command(own_map, "--data", tmp_path / "moved") == 1
-    assert "expected the dynamics of this manifest and these labels" in fault_of(capsys)
+    assert "expected dynamics of this manifest and these labels" in fault_of(capsys)
 
 
 def no_dynamics(folder):
@@ -246,8 +248,14 @@ def test_what_is_no_recorded_run_is_refused(own_map, capsys, spoil, message):
     [
         (["--regions", "fixed", "--easy-confidence", 1.5], "datamap.easy_confidence is 1.5"),
         (["--regions", "fixed", "--hard-confidence", "nan"], "datamap.hard_confidence is nan"),
-        (["--regions", "fixed", "--hard-confidence", 0.7], "hard_confidence is 0.7, above easy_confidence"),
-        (["--regions", "quantile", "--easy-fraction", 0.8, "--hard-fraction", 0.3], "make more than 1"),
+        (
+            ["--regions", "fixed", "--hard-confidence", 0.7],
+            "expected hard_confidence of at most easy_confidence, 0.6, found 0.7",
+        ),
+        (
+            ["--regions", "quantile", "--easy-fraction", 0.8, "--hard-fraction", 0.3],
+            "with a sum of at most 1, found 0.8 and 0.3",
+        ),
         (
             ["--regions", "fixed", "--easy-fraction", 0.5],
             "--easy-fraction: has no effect on regions fixed. Add --regions quantile",

@@ -548,7 +548,7 @@ def test_scores_of_nothing_possible(tmp_path, capsys):
     tsv = write(tmp_path / "s.tsv", ["segmentid\ta\tb", "u\t1\t-1", "v\t-inf\t-inf"])
     assert "above minus infinity" in fault(capsys, tsv, "--key", key)
     write(tsv, ["segmentid\ta", "u\t1", "v\t1"])
-    assert "2 languages or more" in fault(capsys, tsv, "--key", key)
+    assert "at least 2 languages" in fault(capsys, tsv, "--key", key)
     kaldi = write(tmp_path / "s.txt", ["u a 1", "u b inf", "v a 1", "v b 1"])
     assert "below infinity" in fault(capsys, kaldi, "--key", key)
     write(kaldi, ["u a 0", "u b -inf", "v a -inf", "v b 3"])

@@ -61,14 +61,14 @@ def test_byte_order_mark_and_windows_lines_are_read(tmp_path, encoding, end):
     [
         ("", "lacks audiopath, class, seconds; found an empty file"),
         ("audiopath,seconds\na.wav,3\n", "lacks class; found audiopath, seconds"),
-        (f"{HEADER}\n", "a header but no utterance"),
-        (f"{HEADER}\n\n\n", "a header but no utterance"),
-        (f"{HEADER}\na.wav,a,3\nb.wav,b\n", "row 3 has 2 fields where the header has 3"),
-        (f"{HEADER}\na,b.wav,a,3\n", "row 2 has 4 fields where the header has 3"),
-        (f"{HEADER}\na.wav,a,long\n", "column seconds holds what is no number of seconds: .*long"),
-        (f"{HEADER},start\na.wav,a,3,one\n", "column start holds what is no number"),
-        (f"{HEADER}\na.wav,a,3\na.wav,b,3\n", "id a.wav stands in 2 rows"),
-        (f"{HEADER},id\na.wav,a,3,x\nb.wav,b,3,x\n", "id x stands in 2 rows"),
+        (f"{HEADER}\n", "expected utterances, found only a header"),
+        (f"{HEADER}\n\n\n", "expected utterances, found only a header"),
+        (f"{HEADER}\na.wav,a,3\nb.wav,b\n", "expected 3 fields in row 3, as in the header, found 2"),
+        (f"{HEADER}\na,b.wav,a,3\n", "expected 3 fields in row 2, as in the header, found 4"),
+        (f"{HEADER}\na.wav,a,long\n", "expected numbers of seconds in column seconds, found other text: .*long"),
+        (f"{HEADER},start\na.wav,a,3,one\n", "expected numbers of seconds in column start"),
+        (f"{HEADER}\na.wav,a,3\na.wav,b,3\n", "expected unique ids, found a.wav in 2 rows"),
+        (f"{HEADER},id\na.wav,a,3,x\nb.wav,b,3,x\n", "expected unique ids, found x in 2 rows"),
         (f"{HEADER}\na.wav,,3\n", "utterance a.wav has no class"),
         (f"{HEADER},id\na.wav,a,3,\n", "utterance 1 has no id"),
         (f"{HEADER}\n,a,3\n", "utterance 1 has no id"),
@@ -153,7 +153,7 @@ def test_classes_are_numbered_in_the_order_of_the_labels(tmp_path):
 
 def test_an_unknown_class_is_one_line(tmp_path):
     manifest = read_manifest(write(tmp_path, f"{HEADER}\n1,a,3\n2,c,3\n3,d,3\n"))
-    with pytest.raises(UserError, match=r"train\.csv: unknown class c, d; known are a, b\.") as caught:
+    with pytest.raises(UserError, match=r"train\.csv: expected the classes a, b, found c, d\.") as caught:
         Labels({"x": ("a", "b")}).class_indices(manifest)
     assert "\n" not in str(caught.value)
 
@@ -178,8 +178,8 @@ def test_labels_are_derived_from_the_names_of_the_classes(tmp_path):
         ("a: b", "expected 'cluster:"),
         ("a: []", "expected 'cluster:"),
         ("a:", "expected 'cluster:"),
-        ("a: [b, c]\nd: [c]", "class c is listed twice"),
-        ("a: [b, b]", "class b is listed twice"),
+        ("a: [b, c]\nd: [c]", "class c occurs twice"),
+        ("a: [b, b]", "class b occurs twice"),
         ("a: [b\nc", "no valid YAML"),
         ("a: [b]\n\tc: [d]", "no valid YAML"),
         ("nordic: [no, da]", "False is no text"),
@@ -263,13 +263,13 @@ def test_parquet_of_others_is_read(tmp_path):
 def test_a_fault_of_parquet_is_one_line(tmp_path):
     path = tmp_path / "train.parquet"
     path.write_bytes(b"PAR1 no more")
-    refused(path, "is no Parquet file")
+    refused(path, "expected a Parquet file, found other content")
     parquet.write_table(pyarrow.table({"audiopath": ["a"], "class": ["b"]}), path)
     refused(path, "lacks seconds; found audiopath, class")
     parquet.write_table(pyarrow.table({"audiopath": ["a"], "class": ["b"], "seconds": ["long"]}), path)
-    refused(path, "column seconds holds what is no number")
+    refused(path, "expected numbers of seconds in column seconds")
     parquet.write_table(pyarrow.table({"audiopath": ["a", "a"], "class": ["b", "b"], "seconds": [1, 2]}), path)
-    refused(path, "id a stands in 2 rows")
+    refused(path, "expected unique ids, found a in 2 rows")
     parquet.write_table(pyarrow.table({"audiopath": ["a"], "class": [None], "seconds": [1]}), path)
     refused(path, "utterance a has no class")
 
@@ -296,7 +296,7 @@ def test_ids_of_one_hash_are_told_apart(tmp_path, monkeypatch):
     monkeypatch.setattr(manifest_csv, "hash", len, raising=False)
     manifest = read_manifest(write(tmp_path, f"{HEADER}\na,x,1\nb,x,1\nccc,x,1\n"))
     assert manifest.columns["id"].tolist() == ["a", "b", "ccc"]
-    refused(write(tmp_path, f"{HEADER}\na,x,1\nb,x,1\nb,x,1\n"), "id b stands in 2 rows")
+    refused(write(tmp_path, f"{HEADER}\na,x,1\nb,x,1\nb,x,1\n"), "expected unique ids, found b in 2 rows")
 
 
 def test_fingerprints_of_a_parquets_ids_only_say_where_to_look(tmp_path, monkeypatch):
@@ -305,7 +305,7 @@ def test_fingerprints_of_a_parquets_ids_only_say_where_to_look(tmp_path, monkeyp
     write_manifest(path, {"audiopath": ["a", "b", "c"], "class": ["x"] * 3, "seconds": [1.0] * 3})
     assert read_manifest(path).columns["id"].tolist() == ["a", "b", "c"]
     write_manifest(path, {"audiopath": ["a", "b", "b"], "class": ["x"] * 3, "seconds": [1.0] * 3})
-    refused(path, "id b stands in 2 rows")
+    refused(path, "expected unique ids, found b in 2 rows")
 
 
 @given(

@@ -43,7 +43,7 @@ def test_a_speaker_of_two_splits_stays_in_the_later_one(unpacked, tmp_path, capl
     (unpacked / "Welsh/train/wel_tra_sp_0").rename(unpacked / "Welsh/train/wel_dev_sp_1")
     with caplog.at_level(logging.INFO):
         rows = read_rows(prepare("commonlanguage", unpacked, tmp_path / "data"))
-    assert "left out 2 of 24 utterances" in caplog.text
+    assert "dropped 2 of 24 utterances" in caplog.text
     assert len(rows["train"]) == 6
 
 
@@ -56,7 +56,7 @@ def test_other_layouts_say_what_was_found(unpacked, tmp_path):
     refused(
         "no folder of a language with train, dev, test in it, such as Welsh/; found dev.csv, dev/", unpacked / "Welsh"
     )
-    refused("--languages Irish: is not in this corpus; found Chinese_Taiwan, Welsh", languages=["Irish"])
+    refused("--languages Irish: expected one of Chinese_Taiwan, Welsh, found another", languages=["Irish"])
     (unpacked / "Welsh/dev/wel_dev_sp_0/empty.wav").write_bytes(b"")
     refused(r"empty\.wav: is empty")
     for path in unpacked.rglob("*.wav"):

@@ -87,8 +87,8 @@ def test_speakers_are_in_one_split_only(recordings, tmp_path, pattern):
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        (r"\d+_take", "has no group"),
-        (r"(\d", "no regular expression"),
+        (r"\d+_take", "expected a group, found none"),
+        (r"(\d", "expected a regular expression, found an invalid one"),
         (r"speaker-(\d+)", "in no file, not for example in ara-apc/session0/ara-apc0_take0.wav"),
         (r"([0-3])_take", "in 36 of 72 files"),
         (r"(session)", "has 1 speaker where"),
@@ -104,7 +104,8 @@ def test_a_class_with_one_speaker_is_named(recordings, tmp_path):
     for number in range(4):
         write_audio(recordings / "zho-yue" / f"zho-yue9_take{number}.wav")
     with pytest.raises(
-        UserError, match="class zho-yue: has 1 speaker where train, dev and test need at least one each"
+        UserError,
+        match="class zho-yue: expected at least 3 speakers, one each for train, dev and test, found 1 speaker",
     ):
         prepare("folder", recordings, tmp_path / "data", speaker_pattern=r"(\d+)_take")
 
@@ -113,7 +114,7 @@ def test_folders_that_are_no_corpus(recordings, tmp_path):
     out = tmp_path / "data"
     with pytest.raises(UserError, match="no such folder"):
         prepare("folder", tmp_path / "nowhere", out)
-    with pytest.raises(UserError, match="found no sub-folder"):
+    with pytest.raises(UserError, match="expected one sub-folder per class, at least two of them, found none"):
         prepare("folder", recordings / "ara-apc" / "session0", out)
     (recordings / "papers").mkdir()
     with pytest.raises(UserError, match="papers: found no audio"):
@@ -126,7 +127,10 @@ def test_what_is_no_audio_by_its_name_is_said(recordings, tmp_path, caplog):
         (recordings / "ara-apc" / name).write_text("")
     with caplog.at_level(logging.INFO):
         prepare("folder", recordings, tmp_path / "data")
-    assert "left out what is not named .wav .flac .ogg .opus .mp3 .sph: 2 .m4a, 1 without a suffix" in caplog.messages
+    assert (
+        "ignored files without an extension of .wav .flac .ogg .opus .mp3 .sph: 2 .m4a, 1 without a suffix"
+        in caplog.messages
+    )
 
 
 def test_links_to_folders_are_followed(recordings, tmp_path):
@@ -138,7 +142,7 @@ def test_links_to_folders_are_followed(recordings, tmp_path):
 
 
 def test_copies_do_not_become_a_class(recordings, tmp_path):
-    with pytest.raises(UserError, match="would be taken for a class there"):
+    with pytest.raises(UserError, match="would be read as a class there"):
         prepare("folder", recordings, recordings, copy_audio=True)
     rows = read(prepare("folder", recordings, tmp_path / "data", copy_audio=True))
     assert rows["train"][0]["audiopath"].startswith("audio/ara-apc/session")
@@ -209,14 +213,14 @@ def test_the_manifests_may_lie_within_the_audio_folder(recordings):
 
 def test_a_folder_that_cannot_be_made(recordings, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot write there"):
+    with pytest.raises(UserError, match="cannot be written"):
         prepare("folder", recordings, tmp_path / "file" / "data")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_no_write_permission(recordings, tmp_path):
     (tmp_path / "locked").mkdir(mode=0o500)
-    with pytest.raises(UserError, match="cannot write there"):
+    with pytest.raises(UserError, match="cannot be written"):
         prepare("folder", recordings, tmp_path / "locked" / "data")
 
 

@@ -47,7 +47,7 @@ def test_a_nemo_manifest_is_divided(manifest, tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "all.jsonl: line 18 is no JSON"),
+        ("{", "all.jsonl: expected a JSON object in line 18"),
         ("[1]", "line 18 has no audio_filepath and no label; found list"),
         ('{"audio_filepath": "a.wav", "lang": "x"}', "line 18 has no label; found audio_filepath, lang. .*--label-key"),
         ('{"audio_filepath": "a.wav", "label": "x", "offset": "soon"}', "line 18 has an offset or duration"),

@@ -83,7 +83,7 @@ def test_faults_of_the_caller_leave_no_file(tmp_path, change):
         ("source,eng-gbr", "source,eng-usg", "then one a class"),
         ("-1.60943794", "much", "expected numbers"),
         ("-1.60943794", "nan", "found NaN"),
-        ("-1.60943794,-0.356674939,-2.30258512", "-inf,-inf,-inf", "no class that is possible"),
+        ("-1.60943794,-0.356674939,-2.30258512", "-inf,-inf,-inf", "a row without a possible class"),
         ("10.25", "long", "expected a number in row 3"),
         ("\nc,", "\na b,", "a b twice"),
         ("-1.60943794", "-1,60943794", "fields in row 2"),

@@ -1,8 +1,8 @@
 """``lid-mapmix datamap EXPDIR``: the data map of recorded epochs, other regions of it, its picture, its suspects.
 
 Writes datamap.csv and class_similarity.csv (byte for byte those of the run unless a flag changes them),
-td_metrics.jsonl (mapmix/datamap_files.py), datamap.png and, by flags, datamap-by-class.png and suspects.csv. runs/recorded_datamap.py
-computes them.
+td_metrics.jsonl (mapmix/datamap_files.py), datamap.png and, by flags, datamap-by-class.png and suspects.csv.
+runs/recorded_datamap.py computes them.
 """
 
 import argparse
