@@ -103,6 +103,11 @@ def test_map_of_another_manifest_is_refused(path, ids, classes, message):
     assert "Train the variant datamap" in str(caught.value)
 
 
+def test_the_region_of_unread_utterances_had_another_name_in_version_0_1_0(path):
+    assert read_datamap(edited(path, ",hard", ",unheard")).regions.tolist() == ["easy", "ambiguous", "unread"]
+    assert read_datamap(edited(path, ",unheard", ",unread")).regions.tolist() == ["easy", "ambiguous", "unread"]
+
+
 def test_broken_maps_are_refused(path, tmp_path):
     with pytest.raises(UserError, match="no such file"):
         read_datamap(tmp_path / "absent.csv")

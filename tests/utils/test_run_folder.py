@@ -19,7 +19,7 @@ def test_which_checkpoint_a_folder_stands_for(tmp_path):
         path.unlink()
     assert choose_checkpoint(tmp_path, "train").name == "dev-best.ckpt"
     (tmp_path / "dev-best.ckpt").unlink()
-    with pytest.raises(UserError, match="holds no"):
+    with pytest.raises(UserError, match=r"expected states-\*\.ckpt or dev-best\.ckpt, found neither"):
         choose_checkpoint(tmp_path, "train")
 
 
@@ -62,6 +62,18 @@ def test_a_new_run_has_nothing_of_what_an_overwritten_one_has_recorded(tmp_path)
     (tmp_path / "datamap.csv").touch()
     RunFolder(tmp_path).clear()
     assert (tmp_path / "datamap.csv").is_file(), "made elsewhere, and put there by its user"
+
+
+def test_the_class_similarity_of_version_0_1_0_is_read_and_deleted_under_its_old_name(tmp_path):
+    assert RunFolder(tmp_path).class_similarity.name == "class_similarity.csv"
+    old = tmp_path / "likeness.csv"
+    old.touch()
+    assert RunFolder(tmp_path).class_similarity == old
+    (tmp_path / "class_similarity.csv").touch()
+    assert RunFolder(tmp_path).class_similarity.name == "class_similarity.csv"
+    make_recording(tmp_path)
+    RunFolder(tmp_path).clear()
+    assert names(tmp_path) == {"dynamics/notes.txt", "maps.csv"}
 
 
 def test_recorded_epochs_are_not_written_over_unless_asked(tmp_path):

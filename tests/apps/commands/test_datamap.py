@@ -103,9 +103,9 @@ def test_epochs_are_skipped_and_kept(own_map, tmp_path, capsys):
 
 
 def test_regions_by_other_rules(own_map, tmp_path):
-    shares = ["--regions", "quantile", "--easy-fraction", 0.5, "--hard-fraction", 0.25]
+    fractions = ["--regions", "quantile", "--easy-fraction", 0.5, "--hard-fraction", 0.25]
     for whose in ("--global", "--per-class"):
-        assert command(own_map, *shares, whose, "--into", tmp_path / whose) == 0
+        assert command(own_map, *fractions, whose, "--into", tmp_path / whose) == 0
         found = read_datamap(tmp_path / whose / "datamap.csv")
         assert [(found.regions == name).sum() for name in ("easy", "ambiguous", "hard")] == [16, 8, 8]
     by_class = [found.regions[found.classes == name] for name in np.unique(found.classes)]
@@ -113,6 +113,16 @@ def test_regions_by_other_rules(own_map, tmp_path):
     fixed = ["--regions", "fixed", "--easy-confidence", 0, "--easy-variability", 1, "--hard-confidence", 0]
     assert command(own_map, *fixed, "--overwrite") == 0
     assert set(read_datamap(own_map / "datamap/datamap.csv").regions) == {"easy"}
+
+
+def test_flags_of_version_0_1_0_are_accepted_under_their_old_names(own_map, tmp_path, capsys):
+    flags = ["--regions", "quantile", "--easy-share", 0.5, "--hard-share", 0.25, "--global", "--into", tmp_path / "old"]
+    assert command(own_map, *flags) == 0
+    found = read_datamap(tmp_path / "old/datamap.csv")
+    assert [(found.regions == name).sum() for name in ("easy", "ambiguous", "hard")] == [16, 8, 8]
+    printed = capsys.readouterr().err
+    assert "--easy-share is deprecated; use --easy-fraction" in printed
+    assert "--hard-share is deprecated; use --hard-fraction" in printed
 
 
 def test_another_map_is_not_written_over_unless_asked(own_map, capsys):

@@ -171,7 +171,7 @@ def test_a_broken_file_is_named(recordings, tmp_path, content):
 
 
 @pytest.mark.parametrize(("dev_fraction", "test_fraction"), [(0, 0.1), (0.5, 0.5), (0.1, -0.1), (1.2, 0.1)])
-def test_impossible_shares(recordings, tmp_path, dev_fraction, test_fraction):
+def test_impossible_fractions(recordings, tmp_path, dev_fraction, test_fraction):
     with pytest.raises(UserError, match="--dev-fraction"):
         prepare("folder", recordings, tmp_path / "data", dev_fraction=dev_fraction, test_fraction=test_fraction)
 
@@ -202,6 +202,18 @@ def test_an_interrupted_run_continues(recordings, tmp_path):
     (out / "train.csv").unlink()
     prepare("folder", recordings, out)
     assert (out / "train.csv").read_bytes() == before
+
+
+def test_a_folder_of_version_0_1_0_is_recognised(recordings, tmp_path):
+    out = prepare("folder", recordings, tmp_path / "data")
+    text = (out / "prepared.json").read_text()
+    for old, new in (("dev_share", "dev_fraction"), ("test_share", "test_fraction"), ("fingerprint", "digest")):
+        assert f'"{new}"' in text
+        text = text.replace(f'"{new}"', f'"{old}"')
+    (out / "prepared.json").write_text(text)
+    before = (out / "train.csv").stat().st_mtime_ns
+    prepare("folder", recordings, out)
+    assert (out / "train.csv").stat().st_mtime_ns == before
 
 
 def test_the_manifests_may_lie_within_the_audio_folder(recordings):
