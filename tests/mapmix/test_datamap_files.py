@@ -149,7 +149,7 @@ def test_what_is_no_text_or_no_csv_is_named(content, tmp_path):
     path.write_bytes(content)
     for read, subject in (
         (read_datamap, "data map"),
-        (lambda each: read_class_similarity(each, ["a"]), "class_similarity"),
+        (lambda each: read_class_similarity(each, ["a"]), "class similarity"),
     ):
         with pytest.raises(
             UserError, match=f"binary.csv: expected the {subject}.* as CSV in UTF-8, found something"
