@@ -174,7 +174,7 @@ def test_other_upstreams_stay_as_they_are_and_are_not_compiled():
     speed_up(upstream, "fbank", {"compile": False})
     assert vars(upstream) == before
     for key in ("compile", "gradient_checkpointing"):
-        with pytest.raises(UserError, match=f"runner.{key}: needs an upstream of wav2vec2, .*, found fbank"):
+        with pytest.raises(UserError, match=f"runner.{key}: expected an upstream of wav2vec2, .*, found fbank"):
             speed_up(upstream, "fbank", {key: True})
 
 

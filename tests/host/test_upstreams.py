@@ -112,7 +112,7 @@ def test_weights_that_are_no_numbers_are_not_taken_for_a_diverged_training(value
     check_weights(upstream, arguments(upstream_ckpt=weights))
     with torch.no_grad():
         upstream.bias[1] = value
-    with pytest.raises(UserError, match=rf"^{named} numbers, found NaN or infinity in 1 of its weights \(bias, …\)"):
+    with pytest.raises(UserError, match=rf"^{named} finite weights, found NaN or infinity in 1 of them \(bias, …\)"):
         check_weights(upstream, arguments(upstream_ckpt=weights))
 
 

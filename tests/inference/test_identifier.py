@@ -118,9 +118,9 @@ def test_audio_that_may_not_be_written_to_gives_no_warning(identifier, wav):
         (np.zeros(500, np.float32), float("nan"), "sample rate above 0"),
         (np.zeros(0, np.float32), 16_000, "at least 400"),
         (np.zeros((0, 2), np.float32), 16_000, "at least 400"),
-        ("recording.wav", 16_000, "what is none .str.*Identifier.file"),
-        (None, 16_000, "what is none"),
-        ([[0.1, 0.2], [0.3]], 16_000, "what is none"),
+        ("recording.wav", 16_000, "expected samples as a NumPy array or torch.Tensor, found str.*Identifier.file"),
+        (None, 16_000, "expected samples as a NumPy array or torch.Tensor, found "),
+        ([[0.1, 0.2], [0.3]], 16_000, "expected samples as a NumPy array or torch.Tensor, found "),
         (np.full(500, 1e300), 16_000, "infinite"),
         (np.zeros(500, np.float32), None, "sample rate above 0"),
         (np.zeros(500, np.float32), "16000", "sample rate above 0"),
@@ -193,7 +193,7 @@ def test_a_calibration_beside_the_run_is_used(own_run, identifier, wav):
 def test_a_calibration_of_other_classes_is_one_line(own_run):
     fitted = calibration.Calibration(calibration.Kind.TEMPERATURE, ("a", "b"), ((1, 0), (0, 1)), (0, 0), (0.5, 0.5))
     calibration.write_calibration(own_run / "calibration.json", fitted)
-    with pytest.raises(UserError, match="of other classes"):
+    with pytest.raises(UserError, match="expected a calibration of the run's classes, found one of others"):
         Identifier.from_pretrained(own_run, "cpu")
 
 

@@ -241,7 +241,7 @@ def settings_of_another_task(folder):
         (no_epoch, "expected the dynamics of at least one complete epoch"),
         (damaged_epoch, "found a damaged file"),
         (no_settings, "expected config_*.yaml"),
-        (settings_of_another_task, "expected the settings of this task"),
+        (settings_of_another_task, "expected settings of this task"),
         (shutil.rmtree, "no such folder"),
     ],
 )

@@ -208,7 +208,7 @@ def test_no_settings_file(corpus, tmp_path, capsys):
 def test_settings_that_are_no_yaml(corpus, tmp_path, capsys):
     (tmp_path / "own.yaml").write_text("runner: [1,\n")
     assert train(corpus, tmp_path / "run", "-c", tmp_path / "own.yaml") == 1
-    assert "own.yaml: is no valid YAML" in fault_of(capsys)
+    assert "own.yaml: is not valid YAML" in fault_of(capsys)
 
 
 def test_numbers_that_yaml_takes_for_texts_are_numbers(corpus, tmp_path):

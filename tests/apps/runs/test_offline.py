@@ -131,7 +131,7 @@ def test_a_damaged_native_checkpoint_is_one_line(upstream, content, corpus, tmp_
     assert train(corpus, tmp_path / "run", "-u", upstream, "-k", weights, "-v", "baseline") == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith(f"error: -k {weights}: cannot be loaded as {upstream} (")
-    assert error.endswith("Name a complete checkpoint of that kind.")
+    assert error.endswith("Use a complete checkpoint of that kind.")
     assert not (tmp_path / "run" / "log.log").exists()
 
 
@@ -142,7 +142,10 @@ def test_weights_that_hold_nan_are_named_before_a_run_is_begun(corpus, tmp_path,
     states["model_weight"]["encoder.layers.1.fc1.bias"][3] = float("nan")
     torch.save(states, weights)
     assert train(corpus, tmp_path / "run", "-u", "wav2vec2_local", "-k", weights, "-v", "baseline") == 1
-    assert "found NaN or infinity in 1 of its weights (model.encoder.layers.1.fc1.bias, …)" in capsys.readouterr().err
+    assert (
+        "expected finite weights, found NaN or infinity in 1 of them (model.encoder.layers.1.fc1.bias, …)"
+        in capsys.readouterr().err
+    )
     assert not (tmp_path / "run" / "log.log").exists()
 
 

@@ -182,9 +182,9 @@ def broken(folder, kind):
         ("missing", "no such audio file"),
         ("folder", "no such audio file"),
         ("zero_bytes", r"0 bytes"),
-        ("text", "no audio that libsndfile can read"),
-        ("half_a_header", "no audio that libsndfile can read"),
-        ("header_only", "holds no audio"),
+        ("text", "expected audio that libsndfile can read, found other data"),
+        ("half_a_header", "expected audio that libsndfile can read, found other data"),
+        ("header_only", "expected audio, found none in the file"),
     ],
 )
 def test_a_broken_file_is_one_line(tmp_path, kind, says):
@@ -243,7 +243,7 @@ def test_samples_that_are_no_numbers_are_refused(tmp_path, value, rate):
     path, audio = tmp_path / "nan.wav", hum(1.0, 200, 9, rate)
     audio[rate // 2] = value
     soundfile.write(path, audio, rate, subtype="FLOAT")
-    with pytest.raises(UserError, match="NaN or infinite") as caught:
+    with pytest.raises(UserError, match="expected finite samples, found NaN or infinity") as caught:
         read_audio(path)
     one_line(caught, path)
     assert len(read_audio(path, 12_000)) == 4000

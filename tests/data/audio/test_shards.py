@@ -199,7 +199,7 @@ FAULTS = {
     "too long": r"expected a member of \d+ bytes, found the member \w\.\w+ of \d+ bytes",
     "too short": r"expected a member of \d+ bytes, found the member \w\.\w+ of \d+ bytes",
     "no bytes": r"expected a member of \d+ bytes, found the member \w\.\w+ of \d+ bytes",
-    "overwritten": "no audio that libsndfile can read",
+    "overwritten": "expected audio that libsndfile can read, found other data",
 }
 
 

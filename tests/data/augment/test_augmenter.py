@@ -53,7 +53,10 @@ def test_a_folder_is_listed_with_its_lengths(folders):
         (lambda folder: None, "no such folder"),
         (lambda folder: folder.mkdir(), "expected audio"),
         (lambda folder: (folder.mkdir(), (folder / "a.wav").write_bytes(b"")), "is empty"),
-        (lambda folder: (folder.mkdir(), (folder / "a.wav").write_text("text")), "no audio that libsndfile"),
+        (
+            lambda folder: (folder.mkdir(), (folder / "a.wav").write_text("text")),
+            "expected audio that libsndfile can read",
+        ),
     ],
 )
 @pytest.mark.parametrize("setting", ["noise", "rir"])

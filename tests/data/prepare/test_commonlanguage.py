@@ -54,7 +54,8 @@ def test_other_layouts_say_what_was_found(unpacked, tmp_path):
         assert "\n" not in str(raised.value)
 
     refused(
-        "no folder of a language with train, dev, test in it, such as Welsh/; found dev.csv, dev/", unpacked / "Welsh"
+        "expected folders of languages with train, dev, test, such as Welsh/, found dev.csv, dev/",
+        unpacked / "Welsh",
     )
     refused("--languages Irish: expected one of Chinese_Taiwan, Welsh, found another", languages=["Irish"])
     (unpacked / "Welsh/dev/wel_dev_sp_0/empty.wav").write_bytes(b"")

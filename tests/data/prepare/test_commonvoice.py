@@ -56,7 +56,7 @@ def test_a_speaker_of_two_languages_is_in_one_split(release, tmp_path, caplog):
     table.write_text(table.read_text().replace("train0ofzh-TW", "test1ofen"))
     with caplog.at_level(logging.INFO):
         rows = read_rows(prepare("commonvoice", release, tmp_path / "data"))
-    assert "dropped 2 of 84 utterances whose speaker or recording is in another split" in caplog.text
+    assert "dropped 2 of 84 utterances whose speaker or recording is also in another split" in caplog.text
     assert len(rows["train"]) == 3 * 2 * 6 - 2
 
 
@@ -87,7 +87,7 @@ def test_validated_clips_are_divided_by_speakers(release, tmp_path, caplog):
 def test_accents_of_too_few_speakers_are_left_out(release, tmp_path, caplog):
     table = release / "en/validated.tsv"
     table.write_text(table.read_text().replace("England English", "of two speakers", 4))
-    with caplog.at_level(logging.INFO), pytest.raises(UserError, match="has the classes en-India"):
+    with caplog.at_level(logging.INFO), pytest.raises(UserError, match="expected at least two classes, found en-India"):
         prepare("commonvoice", release / "en", tmp_path / "data", class_="accent", validated=True)
     assert "dropped 2 classes of fewer than 3 speakers: en-England English, en-of two speakers" in caplog.text
 
@@ -119,7 +119,7 @@ def test_other_layouts_say_what_was_found(release, tmp_path):
             prepare("commonvoice", folder, tmp_path / "data", **others)
         assert "\n" not in str(raised.value)
 
-    refused("no folder of a language with clips/ in it, such as en/; found clip.mp3, cv-corpus-17.0/", tmp_path)
+    refused("expected folders of languages with clips/, such as en/, found clip.mp3, cv-corpus-17.0/", tmp_path)
     refused("--languages pt: expected one of en, zh-HK, zh-TW, found another", languages=["pt"])
     refused("expected at least two classes, found en", languages=["en"])
     (release / "en/clips/common_voice_en_dev00.mp3").unlink()

@@ -53,7 +53,7 @@ def test_other_layouts_say_what_was_found(repository, tmp_path):
             prepare("fleurs", folder, tmp_path / "data", **others)
         assert "\n" not in str(raised.value)
 
-    refused("no folder of a language with train.tsv in it, such as en_us/; found fleurs/", tmp_path)
+    refused("expected folders of languages with train.tsv, such as en_us/, found fleurs/", tmp_path)
     refused("--languages en_us: expected one of hi_in, ur_pk, found another", languages=["en_us"])
     table = repository / "data/ur_pk/test.tsv"
     kept = table.read_text()

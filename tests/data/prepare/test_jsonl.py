@@ -69,7 +69,7 @@ def test_texts_in_another_encoding_and_odd_line_ends(manifest, tmp_path):
     manifest.write_text(text, encoding="utf-8-sig")
     assert len(list(itertools.chain(*read_rows(prepare("jsonl", manifest, tmp_path / "data")).values()))) == 16
     manifest.write_text(text, encoding="utf-16")
-    with pytest.raises(UserError, match=r"all.jsonl: is no text in UTF-8"):
+    with pytest.raises(UserError, match=r"all.jsonl: expected text in UTF-8"):
         prepare("jsonl", manifest, tmp_path / "other")
 
 

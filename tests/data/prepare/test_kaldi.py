@@ -144,5 +144,5 @@ def test_folders_that_are_no_kaldi_directory(directory, tmp_path):
 
 def test_texts_in_another_encoding(directory, tmp_path):
     (directory / "utt2lang").write_bytes(b"\xff\xfe")
-    with pytest.raises(UserError, match="utt2lang: is no text in UTF-8"):
+    with pytest.raises(UserError, match="utt2lang: expected text in UTF-8"):
         prepare("kaldi", directory, tmp_path / "other")

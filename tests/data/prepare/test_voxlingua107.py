@@ -34,7 +34,7 @@ def unpacked(tmp_path) -> Path:
 def test_videos_stay_together_and_old_codes_are_renamed(unpacked, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         rows = read_rows(prepare("voxlingua107", unpacked, tmp_path / "data", **SHARES))
-    assert "dropped 1 of 69 utterances whose speaker or recording is in another split" in caplog.text
+    assert "dropped 1 of 69 utterances whose speaker or recording is also in another split" in caplog.text
     assert "dev has no utterance of 1 classes: jv" in caplog.text
     assert values(rows["train"], "class") == values(rows["test"], "class") == {"en", "he", "jv"}
     assert values(rows["dev"], "group") == {f"dev{code}{number}" for code in ("en", "iw") for number in range(4)}
@@ -86,7 +86,7 @@ def test_other_layouts_say_what_was_found(unpacked, tmp_path):
         assert "\n" not in str(raised.value)
 
     refused(unpacked / "nowhere", "no such folder")
-    refused(unpacked / "en", r"no folder of a language with .wav files, such as en/; found -_en0")
+    refused(unpacked / "en", r"expected folders of languages with .wav files, such as en/, found -_en0")
     refused(unpacked, "--languages sv: expected one of en, he, jv, found another", languages=["en", "sv"])
     (unpacked / "en" / "broken.wav").write_bytes(b"no audio")
     refused(unpacked, r"broken\.wav")

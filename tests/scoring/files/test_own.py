@@ -79,8 +79,8 @@ def test_faults_of_the_caller_leave_no_file(tmp_path, change):
     ("old", "new", "message"),
     [
         ("id,class", "name,class", "expected the columns id,class"),
-        (",eng-gbr,eng-usg,group\n", "\n", "then one a class"),
-        ("source,eng-gbr", "source,eng-usg", "then one a class"),
+        (",eng-gbr,eng-usg,group\n", "\n", "then one per class"),
+        ("source,eng-gbr", "source,eng-usg", "then one per class"),
         ("-1.60943794", "much", "expected numbers"),
         ("-1.60943794", "nan", "found NaN"),
         ("-1.60943794,-0.356674939,-2.30258512", "-inf,-inf,-inf", "a row without a possible class"),
