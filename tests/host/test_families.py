@@ -152,7 +152,7 @@ def test_padding_that_s3prls_own_upstreams_attend_to_or_convolve_with(family, ch
     import s3prl.hub
 
     upstream = getattr(s3prl.hub, NATIVE[family][0])(ckpt=str(checkpoints(family)))
-    with pytest.raises(UserError, match="beside a longer one"):
+    with pytest.raises(UserError, match="beside a longer utterance"):
         check_mixed_lengths(upstream, "last_hidden_state", family, "cpu")
 
 

@@ -185,7 +185,7 @@ def test_a_region_with_no_utterance(corpus, tmp_path, capsys):
         ({"downstream_expert": {"data": {"batchsize": 5}}}, "data.batchsize. Did you mean batch_size?"),
         ({"downstream_expert": {"epochs": 0}}, "downstream_expert.epochs is 0"),
         ({"downstream_expert": {"mapmix": {"anchors": "simple"}}}, "downstream_expert.mapmix.anchors is 'simple'"),
-        ({"downstream_expert": {"data": 3}}, "data is 3; expected 'key: value' lines below it"),
+        ({"downstream_expert": {"data": 3}}, "data is 3; expected 'key: value' lines. See config.yaml"),
         ({"optimizer": {"lr": "fast"}}, "optimizer.lr is 'fast'"),
         ({"optimizer": {"lr": -1}}, "optimizer.lr is -1"),
         ({"seed": 3}, "unknown key seed"),

@@ -123,7 +123,7 @@ def test_other_layouts_say_what_was_found(release, tmp_path):
     refused("--languages pt: expected one of en, zh-HK, zh-TW, found another", languages=["pt"])
     refused("expected at least two classes, found en", languages=["en"])
     (release / "en/clips/common_voice_en_dev00.mp3").unlink()
-    refused(r"audio that is not there: .*common_voice_en_dev00.mp3 \(1 such\)")
+    refused(r"expected the listed audio, found .*common_voice_en_dev00.mp3 missing \(1 such\)")
     table = release / "en/dev.tsv"
     kept = table.read_text()
     table.write_text(kept + kept.splitlines()[1] + "\n")

@@ -66,7 +66,7 @@ def test_other_layouts_say_what_was_found(repository, tmp_path):
     table.write_text(kept)
     audio = repository / "data/ur_pk/audio/test"
     (audio / "10002.wav").unlink()
-    refused(r"audio that is not there: .*test/10002.wav \(1 such\)")
+    refused(r"expected the listed audio, found .*test/10002.wav missing \(1 such\)")
     audio.rename(audio.with_name("elsewhere"))
     audio.with_name("test.tar.gz").write_bytes(b"")
     refused(r"audio/test: no such folder; .* has audio/, dev.tsv, .* Unpack it: tar -xzf .*test.tar.gz -C .*audio$")

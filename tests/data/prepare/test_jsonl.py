@@ -51,7 +51,10 @@ def test_a_nemo_manifest_is_divided(manifest, tmp_path):
         ("[1]", "line 18 has no audio_filepath and no label; found list"),
         ('{"audio_filepath": "a.wav", "lang": "x"}', "line 18 has no label; found audio_filepath, lang. .*--label-key"),
         ('{"audio_filepath": "a.wav", "label": "x", "offset": "soon"}', "line 18 has an offset or duration"),
-        ('{"audio_filepath": "a.wav", "label": "x", "duration": 1}', "audio that is not there: .*nemo/a.wav"),
+        (
+            '{"audio_filepath": "a.wav", "label": "x", "duration": 1}',
+            "expected the listed audio, found .*nemo/a.wav missing",
+        ),
         ('{"audio_filepath": "wav/ara-apc0.wav", "label": "x"}', "lists wav/ara-apc0.wav 2 times"),
     ],
 )

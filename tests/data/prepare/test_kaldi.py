@@ -99,7 +99,7 @@ def test_speakers_that_are_languages_are_left_out(directory, tmp_path, caplog):
         ),
         ("wav.scp", "wav/ara-apc-0.wav", "feats.ark:1234", "is a part of an archive"),
         ("wav.scp", "wav/ara-apc-0.wav", "-", "is standard input"),
-        ("wav.scp", "wav/ara-apc-0.wav", "gone.wav", r"audio that is not there: .*gone.wav \(2 such\)"),
+        ("wav.scp", "wav/ara-apc-0.wav", "gone.wav", r"expected the listed audio, found .*gone.wav missing \(2 such\)"),
         ("wav.scp", "ara-apc-1 ", "ara-apc-0 ", "wav.scp: expected unique names, found ara-apc-0 again in line 2"),
         (
             "segments",
@@ -113,7 +113,12 @@ def test_speakers_that_are_languages_are_left_out(directory, tmp_path, caplog):
             "ara-apc-9 0.1",
             "expected a recording of wav.scp for ara-apc-0-0, found ara-apc-9",
         ),
-        ("utt2lang", "ara-apc-0-0 ara-apc\n", "", r"utt2lang: ara-apc-0-0 has no language \(1 such\)"),
+        (
+            "utt2lang",
+            "ara-apc-0-0 ara-apc\n",
+            "",
+            r"utt2lang: expected a language for ara-apc-0-0, found none \(1 such\)",
+        ),
         (
             "utt2lang",
             "ara-apc-0-0 ara-apc\n",

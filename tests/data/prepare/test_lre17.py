@@ -182,7 +182,7 @@ def test_other_layouts_say_what_was_found(broken, tmp_path):
     table.write_text(kept + "ara-apc.sph\tara-apc\n")
     refused(r"lists train/ara-apc.sph 2 times")
     table.write_text(kept + "gone.sph\tara-apc\n")
-    refused(r"audio that is not there: .*gone.sph \(1 such\)")
+    refused(r"expected the listed audio, found .*gone.sph missing \(1 such\)")
     table.write_text(kept + "one field\n")
     refused("expected 2 fields \\(.*\\) in line 6, found 1")
     table.write_text(kept)
