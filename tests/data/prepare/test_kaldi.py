@@ -95,10 +95,10 @@ def test_speakers_that_are_languages_are_left_out(directory, tmp_path, caplog):
             "wav.scp",
             "wav/ara-apc-0.wav",
             "sph2pipe -f wav a.sph |",
-            r"ara-apc-0 is a command \(sph2pipe -f wav a.sph \|\)",
+            r"expected an audio file for ara-apc-0, found a command \(sph2pipe -f wav a.sph \|\)",
         ),
-        ("wav.scp", "wav/ara-apc-0.wav", "feats.ark:1234", "is a part of an archive"),
-        ("wav.scp", "wav/ara-apc-0.wav", "-", "is standard input"),
+        ("wav.scp", "wav/ara-apc-0.wav", "feats.ark:1234", "found a part of an archive"),
+        ("wav.scp", "wav/ara-apc-0.wav", "-", "found standard input"),
         ("wav.scp", "wav/ara-apc-0.wav", "gone.wav", r"expected the listed audio, found .*gone.wav missing \(2 such\)"),
         ("wav.scp", "ara-apc-1 ", "ara-apc-0 ", "wav.scp: expected unique names, found ara-apc-0 again in line 2"),
         (
@@ -125,7 +125,7 @@ def test_speakers_that_are_languages_are_left_out(directory, tmp_path, caplog):
             "ara-apc-0-0\n",
             "expected a value for ara-apc-0-0 in line 1, found none",
         ),
-        ("segments", "ara-apc-0-0 ara-apc-0 0.1 0.4\n", "", "utt2lang: ara-apc-0-0 has no audio"),
+        ("segments", "ara-apc-0-0 ara-apc-0 0.1 0.4\n", "", "utt2lang: expected audio for ara-apc-0-0, found none"),
         ("segments", "ara-apc-0 0.1 0.4", "ara-apc-0 0.4 0.4", "ara-apc-0-0 has no duration above 0"),
     ],
 )
@@ -140,7 +140,7 @@ def test_faults_of_a_directory_are_named(directory, tmp_path, name, old, new, me
 
 
 def test_folders_that_are_no_kaldi_directory(directory, tmp_path):
-    with pytest.raises(UserError, match=r"no wav.scp in it or in its train/; found all/"):
+    with pytest.raises(UserError, match=r"expected wav.scp in it or in its train/, found all/"):
         prepare("kaldi", directory.parent, tmp_path / "data")
     (directory / "utt2lang").unlink()
     with pytest.raises(UserError, match=r"utt2lang: no such file; .*all holds segments, utt2spk, wav.scp"):

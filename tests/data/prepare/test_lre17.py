@@ -172,7 +172,7 @@ def test_other_layouts_say_what_was_found(broken, tmp_path):
 
     with pytest.raises(UserError, match="no such folder"):
         prepare("lre17", tmp_path / "nowhere", tmp_path / "data")
-    refused(r"docs/dev_info.tab: no such table; .* holds release/", dev=tmp_path)
+    refused(r"docs/dev_info.tab: no such table; .* has release/", dev=tmp_path)
     table = broken / "docs/train_info.tab"
     kept = table.read_text()
     write_lines(table, [("segment", "language"), ("x.sph", "ara-apc")])

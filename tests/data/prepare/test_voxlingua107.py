@@ -51,7 +51,7 @@ def test_without_dev_both_are_drawn(unpacked, tmp_path, caplog):
     shutil.rmtree(unpacked / "dev")
     with caplog.at_level(logging.INFO):
         rows = read_rows(prepare("voxlingua107", unpacked, tmp_path / "data", **SHARES))
-    assert "has no folder dev" in caplog.text
+    assert "no folder dev, so dev.csv is drawn from the training data" in caplog.text
     assert values(rows["dev"], "class") == values(rows["test"], "class") == {"en", "he", "jv"}
 
 
@@ -59,7 +59,7 @@ def test_names_without_times_are_read_from_headers(unpacked, tmp_path, caplog):
     write_tone(unpacked / "en" / "another name.wav", 0.45)
     with caplog.at_level(logging.INFO):
         rows = read_rows(prepare("voxlingua107", unpacked, tmp_path / "data", **SHARES))
-    assert "1 names have no video and times" in caplog.text
+    assert "1 file names have no video and times" in caplog.text
     [row] = [row for row in itertools.chain(*rows.values()) if row["id"] == "en/another name"]
     assert (row["seconds"], row["group"], row["speaker"]) == ("0.45", "en/another name", "")
 

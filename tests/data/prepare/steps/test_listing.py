@@ -161,7 +161,9 @@ def test_bad_audio_is_counted_and_left_out_if_asked(tmp_path, caplog):
         return prepare_listed(tmp_path / "data", Listing(tmp_path, utterances), corpus="any", options=options)
 
     absent, broken = ("gone.wav", "link.wav", "folder.wav"), ("empty.wav", "text.wav")
-    with pytest.raises(UserError, match=r"not there: .*gone\.wav \(3 such\).*--skip-bad-audio"):
+    with pytest.raises(
+        UserError, match=r"expected the listed audio, found .*gone\.wav missing \(3 such\).*--skip-bad-audio"
+    ):
         prepare(absent + broken)
     with pytest.raises(UserError, match=r"empty\.wav: is empty .* \(2 such; --skip-bad-audio"):
         prepare(broken)
