@@ -121,7 +121,7 @@ def test_audio_that_may_not_be_written_to_gives_no_warning(identifier, wav):
         ("recording.wav", 16_000, "expected samples as a NumPy array or torch.Tensor, found str.*Identifier.file"),
         (None, 16_000, "expected samples as a NumPy array or torch.Tensor, found "),
         ([[0.1, 0.2], [0.3]], 16_000, "expected samples as a NumPy array or torch.Tensor, found "),
-        (np.full(500, 1e300), 16_000, "infinite"),
+        (np.full(500, 1e300), 16_000, "expected finite samples, found NaN or infinity"),
         (np.zeros(500, np.float32), None, "sample rate above 0"),
         (np.zeros(500, np.float32), "16000", "sample rate above 0"),
         (np.zeros(500, np.float32), np.array([16_000, 8_000]), "sample rate above 0"),
@@ -211,7 +211,7 @@ def test_rejection_follows_dev(own_run, wav):
     (own_run / "dev_scores.csv").unlink()
     with pytest.raises(UserError, match="dev_scores"):
         Identifier.from_pretrained(own_run, "cpu")(wav, 16_000, reject=0.1)
-    with pytest.raises(UserError, match="share from 0"):
+    with pytest.raises(UserError, match="fraction from 0"):
         identifier(wav, 16_000, reject=1.5)
 
 

@@ -28,7 +28,7 @@ def test_parquet_is_the_same_corpus(tmp_path):
 def test_parquet_replaces_nothing_unasked_and_can_be_exported_itself(tmp_path):
     data, out = make_corpus(tmp_path / "data"), tmp_path / "out"
     export_manifests(data, "parquet", out)
-    with pytest.raises(UserError, match=r"train\.parquet: is there already"):
+    with pytest.raises(UserError, match=r"train\.parquet: already exists"):
         export_manifests(data, "parquet", out)
     export_manifests(data, "parquet", out, overwrite=True)
     assert (tmp_path / "nemo/train.jsonl") in export_manifests(out, "jsonl", tmp_path / "nemo")

@@ -81,7 +81,7 @@ def test_labels_are_kept_in_their_order(data, tmp_path):
     pack(own, tmp_path / "packed")
     assert read_labels(tmp_path / "packed/labels.yaml") == read_labels(own / "labels.yaml")
     (own / "labels.yaml").write_text("y: [ybb-two, ybb-one]\n")
-    with pytest.raises(UserError, match="unknown class"):
+    with pytest.raises(UserError, match="expected the classes ybb-two, ybb-one, found xaa-one, xaa-two"):
         pack(own, tmp_path / "other")
     assert not (tmp_path / "other").exists()
 

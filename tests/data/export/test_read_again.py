@@ -77,7 +77,7 @@ def test_exports_replace_nothing_unasked(prepared, tmp_path):
         out = tmp_path / target
         written = export_manifests(prepared, target, out)
         assert [path.exists() for path in written] == [True, True]
-        with pytest.raises(UserError, match=r"is there already.*--overwrite"):
+        with pytest.raises(UserError, match=r"already exists.*--overwrite"):
             export_manifests(prepared, target, out)
         export_manifests(prepared, target, out, overwrite=True)
     with pytest.raises(UserError, match=r"expected one of train.csv, dev.csv, test.csv, found none"):

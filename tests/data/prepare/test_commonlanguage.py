@@ -62,5 +62,5 @@ def test_other_layouts_say_what_was_found(unpacked, tmp_path):
     refused(r"empty\.wav: is empty")
     for path in unpacked.rglob("*.wav"):
         path.unlink()
-    refused("no .wav files in LANGUAGE/SPLIT/SPEAKER/")
+    refused("expected .wav files in LANGUAGE/SPLIT/SPEAKER/, found none")
     assert not (tmp_path / "data").exists()

@@ -127,7 +127,7 @@ def test_other_layouts_say_what_was_found(release, tmp_path):
     table = release / "en/dev.tsv"
     kept = table.read_text()
     table.write_text(kept + kept.splitlines()[1] + "\n")
-    refused("lists en/common_voice_en_dev00 2 times")
+    refused("expected unique ids, found en/common_voice_en_dev00 2 times")
     table.write_text(kept.replace("client_id", "speaker"))
     refused("dev.tsv: expected the column client_id, found speaker, path, sentence")
     table.write_text(kept.replace("accents", "region"))

@@ -62,7 +62,7 @@ def test_other_layouts_say_what_was_found(repository, tmp_path):
     table.write_text(kept.replace("5120", "long"))
     refused("test.tsv: expected numbers in samples")
     table.write_text(kept + kept.splitlines()[0] + "\n")
-    refused("lists ur_pk/test/10000 2 times")
+    refused("expected unique ids, found ur_pk/test/10000 2 times")
     table.write_text(kept)
     audio = repository / "data/ur_pk/audio/test"
     (audio / "10002.wav").unlink()

@@ -143,7 +143,7 @@ def test_folders_that_are_no_kaldi_directory(directory, tmp_path):
     with pytest.raises(UserError, match=r"expected wav.scp in it or in its train/, found all/"):
         prepare("kaldi", directory.parent, tmp_path / "data")
     (directory / "utt2lang").unlink()
-    with pytest.raises(UserError, match=r"utt2lang: no such file; .*all holds segments, utt2spk, wav.scp"):
+    with pytest.raises(UserError, match=r"utt2lang: no such file; .*all has segments, utt2spk, wav.scp"):
         prepare("kaldi", directory, tmp_path / "data", root=tmp_path / "egs")
 
 

@@ -180,7 +180,7 @@ def test_other_layouts_say_what_was_found(broken, tmp_path):
     write_lines(table, [("segmentid", "language_code"), ("x.sph", "deu-deu")])
     refused("expected the 14 dialects of LRE 2017 \\(.*\\), found deu-deu")
     table.write_text(kept + "ara-apc.sph\tara-apc\n")
-    refused(r"lists train/ara-apc.sph 2 times")
+    refused(r"expected unique ids, found train/ara-apc.sph 2 times")
     table.write_text(kept + "gone.sph\tara-apc\n")
     refused(r"expected the listed audio, found .*gone.sph missing \(1 such\)")
     table.write_text(kept + "one field\n")

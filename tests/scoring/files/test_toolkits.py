@@ -198,7 +198,7 @@ def test_the_labels_do_not_fit(tmp_path):
 def test_two_files_of_s3prl_that_do_not_fit(tmp_path):
     predict = write_s3prl(tmp_path)
     predict.write_text("a b x\n")
-    with pytest.raises(UserError, match="found c in one"):
+    with pytest.raises(UserError, match="found c only in one"):
         S3PRL.read(predict, NO_HINTS)
     predict.write_text("alone\n")
     with pytest.raises(UserError, match="'id label' in line 1"):
