@@ -153,7 +153,7 @@ def test_another_upstream_is_noticed(upstream, weights, tmp_path):
         ("layer", upstream, {"selection": Selection("hidden_states", 1)}),
         ("features", upstream, {"selection": Selection("last_hidden_state", None)}),
     ):
-        with pytest.raises(UserError, match=f"expected features with {what} .*, found .*Use another"):
+        with pytest.raises(UserError, match=f"{what} of the features: expected .*, found .*Use another"):
             open_cache(tmp_path, model, **keywords)
 
 

@@ -69,7 +69,7 @@ def test_what_the_folder_holds_is_compared(tmp_path):
     with pytest.raises(UserError) as caught:
         FeatureStore(tmp_path, layout(), {**HEADER, "cut": "crops of 6 s every 3 s"})
     assert str(caught.value) == (
-        f"{tmp_path}: expected features with cut crops of 6 s every 3 s, found crops of 8 s every 4 s. "
+        f"{tmp_path}: cut of the features: expected crops of 6 s every 3 s, found crops of 8 s every 4 s. "
         "Use another folder by --cache-features, or delete this one."
     )
 

@@ -589,7 +589,7 @@ def test_systems_that_do_not_fit_are_one_line(tmp_path, systems, capsys):
     assert "1 missing, the first utt-007." in fault(capsys, path, other)
     edited(other, "utt-007b", "utt-007")
     edited(other, f"utt-000,{CLASSES[0]}", f"utt-000,{CLASSES[1]}")
-    assert "found ara-apc in place of ara-acm for utt-000" in fault(capsys, path, other)
+    assert "found ara-apc instead of ara-acm for utt-000" in fault(capsys, path, other)
     edited(other, f"utt-000,{CLASSES[1]}", f"utt-000,{CLASSES[0]}")
     text = other.read_text().replace("qsl-rus", "qsl-ukr")
     other.write_text(text)

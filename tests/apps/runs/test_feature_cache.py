@@ -261,8 +261,8 @@ def other_manifest(data):
 @pytest.mark.parametrize(
     ("change", "settings", "named"),
     [
-        (other_audio, {}, "train: expected features with audio "),
-        (other_manifest, {}, "train: expected features with audio "),
+        (other_audio, {}, "train: audio of the features: expected "),
+        (other_manifest, {}, "train: audio of the features: expected "),
         (None, {"downstream_expert.data.crop_seconds": 0.4}, "expected crops of 0.4 s every 0.2 s, found crops of 0.5"),
         (None, {STEP: 0.5}, "every 0.5 s, found crops of 0.5 s every 0.25 s"),
         (
@@ -270,7 +270,7 @@ def other_manifest(data):
             {"downstream_expert.evaluation.dev_crop_seconds": 0.7},
             "expected the middle 0.7 s, found the middle 20",
         ),
-        ("weights", {}, "expected features with weights [0-9a-f]{16}, found [0-9a-f]{16}"),
+        ("weights", {}, "weights of the features: expected [0-9a-f]{16}, found [0-9a-f]{16}"),
     ],
 )
 def test_what_has_changed_is_noticed(change, settings, named, small, own_corpus, tmp_path, capsys):
