@@ -59,7 +59,7 @@ def test_sizes_are_known_beforehand_and_taken_as_slots_are_filled(tmp_path):
 @pytest.mark.parametrize("shape", [(3, 3, 3), (2, 4, 3), (2, 3, 4), (2, 0, 3)])
 def test_features_of_another_shape_are_a_defect(shape, tmp_path):
     store = FeatureStore(tmp_path, layout(), HEADER)
-    with pytest.raises(ValueError, match="slot 0 takes 2 layers of 1 to 3 frames of 3"):
+    with pytest.raises(ValueError, match="expected 2 layers of 1 to 3 frames of 3 in slot 0"):
         store.write([0], [np.ones(shape, dtype=np.float16)])
     assert not store.holds(0)
 

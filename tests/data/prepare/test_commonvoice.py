@@ -136,5 +136,5 @@ def test_other_layouts_say_what_was_found(release, tmp_path):
     refused(r"clip_durations.tsv: expected numbers in duration\[ms\]")
     table.unlink()
     (release / "en/clip_durations.tsv").unlink()
-    refused("dev.tsv: no such table; .*en holds clips/, test.tsv, train.tsv, validated.tsv")
+    refused("dev.tsv: no such table; .*en has clips/, test.tsv, train.tsv, validated.tsv")
     assert not (tmp_path / "data").exists()

@@ -188,7 +188,7 @@ def test_other_layouts_say_what_was_found(broken, tmp_path):
     table.write_text(kept)
     refused("expected the column cut_from", group_column="cut_from")
     table.unlink()
-    refused(r"docs/train_info.tab: no such table; .*release/docs holds dev_info.tab")
+    refused(r"docs/train_info.tab: no such table; .*release/docs has dev_info.tab")
     with pytest.raises(UserError, match=r"docs/train_info.tab: no such table; .*release/data holds dev/, train/"):
         prepare("lre17", broken / "data", tmp_path / "data", dev=broken)
     table.write_text(kept)
