@@ -189,11 +189,11 @@ def test_other_layouts_say_what_was_found(broken, tmp_path):
     refused("expected the column cut_from", group_column="cut_from")
     table.unlink()
     refused(r"docs/train_info.tab: no such table; .*release/docs has dev_info.tab")
-    with pytest.raises(UserError, match=r"docs/train_info.tab: no such table; .*release/data holds dev/, train/"):
+    with pytest.raises(UserError, match=r"docs/train_info.tab: no such table; .*release/data has dev/, train/"):
         prepare("lre17", broken / "data", tmp_path / "data", dev=broken)
     table.write_text(kept)
     (broken / "docs/dev_info.tab").unlink()
-    refused("dev_info.tab: no such table; .* holds data/, docs/.*--dev-hours")
+    refused("dev_info.tab: no such table; .* has data/, docs/.*--dev-hours")
     (broken / "data/train").rename(broken / "speech")
     (broken / "data").rename(broken / "other")
     refused("no folder data/train or data with audio; found docs/, other/, speech/", dev_hours=0.1)
