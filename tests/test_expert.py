@@ -130,7 +130,7 @@ def test_inference_needs_no_data(corpus, tmp_path, capsys):
 def test_short_audio_is_refused_before_the_upstream_sees_it(corpus, tmp_path):
     expert, _ = make(corpus, tmp_path)
     soundfile.write(tmp_path / "a.wav", np.zeros(399, dtype=np.float32), 16_000)
-    with pytest.raises(UserError, match="has 399 samples"):
+    with pytest.raises(UserError, match=r"at least 400 samples at 16 kHz \(25 ms\), found 399"):
         expert.load_audio(tmp_path / "a.wav")
 
 
@@ -160,19 +160,21 @@ def test_a_checkpoint_of_another_version_can_be_used_but_not_trained_on(corpus, 
     expert, _ = make(corpus, tmp_path)
     old = expert.get_extra_state() | {"version": 1}
     make(corpus, tmp_path, mode="evaluate")[0].set_extra_state(old)
-    with pytest.raises(UserError, match="another version"):
+    with pytest.raises(UserError, match="expected a checkpoint of this version"):
         expert.set_extra_state(old)
 
 
 def test_a_checkpoint_of_other_classes_is_refused(corpus, tmp_path):
     other, _ = make(make_corpus(tmp_path / "other", classes=("zcc-one", "zcc-two")), tmp_path / "run")
     expert, _ = make(corpus, tmp_path)
-    with pytest.raises(UserError, match="trained on the classes zcc-one, zcc-two; found here are xaa-one"):
+    with pytest.raises(
+        UserError, match=r"expected a checkpoint of the classes xaa-one.*, found one of zcc-one, zcc-two"
+    ):
         expert.set_extra_state(other.get_extra_state())
 
 
 def test_map_mix_without_a_map_says_which_command_comes_first(corpus, tmp_path):
-    with pytest.raises(UserError, match=r"variant mapmix needs a data map .* Train '-v datamap' first"):
+    with pytest.raises(UserError, match=r"variant mapmix needs a data map, .* Train '-v datamap' first"):
         make(corpus, tmp_path, flag="mapmix")
 
 
@@ -212,7 +214,10 @@ def test_steps_that_are_given_stay(corpus, tmp_path):
 
 def test_a_cache_that_nobody_has_attached_is_no_silent_loss(corpus, tmp_path):
     expert, _ = make(corpus, tmp_path, cache={"directory": "cache"})
-    with pytest.raises(UserError, match=r"run_downstream\.py only, found another command\. Set it to null"):
+    with pytest.raises(
+        UserError,
+        match=r"only run_downstream\.py of lid_mapmix caches features, found another command\. Set it to null",
+    ):
         expert.get_dataloader("train", epoch=0)
 
 

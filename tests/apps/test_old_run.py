@@ -19,6 +19,10 @@ def old(tmp_path):
     return shutil.copytree(OLD, tmp_path / "old")
 
 
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.mark.parametrize("source", ["run", "export"])
 def test_it_identifies(source):
     expected = read_scores(OLD / "run/test_scores.csv")
@@ -42,14 +46,19 @@ def test_it_is_evaluated_again(old):
 def test_it_is_resumed(old):
     more = "config.downstream_expert.epochs=8"
     flags = ["-u", "fbank", "-p", old / "run", "--data", old / "data", "--device", "cpu", "-a", "-o", more]
+    datamap = contents(old / "run/datamap")
     assert run(*flags) == 0
     assert (old / "run/states-16.ckpt").is_file()
+    # Its request has the old names of settings, and is recognised as that of the same map.
+    assert contents(old / "run/datamap") == datamap
 
 
 def test_its_data_map_is_made_again(old):
     kept = (old / "run/datamap/datamap.csv").read_bytes()
     assert cli.main(["datamap", str(old / "run"), "--data", str(old / "data")]) == 0
     assert (old / "run/datamap/datamap.csv").read_bytes() == kept
+    assert (old / "run/datamap/likeness.csv").read_bytes() == (OLD / "run/datamap/likeness.csv").read_bytes()
+    assert not (old / "run/datamap/class_similarity.csv").exists()
 
 
 def test_it_is_exported(old):

@@ -63,7 +63,7 @@ def test_the_path_of_an_override_gets_the_new_name(capsys):
 
 
 def test_both_names_of_a_setting_are_refused():
-    with pytest.raises(UserError, match=r"both class_similarity and likeness, its old name. Delete likeness"):
+    with pytest.raises(UserError, match=r"both class_similarity and likeness, its old name\. Delete likeness"):
         task_config({"mapmix": {"likeness": "uniform", "class_similarity": "uniform"}})
 
 

@@ -134,4 +134,4 @@ def test_a_hugging_face_model_is_not_fine_tuned_by_the_stock_command(checkout, c
         cwd=checkout / "s3prl",
     )
     assert process.returncode == 1
-    assert "cannot be fine-tuned by S3PRL's own command" in process.stderr
+    assert "S3PRL's own command cannot fine-tune it" in process.stderr

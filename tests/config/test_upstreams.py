@@ -25,7 +25,7 @@ def test_there_is_a_file_for_each_and_each_is_an_upstream_of_s3prl():
 def test_each_file_says_everything(name):
     known = read_upstream(name)
     assert known.about
-    assert "arXiv" in known.source or "ours" in known.source
+    assert "arXiv" in known.source or "trials on the demo corpus" in known.source
     for protocol in (known.finetune, known.frozen):
         assert protocol.config["optimizer"]["lr"] > 0
         assert isinstance(protocol.config["downstream_expert"]["evaluation"]["mix_lengths"], bool)

@@ -112,7 +112,7 @@ def test_an_error_of_a_worker_is_the_same_one_line(tmp_path, workers):
     with pytest.raises(UserError) as caught:
         list(training(split, workers=workers))
     assert type(caught.value) is BadAudioError
-    assert str(caught.value) == f"{broken}: is empty (0 bytes). Restore the file or leave it out."
+    assert str(caught.value) == f"{broken}: is empty (0 bytes). Restore the file or remove it."
 
 
 def test_a_defect_of_a_worker_keeps_its_traceback(corpus):

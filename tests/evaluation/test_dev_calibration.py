@@ -46,11 +46,11 @@ def test_it_is_fitted_on_the_dev_scores_beside_the_checkpoint(kind, run, tmp_pat
 
 def test_scores_of_another_checkpoint_are_refused(run, tmp_path):
     checkpoint, _, _, accuracy = run
-    with pytest.raises(UserError, match=r"states-6\.ckpt: expected dev-best\.ckpt.* Use that one"):
+    with pytest.raises(UserError, match=r"states-6\.ckpt: expected dev-best\.ckpt.* Use dev-best\.ckpt"):
         fit_on_dev(tmp_path / "states-6.ckpt", accuracy, CLASSES, Kind.TEMPERATURE)
     # Rounding on another device may move an answer in hundreds; more is another checkpoint.
     fit_on_dev(checkpoint, accuracy + 0.004, CLASSES, Kind.TEMPERATURE)
-    with pytest.raises(UserError, match=f"of accuracy {accuracy + 1 / 80:.4f}, found {accuracy:.4f}. .*-t dev"):
+    with pytest.raises(UserError, match=f"with accuracy {accuracy + 1 / 80:.4f}, found {accuracy:.4f}. .*-t dev"):
         fit_on_dev(checkpoint, accuracy + 1 / 80, CLASSES, Kind.TEMPERATURE)
 
 
@@ -69,7 +69,7 @@ def test_a_class_that_dev_lacks_leaves_no_file(kind, run, tmp_path):
     kept = truth != 2
     write_dev_scores(tmp_path, values[kept], truth[kept])
     accuracy = float((values.argmax(axis=1) == truth)[kept].mean())
-    with pytest.raises(UserError, match=r"none of c\. Calibrate with a temperature"):
+    with pytest.raises(UserError, match=r"none of c\. Use kind temperature"):
         write_dev_calibration(RunFolder(tmp_path), checkpoint, accuracy, CLASSES, Kind(kind))
     assert not (tmp_path / "calibration.json").exists()
     found = write_dev_calibration(RunFolder(tmp_path), checkpoint, accuracy, CLASSES, Kind.TEMPERATURE)

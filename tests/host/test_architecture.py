@@ -79,7 +79,7 @@ def test_settings_that_are_code_are_not_run(tmp_path):
     ("architecture", "named"),
     [
         (Architecture("wav2vec2_local", "of_nobody", {"arguments": [], "normalize": False}), "of_nobody"),
-        (Architecture("wav2vec2", "filter_banks"), "is no filter bank"),
+        (Architecture("wav2vec2", "filter_banks"), "is not a filter bank"),
         (Architecture("wav2vec2_local", "wav2vec2", {"arguments": [{"unheard": 1}], "normalize": False}), "unheard"),
     ],
 )

@@ -51,7 +51,7 @@ def refused(path, url, says):
         downloads.fetch(path, url)
     message = str(caught.value)
     assert message.startswith(url)
-    assert message.endswith(f"put it here: {path}")
+    assert message.endswith(f"save it as {path}")
     assert "\n" not in message
     assert not [each for each in path.parent.iterdir() if each.suffix != ".lock"]
 
@@ -79,7 +79,7 @@ def test_the_page_that_says_not_found_is_not_taken_for_weights(server, tmp_path)
 
 
 def test_an_answer_that_breaks_off_is_not_taken_for_the_whole(server, tmp_path):
-    refused(tmp_path / "weights.pt", f"{server.url}/broken.pt", f"broke off after 1000 of {len(CONTENT)} bytes")
+    refused(tmp_path / "weights.pt", f"{server.url}/broken.pt", f"ended after 1000 of {len(CONTENT)} bytes")
 
 
 def test_a_server_that_does_not_answer_is_one_line(tmp_path):

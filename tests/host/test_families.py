@@ -152,7 +152,7 @@ def test_padding_that_s3prls_own_upstreams_attend_to_or_convolve_with(family, ch
     import s3prl.hub
 
     upstream = getattr(s3prl.hub, NATIVE[family][0])(ckpt=str(checkpoints(family)))
-    with pytest.raises(UserError, match="beside a longer one"):
+    with pytest.raises(UserError, match="beside a longer utterance"):
         check_mixed_lengths(upstream, "last_hidden_state", family, "cpu")
 
 
@@ -263,5 +263,5 @@ def test_a_frozen_front_end_of_hugging_face_takes_no_part_in_the_graph(build):
 
 
 def test_an_upstream_without_a_front_end_cannot_train_one(build):
-    with pytest.raises(UserError, match="has no convolutional front end"):
+    with pytest.raises(UserError, match="expected an upstream with a convolutional front end"):
         build("fbank", train_front_end=True)

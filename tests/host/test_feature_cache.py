@@ -101,7 +101,7 @@ def test_whatever_is_not_announced_goes_to_the_upstream(upstream, tmp_path):
     with torch.no_grad():
         assert all(map(torch.equal, cached(wavs)["hidden_states"], upstream(wavs)["hidden_states"]))
     cached.announce(store, [0])
-    with pytest.raises(ValueError, match="1 slots were announced and 2 waveforms came"):
+    with pytest.raises(ValueError, match="expected 1 waveforms, as announced, found 2"):
         cached(wavs)
 
 
@@ -153,7 +153,7 @@ def test_another_upstream_is_noticed(upstream, weights, tmp_path):
         ("layer", upstream, {"selection": Selection("hidden_states", 1)}),
         ("features", upstream, {"selection": Selection("last_hidden_state", None)}),
     ):
-        with pytest.raises(UserError, match=f"holds features of another {what}: expected .*, found .*Name another"):
+        with pytest.raises(UserError, match=f"{what} of the features: expected .*, found .*Use another"):
             open_cache(tmp_path, model, **keywords)
 
 
@@ -161,7 +161,7 @@ def test_an_upstream_that_makes_other_features_of_the_same_weights_is_noticed(up
     open_cache(tmp_path, upstream)
     other = load(weights)
     other.model.encoder.layers[0].activation_fn = torch.relu
-    with pytest.raises(UserError, match="expected the features that the upstream now gives"):
+    with pytest.raises(UserError, match="expected the features that the upstream now computes"):
         open_cache(tmp_path, other)
 
 

@@ -59,7 +59,7 @@ def test_sizes_are_known_beforehand_and_taken_as_slots_are_filled(tmp_path):
 @pytest.mark.parametrize("shape", [(3, 3, 3), (2, 4, 3), (2, 3, 4), (2, 0, 3)])
 def test_features_of_another_shape_are_a_defect(shape, tmp_path):
     store = FeatureStore(tmp_path, layout(), HEADER)
-    with pytest.raises(ValueError, match="slot 0 takes 2 layers of 1 to 3 frames of 3"):
+    with pytest.raises(ValueError, match="expected 2 layers of 1 to 3 frames of 3 in slot 0"):
         store.write([0], [np.ones(shape, dtype=np.float16)])
     assert not store.holds(0)
 
@@ -69,8 +69,8 @@ def test_what_the_folder_holds_is_compared(tmp_path):
     with pytest.raises(UserError) as caught:
         FeatureStore(tmp_path, layout(), {**HEADER, "cut": "crops of 6 s every 3 s"})
     assert str(caught.value) == (
-        f"{tmp_path}: holds features of another cut: expected crops of 6 s every 3 s, found crops of 8 s every 4 s. "
-        "Name another folder by --cache-features, or delete this one."
+        f"{tmp_path}: cut of the features: expected crops of 6 s every 3 s, found crops of 8 s every 4 s. "
+        "Use another folder by --cache-features, or delete this one."
     )
 
 
@@ -82,7 +82,7 @@ def test_a_damaged_folder_is_refused(name, fault, tmp_path):
         (tmp_path / name).unlink()
     else:
         os.truncate(tmp_path / name, 7)
-    with pytest.raises(UserError, match=rf"{name}: has [07] bytes, expected .*Delete the folder"):
+    with pytest.raises(UserError, match=rf"{name}: expected .* bytes, found [07]\. Delete the folder"):
         FeatureStore(tmp_path, layout(), HEADER)
 
 
@@ -107,7 +107,7 @@ def test_a_slot_with_more_frames_than_it_holds_is_damaged(tmp_path):
     store.write([0, 1], [features(0), features(1)])
     with (tmp_path / "frames.u32").open("r+b") as file:
         file.write(np.array([4], dtype="<u4").tobytes())
-    with pytest.raises(UserError, match=r"frames\.u32: is damaged, with more frames than a slot holds"):
+    with pytest.raises(UserError, match=r"frames\.u32: is damaged: a slot has more frames than its capacity"):
         FeatureStore(tmp_path, layout(), HEADER)
 
 

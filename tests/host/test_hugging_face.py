@@ -156,7 +156,7 @@ def test_weights_that_find_no_place_in_the_model_of_config_json_are_refused(tmp_
     path = tmp_path / "config.json"
     settings = json.loads(path.read_text())
     path.write_text(json.dumps(settings | {"num_hidden_layers": settings["num_hidden_layers"] - 1}))
-    refused(tmp_path, "weights have no place in the model of its config.json .*encoder.layers")
+    refused(tmp_path, "expected the weights of the model in config.json, found .*encoder.layers")
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", None])
@@ -164,7 +164,7 @@ def test_damaged_weights_are_one_line(content, tmp_path):
     save_hugging_face(tmp_path, "wav2vec2")
     path = tmp_path / "model.safetensors"
     path.write_bytes(path.read_bytes()[:1000] if content is None else content)
-    refused(tmp_path, "is no complete folder of save_pretrained")
+    refused(tmp_path, "expected a complete folder of save_pretrained")
 
 
 def test_missing_weights_are_not_made_up(tmp_path):
@@ -174,15 +174,18 @@ def test_missing_weights_are_not_made_up(tmp_path):
     weights = load_file(tmp_path / "model.safetensors")
     del weights["encoder.layers.1.final_layer_norm.weight"]
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    refused(tmp_path, "1 weights are missing .encoder.layers.1.final_layer_norm.weight")
+    refused(tmp_path, "found 1 missing .encoder.layers.1.final_layer_norm.weight")
 
 
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        ({"conv_stride": (5, 2, 2, 2, 2, 2, 1)}, "frames of 400 samples every 160; S3PRL counts with 400 every 320"),
+        (
+            {"conv_stride": (5, 2, 2, 2, 2, 2, 1)},
+            "expected frames of 400 samples every 320, as S3PRL assumes, found 400 every 160",
+        ),
         ({"conv_kernel": (10, 3, 3, 3, 3, 2, 3)}, "frames of 560 samples every 320"),
-        ({"add_adapter": True}, "adapter makes fewer frames"),
+        ({"add_adapter": True}, "expected no adapter, found one"),
     ],
 )
 def test_frames_that_s3prl_would_miscount_are_refused(config, says, tmp_path):
@@ -193,21 +196,21 @@ def test_audio_at_another_rate_is_refused(tmp_path):
     save_hugging_face(tmp_path, "wav2vec2")
     path = tmp_path / "preprocessor_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"sampling_rate": 8_000}))
-    refused(tmp_path, "is for audio at 8000 Hz")
+    refused(tmp_path, "expected a model for audio at 16000 Hz, found 8000 Hz")
 
 
 def test_an_incomplete_folder_is_named(tmp_path):
-    refused(tmp_path, "is no complete folder of save_pretrained")
+    refused(tmp_path, "expected a complete folder of save_pretrained")
     save_hugging_face(tmp_path, "wav2vec2")
     (tmp_path / "model.safetensors").unlink()
-    refused(tmp_path, "is no complete folder of save_pretrained")
+    refused(tmp_path, "expected a complete folder of save_pretrained")
 
 
 def test_a_repository_without_a_network_is_one_line_and_at_once(monkeypatch):
     from lid_mapmix.host import downloads
 
     monkeypatch.setattr(downloads, "reachable", lambda url: False)
-    refused("owner/no-such-model", "neither a folder nor cached.*Fetch its config.json")
+    refused("owner/no-such-model", "neither a folder nor in the cache.*Download its config.json")
 
 
 # Masking in training ------------------------------------------------------------------------------------------------
@@ -258,5 +261,5 @@ def test_audio_with_no_room_for_a_mask_goes_through_unmasked(samples, masking):
 def test_masking_by_a_checkpoint_that_masks_nothing_is_refused(tmp_path):
     upstream = load(save_hugging_face(tmp_path, "wav2vec2", mask_time_prob=0.0))
     upstream.spec_augment(False)
-    with pytest.raises(UserError, match="mask_time_prob and mask_feature_prob 0"):
+    with pytest.raises(UserError, match="expected mask_time_prob or mask_feature_prob above 0"):
         upstream.spec_augment(True)

@@ -174,13 +174,13 @@ def test_other_upstreams_stay_as_they_are_and_are_not_compiled():
     speed_up(upstream, "fbank", {"compile": False})
     assert vars(upstream) == before
     for key in ("compile", "gradient_checkpointing"):
-        with pytest.raises(UserError, match=f"runner.{key}: needs an upstream of wav2vec2, .*, found fbank"):
+        with pytest.raises(UserError, match=f"runner.{key}: expected an upstream of wav2vec2, .*, found fbank"):
             speed_up(upstream, "fbank", {key: True})
 
 
 def test_compilation_without_a_compiler_is_refused(build, monkeypatch):
     monkeypatch.setattr(native.shutil, "which", lambda name: None)
-    with pytest.raises(UserError, match=r"runner\.compile: needs a C\+\+ compiler"):
+    with pytest.raises(UserError, match=r"runner\.compile: expected a C\+\+ compiler, found none"):
         build("wav2vec2", compile=True)
 
 

@@ -120,7 +120,7 @@ def test_dynamics_of_a_bf16_run_are_float32(train, tmp_path, monkeypatch):
 def test_fp16_on_a_cpu_is_refused_in_one_line(fp16, train, tmp_path, capsys):
     assert train(tmp_path, "xlsr", **fp16) == 1
     message = capsys.readouterr().err.strip().splitlines()[-1]
-    assert message.startswith("error: runner.precision: fp16 needs a GPU, found --device cpu. Say -o config.runner")
+    assert message.startswith("error: runner.precision fp16: expected a GPU, found --device cpu. Use -o config.runner")
 
 
 @pytest.mark.parametrize("value", ["half", "BF16", 16, True])
@@ -132,7 +132,7 @@ def test_another_precision_is_refused(value):
 def test_s3prls_own_fp16_is_a_precision():
     assert read_precision({"fp16": True}) is read_precision({"precision": "fp16"}) is Precision.FP16
     assert read_precision({}) is read_precision({"fp16": False, "precision": None}) is Precision.FP32
-    with pytest.raises(UserError, match=r"precision is bf16 and runner\.fp16 is true"):
+    with pytest.raises(UserError, match=r"found runner\.precision bf16 and runner\.fp16 true"):
         read_precision({"precision": "bf16", "fp16": True})
 
 

@@ -154,7 +154,7 @@ def test_a_full_disk_is_said_with_the_path_and_what_to_do(monkeypatch, tmp_path)
     save, path = torch.save, tmp_path / "states-1.ckpt"
     monkeypatch.setattr(torch, "save", lambda states, _: save(states, "/dev/full"))
     with pytest.raises(
-        UserError, match=r"no space left on the disk or in the quota \(.* MB free\)\. Free some; -a"
+        UserError, match=r"no space left on the disk or in the quota \(.* MB free\)\. Free some space and resume by -a"
     ) as caught:
         Checkpoints().save({"weights": torch.zeros(100_000)}, str(path))
     assert str(caught.value).startswith(f"{path}: no space left on the disk")

@@ -38,7 +38,7 @@ class ThreeLayers(torch.nn.Module):
     ("changes", "says"),
     [
         ({"upstream": "fbnak"}, "unknown upstream 'fbnak': did you mean fbank"),
-        ({"upstream": "hubert_local"}, "needs weights. Name its file or folder by -k"),
+        ({"upstream": "hubert_local"}, "expected weights, found none. Pass a file or folder by -k"),
         ({"upstream": "hubert_local", "upstream_ckpt": "no/such.pt"}, "-k no/such.pt: no such file or folder"),
         ({"upstream": "hf_hubert_custom", "upstream_ckpt": "./nothing"}, "-k ./nothing: no such file or folder"),
     ],
@@ -52,9 +52,9 @@ def test_what_cannot_work_is_refused_before_anything_is_built(changes, says):
 @pytest.mark.parametrize(
     ("changes", "settings", "says"),
     [
-        ({}, {"train_front_end": True}, "train_front_end: needs an upstream that is fine-tuned"),
-        ({}, {"spec_augment": True}, "spec_augment: needs an upstream that is fine-tuned"),
-        ({"upstream_trainable": True}, {"spec_augment": True}, "is for hf_wav2vec2_custom and hf_hubert_custom"),
+        ({}, {"train_front_end": True}, "train_front_end: expected a fine-tuned upstream"),
+        ({}, {"spec_augment": True}, "spec_augment: expected a fine-tuned upstream"),
+        ({"upstream_trainable": True}, {"spec_augment": True}, "expected hf_wav2vec2_custom or hf_hubert_custom"),
     ],
 )
 def test_settings_that_an_upstream_cannot_follow_are_refused_before_it_is_built(changes, settings, says):
@@ -82,14 +82,14 @@ def test_layers_are_counted_in_evaluation_mode_and_the_mode_is_kept():
     for layer in (0, 2):
         check_layer(upstream, arguments(upstream_layer_selection=layer))
     for layer in (-1, 3):
-        with pytest.raises(UserError, match=f"has the layers 0 to 2 of hidden_states; -l asks for {layer}"):
+        with pytest.raises(UserError, match=f"-l {layer}: .* has layers 0 to 2 of hidden_states"):
             check_layer(upstream, arguments(upstream_layer_selection=layer))
     assert upstream.training
 
 
 def test_what_an_upstream_tells_s3prl_is_no_feature():
     # It ended in "AttributeError: 'str' object has no attribute 'cpu'".
-    with pytest.raises(UserError, match="has no features '_hidden_states_info'; it has hidden_states, last_hidden"):
+    with pytest.raises(UserError, match=r"\(hidden_states, last_hidden.*\), found '_hidden_states_info'"):
         check_layer(ThreeLayers(), arguments(upstream_feature_selection="_hidden_states_info"))
 
 
@@ -98,10 +98,10 @@ def test_an_upstream_of_one_layer_has_no_other():
         def forward(self, wavs):
             return {"hidden_states": [wavs[0]], "last_hidden_state": wavs[0]}
 
-    with pytest.raises(UserError, match=r"has one layer of hidden_states; -l asks for 1\. Leave -l out\.$"):
+    with pytest.raises(UserError, match=r"-l 1: .* has one layer of hidden_states\. Omit -l\.$"):
         check_layer(OneLayer(), arguments(upstream_layer_selection=1))
     asked = arguments(upstream_layer_selection=1, upstream_feature_selection="last_hidden_state")
-    with pytest.raises(UserError, match=r"Leave -l out, or take -s hidden_states\.$"):
+    with pytest.raises(UserError, match=r"Omit -l, or use -s hidden_states\.$"):
         check_layer(OneLayer(), asked)
 
 
@@ -112,7 +112,7 @@ def test_weights_that_are_no_numbers_are_not_taken_for_a_diverged_training(value
     check_weights(upstream, arguments(upstream_ckpt=weights))
     with torch.no_grad():
         upstream.bias[1] = value
-    with pytest.raises(UserError, match=rf"^{named} numbers, found NaN or infinity in 1 of its weights \(bias, …\)"):
+    with pytest.raises(UserError, match=rf"^{named} finite weights, found NaN or infinity in 1 of them \(bias, …\)"):
         check_weights(upstream, arguments(upstream_ckpt=weights))
 
 
@@ -131,9 +131,9 @@ def full_python():
 @pytest.mark.parametrize(
     ("fill", "device", "says"),
     [
-        (full_gpu, "cuda", "upstream hubert_local: cuda has too little memory left for it"),
-        (full_machine, "cpu", "upstream hubert_local: the machine has too little memory left for it"),
-        (full_python, "cpu", "upstream hubert_local: the machine has too little memory left for it"),
+        (full_gpu, "cuda", "upstream hubert_local: cuda has too little free memory for it"),
+        (full_machine, "cpu", "upstream hubert_local: the machine has too little free memory for it"),
+        (full_python, "cpu", "upstream hubert_local: the machine has too little free memory for it"),
     ],
 )
 def test_a_full_memory_is_not_laid_to_the_weights(fill, device, says):
@@ -148,7 +148,7 @@ def test_a_full_memory_is_not_laid_to_the_weights(fill, device, says):
 
 
 def test_features_that_s3prl_replaced_are_refused():
-    with pytest.raises(UserError, match="has no features 'PR'; it has hidden_states, last_hidden_state"):
+    with pytest.raises(UserError, match=r"\(hidden_states, last_hidden_state.*\), found 'PR'"):
         check_features(
             ThreeLayers(), Namespace(feature_selection="hidden_states"), arguments(upstream_feature_selection="PR")
         )

@@ -56,7 +56,7 @@ def test_nothing_is_rejected_unasked(confidence):
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
 def test_shares_that_make_no_sense(confidence, share):
-    with pytest.raises(UserError, match="share from 0"):
+    with pytest.raises(UserError, match="fraction from 0"):
         rejection_threshold(confidence, share)
 
 

@@ -173,7 +173,7 @@ def test_the_unread_are_counted_where_there_are_any():
 
 def test_quantile_regions_reject_impossible_shares():
     for easy, hard in ((0.8, 0.3), (-0.1, 0.5), (np.nan, 0)):
-        with pytest.raises(ValueError, match="shares"):
+        with pytest.raises(ValueError, match="expected fractions from 0 to 1 with a sum of at most 1"):
             datamap.quantile_regions(np.zeros(3), easy_fraction=easy, hard_fraction=hard)
     with pytest.raises(ValueError, match="finite"):
         datamap.quantile_regions(np.array([np.nan]))

@@ -103,6 +103,11 @@ def test_map_of_another_manifest_is_refused(path, ids, classes, message):
     assert "Train the variant datamap" in str(caught.value)
 
 
+def test_the_region_of_unread_utterances_had_another_name_in_version_0_1_0(path):
+    assert read_datamap(edited(path, ",hard", ",unheard")).regions.tolist() == ["easy", "ambiguous", "unread"]
+    assert read_datamap(edited(path, ",unheard", ",unread")).regions.tolist() == ["easy", "ambiguous", "unread"]
+
+
 def test_broken_maps_are_refused(path, tmp_path):
     with pytest.raises(UserError, match="no such file"):
         read_datamap(tmp_path / "absent.csv")
@@ -144,7 +149,7 @@ def test_what_is_no_text_or_no_csv_is_named(content, tmp_path):
     path.write_bytes(content)
     for read, subject in (
         (read_datamap, "data map"),
-        (lambda each: read_class_similarity(each, ["a"]), "class_similarity"),
+        (lambda each: read_class_similarity(each, ["a"]), "class similarity"),
     ):
         with pytest.raises(
             UserError, match=f"binary.csv: expected the {subject}.* as CSV in UTF-8, found something"
@@ -197,7 +202,7 @@ def test_class_similarity_of_other_classes_is_refused(tmp_path):
     write_class_similarity(path, ["a", "b"], np.eye(2), np.ones(2, int))
     with pytest.raises(UserError, match="columns for exactly the classes a, c; b, c"):
         read_class_similarity(path, ["a", "c"])
-    with pytest.raises(UserError, match="numbers from 0 up"):
+    with pytest.raises(UserError, match="numbers of at least 0"):
         read_class_similarity(edited(path, "a,1", "a,-1"), ["a", "b"])
     with pytest.raises(UserError, match="numbers for a"):
         read_class_similarity(edited(path, "a,-1", "a,one"), ["a", "b"])

@@ -143,7 +143,9 @@ def test_epochs_at_the_start_are_skipped_and_then_so_many_kept(tmp_path_factory,
     for epoch in expected:
         written(chosen, epoch, epoch_of(epoch))
     if not expected:
-        with pytest.raises(UserError, match=f"after the first {skip}, found {count} complete in all. Skip fewer"):
+        with pytest.raises(
+            UserError, match=f"after the first {skip}, found {count} complete epochs. Lower --skip-first"
+        ):
             read_dynamics(folder, GOLD, CLASSES, "f", skip_first=skip, keep_first=keep)
         return
     found = read_dynamics(folder, GOLD, CLASSES, "f", skip_first=skip, keep_first=keep)
@@ -160,7 +162,7 @@ def test_an_incomplete_epoch_is_none_of_those_skipped(tmp_path):
     found = read_dynamics(tmp_path, GOLD, CLASSES, "f", skip_first=1)
     assert (found.epochs.tolist(), found.incomplete_epochs) == ([2], (0,))
     for wrong in ({"skip_first": -1}, {"keep_first": 0}):
-        with pytest.raises(ValueError, match="from 0 up"):
+        with pytest.raises(ValueError, match="expected skip_first from 0"):
             read_dynamics(tmp_path, GOLD, CLASSES, "f", **wrong)
 
 
@@ -172,7 +174,7 @@ def test_no_complete_epoch_says_what_to_do(tmp_path):
 
 def test_epochs_of_other_data_are_refused(tmp_path):
     path = written(tmp_path, 0, epoch_of(0), digest="other")
-    with pytest.raises(UserError, match=r"epoch-0000.*of others \(other\)"):
+    with pytest.raises(UserError, match=r"epoch-0000.*found dynamics of other data \(other\)"):
         read_dynamics(tmp_path, GOLD, CLASSES, "f")
     with pytest.raises(UserError, match="expected utterances 0 to 21, found 0 to 22"):
         read_dynamics(tmp_path, GOLD[1:], CLASSES, "other")

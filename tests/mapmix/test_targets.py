@@ -90,8 +90,8 @@ def test_tiny_and_huge_likeness_keeps_its_proportions():
     ("class_similarity", "share", "message"),
     [
         (np.ones((2, 3)), 0.75, "shape"),
-        (np.ones((2, 2)), 0.0, "target share"),
-        (np.ones((2, 2)), np.nan, "target share"),
+        (np.ones((2, 2)), 0.0, "expected own_class_weight in"),
+        (np.ones((2, 2)), np.nan, "expected own_class_weight in"),
         (-np.ones((2, 2)), 0.75, "not negative"),
         (np.full((2, 2), np.nan), 0.75, "finite"),
     ],

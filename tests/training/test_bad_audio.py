@@ -102,10 +102,10 @@ def test_sound_audio_is_as_without_replacements(split):
 
 def test_a_class_of_which_nothing_is_left_is_one_line(split, tmp_path):
     lost = Split(split.manifest, split.target_classes, split.starts, split.counts, split.faults | {11: "x: is gone."})
-    with pytest.raises(UserError, match="No other utterance of its class ybb-two can be read") as caught:
+    with pytest.raises(UserError, match="No other utterance of its class ybb-two can replace it") as caught:
         training(lost)[Draw(9, NO_PARTNER, 1.0, 0)]
     assert not isinstance(caught.value, BadAudioError)
-    with pytest.raises(UserError, match=r"no utterance of class ybb-two can be read\. The first: "):
+    with pytest.raises(UserError, match=r"expected readable audio for class ybb-two, found none\. .*The first fault: "):
         BadAudio(RunFolder(tmp_path), lost, 1.0, print)
 
 
@@ -166,10 +166,10 @@ def test_a_row_that_a_run_was_killed_in_is_written_again(left, split, tmp_path):
 
 
 def test_thousands_of_headers_are_some_lines_and_a_count(split, tmp_path, monkeypatch):
-    monkeypatch.setattr(bad_audio, "_MOST_LINES", 1)
+    monkeypatch.setattr(bad_audio, "_MAX_LINES", 1)
     lines = []
     BadAudio(RunFolder(tmp_path), split, 0.5, lines.append).reset()
-    assert lines[1:] == [f"headers: 2 more are skipped; {tmp_path / 'bad_audio.csv'} names all"]
+    assert lines[1:] == [f"headers: 2 more are skipped; {tmp_path / 'bad_audio.csv'} lists all of them"]
     assert len(rows_of(tmp_path)) == 3
 
 

@@ -155,7 +155,7 @@ def test_going_on_without_the_epochs_before_is_said(data, tmp_path, caplog):
     other = start(tmp_path / "other", data)
     other.restore(recording.state(), epoch=1)
     other.resume()
-    assert "lacks the epochs 0, 1, which this run goes on from" in caplog.text
+    assert "expected the recorded epochs 0, 1 of the resumed run, found none" in caplog.text
 
 
 def test_a_map_gone_on_with_elsewhere_has_no_epoch_beyond_the_checkpoint_and_no_false_warning(data, tmp_path, caplog):
@@ -200,7 +200,7 @@ def test_the_epochs_of_other_data_are_refused(data, tmp_path):
     record(start(tmp_path / "run", data), 0, steps(0))
     split, labels = data
     others = type(labels)(dict(reversed(labels.clusters.items())))
-    with pytest.raises(UserError, match="expected the dynamics of this manifest and these labels"):
+    with pytest.raises(UserError, match="expected dynamics of this manifest and these labels"):
         DynamicsRecording(RunFolder(tmp_path / "run"), split, others, DatamapConfig()).write_datamap()
 
 
@@ -211,7 +211,7 @@ def test_an_incomplete_epoch_is_left_out_and_said_so(data, tmp_path, caplog):
     write_epoch(recording.folder.dynamics, 1, recording._recorder, recording.digest)
     with caplog.at_level(logging.WARNING):
         start(tmp_path, data).write_datamap()
-    assert "(1,) are incomplete and left out" in caplog.text
+    assert "(1,) are incomplete and not used" in caplog.text
     assert set(read_datamap(tmp_path / "datamap.csv").epochs.tolist()) == {1}
 
 

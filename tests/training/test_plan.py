@@ -111,7 +111,9 @@ def test_a_region_with_no_utterance_is_refused(data, tmp_path, pools, empty):
     if empty is None:
         assert len(plan(data, **pools, datamap=path).sampler().anchors) == 12
         return
-    with pytest.raises(UserError, match=rf"no utterance is {empty} \(0 easy, 12 ambiguous, 0 hard\)") as caught:
+    with pytest.raises(
+        UserError, match=rf"expected {empty} utterances, found none \(0 easy, 12 ambiguous, 0 hard\)"
+    ) as caught:
         plan(data, **pools, datamap=path)
     assert path in str(caught.value)
     assert "quantile" in str(caught.value)
@@ -137,7 +139,7 @@ def test_the_likeness_of_other_classes_is_refused(data, tmp_path):
 @pytest.mark.parametrize("settings", [{"anchors": "ambiguous"}, {"targets": "confidence"}])
 def test_what_to_do_without_a_map_is_told(data, variant, subject, settings):
     with pytest.raises(
-        UserError, match=rf"^{subject} needs a data map and has none\. Train '-v datamap' first"
+        UserError, match=rf"^{subject} needs a data map, and mapmix\.datamap names none\. Train '-v datamap' first"
     ) as caught:
         plan(data, variant=variant, **settings)
     assert "config.downstream_expert.mapmix.datamap=EXPDIR/datamap.csv" in str(caught.value)
@@ -163,12 +165,12 @@ def test_class_similarity_may_be_given_by_a_file(data, tmp_path):
     write_class_similarity(path, data[1].classes, LIKENESS * 7, np.full(4, 7))
     planned = plan(data, targets="confidence", class_similarity="given", class_similarity_file=str(path))
     np.testing.assert_allclose(planned.targets, confidence_rows(LIKENESS, [0, 0, 1, 1], 0.75), atol=1e-9)
-    with pytest.raises(UserError, match=r"needs mapmix\.class_similarity_file"):
+    with pytest.raises(UserError, match=r"expected mapmix\.class_similarity_file, found none"):
         plan(data, targets="confidence", class_similarity="given")
 
 
 def test_the_papers_likeness_is_for_the_papers_classes(data):
-    with pytest.raises(UserError, match="none of LRE17's"):
+    with pytest.raises(UserError, match="expected the classes of LRE17"):
         plan(data, targets="confidence", class_similarity="lre17")
 
 
@@ -181,14 +183,14 @@ def test_the_pairing_reaches_the_sampler(data):
 def test_across_needs_partners_of_two_classes(data, tmp_path):
     regions = np.where(data[0].target_classes == 0, "easy", "ambiguous")
     path = write_map(tmp_path, *data, regions=regions)
-    with pytest.raises(UserError, match="partners of two classes or more"):
+    with pytest.raises(UserError, match="partners of at least two classes"):
         plan(data, mix="latent", partners="easy", pairing="across", datamap=path)
 
 
 def test_one_class_is_nothing_to_train_on(tmp_path):
     """It trained without a word, to an accuracy of 1."""
     alone = open_split(make_corpus(tmp_path, classes=("xaa-one",), sizes={"train": 3}, seconds=0.1))
-    with pytest.raises(UserError, match=r"expected two classes or more, found xaa-one only\. Is it the right column"):
+    with pytest.raises(UserError, match=r"expected at least two classes, found only xaa-one\. Check that the column"):
         plan(alone)
 
 

@@ -74,7 +74,7 @@ def test_a_checkpoint_without_a_part_is_refused(missing, mode, trainable, schedu
     states["Args"] = Namespace(upstream_trainable=trainable)
     check_complete("a.ckpt", states, mode)
     del states[missing]
-    with pytest.raises(UserError, match=f"a.ckpt: has no {missing}, which every checkpoint has"):
+    with pytest.raises(UserError, match=f"a.ckpt: expected {missing} in the checkpoint, found none"):
         check_complete("a.ckpt", states, mode)
 
 
@@ -101,10 +101,10 @@ def arguments_of_another_program(states):
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (no_state, f"{STATES}: its Downstream does not fit this run, or is damaged (.*_extra_state"),
-        (another_shape, f"{STATES}: its Downstream does not fit this run, or is damaged (.*size mismatch"),
+        (no_state, f"{STATES}: its Downstream does not match this run, or is damaged (.*_extra_state"),
+        (another_shape, f"{STATES}: its Downstream does not match this run, or is damaged (.*size mismatch"),
         (no_run, "the checkpoint is damaged or of another program: expected run to be a mapping or None"),
-        (no_curriculum, f"{STATES}: its Downstream does not fit this run, or is damaged (.*data_map"),
+        (no_curriculum, f"{STATES}: its Downstream does not match this run, or is damaged (.*data_map"),
         (arguments_of_another_program, f"{STATES}: is no checkpoint of S3PRL's runner"),
     ],
 )

@@ -29,7 +29,7 @@ def test_epochs_become_steps(runner, arguments, expected):
 
 def test_a_step_longer_than_the_training_is_refused():
     with pytest.raises(
-        UserError, match=r"accumulate_steps is 100, more than the 8 batches .* \(8 an epoch, 1 epochs\)"
+        UserError, match=r"accumulate_steps is 100; expected at most the 8 batches .* \(8 per epoch, 1 epochs\)"
     ):
         fill_schedule({}, 8, 1, 100)
 

@@ -19,7 +19,7 @@ def test_which_checkpoint_a_folder_stands_for(tmp_path):
         path.unlink()
     assert choose_checkpoint(tmp_path, "train").name == "dev-best.ckpt"
     (tmp_path / "dev-best.ckpt").unlink()
-    with pytest.raises(UserError, match="holds no"):
+    with pytest.raises(UserError, match=r"expected states-\*\.ckpt or dev-best\.ckpt, found neither"):
         choose_checkpoint(tmp_path, "train")
 
 
@@ -64,6 +64,18 @@ def test_a_new_run_has_nothing_of_what_an_overwritten_one_has_recorded(tmp_path)
     assert (tmp_path / "datamap.csv").is_file(), "made elsewhere, and put there by its user"
 
 
+def test_the_class_similarity_of_version_0_1_0_is_read_and_deleted_under_its_old_name(tmp_path):
+    assert RunFolder(tmp_path).class_similarity.name == "class_similarity.csv"
+    old = tmp_path / "likeness.csv"
+    old.touch()
+    assert RunFolder(tmp_path).class_similarity == old
+    (tmp_path / "class_similarity.csv").touch()
+    assert RunFolder(tmp_path).class_similarity.name == "class_similarity.csv"
+    make_recording(tmp_path)
+    RunFolder(tmp_path).clear()
+    assert names(tmp_path) == {"dynamics/notes.txt", "maps.csv"}
+
+
 def test_recorded_epochs_are_not_written_over_unless_asked(tmp_path):
     make_recording(tmp_path)
     with pytest.raises(UserError, match=r"already holds a run \(dynamics/\)"):
@@ -75,12 +87,12 @@ def test_a_run_that_was_stopped_while_it_kept_its_first_checkpoint_begins_anew(t
     """Its first evaluation has left scores by then, and a disk may be full, or the machine taken away, just there."""
     for name in ("dev_scores.csv", "dev_metrics.json", "dev_predict.txt"):
         (tmp_path / name).touch()
-    with pytest.raises(UserError, match="Go on with it by -a"):
+    with pytest.raises(UserError, match="Resume it by -a"):
         RunFolder(tmp_path).refuse_run()
     RunFolder(tmp_path).refuse_run(resumes=True)
     # A complete run whose checkpoints were deleted is not begun anew without being asked to.
     (tmp_path / "report.html").touch()
-    with pytest.raises(UserError, match=r"already holds a run .*Start anew by --overwrite or choose"):
+    with pytest.raises(UserError, match=r"already holds a run .*Replace it by --overwrite or choose"):
         RunFolder(tmp_path).refuse_run(resumes=True)
     (tmp_path / "report.html").unlink()
     (tmp_path / "test_scores.csv").touch()

@@ -178,7 +178,7 @@ def check_header(path: Path, expected: Mapping[str, Any]) -> None:
     for name in dict.fromkeys((*expected, *found)):
         if expected.get(name) != found.get(name):
             raise UserError(
-                f"{path.parent}: expected features with {name} {expected.get(name)}, found {found.get(name)}. Use "
+                f"{path.parent}: {name} of the features: expected {expected.get(name)}, found {found.get(name)}. Use "
                 "another folder by --cache-features, or delete this one."
             )
 

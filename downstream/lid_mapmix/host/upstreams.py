@@ -182,9 +182,7 @@ def check_layer(upstream: Any, args: argparse.Namespace) -> None:
         found, advice = f"layers 0 to {layers - 1}", "Choose one of them"
         if layers == 1:
             found, advice = "one layer", "Omit -l" + ("" if asked == _ALL else f", or use -s {_ALL}")
-        raise UserError(
-            f"-l {layer}: upstream {args.upstream} has {found} of {asked}, found layer {layer} requested. {advice}."
-        )
+        raise UserError(f"-l {layer}: upstream {args.upstream} has {found} of {asked}. {advice}.")
 
 
 def _probe(upstream: Any, args: argparse.Namespace) -> dict[str, Any]:

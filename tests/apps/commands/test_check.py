@@ -341,7 +341,7 @@ def test_the_examples_say_what_and_where(own, capsys):
     assert lines[at].split()[2:] == ["5", "utterances"]
     assert [f"train audio/train/xaa-one-{index}.wav" in lines[at + 1 + index] for index in (1, 2, 3)] == [True] * 3
     assert "xaa-one-4" not in captured.out
-    assert "unpack it with sph2pipe" in captured.out
+    assert "decompress it with sph2pipe" in captured.out
     assert captured.err.startswith(f"error: {own}: not safe to train on: missing, unreadable. ")
 
 
@@ -352,7 +352,7 @@ def test_a_header_that_a_recorder_never_completed_is_told_from_an_empty_file(own
     write(own, np.zeros(0), "audio/train/xaa-one-1.wav")
     assert check(own) == 1
     printed = " ".join(capsys.readouterr().out.split())
-    assert f"{FIRST}: no samples by its header, which was never completed: the file has {len(content)} bytes" in printed
+    assert f"{FIRST}: no samples in its header, which was never completed: the file has {len(content)} bytes" in printed
     assert "xaa-one-1.wav: no samples kinds of fault" in printed
 
 
@@ -493,7 +493,7 @@ def test_nothing_is_overwritten(own, tmp_path, target, capsys):
 def test_fix_that_leaves_nothing_writes_nothing(own, tmp_path, capsys):
     shutil.rmtree(own / "audio/dev")
     assert check(own, "--fix", "--out", tmp_path / "fixed") == 1
-    assert "nothing would be left of dev" in capsys.readouterr().err
+    assert "expected utterances to keep in dev, found none" in capsys.readouterr().err
     assert not (tmp_path / "fixed").exists()
 
 
@@ -508,7 +508,7 @@ def test_what_was_found_is_told_even_where_nothing_can_be_fixed(flags, own, tmp_
         == 1
     )
     captured = capsys.readouterr()
-    assert "nothing would be left of dev" in captured.err
+    assert "expected utterances to keep in dev, found none" in captured.err
     text = (tmp_path / "r").read_text() if "FILE" in flags else captured.out
     if flags:
         report = json.loads(text)

@@ -97,13 +97,15 @@ def test_epochs_are_skipped_and_kept(own_map, tmp_path, capsys):
     class_similarity = {name: (tmp_path / name / "class_similarity.csv").read_text() for name in confidence}
     assert class_similarity["late"] != class_similarity["early"]
     assert command(own_map, "--skip-first", 2) == 1
-    assert fault_of(capsys).endswith("expected an epoch after the first 2, found 2 complete in all. Skip fewer.")
+    assert fault_of(capsys).endswith(
+        "expected an epoch after the first 2, found 2 complete epochs. Lower --skip-first."
+    )
 
 
 def test_regions_by_other_rules(own_map, tmp_path):
-    shares = ["--regions", "quantile", "--easy-fraction", 0.5, "--hard-fraction", 0.25]
+    fractions = ["--regions", "quantile", "--easy-fraction", 0.5, "--hard-fraction", 0.25]
     for whose in ("--global", "--per-class"):
-        assert command(own_map, *shares, whose, "--out", tmp_path / whose) == 0
+        assert command(own_map, *fractions, whose, "--out", tmp_path / whose) == 0
         found = read_datamap(tmp_path / whose / "datamap.csv")
         assert [(found.regions == name).sum() for name in ("easy", "ambiguous", "hard")] == [16, 8, 8]
     by_class = [found.regions[found.classes == name] for name in np.unique(found.classes)]
@@ -111,6 +113,16 @@ def test_regions_by_other_rules(own_map, tmp_path):
     fixed = ["--regions", "fixed", "--easy-confidence", 0, "--easy-variability", 1, "--hard-confidence", 0]
     assert command(own_map, *fixed, "--overwrite") == 0
     assert set(read_datamap(own_map / "datamap/datamap.csv").regions) == {"easy"}
+
+
+def test_flags_of_version_0_1_0_are_accepted_under_their_old_names(own_map, tmp_path, capsys):
+    flags = ["--regions", "quantile", "--easy-share", 0.5, "--hard-share", 0.25, "--global", "--into", tmp_path / "old"]
+    assert command(own_map, *flags) == 0
+    found = read_datamap(tmp_path / "old/datamap.csv")
+    assert [(found.regions == name).sum() for name in ("easy", "ambiguous", "hard")] == [16, 8, 8]
+    printed = capsys.readouterr().err
+    assert "--easy-share is deprecated; use --easy-fraction" in printed
+    assert "--hard-share is deprecated; use --hard-fraction" in printed
 
 
 def test_another_map_is_not_written_over_unless_asked(own_map, capsys):
@@ -140,8 +152,8 @@ def test_other_data_is_no_reason_to_delete_the_dynamics(own_map, own_corpus, cap
     (own_corpus / "train.csv").write_text("".join(lines[:-1]))
     assert command(own_map, "--data", own_corpus) == 1
     fault = fault_of(capsys)
-    assert "found those of others" in fault
-    assert "Name the folder of the data they were recorded on (--data)" in fault
+    assert "found dynamics of other data" in fault
+    assert "Pass the folder of the recorded data by --data" in fault
     assert "Delete" not in fault
 
 
@@ -188,7 +200,7 @@ def test_data_that_has_moved_is_named_by_data(own_map, corpus, tmp_path, capsys)
     settings["downstream_expert"]["data"]["directory"] = str(tmp_path / "gone")
     config.write_text(yaml.safe_dump(settings))
     assert command(own_map) == 1
-    assert "name its folder by --data" in fault_of(capsys)
+    assert "pass its folder by --data" in fault_of(capsys)
     # Its manifest is enough, without any audio.
     (tmp_path / "moved").mkdir()
     shutil.copy(corpus / "train.csv", tmp_path / "moved")
@@ -196,7 +208,7 @@ def test_data_that_has_moved_is_named_by_data(own_map, corpus, tmp_path, capsys)
     text = (tmp_path / "moved/train.csv").read_text()
     (tmp_path / "moved/train.csv").write_text(text.replace(",xaa-one,", ",xaa-two,", 1))
     assert command(own_map, "--data", tmp_path / "moved") == 1
-    assert "expected the dynamics of this manifest and these labels" in fault_of(capsys)
+    assert "expected dynamics of this manifest and these labels" in fault_of(capsys)
 
 
 def no_dynamics(folder):
@@ -229,7 +241,7 @@ def settings_of_another_task(folder):
         (no_epoch, "expected the dynamics of at least one complete epoch"),
         (damaged_epoch, "found a damaged file"),
         (no_settings, "expected config_*.yaml"),
-        (settings_of_another_task, "expected the settings of this task"),
+        (settings_of_another_task, "expected settings of this task"),
         (shutil.rmtree, "no such folder"),
     ],
 )
@@ -246,8 +258,14 @@ def test_what_is_no_recorded_run_is_refused(own_map, capsys, spoil, message):
     [
         (["--regions", "fixed", "--easy-confidence", 1.5], "datamap.easy_confidence is 1.5"),
         (["--regions", "fixed", "--hard-confidence", "nan"], "datamap.hard_confidence is nan"),
-        (["--regions", "fixed", "--hard-confidence", 0.7], "hard_confidence is 0.7, above easy_confidence"),
-        (["--regions", "quantile", "--easy-fraction", 0.8, "--hard-fraction", 0.3], "make more than 1"),
+        (
+            ["--regions", "fixed", "--hard-confidence", 0.7],
+            "expected hard_confidence of at most easy_confidence, 0.6, found 0.7",
+        ),
+        (
+            ["--regions", "quantile", "--easy-fraction", 0.8, "--hard-fraction", 0.3],
+            "with a sum of at most 1, found 0.8 and 0.3",
+        ),
         (
             ["--regions", "fixed", "--easy-fraction", 0.5],
             "--easy-fraction: no effect with --regions fixed. Add --regions quantile",

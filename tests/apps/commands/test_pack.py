@@ -57,7 +57,7 @@ def test_it_says_what_came_of_it(corpus, tmp_path, capsys):
     assert f"--data '{tmp_path}/my data'" in printed
     assert command(corpus, tmp_path / "my data") == 1
     assert capsys.readouterr().err == (
-        f"error: {tmp_path}/my data: already holds a pack. Name another folder, or replace it with --overwrite.\n"
+        f"error: {tmp_path}/my data: already holds a pack. Use another folder, or replace it by --overwrite.\n"
     )
     assert command(corpus, tmp_path / "my data", "--overwrite") == 0
     assert "converted" not in capsys.readouterr().out

@@ -200,7 +200,7 @@ def test_no_run_is_one_line(predict, recordings, tmp_path):
     found = predict(recordings, run=tmp_path)
     assert found.status == 1
     assert found.err.count("\n") == 1
-    assert "holds no states" in found.err
+    assert "expected states-*.ckpt or dev-best.ckpt, found neither" in found.err
 
 
 def test_a_reader_that_has_had_enough(uncalibrated, recordings, tmp_path):

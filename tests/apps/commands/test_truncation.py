@@ -76,7 +76,7 @@ def test_no_run_there(tmp_path, capsys):
     assert truncation(tmp_path / "nowhere") == 1
     assert "no such folder" in capsys.readouterr().err
     assert truncation(tmp_path) == 1
-    assert "holds no states" in capsys.readouterr().err
+    assert "expected states-*.ckpt or dev-best.ckpt, found neither" in capsys.readouterr().err
 
 
 def test_no_such_split(own_run, capsys):

@@ -252,7 +252,7 @@ def test_variants_that_ask_for_the_same_map_share_it_and_others_do_not(corpus, t
         ({"upstreams": {"../x": {}}}, (), "expected names of letters"),
         ({"upstreams": {"fbank": {"variants": ["none"]}}}, (), "upstreams.fbank.variants: expected some of"),
         ({"upstreams": {"fbank": {"weight": "x"}}}, (), "upstreams.fbank.weight"),
-        ({"variants": ["nothing"]}, (), "no variant 'nothing'"),
+        ({"variants": ["nothing"]}, (), "-v nothing: expected one of"),
         ({"data": ["nowhere"]}, (), "expected train.csv, found none"),
         ({}, ("--upstreams", "hubert"), "--upstreams hubert: "),
         (

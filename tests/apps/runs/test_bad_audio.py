@@ -139,7 +139,7 @@ def test_a_class_of_which_nothing_can_be_read(data, tmp_path, capsys):
         path.write_bytes(b"")
     settings = SKIP | {"downstream_expert.data.max_bad_fraction": 1.0}
     assert train(spoilt, tmp_path / "run", "-v", "baseline", settings=settings) == 1
-    assert "no utterance of class xaa-two can be read. The first: " in capsys.readouterr().err.splitlines()[-1]
+    assert "expected readable audio for class xaa-two, found none. " in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("split", ["dev", "test"])

@@ -113,21 +113,21 @@ def keep_lines(path, count):
     [
         (no_manifest, "train.csv: no such manifest"),
         (no_dev_manifest, "dev.csv: no such manifest"),
-        (no_column, "train.csv: the header lacks class"),
+        (no_column, "train.csv: expected the columns audiopath,class,seconds in the header, found no class"),
         (no_number, "train.csv"),
-        (unknown_class_in_dev, "dev.csv: unknown class xaa-three"),
-        (unknown_class_in_test, "test.csv: unknown class xaa-three"),
-        (no_utterance_in_train, "train.csv: has a header but no utterance"),
-        (no_utterance_in_dev, "dev.csv: has a header but no utterance"),
-        (no_utterance_in_test, "test.csv: has a header but no utterance"),
+        (unknown_class_in_dev, "dev.csv: expected the classes xaa-one, xaa-two, ybb-one, ybb-two, found xaa-three"),
+        (unknown_class_in_test, "test.csv: expected the classes xaa-one, xaa-two, ybb-one, ybb-two, found xaa-three"),
+        (no_utterance_in_train, "train.csv: expected utterances, found only a header"),
+        (no_utterance_in_dev, "dev.csv: expected utterances, found only a header"),
+        (no_utterance_in_test, "test.csv: expected utterances, found only a header"),
         (empty_manifest, "train.csv"),
         (no_audio, f"{_FIRST}: no such audio file"),
         (no_audio_in_test, "test/xaa-one-0.wav: no such audio file"),
         (zero_bytes, f"{_FIRST}: is empty (0 bytes)"),
         (truncated_audio, _FIRST),
         (text_for_audio, _FIRST),
-        (short_audio, "399 samples"),
-        (labels_without_a_class, "unknown class ybb-two"),
+        (short_audio, "expected an utterance of at least 400 samples at 16 kHz (25 ms), found 399"),
+        (labels_without_a_class, "expected the classes xaa-one, xaa-two, ybb-one, found ybb-two"),
         (labels_of_another_form, "labels.yaml"),
     ],
 )
@@ -148,7 +148,7 @@ def test_samples_that_are_no_numbers(workers, own_corpus, tmp_path, capsys):
     soundfile.write(own_corpus / _FIRST, samples, 16_000, subtype="FLOAT")
     settings = {"downstream_expert.data.workers": workers}
     assert train(own_corpus, tmp_path / "run", settings=settings) == 1
-    assert f"{_FIRST}: holds samples that are NaN" in fault_of(capsys)
+    assert f"{_FIRST}: expected finite samples, found NaN" in fault_of(capsys)
     assert not list((tmp_path / "run").rglob("*.ckpt"))
 
 
@@ -171,7 +171,7 @@ def test_a_region_with_no_utterance(corpus, tmp_path, capsys):
     settings = {"downstream_expert.datamap.regions": "fixed", "optimizer.lr": 1e-30}
     assert train(corpus, tmp_path / "run", settings=settings) == 1
     fault = fault_of(capsys)
-    assert "no utterance is ambiguous (0 easy, 0 ambiguous, 32 hard)" in fault
+    assert "expected ambiguous utterances, found none (0 easy, 0 ambiguous, 32 hard)" in fault
     assert "quantile" in fault
     assert not list((tmp_path / "run").glob("*.ckpt"))
 
@@ -185,7 +185,7 @@ def test_a_region_with_no_utterance(corpus, tmp_path, capsys):
         ({"downstream_expert": {"data": {"batchsize": 5}}}, "data.batchsize. Did you mean batch_size?"),
         ({"downstream_expert": {"epochs": 0}}, "downstream_expert.epochs is 0"),
         ({"downstream_expert": {"mapmix": {"anchors": "simple"}}}, "downstream_expert.mapmix.anchors is 'simple'"),
-        ({"downstream_expert": {"data": 3}}, "data is 3; expected 'key: value' lines below it"),
+        ({"downstream_expert": {"data": 3}}, "data is 3; expected 'key: value' lines. See config.yaml"),
         ({"optimizer": {"lr": "fast"}}, "optimizer.lr is 'fast'"),
         ({"optimizer": {"lr": -1}}, "optimizer.lr is -1"),
         ({"seed": 3}, "unknown key seed"),
@@ -208,7 +208,7 @@ def test_no_settings_file(corpus, tmp_path, capsys):
 def test_settings_that_are_no_yaml(corpus, tmp_path, capsys):
     (tmp_path / "own.yaml").write_text("runner: [1,\n")
     assert train(corpus, tmp_path / "run", "-c", tmp_path / "own.yaml") == 1
-    assert "own.yaml: is no valid YAML" in fault_of(capsys)
+    assert "own.yaml: is not valid YAML" in fault_of(capsys)
 
 
 def test_numbers_that_yaml_takes_for_texts_are_numbers(corpus, tmp_path):
@@ -236,7 +236,7 @@ def test_a_folder_that_cannot_be_written(corpus, tmp_path, capsys):
     ("flags", "named"),
     [
         (["-u", "fbnak"], "unknown upstream 'fbnak': did you mean fbank"),
-        (["-v", "mapmx"], "no variant 'mapmx'"),
+        (["-v", "mapmx"], "-v mapmx: expected one of"),
         (["--data", "/none"], "/none/train.csv: no such manifest"),
         (["-e", "/none/states-1.ckpt"], "/none/states-1.ckpt: no such checkpoint"),
         (["-o", "epochs=3"], "expected args.NAME=VALUE or config.KEY.KEY=VALUE"),
@@ -297,7 +297,7 @@ def test_half_a_checkpoint(own_run, capsys):
 
 def test_a_folder_without_a_checkpoint(tmp_path, capsys):
     assert run("-m", "evaluate", "-e", tmp_path) == 1
-    assert f"{tmp_path}: holds no states-*.ckpt" in fault_of(capsys)
+    assert f"{tmp_path}: expected states-*.ckpt or dev-best.ckpt, found neither" in fault_of(capsys)
 
 
 def test_evaluating_a_split_that_is_not_there(trained, capsys):
@@ -340,14 +340,14 @@ def test_a_defect_says_where_to_look(corpus, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (("-u", "fbank", "-s", "nonsense"), "upstream fbank has no features 'nonsense'; it has hidden_states"),
-        (("-u", "fbank", "-l", "9"), "has one layer of hidden_states; -l asks for 9. Leave -l out"),
-        (("-u", "hf_wav2vec2_custom", "--frozen"), "upstream hf_wav2vec2_custom needs weights"),
+        (("-u", "fbank", "-s", "nonsense"), "-s nonsense: expected features that upstream fbank has (hidden_states"),
+        (("-u", "fbank", "-l", "9"), "-l 9: upstream fbank has one layer of hidden_states. Omit -l"),
+        (("-u", "hf_wav2vec2_custom", "--frozen"), "upstream hf_wav2vec2_custom: expected weights, found none"),
         (("-u", "wav2vec2_local", "-k", "nowhere/weights.pt"), "-k nowhere/weights.pt: no such file or folder"),
-        (("-u", "hf_hubert_custom", "-k", "."), f"-k {Path.cwd()}: is no complete folder of save_pretrained"),
+        (("-u", "hf_hubert_custom", "-k", "."), f"-k {Path.cwd()}: expected a complete folder of save_pretrained"),
         (
             ("-u", "fbank", "-o", "config.downstream_expert.upstream.spec_augment=True"),
-            "needs an upstream that is fine",
+            "spec_augment: expected a fine-tuned upstream (-f)",
         ),
         (("-u", "fbank", "--device", "gpu"), "--device gpu: expected cuda"),
         (("-u", "fbank", "-o", "config.downstream_expert.variant=zzz"), "cannot be overridden. Use the flag"),
@@ -357,7 +357,7 @@ def test_a_defect_says_where_to_look(corpus, tmp_path, monkeypatch, capsys):
         (("-u", "fbank", "-o", "args.device=foo"), "-o args.device: cannot be overridden. Use the flag"),
         (("-u", "fbank", "-o", "config.runner.train_dataloader=dev"), "unknown key runner.train_dataloader"),
         (("-u", "fbank", "-o", "config.runner.eval_dataloaders=dev"), "expected a list, such as [dev]"),
-        (("-u", "fbank", "-o", "config.downstream_expert.evaluation.hop_seconds=9"), "would leave audio out"),
+        (("-u", "fbank", "-o", "config.downstream_expert.evaluation.hop_seconds=9"), "which would skip audio"),
     ],
 )
 def test_what_would_be_taken_otherwise_than_asked_for_is_refused(flags, says, corpus, tmp_path, capsys):
@@ -369,17 +369,17 @@ def test_what_would_be_taken_otherwise_than_asked_for_is_refused(flags, says, co
 def test_a_class_without_a_training_utterance(own_corpus, tmp_path, capsys):
     (own_corpus / "labels.yaml").write_text("xaa: [xaa-one, xaa-two, xaa-never]\nybb: [ybb-one, ybb-two]\n")
     assert train(own_corpus, tmp_path / "run", "-v", "baseline") == 1
-    assert "class xaa-never has no training utterance" in fault_of(capsys)
+    assert "expected training utterances of every class, found none of xaa-never" in fault_of(capsys)
 
 
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"class_similarity": "lre17"}, "class_similarity lre17: class xaa-one is none of LRE17's"),
-        ({"class_similarity": "given"}, "needs mapmix.class_similarity_file"),
+        ({"class_similarity": "lre17"}, "class_similarity lre17: expected the classes of LRE17 ("),
+        ({"class_similarity": "given"}, "expected mapmix.class_similarity_file, found none"),
         (
             {"class_similarity": "given", "class_similarity_file": "none.csv"},
-            "none.csv: expected the class_similarity of the classes",
+            "none.csv: expected the class similarity of the classes",
         ),
         (
             {"class_similarity": "given", "class_similarity_file": "other.csv"},
@@ -422,6 +422,6 @@ def test_an_empty_region_of_shares_does_not_advise_shares(tmp_path, capsys):
     few = make_corpus(tmp_path / "few", classes=("xaa-one", "xaa-two"), sizes={"train": 1, "dev": 1})
     assert train(few, tmp_path / "run", "-v", "hard") == 1
     fault = fault_of(capsys)
-    assert "no utterance is hard" in fault
-    assert "larger share" in fault
+    assert "expected hard utterances, found none" in fault
+    assert "a larger datamap.easy_fraction or datamap.hard_fraction" in fault
     assert "regions: quantile" not in fault

@@ -130,7 +130,7 @@ def test_a_run_whose_calibration_cannot_be_fitted_ends_well_and_says_why(has_tes
     folder = tmp_path / "run"
     assert train(own_corpus, folder, "-v", "baseline", settings={f"{SETTINGS}.calibration": "vector"}) == 0
     [line] = warnings(capsys.readouterr().out)
-    assert "found none of ybb-two. Calibrate with a temperature" in line
+    assert "found none of ybb-two. Use kind temperature" in line
     assert not (folder / "calibration.json").exists()
     if has_test:
         assert line in (folder / "log.log").read_text()

@@ -218,7 +218,7 @@ def test_a_disk_that_is_full_is_one_line_and_the_cache_stays_right(
 @pytest.mark.parametrize(
     ("flags", "settings", "says"),
     [
-        ([], {}, "expected a frozen upstream, found wav2vec2_local to be fine-tuned"),
+        ([], {}, "expected a frozen upstream, found wav2vec2_local fine-tuned"),
         (["--frozen", "-v", "static"], {}, "expected mapmix.mix none or latent, found input"),
         (["--frozen", "--cache-limit", "0.0005"], {}, "would take 0.8 MB \\(train 0.6 MB, .*at most 0.0005 GB. Allow"),
         (["--frozen"], {"downstream_expert.cache.limit_gb": 1e-6}, "at most 1e-06 GB. Allow more by --cache-limit"),
@@ -261,8 +261,8 @@ def other_manifest(data):
 @pytest.mark.parametrize(
     ("change", "settings", "named"),
     [
-        (other_audio, {}, "train: holds features of another audio"),
-        (other_manifest, {}, "train: holds features of another audio"),
+        (other_audio, {}, "train: audio of the features: expected "),
+        (other_manifest, {}, "train: audio of the features: expected "),
         (None, {"downstream_expert.data.crop_seconds": 0.4}, "expected crops of 0.4 s every 0.2 s, found crops of 0.5"),
         (None, {STEP: 0.5}, "every 0.5 s, found crops of 0.5 s every 0.25 s"),
         (
@@ -270,7 +270,7 @@ def other_manifest(data):
             {"downstream_expert.evaluation.dev_crop_seconds": 0.7},
             "expected the middle 0.7 s, found the middle 20",
         ),
-        ("weights", {}, "holds features of another weights: expected [0-9a-f]{16}, found [0-9a-f]{16}"),
+        ("weights", {}, "weights of the features: expected [0-9a-f]{16}, found [0-9a-f]{16}"),
     ],
 )
 def test_what_has_changed_is_noticed(change, settings, named, small, own_corpus, tmp_path, capsys):

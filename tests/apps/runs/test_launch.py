@@ -426,7 +426,7 @@ def test_a_run_is_not_gone_on_with_on_another_map(own_run, corpus, capsys):
     datamap = own_run / "datamap/datamap.csv"
     datamap.write_text(datamap.read_text().replace("ambiguous", "easy", 1))
     assert train(corpus, own_run, "-a", settings={"downstream_expert.epochs": 3}) == 1
-    assert "expected the data map that this run was trained on so far" in capsys.readouterr().err
+    assert "expected the data map that this run was trained on, found one with other regions" in capsys.readouterr().err
 
 
 def test_more_epochs_may_be_asked_for_when_resuming(own_run, corpus):

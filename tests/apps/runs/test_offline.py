@@ -97,8 +97,8 @@ def test_a_fine_tuned_model_that_masks_and_drops_ends_the_same_after_an_interrup
 @pytest.mark.parametrize(
     ("flags", "wanted"),
     [
-        (["-u", "xlsr_53"], [f"{CONVERTED}/xlsr_53_56k.pt: is not in S3PRL's cache", "put it here: {cache}"]),
-        (["-u", "hf_wav2vec2_custom", "-k", "owner/name"], ["-k owner/name: is neither a folder nor cached"]),
+        (["-u", "xlsr_53"], [f"{CONVERTED}/xlsr_53_56k.pt: is not in S3PRL's cache", "save it as {cache}"]),
+        (["-u", "hf_wav2vec2_custom", "-k", "owner/name"], ["-k owner/name: is neither a folder nor in the cache"]),
     ],
 )
 def test_without_cache_and_network_one_line_says_what_to_put_where(flags, wanted, corpus, tmp_path):
@@ -123,7 +123,7 @@ def test_a_damaged_native_checkpoint_is_one_line(upstream, content, corpus, tmp_
     assert train(corpus, tmp_path / "run", "-u", upstream, "-k", weights, "-v", "baseline") == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith(f"error: -k {weights}: cannot be loaded as {upstream} (")
-    assert error.endswith("Name a complete checkpoint of that kind.")
+    assert error.endswith("Use a complete checkpoint of that kind.")
     assert not (tmp_path / "run" / "log.log").exists()
 
 
@@ -134,7 +134,10 @@ def test_weights_that_hold_nan_are_named_before_a_run_is_begun(corpus, tmp_path,
     states["model_weight"]["encoder.layers.1.fc1.bias"][3] = float("nan")
     torch.save(states, weights)
     assert train(corpus, tmp_path / "run", "-u", "wav2vec2_local", "-k", weights, "-v", "baseline") == 1
-    assert "found NaN or infinity in 1 of its weights (model.encoder.layers.1.fc1.bias, …)" in capsys.readouterr().err
+    assert (
+        "expected finite weights, found NaN or infinity in 1 of them (model.encoder.layers.1.fc1.bias, …)"
+        in capsys.readouterr().err
+    )
     assert not (tmp_path / "run" / "log.log").exists()
 
 
@@ -143,9 +146,7 @@ def test_a_layer_beyond_the_last_is_one_line(features, corpus, tmp_path, capsys)
     weights = save_wav2vec2(tmp_path / "weights.pt")
     flags = ["-u", "wav2vec2_local", "-k", weights, "-v", "baseline", "--frozen", "-s", features, "-l", "9"]
     assert train(corpus, tmp_path / "run", *flags) == 1
-    assert re.search(
-        r"has (the layers 0 to 3|one layer) of \w+; -l asks for 9\. (Choose|Leave)", capsys.readouterr().err
-    )
+    assert re.search(r"-l 9: .* has (layers 0 to 3|one layer) of \w+\. (Choose|Omit)", capsys.readouterr().err)
 
 
 def test_a_run_is_evaluated_where_its_weights_lie_elsewhere_now(corpus, tmp_path, capsys):

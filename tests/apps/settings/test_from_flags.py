@@ -9,6 +9,7 @@ from helpers.launching import listing
 from lid_mapmix.apps.settings.arguments import complete_defaults, make_parser, place_run
 from lid_mapmix.apps.settings.from_flags import new_settings, settings_from_checkpoint
 from lid_mapmix.apps.settings.override import parse_override
+from lid_mapmix.config import renamed
 from lid_mapmix.config.schema import CacheConfig, TaskConfig
 from lid_mapmix.config.sources import DEFAULT_CONFIG, read_upstream_config, read_variant
 from lid_mapmix.utils.errors import UserError
@@ -50,6 +51,25 @@ def test_each_layer_lies_over_the_one_before(tmp_path):
         *("config.yaml", "variants/baseline.yaml", "upstream_configs/fbank.yaml (finetune)"),
         *(f"-c {tmp_path / 'own.yaml'}", "--data"),
         "-o config.downstream_expert.data.directory=C,,config.optimizer.lr=2",
+    ]
+
+
+def test_settings_of_version_0_1_0_are_accepted_under_their_old_names(tmp_path, capsys):
+    renamed._warn.cache_clear()
+    (tmp_path / "own.yaml").write_text("downstream_expert: {mapmix: {likeness: uniform}, data: {most_bad_share: 0.5}}")
+    path = "config.downstream_expert.mapmix.target_share=0.8"
+    settings = settings_of("-u", "fbank", "-v", "mapmix", "-c", tmp_path / "own.yaml", "-o", path)
+    assert settings.task.mapmix.class_similarity == "uniform"
+    assert settings.task.data.max_bad_fraction == 0.5
+    assert settings.task.mapmix.own_class_weight == 0.8
+    # Nothing of the old names is left in the configuration that a run stores.
+    stored = settings.for_s3prl("train")[1]["downstream_expert"]
+    assert stored["mapmix"]["class_similarity"] == "uniform"
+    assert not {"likeness", "target_share"} & stored["mapmix"].keys()
+    assert sorted(capsys.readouterr().err.splitlines()) == [
+        "[lid_mapmix] downstream_expert.data.most_bad_share is deprecated; use max_bad_fraction",
+        "[lid_mapmix] downstream_expert.mapmix.likeness is deprecated; use class_similarity",
+        "[lid_mapmix] downstream_expert.mapmix.target_share is deprecated; use own_class_weight",
     ]
 
 

@@ -35,7 +35,7 @@ def test_a_truncated_wav_is_found_by_its_header(tmp_path, rate):
     soundfile.write(path, hum(2.0, 200, 6, rate), rate)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     manifest = manifest_of(tmp_path, audiopath="cut.wav", **{"class": "a"}, seconds=2.0)
-    with pytest.raises(UserError, match=r"has 1\.00 s where .* says 2\.00 s") as caught:
+    with pytest.raises(UserError, match=r"expected 2\.00 s, as in .*, found 1\.00 s") as caught:
         utterance_span(manifest, 0)
     one_line(caught, path)
 
@@ -48,7 +48,7 @@ def test_audio_under_400_samples_is_refused(tmp_path, samples, rate, fine):
     if fine:
         assert utterance_span(manifest, 0) == (0, MINIMUM_SAMPLES)
         return
-    with pytest.raises(UserError, match=r"has 39\d samples at 16 kHz; at least 400 \(25 ms\)") as caught:
+    with pytest.raises(UserError, match=r"at least 400 samples at 16 kHz \(25 ms\), found 39\d") as caught:
         utterance_span(manifest, 0)
     one_line(caught, path)
 
@@ -74,12 +74,15 @@ def test_start_and_end_cut_a_file(tmp_path, times, expected, rate):
 @pytest.mark.parametrize(
     ("columns", "says"),
     [
-        ({"seconds": 3.0}, r"has 2\.00 s where .*train\.csv says 3\.00 s"),
-        ({"seconds": 1.0, "end": 2.5}, r"has 2\.00 s where .*train\.csv puts the end of an utterance at 2\.50 s"),
-        ({"seconds": 1.0, "start": 1.5}, r"has 0\.50 s where"),
-        ({"seconds": 1.0, "start": 7.0}, r"has 0\.00 s where"),
-        ({"seconds": 0.01, "start": 7.0}, "has 0 samples"),
-        ({"seconds": 0.01, "start": 1.0, "end": 1.01}, "has 160 samples"),
+        ({"seconds": 3.0}, r"expected 3\.00 s, as in .*train\.csv, found 2\.00 s"),
+        (
+            {"seconds": 1.0, "end": 2.5},
+            r"expected at least 2\.50 s, the end of an utterance in .*train\.csv, found 2\.00 s",
+        ),
+        ({"seconds": 1.0, "start": 1.5}, r"expected 1\.00 s, as in .*, found 0\.50 s"),
+        ({"seconds": 1.0, "start": 7.0}, r"expected 1\.00 s, as in .*, found 0\.00 s"),
+        ({"seconds": 0.01, "start": 7.0}, "found 0\\."),
+        ({"seconds": 0.01, "start": 1.0, "end": 1.01}, "found 160\\."),
     ],
 )
 def test_a_file_shorter_than_the_manifest_says_is_refused(tmp_path, columns, says):

@@ -53,7 +53,10 @@ def test_a_folder_is_listed_with_its_lengths(folders):
         (lambda folder: None, "no such folder"),
         (lambda folder: folder.mkdir(), "expected audio"),
         (lambda folder: (folder.mkdir(), (folder / "a.wav").write_bytes(b"")), "is empty"),
-        (lambda folder: (folder.mkdir(), (folder / "a.wav").write_text("text")), "no audio that libsndfile"),
+        (
+            lambda folder: (folder.mkdir(), (folder / "a.wav").write_text("text")),
+            "expected audio that libsndfile can read",
+        ),
     ],
 )
 @pytest.mark.parametrize("setting", ["noise", "rir"])
@@ -172,6 +175,6 @@ def test_noise_that_breaks_is_not_taken_for_bad_training_audio(folders, tmp_path
         augmenter=made,
         replacements=Replacements(7, split.target_classes, (everyone, everyone)),
     )
-    with pytest.raises(UserError, match=r"noise\.wav: holds samples that are NaN") as caught:
+    with pytest.raises(UserError, match=r"noise\.wav: expected finite samples, found NaN") as caught:
         dataset[Draw(1, NO_PARTNER, 1.0, 0)]
     assert not isinstance(caught.value, BadAudioError)

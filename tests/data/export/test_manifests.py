@@ -28,7 +28,7 @@ def test_parquet_is_the_same_corpus(tmp_path):
 def test_parquet_replaces_nothing_unasked_and_can_be_exported_itself(tmp_path):
     data, out = make_corpus(tmp_path / "data"), tmp_path / "out"
     export_manifests(data, "parquet", out)
-    with pytest.raises(UserError, match=r"train\.parquet: is there already"):
+    with pytest.raises(UserError, match=r"train\.parquet: already exists"):
         export_manifests(data, "parquet", out)
     export_manifests(data, "parquet", out, overwrite=True)
     assert (tmp_path / "nemo/train.jsonl") in export_manifests(out, "jsonl", tmp_path / "nemo")
@@ -36,7 +36,7 @@ def test_parquet_replaces_nothing_unasked_and_can_be_exported_itself(tmp_path):
 
 def test_parquet_does_not_spoil_the_folder_it_is_made_of(tmp_path):
     data = make_corpus(tmp_path / "data")
-    with pytest.raises(UserError, match=r"train\.csv: is there, and a folder has one manifest of a split"):
+    with pytest.raises(UserError, match=r"train\.csv: already exists; a folder has one manifest per split"):
         export_manifests(data, "parquet", data, overwrite=True)
     assert not list(data.glob("*.parquet"))
     export_manifests(data, "jsonl", data)
@@ -50,7 +50,7 @@ def test_labels_of_another_corpus_are_not_replaced(tmp_path):
     for target, labels in itertools.product(("parquet", "jsonl", "kaldi"), (None, "own: [ara-apc, ara-arz]\n")):
         if labels:
             (data / "labels.yaml").write_text(labels)
-        with pytest.raises(UserError, match="has other labels than what is exported"):
+        with pytest.raises(UserError, match="expected the labels of the exported corpus, found others"):
             export_manifests(data, target, out, overwrite=True)
     assert [path.name for path in out.iterdir()] == ["labels.yaml"]
 
@@ -72,6 +72,6 @@ def test_without_pyarrow_it_is_said_what_to_install(tmp_path, monkeypatch):
         lambda: read_manifest(out / "train.parquet"),
         lambda: export_manifests(data, "parquet", tmp_path / "other"),
     ):
-        with pytest.raises(UserError, match=r"needs pyarrow, found none\. Install it: pip install"):
+        with pytest.raises(UserError, match=r"needs pyarrow, which is not installed\. Run 'pip install"):
             attempt()
     assert not (tmp_path / "other/train.parquet").exists()

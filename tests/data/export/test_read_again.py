@@ -77,10 +77,10 @@ def test_exports_replace_nothing_unasked(prepared, tmp_path):
         out = tmp_path / target
         written = export_manifests(prepared, target, out)
         assert [path.exists() for path in written] == [True, True]
-        with pytest.raises(UserError, match=r"is there already.*--overwrite"):
+        with pytest.raises(UserError, match=r"already exists.*--overwrite"):
             export_manifests(prepared, target, out)
         export_manifests(prepared, target, out, overwrite=True)
-    with pytest.raises(UserError, match=r"has none of train.csv, dev.csv, test.csv"):
+    with pytest.raises(UserError, match=r"expected one of train.csv, dev.csv, test.csv, found none"):
         export_manifests(tmp_path, "kaldi", tmp_path / "out")
 
 
@@ -139,10 +139,10 @@ def test_an_export_leaves_nothing_of_an_earlier_one(prepared, tmp_path):
     [
         ("class", ["a b", "a_b"], "two classes become a_b"),
         ("speaker", ["p/q", "p q"], "two speakers become p_q"),
-        ("audiopath", ["x.wav", "a\nb.wav"], "Kaldi would not take .* for a file"),
-        ("audiopath", ["x.wav", "x.wav "], "Kaldi would not take .* for a file"),
-        ("audiopath", ["x.wav", "x|"], "Kaldi would not take .* for a file"),
-        ("audiopath", ["x.wav", "x.ark:12"], "Kaldi would not take .* for a file"),
+        ("audiopath", ["x.wav", "a\nb.wav"], "expected a path that Kaldi reads as a file, found "),
+        ("audiopath", ["x.wav", "x.wav "], "expected a path that Kaldi reads as a file, found "),
+        ("audiopath", ["x.wav", "x|"], "expected a path that Kaldi reads as a file, found "),
+        ("audiopath", ["x.wav", "x.ark:12"], "expected a path that Kaldi reads as a file, found "),
     ],
 )
 def test_what_kaldi_could_not_tell_apart_or_read_is_refused(tmp_path, column, values, message):

@@ -43,7 +43,7 @@ def test_a_speaker_of_two_splits_stays_in_the_later_one(unpacked, tmp_path, capl
     (unpacked / "Welsh/train/wel_tra_sp_0").rename(unpacked / "Welsh/train/wel_dev_sp_1")
     with caplog.at_level(logging.INFO):
         rows = read_rows(prepare("commonlanguage", unpacked, tmp_path / "data"))
-    assert "left out 2 of 24 utterances" in caplog.text
+    assert "dropped 2 of 24 utterances" in caplog.text
     assert len(rows["train"]) == 6
 
 
@@ -54,12 +54,13 @@ def test_other_layouts_say_what_was_found(unpacked, tmp_path):
         assert "\n" not in str(raised.value)
 
     refused(
-        "no folder of a language with train, dev, test in it, such as Welsh/; found dev.csv, dev/", unpacked / "Welsh"
+        "expected folders of languages with train, dev, test, such as Welsh/, found dev.csv, dev/",
+        unpacked / "Welsh",
     )
-    refused("--languages Irish: is not in this corpus; found Chinese_Taiwan, Welsh", languages=["Irish"])
+    refused("--languages Irish: expected one of Chinese_Taiwan, Welsh, found another", languages=["Irish"])
     (unpacked / "Welsh/dev/wel_dev_sp_0/empty.wav").write_bytes(b"")
     refused(r"empty\.wav: is empty")
     for path in unpacked.rglob("*.wav"):
         path.unlink()
-    refused("no .wav files in LANGUAGE/SPLIT/SPEAKER/")
+    refused("expected .wav files in LANGUAGE/SPLIT/SPEAKER/, found none")
     assert not (tmp_path / "data").exists()

@@ -56,7 +56,7 @@ def test_a_speaker_of_two_languages_is_in_one_split(release, tmp_path, caplog):
     table.write_text(table.read_text().replace("train0ofzh-TW", "test1ofen"))
     with caplog.at_level(logging.INFO):
         rows = read_rows(prepare("commonvoice", release, tmp_path / "data"))
-    assert "left out 2 of 84 utterances whose speaker or recording is in another split" in caplog.text
+    assert "dropped 2 of 84 utterances whose speaker or recording is also in another split" in caplog.text
     assert len(rows["train"]) == 3 * 2 * 6 - 2
 
 
@@ -66,7 +66,7 @@ def test_accents_of_one_language(release, tmp_path, caplog, several):
         table.write_text(table.read_text().replace(ACCENTS[3], several))
     with caplog.at_level(logging.INFO):
         rows = read_rows(prepare("commonvoice", release / "en", tmp_path / "data", class_="accent"))
-    assert "en: left out 12 clips whose speakers name no accent, or several" in caplog.text
+    assert "en: dropped 12 clips whose speakers name no accent, or several" in caplog.text
     expected = {"en-England English", "en-India and South Asia (India, Pakistan)"}
     assert all(values(rows[split], "class") == expected for split in rows)
     assert set(read_labels(tmp_path / "data/labels.yaml").clusters) == {"en"}
@@ -78,7 +78,7 @@ def test_validated_clips_are_divided_by_speakers(release, tmp_path, caplog):
     arguments = ["prepare", "commonvoice", str(release), "--out", str(tmp_path / "data"), "--languages", "en"]
     with caplog.at_level(logging.INFO):
         assert cli.main([*arguments, "--class", "accent", "--validated", "--min-hours-per-class", "0.0004"]) == 0
-    assert "left out 1 classes of less than 0.0004 h: en-one of a kind" in caplog.text
+    assert "dropped 1 classes of less than 0.0004 h: en-one of a kind" in caplog.text
     rows = read_rows(tmp_path / "data")
     assert len(list(itertools.chain(*rows.values()))) == 2 * 8 - 2
     assert all(len(values(rows[split], "class")) == 2 for split in rows)
@@ -87,9 +87,9 @@ def test_validated_clips_are_divided_by_speakers(release, tmp_path, caplog):
 def test_accents_of_too_few_speakers_are_left_out(release, tmp_path, caplog):
     table = release / "en/validated.tsv"
     table.write_text(table.read_text().replace("England English", "of two speakers", 4))
-    with caplog.at_level(logging.INFO), pytest.raises(UserError, match="has the classes en-India"):
+    with caplog.at_level(logging.INFO), pytest.raises(UserError, match="expected at least two classes, found en-India"):
         prepare("commonvoice", release / "en", tmp_path / "data", class_="accent", validated=True)
-    assert "left out 2 classes of fewer than 3 speakers: en-England English, en-of two speakers" in caplog.text
+    assert "dropped 2 classes of fewer than 3 speakers: en-England English, en-of two speakers" in caplog.text
 
 
 def test_hours_a_class_and_copies(release, tmp_path):
@@ -119,22 +119,22 @@ def test_other_layouts_say_what_was_found(release, tmp_path):
             prepare("commonvoice", folder, tmp_path / "data", **others)
         assert "\n" not in str(raised.value)
 
-    refused("no folder of a language with clips/ in it, such as en/; found clip.mp3, cv-corpus-17.0/", tmp_path)
-    refused("--languages pt: is not in this corpus; found en, zh-HK, zh-TW", languages=["pt"])
-    refused("has the classes en, where two or more are needed", languages=["en"])
+    refused("expected folders of languages with clips/, such as en/, found clip.mp3, cv-corpus-17.0/", tmp_path)
+    refused("--languages pt: expected one of en, zh-HK, zh-TW, found another", languages=["pt"])
+    refused("expected at least two classes, found en", languages=["en"])
     (release / "en/clips/common_voice_en_dev00.mp3").unlink()
-    refused(r"audio that is not there: .*common_voice_en_dev00.mp3 \(1 such\)")
+    refused(r"expected the listed audio, found .*common_voice_en_dev00.mp3 missing \(1 such\)")
     table = release / "en/dev.tsv"
     kept = table.read_text()
     table.write_text(kept + kept.splitlines()[1] + "\n")
-    refused("lists en/common_voice_en_dev00 2 times")
+    refused("expected unique ids, found en/common_voice_en_dev00 2 times")
     table.write_text(kept.replace("client_id", "speaker"))
-    refused("dev.tsv: lacks the column client_id; found speaker, path, sentence")
+    refused("dev.tsv: expected the column client_id, found speaker, path, sentence")
     table.write_text(kept.replace("accents", "region"))
-    refused("has no column accents or accent", class_="accent")
+    refused("expected a column accents or accent, found none", class_="accent")
     write_lines(release / "en/clip_durations.tsv", [("clip", "duration[ms]"), ("a.mp3", "long")])
-    refused(r"clip_durations.tsv: duration\[ms\] has what is no number")
+    refused(r"clip_durations.tsv: expected numbers in duration\[ms\]")
     table.unlink()
     (release / "en/clip_durations.tsv").unlink()
-    refused("dev.tsv: no such table; .*en holds clips/, test.tsv, train.tsv, validated.tsv")
+    refused("dev.tsv: no such table; .*en has clips/, test.tsv, train.tsv, validated.tsv")
     assert not (tmp_path / "data").exists()

@@ -87,11 +87,11 @@ def test_speakers_are_in_one_split_only(recordings, tmp_path, pattern):
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        (r"\d+_take", "has no group"),
-        (r"(\d", "no regular expression"),
+        (r"\d+_take", "expected a group, found none"),
+        (r"(\d", "expected a regular expression, found an invalid one"),
         (r"speaker-(\d+)", "in no file, not for example in ara-apc/session0/ara-apc0_take0.wav"),
         (r"([0-3])_take", "in 36 of 72 files"),
-        (r"(session)", "found 1 speaker"),
+        (r"(session)", "expected at least 3 speakers, .*, found 1 speaker"),
     ],
 )
 def test_patterns_that_find_no_speakers(recordings, tmp_path, pattern, message):
@@ -125,10 +125,10 @@ def test_folders_that_are_no_corpus(recordings, tmp_path):
     out = tmp_path / "data"
     with pytest.raises(UserError, match="no such folder"):
         prepare("folder", tmp_path / "nowhere", out)
-    with pytest.raises(UserError, match="found no sub-folder"):
+    with pytest.raises(UserError, match="expected one sub-folder per class, at least two of them, found none"):
         prepare("folder", recordings / "ara-apc" / "session0", out)
     (recordings / "papers").mkdir()
-    with pytest.raises(UserError, match="papers: found no audio"):
+    with pytest.raises(UserError, match=r"papers: expected audio \(.*\), found none"):
         prepare("folder", recordings, out)
     assert not out.exists()
 
@@ -138,7 +138,10 @@ def test_what_is_no_audio_by_its_name_is_said(recordings, tmp_path, caplog):
         (recordings / "ara-apc" / name).write_text("")
     with caplog.at_level(logging.INFO):
         prepare("folder", recordings, tmp_path / "data")
-    assert "left out what is not named .wav .flac .ogg .opus .mp3 .sph: 2 .m4a, 1 without a suffix" in caplog.messages
+    assert (
+        "ignored files without an extension of .wav .flac .ogg .opus .mp3 .sph: 2 .m4a, 1 without a suffix"
+        in caplog.messages
+    )
 
 
 def test_links_to_folders_are_followed(recordings, tmp_path):
@@ -150,7 +153,7 @@ def test_links_to_folders_are_followed(recordings, tmp_path):
 
 
 def test_copies_do_not_become_a_class(recordings, tmp_path):
-    with pytest.raises(UserError, match="would be taken for a class there"):
+    with pytest.raises(UserError, match="would be read as a class there"):
         prepare("folder", recordings, recordings, copy_audio=True)
     rows = read(prepare("folder", recordings, tmp_path / "data", copy_audio=True))
     assert rows["train"][0]["audiopath"].startswith("audio/ara-apc/session")
@@ -179,7 +182,7 @@ def test_a_broken_file_is_named(recordings, tmp_path, content):
 
 
 @pytest.mark.parametrize(("dev_fraction", "test_fraction"), [(0, 0.1), (0.5, 0.5), (0.1, -0.1), (1.2, 0.1)])
-def test_impossible_shares(recordings, tmp_path, dev_fraction, test_fraction):
+def test_impossible_fractions(recordings, tmp_path, dev_fraction, test_fraction):
     with pytest.raises(UserError, match="--dev-fraction"):
         prepare("folder", recordings, tmp_path / "data", dev_fraction=dev_fraction, test_fraction=test_fraction)
 
@@ -212,6 +215,18 @@ def test_an_interrupted_run_continues(recordings, tmp_path):
     assert (out / "train.csv").read_bytes() == before
 
 
+def test_a_folder_of_version_0_1_0_is_recognised(recordings, tmp_path):
+    out = prepare("folder", recordings, tmp_path / "data")
+    text = (out / "prepared.json").read_text()
+    for old, new in (("dev_share", "dev_fraction"), ("test_share", "test_fraction"), ("fingerprint", "digest")):
+        assert f'"{new}"' in text
+        text = text.replace(f'"{new}"', f'"{old}"')
+    (out / "prepared.json").write_text(text)
+    before = (out / "train.csv").stat().st_mtime_ns
+    prepare("folder", recordings, out)
+    assert (out / "train.csv").stat().st_mtime_ns == before
+
+
 def test_the_manifests_may_lie_within_the_audio_folder(recordings):
     out = prepare("folder", recordings, recordings / "manifests")
     before = (out / "train.csv").stat().st_mtime_ns
@@ -221,14 +236,14 @@ def test_the_manifests_may_lie_within_the_audio_folder(recordings):
 
 def test_a_folder_that_cannot_be_made(recordings, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot write there"):
+    with pytest.raises(UserError, match="cannot be written"):
         prepare("folder", recordings, tmp_path / "file" / "data")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_no_write_permission(recordings, tmp_path):
     (tmp_path / "locked").mkdir(mode=0o500)
-    with pytest.raises(UserError, match="cannot write there"):
+    with pytest.raises(UserError, match="cannot be written"):
         prepare("folder", recordings, tmp_path / "locked" / "data")
 
 

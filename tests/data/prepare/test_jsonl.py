@@ -47,12 +47,21 @@ def test_a_nemo_manifest_is_divided(manifest, tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "all.jsonl: line 18 is no JSON"),
-        ("[1]", "line 18 has no audio_filepath and no label; found list"),
-        ('{"audio_filepath": "a.wav", "lang": "x"}', "line 18 has no label; found audio_filepath, lang. .*--label-key"),
-        ('{"audio_filepath": "a.wav", "label": "x", "offset": "soon"}', "line 18 has an offset or duration"),
-        ('{"audio_filepath": "a.wav", "label": "x", "duration": 1}', "audio that is not there: .*nemo/a.wav"),
-        ('{"audio_filepath": "wav/ara-apc0.wav", "label": "x"}', "lists wav/ara-apc0.wav 2 times"),
+        ("{", "all.jsonl: expected a JSON object in line 18"),
+        ("[1]", "expected audio_filepath and label in line 18, found list"),
+        (
+            '{"audio_filepath": "a.wav", "lang": "x"}',
+            "expected label in line 18, found audio_filepath, lang. .*--label-key",
+        ),
+        (
+            '{"audio_filepath": "a.wav", "label": "x", "offset": "soon"}',
+            "expected numbers as offset and duration in line 18",
+        ),
+        (
+            '{"audio_filepath": "a.wav", "label": "x", "duration": 1}',
+            "expected the listed audio, found .*nemo/a.wav missing",
+        ),
+        ('{"audio_filepath": "wav/ara-apc0.wav", "label": "x"}', "expected unique ids, found wav/ara-apc0.wav 2 times"),
     ],
 )
 def test_faults_of_a_nemo_manifest_are_named(manifest, tmp_path, line, message):
@@ -69,12 +78,12 @@ def test_texts_in_another_encoding_and_odd_line_ends(manifest, tmp_path):
     manifest.write_text(text, encoding="utf-8-sig")
     assert len(list(itertools.chain(*read_rows(prepare("jsonl", manifest, tmp_path / "data")).values()))) == 16
     manifest.write_text(text, encoding="utf-16")
-    with pytest.raises(UserError, match=r"all.jsonl: is no text in UTF-8"):
+    with pytest.raises(UserError, match=r"all.jsonl: expected text in UTF-8"):
         prepare("jsonl", manifest, tmp_path / "other")
 
 
 def test_folders_without_a_nemo_manifest(manifest, tmp_path):
-    with pytest.raises(UserError, match=r"no train.jsonl; found all.jsonl, wav/"):
+    with pytest.raises(UserError, match=r"expected train.jsonl, found all.jsonl, wav/"):
         prepare("jsonl", manifest.parent, tmp_path / "data")
 
 

@@ -105,17 +105,37 @@ def test_speakers_that_are_languages_are_left_out(directory, tmp_path, caplog):
             "wav.scp",
             "wav/ara-apc-0.wav",
             "sph2pipe -f wav a.sph |",
-            r"ara-apc-0 is a command \(sph2pipe -f wav a.sph \|\)",
+            r"expected an audio file for ara-apc-0, found a command \(sph2pipe -f wav a.sph \|\)",
         ),
-        ("wav.scp", "wav/ara-apc-0.wav", "feats.ark:1234", "is a part of an archive"),
-        ("wav.scp", "wav/ara-apc-0.wav", "-", "is standard input"),
-        ("wav.scp", "wav/ara-apc-0.wav", "gone.wav", r"audio that is not there: .*gone.wav \(2 such\)"),
-        ("wav.scp", "ara-apc-1 ", "ara-apc-0 ", "wav.scp: line 2 has ara-apc-0 a second time"),
-        ("segments", "ara-apc-0 0.1 0.4", "ara-apc-0 0.1", "ara-apc-0-0 has 'ara-apc-0 0.1' where a recording"),
-        ("segments", "ara-apc-0 0.1", "ara-apc-9 0.1", "ara-apc-0-0 is from ara-apc-9, which is not in wav.scp"),
-        ("utt2lang", "ara-apc-0-0 ara-apc\n", "", r"utt2lang: ara-apc-0-0 has no language \(1 such\)"),
-        ("utt2lang", "ara-apc-0-0 ara-apc\n", "ara-apc-0-0\n", "line 1 has ara-apc-0-0 and no value"),
-        ("segments", "ara-apc-0-0 ara-apc-0 0.1 0.4\n", "", "utt2lang: ara-apc-0-0 has no audio"),
+        ("wav.scp", "wav/ara-apc-0.wav", "feats.ark:1234", "found a part of an archive"),
+        ("wav.scp", "wav/ara-apc-0.wav", "-", "found standard input"),
+        ("wav.scp", "wav/ara-apc-0.wav", "gone.wav", r"expected the listed audio, found .*gone.wav missing \(2 such\)"),
+        ("wav.scp", "ara-apc-1 ", "ara-apc-0 ", "wav.scp: expected unique names, found ara-apc-0 again in line 2"),
+        (
+            "segments",
+            "ara-apc-0 0.1 0.4",
+            "ara-apc-0 0.1",
+            "expected a recording, a start and an end in seconds for ara-apc-0-0, found 'ara-apc-0 0.1'",
+        ),
+        (
+            "segments",
+            "ara-apc-0 0.1",
+            "ara-apc-9 0.1",
+            "expected a recording of wav.scp for ara-apc-0-0, found ara-apc-9",
+        ),
+        (
+            "utt2lang",
+            "ara-apc-0-0 ara-apc\n",
+            "",
+            r"utt2lang: expected a language for ara-apc-0-0, found none \(1 such\)",
+        ),
+        (
+            "utt2lang",
+            "ara-apc-0-0 ara-apc\n",
+            "ara-apc-0-0\n",
+            "expected a value for ara-apc-0-0 in line 1, found none",
+        ),
+        ("segments", "ara-apc-0-0 ara-apc-0 0.1 0.4\n", "", "utt2lang: expected audio for ara-apc-0-0, found none"),
         ("segments", "ara-apc-0 0.1 0.4", "ara-apc-0 0.4 0.4", "ara-apc-0-0 has no duration above 0"),
     ],
 )
@@ -130,14 +150,14 @@ def test_faults_of_a_directory_are_named(directory, tmp_path, name, old, new, me
 
 
 def test_folders_that_are_no_kaldi_directory(directory, tmp_path):
-    with pytest.raises(UserError, match=r"no wav.scp in it or in its train/; found all/"):
+    with pytest.raises(UserError, match=r"expected wav.scp in it or in its train/, found all/"):
         prepare("kaldi", directory.parent, tmp_path / "data")
     (directory / "utt2lang").unlink()
-    with pytest.raises(UserError, match=r"utt2lang: no such file; .*all holds segments, utt2spk, wav.scp"):
+    with pytest.raises(UserError, match=r"utt2lang: no such file; .*all has segments, utt2spk, wav.scp"):
         prepare("kaldi", directory, tmp_path / "data", root=tmp_path / "egs")
 
 
 def test_texts_in_another_encoding(directory, tmp_path):
     (directory / "utt2lang").write_bytes(b"\xff\xfe")
-    with pytest.raises(UserError, match="utt2lang: is no text in UTF-8"):
+    with pytest.raises(UserError, match="utt2lang: expected text in UTF-8"):
         prepare("kaldi", directory, tmp_path / "other")

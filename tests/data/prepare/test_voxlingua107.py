@@ -34,8 +34,8 @@ def unpacked(tmp_path) -> Path:
 def test_videos_stay_together_and_old_codes_are_renamed(unpacked, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         rows = read_rows(prepare("voxlingua107", unpacked, tmp_path / "data", **SHARES))
-    assert "left out 1 of 69 utterances whose speaker or recording is in another split" in caplog.text
-    assert "dev has nothing of 1 classes: jv" in caplog.text
+    assert "dropped 1 of 69 utterances whose speaker or recording is also in another split" in caplog.text
+    assert "dev has no utterance of 1 classes: jv" in caplog.text
     assert values(rows["train"], "class") == values(rows["test"], "class") == {"en", "he", "jv"}
     assert values(rows["dev"], "group") == {f"dev{code}{number}" for code in ("en", "iw") for number in range(4)}
     assert len(rows["dev"]) == 8
@@ -51,7 +51,7 @@ def test_without_dev_both_are_drawn(unpacked, tmp_path, caplog):
     shutil.rmtree(unpacked / "dev")
     with caplog.at_level(logging.INFO):
         rows = read_rows(prepare("voxlingua107", unpacked, tmp_path / "data", **SHARES))
-    assert "has no folder dev" in caplog.text
+    assert "no folder dev, so dev.csv is drawn from the training data" in caplog.text
     assert values(rows["dev"], "class") == values(rows["test"], "class") == {"en", "he", "jv"}
 
 
@@ -59,7 +59,7 @@ def test_names_without_times_are_read_from_headers(unpacked, tmp_path, caplog):
     write_tone(unpacked / "en" / "another name.wav", 0.45)
     with caplog.at_level(logging.INFO):
         rows = read_rows(prepare("voxlingua107", unpacked, tmp_path / "data", **SHARES))
-    assert "1 names have no video and times" in caplog.text
+    assert "1 file names have no video and times" in caplog.text
     [row] = [row for row in itertools.chain(*rows.values()) if row["id"] == "en/another name"]
     assert (row["seconds"], row["group"], row["speaker"]) == ("0.45", "en/another name", "")
 
@@ -86,8 +86,8 @@ def test_other_layouts_say_what_was_found(unpacked, tmp_path):
         assert "\n" not in str(raised.value)
 
     refused(unpacked / "nowhere", "no such folder")
-    refused(unpacked / "en", r"no folder of a language with .wav files, such as en/; found -_en0")
-    refused(unpacked, "--languages sv: is not in this corpus; found en, he, jv", languages=["en", "sv"])
+    refused(unpacked / "en", r"expected folders of languages with .wav files, such as en/, found -_en0")
+    refused(unpacked, "--languages sv: expected one of en, he, jv, found another", languages=["en", "sv"])
     (unpacked / "en" / "broken.wav").write_bytes(b"no audio")
     refused(unpacked, r"broken\.wav")
     assert not (tmp_path / "data").exists()

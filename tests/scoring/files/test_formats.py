@@ -57,7 +57,7 @@ def test_any_name_is_kept_or_refused(form, output):
         try:
             write_output(path, form, output)
         except UserError as error:
-            assert "Write another format" in str(error)
+            assert "Use another format" in str(error)
             assert not list(Path(folder).iterdir())
             return
         assert sorted(Path(folder).iterdir()) == sorted(form.files(path))
@@ -102,7 +102,7 @@ def test_certainty_survives(form, tmp_path):
 
 def test_what_is_not_known_is_refused(tmp_path):
     output = made(["u"], ["a"], [[0.0]])
-    with pytest.raises(UserError, match="2 classes or more"):
+    with pytest.raises(UserError, match="at least 2 classes"):
         write_output(tmp_path / "s", format_of(FileFormat.NIST), output)
     with pytest.raises(UserError, match="found x of u"):
         write_output(tmp_path / "s", ScoresCsv(), made(["u"], ["a"], [[0.0]], truth=np.array(["x"])))

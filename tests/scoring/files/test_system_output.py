@@ -67,7 +67,7 @@ def test_what_one_knows_all_know():
 def test_a_system_that_never_answers_a_class_has_it_all_the_same():
     answers = made(0, log_likelihoods=None, classes=CLASSES[:2], predictions=np.full(COUNT, CLASSES[0]))
     assert [one.classes for one in align([answers, made(1)])] == [CLASSES, CLASSES]
-    with pytest.raises(UserError, match=r"found xxx in system-0 only \(2 such\)"):
+    with pytest.raises(UserError, match=r"found xxx only in system-0 \(2 such\)"):
         reorder_classes(made(0, classes=("xxx", *CLASSES[1:])), CLASSES, "labels")
 
 

@@ -198,7 +198,7 @@ def test_the_labels_do_not_fit(tmp_path):
 def test_two_files_of_s3prl_that_do_not_fit(tmp_path):
     predict = write_s3prl(tmp_path)
     predict.write_text("a b x\n")
-    with pytest.raises(UserError, match="found c in one"):
+    with pytest.raises(UserError, match="found c only in one"):
         S3PRL.read(predict, NO_HINTS)
     predict.write_text("alone\n")
     with pytest.raises(UserError, match="'id label' in line 1"):
@@ -219,11 +219,11 @@ def test_s3prl_files_have_an_id_and_a_label_a_line(tmp_path):
 
 def test_names_that_a_format_cannot_hold(tmp_path):
     spaced = made(["u"], ("a b", "c"), [[0, 0]])
-    with pytest.raises(UserError, match="Write another format"):
+    with pytest.raises(UserError, match="Use another format"):
         KALDI.write(tmp_path / "s.txt", spaced)
     NIST.write(tmp_path / "s.tsv", spaced)
     assert NIST.read(tmp_path / "s.tsv", NO_HINTS).classes == ("a b", "c")
-    with pytest.raises(UserError, match="Write another format"):
+    with pytest.raises(UserError, match="Use another format"):
         TRN.write(tmp_path / "lid.trn", made(["a\tb"], ("x", "y"), [[1, 0]], truth=np.array(["y"])))
     with pytest.raises(ValueError, match="NaN"):
         NIST.write(tmp_path / "s.tsv", made(["u"], ("a", "b"), [[np.nan, 0]]))

@@ -28,7 +28,7 @@ def _list(options: argparse.Namespace) -> Listing:
     found = language_folders(
         corpus_folder,
         lambda path: all((path / split).is_dir() for split in SPLITS),
-        f"{', '.join(SPLITS)} in it, such as Welsh/",
+        f"{', '.join(SPLITS)}, such as Welsh/",
         "Unpack CommonLanguage.tar.gz there.",
     )
     utterances = [

@@ -91,7 +91,7 @@ def _find_languages(folder: Path) -> dict[str, Path]:
     return language_folders(
         folder,
         lambda path: (path / CLIPS_FOLDER).is_dir(),
-        f"{CLIPS_FOLDER}/ in it, such as en/",
+        f"{CLIPS_FOLDER}/, such as en/",
         "Unpack a release of Common Voice, and pass the folder of its languages.",
     )
 

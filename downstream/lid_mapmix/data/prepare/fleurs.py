@@ -33,7 +33,7 @@ def _list(options: argparse.Namespace) -> Listing:
     found = language_folders(
         corpus_folder,
         lambda path: any((path / table).is_file() for table in TABLES.values()),
-        f"{TABLES['train']} in it, such as en_us/",
+        f"{TABLES['train']}, such as en_us/",
         "Pass the folder of google/fleurs that has them.",
     )
     utterances = [
