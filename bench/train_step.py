@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--size", choices=list(_SIZES), default="base")
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
-        "--precision", choices=list(_TOLERANCES), default="fp32", help="precision of ours; default: fp32"
+        "--precision", choices=list(_TOLERANCES), default="fp32", help="precision of the runner; default: fp32"
     )
     parser.add_argument(
         "--plain-precision", choices=["fp32", "bf16"], default="fp32", help="precision of plain; default: fp32"
@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument(
         "--threads", type=int, default=torch.get_num_threads(), help="threads of torch; default: %(default)s"
     )
-    parser.add_argument("--set", default="", metavar="KEY=VALUE,,...", help="settings of ours, as in -o")
+    parser.add_argument("--set", default="", metavar="KEY=VALUE,,...", help="settings of the runner, as in -o")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     compat.apply()

@@ -242,7 +242,7 @@ def test_it_says_which_clusters_and_when_there_are_too_few_to_draw(tmp_path, sys
     assert score(path, "--samples", 2, "--labels", labels) == 0
     printed = capsys.readouterr().out
     assert f"\nclusters: {labels}\n" in printed
-    assert "of 9 groups of 27 utterances: so few that intervals are too narrow" in printed
+    assert "of 9 groups of 27 utterances; with so few, intervals are too narrow" in printed
 
 
 def test_a_folder_and_another_json_are_named_as_what_they_are(tmp_path, systems, capsys):

@@ -155,7 +155,7 @@ def test_impatience_does_not_disturb_the_end_of_the_runs(tmp_path, monkeypatch):
         return 130
 
     def work():
-        with contextlib.suppress(KeyboardInterrupt), procedure._ended_politely():
+        with contextlib.suppress(KeyboardInterrupt), procedure._terminated_like_interrupted():
             running.Work(make_jobs(tmp_path, "one"), tmp_path).work(1)
         os._exit(130 if ended.is_set() else 1)
 

@@ -109,7 +109,7 @@ def watch(monkeypatch, store, *, rank=0, parent=None):
     one = Processes(Place(rank=rank, processes=2, local_rank=rank, local_processes=2))
     one._store, one._parent = store, parent
     with pytest.raises(SystemExit) as exit_:
-        one._end_with_the_others()
+        one._end_with_others()
     assert exit_.value.code == 1
 
 

@@ -35,7 +35,7 @@ def test_a_batch_that_fits_stays(card):
 def test_a_batch_that_does_not_fit_is_divided(card):
     card(24)
     divided = divide_batch(_settings("cuda:0"), {24: 3, 80: 30})
-    assert divided.sources == ("3 batches of 3 a step, for a GPU of 24 GB",)
+    assert divided.sources == ("3 batches of 3 per optimizer step, for a GPU of 24 GB",)
     assert divided.task.data.batch_size == 3
     assert divided.runner["gradient_accumulate_steps"] == 3
 
