@@ -11,15 +11,15 @@ settings.load_profile("without deadline")
 
 
 # Fixtures that train for half a minute and more; the tests that use one run in one process, so that it is made once.
-COSTLY = ("finished", "together", "killed")
+COSTLY = {"finished": "leaderboard", "together": "distributed", "alone": "distributed", "killed": "distributed"}
 
 
 def pytest_collection_modifyitems(items):
     """Keep tests of one costly fixture together, where pytest-xdist is told to (--dist loadgroup)."""
     for item in items:
-        for name in COSTLY:
-            if name in item.fixturenames:
-                item.add_marker(pytest.mark.xdist_group(name))
+        groups = {COSTLY[name] for name in item.fixturenames if name in COSTLY}
+        if groups:
+            item.add_marker(pytest.mark.xdist_group(min(groups)))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -50,7 +50,7 @@ def trained(corpus, tmp_path_factory):
     from helpers.launching import train
 
     folder = tmp_path_factory.mktemp("runs") / "mapmix"
-    assert train(corpus, folder) == 0
+    assert train(corpus, folder, settings={"runner.report": True}) == 0
     return folder
 
 

@@ -6,11 +6,14 @@ import os
 import socket
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import torch
 from lid_mapmix.apps.runs import launch
 from lid_mapmix.expert import DownstreamExpert
+
+from .forking import run_code, start_forked
 
 ROOT = Path(__file__).parents[2]
 QUICK = {
@@ -19,6 +22,7 @@ QUICK = {
     "downstream_expert.data.crop_seconds": 0.5,
     "downstream_expert.model.encoder": "none",
     "downstream_expert.data.workers": 0,
+    "runner.report": False,
 }
 
 
@@ -62,34 +66,14 @@ def free_port():
 
 
 def start_processes(count, code, *arguments):
-    """Start Python processes that are to train together, without torchrun, and return them; they find the tests."""
-    port = free_port()
-    places = [
-        {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_PORT": port}
-        for rank in range(count)
-    ]
-    path = os.pathsep.join(str(ROOT / name) for name in ("downstream", "tests"))
-    fixed = {"MASTER_ADDR": "127.0.0.1", "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    """Start Python processes that are to train together, without torchrun, and return them; forking.finish waits."""
+    fixed = {"WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_PORT": free_port(), "MASTER_ADDR": "127.0.0.1"}
+    places = [{"RANK": rank, "LOCAL_RANK": rank, **fixed} for rank in range(count)]
+    arguments = (textwrap.dedent(code), [str(argument) for argument in arguments])
     return [
-        subprocess.Popen(
-            [sys.executable, "-c", code, *map(str, arguments)],
-            env={**os.environ, **fixed, **{name: str(value) for name, value in place.items()}},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        start_forked(run_code, *arguments, environment={name: str(value) for name, value in place.items()})
         for place in places
     ]
-
-
-def finish(processes, timeout=100):
-    """Wait for processes and return (status, standard output, standard error) of each; none outlives the call."""
-    try:
-        outputs = [process.communicate(timeout=timeout) for process in processes]
-        return [(process.returncode, *output) for process, output in zip(processes, outputs, strict=True)]
-    finally:
-        for process in processes:
-            process.kill()
 
 
 def keep_gradients(folder):

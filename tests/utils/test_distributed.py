@@ -4,7 +4,8 @@ import json
 
 import pytest
 import torch
-from helpers.launching import finish, start_processes
+from helpers.forking import finish
+from helpers.launching import start_processes
 from lid_mapmix.utils.distributed import (
     broadcast_from_rank_zero,
     continues_as_rank_zero,

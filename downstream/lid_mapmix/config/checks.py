@@ -23,8 +23,8 @@ _TOP_KEYS = ("runner", "optimizer", "scheduler", "specaug", TASK_KEY)
 _RUNNER_KEYS = (
     *("total_steps", "eval_step", "save_step", "log_step", "max_keep", "gradient_accumulate_steps"),
     *("gradient_clipping", "eval_dataloaders", "evaluate_ratio", "fp16"),
-    # Read by host/: precision.py and native.py.
-    *("precision", *SWITCHES),
+    # Read by host/precision.py, host/native.py and apps/runs/run.py.
+    *("precision", *SWITCHES, "report"),
 )
 # What the SpecAug of s3prl/downstream/specaug.py takes.
 _SPECAUG_KEYS = (
@@ -80,7 +80,7 @@ def check_configuration(config: Mapping[str, Any]) -> None:
     if splits is not None and not (isinstance(splits, list) and all(isinstance(name, str) for name in splits)):
         raise UserError(f"configuration: runner.eval_dataloaders is {splits!r}; expected a list, such as [dev].")
     read_precision(runner)
-    for key in ("fp16", *SWITCHES):
+    for key in ("fp16", "report", *SWITCHES):
         if not isinstance(runner.get(key) or False, bool):
             raise UserError(f"configuration: runner.{key} is {runner[key]!r}; expected true or false.")
     if "name" not in optimizer:

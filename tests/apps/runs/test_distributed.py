@@ -13,11 +13,11 @@ import time
 import numpy as np
 import pytest
 import torch
+from helpers.forking import finish
 from helpers.launching import (
     ROOT,
     assert_same_files,
     assert_same_weights,
-    finish,
     free_port,
     keep_gradients,
     last_checkpoint,

@@ -4,18 +4,15 @@ import collections
 import os
 import re
 import shutil
-import subprocess
-import sys
 
 import pytest
 import soundfile
 import torch
 from helpers.checkpoints import save_initial
+from helpers.forking import finish, start_forked
 from helpers.launching import (
-    ROOT,
     assert_same_files,
     assert_same_weights,
-    finish,
     interrupt_at,
     last_checkpoint,
     listing,
@@ -188,18 +185,8 @@ def test_an_interrupted_run_goes_on_bit_for_bit(step, small, corpus, cached_run,
 
 
 def test_two_commands_at_once_fill_one_cache(small, corpus, cached_run, tmp_path):
-    code = "import sys; from lid_mapmix.apps.runs import launch; import torch; torch.set_num_threads(1)\n"
-    code += "sys.exit(launch.main(sys.argv[1:]))"
-    path = os.pathsep.join(str(ROOT / name) for name in ("downstream", "tests"))
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, *map(str, where(small, corpus, tmp_path / name)), "--frozen",
-             "--cache-features", str(tmp_path / "cache")],
-            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for name in ("one", "other")
-    ]  # fmt: skip
+    flags = ["--frozen", "--cache-features", tmp_path / "cache"]
+    processes = [start_forked(run, *where(small, corpus, tmp_path / name), *flags) for name in ("one", "other")]
     for status, _, error in finish(processes, timeout=200):
         assert status == 0, error
     for name in ("one", "other"):

@@ -1,10 +1,11 @@
 """A run that is killed, at whatever point, and gone on with by -a ends as one that was not: bit for bit, all files."""
 
-import json
 import signal
 
 import pytest
-from helpers.launching import ROOT, assert_same_files, assert_same_weights, run_python, train
+from helpers.forking import run_forked
+from helpers.killing import train_and_die
+from helpers.launching import assert_same_files, assert_same_weights, train
 
 # Batches of 4: 8 an epoch, two epochs of the data map and two of Map-Mix; saved and evaluated within the epochs.
 SETTINGS = {"downstream_expert.data.batch_size": 4, "runner.save_step": 3, "runner.eval_step": 4}
@@ -31,39 +32,6 @@ VARIANTS = {
     "in an epoch of regions that the run has drawn itself": "mapmix_online",
     "in the plain end": "mapmix_finish",
 }
-SCRIPT = """
-import importlib, json, os, signal, sys
-import torch
-torch.set_num_threads(1)
-from helpers.launching import train
-
-place, call, variant, data, expdir, settings = json.loads(sys.argv[1])
-module, _, names = place.partition(":")
-*owners, name = names.split(".")
-owner = importlib.import_module(module)
-for each in owners:
-    owner = getattr(owner, each)
-original, calls = getattr(owner, name), 0
-
-def killed(*arguments, **keywords):
-    global calls
-    calls += 1
-    if name == "save" and calls == call:
-        arguments[1].write_bytes(b"half a checkpoint")
-    if calls == call:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return original(*arguments, **keywords)
-
-setattr(owner, name, killed)
-train(data, expdir, "-v", variant, settings=settings)
-if call < 0:
-    print(calls)
-"""
-
-
-def train_in_a_process(place, call, variant, data, expdir):
-    arguments = json.dumps([place, call, variant, str(data), str(expdir), SETTINGS])
-    return run_python("-c", SCRIPT, arguments, path=[ROOT / "downstream", ROOT / "tests"])
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +41,8 @@ def whole(corpus, tmp_path_factory):
 
     def of(variant):
         if variant not in saves:
-            process = train_in_a_process("torch:save", -1, variant, corpus, folder / variant)
+            arguments = ("torch:save", 0, variant, corpus, folder / variant, SETTINGS)
+            process = run_forked(train_and_die, *arguments)
             assert process.returncode == 0, process.stderr
             saves[variant] = int(process.stdout.split()[-1])
         return folder / variant, saves[variant]
@@ -86,7 +55,8 @@ def test_a_killed_run_ends_like_one_that_was_not(where, corpus, whole, tmp_path)
     variant = VARIANTS.get(where, "mapmix")
     folder, saves = whole(variant)
     place, call = PLACES[where]
-    process = train_in_a_process(place, call if call > 0 else saves, variant, corpus, tmp_path / "run")
+    call = call if call > 0 else saves
+    process = run_forked(train_and_die, place, call, variant, corpus, tmp_path / "run", SETTINGS)
     assert process.returncode == -signal.SIGKILL, process.stderr
     assert train(corpus, tmp_path / "run", "-v", variant, "-a", settings=SETTINGS) == 0
     assert_same_weights(tmp_path / "run", folder)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ...utils.errors import ReportedError, UserError
+from ...utils.garbage import collecting_only_new
 from ...utils.place import Place, find_place
 from ..settings.arguments import SEED_LIMIT, TASK, make_parser, place_run
 from .processes import Processes, choose_device
@@ -58,6 +59,7 @@ def _parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     return options
 
 
+@collecting_only_new()
 def guarded(
     work: Callable[[], None], *, debug: bool, after_interruption: str, speaks: Callable[[], bool] = lambda: True
 ) -> int:

@@ -26,6 +26,7 @@ from ...training.resuming import kept_state
 from ...utils.distributed import broadcast_from_rank_zero, is_rank_zero
 from ...utils.errors import UserError
 from ...utils.files import write_text
+from ...utils.garbage import collecting_only_new
 from ...utils.run_folder import RunFolder
 from ..report.command import try_report
 from ..report.datamap_figure import try_datamap_figure
@@ -122,8 +123,8 @@ class Run:
             print(f"[lid_mapmix] warning: no calibration: {error}")
 
     def write_datamap_figure(self) -> None:
-        """Draw the data map, if this run has recorded one."""
-        if self.settings.task.datamap.record:
+        """Draw the data map, if this run has recorded one and is to be drawn."""
+        if self.settings.task.datamap.record and self._draws():
             try_datamap_figure(self.folder, self.settings.task.datamap)
 
     def write_model_card(self) -> None:
@@ -132,10 +133,15 @@ class Run:
             try_card(self.folder, self.corpus)
 
     def write_report(self, split: str) -> None:
-        """Write the report on a split, and print its name."""
-        if (report := try_report(self.folder, split, self.corpus)) is not None:
+        """Write the report on a split, if the run is to have one, and print its name."""
+        if self._draws() and (report := try_report(self.folder, split, self.corpus)) is not None:
             print(f"  {report.name}")
 
+    def _draws(self) -> bool:
+        # Checkpoints from before there was a choice have no such key.
+        return self.settings.runner.get("report") is not False
+
+    @collecting_only_new()
     def _run(
         self, mode: str, prepare: Callable[[Any], None], change: Callable[[Any], None] = lambda expert: None
     ) -> None:

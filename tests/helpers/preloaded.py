@@ -1,0 +1,12 @@
+"""What the server of forking.py imports once; no thread may be started by it."""
+
+import matplotlib.pyplot  # noqa: F401
+import sklearn.metrics  # noqa: F401
+import torch  # noqa: F401
+from lid_mapmix.host import compat, registry
+
+from . import launching  # noqa: F401
+
+compat.apply()
+registry.install_lazy_hub()
+import s3prl.downstream.runner  # noqa: E402, F401
