@@ -1,4 +1,4 @@
-"""How evaluation cuts utterances, and which windows share a batch (method.md, "Model")."""
+"""How evaluation cuts utterances, and which windows share a batch (docs/method.md, "Model")."""
 
 from collections.abc import Sequence
 

@@ -88,7 +88,7 @@ class TrainingPlan:
 
 
 def plan_training(config: TaskConfig, split: Split, labels: Labels, seed: int) -> TrainingPlan:
-    """Choose anchors, partners and targets (method.md, "The rows of the paper's tables").
+    """Choose anchors, partners and targets (docs/method.md, "The rows of the paper's tables").
 
     A run that draws its regions from its own dynamics (mapmix.online) is planned as it starts, without any.
 

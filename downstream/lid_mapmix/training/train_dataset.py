@@ -48,7 +48,7 @@ class TrainBatch:
 
 
 class TrainDataset(Dataset):
-    """Random crops of anchors and partners, all of one length (method.md, "Model").
+    """Random crops of anchors and partners, all of one length (docs/method.md, "Model").
 
     An item is drawn by a :class:`Draw`. Where the input is mixed, anchor and partner become one waveform here;
     otherwise both are handed on.
