@@ -15,7 +15,7 @@ import lid_mapmix
 
 project = "lid_mapmix"
 author = "the lid_mapmix authors"
-copyright = "2026, the lid_mapmix authors"  # noqa: A001 - Sphinx's name
+copyright = "2026, the lid_mapmix authors"
 release = lid_mapmix.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 root_doc = "README"
@@ -93,7 +93,7 @@ def _translate_sections(app: Any, what: str, name: str, value: Any, options: Any
         if line in _FIELDS and following and not following.strip("-"):
             field = _FIELDS[line]
             translated += [":returns:"] if field == "returns" else []
-        elif field is None or not line.strip("- ") and line:
+        elif field is None or (not line.strip("- ") and line):
             translated += [] if field else [line]
         elif (item := _ITEM.fullmatch(line)) and field not in ("returns", "yields"):
             translated += [f":{field} {one.strip(' *')}: {item[2]}" for one in item[1].split(",")]

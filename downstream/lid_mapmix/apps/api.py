@@ -1,7 +1,7 @@
 """The public Python interface: train, evaluate and score in one process, and read a data map.
 
-Import it from the package (``from lid_mapmix import train``). Each function does what the command of the same name does,
-with the same checks; a fault that a user can correct is raised as :class:`lid_mapmix.UserError`.
+Import it from the package (``from lid_mapmix import train``). Each function does what the command of the same name
+does, with the same checks; a fault that a user can correct is raised as :class:`lid_mapmix.UserError`.
 """
 
 import argparse
@@ -70,7 +70,8 @@ def train(
     frozen : keep the upstream frozen and train a weighted sum of its layers; by default as the upstream's file says.
     weights : file or folder of the upstream's weights, for the upstreams that take one (``-k``).
     device : ``cpu``, ``cuda`` or ``cuda:1``; by default a GPU where there is one.
-    resume, overwrite : continue the run in `out`, or delete it and train anew. By default a folder with a run is refused.
+    resume, overwrite : continue the run in `out`, or delete it and train anew; by default a folder with a run is an
+        error.
     settings : sections of config.yaml with the keys that differ, for example
         ``downstream_expert={"epochs": 20}, optimizer={"lr": 1e-4}``.
 
@@ -87,10 +88,18 @@ def train(
     if not 0 <= seed < SEED_LIMIT:
         raise UserError(f"seed: expected a number from 0 to {SEED_LIMIT - 1}, found {seed}. Choose another.")
     options = _options(
-        *("train", data, device),
-        **{"upstream": upstream, "downstream_variant": variant, "seed": seed, "frozen": frozen},
-        **{"expdir": None if out is None else str(out), "upstream_ckpt": None if weights is None else str(weights)},
-        **{"auto_resume": resume, "overwrite": overwrite, "override": _override(settings)},
+        "train",
+        data,
+        device,
+        upstream=upstream,
+        downstream_variant=variant,
+        seed=seed,
+        frozen=frozen,
+        upstream_ckpt=None if weights is None else str(weights),
+        expdir=None if out is None else str(out),
+        auto_resume=resume,
+        overwrite=overwrite,
+        override=_override(settings),
     )
     complete_defaults(options)
     prepare_use(options)
@@ -221,8 +230,8 @@ def _override(settings: Mapping[str, Any], *path: str) -> str | None:
         if isinstance(value, Mapping):
             texts.append(_override(value, *path, key))
         else:
-            value = str(value) if isinstance(value, Path) else value
-            texts.append(f"{'.'.join(('config', *path, key))}={value!r}")
+            literal = str(value) if isinstance(value, Path) else value
+            texts.append(f"{'.'.join(('config', *path, key))}={literal!r}")
     return ",,".join(filter(None, texts)) or None
 
 

@@ -106,7 +106,9 @@ def _score(letter: str, system: System, calibration: Calibration | None, options
     return Scored(**vars(scores), letter=letter, system=system, calibration=before_and_after)
 
 
-def _before_and_after(system: System, overall: Mapping[str, Any], calibration: Calibration) -> dict[str, dict[str, Any]]:
+def _before_and_after(
+    system: System, overall: Mapping[str, Any], calibration: Calibration
+) -> dict[str, dict[str, Any]]:
     values, truth = system.log_likelihoods, system.truth
     found = compare(calibration, values, truth, system.output.column("source"))
     # Before calibration a system's own ratios count, which compare does not know.
