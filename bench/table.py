@@ -160,10 +160,10 @@ def _table(options: argparse.Namespace, regime: Regime) -> str:
     reference = scores.get(compared)
     name_of_score = _SCORES[options.difference]
     lines = [
-        f"{regime.title}: {len(regime.seeds)} seeds, {regime.steps} optimizer steps a run, {regime.utterances} "
-        "training utterances a class. Mean ± standard deviation over seeds; T is the temperature fitted on dev; "
+        f"{regime.title}: {len(regime.seeds)} seeds, {regime.steps} optimizer steps per run, {regime.utterances} "
+        "training utterances per class. Mean ± standard deviation over seeds; T is the temperature fitted on dev; "
         f"Δ{name_of_score} times 100 against {compared}, seed by seed, with its 95 % confidence interval (Student). "
-        "Every run has the same settings but for what its name says; runs that need a data map take its epochs on top.",
+        "All runs have the same settings except what their names say; a data map takes its epochs in addition.",
         "",
         f"| run | {' | '.join(_SCORES.values())} | T | Δ{name_of_score} |",
         "|---" * (len(_SCORES) + 3) + "|",

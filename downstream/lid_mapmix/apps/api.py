@@ -70,8 +70,8 @@ def train(
     frozen : keep the upstream frozen and train a weighted sum of its layers; by default as the upstream's file says.
     weights : file or folder of the upstream's weights, for the upstreams that take one (``-k``).
     device : ``cpu``, ``cuda`` or ``cuda:1``; by default a GPU where there is one.
-    resume, overwrite : continue the run in `out`, or delete it and train anew; by default a folder with a run is an
-        error.
+    resume : continue the run in `out` where it stopped.
+    overwrite : delete the run in `out` and train anew; without either a folder with a run is an error.
     settings : sections of config.yaml with the keys that differ, for example
         ``downstream_expert={"epochs": 20}, optimizer={"lr": 1e-4}``.
 
@@ -153,7 +153,8 @@ def score(
     key : the true classes, for formats without them.
     labels : labels.yaml with the clusters; by default a cluster is the part of a class's name before the first ``-``.
     by : ways of slicing: ``duration``, ``cluster``, ``class``, ``source`` or any column of the key.
-    samples, seed : of the bootstrap; with 0 samples there are no intervals.
+    samples : number of bootstrap resamples; 0 for no intervals.
+    seed : of the bootstrap.
 
     Raises
     ------
@@ -171,7 +172,8 @@ class DataMap(datamap_files.DataMap):
     Attributes
     ----------
     path : the file that it was read from.
-    ids, classes, regions : str; a region is ``easy``, ``ambiguous`` or ``hard``.
+    ids, classes : str, as in the training manifest.
+    regions : str, ``easy``, ``ambiguous``, ``hard``, or ``unheard`` where the audio could never be read.
     confidence : float64, mean probability of the target class over the epochs.
     variability : float64, its standard deviation (population).
     correctness : float64, fraction of the epochs with a correct prediction.
