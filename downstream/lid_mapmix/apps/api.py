@@ -50,7 +50,7 @@ def train(
     variant: str = "mapmix",
     *,
     out: Path | str | None = None,
-    seed: int = 1337,
+    seed: int | None = None,
     frozen: bool = False,
     weights: Path | str | None = None,
     device: str | None = None,
@@ -66,7 +66,7 @@ def train(
     upstream : name of an upstream of S3PRL (``-u``).
     variant : name of a variant (``-v``): ``mapmix``, ``baseline``, ``datamap``, …
     out : folder of the run; by default ``result/downstream/lid_mapmix-VARIANT-UPSTREAM``.
-    seed : of every random draw.
+    seed : of every random draw; by default that of the command.
     frozen : keep the upstream frozen and train a weighted sum of its layers; by default as the upstream's file says.
     weights : file or folder of the upstream's weights, for the upstreams that take one (``-k``).
     device : ``cpu``, ``cuda`` or ``cuda:1``; by default a GPU where there is one.
@@ -85,7 +85,7 @@ def train(
     """
     if resume and overwrite:
         raise UserError("resume and overwrite: expected one of them, found both. Leave one out.")
-    if not 0 <= seed < SEED_LIMIT:
+    if seed is not None and not 0 <= seed < SEED_LIMIT:
         raise UserError(f"seed: expected a number from 0 to {SEED_LIMIT - 1}, found {seed}. Choose another.")
     options = _options(
         "train",
@@ -93,7 +93,7 @@ def train(
         device,
         upstream=upstream,
         downstream_variant=variant,
-        seed=seed,
+        **({} if seed is None else {"seed": seed}),
         frozen=frozen,
         upstream_ckpt=None if weights is None else str(weights),
         expdir=None if out is None else str(out),
