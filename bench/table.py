@@ -162,8 +162,8 @@ def _table(options: argparse.Namespace, regime: Regime) -> str:
     lines = [
         f"{regime.title}: {len(regime.seeds)} seeds, {regime.steps} optimizer steps per run, {regime.utterances} "
         "training utterances per class. Mean ± standard deviation over seeds; T is the temperature fitted on dev; "
-        f"Δ{name_of_score} times 100 against {compared}, seed by seed, with its 95 % confidence interval (Student). "
-        "All runs have the same settings except what their names say; a data map takes its epochs in addition.",
+        f"Δ{name_of_score} times 100 relative to {compared}, paired by seed, with a 95 % interval (Student). "
+        "All runs have the same settings except those in their name; data maps take additional epochs.",
         "",
         f"| run | {' | '.join(_SCORES.values())} | T | Δ{name_of_score} |",
         "|---" * (len(_SCORES) + 3) + "|",
