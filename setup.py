@@ -15,7 +15,7 @@ setup(
     version=_VERSION.findall(Path(_FOLDER, _PACKAGE, "__init__.py").read_text(encoding="utf-8"))[0],
     description="Map-Mix dialect and language identification as an S3PRL downstream task",
     author="the lid_mapmix authors",
-    license="Apache-2.0",
+    license_expression="Apache-2.0",
     license_files=["LICENSE", "NOTICE"],
     project_urls={
         "Paper": "https://arxiv.org/abs/2302.08229",

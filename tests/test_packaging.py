@@ -97,7 +97,7 @@ def test_install(environment, tmp_path):
     assert {path.name for path in information.rglob("*") if path.name in ("LICENSE", "NOTICE")} == {"LICENSE", "NOTICE"}
     metadata = (information / "METADATA").read_text()
     assert f"\nVersion: {lid_mapmix.__version__}\n" in metadata
-    assert "Apache-2.0" in metadata
+    assert "\nLicense-Expression: Apache-2.0\n" in metadata
 
 
 def test_plain_clone(clone, tmp_path):
