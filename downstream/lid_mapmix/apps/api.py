@@ -173,7 +173,7 @@ class DataMap(datamap_files.DataMap):
     ----------
     path : the file that it was read from.
     ids, classes : str, as in the training manifest.
-    regions : str, ``easy``, ``ambiguous``, ``hard``, or ``unheard`` where the audio could never be read.
+    regions : str, ``easy``, ``ambiguous``, ``hard``, or ``unread`` where the audio could never be read.
     confidence : float64, mean probability of the target class over the epochs.
     variability : float64, its standard deviation (population).
     correctness : float64, fraction of the epochs with a correct prediction.
