@@ -1,7 +1,9 @@
-"""The notebooks of examples/ run: their code cells as one script, with the parameters of a test."""
+"""The notebooks of examples/ and the example of docs/python.md run: as scripts, with the parameters of a test."""
 
 import json
+import re
 import runpy
+import shutil
 
 import pytest
 from helpers.launching import ROOT
@@ -53,6 +55,20 @@ def test_score_another_system(tmp_path, capsys):
     assert systems["second"].overall["ece"] > systems["first"].overall["ece"]
     assert systems["second"].overall["cllr"] > systems["first"].overall["cllr"]
     assert "McNemar" in capsys.readouterr().out
+
+
+def test_the_example_of_the_documentation(corpus, tmp_path, monkeypatch, capsys):
+    (code,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs/python.md").read_text(), re.MULTILINE | re.DOTALL)
+    script = tmp_path / "example.py"
+    code = code.replace('"epochs": 16', '"epochs": 1, "datamap": {"epochs": 2}, "model": {"encoder": "none"}')
+    script.write_text(code.replace('upstream="fbank"', 'upstream="fbank", runner={"report": False}'))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/demo").symlink_to(corpus)
+    shutil.copy(next((corpus / "audio").rglob("*.wav")), tmp_path / "recording.wav")
+    monkeypatch.chdir(tmp_path)
+    assert runpy.run_path(str(script))["run"].scores["test"].overall["count"] == 12
+    assert (tmp_path / "datamap.png").is_file()
+    assert "ambiguous, mean confidence" in capsys.readouterr().out
 
 
 def test_each_notebook_is_run():
