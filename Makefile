@@ -6,7 +6,7 @@ PYTHON ?= python3
 PIP_OPTIONS = --disable-pip-version-check --quiet
 BIN = .venv/bin
 
-.PHONY: setup demo leaderboard table test lint types imports
+.PHONY: setup demo leaderboard table test lint types imports docs
 .DELETE_ON_ERROR:
 
 setup: .venv/complete
@@ -48,3 +48,12 @@ types: setup
 
 imports: setup
 	$(BIN)/lint-imports
+
+# The site, in site/. Its generator is installed once; building takes no network, and a warning is an error.
+docs: .venv/docs
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --conf-dir docs . site
+	@echo "site/index.html"
+
+.venv/docs: .venv/complete
+	$(BIN)/pip install $(PIP_OPTIONS) -c constraints.txt --editable '.[docs]'
+	touch $@

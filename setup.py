@@ -1,23 +1,48 @@
 """Installs the task as the package lid_mapmix, its upstream configurations with it, and never anything under s3prl."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 _FOLDER = "downstream"
 _PACKAGE = "lid_mapmix"
+# Read and not imported: what the package imports may not be installed yet.
+_VERSION = re.compile(r'^__version__ = "(.+)"$', re.MULTILINE)
 
 setup(
     name="lid-mapmix",
-    version="0.1.0",
+    version=_VERSION.findall(Path(_FOLDER, _PACKAGE, "__init__.py").read_text(encoding="utf-8"))[0],
     description="Map-Mix dialect and language identification as an S3PRL downstream task",
+    author="the lid_mapmix authors",
+    license_expression="Apache-2.0",
+    license_files=["LICENSE", "NOTICE"],
+    project_urls={
+        "Paper": "https://arxiv.org/abs/2302.08229",
+        "S3PRL": "https://github.com/s3prl/s3prl",
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Multimedia :: Sound/Audio :: Speech",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+    keywords=["dialect identification", "language identification", "mixup", "data map", "calibration", "S3PRL"],
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     python_requires=">=3.11",
     packages=[*find_packages(_FOLDER), f"{_PACKAGE}.upstream_configs"],
     package_dir={"": _FOLDER, f"{_PACKAGE}.upstream_configs": "upstream_configs"},
     package_data={
-        _PACKAGE: ["config.yaml"],
+        _PACKAGE: ["config.yaml", "py.typed"],
         f"{_PACKAGE}.config": ["demo.yaml", "variants/*.yaml"],
         f"{_PACKAGE}.apps.report": ["head.html", "page.*", "model_card.md.jinja"],
         f"{_PACKAGE}.apps.leaderboard": ["leaderboard.*"],
@@ -49,6 +74,7 @@ setup(
     ],
     extras_require={
         "demo": ["babel>=2.14", "espeakng-loader"],  # text and voices of `lid-mapmix prepare demo`
+        "docs": ["furo", "myst-parser", "sphinx>=8"],  # `make docs`
         "slurm": ["submitit"],  # leaderboard --slurm
         "parquet": ["pyarrow>=17"],  # manifests of millions of rows open in seconds
         # torchmetrics to compare with

@@ -6,16 +6,23 @@ wherever torch is.
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
+import lid_mapmix
 import pytest
+import yaml
 from helpers.launching import ROOT
+from lid_mapmix.apps import cli
 
-SOURCES = ("downstream", "upstream_configs", "setup.py", "pyproject.toml", "README.md", "run_downstream.py")
+SOURCES = (
+    *("downstream", "upstream_configs", "setup.py", "pyproject.toml", "README.md", "run_downstream.py"),
+    *("LICENSE", "NOTICE"),
+)
 CHECK = """
 import sys
 from pathlib import Path
@@ -28,6 +35,7 @@ assert read_upstream_config("fbank")["finetune"]["config"]
 import lid_mapmix.apps.report
 names = {path.name for path in Path(lid_mapmix.apps.report.__file__).parent.iterdir()}
 assert names > {"page.html", "page.css", "head.html", "model_card.md.jinja"}
+assert Path(lid_mapmix.__file__).with_name("py.typed").is_file()
 """
 
 
@@ -84,8 +92,12 @@ def test_install(environment, tmp_path):
     assert "--upstream_trainable" in run(venv / "bin" / "lid-mapmix", "run", "--help", cwd=elsewhere)
     assert run(venv / "bin" / "python", "-c", CHECK, cwd=elsewhere).strip() == str(package.resolve())
     assert not (site / "s3prl").exists(), "nothing may be installed into S3PRL"
-    record = next(site.glob("lid_mapmix-*.dist-info/RECORD")).read_text()
-    assert "\ns3prl/" not in f"\n{record}"
+    information = next(site.glob("lid_mapmix-*.dist-info"))
+    assert "\ns3prl/" not in f"\n{(information / 'RECORD').read_text()}"
+    assert {path.name for path in information.rglob("*") if path.name in ("LICENSE", "NOTICE")} == {"LICENSE", "NOTICE"}
+    metadata = (information / "METADATA").read_text()
+    assert f"\nVersion: {lid_mapmix.__version__}\n" in metadata
+    assert "\nLicense-Expression: Apache-2.0\n" in metadata
 
 
 def test_plain_clone(clone, tmp_path):
@@ -94,3 +106,26 @@ def test_plain_clone(clone, tmp_path):
     assert (
         Path(run(sys.executable, "-c", code, cwd=tmp_path).strip()) == (clone / "downstream" / "lid_mapmix").resolve()
     )
+
+
+def test_one_version_everywhere():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"]
+    changes = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert citation == changes[0] == lid_mapmix.__version__
+
+
+def test_version_names_what_decides_about_results(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["--version"])
+    assert exit_.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"lid_mapmix {lid_mapmix.__version__}"
+    assert [line.split()[0] for line in lines] == ["lid_mapmix", "torch", "s3prl"]
+
+
+def test_version_imports_no_torch():
+    code = (
+        "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules)); import lid_mapmix.apps.cli as cli"
+    )
+    printed = run(sys.executable, "-c", f"{code}; cli.main(['--version'])", cwd=ROOT / "downstream")
+    assert printed.splitlines()[-1] == "False"

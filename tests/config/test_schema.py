@@ -86,7 +86,7 @@ def test_every_upstream_is_valid_over_every_variant(upstream, variant):
 @pytest.mark.parametrize(
     ("variant", "pools", "mix", "targets", "needs_datamap"),
     [
-        # method.md, "The rows of the paper's tables"
+        # docs/method.md, "The rows of the paper's tables"
         ("baseline", ("all", "all", "any"), "none", "one_hot", False),
         ("static", ("all", "all", "any"), "input", "one_hot", False),
         ("latent_random", ("all", "all", "any"), "latent", "one_hot", False),

@@ -3,7 +3,7 @@ import pytest
 from lid_mapmix.mapmix.targets import confidence_matrix, lre17_class_similarity
 from lid_mapmix.utils.errors import UserError
 
-# method.md, "LRE17 labels and clusters", in order.
+# docs/method.md, "LRE17 labels and clusters", in order.
 CLUSTERS = {
     "arabic": ("ara-acm", "ara-apc", "ara-ary", "ara-arz"),
     "english": ("eng-gbr", "eng-usg"),

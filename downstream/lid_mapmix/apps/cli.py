@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from .. import __version__
 from ..data.prepare import CORPORA, find_corpus
 from ..utils.command_line import CommandParser
 from .runs import launch
@@ -159,8 +160,24 @@ def _make_parser() -> argparse.ArgumentParser:
         epilog=f"commands ('lid-mapmix COMMAND --help' describes one):\n{listed}\n\n{_EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the versions of lid_mapmix, torch and s3prl")
     parser.add_argument("command", choices=list(COMMANDS), metavar="COMMAND", help="one of the commands below")
     return parser
+
+
+class _Version(argparse.Action):
+    """Print the versions of what decides about results, without importing any of it: torch takes seconds."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *arguments: Any) -> None:
+        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - takes as long as all else here
+
+        print(f"lid_mapmix {__version__}")
+        for name in ("torch", "s3prl"):
+            try:
+                print(f"{name} {version(name)}")
+            except PackageNotFoundError:
+                print(f"{name}: not installed")
+        parser.exit()
 
 
 def make_prepare_parser() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""Windows of utterances in evaluation, and batches of windows."""
+"""Windows of utterances in evaluation, and batches of windows (docs/method.md, "Model")."""
 
 from collections.abc import Sequence
 

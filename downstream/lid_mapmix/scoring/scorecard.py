@@ -5,7 +5,7 @@ scores of `ANSWER_SCORES`; the others need scores.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -207,6 +207,44 @@ def make_system(output: SystemOutput, cluster_of: Mapping[str, str]) -> System:
         cluster_names=names,
         cluster_indices=np.array([names.index(cluster_of[name]) for name in output.classes]),
         log_likelihoods=log_likelihoods,
+    )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Scores:
+    """The scores of a system on a split, by the names and definitions of docs/scores.md; None: not defined.
+
+    Attributes
+    ----------
+    overall : score → value, and ``count``, the number of utterances.
+    intervals : score → its 95 % confidence interval; empty where none was computed.
+    slices : way of slicing (``duration``, ``cluster``, ``source``, …) → slice → score → value.
+    calibrated : score → value after the calibration that was fitted on dev; empty where there is none.
+    """
+
+    overall: Mapping[str, Any]
+    intervals: Mapping[str, Interval]
+    slices: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    calibrated: Mapping[str, Any] = field(default_factory=dict)
+
+
+def score_system(system: System, by: Sequence[str] = (), samples: int = 1000, seed: int = 0) -> Scores:
+    """Score a system, with confidence intervals and by slice.
+
+    Parameters
+    ----------
+    system : with its truth.
+    by : ways of slicing; see :func:`slices_of`.
+    samples, seed : of the bootstrap; without samples there are no intervals.
+
+    Raises
+    ------
+    UserError : a way of slicing that does not apply.
+    """
+    return Scores(
+        overall=scores_of(system),
+        intervals=intervals_of(system, samples, seed) if samples else {},
+        slices={way: {name: scores_of(system, rows) for name, rows in slices_of(system, way).items()} for way in by},
     )
 
 

@@ -98,7 +98,7 @@ class TrainingPlan:
 
 
 def plan_training(config: TaskConfig, split: Split, labels: Labels, seed: int) -> TrainingPlan:
-    """Choose anchors, partners and targets.
+    """Choose anchors, partners and targets (docs/method.md, "The rows of the paper's tables").
 
     A run that takes its regions from its own dynamics (mapmix.online) starts without regions.
 

@@ -48,7 +48,7 @@ class TrainBatch:
 
 
 class TrainDataset(Dataset):
-    """Random crops of anchors and partners, all of one length.
+    """Random crops of anchors and partners, all of one length (docs/method.md, "Model").
 
     A :class:`Draw` selects an item. For mixup of the input, anchor and partner become one waveform here; otherwise the
     item has both.

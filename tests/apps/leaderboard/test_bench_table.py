@@ -25,5 +25,5 @@ def test_the_table_is_trained_and_written_between_its_marks(own_corpus, tmp_path
     # The regime's number of steps is that of every run but for the map's.
     assert [len(list(folder.glob("states-2.ckpt"))) for folder in made if "runs" in folder.parts] == [1, 1]
     text = (tmp_path / "results.md").read_text()
-    assert text.startswith("before\n<!-- tables -->\n\nFew: 1 seeds, 2 optimizer steps a run, 3 training")
+    assert text.startswith("before\n<!-- tables -->\n\nFew: 1 seeds, 2 optimizer steps per run, 3 training")
     assert "\n| mapmix | 0." in text and "old" not in text and text.endswith("after\n")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from lid_mapmix.apps.leaderboard.comparison import Compared, best_row, resample
 from lid_mapmix.scoring.bootstrap import paired_bootstrap, resampled_scores
-from lid_mapmix.scoring.files.own import Scores
+from lid_mapmix.scoring.files.own import ScoreFile
 from lid_mapmix.scoring.weighted import WeightedScores
 from lid_mapmix.utils.randomness import keyed_generator
 from scipy.special import log_softmax
@@ -22,7 +22,7 @@ def make_scores(seed, signal, count=COUNT, first_id=0):
     logits = keyed_generator(seed, "logits").normal(size=(count, 3))
     logits[np.arange(count), truth] += signal
     names = np.array(CLASSES)
-    return Scores(
+    return ScoreFile(
         path=Path("test_scores.csv"),
         classes=CLASSES,
         ids=np.array([f"u{first_id + number:05d}" for number in range(count)]),
@@ -75,7 +75,7 @@ def test_the_order_of_utterances_in_a_file_does_not_matter():
     one = make_scores(1, 0.5)
     turned = np.arange(COUNT)[::-1]
     changes = {name: getattr(one, name)[turned] for name in ("ids", "truth", "predictions", "log_probabilities")}
-    other = Scores(**{**vars(one), **changes})
+    other = ScoreFile(**{**vars(one), **changes})
     first, second = (resample(each, each.log_probabilities, CLUSTERS, None, 50) for each in (one, other))
     assert first.test_set == second.test_set
     for name in ("acc", "wf1", "ece", "ece_calibrated", "c_primary"):

@@ -81,7 +81,7 @@ def read_systems(options: argparse.Namespace, labels: Labels | None) -> list[Sys
     kaldi = format_of(FileFormat.KALDI)
     if options.scores != Values.LIKELIHOODS and all(recognise(path) is not kaldi for path in read):
         raise UserError(f"--scores {options.scores}: applies to '{kaldi.name}' only, found none. Remove it.")
-    return [_read_one(path, options.key, options, labels) for path in options.files]
+    return [read_system(path, options.key, labels, options.scores) for path in options.files]
 
 
 def require_truth(output: SystemOutput, flag: str) -> np.ndarray:
@@ -133,7 +133,7 @@ def calibration_of(
     require_scores(output, "--calibrate")
     if path.endswith(CALIBRATION_SUFFIX):
         return _reordered(read_calibration(path), output, path)
-    dev = _read_one(path, options.calibrate_key, options, labels)
+    dev = read_system(path, options.calibrate_key, labels, options.scores)
     truth = require_truth(dev, "--calibrate-key")
     dev = reorder_classes(dev, output.classes, output.path)
     kind = Kind(options.calibration or Kind.TEMPERATURE)
@@ -156,6 +156,20 @@ def _reordered(calibration: Calibration, output: SystemOutput, origin: str) -> C
     )
 
 
-def _read_one(path: str, key: str | None, options: argparse.Namespace, labels: Labels | None) -> SystemOutput:
-    output = read_output(path, Hints(labels.classes if labels else None, Values(options.scores)))
+def read_system(
+    path: str, key: str | None, labels: Labels | None, values: str = Values.LIKELIHOODS.value
+) -> SystemOutput:
+    """Return the output of a file, its format recognised, with the key joined where one is given.
+
+    Parameters
+    ----------
+    path, key : the files; see ``lid-mapmix score --help``.
+    labels : which say the order of the classes where the file does not.
+    values : what the scores of Kaldi's format are.
+
+    Raises
+    ------
+    UserError : a damaged file, or a key that does not fit it.
+    """
+    output = read_output(path, Hints(labels.classes if labels else None, Values(values)))
     return join_key(output, read_key(key)) if key else output

@@ -27,7 +27,7 @@ from ...scoring.calibration import Calibration, compare, write_calibration
 from ...scoring.files.own import write_metrics
 from ...scoring.files.system_output import align
 from ...scoring.metrics import accuracy, expected_calibration_error, reliability_curve
-from ...scoring.scorecard import System, differences_of, intervals_of, make_system, scores_of, slices_of
+from ...scoring.scorecard import Scores, System, differences_of, make_system, score_system
 from ...utils.command_line import STANDARD_OUTPUT
 from ..report.figures import draw_reliability
 from ..report.table_files import write_table_file
@@ -48,25 +48,19 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LEVEL = f"{LEVEL:.0%}".replace("%", " %")
 
 
-@dataclass(frozen=True, eq=False)
-class Scored:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Scored(Scores):
     """A system with its scores.
 
     Attributes
     ----------
     letter : its name in tables; empty for a single system.
     system : utterances, truth and scores.
-    overall : score → value.
-    intervals : score → confidence interval; empty with ``--samples 0``.
-    slices : way of slicing → slice → score → value.
     calibration : ``before`` and ``after`` → score → value; empty without ``--calibrate``.
     """
 
     letter: str
     system: System
-    overall: Mapping[str, Any]
-    intervals: Mapping[str, Interval]
-    slices: Mapping[str, Mapping[str, Mapping[str, Any]]]
     calibration: Mapping[str, Mapping[str, Any]]
 
 
@@ -114,20 +108,14 @@ def score_systems(options: argparse.Namespace) -> None:
 
 
 def _score(letter: str, system: System, calibration: Calibration | None, options: argparse.Namespace) -> Scored:
-    overall = scores_of(system)
-    return Scored(
-        letter=letter,
-        system=system,
-        overall=overall,
-        intervals=intervals_of(system, options.samples, options.seed) if options.samples else {},
-        slices={
-            way: {name: scores_of(system, rows) for name, rows in slices_of(system, way).items()} for way in options.by
-        },
-        calibration={} if calibration is None else _before_and_after(system, overall, calibration),
-    )
+    scores = score_system(system, options.by, options.samples, options.seed)
+    before_and_after = {} if calibration is None else _before_and_after(system, scores.overall, calibration)
+    return Scored(**vars(scores), letter=letter, system=system, calibration=before_and_after)
 
 
-def _before_and_after(system: System, overall: dict[str, Any], calibration: Calibration) -> dict[str, dict[str, Any]]:
+def _before_and_after(
+    system: System, overall: Mapping[str, Any], calibration: Calibration
+) -> dict[str, dict[str, Any]]:
     values, truth = system.log_likelihoods, system.truth
     found = compare(calibration, values, truth, system.output.column("source"))
     # Before calibration, the scores are those of the system's own ratios, which `compare` does not have.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...scoring.bootstrap import difference_between, resampled_scores
-from ...scoring.files.own import Scores
+from ...scoring.files.own import ScoreFile
 from ...scoring.weighted import WeightedScores
 from ...utils.randomness import keyed_generator
 
@@ -39,7 +39,7 @@ class Compared:
 
 
 def resample(
-    test: Scores, calibrated: np.ndarray, cluster_indices: np.ndarray, source: np.ndarray | None, samples: int
+    test: ScoreFile, calibrated: np.ndarray, cluster_indices: np.ndarray, source: np.ndarray | None, samples: int
 ) -> Compared:
     """Return the scores of a run under resampling of its N utterances.
 

@@ -14,7 +14,7 @@ import numpy as np
 from ...config.sources import TASK_KEY, read_yaml
 from ...data.labels import labels_from_mapping, labels_from_names
 from ...scoring.calibration import apply_temperature, fit_temperature
-from ...scoring.files.own import Scores, read_scores
+from ...scoring.files.own import ScoreFile, read_scores
 from ...scoring.metrics import expected_calibration_error
 from ...scoring.scorecard import all_scores
 from ...utils.errors import UserError
@@ -152,7 +152,7 @@ def _only(values: Sequence[int | None]) -> int | None:
     return max(known, default=None)
 
 
-def _cluster_indices(folder: Path, scores: Scores) -> np.ndarray:
+def _cluster_indices(folder: Path, scores: ScoreFile) -> np.ndarray:
     """Return the cluster number of each class, (C,) int64, by the labels in the settings of the run."""
     kept = read_yaml(RunFolder(folder).settings_file()).get(TASK_KEY, {}).get("labels")
     labels = labels_from_names(scores.classes) if kept is None else labels_from_mapping(kept, str(folder))

@@ -16,7 +16,7 @@ from ...config.sources import read_yaml
 from ...data.labels import Labels, labels_from_mapping, labels_from_names
 from ...mapmix.datamap_files import DataMap, read_datamap
 from ...scoring.calibration import Calibration, Kind, fit, read_calibration
-from ...scoring.files.own import Scores, read_scores
+from ...scoring.files.own import ScoreFile, read_scores
 from ...scoring.metrics import reliability_curve
 from ...utils.errors import UserError
 from ...utils.run_folder import RunFolder
@@ -88,7 +88,7 @@ class Findings:
 
     folder: RunFolder
     split: str
-    scores: Scores
+    scores: ScoreFile
     labels: Labels
     metrics: Mapping[str, Any]
     reliability: Reliability
@@ -173,7 +173,7 @@ def _read_settings(folder: RunFolder) -> tuple[TaskConfig | None, Mapping[str, A
     return task_of_run(folder), read_yaml(paths[1]), texts
 
 
-def _labels(scores: Scores, task: TaskConfig | None) -> Labels:
+def _labels(scores: ScoreFile, task: TaskConfig | None) -> Labels:
     if task is not None and task.labels is not None:
         labels = labels_from_mapping(task.labels, "configuration: labels")
         if set(labels.classes) == set(scores.classes):
@@ -226,7 +226,7 @@ def _read_map(folder: RunFolder, task: TaskConfig | None, args: Mapping[str, Any
     return read_datamap(path)
 
 
-def _read_latents(folder: RunFolder, split: str, scores: Scores) -> Latents | Missing:
+def _read_latents(folder: RunFolder, split: str, scores: ScoreFile) -> Latents | Missing:
     path, remake = folder.latents(split), evaluate_command(folder.path, split)
     if not path.is_file():
         return Missing("The latents of this split were not saved.", remake)
@@ -244,7 +244,7 @@ def _read_latents(folder: RunFolder, split: str, scores: Scores) -> Latents | Mi
     return Latents(np.array([row_of[name] for name in ids[known].tolist()], dtype=np.int64), values[known])
 
 
-def find_reliability(folder: RunFolder, split: str, scores: Scores, metrics: Mapping[str, Any]) -> Reliability:
+def find_reliability(folder: RunFolder, split: str, scores: ScoreFile, metrics: Mapping[str, Any]) -> Reliability:
     """Return the reliability diagrams of the metrics, or compute them from scores and calibration.
 
     Parameters
@@ -269,7 +269,7 @@ def find_reliability(folder: RunFolder, split: str, scores: Scores, metrics: Map
     return Reliability(before, reliability_curve(calibrated, scores.truth_indices), calibration.kind.value)
 
 
-def _calibration(folder: RunFolder, split: str, scores: Scores) -> Calibration | None:
+def _calibration(folder: RunFolder, split: str, scores: ScoreFile) -> Calibration | None:
     """Return the calibration of the run, or a temperature fitted on its dev scores; None without either and for dev."""
     if split == "dev":  # the calibration was fitted on it, so its scores would be too good
         return None

@@ -36,7 +36,7 @@ _REMEDY = "Evaluate again to rewrite it."
 
 
 @dataclass(frozen=True, eq=False)
-class Scores:
+class ScoreFile:
     """The content of a scores file, for N utterances and C classes.
 
     Attributes
@@ -111,7 +111,7 @@ def write_scores(
             writer.writerow([*fixed, *(f"{value:.9g}" for value in row.tolist())])
 
 
-def read_scores(path: Path | str) -> Scores:
+def read_scores(path: Path | str) -> ScoreFile:
     """Read a scores file.
 
     Raises
@@ -138,7 +138,7 @@ def read_scores(path: Path | str) -> Scores:
         raise UserError(f"{path}: expected numbers, found other text: {error}. {_REMEDY}") from None
     if np.isnan(log_probabilities).any() or np.isneginf(log_probabilities).all(axis=1).any():
         raise UserError(f"{path}: expected log-probabilities, found NaN, or a row without a possible class. {_REMEDY}")
-    return Scores(
+    return ScoreFile(
         path=path,
         classes=classes,
         ids=np.array(unique_ids(path, list(ids))),
