@@ -119,7 +119,7 @@ def test_task_keeps_its_own_module_names_so_that_spawned_workers_find_it(lazy):
 
 def test_two_packages_cannot_be_one_task():
     registry.register_task("claimed", "one_package")
-    with pytest.raises(ValueError, match="already refers to one_package"):
+    with pytest.raises(ValueError, match="already refers to 'one_package'"):
         registry.register_task("claimed", "another_package")
 
 

@@ -10,7 +10,7 @@ PAPER_CLUSTERS = np.array([0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 3, 3, 4, 4])
 
 
 @st.composite
-def likeness_and_clusters(draw):
+def class_similarity_and_clusters(draw):
     count = draw(st.integers(1, 8))
     clusters = draw(hnp.arrays(np.int64, count, elements=st.integers(0, 3)))
     values = st.one_of(st.just(0.0), st.floats(1e-6, 1e6))
@@ -56,7 +56,7 @@ def test_rows_of_the_paper_are_reproduced_from_its_own_off_diagonals():
     np.testing.assert_allclose(matrix[[4, 5, 6, 7, 12, 13], [5, 4, 7, 6, 13, 12]], 0.25)
 
 
-@given(likeness_and_clusters(), st.floats(0.05, 1))
+@given(class_similarity_and_clusters(), st.floats(0.05, 1))
 def test_rows_are_distributions_within_the_cluster(drawn, share):
     class_similarity, clusters = drawn
     matrix = labels.confidence_matrix(class_similarity, clusters, share)
@@ -68,7 +68,7 @@ def test_rows_are_distributions_within_the_cluster(drawn, share):
     np.testing.assert_allclose(matrix, confidence_rows(class_similarity, clusters, share), atol=1e-12)
 
 
-@given(likeness_and_clusters(), st.randoms(use_true_random=False))
+@given(class_similarity_and_clusters(), st.randoms(use_true_random=False))
 def test_rows_follow_a_permutation_of_the_classes(drawn, random):
     class_similarity, clusters = drawn
     order = list(range(len(clusters)))
@@ -80,7 +80,7 @@ def test_rows_follow_a_permutation_of_the_classes(drawn, random):
     )
 
 
-def test_tiny_and_huge_likeness_keeps_its_proportions():
+def test_tiny_and_huge_class_similarity_keeps_its_proportions():
     for scale in (1e-320, 1e308):
         matrix = labels.confidence_matrix(np.full((3, 3), scale), np.zeros(3))
         np.testing.assert_allclose(matrix, labels.uniform_matrix(np.zeros(3)))

@@ -128,7 +128,7 @@ def test_the_map_of_another_manifest_is_refused(data, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_the_likeness_of_other_classes_is_refused(data, tmp_path):
+def test_the_class_similarity_of_other_classes_is_refused(data, tmp_path):
     path = write_map(tmp_path, *data)
     (tmp_path / "class_similarity.csv").write_text("class,a,b\na,0.5,0.5\nb,0.5,0.5\n")
     with pytest.raises(UserError, match=r"class_similarity\.csv"):
@@ -169,7 +169,7 @@ def test_class_similarity_may_be_given_by_a_file(data, tmp_path):
         plan(data, targets="confidence", class_similarity="given")
 
 
-def test_the_papers_likeness_is_for_the_papers_classes(data):
+def test_the_papers_class_similarity_is_for_the_papers_classes(data):
     with pytest.raises(UserError, match="expected the classes of LRE17"):
         plan(data, targets="confidence", class_similarity="lre17")
 

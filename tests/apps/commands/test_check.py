@@ -326,7 +326,8 @@ def test_a_fault_is_found_and_mended(own, tmp_path, name, capsys):
         if corpus.has(split):
             opened = corpus.split(split)
             assert all(
-                np.isfinite(opened.read(row, 0, int(opened.counts[row]))).all() for row in range(len(opened.gold))
+                np.isfinite(opened.read(row, 0, int(opened.counts[row]))).all()
+                for row in range(len(opened.target_classes))
             )
 
 

@@ -583,7 +583,7 @@ def test_keys_that_do_not_fit_are_one_line(tmp_path, systems, capsys):
         ([*lines, "utt-000"], "'utterance language'"),
         (["a,b", "c,d"], "found the line 'a,b'"),
         (["segmentid\tlanguage", "u\ta"], "found the line 'segmentid"),
-        (["id,class", "u,"], "found none of u"),
+        (["id,class", "u,"], "found none for u"),
         (["id,class,id"], "no name twice"),
         (["id,class"], "no utterance"),
         ([], "an empty file"),

@@ -309,7 +309,7 @@ def test_a_run_goes_on_only_with_its_classes(own_run, tmp_path, capsys):
     other = make_corpus(tmp_path / "other", classes=("zcc-one", "zcc-two"))
     before = listing(own_run)
     assert run("-p", own_run, "-a", "-u", "fbank", "--data", other) == 1
-    assert "unknown class" in fault_of(capsys)
+    assert "found zcc-one, zcc-two" in fault_of(capsys)
     assert listing(own_run) == before
 
 
@@ -379,7 +379,7 @@ def test_a_class_without_a_training_utterance(own_corpus, tmp_path, capsys):
         ({"class_similarity": "given"}, "expected mapmix.class_similarity_file, found none"),
         (
             {"class_similarity": "given", "class_similarity_file": "none.csv"},
-            "none.csv: expected the class similarity of the classes",
+            "none.csv: expected the class similarity, found no such file",
         ),
         (
             {"class_similarity": "given", "class_similarity_file": "other.csv"},
@@ -388,7 +388,7 @@ def test_a_class_without_a_training_utterance(own_corpus, tmp_path, capsys):
     ],
 )
 @pytest.mark.parametrize("variant", ["mapmix", "mapmix_online"])
-def test_a_fault_of_the_likeness_is_found_before_the_data_map_is_trained(
+def test_a_fault_of_the_class_similarity_is_found_before_the_data_map_is_trained(
     variant, settings, says, corpus, tmp_path, monkeypatch, capsys
 ):
     def load(*_):

@@ -196,7 +196,7 @@ def test_other_layouts_say_what_was_found(broken, tmp_path):
     refused("dev_info.tab: no such table; .* has data/, docs/.*--dev-hours")
     (broken / "data/train").rename(broken / "speech")
     (broken / "data").rename(broken / "other")
-    refused("no folder data/train or data with audio; found docs/, other/, speech/", dev_hours=0.1)
+    refused("expected a folder data/train or data with audio, found docs/, other/, speech/", dev_hours=0.1)
     assert not (tmp_path / "data").exists()
 
 
