@@ -21,7 +21,7 @@ def report(*arguments):
 
 def test_a_run_leaves_a_report_and_names_it(corpus, tmp_path, capsys):
     flags = ["-u", "fbank", "-v", "baseline", "--data", corpus, "-p", tmp_path / "run", "--device", "cpu"]
-    assert run(*flags, "-o", overrides({"downstream_expert.epochs": 1})) == 0
+    assert run(*flags, "-o", overrides({"downstream_expert.epochs": 1, "runner.report": True})) == 0
     assert capsys.readouterr().out.endswith("\n  report.html\n")
     assert "12 utterances of <strong>test</strong>" in (tmp_path / "run/report.html").read_text()
 
@@ -33,7 +33,7 @@ def test_a_report_that_fails_leaves_the_run_as_it_is(corpus, tmp_path, monkeypat
     monkeypatch.setattr(page, "render", fail)
     flags = ["-u", "fbank", "-v", "baseline", "--data", corpus, "-p", tmp_path / "run", "--device", "cpu"]
     with caplog.at_level(logging.WARNING):
-        assert run(*flags, "-o", overrides({"downstream_expert.epochs": 1})) == 0
+        assert run(*flags, "-o", overrides({"downstream_expert.epochs": 1, "runner.report": True})) == 0
     warnings = [record.getMessage() for record in caplog.records if record.name == command.__name__]
     assert warnings == [f"{tmp_path / 'run/report.html'} was not written: no way"]
     assert (tmp_path / "run/test_metrics.json").is_file()
@@ -103,7 +103,7 @@ def test_only_a_report_is_written_over(own_run, tmp_path, capsys):
     assert "notes.html: exists already, and is not a report" in fault_of(capsys)
     assert notes.read_text() == "<p>mine</p>"
     assert report(own_run, "--out", tmp_path) == 1
-    assert "is a folder" in fault_of(capsys)
+    assert "found a folder" in fault_of(capsys)
     assert report(own_run, "--out", tmp_path / "page.html") == 0
     assert report(own_run, "--out", tmp_path / "page.html") == 0
 
