@@ -32,7 +32,7 @@ FORBIDDEN = {
     r"\b(fingerprint|checksum)s?\b": "digest",
     r"\bgold\b": "target class, truth",
     r"\b(tell|tells|telling|told) (\w+ )?apart\b": "identify, distinguish",
-    rf"\b(once|one|most|hours|panels?|{_THINGS})s? an? ({_THINGS})\b": "per",
+    rf"\b(one|most|hours|panels?|{_THINGS})s? an? ({_THINGS})\b": "per",
     r"\bof (ours|theirs|its own|their own)\b": "its own …, of lid_mapmix",
 }
 
