@@ -13,6 +13,7 @@ CHECKED = ("downstream/lid_mapmix/apps", "bench")
 _THINGS = (
     "anchor|batch|class|cluster|dialect|epoch|file|folder|group|language|line|row|run|segment|split|step|utterance"
 )
+_READ = (".py", ".yaml", ".html", ".jinja", ".md")
 # Pattern → what to write instead.
 FORBIDDEN = {
     r"likeness(?!\.csv)": "class similarity",
@@ -31,20 +32,20 @@ FORBIDDEN = {
     r"\b(fingerprint|checksum)s?\b": "digest",
     r"\bgold\b": "target class, truth",
     r"\b(tell|tells|telling|told) (\w+ )?apart\b": "identify, distinguish",
-    rf"\b(once|one|most|hours|panels?|{_THINGS})s? an? ({_THINGS})\b": "per",
+    rf"\b(one|most|hours|panels?|{_THINGS})s? an? ({_THINGS})\b": "per",
     r"\bof (ours|theirs|its own|their own)\b": "its own …, of lid_mapmix",
 }
 
 
 def texts_of(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the (line, text) of a file that a user may read, line by line."""
-    content = path.read_text(encoding="utf-8")
+    content = path.read_text(encoding="utf-8") if path.suffix in _READ else ""
     if path.suffix == ".py":
         yield from _literals(ast.parse(content))
     elif path.suffix == ".yaml":
         comments = ((number, line.partition("#")) for number, line in enumerate(content.splitlines(), 1))
         yield from ((number, comment) for number, (_, sign, comment) in comments if sign)
-    elif path.suffix in (".html", ".jinja", ".md"):
+    else:
         yield from enumerate(content.splitlines(), 1)
 
 

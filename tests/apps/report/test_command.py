@@ -111,7 +111,7 @@ def test_only_a_report_is_written_over(own_run, tmp_path, capsys):
     assert "notes.html: exists already, and is not a report" in fault_of(capsys)
     assert notes.read_text() == "<p>mine</p>"
     assert report(own_run, "--out", tmp_path) == 1
-    assert "is a folder" in fault_of(capsys)
+    assert "found a folder" in fault_of(capsys)
     assert report(own_run, "--out", tmp_path / "page.html") == 0
     assert report(own_run, "--out", tmp_path / "page.html") == 0
 

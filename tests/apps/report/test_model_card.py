@@ -43,7 +43,7 @@ def test_an_edited_card_stays(own_run, capsys):
     path.write_text(edited)
     write_card(own_run)
     assert path.read_text() == edited
-    assert "stays as it is" in capsys.readouterr().out
+    assert "it is not replaced" in capsys.readouterr().out
 
 
 def test_a_card_of_somebody_else_stays(own_run):
