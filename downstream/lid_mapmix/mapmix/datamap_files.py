@@ -3,7 +3,7 @@
 datamap.csv has one row per utterance: the columns of the training manifest, then ``confidence``, ``variability``,
 ``correctness``, ``threshold_closeness`` (6 decimals), ``forgetfulness`` (empty if the utterance was never predicted
 correctly), ``epochs`` and ``region``. Definitions: datamap.py. An utterance whose audio could not be read in any epoch
-has the region ``unread`` (``unheard`` in version 0.1.0), 0 epochs and no measures.
+has the region ``unread`` (version 0.1.0 wrote another word), 0 epochs and no measures.
 
 class_similarity.csv has one row per class: its name, then the mean softmax row of its training utterances, one column
 per class. Confidence labels (targets.py) divide the probability in proportion to it.

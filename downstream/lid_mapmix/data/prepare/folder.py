@@ -1,4 +1,4 @@
-"""A folder of audio, one sub-folder a class: ``lid-mapmix prepare folder``.
+"""A folder of audio, one sub-folder per class: ``lid-mapmix prepare folder``.
 
 The audio is not copied; the manifests have absolute paths. With `--speaker-pattern`, which reads the speaker from a
 file's path, no speaker is in two splits: otherwise scores measure voices as much as dialects.

@@ -2,8 +2,8 @@
 
 LDC2022E16 has training and development data, LDC2022E17 the test data; older releases have each separately. Training
 recordings are cut into pieces of about 10 s, as in the paper, by start and end in the manifest: no audio is written.
-``--subset`` draws one of three small training sets. The tables do not say which 30 s segment a segment of 3 or 10 s is
-cut from, so this is found by comparing the audio.
+``--subset`` draws one of three small training sets. The tables do not say from which 30 s segment those of 3 and 10 s
+are cut, so this is found by comparing the audio.
 
 The data is licensed, so the layout is taken from public recipes: if it differs, correct the table below.
 """
