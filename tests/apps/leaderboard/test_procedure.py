@@ -91,7 +91,7 @@ def test_a_dry_run_tells_steps_and_time_and_writes_nothing(finished, corpus, tmp
     bench, _ = finished
     before = listing(bench.parent)
     assert leaderboard(bench, "--dry-run", "--seeds", "0,1") == 0
-    assert "8 runs and 4 data maps; 0 of them" in capsys.readouterr().out
+    assert "8 runs and 4 data maps; 0 remain" in capsys.readouterr().out
     assert listing(bench.parent) == before
     # A seed more: what is known of the others says how long it takes.
     more = write_grid(tmp_path, corpus, out=str(bench.parent / "grid"), seeds=[0, 1, 2], upstreams=["fbank"])
@@ -150,7 +150,7 @@ def test_data_that_changes_under_way_is_not_taken_for_what_it_was(own_corpus, tm
 
     monkeypatch.setattr(running, "run_process", spoil)
     assert leaderboard(bench, "--samples", 10) == 1
-    said = "fbank baseline corpus seed 1: failed: .*train.csv: changed since this grid was begun"
+    said = "fbank baseline corpus seed 1: failed: .*train.csv: changed since the leaderboard started"
     assert re.search(said, capsys.readouterr().err)
     # And the run that was made before is not one of what is there now.
     assert leaderboard(bench, "--samples", 10) == 1
@@ -197,7 +197,7 @@ def test_upstreams_are_measured_by_their_names_in_the_grid(corpus, tmp_path):
     write_state(one.folder, State(), request=one.request, status=Status.COMPLETE, seconds=10.0)
     lines = describe([one, other], 1)
     assert lines[1].endswith("10 s") and lines[2].endswith("?")
-    assert lines[-1].startswith("no step has been measured of other")
+    assert lines[-1].startswith("no time is known for other")
 
 
 def test_a_grid_under_way_is_estimated_from_the_step_times_that_its_runs_write(corpus, tmp_path, capsys):
@@ -213,7 +213,7 @@ def test_a_grid_under_way_is_estimated_from_the_step_times_that_its_runs_write(c
     assert [line.split()[-4:] for line in lines[1:4]] == [
         *([status, "2", "~60", "s"] for status in ("running", "running", "absent"))
     ]
-    assert lines[-1] == "about 3 min of one process"
+    assert lines[-1] == "about 3 min with one job"
 
 
 def test_a_folder_that_holds_another_run_is_refused_before_anything_is_trained(finished, corpus, tmp_path, capsys):
@@ -247,7 +247,7 @@ def test_variants_that_ask_for_the_same_map_share_it_and_others_do_not(corpus, t
         ({"seeds": []}, (), "expected seeds, found none"),
         ({"seeds": [1, 1]}, (), "expected different seeds"),
         ({"variants": ["baseline", "baseline"]}, (), "variants: expected different names"),
-        ({"upstreams": {"fbank": {"variants": []}}}, (), "upstreams.fbank.variants: expected some"),
+        ({"upstreams": {"fbank": {"variants": []}}}, (), "upstreams.fbank.variants: expected variants"),
         ({"upstreams": {"my bank": {"upstream": "fbank"}}}, (), "Rename it in BENCH.yaml"),
         ({"upstreams": {"../x": {}}}, (), "expected names of letters"),
         ({"upstreams": {"fbank": {"variants": ["none"]}}}, (), "upstreams.fbank.variants: expected some of"),
