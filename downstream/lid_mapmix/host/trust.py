@@ -10,7 +10,7 @@ import ast
 import contextlib
 import pickle
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ def reading_data_only() -> Iterator[None]:
     def load_plain(stream: Any, Loader: Any = None) -> Any:  # noqa: N803 - PyYAML's name
         return _checked(getattr(stream, "name", "the YAML file"), load_yaml(stream, yaml.SafeLoader))
 
-    torch.load, yaml.load = load_data, load_plain
+    torch.load, yaml.load = load_data, load_plain  # type: ignore[assignment]
     try:
         yield
     finally:
@@ -95,7 +95,7 @@ def check_settings(content: Any) -> None:
             parts.append(attributes)  # of a Namespace
         if isinstance(part, list | tuple):
             parts += part
-        if isinstance(part, Mapping):
+        if isinstance(part, MutableMapping):
             for key, value in part.items():
                 part[key] = _checked_value(str(key), value)
             parts += part.values()

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
-from unicodedata import category
+
+from ...utils.one_line import one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +47,6 @@ _PACKAGES = (
 _DARK, _BRIGHT = 0.84, 0.62
 _ABSENT = "-"
 # Unicode categories of control characters, and of line and paragraph separators.
-_CONTROLS = ("Cc", "Zl", "Zp")
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ def format_table(rows: Mapping[str, Mapping[str, float]]) -> str:
     """
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
     table = [["", *columns]]
-    table += [[_one_line(name), *(_text_cell(row.get(column)) for column in columns)] for name, row in rows.items()]
+    table += [[one_line(name), *(_text_cell(row.get(column)) for column in columns)] for name, row in rows.items()]
     widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
     return "\n".join(
         "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in table
@@ -217,7 +217,3 @@ def _text_cell(value: float | None) -> str:
     if value is None:
         return _ABSENT
     return str(value) if isinstance(value, int) else f"{round(value, 3) + 0.0:.3f}"  # no -0.000
-
-
-def _one_line(name: str) -> str:
-    return "".join(ascii(sign)[1:-1] if category(sign) in _CONTROLS else sign for sign in name)
