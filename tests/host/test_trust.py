@@ -157,6 +157,26 @@ def test_nothing_is_unpickled_but_weights_and_plain_values(name, tmp_path):
     assert not (tmp_path / "made").exists()
 
 
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_the_optimizer_in_an_old_checkpoint_is_not_needed_and_not_made(is_zip, tmp_path, monkeypatch):
+    """S3PRL reads Mockingjay, TERA and AudioALBERT without restriction, for pickled schedulers in some of them."""
+    import sys
+    import types
+
+    import numpy as np
+
+    module = types.ModuleType("optimizers")
+    module.Lamb = type("Lamb", (Command,), {"__module__": "optimizers", "__reduce__": object.__reduce__})
+    monkeypatch.setitem(sys.modules, "optimizers", module)
+    content = {"Runner": module.Lamb("x"), "Step": np.float64(3), "Transformer": {"w": torch.ones(2)}}
+    torch.save(content, tmp_path / "old.ckpt", _use_new_zipfile_serialization=is_zip)
+    with reading_data_only():
+        read = torch.load(tmp_path / "old.ckpt", map_location="cpu", weights_only=False)
+    assert torch.equal(read["Transformer"]["w"], torch.ones(2))
+    assert type(read["Runner"]).__name__ == "Ignored"
+    assert not hasattr(read["Runner"], "path")
+
+
 def test_keys_that_make_transformers_import_or_download_are_dropped(tmp_path):
     folder = save_hugging_face(tmp_path / "model", "wav2vec2", Shape(layers=1))
     import json

@@ -25,13 +25,26 @@ _UNUSED = ("xformers_att_config",)
 _NAME = re.compile(r"[A-Za-z]\w*")
 # XLS-R 2B, the largest upstream, has 48 layers with a width of 7,680.
 _MAX_LAYERS, _MAX_WIDTH, _MAX_TEXT = 200, 16_384, 2_000
-_COUNTS = re.compile(r"(layers|depth|order)$")
+_COUNTS = re.compile(r"(layers|depth|order|delta)$")
 _WIDTHS = re.compile(
-    r"(dim|heads|groups|(hidden|intermediate|adapter_kernel)_size|bins|n_mels|n_mel|n_fft|ceps|num_mfcc|n_freq|conv_pos|"
-    r"embeddings|buckets|latent_vars|conv_kernel|conv_stride|frame_length)$"
+    r"(dim|heads|groups|(hidden|intermediate|adapter_kernel)_size|bins|n_mels|n_fft|ceps|n_mfcc|n_freq|"
+    r"win_ms|hop_ms|conv_pos|embeddings|buckets|latent_vars|conv_kernel|conv_stride|frame_length|win_length)$"
 )
 # Arguments of S3PRL that name files, and their flags.
 NAMED_FILES = {"upstream_ckpt": "-k", "upstream_model_config": "-g"}
+# Old checkpoints of S3PRL hold the optimizer or scheduler of their training as an object (torch's message names it).
+_OF_TRAINING = re.compile(r"GLOBAL ((?:optimizers|s3prl|torch\.optim|transformers|numpy)\.[\w.]+) was not an allowed")
+_MAX_IGNORED = 50
+
+
+class _Ignored:
+    """Stands for an object that is not needed; it has neither the class nor the state of the original."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def __setstate__(self, _: Any) -> None:
+        pass
 
 
 @contextlib.contextmanager
@@ -48,17 +61,20 @@ def reading_data_only() -> Iterator[None]:
     load, load_yaml = torch.load, yaml.load
 
     def load_data(file: Any, *arguments: Any, **options: Any) -> Any:
-        options = {**options, "weights_only": True}
-        try:
-            with torch.serialization.safe_globals([argparse.Namespace]):
-                content = load(file, *arguments, **options)
-        except pickle.UnpicklingError as error:
-            # torch's message advises to read the file unsafely.
-            raise UserError(
-                f"{file}: expected weights and plain settings, found other Python objects, which could run code, or a "
-                "damaged file. Use a checkpoint without them."
-            ) from error
-        return _checked(file, content)
+        known: list[Any] = [argparse.Namespace]
+        for _ in range(_MAX_IGNORED):
+            try:
+                with torch.serialization.safe_globals(known):
+                    return _checked(file, load(file, *arguments, **{**options, "weights_only": True}))
+            except pickle.UnpicklingError as error:
+                if (name := _OF_TRAINING.search(str(error))) is None:
+                    break
+                known.append((type("Ignored", (_Ignored,), {}), name[1]))
+        # Not torch's message, which advises to read the file unsafely.
+        raise UserError(
+            f"{file}: expected weights and plain settings, found other Python objects, which could run code, or a "
+            "damaged file. Use a checkpoint without them."
+        )
 
     def load_plain(stream: Any, Loader: Any = None) -> Any:  # noqa: N803 - PyYAML's name
         return _checked(getattr(stream, "name", "the YAML file"), load_yaml(stream, yaml.SafeLoader))

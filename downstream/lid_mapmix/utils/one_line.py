@@ -1,6 +1,5 @@
 """Text from files on a terminal: one line, in which nothing moves the cursor or reorders what is shown."""
 
-import os
 import re
 
 # What breaks a line, what a terminal interprets, and what reverses the order of letters.
@@ -9,14 +8,4 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u20
 
 def one_line(text: str) -> str:
     r"""Return text as one printable line; control characters and invalid bytes of file names are escaped (``\n``)."""
-    readable = os.fsencode(text).decode("utf-8", "replace") if _is_of_file_system(text) else ascii(text)[1:-1]
-    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], readable)
-
-
-def _is_of_file_system(text: str) -> bool:
-    """Return whether all lone surrogates are bytes of a file name; JSON may have others."""
-    try:
-        os.fsencode(text)
-    except UnicodeEncodeError:
-        return False
-    return True
+    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text.encode("utf-8", "backslashreplace").decode())
