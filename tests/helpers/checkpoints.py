@@ -258,3 +258,15 @@ def _save(path: Path, **content: object) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(content, path)
     return path
+
+
+def spoil(path: Path, **settings: object) -> Path:
+    """Replace settings in a native checkpoint; it stays plain data."""
+    content = torch.load(path, weights_only=True)
+    content["cfg" if "cfg" in content else "model_cfg"].update(settings)
+    return _save(path, **content)
+
+
+def code(marker: Path) -> str:
+    """Return a text that makes a file if it is evaluated, and is a front end then."""
+    return f"[open({str(marker)!r}, 'w').close() or (16,10,5)] + [(16,3,2)] * 4 + [(16,2,2)] * 2"

@@ -27,8 +27,9 @@ _STRICT = ConfigDict(extra="forbid")
 _Fraction = Annotated[float, Field(ge=0, le=1)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # Audio under 400 samples has no frame (data/audio/reading.py).
-_Seconds = Annotated[float, Field(ge=0.025, allow_inf_nan=False)]
+_Seconds = Annotated[float, Field(ge=0.025, le=86_400)]
 _Count = Annotated[int, Field(ge=1)]
+_MAX_WIDTH = 16_384
 _Speed = Annotated[float, Field(ge=0.5, le=2)]
 _Decibels = Annotated[float, Field(ge=-60, le=120)]
 
@@ -145,8 +146,8 @@ class ModelConfig:
     """The model on top of the upstream."""
 
     encoder: Encoder = Encoder.NONE
-    encoder_channels: Annotated[int, Field(ge=8)] = 512
-    hidden_dim: _Count = 512
+    encoder_channels: Annotated[int, Field(ge=8, le=_MAX_WIDTH)] = 512
+    hidden_dim: Annotated[int, Field(ge=1, le=_MAX_WIDTH)] = 512
 
 
 @dataclass(config=_STRICT, frozen=True)

@@ -13,12 +13,10 @@ hugging_face    ``config`` (config.json) and ``normalize`` (whether waveforms ar
 =============== ============================================================================================
 """
 
-import ast
 import contextlib
 import copy
 import dataclasses
 import json
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -27,6 +25,7 @@ from typing import Any
 
 from ..utils.errors import UserError
 from . import registry
+from .trust import check_settings
 
 _FILTER_BANKS, _HUGGING_FACE = "filter_banks", "hugging_face"
 
@@ -70,9 +69,6 @@ _NATIVE = {
     "wavlm": _Native("wavlm.expert", "WavLM", ("WavLMConfig",)),
 }
 _PACKAGE = "s3prl.upstream"
-# Without brackets, no function can be called.
-_NAME = re.compile(r"[\w.${}/ -]*")
-_OF_LISTS = (ast.Expression, ast.List, ast.Tuple, ast.BinOp, ast.Add, ast.Mult, ast.Load)
 
 
 def build_recording(upstream: str, build: Callable[[], Any]) -> tuple[Any, Architecture | None]:
@@ -127,6 +123,7 @@ def rebuild(architecture: Architecture) -> Any:
     """
     name, family, settings = architecture.upstream, architecture.family, architecture.settings
     try:
+        check_settings(settings)
         if family == _FILTER_BANKS:
             if not registry.is_filter_bank(name) or name.endswith("_local"):
                 raise ValueError(f"{name} is not a filter bank")
@@ -151,9 +148,6 @@ def _rebuild_native(family: str, arguments: list[Any], normalize: bool) -> Any:
     native = _NATIVE[family]
     module: Any = import_module(f"{_PACKAGE}.{native.module}")
     expert: Any = import_module(f"{_PACKAGE}.{family}.expert")
-    for argument in arguments:
-        if isinstance(argument, dict):
-            _check_texts(argument)
     given = [
         argument if kind is None else _of_settings(getattr(module, kind), argument)
         for kind, argument in zip(native.settings, arguments, strict=True)
@@ -173,22 +167,6 @@ def _rebuild_native(family: str, arguments: list[Any], normalize: bool) -> Any:
 def _of_settings(kind: Any, settings: dict[str, Any]) -> Any:
     takes_names = dataclasses.is_dataclass(kind)  # WavLM's takes a mapping
     return kind(**settings) if takes_names else kind(settings)
-
-
-def _check_texts(settings: dict[str, Any]) -> None:
-    """Refuse texts other than names and lists of numbers, because S3PRL evaluates some of them as Python code.
-
-    Raises
-    ------
-    ValueError : there is such a text, for example a call.
-    """
-    for key, text in settings.items():
-        if not isinstance(text, str) or _NAME.fullmatch(text):
-            continue
-        for node in ast.walk(ast.parse(text, mode="eval")):
-            is_number = isinstance(node, ast.Constant) and type(node.value) in (int, float)
-            if not (is_number or isinstance(node, _OF_LISTS)):
-                raise ValueError(f"{key} is {text[:80]!r}, expected a name or lists of numbers")
 
 
 @contextlib.contextmanager

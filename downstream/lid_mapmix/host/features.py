@@ -18,6 +18,7 @@ from .architecture import Architecture, build_recording, rebuild
 from .hugging_face import hugging_face_builders
 from .precision import Casting, Precision, read_precision
 from .runner import prepare, random_states_kept
+from .trust import reading_data_only
 from .upstreams import (
     UpstreamSettings,
     check_features,
@@ -105,7 +106,7 @@ def build_features(args: argparse.Namespace, runner: Mapping[str, Any], settings
         )
     prepare()
     check_upstream_arguments(args, settings)
-    with _quietly(), random_states_kept(), explained(args):
+    with _quietly(), random_states_kept(), explained(args), reading_data_only():
         from s3prl import hub  # noqa: PLC0415
 
         build = hugging_face_builders().get(args.upstream) or getattr(hub, args.upstream)

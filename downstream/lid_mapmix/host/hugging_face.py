@@ -32,6 +32,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ..utils.errors import UserError
 from . import downloads, registry
+from .trust import check_settings
 from .upstreams import MODEL_TYPES, is_out_of_memory
 
 _SAMPLE_RATE = 16_000
@@ -81,7 +82,7 @@ class HuggingFaceUpstream(torch.nn.Module):
     def of_architecture(cls, name: str, *, config: dict[str, Any], normalize: bool) -> "HuggingFaceUpstream":
         """Build a model with fresh weights from the result of :meth:`architecture`."""
         config_class, model_class = _classes(MODEL_TYPES[name])
-        settings = config_class.from_dict(config)
+        settings = _plain_config(config_class, config)
         _check_frames(name, settings)
         return cls(model_class(settings), normalize)
 
@@ -179,7 +180,8 @@ def _load(name: str, ckpt: str, only_here: bool) -> Any:
         advice = f"Use -u {fitting}." if fitting else f"It loads only model_type {kind}."
         raise UserError(f"-k {ckpt}: config.json has model_type {found!r}; {name} loads {kind!r}. {advice}")
     config_class, model_class = _classes(kind)
-    config = config_class.from_dict(settings)
+    with _explained(ckpt):
+        config = _plain_config(config_class, settings)
     _check_frames(ckpt, config)
     with _explained(ckpt):
         model, report = model_class.from_pretrained(
@@ -209,6 +211,17 @@ def _classes(kind: str) -> tuple[Any, Any]:
         "hubert": (transformers.HubertConfig, transformers.HubertModel),
     }
     return classes[kind]
+
+
+def _plain_config(config_class: Any, settings: dict[str, Any]) -> Any:
+    """Return a configuration with the settings of the model's architecture only.
+
+    Others may make transformers download or import code (``auto_map``, ``_attn_implementation``,
+    ``quantization_config``).
+    """
+    check_settings(settings)
+    known = {key for key in config_class().to_dict() if not key.startswith("_")}
+    return config_class.from_dict({key: value for key, value in settings.items() if key in known})
 
 
 def _check_frames(ckpt: str, config: Any) -> None:

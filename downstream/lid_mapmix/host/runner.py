@@ -27,6 +27,7 @@ from . import compat, downloads, registry
 from .optimization import with_fused
 from .precision import Casting, read_precision
 from .runner_globals import has_replacements, install_replacements, is_rank_zero, remove_unfinished_checkpoints
+from .trust import reading_data_only
 from .upstreams import (
     UpstreamSettings,
     check_features,
@@ -136,7 +137,7 @@ def _patched_class() -> Any:
                 self.config = config  # checkpoints store the original settings
 
         def _get_upstream(self) -> Any:
-            with explained(self.args):
+            with explained(self.args), reading_data_only():
                 return super()._get_upstream()
 
         def _get_featurizer(self) -> Any:

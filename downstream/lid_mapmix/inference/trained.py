@@ -16,6 +16,7 @@ from ..data.labels import Labels, labels_from_mapping
 from ..host.features import Features, build_features
 from ..host.precision import read_precision
 from ..host.runner import prepare
+from ..host.trust import check_named_files
 from ..model import DialectClassifier
 from ..scoring.calibration import Calibration, read_calibration
 from ..training.checkpoints import read_checkpoint
@@ -86,7 +87,10 @@ def read_run(folder: Path, device: str | None = None, weights: str | None = None
     selection = argparse.Namespace(**vars(args))
     selection.device = choose_device(device)
     selection.upstream_ckpt = weights or args.upstream_ckpt
-    _check_weights(path, selection.upstream_ckpt, is_given=weights is not None)
+    if weights is None:
+        check_named_files(args, path)
+    elif args.upstream_model_config is not None:
+        selection.upstream_model_config = weights
     features = build_features(selection, settings.runner, task.upstream_settings)
     head = weights_below(_part(path, states, "Downstream"), "model")
     model = make_model(labels, features, task.model)
@@ -195,13 +199,3 @@ def _part(path: Path, states: dict[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(states.get(name), dict):
         raise UserError(f"{path}: expected {name} in the checkpoint, found none. Use another one.")
     return states[name]
-
-
-def _check_weights(path: Path, weights: str | None, *, is_given: bool) -> None:
-    """Check that a run's upstream is still where it was; one that may be downloaded is checked later."""
-    if is_given or weights is None or not Path(weights).is_absolute() or Path(weights).exists():
-        return
-    raise UserError(
-        f"{path}: expected the weights of its upstream in {weights}, found none. Pass their path by -k; 'lid-mapmix "
-        "export' makes a folder that does not need them."
-    )

@@ -132,7 +132,7 @@ def read_calibration(path: Path | str) -> Calibration:
             raise ValueError("numbers that are not finite, or a prior that is not above 0")
     except FileNotFoundError:
         raise UserError(f"{path}: expected a calibration, found no such file. Fit one on dev scores first.") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         reason = f"no {error} in it" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise UserError(f"{path}: expected a calibration, found: {reason}. Fit it on dev scores again.") from None
     return _calibration(kind, classes, *numbers.values())

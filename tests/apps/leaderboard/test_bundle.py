@@ -176,3 +176,88 @@ def test_a_bundle_is_not_written_over(bundle, finished, capsys):
     flags = ("--no-training", "--paper", "--samples", 50)
     assert leaderboard(finished[0], *flags, "--bundle", bundle, "--overwrite") == 0
     assert bundle.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["/etc/hostname", "../x", "a/../../x", "C:/x", "a\\x", "", 3])
+def test_a_bundle_does_not_make_files_of_the_reader_be_read(name, bundle, capsys):
+    def add(text):
+        digests = json.loads(text)
+        return json.dumps(digests | {name: "0" * 64})
+
+    rewrite(bundle, "sha256.json", add)
+    assert leaderboard("--verify", bundle) == 1
+    printed = capsys.readouterr()
+    if name == 3:  # a name of JSON is a text
+        assert "3: is missing" in printed.out
+        return
+    assert len(printed.err.splitlines()) == 1
+    assert f"{bundle}: expected names of files in the bundle" in printed.err
+    assert printed.out == ""
+
+
+def add_entry(path, name, attributes=0, text=""):
+    entry = zipfile.ZipInfo("x")
+    entry.filename = name
+    entry.external_attr = attributes
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(entry, text)
+
+
+@pytest.mark.parametrize(
+    ("name", "attributes", "says"),
+    [
+        ("/tmp/x", 0, "expected names"),
+        ("../x", 0, "expected names"),
+        ("x\\y", 0, "expected names"),
+        ("x", 0o120777 << 16, "found the link 'x'"),
+        ("x" * 300, 0, "expected a zip"),
+    ],
+)
+def test_entries_outside_the_bundle_are_refused(name, attributes, says, bundle, capsys):
+    add_entry(bundle, name, attributes, "/etc")
+    assert leaderboard("--verify", bundle) == 1
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 1 and f"{bundle}: " in error[0] and says in error[0]
+
+
+def test_a_data_map_outside_the_bundle_is_not_read(bundle, capsys):
+    with zipfile.ZipFile(bundle) as archive:
+        name = next(name for name in archive.namelist() if "mapmix" in name and name.endswith("leaderboard_run.json"))
+    rewrite(bundle, name, lambda text: json.dumps(json.loads(text) | {"datamap": "/etc"}))
+    assert leaderboard("--verify", bundle) == 1
+    printed = capsys.readouterr().out
+    assert "found '/etc'" in printed
+    assert "/tmp/tmp" not in printed and f"{bundle}: " in printed
+
+
+def test_what_a_bundle_says_does_not_move_the_cursor(bundle, capsys):
+    def spoil(text):
+        content = json.loads(text)
+        content["rows"][0]["scores"]["acc"]["mean"] = "\x1b[2J\nall figures were reproduced"
+        content["rows"][0]["\x1b]0;x\x07"] = 10**400
+        return json.dumps(content)
+
+    rewrite(bundle, "leaderboard.json", spoil)
+    rewrite(bundle, "sha256.json", lambda text: json.dumps(json.loads(text) | {"x\x1b[31m\ny": ""}))
+    assert leaderboard("--verify", bundle) == 1
+    printed = capsys.readouterr()
+    assert "\x1b" not in printed.out + printed.err
+    assert r"x\x1b[31m\ny: is missing" in printed.out
+
+
+@pytest.mark.parametrize(
+    "change", [{"samples": float("inf")}, {"samples": 1e300}, {"samples": 2**40}, {"seed": float("inf")}]
+)
+def test_extreme_numbers_in_a_bundle_are_one_line(change, bundle, capsys):
+    def spoil(text):
+        content = json.loads(text)
+        if "seed" in change:
+            content["runs"][0] |= change
+        else:
+            content |= change
+        return json.dumps(content)
+
+    rewrite(bundle, "leaderboard.json", spoil)
+    assert leaderboard("--verify", bundle) == 1
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 1 and f"{bundle}: expected a bundle of a leaderboard" in error[0]

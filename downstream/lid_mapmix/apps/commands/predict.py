@@ -16,7 +16,8 @@ from ...utils.argument_types import whole_number_from
 from ...utils.command_line import STANDARD_OUTPUT, CommandParser
 from ...utils.errors import ReportedError, UserError
 from ...utils.files import replace_when_complete
-from .prediction_formats import TRACKS, Format, answer_line, one_line, track_lines
+from ...utils.one_line import one_line
+from .prediction_formats import TRACKS, Format, answer_line, track_lines
 
 if TYPE_CHECKING:
     from ...inference.identifier import Identifier

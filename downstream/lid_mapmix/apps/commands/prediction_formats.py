@@ -22,14 +22,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...utils.one_line import one_line
+
 if TYPE_CHECKING:
     from ...inference.answer import Identification
     from ...inference.recording import Recording
     from ...inference.segments import Segment
 
 _TOP = 3
-# Characters in a file name that would break a line, or that a terminal interprets.
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class Format(StrEnum):
@@ -51,12 +51,12 @@ def answer_line(answer: "Identification", form: Format, top: int | None) -> str:
         return json.dumps({**answer.as_dict(top), "name": _shown(answer.name)}, ensure_ascii=False)
     name = one_line(answer.name)
     listed = ", ".join(
-        f"{label} {probability:.3f}"
+        f"{one_line(label)} {probability:.3f}"
         for label, probability in zip(answer.classes[: top or _TOP], answer.probabilities, strict=False)
     )
     if answer.label is not None:
         return f"{name}: {listed}"
-    return f"{name}: {answer.answer}" + (f" ({listed})" if listed else "")
+    return f"{name}: {one_line(answer.answer)}" + (f" ({listed})" if listed else "")
 
 
 def track_lines(recording: "Recording", segments: "Sequence[Segment]", form: Format) -> Iterator[str]:
@@ -74,7 +74,7 @@ def track_lines(recording: "Recording", segments: "Sequence[Segment]", form: For
         yield one_line(name)
         for segment in segments:
             probability = "" if math.isnan(segment.probability) else f" {segment.probability:.3f}"
-            yield f"  {segment.start:9.2f} {segment.end:9.2f}  {segment.answer}{probability}"
+            yield f"  {segment.start:9.2f} {segment.end:9.2f}  {one_line(segment.answer)}{probability}"
         return
     # A field of RTTM contains no whitespace.
     name = re.sub(r"\s", "_", Path(name).stem)
@@ -82,16 +82,11 @@ def track_lines(recording: "Recording", segments: "Sequence[Segment]", form: For
         if segment.label is None:
             continue
         if form is Format.AUDACITY:
-            yield f"{segment.start:.6f}\t{segment.end:.6f}\t{segment.answer}"
+            yield f"{segment.start:.6f}\t{segment.end:.6f}\t{one_line(segment.answer)}"
         else:
             duration = segment.end - segment.start
             label = re.sub(r"\s", "_", segment.answer)
             yield f"SPEAKER {name} 1 {segment.start:.3f} {duration:.3f} <NA> <NA> {label} <NA> <NA>"
-
-
-def one_line(text: str) -> str:
-    r"""Return text as one printable line; control characters and invalid bytes of file names are escaped (``\n``)."""
-    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], _shown(text))
 
 
 def _shown(name: str) -> str:

@@ -1,8 +1,11 @@
 """A bundle of a leaderboard: a zip of scores, settings, versions and commands that reproduces every figure."""
 
+import contextlib
 import json
 import math
+import re
 import shutil
+import stat
 import tempfile
 import zipfile
 import zlib
@@ -14,7 +17,9 @@ from typing import Any
 from ...utils.digests import file_digest
 from ...utils.errors import UserError
 from ...utils.files import replace_when_complete
+from ...utils.one_line import one_line
 from ...utils.run_folder import RunFolder
+from ..settings.arguments import SEED_LIMIT
 from .grid import NAME_PATTERN, Run
 from .results import read_result, summarize
 from .state import SETTINGS_NAME, STATE_NAME, Status, read_state
@@ -26,7 +31,12 @@ _TOLERANCE = 1e-6
 # Score files shrink to about a third, never to a hundredth: a zip that unpacks to more is refused.
 _MAX_RATIO = 100
 _SPARE_BYTES = 10_000_000
-_NO_BUNDLE = "expected a bundle of a leaderboard. Name one that --bundle wrote."
+_NAME_ONE = "Name a bundle that --bundle wrote."
+_NO_BUNDLE = f"expected a bundle of a leaderboard. {_NAME_ONE}"
+# What values of others raise where they are computed with.
+_FAULTS = (ArithmeticError, ValueError, TypeError, LookupError, AttributeError, MemoryError, RecursionError, OSError)
+# More resamples would take hours.
+_MAX_SAMPLES = 100_000
 
 
 def write_bundle(path: Path, root: Path, content: Mapping[str, Any]) -> None:
@@ -78,7 +88,19 @@ def verify(path: Path) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         names = _unpack(path, Path(folder))
         stated = _read_stated(path, Path(folder))
-        return [*_changed_files(names, Path(folder)), *_differences(stated, Path(folder))]
+        lines = [*_changed_files(path, names, Path(folder)), *_differences(stated, Path(folder))]
+        return [one_line(line.replace(f"{folder}/", f"{path}: ")) for line in lines]
+
+
+def _check_name(path: Path, name: str) -> None:
+    """Refuse a name that is not below the bundle's own folder on every system.
+
+    Raises
+    ------
+    UserError : it is such a name.
+    """
+    if re.search(r"[\\:\0]|^/|(^|/)\.\.(/|$)", name) or not name:
+        raise UserError(f"{path}: expected names of files in the bundle, found {name!a}. {_NAME_ONE}")
 
 
 def _unpack(path: Path, folder: Path) -> list[str]:
@@ -87,15 +109,19 @@ def _unpack(path: Path, folder: Path) -> list[str]:
             size = sum(entry.file_size for entry in archive.infolist())
             if size > _MAX_RATIO * path.stat().st_size + _SPARE_BYTES:
                 raise UserError(f"{path}: unpacks to {size:,} bytes; {_NO_BUNDLE}")
-            archive.extractall(folder)  # extractall keeps names with '..' inside the folder
+            for entry in archive.infolist():
+                _check_name(path, entry.filename)
+                if stat.S_ISLNK(entry.external_attr >> 16):
+                    raise UserError(f"{path}: expected files, found the link {entry.filename!a}. {_NAME_ONE}")
+            archive.extractall(folder)
             return archive.namelist()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file. Name a bundle that --bundle wrote.") from None
+    except UserError:
+        raise
     # A damaged archive raises any of these; one with a password raises RuntimeError.
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
-        raise UserError(
-            f"{path}: expected a zip, found a damaged or another file. Name a bundle that --bundle wrote."
-        ) from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError):
+        raise UserError(f"{path}: expected a zip, found a damaged or another file. {_NAME_ONE}") from None
 
 
 @dataclass(frozen=True)
@@ -128,37 +154,41 @@ def _read_stated(path: Path, root: Path) -> _Stated:
             raise UserError(
                 f"{path}: expected {FORMAT!r}, found {form!r}. Verify it by the version of lid_mapmix that packed it."
             )
-        if form != FORMAT or content["samples"] < 1:
+        if form != FORMAT or not 1 <= content["samples"] <= _MAX_SAMPLES:
             raise ValueError
         runs = [(_run(run), dict(run)) for run in content["runs"]]
         rows = {(str(row["upstream"]), str(row["variant"])): dict(row) for row in content["rows"]}
         if any({"folder", "status"} - stated.keys() for _, stated in runs):
             raise ValueError
         return _Stated(int(content["samples"]), runs, rows)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except _FAULTS:
         raise UserError(f"{path}: {_NO_BUNDLE}") from None
 
 
 def _run(stated: Mapping[str, Any]) -> Run:
     run = Run(stated["upstream"], stated["variant"], stated["data"], int(stated["seed"]))
     # The names become paths, which must stay inside the bundle.
-    if not all(NAME_PATTERN.fullmatch(name) for name in (run.upstream, run.variant, run.data)):
+    if (
+        not all(NAME_PATTERN.fullmatch(name) for name in (run.upstream, run.variant, run.data))
+        or not 0 <= run.seed < SEED_LIMIT
+    ):
         raise ValueError
     return run
 
 
-def _changed_files(names: list[str], root: Path) -> Iterator[str]:
+def _changed_files(path: Path, names: list[str], root: Path) -> Iterator[str]:
     try:
-        digests = dict(json.loads((root / _DIGESTS).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        digests = json.loads((root / _DIGESTS).read_text(encoding="utf-8")).items()
+    except _FAULTS:
         yield f"{_DIGESTS}: cannot be read"
         return
-    for name, digest in digests.items():
+    for name, digest in digests:
+        _check_name(path, name)
         if name not in names:
             yield f"{name}: is missing"
         elif file_digest(root / name) != digest:
             yield f"{name}: has changed since it was packed"
-    yield from (f"{name}: was not packed" for name in names if name not in digests and name != _DIGESTS)
+    yield from (f"{name}: was not packed" for name in names if name not in dict(digests) and name != _DIGESTS)
 
 
 def _differences(stated: _Stated, root: Path) -> Iterator[str]:
@@ -170,6 +200,9 @@ def _differences(stated: _Stated, root: Path) -> Iterator[str]:
                 results.append(read_result(root, run, stated.samples))
             except UserError as error:
                 yield f"{run}: cannot be recomputed: {error}"
+            # Scores and settings of others may hold any value.
+            except _FAULTS as error:
+                yield f"{run}: cannot be recomputed: {type(error).__name__}: {error}"
     again = content_of(results, summarize(results), stated.samples)
     found_runs = {run["folder"]: run for run in again["runs"]}
     for run, of_run in stated.runs:
@@ -193,7 +226,8 @@ def _compare(place: str, stated: Any, found: Any) -> Iterator[str]:
             yield from _compare(f"{place} {name}", stated.get(name), found.get(name))
         return
     numbers = [value for value in (stated, found) if isinstance(value, int | float)]
-    if len(numbers) == len((stated, found)) and math.isclose(stated, found, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE):
-        return
+    with contextlib.suppress(OverflowError):  # a whole number larger than any float
+        if len(numbers) == len((stated, found)) and math.isclose(stated, found, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE):
+            return
     if stated != found:
         yield f"{place}: {stated!r} is stated, {found!r} was recomputed"

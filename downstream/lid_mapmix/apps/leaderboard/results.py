@@ -21,7 +21,7 @@ from ...utils.errors import UserError
 from ...utils.run_folder import RunFolder
 from .comparison import Compared, best_row, resample
 from .grid import Run
-from .state import State, Status, read_state
+from .state import REMEDY, State, Status, read_state
 
 # Column → its title, and whether higher is better.
 COLUMNS: Mapping[str, tuple[str, bool]] = {
@@ -85,6 +85,8 @@ def read_result(root: Path, run: Run, samples: int) -> RunResult:
     overall = all_scores(test.probabilities, test.truth_indices, clusters, source)
     overall["ece_calibrated"] = expected_calibration_error(np.exp(calibrated), test.truth_indices)
     counts = _parameter_counts(folder)
+    if not (root / state.datamap).resolve().is_relative_to(root.resolve()):
+        raise UserError(f"{folder}: expected a data map in the folder of the grid, found {state.datamap!a}. {REMEDY}")
     datamap = read_state(root / state.datamap) if state.datamap else State()
     return RunResult(
         run,

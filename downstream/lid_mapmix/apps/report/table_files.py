@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...utils.files import write_text
-from .tables import Table, one_line
+from ...utils.one_line import one_line
+from .tables import Table
 
 # Characters that would end a cell of Markdown or change its text; `<` only before what could be a tag.
 _MARKDOWN = re.compile(r"[\\|*`]|<(?=[A-Za-z/!?])")

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
-from unicodedata import category
+
+from ...utils.one_line import one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +47,6 @@ _PACKAGES = (
 _DARK, _BRIGHT = 0.84, 0.62
 _ABSENT = "-"
 # Unicode categories of control characters, and of line and paragraph separators.
-_CONTROLS = ("Cc", "Zl", "Zp")
 
 
 @dataclass(frozen=True)
@@ -219,8 +219,3 @@ def text_cell(value: float | str | None) -> str:
     if value is None:
         return _ABSENT
     return str(value) if isinstance(value, int | str) else f"{round(value, 3) + 0.0:.3f}"  # no -0.000
-
-
-def one_line(name: str) -> str:
-    """Return a text with line breaks and control characters escaped as in Python."""
-    return "".join(ascii(sign)[1:-1] if category(sign) in _CONTROLS else sign for sign in name)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from ...utils.errors import ReportedError, UserError
 from ...utils.garbage import collecting_only_new
+from ...utils.one_line import one_line
 from ...utils.place import Place, find_place
 from ..settings.arguments import SEED_LIMIT, TASK, make_parser, place_run
 from .processes import Processes, choose_device
@@ -120,7 +121,7 @@ def _is_unread() -> bool:
 
 
 def _explain(error: Exception) -> str:
-    message = " ".join(str(error).splitlines())
+    message = one_line(" ".join(str(error).splitlines()))
     if isinstance(error, UserError):
         return message
     # Some libraries raise OSError for other reasons than files.

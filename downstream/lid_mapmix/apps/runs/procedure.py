@@ -13,6 +13,7 @@ from typing import Any
 
 from ...config.settings import Settings
 from ...scoring.metrics import SUMMARY
+from ...training.checkpoints import read_checkpoint
 from ...training.resuming import Past
 from ...utils.distributed import broadcast_from_rank_zero, continues_as_rank_zero
 from ...utils.errors import UserError
@@ -96,10 +97,16 @@ def run_of_use(options: argparse.Namespace) -> Run:
     else:
         options.expdir = options.expdir or str(Path(options.init_ckpt).parent)
         complete_defaults(options)
-        settings = new_settings(options)
+        settings = _new_settings(options)
     _announce(settings)
     settings.check_host(trains=False)
     return Run(settings, trains=False)
+
+
+def _new_settings(options: argparse.Namespace) -> Settings:
+    if options.init_ckpt is not None:
+        read_checkpoint(Path(options.init_ckpt))  # S3PRL's error for a pickle advises to read it unsafely
+    return new_settings(options)
 
 
 def _prepare(options: argparse.Namespace) -> tuple[Run, Path | None]:
@@ -113,7 +120,7 @@ def _prepare(options: argparse.Namespace) -> tuple[Run, Path | None]:
             if options.auto_resume and RunFolder(Path(options.expdir)).holds_run():
                 past = options.expdir
         checkpoint = None if past is None else choose_checkpoint(Path(past), "train")
-        settings = new_settings(options) if checkpoint is None else settings_from_checkpoint(options, checkpoint)
+        settings = _new_settings(options) if checkpoint is None else settings_from_checkpoint(options, checkpoint)
         _announce(settings)
         runs.append(Run(settings))
         runs[0].check_data()

@@ -24,6 +24,7 @@ from ...mapmix.suspects import NO_CLASS, Suspects, find_suspects, write_suspects
 from ...training.dynamics import RecordedMap, read_map, write_map
 from ...utils.errors import UserError
 from ...utils.files import replace_when_complete
+from ...utils.one_line import one_line
 from ...utils.run_folder import RunFolder
 from ..report.datamap_figure import draw_by_class, draw_datamap
 from ..report.tables import format_table
@@ -109,8 +110,8 @@ class RecordedDatamap:
 
     def suspect_tables(self, suspects: Suspects) -> str:
         """Format the suspects per class; the number before each is its rank among all."""
-        classes, rows = self.labels.classes, suspects.utterances
-        ids = self.manifest.columns["id"][rows].tolist()
+        classes, rows = [one_line(name) for name in self.labels.classes], suspects.utterances
+        ids = [one_line(name) for name in self.manifest.columns["id"][rows].tolist()]
         preferred = ["-" if number == NO_CLASS else classes[number] for number in suspects.preferred.tolist()]
         widths = [max(map(len, names), default=0) for names in (ids, preferred)]
         of_class, is_hard = self.targets[rows], self.regions[rows] == Region.HARD.value

@@ -13,6 +13,7 @@ from ...config.sources import DEFAULT_CONFIG, TASK_KEY, merge, read_variant, rea
 from ...config.upstreams import Protocol, read_upstream
 from ...data.audio.reading import MINIMUM_SAMPLES, SAMPLE_RATE
 from ...host.registry import takes_weights, upstream_names
+from ...host.trust import NAMED_FILES, check_named_files, record_named_files
 from ...training.checkpoints import read_checkpoint
 from ...training.resuming import check_complete
 from ...utils.errors import UserError
@@ -25,9 +26,11 @@ _NEVER_FROM_CHECKPOINT = (
     *("mode", "evaluate_split", "override", "backend", "local_rank", "past_exp", "device"),
     # Unlike S3PRL, which would write to the folder in which the checkpoint was made.
     "expdir",
+    # What reaches outside the run's folder is only done if the user requests it.
+    *("hub", "from_hf_hub", "push_to_hf_hub", "hf_hub_org", "upstream_refresh"),
 )
-# Folder of the run, checkpoint to start from, and path of the weights always come from the flags.
-_WHERE = ("expname", "auto_resume", "init_ckpt", "upstream_ckpt")
+# Folder of the run, checkpoint to start from, and files of the upstream always come from the flags.
+_WHERE = ("expname", "auto_resume", "init_ckpt", "upstream_ckpt", "upstream_model_config")
 
 
 def new_settings(options: argparse.Namespace) -> Settings:
@@ -61,9 +64,12 @@ def new_settings(options: argparse.Namespace) -> Settings:
     if args.upstream_ckpt is not None:
         _refuse_unread_weights(upstream, args.upstream_ckpt)
         args.upstream_ckpt = _weights_path(args.upstream_ckpt)
+    if args.upstream_model_config is not None:
+        args.upstream_model_config = _weights_path(args.upstream_model_config)
     sources = [name for name, layer in layers if layer]
     if apply_override(options.override, args, config):
         sources.append(f"-o {options.override}")
+    record_named_files(args)
     settings = _with_crop_grid(_with_absolute_folders(Settings.make(args, config, sources)))
     return divide_batch(settings, needs.batch_sizes)
 
@@ -95,10 +101,7 @@ def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> S
         sources.append(f"(ignored, since the checkpoint has its own values: {', '.join(ignored)})")
     if given := (task.get("mapmix") or {}).get("datamap"):
         task["mapmix"]["datamap"] = moved_path(given, Path(kept["expdir"]), checkpoint.parent)
-    if options.upstream_ckpt:
-        _refuse_unread_weights(args.upstream, options.upstream_ckpt)
-        args.upstream_ckpt = _weights_path(options.upstream_ckpt)
-        sources.append("-k")
+    sources += _choose_files(args, kept, options, checkpoint)
     if options.data:
         task["data"]["directory"] = _absolute(options.data)
         sources.append("--data")
@@ -121,6 +124,20 @@ def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> S
             "Resume without --cache-features, or train in another folder."
         )
     return settings
+
+
+def _choose_files(
+    args: argparse.Namespace, kept: Mapping[str, Any], options: argparse.Namespace, checkpoint: Path
+) -> list[str]:
+    """Take -k and -g from the flags, or from the checkpoint if it may name them; return the flags."""
+    given = {name: value for name in NAMED_FILES if (value := getattr(options, name))}
+    check_named_files(argparse.Namespace(**{**kept, **dict.fromkeys(given)}), checkpoint)
+    if options.upstream_ckpt:
+        _refuse_unread_weights(args.upstream, options.upstream_ckpt)
+    for name, value in given.items():
+        setattr(args, name, _weights_path(value))
+    record_named_files(args)
+    return [NAMED_FILES[name] for name in given]
 
 
 def _cache_flags(options: argparse.Namespace) -> dict[str, Any]:

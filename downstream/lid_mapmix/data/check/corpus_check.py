@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...utils.errors import UserError
+from ...utils.one_line import one_line
 from .. import SPLITS
 from .audio_checks import check_bands, check_headers, check_samples
 from .cleaning import DROPPED_FILE, Cleaned, clean, write_cleaned
@@ -99,7 +100,7 @@ class CheckedFolder:
             lines.append(f"{one.kind.severity:<8} {one.name:<{width}} {counted(one.count, one.unit)}")
             lines += [
                 line
-                for text in (f"{one.kind.says}; {one.kind.remedy}", *one.examples)
+                for text in (f"{one.kind.says}; {one.kind.remedy}", *map(one_line, one.examples))
                 for line in textwrap.wrap(
                     text, _WIDTH, initial_indent=" " * 9, subsequent_indent=" " * 11, break_long_words=False
                 )

@@ -1,0 +1,232 @@
+"""Files of weights and settings are data: what S3PRL would run as code, or build without limit, is refused.
+
+S3PRL evaluates some texts of a checkpoint or YAML file as Python code, and unpickles some files without restriction.
+:func:`reading_data_only` is around every call that builds an upstream. In it, torch unpickles weights and plain values
+only, and S3PRL sees settings that :func:`check_settings` has checked.
+"""
+
+import argparse
+import ast
+import contextlib
+import pickle
+import re
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+from typing import Any
+
+from ..utils.digests import weights_digest
+from ..utils.errors import UserError
+
+# All keys whose texts S3PRL 0.4.18 evaluates (`grep -r 'eval(' s3prl/upstream`).
+_LAYER_LISTS = ("conv_feature_layers", "conv_aggregator_layers", "extractor_conv_feature_layers")
+_LISTS = (*_LAYER_LISTS, "override_encoder_layers")
+_NAMES = ("feat_type",)
+_UNUSED = ("xformers_att_config",)
+_NAME = re.compile(r"[A-Za-z]\w*")
+# XLS-R 2B, the largest upstream, has 48 layers with a width of 7,680.
+_MAX_LAYERS, _MAX_WIDTH, _MAX_TEXT = 200, 16_384, 2_000
+_COUNTS = re.compile(r"(layers|depth|order|delta)$")
+_WIDTHS = re.compile(
+    r"(dim|heads|groups|(hidden|intermediate|adapter_kernel)_size|bins|n_mels|n_fft|ceps|n_mfcc|n_freq|"
+    r"win_ms|hop_ms|conv_pos|embeddings|buckets|latent_vars|conv_kernel|conv_stride|frame_length|win_length)$"
+)
+# Arguments of S3PRL that name files, and their flags.
+NAMED_FILES = {"upstream_ckpt": "-k", "upstream_model_config": "-g"}
+# Old checkpoints of S3PRL hold the optimizer or scheduler of their training as an object (torch's message names it).
+_OF_TRAINING = re.compile(r"GLOBAL ((?:optimizers|s3prl|torch\.optim|transformers|numpy)\.[\w.]+) was not an allowed")
+_MAX_IGNORED = 50
+
+
+class _Ignored:
+    """Stands for an object that is not needed; it has neither the class nor the state of the original."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def __setstate__(self, _: Any) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def reading_data_only() -> Iterator[None]:
+    """Within the block, `torch.load` and `yaml.load` read plain data, and check its settings.
+
+    Raises
+    ------
+    UserError : a file holds other objects, or settings that are code or too large.
+    """
+    import torch  # noqa: PLC0415 - torch takes seconds to import
+    import yaml  # noqa: PLC0415
+
+    load, load_yaml = torch.load, yaml.load
+
+    def load_data(file: Any, *arguments: Any, **options: Any) -> Any:
+        known: list[Any] = [argparse.Namespace]
+        for _ in range(_MAX_IGNORED):
+            try:
+                with torch.serialization.safe_globals(known):
+                    return _checked(file, load(file, *arguments, **{**options, "weights_only": True}))
+            except pickle.UnpicklingError as error:
+                if (name := _OF_TRAINING.search(str(error))) is None:
+                    break
+                known.append((type("Ignored", (_Ignored,), {}), name[1]))
+        # Not torch's message, which advises to read the file unsafely.
+        raise UserError(
+            f"{file}: expected weights and plain settings, found other Python objects, which could run code, or a "
+            "damaged file. Use a checkpoint without them."
+        )
+
+    def load_plain(stream: Any, Loader: Any = None) -> Any:  # noqa: N803 - PyYAML's name
+        return _checked(getattr(stream, "name", "the YAML file"), load_yaml(stream, yaml.SafeLoader))
+
+    torch.load, yaml.load = load_data, load_plain  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        torch.load, yaml.load = load, load_yaml
+
+
+def _checked(file: Any, content: Any) -> Any:
+    try:
+        check_settings(content)
+    except ValueError as error:
+        raise UserError(f"{file}: {error}. Use a checkpoint of a real model.") from None
+    return content
+
+
+def check_settings(content: Any) -> None:
+    """Check all settings in nested content, and replace in it each text that S3PRL evaluates by its literal.
+
+    Raises
+    ------
+    ValueError : a text is code, or a model would be larger than any that exists.
+    """
+    parts, seen = [content], set[int]()
+    while parts:
+        part = parts.pop()
+        if id(part) in seen:
+            continue  # content may hold itself
+        seen.add(id(part))
+        if isinstance(attributes := getattr(part, "__dict__", None), dict):
+            parts.append(attributes)  # of a Namespace
+        if isinstance(part, list | tuple):
+            parts += part
+        if isinstance(part, MutableMapping):
+            for key, value in part.items():
+                part[key] = _checked_value(str(key), value)
+            parts += part.values()
+
+
+def _checked_value(key: str, value: Any) -> Any:
+    """Return the value of a setting, a text that S3PRL evaluates as its literal."""
+    # S3PRL does not evaluate an empty text.
+    if key in _LISTS and value and isinstance(value, str | bytes | bytearray):
+        value = repr(_literal(key, value))
+    if key in _NAMES and not (isinstance(value, str) and _NAME.fullmatch(value)):
+        raise ValueError(f"{key}: expected a name, found {_shown(value)}")
+    if key in _UNUSED and value is not None:
+        raise ValueError(f"{key}: expected none, found {_shown(value)}")
+    limit = _MAX_LAYERS if _COUNTS.search(key) else _MAX_WIDTH if _WIDTHS.search(key) else None
+    for number in value if isinstance(value, list | tuple) else (value,):
+        if limit is not None and isinstance(number, int | float) and not number <= limit:
+            raise ValueError(f"{key}: expected at most {limit}, found {_shown(number)}")
+    return value
+
+
+def _literal(key: str, text: str | bytes | bytearray) -> list[Any]:
+    """Return the list that a text such as ``[(512,10,5)] + [(512,3,2)] * 4`` means.
+
+    Raises
+    ------
+    ValueError : it is another expression, too long, or has too many or too large numbers.
+    """
+    wanted = f"{key}: expected a list such as '[(512,10,5)] + [(512,3,2)] * 4'"
+    try:
+        if not isinstance(text, str) or len(text) > _MAX_TEXT:
+            raise ValueError
+        value = _list_of(ast.parse(text.strip(), mode="eval").body)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        raise ValueError(
+            f"{wanted}, at most {_MAX_LAYERS} items of whole numbers up to {_MAX_WIDTH}, found {_shown(text)}"
+        ) from None
+    if key in _LAYER_LISTS and not all(isinstance(item, tuple) for item in value):
+        raise ValueError(f"{wanted}, found {_shown(text)}")
+    return value
+
+
+def _list_of(node: ast.expr) -> list[Any]:
+    match node:
+        case ast.List(elts=items) | ast.Tuple(elts=items):
+            value = [_item(item) for item in items]
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            value = [*_list_of(left), *_list_of(right)]
+        case ast.BinOp(left=ast.Constant() as times, op=ast.Mult(), right=right):
+            value = _list_of(right) * _number(times, _MAX_LAYERS)
+        case ast.BinOp(left=left, op=ast.Mult(), right=times):
+            value = _list_of(left) * _number(times, _MAX_LAYERS)
+        case _:
+            raise ValueError
+    if len(value) > _MAX_LAYERS:
+        raise ValueError
+    return value
+
+
+def _item(node: ast.expr) -> Any:
+    if isinstance(node, ast.List | ast.Tuple):
+        return tuple(_number(number, _MAX_WIDTH) for number in node.elts)
+    return _number(node, _MAX_WIDTH)
+
+
+def _number(node: ast.expr, limit: int) -> int:
+    if isinstance(node, ast.Constant) and type(node.value) is int and node.value <= limit:
+        return node.value
+    raise ValueError
+
+
+def _shown(value: Any) -> str:
+    return ascii(value)[:80]
+
+
+def record_named_files(args: argparse.Namespace) -> None:
+    """Store the digests of -k and -g among a run's arguments, so that its checkpoints may name these files again."""
+    digests = {name: weights_digest(getattr(args, name, None)) for name in NAMED_FILES}
+    if any(digests.values()):
+        args.file_digests = digests
+
+
+def check_named_files(args: argparse.Namespace, checkpoint: Path) -> None:
+    """Check the files and addresses that a checkpoint's arguments name, unless the user has named them.
+
+    Parameters
+    ----------
+    args : arguments of the checkpoint.
+    checkpoint : its path.
+
+    Raises
+    ------
+    UserError : an address, a missing file, or one outside the folder that is not that of the training.
+    """
+    digests = getattr(args, "file_digests", None)
+    for name, flag in NAMED_FILES.items():
+        named = getattr(args, name, None)
+        if named is None:
+            continue
+        try:
+            path = Path(named)
+            is_there = path.exists()
+            is_inside = path.resolve().is_relative_to(checkpoint.resolve().parent)
+        except (TypeError, ValueError, OSError):
+            raise UserError(f"{checkpoint}: expected a path as {name}, found {_shown(named)}. Pass {flag}.") from None
+        if not is_there and path.is_absolute():
+            raise UserError(
+                f"{checkpoint}: expected the weights of its upstream in {named}, found none. Pass their path by {flag};"
+                " 'lid-mapmix export' makes a folder that does not need them."
+            )
+        recorded = digests.get(name) if isinstance(digests, dict) else None
+        if is_there and (is_inside or (recorded is not None and weights_digest(named) == recorded)):
+            continue
+        found = "a file outside its folder that is not the one of its training" if is_there else "an address"
+        raise UserError(
+            f"{checkpoint}: expected weights of its upstream that are in its folder or were used in its training, "
+            f"found {_shown(named)}, {found}. If you trust them, name them again by {flag} {_shown(named)}."
+        )

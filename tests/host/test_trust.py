@@ -1,0 +1,245 @@
+"""Files of weights and settings are data: nothing in them is run, and no size in them is without limit."""
+
+import os
+from argparse import Namespace
+
+import pytest
+import torch
+from helpers.checkpoints import NATIVE, Shape, code, local, save_hugging_face, spoil
+from hypothesis import given
+from hypothesis import strategies as st
+from lid_mapmix.host.features import build_features
+from lid_mapmix.host.hugging_face import HuggingFaceUpstream
+from lid_mapmix.host.trust import check_named_files, check_settings, reading_data_only, record_named_files
+from lid_mapmix.host.upstreams import UpstreamSettings
+from lid_mapmix.utils.errors import UserError
+
+REAL = {
+    "[(512,10,5)] + [(512,3,2)] * 4 + [(512,2,2)] + [(512,2,2)]": [
+        (512, 10, 5), *[(512, 3, 2)] * 4, (512, 2, 2), (512, 2, 2)
+    ],
+    "[(512, 10, 5), (512, 8, 4), (512, 4, 2), (512, 4, 2), (512, 4, 2), (512, 1, 1), (512, 1, 1)]": [
+        (512, 10, 5), (512, 8, 4), (512, 4, 2), (512, 4, 2), (512, 4, 2), (512, 1, 1), (512, 1, 1)
+    ],
+    " 2 * [(8, 2, 2)]": [(8, 2, 2), (8, 2, 2)],
+}  # fmt: skip
+BOMBS = [
+    "[(512,10,5)]*3000000000",
+    "[(512,10,5)]*200*200*200",
+    "[(512,10,5)]+" * 600 + "[]",
+    "(" * 1000,
+    "-" * 1999,
+    "[(99999999999,3,2)]",
+    "[9**9**9]",
+    "[(512,10,'a'*10**10)]",
+    "quit()",
+    "quit",
+    "[x for x in ()]",
+    "[[1,2,3]]",
+    "f'{quit()}'",
+    b"[(512,10,5)]",
+]
+
+
+def arguments(upstream, weights, config=None):
+    return Namespace(
+        upstream=upstream, upstream_ckpt=str(weights), upstream_model_config=config and str(config), hub="torch",
+        upstream_trainable=False, upstream_feature_selection="hidden_states", upstream_layer_selection=None,
+        upstream_feature_normalize=False, device="cpu",
+    )  # fmt: skip
+
+
+def refusal(upstream, weights, config=None):
+    """Return the line with which an upstream is refused."""
+    with pytest.raises(UserError) as found:
+        build_features(arguments(upstream, weights, config), {}, UpstreamSettings())
+    assert "\n" not in str(found.value)
+    return str(found.value)
+
+
+@pytest.mark.parametrize("text", REAL)
+def test_layer_lists_of_real_checkpoints_are_read(text):
+    settings = {"conv_feature_layers": text}
+    check_settings(settings)
+    assert settings == {"conv_feature_layers": repr(REAL[text])}
+
+
+@pytest.mark.parametrize("text", BOMBS, ids=range(len(BOMBS)))
+def test_other_texts_are_refused_at_once(text):
+    if text == "[[1,2,3]]":
+        check_settings({"conv_feature_layers": text})  # the inner list becomes a tuple
+        return
+    with pytest.raises(ValueError, match="conv_feature_layers: expected a list"):
+        check_settings({"conv_feature_layers": text})
+
+
+@given(st.text() | st.text("[](),+* 0123456789"))
+def test_a_text_is_a_list_or_refused(text):
+    settings = [{"conv_feature_layers": text}]
+    try:
+        check_settings(settings)
+    except ValueError as error:
+        assert "\n" not in str(error)
+    else:
+        assert set(settings[0]["conv_feature_layers"]) <= set("[](), 0123456789")
+
+
+def test_settings_are_found_wherever_they_are():
+    for content in ([{"a": ({"feat_type": "fbank()"},)}], Namespace(x=Namespace(feat_type="x.y"))):
+        with pytest.raises(ValueError, match="feat_type"):
+            check_settings(content)
+    endless = {}
+    endless["endless"] = endless
+    check_settings(endless)
+
+
+@pytest.mark.parametrize("kind", NATIVE)
+def test_the_text_of_a_native_checkpoint_is_not_run(kind, tmp_path):
+    weights = NATIVE[kind](tmp_path / "weights.pt", Shape(layers=1))
+    spoil(weights, conv_feature_layers=code(tmp_path / "made"))
+    assert "conv_feature_layers: expected a list" in refusal(local(kind), weights)
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"encoder_layers": 100_000},
+        {"encoder_embed_dim": 2**40},
+        {"encoder_ffn_embed_dim": float("inf")},
+        {"encoder_attention_heads": 2**40},
+        {"conv_feature_layers": "[(512,10,5)]*3000000000"},
+    ],
+    ids=str,
+)
+def test_a_model_larger_than_any_is_refused_at_once(settings, tmp_path):
+    weights = spoil(NATIVE["wav2vec2"](tmp_path / "weights.pt", Shape(layers=1)), **settings)
+    assert next(iter(settings)) in refusal("wav2vec2_local", weights)
+
+
+def test_the_text_of_a_filter_bank_is_not_run(tmp_path):
+    config = tmp_path / "bank.yaml"
+    text = f"fbank if open({str(tmp_path / 'made')!r}, 'w') else 0"
+    config.write_text(f"kaldi: {{feat_type: {text!r}, fbank: {{}}}}\ndelta: {{order: 0}}\ncmvn: {{use_cmvn: false}}\n")
+    assert "feat_type: expected a name" in refusal("baseline_local", config, config)
+    assert not (tmp_path / "made").exists()
+    config.write_text("delta: {order: 1000000000}\nkaldi: {feat_type: fbank, fbank: {}}\ncmvn: {use_cmvn: false}\n")
+    assert "order: expected at most 200" in refusal("baseline_local", config, config)
+
+
+class Command:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+# S3PRL's builders of all but the first two unpickle without restriction.
+@pytest.mark.parametrize(
+    "name", ["wav2vec2", "apc", "mockingjay", "tera", "audio_albert", "distiller", "npc", "roberta"]
+)
+def test_nothing_is_unpickled_but_weights_and_plain_values(name, tmp_path):
+    weights = tmp_path / "weights.pt"
+    torch.save({"Config": Command(tmp_path / "made"), "model": Command(tmp_path / "made")}, weights)
+    from lid_mapmix.host import registry
+    from lid_mapmix.host.runner import prepare
+
+    prepare()
+    name = f"{name}_local"
+    if name not in registry.upstream_names():
+        with reading_data_only(), pytest.raises(UserError, match="expected weights and plain settings"):
+            torch.load(weights, weights_only=False)
+    else:
+        found = refusal(name, weights)
+        assert "expected weights and plain settings" in found
+        assert "weights_only" not in found
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_the_optimizer_in_an_old_checkpoint_is_not_needed_and_not_made(is_zip, tmp_path, monkeypatch):
+    """S3PRL reads Mockingjay, TERA and AudioALBERT without restriction, for pickled schedulers in some of them."""
+    import sys
+    import types
+
+    import numpy as np
+
+    module = types.ModuleType("optimizers")
+    module.Lamb = type("Lamb", (Command,), {"__module__": "optimizers", "__reduce__": object.__reduce__})
+    monkeypatch.setitem(sys.modules, "optimizers", module)
+    content = {"Runner": module.Lamb("x"), "Step": np.float64(3), "Transformer": {"w": torch.ones(2)}}
+    torch.save(content, tmp_path / "old.ckpt", _use_new_zipfile_serialization=is_zip)
+    with reading_data_only():
+        read = torch.load(tmp_path / "old.ckpt", map_location="cpu", weights_only=False)
+    assert torch.equal(read["Transformer"]["w"], torch.ones(2))
+    assert type(read["Runner"]).__name__ == "Ignored"
+    assert not hasattr(read["Runner"], "path")
+
+
+def test_keys_that_make_transformers_import_or_download_are_dropped(tmp_path):
+    folder = save_hugging_face(tmp_path / "model", "wav2vec2", Shape(layers=1))
+    import json
+
+    config = json.loads((folder / "config.json").read_text())
+    config |= {
+        "_attn_implementation": "nobody/kernel",
+        "attn_implementation": "nobody/kernel",
+        "auto_map": {"AutoModel": "nobody/model--code.Model"},
+        "custom_pipelines": {"x": {}},
+        "quantization_config": {"quant_method": "bitsandbytes"},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    upstream = HuggingFaceUpstream.of_checkpoint("hf_wav2vec2_custom", str(folder))
+    kept = json.dumps(upstream.architecture())
+    assert "nobody" not in kept
+    assert "quant" not in kept.replace("feat_quantizer_dropout", "")
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_size": 2**40}))
+    with pytest.raises(UserError, match="hidden_size: expected at most"):
+        HuggingFaceUpstream.of_checkpoint("hf_wav2vec2_custom", str(folder))
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        "https://example.org/x.pt",
+        "http://example.org/x",
+        "ftp://example.org/x",
+        "hf://owner/name",
+        "owner/name",
+        "0Abc-drive-id",
+        "",
+        3,
+        "x\0y",
+        "x" * 5000,
+    ],
+    ids=str,
+)
+def test_an_address_in_a_checkpoint_is_not_followed(named, tmp_path):
+    with pytest.raises(UserError, match="-k"):
+        check_named_files(Namespace(upstream_ckpt=named), tmp_path / "run" / "dev-best.ckpt")
+
+
+def test_a_path_in_a_checkpoint_is_followed_within_its_folder_or_with_its_digest(tmp_path):
+    run, outside = tmp_path / "run", tmp_path / "weights.pt"
+    run.mkdir()
+    outside.write_bytes(b"weights")
+    inside = run / "weights.pt"
+    inside.write_bytes(b"weights")
+    checkpoint = run / "dev-best.ckpt"
+    check_named_files(Namespace(upstream_ckpt=str(inside)), checkpoint)
+    args = Namespace(upstream_ckpt=str(outside))
+    with pytest.raises(UserError, match="-k"):
+        check_named_files(args, checkpoint)
+    record_named_files(args)
+    check_named_files(args, checkpoint)
+    outside.write_bytes(b"others")
+    with pytest.raises(UserError, match="not the one of its training"):
+        check_named_files(args, checkpoint)
+    inside.unlink()
+    inside.symlink_to(outside)
+    with pytest.raises(UserError, match="-k"):
+        check_named_files(Namespace(upstream_ckpt=str(inside)), checkpoint)
+    args = Namespace(upstream_ckpt=None, upstream_model_config=str(outside))
+    with pytest.raises(UserError, match="-g"):
+        check_named_files(args, checkpoint)
