@@ -86,7 +86,7 @@ def test_faults_are_user_errors(run, corpus, tmp_path):
         (lambda: train(corpus, out=tmp_path / "x", optimiser={"lr": 1}), "optimiser"),
         (lambda: train(corpus, "no_such_upstream", out=tmp_path / "x"), "no_such_upstream"),
         (lambda: train(corpus, variant="no_such_variant", out=tmp_path / "x"), "no_such_variant"),
-        (lambda: evaluate(tmp_path), "holds no"),
+        (lambda: evaluate(tmp_path), "found neither"),
         (lambda: score(tmp_path / "none.csv"), "none.csv"),
         (lambda: DataMap.read(tmp_path), "data map"),
     ):

@@ -231,8 +231,8 @@ def _check_members(datamap: DataMap, regions: np.ndarray, pool: Pool, rule: Regi
         else "Use more data, or a larger datamap.easy_fraction or datamap.hard_fraction, with --overwrite"
     )
     raise UserError(
-        f"{datamap.path}: no utterance is {pool.value} ({counts}). {advice}; in place of a map that you have named, "
-        "name one of other regions (lid-mapmix datamap RUN --out DIR with --regions and what goes with them)."
+        f"{datamap.path}: expected {pool.value} utterances, found none ({counts}). {advice}. If you set "
+        "mapmix.datamap, use a map with other regions (lid-mapmix datamap RUN --out DIR --regions …)."
     )
 
 

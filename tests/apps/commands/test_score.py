@@ -247,7 +247,7 @@ def test_it_says_which_clusters_and_when_there_are_too_few_to_draw(tmp_path, sys
 
 def test_a_folder_and_another_json_are_named_as_what_they_are(tmp_path, systems, capsys):
     path = write_scores_csv(tmp_path / "test_scores.csv", systems[0])
-    assert "found a folder. Name a file in it" in fault(capsys, tmp_path)
+    assert "found a folder. Use a file in it" in fault(capsys, tmp_path)
     other = write(tmp_path / "metrics.json", ["{}"])
     assert "expected a calibration, found: no 'format' in it." in fault(capsys, path, "--calibrate", other)
 
@@ -407,7 +407,7 @@ def test_any_format_becomes_any_other(source, target, tmp_path, systems, capsys)
     to = tmp_path / "new" / {"trn": "lid.trn", "s3prl": "test_predict.txt"}.get(target, f"file.{target}")
     arguments = [path, "--key", key, "--convert", target, "--out", to]
     if source in ANSWERS and target not in ("trn", "s3prl"):
-        assert "found answers only" in fault(capsys, *arguments)
+        assert "found predictions only" in fault(capsys, *arguments)
         assert not to.parent.exists()
         return
     assert score(*arguments) == 0

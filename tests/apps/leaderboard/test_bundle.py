@@ -56,7 +56,7 @@ def test_a_figure_that_was_changed_is_found(bundle, capsys):
     printed = capsys.readouterr()
     assert "fbank baseline scores acc mean: " in printed.out
     assert "fbank mapmix scores ece best: 'yes' is stated" in printed.out
-    assert "leaderboard.json: is another file" in printed.out
+    assert "leaderboard.json: has changed since it was packed" in printed.out
     assert "3 of its figures or files differ" in printed.err
 
 
@@ -153,7 +153,7 @@ def test_a_zip_that_would_fill_the_disk_is_not_unpacked(tmp_path, capsys):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("leaderboard.json", bytes(12_000_000))
     assert leaderboard("--verify", path) == 1
-    assert "would unpack to 12,000,000 bytes" in capsys.readouterr().err
+    assert "unpacks to 12,000,000 bytes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("place", [0.3, 0.6])
@@ -164,7 +164,7 @@ def test_a_damaged_bundle_is_one_line(place, bundle, capsys):
     bundle.write_bytes(content)
     assert leaderboard("--verify", bundle) == 1
     error = capsys.readouterr().err.splitlines()
-    assert len(error) == 1 and "is damaged" in error[0]
+    assert len(error) == 1 and "found a damaged or another file" in error[0]
 
 
 def test_a_bundle_is_not_written_over(bundle, finished, capsys):

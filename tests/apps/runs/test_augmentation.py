@@ -124,7 +124,9 @@ def test_a_map_made_with_other_noise_in_the_same_folder_is_refused(data, setting
         assert train(data, folder, "-v", "mapmix", "-a", settings=settings) == 1
     finally:
         (noise / "b.wav").unlink()
-    assert "holds a data map made with another noise or rooms." in capsys.readouterr().err.splitlines()[-1]
+    assert (
+        "expected a data map with the same noise or rooms, found another." in capsys.readouterr().err.splitlines()[-1]
+    )
 
 
 def test_folders_are_checked_before_anything_is_written(data, settings, tmp_path, capsys):

@@ -26,7 +26,7 @@ def test_a_map_of_other_weights_under_the_same_name_is_refused(mapped, capsys):
     save_initial(weights_file, seed=1)
     capsys.readouterr()
     assert again() == 1
-    assert "holds a data map made with another weights." in capsys.readouterr().err
+    assert "expected a data map with the same weights, found another." in capsys.readouterr().err
     assert listing(expdir) == before
 
 

@@ -316,7 +316,7 @@ def test_a_cache_where_a_file_is_is_one_line(below, small, corpus, tmp_path, cap
     taken = tmp_path / "taken"
     taken.write_text("mine")
     assert train(small, corpus, tmp_path / "run", "--cache-features", taken / below) == 1
-    assert f"expected a folder, found the file {taken}. Name another." in fault_of(capsys)
+    assert f"expected a folder, found the file {taken}. Use another folder." in fault_of(capsys)
     assert taken.read_text() == "mine"
 
 

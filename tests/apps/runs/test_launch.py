@@ -412,9 +412,7 @@ def test_a_complete_map_that_has_changed_is_refused(own_run, corpus, capsys):
     datamap.write_text(datamap.read_text().replace("ambiguous", "easy", 1))
     before = listing(own_run)
     assert train(corpus, own_run) == 1
-    assert (
-        f"{datamap}: expected the file that this data map was completed with, found another" in capsys.readouterr().err
-    )
+    assert f"{datamap}: expected the file written with this data map, found another" in capsys.readouterr().err
     assert listing(own_run) == before
     assert cli.main(["datamap", str(own_run), "--overwrite"]) == 0
     assert train(corpus, own_run) == 0
@@ -461,7 +459,7 @@ def test_ctrl_c_returns_130(corpus, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err == "interrupted; -a resumes from the last checkpoint\n"
     monkeypatch.setattr(procedure, "use", interrupt)
     assert run("-m", "evaluate", "-e", tmp_path, "--device", "cpu") == 130
-    assert capsys.readouterr().err == "interrupted; the same command starts again\n"
+    assert capsys.readouterr().err == "interrupted; run the same command to start again\n"
 
 
 def test_audio_of_many_kinds_in_one_manifest_trains(tmp_path):

@@ -197,7 +197,7 @@ def test_without_babel_the_remedy_is_named(tmp_path, monkeypatch):
 
 def test_a_file_in_the_way(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="is a file where a folder is needed"):
+    with pytest.raises(UserError, match="expected a folder, found a file"):
         make_demo(tmp_path / "file", utterances=5, clusters=("armenian",))
 
 
