@@ -1,8 +1,10 @@
 """Every command that opens a run or weights of others: their texts are not run, and their addresses not followed."""
 
+import json
 import os
 import shutil
 import socket
+import sys
 
 import pytest
 import torch
@@ -53,7 +55,7 @@ def resume(folder, corpus, tmp_path):
 def identify(folder, corpus, tmp_path):
     with pytest.raises(UserError) as found:
         Identifier.from_pretrained(folder, "cpu")
-    print(found.value, file=__import__("sys").stderr)
+    print(found.value, file=sys.stderr)
     return 1
 
 
@@ -127,6 +129,34 @@ def test_weights_to_start_from_that_are_code_are_one_line(corpus, tmp_path, caps
     for flags in (["-i", tmp_path / "x.ckpt", "-u", "fbank"], ["-e", tmp_path / "x.ckpt"]):
         where = ["--data", corpus, "-p", tmp_path / "run", "--device", "cpu", "-o", overrides()]
         assert run("-m", "train", *flags, *where) == 1
-        line = one_line(capsys) if False else capsys.readouterr().err
+        line = capsys.readouterr().err
         assert "x.ckpt: is damaged, or no checkpoint (UnpicklingError)" in line
         assert "weights_only" not in line
+
+
+def test_class_names_of_a_run_do_not_move_the_cursor(trained, corpus, tmp_path, capsys):
+    export(trained, corpus, tmp_path)
+    config = tmp_path / "exported" / "config.json"
+    content = json.loads(config.read_text())
+    cluster = next(iter(content["labels"]))
+    content["labels"][cluster] = [f"\x1b[2J\n{name}" for name in content["labels"][cluster]]
+    config.write_text(json.dumps(content))
+    (tmp_path / "exported" / "calibration.json").unlink(missing_ok=True)
+    capsys.readouterr()
+    assert predict(tmp_path / "exported", corpus, tmp_path) == 0
+    printed = capsys.readouterr()
+    assert "\x1b" not in printed.out
+    assert printed.out.count("\n") == 1
+
+
+def test_extreme_numbers_in_an_export_are_one_line(trained, corpus, tmp_path, capsys):
+    export(trained, corpus, tmp_path)
+    config = tmp_path / "exported" / "config.json"
+    content = config.read_text()
+    for section, change in (("evaluation", {"window_seconds": 1e300}), ("model", {"hidden_dim": 2**40})):
+        changed = json.loads(content)
+        changed[section] |= change
+        config.write_text(json.dumps(changed))
+        capsys.readouterr()
+        assert predict(tmp_path / "exported", corpus, tmp_path) == 1
+        assert next(iter(change)) in one_line(capsys)

@@ -148,7 +148,7 @@ def test_nothing_is_unpickled_but_weights_and_plain_values(name, tmp_path):
     prepare()
     name = f"{name}_local"
     if name not in registry.upstream_names():
-        with reading_data_only(), pytest.raises(UserError, match="expected weights and plain settings"):
+        with reading_data_only(), pytest.raises(ValueError, match="expected weights and plain settings"):
             torch.load(weights, weights_only=False)
     else:
         found = refusal(name, weights)

@@ -102,7 +102,7 @@ def check_configuration(config: Mapping[str, Any]) -> None:
 def _number(place: str, value: Any, kind: type) -> int | float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = float("nan")
     # A number that is too large is read as infinity; only a limit may be infinite. NaN fails the comparison too.
     is_in_limits = 0 < number < math.inf or (number == math.inf and place == "runner.gradient_clipping")

@@ -53,7 +53,7 @@ def reading_data_only() -> Iterator[None]:
 
     Raises
     ------
-    UserError : a file holds other objects, or settings that are code or too large.
+    ValueError : a file holds other objects, or settings that are code or too large.
     """
     import torch  # noqa: PLC0415 - torch takes seconds to import
     import yaml  # noqa: PLC0415
@@ -65,19 +65,16 @@ def reading_data_only() -> Iterator[None]:
         for _ in range(_MAX_IGNORED):
             try:
                 with torch.serialization.safe_globals(known):
-                    return _checked(file, load(file, *arguments, **{**options, "weights_only": True}))
+                    return check_settings(load(file, *arguments, **{**options, "weights_only": True}))
             except pickle.UnpicklingError as error:
                 if (name := _OF_TRAINING.search(str(error))) is None:
                     break
                 known.append((type("Ignored", (_Ignored,), {}), name[1]))
         # Not torch's message, which advises to read the file unsafely.
-        raise UserError(
-            f"{file}: expected weights and plain settings, found other Python objects, which could run code, or a "
-            "damaged file. Use a checkpoint without them."
-        )
+        raise ValueError("expected weights and plain settings, found other Python objects or damage")
 
     def load_plain(stream: Any, Loader: Any = None) -> Any:  # noqa: N803 - PyYAML's name
-        return _checked(getattr(stream, "name", "the YAML file"), load_yaml(stream, yaml.SafeLoader))
+        return check_settings(load_yaml(stream, yaml.SafeLoader))
 
     torch.load, yaml.load = load_data, load_plain  # type: ignore[assignment]
     try:
@@ -86,16 +83,8 @@ def reading_data_only() -> Iterator[None]:
         torch.load, yaml.load = load, load_yaml
 
 
-def _checked(file: Any, content: Any) -> Any:
-    try:
-        check_settings(content)
-    except ValueError as error:
-        raise UserError(f"{file}: {error}. Use a checkpoint of a real model.") from None
-    return content
-
-
-def check_settings(content: Any) -> None:
-    """Check all settings in nested content, and replace in it each text that S3PRL evaluates by its literal.
+def check_settings(content: Any) -> Any:
+    """Check all settings in nested content, replace in it each text that S3PRL evaluates by its literal, and return it.
 
     Raises
     ------
@@ -115,6 +104,7 @@ def check_settings(content: Any) -> None:
             for key, value in part.items():
                 part[key] = _checked_value(str(key), value)
             parts += part.values()
+    return content
 
 
 def _checked_value(key: str, value: Any) -> Any:
@@ -146,9 +136,7 @@ def _literal(key: str, text: str | bytes | bytearray) -> list[Any]:
             raise ValueError
         value = _list_of(ast.parse(text.strip(), mode="eval").body)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
-        raise ValueError(
-            f"{wanted}, at most {_MAX_LAYERS} items of whole numbers up to {_MAX_WIDTH}, found {_shown(text)}"
-        ) from None
+        raise ValueError(f"{wanted} of at most {_MAX_LAYERS} items, found {_shown(text)}") from None
     if key in _LAYER_LISTS and not all(isinstance(item, tuple) for item in value):
         raise ValueError(f"{wanted}, found {_shown(text)}")
     return value

@@ -18,6 +18,7 @@ run.recording       None if no dynamics are recorded, else a dict, see mapmix/dy
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import torch
@@ -26,6 +27,20 @@ from ..utils.errors import UserError
 from ..utils.run_folder import BEST_CHECKPOINT
 
 STATE_VERSION = 3
+# Types of S3PRL's arguments in a checkpoint that are used before S3PRL checks them.
+_ARGUMENTS: Mapping[str, type | UnionType] = {
+    "downstream": str,
+    "expdir": str,
+    "hub": str,
+    "upstream": str,
+    "upstream_ckpt": str | None,
+    "upstream_model_config": str | None,
+    "upstream_feature_selection": str,
+    "upstream_layer_selection": int | None,
+    "upstream_feature_normalize": bool,
+    "upstream_trainable": bool | None,
+    "seed": int,
+}
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -47,6 +62,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     is_sound = isinstance(states, dict) and {"Args", "Config"} <= states.keys()
     if not is_sound or not (isinstance(states["Args"], Namespace) and isinstance(states["Config"], dict)):
         raise UserError(f"{path}: is no checkpoint of S3PRL's runner. Pass a states-*.ckpt or {BEST_CHECKPOINT}.")
+    for name, kind in _ARGUMENTS.items():
+        if not isinstance(found := getattr(states["Args"], name, None), kind):
+            raise UserError(
+                f"{path}: expected {name} of type {kind}, found {ascii(found)[:80]}. Use another checkpoint."
+            )
     return states
 
 

@@ -156,5 +156,5 @@ def test_a_run_is_evaluated_where_its_weights_lie_elsewhere_now(corpus, tmp_path
     moved = weights.rename(tmp_path / "moved.pt")
     evaluation = ["-m", "evaluate", "-t", "dev", "-e", tmp_path / "run", "--device", "cpu"]
     assert run(*evaluation) == 1
-    assert f"-k {weights}: no such file" in capsys.readouterr().err
+    assert f"in {weights}, found none. Pass their path by -k" in capsys.readouterr().err
     assert run(*evaluation, "-k", moved) == 0
