@@ -57,7 +57,7 @@ def test_a_figure_that_was_changed_is_found(bundle, capsys):
     assert "fbank baseline scores acc mean: " in printed.out
     assert "fbank mapmix scores ece best: 'yes' is stated" in printed.out
     assert "leaderboard.json: has changed since it was packed" in printed.out
-    assert "3 of its figures or files differ" in printed.err
+    assert "3 figures or files differ" in printed.err
 
 
 def test_scores_that_were_changed_are_found(bundle, capsys):
