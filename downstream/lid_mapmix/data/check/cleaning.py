@@ -74,7 +74,7 @@ def refuse_what_is_there(folder: Path) -> None:
     UserError : it has files, or is a file itself.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder}: exists already, and is not empty. Name a new or empty folder by --out.")
+        raise UserError(f"{folder}: exists already. Name a new or empty folder by --out.")
 
 
 def write_cleaned(folder: Path, original: Subject, cleaned: Cleaned) -> None:
