@@ -26,6 +26,8 @@ html_title = f"lid_mapmix {release}"
 html_copy_source = False
 myst_heading_anchors = 3
 default_role = "code"
+# GitHub draws the Mermaid picture of architecture.md; the site shows its text, because drawing needs a remote script.
+suppress_warnings = ["misc.highlighting_failure"]
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_class_signature = "separated"
