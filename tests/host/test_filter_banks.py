@@ -44,8 +44,9 @@ def test_any_lengths_together_equal_those_of_s3prl(lengths, seed):
     generator = torch.Generator().manual_seed(seed)
     waveforms = [0.1 * torch.randn(length, generator=generator) for length in lengths]
     for found, waveform in zip(FilterBanks(extracter).extract(waveforms), waveforms, strict=True):
-        # Of three frames, the shortest, a variance may be so small that dividing by it enlarges rounding.
-        torch.testing.assert_close(found, extracter(waveform), rtol=5e-4, atol=3e-4)
+        # The variance of less than ten frames may be so small that dividing by it enlarges rounding (2.6e-4 was seen).
+        tolerance = {"rtol": 1e-4, "atol": 5e-5} if len(found) >= 10 else {"rtol": 5e-4, "atol": 3e-4}
+        torch.testing.assert_close(found, extracter(waveform), **tolerance)
 
 
 def test_quiet_filters_beside_a_loud_hum_as_in_s3prl(fbank):
