@@ -29,7 +29,7 @@ def fit_on_dev(checkpoint: Path, accuracy: float, classes: Sequence[str], kind: 
     Raises
     ------
     UserError : it is not the best checkpoint; or its dev scores are missing, damaged, of other classes or of another
-        checkpoint, or lack a class that this kind of calibration needs.
+        checkpoint, or too few for this kind of calibration.
     """
     path = RunFolder(checkpoint.parent).scores("dev")
     remedy = f"Score dev again with -m evaluate -t dev -e {checkpoint}."

@@ -189,5 +189,6 @@ class Evaluation:
             except UserError as error:  # the uncalibrated scores, perhaps after hours of training, are written anyway
                 self._report(f"warning: {name} has no calibrated scores: {error}")
             else:
+                self._report(f"calibration: {calibration.basis}")
                 result |= score_calibrated(split, labels, utterances, probabilities, calibration)
         return result

@@ -59,9 +59,9 @@ def score_calibrated(
 
     Returns
     -------
-    ``{"calibrated": {"kind", "overall": scores}, "reliability": {"before": points, "after": points}}``: scores are
-    those of :func:`.scoring.scorecard.all_scores`, points those of :func:`.scoring.metrics.reliability_curve`. Costs
-    and Cllr are computed from likelihoods, without the class priors of dev.
+    ``{"calibrated": {"kind", "basis", "overall": scores}, "reliability": {"before": points, "after": points}}``:
+    scores are those of :func:`.scoring.scorecard.all_scores`, points those of
+    :func:`.scoring.metrics.reliability_curve`. Costs and Cllr are computed from likelihoods, without class priors.
     """
     truth = split.target_classes[utterances]
     log_probabilities = _logarithms(probabilities)
@@ -74,7 +74,7 @@ def score_calibrated(
         log_likelihoods=calibration.log_likelihoods(log_probabilities),
     )
     return {
-        "calibrated": {"kind": calibration.kind.value, "overall": overall},
+        "calibrated": {"kind": calibration.kind.value, "basis": calibration.basis, "overall": overall},
         "reliability": {
             "before": reliability_curve(probabilities, truth),
             "after": reliability_curve(calibrated, truth),

@@ -14,7 +14,7 @@ classes, so log-probabilities and logits give the same result. A score more than
 as 100 below. Probabilities are the normalised product of likelihoods and class priors; a temperature changes no
 prediction where priors are equal.
 
-A few dev utterances, or many without an error, cannot support every temperature: the maximum likelihood of 12 utterances
+A few dev utterances, or many without an error, cannot support every temperature: the maximum likelihood of 12 of them
 without an error is at T = 0. So a fit is penalised by its distance from what is known before. With K the mean
 Kullback-Leibler divergence from the probabilities before to those after, L the mean loss before (nats) and κ = c / L, a
 fit of k numbers adds ν k log(1 + κ K / ν) to the summed loss. For small K this is the loss of κ k utterances whose
@@ -27,7 +27,7 @@ simulation of ``bench/calibration.py``.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,13 +100,29 @@ class Calibration:
         return log_softmax(scores @ np.array(self.matrix).T + np.array(self.offset), axis=1)
 
     @property
+    def has_few_errors(self) -> bool:
+        """Whether dev had fewer errors than a calibration needs."""
+        return self.errors is not None and self.errors < MIN_ERRORS
+
+    @property
     def basis(self) -> str:
-        """What it rests on, in one line; with a warning where that is little."""
+        """Its kind and what it rests on, in one line."""
         if self.utterances is None or self.errors is None:
             return f"{self.kind.value}, fitted on an unknown number of dev utterances"
         text = f"{self.kind.value}, fitted on {self.utterances} dev utterances with {self.errors} errors"
-        few = f": fewer than {MIN_ERRORS} errors say little, and it stays near the uncalibrated probabilities"
-        return text + few * (self.errors < MIN_ERRORS)
+        few = f"; fewer than {MIN_ERRORS} errors say little, so it is near the uncalibrated probabilities"
+        return text + few * self.has_few_errors
+
+    def reordered(self, classes: Sequence[str]) -> "Calibration":
+        """Return the same calibration of scores whose classes are in another order."""
+        order = [self.classes.index(name) for name in classes]
+        return replace(
+            self,
+            classes=tuple(classes),
+            matrix=tuple(tuple(self.matrix[row][column] for column in order) for row in order),
+            offset=tuple(self.offset[row] for row in order),
+            prior=tuple(self.prior[row] for row in order),
+        )
 
 
 def fit(

@@ -220,8 +220,10 @@ def _print_conditions(identifier: "Identifier", options: argparse.Namespace) -> 
     """Print on standard error whether probabilities are calibrated, and the rejection threshold."""
     from ...inference.answer import rejection_threshold  # noqa: PLC0415
 
-    if not identifier.is_calibrated:
+    if identifier.trained.calibration is None:
         print(f"[lid_mapmix] probabilities are not calibrated: {options.run} has no calibration.json", file=sys.stderr)
+    elif identifier.trained.calibration.has_few_errors:
+        print(f"[lid_mapmix] warning: calibration: {identifier.trained.calibration.basis}", file=sys.stderr)
     threshold = rejection_threshold(identifier.trained.confidence, options.reject)
     if options.reject is not None:
         print(f"[lid_mapmix] 'none of these': highest probability below {threshold:.3f}", file=sys.stderr)

@@ -132,28 +132,18 @@ def calibration_of(
     path = options.calibrate[number]
     require_scores(output, "--calibrate")
     if path.endswith(CALIBRATION_SUFFIX):
-        return _reordered(read_calibration(path), output, path)
+        calibration = read_calibration(path)
+        if set(calibration.classes) != set(output.classes):
+            apart = min(set(calibration.classes) ^ set(output.classes))
+            raise UserError(
+                f"{path}: expected the classes of {output.path}, found {apart} in one only. Fit the calibration again."
+            )
+        return calibration.reordered(output.classes)
     dev = read_system(path, options.calibrate_key, labels, options.scores)
     truth = require_truth(dev, "--calibrate-key")
     dev = reorder_classes(dev, output.classes, output.path)
-    kind = Kind(options.calibration or Kind.TEMPERATURE)
+    kind = Kind(options.calibration or Kind.AFFINE)
     return fit(kind, require_scores(dev, "--calibrate"), class_numbers(dev, truth), dev.classes)
-
-
-def _reordered(calibration: Calibration, output: SystemOutput, origin: str) -> Calibration:
-    if set(calibration.classes) != set(output.classes):
-        apart = min(set(calibration.classes) ^ set(output.classes))
-        raise UserError(
-            f"{origin}: expected the classes of {output.path}, found {apart} in one only. Fit the calibration again."
-        )
-    order = [calibration.classes.index(name) for name in output.classes]
-    return Calibration(
-        kind=calibration.kind,
-        classes=output.classes,
-        matrix=tuple(tuple(calibration.matrix[row][column] for column in order) for row in order),
-        offset=tuple(calibration.offset[row] for row in order),
-        prior=tuple(calibration.prior[row] for row in order),
-    )
 
 
 def read_system(

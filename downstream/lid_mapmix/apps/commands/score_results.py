@@ -151,8 +151,10 @@ def _print(
     if options.samples:
         print(f"intervals: {options.samples} resamples of {_resampled(scored[0].system)}")
     if calibrations:
-        named = [f"{path} ({one.kind})" for path, one in zip(options.calibrate, calibrations, strict=True)]
-        print(f"\ncalibrated by {', '.join(named)}\n\n{format_table(_calibration_rows(scored))}")
+        print()
+        for path, one in zip(options.calibrate, calibrations, strict=True):
+            print(f"calibrated by {path}: {one.basis}")
+        print(f"\n{format_table(_calibration_rows(scored))}")
     for one in compared:
         print(f"\n{format_table(_difference_rows(one))}\n\n{_significance(one)}")
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...config.sources import TASK_KEY, read_yaml
 from ...data.labels import labels_from_mapping, labels_from_names
-from ...scoring.calibration import apply_temperature, fit_temperature
+from ...scoring.calibration import Kind, fit
 from ...scoring.files.own import ScoreFile, read_scores
 from ...scoring.metrics import expected_calibration_error
 from ...scoring.scorecard import all_scores
@@ -81,7 +81,8 @@ def read_result(root: Path, run: Run, samples: int) -> RunResult:
         raise UserError(f"{dev.path}: expected the classes of {test.path.name}, found others. Evaluate again.")
     clusters = _cluster_indices(folder, test)
     source = test.source if np.any(test.source != "") else None
-    calibrated = apply_temperature(test.log_probabilities, fit_temperature(dev.log_probabilities, dev.truth_indices))
+    calibration = fit(Kind.AFFINE, dev.log_probabilities, dev.truth_indices, dev.classes)
+    calibrated = calibration.log_probabilities(test.log_probabilities)
     overall = all_scores(test.probabilities, test.truth_indices, clusters, source)
     overall["ece_calibrated"] = expected_calibration_error(np.exp(calibrated), test.truth_indices)
     counts = _parameter_counts(folder)

@@ -37,7 +37,7 @@ _MARKS = {
     "html": f'content="{_GENERATOR}"',
 }
 _LEGEND = (
-    "Test split: mean ± standard deviation over data and seeds. ECE cal.: ECE after temperature scaling fitted on dev. "
+    "Test split: mean ± standard deviation over data and seeds. ECE cal.: after an affine calibration fitted on dev. "
     "Bold: better than every other row, p < 0.05 each, by a paired bootstrap over utterances and over runs with the "
     "same data and seed. Time: one run including its data map."
 )

@@ -270,7 +270,7 @@ def find_reliability(folder: RunFolder, split: str, scores: ScoreFile, metrics: 
 
 
 def _calibration(folder: RunFolder, split: str, scores: ScoreFile) -> Calibration | None:
-    """Return the calibration of the run, or a temperature fitted on its dev scores; None without either and for dev."""
+    """Return the calibration of the run, or one fitted on its dev scores; None without either and for dev."""
     if split == "dev":  # the calibration was fitted on it, so its scores would be too good
         return None
     if folder.calibration.is_file():
@@ -281,7 +281,7 @@ def _calibration(folder: RunFolder, split: str, scores: ScoreFile) -> Calibratio
     dev = read_scores(folder.scores("dev"))
     if dev.classes != scores.classes:
         return None
-    return fit(Kind.TEMPERATURE, dev.log_probabilities, dev.truth_indices, dev.classes)
+    return fit(Kind.AFFINE, dev.log_probabilities, dev.truth_indices, dev.classes)
 
 
 def read_curves(run: Path) -> dict[str, Curve]:

@@ -20,6 +20,7 @@ from ...config.schema import EvaluationConfig
 from ...config.settings import Settings
 from ...data.corpus import Corpus
 from ...data.labels import labels_from_mapping
+from ...scoring.calibration import read_calibration
 from ...training.checkpoints import read_checkpoint
 from ...utils.errors import UserError
 from ...utils.files import write_text
@@ -60,7 +61,7 @@ class Facts:
     class_counts : class → training utterances; empty if unknown.
     sources : sources in the training manifest.
     scores : split → score → value.
-    is_calibrated : whether probabilities are calibrated.
+    calibration : what the calibration of the probabilities rests on; None if they are not calibrated.
     crop_seconds : duration of a training crop.
     evaluation : evaluation settings.
     """
@@ -75,7 +76,7 @@ class Facts:
     class_counts: Mapping[str, int]
     sources: Sequence[str]
     scores: Mapping[str, Mapping[str, Any]]
-    is_calibrated: bool
+    calibration: str | None
     crop_seconds: float
     evaluation: EvaluationConfig
 
@@ -203,7 +204,7 @@ def read_facts(checkpoint: Path, name: str, corpus: Corpus | None = None) -> Fac
         class_counts=counts,
         sources=sources,
         scores=scores,
-        is_calibrated=folder.calibration.is_file(),
+        calibration=read_calibration(folder.calibration).basis if folder.calibration.is_file() else None,
         crop_seconds=task.data.crop_seconds,
         evaluation=task.evaluation,
     )

@@ -117,7 +117,8 @@ class Run:
             return
         state = kept_state(checkpoint)
         try:
-            write_dev_calibration(self.folder, checkpoint, state["best_accuracy"], state["classes"], kind)
+            calibration = write_dev_calibration(self.folder, checkpoint, state["best_accuracy"], state["classes"], kind)
+            print(f"[lid_mapmix] calibration: {calibration.basis}")
         except UserError as error:  # the run is complete without it
             print(f"[lid_mapmix] warning: no calibration: {error}")
 
