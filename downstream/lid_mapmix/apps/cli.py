@@ -19,19 +19,13 @@ from .settings.arguments import complete_defaults, make_parser
 
 @dataclass(frozen=True)
 class Command:
-    """A command: its purpose, its parser and its work.
+    """A command: its purpose, its parser and its work."""
 
-    Attributes
-    ----------
-    purpose : one line for the help.
-    parser, work : "module:function" of this folder. `work` is imported after parsing: torch takes seconds.
-    after_interruption : message after Ctrl-C.
-    """
-
-    purpose: str
+    purpose: str  # one line for the help
+    # parser, work: "module:function" of this folder. `work` is imported after parsing: torch takes seconds.
     parser: str
     work: str
-    after_interruption: str = "run the same command to start again"
+    after_interruption: str = "run the same command to start again"  # message after Ctrl-C
 
 
 COMMANDS: Mapping[str, Command] = {

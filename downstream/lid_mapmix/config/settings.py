@@ -25,21 +25,13 @@ _SCHEDULE_KEYS = ("total_steps", "eval_step", "save_step", "log_step")
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings of a run.
+    """All settings of a run."""
 
-    Attributes
-    ----------
-    args : S3PRL's arguments, not to be changed.
-    task : the task's part of the configuration.
-    sections : S3PRL's sections: ``runner``, ``optimizer`` and optionally ``scheduler`` and ``specaug``; not to be
-        changed.
-    sources : their sources, lowest precedence first.
-    """
-
-    args: Namespace
-    task: TaskConfig
+    args: Namespace  # S3PRL's arguments, not to be changed
+    task: TaskConfig  # the task's part of the configuration
+    # S3PRL's sections: ``runner``, ``optimizer`` and optionally ``scheduler`` and ``specaug``; not to be changed.
     sections: Mapping[str, Any]
-    sources: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()  # their sources, lowest precedence first
 
     @classmethod
     def make(cls, args: Namespace, config: Mapping[str, Any], sources: Sequence[str] = ()) -> Self:

@@ -33,33 +33,21 @@ class Arguments:
 
 @dataclass(config=_STRICT)
 class Protocol:
-    """A way to use an upstream.
+    """A way to use an upstream."""
 
-    Attributes
-    ----------
-    arguments : S3PRL's.
-    batch_sizes : memory of a card in GB → maximum number of anchors of 8 s per step, each with a partner.
-    config : settings over the defaults and the variant.
-    """
-
-    arguments: Arguments
+    arguments: Arguments  # S3PRL's
+    # Memory of a card in GB → maximum number of anchors of 8 s per step, each with a partner.
     batch_sizes: dict[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = field(default_factory=dict)
-    config: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)  # settings over the defaults and the variant
 
 
 @dataclass(config=_STRICT)
 class Upstream:
-    """The content of an upstream's file.
+    """The content of an upstream's file."""
 
-    Attributes
-    ----------
-    about : description, with its paper.
-    source : sources of the numbers.
-    finetune, frozen : the two protocols: fine-tuned as in Map-Mix, or frozen as in SUPERB.
-    """
-
-    about: str
-    source: str
+    about: str  # description, with its paper
+    source: str  # sources of the numbers
+    # finetune, frozen: the two protocols: fine-tuned as in Map-Mix, or frozen as in SUPERB.
     finetune: Protocol
     frozen: Protocol
 

@@ -15,33 +15,22 @@ NO_SLOT = -1
 
 @dataclass(frozen=True)
 class KeptFeatures:
-    """Access to the cached features of a split, by the number of a crop or window.
+    """Access to the cached features of a split, by the number of a crop or window."""
 
-    Attributes
-    ----------
-    holds : returns whether the features of a number are cached, so that its audio need not be read.
-    announce : called with the numbers of a batch just before the batch is returned.
-    """
-
+    # Returns whether the features of a number are cached, so that its audio need not be read.
     holds: Callable[[int], bool]
-    announce: Callable[[Sequence[int]], None]
+    announce: Callable[[Sequence[int]], None]  # called with the numbers of a batch just before the batch is returned
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A part of an utterance, and its place in a waveform.
+    """A part of an utterance, and its place in a waveform."""
 
-    Attributes
-    ----------
-    start, count : first sample within the utterance, and number of samples, as recorded.
-    first : first sample of it in the waveform; the rest of the waveform is zeros.
-    slot : number of the crop on a grid, or -1.
-    """
-
+    # start, count: first sample within the utterance, and number of samples, as recorded.
     start: int
     count: int
-    first: int
-    slot: int
+    first: int  # first sample of it in the waveform; the rest of the waveform is zeros
+    slot: int  # number of the crop on a grid, or -1
 
 
 class Crops:

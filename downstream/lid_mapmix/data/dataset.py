@@ -21,21 +21,14 @@ from .manifest.manifest import Manifest
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """A manifest with the class numbers and audio spans of its utterances.
+    """A manifest with the class numbers and audio spans of its utterances."""
 
-    Attributes
-    ----------
-    manifest : the utterances.
-    target_classes : (utterances,) int64 class numbers.
-    starts, counts : (utterances,) int64, first sample and number of samples of each in its file, at 16 kHz.
-    faults : utterance number → fault of audio that is skipped.
-    """
-
-    manifest: Manifest
-    target_classes: np.ndarray
+    manifest: Manifest  # the utterances
+    target_classes: np.ndarray  # (utterances,) int64 class numbers
+    # starts, counts: (utterances,) int64, first sample and number of samples of each in its file, at 16 kHz.
     starts: np.ndarray
     counts: np.ndarray
-    faults: Mapping[int, str] = field(default_factory=dict)
+    faults: Mapping[int, str] = field(default_factory=dict)  # utterance number → fault of audio that is skipped
 
     @classmethod
     def open(
@@ -96,31 +89,20 @@ class Split:
 
 @dataclass
 class Waveforms:
-    """Where the real audio is in each waveform of a batch, in samples; the rest is zeros.
+    """Where the real audio is in each waveform of a batch, in samples; the rest is zeros."""
 
-    Attributes
-    ----------
-    first, count : (waveforms,) int64.
-    slot : (waveforms,) int64, the number of each crop or window in its split; -1 for none.
-    """
-
+    # first, count: (waveforms,) int64.
     first: torch.Tensor
     count: torch.Tensor
-    slot: torch.Tensor
+    slot: torch.Tensor  # (waveforms,) int64, the number of each crop or window in its split; -1 for none
 
 
 @dataclass
 class EvaluationBatch:
-    """Describes the waveforms of an evaluation step: windows of utterances.
+    """Describes the waveforms of an evaluation step: windows of utterances."""
 
-    Attributes
-    ----------
-    utterance : (windows,) int64 utterance numbers.
-    waveforms : of the windows.
-    """
-
-    utterance: torch.Tensor
-    waveforms: Waveforms
+    utterance: torch.Tensor  # (windows,) int64 utterance numbers
+    waveforms: Waveforms  # of the windows
 
 
 class EvaluationDataset(Dataset):

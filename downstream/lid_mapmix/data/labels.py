@@ -14,14 +14,9 @@ from .manifest.manifest import Manifest
 
 @dataclass(frozen=True)
 class Labels:
-    """The classes in the order of the model's outputs, and the cluster of each.
+    """The classes in the order of the model's outputs, and the cluster of each."""
 
-    Attributes
-    ----------
-    clusters : cluster → its classes, both in order.
-    """
-
-    clusters: Mapping[str, tuple[str, ...]]
+    clusters: Mapping[str, tuple[str, ...]]  # cluster → its classes, both in order
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -42,31 +42,19 @@ _SELECTION = ("upstream_feature_selection", "upstream_layer_selection", "upstrea
 
 @dataclass(config=ConfigDict(extra="forbid"))
 class ExportConfig:
-    """The content of config.json, except ``format``.
+    """The content of config.json, except ``format``."""
 
-    Attributes
-    ----------
-    labels : cluster -> classes, in the order of the model's outputs.
-    sample_rate : of the audio, 16 kHz.
-    upstream : its architecture, see host/architecture.py.
-    features : S3PRL's arguments that select its features.
-    model, evaluation : sections of the run's settings.
-    precision : of computation.
-    confidence : quantiles of dev's top probability; None without dev scores.
-    variant : of the run.
-    versions : package -> version, at the time of export.
-    """
-
-    labels: dict[str, list[str]]
-    sample_rate: int
-    upstream: dict[str, Any]
-    features: dict[str, Any]
+    labels: dict[str, list[str]]  # cluster -> classes, in the order of the model's outputs
+    sample_rate: int  # of the audio, 16 kHz
+    upstream: dict[str, Any]  # its architecture, see host/architecture.py
+    features: dict[str, Any]  # S3PRL's arguments that select its features
+    # model, evaluation: sections of the run's settings.
     model: ModelConfig
     evaluation: EvaluationConfig
-    precision: str = "fp32"
-    confidence: list[float] | None = None
-    variant: str | None = None
-    versions: dict[str, str] = field(default_factory=dict)
+    precision: str = "fp32"  # of computation
+    confidence: list[float] | None = None  # quantiles of dev's top probability; None without dev scores
+    variant: str | None = None  # of the run
+    versions: dict[str, str] = field(default_factory=dict)  # package -> version, at the time of export
 
 
 def holds_export(folder: Path) -> bool:

@@ -29,32 +29,18 @@ TASK = "lid_mapmix"
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A trained run for inference.
-
-    Attributes
-    ----------
-    labels : the classes.
-    features : computes frames from waveforms.
-    model : computes logits from frames, in evaluation mode.
-    evaluation : windows and batches.
-    model_config : settings of the model.
-    selection : S3PRL's -u, -s, -l and other arguments that select features.
-    precision : of computation.
-    calibration : of its probabilities; None for none.
-    confidence : quantiles of dev's top probability, see answer.py; None without dev scores.
-    variant : the variant of the run.
-    """
+    """A trained run for inference."""
 
     labels: Labels
-    features: Features
-    model: DialectClassifier
-    evaluation: EvaluationConfig
-    model_config: ModelConfig
-    selection: argparse.Namespace
-    precision: str
-    calibration: Calibration | None
-    confidence: np.ndarray | None
-    variant: str | None
+    features: Features  # computes frames from waveforms
+    model: DialectClassifier  # computes logits from frames, in evaluation mode
+    evaluation: EvaluationConfig  # windows and batches
+    model_config: ModelConfig  # settings of the model
+    selection: argparse.Namespace  # S3PRL's -u, -s, -l and other arguments that select features
+    precision: str  # of computation
+    calibration: Calibration | None  # of its probabilities; None for none
+    confidence: np.ndarray | None  # quantiles of dev's top probability, see answer.py; None without dev scores
+    variant: str | None  # the variant of the run
 
 
 def read_run(folder: Path, device: str | None = None, weights: str | None = None) -> Trained:

@@ -37,23 +37,14 @@ class Measures:
 
     Only the epochs in which the audio of an utterance was read count: all of them, unless bad audio is skipped. All
     measures but `epochs` are NaN for an utterance that was never read.
-
-    Attributes
-    ----------
-    confidence : float64, mean probability of the target class.
-    variability : float64, its standard deviation over the epochs, population (ddof = 0).
-    correctness : float64, fraction of the epochs in which the prediction was the target class.
-    threshold_closeness : float64, ``confidence · (1 - confidence)``.
-    forgetfulness : float64, number of changes from a correct to a wrong prediction; NaN if never correct.
-    epochs : int64, number of epochs in which the audio was read.
     """
 
-    confidence: np.ndarray
-    variability: np.ndarray
-    correctness: np.ndarray
-    threshold_closeness: np.ndarray
-    forgetfulness: np.ndarray
-    epochs: np.ndarray
+    confidence: np.ndarray  # float64, mean probability of the target class
+    variability: np.ndarray  # float64, its standard deviation over the epochs, population (ddof = 0)
+    correctness: np.ndarray  # float64, fraction of the epochs in which the prediction was the target class
+    threshold_closeness: np.ndarray  # float64, ``confidence · (1 - confidence)``
+    forgetfulness: np.ndarray  # float64, number of changes from a correct to a wrong prediction; NaN if never correct
+    epochs: np.ndarray  # int64, number of epochs in which the audio was read
 
 
 class RunningMeasures:

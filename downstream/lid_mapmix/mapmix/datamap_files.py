@@ -55,19 +55,13 @@ _REMAP = "Train the variant datamap on this manifest, or use the map that was ma
 
 @dataclass(frozen=True, eq=False)
 class DataMap(Measures):
-    """The measures of named utterances and their regions; every array is (N,), in the order of the file.
+    """The measures of named utterances and their regions; every array is (N,), in the order of the file."""
 
-    Attributes
-    ----------
-    path : the file it was read from.
-    ids, classes : str, as in the training manifest.
-    regions : str, values of `Region`, or `UNREAD`.
-    """
-
-    path: Path
+    path: Path  # the file it was read from
+    # ids, classes: str, as in the training manifest.
     ids: np.ndarray
     classes: np.ndarray
-    regions: np.ndarray
+    regions: np.ndarray  # str, values of `Region`, or `UNREAD`
 
     def read_utterances(self) -> "DataMap":
         """Return the map without unread utterances, which have no measures."""

@@ -33,25 +33,16 @@ _REMEDY = "Delete that folder and train the variant datamap again."
 
 @dataclass(frozen=True, eq=False)
 class Dynamics:
-    """The complete epochs of a run: E epochs, N utterances and C classes.
+    """The complete epochs of a run: E epochs, N utterances and C classes."""
 
-    Attributes
-    ----------
-    epochs : (E,) int64, ascending.
-    probabilities : (E, N) float32, of the target class; NaN where the audio could not be read.
-    predictions : (E, N) unsigned int, the most probable class; the target class where the audio could not be read.
-    correct : (E, N) bool, whether the prediction is the target class and the audio was read.
-    softmax_sums : (C, C) float64, row c the sum of the softmax rows of class c over these epochs.
-    softmax_counts : (C,) int64, number of rows in each sum.
-    incomplete_epochs : epochs that are not used, because they do not have every utterance exactly once.
-    """
-
-    epochs: np.ndarray
-    probabilities: np.ndarray
+    epochs: np.ndarray  # (E,) int64, ascending
+    probabilities: np.ndarray  # (E, N) float32, of the target class; NaN where the audio could not be read
+    # (E, N) unsigned int, the most probable class; the target class where the audio could not be read.
     predictions: np.ndarray
-    correct: np.ndarray
-    softmax_sums: np.ndarray
-    softmax_counts: np.ndarray
+    correct: np.ndarray  # (E, N) bool, whether the prediction is the target class and the audio was read
+    softmax_sums: np.ndarray  # (C, C) float64, row c the sum of the softmax rows of class c over these epochs
+    softmax_counts: np.ndarray  # (C,) int64, number of rows in each sum
+    # Epochs that are not used, because they do not have every utterance exactly once.
     incomplete_epochs: tuple[int, ...]
 
 

@@ -41,20 +41,12 @@ _MIN_PROBABILITY = float(np.finfo(np.float32).eps)
 
 @dataclass(frozen=True, eq=False)
 class Suspects:
-    """Utterances whose label is suspicious, the most suspicious first; every array is (K,).
+    """Utterances whose label is suspicious, the most suspicious first; every array is (K,)."""
 
-    Attributes
-    ----------
-    utterances : int64, rows of the training manifest.
-    preferred : int64, the other class predicted most often, or `NO_CLASS`.
-    fractions : float64, fraction of the epochs in which it was predicted.
-    surprise : float64, see `surprise`.
-    """
-
-    utterances: np.ndarray
-    preferred: np.ndarray
-    fractions: np.ndarray
-    surprise: np.ndarray
+    utterances: np.ndarray  # int64, rows of the training manifest
+    preferred: np.ndarray  # int64, the other class predicted most often, or `NO_CLASS`
+    fractions: np.ndarray  # float64, fraction of the epochs in which it was predicted
+    surprise: np.ndarray  # float64, see `surprise`
 
 
 def find_suspects(

@@ -28,29 +28,20 @@ _WEIGHTS_AT_ONCE = 25_000_000
 
 @dataclass(frozen=True)
 class Interval:
-    """A score and its confidence interval; NaN if it is not defined.
+    """A score and its confidence interval; NaN if it is not defined."""
 
-    Attributes
-    ----------
-    value : over the original utterances.
-    low, high : over the resamples in which the score is defined.
-    """
-
-    value: float
+    value: float  # over the original utterances
+    # low, high: over the resamples in which the score is defined.
     low: float
     high: float
 
 
 @dataclass(frozen=True)
 class Difference(Interval):
-    """The second system's score minus the first's, with its p-value.
+    """The second system's score minus the first's, with its p-value."""
 
-    Attributes
-    ----------
-    p : two-sided: twice the fraction of resamples in which the difference is 0 or has the other sign; at least
-        2 / (samples + 1).
-    """
-
+    # Two-sided: twice the fraction of resamples in which the difference is 0 or has the other sign, and at least
+    # 2 divided by (samples + 1).
     p: float
 
 

@@ -71,7 +71,8 @@ class Calibration:
     """
 
     kind: Kind
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # names of the C classes, in the order of the scores
+    # C rows of C float; for `vector` the scales, for `temperature` 1 / T, are on its diagonal.
     matrix: tuple[tuple[float, ...], ...]
     offset: tuple[float, ...]
     prior: tuple[float, ...]

@@ -155,21 +155,13 @@ def class_scores(
 
 @dataclass(frozen=True, eq=False)
 class System:
-    """A system's output with the truth, to be scored.
+    """A system's output with the truth, to be scored."""
 
-    Attributes
-    ----------
-    output : of N utterances and C classes; its truth is known.
-    truth : (N,) int64, class numbers.
-    cluster_names : name of each cluster number.
-    cluster_indices : (C,) int64, the cluster number of each class.
-    log_likelihoods : (N, C) float64; of predictions only, 0 for the prediction and minus infinity for the others.
-    """
-
-    output: SystemOutput
-    truth: np.ndarray
-    cluster_names: tuple[str, ...]
-    cluster_indices: np.ndarray
+    output: SystemOutput  # of N utterances and C classes; its truth is known
+    truth: np.ndarray  # (N,) int64, class numbers
+    cluster_names: tuple[str, ...]  # name of each cluster number
+    cluster_indices: np.ndarray  # (C,) int64, the cluster number of each class
+    # (N, C) float64; of predictions only, 0 for the prediction and minus infinity for the others.
     log_likelihoods: np.ndarray
 
     @property

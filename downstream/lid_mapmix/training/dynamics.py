@@ -34,17 +34,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class RecordedMap:
-    """The data map of the recorded epochs of a run.
+    """The data map of the recorded epochs of a run."""
 
-    Attributes
-    ----------
-    measures : of each training utterance.
-    regions : (utterances,) str, values of `Region`, or `UNREAD`.
-    softmax_sums, softmax_counts : (classes, classes) float64 and (classes,) int64, as in :class:`.Dynamics`.
-    """
-
-    measures: Measures
-    regions: np.ndarray
+    measures: Measures  # of each training utterance
+    regions: np.ndarray  # (utterances,) str, values of `Region`, or `UNREAD`
+    # softmax_sums, softmax_counts: (classes, classes) float64 and (classes,) int64, as in :class:`.Dynamics`.
     softmax_sums: np.ndarray
     softmax_counts: np.ndarray
 

@@ -32,24 +32,14 @@ from .sampler import TrainSampler
 
 @dataclass(frozen=True, eq=False)
 class TrainingPlan:
-    """Anchors, partners and targets of a run.
+    """Anchors, partners and targets of a run."""
 
-    Attributes
-    ----------
-    config : the task's settings.
-    target_classes : (utterances,) int64 class numbers.
-    labels : the classes and their clusters.
-    seed : of every draw.
-    regions : (utterances,) str of a data map; None where all utterances are anchors and partners.
-    targets : (classes, classes) float64, the target row of each class.
-    """
-
-    config: TaskConfig
-    target_classes: np.ndarray
-    labels: Labels
-    seed: int
-    regions: np.ndarray | None
-    targets: np.ndarray
+    config: TaskConfig  # the task's settings
+    target_classes: np.ndarray  # (utterances,) int64 class numbers
+    labels: Labels  # the classes and their clusters
+    seed: int  # of every draw
+    regions: np.ndarray | None  # (utterances,) str of a data map; None where all utterances are anchors and partners
+    targets: np.ndarray  # (classes, classes) float64, the target row of each class
 
     def sampler(self, epoch: int = 0) -> TrainSampler:
         """Return the sampler of an epoch; samplers differ if a pool includes utterances from outside its region."""

@@ -13,16 +13,10 @@ from ..utils.randomness import keyed_generator
 
 
 class Fault(NamedTuple):
-    """Why the audio of an utterance could not be read.
+    """Why the audio of an utterance could not be read."""
 
-    Attributes
-    ----------
-    utterance : its number.
-    reason : in one line.
-    """
-
-    utterance: int
-    reason: str
+    utterance: int  # its number
+    reason: str  # in one line
 
 
 class Replacements:

@@ -39,18 +39,11 @@ def check_complete(path: Path, states: Mapping[str, Any], mode: str) -> None:
 
 @dataclass(frozen=True)
 class Past:
-    """What a run that is resumed in another folder copies from its old folder.
+    """What a run that is resumed in another folder copies from its old folder."""
 
-    Attributes
-    ----------
-    folder : of the run that wrote the checkpoint.
-    first_unrecorded : the first epoch that is not completely recorded there.
-    has_best : whether its best checkpoint, and the dev scores of that, are of the run up to the checkpoint.
-    """
-
-    folder: RunFolder
-    first_unrecorded: int
-    has_best: bool
+    folder: RunFolder  # of the run that wrote the checkpoint
+    first_unrecorded: int  # the first epoch that is not completely recorded there
+    has_best: bool  # whether its best checkpoint, and the dev scores of that, are of the run up to the checkpoint
 
     @classmethod
     def of(cls, checkpoint: Path) -> "Past":

@@ -22,29 +22,20 @@ _ANCHOR, _PARTNER, _REPLACEMENT = 0, 1, 2
 
 @dataclass
 class TrainBatch:
-    """Describes the waveforms of a training step: anchors, then (for latent mixup) one partner per anchor.
+    """Describes the waveforms of a training step: anchors, then (for latent mixup) one partner per anchor."""
 
-    Attributes
-    ----------
-    drawn : (batch,) int64 numbers of the drawn utterances.
-    anchor, partner : (batch,) int64 numbers of the utterances in the batch, which differ from the drawn ones where one
-        was replaced; partner is None where nothing is mixed.
-    anchor_classes, partner_classes : (batch,) int64 class numbers.
-    weight : (batch,) float32, λ.
-    loss_weight : (batch,) float32, weight of each row's loss (see `Draw`).
-    waveforms : of anchors and partners, (2 · batch,), or one per row of the batch.
-    faults : of the replaced utterances.
-    """
-
-    drawn: torch.Tensor
+    drawn: torch.Tensor  # (batch,) int64 numbers of the drawn utterances
+    # anchor, partner: (batch,) int64 numbers of the utterances in the batch, which differ from the drawn ones where one
+    # was replaced; partner is None where nothing is mixed.
     anchor: torch.Tensor
+    # anchor_classes, partner_classes: (batch,) int64 class numbers.
     anchor_classes: torch.Tensor
     partner: torch.Tensor | None
     partner_classes: torch.Tensor | None
-    weight: torch.Tensor
-    loss_weight: torch.Tensor
-    waveforms: Waveforms
-    faults: list[Fault]
+    weight: torch.Tensor  # (batch,) float32, λ
+    loss_weight: torch.Tensor  # (batch,) float32, weight of each row's loss (see `Draw`)
+    waveforms: Waveforms  # of anchors and partners, (2 · batch,), or one per row of the batch
+    faults: list[Fault]  # of the replaced utterances
 
 
 class TrainDataset(Dataset):

@@ -50,35 +50,24 @@ _LEVEL = f"{LEVEL:.0%}".replace("%", " %")
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Scored(Scores):
-    """A system with its scores.
+    """A system with its scores."""
 
-    Attributes
-    ----------
-    letter : its name in tables; empty for a single system.
-    system : utterances, truth and scores.
-    calibration : ``before`` and ``after`` → score → value; empty without ``--calibrate``.
-    """
-
-    letter: str
-    system: System
+    letter: str  # its name in tables; empty for a single system
+    system: System  # utterances, truth and scores
+    # ``before`` and ``after`` → score → value; empty without ``--calibrate``.
     calibration: Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """A system compared to the first.
+    """A system compared to the first."""
 
-    Attributes
-    ----------
-    first, second : the systems.
-    differences : score → second minus first, with confidence interval and p-value; without resamples these are NaN.
-    mcnemar : p-value of equal accuracy.
-    """
-
+    # first, second: the systems.
     first: Scored
     second: Scored
+    # Score → second minus first, with confidence interval and p-value; without resamples these are NaN.
     differences: Mapping[str, Difference]
-    mcnemar: float
+    mcnemar: float  # p-value of equal accuracy
 
 
 def score_systems(options: argparse.Namespace) -> None:

@@ -126,18 +126,11 @@ def _unpack(path: Path, folder: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class _Stated:
-    """The content of leaderboard.json in a bundle.
-
-    Attributes
-    ----------
-    samples : bootstrap resamples.
-    runs : runs with their stated values.
-    rows : (upstream, variant) → stated values.
-    """
+    """The content of leaderboard.json in a bundle."""
 
     samples: int
-    runs: list[tuple[Run, dict[str, Any]]]
-    rows: dict[tuple[str, str], dict[str, Any]]
+    runs: list[tuple[Run, dict[str, Any]]]  # runs with their stated values
+    rows: dict[tuple[str, str], dict[str, Any]]  # (upstream, variant) → stated values
 
 
 def _read_stated(path: Path, root: Path) -> _Stated:

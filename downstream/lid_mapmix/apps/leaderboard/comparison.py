@@ -24,18 +24,11 @@ _DIGITS = 6
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """The scores of a run, and those of B resamples.
+    """The scores of a run, and those of B resamples."""
 
-    Attributes
-    ----------
-    test_set : CRC of ids, truth and groups; runs with the same value have the same resamples.
-    values : column → score.
-    resampled : column → scores of the resamples, (B,) float64.
-    """
-
-    test_set: int
-    values: Mapping[str, float]
-    resampled: Mapping[str, np.ndarray]
+    test_set: int  # CRC of ids, truth and groups; runs with the same value have the same resamples
+    values: Mapping[str, float]  # column → score
+    resampled: Mapping[str, np.ndarray]  # column → scores of the resamples, (B,) float64
 
 
 def resample(

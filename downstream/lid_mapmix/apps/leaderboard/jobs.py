@@ -41,20 +41,12 @@ _DIGITS = 8
 
 @dataclass(frozen=True)
 class Data:
-    """A folder of data.
+    """A folder of data."""
 
-    Attributes
-    ----------
-    name : in the grid.
-    folder : its path.
-    digests : file name → digest, of manifests and labels.
-    corpus : manifests and labels.
-    """
-
-    name: str
+    name: str  # in the grid
     folder: Path
-    digests: Mapping[str, str | None]
-    corpus: Corpus
+    digests: Mapping[str, str | None]  # file name → digest, of manifests and labels
+    corpus: Corpus  # manifests and labels
 
     @property
     def count(self) -> int:
@@ -69,32 +61,18 @@ class Data:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A training command.
+    """A training command."""
 
-    Attributes
-    ----------
-    title : its name in messages.
-    folder : of the run, absolute.
-    flags : of run_downstream.py, without folder, settings file, data map and device.
-    settings : content of the settings file (-c).
-    request : all that determines its result.
-    steps : maximum number of optimizer steps; the regions of a later data map may hold fewer anchors.
-    run : run of the grid; None for a data map.
-    datamap : job that trains its data map; None if it needs none.
-    kind : (upstream, variant) in the grid; steps of one kind take about the same time.
-    data : training data.
-    """
-
-    title: str
-    folder: Path
-    flags: tuple[str, ...]
-    settings: Mapping[str, Any]
-    request: Mapping[str, Any]
-    steps: int
-    run: Run | None = None
-    datamap: "Job | None" = None
-    kind: tuple[str, str] = ("", "")
-    data: Data | None = None
+    title: str  # its name in messages
+    folder: Path  # of the run, absolute
+    flags: tuple[str, ...]  # of run_downstream.py, without folder, settings file, data map and device
+    settings: Mapping[str, Any]  # content of the settings file (-c)
+    request: Mapping[str, Any]  # all that determines its result
+    steps: int  # maximum number of optimizer steps; the regions of a later data map may hold fewer anchors
+    run: Run | None = None  # run of the grid; None for a data map
+    datamap: "Job | None" = None  # job that trains its data map; None if it needs none
+    kind: tuple[str, str] = ("", "")  # (upstream, variant) in the grid; steps of one kind take about the same time
+    data: Data | None = None  # training data
 
     def override(self) -> list[str]:
         """Return the flags that pass the data map."""

@@ -36,27 +36,17 @@ COLUMNS: Mapping[str, tuple[str, bool]] = {
 
 @dataclass(frozen=True, eq=False)
 class RunResult:
-    """The result of a run.
+    """The result of a run."""
 
-    Attributes
-    ----------
-    run : run of the grid.
-    state : its state.
-    scores : column → score of the test split; empty if the run is not complete.
-    parameters, trained : number of parameters of the whole model, and of trained ones; None if unknown.
-    seconds : time of the run and its data map.
-    map_command : command that trains its data map; empty if it needs none.
-    compared : scores under resampling; None if the run is not complete, or `samples` is 0.
-    """
-
-    run: Run
+    run: Run  # run of the grid
     state: State
-    scores: Mapping[str, float | None]
+    scores: Mapping[str, float | None]  # column → score of the test split; empty if the run is not complete
+    # parameters, trained: number of parameters of the whole model, and of trained ones; None if unknown.
     parameters: int | None = None
     trained: int | None = None
-    seconds: float | None = None
-    map_command: str = ""
-    compared: Compared | None = None
+    seconds: float | None = None  # time of the run and its data map
+    map_command: str = ""  # command that trains its data map; empty if it needs none
+    compared: Compared | None = None  # scores under resampling; None if the run is not complete, or `samples` is 0
 
 
 def read_result(root: Path, run: Run, samples: int) -> RunResult:

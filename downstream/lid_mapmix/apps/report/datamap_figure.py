@@ -218,16 +218,10 @@ def _add_colour_bar(figure: Any, axes: list, colours: Any) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Raster:
-    """Points counted in the cells of a grid; row 0 is the lowest, column 0 the leftmost.
+    """Points counted in the cells of a grid; row 0 is the lowest, column 0 the leftmost."""
 
-    Attributes
-    ----------
-    counts : (rows, columns) int64, points per cell.
-    means : (rows, columns) float64, mean value of the points; NaN in empty cells.
-    """
-
-    counts: np.ndarray
-    means: np.ndarray
+    counts: np.ndarray  # (rows, columns) int64, points per cell
+    means: np.ndarray  # (rows, columns) float64, mean value of the points; NaN in empty cells
 
 
 def rasterise(

@@ -27,16 +27,10 @@ _MAX_POINTS = 300
 
 @dataclass(frozen=True)
 class Missing:
-    """A part that the report lacks.
+    """A part that the report lacks."""
 
-    Attributes
-    ----------
-    reason : a sentence.
-    command : command that makes the part; may be empty.
-    """
-
-    reason: str
-    command: str = ""
+    reason: str  # a sentence
+    command: str = ""  # command that makes the part; may be empty
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,17 +43,10 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """The points of reliability diagrams, as of `scoring.metrics.reliability_curve`.
+    """The points of reliability diagrams, as of `scoring.metrics.reliability_curve`."""
 
-    Attributes
-    ----------
-    before : before calibration.
-    after : after calibration.
-    kind : kind of calibration.
-    """
-
-    before: list[dict[str, float]]
-    after: list[dict[str, float]] | Missing
+    before: list[dict[str, float]]  # before calibration
+    after: list[dict[str, float]] | Missing  # after calibration
     kind: str
 
 
@@ -73,31 +60,22 @@ class Latents:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """The content of a report, without audio and training curves.
+    """The content of a report, without audio and training curves."""
 
-    Attributes
-    ----------
-    folder, split : of the run.
-    scores, labels : of that split.
-    metrics : content of SPLIT_metrics.json.
-    truncation : duration kept in seconds → scores.
-    task : settings of the run; None if the folder has none.
-    upstream : its name; empty if the folder has no settings.
-    files : settings files of the run, name → text.
-    """
-
+    # folder, split: of the run.
     folder: RunFolder
     split: str
+    # scores, labels: of that split.
     scores: ScoreFile
     labels: Labels
-    metrics: Mapping[str, Any]
+    metrics: Mapping[str, Any]  # content of SPLIT_metrics.json
     reliability: Reliability
-    truncation: dict[float, dict[str, float]] | Missing
+    truncation: dict[float, dict[str, float]] | Missing  # duration kept in seconds → scores
     datamap: DataMap | Missing
     latents: Latents | Missing
-    task: TaskConfig | None
-    upstream: str
-    files: Mapping[str, str]
+    task: TaskConfig | None  # settings of the run; None if the folder has none
+    upstream: str  # its name; empty if the folder has no settings
+    files: Mapping[str, str]  # settings files of the run, name → text
 
     @property
     def truth(self) -> np.ndarray:

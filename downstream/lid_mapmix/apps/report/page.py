@@ -40,20 +40,12 @@ _SAME_REGIONS = 0.999
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of the page.
+    """A figure of the page."""
 
-    Attributes
-    ----------
-    title : text above it.
-    svg : the figure; empty if it could not be drawn.
-    caption : text below it.
-    legend : (colour, marker, name) per series.
-    """
-
-    title: str
-    svg: Markup
-    caption: str
-    legend: Sequence[tuple[str, str, str]] = ()
+    title: str  # text above it
+    svg: Markup  # the figure; empty if it could not be drawn
+    caption: str  # text below it
+    legend: Sequence[tuple[str, str, str]] = ()  # (colour, marker, name) per series
 
 
 def template_environment(folder: Path) -> Environment:

@@ -61,22 +61,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Confusion:
-    """A confusion matrix; see :func:`confusion`.
+    """A confusion matrix; see :func:`confusion`."""
 
-    Attributes
-    ----------
-    caption : of the table.
-    groups : (name, number of members), in order.
-    names : of rows and columns.
-    rows : cells ``{"count", "fraction", "is_right", "is_dark", "is_bright"}``, with the fraction of the row.
-    starts : numbers of the rows where a group starts.
-    """
-
-    caption: str
-    groups: Sequence[tuple[str, int]]
-    names: Sequence[str]
+    caption: str  # of the table
+    groups: Sequence[tuple[str, int]]  # (name, number of members), in order
+    names: Sequence[str]  # of rows and columns
+    # Cells ``{"count", "fraction", "is_right", "is_dark", "is_bright"}``, with the fraction of the row.
     rows: Sequence[Sequence[dict[str, Any]]]
-    starts: frozenset[int]
+    starts: frozenset[int]  # numbers of the rows where a group starts
 
 
 def decimals(value: object) -> str:

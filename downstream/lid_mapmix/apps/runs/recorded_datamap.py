@@ -37,23 +37,15 @@ _OF_RULE = {
 
 @dataclass(frozen=True, eq=False)
 class RecordedDatamap:
-    """A data map with its training data, settings and recorded epochs.
+    """A data map with its training data, settings and recorded epochs."""
 
-    Attributes
-    ----------
-    manifest, labels : of the training data, N utterances.
-    targets : (N,) int, target class of each utterance.
-    config : settings by which regions are assigned.
-    dynamics : the epochs used.
-    recorded : the data map.
-    """
-
+    # manifest, labels: of the training data, N utterances.
     manifest: Manifest
     labels: Labels
-    targets: np.ndarray
-    config: DatamapConfig
-    dynamics: Dynamics
-    recorded: RecordedMap
+    targets: np.ndarray  # (N,) int, target class of each utterance
+    config: DatamapConfig  # settings by which regions are assigned
+    dynamics: Dynamics  # the epochs used
+    recorded: RecordedMap  # the data map
 
     @classmethod
     def read(

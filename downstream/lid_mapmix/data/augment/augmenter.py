@@ -20,16 +20,10 @@ from .effects import Codec, add_noise, change_speed, reverberate, through_teleph
 
 @dataclass(frozen=True, eq=False)
 class AudioFolder:
-    """The recordings of a folder, in the order of their paths.
+    """The recordings of a folder, in the order of their paths."""
 
-    Attributes
-    ----------
-    paths : of the files.
-    counts : (files,) int64, lengths in samples at 16 kHz.
-    """
-
-    paths: Sequence[Path]
-    counts: np.ndarray
+    paths: Sequence[Path]  # of the files
+    counts: np.ndarray  # (files,) int64, lengths in samples at 16 kHz
 
     @classmethod
     def open(cls, folder: str, setting: str) -> "AudioFolder":
@@ -71,24 +65,18 @@ class AudioFolder:
 
 @dataclass(frozen=True, eq=False)
 class Augmenter:
-    """Augmentation of training crops, in this order: speed, reverberation, noise, codec.
+    """Augmentation of training crops, in this order: speed, reverberation, noise, codec."""
 
-    Attributes
-    ----------
-    seed : of the draws.
-    speeds : factors, one drawn per crop; none for the recorded speed.
-    noise, noise_snr, noise_probability : recordings, minimum and maximum ratio in dB, fraction of crops with noise.
-    rir, rir_probability : room impulse responses, fraction of crops with reverberation.
-    codecs, codec_probability : codecs, one drawn per crop, fraction of coded crops.
-    """
-
-    seed: int
-    speeds: Sequence[float]
+    seed: int  # of the draws
+    speeds: Sequence[float]  # factors, one drawn per crop; none for the recorded speed
+    # noise, noise_snr, noise_probability: recordings, minimum and maximum ratio in dB, fraction of crops with noise.
     noise: AudioFolder | None
     noise_snr: Sequence[float]
     noise_probability: float
+    # rir, rir_probability: room impulse responses, fraction of crops with reverberation.
     rir: AudioFolder | None
     rir_probability: float
+    # codecs, codec_probability: codecs, one drawn per crop, fraction of coded crops.
     codecs: Sequence[Codec]
     codec_probability: float
 

@@ -99,17 +99,12 @@ def check_bands(subject: Subject) -> Iterator[Finding]:
 
 
 class Association(NamedTuple):
-    """Association of rows and columns.
+    """Association of rows and columns."""
 
-    Attributes
-    ----------
-    strength : Cramér's V with the correction of Bergsma (2013, Journal of the Korean Statistical Society 42);
-        0 if they are independent, 1 if one determines the other.
-    probability : p-value of independence (chi-square without Yates's correction).
-    """
-
+    # Cramér's V with the correction of Bergsma (2013, Journal of the Korean Statistical Society 42); 0 if they are
+    # independent, 1 if one determines the other.
     strength: float
-    probability: float
+    probability: float  # p-value of independence (chi-square without Yates's correction)
 
 
 def association(counts: np.ndarray) -> Association:

@@ -26,18 +26,11 @@ _KEPT = ""
 
 @dataclass(frozen=True, eq=False)
 class Cleaned:
-    """The kept part of a corpus.
+    """The kept part of a corpus."""
 
-    Attributes
-    ----------
-    subject : the kept utterances, with unified class names.
-    reasons : (utterances,) str, why each utterance of the original was dropped; empty if it is kept.
-    renamed : old class name → new one.
-    """
-
-    subject: Subject
-    reasons: np.ndarray
-    renamed: dict[str, str]
+    subject: Subject  # the kept utterances, with unified class names
+    reasons: np.ndarray  # (utterances,) str, why each utterance of the original was dropped; empty if it is kept
+    renamed: dict[str, str]  # old class name → new one
 
     def count_reasons(self) -> Counter[str]:
         """Return reason → number of utterances dropped for it."""

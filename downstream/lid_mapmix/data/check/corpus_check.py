@@ -38,19 +38,12 @@ def check_corpus(subject: Subject) -> list[Finding]:
 
 @dataclass(frozen=True, eq=False)
 class CheckedFolder:
-    """A folder, its content, and the findings.
+    """A folder, its content, and the findings."""
 
-    Attributes
-    ----------
-    path : of the folder.
-    subject : its content.
-    findings : the most severe first.
-    fixed : the kept part, and the folder written from it, checked again; None unless it was written.
-    """
-
-    path: Path
+    path: Path  # of the folder
     subject: Subject
-    findings: list[Finding]
+    findings: list[Finding]  # the most severe first
+    # The kept part, and the folder written from it, checked again; None unless it was written.
     fixed: "tuple[Cleaned, CheckedFolder] | None" = None
 
     @classmethod

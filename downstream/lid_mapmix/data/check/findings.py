@@ -19,18 +19,11 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of finding.
-
-    Attributes
-    ----------
-    severity : its severity.
-    says : what was found.
-    remedy : what to do, or what --fix does.
-    """
+    """A kind of finding."""
 
     severity: Severity
-    says: str
-    remedy: str
+    says: str  # what was found
+    remedy: str  # what to do, or what --fix does
 
 
 _DROPPED = "--fix drops them"
@@ -105,26 +98,16 @@ KINDS = {
 
 @dataclass(frozen=True, eq=False)
 class Finding:
-    """A finding of a check.
+    """A finding of a check."""
 
-    Attributes
-    ----------
-    name : of its kind, in :data:`KINDS`.
-    count : number of units.
-    unit : what is counted, in the singular.
-    examples : the first few, as text.
-    rows : (n,) numbers of the utterances that cleaning drops because of it.
-    seen_in : (n,) numbers of the affected utterances; None if they are the same.
-    figures : measured values, for the JSON.
-    """
-
-    name: str
-    count: int
-    unit: str = "utterance"
-    examples: tuple[str, ...] = ()
+    name: str  # of its kind, in :data:`KINDS`
+    count: int  # number of units
+    unit: str = "utterance"  # what is counted, in the singular
+    examples: tuple[str, ...] = ()  # the first few, as text
+    # (n,) numbers of the utterances that cleaning drops because of it.
     rows: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    seen_in: np.ndarray | None = None
-    figures: dict[str, float] = field(default_factory=dict)
+    seen_in: np.ndarray | None = None  # (n,) numbers of the affected utterances; None if they are the same
+    figures: dict[str, float] = field(default_factory=dict)  # measured values, for the JSON
 
     @property
     def kind(self) -> Kind:

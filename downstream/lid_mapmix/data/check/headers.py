@@ -42,24 +42,14 @@ class FileFault(IntEnum):
 
 @dataclass(frozen=True)
 class FileHeader:
-    """The header of a file.
-
-    Attributes
-    ----------
-    fault : its fault.
-    detail : details of the fault, as text.
-    frames : samples per channel; 0 if unreadable.
-    sample_rate : samples per second.
-    channels : number of channels.
-    contradicts : whether the header has two different rates.
-    """
+    """The header of a file."""
 
     fault: FileFault
-    detail: str = ""
-    frames: int = 0
-    sample_rate: int = 0
+    detail: str = ""  # details of the fault, as text
+    frames: int = 0  # samples per channel; 0 if unreadable
+    sample_rate: int = 0  # samples per second
     channels: int = 0
-    contradicts: bool = False
+    contradicts: bool = False  # whether the header has two different rates
 
 
 @dataclass(frozen=True)

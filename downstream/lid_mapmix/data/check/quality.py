@@ -28,28 +28,16 @@ _MIN_POWER = 1e-16
 
 @dataclass(frozen=True)
 class Quality:
-    """Measures of an utterance, mixed to mono unless stated otherwise; levels are relative to full scale.
+    """Measures of an utterance, mixed to mono unless stated otherwise; levels are relative to full scale."""
 
-    Attributes
-    ----------
-    samples : number of samples per channel.
-    finite : whether all samples of all channels are finite; others count as 0 below.
-    level : of the loudest twentieth of the frames, without their mean, in dB.
-    offset : the mean.
-    deviation : the standard deviation.
-    clipped : fraction of samples at full scale in any channel, three or more in a row.
-    edge : upper edge of the signal's band in Hz; NaN if the utterance is too short.
-    digest : of the samples of all channels, 64 bits; equal for the same audio in any lossless format.
-    """
-
-    samples: int
-    finite: bool
-    level: float
-    offset: float
-    deviation: float
-    clipped: float
-    edge: float
-    digest: int
+    samples: int  # number of samples per channel
+    finite: bool  # whether all samples of all channels are finite; others count as 0 below
+    level: float  # of the loudest twentieth of the frames, without their mean, in dB
+    offset: float  # the mean
+    deviation: float  # the standard deviation
+    clipped: float  # fraction of samples at full scale in any channel, three or more in a row
+    edge: float  # upper edge of the signal's band in Hz; NaN if the utterance is too short
+    digest: int  # of the samples of all channels, 64 bits; equal for the same audio in any lossless format
 
 
 def measure(blocks: Iterable[np.ndarray], sample_rate: int) -> Quality:

@@ -32,25 +32,17 @@ _BLOCK_FRAMES = 1 << 17
 
 @dataclass(frozen=True, eq=False)
 class Utterances:
-    """The utterances of all splits.
+    """The utterances of all splits."""
 
-    Attributes
-    ----------
-    manifests : split → its manifest, in the order of :data:`SPLITS`, all in one folder.
-    split : (utterances,) int64, the number of the split in :data:`SPLITS`.
-    row : (utterances,) int64, the row in its manifest.
-    file : audio files.
-    classes, speaker, group : likewise; an empty name is no speaker and no group.
-    seconds, start, end : (utterances,) float64; NaN for the start or end of the file.
-    """
-
-    manifests: dict[str, Manifest]
-    split: np.ndarray
-    row: np.ndarray
-    file: Names
+    manifests: dict[str, Manifest]  # split → its manifest, in the order of :data:`SPLITS`, all in one folder
+    split: np.ndarray  # (utterances,) int64, the number of the split in :data:`SPLITS`
+    row: np.ndarray  # (utterances,) int64, the row in its manifest
+    file: Names  # audio files
+    # classes, speaker, group: likewise; an empty name is no speaker and no group.
     classes: Names
     speaker: Names
     group: Names
+    # seconds, start, end: (utterances,) float64; NaN for the start or end of the file.
     seconds: np.ndarray
     start: np.ndarray
     end: np.ndarray
@@ -130,33 +122,20 @@ class Utterances:
 
 @dataclass(frozen=True, eq=False)
 class Headers:
-    """The headers of all files, each column (files,).
+    """The headers of all files, each column (files,)."""
 
-    Attributes
-    ----------
-    fault : int8 numbers of :class:`FileFault`.
-    frames : int64, samples per channel.
-    sample_rate : int32, 0 if the header could not be read; so is `channels`, int16.
-    contradicts : bool, whether the header has two rates.
-    """
-
-    fault: np.ndarray
-    frames: np.ndarray
-    sample_rate: np.ndarray
+    fault: np.ndarray  # int8 numbers of :class:`FileFault`
+    frames: np.ndarray  # int64, samples per channel
+    sample_rate: np.ndarray  # int32, 0 if the header could not be read; so is `channels`, int16
     channels: np.ndarray
-    contradicts: np.ndarray
+    contradicts: np.ndarray  # bool, whether the header has two rates
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Measures of the samples of all utterances, each column (utterances,); see :class:`Quality`.
+    """Measures of the samples of all utterances, each column (utterances,); see :class:`Quality`."""
 
-    Attributes
-    ----------
-    read : bool, whether the utterance was read to its end; otherwise its other columns are invalid.
-    """
-
-    read: np.ndarray
+    read: np.ndarray  # bool, whether the utterance was read to its end; otherwise its other columns are invalid
     finite: np.ndarray
     level: np.ndarray
     offset: np.ndarray
@@ -177,20 +156,12 @@ class Samples:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A corpus and the measures of its audio.
+    """A corpus and the measures of its audio."""
 
-    Attributes
-    ----------
-    utterances : of all splits.
-    labels : of labels.yaml; None if there is none.
-    headers : of all files.
-    samples : of all utterances; None if only headers were read.
-    """
-
-    utterances: Utterances
-    labels: Labels | None
-    headers: Headers
-    samples: Samples | None = None
+    utterances: Utterances  # of all splits
+    labels: Labels | None  # of labels.yaml; None if there is none
+    headers: Headers  # of all files
+    samples: Samples | None = None  # of all utterances; None if only headers were read
 
     @classmethod
     def read(cls, folder: Path, *, deep: bool, threads: int) -> "Subject":

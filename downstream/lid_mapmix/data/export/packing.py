@@ -50,22 +50,16 @@ _EXTENSIONS = {"NIST": "sph", "WAVEX": "wav"}
 
 @dataclass
 class Summary:
-    """Summary of a pack.
+    """Summary of a pack."""
 
-    Attributes
-    ----------
-    utterances, files : their numbers.
-    shards : number of shards.
-    read_bytes, written_bytes : size of the audio before and after.
-    converted : number of files converted to flac.
-    """
-
+    # utterances, files: their numbers.
     utterances: int = 0
     files: int = 0
     shards: int = 0
+    # read_bytes, written_bytes: size of the audio before and after.
     read_bytes: int = 0
     written_bytes: int = 0
-    converted: int = 0
+    converted: int = 0  # number of files converted to flac
 
 
 @dataclass(frozen=True)
@@ -215,20 +209,12 @@ def _written(values: np.ndarray) -> np.ndarray | list[str]:
 
 @dataclass
 class ShardWriter:
-    """Writes the shards of a split one after the other; the same content gives the same bytes.
+    """Writes the shards of a split one after the other; the same content gives the same bytes."""
 
-    Attributes
-    ----------
-    folder : where to write.
-    split : prefix of the file names.
-    shard_bytes : maximum size of a shard; a larger sample has a shard of its own.
-    count : number of shards so far.
-    """
-
-    folder: Path
-    split: str
-    shard_bytes: int
-    count: int = 0
+    folder: Path  # where to write
+    split: str  # prefix of the file names
+    shard_bytes: int  # maximum size of a shard; a larger sample has a shard of its own
+    count: int = 0  # number of shards so far
     _tar: tarfile.TarFile | None = field(default=None, init=False)
 
     def __enter__(self) -> "ShardWriter":
@@ -268,20 +254,12 @@ def _padded(size: int) -> int:
 
 @dataclass(frozen=True)
 class PackedAudio:
-    """An audio file as a member of a shard.
+    """An audio file as a member of a shard."""
 
-    Attributes
-    ----------
-    extension : without the dot.
-    content : its bytes.
-    read_bytes : size of the file.
-    converted : whether it was converted to flac.
-    """
-
-    extension: str
-    content: bytes
-    read_bytes: int
-    converted: bool
+    extension: str  # without the dot
+    content: bytes  # its bytes
+    read_bytes: int  # size of the file
+    converted: bool  # whether it was converted to flac
 
 
 def packed_audio(path: Path, audio_format: AudioFormat) -> PackedAudio:

@@ -40,21 +40,14 @@ PARQUET = ".parquet"
 
 @dataclass(frozen=True, eq=False)
 class Manifest:
-    """The utterances of one split.
+    """The utterances of one split."""
 
-    Attributes
-    ----------
-    path : the file it was read from.
-    columns : column name → (utterances,) array; float64 for seconds, start and end, text for the rest.
-        Always has ``id`` in addition to the required columns.
-    numbered : the class column as numbers, if it was read as such.
-    digest : SHA-256 of the file; empty if it was not read from one.
-    """
-
-    path: Path
+    path: Path  # the file it was read from
+    # Column name → (utterances,) array; float64 for seconds, start and end, text for the rest. Always has ``id`` in
+    # addition to the required columns.
     columns: Mapping[str, np.ndarray]
-    numbered: Names | None = None
-    digest: str = ""
+    numbered: Names | None = None  # the class column as numbers, if it was read as such
+    digest: str = ""  # SHA-256 of the file; empty if it was not read from one
 
     @property
     def classes(self) -> Names:

@@ -32,17 +32,11 @@ _PAIR = 2
 
 @dataclass(frozen=True, eq=False)
 class Key:
-    """The true classes and other values of N utterances.
+    """The true classes and other values of N utterances."""
 
-    Attributes
-    ----------
-    path : the file it was read from.
-    ids : (N,) str.
-    columns : name → (N,) str; always has ``class``. NIST's columns are renamed: source, seconds.
-    """
-
-    path: Path
-    ids: np.ndarray
+    path: Path  # the file it was read from
+    ids: np.ndarray  # (N,) str
+    # Name → (N,) str; always has ``class``. NIST's columns are renamed: source, seconds.
     columns: Mapping[str, np.ndarray]
 
 

@@ -37,26 +37,18 @@ _REMEDY = "Evaluate again to rewrite it."
 
 @dataclass(frozen=True, eq=False)
 class ScoreFile:
-    """The content of a scores file, for N utterances and C classes.
+    """The content of a scores file, for N utterances and C classes."""
 
-    Attributes
-    ----------
-    path : the file it was read from.
-    classes : names of the C classes, in the order of the model's outputs.
-    ids, truth, predictions, group, source : (N,) str; truth and predictions are class names.
-    seconds : (N,) float64, NaN if unknown.
-    log_probabilities : (N, C) float64, natural logarithms.
-    """
-
-    path: Path
-    classes: tuple[str, ...]
+    path: Path  # the file it was read from
+    classes: tuple[str, ...]  # names of the C classes, in the order of the model's outputs
+    # ids, truth, predictions, group, source: (N,) str; truth and predictions are class names.
     ids: np.ndarray
     truth: np.ndarray
     predictions: np.ndarray
-    seconds: np.ndarray
+    seconds: np.ndarray  # (N,) float64, NaN if unknown
     group: np.ndarray
     source: np.ndarray
-    log_probabilities: np.ndarray
+    log_probabilities: np.ndarray  # (N, C) float64, natural logarithms
 
     @property
     def truth_indices(self) -> np.ndarray:
