@@ -227,9 +227,7 @@ class DownstreamExpert(nn.Module):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore the result of :meth:`get_extra_state`.
 
-        Raises
-        ------
-        UserError : the checkpoint is damaged, has other classes than this run, or is of another version.
+        Raises UserError: the checkpoint is damaged, has other classes than this run, or is of another version.
         """
         check_state(state)
         if state["classes"] != list(self.labels.classes):

@@ -120,9 +120,7 @@ class Padding:
     def of(self, padded: torch.Tensor) -> Iterator[None]:
         """Ignore padding frames during the block.
 
-        Parameters
-        ----------
-        padded : (batch, frames) bool torch.Tensor, true for padding frames; false for at least one per row.
+        `padded`: (batch, frames) bool torch.Tensor, true for padding frames; false for at least one per row.
         """
         self._padded = padded[:, None]
         try:

@@ -115,9 +115,7 @@ class Settings:
     def check_host(self, *, trains: bool) -> None:
         """Check what S3PRL would check late or never: upstream arguments, optimizer, schedule and cache.
 
-        Raises
-        ------
-        UserError : settings that cannot work.
+        Raises UserError: settings that cannot work.
         """
         if trains:
             check_optimization(self.optimizer, self.sections.get("scheduler"))

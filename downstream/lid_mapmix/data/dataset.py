@@ -59,9 +59,7 @@ class Split:
     def read(self, utterance: int, start: int, count: int) -> np.ndarray:
         """Read (count,) samples of an utterance, starting at its sample `start`.
 
-        Raises
-        ------
-        BadAudioError : its audio is unreadable, truncated, or has a sample that is not finite.
+        Raises BadAudioError: its audio is unreadable, truncated, or has a sample that is not finite.
         """
         if utterance in self.faults:
             raise BadAudioError(self.faults[utterance])
@@ -73,9 +71,7 @@ class Split:
     def audio_digest(self, windows: np.ndarray) -> str:
         """Return a digest of windows and the audio they are cut from, 16 hex digits.
 
-        Parameters
-        ----------
-        windows : (windows, 3) int64: utterance number, first sample, number of samples.
+        `windows`: (windows, 3) int64: utterance number, first sample, number of samples.
         """
         digest = hashlib.sha256()
         for numbers in (self.starts, self.counts, windows):

@@ -30,12 +30,7 @@ class Labels:
         return np.repeat(np.arange(len(sizes)), sizes)
 
     def only(self, classes: Collection[str]) -> "Labels":
-        """Return the labels of some classes.
-
-        Raises
-        ------
-        UserError : one of them is not among these labels.
-        """
+        """Return the labels of some classes. Raises UserError: one of them is not among these labels."""
         unknown = sorted(set(classes) - set(self.classes))
         if unknown:
             raise UserError(
@@ -48,9 +43,7 @@ class Labels:
     def class_indices(self, manifest: Manifest) -> np.ndarray:
         """Return the class number of each utterance, (utterances,) int64.
 
-        Raises
-        ------
-        UserError : the manifest has a class that is not in these labels.
+        Raises UserError: the manifest has a class that is not in these labels.
         """
         number_of = {name: number for number, name in enumerate(self.classes)}
         names = manifest.classes.names.tolist()
@@ -66,9 +59,7 @@ class Labels:
 def read_labels(path: Path | str) -> Labels:
     """Read labels.yaml, a mapping of cluster → list of classes.
 
-    Raises
-    ------
-    UserError : no such file, another structure, or a class in two clusters.
+    Raises UserError: no such file, another structure, or a class in two clusters.
     """
     path = Path(path)
     if not path.is_file():

@@ -41,9 +41,7 @@ def choose_utterances(total: int, max_count: int, seed: int, split: str) -> np.n
 class KeptLatents:
     """Means of the latents of some utterances' windows; memory does not depend on the number of windows.
 
-    Parameters
-    ----------
-    utterances : (n,) int64, ascending, numbers of these utterances.
+    `utterances`: (n,) int64, ascending, numbers of these utterances.
     """
 
     def __init__(self, utterances: np.ndarray) -> None:

@@ -66,12 +66,7 @@ class TruncationEvaluation(Evaluation):
         records["windows"].append(batch.waveforms.slot)
 
     def conclude(self, name: str, records: Mapping[str, list], step: int) -> tuple[dict[str, float], bool]:
-        """Set `scores`; returns nothing to log.
-
-        Raises
-        ------
-        UserError : a probability is not finite.
-        """
+        """Set `scores`; returns nothing to log. Raises UserError: a probability is not finite."""
         windows, members = self._cut(name)
         recorded = torch.cat(records["probabilities"]).numpy()
         if not np.isfinite(recorded).all():

@@ -65,9 +65,7 @@ def holds_export(folder: Path) -> bool:
 def write_export(folder: Path, trained: Trained, versions: dict[str, str]) -> None:
     """Write weights, config.json and calibration.json to an empty folder.
 
-    Raises
-    ------
-    UserError : the upstream cannot be built without its checkpoint.
+    Raises UserError: the upstream cannot be built without its checkpoint.
     """
     from safetensors.torch import save_file  # noqa: PLC0415 - inference without export does not need it
 
@@ -108,9 +106,7 @@ def write_export(folder: Path, trained: Trained, versions: dict[str, str]) -> No
 def read_export(folder: Path, device: str | None = None) -> Trained:
     """Read an export of :func:`write_export`; nothing is unpickled, and no code in the folder is run.
 
-    Raises
-    ------
-    UserError : a damaged export, another version, or parts that do not match.
+    Raises UserError: a damaged export, another version, or parts that do not match.
     """
     from safetensors import SafetensorError  # noqa: PLC0415
     from safetensors.torch import load_file  # noqa: PLC0415
@@ -155,12 +151,7 @@ def read_export(folder: Path, device: str | None = None) -> Trained:
 
 
 def read_config(path: Path) -> ExportConfig:
-    """Read a config.json.
-
-    Raises
-    ------
-    UserError : no such file, no JSON, another format, or a missing or wrong value.
-    """
+    """Read a config.json. Raises UserError: no such file, no JSON, another format, or a missing or wrong value."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict) or content.pop("format", None) != _FORMAT:

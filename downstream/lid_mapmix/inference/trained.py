@@ -122,9 +122,7 @@ def load_weights(
 ) -> None:
     """Load the weights of all parts; `upstream` is None if the upstream was not fine-tuned.
 
-    Raises
-    ------
-    UserError : they are of another network, or not finite.
+    Raises UserError: they are of another network, or not finite.
     """
     parts = [(features.featurizer, featurizer), (model, head)]
     parts += [] if upstream is None else [(features.upstream, upstream)]
@@ -146,12 +144,7 @@ def weights_below(weights: Mapping[str, Any], part: str) -> dict[str, Any]:
 
 
 def find_calibration(folder: RunFolder, labels: Labels) -> Calibration | None:
-    """Return the calibration in a folder, or None.
-
-    Raises
-    ------
-    UserError : it is damaged, or of other classes.
-    """
+    """Return the calibration in a folder, or None. Raises UserError: it is damaged, or of other classes."""
     path = folder.calibration
     if not path.is_file():
         return None
@@ -166,9 +159,7 @@ def find_calibration(folder: RunFolder, labels: Labels) -> Calibration | None:
 def choose_device(device: str | None) -> str:
     """Return a device by torch's name: the given one, or by default a GPU if there is one.
 
-    Raises
-    ------
-    UserError : it is not available.
+    Raises UserError: it is not available.
     """
     if device is None:
         return "cuda" if torch.cuda.is_available() else "cpu"

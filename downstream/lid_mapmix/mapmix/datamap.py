@@ -52,9 +52,7 @@ class RunningMeasures:
 
     Means and variances are updated as by Welford (Technometrics 4, 1962), in float64.
 
-    Parameters
-    ----------
-    utterance_count : N, utterances in the training manifest.
+    `utterance_count`: N, utterances in the training manifest.
     """
 
     def __init__(self, utterance_count: int) -> None:

@@ -144,10 +144,8 @@ def write_datamap(
 def read_datamap(path: Path | str) -> DataMap:
     """Read datamap.csv.
 
-    Raises
-    ------
-    UserError : no such file, a missing column, no utterance, a value that is not a number, an unknown region, an id
-        that occurs twice.
+    Raises UserError: no such file, a missing column, no utterance, a value that is not a number, an unknown region, an
+    id that occurs twice.
     """
     path = Path(path)
     header, rows = _read_rows(path, "data map")

@@ -100,9 +100,7 @@ class EpochRecorder:
     def restore(self, state: dict[str, Any]) -> None:
         """Replace everything added so far by what `state` returned.
 
-        Raises
-        ------
-        UserError : the state is of a run with another number of utterances or classes.
+        Raises UserError: the state is of a run with another number of utterances or classes.
         """
         found = (state["utterance_count"], state["class_count"])
         if found != (self.utterance_count, self.class_count):
@@ -177,9 +175,7 @@ class RunningDynamics:
     def restore(self, state: dict[str, Any]) -> None:
         """Replace everything added so far by what `state` returned.
 
-        Raises
-        ------
-        UserError : the state is of a run with another number of utterances or classes.
+        Raises UserError: the state is of a run with another number of utterances or classes.
         """
         for name, array in self._arrays().items():
             if (found := tuple(state[name].shape)) != array.shape:

@@ -178,9 +178,7 @@ def write_calibration(path: Path | str, calibration: Calibration) -> None:
 def read_calibration(path: Path | str) -> Calibration:
     """Read what `write_calibration` wrote.
 
-    Raises
-    ------
-    UserError : no such file, no JSON, another format, or numbers that do not match the classes.
+    Raises UserError: no such file, no JSON, another format, or numbers that do not match the classes.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))

@@ -114,9 +114,7 @@ def roc(scores: np.ndarray, is_target: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def crossing(misses: np.ndarray, accepted: np.ndarray) -> np.ndarray:
     """Return the rate at which ROCs have equal miss and false-alarm rates, (…) float64; NaN where a rate is NaN.
 
-    Parameters
-    ----------
-    misses, accepted : (…, points) float, rates at ascending thresholds, from 0 and 1 to 1 and 0.
+    `misses`, `accepted`: (…, points) float, rates at ascending thresholds, from 0 and 1 to 1 and 0.
     """
     difference = misses - accepted  # rises from −1 to 1
     after = np.argmax(difference >= 0, axis=-1, keepdims=True)

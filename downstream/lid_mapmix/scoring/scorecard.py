@@ -329,9 +329,7 @@ def differences_of(first: System, second: System, samples: int, seed: int) -> di
 def _durations(seconds: np.ndarray) -> tuple[list[str], np.ndarray]:
     """Return the names of the durations, rounded to whole seconds, ascending; and (N,) int64, −1 if unknown.
 
-    Parameters
-    ----------
-    seconds : (N,) float; NaN and infinity are unknown.
+    `seconds`: (N,) float; NaN and infinity are unknown.
     """
     nominal = np.floor(np.asarray(seconds, dtype=np.float64) + 0.5)
     values, numbers = _numbered(nominal, np.isfinite(nominal))

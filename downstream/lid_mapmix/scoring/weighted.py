@@ -95,9 +95,7 @@ class WeightedScores:
     def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Return name → (B,) float64, NaN where undefined.
 
-        Parameters
-        ----------
-        weights : (B, N) float32, not negative, in the order of `order`.
+        `weights`: (B, N) float32, not negative, in the order of `order`.
         """
         # By weighting, part, class and column.
         cells = np.zeros((len(weights), self._part_count, len(self.present), self._columns.shape[1]))
@@ -209,9 +207,7 @@ class WeightedEqualErrorRate:
     def __call__(self, weights: np.ndarray) -> np.ndarray:
         """Return the mean EER of each weighting, (B,) float64, over the classes with a weight above 0.
 
-        Parameters
-        ----------
-        weights : (B, N) float32, not negative, in the order of the utterances; NaN with fewer than two such classes.
+        `weights`: (B, N) float32, not negative, in the order of the utterances; NaN with fewer than two such classes.
         """
         columns = np.ascontiguousarray(weights.T)
         targets = (self._targets @ columns).T.astype(np.float64)

@@ -76,9 +76,7 @@ class BadAudio:
     def resume(self) -> None:
         """Add the faults that an interrupted run has found.
 
-        Raises
-        ------
-        UserError : too many are bad, which may be why the run was interrupted.
+        Raises UserError: too many are bad, which may be why the run was interrupted.
         """
         by_headers = list(self._found)
         named = self._named()

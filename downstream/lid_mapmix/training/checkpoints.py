@@ -46,9 +46,7 @@ _ARGUMENTS: Mapping[str, type | UnionType] = {
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Return the content of a checkpoint of S3PRL's; tensors stay in the file until they are used.
 
-    Raises
-    ------
-    UserError : no such file, a damaged one, or one that S3PRL's runner has not written.
+    Raises UserError: no such file, a damaged one, or one that S3PRL's runner has not written.
     """
     # S3PRL pickles its arguments; nothing else may be unpickled.
     torch.serialization.add_safe_globals([Namespace])
@@ -71,12 +69,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def check_state(state: Any) -> None:
-    """Check the types in the task's state.
-
-    Raises
-    ------
-    UserError : something is missing or has another type.
-    """
+    """Check the types in the task's state. Raises UserError: something is missing or has another type."""
     _check(isinstance(state, Mapping), "its state", "a mapping", state)
     _check(isinstance(state.get("version"), int), "version", "a whole number", state.get("version"))
     _check(_is_list_of(state.get("classes"), str), "classes", "a list of names", state.get("classes"))

@@ -79,9 +79,7 @@ class Curriculum:
     def restore(self, state: dict[str, Any], epoch: int) -> None:
         """Restore the state of a checkpoint that was written within an epoch.
 
-        Raises
-        ------
-        UserError : the run had another data map, or another source of regions.
+        Raises UserError: the run had another data map, or another source of regions.
         """
         if state["data_map"] != self._start.regions_digest():
             raise UserError(

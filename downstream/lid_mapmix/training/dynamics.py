@@ -190,9 +190,7 @@ class DynamicsRecording:
     def write_datamap(self) -> None:
         """Write datamap.csv and class_similarity.csv from all complete epochs.
 
-        Raises
-        ------
-        UserError : no complete epoch, a damaged one, or one of other data.
+        Raises UserError: no complete epoch, a damaged one, or one of other data.
         """
         if self._so_far is None:
             self._so_far = self._read_epochs()

@@ -92,9 +92,7 @@ def plan_training(config: TaskConfig, split: Split, labels: Labels, seed: int) -
 
     A run that takes its regions from its own dynamics (mapmix.online) starts without regions.
 
-    Raises
-    ------
-    UserError : a data map is needed and not given, was made from another manifest, or has an empty region.
+    Raises UserError: a data map is needed and not given, was made from another manifest, or has an empty region.
     """
     mapmix = config.mapmix
     if config.needs_datamap and mapmix.datamap is None:
@@ -138,9 +136,7 @@ def plan_training(config: TaskConfig, split: Split, labels: Labels, seed: int) -
 def check_class_similarity(mapmix: MapmixConfig, labels: Labels) -> None:
     """Check the class similarity that confidence targets use, as far as it depends on the labels only.
 
-    Raises
-    ------
-    UserError : it is of other classes, or its file is missing or damaged.
+    Raises UserError: it is of other classes, or its file is missing or damaged.
     """
     is_known = mapmix.class_similarity in (ClassSimilarity.GIVEN, ClassSimilarity.LRE17)
     if mapmix.targets is Targets.CONFIDENCE and is_known:

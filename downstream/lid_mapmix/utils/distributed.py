@@ -75,9 +75,7 @@ def gather_items(items: list[_Result]) -> list[_Result]:
 def broadcast_from_rank_zero(work: Callable[[], _Result]) -> _Result:
     """Call `work` in rank zero only, while the others wait, and return its result in every process.
 
-    Raises
-    ------
-    ReportedError : in the other processes, when rank zero raises; rank zero raises its own exception.
+    Raises ReportedError: in the other processes, when rank zero raises; rank zero raises its own exception.
     """
     if world_size() == 1:
         return work()

@@ -47,9 +47,7 @@ def folder_when_complete(path: Path | str) -> Iterator[Path]:
 
     `path` must be absent or empty. An interrupted or failed block leaves no temporary folder.
 
-    Raises
-    ------
-    OSError : `path` has files by then; they are kept.
+    Raises OSError: `path` has files by then; they are kept.
     """
     path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -87,9 +87,7 @@ def make_check_parser() -> CommandParser:
 def check_data(options: argparse.Namespace) -> None:
     """Check a corpus, and print or write the findings.
 
-    Raises
-    ------
-    UserError : training is not safe; the folder does not exist, a manifest cannot be read, or an output exists.
+    Raises UserError: training is not safe; the folder does not exist, a manifest cannot be read, or an output exists.
     """
     # Imported here, after the flags were parsed: the readers of audio take seconds.
     from ...data.check.cleaning import refuse_what_is_there  # noqa: PLC0415

@@ -41,9 +41,7 @@ def make_export_run_parser() -> CommandParser:
 def export_run(options: argparse.Namespace) -> None:
     """Write the folder, complete or not at all.
 
-    Raises
-    ------
-    UserError : the run does not exist, its upstream needs its checkpoint, or the output exists already.
+    Raises UserError: the run does not exist, its upstream needs its checkpoint, or the output exists already.
     """
     # Imported here, after the flags were parsed: torch takes seconds.
     from ...inference.exported import holds_export, write_export  # noqa: PLC0415
@@ -68,9 +66,7 @@ def export_run(options: argparse.Namespace) -> None:
 def _check_free(out: Path, *, overwrite: bool) -> None:
     """Refuse an existing folder, unless it is an earlier export and may be replaced.
 
-    Raises
-    ------
-    UserError : the folder is refused.
+    Raises UserError: the folder is refused.
     """
     from ...inference.exported import CONFIG_NAME, holds_export, read_config  # noqa: PLC0415
 

@@ -38,9 +38,7 @@ examples:
 def score(options: argparse.Namespace) -> None:
     """Score, compare and calibrate, or convert.
 
-    Raises
-    ------
-    UserError : an output exists, a file is damaged, or files do not match.
+    Raises UserError: an output exists, a file is damaged, or files do not match.
     """
     _refuse_conflicts(options)
     # Imported here, after the flags were parsed: NumPy and SciPy take a second.

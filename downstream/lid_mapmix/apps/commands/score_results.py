@@ -73,9 +73,7 @@ class Compared:
 def score_systems(options: argparse.Namespace) -> None:
     """Score each FILE, compare it to the first, and print, draw and write the results.
 
-    Raises
-    ------
-    UserError : an output exists, a file is damaged, or files do not match.
+    Raises UserError: an output exists, a file is damaged, or files do not match.
     """
     refuse_existing_outputs(options)
     labels = given_labels(options)

@@ -81,9 +81,7 @@ def _files_of(root: Path, folder: Path) -> list[str]:
 def verify(path: Path) -> list[str]:
     """Recompute every figure of a bundle, and return one line per figure that differs and per changed file.
 
-    Raises
-    ------
-    UserError : the file does not exist, or is not a bundle.
+    Raises UserError: the file does not exist, or is not a bundle.
     """
     with tempfile.TemporaryDirectory() as folder:
         names = _unpack(path, Path(folder))
@@ -93,12 +91,7 @@ def verify(path: Path) -> list[str]:
 
 
 def _check_name(path: Path, name: str) -> None:
-    """Refuse a name that is not below the bundle's own folder on every system.
-
-    Raises
-    ------
-    UserError : it is such a name.
-    """
+    """Refuse a name that is not below the bundle's own folder on every system. Raises UserError: it is such a name."""
     if re.search(r"[\\:\0]|^/|(^|/)\.\.(/|$)", name) or not name:
         raise UserError(f"{path}: expected names of files in the bundle, found {name!a}. {_NAME_ONE}")
 
@@ -136,9 +129,7 @@ class _Stated:
 def _read_stated(path: Path, root: Path) -> _Stated:
     """Read leaderboard.json of a bundle, and check its structure.
 
-    Raises
-    ------
-    UserError : it is not a bundle, or one of another version.
+    Raises UserError: it is not a bundle, or one of another version.
     """
     try:
         content = json.loads((root / CONTENT_NAME).read_text(encoding="utf-8"))

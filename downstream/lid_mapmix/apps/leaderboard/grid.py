@@ -112,9 +112,7 @@ class Run:
 def read_grid(options: argparse.Namespace) -> Grid:
     """Return the grid of a file, the part of it that flags select, or a grid of flags only.
 
-    Raises
-    ------
-    UserError : the file does not exist, a key or name is unknown, or there is nothing to train.
+    Raises UserError: the file does not exist, a key or name is unknown, or there is nothing to train.
     """
     content: dict[str, Any] = {} if options.bench is None else read_yaml(Path(options.bench))
     origin = options.bench or "flags"

@@ -84,9 +84,7 @@ class Job:
 def make_jobs(grid: Grid) -> list[Job]:
     """Return the jobs of a grid, each data map before the first run that needs it.
 
-    Raises
-    ------
-    UserError : settings, data or weights are missing or invalid.
+    Raises UserError: settings, data or weights are missing or invalid.
     """
     data = {name: _read_data(name, Path(folder)) for name, folder in grid.data.items()}
     maps: dict[Path, Job] = {}
@@ -168,9 +166,7 @@ def _steps(settings: Settings, count: int) -> int:
 def _read_data(name: str, folder: Path) -> Data:
     """Read and check the manifests and labels of a folder.
 
-    Raises
-    ------
-    UserError : a manifest is missing, or has a class that the labels lack.
+    Raises UserError: a manifest is missing, or has a class that the labels lack.
     """
     if absent := next((split for split in _SPLITS if not find_manifest(folder, split).is_file()), None):
         raise UserError(

@@ -28,9 +28,7 @@ from .tables import as_markdown, content_of, failures, foreign_files, tables_of,
 def make_leaderboard(options: argparse.Namespace) -> None:
     """Train the missing runs of a grid and write its tables, or verify a bundle.
 
-    Raises
-    ------
-    UserError : the grid cannot be trained, runs failed, figures of a bundle differ, or an output exists.
+    Raises UserError: the grid cannot be trained, runs failed, figures of a bundle differ, or an output exists.
     """
     if options.verify:
         _verify(options)
@@ -70,9 +68,7 @@ def _train(grid: Grid, options: argparse.Namespace) -> None:
 def train_grid(grid: Grid, devices: Sequence[str], workers: int) -> None:
     """Train the missing runs of a grid, `workers` in parallel.
 
-    Raises
-    ------
-    UserError : the grid cannot be trained, or a device does not exist; the error of a run is kept in its state.
+    Raises UserError: the grid cannot be trained, or a device does not exist; the error of a run is kept in its state.
     """
     for device in devices:
         choose_device(argparse.Namespace(device=device, local_rank=None), Place())

@@ -261,9 +261,7 @@ def _log(text: str) -> None:
 def _locked(path: Path) -> Iterator[int]:
     """Hold a lock (of filelock's kind) and give its file descriptor, for a child process to inherit.
 
-    Raises
-    ------
-    BlockingIOError : another process holds it.
+    Raises BlockingIOError: another process holds it.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:

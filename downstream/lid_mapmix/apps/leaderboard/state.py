@@ -48,12 +48,7 @@ class State:
 
 
 def read_state(folder: Path) -> State:
-    """Read the state of the run in a folder; without a file it is absent.
-
-    Raises
-    ------
-    UserError : the file is damaged.
-    """
+    """Read the state of the run in a folder; without a file it is absent. Raises UserError: the file is damaged."""
     path = folder / STATE_NAME
     if not path.is_file():
         return State()

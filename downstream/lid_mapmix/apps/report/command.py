@@ -32,9 +32,8 @@ examples:
 def make_report(options: argparse.Namespace) -> None:
     """Write the page and print its path.
 
-    Raises
-    ------
-    UserError : the run or its scores do not exist, a file cannot be read, or the output exists and is not a report.
+    Raises UserError: the run or its scores do not exist, a file cannot be read, or the output exists and is not a
+    report.
     """
     from ...data.corpus import Corpus  # noqa: PLC0415 - the help needs neither NumPy nor torch
     from .gather import choose_split, gather  # noqa: PLC0415

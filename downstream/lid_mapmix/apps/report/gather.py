@@ -101,9 +101,7 @@ class Findings:
 def choose_split(folder: RunFolder, split: str | None) -> str:
     """Return the split to report: `split` if given, else test, else dev.
 
-    Raises
-    ------
-    UserError : the folder or its scores do not exist.
+    Raises UserError: the folder or its scores do not exist.
     """
     if not folder.path.is_dir():
         raise UserError(f"{folder}: no such folder. Name the folder of a trained run.")
@@ -116,12 +114,7 @@ def choose_split(folder: RunFolder, split: str | None) -> str:
 
 
 def gather(folder: RunFolder, split: str) -> Findings:
-    """Read the folder of a run.
-
-    Raises
-    ------
-    UserError : a file cannot be read.
-    """
+    """Read the folder of a run. Raises UserError: a file cannot be read."""
     scores = read_scores(folder.scores(split))
     task, args, files = _read_settings(folder)
     metrics = _read_json(folder.metrics(split))

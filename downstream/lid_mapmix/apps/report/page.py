@@ -51,9 +51,7 @@ class Figure:
 def template_environment(folder: Path) -> Environment:
     """Return the Jinja environment of a page: text is escaped, unknown names are errors, head.html can be included.
 
-    Parameters
-    ----------
-    folder : folder of the template.
+    `folder`: folder of the template.
     """
     return Environment(
         loader=FileSystemLoader([folder, STYLE_SHEET.parent]),

@@ -192,10 +192,8 @@ def _interval(ends: Sequence[float] | None) -> str:
 def format_table(rows: Mapping[str, Mapping[str, float]]) -> str:
     """Format scores as text, one line per row, without a trailing newline.
 
-    Parameters
-    ----------
-    rows : row name → column name → value. Columns are in the order of their first occurrence; missing values are shown
-        as ``-``, floats with 3 decimals. Line breaks and control characters in names are escaped as in Python.
+    `rows`: row name → column name → value. Columns are in the order of their first occurrence; missing values are shown
+    as ``-``, floats with 3 decimals. Line breaks and control characters in names are escaped as in Python.
     """
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
     table = [["", *columns]]

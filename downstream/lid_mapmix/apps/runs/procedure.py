@@ -28,9 +28,7 @@ from .run import Run
 def train(options: argparse.Namespace) -> None:
     """Train a variant: data map → regions and similarities → Map-Mix → dev calibration → test scores → report.
 
-    Raises
-    ------
-    UserError : the settings, the data or the folder of the run are invalid.
+    Raises UserError: the settings, the data or the folder of the run are invalid.
     """
     run, past = _prepare(options)
     has_test = run.corpus.has("test")
@@ -64,9 +62,7 @@ def train(options: argparse.Namespace) -> None:
 def use(options: argparse.Namespace) -> None:
     """Evaluate a split with a trained run and update its card and report, or identify a recording.
 
-    Raises
-    ------
-    UserError : the checkpoint, the split or the recording does not exist.
+    Raises UserError: the checkpoint, the split or the recording does not exist.
     """
     if options.mode == "inference":
         if not Path(options.evaluate_split).is_file():

@@ -125,9 +125,7 @@ class RecordedDatamap:
     def write_numbers(self, out: RunFolder, suspects: Suspects | None, *, overwrite: bool) -> list[Path]:
         """Write all files but the figures, or none if one exists with other content; return their paths.
 
-        Raises
-        ------
-        UserError : a file exists with other content, and `overwrite` is False.
+        Raises UserError: a file exists with other content, and `overwrite` is False.
         """
         columns = self.manifest.columns
         paths = [out.datamap, out.class_similarity, out.td_metrics, *([] if suspects is None else [out.suspects])]
@@ -168,9 +166,7 @@ class RecordedDatamap:
     def draw(self, out: RunFolder, *, by_class: bool) -> list[Path]:
         """Draw the data map and, with `by_class`, one panel per class; return the paths.
 
-        Raises
-        ------
-        UserError : matplotlib is not installed.
+        Raises UserError: matplotlib is not installed.
         """
         paths = [out.datamap_figure]
         draw_datamap(paths[0], self.measures, self.regions, self.config)

@@ -69,9 +69,7 @@ class Run:
     def check_data(self) -> None:
         """Check settings and manifests, before an upstream is downloaded or loaded.
 
-        Raises
-        ------
-        UserError : they are invalid; audio is not checked yet.
+        Raises UserError: they are invalid; audio is not checked yet.
         """
         self.settings.check_host(trains=True)
         task = self.settings.task
@@ -80,12 +78,7 @@ class Run:
         self.corpus.check_manifests(["train", *self.settings.splits, *(["test"] if self.corpus.has("test") else [])])
 
     def train(self, begin: Callable[[], None] = lambda: None) -> None:
-        """Train.
-
-        Parameters
-        ----------
-        begin : called in rank zero just before training starts, after all checks.
-        """
+        """Train. `begin`: called in rank zero just before training starts, after all checks."""
 
         def prepare(runner: Any) -> None:
             self.folder.path.mkdir(parents=True, exist_ok=True)
@@ -98,12 +91,7 @@ class Run:
         self._run("train", prepare)
 
     def evaluate(self, change: Callable[[Any], None] = lambda expert: None) -> None:
-        """Score the split of the arguments.
-
-        Parameters
-        ----------
-        change : called with the expert before evaluation.
-        """
+        """Score the split of the arguments. `change`: called with the expert before evaluation."""
         self._run("evaluate", lambda runner: self.folder.path.mkdir(parents=True, exist_ok=True), change)
 
     def identify(self) -> None:

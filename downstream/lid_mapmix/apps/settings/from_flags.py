@@ -36,9 +36,7 @@ _WHERE = ("expname", "auto_resume", "init_ckpt", "upstream_ckpt", "upstream_mode
 def new_settings(options: argparse.Namespace) -> Settings:
     """Merge defaults, variant, upstream, the settings file, flags and overrides, in ascending precedence.
 
-    Raises
-    ------
-    UserError : a file is missing or invalid, or an override is invalid.
+    Raises UserError: a file is missing or invalid, or an override is invalid.
     """
     variant, upstream = options.downstream_variant, options.upstream
     protocol = "frozen" if options.frozen else "finetune"
@@ -79,9 +77,7 @@ def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> S
 
     ``--data``, ``--cache-features``, ``-k``, ``-p``, ``-n`` and ``-o`` override the checkpoint.
 
-    Raises
-    ------
-    UserError : the checkpoint cannot be read, is of another task, or its crops cannot be cached.
+    Raises UserError: the checkpoint cannot be read, is of another task, or its crops cannot be cached.
     """
     states = read_checkpoint(checkpoint)
     kept, config = dict(vars(states["Args"])), rename_settings(copy.deepcopy(states["Config"]))

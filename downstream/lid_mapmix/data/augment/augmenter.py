@@ -29,9 +29,7 @@ class AudioFolder:
     def open(cls, folder: str, setting: str) -> "AudioFolder":
         """List the audio of a folder and its subfolders, and read all headers.
 
-        Raises
-        ------
-        UserError : no such folder, no audio in it, or unreadable audio; the message names the setting.
+        Raises UserError: no such folder, no audio in it, or unreadable audio; the message names the setting.
         """
         root = Path(folder)
         if not root.is_dir():
@@ -84,9 +82,7 @@ class Augmenter:
     def open(cls, seed: int, *, noise: str | None, rir: str | None, **others: Any) -> "Augmenter | None":
         """Open the folders; None without augmentation. The settings are those of ``data.augment``.
 
-        Raises
-        ------
-        UserError : a folder is missing or empty, or has unreadable audio.
+        Raises UserError: a folder is missing or empty, or has unreadable audio.
         """
         if not (noise or rir or others["speeds"] or others["codecs"]):
             return None

@@ -108,12 +108,7 @@ class Association(NamedTuple):
 
 
 def association(counts: np.ndarray) -> Association:
-    """Measure the association of rows and columns of a table.
-
-    Parameters
-    ----------
-    counts : (rows, columns) joint counts.
-    """
+    """Measure the association of rows and columns of a table. `counts`: (rows, columns) joint counts."""
     table = counts[counts.any(axis=1)][:, counts.any(axis=0)]
     if min(table.shape) < _TWO:
         return Association(0.0, 1.0)
@@ -187,9 +182,7 @@ def _implied_rates(utterances: Utterances, headers: Headers, length: np.ndarray)
 
     All are 0 if few files match at any rate: then the manifest's seconds are nominal, and matches are random.
 
-    Parameters
-    ----------
-    length : (utterances,) seconds by the header; NaN if unknown.
+    `length`: (utterances,) seconds by the header; NaN if unknown.
     """
     whole = np.isfinite(length) & np.isnan(utterances.end) & (np.nan_to_num(utterances.start, nan=0.0) == 0)
     rate = headers.sample_rate[utterances.file.codes] * np.where(whole, length, 0.0) / utterances.seconds

@@ -60,12 +60,7 @@ def clean(subject: Subject) -> Cleaned:
 
 
 def refuse_what_is_there(folder: Path) -> None:
-    """Check that writing a folder would not replace anything.
-
-    Raises
-    ------
-    UserError : it has files, or is a file itself.
-    """
+    """Check that writing a folder would not replace anything. Raises UserError: it has files, or is a file itself."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: exists already. Name a new or empty folder by --out.")
 
@@ -75,9 +70,7 @@ def write_cleaned(folder: Path, original: Subject, cleaned: Cleaned) -> None:
 
     The folder is complete or absent.
 
-    Raises
-    ------
-    UserError : the folder has files, or a split would be empty.
+    Raises UserError: the folder has files, or a split would be empty.
     """
     refuse_what_is_there(folder)
     for split, number in ((split, SPLITS.index(split)) for split in original.utterances.manifests):

@@ -45,9 +45,7 @@ def check_leaks(utterances: Utterances) -> Iterator[Finding]:
 def check_duplicates(utterances: Utterances, content: np.ndarray) -> Iterator[Finding]:
     """Find utterances with the same audio.
 
-    Parameters
-    ----------
-    content : (utterances,) numbers, equal for equal audio; below 0 if unknown.
+    `content`: (utterances,) numbers, equal for equal audio; below 0 if unknown.
     """
     rows = np.flatnonzero(content >= 0)
     _, numbers, counts = np.unique(content[rows], return_inverse=True, return_counts=True)
@@ -85,9 +83,7 @@ def check_duplicates(utterances: Utterances, content: np.ndarray) -> Iterator[Fi
 def check_classes(utterances: Utterances, labels: Labels | None) -> Iterator[Finding]:
     """Find class names that are unknown, not trained, not evaluated or misspelt, and unbalanced classes.
 
-    Parameters
-    ----------
-    labels : of labels.yaml; None if there is none.
+    `labels`: of labels.yaml; None if there is none.
     """
     used = utterances.class_counts()
     spelt = count_names(utterances, labels)

@@ -54,9 +54,7 @@ class CheckedFolder:
     def fix(self, path: Path) -> "CheckedFolder":
         """Write a folder without the faulty utterances, check it, and return this folder with that as `fixed`.
 
-        Raises
-        ------
-        UserError, OSError : as :func:`write_cleaned`.
+        Raises UserError, OSError: as :func:`write_cleaned`.
         """
         cleaned = clean(self.subject)
         write_cleaned(path, self.subject, cleaned)
@@ -65,9 +63,7 @@ class CheckedFolder:
     def refuse_errors(self) -> None:
         """Refuse a folder that is not safe to train on: the fixed folder, or this one if there is none.
 
-        Raises
-        ------
-        UserError : it has errors.
+        Raises UserError: it has errors.
         """
         judged = self.fixed[1] if self.fixed else self
         errors = count_errors(judged.findings)

@@ -167,9 +167,7 @@ class Subject:
     def read(cls, folder: Path, *, deep: bool, threads: int) -> "Subject":
         """Read the manifests of a folder and the headers of their audio; with `deep`, all samples too.
 
-        Raises
-        ------
-        UserError : no such folder, no manifest in it, or a fault in one.
+        Raises UserError: no such folder, no manifest in it, or a fault in one.
         """
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder. Use a folder with train.csv, dev.csv and test.csv.")

@@ -265,9 +265,7 @@ class PackedAudio:
 def packed_audio(path: Path, audio_format: AudioFormat) -> PackedAudio:
     """Read an audio file, or a member of a shard, and convert it if that is requested and lossless.
 
-    Raises
-    ------
-    UserError : libsndfile recognises the audio only by its extension.
+    Raises UserError: libsndfile recognises the audio only by its extension.
     """
     audio = read_content(path)
     extension = _extension(path, audio)

@@ -102,9 +102,7 @@ def read_manifest(path: Path | str, *, is_labelled: bool = True) -> Manifest:
 def read_manifests(directory: Path, splits: Sequence[str]) -> dict[str, Manifest]:
     """Read the manifests of a folder, split → manifest, for the splits that exist.
 
-    Raises
-    ------
-    UserError : none of them exists; or as :func:`read_manifest`.
+    Raises UserError: none of them exists; or as :func:`read_manifest`.
     """
     paths = {split: find_manifest(directory, split) for split in splits}
     manifests = {split: read_manifest(path) for split, path in paths.items() if path.is_file()}
@@ -142,9 +140,7 @@ def impossible_times(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return which utterances have an impossible duration, start and end, (utterances,) bool each.
 
-    Parameters
-    ----------
-    seconds, starts, ends : (utterances,) float64; NaN is a valid start or end, and means that of the file.
+    `seconds`, `starts`, `ends`: (utterances,) float64; NaN is a valid start or end, and means that of the file.
     """
     starts = np.nan_to_num(starts, nan=0.0, posinf=np.inf)
     return (
@@ -192,9 +188,7 @@ def _check_unique(path: Path, ids: np.ndarray, hashes: np.ndarray) -> None:
 def find_manifest(directory: Path, split: str) -> Path:
     """Return the manifest of a split: SPLIT.parquet if it exists, otherwise SPLIT.csv, which may be absent.
 
-    Raises
-    ------
-    UserError : both exist.
+    Raises UserError: both exist.
     """
     table, text = directory / f"{split}{PARQUET}", directory / f"{split}.csv"
     if not table.is_file():

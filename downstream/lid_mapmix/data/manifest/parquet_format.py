@@ -167,12 +167,7 @@ def _joined(parts: list[Names]) -> Names:
 
 
 def write_parquet(path: Path, columns: Mapping[str, Any]) -> None:
-    """Write columns as Parquet.
-
-    Raises
-    ------
-    UserError : pyarrow is not installed.
-    """
+    """Write columns as Parquet. Raises UserError: pyarrow is not installed."""
     _require_pyarrow(path)
     import pyarrow  # noqa: PLC0415
     from pyarrow import parquet  # noqa: PLC0415

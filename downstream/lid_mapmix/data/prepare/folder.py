@@ -33,9 +33,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 def _list(options: argparse.Namespace) -> Listing:
     """List the audio in each class's folder.
 
-    Raises
-    ------
-    UserError : no class, no audio, or a pattern that finds no speaker.
+    Raises UserError: no class, no audio, or a pattern that finds no speaker.
     """
     audio_folder, folder = options.corpus_folder.resolve(), options.folder.resolve()
     if options.copy_audio and folder == audio_folder:

@@ -111,9 +111,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 def _list(options: argparse.Namespace) -> Listing:
     """List the splits, which are in one release or in several; without the test data there is no test.csv.
 
-    Raises
-    ------
-    UserError : another layout, an unknown dialect, no development set, or flags that exclude each other.
+    Raises UserError: another layout, an unknown dialect, no development set, or flags that exclude each other.
     """
     if options.set != 1 and options.subset is None:
         raise UserError(f"--set {options.set}: expected --subset HOURS, the size of the set, found none. Add it.")

@@ -43,9 +43,8 @@ class Key:
 def read_key(path: Path | str) -> Key:
     """Read a key in any of the formats.
 
-    Raises
-    ------
-    UserError : no such file, none of the formats, a row of another length, or an utterance twice or without a class.
+    Raises UserError: no such file, none of the formats, a row of another length, or an utterance twice or without a
+    class.
     """
     path = Path(path)
     first, *_ = lines = read_lines(path, _WHAT)
@@ -78,9 +77,7 @@ def read_key(path: Path | str) -> Key:
 def join_key(output: SystemOutput, key: Key) -> SystemOutput:
     """Add the truth and the columns of a key to an output; where both have a value, the key's is used.
 
-    Raises
-    ------
-    UserError : an utterance is only in one of them, they differ in a true class, or a duration is not a number.
+    Raises UserError: an utterance is only in one of them, they differ in a true class, or a duration is not a number.
     """
     places = places_in(output, key.ids, key.path)
     columns = {name: values[places] for name, values in key.columns.items()}

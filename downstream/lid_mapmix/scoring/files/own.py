@@ -106,10 +106,8 @@ def write_scores(
 def read_scores(path: Path | str) -> ScoreFile:
     """Read a scores file.
 
-    Raises
-    ------
-    UserError : no such file, another header, no utterance, an utterance twice, a value that is not a number, or an
-        unknown class.
+    Raises UserError: no such file, another header, no utterance, an utterance twice, a value that is not a number, or
+    an unknown class.
     """
     path = Path(path)
     header, *rows = read_csv(path, "a scores file")

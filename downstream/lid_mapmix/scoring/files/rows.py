@@ -36,12 +36,7 @@ class Opening:
 
 
 def read_opening(path: Path) -> Opening:
-    """Read the start of a file.
-
-    Raises
-    ------
-    UserError : no such file, a folder.
-    """
+    """Read the start of a file. Raises UserError: no such file, a folder."""
     if path.is_dir():
         raise UserError(f"{path}: expected a file of scores, found a folder. Use a file in it.")
     if path.is_file():
@@ -89,9 +84,7 @@ def check_rows(
 ) -> None:
     """Check that there are rows, and that each has as many fields as the header.
 
-    Raises
-    ------
-    UserError : there are no rows, or one has another length.
+    Raises UserError: there are no rows, or one has another length.
     """
     if not rows:
         raise UserError(f"{path}: expected {what}, found a header and no utterance. {remedy}")
@@ -157,9 +150,7 @@ def parse_seconds(path: Path | str, texts: Sequence[str]) -> np.ndarray:
 def _content_of(path: Path, what: str) -> bytes:
     """Return the content of a file, or of a pipe such as the shell's ``<(command)``, which is read only once.
 
-    Raises
-    ------
-    UserError : no such file.
+    Raises UserError: no such file.
     """
     if path.is_fifo():
         return _content_of_pipe(path)

@@ -111,9 +111,7 @@ class Format(ABC):
     ) -> SystemOutput:
         """Return the output of log-likelihoods (N, C), unnormalised; see `SystemOutput` for the rest.
 
-        Raises
-        ------
-        UserError : plus infinity, or a row without a possible class.
+        Raises UserError: plus infinity, or a row without a possible class.
         """
         finite = np.isfinite(values.max(axis=1))
         if not finite.all():
@@ -175,9 +173,7 @@ def align(systems: Sequence[SystemOutput]) -> list[SystemOutput]:
     Truth, seconds and columns are taken from the first system that has them. The classes are those of the first system
     with scores, in its order; if there is none, all classes that occur in the predictions.
 
-    Raises
-    ------
-    UserError : an utterance or a class is only in one of them, or they differ in a true class.
+    Raises UserError: an utterance or a class is only in one of them, or they differ in a true class.
     """
     first, *others = systems
     ordered = [first, *(_take(other, places_in(first, other.ids, other.path)) for other in others)]

@@ -29,9 +29,7 @@ log = logging.getLogger(__name__)
 def check_fractions(dev_fraction: float, test_fraction: float) -> None:
     """Refuse fractions that leave a split empty.
 
-    Raises
-    ------
-    UserError : a fraction is not between 0 and 1, or nothing is left for train.
+    Raises UserError: a fraction is not between 0 and 1, or nothing is left for train.
     """
     if not (0 < dev_fraction < 1 and 0 < test_fraction < 1 and dev_fraction + test_fraction < 1):
         raise UserError(
@@ -192,10 +190,8 @@ def _cut(seconds: np.ndarray, dev_fraction: float, test_fraction: float, generat
 def without_leaks(columns: Columns) -> Columns:
     """Keep each speaker and group in one split only: in test if it occurs there, otherwise in dev.
 
-    Parameters
-    ----------
-    columns : column name → (utterances,) values, with ``split``, ``speaker`` and ``group``; an empty split counts as
-        train.
+    `columns`: column name → (utterances,) values, with ``split``, ``speaker`` and ``group``; an empty split counts as
+    train.
     """
     rank_of = {"": 0} | {split: rank for rank, split in enumerate(SPLITS)}
     ranks = np.array([rank_of[split] for split in columns["split"]])

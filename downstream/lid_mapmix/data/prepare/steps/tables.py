@@ -32,9 +32,7 @@ def enumerate_names(names: Iterable[str]) -> str:
 def describe_folder(folder: Path) -> str:
     """Return the content of a folder, for an error; names of sub-folders end in a slash.
 
-    Raises
-    ------
-    UserError : there is no such folder.
+    Raises UserError: there is no such folder.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder. Use the folder of the unpacked corpus.")
@@ -44,12 +42,7 @@ def describe_folder(folder: Path) -> str:
 
 
 def sub_folders(folder: Path) -> dict[str, Path]:
-    """Return name → sub-folder, sorted, without hidden ones.
-
-    Raises
-    ------
-    UserError : there is no such folder.
-    """
+    """Return name → sub-folder, sorted, without hidden ones. Raises UserError: there is no such folder."""
     describe_folder(folder)
     return {path.name: path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")}
 
@@ -84,9 +77,7 @@ def file_names(folder: Path | str) -> list[str]:
 def choose(found: Mapping[str, T], wanted: Sequence[str] | None, flag: str) -> dict[str, T]:
     """Return the requested items, in the order of `found`; all without a request.
 
-    Raises
-    ------
-    UserError : a requested item is not there.
+    Raises UserError: a requested item is not there.
     """
     unknown = [name for name in wanted or () if name not in found]
     if unknown:
@@ -157,12 +148,7 @@ def read_table(
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
-    """Return the non-blank lines of a text file, each with its number.
-
-    Raises
-    ------
-    UserError : no such file, or not UTF-8.
-    """
+    """Return the non-blank lines of a text file, each with its number. Raises UserError: no such file, or not UTF-8."""
     if not path.is_file():
         raise _not_there(path, "file")
     try:
@@ -174,12 +160,7 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
 
 
 def to_numbers(path: Path, name: str, values: Iterable[str]) -> list[float]:
-    """Return the values of a column of numbers; NaN if empty or unknown.
-
-    Raises
-    ------
-    UserError : a value is not a number.
-    """
+    """Return the values of a column of numbers; NaN if empty or unknown. Raises UserError: a value is not a number."""
     try:
         return [math.nan if value.strip().lower() in _UNKNOWN else float(value) for value in values]
     except ValueError as error:
@@ -189,9 +170,7 @@ def to_numbers(path: Path, name: str, values: Iterable[str]) -> list[float]:
 def read_pairs(path: Path) -> dict[str, str]:
     """Read lines of a name and a value separated by white space, as in Kaldi's files.
 
-    Raises
-    ------
-    UserError : no such file, a name without a value, or a name twice.
+    Raises UserError: no such file, a name without a value, or a name twice.
     """
     pairs: dict[str, str] = {}
     for number, line in read_lines(path):
