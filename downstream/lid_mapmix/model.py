@@ -78,16 +78,12 @@ class AttentionPooling(nn.Module):
         self.score = nn.Linear(dim, 1)
 
     def forward(self, frames: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Pool frames.
+        """Pool frames; returns (batch, dim) torch.Tensor.
 
         Parameters
         ----------
         frames : (batch, frames, dim) torch.Tensor
         mask : (batch, frames) bool torch.Tensor, true for real frames; at least one per row.
-
-        Returns
-        -------
-        (batch, dim) torch.Tensor
         """
         # Always in the precision of the weights, even if the upstream uses another: the cost is negligible.
         with _own_precision(frames):
@@ -196,16 +192,12 @@ class DialectClassifier(nn.Module):
     def latents(
         self, features: Sequence[torch.Tensor], first_sample: torch.Tensor, sample_count: torch.Tensor
     ) -> torch.Tensor:
-        """Return the latent of each waveform.
+        """Return the latent of each waveform, (batch, dim) torch.Tensor.
 
         Parameters
         ----------
         features : one (frames, upstream_dim) torch.Tensor per waveform, from S3PRL's featurizer.
         first_sample, sample_count : (batch,) int64, the real audio within each waveform.
-
-        Returns
-        -------
-        (batch, dim) torch.Tensor
         """
         size = self._batch_size(features)
         if len(features) <= size:

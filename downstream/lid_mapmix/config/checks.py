@@ -60,13 +60,11 @@ def check_configuration(config: Mapping[str, Any]) -> None:
     YAML 1.1 reads ``1e-4`` as text, on which the optimizer would fail after minutes of loading. S3PRL fails on keys at
     the top that are also flags, and ignores unknown keys.
 
+    Raises UserError: an unknown key, a value out of range, or a missing section.
+
     Parameters
     ----------
     config : ``optimizer`` and ``runner`` are corrected in place.
-
-    Raises
-    ------
-    UserError : an unknown key, a value out of range, or a missing section.
     """
     _check_keys("", config, _TOP_KEYS)
     for part in ("runner", "optimizer"):

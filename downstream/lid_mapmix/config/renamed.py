@@ -31,14 +31,12 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
 def rename_task_settings(task: Mapping[str, Any], *, warn: bool = False) -> dict[str, Any]:
     """Return settings of the task under their new names.
 
+    Raises UserError: a setting is given under both names.
+
     Parameters
     ----------
     task : the ``downstream_expert`` part of a configuration, or some of its sections; not changed.
     warn : print one line per old name, once per process.
-
-    Raises
-    ------
-    UserError : a setting is given under both names.
     """
     renamed = dict(task)
     for section, names in RENAMED.items():

@@ -37,14 +37,12 @@ class Settings:
     def make(cls, args: Namespace, config: Mapping[str, Any], sources: Sequence[str] = ()) -> Self:
         """Check a merged configuration.
 
+        Raises UserError: an unknown key, a value out of range, contradicting values, or a missing section.
+
         Parameters
         ----------
         args : S3PRL's arguments.
         config : ``runner``, ``optimizer``, ``downstream_expert``, … as read from YAML; neither is changed.
-
-        Raises
-        ------
-        UserError : an unknown key, a value out of range, contradicting values, or a missing section.
         """
         own = copy.deepcopy(dict(config))
         check_configuration(own)
@@ -142,14 +140,12 @@ class Settings:
 def task_of_run(folder: RunFolder, over: Mapping[str, Any] | None = None) -> TaskConfig:
     """Return the task's settings of the last start of a run; its other settings are not checked.
 
+    Raises UserError: no settings, settings of another task, or a value out of range.
+
     Parameters
     ----------
     folder : of the run.
     over : settings of the task that replace those of the run.
-
-    Raises
-    ------
-    UserError : no settings, settings of another task, or a value out of range.
     """
     path = folder.settings_file()
     task = read_yaml(path).get(TASK_KEY)

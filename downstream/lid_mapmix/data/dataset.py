@@ -41,15 +41,13 @@ class Split:
     ) -> "Split":
         """Check a manifest against the labels and against its audio files.
 
+        Raises UserError: an unknown class, or audio that is missing, damaged or too short and not skipped.
+
         Parameters
         ----------
         manifest, labels : of the split.
         skips_bad_audio : whether faults of audio are recorded rather than raised.
         lengths : of files, shared between splits; see :func:`.audio.spans.utterance_spans`.
-
-        Raises
-        ------
-        UserError : an unknown class, or audio that is missing, damaged or too short and not skipped.
         """
         faults: dict[int, str] = {}
         target_classes = labels.class_indices(manifest)

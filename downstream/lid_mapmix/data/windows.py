@@ -10,14 +10,12 @@ from .audio.reading import SAMPLE_RATE
 def centre_windows(counts: np.ndarray, crop_seconds: float) -> np.ndarray:
     """Cut one window from the middle of each utterance; a shorter utterance is used whole.
 
+    Returns (utterances, 3) int64: utterance number, first sample, number of samples.
+
     Parameters
     ----------
     counts : (utterances,) int64, lengths in samples at 16 kHz.
     crop_seconds : length of a window.
-
-    Returns
-    -------
-    (utterances, 3) int64: utterance number, first sample, number of samples.
     """
     size = np.minimum(counts, round(crop_seconds * SAMPLE_RATE))
     return np.stack([np.arange(len(counts)), (counts - size) // 2, size], axis=1)
@@ -26,14 +24,12 @@ def centre_windows(counts: np.ndarray, crop_seconds: float) -> np.ndarray:
 def sliding_windows(counts: np.ndarray, window_seconds: float, hop_seconds: float) -> np.ndarray:
     """Cut each utterance into windows, the last one aligned to its end; a shorter utterance is used whole.
 
+    Returns (windows, 3) int64: utterance number, first sample, number of samples; in the order of the utterances.
+
     Parameters
     ----------
     counts : (utterances,) int64, lengths in samples at 16 kHz.
     window_seconds, hop_seconds : length of a window, and from the start of one to the start of the next.
-
-    Returns
-    -------
-    (windows, 3) int64: utterance number, first sample, number of samples; in the order of the utterances.
     """
     window, hop = round(window_seconds * SAMPLE_RATE), round(hop_seconds * SAMPLE_RATE)
     overhang = np.maximum(counts - window, 0)
@@ -55,10 +51,8 @@ def truncated_windows(
     seconds : the durations, from the start of each utterance; a shorter utterance is used whole.
     window_seconds, hop_seconds : as for :func:`sliding_windows`.
 
-    Returns
-    -------
-    windows : (windows, 3) int64 as from :func:`sliding_windows`, without duplicates.
-    members : for each of `seconds`, the numbers of its windows, (its windows,) int64.
+    Returns (windows, 3) int64 as from :func:`sliding_windows`, without duplicates; and for each of `seconds`, the
+    numbers of its windows, (its windows,) int64.
     """
     cuts = [
         sliding_windows(np.minimum(counts, round(each * SAMPLE_RATE)), window_seconds, hop_seconds) for each in seconds

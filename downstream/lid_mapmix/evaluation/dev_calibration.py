@@ -19,6 +19,9 @@ _ROUNDING = 0.005
 def fit_on_dev(checkpoint: Path, accuracy: float, classes: Sequence[str], kind: Kind) -> Calibration:
     """Return the calibration of the best checkpoint of a run.
 
+    Raises UserError: it is not the best checkpoint; or its dev scores are missing, damaged, of other classes or of
+    another checkpoint, or lack a class that this kind of calibration needs.
+
     Parameters
     ----------
     checkpoint : the one in use; its dev scores are in the same folder.

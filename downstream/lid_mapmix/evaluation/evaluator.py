@@ -64,9 +64,7 @@ class Evaluation:
     def windows(self, name: str) -> np.ndarray:
         """Return the windows of a split: one from the middle of each utterance for dev, all windows for others.
 
-        Returns
-        -------
-        (windows, 3) int64: utterance number, first sample, number of samples.
+        Returns (windows, 3) int64: utterance number, first sample, number of samples.
         """
         counts, config = self.corpus.split(name).counts, self.config.evaluation
         if name == _DEV:
@@ -115,20 +113,16 @@ class Evaluation:
     def conclude(self, name: str, records: Mapping[str, list], step: int) -> tuple[dict[str, float], bool]:
         """Score a split and write its files; on dev, only the files of the best step so far are kept.
 
+        Returns the scores of `SUMMARY` over the whole split, and whether this step is the best on dev so far.
+
+        Raises UserError: a probability is not finite.
+
         Parameters
         ----------
         name : of the split.
         records : ``utterances``, one (windows,) int64 torch.Tensor per batch, and ``probabilities``, one
             (windows, classes) float64 torch.Tensor per batch.
         step : of the training; 0 outside training.
-
-        Returns
-        -------
-        the scores of `SUMMARY` over the whole split, and whether this step is the best on dev so far.
-
-        Raises
-        ------
-        UserError : a probability is not finite.
         """
         utterances, probabilities = average_windows(
             records["utterances"], records["probabilities"], self.config.evaluation.average

@@ -23,16 +23,14 @@ from ..utils.randomness import keyed_generator
 def choose_utterances(total: int, max_count: int, seed: int, split: str) -> np.ndarray:
     """Draw the utterances of a split whose latents are written; the same arguments give the same utterances.
 
+    Returns (min(total, max_count),) int64, ascending.
+
     Parameters
     ----------
     total : number of utterances in the split.
     max_count : maximum number of utterances to draw.
     seed : of the run.
     split : its name.
-
-    Returns
-    -------
-    (min(total, max_count),) int64, ascending.
     """
     generator = keyed_generator(seed, "latents", zlib.crc32(split.encode()))
     return np.sort(generator.choice(total, size=min(total, max_count), replace=False)).astype(np.int64)

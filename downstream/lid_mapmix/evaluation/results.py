@@ -25,15 +25,13 @@ def average_windows(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Average the windows of each utterance, over all batches; see :func:`.scoring.metrics.average_windows`.
 
+    Returns the utterances, (evaluated,) int64, ascending, and probabilities (evaluated, classes) float64.
+
     Parameters
     ----------
     utterances : one (windows,) int64 torch.Tensor per batch, the utterance of each window.
     probabilities : one (windows, classes) float64 torch.Tensor per batch.
     average : what is averaged.
-
-    Returns
-    -------
-    utterances (evaluated,) int64, ascending, and probabilities (evaluated, classes) float64.
     """
     return average_arrays(torch.cat(list(utterances)).numpy(), torch.cat(list(probabilities)).numpy(), average)
 

@@ -46,15 +46,13 @@ class Trained:
 def read_run(folder: Path, device: str | None = None, weights: str | None = None) -> Trained:
     """Read a trained run.
 
+    Raises UserError: no run, a run of another task, or its upstream is not available.
+
     Parameters
     ----------
     folder : of the run, or a checkpoint in it.
     device : where to compute; None for a GPU if there is one, else the CPU.
     weights : of the upstream, if they are no longer where they were.
-
-    Raises
-    ------
-    UserError : no run, a run of another task, or its upstream is not available.
     """
     prepare()
     path = choose_checkpoint(folder, "inference")

@@ -130,15 +130,13 @@ def fixed_regions(
 ) -> np.ndarray:
     """Return the fixed regions of Map-Mix (arXiv 2302.08229, section 2); all inequalities are strict.
 
+    Returns (N,) str, values of `Region`.
+
     Parameters
     ----------
     confidence, variability : (N,) float.
     easy_confidence, easy_variability : easy utterances are above the first and below the second.
     hard_confidence, hard_variability : hard utterances are below both. All others are ambiguous.
-
-    Returns
-    -------
-    (N,) str, values of `Region`.
     """
     _check_confidence(confidence)
     if variability.shape != confidence.shape:
@@ -164,16 +162,14 @@ def quantile_regions(
     The default fractions are the 33 % of Dataset Cartography (arXiv 2009.10795, section 3) and the 710 hard of 24,757
     utterances in Map-Mix (arXiv 2302.08229).
 
+    Returns (N,) str, values of `Region`. Ties are broken by order: earlier utterances rank as more confident.
+
     Parameters
     ----------
     confidence : (N,) float.
     easy_fraction, hard_fraction : fractions in [0, 1] with a sum of at most 1. Counts are rounded to the nearest
         integer, halves up; where the two counts exceed the number of utterances, the hard count is reduced.
     groups : (N,) int, or None for one group. The fractions hold in each group, for example in each class.
-
-    Returns
-    -------
-    (N,) str, values of `Region`. Ties are broken by order: earlier utterances rank as more confident.
     """
     _check_confidence(confidence)
     if not (easy_fraction >= 0 and hard_fraction >= 0 and easy_fraction + hard_fraction <= 1):
@@ -199,16 +195,14 @@ def quantile_regions(
 def region_counts(regions: np.ndarray, target_classes: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, int]]:
     """Count the utterances of each region, per class and in total.
 
+    Returns class name → region and ``count`` → number of utterances; the last row is ``total``. Unread utterances are
+    counted where there are any.
+
     Parameters
     ----------
     regions : (N,) str, values of `Region`, or `UNREAD`.
     target_classes : (N,) int, class numbers.
     classes : class names.
-
-    Returns
-    -------
-    class name → region and ``count`` → number of utterances; the last row is ``total``. Unread utterances are counted
-    where there are any.
     """
     names = [*(region.value for region in Region), *([UNREAD] if (regions == UNREAD).any() else [])]
     rows: dict[str, dict[str, int]] = {}

@@ -72,13 +72,11 @@ class DataMap(Measures):
     def regions_for(self, ids: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Return the region of each utterance of a manifest, (N,) str in the manifest's order.
 
+        Raises UserError: the map was made from another manifest: ids or classes differ.
+
         Parameters
         ----------
         ids, classes : (N,) str, columns of the manifest; the order may differ from the map's.
-
-        Raises
-        ------
-        UserError : the map was made from another manifest: ids or classes differ.
         """
         ids, classes = np.asarray(ids), np.asarray(classes)
         if len(ids) == len(self.ids) and (ids == self.ids).all():  # as a run writes it
@@ -246,14 +244,12 @@ def write_class_similarity(
 def read_class_similarity(path: Path | str, classes: Sequence[str]) -> np.ndarray:
     """Read the class similarity, (C, C) float64, rows and columns in the order of `classes`.
 
+    Raises UserError: no such file, other classes, a value that is not a number or negative.
+
     Parameters
     ----------
     path : the CSV; its rows and columns may have any order.
     classes : names of the C classes.
-
-    Raises
-    ------
-    UserError : no such file, other classes, a value that is not a number or negative.
     """
     path = Path(path)
     header, rows = _read_rows(path, "class similarity")

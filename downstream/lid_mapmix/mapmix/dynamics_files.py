@@ -75,6 +75,9 @@ def read_dynamics(
 
     An epoch that does not have every utterance exactly once is not used; its number is returned.
 
+    Raises UserError: there is no complete epoch, or all are skipped; a file is damaged or of other data; a value is not
+    a probability.
+
     Parameters
     ----------
     directory : of the dynamics.
@@ -83,11 +86,6 @@ def read_dynamics(
     digest : of manifest and labels; every epoch must have it.
     skip_first : number of complete epochs to skip at the start, from 0.
     keep_first : maximum number of epochs to use after those, from 1; None for all.
-
-    Raises
-    ------
-    UserError : there is no complete epoch, or all are skipped; a file is damaged or of other data; a value is not a
-        probability.
     """
     if skip_first < 0 or (keep_first is not None and keep_first < 1):
         raise ValueError(f"expected skip_first from 0 and keep_first from 1, found {skip_first}, {keep_first}")
@@ -139,14 +137,13 @@ def read_dynamics(
 def epoch_rows(part: Mapping[str, np.ndarray], target_classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the predictions of a complete epoch in the order of the manifest.
 
+    Returns (N,) float32 probabilities, NaN where the audio could not be read, and (N,) predictions, the target class
+    there.
+
     Parameters
     ----------
     part : its arrays, see :mod:`.dynamics_files`.
     target_classes : (N,) int, class number of each utterance.
-
-    Returns
-    -------
-    probabilities (N,) float32, NaN where the audio could not be read, and predictions (N,), the target class there.
     """
     rows, is_read = part["indices"], part["probabilities"] != NOT_READ
     probabilities = np.empty(len(target_classes), np.float32)

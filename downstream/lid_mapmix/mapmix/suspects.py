@@ -104,16 +104,14 @@ def preferred_classes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the other class that was predicted most often, and the fraction of the epochs in which it was.
 
+    Returns the class, (N,) int64, `NO_CLASS` where every prediction was the label; ties go to the class predicted last;
+    and the fraction, (N,) float64.
+
     Parameters
     ----------
     predictions : (E, N) int; epochs in the order of training.
     target_classes : (N,) int; these predictions are not counted.
     class_count : number of classes.
-
-    Returns
-    -------
-    preferred (N,) int64, `NO_CLASS` where every prediction was the label; ties go to the class predicted last.
-    fractions (N,) float64.
     """
     epoch_count, utterance_count = predictions.shape
     preferred = np.full(utterance_count, NO_CLASS, dtype=np.int64)

@@ -135,6 +135,8 @@ def fit(
 ) -> Calibration:
     """Return the calibration that dev supports; see the module.
 
+    Raises UserError: `vector` or `full`, and a class has no utterance.
+
     Parameters
     ----------
     kind : its kind.

@@ -267,16 +267,14 @@ def summarize_detection(
 ) -> dict[str, float | int | None]:
     """Return every score of this module; None if it is not defined.
 
+    Returns ``eer``, ``cavg_1``, ``cavg_9`` (actual), ``c_primary`` (actual), ``c_primary_min``, ``cavg_argmax``,
+    ``cllr``, and two counts: ``targets``, the classes present, and ``sources``, the number of parts.
+
     Parameters
     ----------
     log_likelihoods, truth : see the module.
     source : (N,) str, the data source of each utterance, or None; see `source_parts`.
     ratios : (N, C) float, the system's own ratios, for EER and costs; None for those of the log-likelihoods.
-
-    Returns
-    -------
-    ``eer``, ``cavg_1``, ``cavg_9`` (actual), ``c_primary`` (actual), ``c_primary_min``, ``cavg_argmax``, ``cllr``, and
-    two counts: ``targets``, the classes present, and ``sources``, the number of parts.
     """
     log_likelihoods, truth = _checked(log_likelihoods), np.asarray(truth)
     present = _present(log_likelihoods, truth)

@@ -29,15 +29,13 @@ def average_windows(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Average the windows of each utterance.
 
+    Returns the utterances, (evaluated,) int, ascending, and probabilities (evaluated, C) float64.
+
     Parameters
     ----------
     utterances : (windows,) int, the utterance of each window.
     probabilities : (windows, C) float64.
     average : what is averaged. Where logarithms are averaged, a probability of 0 counts as 5e-324, the minimum.
-
-    Returns
-    -------
-    utterances (evaluated,) int, ascending, and probabilities (evaluated, C) float64.
     """
     numbers, place = np.unique(utterances, return_inverse=True)
     is_log = average is Average.LOG_LIKELIHOODS

@@ -35,6 +35,10 @@ def metrics_with_slices(
 ) -> dict[str, Any]:
     """Return the scores of metrics.py and detection.py overall and per slice, each with its counts.
 
+    Returns ``{"overall": scores, "by_duration": {"3": scores, …}, "by_source": {…}, "by_cluster": {…}, "by_class":
+    {…}}``, where scores is what `all_scores` returns. Slices that do not apply are absent. by_cluster slices by the
+    true class's cluster and adds ``within_cluster_acc``. by_class is what `class_scores` returns.
+
     Parameters
     ----------
     probabilities : (N, C) float.
@@ -46,12 +50,6 @@ def metrics_with_slices(
         they are not nominal, and there are no slices by duration. NaN belongs to no slice.
     source : (N,) str, or None. An empty string belongs to no slice. With two sources, detection costs are the mean of
         theirs.
-
-    Returns
-    -------
-    ``{"overall": scores, "by_duration": {"3": scores, …}, "by_source": {…}, "by_cluster": {…}, "by_class": {…}}``,
-    where scores is what `all_scores` returns. Slices that do not apply are absent. by_cluster slices by the
-    true class's cluster and adds ``within_cluster_acc``. by_class is what `class_scores` returns.
     """
     truth = np.asarray(truth)
     cluster_indices = np.asarray(cluster_indices)
@@ -92,17 +90,15 @@ def all_scores(
 ) -> dict[str, Any]:
     """Return the scores of metrics.py and detection.py over all utterances.
 
+    Returns ``{"acc", "wf1", "macro_f1", "c_acc", "ece", "eer", "cavg_1", "cavg_9", "c_primary", "c_primary_min",
+    "cavg_argmax", "cllr": float, "targets": classes present, "sources": 1 or 2, "count": N}``; None for an undefined
+    score, such as the detection scores with one class present.
+
     Parameters
     ----------
     probabilities : (N, C) float. truth : (N,) int. cluster_indices : (C,) int. source : (N,) str, or None.
     log_likelihoods : (N, C) float, natural logarithms, for the detection scores; None for those of the probabilities,
         which are likelihoods if the classes were equally frequent in training.
-
-    Returns
-    -------
-    ``{"acc", "wf1", "macro_f1", "c_acc", "ece", "eer", "cavg_1", "cavg_9", "c_primary", "c_primary_min",
-    "cavg_argmax", "cllr": float, "targets": classes present, "sources": 1 or 2, "count": N}``; None for an undefined
-    score, such as the detection scores with one class present.
     """
     if log_likelihoods is None:
         log_likelihoods = _logarithms(probabilities)
@@ -177,14 +173,12 @@ class System:
 def make_system(output: SystemOutput, cluster_of: Mapping[str, str]) -> System:
     """Return a system's output with what its scores need.
 
+    Raises UserError: a true class that is not a class of the system.
+
     Parameters
     ----------
     output : with its truth.
     cluster_of : class → its cluster, for all classes, in the order of the clusters.
-
-    Raises
-    ------
-    UserError : a true class that is not a class of the system.
     """
     if output.truth is None:
         raise ValueError(f"expected output with its truth, found none of {output.path}")
@@ -223,15 +217,13 @@ class Scores:
 def score_system(system: System, by: Sequence[str] = (), samples: int = 1000, seed: int = 0) -> Scores:
     """Score a system, with confidence intervals and by slice.
 
+    Raises UserError: a way of slicing that does not apply.
+
     Parameters
     ----------
     system : with its truth.
     by : ways of slicing; see :func:`slices_of`.
     samples, seed : of the bootstrap; without samples there are no intervals.
-
-    Raises
-    ------
-    UserError : a way of slicing that does not apply.
     """
     return Scores(
         overall=scores_of(system),
@@ -263,14 +255,12 @@ def scores_of(system: System, rows: np.ndarray | None = None) -> dict[str, Any]:
 def slices_of(system: System, way: str) -> dict[str, np.ndarray]:
     """Return the slices of a kind, name → (N,) bool, in order; an utterance without a value is in none.
 
+    Raises UserError: there is no value to slice by, or there are more than `_MAX_SLICES`.
+
     Parameters
     ----------
     system : with N utterances.
     way : ``duration`` (rounded to whole seconds), ``cluster`` or ``class`` of the truth, or the name of a column.
-
-    Raises
-    ------
-    UserError : there is no value to slice by, or there are more than `_MAX_SLICES`.
     """
     output = system.output
     names: Sequence[str]

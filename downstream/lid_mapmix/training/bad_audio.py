@@ -34,16 +34,14 @@ class _Found(NamedTuple):
 class BadAudio:
     """The training utterances with bad audio.
 
+    Raises UserError: the headers show too many, or every utterance of a class, to be bad.
+
     Parameters
     ----------
     folder : of the run.
     split : the training data.
     max_fraction : of the training utterances; the run ends when more have bad audio.
     report : prints and logs a line.
-
-    Raises
-    ------
-    UserError : the headers show too many, or every utterance of a class, to be bad.
     """
 
     def __init__(self, folder: RunFolder, split: Split, max_fraction: float, report: Callable[[str], None]) -> None:
@@ -87,14 +85,12 @@ class BadAudio:
     def add(self, epoch: int, faults: Sequence[Fault]) -> None:
         """Add the faults of a training step.
 
+        Raises UserError: in every process, when too many are bad.
+
         Parameters
         ----------
         epoch : number of the epoch.
         faults : of the rows of this process; the faults of all processes are gathered here.
-
-        Raises
-        ------
-        UserError : in every process, when too many are bad.
         """
         new = {fault.utterance: fault.reason for fault in faults if fault.utterance not in self._found}
         told = []

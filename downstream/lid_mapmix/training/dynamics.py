@@ -54,16 +54,14 @@ def read_map(
 ) -> tuple[Dynamics, RecordedMap]:
     """Make the data map of the epochs in a folder; incomplete epochs are skipped with a warning.
 
+    Raises UserError: no epoch to use, a damaged one, or one of other data.
+
     Parameters
     ----------
     directory : of the dynamics.
     manifest, labels : the training data of the recording.
     config : how regions are assigned.
     skip_first, keep_first : the epochs to use; see :func:`.mapmix.dynamics_files.read_dynamics`.
-
-    Raises
-    ------
-    UserError : no epoch to use, a damaged one, or one of other data.
     """
     target_classes = labels.class_indices(manifest)
     dynamics = read_dynamics(

@@ -16,15 +16,13 @@ from .dynamics import copy_epochs, first_unrecorded
 def check_complete(path: Path, states: Mapping[str, Any], mode: str) -> None:
     """Check that a checkpoint has every part; S3PRL would continue without one, from fresh weights or another step.
 
+    Raises UserError: a part is missing.
+
     Parameters
     ----------
     path : of the checkpoint.
     states : content of the checkpoint.
     mode : train, evaluate or inference.
-
-    Raises
-    ------
-    UserError : a part is missing.
     """
     needed = ["Featurizer", "Downstream"]
     if getattr(states["Args"], "upstream_trainable", False):

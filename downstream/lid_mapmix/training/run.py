@@ -28,6 +28,8 @@ from .train_dataset import TrainBatch, TrainDataset
 class TrainingRun:
     """A training run and its position.
 
+    Raises UserError: a fault of the data or the data map.
+
     Attributes
     ----------
     crops : the training crops.
@@ -41,10 +43,6 @@ class TrainingRun:
     seed : of every draw.
     runner : the ``runner`` part of the configuration, whose steps are filled in.
     report : prints and logs a line.
-
-    Raises
-    ------
-    UserError : a fault of the data or the data map.
     """
 
     def __init__(
@@ -83,9 +81,7 @@ class TrainingRun:
     def start_epoch(self, epoch: int) -> tuple[TaskLoader, str | None]:
         """Start an epoch, or continue it where a resumed run stopped.
 
-        Returns
-        -------
-        its loader, and a line that describes what has changed since the last epoch, or None.
+        Returns its loader, and a line that describes what has changed since the last epoch, or None.
         """
         first_batch, change = 0, None
         if self._resume_at is not None and self._resume_at[0] == epoch:

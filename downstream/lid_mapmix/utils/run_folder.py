@@ -162,13 +162,11 @@ class RunFolder:
     def held(self, otherwise: str = "choose another folder by -n or -p") -> Iterator[None]:
         """Lock the folder against other processes; it is created if absent.
 
+        Raises UserError: another process has locked the folder.
+
         Parameters
         ----------
         otherwise : what the user can do instead of waiting.
-
-        Raises
-        ------
-        UserError : another process has locked the folder.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         try:
@@ -188,13 +186,11 @@ class RunFolder:
     def refuse_run(self, *, resumes: bool = False) -> None:
         """Refuse to start training in a folder that has a run.
 
+        Raises UserError: the folder has a run.
+
         Parameters
         ----------
         resumes : accept a run that was stopped before its first checkpoint: its epochs will be trained again.
-
-        Raises
-        ------
-        UserError : the folder has a run.
         """
         held = [path.name for path in self._run_files()]
         scored = {path.name for path in self.score_files("dev")}

@@ -138,15 +138,13 @@ def read_system(
 ) -> SystemOutput:
     """Return the output of a file, its format recognised, with the key joined where one is given.
 
+    Raises UserError: a damaged file, or a key that does not fit it.
+
     Parameters
     ----------
     path, key : the files; see ``lid-mapmix score --help``.
     labels : which say the order of the classes where the file does not.
     values : what the scores of Kaldi's format are.
-
-    Raises
-    ------
-    UserError : a damaged file, or a key that does not fit it.
     """
     output = read_output(path, Hints(labels.classes if labels else None, Values(values)))
     return join_key(output, read_key(key)) if key else output

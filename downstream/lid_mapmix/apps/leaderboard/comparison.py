@@ -68,16 +68,15 @@ def best_row(
 ) -> tuple[int, float | None, bool] | None:
     """Return the row with the best mean, its largest p-value, and whether it is significantly better than all others.
 
+    The p-value is None for a single row, or if the rows have no data and seed in common. None if no row has a
+    mean.
+
     Parameters
     ----------
     column : the score.
     means : per row, None without a mean.
     rows : per row, (data, seed) → run.
     is_higher_better : whether higher values are better.
-
-    Returns
-    -------
-    The p-value is None for a single row, or if the rows have no data and seed in common. None if no row has a mean.
     """
     known = {number: mean for number, mean in enumerate(means) if mean is not None}
     if not known:

@@ -110,16 +110,14 @@ def _terminated_like_interrupted() -> Iterator[None]:
 def _submit(root: Path, work: Callable[[], None], jobs: int, parameters: Mapping[str, Any]) -> None:
     """Submit jobs and wait for them.
 
+    Raises UserError: submitit is not installed, or does not know a parameter.
+
     Parameters
     ----------
     root : folder of the grid; the logs of the jobs are in its folder `LOGS`.
     work : function that each job calls.
     jobs : number of jobs.
     parameters : those of submitit; ``cluster`` is its executor (slurm, local, debug).
-
-    Raises
-    ------
-    UserError : submitit is not installed, or does not know a parameter.
     """
     try:
         import submitit  # noqa: PLC0415

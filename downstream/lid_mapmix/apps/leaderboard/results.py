@@ -52,15 +52,13 @@ class RunResult:
 def read_result(root: Path, run: Run, samples: int) -> RunResult:
     """Read the result of a run.
 
+    Raises UserError: a file is missing or damaged.
+
     Parameters
     ----------
     root : folder of the grid.
     run : of the grid.
     samples : resamples; 0 for none.
-
-    Raises
-    ------
-    UserError : a file is missing or damaged.
     """
     folder = root / run.folder
     state = read_state(folder)
@@ -94,12 +92,10 @@ def read_result(root: Path, run: Run, samples: int) -> RunResult:
 def summarize(results: Sequence[RunResult]) -> list[dict[str, Any]]:
     """Return one row per upstream and variant: mean and standard deviation over data and seeds.
 
-    Returns
-    -------
-    Per row ``{"upstream", "variant", "runs", "complete", "scores": {column: {"mean", "sd", "best", "p"}}, "parameters",
-    "trained", "seconds": {"mean", "sd"}}``. sd is None for one run; scores are empty if no run is complete. ``best``:
-    the row is significantly better than each other row. ``p``: the largest p-value of these tests, only in the row with
-    the best mean.
+    Returns per row ``{"upstream", "variant", "runs", "complete", "scores": {column: {"mean", "sd", "best", "p"}},
+    "parameters", "trained", "seconds": {"mean", "sd"}}``. sd is None for one run; scores are empty if no run is
+    complete. ``best``: the row is significantly better than each other row. ``p``: the largest p-value of these tests,
+    only in the row with the best mean.
     """
     groups: dict[tuple[str, str], list[RunResult]] = {}
     for result in results:

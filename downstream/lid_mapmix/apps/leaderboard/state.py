@@ -69,14 +69,12 @@ def write_state(folder: Path, state: State, **changes: Any) -> State:
 def checked_state(folder: Path, request: Mapping[str, Any]) -> State:
     """Read the state of a run; a run of another request that has no checkpoint counts as absent.
 
+    Raises UserError: the folder holds a run of another request, or a run that no leaderboard has made.
+
     Parameters
     ----------
     folder : of the run.
     request : the request, or a part of it.
-
-    Raises
-    ------
-    UserError : the folder holds a run of another request, or a run that no leaderboard has made.
     """
     state = read_state(folder)
     if state.status is Status.ABSENT and RunFolder(folder).holds_run():

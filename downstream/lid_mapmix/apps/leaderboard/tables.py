@@ -268,9 +268,7 @@ def _beside_paper(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, lis
 
     Upstreams named wav2vec2… and hubert… follow the paper's wav2vec 2.0 and HuBERT, all others its XLSR.
 
-    Returns
-    -------
-    Per row (variant, origin and upstream, values of the columns, whether it is a row of the paper).
+    Returns per row (variant, origin and upstream, values of the columns, whether it is a row of the paper).
     """
     lines = []
     for known in PAPER:

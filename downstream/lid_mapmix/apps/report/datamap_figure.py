@@ -35,19 +35,13 @@ _LINES = {"color": "0.25", "linewidth": 0.9, "linestyle": (0, (4, 2))}
 def draw_datamap(path: Path | None, measures: Measures, regions: np.ndarray, config: DatamapConfig | None) -> Any:
     """Draw all utterances, with a histogram along each axis; complete or not at all.
 
+    Raises UserError: matplotlib is not installed.
+
     Parameters
     ----------
     path : PNG to write; None for a page.
     measures, regions : of the utterances.
     config : settings by which regions were assigned; None if unknown: no boundaries are drawn.
-
-    Returns
-    -------
-    The figure.
-
-    Raises
-    ------
-    UserError : matplotlib is not installed.
     """
     figure = new_figure(path, 8.0, 7.6)
     grid = figure.add_gridspec(2, 2, width_ratios=(5, 1), height_ratios=(1, 5), wspace=0.03, hspace=0.03)
@@ -87,16 +81,14 @@ def draw_by_class(
 ) -> None:
     """Draw one panel per class, in the order of the classes, with the same axes; complete or not at all.
 
+    Raises UserError: matplotlib is not installed.
+
     Parameters
     ----------
     path : PNG to write.
     measures, regions, config : as for :func:`draw_datamap`.
     classes : names of the classes.
     targets : (utterances,) int, target class of each utterance.
-
-    Raises
-    ------
-    UserError : matplotlib is not installed.
     """
     columns = math.ceil(math.sqrt(len(classes)))
     rows = math.ceil(len(classes) / columns)
@@ -254,14 +246,13 @@ def rasterise(
 def opacities(counts: np.ndarray, minimum: float) -> np.ndarray:
     """Return the opacity of each cell, linear in the logarithm of its count.
 
+    Returns (...) float64: 0 for empty cells, `minimum` for one point, 1 for the cell with the most points (even if
+    one).
+
     Parameters
     ----------
     counts : (...) int, non-negative.
     minimum : opacity of a cell with one point, so that single points are visible.
-
-    Returns
-    -------
-    (...) float64: 0 for empty cells, `minimum` for one point, 1 for the cell with the most points (even if one).
     """
     maximum = int(counts.max(initial=0))
     fractions = np.log(np.maximum(counts, 1)) / np.log(maximum) if maximum > 1 else np.ones(counts.shape)

@@ -52,14 +52,12 @@ _PERPLEXITY = 30.0
 def new_figure(path: Path | None, width: float, height: float) -> Any:
     """Return an empty matplotlib figure.
 
+    Raises UserError: matplotlib is not installed.
+
     Parameters
     ----------
     path : where it will be written; None for a page.
     width, height : in inches; in a page only their ratio matters.
-
-    Raises
-    ------
-    UserError : matplotlib is not installed.
     """
     try:
         # Not pyplot: it keeps references to figures and opens a display.
@@ -107,19 +105,13 @@ def draw_reliability(
 ) -> Any:
     """Draw one or two reliability curves, with the number of utterances per bin below; complete or not at all.
 
+    Raises UserError: matplotlib is not installed.
+
     Parameters
     ----------
     path : figure to write, in the format of its extension; None for a page.
     curves : name → result of `metrics.reliability_curve`.
     errors : name → expected calibration error.
-
-    Returns
-    -------
-    The figure.
-
-    Raises
-    ------
-    UserError : matplotlib is not installed.
     """
     figure = new_figure(path, 5.6, 6.8)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
@@ -154,19 +146,13 @@ def draw_reliability(
 def draw_truncation(path: Path | None, split: str, scores: Mapping[str, Mapping[str, Any]]) -> Any:
     """Draw scores over duration: above those where higher is better, below the others; complete or not at all.
 
+    Raises UserError: matplotlib is not installed.
+
     Parameters
     ----------
     path : PNG to write; None for a page.
     split : its name.
     scores : duration in seconds, as text → scores; None values are not drawn.
-
-    Returns
-    -------
-    The figure.
-
-    Raises
-    ------
-    UserError : matplotlib is not installed.
     """
     figure = new_figure(path, 7.0, 6.6)
     above, below = figure.subplots(2, 1, sharex=True)

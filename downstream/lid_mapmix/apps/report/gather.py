@@ -218,14 +218,12 @@ def _read_latents(folder: RunFolder, split: str, scores: ScoreFile) -> Latents |
 def find_reliability(folder: RunFolder, split: str, scores: ScoreFile, metrics: Mapping[str, Any]) -> Reliability:
     """Return the reliability diagrams of the metrics, or compute them from scores and calibration.
 
+    Raises UserError: the calibration, or the dev scores, cannot be read.
+
     Parameters
     ----------
     folder, split, scores : of the run.
     metrics : content of SPLIT_metrics.json.
-
-    Raises
-    ------
-    UserError : the calibration, or the dev scores, cannot be read.
     """
     kind = (metrics.get("calibrated") or {}).get("kind", "")
     given = metrics.get("reliability") or {}

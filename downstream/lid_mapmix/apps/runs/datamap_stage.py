@@ -34,19 +34,15 @@ _RUNNER_KEYS_OF_A_MAP = ("gradient_accumulate_steps", "gradient_clipping", "fp16
 def make_datamap(main: Run, clear_main: Callable[[], None], options: argparse.Namespace) -> Run:
     """Train the data map that a run needs, unless its folder holds the requested one.
 
+    Returns the run, with settings that name the data map.
+
+    Raises UserError: the folder holds another data map, a changed one, or an incomplete one without -a or --overwrite.
+
     Parameters
     ----------
     main : the run.
     clear_main : called before a new data map is trained; deletes files of an earlier run in the folder of `main`.
     options : the flags.
-
-    Returns
-    -------
-    The run, with settings that name the data map.
-
-    Raises
-    ------
-    UserError : the folder holds another data map, a changed one, or an incomplete one without -a or --overwrite.
     """
     stage = main.sibling(main.settings.datamap_stage())
     request = broadcast_from_rank_zero(lambda: map_request(stage.settings, stage.corpus))

@@ -162,13 +162,11 @@ def _run(options: argparse.Namespace, arguments: Sequence[str], processes: Proce
 def prepare_use(options: argparse.Namespace) -> None:
     """Prepare S3PRL and the device for a command that uses a trained run, in this process.
 
+    Raises UserError: the device does not exist.
+
     Parameters
     ----------
     options : equivalent flags of run_downstream.py; the device is set.
-
-    Raises
-    ------
-    UserError : the device does not exist.
     """
     from ...host import compat, registry  # noqa: PLC0415
 

@@ -80,13 +80,11 @@ def use(options: argparse.Namespace) -> None:
 def run_of_use(options: argparse.Namespace) -> Run:
     """Return the trained run with checked settings, and print their sources.
 
+    Raises UserError: the checkpoint does not exist, or does not match the flags.
+
     Parameters
     ----------
     options : the flags; -e or -i names the trained run.
-
-    Raises
-    ------
-    UserError : the checkpoint does not exist, or does not match the flags.
     """
     if options.past_exp is not None:
         settings = settings_from_checkpoint(options, choose_checkpoint(Path(options.past_exp), options.mode))

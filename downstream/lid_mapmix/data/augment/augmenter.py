@@ -104,21 +104,15 @@ class Augmenter:
         return speed if available >= MINIMUM_SAMPLES * speed else 1.0
 
     def augment(self, audio: np.ndarray, speed: float, *key: int) -> np.ndarray:
-        """Augment the audio of a crop, without its padding.
+        """Augment the audio of a crop, without its padding; returns (⌈samples / speed⌉,) float32.
+
+        Raises UserError: a recording of noise, or an impulse response, cannot be read.
 
         Parameters
         ----------
         audio : (samples,) float32 at 16 kHz. It is not changed.
         speed : as drawn for the crop.
         key : epoch, utterance, role, …
-
-        Returns
-        -------
-        (⌈samples / speed⌉,) float32.
-
-        Raises
-        ------
-        UserError : a recording of noise, or an impulse response, cannot be read.
         """
         audio = change_speed(audio, speed)
         if self.rir is not None:

@@ -193,13 +193,11 @@ def _set_example(utterances: Utterances, rows: np.ndarray) -> str:
 def spellings(counts: Mapping[str, int]) -> list[list[str]]:
     """Group names that differ only in case, separators, spaces or Unicode form.
 
+    Returns the groups of at least two names, each with the most frequent name first.
+
     Parameters
     ----------
     counts : name → number of utterances.
-
-    Returns
-    -------
-    the groups of at least two names, each with the most frequent name first.
     """
     groups: dict[str, list[str]] = {}
     for name in sorted(counts):

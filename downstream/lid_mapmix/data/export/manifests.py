@@ -42,6 +42,11 @@ _SPLIT_FILES = {
 def export_manifests(data: Path, target: ManifestForm, folder: Path, *, overwrite: bool = False) -> list[Path]:
     """Write every manifest of a folder in another format.
 
+    Raises UserError: no manifest, a fault in one, files that already exist, ids that are equal in Kaldi's format, or
+    paths that Kaldi would read as something else.
+
+    Returns what was written: one directory or file per split, and the labels.
+
     Parameters
     ----------
     data : the folder with train.csv, dev.csv and test.csv, or some of them.
@@ -49,15 +54,6 @@ def export_manifests(data: Path, target: ManifestForm, folder: Path, *, overwrit
         ``parquet`` writes FOLDER/SPLIT.parquet for this package. labels.yaml is copied if there is one.
     folder : where to write.
     overwrite : replace an earlier export.
-
-    Returns
-    -------
-    list of Path : what was written: one directory or file per split, and the labels.
-
-    Raises
-    ------
-    UserError : no manifest, a fault in one, files that already exist, ids that are equal in Kaldi's format, or paths
-        that Kaldi would read as something else.
     """
     manifests = read_manifests(data, SPLITS)
     labels = read_labels(data / LABELS_FILE) if (data / LABELS_FILE).is_file() else None

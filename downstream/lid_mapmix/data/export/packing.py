@@ -80,6 +80,8 @@ def pack(
 ) -> Summary:
     """Pack a folder of manifests and their audio.
 
+    Raises UserError: no manifest, a fault in one, damaged audio, or `out` has files already.
+
     Parameters
     ----------
     data : folder with train.csv, dev.csv and test.csv, or some of them, and labels.yaml if there is one.
@@ -89,10 +91,6 @@ def pack(
     seed : of a random order of each split's files, for programs that read shards sequentially; None for the order of
         the manifest, in which evaluation reads them.
     overwrite : replace an earlier pack; a folder with other files is refused.
-
-    Raises
-    ------
-    UserError : no manifest, a fault in one, damaged audio, or `out` has files already.
     """
     manifests = read_manifests(data, SPLITS)
     labels = _find_labels(data, manifests)

@@ -69,15 +69,13 @@ class Manifest:
 def read_manifest(path: Path | str, *, is_labelled: bool = True) -> Manifest:
     """Read a manifest.
 
+    Raises UserError: no such file, a missing column, no utterance, a missing value or one that is not a number, a part
+    that ends before it starts, or an id that occurs twice.
+
     Parameters
     ----------
     path : the file.
     is_labelled : whether utterances have a class and a duration; for identification they need neither.
-
-    Raises
-    ------
-    UserError : no such file, a missing column, no utterance, a missing value or one that is not a number, a part that
-        ends before it starts, or an id that occurs twice.
     """
     path = Path(path)
     if not path.is_file():
@@ -203,19 +201,15 @@ def find_manifest(directory: Path, split: str) -> Path:
 def read_table(path: Path, required: Collection[str], numbers: Collection[str]) -> ManifestTable:
     """Read a manifest; values are not checked, except that numbers are numbers.
 
+    Returns its columns, which may be empty.
+
+    Raises UserError: the file cannot be read, lacks a column or has one twice, or has a row of another length or a
+    value that is not a number.
+
     Parameters
     ----------
     path : a .parquet, otherwise a CSV with a header.
     required : names of required columns.
     numbers : names of columns of numbers; empty values are NaN.
-
-    Returns
-    -------
-    Its columns, which may be empty.
-
-    Raises
-    ------
-    UserError : the file cannot be read, lacks a column or has one twice, or has a row of another length or a value that
-        is not a number.
     """
     return (read_parquet if path.suffix == PARQUET else read_csv)(path, required, numbers)

@@ -53,14 +53,12 @@ def read_opening(path: Path) -> Opening:
 def read_lines(path: Path | str, what: str) -> list[str]:
     """Return the non-empty lines of a text file.
 
+    Raises UserError: no such file, not UTF-8, or empty.
+
     Parameters
     ----------
     path : the file, in UTF-8, with or without a byte order mark; Windows line ends are accepted.
     what : the expected content, for errors.
-
-    Raises
-    ------
-    UserError : no such file, not UTF-8, or empty.
     """
     return [line.rstrip("\r") for line in _read_text(path, what).split("\n") if line.strip()]
 
@@ -106,16 +104,14 @@ def unique_ids(path: Path | str, ids: list[str]) -> list[str]:
 def check_names(names: Iterable[str], *, forbidden: str = "\t\n\r", one_word: bool = False) -> None:
     """Check that a format can hold these ids or class names.
 
+    Raises UserError: a name that the format cannot hold.
+
     Parameters
     ----------
     names : the names to write.
     forbidden : characters with another meaning in the format. White space around a name, and a byte order mark before
         it, are always refused, because some reader would drop them.
     one_word : refuse all white space.
-
-    Raises
-    ------
-    UserError : a name that the format cannot hold.
     """
     for name in names:
         fits = name.split() == [name] if one_word else name.strip() == name and name != ""

@@ -25,15 +25,13 @@ _AUDIO_FOLDER = "audio"
 def with_present_audio(columns: Columns, origin: Path, *, skip: bool) -> Columns:
     """Refuse utterances whose audio is missing, or drop them; reads each folder once.
 
+    Raises UserError: some are missing, and not to be dropped.
+
     Parameters
     ----------
     columns : column name → (utterances,) values, with ``audiopath``.
     origin : of the corpus, for the error.
     skip : drop them.
-
-    Raises
-    ------
-    UserError : some are missing, and not to be dropped.
     """
     paths = columns["audiopath"]
     names_in: dict[str, set[str]] = {}
@@ -64,14 +62,12 @@ def _files_in(folder: str) -> set[str]:
 def with_seconds(columns: Columns, *, skip: bool) -> Columns:
     """Set the duration of each utterance without one, from its file's header.
 
+    Raises UserError: unreadable files that are not to be dropped.
+
     Parameters
     ----------
     columns : column name → (utterances,) values, with ``audiopath``, ``seconds``, ``start`` and ``end``.
     skip : read all headers, and drop utterances of unreadable files.
-
-    Raises
-    ------
-    UserError : unreadable files that are not to be dropped.
     """
     unknown = np.isnan(columns["seconds"])
     wanted = unknown | skip
@@ -94,18 +90,14 @@ def with_seconds(columns: Columns, *, skip: bool) -> Columns:
 def read_seconds(paths: Sequence[str] | np.ndarray, faults: MutableMapping[str, str] | None = None) -> np.ndarray:
     """Read the durations of audio files from their headers, in several threads and each file once.
 
+    Returns (utterances,) seconds.
+
+    Raises UserError: as :func:`~lid_mapmix.data.audio.reading.read_header`, for the first file with a fault.
+
     Parameters
     ----------
     paths : (utterances,) str, the files.
     faults : if given, the faults of files are added to it, by path, and not raised; the duration is then NaN.
-
-    Returns
-    -------
-    (utterances,) seconds.
-
-    Raises
-    ------
-    UserError : as :func:`~lid_mapmix.data.audio.reading.read_header`, for the first file with a fault.
     """
 
     def duration(path: str) -> float:
@@ -134,19 +126,15 @@ def read_seconds(paths: Sequence[str] | np.ndarray, faults: MutableMapping[str, 
 def copy_audio(paths: np.ndarray, origin: Path, folder: Path) -> np.ndarray:
     """Copy audio to the folder of the manifests.
 
+    Raises UserError: an unreadable file, or a folder that cannot be written.
+
+    Returns (utterances,) str, paths of the copies, relative to `folder`.
+
     Parameters
     ----------
     paths : (utterances,) str, absolute.
     origin : files in it keep their relative path.
     folder : of the manifests.
-
-    Returns
-    -------
-    (utterances,) str : paths of the copies, relative to `folder`.
-
-    Raises
-    ------
-    UserError : an unreadable file, or a folder that cannot be written.
     """
     targets = {path: _AUDIO_FOLDER + "/" + _name_of_copy(Path(path), origin) for path in paths}
     for path, target in tqdm(targets.items(), desc="Copying audio", unit="file"):

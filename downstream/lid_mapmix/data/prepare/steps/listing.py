@@ -41,21 +41,17 @@ log = logging.getLogger(__name__)
 def prepare_listed(folder: Path, listing: Listing, *, corpus: str, options: Options) -> Path:
     """Write the manifests of the listed utterances of a corpus.
 
+    Raises UserError: no utterance, an id twice, missing or damaged audio, too few speakers to divide, no dev, or a
+    class that is in none of the corpus's clusters.
+
+    Returns `folder`.
+
     Parameters
     ----------
     folder : of the manifests.
     listing : the utterances, and what is specific to the corpus.
     corpus : its name.
     options : common to all corpora.
-
-    Returns
-    -------
-    Path : `folder`.
-
-    Raises
-    ------
-    UserError : no utterance, an id twice, missing or damaged audio, too few speakers to divide, no dev, or a class that
-        is in none of the corpus's clusters.
     """
     check_fractions(options.dev_fraction, options.test_fraction)
     folder, origin = folder.resolve(), listing.origin

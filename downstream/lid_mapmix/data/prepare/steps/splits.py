@@ -52,6 +52,10 @@ def split_units(
 
     Each class is divided separately, by duration. A unit that occurs in several classes is not divided either.
 
+    Raises UserError: a class has too few units for the splits.
+
+    Returns (recordings,) str, ``train``, ``dev`` or ``test``.
+
     Parameters
     ----------
     units : (recordings,) str or int, the units that must not be divided.
@@ -60,14 +64,6 @@ def split_units(
     unit_name : name of a unit, for errors: ``speaker``.
     dev_fraction, test_fraction : wanted fractions of each class's duration.
     seed : of the draws.
-
-    Returns
-    -------
-    (recordings,) str : ``train``, ``dev`` or ``test``.
-
-    Raises
-    ------
-    UserError : a class has too few units for the splits.
     """
     check_fractions(dev_fraction, test_fraction)
     class_names, class_of = np.unique(classes, return_inverse=True)
@@ -108,13 +104,11 @@ def split_units(
 def join_units(*columns: np.ndarray) -> np.ndarray:
     """Number recordings so that any two with a common value in a column, directly or through others, share a number.
 
+    Returns (recordings,) int, the unit of each recording.
+
     Parameters
     ----------
     columns : (recordings,) str each, such as speakers and groups; an empty string is not a common value.
-
-    Returns
-    -------
-    (recordings,) int : the unit of each recording.
     """
     count = len(columns[0])
     recordings, values, total = [], [], count
@@ -131,14 +125,12 @@ def join_units(*columns: np.ndarray) -> np.ndarray:
 def connected(first: np.ndarray, second: np.ndarray, count: int) -> np.ndarray:
     """Number the connected components of a graph.
 
+    Returns (nodes,) int, the component of each node.
+
     Parameters
     ----------
     first, second : (edges,) int, the two nodes of each edge.
     count : of the nodes.
-
-    Returns
-    -------
-    (nodes,) int : the component of each node.
     """
     graph = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(count, count))
     return connected_components(graph, directed=False)[1]

@@ -50,15 +50,13 @@ def sub_folders(folder: Path) -> dict[str, Path]:
 def language_folders(folder: Path, holds: Callable[[Path], bool], what: str, remedy: str) -> dict[str, Path]:
     """Return name → sub-folder for the sub-folders of languages.
 
+    Raises UserError: there is none.
+
     Parameters
     ----------
     folder : of the corpus.
     holds : returns whether a sub-folder is that of a language.
     what, remedy : for the error: the content of such a sub-folder, and what to do.
-
-    Raises
-    ------
-    UserError : there is none.
     """
     found = {name: path for name, path in sub_folders(folder).items() if holds(path)}
     if not found:
@@ -105,20 +103,16 @@ def read_table(
 ) -> dict[str, list[str]]:
     """Read columns of a tab-separated table. Quotation marks have no meaning, because transcripts have single ones.
 
+    Raises UserError: no such table, a missing column, or a row with another number of fields.
+
+    Returns name → (rows,) values.
+
     Parameters
     ----------
     path : the table.
     needed, optional : names of the columns to return; missing optional ones are omitted.
     header : the columns' names if the table has no header.
     encoding : of the file.
-
-    Returns
-    -------
-    dict : name → (rows,) values.
-
-    Raises
-    ------
-    UserError : no such table, a missing column, or a row with another number of fields.
     """
     if not path.is_file():
         raise _not_there(path, "table")
