@@ -44,9 +44,6 @@ class DownstreamExpert(nn.Module):
     upstream_dim, upstream_rate : size of the upstream's frames, and samples from one to the next.
     downstream_expert, runner, optimizer : sections of the configuration. They are completed in place (variant,
         labels, steps), because S3PRL reads them afterwards and keeps them in its checkpoints.
-    expdir : the run's folder.
-    seed : of every draw.
-    mode : train, evaluate or inference.
     downstream_variant : -v; applied here unless a launcher has done it.
     upstream, upstream_trainable : -u and -f.
     init_ckpt : the checkpoint to use or resume from, None to start a new run.
@@ -154,7 +151,6 @@ class DownstreamExpert(nn.Module):
 
         Parameters
         ----------
-        split : the split's name.
         features : one (frames, upstream_dim) torch.Tensor per waveform.
         batch : describes the waveforms.
         records : passed to :meth:`log_records` later.

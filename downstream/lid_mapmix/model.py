@@ -167,7 +167,6 @@ class DialectClassifier(nn.Module):
     ----------
     upstream_dim : size of the upstream's frames.
     upstream_rate : samples from one of its frames to the next.
-    class_count : number of classes.
     encoder : network between upstream and pooling; an upstream with context (wav2vec 2.0) needs none.
     encoder_channels : width of that network's frames.
     hidden_dim : width of the classifier's hidden layer, 512 in the paper.

@@ -39,10 +39,7 @@ class Settings:
 
         Raises UserError: an unknown key, a value out of range, contradicting values, or a missing section.
 
-        Parameters
-        ----------
-        args : S3PRL's arguments.
-        config : ``runner``, ``optimizer``, ``downstream_expert``, … as read from YAML; neither is changed.
+        `config`: ``runner``, ``optimizer``, ``downstream_expert``, … as read from YAML; neither is changed.
         """
         own = copy.deepcopy(dict(config))
         check_configuration(own)
@@ -142,10 +139,7 @@ def task_of_run(folder: RunFolder, over: Mapping[str, Any] | None = None) -> Tas
 
     Raises UserError: no settings, settings of another task, or a value out of range.
 
-    Parameters
-    ----------
-    folder : of the run.
-    over : settings of the task that replace those of the run.
+    `over`: settings of the task that replace those of the run.
     """
     path = folder.settings_file()
     task = read_yaml(path).get(TASK_KEY)

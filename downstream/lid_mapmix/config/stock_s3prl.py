@@ -40,7 +40,6 @@ def config_without_patches(config: TaskConfig, upstream: str, trainable: bool) -
 
     Parameters
     ----------
-    config : those of the run.
     upstream : its name, -u.
     trainable : whether it is fine-tuned, -f.
     """

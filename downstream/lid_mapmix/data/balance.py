@@ -51,7 +51,6 @@ def draw_anchors(
     anchors : (anchors,) int64 utterance numbers, each once.
     classes : (utterances,) int64, class number of every utterance.
     power : see :func:`class_quotas`; 1 draws each anchor once.
-    generator : source of the draws.
     """
     order = np.argsort(classes[anchors], kind="stable")
     _, sizes = np.unique(classes[anchors], return_counts=True)

@@ -63,7 +63,6 @@ class Crops:
 
         Parameters
         ----------
-        seed : of the draws.
         utterance, epoch : their numbers.
         role : other parts of the key, not negative.
         speed : factor at which the crop will be played, so that it fills the waveform afterwards; without a grid only.

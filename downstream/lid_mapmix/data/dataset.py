@@ -104,7 +104,6 @@ class EvaluationDataset(Dataset):
 
     Parameters
     ----------
-    split : the data.
     windows : (windows, 3) int64: utterance number, first sample, number of samples.
     is_kept : returns whether the audio of a window need not be read; see :class:`TrainDataset`.
     """

@@ -74,10 +74,7 @@ def read_labels(path: Path | str) -> Labels:
 def labels_from_mapping(clusters: object, origin: str) -> Labels:
     """Check a mapping of cluster → list of classes and return its labels.
 
-    Parameters
-    ----------
-    clusters : the unchecked content.
-    origin : for errors, for example the file.
+    `origin`: for errors, for example the file.
     """
     if (
         not isinstance(clusters, Mapping)

@@ -45,14 +45,14 @@ def truncated_windows(
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Truncate each utterance to several durations, and cut each into sliding windows.
 
+    Returns (windows, 3) int64 as from :func:`sliding_windows`, without duplicates; and for each of `seconds`, the
+    numbers of its windows, (its windows,) int64.
+
     Parameters
     ----------
     counts : (utterances,) int64, lengths in samples at 16 kHz.
     seconds : the durations, from the start of each utterance; a shorter utterance is used whole.
     window_seconds, hop_seconds : as for :func:`sliding_windows`.
-
-    Returns (windows, 3) int64 as from :func:`sliding_windows`, without duplicates; and for each of `seconds`, the
-    numbers of its windows, (its windows,) int64.
     """
     cuts = [
         sliding_windows(np.minimum(counts, round(each * SAMPLE_RATE)), window_seconds, hop_seconds) for each in seconds

@@ -29,9 +29,6 @@ class Evaluation:
 
     Parameters
     ----------
-    config : the task's settings.
-    corpus : the data.
-    folder : of the run.
     checkpoint : the one in use, None when a run starts.
     report : prints and logs a line.
     seed : of the draw of the utterances whose latents are written.
@@ -96,7 +93,6 @@ class Evaluation:
 
         Parameters
         ----------
-        batch : the windows.
         latents, logits : (windows, dim) and (windows, classes) torch.Tensor, the output of the model.
         records : the probabilities are added to it.
         """
@@ -119,7 +115,6 @@ class Evaluation:
 
         Parameters
         ----------
-        name : of the split.
         records : ``utterances``, one (windows,) int64 torch.Tensor per batch, and ``probabilities``, one
             (windows, classes) float64 torch.Tensor per batch.
         step : of the training; 0 outside training.

@@ -25,12 +25,7 @@ def choose_utterances(total: int, max_count: int, seed: int, split: str) -> np.n
 
     Returns (min(total, max_count),) int64, ascending.
 
-    Parameters
-    ----------
-    total : number of utterances in the split.
-    max_count : maximum number of utterances to draw.
-    seed : of the run.
-    split : its name.
+    `total`: number of utterances in the split.
     """
     generator = keyed_generator(seed, "latents", zlib.crc32(split.encode()))
     return np.sort(generator.choice(total, size=min(total, max_count), replace=False)).astype(np.int64)
@@ -66,13 +61,7 @@ class KeptLatents:
             np.add.at(self._counts, place[rows], 1)
 
     def write(self, path: Path, ids: np.ndarray) -> None:
-        """Write the means, complete or not at all.
-
-        Parameters
-        ----------
-        path : the file.
-        ids : (utterances of the split,) str.
-        """
+        """Write the means, complete or not at all. `ids`: (utterances of the split,) str."""
         seen = np.flatnonzero(self._counts)
         sums = np.zeros((0, 0)) if self._sums is None else self._sums
         means = sums[seen] / self._counts[seen, None]

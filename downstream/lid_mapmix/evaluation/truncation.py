@@ -42,10 +42,7 @@ class TruncationEvaluation(Evaluation):
     def of(cls, expert: Any, seconds: Sequence[float]) -> "TruncationEvaluation":
         """Replace the evaluation of an expert by this one, and return it.
 
-        Parameters
-        ----------
-        expert : a :class:`.expert.DownstreamExpert`.
-        seconds : the durations.
+        `expert`: a :class:`.expert.DownstreamExpert`.
         """
         expert.evaluation = cls(expert.config, expert.corpus, expert.folder, seconds)
         return expert.evaluation

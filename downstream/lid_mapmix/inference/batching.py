@@ -32,13 +32,7 @@ class ScoredRecording:
 
 
 class WindowScorer:
-    """Runs the network, and voice-activity detection, on windows.
-
-    Parameters
-    ----------
-    trained : the trained run.
-    detect_speech : whether to detect speech.
-    """
+    """Runs the network, and voice-activity detection, on windows."""
 
     def __init__(self, trained: Trained, *, detect_speech: bool) -> None:
         self.trained = trained

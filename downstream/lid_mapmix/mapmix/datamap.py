@@ -202,7 +202,6 @@ def region_counts(regions: np.ndarray, target_classes: np.ndarray, classes: Sequ
     ----------
     regions : (N,) str, values of `Region`, or `UNREAD`.
     target_classes : (N,) int, class numbers.
-    classes : class names.
     """
     names = [*(region.value for region in Region), *([UNREAD] if (regions == UNREAD).any() else [])]
     rows: dict[str, dict[str, int]] = {}

@@ -113,7 +113,6 @@ def write_datamap(
 
     Parameters
     ----------
-    path : the CSV to write.
     manifest_columns : column name → (N,) values; ``id`` and ``class`` are needed. Columns with a name of the map's own
         (of a manifest that was itself made from a map) are replaced by the map's.
     measures : of the same N utterances.
@@ -191,7 +190,6 @@ def write_td_metrics(path: Path | str, ids: np.ndarray, measures: Measures) -> N
 
     Parameters
     ----------
-    path : the file to write.
     ids : (N,) str, names of the utterances.
     measures : of the same N utterances.
     """
@@ -224,8 +222,6 @@ def write_class_similarity(
 
     Parameters
     ----------
-    path : the CSV to write.
-    classes : names of the C classes.
     softmax_sums : (C, C) float64, row c the sum of the softmax rows of class c.
     softmax_counts : (C,) int, rows in each sum; the written row of a class with none is 0.
     """
@@ -246,10 +242,7 @@ def read_class_similarity(path: Path | str, classes: Sequence[str]) -> np.ndarra
 
     Raises UserError: no such file, other classes, a value that is not a number or negative.
 
-    Parameters
-    ----------
-    path : the CSV; its rows and columns may have any order.
-    classes : names of the C classes.
+    `path`: the CSV; its rows and columns may have any order.
     """
     path = Path(path)
     header, rows = _read_rows(path, "class similarity")

@@ -21,10 +21,7 @@ NOT_READ = -1.0
 class EpochRecorder:
     """The dynamics of one epoch: 9 bytes per utterance, allocated once. Every epoch needs a new recorder.
 
-    Parameters
-    ----------
-    utterance_count : utterances in the training manifest, the maximum that can be added.
-    class_count : number of classes.
+    `utterance_count`: utterances in the training manifest, the maximum that can be added.
     """
 
     def __init__(self, utterance_count: int, class_count: int) -> None:
@@ -126,10 +123,7 @@ class EpochRecorder:
 class RunningDynamics:
     """Means over all observations of each utterance so far; 20 bytes per utterance, allocated once.
 
-    Parameters
-    ----------
-    utterance_count : utterances in the training manifest.
-    class_count : number of classes.
+    `utterance_count`: utterances in the training manifest.
     """
 
     def __init__(self, utterance_count: int, class_count: int) -> None:

@@ -82,7 +82,6 @@ def read_dynamics(
     ----------
     directory : of the dynamics.
     target_classes : (N,) int, class number of each utterance of the training manifest.
-    class_count : number of classes.
     digest : of manifest and labels; every epoch must have it.
     skip_first : number of complete epochs to skip at the start, from 0.
     keep_first : maximum number of epochs to use after those, from 1; None for all.

@@ -140,11 +140,9 @@ def draw_partners(
 
     Parameters
     ----------
-    pairing : any, within or across.
     anchors : (anchors,) int64 utterance numbers.
     pool : (partners,) int64 utterance numbers, each once, at least one.
     classes : (utterances,) int64, class number of every utterance.
-    generator : source of the draws.
     """
     if pairing is Pairing.ACROSS:
         return _draw_across(anchors, pool, classes, generator)

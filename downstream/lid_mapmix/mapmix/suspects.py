@@ -60,7 +60,6 @@ def find_suspects(
         that was never read is not ranked.
     predictions : (E, N) int, the most probable class.
     target_classes : (N,) int, class number of each label.
-    class_count : number of classes.
     count : maximum number of suspects to return.
     """
     scores = surprise(probabilities, target_classes, class_count)
@@ -80,7 +79,6 @@ def surprise(probabilities: np.ndarray, target_classes: np.ndarray, class_count:
     ----------
     probabilities : (E, N) float, of the label; NaN where not read.
     target_classes : (N,) int.
-    class_count : number of classes.
     """
     if probabilities.ndim != 2 or probabilities.shape[1:] != target_classes.shape:  # noqa: PLR2004
         raise ValueError(
@@ -111,7 +109,6 @@ def preferred_classes(
     ----------
     predictions : (E, N) int; epochs in the order of training.
     target_classes : (N,) int; these predictions are not counted.
-    class_count : number of classes.
     """
     epoch_count, utterance_count = predictions.shape
     preferred = np.full(utterance_count, NO_CLASS, dtype=np.int64)
@@ -146,10 +143,7 @@ def write_suspects(
 
     Parameters
     ----------
-    path : the CSV to write.
-    suspects : in the order of the rows.
     manifest_columns : column name → (N,) values; id, audiopath and class are needed.
-    classes : names of the classes.
     measures, regions : of the N utterances.
     """
     rows = suspects.utterances

@@ -145,10 +145,7 @@ def resampled_scores(
 
     Systems with the same utterances in the same order, and the same groups, sources and seed, have the same resamples.
 
-    Parameters
-    ----------
-    system : of N utterances.
-    group, samples, seed : as in `bootstrap`.
+    `group`, `samples`, `seed`: as in `bootstrap`.
     """
     return _resampled([system], len(system.order), group, samples, seed)[0]
 

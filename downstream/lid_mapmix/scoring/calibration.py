@@ -139,7 +139,6 @@ def fit(
 
     Parameters
     ----------
-    kind : its kind.
     log_probabilities : (N, C) float, natural logarithms; a constant may be added to a row.
     truth : (N,) int, class number of each utterance.
     classes : names of the C classes.

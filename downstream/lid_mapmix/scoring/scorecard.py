@@ -175,10 +175,7 @@ def make_system(output: SystemOutput, cluster_of: Mapping[str, str]) -> System:
 
     Raises UserError: a true class that is not a class of the system.
 
-    Parameters
-    ----------
-    output : with its truth.
-    cluster_of : class → its cluster, for all classes, in the order of the clusters.
+    `cluster_of`: class → its cluster, for all classes, in the order of the clusters.
     """
     if output.truth is None:
         raise ValueError(f"expected output with its truth, found none of {output.path}")
@@ -221,7 +218,6 @@ def score_system(system: System, by: Sequence[str] = (), samples: int = 1000, se
 
     Parameters
     ----------
-    system : with its truth.
     by : ways of slicing; see :func:`slices_of`.
     samples, seed : of the bootstrap; without samples there are no intervals.
     """
@@ -235,10 +231,7 @@ def score_system(system: System, by: Sequence[str] = (), samples: int = 1000, se
 def scores_of(system: System, rows: np.ndarray | None = None) -> dict[str, Any]:
     """Return the scores of metrics.py and detection.py, and ``count``; None for an undefined score.
 
-    Parameters
-    ----------
-    system : with N utterances.
-    rows : (N,) bool, the utterances to score; at least one. None: all.
+    `rows`: (N,) bool, the utterances to score; at least one. None: all.
     """
     rows = np.ones(len(system.truth), dtype=bool) if rows is None else rows
     values, truth = system.log_likelihoods[rows], system.truth[rows]
@@ -257,10 +250,7 @@ def slices_of(system: System, way: str) -> dict[str, np.ndarray]:
 
     Raises UserError: there is no value to slice by, or there are more than `_MAX_SLICES`.
 
-    Parameters
-    ----------
-    system : with N utterances.
-    way : ``duration`` (rounded to whole seconds), ``cluster`` or ``class`` of the truth, or the name of a column.
+    `way`: ``duration`` (rounded to whole seconds), ``cluster`` or ``class`` of the truth, or the name of a column.
     """
     output = system.output
     names: Sequence[str]

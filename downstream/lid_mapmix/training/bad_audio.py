@@ -38,8 +38,6 @@ class BadAudio:
 
     Parameters
     ----------
-    folder : of the run.
-    split : the training data.
     max_fraction : of the training utterances; the run ends when more have bad audio.
     report : prints and logs a line.
     """
@@ -87,10 +85,7 @@ class BadAudio:
 
         Raises UserError: in every process, when too many are bad.
 
-        Parameters
-        ----------
-        epoch : number of the epoch.
-        faults : of the rows of this process; the faults of all processes are gathered here.
+        `faults`: of the rows of this process; the faults of all processes are gathered here.
         """
         new = {fault.utterance: fault.reason for fault in faults if fault.utterance not in self._found}
         told = []

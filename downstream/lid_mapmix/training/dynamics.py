@@ -60,7 +60,6 @@ def read_map(
     ----------
     directory : of the dynamics.
     manifest, labels : the training data of the recording.
-    config : how regions are assigned.
     skip_first, keep_first : the epochs to use; see :func:`.mapmix.dynamics_files.read_dynamics`.
     """
     target_classes = labels.class_indices(manifest)
@@ -124,14 +123,7 @@ class _EpochsSoFar:
 
 
 class DynamicsRecording:
-    """Records the training dynamics of a run.
-
-    Parameters
-    ----------
-    folder : of the run.
-    split, labels : the training data.
-    config : how regions are assigned.
-    """
+    """Records the training dynamics of a run. `split`, `labels`: the training data."""
 
     def __init__(self, folder: RunFolder, split: Split, labels: Labels, config: DatamapConfig) -> None:
         self.folder = folder
@@ -169,7 +161,6 @@ class DynamicsRecording:
 
         Parameters
         ----------
-        epoch : number of the epoch.
         indices, target_classes : (batch,) int64 utterance numbers and class numbers, of all processes.
         logits : (batch, classes) torch.Tensor of the step's forward pass.
         is_read : (batch,) bool, false where a replacement was read; None if there is none.

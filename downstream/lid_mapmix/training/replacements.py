@@ -24,7 +24,6 @@ class Replacements:
 
     Parameters
     ----------
-    seed : of the draws.
     target_classes : (utterances,) int64 class numbers.
     pools : (members,) int64 each, per role, the utterances that anchors and partners are drawn from.
     """

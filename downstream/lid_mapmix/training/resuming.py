@@ -17,12 +17,6 @@ def check_complete(path: Path, states: Mapping[str, Any], mode: str) -> None:
     """Check that a checkpoint has every part; S3PRL would continue without one, from fresh weights or another step.
 
     Raises UserError: a part is missing.
-
-    Parameters
-    ----------
-    path : of the checkpoint.
-    states : content of the checkpoint.
-    mode : train, evaluate or inference.
     """
     needed = ["Featurizer", "Downstream"]
     if getattr(states["Args"], "upstream_trainable", False):
@@ -55,13 +49,7 @@ class Past:
         return cls(RunFolder(checkpoint.parent), _first_unrecorded(state["run"]), has_best)
 
     def copy_to(self, folder: RunFolder, *, records: bool) -> None:
-        """Copy the files to the folder in which the run is resumed.
-
-        Parameters
-        ----------
-        folder : of the resumed run.
-        records : whether the run records its dynamics.
-        """
+        """Copy the files to the folder in which the run is resumed."""
         if records:
             copy_epochs(self.folder, folder, self.first_unrecorded)
         paths = [self.folder.bad_audio] if self.folder.bad_audio.is_file() else []

@@ -37,10 +37,6 @@ class TrainingRun:
 
     Parameters
     ----------
-    config : the task's settings.
-    corpus : the data.
-    folder : of the run.
-    seed : of every draw.
     runner : the ``runner`` part of the configuration, whose steps are filled in.
     report : prints and logs a line.
     """

@@ -46,9 +46,7 @@ class TrainDataset(Dataset):
 
     Parameters
     ----------
-    split : the training data.
     crops : draws the crops.
-    seed : of the draws.
     mix_space : where anchor and partner are mixed.
     is_kept : returns for a crop's number whether its features are cached; its audio is then not read, and the
         waveform is all zeros.

@@ -42,11 +42,7 @@ _MAX_SAMPLES = 100_000
 def write_bundle(path: Path, root: Path, content: Mapping[str, Any]) -> None:
     """Write a bundle of the complete runs, complete or not at all; the same runs give the same bytes.
 
-    Parameters
-    ----------
-    path : the zip.
-    root : folder of the grid.
-    content : result of `tables.content_of`.
+    `content`: result of `tables.content_of`.
     """
     names = [CONTENT_NAME]
     for run in content["runs"]:

@@ -38,7 +38,6 @@ def resample(
 
     Parameters
     ----------
-    test : scores of the test split.
     calibrated : (N, C) float, log-probabilities after calibration.
     cluster_indices : (C,) int, cluster number of each class.
     source : (N,) str, or None.
@@ -73,7 +72,6 @@ def best_row(
 
     Parameters
     ----------
-    column : the score.
     means : per row, None without a mean.
     rows : per row, (data, seed) → run.
     is_higher_better : whether higher values are better.

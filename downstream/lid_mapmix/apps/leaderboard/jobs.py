@@ -225,10 +225,7 @@ def _steps_left(job: Job) -> int:
 def _estimated_seconds(job: Job, measured: dict[tuple[str, str], float]) -> float | None:
     """Return the estimated seconds of the remaining steps; None if no step of its upstream was measured.
 
-    Parameters
-    ----------
-    job : a job.
-    measured : result of `seconds_per_step`; a variant that was not measured takes the upstream's slowest.
+    `measured`: result of `seconds_per_step`; a variant that was not measured takes the upstream's slowest.
     """
     upstream, _ = job.kind
     rate = measured.get(job.kind) or max((rate for (name, _), rate in measured.items() if name == upstream), default=0)

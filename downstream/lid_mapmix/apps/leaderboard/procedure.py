@@ -116,7 +116,6 @@ def _submit(root: Path, work: Callable[[], None], jobs: int, parameters: Mapping
     ----------
     root : folder of the grid; the logs of the jobs are in its folder `LOGS`.
     work : function that each job calls.
-    jobs : number of jobs.
     parameters : those of submitit; ``cluster`` is its executor (slurm, local, debug).
     """
     try:

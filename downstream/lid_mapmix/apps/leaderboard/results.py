@@ -53,12 +53,6 @@ def read_result(root: Path, run: Run, samples: int) -> RunResult:
     """Read the result of a run.
 
     Raises UserError: a file is missing or damaged.
-
-    Parameters
-    ----------
-    root : folder of the grid.
-    run : of the grid.
-    samples : resamples; 0 for none.
     """
     folder = root / run.folder
     state = read_state(folder)

@@ -46,7 +46,6 @@ class Work:
     Parameters
     ----------
     jobs : all jobs, each after the data map that it needs.
-    root : folder of the grid.
     devices : devices of the workers in turn; empty for the default device.
     """
 
@@ -278,9 +277,7 @@ def run_process(
 
     Parameters
     ----------
-    command : program and arguments.
     output : file to append its output to.
-    environment : its environment variables.
     stop : set to interrupt it.
     lock : file descriptor that it inherits.
     """

@@ -71,10 +71,7 @@ def checked_state(folder: Path, request: Mapping[str, Any]) -> State:
 
     Raises UserError: the folder holds a run of another request, or a run that no leaderboard has made.
 
-    Parameters
-    ----------
-    folder : of the run.
-    request : the request, or a part of it.
+    `request`: the request, or a part of it.
     """
     state = read_state(folder)
     if state.status is Status.ABSENT and RunFolder(folder).holds_run():

@@ -71,14 +71,7 @@ PAPER = (
 
 
 def content_of(results: Sequence[RunResult], rows: Sequence[dict[str, Any]], samples: int) -> dict[str, Any]:
-    """Return the content of leaderboard.json: rows, runs, versions.
-
-    Parameters
-    ----------
-    results : of all runs.
-    rows : result of `results.summarize`.
-    samples : bootstrap resamples.
-    """
+    """Return the content of leaderboard.json: rows, runs, versions. `rows`: result of `results.summarize`."""
     return {
         "format": FORMAT,
         "samples": samples,
@@ -122,7 +115,6 @@ def write_tables(root: Path, content: Mapping[str, Any], *, paper: bool) -> list
 
     Parameters
     ----------
-    root : folder of the grid.
     content : result of `content_of`.
     paper : show the rows next to those of the paper.
     """

@@ -38,7 +38,6 @@ def worst_clips(findings: Findings, manifest: Manifest | None, count: int = WORS
 
     Parameters
     ----------
-    findings : of the run.
     manifest : of the split; None for no audio.
     count : maximum number of utterances.
     """

@@ -49,13 +49,7 @@ def make_report(options: argparse.Namespace) -> None:
 
 
 def try_report(folder: RunFolder, split: str, corpus: "Corpus") -> Path | None:
-    """Write the page of a finished run; log a warning if that fails.
-
-    Parameters
-    ----------
-    folder, split : of the run.
-    corpus : its data.
-    """
+    """Write the page of a finished run; log a warning if that fails. `folder`, `split`: of the run."""
     from .gather import choose_split, gather  # noqa: PLC0415
 
     path = folder.report

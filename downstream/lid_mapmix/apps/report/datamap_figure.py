@@ -87,7 +87,6 @@ def draw_by_class(
     ----------
     path : PNG to write.
     measures, regions, config : as for :func:`draw_datamap`.
-    classes : names of the classes.
     targets : (utterances,) int, target class of each utterance.
     """
     columns = math.ceil(math.sqrt(len(classes)))

@@ -151,7 +151,6 @@ def draw_truncation(path: Path | None, split: str, scores: Mapping[str, Mapping[
     Parameters
     ----------
     path : PNG to write; None for a page.
-    split : its name.
     scores : duration in seconds, as text → scores; None values are not drawn.
     """
     figure = new_figure(path, 7.0, 6.6)

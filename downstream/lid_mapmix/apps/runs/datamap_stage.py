@@ -42,7 +42,6 @@ def make_datamap(main: Run, clear_main: Callable[[], None], options: argparse.Na
     ----------
     main : the run.
     clear_main : called before a new data map is trained; deletes files of an earlier run in the folder of `main`.
-    options : the flags.
     """
     stage = main.sibling(main.settings.datamap_stage())
     request = broadcast_from_rank_zero(lambda: map_request(stage.settings, stage.corpus))

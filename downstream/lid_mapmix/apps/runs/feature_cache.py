@@ -30,7 +30,6 @@ def attach_cache(runner: Any, settings: Settings, mode: str) -> CachedUpstream |
     Parameters
     ----------
     runner : S3PRL's runner, made by :func:`..host.runner.make_runner`.
-    settings : of the run.
     mode : train or evaluate.
     """
     task, args, section = settings.task, settings.args, settings.runner

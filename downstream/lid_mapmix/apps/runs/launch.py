@@ -68,7 +68,6 @@ def guarded(
 
     Parameters
     ----------
-    work : function to call.
     debug : raise errors with their traceback.
     after_interruption : message after Ctrl-C.
     reports : called after an error; returns whether this process prints it.

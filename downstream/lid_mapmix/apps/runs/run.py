@@ -38,7 +38,6 @@ class Run:
 
     Parameters
     ----------
-    settings : of the run.
     corpus : the data, if another run of the command has opened them.
     trains : whether the command trains; training may skip bad audio.
 

@@ -24,10 +24,7 @@ def apply_override(text: str | None, args: argparse.Namespace, config: dict[str,
 
     Raises UserError: the text is invalid, or names something unknown or settable by flags only.
 
-    Parameters
-    ----------
-    text : value of -o.
-    args, config : changed in place.
+    `args`, `config`: changed in place.
     """
     overrides = _overrides(text)
     for (first, *given), value in overrides:

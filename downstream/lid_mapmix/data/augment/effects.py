@@ -90,10 +90,7 @@ def through_telephone(audio: np.ndarray, codec: Codec) -> np.ndarray:
 
     Returns (samples,) float32 at 16 kHz, without frequencies above 4 kHz.
 
-    Parameters
-    ----------
-    audio : (samples,) float32 at 16 kHz; samples beyond ±1 after resampling are clipped.
-    codec : the codec.
+    `audio`: (samples,) float32 at 16 kHz; samples beyond ±1 after resampling are clipped.
     """
     narrow = functional.resample(torch.from_numpy(audio), SAMPLE_RATE, _TELEPHONE_RATE).clamp(-1, 1).numpy()
     with io.BytesIO() as file:

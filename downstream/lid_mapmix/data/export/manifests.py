@@ -52,8 +52,6 @@ def export_manifests(data: Path, target: ManifestForm, folder: Path, *, overwrit
     data : the folder with train.csv, dev.csv and test.csv, or some of them.
     target : ``kaldi`` writes FOLDER/SPLIT/wav.scp and the other tables; ``jsonl`` writes FOLDER/SPLIT.jsonl;
         ``parquet`` writes FOLDER/SPLIT.parquet for this package. labels.yaml is copied if there is one.
-    folder : where to write.
-    overwrite : replace an earlier export.
     """
     manifests = read_manifests(data, SPLITS)
     labels = read_labels(data / LABELS_FILE) if (data / LABELS_FILE).is_file() else None

@@ -85,7 +85,6 @@ def pack(
     Parameters
     ----------
     data : folder with train.csv, dev.csv and test.csv, or some of them, and labels.yaml if there is one.
-    out : the folder to create.
     shard_bytes : maximum size of a shard; a larger file has a shard of its own.
     audio_format : ``flac`` converts audio if that is lossless, bit for bit; other audio is not changed.
     seed : of a random order of each split's files, for programs that read shards sequentially; None for the order of

@@ -72,10 +72,7 @@ def read_manifest(path: Path | str, *, is_labelled: bool = True) -> Manifest:
     Raises UserError: no such file, a missing column, no utterance, a missing value or one that is not a number, a part
     that ends before it starts, or an id that occurs twice.
 
-    Parameters
-    ----------
-    path : the file.
-    is_labelled : whether utterances have a class and a duration; for identification they need neither.
+    `is_labelled`: whether utterances have a class and a duration; for identification they need neither.
     """
     path = Path(path)
     if not path.is_file():

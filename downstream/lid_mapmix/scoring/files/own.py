@@ -77,9 +77,7 @@ def write_scores(
 
     Parameters
     ----------
-    path : the CSV to write.
     ids, truth, group, source : (N,) str; truth has class names; group and source may be empty strings.
-    classes : names of the C classes.
     log_probabilities : (N, C) float, natural logarithms; minus infinity is allowed, NaN is not.
     seconds : (N,) float, nominal durations; NaN if unknown.
     """

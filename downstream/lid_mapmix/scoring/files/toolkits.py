@@ -275,7 +275,6 @@ def write_s3prl_predictions(
 
     Parameters
     ----------
-    expdir : the run's folder.
     split : for example ``"dev"``.
     ids, predictions, truth : (N,) str; the latter two are class names.
     """

@@ -31,7 +31,6 @@ def with_present_audio(columns: Columns, origin: Path, *, skip: bool) -> Columns
     ----------
     columns : column name → (utterances,) values, with ``audiopath``.
     origin : of the corpus, for the error.
-    skip : drop them.
     """
     paths = columns["audiopath"]
     names_in: dict[str, set[str]] = {}
@@ -134,7 +133,6 @@ def copy_audio(paths: np.ndarray, origin: Path, folder: Path) -> np.ndarray:
     ----------
     paths : (utterances,) str, absolute.
     origin : files in it keep their relative path.
-    folder : of the manifests.
     """
     targets = {path: _AUDIO_FOLDER + "/" + _name_of_copy(Path(path), origin) for path in paths}
     for path, target in tqdm(targets.items(), desc="Copying audio", unit="file"):

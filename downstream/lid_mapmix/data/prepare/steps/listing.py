@@ -46,12 +46,7 @@ def prepare_listed(folder: Path, listing: Listing, *, corpus: str, options: Opti
 
     Returns `folder`.
 
-    Parameters
-    ----------
-    folder : of the manifests.
-    listing : the utterances, and what is specific to the corpus.
-    corpus : its name.
-    options : common to all corpora.
+    `listing`: the utterances, and what is specific to the corpus.
     """
     check_fractions(options.dev_fraction, options.test_fraction)
     folder, origin = folder.resolve(), listing.origin

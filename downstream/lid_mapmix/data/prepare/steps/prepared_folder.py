@@ -46,10 +46,8 @@ def preparation(
 
     Parameters
     ----------
-    folder : of the manifests.
     settings : everything that the result depends on, in JSON types.
     overwrite : prepare it even if it has manifests.
-    splits : the splits of the corpus.
     """
     if not _is_needed(folder, settings, overwrite, splits):
         yield False

@@ -63,7 +63,6 @@ def split_units(
     seconds : (recordings,) float.
     unit_name : name of a unit, for errors: ``speaker``.
     dev_fraction, test_fraction : wanted fractions of each class's duration.
-    seed : of the draws.
     """
     check_fractions(dev_fraction, test_fraction)
     class_names, class_of = np.unique(classes, return_inverse=True)
@@ -127,10 +126,7 @@ def connected(first: np.ndarray, second: np.ndarray, count: int) -> np.ndarray:
 
     Returns (nodes,) int, the component of each node.
 
-    Parameters
-    ----------
-    first, second : (edges,) int, the two nodes of each edge.
-    count : of the nodes.
+    `first`, `second`: (edges,) int, the two nodes of each edge.
     """
     graph = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(count, count))
     return connected_components(graph, directed=False)[1]

@@ -109,10 +109,8 @@ def read_table(
 
     Parameters
     ----------
-    path : the table.
     needed, optional : names of the columns to return; missing optional ones are omitted.
     header : the columns' names if the table has no header.
-    encoding : of the file.
     """
     if not path.is_file():
         raise _not_there(path, "table")
