@@ -149,11 +149,8 @@ class DownstreamExpert(nn.Module):
     ) -> torch.Tensor:
         """Return the loss of a training step, or record the probabilities of an evaluation step.
 
-        Parameters
-        ----------
-        features : one (frames, upstream_dim) torch.Tensor per waveform.
-        batch : describes the waveforms.
-        records : passed to :meth:`log_records` later.
+        `features`: one (frames, upstream_dim) torch.Tensor per waveform. `batch`: describes the waveforms. `records`:
+        passed to :meth:`log_records` later.
         """
         device = features[0].device
         latents = self.model.latents(features, batch.waveforms.first.to(device), batch.waveforms.count.to(device))

@@ -56,10 +56,7 @@ class FrameSpans:
     def shortened(self, context: int, frames: torch.Tensor) -> "FrameSpans":
         """Return the spans after a network that removes `context` frames and returns `frames` frames.
 
-        Parameters
-        ----------
-        context : number of frames that the network removes.
-        frames : (batch,) int64, or () if equal for all.
+        `context`: number of frames that the network removes. `frames`: (batch,) int64, or () if equal for all.
         """
         first = torch.minimum(self.first, frames - 1)
         return FrameSpans(first, torch.maximum(torch.minimum(self.last - context, frames), first + 1))

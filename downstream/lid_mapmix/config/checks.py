@@ -62,9 +62,7 @@ def check_configuration(config: Mapping[str, Any]) -> None:
 
     Raises UserError: an unknown key, a value out of range, or a missing section.
 
-    Parameters
-    ----------
-    config : ``optimizer`` and ``runner`` are corrected in place.
+    `config`: ``optimizer`` and ``runner`` are corrected in place.
     """
     _check_keys("", config, _TOP_KEYS)
     for part in ("runner", "optimizer"):

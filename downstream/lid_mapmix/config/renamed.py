@@ -33,10 +33,8 @@ def rename_task_settings(task: Mapping[str, Any], *, warn: bool = False) -> dict
 
     Raises UserError: a setting is given under both names.
 
-    Parameters
-    ----------
-    task : the ``downstream_expert`` part of a configuration, or some of its sections; not changed.
-    warn : print one line per old name, once per process.
+    `task`: the ``downstream_expert`` part of a configuration, or some of its sections; not changed. `warn`: print one
+    line per old name, once per process.
     """
     renamed = dict(task)
     for section, names in RENAMED.items():

@@ -151,11 +151,7 @@ def task_of_run(folder: RunFolder, over: Mapping[str, Any] | None = None) -> Tas
 def moved_path(given: str, old: Path, new: Path) -> str:
     """Return the present path of a file of a run that may have been copied or moved.
 
-    Parameters
-    ----------
-    given : path of the file.
-    old, new : the former and present folder of the run.
-
+    `given`: path of the file. `old`, `new`: the former and present folder of the run.
     """
     if not Path(given).is_relative_to(old):
         return given

@@ -17,9 +17,7 @@ def check_host(runner: Mapping[str, Any]) -> None:
 
     Raises UserError: precision, compilation or checkpointing that S3PRL's own runner does not have.
 
-    Parameters
-    ----------
-    runner : the ``runner`` section.
+    `runner`: the ``runner`` section.
     """
     asked = [key for key in SWITCHES if runner.get(key)]
     if not runner.get("fp16") and read_precision(runner) is not Precision.FP32:
@@ -38,10 +36,7 @@ def config_without_patches(config: TaskConfig, upstream: str, trainable: bool) -
 
     Raises UserError: an upstream that would be trained in another way than requested.
 
-    Parameters
-    ----------
-    upstream : its name, -u.
-    trainable : whether it is fine-tuned, -f.
+    `upstream`: its name, -u. `trainable`: whether it is fine-tuned, -f.
     """
     if upstream.startswith("hf_") and trainable:
         raise UserError(

@@ -26,11 +26,8 @@ def class_quotas(sizes: np.ndarray, power: float, generator: np.random.Generator
 
     Returns (classes,) int64 with the sum of `sizes`; each is that number rounded up or down.
 
-    Parameters
-    ----------
-    sizes : (classes,) int64, utterances per class, at least 1.
-    power : in [0, 1].
-    generator : rounds randomly, so that a quota is ``sum(sizes) · n^power / sum(n^power)`` on average.
+    `sizes`: (classes,) int64, utterances per class, at least 1. `power`: in [0, 1]. `generator`: rounds randomly, so
+    that a quota is ``sum(sizes) · n^power / sum(n^power)`` on average.
     """
     weights = sizes.astype(np.float64) ** power
     # Systematic sampling. Rounded, because a sum of integers may otherwise be just below its value in floating point.
@@ -46,11 +43,8 @@ def draw_anchors(
 
     Returns (anchors,) int64 each: utterance numbers, class by class, and the repeat of each, from 0.
 
-    Parameters
-    ----------
-    anchors : (anchors,) int64 utterance numbers, each once.
-    classes : (utterances,) int64, class number of every utterance.
-    power : see :func:`class_quotas`; 1 draws each anchor once.
+    `anchors`: (anchors,) int64 utterance numbers, each once. `classes`: (utterances,) int64, class number of every
+    utterance. `power`: see :func:`class_quotas`; 1 draws each anchor once.
     """
     order = np.argsort(classes[anchors], kind="stable")
     _, sizes = np.unique(classes[anchors], return_counts=True)

@@ -61,11 +61,8 @@ class Crops:
     def draw(self, seed: int, utterance: int, epoch: int, *role: int, speed: float = 1.0) -> Crop:
         """Draw the crop of an utterance in an epoch; the same arguments give the same crop.
 
-        Parameters
-        ----------
-        utterance, epoch : their numbers.
-        role : other parts of the key, not negative.
-        speed : factor at which the crop will be played, so that it fills the waveform afterwards; without a grid only.
+        `utterance`, `epoch`: their numbers. `role`: other parts of the key, not negative. `speed`: factor at which the
+        crop will be played, so that it fills the waveform afterwards; without a grid only.
         """
         generator = keyed_generator(seed, "crop", epoch, utterance, *role)
         if self.grid is not None:

@@ -43,11 +43,8 @@ class Split:
 
         Raises UserError: an unknown class, or audio that is missing, damaged or too short and not skipped.
 
-        Parameters
-        ----------
-        manifest, labels : of the split.
-        skips_bad_audio : whether faults of audio are recorded rather than raised.
-        lengths : of files, shared between splits; see :func:`.audio.spans.utterance_spans`.
+        `manifest`, `labels`: of the split. `skips_bad_audio`: whether faults of audio are recorded rather than raised.
+        `lengths`: of files, shared between splits; see :func:`.audio.spans.utterance_spans`.
         """
         faults: dict[int, str] = {}
         target_classes = labels.class_indices(manifest)
@@ -102,10 +99,8 @@ class EvaluationBatch:
 class EvaluationDataset(Dataset):
     """Windows of utterances; a window number selects an item (see :mod:`.windows`).
 
-    Parameters
-    ----------
-    windows : (windows, 3) int64: utterance number, first sample, number of samples.
-    is_kept : returns whether the audio of a window need not be read; see :class:`TrainDataset`.
+    `windows`: (windows, 3) int64: utterance number, first sample, number of samples. `is_kept`: returns whether the
+    audio of a window need not be read; see :class:`TrainDataset`.
     """
 
     def __init__(self, split: Split, windows: np.ndarray, is_kept: Callable[[int], bool] | None = None) -> None:

@@ -12,10 +12,7 @@ def centre_windows(counts: np.ndarray, crop_seconds: float) -> np.ndarray:
 
     Returns (utterances, 3) int64: utterance number, first sample, number of samples.
 
-    Parameters
-    ----------
-    counts : (utterances,) int64, lengths in samples at 16 kHz.
-    crop_seconds : length of a window.
+    `counts`: (utterances,) int64, lengths in samples at 16 kHz. `crop_seconds`: length of a window.
     """
     size = np.minimum(counts, round(crop_seconds * SAMPLE_RATE))
     return np.stack([np.arange(len(counts)), (counts - size) // 2, size], axis=1)
@@ -26,10 +23,8 @@ def sliding_windows(counts: np.ndarray, window_seconds: float, hop_seconds: floa
 
     Returns (windows, 3) int64: utterance number, first sample, number of samples; in the order of the utterances.
 
-    Parameters
-    ----------
-    counts : (utterances,) int64, lengths in samples at 16 kHz.
-    window_seconds, hop_seconds : length of a window, and from the start of one to the start of the next.
+    `counts`: (utterances,) int64, lengths in samples at 16 kHz. `window_seconds`, `hop_seconds`: length of a window,
+    and from the start of one to the start of the next.
     """
     window, hop = round(window_seconds * SAMPLE_RATE), round(hop_seconds * SAMPLE_RATE)
     overhang = np.maximum(counts - window, 0)
@@ -48,11 +43,8 @@ def truncated_windows(
     Returns (windows, 3) int64 as from :func:`sliding_windows`, without duplicates; and for each of `seconds`, the
     numbers of its windows, (its windows,) int64.
 
-    Parameters
-    ----------
-    counts : (utterances,) int64, lengths in samples at 16 kHz.
-    seconds : the durations, from the start of each utterance; a shorter utterance is used whole.
-    window_seconds, hop_seconds : as for :func:`sliding_windows`.
+    `counts`: (utterances,) int64, lengths in samples at 16 kHz. `seconds`: the durations, from the start of each
+    utterance; a shorter utterance is used whole. `window_seconds`, `hop_seconds`: as for :func:`sliding_windows`.
     """
     cuts = [
         sliding_windows(np.minimum(counts, round(each * SAMPLE_RATE)), window_seconds, hop_seconds) for each in seconds

@@ -91,10 +91,8 @@ class Evaluation:
     ) -> None:
         """Record what :meth:`conclude` needs of a batch: the probabilities, and some latents.
 
-        Parameters
-        ----------
-        latents, logits : (windows, dim) and (windows, classes) torch.Tensor, the output of the model.
-        records : the probabilities are added to it.
+        `latents`, `logits`: (windows, dim) and (windows, classes) torch.Tensor, the output of the model. `records`: the
+        probabilities are added to it.
         """
         records["utterances"].append(batch.utterance)
         # In float64, so that the logarithms of small probabilities stay finite.
@@ -113,11 +111,8 @@ class Evaluation:
 
         Raises UserError: a probability is not finite.
 
-        Parameters
-        ----------
-        records : ``utterances``, one (windows,) int64 torch.Tensor per batch, and ``probabilities``, one
-            (windows, classes) float64 torch.Tensor per batch.
-        step : of the training; 0 outside training.
+        `records`: ``utterances``, one (windows,) int64 torch.Tensor per batch, and ``probabilities``, one (windows,
+        classes) float64 torch.Tensor per batch. `step`: of the training; 0 outside training.
         """
         utterances, probabilities = average_windows(
             records["utterances"], records["probabilities"], self.config.evaluation.average

@@ -45,10 +45,8 @@ class KeptLatents:
     def add(self, utterances: torch.Tensor, latents: torch.Tensor) -> None:
         """Add a batch.
 
-        Parameters
-        ----------
-        utterances : (windows,) int64 torch.Tensor, the utterance of each.
-        latents : (windows, dim) torch.Tensor; those of other utterances are ignored.
+        `utterances`: (windows,) int64 torch.Tensor, the utterance of each. `latents`: (windows, dim) torch.Tensor;
+        those of other utterances are ignored.
         """
         numbers = utterances.numpy()
         place = np.searchsorted(self.utterances, numbers)

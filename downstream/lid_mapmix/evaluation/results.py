@@ -27,11 +27,8 @@ def average_windows(
 
     Returns the utterances, (evaluated,) int64, ascending, and probabilities (evaluated, classes) float64.
 
-    Parameters
-    ----------
-    utterances : one (windows,) int64 torch.Tensor per batch, the utterance of each window.
-    probabilities : one (windows, classes) float64 torch.Tensor per batch.
-    average : what is averaged.
+    `utterances`: one (windows,) int64 torch.Tensor per batch, the utterance of each window. `probabilities`: one
+    (windows, classes) float64 torch.Tensor per batch. `average`: what is averaged.
     """
     return average_arrays(torch.cat(list(utterances)).numpy(), torch.cat(list(probabilities)).numpy(), average)
 

@@ -37,9 +37,7 @@ def speech_frames(windows: Sequence[np.ndarray]) -> list[np.ndarray]:
 
     Raises UserError: silero-vad is not installed, or has another version.
 
-    Parameters
-    ----------
-    windows : (samples,) float32 each, at 16 kHz.
+    `windows`: (samples,) float32 each, at 16 kHz.
     """
     found = [np.zeros(-(-len(window) // FRAME), dtype=bool) for window in windows]
     of_length: dict[int, list[int]] = {}
@@ -57,10 +55,7 @@ def speech_frames(windows: Sequence[np.ndarray]) -> list[np.ndarray]:
 def has_speech(window: np.ndarray, frames: np.ndarray) -> bool:
     """Return whether a window has speech.
 
-    Parameters
-    ----------
-    window : (samples,) float32 at 16 kHz.
-    frames : (frames,) bool, as returned by :func:`speech_frames`.
+    `window`: (samples,) float32 at 16 kHz. `frames`: (frames,) bool, as returned by :func:`speech_frames`.
     """
     if len(window) < _SETTLED:
         return _level(window) > _SILENCE

@@ -48,11 +48,8 @@ def read_run(folder: Path, device: str | None = None, weights: str | None = None
 
     Raises UserError: no run, a run of another task, or its upstream is not available.
 
-    Parameters
-    ----------
-    folder : of the run, or a checkpoint in it.
-    device : where to compute; None for a GPU if there is one, else the CPU.
-    weights : of the upstream, if they are no longer where they were.
+    `folder`: of the run, or a checkpoint in it. `device`: where to compute; None for a GPU if there is one, else the
+    CPU. `weights`: of the upstream, if they are no longer where they were.
     """
     prepare()
     path = choose_checkpoint(folder, "inference")

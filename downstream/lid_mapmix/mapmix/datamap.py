@@ -198,10 +198,7 @@ def region_counts(regions: np.ndarray, target_classes: np.ndarray, classes: Sequ
     Returns class name → region and ``count`` → number of utterances; the last row is ``total``. Unread utterances are
     counted where there are any.
 
-    Parameters
-    ----------
-    regions : (N,) str, values of `Region`, or `UNREAD`.
-    target_classes : (N,) int, class numbers.
+    `regions`: (N,) str, values of `Region`, or `UNREAD`. `target_classes`: (N,) int, class numbers.
     """
     names = [*(region.value for region in Region), *([UNREAD] if (regions == UNREAD).any() else [])]
     rows: dict[str, dict[str, int]] = {}

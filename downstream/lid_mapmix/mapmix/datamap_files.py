@@ -74,9 +74,7 @@ class DataMap(Measures):
 
         Raises UserError: the map was made from another manifest: ids or classes differ.
 
-        Parameters
-        ----------
-        ids, classes : (N,) str, columns of the manifest; the order may differ from the map's.
+        `ids`, `classes`: (N,) str, columns of the manifest; the order may differ from the map's.
         """
         ids, classes = np.asarray(ids), np.asarray(classes)
         if len(ids) == len(self.ids) and (ids == self.ids).all():  # as a run writes it
@@ -188,10 +186,7 @@ def read_datamap(path: Path | str) -> DataMap:
 def write_td_metrics(path: Path | str, ids: np.ndarray, measures: Measures) -> None:
     """Write td_metrics.jsonl, complete or not at all.
 
-    Parameters
-    ----------
-    ids : (N,) str, names of the utterances.
-    measures : of the same N utterances.
+    `ids`: (N,) str, names of the utterances. `measures`: of the same N utterances.
     """
     with replace_when_complete(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.writelines(_td_lines(ids, measures))

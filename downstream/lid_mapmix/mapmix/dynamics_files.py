@@ -139,10 +139,7 @@ def epoch_rows(part: Mapping[str, np.ndarray], target_classes: np.ndarray) -> tu
     Returns (N,) float32 probabilities, NaN where the audio could not be read, and (N,) predictions, the target class
     there.
 
-    Parameters
-    ----------
-    part : its arrays, see :mod:`.dynamics_files`.
-    target_classes : (N,) int, class number of each utterance.
+    `part`: its arrays, see :mod:`.dynamics_files`. `target_classes`: (N,) int, class number of each utterance.
     """
     rows, is_read = part["indices"], part["probabilities"] != NOT_READ
     probabilities = np.empty(len(target_classes), np.float32)

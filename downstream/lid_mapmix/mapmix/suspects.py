@@ -75,10 +75,7 @@ def surprise(probabilities: np.ndarray, target_classes: np.ndarray, class_count:
 
     The mean is over the epochs in which the audio was read; NaN if there is none.
 
-    Parameters
-    ----------
-    probabilities : (E, N) float, of the label; NaN where not read.
-    target_classes : (N,) int.
+    `probabilities`: (E, N) float, of the label; NaN where not read. `target_classes`: (N,) int.
     """
     if probabilities.ndim != 2 or probabilities.shape[1:] != target_classes.shape:  # noqa: PLR2004
         raise ValueError(

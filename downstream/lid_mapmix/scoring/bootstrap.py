@@ -127,10 +127,7 @@ def paired_bootstrap(
 def difference_between(value: float, moved: np.ndarray) -> Difference:
     """Return a difference with its interval and its p-value.
 
-    Parameters
-    ----------
-    value : over the original utterances.
-    moved : (samples,) float, over the resamples; NaN where it is not defined.
+    `value`: over the original utterances. `moved`: (samples,) float, over the resamples; NaN where it is not defined.
     """
     moved = moved[~np.isnan(moved)]
     opposite = min((moved <= 0).sum(), (moved >= 0).sum())

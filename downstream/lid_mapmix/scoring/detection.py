@@ -97,9 +97,7 @@ def roc(scores: np.ndarray, is_target: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
     The first threshold is minus infinity, which accepts everything; the others are the distinct scores, ascending.
 
-    Parameters
-    ----------
-    scores : (N,) float. is_target : (N,) bool, with both values in it.
+    `scores`: (N,) float. `is_target`: (N,) bool, with both values in it.
     """
     order = np.argsort(scores, kind="stable")
     ordered, targets = scores[order], is_target[order]
@@ -143,9 +141,7 @@ def utterance_costs(accepted: np.ndarray, truth: np.ndarray, beta: float) -> np.
     An utterance costs 1 if its class is rejected, and β / (classes present − 1) for each other class present that is
     accepted. This mean of means is NIST's sum of P_miss and P_fa with its terms in another order.
 
-    Parameters
-    ----------
-    accepted : (N, C) bool. truth : see the module. beta : weight of false alarms.
+    `accepted`: (N, C) bool. `truth`: see the module. `beta`: weight of false alarms.
     """
     present = np.unique(truth)
     if len(present) < _TWO:
@@ -247,9 +243,7 @@ def source_parts(source: np.ndarray | None, truth: np.ndarray) -> np.ndarray | N
 
     Costs are averaged if there are exactly two sources, every utterance has one, and each has at least two classes.
 
-    Parameters
-    ----------
-    source : (N,) str, empty if unknown, or None. truth : see the module.
+    `source`: (N,) str, empty if unknown, or None. `truth`: see the module.
     """
     if source is None:
         return None

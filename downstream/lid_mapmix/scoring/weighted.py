@@ -180,10 +180,7 @@ class WeightedEqualErrorRate:
     The EER of a class is read from up to 32 points of its ROC, within 6 standard errors of the EER of equal weights,
     and straight lines between them.
 
-    Parameters
-    ----------
-    ratios : (N, C) float; see detection.py.
-    truth : (N,) int, with at least two classes.
+    `ratios`: (N, C) float; see detection.py. `truth`: (N,) int, with at least two classes.
     """
 
     def __init__(self, ratios: np.ndarray, truth: np.ndarray) -> None:

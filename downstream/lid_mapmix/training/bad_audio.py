@@ -36,10 +36,7 @@ class BadAudio:
 
     Raises UserError: the headers show too many, or every utterance of a class, to be bad.
 
-    Parameters
-    ----------
-    max_fraction : of the training utterances; the run ends when more have bad audio.
-    report : prints and logs a line.
+    `max_fraction`: of the training utterances; the run ends when more have bad audio. `report`: prints and logs a line.
     """
 
     def __init__(self, folder: RunFolder, split: Split, max_fraction: float, report: Callable[[str], None]) -> None:

@@ -56,11 +56,8 @@ def read_map(
 
     Raises UserError: no epoch to use, a damaged one, or one of other data.
 
-    Parameters
-    ----------
-    directory : of the dynamics.
-    manifest, labels : the training data of the recording.
-    skip_first, keep_first : the epochs to use; see :func:`.mapmix.dynamics_files.read_dynamics`.
+    `directory`: of the dynamics. `manifest`, `labels`: the training data of the recording. `skip_first`, `keep_first`:
+    the epochs to use; see :func:`.mapmix.dynamics_files.read_dynamics`.
     """
     target_classes = labels.class_indices(manifest)
     dynamics = read_dynamics(
@@ -92,10 +89,8 @@ def first_unrecorded(epoch: int, state: dict[str, Any]) -> int:
 def copy_epochs(past: RunFolder, folder: RunFolder, first_unrecorded: int) -> None:
     """Replace the recorded epochs in a folder by those of another run that is resumed there.
 
-    Parameters
-    ----------
-    past, folder : of the other run and of the resumed one.
-    first_unrecorded : the first epoch that will be recorded again; only the epochs before it are copied.
+    `past`, `folder`: of the other run and of the resumed one. `first_unrecorded`: the first epoch that will be recorded
+    again; only the epochs before it are copied.
     """
     folder.delete_recording()
     for number, path in epoch_paths(past.dynamics).items():

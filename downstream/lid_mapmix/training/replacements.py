@@ -22,10 +22,8 @@ class Fault(NamedTuple):
 class Replacements:
     """Draws replacement utterances.
 
-    Parameters
-    ----------
-    target_classes : (utterances,) int64 class numbers.
-    pools : (members,) int64 each, per role, the utterances that anchors and partners are drawn from.
+    `target_classes`: (utterances,) int64 class numbers. `pools`: (members,) int64 each, per role, the utterances that
+    anchors and partners are drawn from.
     """
 
     def __init__(self, seed: int, target_classes: np.ndarray, pools: tuple[np.ndarray, ...]) -> None:
@@ -36,11 +34,8 @@ class Replacements:
     def draw(self, utterance: int, role: int, *key: int) -> Iterator[int]:
         """Return all other utterances of the class in a random order, those of the role's pool first.
 
-        Parameters
-        ----------
-        utterance : the utterance with bad audio.
-        role : 0 for an anchor, 1 for a partner.
-        key : epoch and other parts of the key of the draw.
+        `utterance`: the utterance with bad audio. `role`: 0 for an anchor, 1 for a partner. `key`: epoch and other
+        parts of the key of the draw.
         """
         generator = keyed_generator(self.seed, "stand-in", utterance, role, *key)
         alike = np.flatnonzero(self.target_classes == self.target_classes[utterance])

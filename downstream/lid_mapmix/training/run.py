@@ -35,10 +35,7 @@ class TrainingRun:
     crops : the training crops.
     kept : where their features are cached; set before the first epoch, if at all.
 
-    Parameters
-    ----------
-    runner : the ``runner`` part of the configuration, whose steps are filled in.
-    report : prints and logs a line.
+    `runner`: the ``runner`` part of the configuration, whose steps are filled in. `report`: prints and logs a line.
     """
 
     def __init__(

@@ -164,9 +164,7 @@ class RunFolder:
 
         Raises UserError: another process has locked the folder.
 
-        Parameters
-        ----------
-        otherwise : what the user can do instead of waiting.
+        `otherwise`: what the user can do instead of waiting.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         try:
@@ -188,9 +186,7 @@ class RunFolder:
 
         Raises UserError: the folder has a run.
 
-        Parameters
-        ----------
-        resumes : accept a run that was stopped before its first checkpoint: its epochs will be trained again.
+        `resumes`: accept a run that was stopped before its first checkpoint: its epochs will be trained again.
         """
         held = [path.name for path in self._run_files()]
         scored = {path.name for path in self.score_files("dev")}

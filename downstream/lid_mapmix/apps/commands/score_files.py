@@ -140,11 +140,8 @@ def read_system(
 
     Raises UserError: a damaged file, or a key that does not fit it.
 
-    Parameters
-    ----------
-    path, key : the files; see ``lid-mapmix score --help``.
-    labels : which say the order of the classes where the file does not.
-    values : what the scores of Kaldi's format are.
+    `path`, `key`: the files; see ``lid-mapmix score --help``. `labels`: which say the order of the classes where the
+    file does not. `values`: what the scores of Kaldi's format are.
     """
     output = read_output(path, Hints(labels.classes if labels else None, Values(values)))
     return join_key(output, read_key(key)) if key else output

@@ -70,11 +70,8 @@ def best_row(
     The p-value is None for a single row, or if the rows have no data and seed in common. None if no row has a
     mean.
 
-    Parameters
-    ----------
-    means : per row, None without a mean.
-    rows : per row, (data, seed) → run.
-    is_higher_better : whether higher values are better.
+    `means`: per row, None without a mean. `rows`: per row, (data, seed) → run. `is_higher_better`: whether higher
+    values are better.
     """
     known = {number: mean for number, mean in enumerate(means) if mean is not None}
     if not known:

@@ -112,11 +112,8 @@ def _submit(root: Path, work: Callable[[], None], jobs: int, parameters: Mapping
 
     Raises UserError: submitit is not installed, or does not know a parameter.
 
-    Parameters
-    ----------
-    root : folder of the grid; the logs of the jobs are in its folder `LOGS`.
-    work : function that each job calls.
-    parameters : those of submitit; ``cluster`` is its executor (slurm, local, debug).
+    `root`: folder of the grid; the logs of the jobs are in its folder `LOGS`. `work`: function that each job calls.
+    `parameters`: those of submitit; ``cluster`` is its executor (slurm, local, debug).
     """
     try:
         import submitit  # noqa: PLC0415

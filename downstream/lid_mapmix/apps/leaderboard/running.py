@@ -43,10 +43,8 @@ _PACKAGE = __package__.split(".", maxsplit=1)[0]
 class Work:
     """The pending jobs, and the states of the others.
 
-    Parameters
-    ----------
-    jobs : all jobs, each after the data map that it needs.
-    devices : devices of the workers in turn; empty for the default device.
+    `jobs`: all jobs, each after the data map that it needs. `devices`: devices of the workers in turn; empty for the
+    default device.
     """
 
     def __init__(self, jobs: Sequence[Job], root: Path, devices: Sequence[str] = ()) -> None:
@@ -275,11 +273,7 @@ def run_process(
 ) -> int:
     """Run a command to its end, interrupt it once `stop` is set, and return its exit status.
 
-    Parameters
-    ----------
-    output : file to append its output to.
-    stop : set to interrupt it.
-    lock : file descriptor that it inherits.
+    `output`: file to append its output to. `stop`: set to interrupt it. `lock`: file descriptor that it inherits.
     """
     with output.open("a", encoding="utf-8") as printed:
         process = subprocess.Popen(

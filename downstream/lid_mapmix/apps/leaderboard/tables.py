@@ -113,10 +113,7 @@ def foreign_files(root: Path) -> list[Path]:
 def write_tables(root: Path, content: Mapping[str, Any], *, paper: bool) -> list[Path]:
     """Write leaderboard.json, .csv, .md and .html, each complete or not at all, and return their paths.
 
-    Parameters
-    ----------
-    content : result of `content_of`.
-    paper : show the rows next to those of the paper.
+    `content`: result of `content_of`. `paper`: show the rows next to those of the paper.
     """
     texts = {
         "json": json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
@@ -208,11 +205,8 @@ def _bold(score: Mapping[str, Any] | None) -> str:
 def as_page(root: Path, content: Mapping[str, Any], *, paper: bool) -> str:
     """Return the HTML page.
 
-    Parameters
-    ----------
-    root : folder of the grid and of the page; links to the reports of runs are relative to it.
-    content : result of `content_of`.
-    paper : show the rows next to those of the paper.
+    `root`: folder of the grid and of the page; links to the reports of runs are relative to it. `content`: result of
+    `content_of`. `paper`: show the rows next to those of the paper.
     """
     folder = Path(__file__).parent
     environment = template_environment(folder)

@@ -36,10 +36,7 @@ class Clip:
 def worst_clips(findings: Findings, manifest: Manifest | None, count: int = WORST) -> list[Clip]:
     """Return the utterances with the lowest probability of the true class, the worst first.
 
-    Parameters
-    ----------
-    manifest : of the split; None for no audio.
-    count : maximum number of utterances.
+    `manifest`: of the split; None for no audio. `count`: maximum number of utterances.
     """
     scores = findings.scores
     rows = np.arange(len(scores.ids))

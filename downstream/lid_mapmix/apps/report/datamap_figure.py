@@ -37,11 +37,8 @@ def draw_datamap(path: Path | None, measures: Measures, regions: np.ndarray, con
 
     Raises UserError: matplotlib is not installed.
 
-    Parameters
-    ----------
-    path : PNG to write; None for a page.
-    measures, regions : of the utterances.
-    config : settings by which regions were assigned; None if unknown: no boundaries are drawn.
+    `path`: PNG to write; None for a page. `measures`, `regions`: of the utterances. `config`: settings by which regions
+    were assigned; None if unknown: no boundaries are drawn.
     """
     figure = new_figure(path, 8.0, 7.6)
     grid = figure.add_gridspec(2, 2, width_ratios=(5, 1), height_ratios=(1, 5), wspace=0.03, hspace=0.03)
@@ -83,11 +80,8 @@ def draw_by_class(
 
     Raises UserError: matplotlib is not installed.
 
-    Parameters
-    ----------
-    path : PNG to write.
-    measures, regions, config : as for :func:`draw_datamap`.
-    targets : (utterances,) int, target class of each utterance.
+    `path`: PNG to write. `measures`, `regions`, `config`: as for :func:`draw_datamap`. `targets`: (utterances,) int,
+    target class of each utterance.
     """
     columns = math.ceil(math.sqrt(len(classes)))
     rows = math.ceil(len(classes) / columns)
@@ -151,10 +145,7 @@ def _boundaries(
 ) -> list[tuple[list[float], list[float]]]:
     """Return the boundaries of the regions, each as (variabilities, confidences).
 
-    Parameters
-    ----------
-    confidence, regions : of the utterances.
-    config : settings by which regions were assigned.
+    `confidence`, `regions`: of the utterances. `config`: settings by which regions were assigned.
     """
     if config.regions is RegionRule.FIXED:
         easy, hard = config.easy_variability, config.hard_variability
@@ -225,11 +216,8 @@ def rasterise(
 ) -> Raster:
     """Count points per cell and average their values.
 
-    Parameters
-    ----------
-    horizontal, vertical, values : (N,) float.
-    limits : lower and upper end of the horizontal and of the vertical axis; a point outside counts in the nearest cell.
-    shape : (rows, columns).
+    `horizontal`, `vertical`, `values`: (N,) float. `limits`: lower and upper end of the horizontal and of the vertical
+    axis; a point outside counts in the nearest cell. `shape`: (rows, columns).
     """
     cells = np.zeros(len(values), dtype=np.int64)
     for coordinates, (low, high), count in ((vertical, limits[1], shape[0]), (horizontal, limits[0], shape[1])):
@@ -248,10 +236,7 @@ def opacities(counts: np.ndarray, minimum: float) -> np.ndarray:
     Returns (...) float64: 0 for empty cells, `minimum` for one point, 1 for the cell with the most points (even if
     one).
 
-    Parameters
-    ----------
-    counts : (...) int, non-negative.
-    minimum : opacity of a cell with one point, so that single points are visible.
+    `counts`: (...) int, non-negative. `minimum`: opacity of a cell with one point, so that single points are visible.
     """
     maximum = int(counts.max(initial=0))
     fractions = np.log(np.maximum(counts, 1)) / np.log(maximum) if maximum > 1 else np.ones(counts.shape)

@@ -220,10 +220,7 @@ def find_reliability(folder: RunFolder, split: str, scores: ScoreFile, metrics: 
 
     Raises UserError: the calibration, or the dev scores, cannot be read.
 
-    Parameters
-    ----------
-    folder, split, scores : of the run.
-    metrics : content of SPLIT_metrics.json.
+    `folder`, `split`, `scores`: of the run. `metrics`: content of SPLIT_metrics.json.
     """
     kind = (metrics.get("calibrated") or {}).get("kind", "")
     given = metrics.get("reliability") or {}

@@ -70,10 +70,7 @@ def style_sheets(paths: Sequence[Path]) -> Markup:
 def render(findings: Findings, curves: Mapping[str, Curve], clips: Sequence[Clip], data: Path | None) -> str:
     """Return the page.
 
-    Parameters
-    ----------
-    findings, curves, clips : of the run.
-    data : data folder, named if its audio is missing.
+    `findings`, `curves`, `clips`: of the run. `data`: data folder, named if its audio is missing.
     """
     environment = template_environment(STYLE_SHEET.parent)
     environment.tests["missing"] = lambda value: isinstance(value, Missing)

@@ -151,10 +151,8 @@ def confusion(
 ) -> Confusion:
     """Count predictions by true class.
 
-    Parameters
-    ----------
-    caption, groups, names : see :class:`Confusion`.
-    truth, answers : (N,) int, true and predicted class, as indices of `names`.
+    `caption`, `groups`, `names`: see :class:`Confusion`. `truth`, `answers`: (N,) int, true and predicted class, as
+    indices of `names`.
     """
     import numpy as np  # noqa: PLC0415 - the help of commands that print tables does not need it
 

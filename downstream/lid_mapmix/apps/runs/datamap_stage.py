@@ -38,10 +38,8 @@ def make_datamap(main: Run, clear_main: Callable[[], None], options: argparse.Na
 
     Raises UserError: the folder holds another data map, a changed one, or an incomplete one without -a or --overwrite.
 
-    Parameters
-    ----------
-    main : the run.
-    clear_main : called before a new data map is trained; deletes files of an earlier run in the folder of `main`.
+    `main`: the run. `clear_main`: called before a new data map is trained; deletes files of an earlier run in the
+    folder of `main`.
     """
     stage = main.sibling(main.settings.datamap_stage())
     request = broadcast_from_rank_zero(lambda: map_request(stage.settings, stage.corpus))

@@ -27,10 +27,7 @@ def attach_cache(runner: Any, settings: Settings, mode: str) -> CachedUpstream |
 
     Raises UserError: the cache holds other features, or exceeds its limit or the disk.
 
-    Parameters
-    ----------
-    runner : S3PRL's runner, made by :func:`..host.runner.make_runner`.
-    mode : train or evaluate.
+    `runner`: S3PRL's runner, made by :func:`..host.runner.make_runner`. `mode`: train or evaluate.
     """
     task, args, section = settings.task, settings.args, settings.runner
     if task.cache.directory is None:

@@ -66,11 +66,8 @@ def guarded(
 ) -> int:
     """Call `work`, print an error as one line on standard error, and return the exit status.
 
-    Parameters
-    ----------
-    debug : raise errors with their traceback.
-    after_interruption : message after Ctrl-C.
-    reports : called after an error; returns whether this process prints it.
+    `debug`: raise errors with their traceback. `after_interruption`: message after Ctrl-C. `reports`: called after an
+    error; returns whether this process prints it.
     """
     try:
         work()
@@ -163,9 +160,7 @@ def prepare_use(options: argparse.Namespace) -> None:
 
     Raises UserError: the device does not exist.
 
-    Parameters
-    ----------
-    options : equivalent flags of run_downstream.py; the device is set.
+    `options`: equivalent flags of run_downstream.py; the device is set.
     """
     from ...host import compat, registry  # noqa: PLC0415
 

@@ -82,9 +82,7 @@ def run_of_use(options: argparse.Namespace) -> Run:
 
     Raises UserError: the checkpoint does not exist, or does not match the flags.
 
-    Parameters
-    ----------
-    options : the flags; -e or -i names the trained run.
+    `options`: the flags; -e or -i names the trained run.
     """
     if options.past_exp is not None:
         settings = settings_from_checkpoint(options, choose_checkpoint(Path(options.past_exp), options.mode))

@@ -18,10 +18,8 @@ from ...utils.place import find_place
 def divide_batch(settings: Settings, batch_sizes: Mapping[int, int]) -> Settings:
     """Split the batch of a run if it exceeds the GPU memory, and append that to the sources.
 
-    Parameters
-    ----------
-    settings : with the device.
-    batch_sizes : GPU memory in GB → maximum number of anchors, from the file of the upstream.
+    `settings`: with the device. `batch_sizes`: GPU memory in GB → maximum number of anchors, from the file of the
+    upstream.
     """
     device = settings.args.device
     if not batch_sizes or device is None or torch.device(device).type != "cuda":

@@ -93,10 +93,8 @@ class Augmenter:
     def draw_speed(self, available: int, *key: int) -> float:
         """Draw the speed of a crop.
 
-        Parameters
-        ----------
-        available : samples of its utterance at 16 kHz; an utterance too short for a faster speed is not changed.
-        key : epoch, utterance, role, …
+        `available`: samples of its utterance at 16 kHz; an utterance too short for a faster speed is not changed.
+        `key`: epoch, utterance, role, …
         """
         if not self.speeds:
             return 1.0
@@ -108,11 +106,8 @@ class Augmenter:
 
         Raises UserError: a recording of noise, or an impulse response, cannot be read.
 
-        Parameters
-        ----------
-        audio : (samples,) float32 at 16 kHz. It is not changed.
-        speed : as drawn for the crop.
-        key : epoch, utterance, role, …
+        `audio`: (samples,) float32 at 16 kHz. It is not changed. `speed`: as drawn for the crop. `key`: epoch,
+        utterance, role, …
         """
         audio = change_speed(audio, speed)
         if self.rir is not None:

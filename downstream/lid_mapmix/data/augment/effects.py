@@ -34,10 +34,7 @@ _SUBTYPES = {Codec.ULAW: "ULAW", Codec.ALAW: "ALAW", Codec.GSM: "GSM610"}
 def change_speed(audio: np.ndarray, factor: float) -> np.ndarray:
     """Change the speed of audio, and its pitch; returns (⌈samples / factor⌉,) float32.
 
-    Parameters
-    ----------
-    audio : (samples,) float32 at 16 kHz.
-    factor : above 1 is faster; rounded to hundredths.
+    `audio`: (samples,) float32 at 16 kHz. `factor`: above 1 is faster; rounded to hundredths.
     """
     parts = round(factor * _SPEED_PARTS)
     if parts == _SPEED_PARTS:
@@ -49,10 +46,7 @@ def change_speed(audio: np.ndarray, factor: float) -> np.ndarray:
 def add_noise(audio: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
     """Add noise at a signal-to-noise ratio; returns (samples,) float32, the unchanged audio if either is silent.
 
-    Parameters
-    ----------
-    audio, noise : (samples,) float32. Neither is changed.
-    snr : ratio of the energies of audio and noise, in dB.
+    `audio`, `noise`: (samples,) float32. Neither is changed. `snr`: ratio of the energies of audio and noise, in dB.
     """
     if not noise.any():
         return audio
@@ -68,10 +62,8 @@ def reverberate(audio: np.ndarray, response: np.ndarray) -> np.ndarray:
 
     Returns (samples,) float32, with the length and energy of the audio; the end of the reverberation is cut off.
 
-    Parameters
-    ----------
-    audio : (samples,) float32.
-    response : (samples,) float32, at the same rate; its largest sample is the direct sound.
+    `audio`: (samples,) float32. `response`: (samples,) float32, at the same rate; its largest sample is the direct
+    sound.
     """
     # Imported here because it is slow, and only reverberation needs it.
     from scipy.signal import oaconvolve  # noqa: PLC0415

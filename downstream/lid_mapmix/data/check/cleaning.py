@@ -121,10 +121,7 @@ def _class_findings(subject: Subject, name: str) -> Iterator[Finding]:
 def _drop(reasons: np.ndarray, kept: np.ndarray, findings: Iterable[Finding]) -> None:
     """Record why utterances are dropped; the first reason counts.
 
-    Parameters
-    ----------
-    reasons : (utterances,), changed in place.
-    kept : (n,) utterance numbers that the rows of the findings index.
+    `reasons`: (utterances,), changed in place. `kept`: (n,) utterance numbers that the rows of the findings index.
     """
     for finding in findings:
         rows = kept[finding.rows]

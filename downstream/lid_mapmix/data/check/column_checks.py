@@ -195,9 +195,7 @@ def spellings(counts: Mapping[str, int]) -> list[list[str]]:
 
     Returns the groups of at least two names, each with the most frequent name first.
 
-    Parameters
-    ----------
-    counts : name → number of utterances.
+    `counts`: name → number of utterances.
     """
     groups: dict[str, list[str]] = {}
     for name in sorted(counts):

@@ -43,10 +43,7 @@ class Quality:
 def measure(blocks: Iterable[np.ndarray], sample_rate: int) -> Quality:
     """Measure an utterance.
 
-    Parameters
-    ----------
-    blocks : (samples, channels) float32 each, C-contiguous, consecutive.
-    sample_rate : samples per second.
+    `blocks`: (samples, channels) float32 each, C-contiguous, consecutive. `sample_rate`: samples per second.
     """
     hashed = hashlib.blake2b(digest_size=8)
     length = frame_length(sample_rate)
@@ -123,10 +120,7 @@ def band_edge(power: np.ndarray, sample_rate: int) -> float:
     At an edge the level drops steeply and stays low: the lowest level in the shelf below is at least 22 dB above the
     highest level beyond. A signal that decreases slowly, or with noise beyond the edge, has no edge.
 
-    Parameters
-    ----------
-    power : (bins,) mean power spectrum of frames of :func:`frame_length` samples.
-    sample_rate : samples per second.
+    `power`: (bins,) mean power spectrum of frames of :func:`frame_length` samples. `sample_rate`: samples per second.
     """
     top = min(sample_rate / 2, HIGHEST_HERTZ)
     frequencies = np.linspace(0, sample_rate / 2, len(power))

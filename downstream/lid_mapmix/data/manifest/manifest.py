@@ -112,10 +112,8 @@ def read_manifests(directory: Path, splits: Sequence[str]) -> dict[str, Manifest
 def write_manifest(path: Path | str, columns: Mapping[str, Sequence | np.ndarray]) -> None:
     """Write a manifest, complete or not at all.
 
-    Parameters
-    ----------
-    path : the file to write, a CSV or, if it ends so, a .parquet; the latter needs pyarrow.
-    columns : column name → its (utterances,) values, in the order to write.
+    `path`: the file to write, a CSV or, if it ends so, a .parquet; the latter needs pyarrow. `columns`: column name →
+    its (utterances,) values, in the order to write.
     """
     missing = [name for name in REQUIRED_COLUMNS if name not in columns]
     if missing:
@@ -203,10 +201,7 @@ def read_table(path: Path, required: Collection[str], numbers: Collection[str]) 
     Raises UserError: the file cannot be read, lacks a column or has one twice, or has a row of another length or a
     value that is not a number.
 
-    Parameters
-    ----------
-    path : a .parquet, otherwise a CSV with a header.
-    required : names of required columns.
-    numbers : names of columns of numbers; empty values are NaN.
+    `path`: a .parquet, otherwise a CSV with a header. `required`: names of required columns. `numbers`: names of
+    columns of numbers; empty values are NaN.
     """
     return (read_parquet if path.suffix == PARQUET else read_csv)(path, required, numbers)

@@ -80,10 +80,8 @@ def cut_evenly(seconds: np.ndarray, piece_seconds: float) -> tuple[np.ndarray, n
 
     Returns (pieces,) each: recording number, and start and end in it in seconds.
 
-    Parameters
-    ----------
-    seconds : (recordings,) durations.
-    piece_seconds : duration of a piece; a recording of up to one and a half times this stays whole.
+    `seconds`: (recordings,) durations. `piece_seconds`: duration of a piece; a recording of up to one and a half times
+    this stays whole.
     """
     counts = np.maximum(np.rint(seconds / piece_seconds).astype(np.int64), 1)
     recordings = np.repeat(np.arange(len(seconds)), counts)
@@ -203,11 +201,8 @@ def group_cuts(paths: Sequence[str] | np.ndarray, seconds: np.ndarray, classes: 
     Returns (segments,) int, number of the longest segment that a segment is part of, directly or through others; its
     own number if there is none.
 
-    Parameters
-    ----------
-    paths : (segments,) audio files.
-    seconds : (segments,) nominal durations; shorter segments are searched in longer ones.
-    classes : (segments,) str; a cut has the class of its recording.
+    `paths`: (segments,) audio files. `seconds`: (segments,) nominal durations; shorter segments are searched in longer
+    ones. `classes`: (segments,) str; a cut has the class of its recording.
     """
     links: list[tuple[int, int]] = []
     with tqdm(total=len(paths), desc="Looking for cuts", unit="segment") as progress:

@@ -273,10 +273,7 @@ def write_s3prl_predictions(
 ) -> None:
     """Write S3PRL's two files, ``SPLIT_predict.txt`` and ``SPLIT_truth.txt``, one line ``id label`` per utterance.
 
-    Parameters
-    ----------
-    split : for example ``"dev"``.
-    ids, predictions, truth : (N,) str; the latter two are class names.
+    `split`: for example ``"dev"``. `ids`, `predictions`, `truth`: (N,) str; the latter two are class names.
     """
     for ending, labels in ((PREDICT_ENDING, predictions), (TRUTH_ENDING, truth)):
         lines = [f"{utterance} {label}" for utterance, label in zip(ids, labels, strict=True)]

@@ -27,10 +27,7 @@ def with_present_audio(columns: Columns, origin: Path, *, skip: bool) -> Columns
 
     Raises UserError: some are missing, and not to be dropped.
 
-    Parameters
-    ----------
-    columns : column name → (utterances,) values, with ``audiopath``.
-    origin : of the corpus, for the error.
+    `columns`: column name → (utterances,) values, with ``audiopath``. `origin`: of the corpus, for the error.
     """
     paths = columns["audiopath"]
     names_in: dict[str, set[str]] = {}
@@ -63,10 +60,8 @@ def with_seconds(columns: Columns, *, skip: bool) -> Columns:
 
     Raises UserError: unreadable files that are not to be dropped.
 
-    Parameters
-    ----------
-    columns : column name → (utterances,) values, with ``audiopath``, ``seconds``, ``start`` and ``end``.
-    skip : read all headers, and drop utterances of unreadable files.
+    `columns`: column name → (utterances,) values, with ``audiopath``, ``seconds``, ``start`` and ``end``. `skip`: read
+    all headers, and drop utterances of unreadable files.
     """
     unknown = np.isnan(columns["seconds"])
     wanted = unknown | skip
@@ -93,10 +88,8 @@ def read_seconds(paths: Sequence[str] | np.ndarray, faults: MutableMapping[str, 
 
     Raises UserError: as :func:`~lid_mapmix.data.audio.reading.read_header`, for the first file with a fault.
 
-    Parameters
-    ----------
-    paths : (utterances,) str, the files.
-    faults : if given, the faults of files are added to it, by path, and not raised; the duration is then NaN.
+    `paths`: (utterances,) str, the files. `faults`: if given, the faults of files are added to it, by path, and not
+    raised; the duration is then NaN.
     """
 
     def duration(path: str) -> float:
@@ -129,10 +122,7 @@ def copy_audio(paths: np.ndarray, origin: Path, folder: Path) -> np.ndarray:
 
     Returns (utterances,) str, paths of the copies, relative to `folder`.
 
-    Parameters
-    ----------
-    paths : (utterances,) str, absolute.
-    origin : files in it keep their relative path.
+    `paths`: (utterances,) str, absolute. `origin`: files in it keep their relative path.
     """
     targets = {path: _AUDIO_FOLDER + "/" + _name_of_copy(Path(path), origin) for path in paths}
     for path, target in tqdm(targets.items(), desc="Copying audio", unit="file"):

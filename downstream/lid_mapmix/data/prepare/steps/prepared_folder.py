@@ -44,10 +44,7 @@ def preparation(
     Raises UserError: the folder has manifests with other settings and `overwrite` is false, another process is
     preparing it, or it cannot be written.
 
-    Parameters
-    ----------
-    settings : everything that the result depends on, in JSON types.
-    overwrite : prepare it even if it has manifests.
+    `settings`: everything that the result depends on, in JSON types. `overwrite`: prepare it even if it has manifests.
     """
     if not _is_needed(folder, settings, overwrite, splits):
         yield False

@@ -105,9 +105,7 @@ def join_units(*columns: np.ndarray) -> np.ndarray:
 
     Returns (recordings,) int, the unit of each recording.
 
-    Parameters
-    ----------
-    columns : (recordings,) str each, such as speakers and groups; an empty string is not a common value.
+    `columns`: (recordings,) str each, such as speakers and groups; an empty string is not a common value.
     """
     count = len(columns[0])
     recordings, values, total = [], [], count

@@ -52,11 +52,8 @@ def language_folders(folder: Path, holds: Callable[[Path], bool], what: str, rem
 
     Raises UserError: there is none.
 
-    Parameters
-    ----------
-    folder : of the corpus.
-    holds : returns whether a sub-folder is that of a language.
-    what, remedy : for the error: the content of such a sub-folder, and what to do.
+    `folder`: of the corpus. `holds`: returns whether a sub-folder is that of a language. `what`, `remedy`: for the
+    error: the content of such a sub-folder, and what to do.
     """
     found = {name: path for name, path in sub_folders(folder).items() if holds(path)}
     if not found:
@@ -107,10 +104,8 @@ def read_table(
 
     Returns name → (rows,) values.
 
-    Parameters
-    ----------
-    needed, optional : names of the columns to return; missing optional ones are omitted.
-    header : the columns' names if the table has no header.
+    `needed`, `optional`: names of the columns to return; missing optional ones are omitted. `header`: the columns'
+    names if the table has no header.
     """
     if not path.is_file():
         raise _not_there(path, "table")
