@@ -41,11 +41,7 @@ COMMANDS: Mapping[str, Command] = {
         "commands.export_manifest:make_export_parser",
         "commands.export_manifest:export_manifest",
     ),
-    "check": Command(
-        "check a corpus before training",
-        "commands.check:make_check_parser",
-        "commands.check:check_data",
-    ),
+    "check": Command("check a corpus before training", "commands.check:make_check_parser", "commands.check:check_data"),
     "config": Command(
         "print the merged settings of a run as YAML, for -c", "cli:make_config_parser", "cli:show_config"
     ),

@@ -83,11 +83,7 @@ class Evaluation:
         )
 
     def record(
-        self,
-        batch: EvaluationBatch,
-        latents: torch.Tensor,
-        logits: torch.Tensor,
-        records: MutableMapping[str, list],
+        self, batch: EvaluationBatch, latents: torch.Tensor, logits: torch.Tensor, records: MutableMapping[str, list]
     ) -> None:
         """Record what :meth:`conclude` needs of a batch: the probabilities, and some latents.
 

@@ -19,9 +19,7 @@ from ..utils.run_folder import RunFolder
 
 
 def average_windows(
-    utterances: Sequence[torch.Tensor],
-    probabilities: Sequence[torch.Tensor],
-    average: Average = Average.PROBABILITIES,
+    utterances: Sequence[torch.Tensor], probabilities: Sequence[torch.Tensor], average: Average = Average.PROBABILITIES
 ) -> tuple[np.ndarray, np.ndarray]:
     """Average the windows of each utterance, over all batches; see :func:`.scoring.metrics.average_windows`.
 

@@ -52,11 +52,7 @@ class TruncationEvaluation(Evaluation):
         return self._cut(name)[0]
 
     def record(
-        self,
-        batch: EvaluationBatch,
-        latents: torch.Tensor,
-        logits: torch.Tensor,
-        records: MutableMapping[str, list],
+        self, batch: EvaluationBatch, latents: torch.Tensor, logits: torch.Tensor, records: MutableMapping[str, list]
     ) -> None:
         """Record the probabilities of a batch and the numbers of its windows."""
         super().record(batch, latents, logits, records)

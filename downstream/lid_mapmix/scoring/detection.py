@@ -254,10 +254,7 @@ def source_parts(source: np.ndarray | None, truth: np.ndarray) -> np.ndarray | N
 
 
 def summarize_detection(
-    log_likelihoods: np.ndarray,
-    truth: np.ndarray,
-    source: np.ndarray | None = None,
-    ratios: np.ndarray | None = None,
+    log_likelihoods: np.ndarray, truth: np.ndarray, source: np.ndarray | None = None, ratios: np.ndarray | None = None
 ) -> dict[str, float | int | None]:
     """Return every score of this module; None if it is not defined.
 

@@ -59,9 +59,7 @@ class _Parser(CommandParser):
 def make_check_parser() -> CommandParser:
     """Return the parser of ``lid-mapmix check``."""
     parser = _Parser(
-        "lid-mapmix check",
-        description="Check a corpus before training. Changes nothing in it.",
-        epilog=_EXAMPLES,
+        "lid-mapmix check", description="Check a corpus before training. Changes nothing in it.", epilog=_EXAMPLES
     )
     add = parser.add_argument
     add("data", metavar="DATA", help="folder with train.csv, dev.csv, test.csv and labels.yaml, or some of them")

@@ -156,10 +156,7 @@ def _resampled(system: System) -> str:
 
 
 def _write(
-    scored: Sequence[Scored],
-    compared: Sequence[Compared],
-    calibration: Calibration | None,
-    options: argparse.Namespace,
+    scored: Sequence[Scored], compared: Sequence[Compared], calibration: Calibration | None, options: argparse.Namespace
 ) -> None:
     writers: list[tuple[str | None, Callable[[Path], None]]] = [
         (options.json, partial(write_metrics, metrics=_content(scored, compared, options))),

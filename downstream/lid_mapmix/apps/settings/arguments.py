@@ -82,12 +82,7 @@ def _add_upstream(group: argparse._ArgumentGroup) -> None:
     add("-r", "--upstream_refresh", action="store_true", help="download weights again")
     add("-f", "--upstream_trainable", action="store_true", default=None, help="fine-tune the upstream")
     add("--frozen", action="store_true", help="freeze the upstream and learn a weighted sum of its layers (SUPERB)")
-    add(
-        "--cache-features",
-        type=_folder,
-        metavar="DIR",
-        help="cache the features of a frozen upstream on disk",
-    )
+    add("--cache-features", type=_folder, metavar="DIR", help="cache the features of a frozen upstream on disk")
     add("--cache-limit", type=_size, metavar="GB", help="maximum size of the cache; default: 100")
     add("-s", "--upstream_feature_selection", metavar="KEY", help="hidden_states, last_hidden_state, …")
     add("-l", "--upstream_layer_selection", type=int, metavar="LAYER", help="one of the hidden states")

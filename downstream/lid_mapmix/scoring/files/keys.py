@@ -21,12 +21,7 @@ from .rows import NIST_ID, check_rows, parse_seconds, read_csv, read_lines, uniq
 from .system_output import SystemOutput, check_same_truth, places_in
 
 _WHAT = "a key: a manifest, NIST's segment keys or Kaldi's utt2lang"
-_NIST_NAMES = {
-    NIST_ID: "id",
-    "language_code": "class",
-    "data_source": "source",
-    "speech_duration": "seconds",
-}
+_NIST_NAMES = {NIST_ID: "id", "language_code": "class", "data_source": "source", "speech_duration": "seconds"}
 _PAIR = 2
 
 
