@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lid_mapmix.evaluation.results import average_windows, intervals, score, score_calibrated, write_results
 from lid_mapmix.scoring.bootstrap import bootstrap
 from lid_mapmix.scoring.calibration import fit
+from lid_mapmix.scoring.weighted import WeightedScores
 from lid_mapmix.utils.run_folder import RunFolder
 
 
@@ -105,6 +106,7 @@ def test_intervals_are_those_of_whole_groups(tmp_path):
     group = np.array([f"g{number // 3}" for number in utterances])
     split.manifest.columns["group"] = group
     grouped = intervals(split, labels, utterances, probabilities, 50)
-    expected = bootstrap(np.log(probabilities), split.target_classes, labels.cluster_indices, group=group, samples=50)
+    system = WeightedScores(np.log(probabilities), split.target_classes, labels.cluster_indices)
+    expected = bootstrap(system, group, samples=50)
     assert grouped == {name: [one.low, one.high] for name, one in expected.items()}
     assert grouped["acc"] != alone["acc"]

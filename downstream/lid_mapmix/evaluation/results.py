@@ -15,6 +15,7 @@ from ..scoring.files.toolkits import write_s3prl_predictions
 from ..scoring.metrics import average_windows as average_arrays
 from ..scoring.metrics import reliability_curve
 from ..scoring.scorecard import all_scores, metrics_with_slices
+from ..scoring.weighted import WeightedScores
 from ..utils.run_folder import RunFolder
 
 
@@ -82,14 +83,9 @@ def intervals(
 
     A score that is not defined has no interval. See :func:`.scoring.bootstrap.bootstrap`.
     """
-    found = bootstrap(
-        _logarithms(probabilities),
-        split.target_classes[utterances],
-        labels.cluster_indices,
-        group=split.manifest.text_column("group")[utterances],
-        source=_source(split, utterances),
-        samples=samples,
-    )
+    truth, source = split.target_classes[utterances], _source(split, utterances)
+    system = WeightedScores(_logarithms(probabilities), truth, labels.cluster_indices, source)
+    found = bootstrap(system, split.manifest.text_column("group")[utterances], samples)
     return {name: [one.low, one.high] for name, one in found.items() if np.isfinite([one.low, one.high]).all()}
 
 

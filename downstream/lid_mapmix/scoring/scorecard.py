@@ -16,6 +16,7 @@ from .bootstrap import Difference, Interval, bootstrap, paired_bootstrap
 from .detection import class_equal_error_rate, log_likelihood_ratios, multiclass_cllr, summarize_detection
 from .files.system_output import SystemOutput, class_numbers
 from .metrics import accuracy, cluster_accuracy, expected_calibration_error, summarize, within_cluster_accuracy
+from .weighted import WeightedScores
 
 ANSWER_SCORES = ("acc", "wf1", "macro_f1", "c_acc")
 # Of whole seconds; with more, durations are not nominal.
@@ -169,6 +170,11 @@ class System:
         """Return whether a score can be computed from the system's file."""
         return self.output.log_likelihoods is not None or score in ANSWER_SCORES
 
+    def weighted(self) -> WeightedScores:
+        """Return the scores as functions of the utterances' weights."""
+        source = self.output.column("source")
+        return WeightedScores(self.log_likelihoods, self.truth, self.cluster_indices, source, self.output.ratios)
+
 
 def make_system(output: SystemOutput, cluster_of: Mapping[str, str]) -> System:
     """Return a system's output with what its scores need.
@@ -275,34 +281,13 @@ def slices_of(system: System, way: str) -> dict[str, np.ndarray]:
 
 def intervals_of(system: System, samples: int, seed: int) -> dict[str, Interval]:
     """Return the confidence intervals of `scores_of`; see `bootstrap`. Groups are drawn whole if there are any."""
-    columns = system.output.column
-    found = bootstrap(
-        system.log_likelihoods,
-        system.truth,
-        system.cluster_indices,
-        group=columns("group"),
-        source=columns("source"),
-        ratios=system.output.ratios,
-        samples=samples,
-        seed=seed,
-    )
+    found = bootstrap(system.weighted(), system.output.column("group"), samples, seed)
     return {name: interval for name, interval in found.items() if system.has(name)}
 
 
 def differences_of(first: System, second: System, samples: int, seed: int) -> dict[str, Difference]:
     """Return the differences of the common scores, second minus first; see `paired_bootstrap`."""
-    columns = first.output.column
-    found = paired_bootstrap(
-        first.log_likelihoods,
-        second.log_likelihoods,
-        first.truth,
-        first.cluster_indices,
-        group=columns("group"),
-        source=columns("source"),
-        ratios=(first.output.ratios, second.output.ratios),
-        samples=samples,
-        seed=seed,
-    )
+    found = paired_bootstrap(first.weighted(), second.weighted(), first.output.column("group"), samples, seed)
     return {name: difference for name, difference in found.items() if first.has(name) and second.has(name)}
 
 

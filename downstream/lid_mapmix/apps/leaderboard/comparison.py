@@ -48,11 +48,10 @@ def resample(
     source = None if source is None else source[order]
     names = "\0".join([*test.ids[order].tolist(), *test.truth[order].tolist(), *group.tolist()])
     seed = zlib.crc32(names.encode())
-    scores = [
-        resampled_scores(WeightedScores(values[order], truth, cluster_indices, source), group, samples, seed)
-        for values in (test.log_probabilities, calibrated)
+    systems = [
+        WeightedScores(values[order], truth, cluster_indices, source) for values in (test.log_probabilities, calibrated)
     ]
-    (values, resampled), (after, resampled_after) = scores
+    (values, resampled), (after, resampled_after) = resampled_scores(*systems, group=group, samples=samples, seed=seed)
     return Compared(
         seed, {**values, "ece_calibrated": after["ece"]}, {**resampled, "ece_calibrated": resampled_after["ece"]}
     )

@@ -11,25 +11,10 @@ import numpy as np
 
 from ..audio.reading import MINIMUM_SAMPLES, SAMPLE_RATE
 from ..audio.spans import SHORTEST_FRACTION, SHORTEST_SLACK_SECONDS
+from . import thresholds
 from .findings import Finding, first
 from .headers import FileFault, read_file_header
 from .subject import Headers, Subject, Utterances, spans
-from .thresholds import (
-    ASSOCIATION_ERROR,
-    ASSOCIATION_WARNING,
-    CLIPPED_FRACTION,
-    COMMON_RATES,
-    EXACT_FRACTION,
-    EXAMPLES,
-    HIGHEST_EDGE_HERTZ,
-    HIGHEST_HERTZ,
-    LOWEST_RATE,
-    MIN_OFFSET,
-    NARROW_HERTZ,
-    OFFSET_OF_DEVIATION,
-    RATE_TOLERANCE,
-    SIGNIFICANCE,
-)
 
 _BANDS = ("up to 4.5 kHz", "up to 7 kHz", "wide")
 _TWO = 2
@@ -61,10 +46,10 @@ def check_samples(subject: Subject) -> Iterator[Finding]:
     silent = samples.silent
     yield from _of(utterances, "silent", silent & long_enough, lambda row: f"{samples.level[row]:.0f} dB", drop=True)
     audible = samples.read & ~silent
-    clipped = audible & (samples.clipped > CLIPPED_FRACTION)
+    clipped = audible & (samples.clipped > thresholds.CLIPPED_FRACTION)
     yield from _of(utterances, "clipped", clipped, lambda row: f"{samples.clipped[row]:.1%}")
     size = np.abs(samples.offset)
-    offset = audible & (size > MIN_OFFSET) & (size > OFFSET_OF_DEVIATION * samples.deviation)
+    offset = audible & (size > thresholds.MIN_OFFSET) & (size > thresholds.OFFSET_OF_DEVIATION * samples.deviation)
     yield from _of(
         utterances, "offset", offset, lambda row: f"{samples.offset[row]:+.3f} at ±{samples.deviation[row]:.3f}"
     )
@@ -81,8 +66,8 @@ def check_bands(subject: Subject) -> Iterator[Finding]:
         return
     strength, probability = association(table)
     name = "band"
-    if probability < SIGNIFICANCE and strength >= ASSOCIATION_WARNING:
-        name = "band is class" if strength >= ASSOCIATION_ERROR else "band and class"
+    if probability < thresholds.SIGNIFICANCE and strength >= thresholds.ASSOCIATION_WARNING:
+        name = "band is class" if strength >= thresholds.ASSOCIATION_ERROR else "band and class"
     present = np.flatnonzero(table.sum(axis=1))
     # The widest band that occurs is the reference; everything narrower is band-limited.
     widest = int(np.flatnonzero(totals).max())
@@ -90,7 +75,8 @@ def check_bands(subject: Subject) -> Iterator[Finding]:
     fractions = limited[present] / table[present].sum(axis=1)
     by_fraction = present[np.argsort(-fractions, kind="stable")].tolist()
     counted = ", ".join(f"{band}: {count}" for band, count in zip(_BANDS, totals.tolist(), strict=True) if count)
-    ends = by_fraction if len(by_fraction) <= 2 * EXAMPLES else by_fraction[:EXAMPLES] + by_fraction[-EXAMPLES:]
+    count = thresholds.EXAMPLES
+    ends = by_fraction if len(by_fraction) <= 2 * count else by_fraction[:count] + by_fraction[-count:]
     listed = ", ".join(f"{utterances.classes.names[row]} {limited[row] / table[row].sum():.0%}" for row in ends)
     examples = (counted, f"association with the class (Cramér's V, 0 to 1): {strength:.2f}", f"limited: {listed}")
     figures = {"cramers_v": strength, "p": probability, **dict(zip(_BANDS, totals.tolist(), strict=True))}
@@ -130,13 +116,13 @@ def _bands(subject: Subject) -> np.ndarray:
     Without samples, the sample rate determines it.
     """
     rate, samples = subject.headers.sample_rate[subject.utterances.file.codes], subject.samples
-    edge = np.minimum(rate / 2, HIGHEST_HERTZ)
+    edge = np.minimum(rate / 2, thresholds.HIGHEST_HERTZ)
     known = rate > 0
     if samples is not None:
         # If the utterance is too short or could not be read, only a low rate determines the band.
-        known &= (edge <= NARROW_HERTZ) | (samples.read & ~np.isnan(samples.edge))
+        known &= (edge <= thresholds.NARROW_HERTZ) | (samples.read & ~np.isnan(samples.edge))
         edge = np.fmin(edge, np.where(samples.read, samples.edge, np.nan))
-    numbers = np.digitize(edge, [NARROW_HERTZ, HIGHEST_EDGE_HERTZ], right=True)
+    numbers = np.digitize(edge, [thresholds.NARROW_HERTZ, thresholds.HIGHEST_EDGE_HERTZ], right=True)
     return np.where(known, numbers, -1)
 
 
@@ -164,13 +150,13 @@ def _check_lengths(utterances: Utterances, headers: Headers, readable: np.ndarra
     longer = readable & ~shorter & (length > seconds / SHORTEST_FRACTION + SHORTEST_SLACK_SECONDS)
     yield from _of(utterances, "longer", longer, lengths)
     implied = _implied_rates(utterances, headers, np.where(readable, length, np.nan))
-    doubtful = readable & (headers.contradicts[file] | (headers.sample_rate[file] < LOWEST_RATE))
+    doubtful = readable & (headers.contradicts[file] | (headers.sample_rate[file] < thresholds.LOWEST_RATE))
     doubtful |= (implied > 0) & (implied != headers.sample_rate[file])
 
     def rates(row: int) -> str:
         if headers.contradicts[file[row]]:
             return _file_detail(utterances, row)
-        if headers.sample_rate[file[row]] < LOWEST_RATE:
+        if headers.sample_rate[file[row]] < thresholds.LOWEST_RATE:
             return f"{headers.sample_rate[file[row]]} Hz"
         return f"{headers.sample_rate[file[row]]} Hz, {seconds[row]:.2f} s by the manifest were {implied[row]} Hz"
 
@@ -187,9 +173,9 @@ def _implied_rates(utterances: Utterances, headers: Headers, length: np.ndarray)
     whole = np.isfinite(length) & np.isnan(utterances.end) & (np.nan_to_num(utterances.start, nan=0.0) == 0)
     rate = headers.sample_rate[utterances.file.codes] * np.where(whole, length, 0.0) / utterances.seconds
     implied = np.zeros(len(utterances), dtype=np.int64)
-    for common in COMMON_RATES:
-        implied[np.abs(rate - common) < RATE_TOLERANCE * common] = common
-    fits = np.count_nonzero(implied) >= EXACT_FRACTION * int(np.count_nonzero(whole))
+    for common in thresholds.COMMON_RATES:
+        implied[np.abs(rate - common) < thresholds.RATE_TOLERANCE * common] = common
+    fits = np.count_nonzero(implied) >= thresholds.EXACT_FRACTION * int(np.count_nonzero(whole))
     return implied if fits else np.zeros_like(implied)
 
 

@@ -6,20 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .thresholds import (
-    BAND_HERTZ,
-    CLIFF_DECIBELS,
-    CLIPPED_RUN,
-    FRAME_SECONDS,
-    FULL_SCALE,
-    HIGHEST_EDGE_HERTZ,
-    HIGHEST_HERTZ,
-    LOUD_QUANTILE,
-    LOWEST_EDGE_HERTZ,
-    MIN_FRAMES,
-    SHELF_HERTZ,
-    SLOPE_HERTZ,
-)
+from . import thresholds
 
 _SILENCE_DECIBELS = -200.0
 # Relative to full scale squared; below any rounding error, so that digital silence has a level too.
@@ -64,7 +51,7 @@ def measure(blocks: Iterable[np.ndarray], sample_rate: int) -> Quality:
         count += len(mono)
         total += float(mono.sum(dtype=np.float64))
         squares += float(np.square(mono, dtype=np.float64).sum())
-        at_limit = np.concatenate([full, (np.abs(block) >= FULL_SCALE).any(axis=1)])
+        at_limit = np.concatenate([full, (np.abs(block) >= thresholds.FULL_SCALE).any(axis=1)])
         # A run may continue in the next block: its beginning is kept for that.
         full = _open_run(at_limit)
         clipped += _in_runs(at_limit[: len(at_limit) - len(full)])
@@ -81,11 +68,11 @@ def measure(blocks: Iterable[np.ndarray], sample_rate: int) -> Quality:
     return Quality(
         samples=count,
         finite=finite,
-        level=_decibels(float(np.quantile(loudness, LOUD_QUANTILE))),
+        level=_decibels(float(np.quantile(loudness, thresholds.LOUD_QUANTILE))),
         offset=offset,
         deviation=float(np.sqrt(max(squares / max(count, 1) - offset**2, 0.0))),
         clipped=clipped / max(count, 1),
-        edge=band_edge(power / number / length**2, sample_rate) if number >= MIN_FRAMES else np.nan,
+        edge=band_edge(power / number / length**2, sample_rate) if number >= thresholds.MIN_FRAMES else np.nan,
         digest=int.from_bytes(hashed.digest(), "little"),
     )
 
@@ -102,7 +89,7 @@ def _in_runs(at_limit: np.ndarray) -> int:
         return 0
     steps = np.flatnonzero(np.diff(np.concatenate([[False], at_limit, [False]])))
     lengths = steps[1::2] - steps[::2]
-    return int(lengths[lengths >= CLIPPED_RUN].sum())
+    return int(lengths[lengths >= thresholds.CLIPPED_RUN].sum())
 
 
 def _decibels(amplitude: float) -> float:
@@ -111,7 +98,7 @@ def _decibels(amplitude: float) -> float:
 
 def frame_length(sample_rate: int) -> int:
     """Return the number of samples per frame, a power of two and at least 2, even for a wrong rate in a header."""
-    return 1 << max(int(np.ceil(np.log2(FRAME_SECONDS * sample_rate))), 1)
+    return 1 << max(int(np.ceil(np.log2(thresholds.FRAME_SECONDS * sample_rate))), 1)
 
 
 def band_edge(power: np.ndarray, sample_rate: int) -> float:
@@ -122,17 +109,17 @@ def band_edge(power: np.ndarray, sample_rate: int) -> float:
 
     `power`: (bins,) mean power spectrum of frames of :func:`frame_length` samples. `sample_rate`: samples per second.
     """
-    top = min(sample_rate / 2, HIGHEST_HERTZ)
+    band, top = thresholds.BAND_HERTZ, min(sample_rate / 2, thresholds.HIGHEST_HERTZ)
     frequencies = np.linspace(0, sample_rate / 2, len(power))
-    count = int(top / BAND_HERTZ)
-    numbers = (frequencies / BAND_HERTZ).astype(np.int64)
+    count = int(top / band)
+    numbers = (frequencies / band).astype(np.int64)
     inside = numbers < count
     sums = np.bincount(numbers[inside], power[inside], count) / np.bincount(numbers[inside], minlength=count)
     levels = 10 * np.log10(sums + _MIN_POWER)
-    slope, shelf = int(SLOPE_HERTZ / BAND_HERTZ), int(SHELF_HERTZ / BAND_HERTZ)
-    last = min(int(HIGHEST_EDGE_HERTZ / BAND_HERTZ), count - slope - 1)
-    edges = np.arange(int(LOWEST_EDGE_HERTZ / BAND_HERTZ), last + 1)
+    slope, shelf = int(thresholds.SLOPE_HERTZ / band), int(thresholds.SHELF_HERTZ / band)
+    last = min(int(thresholds.HIGHEST_EDGE_HERTZ / band), count - slope - 1)
+    edges = np.arange(int(thresholds.LOWEST_EDGE_HERTZ / band), last + 1)
     drops = [levels[edge - shelf : edge].min() - levels[edge + slope :].max() for edge in edges.tolist()]
-    if not drops or max(drops) < CLIFF_DECIBELS:
+    if not drops or max(drops) < thresholds.CLIFF_DECIBELS:
         return float(top)
-    return float(edges[int(np.argmax(drops))] * BAND_HERTZ)
+    return float(edges[int(np.argmax(drops))] * band)
