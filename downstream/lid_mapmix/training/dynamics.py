@@ -59,20 +59,21 @@ def read_map(
     `directory`: of the dynamics. `manifest`, `labels`: the training data of the recording. `skip_first`, `keep_first`:
     the epochs to use; see :func:`.mapmix.dynamics_files.read_dynamics`.
     """
-    target_classes = labels.class_indices(manifest)
-    dynamics = read_dynamics(
-        directory,
-        target_classes,
-        len(labels.classes),
-        data_digest(manifest, labels),
-        skip_first=skip_first,
-        keep_first=keep_first,
+    target_classes, digest = labels.class_indices(manifest), data_digest(manifest, labels)
+    dynamics = _read_epochs(
+        directory, target_classes, len(labels.classes), digest, skip_first=skip_first, keep_first=keep_first
     )
-    if dynamics.incomplete_epochs:
-        logger.warning("%s: epochs %s are incomplete and not used", directory, dynamics.incomplete_epochs)
     measured = measures(dynamics.probabilities, dynamics.correct)
     regions = assign_regions(config, measured.confidence, measured.variability, target_classes)
     return dynamics, RecordedMap(measured, regions, dynamics.softmax_sums, dynamics.softmax_counts)
+
+
+def _read_epochs(directory: Path, target_classes: np.ndarray, class_count: int, digest: str, **part: Any) -> Dynamics:
+    """Read the complete epochs in a folder, and warn of the others; see `read_dynamics`."""
+    dynamics = read_dynamics(directory, target_classes, class_count, digest, **part)
+    if dynamics.incomplete_epochs:
+        logger.warning("%s: epochs %s are incomplete and not used", directory, dynamics.incomplete_epochs)
+    return dynamics
 
 
 def write_map(datamap: Path, class_similarity: Path, manifest: Manifest, labels: Labels, recorded: RecordedMap) -> None:
@@ -176,22 +177,14 @@ class DynamicsRecording:
 
         Raises UserError: no complete epoch, a damaged one, or one of other data.
         """
-        if self._so_far is None:
-            self._so_far = self._read_epochs()
-        measured = self._so_far.running.measures()
-        regions = assign_regions(self.config, measured.confidence, measured.variability, self.split.target_classes)
-        recorded = RecordedMap(measured, regions, self._so_far.softmax_sums, self._so_far.softmax_counts)
-        write_map(self.folder.datamap, self.folder.class_similarity, self.split.manifest, self.labels, recorded)
-
-    def _read_epochs(self) -> "_EpochsSoFar":
-        """Read the epochs that this run has recorded, in this process or an earlier one."""
         target_classes, classes = self.split.target_classes, len(self.labels.classes)
-        dynamics = read_dynamics(self.folder.dynamics, target_classes, classes, self.digest)
-        if dynamics.incomplete_epochs:
-            logger.warning(
-                "%s: epochs %s are incomplete and not used", self.folder.dynamics, dynamics.incomplete_epochs
-            )
-        return _EpochsSoFar(dynamics, target_classes)
+        if self._so_far is None:
+            recorded = _read_epochs(self.folder.dynamics, target_classes, classes, self.digest)
+            self._so_far = _EpochsSoFar(recorded, target_classes)
+        measured = self._so_far.running.measures()
+        regions = assign_regions(self.config, measured.confidence, measured.variability, target_classes)
+        made = RecordedMap(measured, regions, self._so_far.softmax_sums, self._so_far.softmax_counts)
+        write_map(self.folder.datamap, self.folder.class_similarity, self.split.manifest, self.labels, made)
 
     def state(self) -> dict[str, Any]:
         """Return the recorded part of the current epoch, for a checkpoint."""
