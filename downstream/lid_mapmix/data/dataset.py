@@ -96,17 +96,14 @@ class EvaluationBatch:
     waveforms: Waveforms  # of the windows
 
 
+@dataclass(eq=False)
 class EvaluationDataset(Dataset):
-    """Windows of utterances; a window number selects an item (see :mod:`.windows`).
+    """Windows of utterances; a window number selects an item (see :mod:`.windows`)."""
 
-    `windows`: (windows, 3) int64: utterance number, first sample, number of samples. `is_kept`: returns whether the
-    audio of a window need not be read; see :class:`TrainDataset`.
-    """
-
-    def __init__(self, split: Split, windows: np.ndarray, is_kept: Callable[[int], bool] | None = None) -> None:
-        self.split = split
-        self.windows = windows
-        self.is_kept = is_kept
+    split: Split
+    windows: np.ndarray  # (windows, 3) int64: utterance number, first sample, number of samples
+    # Returns whether the audio of a window need not be read; see :class:`TrainDataset`.
+    is_kept: Callable[[int], bool] | None = None
 
     def __getitem__(self, number: int) -> tuple[int, np.ndarray]:
         utterance, start, count = map(int, self.windows[number])

@@ -31,12 +31,12 @@ class ScoredRecording:
     error: UserError | None = None
 
 
+@dataclass(frozen=True, eq=False)
 class WindowScorer:
     """Runs the network, and voice-activity detection, on windows."""
 
-    def __init__(self, trained: Trained, *, detect_speech: bool) -> None:
-        self.trained = trained
-        self.detect_speech = detect_speech
+    trained: Trained
+    detect_speech: bool
 
     def score(
         self,

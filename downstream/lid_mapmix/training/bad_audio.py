@@ -17,7 +17,7 @@ from ..utils.distributed import gather_items, is_rank_zero
 from ..utils.errors import UserError
 from ..utils.files import write_text
 from ..utils.run_folder import RunFolder
-from .replacements import Fault
+from .train_dataset import Fault
 
 # Lines for faults in headers; a corpus with a missing folder has thousands.
 _MAX_LINES = 20

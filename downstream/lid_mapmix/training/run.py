@@ -19,10 +19,9 @@ from .curriculum import Curriculum
 from .dynamics import DynamicsRecording
 from .plan import plan_training
 from .progress import ProgressFile
-from .replacements import Replacements
 from .sampler import TrainSampler
 from .schedule import fill_schedule
-from .train_dataset import TrainBatch, TrainDataset
+from .train_dataset import Replacements, TrainBatch, TrainDataset
 
 
 class TrainingRun:
