@@ -85,14 +85,8 @@ class DownstreamExpert(nn.Module):
         )
         self.labels = self.corpus.labels
         downstream_expert["labels"] = {name: list(members) for name, members in self.labels.clusters.items()}
-        self.model = DialectClassifier(
-            upstream_dim,
-            upstream_rate,
-            len(self.labels.classes),
-            encoder=self.config.model.encoder,
-            encoder_channels=self.config.model.encoder_channels,
-            hidden_dim=self.config.model.hidden_dim,
-        )
+        classes = len(self.labels.classes)
+        self.model = DialectClassifier(upstream_dim, upstream_rate, classes, **vars(self.config.model))
         self.evaluation = Evaluation(
             self.config,
             self.corpus,

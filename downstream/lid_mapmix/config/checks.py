@@ -84,13 +84,10 @@ def check_configuration(config: Mapping[str, Any]) -> None:
     for section, key, kind in _NUMBERS:
         if config[section].get(key) is not None:
             config[section][key] = _number(f"{section}.{key}", config[section][key], kind)
-    scheduler = config.get("scheduler")
-    if not isinstance(scheduler, Mapping | None):
-        raise UserError(f"configuration: scheduler is {scheduler!r}; expected 'key: value' lines. Correct it.")
-    specaug = config.get("specaug")
-    if not isinstance(specaug, Mapping | None):
-        raise UserError(f"configuration: specaug is {specaug!r}; expected 'key: value' lines. Correct it.")
-    _check_keys("specaug.", specaug or {}, _SPECAUG_KEYS)
+    for part in ("scheduler", "specaug"):
+        if not isinstance(found := config.get(part), Mapping | None):
+            raise UserError(f"configuration: {part} is {found!r}; expected 'key: value' lines. Correct it.")
+    _check_keys("specaug.", config.get("specaug") or {}, _SPECAUG_KEYS)
 
 
 def _number(place: str, value: Any, kind: type) -> int | float:

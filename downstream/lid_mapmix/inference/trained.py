@@ -95,14 +95,7 @@ def read_run(folder: Path, device: str | None = None, weights: str | None = None
 def make_model(labels: Labels, features: Features, config: ModelConfig) -> DialectClassifier:
     """Return the model of a run with fresh weights, on the features' device, in evaluation mode."""
     with torch.random.fork_rng(devices=[]):
-        model = DialectClassifier(
-            features.dim,
-            features.rate,
-            len(labels.classes),
-            encoder=config.encoder,
-            encoder_channels=config.encoder_channels,
-            hidden_dim=config.hidden_dim,
-        )
+        model = DialectClassifier(features.dim, features.rate, len(labels.classes), **vars(config))
     return model.to(features.device).eval()
 
 

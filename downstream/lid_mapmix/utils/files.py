@@ -1,11 +1,14 @@
 """Files and folders that are complete or absent."""
 
+import logging
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -39,6 +42,16 @@ def copy_file(source: Path, target: Path) -> None:
     """Copy a file, complete or not at all."""
     with replace_when_complete(target) as temporary:
         shutil.copyfile(source, temporary)
+
+
+@contextmanager
+def warn_if_not_written(path: Path) -> Iterator[None]:
+    """Log a warning if the block fails: what can be written again by a command must not fail a run."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001
+        reason = " ".join(str(error).split())
+        logger.warning("%s was not written: %s", path, reason or type(error).__name__)
 
 
 @contextmanager

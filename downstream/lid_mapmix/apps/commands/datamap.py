@@ -90,7 +90,7 @@ def make_map(options: argparse.Namespace) -> None:
     )
     out = RunFolder(options.out) if options.out else folder
     suspects = datamap.suspects(options.suspects) if options.suspects else None
-    print(f"{folder}: {len(datamap.manifest)} utterances, epochs {', '.join(map(str, datamap.epochs))}\n")
+    print(f"{folder}: {len(datamap.manifest)} utterances, epochs {', '.join(map(str, datamap.dynamics.epochs))}\n")
     print(datamap.region_table())
     if suspects is not None:
         print(f"\n{datamap.suspect_tables(suspects)}")

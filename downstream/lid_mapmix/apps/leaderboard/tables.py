@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +79,7 @@ def content_of(results: Sequence[RunResult], rows: Sequence[dict[str, Any]], sam
         "rows": list(rows),
         "runs": [
             {
-                "upstream": result.run.upstream,
-                "variant": result.run.variant,
-                "data": result.run.data,
-                "seed": result.run.seed,
+                **asdict(result.run),
                 "folder": result.run.folder.as_posix(),
                 "status": result.state.status.value,
                 "fault": result.state.fault,

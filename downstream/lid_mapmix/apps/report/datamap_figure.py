@@ -5,7 +5,6 @@ as a point. Above it the plane is divided into cells, coloured by mean correctne
 number of utterances.
 """
 
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +16,9 @@ import numpy as np
 from ...config.schema import DatamapConfig
 from ...mapmix.datamap import UNREAD, Measures, Region, RegionRule
 from ...mapmix.datamap_files import read_datamap
+from ...utils.files import warn_if_not_written
 from ...utils.run_folder import RunFolder
 from .figures import new_figure, save_figure
-
-logger = logging.getLogger(__name__)
 
 # The standard deviation of probabilities is at most 0.5.
 _VARIABILITY, _CONFIDENCE = (0.0, 0.5), (0.0, 1.0)
@@ -247,9 +245,6 @@ def try_datamap_figure(folder: RunFolder, config: DatamapConfig) -> None:
     """Draw the data map of a run, if there is one; log a warning if that fails."""
     if not folder.datamap.is_file():
         return
-    try:
+    with warn_if_not_written(folder.datamap_figure):
         datamap = read_datamap(folder.datamap)
         draw_datamap(folder.datamap_figure, datamap, datamap.regions, config)
-    # A failed figure must not fail the run; the command can draw it again.
-    except Exception as error:  # noqa: BLE001
-        logger.warning("%s was not drawn: %s", folder.datamap_figure, error)

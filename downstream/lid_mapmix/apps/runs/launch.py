@@ -14,7 +14,7 @@ from ...utils.errors import ReportedError, UserError
 from ...utils.garbage import collecting_only_new
 from ...utils.one_line import one_line
 from ...utils.place import Place, find_place
-from ..settings.arguments import SEED_LIMIT, TASK, make_parser, place_run
+from ..settings.arguments import TASK, find_conflict, make_parser, place_run
 from .processes import Processes, choose_device
 
 # The exit status of a command that SIGPIPE ends, in a shell.
@@ -47,16 +47,8 @@ def _parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     parser = make_parser(program)
     options = parser.parse_args(arguments)
     place_run(options)
-    if options.frozen and options.upstream_trainable:
-        parser.error("--frozen and -f exclude each other")
-    if options.auto_resume and options.overwrite:
-        parser.error("-a (resume) and --overwrite (replace) exclude each other")
-    if not 0 <= options.seed < SEED_LIMIT:
-        parser.error(f"--seed {options.seed}: expected a whole number from 0 to {SEED_LIMIT - 1}")
-    if options.upstream is None and options.past_exp is None:
-        parser.error("expected an upstream (-u) or a trained run (-e)")
-    if options.mode != "train" and options.past_exp is None and options.init_ckpt is None:
-        parser.error(f"-m {options.mode}: expected a trained run (-e)")
+    if conflict := find_conflict(options):
+        parser.error(conflict)
     return options
 
 
@@ -129,15 +121,10 @@ def _explain(error: Exception) -> str:
 
 
 def _run(options: argparse.Namespace, arguments: Sequence[str], processes: Processes) -> None:
-    # Imported here and below, after the flags were parsed: torch takes seconds.
-    from ...host import compat, registry  # noqa: PLC0415
-
-    compat.apply()
-    registry.install_lazy_hub()
+    _patch_s3prl()
     if options.downstream != TASK:
         _run_other_task(arguments)
         return
-    registry.register_task(TASK, __package__.split(".apps")[0])
     if options.mode == "train":
         choose_device(options, processes.place)
     elif processes.place.rank == 0:
@@ -162,13 +149,19 @@ def prepare_use(options: argparse.Namespace) -> None:
 
     `options`: equivalent flags of run_downstream.py; the device is set.
     """
+    _patch_s3prl()
+    choose_device(options, Place())
+    _set_up_host(options)
+
+
+def _patch_s3prl() -> None:
+    """Patch S3PRL, and register the task."""
+    # Imported here and below, after the flags were parsed: torch takes seconds.
     from ...host import compat, registry  # noqa: PLC0415
 
     compat.apply()
     registry.install_lazy_hub()
     registry.register_task(TASK, __package__.split(".apps")[0])
-    choose_device(options, Place())
-    _set_up_host(options)
 
 
 def _run_other_task(arguments: Sequence[str]) -> None:

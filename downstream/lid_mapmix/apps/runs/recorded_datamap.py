@@ -17,7 +17,7 @@ from ...config.settings import task_of_run
 from ...data.corpus import Corpus
 from ...data.labels import Labels
 from ...data.manifest.manifest import Manifest
-from ...mapmix.datamap import Measures, Region, RegionRule, region_counts
+from ...mapmix.datamap import Region, RegionRule, region_counts
 from ...mapmix.datamap_files import write_td_metrics
 from ...mapmix.dynamics_files import Dynamics
 from ...mapmix.suspects import NO_CLASS, Suspects, find_suspects, write_suspects
@@ -72,24 +72,9 @@ class RecordedDatamap:
         made = read_map(folder.dynamics, manifest, labels, config, skip_first=skip_first, keep_first=keep_first)
         return cls(manifest, labels, labels.class_indices(manifest), config, *made)
 
-    @property
-    def measures(self) -> Measures:
-        """The measures of each utterance."""
-        return self.recorded.measures
-
-    @property
-    def regions(self) -> np.ndarray:
-        """The region of each utterance, (N,) str."""
-        return self.recorded.regions
-
-    @property
-    def epochs(self) -> list[int]:
-        """The epochs used."""
-        return self.dynamics.epochs.tolist()
-
     def region_table(self) -> str:
         """Format the number of utterances per class and region."""
-        return format_table(region_counts(self.regions, self.targets, self.labels.classes))
+        return format_table(region_counts(self.recorded.regions, self.targets, self.labels.classes))
 
     def suspects(self, count: int) -> Suspects:
         """Return the most likely label errors."""
@@ -104,7 +89,7 @@ class RecordedDatamap:
         ids = [one_line(name) for name in self.manifest.columns["id"][rows].tolist()]
         preferred = ["-" if number == NO_CLASS else classes[number] for number in suspects.preferred.tolist()]
         widths = [max(map(len, names), default=0) for names in (ids, preferred)]
-        of_class, is_hard = self.targets[rows], self.regions[rows] == Region.HARD.value
+        of_class, is_hard = self.targets[rows], self.recorded.regions[rows] == Region.HARD.value
         lines = [
             "most likely label errors: rank, id, class that the model preferred, fraction of epochs that preferred it"
         ]
@@ -115,8 +100,8 @@ class RecordedDatamap:
                 row = rows[place]
                 lines.append(
                     f"{place + 1:>6}  {ids[place]:<{widths[0]}}  {preferred[place]:<{widths[1]}} "
-                    f"{suspects.fractions[place]:>4.0%}  confidence {self.measures.confidence[row]:.3f}  "
-                    f"variability {self.measures.variability[row]:.3f}"
+                    f"{suspects.fractions[place]:>4.0%}  confidence {self.recorded.measures.confidence[row]:.3f}  "
+                    f"variability {self.recorded.measures.variability[row]:.3f}"
                 )
         return "\n".join(lines)
 
@@ -130,15 +115,15 @@ class RecordedDatamap:
         with ExitStack() as stack:
             written = {path: stack.enter_context(replace_when_complete(path)) for path in paths}
             write_map(written[out.datamap], written[out.class_similarity], self.manifest, self.labels, self.recorded)
-            write_td_metrics(written[out.td_metrics], ids=columns["id"], measures=self.measures)
+            write_td_metrics(written[out.td_metrics], ids=columns["id"], measures=self.recorded.measures)
             if suspects is not None:
                 write_suspects(
                     written[out.suspects],
                     suspects=suspects,
                     manifest_columns=columns,
                     classes=self.labels.classes,
-                    measures=self.measures,
-                    regions=self.regions,
+                    measures=self.recorded.measures,
+                    regions=self.recorded.regions,
                 )
             replaced = [
                 path
@@ -167,11 +152,13 @@ class RecordedDatamap:
         Raises UserError: matplotlib is not installed.
         """
         paths = [out.datamap_figure]
-        draw_datamap(paths[0], self.measures, self.regions, self.config)
+        draw_datamap(paths[0], self.recorded.measures, self.recorded.regions, self.config)
         if by_class:
             paths.append(out.datamap_by_class)
             classes, targets = self.labels.classes, self.targets
-            draw_by_class(paths[1], self.measures, self.regions, self.config, classes=classes, targets=targets)
+            draw_by_class(
+                paths[1], self.recorded.measures, self.recorded.regions, self.config, classes=classes, targets=targets
+            )
         return paths
 
 

@@ -138,6 +138,25 @@ def place_run(options: argparse.Namespace) -> None:
         options.expdir = f"{_RESULTS}/{options.expname}"
 
 
+def find_conflict(options: argparse.Namespace) -> str | None:
+    """Return what contradicts in the flags or is missing, as the text of an error; None if nothing does."""
+    is_new = options.past_exp is None
+    faults = (
+        (options.frozen and options.upstream_trainable, "--frozen and -f exclude each other"),
+        (options.auto_resume and options.overwrite, "resume and overwrite (-a and --overwrite) exclude each other"),
+        (
+            not 0 <= options.seed < SEED_LIMIT,
+            f"seed: expected a whole number from 0 to {SEED_LIMIT - 1}, found {options.seed}",
+        ),
+        (options.upstream is None and is_new, "expected an upstream (-u) or a trained run (-e)"),
+        (
+            options.mode != "train" and is_new and options.init_ckpt is None,
+            f"-m {options.mode}: expected a trained run (-e)",
+        ),
+    )
+    return next((text for is_fault, text in faults if is_fault), None)
+
+
 def complete_defaults(options: argparse.Namespace) -> None:
     """Set the variant and the folder of a new run, if the flags do not."""
     options.downstream_variant = options.downstream_variant or _DEFAULT_VARIANT
