@@ -115,9 +115,7 @@ def class_scores(
 ) -> dict[str, dict[str, float | int | None]]:
     """Return the scores of each class present in the truth, in the order of the classes.
 
-    Parameters
-    ----------
-    probabilities : (N, C) float. truth : (N,) int. cluster_indices : (C,) int. class_names : name of each class.
+    `probabilities`: (N, C) float. `truth`: (N,) int. `cluster_indices`: (C,) int. `class_names`: name of each class.
 
     Returns
     -------

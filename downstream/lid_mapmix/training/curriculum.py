@@ -22,10 +22,7 @@ _REGIONS = np.array([*(region.value for region in Region), UNREAD])
 class Curriculum:
     """The plan of the current epoch.
 
-    Parameters
-    ----------
-    plan : the initial plan.
-    total_batches : number of batches of the run.
+    `plan`: the initial plan. `total_batches`: number of batches of the run.
 
     Attributes
     ----------
