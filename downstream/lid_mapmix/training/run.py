@@ -19,7 +19,6 @@ from .curriculum import Curriculum
 from .dynamics import DynamicsRecording
 from .plan import plan_training
 from .progress import ProgressFile
-from .sampler import TrainSampler
 from .schedule import fill_schedule
 from .train_dataset import Replacements, TrainBatch, TrainDataset
 
@@ -92,6 +91,8 @@ class TrainingRun:
             change = self.curriculum.start_epoch(epoch)
         plan, sampler = self.curriculum.plan, self.curriculum.sampler
         self._targets = torch.from_numpy(plan.targets).float()
+        pools = (sampler.anchors, sampler.anchors if sampler.partners is None else sampler.partners)
+        replacements = Replacements(self.seed, self.split.target_classes, pools)
         self._loader = TaskLoader(
             TrainDataset(
                 self.split,
@@ -100,7 +101,7 @@ class TrainingRun:
                 plan.config.mapmix.mix,
                 is_kept=None if self.kept is None else self.kept.holds,
                 augmenter=self.augmenter,
-                replacements=None if self.bad_audio is None else self._replacements(sampler),
+                replacements=None if self.bad_audio is None else replacements,
             ),
             sampler.batches(epoch, first_batch),
             workers=self.config.data.workers,
@@ -185,10 +186,6 @@ class TrainingRun:
         ):
             rows = self._gather(indices, target_classes, softmax, batch.loss_weight)
             self.curriculum.dynamics.add(*(each.cpu().numpy() for each in rows))
-
-    def _replacements(self, sampler: TrainSampler) -> Replacements:
-        pools = (sampler.anchors, sampler.anchors if sampler.partners is None else sampler.partners)
-        return Replacements(self.seed, self.split.target_classes, pools)
 
     def _gather(
         self,

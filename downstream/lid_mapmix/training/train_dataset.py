@@ -124,7 +124,8 @@ class TrainDataset(Dataset):
         speed = 1.0 if augmenter is None else augmenter.draw_speed(int(self.split.counts[utterance]), *key)
         crop = self.crops.draw(self.seed, utterance, epoch, *role, speed=speed)
         if self.is_kept is not None and self.is_kept(crop.slot):
-            return _Cut(_silence(self.crops.samples), crop.first, crop.count, crop.slot)
+            silence = np.broadcast_to(np.zeros(1, dtype=np.float32), self.crops.samples)  # takes no memory
+            return _Cut(silence, crop.first, crop.count, crop.slot)
         waveform = np.zeros(self.crops.samples, dtype=np.float32)
         audio = self.split.read(utterance, crop.start, crop.count)
         if augmenter is not None:
@@ -184,8 +185,3 @@ def _mixed(anchor: _Cut, partner: _Cut, weight: float) -> _Cut:
     first = min(anchor.first, partner.first)
     waveform = mix_waveforms(anchor.waveform, partner.waveform, weight, real=real)
     return _Cut(waveform, first, max(ends) - first, NO_SLOT)
-
-
-def _silence(samples: int) -> np.ndarray:
-    """Return (samples,) float32 zeros that take no memory."""
-    return np.broadcast_to(np.zeros(1, dtype=np.float32), samples)

@@ -6,11 +6,11 @@ import shlex
 from pathlib import Path
 
 from ...data.export import DEFAULT_SHARD_BYTES, AudioFormat
+from ...utils.argument_types import number_from
 from ...utils.command_line import CommandParser
 
 _MEGABYTE = 10**6
 _GIGABYTE = 10**9
-_MIN_MEGABYTES = 1
 _EXAMPLES = """\
 examples:
   lid-mapmix pack data/demo --out data/demo-packed
@@ -32,7 +32,7 @@ def make_pack_parser() -> CommandParser:
     parser.add_out("folder to write", required=True, was_positional=True)
     add(
         "--shard-size",
-        type=_megabytes,
+        type=number_from(1),
         default=DEFAULT_SHARD_BYTES // _MEGABYTE,
         metavar="MB",
         help="maximum size of a shard in MB (10^6 bytes); a larger file has its own shard; default: %(default)s",
@@ -75,13 +75,3 @@ def pack_corpus(options: argparse.Namespace) -> None:
         f"{summary.read_bytes / _GIGABYTE:.3f} GB before, {summary.written_bytes / _GIGABYTE:.3f} GB in "
         f"{summary.shards} shards. Train on it by 'lid-mapmix run -u fbank --data {shlex.quote(str(options.out))}'"
     )
-
-
-def _megabytes(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not _MIN_MEGABYTES <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of megabytes, at least {_MIN_MEGABYTES}")
-    return value

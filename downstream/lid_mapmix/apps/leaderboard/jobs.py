@@ -55,7 +55,8 @@ class Data:
 
     def changed(self) -> list[str]:
         """List the files that have changed since they were read."""
-        now = manifest_digests(self.folder)
+        paths = [find_manifest(self.folder, split) for split in _SPLITS] + [self.folder / LABELS_FILE]
+        now = {path.name: file_digest(path) for path in paths}
         return [name for name in now.keys() | self.digests.keys() if now.get(name) != self.digests.get(name)]
 
 
@@ -177,12 +178,6 @@ def _read_data(name: str, folder: Path) -> Data:
     corpus.check_manifests(_SPLITS)
     digests = {corpus.manifest_path(split).name: corpus.manifest(split).digest for split in _SPLITS}
     return Data(name, folder, digests | {corpus.labels_path.name: file_digest(corpus.labels_path)}, corpus)
-
-
-def manifest_digests(folder: Path) -> dict[str, str | None]:
-    """Return the digests of the manifests and labels of a folder; None for a missing file."""
-    paths = [find_manifest(folder, split) for split in _SPLITS] + [folder / LABELS_FILE]
-    return {path.name: file_digest(path) for path in paths}
 
 
 def _resolved(path: str) -> str:

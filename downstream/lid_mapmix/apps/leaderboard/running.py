@@ -163,8 +163,10 @@ class Work:
         if fault := self._obstacle(job):
             return write_state(job.folder, state, **fields, status=Status.FAILED, failed=time.time(), fault=fault)
         self._show(job, is_running=True)
+        output = job.folder / _OUTPUT
         for attempt in range(1, _ATTEMPTS + 1):
-            began, printed = time.time(), _size_of(job.folder / _OUTPUT)
+            began = time.time()
+            printed = output.stat().st_size if output.is_file() else 0
             state = write_state(
                 job.folder,
                 state,
@@ -183,7 +185,7 @@ class Work:
             if self._stop.is_set():
                 state = write_state(job.folder, state, seconds=seconds, started=0.0)
                 break
-            fault = _fault_of(job.folder / _OUTPUT, printed, status)
+            fault = _fault_of(output, printed, status)
             # The state becomes `failed` only after the last attempt.
             if attempt == _ATTEMPTS:
                 failed = {"status": Status.FAILED, "failed": time.time(), "fault": fault}
@@ -298,11 +300,6 @@ def run_process(
             until = time.monotonic() + _END_TIMEOUT
         elif time.monotonic() > until:
             os.killpg(process.pid, signal.SIGKILL)
-
-
-def _size_of(path: Path) -> int:
-    """Return the size of a file in bytes; 0 if it does not exist."""
-    return path.stat().st_size if path.is_file() else 0
 
 
 def _fault_of(output: Path, start: int, status: int) -> str:

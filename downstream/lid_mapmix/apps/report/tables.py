@@ -46,7 +46,6 @@ _PACKAGES = (
 # other colour: black and white then have a contrast of at least 4.5 (WCAG 1.4.3).
 _DARK, _BRIGHT = 0.84, 0.62
 _ABSENT = "-"
-# Unicode categories of control characters, and of line and paragraph separators.
 
 
 @dataclass(frozen=True)

@@ -69,13 +69,9 @@ def _train(stage: Run, request: dict[str, Any], clear_main: Callable[[], None], 
 
     with ExitStack() as held:
         # The folder of the run is held already; commands on the data map lock this folder only.
-        broadcast_from_rank_zero(lambda: _hold(stage.folder, held))
+        broadcast_from_rank_zero(lambda: held.enter_context(stage.folder.held()))
         stage.train(begin)
         broadcast_from_rank_zero(complete)
-
-
-def _hold(folder: RunFolder, held: ExitStack) -> None:
-    held.enter_context(folder.held())
 
 
 def _examine(stage: Settings, request: dict[str, Any], options: argparse.Namespace) -> tuple[Settings, bool, bool]:

@@ -5,6 +5,7 @@ Nothing here imports torch.
 
 import argparse
 
+from ...utils.argument_types import number_from
 from ...utils.command_line import CommandParser
 
 TASK = "lid_mapmix"
@@ -83,7 +84,7 @@ def _add_upstream(group: argparse._ArgumentGroup) -> None:
     add("-f", "--upstream_trainable", action="store_true", default=None, help="fine-tune the upstream")
     add("--frozen", action="store_true", help="freeze the upstream and learn a weighted sum of its layers (SUPERB)")
     add("--cache-features", type=_folder, metavar="DIR", help="cache the features of a frozen upstream on disk")
-    add("--cache-limit", type=_size, metavar="GB", help="maximum size of the cache; default: 100")
+    add("--cache-limit", type=number_from(0), metavar="GB", help="maximum size of the cache; default: 100")
     add("-s", "--upstream_feature_selection", metavar="KEY", help="hidden_states, last_hidden_state, …")
     add("-l", "--upstream_layer_selection", type=int, metavar="LAYER", help="one of the hidden states")
     add("--upstream_feature_normalize", action="store_true", help="layer norm before the weighted sum")
@@ -97,16 +98,6 @@ def _folder(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("expected a folder, found ''")
     return text
-
-
-def _size(text: str) -> float:
-    try:
-        size = float(text)
-    except ValueError:
-        size = float("nan")
-    if not 0 < size < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number of gigabytes above 0, found {text!r}")
-    return size
 
 
 def _add_folders(group: argparse._ArgumentGroup) -> None:

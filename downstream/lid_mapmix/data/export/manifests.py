@@ -85,7 +85,8 @@ def export_manifests(data: Path, target: ManifestForm, folder: Path, *, overwrit
 def _split_files(split: str, manifest: Manifest, target: ManifestForm) -> Iterator[tuple[str, Callable[[Path], None]]]:
     """Yield the name of each file of a split, and the function that writes it."""
     if target == ManifestForm.PARQUET:
-        yield f"{split}{PARQUET}", partial(_write_table, manifest=manifest)
+        columns = {**manifest.columns, "audiopath": _absolute_paths(manifest)}
+        yield f"{split}{PARQUET}", partial(write_parquet, columns=columns)
     elif target == ManifestForm.JSONL:
         yield f"{split}.jsonl", partial(_write_lines, lines=_json_lines(manifest))
     else:
@@ -112,10 +113,6 @@ def _labels_file(labels: Labels | None, target: ManifestForm, folder: Path) -> d
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.writelines(f"{line}\n" for line in lines)
-
-
-def _write_table(path: Path, manifest: Manifest) -> None:
-    write_parquet(path, {**manifest.columns, "audiopath": _absolute_paths(manifest)})
 
 
 def _refuse_second_form(folder: Path) -> None:

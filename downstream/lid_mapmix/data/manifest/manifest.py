@@ -2,20 +2,7 @@
 
 A manifest is a CSV with a header (README, "Your data"), or a Parquet file with the same columns. In memory it is one
 NumPy array per column, never a list of rows, because it may have millions of utterances.
-
-========== ======== =====================================================================
-column     needed   meaning
-========== ======== =====================================================================
-audiopath  yes      file, absolute or relative to the folder of the CSV
-class      yes      dialect or language
-seconds    yes      nominal duration in seconds
-id         no       unique name of the utterance; the audiopath by default
-start, end no       the part of the file that is the utterance, in seconds
-speaker    no       the speaker
-group      no       same for all utterances cut from one recording
-source     no       data source of the recording
-split      no       not used
-========== ======== =====================================================================
+The columns are those of docs/data.md; only `REQUIRED_COLUMNS` are needed.
 """
 
 import csv

@@ -173,11 +173,5 @@ def write_parquet(path: Path, columns: Mapping[str, Any]) -> None:
     from pyarrow import parquet  # noqa: PLC0415
 
     arrays = {name: np.asarray(values) for name, values in columns.items()}
-    table = pyarrow.table({name: _to_arrow(values) for name, values in arrays.items()})
-    parquet.write_table(table, path)
-
-
-def _to_arrow(values: np.ndarray) -> Any:
-    import pyarrow  # noqa: PLC0415
-
-    return pyarrow.array(values if values.dtype.kind in "fiu" else values.tolist())
+    plain = {name: values if values.dtype.kind in "fiu" else values.tolist() for name, values in arrays.items()}
+    parquet.write_table(pyarrow.table({name: pyarrow.array(values) for name, values in plain.items()}), path)

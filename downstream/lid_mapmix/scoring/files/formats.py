@@ -1,16 +1,6 @@
 """All formats of scores and predictions: recognising, reading and writing them.
 
-=============================== ======================= ====================================== ===========
-format                          truth                   scores                                 also
-=============================== ======================= ====================================== ===========
-SPLIT_scores.csv                yes                     log-probabilities                      seconds,
-                                                                                               group,
-                                                                                               source
-CSV of Map-Mix's code           yes                     probabilities                          seconds
-NIST score table                by a key (keys.py)      log-likelihood ratios                  the key's
-utterance language score        by a key                log-likelihoods, or ratios             the key's
-lid.trn, S3PRL's two files      yes                     none: predictions only                 –
-=============================== ======================= ====================================== ===========
+docs/scores.md lists the formats, and which of them have the truth or scores.
 
 Priors are assumed to be equal: normalised log-likelihoods are log-probabilities, and vice versa. Costs and EER are
 computed from a file's own ratios, as NIST does. Only scores of probabilities (ECE, Cllr, calibration) use likelihoods

@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ....utils.argument_types import choices_of
+from ....utils.argument_types import choices_of, number_from
 from ....utils.command_line import CommandParser
 from ... import SPLITS
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SETTINGS_FILE = "prepared.json"
 DEFAULT_FRACTION = 0.15
+# The type of a flag that takes a number above 0.
+positive = number_from(0)
 
 
 class SplitBy(StrEnum):
@@ -171,13 +173,6 @@ def add_common_flags(parser: CommandParser, drawn_fraction: float | None) -> Non
             parser.add_deprecated(f"--{split}-share", f"--{split}-fraction")
     parser.add_seed("seed of the drawn splits")
     parser.add_overwrite("existing manifests")
-
-
-def positive(text: str) -> float:
-    """Return a number above 0, for argparse."""
-    if not 0 < float(text) < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text}")
-    return float(text)
 
 
 def not_negative(text: str) -> float:
