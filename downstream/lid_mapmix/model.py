@@ -12,6 +12,7 @@ batching. :class:`Padding` prevents both.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -29,17 +30,11 @@ def audio_samples(frames: int, rate: int) -> int:
     return (frames - 1) * rate + _FRAME_WINDOW
 
 
-class FrameSpans:
-    """The frames of real audio in a batch.
+class FrameSpans(NamedTuple):
+    """The frames of real audio in a batch, (batch,) int64 each; frames first … last − 1 are real, at least one."""
 
-    Attributes
-    ----------
-    first, last : (batch,) int64; frames first … last − 1 are real, at least one.
-    """
-
-    def __init__(self, first: torch.Tensor, last: torch.Tensor) -> None:
-        self.first = first
-        self.last = last
+    first: torch.Tensor
+    last: torch.Tensor
 
     @classmethod
     def of_audio(cls, first_sample: torch.Tensor, sample_count: torch.Tensor, rate: int) -> "FrameSpans":
@@ -98,15 +93,10 @@ class Encoder(StrEnum):
 
 
 class Padding:
-    """The padding frames of a batch, which an encoder must ignore.
-
-    Attributes
-    ----------
-    is_needed : whether padding would affect the encoder.
-    """
+    """The padding frames of a batch, which an encoder must ignore."""
 
     def __init__(self) -> None:
-        self.is_needed = False
+        self.is_needed = False  # whether padding would affect the encoder
         self._padded: torch.Tensor | None = None
 
     @contextmanager

@@ -43,17 +43,12 @@ class Crops:
     step_seconds : None: a crop starts anywhere, and shorter audio is zero-padded at a random position.
         Otherwise a crop starts at a multiple of this, or ends where the utterance does, and shorter audio is
         zero-padded at its end.
-
-    Attributes
-    ----------
-    samples : length of a crop.
-    grid : (crops, 3) int64, the utterance, first sample and number of samples of each crop of the grid; None without
-        a grid.
     """
 
     def __init__(self, counts: np.ndarray, crop_seconds: float, step_seconds: float | None = None) -> None:
         self.counts = counts
         self.samples = round(crop_seconds * SAMPLE_RATE)
+        # (crops, 3) int64, the utterance, first sample and number of samples of each crop of the grid.
         self.grid = None if step_seconds is None else sliding_windows(counts, crop_seconds, step_seconds)
         if self.grid is not None:
             self._first_slots = np.searchsorted(self.grid[:, 0], np.arange(len(counts) + 1))

@@ -27,15 +27,8 @@ _DEV = "dev"
 class Evaluation:
     """The evaluations of a run; the best one on dev selects the checkpoint.
 
-    Parameters
-    ----------
-    checkpoint : the one in use, None when a run starts.
-    report : prints and logs a line.
-    seed : of the draw of the utterances whose latents are written.
-
-    Attributes
-    ----------
-    kept : split → where the features of its windows are cached.
+    `checkpoint`: the one in use, None when a run starts. `report`: prints and logs a line. `seed`: of the draw of the
+    utterances whose latents are written.
     """
 
     def __init__(
@@ -51,7 +44,7 @@ class Evaluation:
         self.config = config
         self.corpus = corpus
         self.folder = folder
-        self.kept: dict[str, KeptFeatures] = {}
+        self.kept: dict[str, KeptFeatures] = {}  # split → where the features of its windows are cached
         self.best_accuracy = -1.0  # on dev
         self._checkpoint, self._report = checkpoint, report
         self._seed = seed

@@ -22,20 +22,14 @@ from .evaluator import Evaluation
 class TruncationEvaluation(Evaluation):
     """Scores at several durations, from the start of each utterance; writes nothing.
 
-    Parameters
-    ----------
-    config, corpus, folder : as of :class:`.evaluation.Evaluation`.
-    seconds : the durations. A shorter utterance keeps its length.
-
-    Attributes
-    ----------
-    scores : after the evaluation, duration as text → the scores of `all_scores`, and ``long_enough``, the number of
-        utterances of at least this duration.
+    `seconds`: the durations. A shorter utterance keeps its length.
     """
 
     def __init__(self, config: TaskConfig, corpus: Corpus, folder: RunFolder, seconds: Sequence[float]) -> None:
         super().__init__(replace(config, evaluation=replace(config.evaluation, keep_latents=0)), corpus, folder)
         self.seconds = seconds
+        # After the evaluation, duration as text → the scores of `all_scores`, and ``long_enough``, the number of
+        # utterances of at least this duration.
         self.scores: dict[str, dict[str, Any]] = {}
 
     @classmethod

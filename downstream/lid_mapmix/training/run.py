@@ -28,11 +28,6 @@ class TrainingRun:
 
     Raises UserError: a fault of the data or the data map.
 
-    Attributes
-    ----------
-    crops : the training crops.
-    kept : where their features are cached; set before the first epoch, if at all.
-
     `runner`: the ``runner`` part of the configuration, whose steps are filled in. `report`: prints and logs a line.
     """
 
@@ -50,7 +45,7 @@ class TrainingRun:
         self.seed = seed
         self.split = corpus.split("train")
         self.crops = Crops(self.split.counts, config.data.crop_seconds, config.data.crop_step_seconds)
-        self.kept: KeptFeatures | None = None
+        self.kept: KeptFeatures | None = None  # where their features are cached; set before the first epoch, if at all
         self.augmenter = Augmenter.open(seed, **vars(config.data.augment))
         self.bad_audio = (
             BadAudio(folder, self.split, config.data.max_bad_fraction, report) if config.data.skips_bad_audio else None

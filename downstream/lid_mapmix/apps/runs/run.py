@@ -36,14 +36,8 @@ from .feature_cache import attach_cache
 class Run:
     """A run of S3PRL's runner in a folder, in one or several processes.
 
-    Parameters
-    ----------
-    corpus : the data, if another run of the command has opened them.
-    trains : whether the command trains; training may skip bad audio.
-
-    Attributes
-    ----------
-    folder : of the run.
+    `corpus`: the data, if another run of the command has opened them. `trains`: whether the command trains; training
+    may skip bad audio.
     """
 
     def __init__(self, settings: Settings, corpus: Corpus | None = None, *, trains: bool = True) -> None:
