@@ -51,10 +51,8 @@ def score_calibrated(
 ) -> dict[str, dict]:
     """Return the scores of a split after calibration, and its reliability curves before and after.
 
-    Returns
-    -------
-    ``{"calibrated": {"kind", "basis", "overall": scores}, "reliability": {"before": points, "after": points}}``:
-    scores are those of :func:`.scoring.scorecard.all_scores`, points those of
+    Returns ``{"calibrated": {"kind", "basis", "overall": scores}, "reliability": {"before": points, "after":
+    points}}``: scores are those of :func:`.scoring.scorecard.all_scores`, points those of
     :func:`.scoring.metrics.reliability_curve`. Costs and Cllr are computed from likelihoods, without class priors.
     """
     truth = split.target_classes[utterances]

@@ -58,33 +58,24 @@ _FIRST_FORMAT = "lid_mapmix calibration 1"
 
 @dataclass(frozen=True)
 class Calibration:
-    """A fitted calibration of C classes.
-
-    Attributes
-    ----------
-    kind : its kind.
-    classes : names of the C classes, in the order of the scores.
-    matrix : C rows of C float; except for `full`, the scales are on its diagonal.
-    offset : C float, added afterwards.
-    prior : C float, the class priors in the scores, and in the probabilities unless others are given.
-    utterances, errors : of dev, that it was fitted on; None if unknown.
-    """
+    """A fitted calibration of C classes."""
 
     kind: Kind
+    # Names of the C classes, in the order of the scores.
     classes: tuple[str, ...]  # names of the C classes, in the order of the scores
     # C rows of C float; for `vector` the scales, for `temperature` 1 / T, are on its diagonal.
-    matrix: tuple[tuple[float, ...], ...]
-    offset: tuple[float, ...]
+    matrix: tuple[tuple[float, ...], ...]  # C rows of C float; except for `full`, the scales are on its diagonal
+    offset: tuple[float, ...]  # C float, added afterwards
+    # C float, the class priors in the scores, and in the probabilities unless others are given.
     prior: tuple[float, ...]
+    # utterances, errors: of dev, that it was fitted on; None if unknown.
     utterances: int | None = None
     errors: int | None = None
 
     def log_probabilities(self, log_probabilities: np.ndarray, prior: Sequence[float] | None = None) -> np.ndarray:
         """Return calibrated log-probabilities, (N, C) float64, of log-probabilities (N, C).
 
-        Parameters
-        ----------
-        prior : C float, the class priors, above 0; by default those of the scores.
+        `prior`: C float, the class priors, above 0; by default those of the scores.
         """
         likelihoods = self.log_likelihoods(log_probabilities)
         return log_softmax(likelihoods + np.log(self.prior if prior is None else prior), axis=1)
@@ -137,16 +128,14 @@ def fit(
 
     Raises UserError: `vector` or `full`, and a class has no utterance.
 
+    Raises UserError: `full` with more numbers than utterances.
+
     Parameters
     ----------
     log_probabilities : (N, C) float, natural logarithms; a constant may be added to a row.
     truth : (N,) int, class number of each utterance.
     classes : names of the C classes.
     prior : C float, the class priors in the scores; by default equal.
-
-    Raises
-    ------
-    UserError : `full` with more numbers than utterances.
     """
     kind = Kind(kind)
     scores, truth = _checked(log_probabilities, truth)
@@ -264,10 +253,7 @@ def apply_temperature(log_probabilities: np.ndarray, temperature: float) -> np.n
 class _PenalisedLoss:
     """The loss of dev plus the penalty of the module, per utterance, of scores (N, C) that a fit has changed.
 
-    Parameters
-    ----------
-    before : (N, C) float, the scores before the fit. truth : (N,) int.
-    numbers : number k of the fit.
+    `before`: (N, C) float, the scores before the fit. `truth`: (N,) int. `numbers`: number k of the fit.
     """
 
     def __init__(self, before: np.ndarray, truth: np.ndarray, numbers: int) -> None:
