@@ -166,6 +166,8 @@ class DownstreamExpert(nn.Module):
                     raise diverged(f"step {global_step}: {name} is {mean}")
                 logger.add_scalar(f"lid_mapmix/{split}-{name}", mean, global_step)
             return []
+        if self.run is not None:
+            self.evaluation.class_prior = self.run.class_prior()
         overall, is_best = self.evaluation.conclude(split, records, global_step)
         if not overall:
             return []
@@ -208,6 +210,7 @@ class DownstreamExpert(nn.Module):
             "version": STATE_VERSION,
             "classes": list(self.labels.classes),
             "best_accuracy": self.evaluation.best_accuracy,
+            "class_prior": self.evaluation.class_prior if self.run is None else self.run.class_prior(),
             "run": None if self.run is None else self.run.state(),
         }
 
@@ -222,7 +225,7 @@ class DownstreamExpert(nn.Module):
                 f"expected a checkpoint of the classes {', '.join(self.labels.classes)}, found one of "
                 f"{', '.join(state['classes'])}. Use the data and labels.yaml that it was trained with."
             )
-        self.evaluation.restore(state["best_accuracy"])
+        self.evaluation.restore(state["best_accuracy"], state.get("class_prior"))
         if self.run is None:
             return
         if state["version"] != STATE_VERSION:

@@ -16,11 +16,10 @@ from ..utils.run_folder import BEST_CHECKPOINT, RunFolder
 _ROUNDING = 0.005
 
 
-def fit_on_dev(checkpoint: Path, accuracy: float, classes: Sequence[str], kind: Kind) -> Calibration:
+def fit_on_dev(
+    checkpoint: Path, accuracy: float, classes: Sequence[str], kind: Kind, class_prior: Sequence[float] | None = None
+) -> Calibration:
     """Return the calibration of the best checkpoint of a run.
-
-    Raises UserError: it is not the best checkpoint; or its dev scores are missing, damaged, of other classes or of
-    another checkpoint, or lack a class that this kind of calibration needs.
 
     Raises UserError: it is not the best checkpoint; or its dev scores are missing, damaged, of other classes or of
     another checkpoint, or too few for this kind of calibration.
@@ -31,6 +30,7 @@ def fit_on_dev(checkpoint: Path, accuracy: float, classes: Sequence[str], kind: 
     accuracy : the dev accuracy stored in the checkpoint.
     classes : of the model, in order.
     kind : of the calibration.
+    class_prior : (classes,) float, the class priors of training; None: equal.
     """
     path = RunFolder(checkpoint.parent).scores("dev")
     remedy = f"Score dev again with -m evaluate -t dev -e {checkpoint}."
@@ -50,13 +50,18 @@ def fit_on_dev(checkpoint: Path, accuracy: float, classes: Sequence[str], kind: 
             f"{path}: expected the dev scores of {checkpoint.name} with accuracy {accuracy:.4f}, found {found:.4f}. "
             f"{remedy}"
         )
-    return fit(kind, scores.log_probabilities, scores.truth_indices, scores.classes)
+    return fit(kind, scores.log_probabilities, scores.truth_indices, scores.classes, class_prior)
 
 
 def write_dev_calibration(
-    folder: RunFolder, checkpoint: Path, accuracy: float, classes: Sequence[str], kind: Kind
+    folder: RunFolder,
+    checkpoint: Path,
+    accuracy: float,
+    classes: Sequence[str],
+    kind: Kind,
+    class_prior: Sequence[float] | None = None,
 ) -> Calibration:
     """Fit as `fit_on_dev` does and write calibration.json."""
-    calibration = fit_on_dev(checkpoint, accuracy, classes, kind)
+    calibration = fit_on_dev(checkpoint, accuracy, classes, kind, class_prior)
     write_calibration(folder.calibration, calibration)
     return calibration

@@ -46,6 +46,7 @@ class Evaluation:
         self.folder = folder
         self.kept: dict[str, KeptFeatures] = {}  # split → where the features of its windows are cached
         self.best_accuracy = -1.0  # on dev
+        self.class_prior: list[float] | None = None  # (classes,), that training has seen; None if unknown
         self._checkpoint, self._report = checkpoint, report
         self._seed = seed
         self._latents: KeptLatents | None = None
@@ -89,9 +90,10 @@ class Evaluation:
         if self._latents is not None:
             self._latents.add(batch.utterance, latents)
 
-    def restore(self, best_accuracy: float) -> None:
-        """Set the best accuracy so far; it counts if its checkpoint is in the run's folder."""
+    def restore(self, best_accuracy: float, class_prior: list[float] | None) -> None:
+        """Set the best accuracy so far, which counts if its checkpoint is in the run's folder; and the class priors."""
         self.best_accuracy, self._is_restored = best_accuracy, True
+        self.class_prior = class_prior
 
     def conclude(self, name: str, records: Mapping[str, list], step: int) -> tuple[dict[str, float], bool]:
         """Score a split and write its files; on dev, only the files of the best step so far are kept.
@@ -109,7 +111,7 @@ class Evaluation:
         if not np.isfinite(probabilities).all():
             raise diverged(f"{name} at step {step}: a probability is not finite")
         split, labels = self.corpus.split(name), self.corpus.labels
-        metrics = score(split, labels, utterances, probabilities)
+        metrics = score(split, labels, utterances, probabilities, self.class_prior)
         overall = {key: metrics["overall"][key] for key in SUMMARY}
         chooses = name == _DEV and step > 0
         if chooses and self._is_restored:
@@ -153,11 +155,18 @@ class Evaluation:
         if step > 0 or self._checkpoint is None:
             return result
         if config.bootstrap_samples > 0:
-            result["intervals"] = intervals(split, labels, utterances, probabilities, config.bootstrap_samples)
+            result["intervals"] = intervals(
+                split, labels, utterances, probabilities, self.class_prior, config.bootstrap_samples
+            )
         if config.calibration.kind is not None:
             try:
                 calibration = write_dev_calibration(
-                    self.folder, self._checkpoint, self.best_accuracy, labels.classes, config.calibration.kind
+                    self.folder,
+                    self._checkpoint,
+                    self.best_accuracy,
+                    labels.classes,
+                    config.calibration.kind,
+                    self.class_prior,
                 )
             except UserError as error:  # the uncalibrated scores, perhaps after hours of training, are written anyway
                 self._report(f"warning: {name} has no calibrated scores: {error}")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from scipy.special import log_softmax
 
 from ..data.dataset import Split
 from ..data.labels import Labels
@@ -32,10 +33,20 @@ def average_windows(
     return average_arrays(torch.cat(list(utterances)).numpy(), torch.cat(list(probabilities)).numpy(), average)
 
 
-def score(split: Split, labels: Labels, utterances: np.ndarray, probabilities: np.ndarray) -> dict[str, dict]:
-    """Return all scores of a split, overall and by slice; see :func:`.scoring.scorecard.metrics_with_slices`."""
+def score(
+    split: Split,
+    labels: Labels,
+    utterances: np.ndarray,
+    probabilities: np.ndarray,
+    class_prior: Sequence[float] | None = None,
+) -> dict[str, dict]:
+    """Return all scores of a split, overall and by slice, and the class priors of training if they are known.
+
+    See :func:`.scoring.scorecard.metrics_with_slices`.
+    """
     manifest = split.manifest
-    return metrics_with_slices(
+    priors = {} if class_prior is None else {"class_prior": dict(zip(labels.classes, class_prior, strict=True))}
+    return priors | metrics_with_slices(
         probabilities,
         split.target_classes[utterances],
         cluster_indices=labels.cluster_indices,
@@ -43,6 +54,7 @@ def score(split: Split, labels: Labels, utterances: np.ndarray, probabilities: n
         class_names=labels.classes,
         seconds=manifest.columns["seconds"][utterances],
         source=_source(split, utterances),
+        log_likelihoods=_likelihoods(probabilities, class_prior),
     )
 
 
@@ -75,14 +87,20 @@ def score_calibrated(
 
 
 def intervals(
-    split: Split, labels: Labels, utterances: np.ndarray, probabilities: np.ndarray, samples: int
+    split: Split,
+    labels: Labels,
+    utterances: np.ndarray,
+    probabilities: np.ndarray,
+    class_prior: Sequence[float] | None,
+    samples: int,
 ) -> dict[str, list[float]]:
     """Return score → [low, high], the 95 % intervals over the whole split; the bootstrap draws whole groups.
 
     A score that is not defined has no interval. See :func:`.scoring.bootstrap.bootstrap`.
     """
     truth, source = split.target_classes[utterances], _source(split, utterances)
-    system = WeightedScores(_logarithms(probabilities), truth, labels.cluster_indices, source)
+    likelihoods = _likelihoods(probabilities, class_prior)
+    system = WeightedScores(likelihoods, truth, labels.cluster_indices, source)
     found = bootstrap(system, split.manifest.text_column("group")[utterances], samples)
     return {name: [one.low, one.high] for name, one in found.items() if np.isfinite([one.low, one.high]).all()}
 
@@ -118,6 +136,12 @@ def write_results(
 def _source(split: Split, utterances: np.ndarray) -> np.ndarray | None:
     columns = split.manifest.columns
     return columns["source"][utterances] if "source" in columns else None
+
+
+def _likelihoods(probabilities: np.ndarray, class_prior: Sequence[float] | None) -> np.ndarray:
+    """Return log-likelihoods, (N, classes): the logarithms of the probabilities less those of the class priors."""
+    values = _logarithms(probabilities)
+    return values if class_prior is None else log_softmax(values - np.log(class_prior), axis=1)
 
 
 def _logarithms(probabilities: np.ndarray) -> np.ndarray:

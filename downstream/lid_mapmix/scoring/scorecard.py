@@ -33,6 +33,7 @@ def metrics_with_slices(
     class_names: Sequence[str] | None = None,
     seconds: np.ndarray | None = None,
     source: np.ndarray | None = None,
+    log_likelihoods: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Return the scores of metrics.py and detection.py overall and per slice, each with its counts.
 
@@ -51,10 +52,12 @@ def metrics_with_slices(
         they are not nominal, and there are no slices by duration. NaN belongs to no slice.
     source : (N,) str, or None. An empty string belongs to no slice. With two sources, detection costs are the mean of
         theirs.
+    log_likelihoods : as in `all_scores`.
     """
     truth = np.asarray(truth)
     cluster_indices = np.asarray(cluster_indices)
-    log_likelihoods = _logarithms(probabilities)
+    if log_likelihoods is None:
+        log_likelihoods = _logarithms(probabilities)
 
     def scores(selected: np.ndarray) -> dict[str, Any]:
         sources = None if source is None else np.asarray(source)[selected]
@@ -77,7 +80,7 @@ def metrics_with_slices(
             within = within_cluster_accuracy(probabilities[selected], truth[selected], cluster_indices)
             result["by_cluster"][name] = {**scores(selected), "within_cluster_acc": within}
     if class_names is not None:
-        result["by_class"] = class_scores(probabilities, truth, cluster_indices, class_names)
+        result["by_class"] = class_scores(probabilities, truth, cluster_indices, class_names, log_likelihoods)
     return result
 
 
@@ -111,11 +114,16 @@ def all_scores(
 
 
 def class_scores(
-    probabilities: np.ndarray, truth: np.ndarray, cluster_indices: np.ndarray, class_names: Sequence[str]
+    probabilities: np.ndarray,
+    truth: np.ndarray,
+    cluster_indices: np.ndarray,
+    class_names: Sequence[str],
+    log_likelihoods: np.ndarray | None = None,
 ) -> dict[str, dict[str, float | int | None]]:
     """Return the scores of each class present in the truth, in the order of the classes.
 
     `probabilities`: (N, C) float. `truth`: (N,) int. `cluster_indices`: (C,) int. `class_names`: name of each class.
+    `log_likelihoods`: as in `all_scores`.
 
     Returns
     -------
@@ -127,7 +135,8 @@ def class_scores(
     - ``answers``, ``count``: how many predictions, and how many true labels, are this class.
     """
     answers = np.asarray(probabilities).argmax(axis=1)
-    log_likelihoods, numbers = _logarithms(probabilities), np.unique(truth).tolist()
+    log_likelihoods = _logarithms(probabilities) if log_likelihoods is None else log_likelihoods
+    numbers = np.unique(truth).tolist()
     ratios = log_likelihood_ratios(log_likelihoods) if len(numbers) > 1 else None
     result: dict[str, dict[str, float | int | None]] = {}
     for number in numbers:

@@ -8,6 +8,7 @@ key                 content
 version             int, version of this format
 classes             list of str, the classes in order
 best_accuracy       float, the best on dev so far; -1 if there is none
+class_prior         list of float, the class priors that training has seen; absent in version 0.1.0, None if unknown
 run                 None without training, else a dict of these:
 run.position        None before the first epoch, else [epoch, number of its batches that are done]
 run.curriculum      dict, see curriculum.py
@@ -74,6 +75,10 @@ def check_state(state: Any) -> None:
     _check(isinstance(state.get("version"), int), "version", "a whole number", state.get("version"))
     _check(_is_list_of(state.get("classes"), str), "classes", "a list of names", state.get("classes"))
     _check(_is_number(state.get("best_accuracy")), "best_accuracy", "a number", state.get("best_accuracy"))
+    prior = state.get("class_prior")
+    is_prior = isinstance(prior, list) and len(prior) == len(state["classes"])
+    is_prior = prior is None or (is_prior and all(_is_number(each) and 0 < each <= 1 for each in prior))
+    _check(is_prior, "class_prior", "a number above 0 per class", prior)
     if state["version"] != STATE_VERSION:
         return  # training refuses another version
     _check("run" in state and isinstance(state["run"], Mapping | None), "run", "a mapping or None", state.get("run"))

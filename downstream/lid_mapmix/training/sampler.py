@@ -61,6 +61,25 @@ class TrainSampler:
         """Maximum number of rows of a batch per process."""
         return math.ceil(self.batch_size / self.processes)
 
+    def class_prior(self, classes: int) -> np.ndarray:
+        """Return the expected fraction of each class in the anchors and partners, (classes,) float64, above 0.
+
+        The weight of a mixed partner is 1/2 on average. With pairing across, its class is taken as any, equally likely.
+        """
+
+        def fractions(utterances: np.ndarray, power: float) -> np.ndarray:
+            sizes = np.bincount(self.classes[utterances], minlength=classes).astype(np.float64)
+            weights = np.where(sizes > 0, sizes, 1.0) ** power * (sizes > 0)
+            # At least half an utterance: a class that was not drawn is improbable, not impossible.
+            weights = np.maximum(weights / weights.sum(), 0.5 / len(utterances))
+            return weights / weights.sum()
+
+        own = fractions(self.anchors, self.power)
+        if self.partners is None or self.pairing is Pairing.WITHIN:
+            return own
+        others = fractions(self.partners, 0.0 if self.pairing is Pairing.ACROSS else 1.0)
+        return own + self.probability / 2 * (others - own)
+
     def batches(self, epoch: int, first_batch: int = 0) -> "EpochBatches":
         """Return the batches of an epoch from number `first_batch`."""
         return EpochBatches(self, epoch, first_batch)

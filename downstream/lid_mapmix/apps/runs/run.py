@@ -98,7 +98,9 @@ class Run:
             return
         state = kept_state(checkpoint)
         try:
-            calibration = write_dev_calibration(self.folder, checkpoint, state["best_accuracy"], state["classes"], kind)
+            calibration = write_dev_calibration(
+                self.folder, checkpoint, state["best_accuracy"], state["classes"], kind, state.get("class_prior")
+            )
             print(f"[lid_mapmix] calibration: {calibration.basis}")
         except UserError as error:  # the run is complete without it
             print(f"[lid_mapmix] warning: no calibration: {error}")
