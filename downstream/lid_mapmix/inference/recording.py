@@ -9,6 +9,8 @@ import numpy as np
 import torch
 import torchaudio
 
+from ..data.audio.conversion import decode
+from ..data.audio.faults import ForeignAudioError
 from ..data.audio.reading import MINIMUM_SAMPLES, SAMPLE_RATE, read_audio, read_header
 from ..data.audio.spans import utterance_span
 from ..data.manifest.manifest import Manifest
@@ -40,16 +42,28 @@ class Recording:
 
     @classmethod
     def of_file(cls, path: Path | str) -> "Recording":
-        """Open a file; only the requested parts are decoded.
+        """Open a file; only the requested parts are decoded, unless it has to be decoded by ffmpeg (m4a, webm, …).
 
         Raises
         ------
         UserError : the file is unreadable or shorter than 25 ms.
         """
         path = Path(path)
-        samples = read_header(path).samples
+        decoded = None
+        try:
+            samples = read_header(path).samples
+        except ForeignAudioError:
+            decoded = decode(path)
+            if decoded is None:
+                raise
+            samples = read_header(Path(decoded.name)).samples
         _check_length(str(path), samples)
-        return cls(str(path), samples, lambda start, count: read_audio(path, start, count))
+
+        def read(start: int, count: int) -> np.ndarray:
+            # The file is deleted together with this function.
+            return read_audio(path if decoded is None else Path(decoded.name), start, count)
+
+        return cls(str(path), samples, read)
 
     @classmethod
     def of_utterance(cls, manifest: Manifest, index: int) -> "Recording":

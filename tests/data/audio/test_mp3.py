@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import soundfile
 from lid_mapmix.data.audio.reading import read_audio, read_header
-from lid_mapmix.data.check.headers import FileFault, read_file_header
 from lid_mapmix.utils.errors import UserError
 
 

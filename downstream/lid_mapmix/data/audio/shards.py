@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from ...utils.errors import UserError
+from .faults import AudioFileError, FileFault
 
 # Compressed files are recognised too, to refuse them.
 _MEMBER = re.compile(r"(.+\.(?:tar|tgz|tar\.\w+))#(\d{1,18})\+(\d{1,18})", re.DOTALL)
@@ -61,8 +62,8 @@ def open_shard(path: Path, member: Member) -> int | None:
     except (FileNotFoundError, NotADirectoryError):
         if path.is_file():
             return None
-        raise UserError(
-            f"{path}: no such shard. Paths in a manifest are relative to the folder of the manifest."
+        raise AudioFileError(
+            f"{path}: no such shard. Paths in a manifest are relative to the folder of the manifest.", FileFault.MISSING
         ) from None
     except OSError as error:
         raise UserError(

@@ -4,16 +4,18 @@ If one dialect has telephone speech and another studio speech, a model learns th
 Upsampled 8 kHz audio looks like any other 16 kHz file except in its spectrum.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from ..audio.reading import MINIMUM_SAMPLES, SAMPLE_RATE
+from ...utils.errors import UserError
+from ..audio.faults import FileFault
+from ..audio.reading import MINIMUM_SAMPLES, SAMPLE_RATE, read_header
 from ..audio.spans import SHORTEST_FRACTION, SHORTEST_SLACK_SECONDS
 from . import thresholds
 from .findings import Finding, first
-from .headers import FileFault, read_file_header
 from .subject import Headers, Subject, Utterances, spans
 
 _BANDS = ("up to 4.5 kHz", "up to 7 kHz", "wide")
@@ -26,7 +28,8 @@ def check_headers(subject: Subject) -> Iterator[Finding]:
     fault = headers.fault[utterances.file.codes]
     for kind in FileFault:
         if kind is not FileFault.NONE:
-            yield from _of(utterances, kind.kind, fault == kind, lambda row: _file_detail(utterances, row), drop=True)
+            detail = functools.partial(_file_detail, utterances) if kind is not FileFault.MISSING else lambda _: ""
+            yield from _of(utterances, kind.kind, fault == kind, detail, drop=True)
     yield from _check_lengths(utterances, headers, fault == FileFault.NONE)
     yield from _check_rates(utterances, headers)
 
@@ -198,9 +201,12 @@ def _check_rates(utterances: Utterances, headers: Headers) -> Iterator[Finding]:
 def _file_detail(utterances: Utterances, row: int) -> str:
     # Read again, because storing a reason for each of millions of files would take much memory.
     file = int(utterances.file.codes[row])
-    path = str(utterances.file.names[file])
-    named = "" if path == utterances.split_and_id(row)[1] else path
-    return ": ".join(filter(None, (named, read_file_header(utterances.audio_path(file)).detail)))
+    path, name = utterances.audio_path(file), str(utterances.file.names[file])
+    try:
+        detail = read_header(path).contradiction
+    except UserError as error:
+        detail = str(error).removeprefix(f"{path}: ")
+    return ": ".join(filter(None, ("" if name == utterances.split_and_id(row)[1] else name, detail)))
 
 
 def _of(

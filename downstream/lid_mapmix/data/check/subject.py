@@ -17,11 +17,12 @@ from tqdm import tqdm
 
 from ...utils.errors import UserError
 from .. import LABELS_FILE, SPLITS
-from ..audio.reading import open_audio
+from ..audio.faults import AudioFileError, FileFault
+from ..audio.reading import open_audio, read_header, seek_exactly
+from ..audio.silence import silent_decoder
 from ..labels import Labels, read_labels
 from ..manifest.columns import TEXT, Names
 from ..manifest.manifest import Manifest, read_manifests
-from .headers import FileFault, read_file_header
 from .quality import Quality, measure
 from .thresholds import SILENT_DECIBELS
 
@@ -217,9 +218,13 @@ def read_headers(utterances: Utterances, threads: int) -> Headers:
 
     def work(files: Iterable[int]) -> None:
         for file in files:
-            header = read_file_header(utterances.audio_path(file))
-            for name in columns:
-                getattr(headers, name)[file] = getattr(header, name)
+            try:
+                header = read_header(utterances.audio_path(file))
+            except UserError as error:
+                headers.fault[file] = error.fault if isinstance(error, AudioFileError) else FileFault.UNREADABLE
+            else:
+                headers.frames[file], headers.sample_rate[file] = header.frames, header.sample_rate
+                headers.channels[file], headers.contradicts[file] = header.channels, bool(header.contradiction)
 
     _in_threads(work, count, threads, "headers")
     return headers
@@ -237,7 +242,7 @@ def read_samples(utterances: Utterances, headers: Headers, threads: int) -> Samp
 
     def work(files: Iterable[int]) -> None:
         for file in files:
-            if headers.sample_rate[file] == 0 or headers.fault[file] == FileFault.UNKNOWN_LENGTH:
+            if headers.fault[file] != FileFault.NONE:
                 continue
             rows = by_file[bounds[file] : bounds[file + 1]]
             parts = zip(starts[rows].tolist(), counts[rows].tolist(), strict=True)
@@ -268,14 +273,16 @@ def _measure_part(file: soundfile.SoundFile, start: int, count: int) -> Quality 
     def blocks() -> Iterator[np.ndarray]:
         left = count
         while left > 0:
-            block = file.read(min(left, _BLOCK_FRAMES), dtype="float32", always_2d=True)
+            with silent_decoder():
+                block = file.read(min(left, _BLOCK_FRAMES), dtype="float32", always_2d=True)
             if len(block) == 0:
                 return
             left -= len(block)
             yield block
 
     try:
-        file.seek(start)
+        with silent_decoder():
+            seek_exactly(file, start)
         quality = measure(blocks(), file.samplerate)
     except soundfile.SoundFileError:
         return None
