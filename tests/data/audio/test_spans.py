@@ -35,7 +35,7 @@ def test_a_truncated_wav_is_found_by_its_header(tmp_path, rate):
     soundfile.write(path, hum(2.0, 200, 6, rate), rate)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     manifest = manifest_of(tmp_path, audiopath="cut.wav", **{"class": "a"}, seconds=2.0)
-    with pytest.raises(UserError, match=r"expected 2\.00 s, as in .*, found 1\.00 s") as caught:
+    with pytest.raises(UserError, match=r"found \d+ of \d+ declared bytes. It is truncated") as caught:
         utterance_span(manifest, 0)
     one_line(caught, path)
 

@@ -16,8 +16,10 @@ _MAX_CHUNKS = 64
 _UNKNOWN_BYTES = 0x7FFF_0000
 # PCM, float, A-law, µ-law, and their extensible forms: a fixed number of bytes per frame.
 _PLAIN_FORMATS = (1, 3, 6, 7, 0xFFFE)
-# Longer than the frames of FLAC and the pages of Ogg usually are.
+# Longer than pages of Ogg usually are.
 _PLACE_BYTES = 1 << 14
+# Of frames of FLAC, if the file does not say how long they are.
+_FLAC_FRAME_BYTES = 1 << 15
 _PLACES = 5
 # Magic, version 0, flags; granule position, serial number, sequence number.
 _OGG_PAGE = re.compile(rb"OggS\x00([\x00-\x07])(.{8})(.{4})(.{4})", re.DOTALL)
@@ -110,6 +112,8 @@ def is_joined_flac(file: BinaryIO, size: int) -> bool:
     if start is None:
         return False
     info, at, is_last = head[start.end() :], start.end() + _FLAC_INFO_BYTES, start[1] != b"\x00"
+    # So that a place has the start of a frame of full length.
+    length = 3 * (int.from_bytes(info[7:10]) or _FLAC_FRAME_BYTES)
     block_size, samples = int.from_bytes(info[2:4]), int.from_bytes(info[13:18]) % 2**36
     file.seek(at)
     while not is_last and len(header := file.read(4)) == 4:  # noqa: PLR2004
@@ -117,22 +121,22 @@ def is_joined_flac(file: BinaryIO, size: int) -> bool:
         file.seek(at)
     # Sync code, blocking strategy, block size and rate: equal in all frames but the last.
     frame = re.compile(re.escape(file.read(3)) + rb"[^\xff](.{7})", re.DOTALL)
-    numbers = [_utf8_number(found[1]) for place in _places(file, size, at) for found in frame.finditer(place)]
+    numbers = [_utf8_number(found[1]) for place in _places(file, size, at, length) for found in frame.finditer(place)]
     if numbers == sorted(numbers) and block_size * max(numbers, default=0) < samples:
         return False
     file.seek(at)
     return _FLAC_START.search(file.read()) is not None
 
 
-def _places(file: BinaryIO, size: int, start: int = 0) -> Iterator[bytes]:
+def _places(file: BinaryIO, size: int, start: int = 0, length: int = _PLACE_BYTES) -> Iterator[bytes]:
     """Yield the content of a file at its start, at its end and between them, or all of it if it is small."""
-    if size - start <= _PLACES * _PLACE_BYTES:
+    if size - start <= _PLACES * length:
         file.seek(start)
         yield file.read()
         return
     for number in range(_PLACES):
-        file.seek(start + (size - start - _PLACE_BYTES) * number // (_PLACES - 1))
-        yield file.read(_PLACE_BYTES)
+        file.seek(start + (size - start - length) * number // (_PLACES - 1))
+        yield file.read(length)
 
 
 def _utf8_number(content: bytes) -> int:

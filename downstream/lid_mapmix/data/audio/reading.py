@@ -176,27 +176,28 @@ def _header(path: Path, file: soundfile.SoundFile) -> AudioHeader:
     return AudioHeader(file.frames, file.samplerate)
 
 
-def seek_exactly(file: soundfile.SoundFile, start: int) -> None:
-    """Seek to a sample so that the next ones are those of the whole file, also after lossy compression.
+def read_frames(file: soundfile.SoundFile, start: int, count: int) -> np.ndarray:
+    """Return `count` frames from frame `start` on, fewer at the end: (frames, channels) float32.
 
-    Raises soundfile.SoundFileError: it cannot be decoded.
+    They are those of the whole file, also after lossy compression. Raises soundfile.SoundFileError: they cannot be
+    decoded.
     """
-    first = max(start - _LEAD_IN.get(file.format, 0), 0)
-    file.seek(first)
-    if first < start:
-        file.read(start - first, dtype="float32", always_2d=True)
+    lead_in = min(start, _LEAD_IN.get(file.format, 0))
+    with silent_decoder():
+        file.seek(start - lead_in)
+        # In one read: soundfile seeks after each, which resets the decoder.
+        if file.subtype == "PCM_16":
+            # libsndfile converts integers to floats in reads of 8 kB, but returns integers in one read.
+            audio = file.read(lead_in + count, dtype="int16", always_2d=True) * _PCM_16_UNIT
+        else:
+            audio = file.read(lead_in + count, dtype="float32", always_2d=True)
+    return audio[lead_in:]
 
 
 def _decode(path: Path, file: soundfile.SoundFile, start: int, count: int, needed: int) -> np.ndarray:
     """Return `count` frames from frame `start` on, at least `needed`, mono float32, at the file's own rate."""
     try:
-        with silent_decoder():
-            seek_exactly(file, start)
-            if file.subtype == "PCM_16":
-                # libsndfile converts integers to floats in reads of 8 kB, but returns integers in one read.
-                audio = file.read(count, dtype="int16", always_2d=True) * _PCM_16_UNIT
-            else:
-                audio = file.read(count, dtype="float32", always_2d=True)
+        audio = read_frames(file, start, count)
     except soundfile.SoundFileError as error:
         raise UserError(f"{path}: reading failed ({reason(error)}). Restore the file.") from None
     if len(audio) < needed:

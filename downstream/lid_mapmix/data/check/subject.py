@@ -18,8 +18,7 @@ from tqdm import tqdm
 from ...utils.errors import UserError
 from .. import LABELS_FILE, SPLITS
 from ..audio.faults import AudioFileError, FileFault
-from ..audio.reading import open_audio, read_header, seek_exactly
-from ..audio.silence import silent_decoder
+from ..audio.reading import open_audio, read_frames, read_header
 from ..labels import Labels, read_labels
 from ..manifest.columns import TEXT, Names
 from ..manifest.manifest import Manifest, read_manifests
@@ -271,18 +270,12 @@ def _measure_parts(path: Path, parts: Iterator[tuple[int, int]]) -> Iterator[Qua
 
 def _measure_part(file: soundfile.SoundFile, start: int, count: int) -> Quality | None:
     def blocks() -> Iterator[np.ndarray]:
-        left = count
-        while left > 0:
-            with silent_decoder():
-                block = file.read(min(left, _BLOCK_FRAMES), dtype="float32", always_2d=True)
-            if len(block) == 0:
-                return
-            left -= len(block)
+        at, end = start, start + count
+        while at < end and len(block := read_frames(file, at, min(end - at, _BLOCK_FRAMES))):
+            at += len(block)
             yield block
 
     try:
-        with silent_decoder():
-            seek_exactly(file, start)
         quality = measure(blocks(), file.samplerate)
     except soundfile.SoundFileError:
         return None
