@@ -116,6 +116,18 @@ def breaks_off(folder, name):
     edit(folder, "train", with_values(audiopath=name))
 
 
+def joined(folder):
+    write(folder, hum(1.0, 120, 1), "a.mp3")
+    (folder / "a.mp3").write_bytes((folder / "a.mp3").read_bytes() * 2)
+    edit(folder, "train", with_values(audiopath="a.mp3"))
+
+
+def unfinished(folder):
+    content = bytearray((folder / FIRST).read_bytes())
+    content[40:44] = bytes(4)
+    (folder / FIRST).write_bytes(content)
+
+
 def truncated(folder):
     path = folder / FIRST
     path.write_bytes(path.read_bytes()[:-1000])
@@ -229,6 +241,9 @@ FAULTS = {
     "packed SPHERE": (packed_sphere, {"unreadable"}),
     "GSM": (gsm, {"unreadable"}),
     "flac from a pipe": (unknown_length, {"unknown length"}),
+    "unfinished wav": (unfinished, {"unknown length"}),
+    "joined mp3": (joined, {"joined"}),
+    "m4a": (lambda folder: (folder / FIRST).write_bytes(b"\0\0\0 ftypM4A " * 100), {"unreadable"}),
     "cut wav": (truncated, {"truncated"}),
     "cut SPHERE": (truncated_sphere, {"truncated"}),
     "cut flac": (lambda folder: breaks_off(folder, "cut.flac"), {"breaks off"}),
@@ -347,14 +362,12 @@ def test_the_examples_say_what_and_where(own, capsys):
 
 
 def test_a_header_that_a_recorder_never_completed_is_told_from_an_empty_file(own, capsys):
-    content = bytearray((own / FIRST).read_bytes())
-    content[40:44] = bytes(4)
-    (own / FIRST).write_bytes(content)
+    unfinished(own)
     write(own, np.zeros(0), "audio/train/xaa-one-1.wav")
     assert check(own) == 1
     printed = " ".join(capsys.readouterr().out.split())
-    assert f"{FIRST}: no samples in its header, which was never completed: the file has {len(content)} bytes" in printed
-    assert "xaa-one-1.wav: no samples kinds of fault" in printed
+    assert f"{FIRST}: expected its length in the header, found an unfinished header" in printed
+    assert "xaa-one-1.wav: expected audio, found none in the file" in printed
 
 
 def test_the_band_is_told_by_class(own, capsys):

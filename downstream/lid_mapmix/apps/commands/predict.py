@@ -39,7 +39,8 @@ examples:
     lid-mapmix predict RUN debate.flac --format audacity --out debate.txt
 
 The answer to silence, noise and music is "no speech". A recording that cannot be read is reported on standard error;
-the others are processed, and the exit status is 1.
+the others are processed, and the exit status is 1. What libsndfile does not read (m4a, webm, mp4, amr, wma, ...) is
+decoded by ffmpeg if it is installed. Files of a folder that are no audio are counted by extension on standard error.
 """
 
 
@@ -140,6 +141,7 @@ def predict(options: argparse.Namespace) -> None:
     ReportedError : a recording could not be read; the others were identified.
     """
     # Imported here, after the flags were parsed: torch takes seconds.
+    from ...data.audio.folders import describe_left_out  # noqa: PLC0415
     from ...inference.identifier import Identifier  # noqa: PLC0415
 
     form = options.format or Format.TEXT
@@ -166,8 +168,9 @@ def predict(options: argparse.Namespace) -> None:
         recordings = _opened(sources, reports)
         for line in prediction.segments(recordings) if by_segment else prediction.answers(recordings):
             write(line)
-        if form is Format.JSON:
-            for folder, counts in reports.left_out.items():
+        for folder, counts in reports.left_out.items():
+            tqdm.write(one_line(f"[lid_mapmix] {folder}: left out: {describe_left_out(counts)}"), file=sys.stderr)
+            if form is Format.JSON:
                 write(left_out_line(folder, counts))
     if reports.count:
         raise ReportedError
@@ -274,14 +277,13 @@ def _opened(sources: Sequence[_Source], reports: _Reports) -> "Iterator[Recordin
 
 def _audio_below(folder: Path, reports: _Reports) -> list[Path]:
     from ...data.audio.conversion import FOREIGN_EXTENSIONS  # noqa: PLC0415
-    from ...data.audio.folders import EXTENSIONS, audio_below, describe_left_out  # noqa: PLC0415
+    from ...data.audio.folders import EXTENSIONS, audio_below  # noqa: PLC0415
 
     before, left_out = reports.count, Counter[str]()
     extensions = (*EXTENSIONS, *FOREIGN_EXTENSIONS)
     found = audio_below(folder, reports.add, extensions, left_out)
     if left_out:
         reports.left_out[str(folder)] = left_out
-        tqdm.write(one_line(f"[lid_mapmix] {folder}: left out: {describe_left_out(left_out)}"), file=sys.stderr)
     if not found and reports.count == before:
         raise UserError(
             f"{folder}: expected audio ({' '.join(extensions)}), found none. Name another folder, or files."

@@ -1,6 +1,6 @@
 """The length of MP3 files, by their frames.
 
-Encoders write the length into a first frame of their own (Xing, Info or VBRI). libsndfile believes it, so of several
+Encoders write the length into a first frame of their own (Xing, Info or VBRI). libsndfile relies on it, so of several
 joined files it reads the first only. If that frame is missing, as in a part cut from a stream, libsndfile guesses the
 length from the bit rate of the first frame: some samples too many, or a fifth if the bit rate varies. Here frames are
 counted where the length is not declared, or contradicts the size of the file.

@@ -41,9 +41,12 @@ def _list(options: argparse.Namespace) -> Listing:
     left_out: Counter[str] = Counter()
     files_of = {path.name: audio_below(path, left_out=left_out) for path in class_folders}
     if left_out:
-        log.info("left out, because the extension is not one of audio: %s", describe_left_out(left_out))
-    if any(extension in FOREIGN_EXTENSIONS for extension in left_out):
-        log.info("convert audio such as m4a to wav before: ffmpeg -i FILE.m4a FILE.wav")
+        remedy = (
+            "; convert audio to wav first: ffmpeg -i FILE.m4a FILE.wav"
+            if left_out.keys() & set(FOREIGN_EXTENSIONS)
+            else ""
+        )
+        log.info("left out: %s%s", describe_left_out(left_out), remedy)
     empty = [name for name, files in files_of.items() if not files]
     if empty:
         raise UserError(
