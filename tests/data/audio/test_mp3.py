@@ -63,6 +63,7 @@ def test_an_mp3_of_variable_bit_rate_without_its_length_is_refused(tmp_path, rat
         (48_000, "CONSTANT", b"", TAG),
         (16_000, "CONSTANT", ID3, b""),
         (16_000, "CONSTANT", b"", APE),
+        (44_100, "CONSTANT", b"", APE),
     ],
 )
 def test_a_guess_of_a_few_samples_too_many_is_replaced_by_the_count(tmp_path, rate, mode, before, behind):

@@ -197,7 +197,13 @@ def read_frames(file: soundfile.SoundFile, start: int, count: int) -> np.ndarray
 def _decode(path: Path, file: soundfile.SoundFile, start: int, count: int, needed: int) -> np.ndarray:
     """Return `count` frames from frame `start` on, at least `needed`, mono float32, at the file's own rate."""
     try:
-        audio = read_frames(file, start, count)
+        try:
+            audio = read_frames(file, start, count)
+        except soundfile.SoundFileError:
+            # libsndfile may have tried to read more of an MP3 than there is (:mod:`.mp3`), and found a tag.
+            if file.format != "MP3":
+                raise
+            audio = read_frames(file, start, min(count, read_header(path).frames - start))
     except soundfile.SoundFileError as error:
         raise UserError(f"{path}: reading failed ({reason(error)}). Restore the file.") from None
     if len(audio) < needed:
