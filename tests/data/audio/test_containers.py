@@ -32,7 +32,7 @@ def test_joined_files_are_refused(tmp_path, form, subtype, lengths):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("seconds", [0.05, 1.0, 30.0])
+@pytest.mark.parametrize("seconds", [0.05, 1.0, 12.0])
 @pytest.mark.parametrize(("rate", "channels"), [(8_000, 1), (48_000, 2)])
 @pytest.mark.parametrize(("form", "subtype"), FORMS)
 def test_one_file_is_one_file(tmp_path, form, subtype, rate, channels, seconds):
