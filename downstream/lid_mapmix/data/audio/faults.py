@@ -1,8 +1,11 @@
 """What is wrong with an audio file, as far as its header and its container show it."""
 
 from enum import IntEnum
+from pathlib import Path
 
 from ...utils.errors import UserError
+
+RESTORE = "It is truncated: restore it or remove it."
 
 
 class FileFault(IntEnum):
@@ -32,3 +35,8 @@ class AudioFileError(UserError):
 
 class ForeignAudioError(AudioFileError):
     """Audio that libsndfile does not read but ffmpeg does, such as m4a."""
+
+
+def unreadable_end(path: Path, fault: FileFault, found: str, remedy: str) -> AudioFileError:
+    """Return the error of a file of which libsndfile does not read all."""
+    return AudioFileError(f"{path}: expected audio that can be read to its end, found {found}. {remedy}", fault)

@@ -6,9 +6,11 @@ length from the bit rate of the first frame: some samples too many, or a fifth i
 counted where the length is not declared, or contradicts the size of the file.
 """
 
+from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from .faults import FileFault
+from .conversion import to_wav
+from .faults import RESTORE, FileFault, unreadable_end
 
 _ID3_BYTES = 10
 _FRAME_HEADER_BYTES = 4
@@ -38,26 +40,34 @@ class _Frame(NamedTuple):
     form: tuple[int, bool]
 
 
-class Length(NamedTuple):
-    """Samples per channel that can be read, or a fault, described."""
+def true_length(path: Path, file: BinaryIO, size: int, frames: int) -> int:
+    """Return the samples per channel of an MP3 file of `size` bytes, of which libsndfile says that it has `frames`.
 
-    frames: int
-    fault: FileFault = FileFault.NONE
-    detail: str = ""
-
-
-def true_length(file: BinaryIO, size: int, frames: int) -> Length:
-    """Return the length of an MP3 file of `size` bytes, of which libsndfile says that it has `frames` samples."""
-    at = _after_id3(file, 0)
+    Raises AudioFileError: libsndfile would not read all of it.
+    """
+    at = _after_id3(file)
     file.seek(at)
     content = file.read(_MAX_JUNK)
     first = next((place for place in range(len(content)) if _is_first_frame(content, place)), None)
     if first is None:
-        return Length(frames)
+        return frames
     declared, declared_bytes = _declared(content[first:])
-    if declared is not None and declared_bytes and abs(size - at - first - declared_bytes) <= _SIZE_TOLERANCE:
-        return Length(frames)
-    return _judge(content[first:] + file.read(), frames, declared)
+    if declared and declared_bytes and abs(size - at - first - declared_bytes) <= _SIZE_TOLERANCE:
+        return frames
+    count, samples = _count(path, content[first:] + file.read())
+    if not declared:
+        # The first frame has no audio if it has such a tag, even one without the number of frames.
+        counted = (count - (declared is not None)) * samples
+        if counted - frames > _MAX_MISSING * samples:
+            found = "an MP3 of variable bit rate without a Xing or Info frame"
+            raise unreadable_end(path, FileFault.UNKNOWN_LENGTH, found, to_wav(path))
+        return min(counted, frames)
+    if count > declared + 2:
+        found = f"several MP3 files in one: {count - 1} frames, not {declared}"
+        raise unreadable_end(path, FileFault.JOINED, found, to_wav(path))
+    if count < declared:
+        raise unreadable_end(path, FileFault.TRUNCATED, f"{count - 1} of {declared} declared MP3 frames", RESTORE)
+    return frames
 
 
 def _declared(content: bytes) -> tuple[int | None, int]:
@@ -72,24 +82,8 @@ def _declared(content: bytes) -> tuple[int | None, int]:
     return (rest.pop(0) if flags & _HAS_FRAMES else 0), (rest.pop(0) if flags & _HAS_BYTES else 0)
 
 
-def _judge(content: bytes, frames: int, declared: int | None) -> Length:
-    """Compare the frames of a file that starts with one with what its first frame declares, or with the guess."""
-    count, samples, fault = _count(content)
-    if fault is not None:
-        return Length(frames, *fault)
-    if declared is not None:
-        count -= 1
-    if declared and abs(count - declared) > 1:
-        if count > declared:
-            return Length(frames, FileFault.JOINED, f"several MP3 files in one: {count} frames, not {declared}")
-        return Length(frames, FileFault.TRUNCATED, f"{count} of {declared} declared MP3 frames")
-    if not declared and count * samples - frames > _MAX_MISSING * samples:
-        return Length(frames, FileFault.UNKNOWN_LENGTH, "an MP3 of variable bit rate without a Xing or Info frame")
-    return Length(frames if declared else min(count * samples, frames))
-
-
-def _count(content: bytes) -> tuple[int, int, tuple[FileFault, str] | None]:
-    """Return the number of frames, the samples of each, and a fault that keeps libmpg123 from reading them all."""
+def _count(path: Path, content: bytes) -> tuple[int, int]:
+    """Return the number of frames of a file that begins with one, and the samples of each."""
     at = count = 0
     first: _Frame | None = None
     while True:
@@ -97,14 +91,16 @@ def _count(content: bytes) -> tuple[int, int, tuple[FileFault, str] | None]:
         if frame is None or at + frame.length > len(content):
             found = _next_frame(content, at)
             if found is None:
-                return count, first.samples if first else 0, None
+                return count, first.samples if first else 0
             if found - at > _MAX_GAP and content[at : at + 3] != b"ID3":
-                return count, 0, (FileFault.UNREADABLE, f"{found - at} bytes of other data between MP3 frames")
+                gap = f"{found - at} bytes of other data between MP3 frames"
+                raise unreadable_end(path, FileFault.UNREADABLE, gap, to_wav(path))
             at = found
             continue
         first = first or frame
         if frame.form != first.form:
-            return count, 0, (FileFault.JOINED, "several MP3 files in one, of different rates or channels")
+            found_forms = "several MP3 files in one, of different rates or channels"
+            raise unreadable_end(path, FileFault.JOINED, found_forms, to_wav(path))
         at += frame.length
         count += 1
 
@@ -120,10 +116,10 @@ def _next_frame(content: bytes, at: int) -> int | None:
     return None
 
 
-def _after_id3(file: BinaryIO, at: int) -> int:
-    file.seek(at)
+def _after_id3(file: BinaryIO) -> int:
+    file.seek(0)
     start = file.read(_ID3_BYTES)
-    return at + _id3_bytes(start) if start[:3] == b"ID3" else at
+    return _id3_bytes(start) if start[:3] == b"ID3" else 0
 
 
 def _id3_bytes(start: bytes) -> int:

@@ -20,7 +20,7 @@ import soundfile
 from ...utils.errors import UserError
 from . import containers
 from .conversion import foreign_container, to_wav
-from .faults import AudioFileError, FileFault, ForeignAudioError
+from .faults import RESTORE, AudioFileError, FileFault, ForeignAudioError, unreadable_end
 from .mp3 import true_length
 from .shards import MemberFile, find_member, goes_to_wav, open_bytes, open_shard
 from .silence import silent_decoder
@@ -32,7 +32,6 @@ MINIMUM_SAMPLES = 400
 _UNKNOWN_FRAMES = 2**63 - 1
 # Less than any header followed by audio.
 _MIN_BYTES = 1_000
-_RESTORE = "It is truncated: restore it or remove it."
 # ffmpeg loses audio of such a file.
 _USE_PARTS = "Use the files that it was joined from."
 # Enough for the signature of a container and the header of SPHERE.
@@ -97,13 +96,11 @@ def examine(path: Path, file: soundfile.SoundFile, content: BinaryIO) -> AudioHe
             FileFault.UNKNOWN_LENGTH,
         )
     if file.format == "FLAC" and containers.is_joined_flac(content, size):
-        raise _unreadable_end(path, FileFault.JOINED, "several FLAC files in one", _USE_PARTS)
+        raise unreadable_end(path, FileFault.JOINED, "several FLAC files in one", _USE_PARTS)
     if file.format == "OGG" and containers.is_chained_ogg(content, size):
-        raise _unreadable_end(path, FileFault.JOINED, "several Ogg files in one", to_wav(path))
+        raise unreadable_end(path, FileFault.JOINED, "several Ogg files in one", to_wav(path))
     if file.format == "MP3":
-        frames, fault, detail = true_length(content, size, frames)
-        if fault is not FileFault.NONE:
-            raise _unreadable_end(path, fault, detail, _RESTORE if fault is FileFault.TRUNCATED else to_wav(path))
+        frames = true_length(path, content, size, frames)
     header = _header(path, file)
     declared = None
     if file.format in ("WAV", "WAVEX"):
@@ -111,8 +108,8 @@ def examine(path: Path, file: soundfile.SoundFile, content: BinaryIO) -> AudioHe
     elif file.format == "NIST":
         declared = containers.declared_by_sphere(content, size)
     if declared is not None and declared.present < declared.declared:
-        raise _unreadable_end(
-            path, FileFault.TRUNCATED, f"{declared.present} of {declared.declared} declared bytes", _RESTORE
+        raise unreadable_end(
+            path, FileFault.TRUNCATED, f"{declared.present} of {declared.declared} declared bytes", RESTORE
         )
     if declared is not None and 0 < declared.bytes_per_second != header.sample_rate * declared.frame_bytes:
         contradiction = (
@@ -120,10 +117,6 @@ def examine(path: Path, file: soundfile.SoundFile, content: BinaryIO) -> AudioHe
             "sample"
         )
     return AudioHeader(frames, header.sample_rate, file.channels, contradiction)
-
-
-def _unreadable_end(path: Path, fault: FileFault, found: str, remedy: str) -> AudioFileError:
-    return AudioFileError(f"{path}: expected audio that can be read to its end, found {found}. {remedy}", fault)
 
 
 def read_audio(path: Path, start: int = 0, count: int | None = None) -> np.ndarray:
@@ -319,7 +312,7 @@ def _unrecognised(path: Path, content: BinaryIO, error: Exception) -> AudioFileE
     if b"shorten" in start:
         return AudioFileError(f"{expected} SPHERE compressed by shorten: decompress it with sph2pipe.")
     if containers.is_joined_wav(content):
-        return _unreadable_end(path, FileFault.JOINED, "several WAV files in one", _USE_PARTS)
+        return unreadable_end(path, FileFault.JOINED, "several WAV files in one", _USE_PARTS)
     # Said of any file named .mp3 without MP3 frames.
     why = "no MP3 frames" if (told := reason(error)).startswith("File does not exist") else told
     return AudioFileError(f"{expected} other data ({why}). Convert it to wav.")

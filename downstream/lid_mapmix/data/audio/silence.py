@@ -6,6 +6,7 @@ frames. What is wrong with a file is found by its frames (:mod:`.mp3`), or becau
 
 import ctypes
 import functools
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,19 @@ def silent_decoder() -> Iterator[None]:
             _users -= 1
             if _users == 0:
                 variable.value = _original
+
+
+def _reset_in_child() -> None:
+    """Begin anew in a process that was forked while another thread was in a block."""
+    global _lock, _users
+    variable, _ = _standard_error()
+    if variable is not None and _users:
+        variable.value = _original
+    _lock, _users = Lock(), 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_in_child)
 
 
 @functools.cache
