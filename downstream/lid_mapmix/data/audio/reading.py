@@ -48,20 +48,12 @@ _WHOLE_MEMBER_BYTES = 2**18
 
 @dataclass(frozen=True)
 class AudioHeader:
-    """The header of an audio file.
+    """The header of an audio file."""
 
-    Attributes
-    ----------
-    frames : samples per channel, at the file's own rate.
-    sample_rate : samples per second.
-    channels : number of channels.
-    contradiction : what in the header contradicts its sample rate, as text; empty if nothing does.
-    """
-
-    frames: int
+    frames: int  # samples per channel, at the file's own rate
     sample_rate: int
     channels: int = 1
-    contradiction: str = ""
+    contradiction: str = ""  # what in the header contradicts its sample rate, as text
 
     @property
     def samples(self) -> int:
@@ -72,10 +64,8 @@ class AudioHeader:
 def read_header(path: Path) -> AudioHeader:
     """Read the header of an audio file, and a few places of it that show whether all of it can be read.
 
-    Raises
-    ------
-    UserError : no such file or member, an empty or truncated file, several joined files, or no audio that libsndfile
-        can read and seek in.
+    Raises UserError: no such file or member, an empty or truncated file, several joined files, or no audio that
+    libsndfile can read and seek in.
     """
     try:
         with open_audio(path, only_header=True) as file, open_bytes(path) as content:
