@@ -35,7 +35,11 @@ def test_the_scores_of_an_evaluation(identifier, trained, corpus):
     assert [answer.name for answer in answers] == scores.ids.tolist()
     found = np.stack([answer.uncalibrated for answer in answers])
     np.testing.assert_allclose(found, scores.probabilities, atol=1e-5)
-    assert [answer.label for answer in answers] == scores.predictions.tolist()
+    assert [scores.classes[row.argmax()] for row in found] == scores.predictions.tolist()
+    calibrated = np.exp(
+        calibration.read_calibration(trained / "calibration.json").log_probabilities(scores.log_probabilities)
+    )
+    assert [answer.label for answer in answers] == [scores.classes[row.argmax()] for row in calibrated]
 
 
 def test_the_scores_of_an_evaluation_of_several_windows(trained, tmp_path):

@@ -139,8 +139,8 @@ def _print(
         print(f"intervals: {options.samples} resamples of {_resampled(scored[0].system)}")
     if calibrations:
         print()
-        for path, one in zip(options.calibrate, calibrations, strict=True):
-            print(f"calibrated by {path}: {one.basis}")
+        for path, calibration in zip(options.calibrate, calibrations, strict=True):
+            print(f"calibrated by {path}: {calibration.basis}")
         print(f"\n{format_table(_calibration_rows(scored))}")
     for one in compared:
         print(f"\n{format_table(_difference_rows(one))}\n\n{_significance(one)}")

@@ -70,6 +70,19 @@ def test_nobody_is_in_two_splits(audio, rows, hours, seed):
             assert count == 1 or count * SECONDS <= hours * 3600
 
 
+def test_what_belongs_to_a_published_utterance_goes_with_it(audio, tmp_path):
+    """Group p was in train by its publisher, and was drawn for test as well."""
+    rows = [("train", "p"), *[("", "")] * 10, ("", "p")]
+    for seed in range(5):
+        utterances = [
+            Utterance(audio, "a", f"{n}", split, SECONDS, group=group) for n, (split, group) in enumerate(rows)
+        ]
+        options = Options(dev_fraction=0.3, test_fraction=0.3, seed=seed)
+        folder = tmp_path / str(seed)
+        prepare_listed(folder, Listing(Path(audio).parent, utterances), corpus="any", options=options)
+        assert {row["id"] for row in read_rows(folder)["train"]} >= {"0", "11"}
+
+
 def test_a_publishers_dev_is_not_drawn_anew(audio, tmp_path):
     utterances = [
         Utterance(audio, name, f"{name}{number}", "dev" if number < 3 else "", SECONDS, speaker=f"{name}{number}")

@@ -137,15 +137,18 @@ def _check_times(columns: Columns, origin: Path) -> None:
 
 def _with_splits(columns: Columns, options: Options) -> Columns:
     """Assign a split to each utterance; the publisher's splits are kept, and none of them is drawn again."""
-    undivided = columns["split"] == ""
-    if not undivided.any():
-        return columns
     by_file = options.split_by == SplitBy.FILE
     names = ("audiopath", "group") if by_file else UNITS
-    units = join_units(*(columns[name] for name in names))[undivided]
+    units, splits = join_units(*(columns[name] for name in names)), columns["split"].copy()
+    # What belongs to an utterance with a split goes with it.
+    for split in SPLITS:
+        splits[(splits == "") & np.isin(units, units[columns["split"] == split])] = split
+    undivided = splits == ""
+    if not undivided.any():
+        return {**columns, "split": splits}
     known = [name for name in UNITS if name in names and (columns[name] != "").any()]
     drawn = split_units(
-        units,
+        units[undivided],
         columns["class"][undivided].astype(str),
         columns["seconds"][undivided],
         unit_name=known[0] if known else "recording",
@@ -153,8 +156,7 @@ def _with_splits(columns: Columns, options: Options) -> Columns:
         test_fraction=options.test_fraction,
         seed=options.seed,
     )
-    splits = columns["split"].copy()
-    splits[undivided] = np.where(np.isin(drawn, list(set(splits))), SPLITS[0], drawn)
+    splits[undivided] = np.where(np.isin(drawn, list(set(columns["split"]))), SPLITS[0], drawn)
     if by_file and (columns["speaker"] != "").any():
         log.warning("divided by file: a speaker may be in several splits, and scores do not measure unseen speakers")
     return {**columns, "split": splits}
