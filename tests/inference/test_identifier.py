@@ -97,6 +97,8 @@ def test_channels_are_mixed_and_rates_changed(identifier, wav):
     other = hum(1.0, 300, 8)
     mixed = identifier(np.stack([wav, other]), 16_000).uncalibrated
     np.testing.assert_allclose(mixed, identifier((wav + other) / 2, 16_000).uncalibrated, atol=1e-6)
+    opposite = identifier(np.stack([wav, -wav]), 16_000).uncalibrated
+    np.testing.assert_allclose(opposite, identifier(wav, 16_000).uncalibrated, atol=1e-6)
     slow = resample(torch.from_numpy(wav), 16_000, 8_000)
     expected = identifier(resample(slow, 8_000, 16_000), 16_000).uncalibrated
     np.testing.assert_allclose(identifier(slow, 8_000).uncalibrated, expected, atol=1e-6)

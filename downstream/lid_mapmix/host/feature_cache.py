@@ -18,7 +18,7 @@ import torch
 from filelock import FileLock
 from torch import nn
 
-from ..utils.errors import UserError
+from ..utils.errors import UserError, is_of_the_system
 from ..utils.files import replace_when_complete, write_text
 from ..utils.randomness import keyed_generator
 from .feature_store import FeatureStore, SlotLayout, check_header
@@ -238,7 +238,9 @@ class FeatureCache:
             write_text(self.folder / _HEADER, json.dumps(self._header, indent=1))
         try:
             kept = np.load(self.folder / _PROBE)
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            if is_of_the_system(error) and not isinstance(error, FileNotFoundError):
+                raise
             raise UserError(
                 f"{self.folder / _PROBE}: is missing or damaged. Delete the folder {self.folder}."
             ) from None

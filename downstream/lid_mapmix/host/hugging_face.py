@@ -30,7 +30,7 @@ import torch
 from torch.nn.functional import layer_norm
 from torch.nn.utils.rnn import pad_sequence
 
-from ..utils.errors import UserError
+from ..utils.errors import UserError, is_of_the_system
 from . import downloads, registry
 from .trust import check_settings
 from .upstreams import MODEL_TYPES, is_out_of_memory
@@ -285,7 +285,7 @@ def _explained(ckpt: str) -> Iterator[None]:
         raise
     # transformers, safetensors and torch have their own exceptions for a damaged file.
     except Exception as error:
-        if is_out_of_memory(error):
+        if is_out_of_memory(error) or is_of_the_system(error):
             raise
         if Path(ckpt).exists():
             reason = " ".join(str(error).split())

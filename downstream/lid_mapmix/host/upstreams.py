@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..utils.errors import UserError
+from ..utils.errors import UserError, is_of_the_system
 from . import registry
 from .native import speed_up
 
@@ -221,6 +221,8 @@ def explained(args: argparse.Namespace) -> Iterator[None]:
     except Exception as error:
         if is_out_of_memory(error):
             raise out_of_memory(f"upstream {args.upstream}", args.device) from error
+        if is_of_the_system(error):
+            raise
         reason = " ".join(str(error).split())[:200]
         found = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
         weights = args.upstream_ckpt

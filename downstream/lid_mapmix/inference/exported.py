@@ -29,7 +29,7 @@ from ..host.architecture import Architecture
 from ..host.features import rebuild_features
 from ..host.upstreams import UpstreamSettings
 from ..scoring.calibration import write_calibration
-from ..utils.errors import UserError
+from ..utils.errors import UserError, is_of_the_system
 from ..utils.run_folder import RunFolder
 from .trained import Trained, choose_device, find_calibration, load_weights, make_model, weights_below
 
@@ -131,6 +131,8 @@ def read_export(folder: Path, device: str | None = None) -> Trained:
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
+        if is_of_the_system(error):
+            raise
         raise _damaged(path, str(error)) from None
     parts = {part: weights_below(weights, part) for part in _PARTS}
     if unknown := [name for name in weights if name.partition(".")[0] not in _PARTS]:

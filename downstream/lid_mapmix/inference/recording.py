@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torchaudio
 
+from ..data.audio.channels import mix_to_mono
 from ..data.audio.conversion import decode
 from ..data.audio.faults import ForeignAudioError
 from ..data.audio.reading import MINIMUM_SAMPLES, SAMPLE_RATE, read_audio, read_header
@@ -105,9 +106,10 @@ class Recording:
                 f"{name}: expected floats from -1 to 1, int16 or int32, found {samples.dtype}. Convert them."
             )
         rate = _as_rate(sample_rate, name)
-        if samples.ndim == 2:  # noqa: PLR2004
-            samples = samples.mean(dim=0 if samples.shape[0] <= samples.shape[1] else 1)
         samples = samples.float()
+        if samples.ndim == 2:  # noqa: PLR2004
+            in_columns = samples.T if samples.shape[0] <= samples.shape[1] else samples
+            samples = torch.from_numpy(np.ascontiguousarray(mix_to_mono(in_columns.numpy())))
         if not torch.isfinite(samples).all():
             raise UserError(f"{name}: expected finite samples, found NaN or infinity. Correct them.")
         resampled = torchaudio.functional.resample(samples, rate, SAMPLE_RATE).numpy()

@@ -22,7 +22,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...utils.one_line import one_line
+from ...utils.one_line import one_line, printable_json
 
 if TYPE_CHECKING:
     from ...inference.answer import Identification
@@ -48,7 +48,7 @@ TRACKS = (Format.AUDACITY, Format.RTTM)
 def answer_line(answer: "Identification", form: Format, top: int | None) -> str:
     """Return the line of a recording's answer, with the `top` most probable classes."""
     if form is Format.JSON:
-        return json.dumps({**answer.as_dict(top), "name": _shown(answer.name)}, ensure_ascii=False)
+        return printable_json(json.dumps({**answer.as_dict(top), "name": _shown(answer.name)}, ensure_ascii=False))
     name = one_line(answer.name)
     listed = ", ".join(
         f"{one_line(label)} {probability:.3f}"
@@ -68,7 +68,7 @@ def track_lines(recording: "Recording", segments: "Sequence[Segment]", form: For
             "seconds": round(recording.seconds, 3),
             "segments": [_as_dict(segment) for segment in segments],
         }
-        yield json.dumps(content, ensure_ascii=False)
+        yield printable_json(json.dumps(content, ensure_ascii=False))
         return
     if form is Format.TEXT:
         yield one_line(name)

@@ -18,7 +18,8 @@ from ...mapmix.datamap_files import DataMap, read_datamap
 from ...scoring.calibration import Calibration, Kind, fit, read_calibration
 from ...scoring.files.own import ScoreFile, read_scores
 from ...scoring.metrics import reliability_curve
-from ...utils.errors import UserError
+from ...utils.errors import UserError, is_of_the_system
+from ...utils.files import encodable_name
 from ...utils.run_folder import RunFolder
 
 _SPLITS = ("test", "dev")
@@ -205,6 +206,8 @@ def _read_latents(folder: RunFolder, split: str, scores: ScoreFile) -> Latents |
         with np.load(path) as content:
             ids, values = content["ids"].astype(str), content["latents"].astype(np.float32)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        if is_of_the_system(error):
+            raise
         raise UserError(
             f"{path}: expected ids and latents, found other content ({error}). Create the file again."
         ) from None
@@ -257,8 +260,9 @@ def read_curves(run: Path) -> dict[str, Curve]:
     # Importing tensorboard takes a fifth of a second.
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: PLC0415
 
-    events = EventAccumulator(str(run), size_guidance={"scalars": 0}, purge_orphaned_data=False)
-    events.Reload()
+    with encodable_name(run) as name:
+        events = EventAccumulator(name, size_guidance={"scalars": 0}, purge_orphaned_data=False)
+        events.Reload()
     return {
         tag.rpartition("/")[2]: last_course((event.step, event.value) for event in events.Scalars(tag))
         for tag in events.Tags()["scalars"]

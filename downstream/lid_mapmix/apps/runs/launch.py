@@ -5,6 +5,7 @@ import contextlib
 import errno
 import gc
 import io
+import logging
 import os
 import select
 import sys
@@ -12,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from ...utils.errors import ReportedError, UserError
 from ...utils.garbage import collecting_only_new
-from ...utils.one_line import one_line
+from ...utils.one_line import escape_unencodable_output, log_to_terminal, one_line
 from ...utils.place import Place, find_place
 from ..settings.arguments import TASK, find_conflict, make_parser, place_run
 from .processes import Processes, choose_device
@@ -23,6 +24,7 @@ _UNREAD = 141
 
 def main(arguments: Sequence[str] | None = None, program: str = "run_downstream.py") -> int:
     """Run the command line and return its exit status: 0, 1 after an error, 2 for wrong flags."""
+    escape_unencodable_output()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     processes = Processes(find_place(os.environ))
     with contextlib.ExitStack() as quiet:
@@ -61,6 +63,7 @@ def guarded(
     `debug`: raise errors with their traceback. `after_interruption`: message after Ctrl-C. `reports`: called after an
     error; returns whether this process prints it.
     """
+    log_to_terminal(logging.WARNING)
     try:
         work()
         sys.stdout.flush()
@@ -112,6 +115,12 @@ def _explain(error: Exception) -> str:
     message = one_line(" ".join(str(error).splitlines()))
     if isinstance(error, UserError):
         return message
+    if isinstance(error, UnicodeEncodeError):
+        text = ascii(error.object[max(error.start - 40, 0) : error.end + 40])
+        remedy = "Rename the file; convmv converts file names to UTF-8."
+        if sys.getfilesystemencoding() != "utf-8":
+            remedy = "The locale is at fault: set PYTHONUTF8=1, or LC_ALL=C.UTF-8."
+        return f"{text}: expected text in {error.encoding.upper()}, found other characters. {remedy}"
     # Some libraries raise OSError for other reasons than files.
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{error.filename or 'file'}: no space left on the disk or in the quota. Free some and try again."

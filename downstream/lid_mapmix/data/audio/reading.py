@@ -19,6 +19,7 @@ import soundfile
 
 from ...utils.errors import UserError
 from . import containers
+from .channels import mix_to_mono
 from .conversion import foreign_container, to_wav
 from .faults import RESTORE, AudioFileError, FileFault, ForeignAudioError, unreadable_end
 from .mp3 import true_length
@@ -110,7 +111,7 @@ def examine(path: Path, file: soundfile.SoundFile, content: BinaryIO) -> AudioHe
 
 
 def read_audio(path: Path, start: int = 0, count: int | None = None) -> np.ndarray:
-    """Read a part of a file, mixed to mono and resampled.
+    """Read a part of a file, mixed to mono (:func:`.channels.mix_to_mono`, by that part) and resampled.
 
     The result equals the same part of the whole file resampled, but only the part is decoded.
 
@@ -191,7 +192,7 @@ def _decode(path: Path, file: soundfile.SoundFile, start: int, count: int, neede
         raise UserError(f"{path}: reading failed ({reason(error)}). Restore the file.") from None
     if len(audio) < needed:
         raise _truncated(path, start, count, len(audio))
-    return audio.mean(axis=1) if audio.shape[1] > 1 else audio[:, 0]
+    return mix_to_mono(audio)
 
 
 def _decode_resampled(path: Path, file: soundfile.SoundFile, header: AudioHeader, start: int, count: int) -> np.ndarray:

@@ -141,6 +141,7 @@ class Samples:
     offset: np.ndarray
     deviation: np.ndarray
     clipped: np.ndarray
+    channel: np.ndarray
     edge: np.ndarray
     digest: np.ndarray
 
@@ -171,7 +172,7 @@ class Subject:
         """
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder. Use a folder with train.csv, dev.csv and test.csv.")
-        manifests = read_manifests(folder, SPLITS)
+        manifests = read_manifests(folder, SPLITS, ids_may_repeat=True)
         labels = read_labels(folder / LABELS_FILE) if (folder / LABELS_FILE).exists() else None
         utterances = Utterances.of(manifests)
         headers = read_headers(utterances, threads)
@@ -232,7 +233,7 @@ def read_headers(utterances: Utterances, threads: int) -> Headers:
 def read_samples(utterances: Utterances, headers: Headers, threads: int) -> Samples:
     """Read each utterance to its end; each file is opened once for all its utterances."""
     columns: dict[str, type] = {"finite": bool, "level": np.float32, "offset": np.float32, "deviation": np.float32}
-    columns |= {"clipped": np.float32, "edge": np.float32, "digest": np.uint64}
+    columns |= {"clipped": np.float32, "channel": np.int16, "edge": np.float32, "digest": np.uint64}
     total = len(utterances)
     samples = Samples(np.zeros(total, bool), **{name: np.zeros(total, dtype) for name, dtype in columns.items()})
     starts, counts = spans(utterances, headers)
@@ -277,6 +278,9 @@ def _measure_part(file: soundfile.SoundFile, start: int, count: int) -> Quality 
 
     try:
         quality = measure(blocks(), file.samplerate)
+        if quality.channel >= 0:
+            file.seek(start)
+            quality = measure(blocks(), file.samplerate, quality.channel)
     except soundfile.SoundFileError:
         return None
     return quality if quality.samples == count else None
