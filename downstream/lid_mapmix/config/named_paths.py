@@ -54,8 +54,8 @@ def check_named_paths(
 
     Raises UserError: an address, missing weights, or a path outside the folder that is not that of the training.
 
-    `args`, `task`: settings of the checkpoint. `names`: those to check, see :data:`OPENED`. `given`: those that the user
-    has named, which are not checked.
+    `args`, `task`: settings of the checkpoint. `names`: those to check, see :data:`OPENED`. `given`: those that the
+    user has named, which are not checked.
     """
     for name, named in _named(args, task).items():
         if named is None or name in given or name not in names:

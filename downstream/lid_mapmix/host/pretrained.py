@@ -50,7 +50,7 @@ def encoder_millions(ckpt: str) -> float | None:
 def load_model(name: str, ckpt: str, is_local: bool) -> Any:
     """Read a model's configuration, check it, and load the weights.
 
-    Raises UserError: the checkpoint is of another kind, incomplete or missing, or has frames that S3PRL does not assume.
+    Raises UserError: another kind of model, incomplete or missing weights, or frames that S3PRL does not assume.
 
     `name`: of the upstream. `ckpt`: a folder of `save_pretrained`, or a Hugging Face repository, owner/name.
     `is_local`: whether nothing is to be downloaded.

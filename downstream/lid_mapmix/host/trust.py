@@ -102,8 +102,8 @@ def _stored_size(path: Path) -> int:
 def parameters_limited(sizes: Sequence[int]) -> Iterator[None]:
     """Within the block, raise a ValueError for a model with more parameters than its files may hold.
 
-    It is raised before the parameters take memory. `sizes`: bytes of the files that were read, which may grow within the
-    block; empty if no file is known.
+    It is raised before the parameters take memory. `sizes`: bytes of the files that were read, which may grow within
+    the block; empty if no file is known.
     """
     from torch.nn.modules import module  # noqa: PLC0415
 
