@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from ..utils.errors import UserError
+from . import downloads
 from .architecture import Architecture, build_recording, rebuild
 from .hugging_face import hugging_face_builders
 from .precision import Casting, Precision, read_precision
@@ -91,7 +92,7 @@ def build_features(args: argparse.Namespace, runner: Mapping[str, Any], settings
 
     Parameters
     ----------
-    args : S3PRL's arguments of the run; `device` is where to build.
+    args : S3PRL's arguments of the run; `device` is where to build, `may_download` whether the user named the upstream.
     runner : the ``runner`` section of the run's configuration.
     settings : the run's other requests of its upstream.
 
@@ -106,7 +107,8 @@ def build_features(args: argparse.Namespace, runner: Mapping[str, Any], settings
         )
     prepare()
     check_upstream_arguments(args, settings)
-    with _quietly(), random_states_kept(), explained(args), reading_data_only():
+    may_download = getattr(args, "may_download", False)
+    with _quietly(), random_states_kept(), explained(args), reading_data_only(), downloads.allowed(may_download):
         from s3prl import hub  # noqa: PLC0415
 
         build = hugging_face_builders().get(args.upstream) or getattr(hub, args.upstream)

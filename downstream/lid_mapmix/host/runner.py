@@ -137,7 +137,8 @@ def _patched_class() -> Any:
                 self.config = config  # checkpoints store the original settings
 
         def _get_upstream(self) -> Any:
-            with explained(self.args), reading_data_only():
+            may_download = getattr(self.args, "may_download", True)
+            with explained(self.args), reading_data_only(), downloads.allowed(may_download):
                 return super()._get_upstream()
 
         def _get_featurizer(self) -> Any:

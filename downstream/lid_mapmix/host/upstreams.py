@@ -16,10 +16,9 @@ from typing import Any
 
 from ..utils.errors import UserError, is_of_the_system
 from . import registry
+from .formats import MODEL_TYPES, check_files, check_name, fairseq_advice
 from .native import speed_up
 
-# The upstreams that hugging_face.py builds → the model_type in config.json that each loads.
-MODEL_TYPES = {"hf_wav2vec2_custom": "wav2vec2", "hf_hubert_custom": "hubert"}
 _HUGGING_FACE = "hf_"
 # torch raises a RuntimeError that names its allocator when main memory is full.
 _CPU_ALLOCATOR = "DefaultCPUAllocator"
@@ -59,7 +58,9 @@ def check_upstream_arguments(args: argparse.Namespace, settings: UpstreamSetting
     settings = settings or UpstreamSettings()
     if args.hub != "torch":
         return
+    check_name(args.upstream)
     registry.check_upstream(args.upstream)
+    check_files(args.upstream, args.upstream_ckpt, getattr(args, "upstream_model_config", None))
     weights = args.upstream_ckpt
     if registry.takes_weights(args.upstream) and weights is None:
         raise UserError(f"upstream {args.upstream}: expected weights, found none. Pass a file or folder by -k.")
@@ -73,6 +74,15 @@ def check_upstream_arguments(args: argparse.Namespace, settings: UpstreamSetting
             f"{_PLACE}.spec_augment: expected hf_wav2vec2_custom or hf_hubert_custom, found {args.upstream}. Use "
             "S3PRL's own specaug section, which masks the features of any upstream."
         )
+
+
+def refuse_unread_weights(upstream: str, weights: str) -> None:
+    """Raise a UserError for -k if S3PRL would silently use other weights."""
+    if registry.takes_weights(upstream):
+        return
+    local = f"{upstream.partition('_')[0]}_local"
+    advice = f"use -u {local}" if local in registry.upstream_names() else "use an upstream named *_local"
+    raise UserError(f"-k {weights}: the upstream {upstream} does not read weights from -k. Remove -k, or {advice}.")
 
 
 def check_weights(upstream: Any, args: argparse.Namespace) -> None:
@@ -231,6 +241,8 @@ def explained(args: argparse.Namespace) -> Iterator[None]:
                 f"upstream {args.upstream} cannot be built ({found}). If its weights are damaged, download them again "
                 "by -r."
             ) from error
+        if advice := fairseq_advice(args.upstream, weights):
+            raise UserError(f"-k {weights}: {advice}.") from error
         raise UserError(
             f"-k {weights}: cannot be loaded as {args.upstream} ({found}). Use a complete checkpoint of that kind."
         ) from error

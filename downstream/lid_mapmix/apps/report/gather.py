@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ...config.named_paths import is_of_run
 from ...config.schema import TaskConfig
 from ...config.settings import moved_path, task_of_run
 from ...config.sources import read_yaml
@@ -75,6 +76,7 @@ class Findings:
     datamap: DataMap | Missing
     latents: Latents | Missing
     task: TaskConfig | None  # settings of the run; None if the folder has none
+    data_directory: Path | None  # of the run; None if its settings name none that is still the same
     upstream: str  # its name; empty if the folder has no settings
     files: Mapping[str, str]  # settings files of the run, name → text
 
@@ -87,12 +89,6 @@ class Findings:
     def predictions(self) -> np.ndarray:
         """The predicted class of each utterance, by its number in `labels`, (N,) int64."""
         return self._numbers(self.scores.predictions)
-
-    @property
-    def data_directory(self) -> Path | None:
-        """The data folder in the settings of the run; None if they name none."""
-        directory = None if self.task is None else self.task.data.directory
-        return None if directory is None else Path(directory)
 
     def _numbers(self, names: np.ndarray) -> np.ndarray:
         number_of = {name: number for number, name in enumerate(self.labels.classes)}
@@ -119,6 +115,7 @@ def gather(folder: RunFolder, split: str) -> Findings:
     scores = read_scores(folder.scores(split))
     task, args, files = _read_settings(folder)
     metrics = _read_json(folder.metrics(split))
+    data = None if task is None else task.data.directory
     return Findings(
         folder=folder,
         split=split,
@@ -130,6 +127,7 @@ def gather(folder: RunFolder, split: str) -> Findings:
         datamap=_read_map(folder, task, args),
         latents=_read_latents(folder, split, scores),
         task=task,
+        data_directory=Path(data) if data and is_of_run("data", data, args, folder.path) else None,
         upstream=str(args.get("upstream") or ""),
         files=files,
     )
@@ -195,6 +193,8 @@ def _read_map(folder: RunFolder, task: TaskConfig | None, args: Mapping[str, Any
     if not path.is_file():
         remake = command("lid-mapmix", "datamap", path.parent)
         return Missing(f"The data map was not found: {path}.", remake)
+    if not is_of_run("datamap", str(path), args, folder.path):
+        return Missing(f"The data map is not the one of the training: {path}.")
     return read_datamap(path)
 
 
