@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "run_downstream.
     hint = "-a resumes from the last checkpoint" if options.mode == "train" else "run the same command to start again"
     try:
         return guarded(
-            lambda: _run(options, arguments, processes),
+            lambda: _run(options, processes),
             debug=options.debug,
             after_interruption=hint,
             reports=processes.fails_first,
@@ -120,10 +120,12 @@ def _explain(error: Exception) -> str:
     return f"{type(error).__name__}: {message} (--debug shows the traceback)"
 
 
-def _run(options: argparse.Namespace, arguments: Sequence[str], processes: Processes) -> None:
+def _run(options: argparse.Namespace, processes: Processes) -> None:
     _patch_s3prl()
     if options.downstream != TASK:
-        _run_other_task(arguments)
+        from . import other_task  # noqa: PLC0415 - after the flags were parsed: torch takes seconds
+
+        other_task.run(options, processes.place)
         return
     if options.mode == "train":
         choose_device(options, processes.place)
@@ -162,14 +164,6 @@ def _patch_s3prl() -> None:
     compat.apply()
     registry.install_lazy_hub()
     registry.register_task(TASK, __package__.split(".apps")[0])
-
-
-def _run_other_task(arguments: Sequence[str]) -> None:
-    """Run another task of S3PRL with S3PRL's own command, patched."""
-    import s3prl.run_downstream  # noqa: PLC0415
-
-    sys.argv[1:] = arguments
-    s3prl.run_downstream.main()
 
 
 def _refuse_unsupported(options: argparse.Namespace) -> None:
