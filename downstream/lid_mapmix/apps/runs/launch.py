@@ -14,6 +14,7 @@ from ...utils.errors import ReportedError, UserError
 from ...utils.garbage import collecting_only_new
 from ...utils.one_line import one_line
 from ...utils.place import Place, find_place
+from ...utils.versions import unmet_requirements
 from ..settings.arguments import TASK, find_conflict, make_parser, place_run
 from .processes import Processes, choose_device
 
@@ -117,6 +118,9 @@ def _explain(error: Exception) -> str:
         return f"{error.filename or 'file'}: no space left on the disk or in the quota. Free some and try again."
     if isinstance(error, OSError) and error.errno is not None:
         return f"{error.filename or 'file'}: {error.strerror or message}. Check the path, its permissions and the disk."
+    if isinstance(error, ImportError) and (unmet := unmet_requirements()):
+        needed = " ".join(f"'{requirement}'" for requirement in unmet)
+        return f"expected {', '.join(unmet)}, found {', '.join(unmet.values())} ({message}). Run pip install {needed}."
     return f"{type(error).__name__}: {message} (--debug shows the traceback)"
 
 
