@@ -3,7 +3,7 @@ r"""Versions of Python and of the dependencies that this package runs on, tried 
     .venv/bin/python bench/matrix.py
     .venv/bin/python bench/matrix.py --python 3.11 3.13 --versions lowest
 
-lowest  the lower bounds of setup.py.
+lowest  the lower bounds of setup.py, or the next versions that have wheels for this Python.
 pinned  constraints.txt.
 newest  what the package index has.
 
@@ -24,7 +24,8 @@ from tidy import tidy_when_stopped
 
 _ROOT = Path(__file__).resolve().parents[1]
 _RESOLUTIONS = {
-    "lowest": ("--resolution", "lowest-direct"),
+    # The lowest versions with wheels for this Python; S3PRL never has one.
+    "lowest": ("--resolution", "lowest-direct", "--only-binary", ":all:", "--no-binary", "s3prl"),
     "pinned": ("--constraints", "constraints.txt"),
     "newest": (),
 }

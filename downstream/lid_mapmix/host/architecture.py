@@ -133,7 +133,7 @@ def rebuild(architecture: Architecture) -> Any:
 
             return HuggingFaceUpstream.of_architecture(name, **settings)
         return _rebuild_native(family, **settings)
-    except UserError:
+    except (UserError, ImportError):  # a package is missing or too old, whatever the settings are
         raise
     # Edited settings may raise any exception.
     except Exception as error:

@@ -147,7 +147,7 @@ def test_the_config_of_the_working_directory_is_found_and_a_run_resumed_and_eval
         (("-d", "example", "-u", "hubret"), "unknown upstream 'hubret': did you mean hubert"),
         (
             ("-d", "example", "-u", "fbank"),
-            "S3PRL's wheel has no config.yaml. Copy s3prl/downstream/example/config.yaml",
+            "S3PRL's package has no config.yaml. Copy s3prl/downstream/example/config.yaml",
         ),
         (("-d", "example", "-u", "fbank", "--data", "x"), "--data: expected -d lid_mapmix, found -d example"),
         (("-d", "example", "-u", "fbank", "--frozen"), "--frozen: expected -d lid_mapmix"),

@@ -65,6 +65,6 @@ def _find_config(task: str) -> str:
         if path.is_file():
             return str(path)
     raise UserError(
-        f"task {task}: expected its settings, found none: S3PRL's wheel has no config.yaml. Copy "
+        f"task {task}: expected its settings, found none: S3PRL's package has no config.yaml. Copy "
         f"s3prl/downstream/{task}/config.yaml from S3PRL's repository (github.com/s3prl/s3prl) and pass it by -c."
     )
