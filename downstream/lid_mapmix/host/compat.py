@@ -54,7 +54,8 @@ def import_without_unused(name: str) -> None:
             path: types.ModuleType(path, "Empty replacement.")
             for path in (".".join(parts[:count]) for count in range(1, len(parts) + 1))
         }
-        setattr(replacements[unused], attribute, functools.partial(_missing, package))
+        if attribute:
+            setattr(replacements[unused], attribute, functools.partial(_missing, package))
         sys.modules.update(replacements)
         try:
             importlib.import_module(module)
