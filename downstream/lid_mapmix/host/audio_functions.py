@@ -62,15 +62,9 @@ def load(
     *ignored: Any,
     **also_ignored: Any,
 ) -> tuple[torch.Tensor, int]:
-    """Read audio, in place of `torchaudio.load`.
+    """Read audio, in place of `torchaudio.load`: samples (channels, frames) in [-1, 1], float32, and sampling rate.
 
-    Returns
-    -------
-    samples (channels, frames) or (frames, channels) in [-1, 1], float32, and sampling rate.
-
-    Raises
-    ------
-    ValueError : `normalize` is false.
+    Raises ValueError: `normalize` is false.
     """
     if not normalize:
         raise ValueError("torchaudio.load: expected normalize=True, found False. Integer samples need torchaudio<2.9.")
@@ -92,20 +86,24 @@ def save(  # noqa: PLR0917 - torchaudio's order
 ) -> None:
     """Write audio of shape (channels, frames), or (frames, channels), in place of `torchaudio.save`.
 
-    WAV files keep the type of the samples, as with older versions of torchaudio: floats are written as floats.
+    WAV files keep the type of the samples, as with older versions of torchaudio: floats are written as floats. Raises
+    ValueError: the encoding does not have that many bits.
     """
     kind = (format or str(uri).rpartition(".")[2]).upper()
-    wanted = [
-        subtype
-        for subtype, (name, bits) in _SUBTYPES.items()
-        if (encoding or bits_per_sample) and encoding in (None, name) and bits_per_sample in (None, bits)
-    ]
-    if not wanted and kind == "WAV":
-        wanted = [{torch.float32: "FLOAT", torch.float64: "DOUBLE", torch.int32: "PCM_32"}.get(src.dtype, "PCM_16")]
+    if encoding or bits_per_sample:
+        wanted = [
+            key
+            for key, (name, bits) in _SUBTYPES.items()
+            if encoding in (None, name) and bits_per_sample in (None, bits)
+        ]
+        if not wanted:
+            raise ValueError(f"torchaudio.save: encoding {encoding} with {bits_per_sample} bits is not supported")
+        subtype = wanted[0]
+    else:
+        wav = {torch.float32: "FLOAT", torch.float64: "DOUBLE", torch.int32: "PCM_32"}.get(src.dtype, "PCM_16")
+        subtype = wav if kind == "WAV" else None
     samples = src.detach().cpu().numpy()
-    soundfile.write(
-        uri, samples.T if channels_first else samples, sample_rate, wanted[0] if wanted else None, format=kind
-    )
+    soundfile.write(uri, samples.T if channels_first else samples, sample_rate, subtype, format=kind)
 
 
 def apply_effects_file(
@@ -124,21 +122,12 @@ def apply_effects_file(
 def apply_effects_tensor(
     tensor: torch.Tensor, sample_rate: int, effects: Sequence[Sequence[str]], channels_first: bool = True
 ) -> tuple[torch.Tensor, int]:
-    """Apply sox effects, in place of `torchaudio.sox_effects.apply_effects_tensor`.
+    """Apply sox effects, in place of `torchaudio.sox_effects.apply_effects_tensor`; return samples and sampling rate.
 
-    Parameters
-    ----------
-    tensor : samples (channels, frames), or (frames, channels), in [-1, 1].
-    sample_rate : their rate.
-    effects : name and arguments of each effect, as on sox's command line.
+    Raises ValueError: an effect, or a form of it, that no task of S3PRL uses.
 
-    Returns
-    -------
-    samples and rate after all effects.
-
-    Raises
-    ------
-    ValueError : an effect, or a form of it, that no task of S3PRL uses.
+    `tensor`: samples (channels, frames), or (frames, channels), in [-1, 1]. `effects`: name and arguments of each, as
+    on sox's command line.
     """
     samples, rate = tensor if channels_first else tensor.T, sample_rate
     for name, *arguments in effects:

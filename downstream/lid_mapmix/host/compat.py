@@ -188,11 +188,9 @@ def _removed_class(name: str, needed: str) -> type:
 
 
 def run_script(arguments: Sequence[str]) -> None:
-    """Run a script or a module as Python does, after applying the patches.
+    """Run a script, or ``-m`` and a module, with its arguments as Python does, after applying the patches.
 
-    Parameters
-    ----------
-    arguments : a file or ``-m`` and a module, and its arguments. A name without a dot, such as pytest, is a module.
+    A name without a dot, such as pytest, is a module.
     """
     apply()
     has_flag = arguments[:1] == ["-m"]

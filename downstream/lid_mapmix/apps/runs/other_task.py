@@ -13,16 +13,9 @@ from .processes import choose_device
 
 
 def run(options: argparse.Namespace, place: Place) -> None:
-    """Run a task of S3PRL.
+    """Pass the flags of run_downstream.py, with its defaults, to S3PRL's command.
 
-    Parameters
-    ----------
-    options : flags of run_downstream.py, passed to S3PRL's command with the defaults of this one.
-    place : rank of this process.
-
-    Raises
-    ------
-    UserError : unknown task or upstream, a flag that only lid_mapmix has, no settings file, a missing package.
+    Raises UserError: unknown task or upstream, a flag that only lid_mapmix has, no settings file, a missing package.
     """
     task = options.downstream
     if options.past_exp is None:
