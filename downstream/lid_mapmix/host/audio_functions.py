@@ -98,7 +98,7 @@ def save(  # noqa: PLR0917 - torchaudio's order
         ]
         if not wanted:
             raise ValueError(f"torchaudio.save: encoding {encoding} with {bits_per_sample} bits is not supported")
-        subtype = wanted[0]
+        subtype: str | None = wanted[0]
     else:
         wav = {torch.float32: "FLOAT", torch.float64: "DOUBLE", torch.int32: "PCM_32"}.get(src.dtype, "PCM_16")
         subtype = wav if kind == "WAV" else None
