@@ -321,3 +321,19 @@ def test_masking_by_a_checkpoint_that_masks_nothing_is_refused(tmp_path):
     upstream.spec_augment(False)
     with pytest.raises(UserError, match="expected mask_time_prob or mask_feature_prob above 0"):
         upstream.spec_augment(True)
+
+
+def test_a_complete_folder_is_not_blamed_for_an_old_torch(tmp_path, monkeypatch):
+    import transformers
+
+    class NotImportable:
+        """What transformers gives in place of its models when torch is older than it needs."""
+
+        @classmethod
+        def from_pretrained(cls, *arguments, **keywords):
+            raise ImportError("Wav2Vec2Model requires the PyTorch library but it was not found in your environment")
+
+    folder = save_hugging_face(tmp_path, "wav2vec2")
+    monkeypatch.setattr(transformers, "Wav2Vec2Model", NotImportable)
+    with pytest.raises(ImportError, match="requires the PyTorch library"):
+        load(folder)

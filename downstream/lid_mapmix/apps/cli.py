@@ -128,12 +128,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = _make_parser().parse_args(arguments[:1]).command
     if command == "run":
         return launch.main(arguments[1:], "lid-mapmix run")
-    options = _find(COMMANDS[command].parser)().parse_args(arguments[1:])
     # Preparing a corpus logs what was skipped.
     log_to_terminal(logging.INFO if command == "prepare" else logging.WARNING)
+
+    def parse_and_work() -> None:
+        options = _find(COMMANDS[command].parser)().parse_args(arguments[1:])
+        _find(COMMANDS[command].work)(options)
+
     return launch.guarded(
-        lambda: _find(COMMANDS[command].work)(options),
-        debug=options.debug,
+        parse_and_work,
+        debug="--debug" in arguments,
         after_interruption=COMMANDS[command].after_interruption,
     )
 

@@ -175,7 +175,7 @@ def rebuild(architecture: Architecture) -> Any:
             return HuggingFaceUpstream.of_architecture(name, **settings)
         build = _rebuild_loaded if family in _LOADED else _rebuild_native
         return build(family, **copy.deepcopy(settings))
-    except UserError:
+    except (UserError, ImportError):  # a package is missing or too old, whatever the settings are
         raise
     # Edited settings may raise any exception.
     except Exception as error:

@@ -239,7 +239,7 @@ def _explained(ckpt: str) -> Iterator[None]:
     """Raise a UserError of one line for errors of transformers, whose messages are a paragraph about its cache."""
     try:
         yield
-    except UserError:
+    except (UserError, ImportError):  # transformers' models are not importable with an old torch
         raise
     # transformers, safetensors and torch have their own exceptions for a damaged file.
     except Exception as error:

@@ -103,7 +103,7 @@ def _patched_class() -> Any:
             if is_rank_zero():
                 remove_unfinished_checkpoints(self.args.expdir)
             if self.config.get("specaug"):
-                compat.import_specaug()
+                compat.import_without_unused("s3prl.downstream.specaug")
             with self.casting.training(self.config["runner"]):
                 super().train()
 

@@ -225,7 +225,7 @@ def explained(args: argparse.Namespace) -> Iterator[None]:
     """
     try:
         yield
-    except UserError:
+    except (UserError, ImportError):  # a package is missing or too old, whatever the weights are
         raise
     # The exception for a damaged or unsuitable file depends on where S3PRL and torch stop.
     except Exception as error:
