@@ -36,34 +36,20 @@ _FILTER_BANKS, _HUGGING_FACE = "filter_banks", "hugging_face"
 
 @dataclass(frozen=True)
 class Architecture:
-    """What an upstream is built from, except the weights.
+    """What an upstream is built from, except the weights."""
 
-    Attributes
-    ----------
-    upstream : its name in S3PRL.
-    family : selects the code that builds it.
-    settings : see the module.
-    """
-
-    upstream: str
-    family: str
-    settings: dict[str, Any] = field(default_factory=dict)
+    upstream: str  # its name in S3PRL
+    family: str  # selects the code that builds it
+    settings: dict[str, Any] = field(default_factory=dict)  # see the module
 
 
 @dataclass(frozen=True)
 class _Native:
-    """A family of S3PRL's native models.
+    """A family of S3PRL's native models."""
 
-    Attributes
-    ----------
-    module : module below s3prl.upstream that looks the model's class up when it loads a checkpoint.
-    model : name of the class.
-    settings : class of each of its arguments, in the model's module; None for a list.
-    """
-
-    module: str
-    model: str
-    settings: tuple[str | None, ...]
+    module: str  # module below s3prl.upstream that looks the model's class up when it loads a checkpoint
+    model: str  # name of the class
+    settings: tuple[str | None, ...]  # class of each of its arguments, in the model's module; None for a list
 
 
 _NATIVE = {
@@ -91,14 +77,9 @@ EXPORTABLE = ", ".join(["filter banks", *_NATIVE, *_LOADED, "hf_*"])
 def build_recording(upstream: str, build: Callable[[], Any]) -> tuple[Any, Architecture | None]:
     """Build an upstream from its checkpoint, and record what its model is built from.
 
-    Parameters
-    ----------
-    upstream : its name.
-    build : builds it.
+    Returns the upstream, and its architecture; None if this module does not know the family.
 
-    Returns
-    -------
-    the upstream, and its architecture; None if this module does not know the family.
+    `upstream`: its name. `build`: builds it.
     """
     family = registry.upstream_family(upstream)
     if family in _LOADED:
@@ -158,9 +139,7 @@ def _build_loaded(upstream: str, family: str, build: Callable[[], Any]) -> tuple
 def rebuild(architecture: Architecture) -> Any:
     """Build an upstream with fresh weights, in S3PRL's class.
 
-    Raises
-    ------
-    UserError : an unknown family, or settings that do not match it.
+    Raises UserError: an unknown family, or settings that do not match it.
     """
     name, family, settings = architecture.upstream, architecture.family, architecture.settings
     try:

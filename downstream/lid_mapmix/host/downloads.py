@@ -44,16 +44,14 @@ def install() -> None:
 def fetch(filepath: Path | str, url: str, refresh: bool = False, new_enough_secs: float = 2.0) -> None:
     """Make a file available in the cache, in place of S3PRL's `_download`.
 
+    Raises UserError: the file is not there and cannot, or must not, be downloaded.
+
     Parameters
     ----------
     filepath : where the file is stored.
     url : where it is downloaded from.
     refresh : download it even if it is there, as requested by ``-r``.
     new_enough_secs : a younger file has just been downloaded by a process that started together with this one.
-
-    Raises
-    ------
-    UserError : the file is not there and cannot, or must not, be downloaded.
     """
     from filelock import FileLock  # noqa: PLC0415 - with S3PRL's requirements
 

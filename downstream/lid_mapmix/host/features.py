@@ -90,15 +90,13 @@ class Features:
 def build_features(args: argparse.Namespace, runner: Mapping[str, Any], settings: UpstreamSettings) -> Features:
     """Build the features of a run from its upstream's weights, as S3PRL's runner does.
 
+    Raises UserError: the upstream cannot be built, or lacks the features of the run.
+
     Parameters
     ----------
     args : S3PRL's arguments of the run; `device` is where to build, `may_download` whether the user named the upstream.
     runner : the ``runner`` section of the run's configuration.
     settings : the run's other requests of its upstream.
-
-    Raises
-    ------
-    UserError : the upstream cannot be built, or lacks the features of the run.
     """
     if getattr(args, "hub", "torch") != "torch" or getattr(args, "from_hf_hub", False):
         raise UserError(
@@ -122,10 +120,7 @@ def rebuild_features(
 ) -> Features:
     """Build features from an architecture only; nothing is unpickled, and weights must be loaded afterwards.
 
-    Parameters
-    ----------
-    architecture : of the upstream.
-    args, runner, settings : as for :func:`build_features`.
+    `architecture`: of the upstream. `args`, `runner`, `settings`: as for :func:`build_features`.
     """
     prepare()
     with _quietly(), random_states_kept(), explained(args):

@@ -40,10 +40,7 @@ from .pretrained import (
 class HuggingFaceUpstream(torch.nn.Module):
     """A wav2vec 2.0 or HuBERT model of transformers, with S3PRL's interface of an upstream.
 
-    Parameters
-    ----------
-    model : of transformers.
-    normalize : whether waveforms are normalised.
+    `model`: of transformers. `normalize`: whether waveforms are normalised.
     """
 
     def __init__(self, model: Any, normalize: bool) -> None:
@@ -59,15 +56,11 @@ class HuggingFaceUpstream(torch.nn.Module):
     def of_checkpoint(cls, name: str, ckpt: str) -> "HuggingFaceUpstream":
         """Load a checkpoint.
 
-        Parameters
-        ----------
-        name : ``hf_wav2vec2_custom`` or ``hf_hubert_custom``.
-        ckpt : a folder written by `save_pretrained`, or a Hugging Face repository, owner/name.
+        Raises UserError: the checkpoint is of another kind, incomplete or missing, or its frames are not those that
+        S3PRL assumes.
 
-        Raises
-        ------
-        UserError : the checkpoint is of another kind, incomplete or missing, or its frames are not those that S3PRL
-            assumes.
+        `name`: ``hf_wav2vec2_custom`` or ``hf_hubert_custom``. `ckpt`: a folder written by `save_pretrained`, or a
+        Hugging Face repository, owner/name.
         """
         is_local = only_here(ckpt)
         return cls(load_model(name, ckpt, is_local), normalizes(ckpt, is_local))
@@ -93,9 +86,7 @@ class HuggingFaceUpstream(torch.nn.Module):
     def spec_augment(self, masks: bool) -> None:
         """Switch on masking of frames and channels in training as in config.json, or switch it off.
 
-        Raises
-        ------
-        UserError : config.json masks nothing.
+        Raises UserError: config.json masks nothing.
         """
         config = self.model.config
         if masks and not (config.mask_time_prob > 0 or config.mask_feature_prob > 0):
@@ -112,13 +103,9 @@ class HuggingFaceUpstream(torch.nn.Module):
     def forward(self, wavs: list[torch.Tensor]) -> dict[str, Any]:
         """Return features of waveforms.
 
-        Parameters
-        ----------
-        wavs : (samples,) float32 torch.Tensor each, at 16 kHz, with at least 400 samples.
+        Returns ``hidden_states``, a tuple of (batch, frames, dim); ``last_hidden_state``, the last of them.
 
-        Returns
-        -------
-        ``hidden_states``, a tuple of (batch, frames, dim); ``last_hidden_state``, the last of them.
+        `wavs`: (samples,) float32 torch.Tensor each, at 16 kHz, with at least 400 samples.
         """
         if self.normalize:
             wavs = [layer_norm(wav, wav.shape) for wav in wavs]

@@ -203,9 +203,7 @@ def check_frames(ckpt: str, config: Any) -> None:
 def normalizes(ckpt: str, is_local: bool) -> bool:
     """Return whether waveforms are normalised; true for models without a preprocessor file.
 
-    Raises
-    ------
-    UserError : the model expects another sampling rate, or the file cannot be read.
+    Raises UserError: the model expects another sampling rate, or the file cannot be read.
     """
     from transformers import Wav2Vec2FeatureExtractor
 

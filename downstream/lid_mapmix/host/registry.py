@@ -90,11 +90,8 @@ def register_task(name: str, package: str) -> None:
     They are the same module objects, not copies: a class keeps the module it is defined in, so that a spawned
     DataLoader worker, which lacks this registration, can unpickle it.
 
-    Parameters
-    ----------
-    name : the task as given by `-d`.
-    package : the importable package with the module `expert`, for example ``"lid_mapmix"``; imported only when
-        S3PRL asks for the task.
+    `name`: the task as given by `-d`. `package`: the importable package with the module `expert`, for example
+    ``"lid_mapmix"``; imported only when S3PRL asks for the task.
     """
     aliases = _installed_finder().aliases
     if aliases.setdefault(f"{_TASKS}.{name}", package) != package:

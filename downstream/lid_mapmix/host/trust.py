@@ -50,9 +50,8 @@ class _Ignored:
 def reading_data_only() -> Iterator[None]:
     """Within the block, `torch.load` and `yaml.load` read plain data, and check its settings.
 
-    Raises
-    ------
-    ValueError : a file holds other objects, or settings that are code or too large, or of a model that is too large.
+    Raises ValueError: a file holds other objects, or settings that are code or too large, or of a model that is too
+    large.
     """
     import torch  # noqa: PLC0415 - torch takes seconds to import
     import yaml  # noqa: PLC0415
@@ -136,9 +135,7 @@ def parameters_limited(sizes: Sequence[int]) -> Iterator[None]:
 def check_settings(content: Any) -> Any:
     """Check all settings in nested content, replace in it each text that S3PRL evaluates by its literal, and return it.
 
-    Raises
-    ------
-    ValueError : a text is code, or a model would be larger than any that exists.
+    Raises ValueError: a text is code, or a model would be larger than any that exists.
     """
     parts, seen = [content], set[int]()
     while parts:
@@ -177,9 +174,7 @@ def _checked_value(key: str, value: Any) -> Any:
 def _literal(key: str, text: str | bytes | bytearray) -> list[Any]:
     """Return the list that a text such as ``[(512,10,5)] + [(512,3,2)] * 4`` means.
 
-    Raises
-    ------
-    ValueError : it is another expression, too long, or has too many or too large numbers.
+    Raises ValueError: it is another expression, too long, or has too many or too large numbers.
     """
     wanted = f"{key}: expected a list such as '[(512,10,5)] + [(512,3,2)] * 4'"
     try:

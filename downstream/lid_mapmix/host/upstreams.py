@@ -29,31 +29,20 @@ _ALL = "hidden_states"
 
 @dataclass(frozen=True)
 class UpstreamSettings:
-    """What a run requests of its upstream besides S3PRL's arguments.
+    """What a run requests of its upstream besides S3PRL's arguments."""
 
-    Attributes
-    ----------
-    train_front_end : whether the convolutional front end is trained when the upstream is fine-tuned.
-    spec_augment : whether an hf_* model masks frames and channels in training, as in its config.json.
-    mix_lengths : whether evaluation batches utterances of different lengths.
-    """
-
-    train_front_end: bool = False
-    spec_augment: bool = False
-    mix_lengths: bool = False
+    train_front_end: bool = False  # whether the convolutional front end is trained when the upstream is fine-tuned
+    spec_augment: bool = False  # whether an hf_* model masks frames and channels in training, as in its config.json
+    mix_lengths: bool = False  # whether evaluation batches utterances of different lengths
 
 
 def check_upstream_arguments(args: argparse.Namespace, settings: UpstreamSettings | None = None) -> None:
     """Check an upstream as far as possible without building it.
 
-    Parameters
-    ----------
-    args : S3PRL's arguments.
-    settings : the run's other requests.
+    Raises UserError: an unknown upstream, weights that are not given or do not exist, or settings that it does not
+    support.
 
-    Raises
-    ------
-    UserError : an unknown upstream, weights that are not given or do not exist, or settings that it does not support.
+    `args`: S3PRL's arguments. `settings`: the run's other requests.
     """
     settings = settings or UpstreamSettings()
     if args.hub != "torch":
@@ -88,14 +77,9 @@ def refuse_unread_weights(upstream: str, weights: str) -> None:
 def check_weights(upstream: Any, args: argparse.Namespace) -> None:
     """Check that an upstream's weights are finite; after a diverged pretraining, or in a damaged file, they may not be.
 
-    Parameters
-    ----------
-    upstream : its model.
-    args : S3PRL's arguments.
+    Raises UserError: a weight is NaN or infinite.
 
-    Raises
-    ------
-    UserError : a weight is NaN or infinite.
+    `upstream`: its model. `args`: S3PRL's arguments.
     """
     broken = [name for name, weight in upstream.named_parameters() if not weight.isfinite().all()]
     if broken:
@@ -111,16 +95,14 @@ def patch_upstream(
 ) -> None:
     """Patch an upstream that has just been built: padding, speed, and which parts are trained.
 
+    Raises UserError: it has no trainable front end or no mask settings, or it cannot be compiled or checkpointed.
+
     Parameters
     ----------
     upstream : its model, changed in place, before it is wrapped for distributed training.
     args : S3PRL's arguments.
     settings : the run's other requests.
     runner : the ``runner`` section, see :func:`.native.speed_up`.
-
-    Raises
-    ------
-    UserError : it has no trainable front end or no mask settings, or it cannot be compiled or checkpointed.
     """
     from .filter_banks import batch_filter_banks
     from .frames import true_frames
@@ -146,17 +128,15 @@ def check_features(
 ) -> None:
     """Check that S3PRL uses the requested features, and that they are independent of batching and padding.
 
+    Raises UserError: the upstream does not have the features of -s, or lengths are to be mixed and its features depend
+    on padding.
+
     Parameters
     ----------
     upstream : the upstream's model.
     featurizer : S3PRL's featurizer, made for it.
     args : S3PRL's arguments.
     settings : the run's other requests.
-
-    Raises
-    ------
-    UserError : the upstream does not have the features of -s, or lengths are to be mixed and its features depend on
-        padding.
     """
     if featurizer.feature_selection != args.upstream_feature_selection:
         raise _no_features(args, _probe(upstream, args))
@@ -169,14 +149,9 @@ def check_features(
 def check_layer(upstream: Any, args: argparse.Namespace) -> None:
     """Check that an upstream has the layer of -l, which S3PRL's featurizer does not check.
 
-    Parameters
-    ----------
-    upstream : the upstream's model.
-    args : S3PRL's arguments.
+    Raises UserError: it does not have that layer.
 
-    Raises
-    ------
-    UserError : it does not have that layer.
+    `upstream`: the upstream's model. `args`: S3PRL's arguments.
     """
     asked, layer = args.upstream_feature_selection, args.upstream_layer_selection
     # Names with an underscore are notes for S3PRL's featurizer, not features.
@@ -219,9 +194,7 @@ def _no_features(args: argparse.Namespace, features: dict[str, Any]) -> UserErro
 def explained(args: argparse.Namespace) -> Iterator[None]:
     """Raise a UserError that names the weights for any error while S3PRL builds an upstream from them.
 
-    Parameters
-    ----------
-    args : S3PRL's arguments.
+    `args`: S3PRL's arguments.
     """
     try:
         yield
@@ -257,10 +230,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def out_of_memory(what: str, device: str) -> UserError:
     """Return the error for something that does not fit into memory.
 
-    Parameters
-    ----------
-    what : does not fit.
-    device : torch's name for it.
+    `what`: does not fit. `device`: torch's name for it.
     """
     place, other = ("the machine", "") if device == "cpu" else (device, ", or use --device cpu")
     return UserError(

@@ -23,18 +23,11 @@ _HIGHEST_RATE = 10_000_000
 
 @dataclass(frozen=True)
 class Recording:
-    """Audio that is read in parts.
+    """Audio that is read in parts."""
 
-    Attributes
-    ----------
-    name : used in answers and errors.
-    samples : number of samples at 16 kHz.
-    read : returns (count,) float32 at 16 kHz, given the first sample and the count.
-    """
-
-    name: str
-    samples: int
-    read: Callable[[int, int], np.ndarray]
+    name: str  # used in answers and errors
+    samples: int  # number of samples at 16 kHz
+    read: Callable[[int, int], np.ndarray]  # returns (count,) float32 at 16 kHz, given the first sample and the count
 
     @property
     def seconds(self) -> float:
@@ -45,9 +38,7 @@ class Recording:
     def of_file(cls, path: Path | str) -> "Recording":
         """Open a file; only the requested parts are decoded, unless it has to be decoded by ffmpeg (m4a, webm, …).
 
-        Raises
-        ------
-        UserError : the file is unreadable or shorter than 25 ms.
+        Raises UserError: the file is unreadable or shorter than 25 ms.
         """
         path = Path(path)
         decoded = None
@@ -70,9 +61,8 @@ class Recording:
     def of_utterance(cls, manifest: Manifest, index: int) -> "Recording":
         """Open an utterance of a manifest.
 
-        Raises
-        ------
-        UserError : its file is unreadable or shorter than in the manifest, or the utterance is shorter than 25 ms.
+        Raises UserError: its file is unreadable or shorter than in the manifest, or the utterance is shorter than 25
+        ms.
         """
         first, count = utterance_span(manifest, index)
         path, name = manifest.audio_path(index), str(manifest.columns["id"][index])
@@ -82,15 +72,10 @@ class Recording:
     def of_samples(cls, wav: Any, sample_rate: int, name: str = "audio") -> "Recording":
         """Use samples in memory, mixed to mono and resampled.
 
-        Parameters
-        ----------
-        wav : (samples,), (channels, samples) or (samples, channels), the shorter dimension being the channels; a NumPy
-            array or torch.Tensor of floats from -1 to 1, or of int16 or int32.
-        sample_rate : of `wav`.
+        Raises UserError: another shape or type, a value that is not finite, or shorter than 25 ms.
 
-        Raises
-        ------
-        UserError : another shape or type, a value that is not finite, or shorter than 25 ms.
+        `wav`: (samples,), (channels, samples) or (samples, channels), the shorter dimension being the channels; a NumPy
+        array or torch.Tensor of floats from -1 to 1, or of int16 or int32. `sample_rate`: of `wav`.
         """
         samples = _as_tensor(wav, name)
         if not samples.numel():

@@ -27,16 +27,14 @@ def audio_below(
 ) -> list[Path]:
     """Return the audio files of a folder and its subfolders, sorted; follows links, and visits each folder once.
 
+    Raises UserError: a folder cannot be read.
+
     Parameters
     ----------
     folder : where to look.
     report : called with the error of each unreadable folder, which is then skipped; raises it by default.
     extensions : of audio, in lower case.
     left_out : if given, the other files are added to it, by extension; "" for none.
-
-    Raises
-    ------
-    UserError : a folder cannot be read.
     """
 
     def unreadable(error: OSError) -> None:
@@ -75,9 +73,7 @@ def listing_digest(folder: Path) -> str:
 
     Their content, which may be gigabytes, is not read; their times, which copying and unpacking change, are not used.
 
-    Raises
-    ------
-    UserError : a folder cannot be read.
+    Raises UserError: a folder cannot be read.
     """
     digest = hashlib.sha256()
     for path in audio_below(folder):

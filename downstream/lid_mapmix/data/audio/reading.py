@@ -115,19 +115,12 @@ def read_audio(path: Path, start: int = 0, count: int | None = None) -> np.ndarr
 
     The result equals the same part of the whole file resampled, but only the part is decoded.
 
-    Parameters
-    ----------
-    path : the audio file.
-    start : first sample, at 16 kHz.
-    count : number of samples at 16 kHz; None for all to the end of the file.
+    Returns (samples,) float32 at 16 kHz.
 
-    Returns
-    -------
-    (samples,) float32 at 16 kHz.
+    Raises UserError: the file is unreadable or truncated, or a sample is NaN or infinite.
 
-    Raises
-    ------
-    UserError : the file is unreadable or truncated, or a sample is NaN or infinite.
+    `path`: the audio file. `start`: first sample, at 16 kHz. `count`: number of samples at 16 kHz; None for all to the
+    end of the file.
     """
     if count is None:
         count = read_header(path).samples - start
@@ -252,15 +245,10 @@ def one_thread() -> Iterator[None]:
 def open_audio(path: Path, *, only_header: bool = False) -> AbstractContextManager[soundfile.SoundFile]:
     """Open audio for reading.
 
-    Parameters
-    ----------
-    path : of a file or of a member.
-        only_header : no samples will be read. The tar header of a member is then checked: once per utterance and run,
-        not each time its audio is read.
+    Raises UserError: no such file, shard or member, an empty file, or no audio that libsndfile can read.
 
-    Raises
-    ------
-    UserError : no such file, shard or member, an empty file, or no audio that libsndfile can read.
+    `path`: of a file or of a member. `only_header`: no samples will be read. The tar header of a member is then
+    checked: once per utterance and run, not each time its audio is read.
     """
     member = find_member(path)
     descriptor = None if member is None else open_shard(path, member)

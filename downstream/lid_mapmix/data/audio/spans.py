@@ -32,9 +32,7 @@ Length = int | UserError
 def utterance_span(manifest: Manifest, index: int) -> tuple[int, int]:
     """Return the first sample and the number of samples of an utterance, at 16 kHz, from its file's header.
 
-    Raises
-    ------
-    UserError : the audio is shorter than in the manifest, or has under 400 samples (25 ms).
+    Raises UserError: the audio is shorter than in the manifest, or has under 400 samples (25 ms).
     """
     row = {name: values[index : index + 1] for name, values in manifest.columns.items()}
     starts, counts = utterance_spans(Manifest(manifest.path, row))
@@ -48,20 +46,16 @@ def utterance_spans(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read the headers of all audio of a manifest.
 
+    Returns (utterances,) int64 each, in samples at 16 kHz.
+
+    Raises UserError: as :func:`utterance_span`, for the first utterance with a fault.
+
     Parameters
     ----------
     manifest : of the audio.
     faults : if given, the faults of utterances are added to it, by number, and not raised; the utterance then has the
         shortest possible span.
     lengths : path → length of files whose headers were read before; those of files with several rows are added.
-
-    Returns
-    -------
-    starts, counts : (utterances,) int64 each, in samples at 16 kHz.
-
-    Raises
-    ------
-    UserError : as :func:`utterance_span`, for the first utterance with a fault.
     """
     files = Names.of(manifest.columns["audiopath"])
     folder = str(manifest.path.parent)

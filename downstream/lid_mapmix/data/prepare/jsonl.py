@@ -33,9 +33,7 @@ def _list(options: argparse.Namespace) -> Listing:
 
     Relative paths are relative to the folder of the manifest.
 
-    Raises
-    ------
-    UserError : no manifest, or a line that is not a JSON object or lacks a key.
+    Raises UserError: no manifest, or a line that is not a JSON object or lacks a key.
     """
     corpus, label_key = options.corpus_folder.resolve(), options.label_key
     files = {"": corpus} if corpus.is_file() else _find_files(corpus)
