@@ -56,6 +56,8 @@ def test_file_alone_runs_a_script_on_the_mended_stack(tmp_path, python):
 
 def test_a_package_that_s3prl_imports_and_does_not_use_may_be_missing(monkeypatch):
     compat.apply()
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("librosa", "catalyst")]:
+        monkeypatch.delitem(sys.modules, name)  # where it is installed, another test may have imported it
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *a: None if name in ("librosa", "catalyst") else find_spec(name, *a)
