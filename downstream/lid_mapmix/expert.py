@@ -31,6 +31,7 @@ from .training.run import TrainingRun
 from .training.train_dataset import TrainBatch
 from .utils.distributed import is_rank_zero
 from .utils.errors import UserError, diverged
+from .utils.one_line import one_line
 from .utils.run_folder import BEST_CHECKPOINT, RunFolder
 
 _TRAIN = "train"
@@ -186,9 +187,9 @@ class DownstreamExpert(nn.Module):
         ranked = []
         for filename, row in zip(filenames, probabilities.tolist(), strict=True):
             ranking = sorted(zip(self.labels.classes, row, strict=True), key=lambda pair: -pair[1])
-            tqdm.write(f"{filename}")
+            tqdm.write(one_line(str(filename)))
             for name, probability in ranking:
-                tqdm.write(f"  {name:<16} {probability:.4f}")
+                tqdm.write(f"  {one_line(name):<16} {probability:.4f}")
             ranked.append(ranking)
         return ranked
 
@@ -239,6 +240,7 @@ class DownstreamExpert(nn.Module):
     def _report(self, line: str) -> None:
         if not is_rank_zero():
             return
+        line = one_line(line)
         tqdm.write(line)
         with self.folder.log.open("a", encoding="utf-8") as file:
             file.write(line + "\n")

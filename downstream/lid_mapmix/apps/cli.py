@@ -13,6 +13,7 @@ from typing import Any
 from .. import __version__
 from ..data.prepare import CORPORA, find_corpus
 from ..utils.command_line import CommandParser
+from ..utils.one_line import escape_unencodable_output, log_to_terminal
 from .runs import launch
 from .settings.arguments import complete_defaults, make_parser
 
@@ -122,16 +123,21 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0, 1 after an error, 2 for wrong flags."""
+    escape_unencodable_output()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     command = _make_parser().parse_args(arguments[:1]).command
     if command == "run":
         return launch.main(arguments[1:], "lid-mapmix run")
-    options = _find(COMMANDS[command].parser)().parse_args(arguments[1:])
     # Preparing a corpus logs what was skipped.
-    logging.basicConfig(level=logging.INFO if command == "prepare" else logging.WARNING, format="%(message)s")
+    log_to_terminal(logging.INFO if command == "prepare" else logging.WARNING)
+
+    def parse_and_work() -> None:
+        options = _find(COMMANDS[command].parser)().parse_args(arguments[1:])
+        _find(COMMANDS[command].work)(options)
+
     return launch.guarded(
-        lambda: _find(COMMANDS[command].work)(options),
-        debug=options.debug,
+        parse_and_work,
+        debug="--debug" in arguments,
         after_interruption=COMMANDS[command].after_interruption,
     )
 

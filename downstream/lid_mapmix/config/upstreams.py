@@ -31,14 +31,24 @@ class Arguments:
     upstream_layer_selection: int | None = None
 
 
+_Count = Annotated[int, Field(ge=1)]
+
+
 @dataclass(config=_STRICT)
 class Protocol:
     """A way to use an upstream."""
 
     arguments: Arguments  # S3PRL's
     # Memory of a card in GB → maximum number of anchors of 8 s per step, each with a partner.
-    batch_sizes: dict[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = field(default_factory=dict)
+    batch_sizes: dict[_Count, _Count] = field(default_factory=dict)
+    # The same by millions of parameters, for an upstream whose weights have any size.
+    batch_sizes_by_millions: dict[_Count, dict[_Count, _Count]] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)  # settings over the defaults and the variant
+
+    def batch_sizes_of(self, millions: float) -> dict[int, int]:
+        """Return the batch sizes of the smallest listed model with so many parameters, or else of the largest."""
+        sizes = self.batch_sizes_by_millions
+        return sizes[min((each for each in sizes if each >= millions), default=max(sizes))]
 
 
 @dataclass(config=_STRICT)

@@ -25,11 +25,12 @@ from pydantic.dataclasses import dataclass
 from ..config.schema import EvaluationConfig, ModelConfig
 from ..data.audio.reading import SAMPLE_RATE
 from ..data.labels import labels_from_mapping
-from ..host.architecture import Architecture
+from ..host.architecture import EXPORTABLE, Architecture
 from ..host.features import rebuild_features
+from ..host.trust import parameters_limited
 from ..host.upstreams import UpstreamSettings
 from ..scoring.calibration import write_calibration
-from ..utils.errors import UserError
+from ..utils.errors import UserError, is_of_the_system
 from ..utils.run_folder import RunFolder
 from .trained import Trained, choose_device, find_calibration, load_weights, make_model, weights_below
 
@@ -73,7 +74,7 @@ def write_export(folder: Path, trained: Trained, versions: dict[str, str]) -> No
     if architecture is None:
         raise UserError(
             f"upstream {selection.upstream}: expected an upstream that can be built without code of its checkpoint "
-            "(filter banks, wav2vec 2.0, XLSR, HuBERT, data2vec, WavLM, hf_*), found another. Export another run."
+            f"({EXPORTABLE}), found another. Export another run."
         )
     modules = (trained.features.upstream, trained.features.featurizer, trained.model)
     weights = {
@@ -124,13 +125,19 @@ def read_export(folder: Path, device: str | None = None) -> Trained:
         architecture = Architecture(**config.upstream)
     except TypeError as error:
         raise _damaged(folder / CONFIG_NAME, f"upstream: {error}") from None
-    # Without the check of mixed lengths, which may fail for fresh weights; the run's own weights have passed it.
-    features = rebuild_features(architecture, selection, {"precision": config.precision}, UpstreamSettings())
-    model = make_model(labels, features, config.model)
     path = folder / WEIGHTS_NAME
+    try:
+        with parameters_limited([path.stat().st_size]):
+            # Without the check of mixed lengths, which may fail for fresh weights; those of the run have passed it.
+            features = rebuild_features(architecture, selection, {"precision": config.precision}, UpstreamSettings())
+            model = make_model(labels, features, config.model)
+    except ValueError as error:
+        raise _damaged(folder / CONFIG_NAME, str(error)) from None
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
+        if is_of_the_system(error):
+            raise
         raise _damaged(path, str(error)) from None
     parts = {part: weights_below(weights, part) for part in _PARTS}
     if unknown := [name for name in weights if name.partition(".")[0] not in _PARTS]:

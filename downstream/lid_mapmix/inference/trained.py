@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..config.named_paths import OPENED, check_named_paths
 from ..config.schema import EvaluationConfig, ModelConfig
 from ..config.settings import Settings
 from ..config.sources import TASK_KEY
@@ -16,7 +17,7 @@ from ..data.labels import Labels, labels_from_mapping
 from ..host.features import Features, build_features
 from ..host.precision import read_precision
 from ..host.runner import prepare
-from ..host.trust import check_named_files
+from ..host.upstreams import refuse_unread_weights
 from ..model import DialectClassifier
 from ..scoring.calibration import Calibration, read_calibration
 from ..training.checkpoints import read_checkpoint
@@ -68,10 +69,13 @@ def read_run(folder: Path, device: str | None = None, weights: str | None = None
     selection = argparse.Namespace(**vars(args))
     selection.device = choose_device(device)
     selection.upstream_ckpt = weights or args.upstream_ckpt
+    selection.may_download = weights is not None
     if weights is None:
-        check_named_files(args, path)
+        check_named_paths(args, task, path, OPENED["inference"])
     elif args.upstream_model_config is not None:
         selection.upstream_model_config = weights
+    else:
+        refuse_unread_weights(args.upstream, weights)
     features = build_features(selection, settings.runner, task.upstream_settings)
     head = weights_below(_part(path, states, "Downstream"), "model")
     model = make_model(labels, features, task.model)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..utils.errors import UserError
+from ..utils.errors import UserError, is_of_the_system
 from ..utils.files import replace_when_complete
 from ..utils.run_folder import epoch_path, epoch_paths
 from .dynamics import NOT_READ, EpochRecorder
@@ -167,6 +167,8 @@ def read_epoch(path: Path, utterance_count: int, class_count: int, digest: str) 
         indices, probabilities, predictions = part["indices"], part["probabilities"], part["predictions"]
         counts = part["softmax_counts"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        if is_of_the_system(error):
+            raise
         raise UserError(f"{path}: expected an epoch of dynamics, found a damaged file ({error}). {_REMEDY}") from None
     if found != digest:
         raise UserError(

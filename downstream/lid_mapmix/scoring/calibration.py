@@ -147,16 +147,18 @@ def fit(
             f"expected at least {count * (count + 1)} utterances to fit the {count * (count + 1)} numbers of a full "
             f"calibration on, found {len(truth)}. Use kind {Kind.AFFINE.value}, or more data."
         )
-    prior = np.full(count, 1 / count) if prior is None else np.asarray(prior, dtype=np.float64)
+    class_prior = np.full(count, 1 / count) if prior is None else np.asarray(prior, dtype=np.float64)
     errors = int((scores.argmax(axis=1) != truth).sum())
-    scores = _centred(scores - np.log(prior))
+    scores = _centred(scores - np.log(class_prior))
     # Priors of dev, with one more utterance of each class: a class without one is possible.
     dev_prior = (np.bincount(truth, minlength=count) + 1) / (len(truth) + count)
     scale = 1 / _fit_temperature(scores, truth, np.log(dev_prior))
     matrix, offset = np.eye(count) * scale, np.zeros(count)
     if kind is not Kind.TEMPERATURE:
         matrix, offset = _fit_affine(scores, truth, np.log(dev_prior), scale, kind)
-    return Calibration(kind, tuple(classes), _rows(matrix), *map(_row, (offset, prior)), len(truth), errors)
+    return Calibration(
+        kind, tuple(classes), _rows(matrix), _row(offset), _row(class_prior), utterances=len(truth), errors=errors
+    )
 
 
 def write_calibration(path: Path | str, calibration: Calibration) -> None:
@@ -194,7 +196,7 @@ def read_calibration(path: Path | str) -> Calibration:
     if version == _FIRST_FORMAT:
         # Its offset contains the priors of dev, which it named; those of the scores were taken as equal.
         offset, prior = offset - np.log(prior), np.full(len(classes), 1 / len(classes))
-    return Calibration(kind, classes, _rows(matrix), *map(_row, (offset, prior)), *counts)
+    return Calibration(kind, classes, _rows(matrix), _row(offset), _row(prior), *counts)
 
 
 def compare(

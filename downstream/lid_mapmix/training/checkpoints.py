@@ -24,7 +24,8 @@ from typing import Any
 
 import torch
 
-from ..utils.errors import UserError
+from ..utils.errors import UserError, is_of_the_system
+from ..utils.files import encodable_name
 from ..utils.run_folder import BEST_CHECKPOINT
 
 STATE_VERSION = 3
@@ -52,11 +53,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     # S3PRL pickles its arguments; nothing else may be unpickled.
     torch.serialization.add_safe_globals([Namespace])
     try:
-        states = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with encodable_name(path) as name:
+            states = torch.load(name, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint. Pass a checkpoint, or the folder of a run, by -e.") from None
     # torch.load has no error class of its own: what a damaged file raises depends on where it is damaged.
     except Exception as error:
+        if is_of_the_system(error):
+            raise
         raise UserError(f"{path}: is damaged, or no checkpoint ({type(error).__name__}). Use another one.") from error
     is_sound = isinstance(states, dict) and {"Args", "Config"} <= states.keys()
     if not is_sound or not (isinstance(states["Args"], Namespace) and isinstance(states["Config"], dict)):

@@ -33,9 +33,9 @@ def replace_when_complete(path: Path | str) -> Iterator[Path]:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write a text file in UTF-8, complete or not at all."""
+    """Write a text file in UTF-8, complete or not at all; file names in it keep their bytes whatever the locale."""
     with replace_when_complete(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def copy_file(source: Path, target: Path) -> None:
@@ -52,6 +52,25 @@ def warn_if_not_written(path: Path) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001
         reason = " ".join(str(error).split())
         logger.warning("%s was not written: %s", path, reason or type(error).__name__)
+
+
+@contextmanager
+def encodable_name(path: Path) -> Iterator[str]:
+    """Yield a name of a file or folder for libraries that encode names as UTF-8 themselves.
+
+    It is `path`, or the number of an open file if the locale could not decode the name (umlauts, in ASCII).
+    """
+    name = str(path)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            yield f"/dev/fd/{descriptor}"
+        finally:
+            os.close(descriptor)
+    else:
+        yield name
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from ...utils.argument_types import whole_number_from
 from ...utils.command_line import STANDARD_OUTPUT, CommandParser
 from ...utils.errors import UserError
 from ...utils.files import write_text
+from ...utils.one_line import printable_json
 
 if TYPE_CHECKING:
     from ...data.check.corpus_check import CheckedFolder
@@ -112,7 +113,7 @@ def check_data(options: argparse.Namespace) -> None:
 def _write_findings(checked: "CheckedFolder", json_file: str | None) -> None:
     """Write the findings as JSON if asked to, and print them as JSON or as a table."""
     if json_file is not None:
-        text = json.dumps(checked.summary(), indent=1, ensure_ascii=False)
+        text = printable_json(json.dumps(checked.summary(), indent=1, ensure_ascii=False))
         if json_file == STANDARD_OUTPUT:
             print(text)
             return

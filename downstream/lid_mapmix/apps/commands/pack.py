@@ -1,7 +1,6 @@
 """``lid-mapmix pack DATA --out DIR``: a prepared corpus as tar shards."""
 
 import argparse
-import logging
 import shlex
 from pathlib import Path
 
@@ -60,7 +59,6 @@ def pack_corpus(options: argparse.Namespace) -> None:
     # Imported here, after the flags were parsed: torch takes seconds.
     from ...data.export.packing import pack  # noqa: PLC0415
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     summary = pack(
         options.data,
         options.out,

@@ -29,6 +29,7 @@ from ...scoring.files.system_output import align
 from ...scoring.metrics import accuracy, expected_calibration_error, reliability_curve
 from ...scoring.scorecard import Scores, System, differences_of, make_system, score_system
 from ...utils.command_line import STANDARD_OUTPUT
+from ...utils.one_line import printable_json
 from ..report.figures import draw_reliability
 from ..report.table_files import write_table_file
 from ..report.tables import Table, format_table, text_cell
@@ -88,7 +89,7 @@ def score_systems(options: argparse.Namespace) -> None:
     scored = [_score(*parts, options) for parts in zip(names, systems, calibrations, strict=True)]
     compared = [_compare(scored[0], other, options) for other in scored[1:]]
     if options.json == STANDARD_OUTPUT:
-        print(json.dumps(_content(scored, compared, options), indent=1, ensure_ascii=False))
+        print(printable_json(json.dumps(_content(scored, compared, options), indent=1, ensure_ascii=False)))
     else:
         _print(scored, compared, [one for one in calibrations if one], options)
     _write(scored, compared, calibrations[0], options)
@@ -139,8 +140,8 @@ def _print(
         print(f"intervals: {options.samples} resamples of {_resampled(scored[0].system)}")
     if calibrations:
         print()
-        for path, one in zip(options.calibrate, calibrations, strict=True):
-            print(f"calibrated by {path}: {one.basis}")
+        for path, calibration in zip(options.calibrate, calibrations, strict=True):
+            print(f"calibrated by {path}: {calibration.basis}")
         print(f"\n{format_table(_calibration_rows(scored))}")
     for one in compared:
         print(f"\n{format_table(_difference_rows(one))}\n\n{_significance(one)}")

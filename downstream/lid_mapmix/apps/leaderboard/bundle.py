@@ -1,6 +1,7 @@
 """A bundle of a leaderboard: a zip of scores, settings, versions and commands that reproduces every figure."""
 
 import contextlib
+import errno
 import json
 import math
 import re
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ...utils.digests import file_digest
-from ...utils.errors import UserError
+from ...utils.errors import UserError, is_of_the_system
 from ...utils.files import replace_when_complete
 from ...utils.one_line import one_line
 from ...utils.run_folder import RunFolder
@@ -109,7 +110,10 @@ def _unpack(path: Path, folder: Path) -> list[str]:
     except UserError:
         raise
     # A damaged archive raises any of these; one with a password raises RuntimeError.
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError):
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as error:
+        # A long name is the archive's.
+        if is_of_the_system(error) and getattr(error, "errno", None) != errno.ENAMETOOLONG:
+            raise
         raise UserError(f"{path}: expected a zip, found a damaged or another file. {_NAME_ONE}") from None
 
 

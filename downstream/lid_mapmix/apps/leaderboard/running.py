@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from ...training.progress import Progress
 from ...utils.files import write_text
+from ...utils.one_line import one_line
 from ...utils.run_folder import RunFolder
 from ..report.tables import versions
 from .jobs import Job, spent
@@ -253,7 +254,7 @@ def _steps_made(folder: RunFolder) -> str:
 
 
 def _log(text: str) -> None:
-    tqdm.write(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr)
+    tqdm.write(f"{time.strftime('%H:%M:%S')} {one_line(text)}", file=sys.stderr)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ...config.named_paths import is_of_run
 from ...config.schema import TaskConfig
 from ...config.settings import moved_path, task_of_run
 from ...config.sources import read_yaml
@@ -18,7 +19,8 @@ from ...mapmix.datamap_files import DataMap, read_datamap
 from ...scoring.calibration import Calibration, Kind, fit, read_calibration
 from ...scoring.files.own import ScoreFile, read_scores
 from ...scoring.metrics import reliability_curve
-from ...utils.errors import UserError
+from ...utils.errors import UserError, is_of_the_system
+from ...utils.files import encodable_name
 from ...utils.run_folder import RunFolder
 
 _SPLITS = ("test", "dev")
@@ -74,6 +76,7 @@ class Findings:
     datamap: DataMap | Missing
     latents: Latents | Missing
     task: TaskConfig | None  # settings of the run; None if the folder has none
+    data_directory: Path | None  # of the run; None if its settings name none that is still the same
     upstream: str  # its name; empty if the folder has no settings
     files: Mapping[str, str]  # settings files of the run, name → text
 
@@ -86,12 +89,6 @@ class Findings:
     def predictions(self) -> np.ndarray:
         """The predicted class of each utterance, by its number in `labels`, (N,) int64."""
         return self._numbers(self.scores.predictions)
-
-    @property
-    def data_directory(self) -> Path | None:
-        """The data folder in the settings of the run; None if they name none."""
-        directory = None if self.task is None else self.task.data.directory
-        return None if directory is None else Path(directory)
 
     def _numbers(self, names: np.ndarray) -> np.ndarray:
         number_of = {name: number for number, name in enumerate(self.labels.classes)}
@@ -118,6 +115,7 @@ def gather(folder: RunFolder, split: str) -> Findings:
     scores = read_scores(folder.scores(split))
     task, args, files = _read_settings(folder)
     metrics = _read_json(folder.metrics(split))
+    data = None if task is None else task.data.directory
     return Findings(
         folder=folder,
         split=split,
@@ -129,6 +127,7 @@ def gather(folder: RunFolder, split: str) -> Findings:
         datamap=_read_map(folder, task, args),
         latents=_read_latents(folder, split, scores),
         task=task,
+        data_directory=Path(data) if data and is_of_run("data", data, args, folder.path) else None,
         upstream=str(args.get("upstream") or ""),
         files=files,
     )
@@ -194,6 +193,8 @@ def _read_map(folder: RunFolder, task: TaskConfig | None, args: Mapping[str, Any
     if not path.is_file():
         remake = command("lid-mapmix", "datamap", path.parent)
         return Missing(f"The data map was not found: {path}.", remake)
+    if not is_of_run("datamap", str(path), args, folder.path):
+        return Missing(f"The data map is not the one of the training: {path}.")
     return read_datamap(path)
 
 
@@ -205,6 +206,8 @@ def _read_latents(folder: RunFolder, split: str, scores: ScoreFile) -> Latents |
         with np.load(path) as content:
             ids, values = content["ids"].astype(str), content["latents"].astype(np.float32)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        if is_of_the_system(error):
+            raise
         raise UserError(
             f"{path}: expected ids and latents, found other content ({error}). Create the file again."
         ) from None
@@ -257,8 +260,9 @@ def read_curves(run: Path) -> dict[str, Curve]:
     # Importing tensorboard takes a fifth of a second.
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: PLC0415
 
-    events = EventAccumulator(str(run), size_guidance={"scalars": 0}, purge_orphaned_data=False)
-    events.Reload()
+    with encodable_name(run) as name:
+        events = EventAccumulator(name, size_guidance={"scalars": 0}, purge_orphaned_data=False)
+        events.Reload()
     return {
         tag.rpartition("/")[2]: last_course((event.step, event.value) for event in events.Scalars(tag))
         for tag in events.Tags()["scalars"]

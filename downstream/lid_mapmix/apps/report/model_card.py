@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ...config.named_paths import is_of_run
 from ...config.schema import EvaluationConfig
 from ...config.settings import Settings
 from ...data.corpus import Corpus
@@ -133,20 +134,24 @@ def read_facts(checkpoint: Path, name: str, corpus: Corpus | None = None) -> Fac
     Raises UserError: the scores are of other data than those of the training.
 
     `checkpoint`: of the run, with its scores in the same folder. `name`: of the model. `corpus`: the data of the
-    scores; None for the data folder of the training.
+    scores; None for the data folder of the training, if it is still the same.
     """
     states, folder = read_checkpoint(checkpoint), RunFolder(checkpoint.parent)
     settings = Settings.make(states["Args"], states["Config"])
     args, task = settings.args, settings.task
     labels = labels_from_mapping(task.labels, str(folder))
-    corpus = corpus or Corpus(task.data.directory or "unknown", labels.clusters)
-    own, found = (settings.data_directory or Path("unknown")).name, corpus.directory.name
-    if found != own:
-        raise UserError(f"expected scores of {own}, the training data, found those of {found}.")
+    own = (settings.data_directory or Path("unknown")).name
+    if corpus is not None and corpus.directory.name != own:
+        raise UserError(f"expected scores of {own}, the training data, found those of {corpus.directory.name}.")
+    directory = task.data.directory
+    if corpus is None and directory is not None and is_of_run("data", directory, vars(args), folder.path):
+        corpus = Corpus(directory, labels.clusters)
     amounts: dict[str, tuple[int, float, int]] = {}
     counts: dict[str, int] = {}
     sources: list[str] = []
     for split in _SPLITS:
+        if corpus is None:
+            break
         try:
             manifest = corpus.manifest(split)
         except UserError:

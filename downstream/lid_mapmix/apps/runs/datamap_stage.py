@@ -96,7 +96,8 @@ def _examine(stage: Settings, request: dict[str, Any], options: argparse.Namespa
     if not resumes and not options.overwrite:
         folder.refuse_run(resumes=options.auto_resume)
     if resumes:
-        resumed = argparse.Namespace(**{**vars(options), "expdir": str(folder), "override": None})
+        paths = {"data": stage.task.data.directory, "cache_features": stage.task.cache.directory}
+        resumed = argparse.Namespace(**{**vars(options), **paths, "expdir": str(folder), "override": None})
         stage = settings_from_checkpoint(resumed, choose_checkpoint(folder.path, "train"))
     return stage, False, resumes
 

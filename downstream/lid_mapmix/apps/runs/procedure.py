@@ -153,7 +153,11 @@ def _clear(run: Run) -> None:
 
 def _score(run: Run, options: argparse.Namespace, checkpoint: Path) -> None:
     """Score the test split with the best checkpoint of a finished run."""
-    scored = argparse.Namespace(**{**vars(options), "evaluate_split": "test", "expdir": run.settings.args.expdir})
+    settings = run.settings
+    # The paths are those of this command, whatever has happened to them since.
+    paths = {"data": settings.task.data.directory, "cache_features": settings.task.cache.directory}
+    use = {"mode": "evaluate", "evaluate_split": "test", "expdir": settings.args.expdir}
+    scored = argparse.Namespace(**{**vars(options), **paths, **use})
     run.sibling(settings_from_checkpoint(scored, checkpoint)).evaluate()
 
 

@@ -4,6 +4,7 @@ Used by ``lid-mapmix datamap``. Without other options the files are byte for byt
 """
 
 import filecmp
+from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,8 +13,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from ...config.named_paths import check_named_paths
 from ...config.schema import DatamapConfig
 from ...config.settings import task_of_run
+from ...config.sources import read_yaml
 from ...data.corpus import Corpus
 from ...data.labels import Labels
 from ...data.manifest.manifest import Manifest
@@ -66,6 +69,9 @@ class RecordedDatamap:
         given = {name: each for name, each in regions.items() if each is not None}
         _refuse_unused(task.datamap, given)
         config = task_of_run(folder, {"datamap": given}).datamap
+        if data is None:
+            path = folder.settings_file("args")
+            check_named_paths(Namespace(**read_yaml(path)), task, path, ["data"])
         # The settings of the run hold its labels; labels.yaml may have changed since.
         corpus = Corpus(data or task.data.directory, task.labels)
         manifest, labels = corpus.manifest("train"), corpus.labels

@@ -26,6 +26,7 @@ from ...utils.distributed import broadcast_from_rank_zero, is_rank_zero
 from ...utils.errors import UserError
 from ...utils.files import write_text
 from ...utils.garbage import collecting_only_new
+from ...utils.one_line import one_line
 from ...utils.run_folder import RunFolder
 from ..report.command import try_report
 from ..report.datamap_figure import try_datamap_figure
@@ -103,7 +104,7 @@ class Run:
             )
             print(f"[lid_mapmix] calibration: {calibration.basis}")
         except UserError as error:  # the run is complete without it
-            print(f"[lid_mapmix] warning: no calibration: {error}")
+            print(f"[lid_mapmix] warning: no calibration: {one_line(str(error))}")
 
     def write_datamap_figure(self) -> None:
         """Draw the data map, if this run has recorded one and reports are enabled."""

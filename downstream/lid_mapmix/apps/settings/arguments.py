@@ -149,7 +149,9 @@ def find_conflict(options: argparse.Namespace) -> str | None:
 
 
 def complete_defaults(options: argparse.Namespace) -> None:
-    """Set the variant and the folder of a new run, if the flags do not."""
-    options.downstream_variant = options.downstream_variant or _DEFAULT_VARIANT
+    """Set the variant, for this task, and the folder of a new run, if the flags do not."""
+    if options.downstream == TASK:
+        options.downstream_variant = options.downstream_variant or _DEFAULT_VARIANT
     if options.expdir is None:
-        options.expdir = f"{_RESULTS}/{options.downstream}-{options.downstream_variant}-{options.upstream}"
+        parts = (options.downstream, options.downstream_variant, options.upstream)
+        options.expdir = f"{_RESULTS}/{'-'.join(filter(None, parts))}"

@@ -4,16 +4,18 @@ If one dialect has telephone speech and another studio speech, a model learns th
 Upsampled 8 kHz audio looks like any other 16 kHz file except in its spectrum.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from ..audio.reading import MINIMUM_SAMPLES, SAMPLE_RATE
-from ..audio.spans import SHORTEST_FRACTION, SHORTEST_SLACK_SECONDS
+from ...utils.errors import UserError
+from ..audio.faults import FileFault
+from ..audio.reading import MINIMUM_SAMPLES, SAMPLE_RATE, read_header
+from ..audio.spans import SHORTEST_FRACTION, SHORTEST_SLACK_SECONDS, cut_to_audio
 from . import thresholds
 from .findings import Finding, first
-from .headers import FileFault, read_file_header
 from .subject import Headers, Subject, Utterances, spans
 
 _BANDS = ("up to 4.5 kHz", "up to 7 kHz", "wide")
@@ -26,7 +28,8 @@ def check_headers(subject: Subject) -> Iterator[Finding]:
     fault = headers.fault[utterances.file.codes]
     for kind in FileFault:
         if kind is not FileFault.NONE:
-            yield from _of(utterances, kind.kind, fault == kind, lambda row: _file_detail(utterances, row), drop=True)
+            detail = functools.partial(_file_detail, utterances) if kind is not FileFault.MISSING else lambda _: ""
+            yield from _of(utterances, kind.kind, fault == kind, detail, drop=True)
     yield from _check_lengths(utterances, headers, fault == FileFault.NONE)
     yield from _check_rates(utterances, headers)
 
@@ -48,6 +51,8 @@ def check_samples(subject: Subject) -> Iterator[Finding]:
     audible = samples.read & ~silent
     clipped = audible & (samples.clipped > thresholds.CLIPPED_FRACTION)
     yield from _of(utterances, "clipped", clipped, lambda row: f"{samples.clipped[row]:.1%}")
+    cancelling = audible & (samples.channel >= 0)
+    yield from _of(utterances, "opposite channels", cancelling, lambda row: _file_name(utterances, row))
     size = np.abs(samples.offset)
     offset = audible & (size > thresholds.MIN_OFFSET) & (size > thresholds.OFFSET_OF_DEVIATION * samples.deviation)
     yield from _of(
@@ -135,7 +140,10 @@ def _check_lengths(utterances: Utterances, headers: Headers, readable: np.ndarra
     end = np.where(np.isnan(utterances.end), available, np.rint(utterances.end * SAMPLE_RATE))
     beyond = readable & (end > available + SHORTEST_SLACK_SECONDS * SAMPLE_RATE)
     length = np.maximum(np.minimum(end, available) - start, 0) / SAMPLE_RATE
-    seconds = utterances.seconds
+    _, seconds, is_cut = cut_to_audio(utterances.start, utterances.end, utterances.seconds, available / SAMPLE_RATE)
+    late = beyond & is_cut
+    beyond &= ~late
+    seconds = np.where(late, seconds, utterances.seconds)
     shorter = readable & (beyond | (length < seconds * SHORTEST_FRACTION - SHORTEST_SLACK_SECONDS))
 
     def lengths(row: int) -> str:
@@ -143,6 +151,7 @@ def _check_lengths(utterances: Utterances, headers: Headers, readable: np.ndarra
         found = available[row] / SAMPLE_RATE if beyond[row] else length[row]
         return f"{found:.2f} s, by the manifest {expected} s"
 
+    yield from _of(utterances, "ends late", late, lambda row: f"{(end - available)[row] / SAMPLE_RATE:.2f} s")
     yield from _of(utterances, "shorter", shorter, lengths, drop=True)
     # Rounded, because a length is an integer number of samples divided by the rate.
     short = readable & ~shorter & (np.rint(length * SAMPLE_RATE) < MINIMUM_SAMPLES)
@@ -197,10 +206,18 @@ def _check_rates(utterances: Utterances, headers: Headers) -> Iterator[Finding]:
 
 def _file_detail(utterances: Utterances, row: int) -> str:
     # Read again, because storing a reason for each of millions of files would take much memory.
-    file = int(utterances.file.codes[row])
-    path = str(utterances.file.names[file])
-    named = "" if path == utterances.split_and_id(row)[1] else path
-    return ": ".join(filter(None, (named, read_file_header(utterances.audio_path(file)).detail)))
+    path = utterances.audio_path(int(utterances.file.codes[row]))
+    try:
+        detail = read_header(path).contradiction
+    except UserError as error:
+        detail = str(error).removeprefix(f"{path}: ")
+    return ": ".join(filter(None, (_file_name(utterances, row), detail)))
+
+
+def _file_name(utterances: Utterances, row: int) -> str:
+    """Return the file of an utterance; empty if it is its id."""
+    path = str(utterances.file.names[utterances.file.codes[row]])
+    return "" if path == utterances.split_and_id(row)[1] else path
 
 
 def _of(

@@ -2,7 +2,8 @@
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import combinations
 
 import numpy as np
@@ -26,6 +27,33 @@ def check_splits(utterances: Utterances) -> Iterator[Finding]:
         yield Finding("no training data", 1, "split")
     if "dev" not in utterances.manifests:
         yield Finding("split missing", 1, "split")
+
+
+def check_ids(utterances: Utterances) -> Iterator[Finding]:
+    """Find ids that occur more than once in a split."""
+    examples: list[str] = []
+    rows: list[int] = []
+    for number, split in enumerate(SPLITS):
+        mine = np.flatnonzero(utterances.split == number)
+        ids = utterances.ids(mine).get(split, [])
+        repeated = {name: count for name, count in Counter(ids).items() if count > 1}
+        examples += [f"{split} {name}: {count} rows" for name, count in repeated.items()]
+        rows += [row for row, name in zip(mine.tolist(), ids, strict=True) if name in repeated]
+    if rows:
+        yield Finding("repeated id", len(examples), "id", first(examples), seen_in=np.array(rows))
+
+
+def numbered(ids: Iterable[str]) -> list[str]:
+    """Return ids of which none occurs twice: ``one``, ``one#2``."""
+    found: dict[str, None] = {}
+    repetitions: Counter[str] = Counter()
+    for name in ids:
+        one = name
+        while one in found:
+            repetitions[name] += 1
+            one = f"{name}#{repetitions[name] + 1}"
+        found[one] = None
+    return list(found)
 
 
 def check_leaks(utterances: Utterances) -> Iterator[Finding]:

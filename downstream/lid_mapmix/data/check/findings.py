@@ -34,9 +34,11 @@ KINDS = {
     "missing": Kind(_ERROR, "no such audio file", f"paths are relative to the folder of the manifest; {_DROPPED}"),
     "empty": Kind(_ERROR, "no audio in the file", _DROPPED),
     "unreadable": Kind(_ERROR, "no audio that libsndfile can read", f"convert them to wav; {_DROPPED}"),
-    "unknown length": Kind(_ERROR, "the header has no length", f"convert to wav; {_DROPPED}"),
+    "unknown length": Kind(_ERROR, "the header has no valid length", f"convert them to wav; {_DROPPED}"),
+    "joined": Kind(_ERROR, "several files in one, of which the first would be read", f"convert them; {_DROPPED}"),
     "truncated": Kind(_ERROR, "the file is shorter than in its header", f"restore them; {_DROPPED}"),
     "shorter": Kind(_ERROR, "the audio is shorter than in the manifest", f"restore them; {_DROPPED}"),
+    "ends late": Kind(_ERROR, "utterances that end up to 0.5 s after their audio", "--fix shortens them"),
     "too short": Kind(_ERROR, "under 400 samples at 16 kHz (25 ms)", _DROPPED),
     "longer": Kind(_NOTE, "the audio is longer than in the manifest", "none if seconds count speech only"),
     "rate in doubt": Kind(
@@ -46,12 +48,17 @@ KINDS = {
         "listen for audio that plays too fast or too slowly",
     ),
     "sample rates": Kind(_NOTE, "rates other than 16 kHz, which are resampled when read", "none"),
-    "channels": Kind(_NOTE, "several channels, which are averaged when read", "none if all have one speaker"),
+    "channels": Kind(_NOTE, "several channels, which are mixed when read", "none if all have one speaker"),
     # samples
     "breaks off": Kind(_ERROR, "cannot be decoded to its end", f"restore them; {_DROPPED}"),
     "not finite": Kind(_ERROR, "samples that are NaN or infinite", _DROPPED),
     "silent": Kind(_ERROR, "nothing above -60 dB", _DROPPED),
     "clipped": Kind(_WARNING, "more than 0.1 % of the samples are clipped at full scale", "record again"),
+    "opposite channels": Kind(
+        _WARNING,
+        "channels that cancel each other: their mean is 10 dB below the louder one, which is read instead",
+        "invert one channel",
+    ),
     "offset": Kind(_WARNING, "the mean is at least a quarter of the standard deviation", "subtract the mean"),
     "band": Kind(_NOTE, "some utterances are band-limited", "none unless some classes have more of them"),
     "band and class": Kind(
@@ -65,6 +72,11 @@ KINDS = {
         "resample all audio to the lowest rate first (8 kHz)",
     ),
     # columns
+    "repeated id": Kind(
+        _ERROR,
+        "an id twice in a split; without a column id, the file is the id",
+        "add that column; --fix numbers repeated ids",
+    ),
     "duplicate": Kind(_WARNING, "the same audio twice in a split", "--fix keeps the first"),
     "duplicate across splits": Kind(_ERROR, "the same audio in two splits", "--fix keeps it in test, or else in dev"),
     "contradictory labels": Kind(_ERROR, "the same audio with two classes", _DROPPED),

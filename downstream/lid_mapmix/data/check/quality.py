@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..audio.channels import channel_powers, uncancelled_channel
 from . import thresholds
 
 _SILENCE_DECIBELS = -200.0
@@ -23,14 +24,17 @@ class Quality:
     offset: float  # the mean
     deviation: float  # the standard deviation
     clipped: float  # fraction of samples at full scale in any channel, three or more in a row
+    channel: int  # the channel that is used because the channels cancel each other; -1 for their mean
     edge: float  # upper edge of the signal's band in Hz; NaN if the utterance is too short
     digest: int  # of the samples of all channels, 64 bits; equal for the same audio in any lossless format
 
 
-def measure(blocks: Iterable[np.ndarray], sample_rate: int) -> Quality:
+def measure(blocks: Iterable[np.ndarray], sample_rate: int, channel: int | None = None) -> Quality:
     """Measure an utterance.
 
     `blocks`: (samples, channels) float32 each, C-contiguous, consecutive. `sample_rate`: samples per second.
+    `channel`: the one to measure; None for the mean. If the channels then cancel, `channel` of the result is the one to
+    measure instead.
     """
     hashed = hashlib.blake2b(digest_size=8)
     length = frame_length(sample_rate)
@@ -41,13 +45,16 @@ def measure(blocks: Iterable[np.ndarray], sample_rate: int) -> Quality:
     full = np.zeros(0, dtype=bool)
     count = clipped = 0
     total = squares = 0.0
+    powers = np.zeros(1)
     finite = True
     for original in blocks:
         hashed.update(original.data)
         block = original
         if not np.isfinite(block).all():
             finite, block = False, np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
-        mono = block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
+        mono = block.mean(axis=1) if channel is None else block[:, channel]
+        if block.shape[1] > 1:
+            powers = powers + channel_powers(block)
         count += len(mono)
         total += float(mono.sum(dtype=np.float64))
         squares += float(np.square(mono, dtype=np.float64).sum())
@@ -61,6 +68,8 @@ def measure(blocks: Iterable[np.ndarray], sample_rate: int) -> Quality:
         power += np.square(np.abs(np.fft.rfft((frames - frames.mean(axis=1, keepdims=True)) * window))).sum(axis=0)
         levels.append(frames.std(axis=1))
     clipped += _in_runs(full)
+    if channel is None:
+        channel = uncancelled_channel(powers, squares)
     number = sum(map(len, levels))
     # An utterance shorter than a frame is one frame.
     loudness = np.concatenate(levels) if number else np.array([rest.std() if len(rest) else 0.0])
@@ -72,6 +81,7 @@ def measure(blocks: Iterable[np.ndarray], sample_rate: int) -> Quality:
         offset=offset,
         deviation=float(np.sqrt(max(squares / max(count, 1) - offset**2, 0.0))),
         clipped=clipped / max(count, 1),
+        channel=-1 if channel is None else channel,
         edge=band_edge(power / number / length**2, sample_rate) if number >= thresholds.MIN_FRAMES else np.nan,
         digest=int.from_bytes(hashed.digest(), "little"),
     )

@@ -17,11 +17,11 @@ from tqdm import tqdm
 
 from ...utils.errors import UserError
 from .. import LABELS_FILE, SPLITS
-from ..audio.reading import open_audio
+from ..audio.faults import AudioFileError, FileFault
+from ..audio.reading import open_audio, read_frames, read_header
 from ..labels import Labels, read_labels
 from ..manifest.columns import TEXT, Names
 from ..manifest.manifest import Manifest, read_manifests
-from .headers import FileFault, read_file_header
 from .quality import Quality, measure
 from .thresholds import SILENT_DECIBELS
 
@@ -141,6 +141,7 @@ class Samples:
     offset: np.ndarray
     deviation: np.ndarray
     clipped: np.ndarray
+    channel: np.ndarray
     edge: np.ndarray
     digest: np.ndarray
 
@@ -171,7 +172,7 @@ class Subject:
         """
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder. Use a folder with train.csv, dev.csv and test.csv.")
-        manifests = read_manifests(folder, SPLITS)
+        manifests = read_manifests(folder, SPLITS, ids_may_repeat=True)
         labels = read_labels(folder / LABELS_FILE) if (folder / LABELS_FILE).exists() else None
         utterances = Utterances.of(manifests)
         headers = read_headers(utterances, threads)
@@ -217,9 +218,13 @@ def read_headers(utterances: Utterances, threads: int) -> Headers:
 
     def work(files: Iterable[int]) -> None:
         for file in files:
-            header = read_file_header(utterances.audio_path(file))
-            for name in columns:
-                getattr(headers, name)[file] = getattr(header, name)
+            try:
+                header = read_header(utterances.audio_path(file))
+            except UserError as error:
+                headers.fault[file] = error.fault if isinstance(error, AudioFileError) else FileFault.UNREADABLE
+            else:
+                headers.frames[file], headers.sample_rate[file] = header.frames, header.sample_rate
+                headers.channels[file], headers.contradicts[file] = header.channels, bool(header.contradiction)
 
     _in_threads(work, count, threads, "headers")
     return headers
@@ -228,7 +233,7 @@ def read_headers(utterances: Utterances, threads: int) -> Headers:
 def read_samples(utterances: Utterances, headers: Headers, threads: int) -> Samples:
     """Read each utterance to its end; each file is opened once for all its utterances."""
     columns: dict[str, type] = {"finite": bool, "level": np.float32, "offset": np.float32, "deviation": np.float32}
-    columns |= {"clipped": np.float32, "edge": np.float32, "digest": np.uint64}
+    columns |= {"clipped": np.float32, "channel": np.int16, "edge": np.float32, "digest": np.uint64}
     total = len(utterances)
     samples = Samples(np.zeros(total, bool), **{name: np.zeros(total, dtype) for name, dtype in columns.items()})
     starts, counts = spans(utterances, headers)
@@ -237,7 +242,7 @@ def read_samples(utterances: Utterances, headers: Headers, threads: int) -> Samp
 
     def work(files: Iterable[int]) -> None:
         for file in files:
-            if headers.sample_rate[file] == 0 or headers.fault[file] == FileFault.UNKNOWN_LENGTH:
+            if headers.fault[file] != FileFault.NONE:
                 continue
             rows = by_file[bounds[file] : bounds[file + 1]]
             parts = zip(starts[rows].tolist(), counts[rows].tolist(), strict=True)
@@ -266,17 +271,16 @@ def _measure_parts(path: Path, parts: Iterator[tuple[int, int]]) -> Iterator[Qua
 
 def _measure_part(file: soundfile.SoundFile, start: int, count: int) -> Quality | None:
     def blocks() -> Iterator[np.ndarray]:
-        left = count
-        while left > 0:
-            block = file.read(min(left, _BLOCK_FRAMES), dtype="float32", always_2d=True)
-            if len(block) == 0:
-                return
-            left -= len(block)
+        at, end = start, start + count
+        while at < end and len(block := read_frames(file, at, min(end - at, _BLOCK_FRAMES))):
+            at += len(block)
             yield block
 
     try:
-        file.seek(start)
         quality = measure(blocks(), file.samplerate)
+        if quality.channel >= 0:
+            file.seek(start)
+            quality = measure(blocks(), file.samplerate, quality.channel)
     except soundfile.SoundFileError:
         return None
     return quality if quality.samples == count else None

@@ -27,7 +27,7 @@ from ...utils.errors import UserError
 from ...utils.files import write_text
 from ...utils.randomness import keyed_generator
 from .. import LABELS_FILE, SPLITS
-from ..audio.reading import read_header, reason
+from ..audio.reading import examine, read_header, reason
 from ..audio.shards import member_path, read_content
 from ..audio.spans import utterance_spans
 from ..labels import Labels, labels_from_manifest, read_labels, write_labels
@@ -277,13 +277,13 @@ def _extension(path: Path, audio: bytes) -> str:
     expected = read_header(path)
     try:
         with soundfile.SoundFile(io.BytesIO(audio)) as file:
-            found, form = (file.frames, file.samplerate), file.format
+            found, form = examine(path, file, io.BytesIO(audio)), file.format
     except soundfile.SoundFileError as error:
         raise UserError(
             f"{path}: expected audio that is recognised without its extension, which a shard does not have, found "
             f"other audio ({reason(error)}). Convert it to wav."
         ) from None
-    if found != (expected.frames, expected.sample_rate):
+    if found != expected:
         raise UserError(f"{path}: has another length if read without its extension. Convert it to wav.")
     return path.suffix[1:].lower() if path.suffix[1:].isalnum() else _EXTENSIONS.get(form, form.lower())
 

@@ -53,13 +53,14 @@ class Manifest:
         return self.columns[name] if name in self.columns else np.full(len(self), "", dtype=TEXT)
 
 
-def read_manifest(path: Path | str, *, is_labelled: bool = True) -> Manifest:
+def read_manifest(path: Path | str, *, is_labelled: bool = True, ids_may_repeat: bool = False) -> Manifest:
     """Read a manifest.
 
     Raises UserError: no such file, a missing column, no utterance, a missing value or one that is not a number, a part
     that ends before it starts, or an id that occurs twice.
 
     `is_labelled`: whether utterances have a class and a duration; for identification they need neither.
+    `ids_may_repeat`: for `lid-mapmix check`, which reports them beside other faults.
     """
     path = Path(path)
     if not path.is_file():
@@ -77,17 +78,20 @@ def read_manifest(path: Path | str, *, is_labelled: bool = True) -> Manifest:
         count = len(columns["audiopath"])
         columns["class"], columns["seconds"] = np.full(count, "", dtype=TEXT), np.full(count, np.nan)
     _check_values(path, columns, is_labelled=is_labelled)
-    _check_unique(path, columns["id"], table.hashes)
+    if not ids_may_repeat:
+        _check_unique(path, columns["id"], table.hashes)
     return Manifest(path, columns, table.classes if is_labelled else None, table.digest)
 
 
-def read_manifests(directory: Path, splits: Sequence[str]) -> dict[str, Manifest]:
+def read_manifests(directory: Path, splits: Sequence[str], *, ids_may_repeat: bool = False) -> dict[str, Manifest]:
     """Read the manifests of a folder, split → manifest, for the splits that exist.
 
     Raises UserError: none of them exists; or as :func:`read_manifest`.
     """
     paths = {split: find_manifest(directory, split) for split in splits}
-    manifests = {split: read_manifest(path) for split, path in paths.items() if path.is_file()}
+    manifests = {
+        split: read_manifest(path, ids_may_repeat=ids_may_repeat) for split, path in paths.items() if path.is_file()
+    }
     if not manifests:
         raise UserError(
             f"{directory}: expected one of {', '.join(path.name for path in paths.values())}, found none. Use a "

@@ -3,7 +3,6 @@
 Anything unexpected is an error that lists what was found, because a corpus may come in another edition.
 """
 
-import csv
 import math
 import os
 import zlib
@@ -110,8 +109,9 @@ def read_table(
     if not path.is_file():
         raise _not_there(path, "table")
     try:
-        with path.open(newline="", encoding=encoding) as file:
-            rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        # Not csv, for which a carriage return within a transcript ends the line.
+        with path.open(newline="\n", encoding=encoding) as file:
+            rows = (line.removesuffix("\n").removesuffix("\r").split("\t") for line in file)
             names = list(header or next(rows, []))
             missing = [name for name in needed if name not in names]
             if missing:
@@ -120,14 +120,15 @@ def read_table(
                     "another edition of the corpus, change the names at the top of its file in data/prepare/."
                 )
             table = []
-            for row in rows:
-                if row and len(row) != len(names):
+            for number, row in enumerate(rows, start=1 if header else 2):
+                is_blank = row == [""]
+                if len(row) != len(names) and not is_blank:
                     raise UserError(
-                        f"{path}: expected {len(names)} fields ({enumerate_names(names)}) in line {rows.line_num}, "
+                        f"{path}: expected {len(names)} fields ({enumerate_names(names)}) in line {number}, "
                         f"found {len(row)}. Check that the file is complete."
                     )
-                table += [row] if row else []
-    except (UnicodeError, csv.Error) as error:
+                table += [] if is_blank else [row]
+    except UnicodeError as error:
         raise UserError(
             f"{path}: expected a tab-separated table in {encoding.upper()}, found other data ({error}). Save it as one."
         ) from None
