@@ -10,7 +10,7 @@ share a batch; only the audio of one batch is in memory.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,13 @@ class Identifier:
     trained : the trained run.
     detect_speech : whether to answer "no speech" for silence, noise and music, by voice-activity detection; otherwise
         every recording is assigned a class.
+    prior : (classes,) float, class priors of the recordings in the order of the labels; None for those of training.
     """
 
     sample_rate = SAMPLE_RATE
 
-    def __init__(self, trained: Trained, *, detect_speech: bool = True) -> None:
-        self.trained = trained
+    def __init__(self, trained: Trained, *, detect_speech: bool = True, prior: Sequence[float] | None = None) -> None:
+        self.trained, self._prior = trained, prior
         self._scorer = WindowScorer(trained, detect_speech=detect_speech)
 
     @classmethod
@@ -56,6 +57,7 @@ class Identifier:
         *,
         detect_speech: bool = True,
         upstream_weights: str | None = None,
+        prior: str | Mapping[str, float] = "training",
     ) -> "Identifier":
         """Load the folder of a run, or an exported folder (``lid-mapmix export``), which needs no unpickling.
 
@@ -65,14 +67,16 @@ class Identifier:
         device : where to compute; None for a GPU if there is one, else the CPU.
         detect_speech : see the class.
         upstream_weights : weights of the run's upstream (-k), if they are no longer where they were.
+        prior : class priors of the recordings: ``training``, ``equal``, or class → prior.
 
         Raises
         ------
-        UserError : neither a run nor an export, a damaged file, or the run's upstream is not available.
+        UserError : neither a run nor an export, a damaged file, or the run's upstream is not available; or priors of
+            other classes, or for a run without a calibration.
         """
         folder = Path(folder)
         trained = read_export(folder, device) if holds_export(folder) else read_run(folder, device, upstream_weights)
-        return cls(trained, detect_speech=detect_speech)
+        return cls(trained, detect_speech=detect_speech, prior=_checked_prior(prior, trained))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -205,7 +209,26 @@ class Identifier:
         if self.trained.calibration is None:
             return probabilities
         with np.errstate(divide="ignore"):
-            return np.exp(self.trained.calibration.log_probabilities(np.log(probabilities)))
+            return np.exp(self.trained.calibration.log_probabilities(np.log(probabilities), self._prior))
+
+
+def _checked_prior(prior: str | Mapping[str, float], trained: Trained) -> list[float] | None:
+    """Return class priors in the order of the labels, with sum 1; None for those of training."""
+    if prior == "training":
+        return None
+    if trained.calibration is None:
+        raise UserError(
+            "prior: expected a run with calibration.json, which has the class priors of training, found none. Evaluate "
+            "the run with evaluation.calibration affine."
+        )
+    classes = trained.labels.classes
+    given = dict.fromkeys(classes, 1.0) if prior == "equal" else prior
+    if not isinstance(given, Mapping) or set(given) != set(classes):
+        raise UserError(f"prior: expected training, equal, or a number for each of {', '.join(classes)}.")
+    values = np.array([given[name] for name in classes], dtype=np.float64)
+    if not (np.isfinite(values).all() and (values > 0).all()):
+        raise UserError(f"prior: expected numbers above 0, found {values.min()}. A rare class has a small prior.")
+    return (values / values.sum()).tolist()
 
 
 def _parts(recordings: Iterable[Recording]) -> Iterator[list[Recording]]:

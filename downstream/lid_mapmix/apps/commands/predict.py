@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import functools
+import json
 import os
 import sys
 from collections import Counter
@@ -115,6 +116,12 @@ def make_predict_parser() -> CommandParser:
         "(dev_scores.csv of RUN); this rejects a fraction P of dev",
     )
     add(
+        "--prior",
+        default="training",
+        metavar="PRIOR",
+        help="class priors of the recordings: training (default), equal, or a JSON file with a number per class",
+    )
+    add(
         "--any-sound",
         action="store_true",
         help="disable voice-activity detection: silence, noise and music are assigned a class too",
@@ -150,6 +157,11 @@ def predict(options: argparse.Namespace) -> None:
             )
         if not options.overwrite:
             raise UserError(f"{options.out}: exists already. Name another file by --out, or replace it by --overwrite.")
+    if options.reject is not None and options.prior != "training":
+        raise UserError(
+            "--reject and --prior exclude each other: the quantiles of dev are under the priors of training."
+        )
+    prior = options.prior if options.prior in ("training", "equal") else _read_prior(Path(options.prior))
     reports = _Reports()
     sources = list(_sources(options.paths, reports))
     if form is Format.AUDACITY and len(sources) > 1:
@@ -157,7 +169,7 @@ def predict(options: argparse.Namespace) -> None:
             f"--format audacity: expected one recording, found {len(sources)}. Name one, or use --format rttm."
         )
     identifier = Identifier.from_pretrained(
-        options.run, options.device, detect_speech=not options.any_sound, upstream_weights=options.weights
+        options.run, options.device, detect_speech=not options.any_sound, upstream_weights=options.weights, prior=prior
     )
     _print_conditions(identifier, options)
     by_segment = options.segments or form in TRACKS
@@ -221,6 +233,16 @@ class _Prediction:
     def _show(self, seconds: float) -> None:
         self.seconds += seconds
         self.bar.set_postfix_str(f"{self.seconds / 60:.1f} min of windows")
+
+
+def _read_prior(path: Path) -> dict[str, float]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {name: float(value) for name, value in content.items()}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"--prior {path}: expected training, equal, or a JSON file with a number per class, found: {error}."
+        ) from None
 
 
 def _print_conditions(identifier: "Identifier", options: argparse.Namespace) -> None:

@@ -89,6 +89,12 @@ def make_score_parser() -> CommandParser:
     )
     calibrate("--calibration", choices=choices_of(Kind), help="kind of calibration to fit; default: affine")
     calibrate("--calibrate-key", metavar="FILE", help="key of DEV")
+    calibrate(
+        "--class-prior",
+        metavar="FILE",
+        help="JSON with the class priors in the scores, such as SPLIT_metrics.json of a run; EER, costs and Cllr are of "
+        "likelihoods, without them; default: equal",
+    )
     calibrate("--save-calibration", metavar="FILE", help="write the calibration (.json); one FILE only")
     calibrate(
         "--reliability",
