@@ -40,6 +40,7 @@ from ..utils.files import write_text
 from .choices import Kind
 from .detection import summarize_detection
 from .metrics import expected_calibration_error, reliability_curve
+from .proper import brier_score, cllr_parts, log_loss
 
 # Wide enough for any classifier: beyond 1/100 and 100, probabilities are uniform or certain.
 _LOG_TEMPERATURES = (-np.log(100.0), np.log(100.0))
@@ -205,7 +206,7 @@ def compare(
     """Return ``{"before": scores, "after": scores}`` on data that the calibration was not fitted on.
 
     The scores are those of `detection.summarize_detection`, from log-likelihoods under equal priors, and
-    ``cross_entropy`` (nats), ``ece`` and ``reliability`` (the curve's points), from probabilities.
+    ``log_loss`` (nats), ``brier``, ``ece`` and ``reliability`` (the curve's points), from probabilities.
 
     Parameters
     ----------
@@ -219,18 +220,14 @@ def compare(
     return {
         name: {
             **summarize_detection(likelihoods, truth, source),
-            "cross_entropy": cross_entropy(posteriors, truth),
+            **cllr_parts(likelihoods, truth),
+            "log_loss": log_loss(np.exp(posteriors), truth),
+            "brier": brier_score(np.exp(posteriors), truth),
             "ece": expected_calibration_error(np.exp(posteriors), truth),
             "reliability": reliability_curve(np.exp(posteriors), truth),
         }
         for name, (posteriors, likelihoods) in pairs.items()
     }
-
-
-def cross_entropy(log_probabilities: np.ndarray, truth: np.ndarray) -> float:
-    """Return the mean negative log-probability of the truth, in nats, at most about 100."""
-    scores, truth = _checked(log_probabilities, truth)
-    return float(-log_softmax(scores, axis=1)[np.arange(len(truth)), truth].mean())
 
 
 def fit_temperature(log_probabilities: np.ndarray, truth: np.ndarray) -> float:

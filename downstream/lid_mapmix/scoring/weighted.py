@@ -24,7 +24,7 @@ from .detection import (
     utterance_costs_at,
     utterance_nats,
 )
-from .metrics import ECE_BINS, confidence_bins
+from .proper import best_affine, utterance_brier
 
 # Thresholds to search for a weighting's minimum cost, around that of equal weights.
 _MINIMUM_POINTS = 33
@@ -75,23 +75,24 @@ class WeightedScores:
             for part in range(self._part_count)
         ]
         answers = values.argmax(axis=1)
-        nats = utterance_nats(values, self._truth)
-        columns = [np.ones(len(truth)), answers == self._truth, nats / np.log(2)]
+        logarithms, nats = log_softmax(values, axis=1), utterance_nats(values, self._truth)
+        columns = [np.ones(len(truth)), answers == self._truth, nats, utterance_brier(np.exp(logarithms), self._truth)]
+        # By the envelope theorem, to first order a resample's best calibration has the loss of that of equal weights.
+        columns.append(utterance_nats(best_affine(values, self._truth), self._truth))
+        self._costs_from = len(columns)
         self._eer: WeightedEqualErrorRate | None = None
         if len(self.present) >= _TWO:
             ratios = log_likelihood_ratios(values) if ratios is None else np.asarray(ratios)[self.order]
             columns += self._costs(ratios, answers, parts)
             self._eer = WeightedEqualErrorRate(ratios, self._truth)
         self._columns = np.stack(columns, axis=1).astype(np.float32)
-        top = np.exp(log_softmax(values, axis=1).max(axis=1))
-        surplus = (confidence_bins(top)[:, None] == np.arange(ECE_BINS)) * (top - columns[1])[:, None]
         others = [
             answers[:, None] == self.present,
             (cluster_indices[answers] == cluster_indices[self._truth])[:, None],
-            surplus,
         ]
         self._sums = np.concatenate(others, axis=1).astype(np.float32)
 
+    @np.errstate(invalid="ignore", divide="ignore")
     def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Return name → (B,) float64, NaN where undefined.
 
@@ -107,19 +108,19 @@ class WeightedScores:
         counts, right = by_class[:, :, 0], by_class[:, :, 1]
         total = counts.sum(axis=1)
         classes = len(self.present)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            f1 = np.where(counts > 0, 2 * right / (counts + sums[:, :classes]), np.nan)
-            class_means = np.where(counts[..., None] > 0, by_class / counts[..., None], np.nan)
-            part_means = np.where(cells[..., :1] > 0, cells / cells[..., :1], np.nan)
+        f1 = np.where(counts > 0, 2 * right / (counts + sums[:, :classes]), np.nan)
+        class_means = np.where(counts[..., None] > 0, by_class / counts[..., None], np.nan)
+        part_means = np.where(cells[..., :1] > 0, cells / cells[..., :1], np.nan)
         scores = {
             "acc": right.sum(axis=1) / total,
             "wf1": np.nansum(f1 * counts, axis=1) / total,
             "macro_f1": _mean(f1, 1),
             "c_acc": sums[:, classes] / total,
-            "ece": np.abs(sums[:, classes + 1 :]).sum(axis=1) / total,
+            "log_loss": by_class[:, :, 2].sum(axis=1) / total,
+            "brier": by_class[:, :, 3].sum(axis=1) / total,
         }
         if self._eer is not None:
-            costs = _mean(part_means[..., 3:], 2).mean(axis=1)
+            costs = _mean(part_means[..., self._costs_from :], 2).mean(axis=1)
             scores["eer"] = self._eer(weights)
             scores |= {f"cavg_{beta:g}": costs[:, place] for place, beta in enumerate(BETAS)}
             scores["c_primary"] = costs[:, : len(BETAS)].mean(axis=1)
@@ -127,8 +128,8 @@ class WeightedScores:
             # Rejecting everything costs 1 for any weights, and may lie beyond all thresholds of the grid.
             scores["c_primary_min"] = np.minimum(grids.min(axis=2), 1.0).mean(axis=1)
             scores["cavg_argmax"] = costs[:, len(BETAS)]
-        scores["cllr"] = _mean(class_means[:, :, 2], 1)
-        return scores
+        cllr, least = (_mean(class_means[:, :, column], 1) / np.log(2) for column in (2, 4))
+        return scores | {"cllr": cllr, "cllr_min": least, "cllr_cal": cllr - least}
 
     def _costs(self, ratios: np.ndarray, answers: np.ndarray, parts: np.ndarray) -> list[np.ndarray]:
         """Return the costs of each utterance as (N,) columns: actual for each β, argmax, then at each threshold."""
