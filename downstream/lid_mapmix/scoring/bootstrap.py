@@ -34,6 +34,8 @@ MIN_UNITS = 10
 _NORMAL = float(ndtri((1 + LEVEL) / 2))
 _MINIMUM = "c_primary_min"
 _WITHOUT_INTERVAL = "cllr_cal"
+# Equal scores differ further on: by rounding, and by the end of a search.
+DIGITS = 6
 _AT_MOST_1 = ("acc", "wf1", "macro_f1", "c_acc", "eer", "c_primary_min")
 # Weights are computed for as many samples at a time as fit: 4 bytes each.
 _WEIGHTS_AT_ONCE = 25_000_000
@@ -84,7 +86,7 @@ class Units:
 def sampling_units(truth: np.ndarray, group: np.ndarray | None = None, speaker: np.ndarray | None = None) -> Units:
     """Return the units of N utterances: those that share a speaker or a group are in one unit.
 
-    Units within a class are a stratum, and so are those of several classes. Classes of one unit are a stratum together.
+    Where each unit lies within a class, the classes are strata; those of one unit are a stratum together.
 
     `truth`: (N,) int, class numbers. `group`, `speaker`: (N,) str, empty where unknown, or None.
     """
@@ -105,12 +107,12 @@ def sampling_units(truth: np.ndarray, group: np.ndarray | None = None, speaker: 
     lowest, highest = np.full(units, np.max(truth)), np.zeros(units, dtype=np.int64)
     np.minimum.at(lowest, member, truth)
     np.maximum.at(highest, member, truth)
-    stratum = np.where(lowest == highest, lowest, -1)
+    stratum = lowest if (lowest == highest).all() else np.zeros(units, dtype=np.int64)
     _, place, sizes = np.unique(stratum, return_inverse=True, return_counts=True)
     alone = sizes == 1
     if alone.sum() == 1 and len(sizes) > 1:
         alone[np.argmin(np.where(alone, units, sizes))] = True  # a single one joins the smallest other stratum
-    stratum = np.where(alone[place], -2, stratum)
+    stratum = np.where(alone[place], -1, stratum)
     order = np.argsort(stratum, kind="stable")
     _, sizes = np.unique(stratum, return_counts=True)
     return Units(known[0][0], np.argsort(order, kind="stable")[member], sizes)
@@ -147,7 +149,7 @@ def bootstrap(
         if name == _WITHOUT_INTERVAL:
             continue
         low, high = _percentiles(scores)
-        if name == _MINIMUM:
+        if name == _MINIMUM and not np.isnan(low):
             half, bias = _NORMAL * float(np.nanstd(scores)), float(np.nanmean(scores)) - value[name]
             low, high = value[name] - half, value[name] + half + 2 * max(0.0, -bias)
         found[name] = Interval(value[name], max(low, 0.0), min(high, 1.0) if name in _AT_MOST_1 else high)
@@ -201,7 +203,7 @@ def resampled_scores(
 
 def _difference(value: float, moved: np.ndarray) -> Difference:
     """Return a difference: over the original utterances, and over the resamples, (samples,) float, NaN: undefined."""
-    moved = moved[~np.isnan(moved)]
+    moved = np.round(moved[~np.isnan(moved)], DIGITS)
     opposite = min((moved <= 0).sum(), (moved >= 0).sum())
     p = min(1.0, 2 * (opposite + 1) / (len(moved) + 1)) if len(moved) else float("nan")
     return Difference(value, *_percentiles(moved), p=float(p))

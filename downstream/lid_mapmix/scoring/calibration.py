@@ -39,8 +39,8 @@ from ..utils.errors import UserError
 from ..utils.files import write_text
 from .choices import Kind
 from .detection import summarize_detection
-from .metrics import expected_calibration_error, reliability_curve
-from .proper import brier_score, cllr_parts, log_loss
+from .metrics import calibration_scores, reliability_curve
+from .proper import cllr_parts
 
 # Wide enough for any classifier: beyond 1/100 and 100, probabilities are uniform or certain.
 _LOG_TEMPERATURES = (-np.log(100.0), np.log(100.0))
@@ -206,7 +206,7 @@ def compare(
     """Return ``{"before": scores, "after": scores}`` on data that the calibration was not fitted on.
 
     The scores are those of `detection.summarize_detection`, from log-likelihoods under equal priors, and
-    ``log_loss`` (nats), ``brier``, ``ece`` and ``reliability`` (the curve's points), from probabilities.
+    the parts of Cllr, and `metrics.calibration_scores` and ``reliability`` (the curve's points), from probabilities.
 
     Parameters
     ----------
@@ -221,9 +221,7 @@ def compare(
         name: {
             **summarize_detection(likelihoods, truth, source),
             **cllr_parts(likelihoods, truth),
-            "log_loss": log_loss(np.exp(posteriors), truth),
-            "brier": brier_score(np.exp(posteriors), truth),
-            "ece": expected_calibration_error(np.exp(posteriors), truth),
+            **calibration_scores(np.exp(posteriors), truth),
             "reliability": reliability_curve(np.exp(posteriors), truth),
         }
         for name, (posteriors, likelihoods) in pairs.items()

@@ -138,22 +138,25 @@ def reliability_curve(probabilities: np.ndarray, truth: np.ndarray) -> list[dict
 
 
 def summarize(probabilities: np.ndarray, truth: np.ndarray, cluster_indices: np.ndarray) -> dict[str, float]:
-    """Return the scores of `SUMMARY`, ``ece_floor`` and ``ece_floor_sd`` (`calibration_noise`), and proper scores.
+    """Return the scores of `SUMMARY`, and the other `calibration_scores`.
 
     `probabilities`, `truth`: see the module. `cluster_indices`: (C,) int, the cluster number of each class.
     """
-    noise, deviation = calibration_noise(probabilities)
     return {
         "acc": accuracy(probabilities, truth),
         "wf1": weighted_f1(probabilities, truth),
         "macro_f1": macro_f1(probabilities, truth),
         "c_acc": cluster_accuracy(probabilities, truth, cluster_indices),
-        "ece": expected_calibration_error(probabilities, truth),
-        "ece_floor": noise,
-        "ece_floor_sd": deviation,
-        "log_loss": log_loss(probabilities, truth),
-        "brier": brier_score(probabilities, truth),
+        **calibration_scores(probabilities, truth),
     }
+
+
+def calibration_scores(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Return ``ece``, ``ece_floor`` and ``ece_floor_sd`` (`calibration_noise`), ``log_loss`` and ``brier``."""
+    error = expected_calibration_error(probabilities, truth)
+    mean, deviation = calibration_noise(probabilities)
+    proper = {"log_loss": log_loss(probabilities, truth), "brier": brier_score(probabilities, truth)}
+    return {"ece": error, "ece_floor": mean, "ece_floor_sd": deviation, **proper}
 
 
 def _f1_per_class(answers: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

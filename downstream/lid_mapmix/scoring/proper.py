@@ -67,7 +67,9 @@ def best_affine(log_likelihoods: np.ndarray, truth: np.ndarray) -> np.ndarray:
         return float(-weight @ logarithms[rows, truth]), np.append(by_scale, by_offset)
 
     begin = np.append(size, np.zeros(len(present)))
-    found = minimize(at, begin, jac=True, method="L-BFGS-B", options={"maxiter": _MAX_STEPS, "gtol": 1e-6})
+    found = minimize(
+        at, begin, jac=True, method="L-BFGS-B", options={"maxiter": _MAX_STEPS, "ftol": 1e-13, "gtol": 1e-8}
+    )
     best = changed(found.x)
     # Rounding, and scores further apart than the maximum, must not make it worse than the scores as they are.
     return (

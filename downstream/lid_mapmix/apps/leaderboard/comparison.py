@@ -17,14 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, stdtrit
 
-from ...scoring.bootstrap import resampled_scores, sampling_units
+from ...scoring.bootstrap import DIGITS, resampled_scores, sampling_units
 from ...scoring.files.own import ScoreFile
 from ...scoring.weighted import WeightedScores
 
 LEVEL = 0.05
 MIN_RUNS = 3
-# The rounding error of equal scores differs between machines.
-_DIGITS = 6
 # Points at which Student's distribution is taken.
 _QUANTILES = 4096
 
@@ -102,13 +100,13 @@ def _p(
     count = len(shared)
     if count < MIN_RUNS or column not in best[shared[0]].values:
         return None
-    values = np.round([best[pair].values[column] - other[pair].values[column] for pair in shared], _DIGITS)
+    values = np.round([best[pair].values[column] - other[pair].values[column] for pair in shared], DIGITS)
     mean = float(values.mean() if is_higher_better else -values.mean())
     if mean <= 0:
         return 1.0
     moved = np.stack([best[pair].resampled[column] - other[pair].resampled[column] for pair in shared])
-    covariance = np.cov(np.round(moved[:, ~np.isnan(moved).any(axis=0)], _DIGITS))
+    covariance = np.cov(np.round(moved[:, ~np.isnan(moved).any(axis=0)], DIGITS))
     of_runs = float(values.var(ddof=1)) / count
-    of_utterances = max(10.0 ** (-2 * _DIGITS), float(covariance.sum() - covariance.trace()) / (count * (count - 1)))
+    of_utterances = max(10.0 ** (-2 * DIGITS), float(covariance.sum() - covariance.trace()) / (count * (count - 1)))
     drawn = stdtrit(count - 1, (np.arange(_QUANTILES) + 0.5) / _QUANTILES) * np.sqrt(of_runs)
     return float(min(1.0, 2 * ndtr((drawn - mean) / np.sqrt(of_utterances)).mean()))

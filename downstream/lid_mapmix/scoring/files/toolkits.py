@@ -278,7 +278,7 @@ def _words(names: set[str]) -> dict[str, str]:
     """Return names without white space, which differ where the names do."""
     words = {name: name for name in names if name.split() == [name]}
     for name in sorted(names - words.keys()):
-        word = "_".join(name.split())
+        word = "_".join(name.split()) or "_"
         while word in words.values():
             word += "_"
         words[name] = word
