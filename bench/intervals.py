@@ -60,7 +60,8 @@ def intervals(options: argparse.Namespace, *, has_speakers: bool) -> None:
     print(f"{drawn_units.text}; {options.repeats} sets\n{'':15} coverage  p < .05  p < .5")
     for name in right:
         p = np.array(values_of_p[name])
-        print(f"{name:15} {held[name] / options.repeats:8.3f} ", *(f"{np.mean(p < limit):7.3f}" for limit in _LIMITS))
+        coverage = f"{held[name] / options.repeats:.3f}" if name in found else "-"
+        print(f"{name:15} {coverage:>8} ", *(f"{np.mean(p < limit):7.3f}" for limit in _LIMITS))
 
 
 def seeds(options: argparse.Namespace) -> None:

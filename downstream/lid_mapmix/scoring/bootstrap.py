@@ -152,7 +152,8 @@ def bootstrap(
         if name == _MINIMUM and not np.isnan(low):
             half, bias = _NORMAL * float(np.nanstd(scores)), float(np.nanmean(scores)) - value[name]
             low, high = value[name] - half, value[name] + half + 2 * max(0.0, -bias)
-        found[name] = Interval(value[name], max(low, 0.0), min(high, 1.0) if name in _AT_MOST_1 else high)
+        low, high = max(low, 0.0), min(high, 1.0) if name in _AT_MOST_1 else high
+        found[name] = Interval(value[name], min(low, value[name]), max(high, value[name]))
     return found
 
 
