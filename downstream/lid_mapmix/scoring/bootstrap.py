@@ -1,10 +1,9 @@
 """Bootstrap: confidence intervals of the scores, and tests of the difference between two systems.
 
 What is drawn are speakers, else recordings (groups), else utterances: the utterances of one speaker are not
-independent. Speakers and recordings are drawn within classes. Of m, m − 1 are drawn and weigh m / (m − 1), because
-drawing m of m has (m − 1) / m of the variance, which is little with few speakers per class (Rao and Wu, JASA 83, 1988).
-Deviations from the score are multiplied by Student's quantile over the normal one, with as many degrees of freedom as
-drawn units minus classes.
+independent. Speakers and recordings that lie within classes are drawn within them. Of m, m − 1 are drawn and weigh
+m / (m − 1), because m of m have (m − 1) / m of the variance (Rao and Wu, JASA 83, 1988). Deviations from the score are
+multiplied by Student's quantile over the normal one; its degrees of freedom are the drawn units minus the classes.
 
 Intervals are percentiles over the resamples (Efron and Tibshirani, "An Introduction to the Bootstrap", chapter 13). The
 minimum cost is below that of the best threshold in all data, and resamples show about half of this bias: its interval
@@ -158,11 +157,7 @@ def bootstrap(
 
 
 def paired_bootstrap(
-    first: WeightedScores,
-    second: WeightedScores,
-    units: Units | None = None,
-    samples: int = SAMPLES,
-    seed: int = 0,
+    first: WeightedScores, second: WeightedScores, units: Units | None = None, samples: int = SAMPLES, seed: int = 0
 ) -> dict[str, Difference]:
     """Return the difference of every score between two systems, second minus first, from the same resamples.
 

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import softmax
 
 from .choices import Average
-from .proper import brier_score, log_loss
+from .proper import log_loss, utterance_brier
 
 # Equal bins on (0, 1].
 ECE_BINS = 10
@@ -155,7 +155,7 @@ def calibration_scores(probabilities: np.ndarray, truth: np.ndarray) -> dict[str
     """Return ``ece``, ``ece_floor`` and ``ece_floor_sd`` (`calibration_noise`), ``log_loss`` and ``brier``."""
     error = expected_calibration_error(probabilities, truth)
     mean, deviation = calibration_noise(probabilities)
-    proper = {"log_loss": log_loss(probabilities, truth), "brier": brier_score(probabilities, truth)}
+    proper = {"log_loss": log_loss(probabilities, truth), "brier": float(utterance_brier(probabilities, truth).mean())}
     return {"ece": error, "ece_floor": mean, "ece_floor_sd": deviation, **proper}
 
 

@@ -24,13 +24,8 @@ def log_loss(probabilities: np.ndarray, truth: np.ndarray) -> float:
         return float(np.minimum(-np.log(probabilities[np.arange(len(truth)), truth]), MAX_NATS).mean())
 
 
-def brier_score(probabilities: np.ndarray, truth: np.ndarray) -> float:
-    """Return the mean squared distance of the probabilities from 1 for the true class and 0 for the others, 0 to 2."""
-    return float(utterance_brier(probabilities, truth).mean())
-
-
 def utterance_brier(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Return the Brier score of each utterance, (N,) float64."""
+    """Return the squared distance of each utterance's probabilities from its class, 0 to 2, (N,) float64."""
     values = np.asarray(probabilities, dtype=np.float64)
     return (values**2).sum(axis=1) - 2 * values[np.arange(len(truth)), truth] + 1
 

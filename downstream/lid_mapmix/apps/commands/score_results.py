@@ -45,14 +45,9 @@ from .score_files import (
 
 # The columns of the two tables of scores.
 _OF_CLASSES = ("acc", "wf1", "c_acc", "log_loss", "brier", "ece", "ece_floor", "count")
-_OF_DETECTION = (
-    *("eer", "eer_pooled", "c_primary", "c_primary_min", "c_primary_min_class"),
-    *("cllr", "cllr_min", "cllr_cal"),
-)
-_CALIBRATION_COLUMNS = (
-    *("acc", "log_loss", "brier", "ece", "ece_floor", "c_primary", "c_primary_min"),
-    *("cllr", "cllr_min", "cllr_cal"),
-)
+_OF_COSTS = ("c_primary", "c_primary_min", "c_primary_min_class")
+_OF_DETECTION = ("eer", "eer_pooled", *_OF_COSTS, "cllr", "cllr_min", "cllr_cal")
+_NOT_BEFORE_AND_AFTER = ("wf1", "c_acc", "count", "eer", "eer_pooled", "c_primary_min_class")
 _CONVENTIONS = (
     "eer: mean over classes; eer_pooled: all trials together. c_primary_min: one threshold for all classes; "
     "c_primary_min_class: one for each"
@@ -236,9 +231,11 @@ def _slice_rows(systems: Sequence[Scored]) -> dict[str, dict[str, float | str]]:
 def _calibration_rows(systems: Sequence[Scored]) -> dict[str, dict[str, float | str]]:
     """Return the scores of all systems before and after calibration."""
     return {
-        _row(one.letter, name): {name: cell for name, cell in _cells(scores).items() if name in _CALIBRATION_COLUMNS}
+        _row(one.letter, when): {
+            name: cell for name, cell in _cells(scores).items() if name not in _NOT_BEFORE_AND_AFTER
+        }
         for one in systems
-        for name, scores in one.calibration.items()
+        for when, scores in one.calibration.items()
     }
 
 
