@@ -11,7 +11,7 @@ import statistics
 import time
 
 import numpy as np
-from lid_mapmix.scoring.bootstrap import bootstrap
+from lid_mapmix.scoring.bootstrap import bootstrap, sampling_units
 from lid_mapmix.scoring.weighted import WeightedScores
 from scipy.special import log_softmax
 
@@ -35,9 +35,8 @@ def main() -> None:
     wall, processor, drawing = [], [], []
     for _ in range(options.repeats):
         start, used = time.perf_counter(), time.process_time()
-        found = bootstrap(
-            WeightedScores(values, truth, np.arange(options.classes) // 3), group, samples=options.samples
-        )
+        system = WeightedScores(values, truth, np.arange(options.classes) // 3)
+        found = bootstrap(system, sampling_units(truth, group), samples=options.samples)
         wall.append(time.perf_counter() - start)
         processor.append(time.process_time() - used)
         drawing.append(_draw_again(values, truth, options.samples))

@@ -13,9 +13,10 @@ temperature reaches). The constants of lid_mapmix/scoring/calibration.py were ch
 import argparse
 
 import numpy as np
-from lid_mapmix.scoring.calibration import Kind, cross_entropy, fit
+from lid_mapmix.scoring.calibration import Kind, fit
+from lid_mapmix.scoring.proper import log_loss
 from scipy.optimize import brentq
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 
 _TEST = 10_000
 
@@ -69,11 +70,11 @@ def _losses(
         scores = (dev + offsets) / temperature
         errors.append((scores.argmax(axis=1) != dev_truth).sum())
         others = (right + offsets) / temperature
-        raw.append(cross_entropy(others, truth))
+        raw.append(log_loss(softmax(others, axis=1), truth))
         for kind, losses in found.items():
             calibrated = fit(kind, scores, dev_truth, names).log_probabilities(others)
-            losses.append(cross_entropy(calibrated, truth))
-    oracle = cross_entropy(right, truth)
+            losses.append(log_loss(np.exp(calibrated), truth))
+    oracle = log_loss(np.exp(right), truth)
     means = {kind: np.mean(losses) for kind, losses in found.items()}
     return {kind: (mean / np.mean(raw) - 1, mean / oracle - 1) for kind, mean in means.items()}, float(np.mean(errors))
 

@@ -1,6 +1,7 @@
 """What the tests of whole runs share: a tiny corpus, and one Map-Mix run on it."""
 
 import shutil
+import signal
 
 import pytest
 from hypothesis import settings
@@ -8,6 +9,13 @@ from hypothesis import settings
 # How long an example takes says more about the machine's other work than about the code.
 settings.register_profile("without deadline", deadline=None)
 settings.load_profile("without deadline")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible():
+    """Let Ctrl-C interrupt: a shell without job control starts commands in the background with it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,7 +8,7 @@ from helpers.synthetic import make_corpus, open_split
 from hypothesis import given
 from hypothesis import strategies as st
 from lid_mapmix.evaluation.results import average_windows, intervals, score, score_calibrated, write_results
-from lid_mapmix.scoring.bootstrap import bootstrap
+from lid_mapmix.scoring.bootstrap import bootstrap, sampling_units
 from lid_mapmix.scoring.calibration import fit
 from lid_mapmix.scoring.weighted import WeightedScores
 from lid_mapmix.utils.run_folder import RunFolder
@@ -102,11 +102,13 @@ def test_intervals_are_those_of_whole_groups(tmp_path):
     split, labels = open_split(make_corpus(tmp_path / "data", sizes={"test": 6}, seconds=0.1), "test")
     utterances = np.arange(len(split.target_classes))
     probabilities = np.random.default_rng(0).dirichlet(np.ones(4), len(utterances))
-    alone = intervals(split, labels, utterances, probabilities, 50)
+    alone = intervals(split, labels, utterances, probabilities, samples=50)["intervals"]
     group = np.array([f"g{number // 3}" for number in utterances])
     split.manifest.columns["group"] = group
-    grouped = intervals(split, labels, utterances, probabilities, 50)
+    grouped = intervals(split, labels, utterances, probabilities, samples=50)
     system = WeightedScores(np.log(probabilities), split.target_classes, labels.cluster_indices)
-    expected = bootstrap(system, group, samples=50)
-    assert grouped == {name: [one.low, one.high] for name, one in expected.items()}
-    assert grouped["acc"] != alone["acc"]
+    units = sampling_units(split.target_classes, group)
+    expected = bootstrap(system, units, samples=50)
+    assert grouped["intervals"] == {name: [one.low, one.high] for name, one in expected.items()}
+    assert grouped["intervals"]["acc"] != alone["acc"]
+    assert grouped["drawn"] == units.text and units.text.startswith("8 groups of 24 utterances")

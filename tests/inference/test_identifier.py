@@ -241,6 +241,24 @@ def test_a_device_that_is_not_there_is_one_line(trained):
         Identifier.from_pretrained(trained, "nonsense")
 
 
+def test_other_class_priors(trained, wav):
+    """The probabilities are those of training's priors times the ratio of the priors."""
+    with_training = Identifier.from_pretrained(trained, "cpu")(wav, 16_000)
+    rare = dict(zip(CLASSES, (0.97, 0.01, 0.01, 0.01), strict=True))
+    found = Identifier.from_pretrained(trained, "cpu", prior=rare)(wav, 16_000)
+    training = dict(zip(CLASSES, calibration.read_calibration(trained / "calibration.json").prior, strict=True))
+    expected = {
+        name: value * rare[name] / training[name]
+        for name, value in zip(with_training.classes, with_training.probabilities, strict=True)
+    }
+    total = sum(expected.values())
+    for name, value in zip(found.classes, found.probabilities, strict=True):
+        assert value == pytest.approx(expected[name] / total)
+    for prior in ("flat", {"a": 1.0}, {**rare, CLASSES[0]: 0.0}):
+        with pytest.raises(UserError, match="prior: expected"):
+            Identifier.from_pretrained(trained, "cpu", prior=prior)
+
+
 def test_importing_the_package_imports_no_torch():
     code = (
         "import sys, lid_mapmix; assert 'torch' not in sys.modules; "

@@ -40,6 +40,18 @@ def minimum_cavg(ratios, truth, beta):
     return min(cavg(ratios, truth, beta, threshold) for threshold in thresholds)
 
 
+def class_minimum_cavg(ratios, truth, beta):
+    """Mean over targets of the minimum of a target's own cost: the others' ratios are below every threshold."""
+    total = 0.0
+    for target in sorted(set(truth)):
+        thresholds = [-math.inf] + [row[target] for row in ratios]
+        alone = [[value if name == target else -math.inf for name, value in enumerate(row)] for row in ratios]
+        count = len(set(truth))
+        # All other targets are missed, which costs 1 each.
+        total += min(cavg(alone, truth, beta, threshold) * count - (count - 1) for threshold in thresholds)
+    return total / len(set(truth))
+
+
 def cllr(log_likelihoods, truth):
     total = 0.0
     for target in set(truth):

@@ -92,7 +92,8 @@ def test_one_class_only():
     values, _ = scored(0)
     scores = detection.summarize_detection(values, np.ones(40, int))
     assert [name for name, value in scores.items() if value is None] == [
-        "eer", "cavg_1", "cavg_9", "c_primary", "c_primary_min", "cavg_argmax",
+        "eer", "eer_pooled", "cavg_1", "cavg_9", "c_primary", "c_primary_min", "c_primary_min_class",
+        "cavg_argmax",
     ]  # fmt: skip
     assert scores["targets"] == 1 and scores["cllr"] > 0
     alone = detection.summarize_detection(np.zeros((3, 1)), np.zeros(3, int))
@@ -144,6 +145,13 @@ def test_costs_agree_with_a_literal_transcription(seed, absent, ties):
             assert least.cost == pytest.approx(reference.minimum_cavg(rows, target_classes, beta), abs=1e-12)
             assert least.cost == pytest.approx(reference.cavg(rows, target_classes, beta, least.threshold), abs=1e-12)
             assert least.cost <= min(actual, 1) + 1e-12
+            each = detection.class_minimum_cost(ratios, truth, beta)
+            assert each == pytest.approx(reference.class_minimum_cavg(rows, target_classes, beta), abs=1e-12)
+            assert each <= least.cost + 1e-12
+        present = sorted(set(target_classes))
+        trials = [(row[name], name == own) for row, own in zip(rows, target_classes, strict=True) for name in present]
+        pooled = detection.class_equal_error_rate(*map(np.array, zip(*trials, strict=True)))
+        assert detection.pooled_equal_error_rate(ratios, truth) == pytest.approx(pooled)
 
 
 @settings(max_examples=40, deadline=None)

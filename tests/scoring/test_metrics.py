@@ -8,7 +8,7 @@ from lid_mapmix.scoring.choices import Average
 from lid_mapmix.scoring.metrics import average_windows
 from reference import calibration, classification
 from scipy.stats import gmean
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 CLUSTERS = np.array([0, 0, 1, 1, 2])
@@ -30,7 +30,7 @@ def test_scores_worked_by_hand():
     probabilities = np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.3, 0.6, 0.1], [0.1, 0.2, 0.7]])
     truth, clusters = np.array([0, 0, 1, 0]), np.array([0, 0, 1])
     result = metrics.summarize(probabilities, truth, clusters)
-    assert list(result) == ["acc", "wf1", "macro_f1", "c_acc", "ece"]
+    assert list(result)[:5] == list(metrics.SUMMARY)
     assert result["acc"] == 0.5  # answers 0, 1, 1, 2
     # class 0: precision 1, recall 1/3, F1 1/2; class 1: precision 1/2, recall 1, F1 2/3; class 2 is not in the truth
     assert result["wf1"] == pytest.approx((3 * 1 / 2 + 2 / 3) / 4)
@@ -38,6 +38,9 @@ def test_scores_worked_by_hand():
     assert result["c_acc"] == 0.75
     # bins (.8, .9]: .9 right; (.7, .8]: .8 wrong; (.5, .6]: .6 right; (.6, .7]: .7 wrong
     assert result["ece"] == pytest.approx((0.1 + 0.8 + 0.4 + 0.7) / 4)
+    assert result["log_loss"] == pytest.approx(-np.log([0.9, 0.2, 0.6, 0.1]).mean())
+    squares = [0.1**2 + 0.1**2, 0.8**2 + 0.8**2, 0.3**2 + 0.4**2 + 0.1**2, 0.9**2 + 0.2**2 + 0.7**2]
+    assert result["brier"] == pytest.approx(np.mean(squares))
     # known cluster: answers 0, 1, 1, and 1 for the last
     assert metrics.within_cluster_accuracy(probabilities, truth, clusters) == 0.5
 
@@ -87,9 +90,26 @@ def test_scores_agree_with_independent_computations(seed, absent):
     assert result["ece"] == pytest.approx(
         calibration.expected_calibration_error(probabilities, target_classes), abs=1e-12
     )
-    assert all(0 <= value <= 1 for value in result.values())
+    assert all(0 <= result[name] <= 1 for name in metrics.SUMMARY)
+    some = np.maximum(probabilities, 1e-9)  # scikit-learn's minimum is another
+    found = metrics.summarize(some, truth, CLUSTERS)["log_loss"]
+    assert found == pytest.approx(log_loss(target_classes, some, labels=range(5)), rel=1e-6)
     assert result["c_acc"] >= result["acc"]
     assert metrics.within_cluster_accuracy(probabilities, truth, CLUSTERS) >= result["acc"]
+
+
+def test_the_noise_of_the_calibration_error_is_that_of_truths_drawn_from_the_probabilities():
+    generator = np.random.default_rng(0)
+    top = generator.uniform(0.35, 1.0, size=814)
+    probabilities = answers_with(*top)
+    drawn = [
+        metrics.expected_calibration_error(probabilities, np.where(generator.random(814) < top, 0, 1))
+        for _ in range(1000)
+    ]
+    mean, deviation = metrics.calibration_noise(probabilities)
+    assert mean == pytest.approx(np.mean(drawn), rel=0.04)
+    assert deviation == pytest.approx(np.std(drawn), rel=0.1)
+    assert metrics.calibration_noise(np.eye(3)) == (0, 0)
 
 
 def torchmetrics_ece(probabilities, truth):

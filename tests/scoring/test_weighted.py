@@ -3,11 +3,12 @@ import pytest
 from helpers.scored import scored, scored_of_three
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lid_mapmix.scoring import detection, metrics
+from lid_mapmix.scoring import detection, metrics, proper
 from lid_mapmix.scoring.detection import equal_error_rate, log_likelihood_ratios
 from lid_mapmix.scoring.weighted import WeightedEqualErrorRate, WeightedScores
 
 CLUSTERS = np.array([0, 0, 1])
+NOT_RESAMPLED = ("targets", "sources", "count", "ece", "ece_floor", "ece_floor_sd", "eer_pooled", "c_primary_min_class")
 
 
 def drawn_again(seed, truth):
@@ -62,7 +63,8 @@ def test_a_class_without_weight_is_left_out_and_one_alone_has_none():
 
 def directly(values, truth, source=None):
     scores = metrics.summarize(np.exp(values), truth, CLUSTERS) | detection.summarize_detection(values, truth, source)
-    return {name: value for name, value in scores.items() if name not in ("targets", "sources") and value is not None}
+    scores |= proper.cllr_parts(values, truth)
+    return {name: value for name, value in scores.items() if name not in NOT_RESAMPLED and value is not None}
 
 
 @settings(max_examples=25, deadline=None)
@@ -90,6 +92,9 @@ def test_whole_weights_are_repetitions(seed, few):
         return
     expected = directly(values[repeated], truth[repeated])
     assert found.pop("c_primary_min") >= expected.pop("c_primary_min") - 1e-6
+    # The best calibration is that of equal weights.
+    assert found.pop("cllr_min") >= expected.pop("cllr_min") - 1e-3
+    assert found.pop("cllr_cal") <= expected.pop("cllr_cal") + 1e-3
     # Of 11 utterances every point of the ROC is looked at.
     assert found.pop("eer") == pytest.approx(expected.pop("eer"), abs=1e-5 if few else 0.03)
     assert found == pytest.approx(expected, abs=1e-5)
@@ -102,7 +107,7 @@ def test_a_class_that_a_resample_loses_is_left_out():
     kept = truth != 2
     found = {name: score.item() for name, score in system(weights).items()}
     alone = directly(values[kept], truth[kept])
-    for name in ("acc", "wf1", "macro_f1", "c_acc", "ece", "cllr"):
+    for name in ("acc", "wf1", "macro_f1", "c_acc", "log_loss", "brier", "cllr"):
         assert found[name] == pytest.approx(alone[name], abs=1e-5)
     assert np.isfinite(list(found.values())).all()
     nothing = system(np.where(truth[system.order] == 0, 1, 0).astype(np.float32)[None])

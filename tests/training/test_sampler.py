@@ -155,3 +155,29 @@ def test_processes_share_out_the_batches_of_one(count, size, processes, per, epo
                 own.loss_weight / len(part) for part in parts for own in part if own.loss_weight and own[:4] == draw[:4]
             ]
             assert sum(counted) / processes == pytest.approx(1 / len(batch) * len(counted))
+
+
+@pytest.mark.parametrize("pairing", ["any", "within", "across"])
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_the_class_priors_are_those_of_what_is_drawn(pairing, power):
+    classes = np.repeat([0, 1, 2], [40, 15, 5])
+    sampler = TrainSampler(
+        anchors=np.arange(60),
+        partners=np.flatnonzero(classes < 2),
+        classes=classes,
+        batch_size=8,
+        alpha=1.0,
+        probability=0.5,
+        seed=0,
+        pairing=Pairing(pairing if pairing != "within" else "any"),
+        lambda_per=LambdaPer.UTTERANCE,
+        power=power,
+    )
+    mass = np.zeros(3)
+    for epoch in range(150):
+        for draw in (draw for batch in sampler.batches(epoch) for draw in batch):
+            mass[classes[draw.anchor]] += draw.weight
+            mass[classes[draw.partner]] += 1 - draw.weight
+    tolerance = 0.1 if pairing == "across" else 0.02  # there the anchor's class is not drawn again, which is left out
+    np.testing.assert_allclose(sampler.class_prior(3), mass / mass.sum(), atol=tolerance)
+    assert sampler.class_prior(4)[3] > 0  # a class that is not drawn is improbable, not impossible

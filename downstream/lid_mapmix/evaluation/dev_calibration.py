@@ -17,7 +17,7 @@ _ROUNDING = 0.005
 
 
 def fit_on_dev(
-    checkpoint: Path, accuracy: float, classes: Sequence[str], kind: Kind, class_prior: Sequence[float] | None = None
+    checkpoint: Path, accuracy: float, classes: Sequence[str], kind: Kind, *, class_prior: Sequence[float] | None = None
 ) -> Calibration:
     """Return the calibration of the best checkpoint of a run.
 
@@ -59,9 +59,10 @@ def write_dev_calibration(
     accuracy: float,
     classes: Sequence[str],
     kind: Kind,
+    *,
     class_prior: Sequence[float] | None = None,
 ) -> Calibration:
     """Fit as `fit_on_dev` does and write calibration.json."""
-    calibration = fit_on_dev(checkpoint, accuracy, classes, kind, class_prior)
+    calibration = fit_on_dev(checkpoint, accuracy, classes, kind, class_prior=class_prior)
     write_calibration(folder.calibration, calibration)
     return calibration

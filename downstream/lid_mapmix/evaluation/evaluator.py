@@ -145,19 +145,20 @@ class Evaluation:
 
     def _intervals_and_calibration(
         self, name: str, utterances: np.ndarray, probabilities: np.ndarray, step: int
-    ) -> dict[str, dict[str, Any]]:
+    ) -> dict[str, Any]:
         """Return intervals of the scores and, if a calibration can be fitted on dev, the calibrated scores.
 
         Returns nothing in training, where splits are scored often and dev scores are of another state of the model.
         """
         split, labels, config = self.corpus.split(name), self.corpus.labels, self.config.evaluation
-        result: dict[str, dict[str, Any]] = {}
+        result: dict[str, Any] = {}
         if step > 0 or self._checkpoint is None:
             return result
         if config.bootstrap_samples > 0:
-            result["intervals"] = intervals(
-                split, labels, utterances, probabilities, self.class_prior, config.bootstrap_samples
+            result |= intervals(
+                split, labels, utterances, probabilities, self.class_prior, samples=config.bootstrap_samples
             )
+            self._report(f"{name}: intervals by {config.bootstrap_samples} resamples of {result['drawn']}")
         if config.calibration.kind is not None:
             try:
                 calibration = write_dev_calibration(
@@ -166,7 +167,7 @@ class Evaluation:
                     self.best_accuracy,
                     labels.classes,
                     config.calibration.kind,
-                    self.class_prior,
+                    class_prior=self.class_prior,
                 )
             except UserError as error:  # the uncalibrated scores, perhaps after hours of training, are written anyway
                 self._report(f"warning: {name} has no calibrated scores: {error}")

@@ -1,20 +1,21 @@
 """Scores of a split from the probabilities of its windows, and the files of the scores."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import log_softmax
 
 from ..data.dataset import Split
 from ..data.labels import Labels
-from ..scoring.bootstrap import bootstrap
+from ..scoring.bootstrap import bootstrap, sampling_units
 from ..scoring.calibration import Calibration
 from ..scoring.choices import Average
 from ..scoring.files.own import write_metrics, write_scores
 from ..scoring.files.toolkits import write_s3prl_predictions
 from ..scoring.metrics import average_windows as average_arrays
 from ..scoring.metrics import reliability_curve
+from ..scoring.proper import cllr_parts
 from ..scoring.scorecard import all_scores, metrics_with_slices
 from ..scoring.weighted import WeightedScores
 from ..utils.run_folder import RunFolder
@@ -54,7 +55,7 @@ def score(
         class_names=labels.classes,
         seconds=manifest.columns["seconds"][utterances],
         source=_source(split, utterances),
-        log_likelihoods=_likelihoods(probabilities, class_prior),
+        class_prior=class_prior,
     )
 
 
@@ -64,19 +65,16 @@ def score_calibrated(
     """Return the scores of a split after calibration, and its reliability curves before and after.
 
     Returns ``{"calibrated": {"kind", "basis", "overall": scores}, "reliability": {"before": points, "after":
-    points}}``: scores are those of :func:`.scoring.scorecard.all_scores`, points those of
+    points}}``: scores are those of :func:`.scoring.scorecard.all_scores` and the parts of Cllr, points those of
     :func:`.scoring.metrics.reliability_curve`. Costs and Cllr are computed from likelihoods, without class priors.
     """
     truth = split.target_classes[utterances]
     log_probabilities = _logarithms(probabilities)
     calibrated = np.exp(calibration.log_probabilities(log_probabilities))
-    overall = all_scores(
-        calibrated,
-        truth,
-        labels.cluster_indices,
-        _source(split, utterances),
-        log_likelihoods=calibration.log_likelihoods(log_probabilities),
-    )
+    likelihoods = calibration.log_likelihoods(log_probabilities)
+    source = _source(split, utterances)
+    overall = all_scores(calibrated, truth, labels.cluster_indices, source, log_likelihoods=likelihoods)
+    overall |= cllr_parts(likelihoods, truth)
     return {
         "calibrated": {"kind": calibration.kind.value, "basis": calibration.basis, "overall": overall},
         "reliability": {
@@ -91,18 +89,21 @@ def intervals(
     labels: Labels,
     utterances: np.ndarray,
     probabilities: np.ndarray,
-    class_prior: Sequence[float] | None,
+    class_prior: Sequence[float] | None = None,
+    *,
     samples: int,
-) -> dict[str, list[float]]:
-    """Return score → [low, high], the 95 % intervals over the whole split; the bootstrap draws whole groups.
+) -> dict[str, Any]:
+    """Return ``{"intervals": score → [low, high], "drawn": text}``, the 95 % intervals over the whole split.
 
-    A score that is not defined has no interval. See :func:`.scoring.bootstrap.bootstrap`.
+    A score that is not defined has no interval. ``drawn`` says what the bootstrap drew; see `.scoring.bootstrap`.
     """
     truth, source = split.target_classes[utterances], _source(split, utterances)
-    likelihoods = _likelihoods(probabilities, class_prior)
-    system = WeightedScores(likelihoods, truth, labels.cluster_indices, source)
-    found = bootstrap(system, split.manifest.text_column("group")[utterances], samples)
-    return {name: [one.low, one.high] for name, one in found.items() if np.isfinite([one.low, one.high]).all()}
+    clusters = labels.cluster_indices
+    system = WeightedScores(_logarithms(probabilities), truth, clusters, source, class_prior=class_prior)
+    units = sampling_units(truth, *(split.manifest.text_column(name)[utterances] for name in ("group", "speaker")))
+    found = bootstrap(system, units, samples)
+    known = {name: [one.low, one.high] for name, one in found.items() if np.isfinite([one.low, one.high]).all()}
+    return {"intervals": known, "drawn": units.text}
 
 
 def write_results(
@@ -128,6 +129,7 @@ def write_results(
         seconds=manifest.columns["seconds"][utterances],
         group=manifest.text_column("group")[utterances],
         source=manifest.text_column("source")[utterances],
+        speaker=manifest.text_column("speaker")[utterances],
     )
     write_metrics(folder.metrics(name), metrics)
     write_s3prl_predictions(folder.path, name, ids, classes[probabilities.argmax(axis=1)], truth)
@@ -136,12 +138,6 @@ def write_results(
 def _source(split: Split, utterances: np.ndarray) -> np.ndarray | None:
     columns = split.manifest.columns
     return columns["source"][utterances] if "source" in columns else None
-
-
-def _likelihoods(probabilities: np.ndarray, class_prior: Sequence[float] | None) -> np.ndarray:
-    """Return log-likelihoods, (N, classes): the logarithms of the probabilities less those of the class priors."""
-    values = _logarithms(probabilities)
-    return values if class_prior is None else log_softmax(values - np.log(class_prior), axis=1)
 
 
 def _logarithms(probabilities: np.ndarray) -> np.ndarray:

@@ -1,17 +1,26 @@
 """Bootstrap: confidence intervals of the scores, and tests of the difference between two systems.
 
-Utterances are drawn with replacement. Utterances with a group (the 3 s and 10 s cuts of a 30 s recording) are drawn in
-whole groups, because they are not independent. Intervals are percentiles over the resamples (Efron and Tibshirani,
-"An Introduction to the Bootstrap", chapter 13). A calibration error is biased upwards in every resample: for a
-calibrated system its percentile interval never contains the error, and is reflected at the error (Davison and
-Hinkley, "Bootstrap Methods and their Application", section 5.2).
+What is drawn are speakers, else recordings (groups), else utterances: the utterances of one speaker are not
+independent. Speakers and recordings that lie within classes are drawn within them. Of m, m − 1 are drawn and weigh
+m / (m − 1), because m of m have (m − 1) / m of the variance (Rao and Wu, JASA 83, 1988). Deviations from the score are
+multiplied by Student's quantile over the normal one; its degrees of freedom are the drawn units minus the classes.
+
+Intervals are percentiles over the resamples (Efron and Tibshirani, "An Introduction to the Bootstrap", chapter 13). The
+minimum cost is below that of the best threshold in all data, and resamples show about half of this bias: its interval
+has normal ends, and the upper one is moved by twice the bias of the resamples. Calibration error and calibration loss
+have no interval: they are above 0 for calibrated systems too, by amounts that resamples do not show. Of two systems,
+the calibration losses are compared; the errors are not, because their bias depends on the error itself.
+bench/intervals.py has the coverage.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.dtypes import StringDType
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.special import ndtri, stdtrit
 
 from ..utils.randomness import keyed_generator
 from .weighted import WeightedScores
@@ -19,9 +28,14 @@ from .weighted import WeightedScores
 SAMPLES = 1000
 # Coverage of the intervals.
 LEVEL = 0.95
-# With fewer utterances or groups, intervals are too narrow and p-values too small.
-MIN_GROUPS = 10
-_REFLECTED = "ece"
+# With fewer units, intervals are rough; bench/intervals.py.
+MIN_UNITS = 10
+_NORMAL = float(ndtri((1 + LEVEL) / 2))
+_MINIMUM = "c_primary_min"
+_WITHOUT_INTERVAL = "cllr_cal"
+# Equal scores differ further on: by rounding, and by the end of a search.
+DIGITS = 6
+_AT_MOST_1 = ("acc", "wf1", "macro_f1", "c_acc", "eer", "c_primary_min")
 # Weights are computed for as many samples at a time as fit: 4 bytes each.
 _WEIGHTS_AT_ONCE = 25_000_000
 
@@ -45,75 +59,123 @@ class Difference(Interval):
     p: float
 
 
-def resampling_weights(
-    count: int, *, group: np.ndarray | None = None, samples: int = SAMPLES, seed: int = 0
-) -> Iterator[np.ndarray]:
-    """Yield the count of each utterance in each resample, (some samples, N) float32, `samples` rows in total.
+@dataclass(frozen=True, eq=False)
+class Units:
+    """What the bootstrap draws."""
 
-    Parameters
-    ----------
-    count : number N of utterances.
-    group : (N,) str, or None; an utterance with an empty group is its own group.
-    samples, seed : the same seed gives the same resamples.
+    name: str  # "speakers", "groups" or "utterances"
+    member: np.ndarray  # (N,) int, the unit of each utterance; units of a stratum are consecutive
+    sizes: np.ndarray  # (strata,) int, number of units of each stratum
+
+    @property
+    def spread(self) -> float:
+        """By how much deviations are multiplied; NaN if a single unit tells nothing of others."""
+        freedom = int((self.sizes - 1).sum())
+        return float(stdtrit(freedom, (1 + LEVEL) / 2)) / _NORMAL if freedom else float("nan")
+
+    @property
+    def text(self) -> str:
+        """What is drawn, with a warning if it is little."""
+        count, utterances = int(self.sizes.sum()), f"{len(self.member)} utterances"
+        drawn = utterances if self.name == "utterances" else f"{count} {self.name} of {utterances}"
+        drawn += ", within classes" * (len(self.sizes) > 1)
+        return drawn + f"; fewer than {MIN_UNITS} say little of others" * (count < MIN_UNITS)
+
+
+def sampling_units(truth: np.ndarray, group: np.ndarray | None = None, speaker: np.ndarray | None = None) -> Units:
+    """Return the units of N utterances: those that share a speaker or a group are in one unit.
+
+    Where each unit lies within a class, the classes are strata; those of one unit are a stratum together.
+
+    `truth`: (N,) int, class numbers. `group`, `speaker`: (N,) str, empty where unknown, or None.
     """
-    members = _group_numbers(count, group)
-    groups = int(members.max()) + 1
-    at_once = max(1, _WEIGHTS_AT_ONCE // count)
-    for start in range(0, samples, at_once):
-        weights = np.empty((min(at_once, samples - start), count), dtype=np.float32)
-        for row, number in enumerate(range(start, start + len(weights))):
-            drawn = keyed_generator(seed, "bootstrap", number).integers(groups, size=groups, dtype=np.int32)
-            weights[row] = np.bincount(drawn, minlength=groups)[members]
+    count = len(truth)
+    known = [
+        (name, np.asarray(values).astype(StringDType()))
+        for name, values in (("speakers", speaker), ("groups", group))
+        if values is not None and (np.asarray(values) != "").any()
+    ]
+    if not known:
+        return Units("utterances", np.arange(count), np.array([count]))
+    edges = []
+    for _, values in known:
+        _, first, place = np.unique(values, return_index=True, return_inverse=True)
+        edges.append(np.where(values == "", np.arange(count), first[place]))
+    rows, columns = np.tile(np.arange(count), len(edges)), np.concatenate(edges)
+    units, member = connected_components(coo_array((np.ones(len(rows)), (rows, columns)), shape=(count, count)))
+    lowest, highest = np.full(units, np.max(truth)), np.zeros(units, dtype=np.int64)
+    np.minimum.at(lowest, member, truth)
+    np.maximum.at(highest, member, truth)
+    stratum = lowest if (lowest == highest).all() else np.zeros(units, dtype=np.int64)
+    _, place, sizes = np.unique(stratum, return_inverse=True, return_counts=True)
+    alone = sizes == 1
+    if alone.sum() == 1 and len(sizes) > 1:
+        alone[np.argmin(np.where(alone, units, sizes))] = True  # a single one joins the smallest other stratum
+    stratum = np.where(alone[place], -1, stratum)
+    order = np.argsort(stratum, kind="stable")
+    _, sizes = np.unique(stratum, return_counts=True)
+    return Units(known[0][0], np.argsort(order, kind="stable")[member], sizes)
+
+
+def resampling_weights(units: Units, samples: int = SAMPLES, seed: int = 0) -> Iterator[np.ndarray]:
+    """Yield the weight of each utterance in each resample, (some samples, N) float32, `samples` rows in total.
+
+    `samples`, `seed`: the same seed gives the same resamples.
+    """
+    draws = units.sizes - 1
+    # Per draw, the first unit and the number of units of its stratum.
+    start, size = (np.repeat(values, draws) for values in (np.cumsum(units.sizes) - units.sizes, units.sizes))
+    scale = np.repeat(units.sizes / np.maximum(draws, 1), units.sizes)
+    at_once = max(1, _WEIGHTS_AT_ONCE // len(units.member))
+    for first in range(0, samples, at_once):
+        weights = np.empty((min(at_once, samples - first), len(units.member)), dtype=np.float32)
+        for row, number in enumerate(range(first, first + len(weights))):
+            drawn = start + (keyed_generator(seed, "bootstrap", number).random(len(size)) * size).astype(np.int64)
+            weights[row] = (np.bincount(drawn, minlength=len(scale)) * scale)[units.member]
         yield weights
 
 
 def bootstrap(
-    system: WeightedScores, group: np.ndarray | None = None, samples: int = SAMPLES, seed: int = 0
+    system: WeightedScores, units: Units | None = None, samples: int = SAMPLES, seed: int = 0
 ) -> dict[str, Interval]:
-    """Return every score of a system with its confidence interval; weighted.py lists what is approximate in a resample.
+    """Return the scores of a system with their confidence intervals; weighted.py lists what is approximate.
 
-    `group`, `samples`, `seed`: as in `resampled_scores`.
+    `units`, `samples`, `seed`: as in `resampled_scores`.
     """
-    ((value, resampled),) = resampled_scores(system, group=group, samples=samples, seed=seed)
-    found = {name: Interval(value[name], *_percentiles(scores)) for name, scores in resampled.items()}
-    return {name: _reflect(one) if name == _REFLECTED else one for name, one in found.items()}
+    ((value, resampled),) = resampled_scores(system, units=units, samples=samples, seed=seed)
+    found: dict[str, Interval] = {}
+    for name, scores in resampled.items():
+        if name == _WITHOUT_INTERVAL:
+            continue
+        low, high = _percentiles(scores)
+        if name == _MINIMUM and not np.isnan(low):
+            half, bias = _NORMAL * float(np.nanstd(scores)), float(np.nanmean(scores)) - value[name]
+            low, high = value[name] - half, value[name] + half + 2 * max(0.0, -bias)
+        low, high = max(low, 0.0), min(high, 1.0) if name in _AT_MOST_1 else high
+        found[name] = Interval(value[name], min(low, value[name]), max(high, value[name]))
+    return found
 
 
 def paired_bootstrap(
-    first: WeightedScores,
-    second: WeightedScores,
-    group: np.ndarray | None = None,
-    samples: int = SAMPLES,
-    seed: int = 0,
+    first: WeightedScores, second: WeightedScores, units: Units | None = None, samples: int = SAMPLES, seed: int = 0
 ) -> dict[str, Difference]:
     """Return the difference of every score between two systems, second minus first, from the same resamples.
 
-    `group`, `samples`, `seed`: as in `resampled_scores`.
+    `units`, `samples`, `seed`: as in `resampled_scores`.
     """
-    found = resampled_scores(first, second, group=group, samples=samples, seed=seed)
+    found = resampled_scores(first, second, units=units, samples=samples, seed=seed)
     (value, resampled), (other_value, other) = found
-    return {name: difference_between(other_value[name] - value[name], other[name] - resampled[name]) for name in value}
-
-
-def difference_between(value: float, moved: np.ndarray) -> Difference:
-    """Return a difference with its interval and its p-value.
-
-    `value`: over the original utterances. `moved`: (samples,) float, over the resamples; NaN where it is not defined.
-    """
-    moved = moved[~np.isnan(moved)]
-    opposite = min((moved <= 0).sum(), (moved >= 0).sum())
-    p = min(1.0, 2 * (opposite + 1) / (len(moved) + 1)) if len(moved) else float("nan")
-    return Difference(value, *_percentiles(moved), p=float(p))
+    return {name: _difference(other_value[name] - value[name], other[name] - resampled[name]) for name in value}
 
 
 def resampled_scores(
-    *systems: WeightedScores, group: np.ndarray | None = None, samples: int = SAMPLES, seed: int = 0
+    *systems: WeightedScores, units: Units | None = None, samples: int = SAMPLES, seed: int = 0
 ) -> list[tuple[dict[str, float], dict[str, np.ndarray]]]:
     """Return for each system its scores, and those of each resample, (samples,) float64; NaN where one is not defined.
 
     The same arguments, and systems with the same truth and sources, give the same resamples.
 
-    `systems`: of the same N utterances in the same order. `group`: (N,) str, or None; see `resampling_weights`.
+    `systems`: of the same N utterances in the same order. `units`: of these utterances; None: each is drawn by itself.
     `samples`, `seed`: number of resamples, and seed of the draws.
     """
     if samples < 1:
@@ -121,19 +183,26 @@ def resampled_scores(
     order = systems[0].order  # the same for all: it depends on truth and source
     if not all(np.array_equal(system.order, order) for system in systems):
         raise ValueError("expected the same utterances of all systems, found others")
+    units = sampling_units(order) if units is None else units
     found: list[list[dict[str, np.ndarray]]] = [[] for _ in systems]
-    ordered = None if group is None else np.asarray(group)[order]
-    for weights in resampling_weights(len(order), group=ordered, samples=samples, seed=seed):
+    for weights in resampling_weights(replace(units, member=units.member[order]), samples, seed):
         for system, parts in zip(systems, found, strict=True):
             parts.append(system(weights))
-    equal = np.ones((1, len(order)), dtype=np.float32)
-    return [
-        (
-            {name: float(score[0]) for name, score in system(equal).items()},
-            {name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
-        )
-        for system, parts in zip(systems, found, strict=True)
-    ]
+    equal, spread = np.ones((1, len(order)), dtype=np.float32), units.spread
+    result = []
+    for system, parts in zip(systems, found, strict=True):
+        value = {name: float(score[0]) for name, score in system(equal).items()}
+        moved = {name: np.concatenate([part[name] for part in parts]) for name in value}
+        result.append((value, {name: value[name] + spread * (moved[name] - value[name]) for name in value}))
+    return result
+
+
+def _difference(value: float, moved: np.ndarray) -> Difference:
+    """Return a difference: over the original utterances, and over the resamples, (samples,) float, NaN: undefined."""
+    moved = np.round(moved[~np.isnan(moved)], DIGITS)
+    opposite = min((moved <= 0).sum(), (moved >= 0).sum())
+    p = min(1.0, 2 * (opposite + 1) / (len(moved) + 1)) if len(moved) else float("nan")
+    return Difference(value, *_percentiles(moved), p=float(p))
 
 
 def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> float:
@@ -156,21 +225,3 @@ def _percentiles(scores: np.ndarray) -> tuple[float, float]:
         return float("nan"), float("nan")
     low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
-
-
-def _reflect(interval: Interval) -> Interval:
-    """Return the interval reflected at its value, cut at 0 and extended to contain the value."""
-    value = interval.value
-    low, high = max(0.0, 2 * value - interval.high), 2 * value - interval.low
-    return Interval(value, min(low, value), max(high, value))
-
-
-def _group_numbers(count: int, group: np.ndarray | None) -> np.ndarray:
-    if group is None:
-        return np.arange(count)
-    names, numbers = np.unique(np.asarray(group).astype(StringDType()), return_inverse=True)
-    if "" in names:
-        ungrouped = np.flatnonzero(numbers == 0)
-        numbers[ungrouped] = len(names) + np.arange(len(ungrouped))
-        numbers = np.unique(numbers, return_inverse=True)[1]
-    return numbers

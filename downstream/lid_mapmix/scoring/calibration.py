@@ -39,7 +39,8 @@ from ..utils.errors import UserError
 from ..utils.files import write_text
 from .choices import Kind
 from .detection import summarize_detection
-from .metrics import expected_calibration_error, reliability_curve
+from .metrics import calibration_scores, reliability_curve
+from .proper import cllr_parts
 
 # Wide enough for any classifier: beyond 1/100 and 100, probabilities are uniform or certain.
 _LOG_TEMPERATURES = (-np.log(100.0), np.log(100.0))
@@ -205,7 +206,7 @@ def compare(
     """Return ``{"before": scores, "after": scores}`` on data that the calibration was not fitted on.
 
     The scores are those of `detection.summarize_detection`, from log-likelihoods under equal priors, and
-    ``cross_entropy`` (nats), ``ece`` and ``reliability`` (the curve's points), from probabilities.
+    the parts of Cllr, and `metrics.calibration_scores` and ``reliability`` (the curve's points), from probabilities.
 
     Parameters
     ----------
@@ -219,18 +220,12 @@ def compare(
     return {
         name: {
             **summarize_detection(likelihoods, truth, source),
-            "cross_entropy": cross_entropy(posteriors, truth),
-            "ece": expected_calibration_error(np.exp(posteriors), truth),
+            **cllr_parts(likelihoods, truth),
+            **calibration_scores(np.exp(posteriors), truth),
             "reliability": reliability_curve(np.exp(posteriors), truth),
         }
         for name, (posteriors, likelihoods) in pairs.items()
     }
-
-
-def cross_entropy(log_probabilities: np.ndarray, truth: np.ndarray) -> float:
-    """Return the mean negative log-probability of the truth, in nats, at most about 100."""
-    scores, truth = _checked(log_probabilities, truth)
-    return float(-log_softmax(scores, axis=1)[np.arange(len(truth)), truth].mean())
 
 
 def fit_temperature(log_probabilities: np.ndarray, truth: np.ndarray) -> float:

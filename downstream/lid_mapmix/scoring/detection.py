@@ -3,7 +3,9 @@
 Every class is a detection target: is the utterance of that class or of another? Cllr is the multiclass one of Brümmer
 and van Leeuwen ("On calibration of language recognition scores", Odyssey 2006). Costs are those of the NIST 2017
 Language Recognition Evaluation Plan, section 3.2: Cavg(β), actual, minimum and by argmax, on the scale on which
-rejecting everything costs 1 (other toolkits halve it); C_primary is the mean over β of 1 and 9.
+rejecting everything costs 1 (other toolkits halve it); C_primary is the mean over β of 1 and 9. The EER is the mean
+over the classes, or, as Kaldi's compute-eer gives it for OLR, of all trials pooled; the minimum cost has one threshold
+for all classes, as NIST's decisions do, or one for each.
 
 Most functions take
 
@@ -19,6 +21,7 @@ An undefined score is NaN: with a single class present in the truth there are no
 Classes absent from the truth are not targets, and false alarms for them do not count.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,6 +84,14 @@ def equal_error_rate(ratios: np.ndarray, truth: np.ndarray) -> float:
     if len(present) < _TWO:
         return float("nan")
     return float(np.mean([class_equal_error_rate(ratios[:, target], truth == target) for target in present]))
+
+
+def pooled_equal_error_rate(ratios: np.ndarray, truth: np.ndarray) -> float:
+    """Return the equal error rate of all trials, an utterance against a class present each; NaN with fewer than 2."""
+    present = _present(ratios, truth)
+    if len(present) < _TWO:
+        return float("nan")
+    return class_equal_error_rate(ratios[:, present].ravel(), (truth[:, None] == present).ravel())
 
 
 def class_equal_error_rate(scores: np.ndarray, is_target: np.ndarray) -> float:
@@ -210,27 +221,51 @@ def minimum_cost(ratios: np.ndarray, truth: np.ndarray, beta: float, parts: np.n
 
     It is never above `actual_cost`. The threshold minus infinity accepts everything.
     """
+    return _minimum(*_trials(ratios, truth, beta, parts)[:2])
+
+
+def class_minimum_cost(ratios: np.ndarray, truth: np.ndarray, beta: float, parts: np.ndarray | None = None) -> float:
+    """Return the minimum Cavg(β) with a threshold for each target, the same for all parts."""
+    scores, changes, targets = _trials(ratios, truth, beta, parts)
+    chosen = [targets == target for target in np.unique(targets)]
+    return float(sum(_minimum(scores[rows], changes[rows]).cost for rows in chosen)) if chosen else float("nan")
+
+
+def _trials(
+    ratios: np.ndarray, truth: np.ndarray, beta: float, parts: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return of each trial its ratio, what Cavg(β) changes by as the threshold passes it, and its target class.
+
+    No trial if a part has fewer than two classes.
+    """
     _present(ratios, truth)
     parts = _parts(parts, truth)
-    scores, changes, everything = [], [], 0.0
+    scores, changes, targets = [], [], []
     numbers = np.unique(parts)
     for part in numbers:
         rows = np.flatnonzero(parts == part)
         target_classes = truth[rows]
         present, counts = np.unique(target_classes, return_counts=True)
         if len(present) < _TWO:
-            return Thresholded(float("nan"), float("nan"))
+            return np.empty(0), np.empty(0), np.empty(0)
         weight = (1 / counts)[np.searchsorted(present, target_classes)] / (len(present) * len(numbers))
         # As the threshold passes a trial's ratio, a target becomes a miss and a non-target is no longer a false alarm.
         change = np.repeat(-beta / (len(present) - 1) * weight[:, None], len(present), axis=1)
-        everything -= change.sum() - change[:, 0].sum()
         change[np.arange(len(rows)), np.searchsorted(present, target_classes)] = weight
         scores.append(ratios[np.ix_(rows, present)].ravel())
         changes.append(change.ravel())
-    pooled = np.concatenate(scores)
-    order = np.argsort(pooled)
-    pooled = pooled[order]
-    costs = everything + np.cumsum(np.concatenate(changes)[order])
+        targets.append(np.tile(present, len(rows)))
+    return np.concatenate(scores), np.concatenate(changes), np.concatenate(targets)
+
+
+def _minimum(scores: np.ndarray, changes: np.ndarray) -> Thresholded:
+    """Return the minimum cost of trials; see `_trials`."""
+    if not len(scores):
+        return Thresholded(float("nan"), float("nan"))
+    order = np.argsort(scores)
+    pooled = scores[order]
+    everything = -changes[changes < 0].sum()  # all are accepted: false alarms only
+    costs = everything + np.cumsum(changes[order])
     ends = np.flatnonzero(np.append(pooled[1:] != pooled[:-1], True))
     best = ends[np.argmin(costs[ends])]
     if everything < costs[best]:
@@ -253,13 +288,24 @@ def source_parts(source: np.ndarray | None, truth: np.ndarray) -> np.ndarray | N
     return parts
 
 
+def divide_out(log_probabilities: np.ndarray, class_prior: Sequence[float] | None) -> np.ndarray:
+    """Return log-likelihoods, (N, C) float64: log-probabilities under equal class priors.
+
+    `class_prior`: (C,) float, the priors in the log-probabilities (N, C); None: equal, and nothing is changed.
+    """
+    if class_prior is None:
+        return log_probabilities
+    return log_softmax(np.asarray(log_probabilities, dtype=np.float64) - np.log(class_prior), axis=1)
+
+
 def summarize_detection(
     log_likelihoods: np.ndarray, truth: np.ndarray, source: np.ndarray | None = None, ratios: np.ndarray | None = None
 ) -> dict[str, float | int | None]:
     """Return every score of this module; None if it is not defined.
 
-    Returns ``eer``, ``cavg_1``, ``cavg_9`` (actual), ``c_primary`` (actual), ``c_primary_min``, ``cavg_argmax``,
-    ``cllr``, and two counts: ``targets``, the classes present, and ``sources``, the number of parts.
+    Returns ``eer`` (mean over classes), ``eer_pooled``, ``cavg_1``, ``cavg_9`` and ``c_primary`` (actual),
+    ``c_primary_min`` (one threshold), ``c_primary_min_class`` (one per class), ``cavg_argmax``, ``cllr``, and two
+    counts: ``targets``, the classes present, and ``sources``, the number of parts.
 
     Parameters
     ----------
@@ -274,14 +320,18 @@ def summarize_detection(
     if len(present) >= _TWO:
         ratios = log_likelihood_ratios(log_likelihoods) if ratios is None else ratios
         scores["eer"] = equal_error_rate(ratios, truth)
+        scores["eer_pooled"] = pooled_equal_error_rate(ratios, truth)
         actual = [actual_cost(ratios, truth, beta, parts) for beta in BETAS]
         scores |= {f"cavg_{beta:g}": cost for beta, cost in zip(BETAS, actual, strict=True)}
         scores["c_primary"] = float(np.mean(actual))
         scores["c_primary_min"] = float(np.mean([minimum_cost(ratios, truth, beta, parts).cost for beta in BETAS]))
+        scores["c_primary_min_class"] = float(
+            np.mean([class_minimum_cost(ratios, truth, beta, parts) for beta in BETAS])
+        )
         scores["cavg_argmax"] = argmax_cost(log_likelihoods, truth, parts)
-    names = ("eer", *(f"cavg_{beta:g}" for beta in BETAS), "c_primary", "c_primary_min", "cavg_argmax")
+    costs = (*(f"cavg_{beta:g}" for beta in BETAS), "c_primary", "c_primary_min", "c_primary_min_class", "cavg_argmax")
     return {
-        **{name: scores.get(name) for name in names},
+        **{name: scores.get(name) for name in ("eer", "eer_pooled", *costs)},
         "cllr": multiclass_cllr(log_likelihoods, truth),
         "targets": len(present),
         "sources": 1 if parts is None else _TWO,

@@ -1,7 +1,7 @@
 """Scores of a dialect classifier: accuracy, F1, cluster accuracy, calibration error.
 
-The scores are those of Map-Mix (arXiv 2302.08229, section 3) and the macro F1. `average_windows` averages the
-probabilities of an utterance's windows; all other functions take
+The scores are those of Map-Mix (arXiv 2302.08229, section 3), the macro F1, and two proper scores. `average_windows`
+averages the probabilities of an utterance's windows; all other functions take
 
 probabilities : (N, C) float, finite, N at least 1. The prediction is the most probable class; ties go to the first.
 truth : (N,) int, class number of each utterance.
@@ -15,6 +15,7 @@ import numpy as np
 from scipy.special import softmax
 
 from .choices import Average
+from .proper import log_loss, utterance_brier
 
 # Equal bins on (0, 1].
 ECE_BINS = 10
@@ -97,6 +98,18 @@ def expected_calibration_error(probabilities: np.ndarray, truth: np.ndarray) -> 
     return float(np.abs(surplus).sum() / len(top))
 
 
+def calibration_noise(probabilities: np.ndarray) -> tuple[float, float]:
+    """Return mean and standard deviation of the calibration error of a calibrated system with these probabilities.
+
+    It is above 0, because the accuracy of a bin differs from its expectation by chance. Each bin's number of right
+    predictions is taken as normal.
+    """
+    top = np.asarray(probabilities, dtype=np.float64).max(axis=1)
+    variance = np.bincount(confidence_bins(top), weights=top * (1 - top)).clip(min=0)
+    mean = np.sqrt(2 / np.pi * variance).sum() / len(top)
+    return float(mean), float(np.sqrt((1 - 2 / np.pi) * variance.sum()) / len(top))
+
+
 def confidence_bins(top: np.ndarray) -> np.ndarray:
     """Return the bin number, from 0, of each top probability, (N,) int64; see `expected_calibration_error`."""
     edges = (np.arange(1, ECE_BINS) / ECE_BINS).astype(top.dtype)
@@ -125,7 +138,7 @@ def reliability_curve(probabilities: np.ndarray, truth: np.ndarray) -> list[dict
 
 
 def summarize(probabilities: np.ndarray, truth: np.ndarray, cluster_indices: np.ndarray) -> dict[str, float]:
-    """Return the scores of `SUMMARY`, in its order.
+    """Return the scores of `SUMMARY`, and the other `calibration_scores`.
 
     `probabilities`, `truth`: see the module. `cluster_indices`: (C,) int, the cluster number of each class.
     """
@@ -134,8 +147,16 @@ def summarize(probabilities: np.ndarray, truth: np.ndarray, cluster_indices: np.
         "wf1": weighted_f1(probabilities, truth),
         "macro_f1": macro_f1(probabilities, truth),
         "c_acc": cluster_accuracy(probabilities, truth, cluster_indices),
-        "ece": expected_calibration_error(probabilities, truth),
+        **calibration_scores(probabilities, truth),
     }
+
+
+def calibration_scores(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Return ``ece``, ``ece_floor`` and ``ece_floor_sd`` (`calibration_noise`), ``log_loss`` and ``brier``."""
+    error = expected_calibration_error(probabilities, truth)
+    mean, deviation = calibration_noise(probabilities)
+    proper = {"log_loss": log_loss(probabilities, truth), "brier": float(utterance_brier(probabilities, truth).mean())}
+    return {"ece": error, "ece_floor": mean, "ece_floor_sd": deviation, **proper}
 
 
 def _f1_per_class(answers: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.dtypes import StringDType
 
 from ..utils.errors import UserError
-from .bootstrap import Difference, Interval, bootstrap, paired_bootstrap
-from .detection import class_equal_error_rate, log_likelihood_ratios, multiclass_cllr, summarize_detection
+from .bootstrap import Difference, Interval, Units, bootstrap, paired_bootstrap, sampling_units
+from .detection import class_equal_error_rate, divide_out, log_likelihood_ratios, multiclass_cllr, summarize_detection
 from .files.system_output import SystemOutput, class_numbers
 from .metrics import accuracy, cluster_accuracy, expected_calibration_error, summarize, within_cluster_accuracy
+from .proper import cllr_parts
 from .weighted import WeightedScores
 
 ANSWER_SCORES = ("acc", "wf1", "macro_f1", "c_acc")
@@ -33,12 +34,13 @@ def metrics_with_slices(
     class_names: Sequence[str] | None = None,
     seconds: np.ndarray | None = None,
     source: np.ndarray | None = None,
-    log_likelihoods: np.ndarray | None = None,
+    class_prior: Sequence[float] | None = None,
 ) -> dict[str, Any]:
     """Return the scores of metrics.py and detection.py overall and per slice, each with its counts.
 
     Returns ``{"overall": scores, "by_duration": {"3": scores, …}, "by_source": {…}, "by_cluster": {…}, "by_class":
-    {…}}``, where scores is what `all_scores` returns. Slices that do not apply are absent. by_cluster slices by the
+    {…}}``, where scores is what `all_scores` returns, overall with the parts of Cllr (`proper.cllr_parts`). Slices that
+    do not apply are absent. by_cluster slices by the
     true class's cluster and adds ``within_cluster_acc``. by_class is what `class_scores` returns.
 
     Parameters
@@ -52,12 +54,11 @@ def metrics_with_slices(
         they are not nominal, and there are no slices by duration. NaN belongs to no slice.
     source : (N,) str, or None. An empty string belongs to no slice. With two sources, detection costs are the mean of
         theirs.
-    log_likelihoods : as in `all_scores`.
+    class_prior : (C,) float, the class priors in the probabilities, divided out for detection and Cllr; None: equal.
     """
     truth = np.asarray(truth)
     cluster_indices = np.asarray(cluster_indices)
-    if log_likelihoods is None:
-        log_likelihoods = _logarithms(probabilities)
+    log_likelihoods = divide_out(_logarithms(probabilities), class_prior)
 
     def scores(selected: np.ndarray) -> dict[str, Any]:
         sources = None if source is None else np.asarray(source)[selected]
@@ -66,7 +67,7 @@ def metrics_with_slices(
             probabilities[selected], truth[selected], cluster_indices, sources, log_likelihoods=likelihoods
         )
 
-    result: dict[str, Any] = {"overall": scores(np.ones(len(truth), dtype=bool))}
+    result: dict[str, Any] = {"overall": scores(np.ones(len(truth), dtype=bool)) | cllr_parts(log_likelihoods, truth)}
     if seconds is not None:
         names, numbers = _durations(seconds)
         if 0 < len(names) <= _MAX_DURATIONS:
@@ -91,24 +92,24 @@ def all_scores(
     source: np.ndarray | None = None,
     *,
     log_likelihoods: np.ndarray | None = None,
+    ratios: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Return the scores of metrics.py and detection.py over all utterances.
+    """Return the scores of `metrics.summarize` and `detection.summarize_detection`, and ``count``, the utterances.
 
-    Returns ``{"acc", "wf1", "macro_f1", "c_acc", "ece", "eer", "cavg_1", "cavg_9", "c_primary", "c_primary_min",
-    "cavg_argmax", "cllr": float, "targets": classes present, "sources": 1 or 2, "count": N}``; None for an undefined
-    score, such as the detection scores with one class present.
+    None for an undefined score, such as the detection scores with one class present.
 
     Parameters
     ----------
     probabilities : (N, C) float. truth : (N,) int. cluster_indices : (C,) int. source : (N,) str, or None.
     log_likelihoods : (N, C) float, natural logarithms, for the detection scores; None for those of the probabilities,
         which are likelihoods if the classes were equally frequent in training.
+    ratios : (N, C) float, the system's own ratios, for EER and costs; None for those of the log-likelihoods.
     """
     if log_likelihoods is None:
         log_likelihoods = _logarithms(probabilities)
     return {
         **summarize(probabilities, truth, cluster_indices),
-        **summarize_detection(log_likelihoods, truth, source),
+        **summarize_detection(log_likelihoods, truth, source, ratios),
         "count": len(truth),
     }
 
@@ -167,28 +168,49 @@ class System:
     cluster_indices: np.ndarray  # (C,) int64, the cluster number of each class
     # (N, C) float64; of predictions only, 0 for the prediction and minus infinity for the others.
     log_likelihoods: np.ndarray
+    class_prior: tuple[float, ...] | None = None  # (C,) class priors in them; None: equal
 
     @property
     def is_right(self) -> np.ndarray:
         """Whether the most probable class is the true one, (N,) bool."""
         return self.log_likelihoods.argmax(axis=1) == self.truth
 
+    @property
+    def likelihoods(self) -> np.ndarray:
+        """(N, C) float64, the log-likelihoods without the class priors that the scores contain."""
+        return divide_out(self.log_likelihoods, self.class_prior)
+
     def has(self, score: str) -> bool:
         """Return whether a score can be computed from the system's file."""
         return self.output.log_likelihoods is not None or score in ANSWER_SCORES
 
+    @property
+    def units(self) -> Units:
+        """What the bootstrap draws."""
+        return sampling_units(self.truth, *map(self.output.column, ("group", "speaker")))
+
     def weighted(self) -> WeightedScores:
         """Return the scores as functions of the utterances' weights."""
         source = self.output.column("source")
-        return WeightedScores(self.log_likelihoods, self.truth, self.cluster_indices, source, self.output.ratios)
+        return WeightedScores(
+            self.log_likelihoods,
+            self.truth,
+            self.cluster_indices,
+            source,
+            self.output.ratios,
+            class_prior=self.class_prior,
+        )
 
 
-def make_system(output: SystemOutput, cluster_of: Mapping[str, str]) -> System:
+def make_system(
+    output: SystemOutput, cluster_of: Mapping[str, str], class_prior: Sequence[float] | None = None
+) -> System:
     """Return a system's output with what its scores need.
 
     Raises UserError: a true class that is not a class of the system.
 
-    `cluster_of`: class → its cluster, for all classes, in the order of the clusters.
+    `cluster_of`: class → its cluster, for all classes, in the order of the clusters. `class_prior`: (C,) float, the
+    class priors in the scores; None: equal.
     """
     if output.truth is None:
         raise ValueError(f"expected output with its truth, found none of {output.path}")
@@ -203,6 +225,7 @@ def make_system(output: SystemOutput, cluster_of: Mapping[str, str]) -> System:
         cluster_names=names,
         cluster_indices=np.array([names.index(cluster_of[name]) for name in output.classes]),
         log_likelihoods=log_likelihoods,
+        class_prior=None if class_prior is None else tuple(class_prior),
     )
 
 
@@ -242,20 +265,20 @@ def score_system(system: System, by: Sequence[str] = (), samples: int = 1000, se
 
 
 def scores_of(system: System, rows: np.ndarray | None = None) -> dict[str, Any]:
-    """Return the scores of metrics.py and detection.py, and ``count``; None for an undefined score.
+    """Return what `all_scores` does, with the parts of Cllr overall; None for an undefined score.
 
     `rows`: (N,) bool, the utterances to score; at least one. None: all.
     """
-    rows = np.ones(len(system.truth), dtype=bool) if rows is None else rows
-    values, truth = system.log_likelihoods[rows], system.truth[rows]
-    scores: dict[str, Any] = summarize(np.exp(values), truth, system.cluster_indices)
-    if system.output.log_likelihoods is not None:
-        source = system.output.column("source")
-        ratios = system.output.ratios
-        scores |= summarize_detection(
-            values, truth, None if source is None else source[rows], None if ratios is None else ratios[rows]
-        )
-    return {name: value for name, value in scores.items() if system.has(name)} | {"count": int(rows.sum())}
+    every = slice(None) if rows is None else rows
+    values, truth, clusters = system.log_likelihoods[every], system.truth[every], system.cluster_indices
+    source, ratios = (
+        None if column is None else column[every] for column in (system.output.column("source"), system.output.ratios)
+    )
+    likelihoods = system.likelihoods[every]
+    scores = all_scores(np.exp(values), truth, clusters, source, log_likelihoods=likelihoods, ratios=ratios)
+    if rows is None:
+        scores |= cllr_parts(likelihoods, truth)
+    return {name: value for name, value in scores.items() if name == "count" or system.has(name)}
 
 
 def slices_of(system: System, way: str) -> dict[str, np.ndarray]:
@@ -287,14 +310,14 @@ def slices_of(system: System, way: str) -> dict[str, np.ndarray]:
 
 
 def intervals_of(system: System, samples: int, seed: int) -> dict[str, Interval]:
-    """Return the confidence intervals of `scores_of`; see `bootstrap`. Groups are drawn whole if there are any."""
-    found = bootstrap(system.weighted(), system.output.column("group"), samples, seed)
+    """Return the confidence intervals of `scores_of`; see `bootstrap`."""
+    found = bootstrap(system.weighted(), system.units, samples, seed)
     return {name: interval for name, interval in found.items() if system.has(name)}
 
 
 def differences_of(first: System, second: System, samples: int, seed: int) -> dict[str, Difference]:
     """Return the differences of the common scores, second minus first; see `paired_bootstrap`."""
-    found = paired_bootstrap(first.weighted(), second.weighted(), first.output.column("group"), samples, seed)
+    found = paired_bootstrap(first.weighted(), second.weighted(), first.units, samples, seed)
     return {name: difference for name, difference in found.items() if first.has(name) and second.has(name)}
 
 

@@ -7,7 +7,7 @@ For the EER, each class has some thresholds around the EER under equal weights. 
 sums of the weights between one threshold and the next, and for B weightings one sparse matrix product.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.sparse import csc_array
@@ -16,6 +16,7 @@ from scipy.special import log_softmax
 from .detection import (
     BETAS,
     crossing,
+    divide_out,
     log_likelihood_ratios,
     minimum_cost,
     roc,
@@ -24,7 +25,7 @@ from .detection import (
     utterance_costs_at,
     utterance_nats,
 )
-from .metrics import ECE_BINS, confidence_bins
+from .proper import best_affine, utterance_brier
 
 # Thresholds to search for a weighting's minimum cost, around that of equal weights.
 _MINIMUM_POINTS = 33
@@ -47,6 +48,7 @@ class WeightedScores:
     Parameters
     ----------
     log_likelihoods : (N, C) float, natural logarithms; see detection.py.
+    class_prior : (C,) float, class priors in them, divided out for EER, costs and Cllr; None: equal.
     truth : (N,) int, class numbers.
     cluster_indices : (C,) int, the cluster number of each class.
     source : (N,) str, or None; see `detection.source_parts`.
@@ -60,6 +62,8 @@ class WeightedScores:
         cluster_indices: np.ndarray,
         source: np.ndarray | None = None,
         ratios: np.ndarray | None = None,
+        *,
+        class_prior: Sequence[float] | None = None,
     ) -> None:
         truth, cluster_indices = np.asarray(truth), np.asarray(cluster_indices)
         parts = source_parts(source, truth)
@@ -75,23 +79,27 @@ class WeightedScores:
             for part in range(self._part_count)
         ]
         answers = values.argmax(axis=1)
-        nats = utterance_nats(values, self._truth)
-        columns = [np.ones(len(truth)), answers == self._truth, nats / np.log(2)]
+        likelihoods = divide_out(values, class_prior)
+        brier = utterance_brier(np.exp(log_softmax(values, axis=1)), self._truth)
+        columns = [np.ones(len(truth)), answers == self._truth, utterance_nats(values, self._truth), brier]
+        # By the envelope theorem, to first order a resample's best calibration has the loss of that of equal weights.
+        columns += [
+            utterance_nats(scores, self._truth) for scores in (likelihoods, best_affine(likelihoods, self._truth))
+        ]
+        self._costs_from = len(columns)
         self._eer: WeightedEqualErrorRate | None = None
         if len(self.present) >= _TWO:
-            ratios = log_likelihood_ratios(values) if ratios is None else np.asarray(ratios)[self.order]
-            columns += self._costs(ratios, answers, parts)
+            ratios = log_likelihood_ratios(likelihoods) if ratios is None else np.asarray(ratios)[self.order]
+            columns += self._costs(ratios, likelihoods.argmax(axis=1), parts)
             self._eer = WeightedEqualErrorRate(ratios, self._truth)
         self._columns = np.stack(columns, axis=1).astype(np.float32)
-        top = np.exp(log_softmax(values, axis=1).max(axis=1))
-        surplus = (confidence_bins(top)[:, None] == np.arange(ECE_BINS)) * (top - columns[1])[:, None]
         others = [
             answers[:, None] == self.present,
             (cluster_indices[answers] == cluster_indices[self._truth])[:, None],
-            surplus,
         ]
         self._sums = np.concatenate(others, axis=1).astype(np.float32)
 
+    @np.errstate(invalid="ignore", divide="ignore")
     def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Return name → (B,) float64, NaN where undefined.
 
@@ -107,19 +115,19 @@ class WeightedScores:
         counts, right = by_class[:, :, 0], by_class[:, :, 1]
         total = counts.sum(axis=1)
         classes = len(self.present)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            f1 = np.where(counts > 0, 2 * right / (counts + sums[:, :classes]), np.nan)
-            class_means = np.where(counts[..., None] > 0, by_class / counts[..., None], np.nan)
-            part_means = np.where(cells[..., :1] > 0, cells / cells[..., :1], np.nan)
+        f1 = np.where(counts > 0, 2 * right / (counts + sums[:, :classes]), np.nan)
+        class_means = np.where(counts[..., None] > 0, by_class / counts[..., None], np.nan)
+        part_means = np.where(cells[..., :1] > 0, cells / cells[..., :1], np.nan)
         scores = {
             "acc": right.sum(axis=1) / total,
             "wf1": np.nansum(f1 * counts, axis=1) / total,
             "macro_f1": _mean(f1, 1),
             "c_acc": sums[:, classes] / total,
-            "ece": np.abs(sums[:, classes + 1 :]).sum(axis=1) / total,
+            "log_loss": by_class[:, :, 2].sum(axis=1) / total,
+            "brier": by_class[:, :, 3].sum(axis=1) / total,
         }
         if self._eer is not None:
-            costs = _mean(part_means[..., 3:], 2).mean(axis=1)
+            costs = _mean(part_means[..., self._costs_from :], 2).mean(axis=1)
             scores["eer"] = self._eer(weights)
             scores |= {f"cavg_{beta:g}": costs[:, place] for place, beta in enumerate(BETAS)}
             scores["c_primary"] = costs[:, : len(BETAS)].mean(axis=1)
@@ -127,8 +135,8 @@ class WeightedScores:
             # Rejecting everything costs 1 for any weights, and may lie beyond all thresholds of the grid.
             scores["c_primary_min"] = np.minimum(grids.min(axis=2), 1.0).mean(axis=1)
             scores["cavg_argmax"] = costs[:, len(BETAS)]
-        scores["cllr"] = _mean(class_means[:, :, 2], 1)
-        return scores
+        cllr, least = (_mean(class_means[:, :, column], 1) / np.log(2) for column in (4, 5))
+        return scores | {"cllr": cllr, "cllr_min": least, "cllr_cal": cllr - least}
 
     def _costs(self, ratios: np.ndarray, answers: np.ndarray, parts: np.ndarray) -> list[np.ndarray]:
         """Return the costs of each utterance as (N,) columns: actual for each β, argmax, then at each threshold."""

@@ -67,7 +67,7 @@ def test_scores_that_were_changed_are_found(bundle, capsys):
         head, *rows = text.splitlines()
         cells = [row.split(",") for row in rows]
         # The likeliest class of each utterance becomes another one.
-        return "\n".join([head, *(",".join([*row[:6], *row[:5:-1]]) for row in cells)]) + "\n"
+        return "\n".join([head, *(",".join([*row[:7], *row[:6:-1]]) for row in cells)]) + "\n"
 
     rewrite(bundle, name, turned)
     assert leaderboard("--verify", bundle) == 1

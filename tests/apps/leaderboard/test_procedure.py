@@ -64,7 +64,8 @@ def test_the_tables_hold_means_and_deviations_over_seeds(finished):
         }
         kept = [json.loads((run / "test_metrics.json").read_text()) for run in runs]
         expected["c_primary"] = [one["overall"]["c_primary"] for one in kept]
-        expected["ece_calibrated"] = [one["calibrated"]["overall"]["ece"] for one in kept]
+        expected["log_loss"] = [one["overall"]["log_loss"] for one in kept]
+        expected["log_loss_calibrated"] = [one["calibrated"]["overall"]["log_loss"] for one in kept]
         for name, values in expected.items():
             assert float(row[name]) == pytest.approx(np.mean(values), abs=1e-6), name
             assert float(row[f"{name}_sd"]) == pytest.approx(abs(values[0] - values[1]) / 2**0.5, abs=1e-6), name

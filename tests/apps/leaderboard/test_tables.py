@@ -8,6 +8,7 @@ import pytest
 from helpers.browser import CHROMIUM, look
 from helpers.latex import read_latex
 from helpers.pages import cells, read_page
+from lid_mapmix.apps.leaderboard.results import COLUMNS
 from lid_mapmix.apps.leaderboard.tables import as_markdown, as_page, rounded, tables_of
 from lid_mapmix.apps.report.table_files import as_latex
 
@@ -69,7 +70,7 @@ def test_the_page_shows_the_rows(finished):
     for row, line in zip(rows, shown, strict=True):
         assert line[:2] == [row["upstream"], row["variant"]]
         assert line[2] == f"{float(row['acc']):.3f} ± {float(row['acc_sd']):.3f}"
-        assert line[7] == f"{float(row['c_primary']):.3f} ± {float(row['c_primary_sd']):.3f}"
+        assert line[8] == f"{float(row['c_primary']):.3f} ± {float(row['c_primary_sd']):.3f}"
     best = [[row["upstream"], name] for row in rows for name in row if name.endswith("_best") and row[name] == "1"]
     assert len(board.all("td", class_="best")) == len(best)
     paper = cells(page.one("table", id="beside"))
@@ -84,7 +85,7 @@ def test_a_table_for_a_paper_says_what_the_page_says(finished, tmp_path, capsys)
     assert tables["md"].read_text() == (folder / "leaderboard.md").read_text()
     board, beside = tables["tex"].read_text().split("\n\n")
     page, shown = read_board(folder)
-    assert [row[:8] for row in read_latex(board + "\n")[1:]] == [row[:8] for row in cells(shown)]
+    assert [row[:9] for row in read_latex(board + "\n")[1:]] == [row[:9] for row in cells(shown)]
     assert board.count(r"\textbf{") == len(shown.all("td", class_="best"))
     assert len(read_latex(beside)) - 1 == len(cells(page.one("table", id="beside")))
     assert leaderboard(finished[0], "--no-training", "--samples", 50, "--table", tables["tex"]) == 1
@@ -162,7 +163,7 @@ def test_a_click_sorts_the_table(finished, tmp_path):
     assert [frame["shows_all"] for frame in found] == [False, True]
     for frame in found:
         assert frame["width"] == frame["asked"], "the page is wider than its window"
-        for number, name in enumerate(("acc", "wf1", "c_acc", "ece", "ece_calibrated", "c_primary"), start=2):
+        for number, name in enumerate(COLUMNS, start=2):
             column = frame["columns"][number]
             more = name in ("acc", "wf1", "c_acc")
             assert column["order"] == ("descending" if more else "ascending")

@@ -103,12 +103,16 @@ def test_it_can_be_read_without_seeing_and_without_a_mouse(page):
 def test_scores_are_those_of_the_metrics(page, hostile_run):
     overall = json.loads((hostile_run / "test_metrics.json").read_text())["overall"]
     rows = {row[0]: row[1:] for row in cells(section(page, "scores").one("table"))}
+    noise = f"{overall['ece_floor']:.3f} ± {overall['ece_floor_sd']:.3f}"
+    assert rows["ece"][:2] == [f"{overall['ece']:.3f} ({noise})", "–"]
+    del rows["ece"]
     assert {name: row[0] for name, row in rows.items()} == {name: f"{overall[name]:.3f}" for name in rows}
     assert rows["acc"][1] == "0.125 to 0.875"
     assert rows["wf1"][1] == "–"
     first = section(page, "scores").all("dd")[0]
     assert first.one(class_="value").text == f"{overall['acc']:.3f}"
     assert first.one(class_="interval").text == "0.125 to 0.875"
+    assert section(page, "scores").all("dd")[3].one(class_="interval").text == f"{noise} if calibrated"
 
 
 def test_the_confusion_matrix_counts_every_utterance(page, hostile_run):

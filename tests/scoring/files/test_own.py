@@ -1,3 +1,4 @@
+import csv
 import json
 
 import numpy as np
@@ -18,6 +19,7 @@ ARGUMENTS = {
     "seconds": np.array([3.0, 10.25, np.nan]),
     "group": np.array(["g", "g", ""]),
     "source": np.array(["mls14", "vast", ""]),
+    "speaker": np.array(["anna", "", "b"]),
 }
 
 
@@ -29,9 +31,9 @@ def path(tmp_path):
 
 def test_file_as_documented(path):
     assert path.read_text().splitlines()[:3] == [
-        "id,class,prediction,seconds,group,source,eng-gbr,eng-usg,group",
-        "a b,eng-usg,eng-usg,3,g,mls14,-1.60943794,-0.356674939,-2.30258512",
-        '"b,1",eng-gbr,eng-usg,10.25,g,vast,-1.09861231,-0.693147182,-1.79175949',
+        "id,class,prediction,seconds,group,source,speaker,eng-gbr,eng-usg,group",
+        "a b,eng-usg,eng-usg,3,g,mls14,anna,-1.60943794,-0.356674939,-2.30258512",
+        '"b,1",eng-gbr,eng-usg,10.25,g,vast,,-1.09861231,-0.693147182,-1.79175949',
     ]
 
 
@@ -39,7 +41,7 @@ def test_what_goes_in_comes_out(path):
     read = files.read_scores(path)
     assert read.path == path
     assert read.classes == tuple(CLASSES)
-    for name in ("ids", "truth", "group", "source"):
+    for name in ("ids", "truth", "group", "source", "speaker"):
         assert getattr(read, name).tolist() == ARGUMENTS[name].tolist()
     np.testing.assert_array_equal(read.seconds, ARGUMENTS["seconds"])
     assert read.predictions.tolist() == ["eng-usg", "eng-usg", "group"]
@@ -47,6 +49,16 @@ def test_what_goes_in_comes_out(path):
     assert (read.log_probabilities.astype(np.float32) == ARGUMENTS["log_probabilities"]).all()
     assert read.truth_indices.tolist() == [1, 0, 2]
     np.testing.assert_allclose(read.probabilities.sum(axis=1), 1, rtol=1e-6)
+
+
+def test_a_file_without_speakers_is_read(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([*row[:6], *row[7:]] for row in rows)
+    read = files.read_scores(path)
+    assert read.classes == tuple(CLASSES) and read.speaker.tolist() == ["", "", ""]
+    assert recognise(path).key is FileFormat.SCORES
 
 
 def test_the_file_is_recognised(path):
@@ -80,7 +92,7 @@ def test_faults_of_the_caller_leave_no_file(tmp_path, change):
     [
         ("id,class", "name,class", "expected the columns id,class"),
         (",eng-gbr,eng-usg,group\n", "\n", "then one per class"),
-        ("source,eng-gbr", "source,eng-usg", "then one per class"),
+        ("speaker,eng-gbr", "speaker,eng-usg", "then one per class"),
         ("-1.60943794", "much", "expected numbers"),
         ("-1.60943794", "nan", "found NaN"),
         ("-1.60943794,-0.356674939,-2.30258512", "-inf,-inf,-inf", "a row without a possible class"),

@@ -217,6 +217,14 @@ def test_s3prl_files_have_an_id_and_a_label_a_line(tmp_path):
     assert not list(tmp_path.glob("*test*"))
 
 
+def test_a_class_name_with_blanks_is_one_word_in_s3prl_files(tmp_path):
+    write_s3prl_predictions(tmp_path, "dev", ["a b", "c"], ["High German", "High_German"], ["x y", "High German"])
+    found = S3PRL.read(tmp_path / "dev_predict.txt", NO_HINTS)
+    assert found.ids.tolist() == ["a b", "c"]
+    assert found.predictions.tolist() == ["High_German_", "High_German"]
+    assert found.truth.tolist() == ["x_y", "High_German_"]
+
+
 def test_names_that_a_format_cannot_hold(tmp_path):
     spaced = made(["u"], ("a b", "c"), [[0, 0]])
     with pytest.raises(UserError, match="Use another format"):

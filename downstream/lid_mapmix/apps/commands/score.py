@@ -92,8 +92,8 @@ def make_score_parser() -> CommandParser:
     calibrate(
         "--class-prior",
         metavar="FILE",
-        help="JSON with the class priors in the scores, such as SPLIT_metrics.json of a run; EER, costs and Cllr are of "
-        "likelihoods, without them; default: equal",
+        help="JSON with the class priors in the scores, such as SPLIT_metrics.json of a run; they are divided out for "
+        "EER, costs and Cllr; default: equal",
     )
     calibrate("--save-calibration", metavar="FILE", help="write the calibration (.json); one FILE only")
     calibrate(

@@ -1,6 +1,7 @@
 """``lid-mapmix score``: read files, check that files and flags match, and convert a file to another format."""
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,13 @@ import numpy as np
 from ...data.labels import Labels, labels_from_names, read_labels
 from ...scoring.calibration import Calibration, fit, read_calibration
 from ...scoring.choices import CALIBRATION_SUFFIX, FileFormat, Kind, Values
+from ...scoring.detection import divide_out
 from ...scoring.files.formats import format_of, read_output, recognise, write_output
 from ...scoring.files.keys import join_key, read_key
 from ...scoring.files.system_output import Hints, SystemOutput, class_numbers, reorder_classes
 from ...utils.command_line import STANDARD_OUTPUT
 from ...utils.errors import UserError
+from ...utils.one_line import one_line
 
 
 def convert(options: argparse.Namespace) -> None:
@@ -31,6 +34,8 @@ def convert(options: argparse.Namespace) -> None:
     if calibration is not None and output.log_likelihoods is not None:
         calibrate = calibration.log_probabilities if form.has_truth else calibration.log_likelihoods
         output = output.with_likelihoods(calibrate(output.log_likelihoods))
+    elif options.class_prior and output.log_likelihoods is not None and not form.has_truth:
+        output = output.with_likelihoods(divide_out(output.log_likelihoods, given_priors(options, output)))
     write_output(path, form, output)
     print("written:\n" + "\n".join(f"  {one}" for one in form.files(path)))
     if form.key is not FileFormat.NIST and output.has_ratios_of_its_own:
@@ -45,13 +50,36 @@ def given_labels(options: argparse.Namespace) -> Labels | None:
     return read_labels(options.labels) if options.labels else None
 
 
+def given_priors(options: argparse.Namespace, output: SystemOutput) -> list[float] | None:
+    """Return the class priors of --class-prior, in the order of the output; None without the flag.
+
+    Raises UserError: no such file, no priors in it, or those of other classes.
+    """
+    if options.class_prior is None:
+        return None
+    try:
+        content = json.loads(Path(options.class_prior).read_text(encoding="utf-8"))
+        if "prior" in content and "classes" in content:  # calibration.json
+            content = dict(zip(content["classes"], content["prior"], strict=True))
+        content = content.get("class_prior", content)
+        priors = [float(content[name]) for name in output.classes]
+        if len(content) != len(priors) or not (np.isfinite(priors).all() and min(priors) > 0):
+            raise ValueError(f"other classes, or a prior that is not above 0: {content}"[:200])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"--class-prior {options.class_prior}: expected JSON with a number above 0 per class of {output.path}, "
+            f"found: {one_line(str(error))}. SPLIT_metrics.json and calibration.json of a run have them."
+        ) from None
+    return (np.array(priors) / sum(priors)).tolist()
+
+
 def refuse_existing_outputs(options: argparse.Namespace) -> None:
     """Check that no output file exists, or is an input. Raises UserError: one does, or is."""
     outputs = (options.json, options.table, options.save_calibration, options.reliability)
     paths = [Path(name) for name in outputs if name not in (None, STANDARD_OUTPUT)]
     if options.convert:
         paths += format_of(FileFormat(options.convert)).files(options.out)
-    read = [*options.files, *options.calibrate, options.labels, options.key, options.calibrate_key]
+    read = [*options.files, *options.calibrate, options.labels, options.key, options.calibrate_key, options.class_prior]
     taken = {Path(name).resolve() for name in read if name}
     for path in paths:
         if path.resolve() in taken:
@@ -130,7 +158,8 @@ def calibration_of(
     truth = require_truth(dev, "--calibrate-key")
     dev = reorder_classes(dev, output.classes, output.path)
     kind = Kind(options.calibration or Kind.AFFINE)
-    return fit(kind, require_scores(dev, "--calibrate"), class_numbers(dev, truth), dev.classes)
+    prior = given_priors(options, output)
+    return fit(kind, require_scores(dev, "--calibrate"), class_numbers(dev, truth), dev.classes, prior)
 
 
 def read_system(

@@ -6,7 +6,7 @@ key            content
 systems        per FILE: file, format, classes, overall (score → value), intervals (score → [low, high]), and by flags
                by_WAY (slice → score → value) and calibration (before, after → score → value, reliability)
 comparisons    per FILE after the first: first, second, differences (score → value, low, high, p), mcnemar_p
-bootstrap      samples, seed, level
+bootstrap      samples, seed, level, drawn (what was drawn)
 ============== ===================================================================================================
 """
 
@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ...scoring.bootstrap import LEVEL, MIN_GROUPS, Difference, Interval, mcnemar
+from ...scoring.bootstrap import LEVEL, Difference, Interval, mcnemar
 from ...scoring.calibration import Calibration, compare, write_calibration
 from ...scoring.files.own import write_metrics
 from ...scoring.files.system_output import align
@@ -32,19 +32,29 @@ from ...utils.command_line import STANDARD_OUTPUT
 from ...utils.one_line import printable_json
 from ..report.figures import draw_reliability
 from ..report.table_files import write_table_file
-from ..report.tables import Table, format_table, text_cell
+from ..report.tables import Table, format_table, noise_text, text_cell
 from .score_files import (
     calibration_of,
     clusters_of,
     given_labels,
+    given_priors,
     read_systems,
     refuse_existing_outputs,
     require_scores,
     require_truth,
 )
 
-_COLUMNS = ("acc", "wf1", "c_acc", "ece", "eer", "c_primary", "c_primary_min", "cllr", "count")
-_CALIBRATION_COLUMNS = ("acc", "ece", "cross_entropy", "c_primary", "c_primary_min", "cllr")
+# The columns of the two tables of scores.
+_OF_CLASSES = ("acc", "wf1", "c_acc", "log_loss", "brier", "ece", "ece_floor", "count")
+_OF_COSTS = ("c_primary", "c_primary_min", "c_primary_min_class")
+_OF_DETECTION = ("eer", "eer_pooled", *_OF_COSTS, "cllr", "cllr_min", "cllr_cal")
+_NOT_BEFORE_AND_AFTER = ("wf1", "c_acc", "count", "eer", "eer_pooled", "c_primary_min_class")
+_CONVENTIONS = (
+    "eer: mean over classes; eer_pooled: all trials together. c_primary_min: one threshold for all classes; "
+    "c_primary_min_class: one for each"
+)
+# Counts, and what is no score.
+_NOT_COMPARED = ("count", "targets", "sources", "ece_floor", "ece_floor_sd")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _LEVEL = f"{LEVEL:.0%}".replace("%", " %")
 
@@ -83,7 +93,7 @@ def score_systems(options: argparse.Namespace) -> None:
     if options.reliability:
         require_scores(outputs[0], "--reliability")
     cluster_of = clusters_of(outputs[0], labels, options.labels)
-    systems = [make_system(one, cluster_of) for one in outputs]
+    systems = [make_system(one, cluster_of, given_priors(options, one)) for one in outputs]
     calibrations = [calibration_of(options, labels, one, number) for number, one in enumerate(outputs)]
     names = letters(len(systems))
     scored = [_score(*parts, options) for parts in zip(names, systems, calibrations, strict=True)]
@@ -120,7 +130,7 @@ def _compare(first: Scored, second: Scored, options: argparse.Namespace) -> Comp
     for name in names:
         # The bootstrap computes in 32 bits; the difference itself is computed in 64.
         one, other = first.overall[name], second.overall[name]
-        if name not in ("count", "targets", "sources") and one is not None and other is not None:
+        if name not in _NOT_COMPARED and one is not None and other is not None:
             interval = resampled.get(name, Difference(none, none, none, none))
             differences[name] = replace(interval, value=other - one)
     return Compared(first, second, differences, mcnemar(first.system.is_right, second.system.is_right))
@@ -135,9 +145,11 @@ def _print(
     print("\n".join(map(_describe, scored)), end="\n\n")
     print(_score_table(scored))
     origin = options.labels or "the part of a class name before '-'; for others use --labels FILE"
+    print(f"\n{_CONVENTIONS}" * any("eer" in one.overall for one in scored), end="")
     print(f"\nclusters: {origin}")
     if options.samples:
-        print(f"intervals: {options.samples} resamples of {_resampled(scored[0].system)}")
+        print(f"intervals: {options.samples} resamples of {scored[0].system.units.text}")
+    print(f"class priors in the scores: {options.class_prior or 'taken as equal (--class-prior)'}")
     if calibrations:
         print()
         for path, calibration in zip(options.calibrate, calibrations, strict=True):
@@ -145,15 +157,6 @@ def _print(
         print(f"\n{format_table(_calibration_rows(scored))}")
     for one in compared:
         print(f"\n{format_table(_difference_rows(one))}\n\n{_significance(one)}")
-
-
-def _resampled(system: System) -> str:
-    group, count = system.output.column("group"), len(system.output)
-    drawn = f"{count} utterances"
-    if group is not None:
-        count = len(np.unique(group[group != ""])) + int((group == "").sum())
-        drawn = f"{count} groups of {drawn}"
-    return drawn if count >= MIN_GROUPS else f"{drawn}; with so few, intervals are too narrow and p-values too small"
 
 
 def _write(
@@ -198,17 +201,26 @@ def _describe(scored: Scored) -> str:
 
 
 def _score_table(systems: Sequence[Scored]) -> str:
-    """Format the scores of all systems, overall with confidence intervals, then per slice."""
-    rows: dict[str, dict[str, float]] = {}
+    """Format the scores of all systems, overall with confidence intervals, then per slice, as two tables."""
+    rows: dict[str, dict[str, float | str]] = {}
     for one in systems:
         rows[_row(one.letter, "overall")] = _cells(one.overall)
         if one.intervals:
             rows[_row(one.letter, f"{_LEVEL} from")] = _cells({name: i.low for name, i in one.intervals.items()})
             rows[_row(one.letter, f"{_LEVEL} to")] = _cells({name: i.high for name, i in one.intervals.items()})
-    return format_table(rows | _slice_rows(systems))
+    return "\n\n".join(map(format_table, _divided(rows | _slice_rows(systems))))
 
 
-def _slice_rows(systems: Sequence[Scored]) -> dict[str, dict[str, float]]:
+def _divided(rows: Mapping[str, Mapping[str, float | str]]) -> list[dict[str, dict[str, float | str]]]:
+    """Return the rows of the two tables of scores; one if there are no detection scores."""
+    tables = [
+        {name: {column: cells[column] for column in columns if column in cells} for name, cells in rows.items()}
+        for columns in (_OF_CLASSES, _OF_DETECTION)
+    ]
+    return [table for table in tables if any(table.values())]
+
+
+def _slice_rows(systems: Sequence[Scored]) -> dict[str, dict[str, float | str]]:
     """Return one row of scores per slice and system."""
     return {
         _row(one.letter, f"{way} {name}"): _cells(one.slices[way][name])
@@ -218,12 +230,14 @@ def _slice_rows(systems: Sequence[Scored]) -> dict[str, dict[str, float]]:
     }
 
 
-def _calibration_rows(systems: Sequence[Scored]) -> dict[str, dict[str, float]]:
+def _calibration_rows(systems: Sequence[Scored]) -> dict[str, dict[str, float | str]]:
     """Return the scores of all systems before and after calibration."""
     return {
-        _row(one.letter, name): {column: scores[column] for column in _CALIBRATION_COLUMNS}
+        _row(one.letter, when): {
+            name: cell for name, cell in _cells(scores).items() if name not in _NOT_BEFORE_AND_AFTER
+        }
         for one in systems
-        for name, scores in one.calibration.items()
+        for when, scores in one.calibration.items()
     }
 
 
@@ -232,7 +246,7 @@ def _difference_rows(compared: Compared) -> dict[str, dict[str, float]]:
     first, second = compared.first, compared.second
     names = first.letter, second.letter, f"{second.letter} − {first.letter}"
     rows = {}
-    for score in _COLUMNS:
+    for score in (*_OF_CLASSES, *_OF_DETECTION):
         if score in compared.differences:
             difference = compared.differences[score]
             values = (first.overall[score], second.overall[score], difference.value)
@@ -243,8 +257,8 @@ def _difference_rows(compared: Compared) -> dict[str, dict[str, float]]:
 
 
 def _significance(compared: Compared) -> str:
-    has_groups = compared.first.system.output.column("group") is not None
-    note = "; utterances of one group are not" if has_groups else ""
+    drawn = compared.first.system.units.name
+    note = "" if drawn == "utterances" else f"; those of one of the {drawn} are not"
     return f"McNemar's exact test of acc: p = {compared.mcnemar:.3g} (assumes independent utterances{note})"
 
 
@@ -258,7 +272,8 @@ def _tables(scored: Sequence[Scored], compared: Sequence[Compared], options: arg
         }
         for one in scored
     }
-    tables = [_table(f"Scores of {files}.{intervals}", {**overall, **_slice_rows(scored)})]
+    tables = [_table(f"Scores of {files}.{intervals}", rows) for rows in _divided({**overall, **_slice_rows(scored)})]
+    tables[1:] = [replace(table, caption=f"{table.caption} {_CONVENTIONS}.") for table in tables[1:]]
     if scored[0].calibration:
         tables.append(_table(f"Scores before and after calibration of {files}.", _calibration_rows(scored)))
     for one in compared:
@@ -303,7 +318,8 @@ def _content(scored: Sequence[Scored], compared: Sequence[Compared], options: ar
         }
         for one in compared
     ]
-    bootstrap = {"samples": options.samples, "seed": options.seed, "level": LEVEL}
+    drawn = scored[0].system.units.text
+    bootstrap = {"samples": options.samples, "seed": options.seed, "level": LEVEL, "drawn": drawn}
     return _plain({"systems": systems, "comparisons": comparisons, "bootstrap": bootstrap})
 
 
@@ -320,8 +336,10 @@ def _row(letter: str, name: str) -> str:
     return f"{letter} {name}".strip()
 
 
-def _cells(scores: Mapping[str, Any]) -> dict[str, float]:
-    return {name: scores[name] for name in _COLUMNS if _is_known(scores.get(name))}
+def _cells(scores: Mapping[str, Any]) -> dict[str, float | str]:
+    names = dict.fromkeys((*_OF_CLASSES, *_OF_DETECTION))
+    cells = {name: scores[name] for name in names if _is_known(scores.get(name))}
+    return cells | ({"ece_floor": noise_text(scores)} if "ece_floor" in cells else {})
 
 
 def _is_known(value: Any) -> bool:

@@ -1,10 +1,13 @@
-"""Test whether one row of the leaderboard is better than all others: a paired bootstrap over utterances and runs.
+"""Test whether one row of the leaderboard is better than all others, over utterances and runs.
 
-The score of a row is the mean over its runs. Two rows are compared on the data and seeds for which both have a run.
-Each resample draws utterances with replacement (whole groups if there are groups), the same for all runs on one test
-set, and draws the pairs of runs. The test therefore covers the variation over utterances, seeds and training sets. The
-row with the best mean is marked as best if p < 0.05 for its difference from each other row. All tests must reject, so
-no correction for multiple tests is needed (intersection-union test; Berger, Technometrics 24, 1982).
+The score of a row is the mean over its runs. Two rows are compared on the data and seeds for which both have a run, at
+least 3. The difference of their means has two errors. That of the runs follows Student's distribution, with the
+standard deviation of the runs' differences over √runs; it contains what the utterances do to each run by itself. That
+of the utterances, common to all runs, is normal; its variance is the mean covariance of two runs' differences in
+resamples with the same utterances. The p-value is that of the sum (Behrens and Fisher); Welch's approximation rejects
+too often with 3 runs (bench/intervals.py). The row with the best mean is marked as best if p < 0.05 for its difference
+from each other row. All tests must reject, so no correction for multiple tests is needed (intersection-union test;
+Berger, Technometrics 24, 1982).
 """
 
 import zlib
@@ -12,21 +15,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtr, stdtrit
 
-from ...scoring.bootstrap import difference_between, resampled_scores
+from ...scoring.bootstrap import DIGITS, resampled_scores, sampling_units
 from ...scoring.files.own import ScoreFile
 from ...scoring.weighted import WeightedScores
-from ...utils.randomness import keyed_generator
 
 LEVEL = 0.05
-_DIGITS = 6
+MIN_RUNS = 3
+# Points at which Student's distribution is taken.
+_QUANTILES = 4096
 
 
 @dataclass(frozen=True, eq=False)
 class Compared:
     """The scores of a run, and those of B resamples."""
 
-    test_set: int  # CRC of ids, truth and groups; runs with the same value have the same resamples
+    test_set: int  # CRC of ids, truth, groups and speakers; runs with the same value have the same resamples
     values: Mapping[str, float]  # column → score
     resampled: Mapping[str, np.ndarray]  # column → scores of the resamples, (B,) float64
 
@@ -44,17 +49,17 @@ def resample(
     samples : number of resamples B.
     """
     order = np.argsort(test.ids)
-    truth, group = test.truth_indices[order], test.group[order]
+    truth = test.truth_indices[order]
     source = None if source is None else source[order]
-    names = "\0".join([*test.ids[order].tolist(), *test.truth[order].tolist(), *group.tolist()])
-    seed = zlib.crc32(names.encode())
+    columns = (test.ids, test.truth, test.group, test.speaker)
+    seed = zlib.crc32("\0".join(name for column in columns for name in column[order].tolist()).encode())
+    units = sampling_units(truth, test.group[order], test.speaker[order])
     systems = [
         WeightedScores(values[order], truth, cluster_indices, source) for values in (test.log_probabilities, calibrated)
     ]
-    (values, resampled), (after, resampled_after) = resampled_scores(*systems, group=group, samples=samples, seed=seed)
-    return Compared(
-        seed, {**values, "ece_calibrated": after["ece"]}, {**resampled, "ece_calibrated": resampled_after["ece"]}
-    )
+    (values, resampled), (after, moved) = resampled_scores(*systems, units=units, samples=samples, seed=seed)
+    name = "log_loss_calibrated"
+    return Compared(seed, {**values, name: after["log_loss"]}, {**resampled, name: moved["log_loss"]})
 
 
 def best_row(
@@ -66,8 +71,8 @@ def best_row(
 ) -> tuple[int, float | None, bool] | None:
     """Return the row with the best mean, its largest p-value, and whether it is significantly better than all others.
 
-    The p-value is None for a single row, or if the rows have no data and seed in common. None if no row has a
-    mean.
+    The p-value is None for a single row, or if two rows have less than `MIN_RUNS` data and seeds in common, or the
+    column is not compared. None if no row has a mean.
 
     `means`: per row, None without a mean. `rows`: per row, (data, seed) → run. `is_higher_better`: whether higher
     values are better.
@@ -90,17 +95,18 @@ def _p(
     *,
     is_higher_better: bool,
 ) -> float | None:
-    """Return the two-sided p-value of the difference of two rows; 1 if `other` is better, None without common runs."""
+    """Return the two-sided p-value of the difference of two rows; 1 if `other` is better, None with too few runs."""
     shared = [pair for pair in best if pair in other and best[pair].test_set == other[pair].test_set]
-    if not shared:
+    count = len(shared)
+    if count < MIN_RUNS or column not in best[shared[0]].values:
         return None
-    moved = np.stack([best[pair].resampled[column] - other[pair].resampled[column] for pair in shared], axis=1)
-    # The rounding error of equal scores differs between machines.
-    moved = np.round(moved, _DIGITS)
-    drawn = keyed_generator(0, "runs of a leaderboard", len(shared)).integers(len(shared), size=moved.shape)
-    value = float(np.mean([best[pair].values[column] - other[pair].values[column] for pair in shared]))
-    if (value if is_higher_better else -value) <= 0:
+    values = np.round([best[pair].values[column] - other[pair].values[column] for pair in shared], DIGITS)
+    mean = float(values.mean() if is_higher_better else -values.mean())
+    if mean <= 0:
         return 1.0
-    averaged = np.round(np.take_along_axis(moved, drawn, axis=1).mean(axis=1), _DIGITS)
-    p = difference_between(value, averaged).p
-    return None if np.isnan(p) else p
+    moved = np.stack([best[pair].resampled[column] - other[pair].resampled[column] for pair in shared])
+    covariance = np.cov(np.round(moved[:, ~np.isnan(moved).any(axis=0)], DIGITS))
+    of_runs = float(values.var(ddof=1)) / count
+    of_utterances = max(10.0 ** (-2 * DIGITS), float(covariance.sum() - covariance.trace()) / (count * (count - 1)))
+    drawn = stdtrit(count - 1, (np.arange(_QUANTILES) + 0.5) / _QUANTILES) * np.sqrt(of_runs)
+    return float(min(1.0, 2 * ndtr((drawn - mean) / np.sqrt(of_utterances)).mean()))

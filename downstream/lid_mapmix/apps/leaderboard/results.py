@@ -15,7 +15,7 @@ from ...config.sources import TASK_KEY, read_yaml
 from ...data.labels import labels_from_mapping, labels_from_names
 from ...scoring.calibration import Kind, fit
 from ...scoring.files.own import ScoreFile, read_scores
-from ...scoring.metrics import expected_calibration_error
+from ...scoring.proper import log_loss
 from ...scoring.scorecard import all_scores
 from ...utils.errors import UserError
 from ...utils.run_folder import RunFolder
@@ -28,8 +28,9 @@ COLUMNS: Mapping[str, tuple[str, bool]] = {
     "acc": ("Acc", True),
     "wf1": ("WF1", True),
     "c_acc": ("C.Acc", True),
+    "log_loss": ("Log loss", False),
+    "log_loss_calibrated": ("Log loss cal.", False),
     "ece": ("ECE", False),
-    "ece_calibrated": ("ECE cal.", False),
     "c_primary": ("C_primary", False),
 }
 
@@ -66,7 +67,7 @@ def read_result(root: Path, run: Run, samples: int) -> RunResult:
     calibration = fit(Kind.AFFINE, dev.log_probabilities, dev.truth_indices, dev.classes)
     calibrated = calibration.log_probabilities(test.log_probabilities)
     overall = all_scores(test.probabilities, test.truth_indices, clusters, source)
-    overall["ece_calibrated"] = expected_calibration_error(np.exp(calibrated), test.truth_indices)
+    overall["log_loss_calibrated"] = log_loss(np.exp(calibrated), test.truth_indices)
     counts = _parameter_counts(folder)
     if not (root / state.datamap).resolve().is_relative_to(root.resolve()):
         raise UserError(f"{folder}: expected a data map in the folder of the grid, found {state.datamap!a}. {REMEDY}")
@@ -89,7 +90,7 @@ def summarize(results: Sequence[RunResult]) -> list[dict[str, Any]]:
     Returns per row ``{"upstream", "variant", "runs", "complete", "scores": {column: {"mean", "sd", "best", "p"}},
     "parameters", "trained", "seconds": {"mean", "sd"}}``. sd is None for one run; scores are empty if no run is
     complete. ``best``: the row is significantly better than each other row. ``p``: the largest p-value of these tests,
-    only in the row with the best mean.
+    only in the row with the best mean; None if it was not tested: too few runs, or the ECE.
     """
     groups: dict[tuple[str, str], list[RunResult]] = {}
     for result in results:

@@ -21,13 +21,14 @@ from ...utils.run_folder import RunFolder
 from ..report import table_files
 from ..report.page import STYLE_SHEET, style_sheets, template_environment
 from ..report.tables import Table, versions
+from .comparison import MIN_RUNS
 from .results import COLUMNS, RunResult
 from .state import Status, duration
 
 _NAME = "leaderboard"
 CONTENT_NAME = f"{_NAME}.json"
 _GENERATOR = "lid-mapmix leaderboard"
-FORMAT = f"{_GENERATOR} 1"
+FORMAT = f"{_GENERATOR} 2"
 _CSV_HEAD = "upstream,variant,runs,complete"
 # Text that identifies each file as one of a leaderboard, in the order in which they are written.
 _MARKS = {
@@ -37,9 +38,10 @@ _MARKS = {
     "html": f'content="{_GENERATOR}"',
 }
 _LEGEND = (
-    "Test split: mean ± standard deviation over data and seeds. ECE cal.: after an affine calibration fitted on dev. "
-    "Bold: better than every other row, p < 0.05 each, by a paired bootstrap over utterances and over runs with the "
-    "same data and seed. Time: one run including its data map."
+    "Test split: mean ± standard deviation over data and seeds. cal.: after an affine calibration fitted on dev. Log "
+    "loss in nats. Bold: better than every other row, p < 0.05 each, by a test over utterances and over runs with the "
+    f"same data and seed; nothing is bold with fewer than {MIN_RUNS} such runs, nor is ECE, which does not compare "
+    "calibration. Time: one run including its data map."
 )
 _PAPER_LEGEND = "Paper: means over three training sets of LRE 2017 (arXiv 2302.08229, tables 1 and 2)."
 _PAPER_COLUMNS = ("acc", "wf1", "c_acc", "ece")

@@ -32,6 +32,8 @@ _SCORES = {
     "wf1": ("f1", "weighted F1"),
     "macro_f1": ("f1", "macro F1"),
     "c_acc": ("accuracy", "cluster accuracy"),
+    "log_loss": ("log_loss", "log loss, nats"),
+    "log_loss_calibrated": ("log_loss", "log loss after calibration, nats"),
     "ece": ("ece", "expected calibration error"),
     "ece_calibrated": ("ece", "expected calibration error after calibration"),
     "eer": ("eer", "equal error rate"),
@@ -182,10 +184,10 @@ def read_facts(checkpoint: Path, name: str, corpus: Corpus | None = None) -> Fac
 
 
 def _read_scores(path: Path) -> dict[str, Any]:
-    """Return the scores of a split, and its calibration error after calibration if there is one."""
+    """Return the scores of a split, and log loss and calibration error after calibration if there is one."""
     content = json.loads(path.read_text(encoding="utf-8"))
     calibrated = content.get("calibrated", {}).get("overall", {})
-    return {**content["overall"], "ece_calibrated": calibrated.get("ece")}
+    return content["overall"] | {f"{name}_calibrated": calibrated.get(name) for name in ("ece", "log_loss")}
 
 
 def _score_rows(facts: Facts, splits: Sequence[str]) -> list[tuple[str, list[str]]]:

@@ -18,18 +18,24 @@ _HEADLINE = ("acc", "wf1", "c_acc", "ece")
 _MEANINGS = {
     "acc": ("accuracy: fraction of correct predictions", True),
     "wf1": ("F1, averaged over classes with weights by utterances", True),
-    "macro_f1": ("F1, averaged over classes", True),
+    "macro_f1": ("F1, averaged over the classes that occur", True),
     "c_acc": ("cluster accuracy: fraction of predictions in the correct cluster", True),
-    "ece": ("expected calibration error, 10 bins", False),
+    "log_loss": ("mean negative logarithm of the true class's probability, nats", False),
+    "brier": ("Brier score: squared error of the probabilities, 0 to 2", False),
+    "ece": ("expected calibration error, 10 bins; in brackets that of a calibrated system of this size", False),
     "eer": ("equal error rate, mean over classes, one versus rest", False),
+    "eer_pooled": ("equal error rate of all trials pooled", False),
     "cavg_1": ("NIST Cavg at β = 1; 1 for rejecting everything", False),
     "cavg_9": ("NIST Cavg at β = 9", False),
     "c_primary": ("NIST LRE17 primary cost: mean of cavg_1 and cavg_9", False),
-    "c_primary_min": ("c_primary at the best threshold", False),
+    "c_primary_min": ("c_primary at the best threshold, one for all classes", False),
+    "c_primary_min_class": ("c_primary at the best threshold of each class", False),
     "cavg_argmax": ("Cavg of accepting the most probable class", False),
-    "cllr": ("multiclass log-likelihood-ratio cost, bits", False),
+    "cllr": ("multiclass log-likelihood-ratio cost, bits: cllr_min + cllr_cal", False),
+    "cllr_min": ("discrimination: cllr after the best affine calibration of these utterances", False),
+    "cllr_cal": ("calibration loss", False),
 }
-_SLICE_COLUMNS = ("acc", "wf1", "c_acc", "ece", "c_primary", "cllr")
+_SLICE_COLUMNS = ("acc", "wf1", "c_acc", "log_loss", "ece", "c_primary", "cllr")
 _WAYS = {"duration": "nominal duration, in seconds"}
 _PACKAGES = (
     "lid-mapmix",
@@ -80,8 +86,10 @@ def decimals(value: object) -> str:
 def headline(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return the main scores with their confidence intervals."""
     overall, intervals = metrics.get("overall") or {}, metrics.get("intervals") or {}
+    noise = f"{noise_text(overall)} if calibrated" if "ece_floor" in overall else ""
     return [
-        {"name": name, "value": decimals(overall[name]), "interval": _interval(intervals.get(name))}
+        {"name": name, "value": decimals(overall[name])}
+        | {"interval": noise if noise and name == "ece" else _interval(intervals.get(name))}
         | {"meaning": _MEANINGS[name][0]}
         for name in _HEADLINE
         if name in overall
@@ -99,11 +107,12 @@ def score_table(metrics: Mapping[str, Any]) -> Table:
     for name, (meaning, is_higher_better) in _MEANINGS.items():
         if name not in overall:
             continue
-        cells = [name, decimals(overall[name])]
+        cells = [name, _value(overall, name)]
         cells += [_interval(intervals.get(name)) or "–"] if intervals else []
-        cells += [decimals(calibrated["overall"].get(name))] if calibrated else []
+        cells += [_value(calibrated["overall"], name)] if calibrated else []
         rows.append([*cells, "higher" if is_higher_better else "lower", meaning])
-    return Table(f"{overall.get('count', 0):,} utterances", [*columns, "better", "definition"], rows)
+    drawn = f"; intervals by resamples of {metrics['drawn']}" if "drawn" in metrics else ""
+    return Table(f"{overall.get('count', 0):,} utterances{drawn}", [*columns, "better", "definition"], rows)
 
 
 def slice_tables(metrics: Mapping[str, Any]) -> list[Table]:
@@ -182,11 +191,21 @@ def versions() -> list[tuple[str, str]]:
     return found
 
 
+def noise_text(scores: Mapping[str, Any]) -> str:
+    """Return the calibration error of a calibrated system of this size: mean ± standard deviation."""
+    return f"{scores['ece_floor']:.3f} ± {scores['ece_floor_sd']:.3f}"
+
+
+def _value(scores: Mapping[str, Any], name: str) -> str:
+    is_noisy = name == "ece" and "ece_floor" in scores
+    return decimals(scores.get(name)) + (f" ({noise_text(scores)})" if is_noisy else "")
+
+
 def _interval(ends: Sequence[float] | None) -> str:
     return "" if not ends else f"{decimals(ends[0])} to {decimals(ends[1])}"
 
 
-def format_table(rows: Mapping[str, Mapping[str, float]]) -> str:
+def format_table(rows: Mapping[str, Mapping[str, float | str]]) -> str:
     """Format scores as text, one line per row, without a trailing newline.
 
     `rows`: row name → column name → value. Columns are in the order of their first occurrence; missing values are shown

@@ -100,7 +100,12 @@ class Run:
         state = kept_state(checkpoint)
         try:
             calibration = write_dev_calibration(
-                self.folder, checkpoint, state["best_accuracy"], state["classes"], kind, state.get("class_prior")
+                self.folder,
+                checkpoint,
+                state["best_accuracy"],
+                state["classes"],
+                kind,
+                class_prior=state.get("class_prior"),
             )
             print(f"[lid_mapmix] calibration: {calibration.basis}")
         except UserError as error:  # the run is complete without it

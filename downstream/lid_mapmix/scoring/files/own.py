@@ -1,7 +1,7 @@
 """The score files of a run: SPLIT_scores.csv and SPLIT_metrics.json.
 
-SPLIT_scores.csv has one row per utterance. The first six columns are fixed, the others are the classes in the order of
-the model's outputs, so a class may have any name.
+SPLIT_scores.csv has one row per utterance. The first seven columns are fixed, the others are the classes in the order
+of the model's outputs, so a class may have any name.
 
 ============== ======================================================================
 column         meaning
@@ -12,6 +12,7 @@ prediction     the most probable class
 seconds        nominal duration
 group          same for all utterances cut from one recording; may be empty
 source         data source of the recording; may be empty
+speaker        of the utterance; may be empty; absent from files of earlier versions
 one per class  natural logarithm of the class's probability, 9 significant digits
 ============== ======================================================================
 """
@@ -31,7 +32,9 @@ from ..choices import FileFormat
 from .rows import Opening, check_rows, parse_seconds, read_csv, unique_ids
 from .system_output import Format, Hints, SystemOutput, csv_truth
 
-FIXED_COLUMNS = ("id", "class", "prediction", "seconds", "group", "source")
+_SPEAKER = "speaker"
+_FIRST_COLUMNS = ("id", "class", "prediction", "seconds", "group", "source")
+FIXED_COLUMNS = (*_FIRST_COLUMNS, _SPEAKER)
 _REMEDY = "Evaluate again to rewrite it."
 
 
@@ -41,13 +44,14 @@ class ScoreFile:
 
     path: Path  # the file it was read from
     classes: tuple[str, ...]  # names of the C classes, in the order of the model's outputs
-    # ids, truth, predictions, group, source: (N,) str; truth and predictions are class names.
+    # ids, truth, predictions, group, source, speaker: (N,) str; truth and predictions are class names.
     ids: np.ndarray
     truth: np.ndarray
     predictions: np.ndarray
     seconds: np.ndarray  # (N,) float64, NaN if unknown
     group: np.ndarray
     source: np.ndarray
+    speaker: np.ndarray
     log_probabilities: np.ndarray  # (N, C) float64, natural logarithms
 
     @property
@@ -72,21 +76,25 @@ def write_scores(
     seconds: np.ndarray,
     group: Sequence[str] | np.ndarray,
     source: Sequence[str] | np.ndarray,
+    speaker: Sequence[str] | np.ndarray | None = None,
 ) -> None:
     """Write a scores file, complete or not at all.
 
     Parameters
     ----------
-    ids, truth, group, source : (N,) str; truth has class names; group and source may be empty strings.
+    ids, truth, group, source, speaker : (N,) str; truth has class names; the last three may be empty strings.
     log_probabilities : (N, C) float, natural logarithms; minus infinity is allowed, NaN is not.
     seconds : (N,) float, nominal durations; NaN if unknown.
     """
     log_probabilities = np.asarray(log_probabilities)
     expected = (len(ids), len(classes))
-    if log_probabilities.shape != expected or {len(truth), len(seconds), len(group), len(source)} != {len(ids)}:
+    speaker = [""] * len(ids) if speaker is None else speaker
+    named = {"truth": truth, "seconds": seconds, "group": group, "source": source, _SPEAKER: speaker}
+    lengths = {name: len(column) for name, column in named.items()}
+    if log_probabilities.shape != expected or set(lengths.values()) != {len(ids)}:
         raise ValueError(
             f"expected log-probabilities {expected} and columns of {len(ids)}, found {log_probabilities.shape} and "
-            f"truth {len(truth)}, seconds {len(seconds)}, group {len(group)}, source {len(source)}"
+            + ", ".join(f"{name} {length}" for name, length in lengths.items())
         )
     if np.isnan(log_probabilities).any():
         raise ValueError("expected log-probabilities, found NaN")
@@ -97,7 +105,8 @@ def write_scores(
     with replace_when_complete(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*FIXED_COLUMNS, *classes])
-        for *fixed, row in zip(ids, truth, predictions, durations, group, source, log_probabilities, strict=True):
+        columns = (ids, truth, predictions, durations, group, source, speaker)
+        for *fixed, row in zip(*columns, log_probabilities, strict=True):
             writer.writerow([*fixed, *(f"{value:.9g}" for value in row.tolist())])
 
 
@@ -110,14 +119,16 @@ def read_scores(path: Path | str) -> ScoreFile:
     path = Path(path)
     header, *rows = read_csv(path, "a scores file")
     fixed = len(FIXED_COLUMNS)
+    if tuple(header[:fixed]) != FIXED_COLUMNS:
+        fixed = len(_FIRST_COLUMNS)
     classes = tuple(header[fixed:])
-    if tuple(header[:fixed]) != FIXED_COLUMNS or not classes or len(set(classes)) < len(classes):
+    if tuple(header[:fixed]) != FIXED_COLUMNS[:fixed] or not classes or len(set(classes)) < len(classes):
         raise UserError(
             f"{path}: expected the columns {','.join(FIXED_COLUMNS)} and then one per class, "
             f"found {','.join(header)[:200]}. {_REMEDY}"
         )
     check_rows(path, header, rows, "scores", _REMEDY)
-    ids, truth, predictions, seconds, group, source = zip(*(row[:fixed] for row in rows), strict=True)
+    ids, truth, predictions, seconds, group, source, *more = zip(*(row[:fixed] for row in rows), strict=True)
     if unknown := (set(truth) | set(predictions)) - set(classes):
         raise UserError(f"{path}: expected the classes {', '.join(classes)}, found {min(unknown)}. {_REMEDY}")
     try:
@@ -135,6 +146,7 @@ def read_scores(path: Path | str) -> ScoreFile:
         seconds=parse_seconds(path, seconds),
         group=np.array(group),
         source=np.array(source),
+        speaker=np.array(more[0] if more else [""] * len(rows)),
         log_probabilities=log_probabilities,
     )
 
@@ -147,12 +159,12 @@ class ScoresCsv(Format):
 
     def recognise(self, opening: Opening) -> bool:
         """Return whether the first columns are the fixed ones."""
-        return tuple(opening.columns[: len(FIXED_COLUMNS)]) == FIXED_COLUMNS
+        return tuple(opening.columns[: len(_FIRST_COLUMNS)]) == _FIRST_COLUMNS
 
     def read(self, path: Path, hints: Hints) -> SystemOutput:
         """Read a scores file; see `read_scores`."""
         found = read_scores(path)
-        columns = {"group": found.group, "source": found.source}
+        columns = {"group": found.group, "source": found.source, _SPEAKER: found.speaker}
         values, truth, seconds = found.log_probabilities, found.truth, found.seconds
         return self.scored(path, found.classes, found.ids, values, truth=truth, seconds=seconds, columns=columns)
 
@@ -168,6 +180,7 @@ class ScoresCsv(Format):
             seconds=output.seconds,
             group=output.columns.get("group", empty),
             source=output.columns.get("source", empty),
+            speaker=output.columns.get(_SPEAKER, empty),
         )
 
 

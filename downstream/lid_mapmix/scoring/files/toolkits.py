@@ -3,8 +3,8 @@
 docs/scores.md has the form of a line of each.
 
 Scores have 9 significant digits. Ids and class names may have no white space in Kaldi's lines, and no tab in NIST's
-tables and lid.trn; in S3PRL's files an id may have spaces, a label may not. Map-Mix's probability is a list as Python
-prints it; the file does not have the order of its classes.
+tables and lid.trn; in S3PRL's files an id may have spaces, and those of a label are written as
+underscores. Map-Mix's probability is a list as Python prints it; the file does not have the order of its classes.
 """
 
 import ast
@@ -195,7 +195,6 @@ class S3prlPair(Format):
         """Write both files, given the path of the predictions."""
         truth = np.asarray(output.truth)
         check_names(output.ids.tolist())
-        check_names((*output.predictions.tolist(), *truth.tolist()), one_word=True)
         split = path.name.removesuffix(PREDICT_ENDING)
         write_s3prl_predictions(path.parent, split, output.ids, output.predictions, truth)
 
@@ -265,11 +264,25 @@ def write_s3prl_predictions(
 ) -> None:
     """Write S3PRL's two files, ``SPLIT_predict.txt`` and ``SPLIT_truth.txt``, one line ``id label`` per utterance.
 
+    White space in a class name is written as ``_``, because a line ends with its label.
+
     `split`: for example ``"dev"``. `ids`, `predictions`, `truth`: (N,) str; the latter two are class names.
     """
+    words = _words({*map(str, predictions), *map(str, truth)})
     for ending, labels in ((PREDICT_ENDING, predictions), (TRUTH_ENDING, truth)):
-        lines = [f"{utterance} {label}" for utterance, label in zip(ids, labels, strict=True)]
+        lines = [f"{utterance} {words[str(label)]}" for utterance, label in zip(ids, labels, strict=True)]
         write_lines(Path(expdir) / f"{split}{ending}", lines)
+
+
+def _words(names: set[str]) -> dict[str, str]:
+    """Return names without white space, which differ where the names do."""
+    words = {name: name for name in names if name.split() == [name]}
+    for name in sorted(names - words.keys()):
+        word = "_".join(name.split()) or "_"
+        while word in words.values():
+            word += "_"
+        words[name] = word
+    return words
 
 
 def _check_table(output: SystemOutput, values: np.ndarray, *, one_word: bool) -> None:
