@@ -6,7 +6,7 @@ PYTHON ?= python3
 PIP_OPTIONS = --disable-pip-version-check --quiet
 BIN = .venv/bin
 
-.PHONY: setup demo leaderboard table test lint types imports docs
+.PHONY: setup demo leaderboard table test lint types imports docs matrix
 .DELETE_ON_ERROR:
 
 setup: .venv/complete
@@ -57,3 +57,7 @@ docs: .venv/docs
 .venv/docs: .venv/complete
 	$(BIN)/pip install $(PIP_OPTIONS) -c constraints.txt --editable '.[docs]'
 	touch $@
+
+# The lowest, the pinned and the newest versions on each Python: hours, 5 GB at a time, not in CI. It needs uv.
+matrix: setup
+	$(BIN)/python bench/matrix.py

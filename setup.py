@@ -77,8 +77,17 @@ setup(
         "docs": ["furo", "myst-parser", "sphinx>=8"],  # `make docs`
         "slurm": ["submitit"],  # leaderboard --slurm
         "parquet": ["pyarrow>=17"],  # manifests of millions of rows open in seconds
-        # torchmetrics to compare with
-        "test": ["hypothesis", "pyarrow", "pytest", "pytest-timeout", "pytest-xdist", "submitit", "torchmetrics"],
+        # torchmetrics to compare with; pandas for a task of S3PRL
+        "test": [
+            "hypothesis",
+            "pandas",
+            "pyarrow",
+            "pytest",
+            "pytest-timeout",
+            "pytest-xdist",
+            "submitit",
+            "torchmetrics",
+        ],
         "lint": ["import-linter", "mypy", "pre-commit", "ruff", "types-PyYAML", "types-tqdm"],
     },
     entry_points={"console_scripts": ["lid-mapmix = lid_mapmix.apps.cli:main"]},

@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 from lid_mapmix.scoring.bootstrap import bootstrap
+from lid_mapmix.scoring.weighted import WeightedScores
 from scipy.special import log_softmax
 
 
@@ -34,7 +35,9 @@ def main() -> None:
     wall, processor, drawing = [], [], []
     for _ in range(options.repeats):
         start, used = time.perf_counter(), time.process_time()
-        found = bootstrap(values, truth, np.arange(options.classes) // 3, group=group, samples=options.samples)
+        found = bootstrap(
+            WeightedScores(values, truth, np.arange(options.classes) // 3), group, samples=options.samples
+        )
         wall.append(time.perf_counter() - start)
         processor.append(time.process_time() - used)
         drawing.append(_draw_again(values, truth, options.samples))

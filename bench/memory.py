@@ -45,12 +45,12 @@ _KINDS = (
     Kind("data2vec_base", "wav2vec2", 12, 768, 3072, 12, {"extractor_mode": "layer_norm"}),
     Kind("large", "wav2vec2", 24, 1024, 4096, 16, _LARGE),
     Kind("1b", "wav2vec2", 48, 1280, 5120, 16, _LARGE),
+    Kind("2b", "wav2vec2", 48, 1920, 7680, 16, _LARGE),
     Kind("wavlm_base", "wavlm", 12, 768, 3072, 12, _WAVLM),
     Kind(
         "wavlm_large", "wavlm", 24, 1024, 4096, 16, {**_WAVLM, "extractor_mode": "layer_norm", "layer_norm_first": True}
     ),
 )
-_CARDS = (24, 80)
 _FLOAT = 4
 # Weights, gradients, and Adam's two moments.
 _BYTES_A_WEIGHT = 4 * _FLOAT
@@ -74,12 +74,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0, help="duration of a crop; default: 8")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--checkpointing", action="store_true", help="assume runner.gradient_checkpointing")
+    parser.add_argument("--cards", type=int, nargs="+", default=[24, 80], metavar="GB", help="default: 24 80")
     options = parser.parse_args()
     compat.apply()
     registry.install_lazy_hub()
     print(f"crops of {options.seconds:g} s, {options.precision}; anchors per step, each with a partner")
-    columns = ["weights", "MiB per waveform", *(f"fine-tuned {card} GB" for card in _CARDS)]
-    columns += [f"frozen {card} GB" for card in _CARDS]
+    columns = ["weights", "MiB per waveform", *(f"fine-tuned {card} GB" for card in options.cards)]
+    columns += [f"frozen {card} GB" for card in options.cards]
     print(f"{'':<14}" + "".join(f"{column:>18}" for column in columns))
     for kind in _KINDS:
         if options.kinds is None or kind.name in options.kinds:
@@ -108,8 +109,8 @@ def _print(kind: Kind, options: argparse.Namespace) -> None:
     weights = smaller + (larger - smaller) * (kind.layers - 1)
     front_end = _FRONT_END_COPIES * _FRONT_END_CHANNELS * samples // _FIRST_STRIDE * _FLOAT
     states = _STATE_COPIES * (kind.layers + 1) * (samples // _FRAME_STEP) * kind.dim * _FLOAT
-    sizes = [_anchors(card, weights * _BYTES_A_WEIGHT, kept + front_end) for card in _CARDS]
-    sizes += [_anchors(card, weights * _FLOAT, states + front_end) for card in _CARDS]
+    sizes = [_anchors(card, weights * _BYTES_A_WEIGHT, kept + front_end) for card in options.cards]
+    sizes += [_anchors(card, weights * _FLOAT, states + front_end) for card in options.cards]
     _print_row(kind.name, weights, kept, sizes)
 
 
@@ -125,7 +126,7 @@ def _print_filter_banks(options: argparse.Namespace) -> None:
 
     kept = _kept_bytes(latents, model, samples, options.precision)
     weights = sum(each.numel() for each in model.parameters())
-    sizes = [_anchors(card, weights * _BYTES_A_WEIGHT, kept) for card in _CARDS]
+    sizes = [_anchors(card, weights * _BYTES_A_WEIGHT, kept) for card in options.cards]
     _print_row("fbank, mfcc", weights, kept, sizes * 2)
 
 

@@ -31,6 +31,7 @@ from .training.run import TrainingRun
 from .training.train_dataset import TrainBatch
 from .utils.distributed import is_rank_zero
 from .utils.errors import UserError, diverged
+from .utils.one_line import one_line
 from .utils.run_folder import BEST_CHECKPOINT, RunFolder
 
 _TRAIN = "train"
@@ -44,9 +45,6 @@ class DownstreamExpert(nn.Module):
     upstream_dim, upstream_rate : size of the upstream's frames, and samples from one to the next.
     downstream_expert, runner, optimizer : sections of the configuration. They are completed in place (variant,
         labels, steps), because S3PRL reads them afterwards and keeps them in its checkpoints.
-    expdir : the run's folder.
-    seed : of every draw.
-    mode : train, evaluate or inference.
     downstream_variant : -v; applied here unless a launcher has done it.
     upstream, upstream_trainable : -u and -f.
     init_ckpt : the checkpoint to use or resume from, None to start a new run.
@@ -88,14 +86,8 @@ class DownstreamExpert(nn.Module):
         )
         self.labels = self.corpus.labels
         downstream_expert["labels"] = {name: list(members) for name, members in self.labels.clusters.items()}
-        self.model = DialectClassifier(
-            upstream_dim,
-            upstream_rate,
-            len(self.labels.classes),
-            encoder=self.config.model.encoder,
-            encoder_channels=self.config.model.encoder_channels,
-            hidden_dim=self.config.model.hidden_dim,
-        )
+        classes = len(self.labels.classes)
+        self.model = DialectClassifier(upstream_dim, upstream_rate, classes, **vars(self.config.model))
         self.evaluation = Evaluation(
             self.config,
             self.corpus,
@@ -152,12 +144,8 @@ class DownstreamExpert(nn.Module):
     ) -> torch.Tensor:
         """Return the loss of a training step, or record the probabilities of an evaluation step.
 
-        Parameters
-        ----------
-        split : the split's name.
-        features : one (frames, upstream_dim) torch.Tensor per waveform.
-        batch : describes the waveforms.
-        records : passed to :meth:`log_records` later.
+        `features`: one (frames, upstream_dim) torch.Tensor per waveform. `batch`: describes the waveforms. `records`:
+        passed to :meth:`log_records` later.
         """
         device = features[0].device
         latents = self.model.latents(features, batch.waveforms.first.to(device), batch.waveforms.count.to(device))
@@ -197,9 +185,9 @@ class DownstreamExpert(nn.Module):
         ranked = []
         for filename, row in zip(filenames, probabilities.tolist(), strict=True):
             ranking = sorted(zip(self.labels.classes, row, strict=True), key=lambda pair: -pair[1])
-            tqdm.write(f"{filename}")
+            tqdm.write(one_line(str(filename)))
             for name, probability in ranking:
-                tqdm.write(f"  {name:<16} {probability:.4f}")
+                tqdm.write(f"  {one_line(name):<16} {probability:.4f}")
             ranked.append(ranking)
         return ranked
 
@@ -227,9 +215,7 @@ class DownstreamExpert(nn.Module):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore the result of :meth:`get_extra_state`.
 
-        Raises
-        ------
-        UserError : the checkpoint is damaged, has other classes than this run, or is of another version.
+        Raises UserError: the checkpoint is damaged, has other classes than this run, or is of another version.
         """
         check_state(state)
         if state["classes"] != list(self.labels.classes):
@@ -251,6 +237,7 @@ class DownstreamExpert(nn.Module):
     def _report(self, line: str) -> None:
         if not is_rank_zero():
             return
+        line = one_line(line)
         tqdm.write(line)
         with self.folder.log.open("a", encoding="utf-8") as file:
             file.write(line + "\n")

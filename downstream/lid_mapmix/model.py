@@ -12,6 +12,7 @@ batching. :class:`Padding` prevents both.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -29,17 +30,11 @@ def audio_samples(frames: int, rate: int) -> int:
     return (frames - 1) * rate + _FRAME_WINDOW
 
 
-class FrameSpans:
-    """The frames of real audio in a batch.
+class FrameSpans(NamedTuple):
+    """The frames of real audio in a batch, (batch,) int64 each; frames first … last − 1 are real, at least one."""
 
-    Attributes
-    ----------
-    first, last : (batch,) int64; frames first … last − 1 are real, at least one.
-    """
-
-    def __init__(self, first: torch.Tensor, last: torch.Tensor) -> None:
-        self.first = first
-        self.last = last
+    first: torch.Tensor
+    last: torch.Tensor
 
     @classmethod
     def of_audio(cls, first_sample: torch.Tensor, sample_count: torch.Tensor, rate: int) -> "FrameSpans":
@@ -56,10 +51,7 @@ class FrameSpans:
     def shortened(self, context: int, frames: torch.Tensor) -> "FrameSpans":
         """Return the spans after a network that removes `context` frames and returns `frames` frames.
 
-        Parameters
-        ----------
-        context : number of frames that the network removes.
-        frames : (batch,) int64, or () if equal for all.
+        `context`: number of frames that the network removes. `frames`: (batch,) int64, or () if equal for all.
         """
         first = torch.minimum(self.first, frames - 1)
         return FrameSpans(first, torch.maximum(torch.minimum(self.last - context, frames), first + 1))
@@ -78,16 +70,12 @@ class AttentionPooling(nn.Module):
         self.score = nn.Linear(dim, 1)
 
     def forward(self, frames: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Pool frames.
+        """Pool frames; returns (batch, dim) torch.Tensor.
 
         Parameters
         ----------
         frames : (batch, frames, dim) torch.Tensor
         mask : (batch, frames) bool torch.Tensor, true for real frames; at least one per row.
-
-        Returns
-        -------
-        (batch, dim) torch.Tensor
         """
         # Always in the precision of the weights, even if the upstream uses another: the cost is negligible.
         with _own_precision(frames):
@@ -105,24 +93,17 @@ class Encoder(StrEnum):
 
 
 class Padding:
-    """The padding frames of a batch, which an encoder must ignore.
-
-    Attributes
-    ----------
-    is_needed : whether padding would affect the encoder.
-    """
+    """The padding frames of a batch, which an encoder must ignore."""
 
     def __init__(self) -> None:
-        self.is_needed = False
+        self.is_needed = False  # whether padding would affect the encoder
         self._padded: torch.Tensor | None = None
 
     @contextmanager
     def of(self, padded: torch.Tensor) -> Iterator[None]:
         """Ignore padding frames during the block.
 
-        Parameters
-        ----------
-        padded : (batch, frames) bool torch.Tensor, true for padding frames; false for at least one per row.
+        `padded`: (batch, frames) bool torch.Tensor, true for padding frames; false for at least one per row.
         """
         self._padded = padded[:, None]
         try:
@@ -173,7 +154,6 @@ class DialectClassifier(nn.Module):
     ----------
     upstream_dim : size of the upstream's frames.
     upstream_rate : samples from one of its frames to the next.
-    class_count : number of classes.
     encoder : network between upstream and pooling; an upstream with context (wav2vec 2.0) needs none.
     encoder_channels : width of that network's frames.
     hidden_dim : width of the classifier's hidden layer, 512 in the paper.
@@ -198,16 +178,12 @@ class DialectClassifier(nn.Module):
     def latents(
         self, features: Sequence[torch.Tensor], first_sample: torch.Tensor, sample_count: torch.Tensor
     ) -> torch.Tensor:
-        """Return the latent of each waveform.
+        """Return the latent of each waveform, (batch, dim) torch.Tensor.
 
         Parameters
         ----------
         features : one (frames, upstream_dim) torch.Tensor per waveform, from S3PRL's featurizer.
         first_sample, sample_count : (batch,) int64, the real audio within each waveform.
-
-        Returns
-        -------
-        (batch, dim) torch.Tensor
         """
         size = self._batch_size(features)
         if len(features) <= size:

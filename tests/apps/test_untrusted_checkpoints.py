@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+import yaml
 from helpers.checkpoints import NATIVE, Shape, code, local, save_wav2vec2, spoil
 from helpers.launching import overrides, run, train
 from lid_mapmix import Identifier
@@ -25,15 +26,26 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
-def naming(trained, folder, **arguments):
-    """Return a copy of a run whose checkpoints have other arguments."""
+def naming(trained, folder, task=(), **arguments):
+    """Return a copy of a run whose checkpoints have other arguments, and other settings of the task."""
     shutil.copytree(trained, folder)
     for path in folder.glob("*.ckpt"):
         states = read_checkpoint(path)
         vars(states["Args"]).update(arguments)
+        for name, value in dict(task).items():
+            section, key = states["Config"]["downstream_expert"], name.split(".")
+            for each in key[:-1]:
+                section = section.setdefault(each, {})
+            section[key[-1]] = value
         torch.save({**states}, folder / "new")
         os.replace(folder / "new", path)
     return folder
+
+
+def everything(folder):
+    """Return settings of a task that name a folder wherever they can."""
+    names = ("data.directory", "data.augment.noise", "data.augment.rir")
+    return {name: str(folder) for name in names} | {"mapmix.datamap": str(folder / "datamap.csv")}
 
 
 def predict(folder, corpus, tmp_path):
@@ -42,6 +54,10 @@ def predict(folder, corpus, tmp_path):
 
 def export(folder, corpus, tmp_path):
     return cli.main(["export", str(folder), "--out", str(tmp_path / "exported")])
+
+
+def recognize(folder, corpus, tmp_path):
+    return run("-m", "inference", "-e", folder, "-t", next(corpus.rglob("*.wav")), "--device", "cpu")
 
 
 def evaluate(folder, corpus, tmp_path):
@@ -53,10 +69,12 @@ def resume(folder, corpus, tmp_path):
 
 
 def identify(folder, corpus, tmp_path):
-    with pytest.raises(UserError) as found:
+    try:
         Identifier.from_pretrained(folder, "cpu")
-    print(found.value, file=sys.stderr)
-    return 1
+    except UserError as found:
+        print(found, file=sys.stderr)
+        return 1
+    return 0
 
 
 DOORS = [predict, export, evaluate, resume, identify]
@@ -85,6 +103,95 @@ def test_an_address_that_a_run_names_is_not_followed(door, trained, corpus, tmp_
     folder = naming(trained, tmp_path / "run", upstream="wav2vec2_url", upstream_ckpt=address)
     assert door(folder, corpus, tmp_path) == 1
     assert f"'{address}', an address. If you trust" in one_line(capsys)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_an_upstream_that_a_run_names_is_not_downloaded(
+    door, trained, corpus, tmp_path, capsys, no_network, monkeypatch
+):
+    monkeypatch.setattr("s3prl.util.download._download_dir", tmp_path / "cache")
+    folder = naming(trained, tmp_path / "run", upstream="wav2vec2")
+    assert door(folder, corpus, tmp_path) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert any("is not downloaded because only a checkpoint names it" in line for line in lines)
+
+
+def test_an_upstream_that_the_user_names_is_downloaded(trained, corpus, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("s3prl.util.download._download_dir", tmp_path / "cache")
+    monkeypatch.setattr("lid_mapmix.host.downloads._fetch", lambda path, url: asked.append(url))
+    folder = naming(trained, tmp_path / "run", upstream="wav2vec2")
+    flags = ["-m", "evaluate", "-e", folder, "-t", "dev", "--device", "cpu"]
+    for more, count in (([], 0), (["-u", "wav2vec2"], 1), (["-r"], 2)):
+        assert run(*flags, *more) == 1  # nothing was fetched
+        assert len(asked) == count
+
+
+@pytest.fixture
+def opened():
+    """Return a list of the paths that are opened or listed from now on."""
+    paths = []
+
+    def watch(event, arguments):
+        if (
+            event in ("open", "os.listdir", "os.scandir")
+            and paths is not None
+            and isinstance(arguments[0], str | bytes)
+        ):
+            paths.append(os.fsdecode(arguments[0]))
+
+    sys.addaudithook(watch)  # stays until the process ends
+    yield paths
+    paths = None
+
+
+@pytest.mark.parametrize("door", [predict, export, identify, recognize])
+def test_folders_that_a_run_names_are_not_read_to_use_it(door, trained, own_corpus, tmp_path, opened):
+    outside = own_corpus.rename(tmp_path / "outside")
+    folder = naming(trained, tmp_path / "run", task=everything(outside))
+    audio = shutil.copytree(outside / "audio", tmp_path / "audio")
+    (outside / "train.csv").write_text((outside / "train.csv").read_text() + "\n")
+    opened.clear()
+    assert door(folder, audio, tmp_path) == 0
+    assert any(str(folder) in path for path in opened)
+    assert not [path for path in opened if path.startswith(str(outside))]
+
+
+@pytest.mark.parametrize("door", [evaluate, resume])
+def test_data_that_a_run_names_must_be_those_of_its_training(door, trained, own_corpus, tmp_path, capsys, opened):
+    outside = own_corpus.rename(tmp_path / "outside")
+    folder = naming(trained, tmp_path / "run", task=everything(outside))
+    (outside / "train.csv").write_text((outside / "train.csv").read_text() + "\n")
+    opened.clear()
+    assert door(folder, outside, tmp_path) == 1
+    assert "expected data in its folder or as in its training" in one_line(capsys)
+    assert not [path for path in opened if path.startswith(str(outside))]
+
+
+def test_the_data_of_a_run_are_read_to_evaluate_it_and_nothing_else(trained, own_corpus, tmp_path, opened):
+    outside = own_corpus.rename(tmp_path / "outside")
+    sounds = tmp_path / "sounds"
+    sounds.mkdir()
+    folder = naming(trained, tmp_path / "run", task=everything(sounds) | {"data.directory": str(outside)})
+    opened.clear()
+    assert evaluate(folder, outside, tmp_path) == 0
+    assert any(path.startswith(str(outside)) for path in opened)
+    assert not [path for path in opened if path.startswith(str(sounds))]
+
+
+def test_reports_and_data_maps_do_not_read_the_data_of_others(trained, own_corpus, tmp_path, capsys, opened):
+    outside = own_corpus.rename(tmp_path / "outside")
+    folder = shutil.copytree(trained, tmp_path / "run")
+    for path in [*folder.glob("config_*.yaml"), *folder.glob("datamap/config_*.yaml")]:
+        content = yaml.safe_load(path.read_text())
+        content["downstream_expert"]["data"]["directory"] = str(outside)
+        path.write_text(yaml.safe_dump(content))
+    (outside / "train.csv").write_text((outside / "train.csv").read_text() + "\n")
+    opened.clear()
+    assert cli.main(["report", str(folder), "--out", str(tmp_path / "report.html")]) == 0
+    assert cli.main(["datamap", str(folder), "--out", str(tmp_path / "map")]) == 1
+    assert "name it again by --data" in capsys.readouterr().err
+    assert not [path for path in opened if path.startswith(str(outside))]
 
 
 @pytest.mark.parametrize("kind", NATIVE)

@@ -11,6 +11,7 @@ from lid_mapmix.utils.errors import UserError
 
 WANTED = {
     *("wav2vec2", "wav2vec2_large_ll60k", "hubert", "hubert_large_ll60k", "xlsr_53", "xls_r_300m", "xls_r_1b"),
+    "xls_r_2b",
     *("mhubert_base_vp_en_es_fr_it3", "wavlm_base_plus", "wavlm_large", "data2vec_base_960", "hf_wav2vec2_custom"),
     *("hf_hubert_custom", "fbank", "mfcc"),
 }
@@ -29,8 +30,10 @@ def test_each_file_says_everything(name):
     for protocol in (known.finetune, known.frozen):
         assert protocol.config["optimizer"]["lr"] > 0
         assert isinstance(protocol.config["downstream_expert"]["evaluation"]["mix_lengths"], bool)
-        assert protocol.batch_sizes.keys() == {24, 80}
-        assert protocol.batch_sizes[24] <= protocol.batch_sizes[80]
+        small, large = protocol.batch_sizes
+        assert (small, large) == ((40, 80) if name == "xls_r_2b" and protocol is known.finetune else (24, 80))
+        assert protocol.batch_sizes[small] <= protocol.batch_sizes[large]
+        assert bool(protocol.batch_sizes_by_millions) is name.startswith("hf_")
     has_weights = name not in ("fbank", "mfcc")
     assert known.finetune.arguments.upstream_trainable is has_weights
     assert (

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lid_mapmix.evaluation.results import average_windows, intervals, score, score_calibrated, write_results
 from lid_mapmix.scoring.bootstrap import bootstrap
 from lid_mapmix.scoring.calibration import fit
+from lid_mapmix.scoring.weighted import WeightedScores
 from lid_mapmix.utils.run_folder import RunFolder
 
 
@@ -75,12 +76,12 @@ def test_the_files_of_a_split(scored, tmp_path):
         assert [line.split(" ", 1) for line in lines] == [[one, value] for one, value in zip(ids, values, strict=True)]
 
 
-def test_scores_after_calibration_are_of_likelihoods_without_the_shares_of_dev(scored):
+def test_scores_after_calibration_are_of_likelihoods_without_class_priors(scored):
     split, labels, utterances, probabilities = scored
     generator = np.random.default_rng(0)
     dev = np.log(generator.dirichlet(np.ones(4), 60))
-    truth = np.minimum(generator.integers(8, size=60), 3)  # the last class has most
-    calibration = fit("full", dev, truth, labels.classes)
+    truth, prior = generator.integers(4, size=60), np.array([0.1, 0.2, 0.3, 0.4])  # prior: of the training data
+    calibration = fit("full", dev, truth, labels.classes, prior)
     found = score_calibrated(split, labels, utterances, probabilities, calibration)
     with np.errstate(divide="ignore"):
         logarithms = np.log(probabilities)
@@ -88,7 +89,7 @@ def test_scores_after_calibration_are_of_likelihoods_without_the_shares_of_dev(s
     overall, target_classes = found["calibrated"]["overall"], split.target_classes[utterances]
     assert found["calibrated"]["kind"] == "full"
     assert overall["acc"] == (posteriors.argmax(axis=1) == target_classes).mean()
-    likelihoods = posteriors / (np.bincount(truth) / 60)
+    likelihoods = posteriors / prior
     likelihoods /= likelihoods.sum(axis=1, keepdims=True)
     bits = -np.log2(likelihoods[np.arange(4), target_classes])
     # Gold classes 0 0 1 3.
@@ -105,6 +106,7 @@ def test_intervals_are_those_of_whole_groups(tmp_path):
     group = np.array([f"g{number // 3}" for number in utterances])
     split.manifest.columns["group"] = group
     grouped = intervals(split, labels, utterances, probabilities, 50)
-    expected = bootstrap(np.log(probabilities), split.target_classes, labels.cluster_indices, group=group, samples=50)
+    system = WeightedScores(np.log(probabilities), split.target_classes, labels.cluster_indices)
+    expected = bootstrap(system, group, samples=50)
     assert grouped == {name: [one.low, one.high] for name, one in expected.items()}
     assert grouped["acc"] != alone["acc"]

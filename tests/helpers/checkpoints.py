@@ -100,6 +100,44 @@ def save_data2vec(path: Path, shape: Shape = Shape(), seed: int = 0) -> Path:
     return _save(path, task_cfg={"normalize": True}, model_cfg=settings, model_weight=weights)
 
 
+def save_multires_hubert(path: Path, shape: Shape = Shape(), seed: int = 0) -> Path:
+    """Write the format of HuBERT, as for multires_hubert_local: frames at two rates."""
+    module, ratios = _native_module("multires_hubert.hubert_model"), {"label_rate_ratios": [1, 2]}
+    settings = _native_settings(shape) | {"label_rate": 50.0} | ratios
+    task = {"normalize": shape.stable, "label_rate": 50.0} | ratios
+    symbols = [["a", "b", "c"], ["a", "b"]]
+    configs = module.MultiresHubertConfig(**settings), module.MultiresHubertPretrainingConfig(**task)
+    weights = _weighed(lambda: module.MultiresHubertModel(*configs, symbols), None, shape, seed).state_dict()
+    return _save(path, task_cfg=task, model_cfg=settings, model_weight=weights, dictionaries_symbols=symbols)
+
+
+def save_tera(path: Path, shape: Shape = Shape(), seed: int = 0) -> Path:
+    """Write ``{Config, Transformer, …}``, as for tera_local: a Transformer on log mel spectrograms."""
+    module = _native_module("mockingjay.model")
+    settings = {
+        **{"hidden_size": WIDTH, "num_hidden_layers": shape.layers, "num_attention_heads": HEADS},
+        **{"intermediate_size": 2 * WIDTH, "hidden_act": "gelu", "hidden_dropout_prob": shape.dropout},
+        **{"attention_probs_dropout_prob": shape.dropout, "initializer_range": 0.2, "layer_norm_eps": 1e-12},
+        **{"share_layer": False, "pre_layer_norm": False},
+    }
+    feature = {"feat_type": "mel", "channel": 0, "log": True, "delta": 0, "cmvn": True}
+    audio = {"sample_rate": 16_000, "win_ms": 25, "hop_ms": 10, "n_freq": 201, "n_mels": 80, "target_level": -25}
+    audio |= {"input": feature, "target": dict(feature)}
+    model = _weighed(lambda: module.TransformerModel(module.TransformerConfig(settings), 80), None, shape, seed)
+    config = {"transformer": settings, "audio": audio, "task": {"sequence_length": 1500}, "dataloader": {"n_jobs": 8}}
+    return _save(path, Config=config, Transformer=model.state_dict(), SpecHead={}, Global_step=1)
+
+
+def save_apc(path: Path, shape: Shape = Shape(), seed: int = 0) -> Path:
+    """Write ``{config, model}``, as for apc_local: recurrent layers on filter banks."""
+    module = _native_module("apc.apc")
+    paras = {"hidden_size": WIDTH, "num_layers": 3, "dropout": shape.dropout, "residual": True}
+    model = _weighed(lambda: module.APC(40, **paras), None, shape, seed)
+    audio = {"feat_type": "fbank", "feat_dim": 40, "decode_wav": False, "cmvn": True}
+    config = {"data": {"audio": audio, "corpus": {"path": "LibriSpeech"}}, "model": {"paras": paras}}
+    return _save(path, config=config, model=model.state_dict())
+
+
 # By the names that tests give them; xlsr is a wav2vec2 with layer norm.
 NATIVE = {
     "wav2vec2": save_wav2vec2,

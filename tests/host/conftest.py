@@ -73,7 +73,6 @@ def stock():
     after = {{name: fault(action) for name, action in actions.items()}}
     second = torchaudio.set_audio_backend, torchaudio.sox_effects, huggingface_hub.HfFolder
     used = {{
-        "sox": fault(lambda: torchaudio.sox_effects.apply_effects_file("a.wav", [])),
         "HfFolder": fault(lambda: huggingface_hub.HfFolder.get_token()),
         "Repository": fault(lambda: huggingface_hub.Repository(local_dir=".")),
     }}

@@ -6,7 +6,17 @@ from argparse import Namespace
 
 import pytest
 import torch
-from helpers.checkpoints import Shape, save_data2vec, save_hubert, save_hugging_face, save_wav2vec2, save_wavlm
+from helpers.checkpoints import (
+    Shape,
+    save_apc,
+    save_data2vec,
+    save_hubert,
+    save_hugging_face,
+    save_multires_hubert,
+    save_tera,
+    save_wav2vec2,
+    save_wavlm,
+)
 from lid_mapmix.host.architecture import Architecture, rebuild
 from lid_mapmix.host.features import build_features, rebuild_features
 from lid_mapmix.host.upstreams import UpstreamSettings
@@ -22,6 +32,11 @@ FAMILIES = {
     "data2vec": ("data2vec_local", save_data2vec, Shape()),
     "hf wav2vec2": ("hf_wav2vec2_custom", lambda path, shape: save_hugging_face(path, "wav2vec2", shape), STABLE),
     "hf hubert": ("hf_hubert_custom", lambda path, shape: save_hugging_face(path, "hubert", shape), Shape()),
+    "unispeech_sat": ("unispeech_sat_local", save_wavlm, STABLE),
+    "multires_hubert": ("multires_hubert_local", save_multires_hubert, STABLE),
+    "tera": ("tera_local", save_tera, Shape()),
+    "mockingjay": ("mockingjay_local", save_tera, Shape()),
+    "apc": ("apc_local", save_apc, Shape()),
     "fbank": ("fbank", None, None),
     "mfcc": ("mfcc", None, None),
 }

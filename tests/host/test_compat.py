@@ -4,6 +4,7 @@ import sys
 
 import pytest
 from host.conftest import COMPAT
+from lid_mapmix.host import compat
 
 
 @pytest.mark.parametrize("what", ["audio backend", "sox effects", "HfFolder", "Repository", "load", "hub", "runner"])
@@ -51,3 +52,23 @@ def test_file_alone_runs_a_script_on_the_mended_stack(tmp_path, python):
         "print(__name__, beside.WORD, *sys.argv[1:], 'lid_mapmix' in sys.modules)\n"
     )
     assert python(COMPAT, script, "-m", "train") == "__main__ found -m train False"
+
+
+def test_a_package_that_s3prl_imports_and_does_not_use_may_be_missing(monkeypatch):
+    compat.apply()
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("librosa", "catalyst")]:
+        monkeypatch.delitem(sys.modules, name)  # where it is installed, another test may have imported it
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name in ("librosa", "catalyst") else find_spec(name, *a)
+    )
+    for task, module, name in (
+        ("voxceleb1", "dataset", "find_files"),
+        ("speech_commands", "expert", "DistributedSamplerWrapper"),
+    ):
+        path = f"s3prl.downstream.{task}"
+        monkeypatch.delitem(sys.modules, f"{path}.{module}", raising=False)
+        compat.import_without_unused(path)
+        assert not {"librosa", "catalyst"} & set(sys.modules)
+        with pytest.raises(ModuleNotFoundError, match=r"librosa|catalyst"):
+            getattr(sys.modules[f"{path}.{module}"], name)("folder")

@@ -86,6 +86,18 @@ def test_a_server_that_does_not_answer_is_one_line(tmp_path):
     refused(tmp_path / "weights.pt", f"http://127.0.0.1:{free_port()}/weights.pt", "Connection refused")
 
 
+def test_nothing_is_fetched_that_only_a_checkpoint_names(server, tmp_path):
+    path, url = tmp_path / "weights.pt", f"{server.url}/weights.pt"
+    with downloads.allowed(False), pytest.raises(UserError, match="because only a checkpoint names it") as caught:
+        downloads.fetch(path, url)
+    assert f"curl -L -o {path} {url}" in str(caught.value)
+    assert server.asked == []
+    downloads.fetch(path, url)
+    with downloads.allowed(False):
+        downloads.fetch(path, url)  # it is in the cache
+    assert len(server.asked) == 1
+
+
 def test_a_server_is_reachable_whatever_it_says(server):
     assert downloads.reachable(f"{server.url}/missing.pt")
     assert not downloads.reachable(f"http://127.0.0.1:{free_port()}")

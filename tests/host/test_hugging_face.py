@@ -167,6 +167,64 @@ def test_damaged_weights_are_one_line(content, tmp_path):
     refused(tmp_path, "expected a complete folder of save_pretrained")
 
 
+@pytest.mark.parametrize("name", ["../model.safetensors", "/etc/passwd", "sub/model.safetensors", "none.bin", "", 3])
+def test_a_list_of_files_leads_to_no_other_folder(name, tmp_path):
+    folder = save_hugging_face(tmp_path / "model", "wav2vec2", Shape(layers=1))
+    (folder / "model.safetensors").rename(tmp_path / "model.safetensors")
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": {"encoder.layer_norm.weight": name}}))
+    refused(folder, "index.json: expected files of weights in this folder, found")
+    index.write_text(" " * 10_000_001)
+    refused(folder, "expected at most 10,000,000 bytes of model.safetensors.index.json")
+
+
+def test_weights_in_several_files_are_loaded(tmp_path):
+    whole = load(save_hugging_face(tmp_path / "one", "wav2vec2")).eval()
+    parts = save_hugging_face(tmp_path / "many", "wav2vec2")
+    whole.model.save_pretrained(parts, max_shard_size="50KB")
+    (parts / "model.safetensors").unlink()
+    assert len(list(parts.glob("model-*.safetensors"))) > 1
+    assert torch.equal(last(load(parts).eval(), noise(9_000)), last(whole, noise(9_000)))
+
+
+def test_what_is_not_used_is_one_line_of_this_package(tmp_path, caplog, capfd):
+    """transformers prints a table about weights that are checked here."""
+    import transformers
+
+    transformers.utils.logging.enable_propagation()
+    save_hugging_face(tmp_path, "wav2vec2")
+    transformers.Wav2Vec2ForCTC.from_pretrained(tmp_path).save_pretrained(tmp_path / "ctc")
+    verbosity = transformers.utils.logging.get_verbosity()
+    caplog.clear()
+    capfd.readouterr()
+    load(tmp_path / "ctc")
+    assert [record.name for record in caplog.records] == ["lid_mapmix.host.pretrained"]
+    assert "2 weights are not of the encoder, and not used (lm_head.bias, …)" in caplog.text
+    assert "REPORT" not in "".join(capfd.readouterr())
+    assert transformers.utils.logging.get_verbosity() == verbosity
+
+
+def test_the_language_adapters_of_mms_are_named(tmp_path, caplog):
+    folder = save_hugging_face(tmp_path, "wav2vec2", Shape(stable=True), adapter_attn_dim=4)
+    (folder / "adapter.eng.safetensors").write_bytes(b"")
+    load(folder)
+    assert "adapters in its weights are loaded, and make features for one language; those of 1 adapter" in caplog.text
+    caplog.clear()
+    path = folder / "config.json"
+    path.write_text(
+        json.dumps({key: value for key, value in json.loads(path.read_text()).items() if "attn_dim" not in key})
+    )
+    load(folder)
+    assert "18 weights of language adapters are not used (encoder.layers.0.adapter_layer" in caplog.text
+
+
+def test_weights_of_another_shape_are_named(tmp_path):
+    save_hugging_face(tmp_path, "wav2vec2")
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"intermediate_size": 48}))
+    refused(tmp_path, r"found \d+ of another shape \(encoder.layers.0.feed_forward.*64.* instead of .*48")
+
+
 def test_missing_weights_are_not_made_up(tmp_path):
     from safetensors.torch import load_file, save_file
 
@@ -263,3 +321,19 @@ def test_masking_by_a_checkpoint_that_masks_nothing_is_refused(tmp_path):
     upstream.spec_augment(False)
     with pytest.raises(UserError, match="expected mask_time_prob or mask_feature_prob above 0"):
         upstream.spec_augment(True)
+
+
+def test_a_complete_folder_is_not_blamed_for_an_old_torch(tmp_path, monkeypatch):
+    import transformers
+
+    class NotImportable:
+        """What transformers gives in place of its models when torch is older than it needs."""
+
+        @classmethod
+        def from_pretrained(cls, *arguments, **keywords):
+            raise ImportError("Wav2Vec2Model requires the PyTorch library but it was not found in your environment")
+
+    folder = save_hugging_face(tmp_path, "wav2vec2")
+    monkeypatch.setattr(transformers, "Wav2Vec2Model", NotImportable)
+    with pytest.raises(ImportError, match="requires the PyTorch library"):
+        load(folder)

@@ -1,16 +1,18 @@
 """Files of weights and settings are data: nothing in them is run, and no size in them is without limit."""
 
+import json
 import os
+import zipfile
 from argparse import Namespace
 
 import pytest
 import torch
-from helpers.checkpoints import NATIVE, Shape, code, local, save_hugging_face, spoil
+from helpers.checkpoints import NATIVE, Shape, code, local, save_hugging_face, save_tera, spoil
 from hypothesis import given
 from hypothesis import strategies as st
 from lid_mapmix.host.features import build_features
 from lid_mapmix.host.hugging_face import HuggingFaceUpstream
-from lid_mapmix.host.trust import check_named_files, check_settings, reading_data_only, record_named_files
+from lid_mapmix.host.trust import check_settings, parameters_limited, reading_data_only
 from lid_mapmix.host.upstreams import UpstreamSettings
 from lid_mapmix.utils.errors import UserError
 
@@ -179,8 +181,6 @@ def test_the_optimizer_in_an_old_checkpoint_is_not_needed_and_not_made(is_zip, t
 
 def test_keys_that_make_transformers_import_or_download_are_dropped(tmp_path):
     folder = save_hugging_face(tmp_path / "model", "wav2vec2", Shape(layers=1))
-    import json
-
     config = json.loads((folder / "config.json").read_text())
     config |= {
         "_attn_implementation": "nobody/kernel",
@@ -199,47 +199,56 @@ def test_keys_that_make_transformers_import_or_download_are_dropped(tmp_path):
         HuggingFaceUpstream.of_checkpoint("hf_wav2vec2_custom", str(folder))
 
 
-@pytest.mark.parametrize(
-    "named",
-    [
-        "https://example.org/x.pt",
-        "http://example.org/x",
-        "ftp://example.org/x",
-        "hf://owner/name",
-        "owner/name",
-        "0Abc-drive-id",
-        "",
-        3,
-        "x\0y",
-        "x" * 5000,
-    ],
-    ids=str,
-)
-def test_an_address_in_a_checkpoint_is_not_followed(named, tmp_path):
-    with pytest.raises(UserError, match="-k"):
-        check_named_files(Namespace(upstream_ckpt=named), tmp_path / "run" / "dev-best.ckpt")
+HUGE = {"encoder_layers": 200, "encoder_embed_dim": 16_384, "encoder_ffn_embed_dim": 16_384}
 
 
-def test_a_path_in_a_checkpoint_is_followed_within_its_folder_or_with_its_digest(tmp_path):
-    run, outside = tmp_path / "run", tmp_path / "weights.pt"
-    run.mkdir()
-    outside.write_bytes(b"weights")
-    inside = run / "weights.pt"
-    inside.write_bytes(b"weights")
-    checkpoint = run / "dev-best.ckpt"
-    check_named_files(Namespace(upstream_ckpt=str(inside)), checkpoint)
-    args = Namespace(upstream_ckpt=str(outside))
-    with pytest.raises(UserError, match="-k"):
-        check_named_files(args, checkpoint)
-    record_named_files(args)
-    check_named_files(args, checkpoint)
-    outside.write_bytes(b"others")
-    with pytest.raises(UserError, match="not the one of its training"):
-        check_named_files(args, checkpoint)
-    inside.unlink()
-    inside.symlink_to(outside)
-    with pytest.raises(UserError, match="-k"):
-        check_named_files(Namespace(upstream_ckpt=str(inside)), checkpoint)
-    args = Namespace(upstream_ckpt=None, upstream_model_config=str(outside))
-    with pytest.raises(UserError, match="-g"):
-        check_named_files(args, checkpoint)
+@pytest.mark.parametrize("kind", NATIVE)
+def test_settings_within_their_limits_that_are_too_much_together_are_refused(kind, tmp_path):
+    """Each setting has its limit; 200 layers of width 16,384 would take terabytes."""
+    weights = spoil(NATIVE[kind](tmp_path / "weights.pt", Shape(layers=1)), **HUGE, encoder_attention_heads=16)
+    assert "M parameters, which its file may hold, found those of a larger one" in refusal(local(kind), weights)
+
+
+def test_a_folder_whose_config_is_of_a_model_that_its_files_cannot_hold_is_refused(tmp_path):
+    folder = save_hugging_face(tmp_path / "model", "wav2vec2", Shape(layers=1))
+    config = json.loads((folder / "config.json").read_text())
+    huge = {"num_hidden_layers": 200, "hidden_size": 16_384, "intermediate_size": 16_384}
+    (folder / "config.json").write_text(json.dumps(config | huge))
+    assert "M parameters, which its file may hold" in refusal("hf_wav2vec2_custom", folder)
+
+
+def test_a_compressed_archive_is_refused(tmp_path):
+    """A file of 200 kB had become a tensor of 200 MB."""
+    weights = NATIVE["wav2vec2"](tmp_path / "weights.pt", Shape(layers=1))
+    torch.save(torch.load(weights, weights_only=True) | {"more": torch.zeros(10**6)}, weights)
+    with zipfile.ZipFile(weights) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(weights, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    assert "bytes as torch writes them, found an archive of" in refusal("wav2vec2_local", weights)
+
+
+def test_a_model_without_a_known_file_has_a_limit_too():
+    layer = torch.nn.Linear(60_000, 60_000, device="meta")
+    with parameters_limited([]):
+        torch.nn.Linear(60_000, 60_000, device="meta")
+        with pytest.raises(ValueError, match="at most 5,000 M parameters, found"):
+            torch.nn.Linear(60_000, 60_000, device="meta")
+    torch.nn.Sequential(layer, torch.nn.Linear(60_000, 60_000, device="meta"))  # the limit is that of the block
+
+
+def test_a_parameter_that_is_replaced_counts_once():
+    """transformers builds a model without memory, and replaces each parameter by the one of the file."""
+    with parameters_limited([2 * 10**8]):  # in half precision, 100 M
+        layer = torch.nn.Linear(10_000, 10_000, device="meta")
+        for _ in range(3):
+            layer.weight = torch.nn.Parameter(torch.empty_like(layer.weight))
+
+
+def test_a_sampling_rate_has_a_limit(tmp_path):
+    """S3PRL's preprocessor draws as many random samples as the checkpoint says that a second has."""
+    content = torch.load(save_tera(tmp_path / "tera.ckpt"), weights_only=True)
+    content["Config"]["audio"]["sample_rate"] = 10**12
+    torch.save(content, tmp_path / "tera.ckpt")
+    assert "sample_rate: expected at most 192000" in refusal("tera_local", tmp_path / "tera.ckpt")

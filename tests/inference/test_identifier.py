@@ -35,7 +35,11 @@ def test_the_scores_of_an_evaluation(identifier, trained, corpus):
     assert [answer.name for answer in answers] == scores.ids.tolist()
     found = np.stack([answer.uncalibrated for answer in answers])
     np.testing.assert_allclose(found, scores.probabilities, atol=1e-5)
-    assert [answer.label for answer in answers] == scores.predictions.tolist()
+    assert [scores.classes[row.argmax()] for row in found] == scores.predictions.tolist()
+    calibrated = np.exp(
+        calibration.read_calibration(trained / "calibration.json").log_probabilities(scores.log_probabilities)
+    )
+    assert [answer.label for answer in answers] == [scores.classes[row.argmax()] for row in calibrated]
 
 
 def test_the_scores_of_an_evaluation_of_several_windows(trained, tmp_path):
@@ -93,6 +97,8 @@ def test_channels_are_mixed_and_rates_changed(identifier, wav):
     other = hum(1.0, 300, 8)
     mixed = identifier(np.stack([wav, other]), 16_000).uncalibrated
     np.testing.assert_allclose(mixed, identifier((wav + other) / 2, 16_000).uncalibrated, atol=1e-6)
+    opposite = identifier(np.stack([wav, -wav]), 16_000).uncalibrated
+    np.testing.assert_allclose(opposite, identifier(wav, 16_000).uncalibrated, atol=1e-6)
     slow = resample(torch.from_numpy(wav), 16_000, 8_000)
     expected = identifier(resample(slow, 8_000, 16_000), 16_000).uncalibrated
     np.testing.assert_allclose(identifier(slow, 8_000).uncalibrated, expected, atol=1e-6)

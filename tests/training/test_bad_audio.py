@@ -11,9 +11,8 @@ from lid_mapmix.data.manifest.manifest import read_manifest
 from lid_mapmix.mapmix.mixup import MixSpace
 from lid_mapmix.training import bad_audio
 from lid_mapmix.training.bad_audio import BadAudio
-from lid_mapmix.training.replacements import Fault, Replacements
 from lid_mapmix.training.sampler import NO_PARTNER, Draw
-from lid_mapmix.training.train_dataset import TrainDataset
+from lid_mapmix.training.train_dataset import Fault, Replacements, TrainDataset
 from lid_mapmix.utils.errors import BadAudioError, UserError
 from lid_mapmix.utils.run_folder import RunFolder
 

@@ -1,6 +1,7 @@
 """Reading a checkpoint: without the host, and without running what a stranger has put into it."""
 
 import os
+import shutil
 
 import pytest
 import torch
@@ -34,3 +35,19 @@ def test_no_code_of_a_checkpoint_is_run(tmp_path):
     with pytest.raises(UserError, match="is damaged, or no checkpoint"):
         read_checkpoint(tmp_path / "dev-best.ckpt")
     assert not (tmp_path / "made").exists()
+
+
+def test_a_name_that_the_locale_did_not_decode_is_no_damage(trained, tmp_path):
+    """Once, of every name with umlauts under LC_ALL=C: torch encodes names as UTF-8, even of what is no UTF-8."""
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    shutil.copy(trained / "dev-best.ckpt", folder)
+    found, expected = (read_checkpoint(path / "dev-best.ckpt")["Downstream"] for path in (folder, trained))
+    tensors = {name: value for name, value in expected.items() if isinstance(value, torch.Tensor)}
+    assert tensors
+    assert all(torch.equal(found[name], value) for name, value in tensors.items())
+
+
+def test_what_the_system_refuses_is_no_damage(tmp_path):
+    with pytest.raises(IsADirectoryError):
+        read_checkpoint(tmp_path)

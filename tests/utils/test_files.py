@@ -1,9 +1,11 @@
 import errno
+import os
+import sys
 from pathlib import Path
 
 import pytest
 from lid_mapmix.apps.runs.launch import _explain
-from lid_mapmix.utils.files import replace_when_complete
+from lid_mapmix.utils.files import encodable_name, replace_when_complete, write_text
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):
@@ -53,3 +55,23 @@ def test_two_writers_do_not_meet(tmp_path):
         assert one != other
     assert path.read_text() == "one"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_names_keep_their_bytes_in_what_is_written(tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    write_text(tmp_path / "one", name)
+    assert (tmp_path / "one").read_bytes() == b"caf\xe9"
+    (tmp_path / name).write_text("two")
+    for path in (tmp_path / name, tmp_path / "one"):
+        with encodable_name(path) as encodable:
+            assert Path(encodable.encode().decode()).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(("encoding", "remedy"), [("ascii", "set PYTHONUTF8=1"), ("utf-8", "Rename the file")])
+def test_text_that_cannot_be_encoded_is_said_with_its_reason(encoding, remedy, monkeypatch):
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: encoding)
+    with pytest.raises(UnicodeEncodeError) as caught:
+        "/data/caf\udce9/x.wav".encode()
+    message = _explain(caught.value)
+    assert message.startswith(r"'/data/caf\udce9/x.wav': expected text in UTF-8, found other characters. ")
+    assert remedy in message

@@ -23,7 +23,7 @@ from ..utils.run_folder import RunFolder, choose_checkpoint
 from .commands.score_files import clusters_of, read_system, require_truth
 from .report.datamap_figure import draw_datamap
 from .runs.launch import prepare_use
-from .settings.arguments import SEED_LIMIT, complete_defaults, make_parser
+from .settings.arguments import complete_defaults, find_conflict, make_parser
 
 _SLICES = "by_"
 
@@ -83,10 +83,6 @@ def train(
     ------
     UserError : whatever is wrong with settings, data, audio or the folder.
     """
-    if resume and overwrite:
-        raise UserError("resume and overwrite: expected one of them, found both. Leave one out.")
-    if seed is not None and not 0 <= seed < SEED_LIMIT:
-        raise UserError(f"seed: expected a number from 0 to {SEED_LIMIT - 1}, found {seed}. Choose another.")
     options = _options(
         "train",
         data,
@@ -101,6 +97,8 @@ def train(
         overwrite=overwrite,
         override=_override(settings),
     )
+    if conflict := find_conflict(options):
+        raise UserError(f"{conflict}. Change the arguments.")
     complete_defaults(options)
     prepare_use(options)
     from .runs import procedure  # noqa: PLC0415 - S3PRL can be imported once it is patched

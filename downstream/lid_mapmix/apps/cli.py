@@ -13,25 +13,20 @@ from typing import Any
 from .. import __version__
 from ..data.prepare import CORPORA, find_corpus
 from ..utils.command_line import CommandParser
+from ..utils.one_line import escape_unencodable_output, log_to_terminal
 from .runs import launch
 from .settings.arguments import complete_defaults, make_parser
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command: its purpose, its parser and its work.
+    """A command: its purpose, its parser and its work."""
 
-    Attributes
-    ----------
-    purpose : one line for the help.
-    parser, work : "module:function" of this folder. `work` is imported after parsing: torch takes seconds.
-    after_interruption : message after Ctrl-C.
-    """
-
-    purpose: str
+    purpose: str  # one line for the help
+    # parser, work: "module:function" of this folder. `work` is imported after parsing: torch takes seconds.
     parser: str
     work: str
-    after_interruption: str = "run the same command to start again"
+    after_interruption: str = "run the same command to start again"  # message after Ctrl-C
 
 
 COMMANDS: Mapping[str, Command] = {
@@ -47,11 +42,7 @@ COMMANDS: Mapping[str, Command] = {
         "commands.export_manifest:make_export_parser",
         "commands.export_manifest:export_manifest",
     ),
-    "check": Command(
-        "check a corpus before training",
-        "commands.check:make_check_parser",
-        "commands.check:check_data",
-    ),
+    "check": Command("check a corpus before training", "commands.check:make_check_parser", "commands.check:check_data"),
     "config": Command(
         "print the merged settings of a run as YAML, for -c", "cli:make_config_parser", "cli:show_config"
     ),
@@ -132,16 +123,21 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0, 1 after an error, 2 for wrong flags."""
+    escape_unencodable_output()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     command = _make_parser().parse_args(arguments[:1]).command
     if command == "run":
         return launch.main(arguments[1:], "lid-mapmix run")
-    options = _find(COMMANDS[command].parser)().parse_args(arguments[1:])
     # Preparing a corpus logs what was skipped.
-    logging.basicConfig(level=logging.INFO if command == "prepare" else logging.WARNING, format="%(message)s")
+    log_to_terminal(logging.INFO if command == "prepare" else logging.WARNING)
+
+    def parse_and_work() -> None:
+        options = _find(COMMANDS[command].parser)().parse_args(arguments[1:])
+        _find(COMMANDS[command].work)(options)
+
     return launch.guarded(
-        lambda: _find(COMMANDS[command].work)(options),
-        debug=options.debug,
+        parse_and_work,
+        debug="--debug" in arguments,
         after_interruption=COMMANDS[command].after_interruption,
     )
 

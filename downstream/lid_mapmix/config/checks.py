@@ -42,9 +42,7 @@ _NUMBERS = (
 def task_config(mapping: Mapping[str, Any] | None) -> TaskConfig:
     """Check the ``downstream_expert`` part of a configuration.
 
-    Raises
-    ------
-    UserError : an unknown key, a value out of range, or contradicting values.
+    Raises UserError: an unknown key, a value out of range, or contradicting values.
     """
     if not isinstance(mapping, Mapping | None):
         raise UserError(f"configuration: {TASK_KEY} is {mapping!r}; expected 'key: value' lines. See config.yaml.")
@@ -62,13 +60,9 @@ def check_configuration(config: Mapping[str, Any]) -> None:
     YAML 1.1 reads ``1e-4`` as text, on which the optimizer would fail after minutes of loading. S3PRL fails on keys at
     the top that are also flags, and ignores unknown keys.
 
-    Parameters
-    ----------
-    config : ``optimizer`` and ``runner`` are corrected in place.
+    Raises UserError: an unknown key, a value out of range, or a missing section.
 
-    Raises
-    ------
-    UserError : an unknown key, a value out of range, or a missing section.
+    `config`: ``optimizer`` and ``runner`` are corrected in place.
     """
     _check_keys("", config, _TOP_KEYS)
     for part in ("runner", "optimizer"):
@@ -90,13 +84,10 @@ def check_configuration(config: Mapping[str, Any]) -> None:
     for section, key, kind in _NUMBERS:
         if config[section].get(key) is not None:
             config[section][key] = _number(f"{section}.{key}", config[section][key], kind)
-    scheduler = config.get("scheduler")
-    if not isinstance(scheduler, Mapping | None):
-        raise UserError(f"configuration: scheduler is {scheduler!r}; expected 'key: value' lines. Correct it.")
-    specaug = config.get("specaug")
-    if not isinstance(specaug, Mapping | None):
-        raise UserError(f"configuration: specaug is {specaug!r}; expected 'key: value' lines. Correct it.")
-    _check_keys("specaug.", specaug or {}, _SPECAUG_KEYS)
+    for part in ("scheduler", "specaug"):
+        if not isinstance(found := config.get(part), Mapping | None):
+            raise UserError(f"configuration: {part} is {found!r}; expected 'key: value' lines. Correct it.")
+    _check_keys("specaug.", config.get("specaug") or {}, _SPECAUG_KEYS)
 
 
 def _number(place: str, value: Any, kind: type) -> int | float:

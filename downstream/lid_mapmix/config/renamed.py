@@ -31,14 +31,10 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
 def rename_task_settings(task: Mapping[str, Any], *, warn: bool = False) -> dict[str, Any]:
     """Return settings of the task under their new names.
 
-    Parameters
-    ----------
-    task : the ``downstream_expert`` part of a configuration, or some of its sections; not changed.
-    warn : print one line per old name, once per process.
+    Raises UserError: a setting is given under both names.
 
-    Raises
-    ------
-    UserError : a setting is given under both names.
+    `task`: the ``downstream_expert`` part of a configuration, or some of its sections; not changed. `warn`: print one
+    line per old name, once per process.
     """
     renamed = dict(task)
     for section, names in RENAMED.items():

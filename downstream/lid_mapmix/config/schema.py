@@ -55,6 +55,7 @@ class DevCalibration(StrEnum):
 
     NONE = "none"
     TEMPERATURE = "temperature"
+    AFFINE = "affine"
     VECTOR = "vector"
     FULL = "full"
 
@@ -237,7 +238,7 @@ class EvaluationConfig:
     hop_seconds: _Seconds = 3.0
     batch_seconds: _Positive = 120.0
     mix_lengths: bool = False
-    calibration: DevCalibration = DevCalibration.TEMPERATURE
+    calibration: DevCalibration = DevCalibration.AFFINE
     bootstrap_samples: Annotated[int, Field(ge=0)] = 1000
     average: Average = Average.PROBABILITIES
     keep_latents: Annotated[int, Field(ge=0)] = 2_000

@@ -25,34 +25,21 @@ _SCHEDULE_KEYS = ("total_steps", "eval_step", "save_step", "log_step")
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings of a run.
+    """All settings of a run."""
 
-    Attributes
-    ----------
-    args : S3PRL's arguments, not to be changed.
-    task : the task's part of the configuration.
-    sections : S3PRL's sections: ``runner``, ``optimizer`` and optionally ``scheduler`` and ``specaug``; not to be
-        changed.
-    sources : their sources, lowest precedence first.
-    """
-
-    args: Namespace
-    task: TaskConfig
+    args: Namespace  # S3PRL's arguments, not to be changed
+    task: TaskConfig  # the task's part of the configuration
+    # S3PRL's sections: ``runner``, ``optimizer`` and optionally ``scheduler`` and ``specaug``; not to be changed.
     sections: Mapping[str, Any]
-    sources: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()  # their sources, lowest precedence first
 
     @classmethod
     def make(cls, args: Namespace, config: Mapping[str, Any], sources: Sequence[str] = ()) -> Self:
         """Check a merged configuration.
 
-        Parameters
-        ----------
-        args : S3PRL's arguments.
-        config : ``runner``, ``optimizer``, ``downstream_expert``, … as read from YAML; neither is changed.
+        Raises UserError: an unknown key, a value out of range, contradicting values, or a missing section.
 
-        Raises
-        ------
-        UserError : an unknown key, a value out of range, contradicting values, or a missing section.
+        `config`: ``runner``, ``optimizer``, ``downstream_expert``, … as read from YAML; neither is changed.
         """
         own = copy.deepcopy(dict(config))
         check_configuration(own)
@@ -123,9 +110,7 @@ class Settings:
     def check_host(self, *, trains: bool) -> None:
         """Check what S3PRL would check late or never: upstream arguments, optimizer, schedule and cache.
 
-        Raises
-        ------
-        UserError : settings that cannot work.
+        Raises UserError: settings that cannot work.
         """
         if trains:
             check_optimization(self.optimizer, self.sections.get("scheduler"))
@@ -152,14 +137,9 @@ class Settings:
 def task_of_run(folder: RunFolder, over: Mapping[str, Any] | None = None) -> TaskConfig:
     """Return the task's settings of the last start of a run; its other settings are not checked.
 
-    Parameters
-    ----------
-    folder : of the run.
-    over : settings of the task that replace those of the run.
+    Raises UserError: no settings, settings of another task, or a value out of range.
 
-    Raises
-    ------
-    UserError : no settings, settings of another task, or a value out of range.
+    `over`: settings of the task that replace those of the run.
     """
     path = folder.settings_file()
     task = read_yaml(path).get(TASK_KEY)
@@ -171,11 +151,7 @@ def task_of_run(folder: RunFolder, over: Mapping[str, Any] | None = None) -> Tas
 def moved_path(given: str, old: Path, new: Path) -> str:
     """Return the present path of a file of a run that may have been copied or moved.
 
-    Parameters
-    ----------
-    given : path of the file.
-    old, new : the former and present folder of the run.
-
+    `given`: path of the file. `old`, `new`: the former and present folder of the run.
     """
     if not Path(given).is_relative_to(old):
         return given

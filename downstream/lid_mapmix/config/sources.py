@@ -23,9 +23,7 @@ _UPSTREAM_CONFIGS = (_PACKAGE / "upstream_configs", _PACKAGE.parents[1] / "upstr
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Return `base` with the values of `over` merged over it, key by key; neither is changed.
 
-    Raises
-    ------
-    UserError : a single value where `base` has a section.
+    Raises UserError: a single value where `base` has a section.
     """
     merged = dict(base)
     for key, value in over.items():
@@ -56,12 +54,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file with a mapping.
-
-    Raises
-    ------
-    UserError : no such file, no YAML, a duplicate key, or no mapping.
-    """
+    """Read a YAML file with a mapping. Raises UserError: no such file, no YAML, a duplicate key, or no mapping."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
@@ -81,12 +74,7 @@ def variant_names() -> list[str]:
 
 
 def read_variant(name: str) -> dict[str, Any]:
-    """Read the settings that a variant changes.
-
-    Raises
-    ------
-    UserError : no such variant.
-    """
+    """Read the settings that a variant changes. Raises UserError: no such variant."""
     if name not in variant_names():
         raise UserError(f"-v {name}: expected one of {', '.join(variant_names())}, found another. Choose one of these.")
     return read_yaml(VARIANTS / f"{name}.yaml")

@@ -15,13 +15,9 @@ from .sources import TASK_KEY
 def check_host(runner: Mapping[str, Any]) -> None:
     """Check that S3PRL's own runner, which ignores unknown keys, supports all requested settings.
 
-    Parameters
-    ----------
-    runner : the ``runner`` section.
+    Raises UserError: precision, compilation or checkpointing that S3PRL's own runner does not have.
 
-    Raises
-    ------
-    UserError : precision, compilation or checkpointing that S3PRL's own runner does not have.
+    `runner`: the ``runner`` section.
     """
     asked = [key for key in SWITCHES if runner.get(key)]
     if not runner.get("fp16") and read_precision(runner) is not Precision.FP32:
@@ -36,19 +32,11 @@ def check_host(runner: Mapping[str, Any]) -> None:
 def config_without_patches(config: TaskConfig, upstream: str, trainable: bool) -> TaskConfig:
     """Return the settings that are safe under S3PRL's own command, where host/ does not patch the upstream.
 
-    Parameters
-    ----------
-    config : those of the run.
-    upstream : its name, -u.
-    trainable : whether it is fine-tuned, -f.
+    Returns the same settings, but lengths are mixed only for filter banks: other upstreams may attend to padding.
 
-    Returns
-    -------
-    the same settings, but lengths are mixed only for filter banks: other upstreams may attend to padding.
+    Raises UserError: an upstream that would be trained in another way than requested.
 
-    Raises
-    ------
-    UserError : an upstream that would be trained in another way than requested.
+    `upstream`: its name, -u. `trainable`: whether it is fine-tuned, -f.
     """
     if upstream.startswith("hf_") and trainable:
         raise UserError(

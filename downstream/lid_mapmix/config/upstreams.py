@@ -31,35 +31,33 @@ class Arguments:
     upstream_layer_selection: int | None = None
 
 
+_Count = Annotated[int, Field(ge=1)]
+
+
 @dataclass(config=_STRICT)
 class Protocol:
-    """A way to use an upstream.
+    """A way to use an upstream."""
 
-    Attributes
-    ----------
-    arguments : S3PRL's.
-    batch_sizes : memory of a card in GB → maximum number of anchors of 8 s per step, each with a partner.
-    config : settings over the defaults and the variant.
-    """
+    arguments: Arguments  # S3PRL's
+    # Memory of a card in GB → maximum number of anchors of 8 s per step, each with a partner.
+    batch_sizes: dict[_Count, _Count] = field(default_factory=dict)
+    # The same by millions of parameters, for an upstream whose weights have any size.
+    batch_sizes_by_millions: dict[_Count, dict[_Count, _Count]] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)  # settings over the defaults and the variant
 
-    arguments: Arguments
-    batch_sizes: dict[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = field(default_factory=dict)
-    config: dict[str, Any] = field(default_factory=dict)
+    def batch_sizes_of(self, millions: float) -> dict[int, int]:
+        """Return the batch sizes of the smallest listed model with so many parameters, or else of the largest."""
+        sizes = self.batch_sizes_by_millions
+        return sizes[min((each for each in sizes if each >= millions), default=max(sizes))]
 
 
 @dataclass(config=_STRICT)
 class Upstream:
-    """The content of an upstream's file.
+    """The content of an upstream's file."""
 
-    Attributes
-    ----------
-    about : description, with its paper.
-    source : sources of the numbers.
-    finetune, frozen : the two protocols: fine-tuned as in Map-Mix, or frozen as in SUPERB.
-    """
-
-    about: str
-    source: str
+    about: str  # description, with its paper
+    source: str  # sources of the numbers
+    # finetune, frozen: the two protocols: fine-tuned as in Map-Mix, or frozen as in SUPERB.
     finetune: Protocol
     frozen: Protocol
 
@@ -81,9 +79,7 @@ _DEFAULT = Upstream(
 def read_upstream(name: str) -> Upstream:
     """Read the file of an upstream; without a file, return the defaults.
 
-    Raises
-    ------
-    UserError : the file has an unknown key or a wrong value.
+    Raises UserError: the file has an unknown key or a wrong value.
     """
     content = read_upstream_config(name)
     if content is None:

@@ -24,15 +24,10 @@ class Sampling(StrEnum):
 def class_quotas(sizes: np.ndarray, power: float, generator: np.random.Generator) -> np.ndarray:
     """Return the number of draws of each class in an epoch.
 
-    Parameters
-    ----------
-    sizes : (classes,) int64, utterances per class, at least 1.
-    power : in [0, 1].
-    generator : rounds randomly, so that a quota is ``sum(sizes) · n^power / sum(n^power)`` on average.
+    Returns (classes,) int64 with the sum of `sizes`; each is that number rounded up or down.
 
-    Returns
-    -------
-    (classes,) int64 with the sum of `sizes`; each is that number rounded up or down.
+    `sizes`: (classes,) int64, utterances per class, at least 1. `power`: in [0, 1]. `generator`: rounds randomly, so
+    that a quota is ``sum(sizes) · n^power / sum(n^power)`` on average.
     """
     weights = sizes.astype(np.float64) ** power
     # Systematic sampling. Rounded, because a sum of integers may otherwise be just below its value in floating point.
@@ -46,16 +41,10 @@ def draw_anchors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw as many anchors as there are, by class; draws per utterance of a class differ by at most one.
 
-    Parameters
-    ----------
-    anchors : (anchors,) int64 utterance numbers, each once.
-    classes : (utterances,) int64, class number of every utterance.
-    power : see :func:`class_quotas`; 1 draws each anchor once.
-    generator : source of the draws.
+    Returns (anchors,) int64 each: utterance numbers, class by class, and the repeat of each, from 0.
 
-    Returns
-    -------
-    drawn, repeats : (anchors,) int64 each: utterance numbers, class by class, and the repeat of each, from 0.
+    `anchors`: (anchors,) int64 utterance numbers, each once. `classes`: (utterances,) int64, class number of every
+    utterance. `power`: see :func:`class_quotas`; 1 draws each anchor once.
     """
     order = np.argsort(classes[anchors], kind="stable")
     _, sizes = np.unique(classes[anchors], return_counts=True)

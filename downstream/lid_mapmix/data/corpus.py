@@ -36,12 +36,7 @@ class Corpus:
 
     @property
     def directory(self) -> Path:
-        """The folder.
-
-        Raises
-        ------
-        UserError : no folder is given.
-        """
+        """The folder. Raises UserError: no folder is given."""
         if self._directory is None:
             raise UserError(
                 "expected a data folder, found none. Give the folder of train.csv, dev.csv and test.csv by --data DIR "
@@ -61,19 +56,12 @@ class Corpus:
     def manifest_path(self, name: str) -> Path:
         """Return the path of a split's manifest, a CSV or a Parquet file, which may be absent.
 
-        Raises
-        ------
-        UserError : there are both a CSV and a Parquet file.
+        Raises UserError: there are both a CSV and a Parquet file.
         """
         return find_manifest(self.directory, name)
 
     def manifest(self, name: str) -> Manifest:
-        """Return the manifest of a split, read at its first use.
-
-        Raises
-        ------
-        UserError : a fault of the manifest.
-        """
+        """Return the manifest of a split, read at its first use. Raises UserError: a fault of the manifest."""
         if name not in self._manifests:
             self._manifests[name] = read_manifest(self.manifest_path(name))
         return self._manifests[name]
@@ -81,9 +69,7 @@ class Corpus:
     def split(self, name: str) -> Split:
         """Return a split, whose manifest and audio headers are checked at its first use.
 
-        Raises
-        ------
-        UserError : a fault of the manifest or the audio.
+        Raises UserError: a fault of the manifest or the audio.
         """
         if name not in self._splits:
             skips = self._skips_bad_audio and name == "train"
@@ -95,9 +81,7 @@ class Corpus:
     def check_manifests(self, names: Iterable[str]) -> None:
         """Check manifests against the labels, without their audio.
 
-        Raises
-        ------
-        UserError : as :meth:`split`, except for faults of the audio.
+        Raises UserError: as :meth:`split`, except for faults of the audio.
         """
         for name in names:
             self.labels.class_indices(self.manifest(name))

@@ -15,33 +15,22 @@ NO_SLOT = -1
 
 @dataclass(frozen=True)
 class KeptFeatures:
-    """Access to the cached features of a split, by the number of a crop or window.
+    """Access to the cached features of a split, by the number of a crop or window."""
 
-    Attributes
-    ----------
-    holds : returns whether the features of a number are cached, so that its audio need not be read.
-    announce : called with the numbers of a batch just before the batch is returned.
-    """
-
+    # Returns whether the features of a number are cached, so that its audio need not be read.
     holds: Callable[[int], bool]
-    announce: Callable[[Sequence[int]], None]
+    announce: Callable[[Sequence[int]], None]  # called with the numbers of a batch just before the batch is returned
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A part of an utterance, and its place in a waveform.
+    """A part of an utterance, and its place in a waveform."""
 
-    Attributes
-    ----------
-    start, count : first sample within the utterance, and number of samples, as recorded.
-    first : first sample of it in the waveform; the rest of the waveform is zeros.
-    slot : number of the crop on a grid, or -1.
-    """
-
+    # start, count: first sample within the utterance, and number of samples, as recorded.
     start: int
     count: int
-    first: int
-    slot: int
+    first: int  # first sample of it in the waveform; the rest of the waveform is zeros
+    slot: int  # number of the crop on a grid, or -1
 
 
 class Crops:
@@ -54,17 +43,12 @@ class Crops:
     step_seconds : None: a crop starts anywhere, and shorter audio is zero-padded at a random position.
         Otherwise a crop starts at a multiple of this, or ends where the utterance does, and shorter audio is
         zero-padded at its end.
-
-    Attributes
-    ----------
-    samples : length of a crop.
-    grid : (crops, 3) int64, the utterance, first sample and number of samples of each crop of the grid; None without
-        a grid.
     """
 
     def __init__(self, counts: np.ndarray, crop_seconds: float, step_seconds: float | None = None) -> None:
         self.counts = counts
         self.samples = round(crop_seconds * SAMPLE_RATE)
+        # (crops, 3) int64, the utterance, first sample and number of samples of each crop of the grid.
         self.grid = None if step_seconds is None else sliding_windows(counts, crop_seconds, step_seconds)
         if self.grid is not None:
             self._first_slots = np.searchsorted(self.grid[:, 0], np.arange(len(counts) + 1))
@@ -72,12 +56,8 @@ class Crops:
     def draw(self, seed: int, utterance: int, epoch: int, *role: int, speed: float = 1.0) -> Crop:
         """Draw the crop of an utterance in an epoch; the same arguments give the same crop.
 
-        Parameters
-        ----------
-        seed : of the draws.
-        utterance, epoch : their numbers.
-        role : other parts of the key, not negative.
-        speed : factor at which the crop will be played, so that it fills the waveform afterwards; without a grid only.
+        `utterance`, `epoch`: their numbers. `role`: other parts of the key, not negative. `speed`: factor at which the
+        crop will be played, so that it fills the waveform afterwards; without a grid only.
         """
         generator = keyed_generator(seed, "crop", epoch, utterance, *role)
         if self.grid is not None:

@@ -21,21 +21,14 @@ from .manifest.manifest import Manifest
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """A manifest with the class numbers and audio spans of its utterances.
+    """A manifest with the class numbers and audio spans of its utterances."""
 
-    Attributes
-    ----------
-    manifest : the utterances.
-    target_classes : (utterances,) int64 class numbers.
-    starts, counts : (utterances,) int64, first sample and number of samples of each in its file, at 16 kHz.
-    faults : utterance number → fault of audio that is skipped.
-    """
-
-    manifest: Manifest
-    target_classes: np.ndarray
+    manifest: Manifest  # the utterances
+    target_classes: np.ndarray  # (utterances,) int64 class numbers
+    # starts, counts: (utterances,) int64, first sample and number of samples of each in its file, at 16 kHz.
     starts: np.ndarray
     counts: np.ndarray
-    faults: Mapping[int, str] = field(default_factory=dict)
+    faults: Mapping[int, str] = field(default_factory=dict)  # utterance number → fault of audio that is skipped
 
     @classmethod
     def open(
@@ -48,15 +41,10 @@ class Split:
     ) -> "Split":
         """Check a manifest against the labels and against its audio files.
 
-        Parameters
-        ----------
-        manifest, labels : of the split.
-        skips_bad_audio : whether faults of audio are recorded rather than raised.
-        lengths : of files, shared between splits; see :func:`.audio.spans.utterance_spans`.
+        Raises UserError: an unknown class, or audio that is missing, damaged or too short and not skipped.
 
-        Raises
-        ------
-        UserError : an unknown class, or audio that is missing, damaged or too short and not skipped.
+        `manifest`, `labels`: of the split. `skips_bad_audio`: whether faults of audio are recorded rather than raised.
+        `lengths`: of files, shared between splits; see :func:`.audio.spans.utterance_spans`.
         """
         faults: dict[int, str] = {}
         target_classes = labels.class_indices(manifest)
@@ -66,9 +54,7 @@ class Split:
     def read(self, utterance: int, start: int, count: int) -> np.ndarray:
         """Read (count,) samples of an utterance, starting at its sample `start`.
 
-        Raises
-        ------
-        BadAudioError : its audio is unreadable, truncated, or has a sample that is not finite.
+        Raises BadAudioError: its audio is unreadable, truncated, or has a sample that is not finite.
         """
         if utterance in self.faults:
             raise BadAudioError(self.faults[utterance])
@@ -80,9 +66,7 @@ class Split:
     def audio_digest(self, windows: np.ndarray) -> str:
         """Return a digest of windows and the audio they are cut from, 16 hex digits.
 
-        Parameters
-        ----------
-        windows : (windows, 3) int64: utterance number, first sample, number of samples.
+        `windows`: (windows, 3) int64: utterance number, first sample, number of samples.
         """
         digest = hashlib.sha256()
         for numbers in (self.starts, self.counts, windows):
@@ -96,47 +80,30 @@ class Split:
 
 @dataclass
 class Waveforms:
-    """Where the real audio is in each waveform of a batch, in samples; the rest is zeros.
+    """Where the real audio is in each waveform of a batch, in samples; the rest is zeros."""
 
-    Attributes
-    ----------
-    first, count : (waveforms,) int64.
-    slot : (waveforms,) int64, the number of each crop or window in its split; -1 for none.
-    """
-
+    # first, count: (waveforms,) int64.
     first: torch.Tensor
     count: torch.Tensor
-    slot: torch.Tensor
+    slot: torch.Tensor  # (waveforms,) int64, the number of each crop or window in its split; -1 for none
 
 
 @dataclass
 class EvaluationBatch:
-    """Describes the waveforms of an evaluation step: windows of utterances.
+    """Describes the waveforms of an evaluation step: windows of utterances."""
 
-    Attributes
-    ----------
-    utterance : (windows,) int64 utterance numbers.
-    waveforms : of the windows.
-    """
-
-    utterance: torch.Tensor
-    waveforms: Waveforms
+    utterance: torch.Tensor  # (windows,) int64 utterance numbers
+    waveforms: Waveforms  # of the windows
 
 
+@dataclass(eq=False)
 class EvaluationDataset(Dataset):
-    """Windows of utterances; a window number selects an item (see :mod:`.windows`).
+    """Windows of utterances; a window number selects an item (see :mod:`.windows`)."""
 
-    Parameters
-    ----------
-    split : the data.
-    windows : (windows, 3) int64: utterance number, first sample, number of samples.
-    is_kept : returns whether the audio of a window need not be read; see :class:`TrainDataset`.
-    """
-
-    def __init__(self, split: Split, windows: np.ndarray, is_kept: Callable[[int], bool] | None = None) -> None:
-        self.split = split
-        self.windows = windows
-        self.is_kept = is_kept
+    split: Split
+    windows: np.ndarray  # (windows, 3) int64: utterance number, first sample, number of samples
+    # Returns whether the audio of a window need not be read; see :class:`TrainDataset`.
+    is_kept: Callable[[int], bool] | None = None
 
     def __getitem__(self, number: int) -> tuple[int, np.ndarray]:
         utterance, start, count = map(int, self.windows[number])

@@ -14,14 +14,9 @@ from .manifest.manifest import Manifest
 
 @dataclass(frozen=True)
 class Labels:
-    """The classes in the order of the model's outputs, and the cluster of each.
+    """The classes in the order of the model's outputs, and the cluster of each."""
 
-    Attributes
-    ----------
-    clusters : cluster → its classes, both in order.
-    """
-
-    clusters: Mapping[str, tuple[str, ...]]
+    clusters: Mapping[str, tuple[str, ...]]  # cluster → its classes, both in order
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -35,12 +30,7 @@ class Labels:
         return np.repeat(np.arange(len(sizes)), sizes)
 
     def only(self, classes: Collection[str]) -> "Labels":
-        """Return the labels of some classes.
-
-        Raises
-        ------
-        UserError : one of them is not among these labels.
-        """
+        """Return the labels of some classes. Raises UserError: one of them is not among these labels."""
         unknown = sorted(set(classes) - set(self.classes))
         if unknown:
             raise UserError(
@@ -53,9 +43,7 @@ class Labels:
     def class_indices(self, manifest: Manifest) -> np.ndarray:
         """Return the class number of each utterance, (utterances,) int64.
 
-        Raises
-        ------
-        UserError : the manifest has a class that is not in these labels.
+        Raises UserError: the manifest has a class that is not in these labels.
         """
         number_of = {name: number for number, name in enumerate(self.classes)}
         names = manifest.classes.names.tolist()
@@ -71,9 +59,7 @@ class Labels:
 def read_labels(path: Path | str) -> Labels:
     """Read labels.yaml, a mapping of cluster → list of classes.
 
-    Raises
-    ------
-    UserError : no such file, another structure, or a class in two clusters.
+    Raises UserError: no such file, another structure, or a class in two clusters.
     """
     path = Path(path)
     if not path.is_file():
@@ -88,10 +74,7 @@ def read_labels(path: Path | str) -> Labels:
 def labels_from_mapping(clusters: object, origin: str) -> Labels:
     """Check a mapping of cluster → list of classes and return its labels.
 
-    Parameters
-    ----------
-    clusters : the unchecked content.
-    origin : for errors, for example the file.
+    `origin`: for errors, for example the file.
     """
     if (
         not isinstance(clusters, Mapping)

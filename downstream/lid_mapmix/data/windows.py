@@ -10,14 +10,9 @@ from .audio.reading import SAMPLE_RATE
 def centre_windows(counts: np.ndarray, crop_seconds: float) -> np.ndarray:
     """Cut one window from the middle of each utterance; a shorter utterance is used whole.
 
-    Parameters
-    ----------
-    counts : (utterances,) int64, lengths in samples at 16 kHz.
-    crop_seconds : length of a window.
+    Returns (utterances, 3) int64: utterance number, first sample, number of samples.
 
-    Returns
-    -------
-    (utterances, 3) int64: utterance number, first sample, number of samples.
+    `counts`: (utterances,) int64, lengths in samples at 16 kHz. `crop_seconds`: length of a window.
     """
     size = np.minimum(counts, round(crop_seconds * SAMPLE_RATE))
     return np.stack([np.arange(len(counts)), (counts - size) // 2, size], axis=1)
@@ -26,14 +21,10 @@ def centre_windows(counts: np.ndarray, crop_seconds: float) -> np.ndarray:
 def sliding_windows(counts: np.ndarray, window_seconds: float, hop_seconds: float) -> np.ndarray:
     """Cut each utterance into windows, the last one aligned to its end; a shorter utterance is used whole.
 
-    Parameters
-    ----------
-    counts : (utterances,) int64, lengths in samples at 16 kHz.
-    window_seconds, hop_seconds : length of a window, and from the start of one to the start of the next.
+    Returns (windows, 3) int64: utterance number, first sample, number of samples; in the order of the utterances.
 
-    Returns
-    -------
-    (windows, 3) int64: utterance number, first sample, number of samples; in the order of the utterances.
+    `counts`: (utterances,) int64, lengths in samples at 16 kHz. `window_seconds`, `hop_seconds`: length of a window,
+    and from the start of one to the start of the next.
     """
     window, hop = round(window_seconds * SAMPLE_RATE), round(hop_seconds * SAMPLE_RATE)
     overhang = np.maximum(counts - window, 0)
@@ -49,16 +40,11 @@ def truncated_windows(
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Truncate each utterance to several durations, and cut each into sliding windows.
 
-    Parameters
-    ----------
-    counts : (utterances,) int64, lengths in samples at 16 kHz.
-    seconds : the durations, from the start of each utterance; a shorter utterance is used whole.
-    window_seconds, hop_seconds : as for :func:`sliding_windows`.
+    Returns (windows, 3) int64 as from :func:`sliding_windows`, without duplicates; and for each of `seconds`, the
+    numbers of its windows, (its windows,) int64.
 
-    Returns
-    -------
-    windows : (windows, 3) int64 as from :func:`sliding_windows`, without duplicates.
-    members : for each of `seconds`, the numbers of its windows, (its windows,) int64.
+    `counts`: (utterances,) int64, lengths in samples at 16 kHz. `seconds`: the durations, from the start of each
+    utterance; a shorter utterance is used whole. `window_seconds`, `hop_seconds`: as for :func:`sliding_windows`.
     """
     cuts = [
         sliding_windows(np.minimum(counts, round(each * SAMPLE_RATE)), window_seconds, hop_seconds) for each in seconds

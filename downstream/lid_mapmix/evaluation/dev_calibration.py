@@ -19,17 +19,18 @@ _ROUNDING = 0.005
 def fit_on_dev(checkpoint: Path, accuracy: float, classes: Sequence[str], kind: Kind) -> Calibration:
     """Return the calibration of the best checkpoint of a run.
 
+    Raises UserError: it is not the best checkpoint; or its dev scores are missing, damaged, of other classes or of
+    another checkpoint, or lack a class that this kind of calibration needs.
+
+    Raises UserError: it is not the best checkpoint; or its dev scores are missing, damaged, of other classes or of
+    another checkpoint, or too few for this kind of calibration.
+
     Parameters
     ----------
     checkpoint : the one in use; its dev scores are in the same folder.
     accuracy : the dev accuracy stored in the checkpoint.
     classes : of the model, in order.
     kind : of the calibration.
-
-    Raises
-    ------
-    UserError : it is not the best checkpoint; or its dev scores are missing, damaged, of other classes or of another
-        checkpoint, or lack a class that this kind of calibration needs.
     """
     path = RunFolder(checkpoint.parent).scores("dev")
     remedy = f"Score dev again with -m evaluate -t dev -e {checkpoint}."

@@ -27,18 +27,8 @@ _DEV = "dev"
 class Evaluation:
     """The evaluations of a run; the best one on dev selects the checkpoint.
 
-    Parameters
-    ----------
-    config : the task's settings.
-    corpus : the data.
-    folder : of the run.
-    checkpoint : the one in use, None when a run starts.
-    report : prints and logs a line.
-    seed : of the draw of the utterances whose latents are written.
-
-    Attributes
-    ----------
-    kept : split → where the features of its windows are cached.
+    `checkpoint`: the one in use, None when a run starts. `report`: prints and logs a line. `seed`: of the draw of the
+    utterances whose latents are written.
     """
 
     def __init__(
@@ -54,7 +44,7 @@ class Evaluation:
         self.config = config
         self.corpus = corpus
         self.folder = folder
-        self.kept: dict[str, KeptFeatures] = {}
+        self.kept: dict[str, KeptFeatures] = {}  # split → where the features of its windows are cached
         self.best_accuracy = -1.0  # on dev
         self._checkpoint, self._report = checkpoint, report
         self._seed = seed
@@ -64,9 +54,7 @@ class Evaluation:
     def windows(self, name: str) -> np.ndarray:
         """Return the windows of a split: one from the middle of each utterance for dev, all windows for others.
 
-        Returns
-        -------
-        (windows, 3) int64: utterance number, first sample, number of samples.
+        Returns (windows, 3) int64: utterance number, first sample, number of samples.
         """
         counts, config = self.corpus.split(name).counts, self.config.evaluation
         if name == _DEV:
@@ -88,19 +76,12 @@ class Evaluation:
         )
 
     def record(
-        self,
-        batch: EvaluationBatch,
-        latents: torch.Tensor,
-        logits: torch.Tensor,
-        records: MutableMapping[str, list],
+        self, batch: EvaluationBatch, latents: torch.Tensor, logits: torch.Tensor, records: MutableMapping[str, list]
     ) -> None:
         """Record what :meth:`conclude` needs of a batch: the probabilities, and some latents.
 
-        Parameters
-        ----------
-        batch : the windows.
-        latents, logits : (windows, dim) and (windows, classes) torch.Tensor, the output of the model.
-        records : the probabilities are added to it.
+        `latents`, `logits`: (windows, dim) and (windows, classes) torch.Tensor, the output of the model. `records`: the
+        probabilities are added to it.
         """
         records["utterances"].append(batch.utterance)
         # In float64, so that the logarithms of small probabilities stay finite.
@@ -115,20 +96,12 @@ class Evaluation:
     def conclude(self, name: str, records: Mapping[str, list], step: int) -> tuple[dict[str, float], bool]:
         """Score a split and write its files; on dev, only the files of the best step so far are kept.
 
-        Parameters
-        ----------
-        name : of the split.
-        records : ``utterances``, one (windows,) int64 torch.Tensor per batch, and ``probabilities``, one
-            (windows, classes) float64 torch.Tensor per batch.
-        step : of the training; 0 outside training.
+        Returns the scores of `SUMMARY` over the whole split, and whether this step is the best on dev so far.
 
-        Returns
-        -------
-        the scores of `SUMMARY` over the whole split, and whether this step is the best on dev so far.
+        Raises UserError: a probability is not finite.
 
-        Raises
-        ------
-        UserError : a probability is not finite.
+        `records`: ``utterances``, one (windows,) int64 torch.Tensor per batch, and ``probabilities``, one (windows,
+        classes) float64 torch.Tensor per batch. `step`: of the training; 0 outside training.
         """
         utterances, probabilities = average_windows(
             records["utterances"], records["probabilities"], self.config.evaluation.average
@@ -189,5 +162,6 @@ class Evaluation:
             except UserError as error:  # the uncalibrated scores, perhaps after hours of training, are written anyway
                 self._report(f"warning: {name} has no calibrated scores: {error}")
             else:
+                self._report(f"calibration: {calibration.basis}")
                 result |= score_calibrated(split, labels, utterances, probabilities, calibration)
         return result

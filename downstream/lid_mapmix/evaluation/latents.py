@@ -23,16 +23,9 @@ from ..utils.randomness import keyed_generator
 def choose_utterances(total: int, max_count: int, seed: int, split: str) -> np.ndarray:
     """Draw the utterances of a split whose latents are written; the same arguments give the same utterances.
 
-    Parameters
-    ----------
-    total : number of utterances in the split.
-    max_count : maximum number of utterances to draw.
-    seed : of the run.
-    split : its name.
+    Returns (min(total, max_count),) int64, ascending.
 
-    Returns
-    -------
-    (min(total, max_count),) int64, ascending.
+    `total`: number of utterances in the split.
     """
     generator = keyed_generator(seed, "latents", zlib.crc32(split.encode()))
     return np.sort(generator.choice(total, size=min(total, max_count), replace=False)).astype(np.int64)
@@ -41,9 +34,7 @@ def choose_utterances(total: int, max_count: int, seed: int, split: str) -> np.n
 class KeptLatents:
     """Means of the latents of some utterances' windows; memory does not depend on the number of windows.
 
-    Parameters
-    ----------
-    utterances : (n,) int64, ascending, numbers of these utterances.
+    `utterances`: (n,) int64, ascending, numbers of these utterances.
     """
 
     def __init__(self, utterances: np.ndarray) -> None:
@@ -54,10 +45,8 @@ class KeptLatents:
     def add(self, utterances: torch.Tensor, latents: torch.Tensor) -> None:
         """Add a batch.
 
-        Parameters
-        ----------
-        utterances : (windows,) int64 torch.Tensor, the utterance of each.
-        latents : (windows, dim) torch.Tensor; those of other utterances are ignored.
+        `utterances`: (windows,) int64 torch.Tensor, the utterance of each. `latents`: (windows, dim) torch.Tensor;
+        those of other utterances are ignored.
         """
         numbers = utterances.numpy()
         place = np.searchsorted(self.utterances, numbers)
@@ -70,13 +59,7 @@ class KeptLatents:
             np.add.at(self._counts, place[rows], 1)
 
     def write(self, path: Path, ids: np.ndarray) -> None:
-        """Write the means, complete or not at all.
-
-        Parameters
-        ----------
-        path : the file.
-        ids : (utterances of the split,) str.
-        """
+        """Write the means, complete or not at all. `ids`: (utterances of the split,) str."""
         seen = np.flatnonzero(self._counts)
         sums = np.zeros((0, 0)) if self._sums is None else self._sums
         means = sums[seen] / self._counts[seen, None]

@@ -15,25 +15,19 @@ from ..scoring.files.toolkits import write_s3prl_predictions
 from ..scoring.metrics import average_windows as average_arrays
 from ..scoring.metrics import reliability_curve
 from ..scoring.scorecard import all_scores, metrics_with_slices
+from ..scoring.weighted import WeightedScores
 from ..utils.run_folder import RunFolder
 
 
 def average_windows(
-    utterances: Sequence[torch.Tensor],
-    probabilities: Sequence[torch.Tensor],
-    average: Average = Average.PROBABILITIES,
+    utterances: Sequence[torch.Tensor], probabilities: Sequence[torch.Tensor], average: Average = Average.PROBABILITIES
 ) -> tuple[np.ndarray, np.ndarray]:
     """Average the windows of each utterance, over all batches; see :func:`.scoring.metrics.average_windows`.
 
-    Parameters
-    ----------
-    utterances : one (windows,) int64 torch.Tensor per batch, the utterance of each window.
-    probabilities : one (windows, classes) float64 torch.Tensor per batch.
-    average : what is averaged.
+    Returns the utterances, (evaluated,) int64, ascending, and probabilities (evaluated, classes) float64.
 
-    Returns
-    -------
-    utterances (evaluated,) int64, ascending, and probabilities (evaluated, classes) float64.
+    `utterances`: one (windows,) int64 torch.Tensor per batch, the utterance of each window. `probabilities`: one
+    (windows, classes) float64 torch.Tensor per batch. `average`: what is averaged.
     """
     return average_arrays(torch.cat(list(utterances)).numpy(), torch.cat(list(probabilities)).numpy(), average)
 
@@ -57,11 +51,9 @@ def score_calibrated(
 ) -> dict[str, dict]:
     """Return the scores of a split after calibration, and its reliability curves before and after.
 
-    Returns
-    -------
-    ``{"calibrated": {"kind", "overall": scores}, "reliability": {"before": points, "after": points}}``: scores are
-    those of :func:`.scoring.scorecard.all_scores`, points those of :func:`.scoring.metrics.reliability_curve`. Costs
-    and Cllr are computed from likelihoods, without the class priors of dev.
+    Returns ``{"calibrated": {"kind", "basis", "overall": scores}, "reliability": {"before": points, "after":
+    points}}``: scores are those of :func:`.scoring.scorecard.all_scores`, points those of
+    :func:`.scoring.metrics.reliability_curve`. Costs and Cllr are computed from likelihoods, without class priors.
     """
     truth = split.target_classes[utterances]
     log_probabilities = _logarithms(probabilities)
@@ -74,7 +66,7 @@ def score_calibrated(
         log_likelihoods=calibration.log_likelihoods(log_probabilities),
     )
     return {
-        "calibrated": {"kind": calibration.kind.value, "overall": overall},
+        "calibrated": {"kind": calibration.kind.value, "basis": calibration.basis, "overall": overall},
         "reliability": {
             "before": reliability_curve(probabilities, truth),
             "after": reliability_curve(calibrated, truth),
@@ -89,14 +81,9 @@ def intervals(
 
     A score that is not defined has no interval. See :func:`.scoring.bootstrap.bootstrap`.
     """
-    found = bootstrap(
-        _logarithms(probabilities),
-        split.target_classes[utterances],
-        labels.cluster_indices,
-        group=split.manifest.text_column("group")[utterances],
-        source=_source(split, utterances),
-        samples=samples,
-    )
+    truth, source = split.target_classes[utterances], _source(split, utterances)
+    system = WeightedScores(_logarithms(probabilities), truth, labels.cluster_indices, source)
+    found = bootstrap(system, split.manifest.text_column("group")[utterances], samples)
     return {name: [one.low, one.high] for name, one in found.items() if np.isfinite([one.low, one.high]).all()}
 
 

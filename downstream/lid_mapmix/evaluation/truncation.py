@@ -22,30 +22,21 @@ from .evaluator import Evaluation
 class TruncationEvaluation(Evaluation):
     """Scores at several durations, from the start of each utterance; writes nothing.
 
-    Parameters
-    ----------
-    config, corpus, folder : as of :class:`.evaluation.Evaluation`.
-    seconds : the durations. A shorter utterance keeps its length.
-
-    Attributes
-    ----------
-    scores : after the evaluation, duration as text → the scores of `all_scores`, and ``long_enough``, the number of
-        utterances of at least this duration.
+    `seconds`: the durations. A shorter utterance keeps its length.
     """
 
     def __init__(self, config: TaskConfig, corpus: Corpus, folder: RunFolder, seconds: Sequence[float]) -> None:
         super().__init__(replace(config, evaluation=replace(config.evaluation, keep_latents=0)), corpus, folder)
         self.seconds = seconds
+        # After the evaluation, duration as text → the scores of `all_scores`, and ``long_enough``, the number of
+        # utterances of at least this duration.
         self.scores: dict[str, dict[str, Any]] = {}
 
     @classmethod
     def of(cls, expert: Any, seconds: Sequence[float]) -> "TruncationEvaluation":
         """Replace the evaluation of an expert by this one, and return it.
 
-        Parameters
-        ----------
-        expert : a :class:`.expert.DownstreamExpert`.
-        seconds : the durations.
+        `expert`: a :class:`.expert.DownstreamExpert`.
         """
         expert.evaluation = cls(expert.config, expert.corpus, expert.folder, seconds)
         return expert.evaluation
@@ -55,23 +46,14 @@ class TruncationEvaluation(Evaluation):
         return self._cut(name)[0]
 
     def record(
-        self,
-        batch: EvaluationBatch,
-        latents: torch.Tensor,
-        logits: torch.Tensor,
-        records: MutableMapping[str, list],
+        self, batch: EvaluationBatch, latents: torch.Tensor, logits: torch.Tensor, records: MutableMapping[str, list]
     ) -> None:
         """Record the probabilities of a batch and the numbers of its windows."""
         super().record(batch, latents, logits, records)
         records["windows"].append(batch.waveforms.slot)
 
     def conclude(self, name: str, records: Mapping[str, list], step: int) -> tuple[dict[str, float], bool]:
-        """Set `scores`; returns nothing to log.
-
-        Raises
-        ------
-        UserError : a probability is not finite.
-        """
+        """Set `scores`; returns nothing to log. Raises UserError: a probability is not finite."""
         windows, members = self._cut(name)
         recorded = torch.cat(records["probabilities"]).numpy()
         if not np.isfinite(recorded).all():

@@ -9,6 +9,7 @@ family          settings
 =============== ============================================================================================
 filter banks    none: they are in S3PRL's file for this upstream
 wav2vec2, …     ``arguments`` of the model's class, in order: settings as mappings, lists as lists; ``normalize``
+tera, apc, …    ``config``, the settings in the checkpoint that S3PRL builds the model from
 hugging_face    ``config`` (config.json) and ``normalize`` (whether waveforms are normalised)
 =============== ============================================================================================
 """
@@ -16,12 +17,15 @@ hugging_face    ``config`` (config.json) and ``normalize`` (whether waveforms ar
 import contextlib
 import copy
 import dataclasses
+import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
+
+import torch
 
 from ..utils.errors import UserError
 from . import registry
@@ -32,58 +36,54 @@ _FILTER_BANKS, _HUGGING_FACE = "filter_banks", "hugging_face"
 
 @dataclass(frozen=True)
 class Architecture:
-    """What an upstream is built from, except the weights.
+    """What an upstream is built from, except the weights."""
 
-    Attributes
-    ----------
-    upstream : its name in S3PRL.
-    family : selects the code that builds it.
-    settings : see the module.
-    """
-
-    upstream: str
-    family: str
-    settings: dict[str, Any] = field(default_factory=dict)
+    upstream: str  # its name in S3PRL
+    family: str  # selects the code that builds it
+    settings: dict[str, Any] = field(default_factory=dict)  # see the module
 
 
 @dataclass(frozen=True)
 class _Native:
-    """A family of S3PRL's native models.
+    """A family of S3PRL's native models."""
 
-    Attributes
-    ----------
-    module : module below s3prl.upstream that looks the model's class up when it loads a checkpoint.
-    model : name of the class.
-    settings : class of each of its arguments, in the model's module; None for a list.
-    """
-
-    module: str
-    model: str
-    settings: tuple[str | None, ...]
+    module: str  # module below s3prl.upstream that looks the model's class up when it loads a checkpoint
+    model: str  # name of the class
+    settings: tuple[str | None, ...]  # class of each of its arguments, in the model's module; None for a list
 
 
 _NATIVE = {
     "wav2vec2": _Native("wav2vec2.convert", "Wav2Vec2Model", ("Wav2Vec2Config",)),
     "hubert": _Native("hubert.convert", "HubertModel", ("HubertConfig", "HubertPretrainingConfig", None)),
     "data2vec": _Native("data2vec.convert", "Data2VecAudioModel", ("Data2VecAudioConfig",)),
+    "multires_hubert": _Native(
+        "multires_hubert.convert",
+        "MultiresHubertModel",
+        ("MultiresHubertConfig", "MultiresHubertPretrainingConfig", None),
+    ),
     "wavlm": _Native("wavlm.expert", "WavLM", ("WavLMConfig",)),
+    "unispeech_sat": _Native("unispeech_sat.expert", "WavLM", ("WavLMConfig",)),
 }
+# Families that S3PRL builds from the settings in a checkpoint → the parts of these settings that it uses.
+_APC = ("apc", "vq_apc")
+_LOADED = dict.fromkeys(_APC, ("data.audio", "model.paras")) | dict.fromkeys(
+    ("mockingjay", "tera", "audio_albert"), ("transformer", "audio", "task.sequence_length")
+)
+_CONFIGS = ("config", "Config", "Upstream_Config")
 _PACKAGE = "s3prl.upstream"
+EXPORTABLE = ", ".join(["filter banks", *_NATIVE, *_LOADED, "hf_*"])
 
 
 def build_recording(upstream: str, build: Callable[[], Any]) -> tuple[Any, Architecture | None]:
     """Build an upstream from its checkpoint, and record what its model is built from.
 
-    Parameters
-    ----------
-    upstream : its name.
-    build : builds it.
+    Returns the upstream, and its architecture; None if this module does not know the family.
 
-    Returns
-    -------
-    the upstream, and its architecture; None if this module does not know the family.
+    `upstream`: its name. `build`: builds it.
     """
     family = registry.upstream_family(upstream)
+    if family in _LOADED:
+        return _build_loaded(upstream, family, build)
     if family not in _NATIVE:
         built = build()
         if registry.is_filter_bank(upstream) and not upstream.endswith("_local"):
@@ -114,12 +114,32 @@ def build_recording(upstream: str, build: Callable[[], Any]) -> tuple[Any, Archi
     return built, Architecture(upstream, family, _plain(settings))
 
 
+def _build_loaded(upstream: str, family: str, build: Callable[[], Any]) -> tuple[Any, Architecture | None]:
+    load, parts = torch.load, _LOADED[family]
+    recorded: list[dict[str, Any]] = []
+
+    def recording(*arguments: Any, **options: Any) -> Any:
+        content = load(*arguments, **options)
+        first = parts[0].partition(".")[0]
+        config: dict[str, Any] = next((content[key] for key in _CONFIGS if first in content.get(key, ())), {})
+        recorded.append({})
+        for part in parts:  # copied, because S3PRL takes some of them out
+            outer, _, inner = part.partition(".")
+            if outer in config:
+                value = {inner: config[outer][inner]} if inner else config[outer]
+                recorded[-1][outer] = copy.deepcopy(value)
+        return content
+
+    with _replaced(torch, "load", recording):
+        built = build()
+    is_known = len(recorded) == 1 and type(built).__name__ == "UpstreamExpert"
+    return built, Architecture(upstream, family, _plain({"config": recorded[0]})) if is_known else None
+
+
 def rebuild(architecture: Architecture) -> Any:
     """Build an upstream with fresh weights, in S3PRL's class.
 
-    Raises
-    ------
-    UserError : an unknown family, or settings that do not match it.
+    Raises UserError: an unknown family, or settings that do not match it.
     """
     name, family, settings = architecture.upstream, architecture.family, architecture.settings
     try:
@@ -132,8 +152,9 @@ def rebuild(architecture: Architecture) -> Any:
             from .hugging_face import HuggingFaceUpstream  # noqa: PLC0415
 
             return HuggingFaceUpstream.of_architecture(name, **settings)
-        return _rebuild_native(family, **settings)
-    except UserError:
+        build = _rebuild_loaded if family in _LOADED else _rebuild_native
+        return build(family, **copy.deepcopy(settings))
+    except (UserError, ImportError):  # a package is missing or too old, whatever the settings are
         raise
     # Edited settings may raise any exception.
     except Exception as error:
@@ -155,12 +176,27 @@ def _rebuild_native(family: str, arguments: list[Any], normalize: bool) -> Any:
     model = getattr(module, native.model)(*given)
     if family == "data2vec":
         model.remove_pretraining_modules()
-    if family == "wavlm":
-        content = {"cfg": arguments[0], "model": model.state_dict()}
-        with _replaced(expert, "torch", SimpleNamespace(load=lambda ckpt: content)):
-            return expert.UpstreamExpert(ckpt=None)
-    task = given[1] if family == "hubert" else SimpleNamespace(normalize=normalize)
+    if native.model == "WavLM":
+        return _with_content(family, {"cfg": arguments[0], "model": model.state_dict()})
+    task = SimpleNamespace(normalize=normalize) if len(given) == 1 else given[1]
     with _replaced(expert, "load_converted_model", lambda ckpt: (model, task)):
+        return expert.UpstreamExpert(ckpt=None)
+
+
+def _rebuild_loaded(family: str, config: dict[str, Any]) -> Any:
+    if family not in _APC:
+        # Without weights, S3PRL prints which are missing.
+        with contextlib.redirect_stdout(io.StringIO()):
+            return _with_content(family, {"Config": config, "Transformer": {}})
+    apc: Any = import_module(f"{_PACKAGE}.apc.apc")
+    model = apc.APC(config["data"]["audio"]["feat_dim"], **config["model"]["paras"])
+    return _with_content(family, {"config": config, "model": model.state_dict()})
+
+
+def _with_content(family: str, content: dict[str, Any]) -> Any:
+    """Build an upstream from the content of a checkpoint, without the file."""
+    expert: Any = import_module(f"{_PACKAGE}.{family}.expert")
+    with _replaced(torch, "load", lambda *_, **__: content):
         return expert.UpstreamExpert(ckpt=None)
 
 

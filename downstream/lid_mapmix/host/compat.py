@@ -1,11 +1,11 @@
 """Patches that let S3PRL work with current torchaudio, huggingface_hub and torch.
 
 S3PRL 0.4.18 uses names that these packages have since removed. :func:`apply` restores each missing one, so that nothing
-changes with older versions. What cannot work any more (sox effects, pushing to the Hugging Face Hub through git) gets a
-replacement that raises an error when it is used; S3PRL imports these names without using them.
+changes with older versions. What cannot work any more (pushing to the Hugging Face Hub through git) gets a replacement
+that raises an error when it is used; S3PRL imports these names without using them.
 
-The file imports nothing from this package, so that it can also be put before S3PRL's own command in S3PRL's
-checkout::
+The file needs nothing from this package but audio_functions.py beside it, so that it can also be put before S3PRL's own
+command in a checkout of S3PRL, where `lid_mapmix` cannot be imported::
 
     python downstream/lid_mapmix/host/compat.py run_downstream.py -m train -d lid_mapmix ...
 """
@@ -13,12 +13,13 @@ checkout::
 # ruff: noqa: PLC0415 - the packages to patch are imported when they are patched, not with this file.
 
 import argparse
+import functools
 import importlib
 import importlib.util
 import runpy
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,16 +32,40 @@ def apply() -> None:
     _patch_tensorboardx()
 
 
-def import_specaug() -> None:
-    """Import S3PRL's SpecAugment, whose module imports pandas without using it; S3PRL does not declare it either."""
-    if "pandas" in sys.modules or importlib.util.find_spec("pandas") is not None:
-        return
-    # For this import only: other modules that test for pandas must not find it.
-    sys.modules["pandas"] = types.ModuleType("pandas", "Empty replacement.")
-    try:
-        importlib.import_module("s3prl.downstream.specaug")
-    finally:
-        del sys.modules["pandas"]
+# What modules of S3PRL import and do not use, or only in distributed training: S3PRL does not declare it.
+_UNUSED = {
+    "s3prl.downstream.specaug": ("pandas", ""),
+    "s3prl.downstream.speech_commands.expert": ("catalyst.data.sampler", "DistributedSamplerWrapper"),
+    "s3prl.downstream.voxceleb1.dataset": ("librosa.util", "find_files"),
+}
+
+
+def import_without_unused(name: str) -> None:
+    """Import the modules of S3PRL named `name`, or below it, that import a package without using it.
+
+    A missing package is replaced during that import only: other modules that test for it must not find it.
+    """
+    for module, (unused, attribute) in _UNUSED.items():
+        package = unused.partition(".")[0]
+        if not f"{module}.".startswith(f"{name}.") or package in sys.modules or importlib.util.find_spec(package):
+            continue
+        parts = unused.split(".")
+        replacements: dict[str, Any] = {
+            path: types.ModuleType(path, "Empty replacement.")
+            for path in (".".join(parts[:count]) for count in range(1, len(parts) + 1))
+        }
+        if attribute:
+            setattr(replacements[unused], attribute, functools.partial(_missing, package))
+        sys.modules.update(replacements)
+        try:
+            importlib.import_module(module)
+        finally:
+            for path in replacements:
+                del sys.modules[path]
+
+
+def _missing(package: str, *args: Any, **kwargs: Any) -> NoReturn:
+    raise ModuleNotFoundError(f"No module named {package!r}", name=package)
 
 
 def _patch_torchaudio() -> None:
@@ -53,12 +78,42 @@ def _patch_torchaudio() -> None:
 
     if not hasattr(torchaudio, "set_audio_backend"):
         torchaudio.set_audio_backend = _ignore_audio_backend
-    if not hasattr(torchaudio, "sox_effects") and importlib.util.find_spec("torchaudio.sox_effects") is None:
+    if not hasattr(torchaudio, "info"):
+        functions = _audio_functions()
+        for name in ("info", "load", "save"):
+            setattr(torchaudio, name, getattr(functions, name))
+        if __package__:
+            torchaudio.__class__ = _PatchedModule
         sox_effects: Any = types.ModuleType("torchaudio.sox_effects", "Replacement of a module that was removed.")
         for name in ("apply_effects_tensor", "apply_effects_file"):
-            setattr(sox_effects, name, _removed(f"torchaudio.sox_effects.{name}", "torchaudio<2.9"))
+            setattr(sox_effects, name, getattr(functions, name))
         torchaudio.sox_effects = sox_effects
         sys.modules[sox_effects.__name__] = sox_effects
+
+
+class _PatchedModule(types.ModuleType):
+    """Class of the patched torchaudio: a worker of joblib that gets the module in a function patches it first."""
+
+    def __reduce__(self) -> tuple[Callable[[], Any], tuple[()]]:
+        return _patched_torchaudio, ()
+
+
+def _patched_torchaudio() -> Any:
+    apply()
+    return sys.modules["torchaudio"]
+
+
+def _audio_functions() -> Any:
+    if __package__:
+        from . import audio_functions
+
+        return audio_functions
+    path = Path(__file__).with_name("audio_functions.py")  # this file was run by its path
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _ignore_audio_backend(backend: str | None = None) -> None:
@@ -132,15 +187,26 @@ def _removed_class(name: str, needed: str) -> type:
     return Refusing(name, (), {"__doc__": f"Replaces {name}, which huggingface_hub has removed."})
 
 
-def _run_script() -> None:
-    """Run the Python file named on the command line, with its arguments, after applying the patches."""
-    if len(sys.argv) < 2:  # noqa: PLR2004
-        sys.exit("usage: python compat.py run_downstream.py [S3PRL's arguments]")
-    sys.argv = sys.argv[1:]
-    sys.path[0] = str(Path(sys.argv[0]).resolve().parent)
+def run_script(arguments: Sequence[str]) -> None:
+    """Run a script, or ``-m`` and a module, with its arguments as Python does, after applying the patches.
+
+    A name without a dot, such as pytest, is a module.
+    """
     apply()
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    has_flag = arguments[:1] == ["-m"]
+    sys.argv = list(arguments[has_flag:])
+    if not sys.argv:
+        sys.exit(
+            "expected a script, or -m and a module, found nothing. Put S3PRL's script and its arguments behind it."
+        )
+    name = sys.argv[0]
+    if has_flag or ("." not in name and not Path(name).exists()):
+        sys.path[0] = str(Path.cwd())
+        runpy.run_module(name, run_name="__main__", alter_sys=True)
+    else:
+        sys.path[0] = str(Path(name).resolve().parent)
+        runpy.run_path(name, run_name="__main__")
 
 
 if __name__ == "__main__":
-    _run_script()
+    run_script(sys.argv[1:])

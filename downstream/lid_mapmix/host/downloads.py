@@ -10,6 +10,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextvars import ContextVar
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +21,17 @@ from ..utils.files import replace_when_complete
 
 _TIMEOUT_SECONDS = 20.0
 _CHUNK = 1 << 20
+_is_allowed: ContextVar[bool] = ContextVar("downloads", default=True)
+
+
+@contextlib.contextmanager
+def allowed(is_allowed: bool) -> Iterator[None]:
+    """Within the block, download weights only if the user, rather than a checkpoint, has named the upstream."""
+    token = _is_allowed.set(is_allowed)
+    try:
+        yield
+    finally:
+        _is_allowed.reset(token)
 
 
 def install() -> None:
@@ -31,16 +44,14 @@ def install() -> None:
 def fetch(filepath: Path | str, url: str, refresh: bool = False, new_enough_secs: float = 2.0) -> None:
     """Make a file available in the cache, in place of S3PRL's `_download`.
 
+    Raises UserError: the file is not there and cannot, or must not, be downloaded.
+
     Parameters
     ----------
     filepath : where the file is stored.
     url : where it is downloaded from.
     refresh : download it even if it is there, as requested by ``-r``.
     new_enough_secs : a younger file has just been downloaded by a process that started together with this one.
-
-    Raises
-    ------
-    UserError : the file is not there and cannot be downloaded.
     """
     from filelock import FileLock  # noqa: PLC0415 - with S3PRL's requirements
 
@@ -49,6 +60,11 @@ def fetch(filepath: Path | str, url: str, refresh: bool = False, new_enough_secs
     with FileLock(f"{path}.lock"):
         if path.is_file() and not (refresh and time.time() - path.stat().st_mtime > new_enough_secs):
             return
+        if not _is_allowed.get():
+            raise UserError(
+                f"{url}: is not in S3PRL's cache, and is not downloaded because only a checkpoint names it. Download "
+                f"it by 'curl -L -o {path} {url}', or name the upstream by -u (run_downstream.py -e)."
+            )
         try:
             _fetch(path, url)
         except (OSError, HTTPException, ValueError) as error:

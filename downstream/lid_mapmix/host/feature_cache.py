@@ -18,7 +18,7 @@ import torch
 from filelock import FileLock
 from torch import nn
 
-from ..utils.errors import UserError
+from ..utils.errors import UserError, is_of_the_system
 from ..utils.files import replace_when_complete, write_text
 from ..utils.randomness import keyed_generator
 from .feature_store import FeatureStore, SlotLayout, check_header
@@ -32,16 +32,10 @@ _PROBE_TOLERANCE = 0.02
 
 @dataclass(frozen=True)
 class Selection:
-    """The features of an upstream that the featurizer uses.
+    """The features of an upstream that the featurizer uses."""
 
-    Attributes
-    ----------
-    key : their name, such as hidden_states.
-    layer : the only layer that is used, or None for the weighted sum of all.
-    """
-
-    key: str
-    layer: int | None
+    key: str  # their name, such as hidden_states
+    layer: int | None  # the only layer that is used, or None for the weighted sum of all
 
     def layers(self, features: Mapping[str, Any]) -> list[torch.Tensor]:
         """Return the layers, (batch, frames, dim) each, as S3PRL's featurizer finds them."""
@@ -55,10 +49,7 @@ class Selection:
 class CachedUpstream(nn.Module):
     """A frozen upstream with cached features.
 
-    Parameters
-    ----------
-    upstream : S3PRL's.
-    selection : the features that the featurizer uses.
+    `upstream`: S3PRL's. `selection`: the features that the featurizer uses.
 
     Attributes
     ----------
@@ -80,14 +71,10 @@ class CachedUpstream(nn.Module):
     def forward(self, wavs: Sequence[torch.Tensor]) -> dict[str, Any]:
         """Return the features of waveforms.
 
-        Parameters
-        ----------
-        wavs : (samples,) each. Of a waveform with a filled slot, only device and length are used.
+        Returns the name of the features → one (batch, frames, dim) float32 torch.Tensor per layer; for waveforms that
+        were not announced, the upstream's own result.
 
-        Returns
-        -------
-        the name of the features → one (batch, frames, dim) float32 torch.Tensor per layer; for waveforms that were not
-        announced, the upstream's own result.
+        `wavs`: (samples,) each. Of a waveform with a filled slot, only device and length are used.
         """
         expected, self._expected = self._expected, None
         if expected is None:
@@ -215,15 +202,10 @@ class FeatureCache:
     def open(self, split: str, sizes: np.ndarray, names: Mapping[str, Any]) -> FeatureStore:
         """Open the store of a split; create it if absent.
 
-        Parameters
-        ----------
-        split : its name.
-        sizes : (slots,) int64, samples of each waveform.
-        names : description of the waveforms, in JSON types.
+        Raises UserError: the folder has features of another upstream, or of other waveforms.
 
-        Raises
-        ------
-        UserError : the folder has features of another upstream, or of other waveforms.
+        `split`: its name. `sizes`: (slots,) int64, samples of each waveform. `names`: description of the waveforms, in
+        JSON types.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder / _LOCK):
@@ -238,7 +220,9 @@ class FeatureCache:
             write_text(self.folder / _HEADER, json.dumps(self._header, indent=1))
         try:
             kept = np.load(self.folder / _PROBE)
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            if is_of_the_system(error) and not isinstance(error, FileNotFoundError):
+                raise
             raise UserError(
                 f"{self.folder / _PROBE}: is missing or damaged. Delete the folder {self.folder}."
             ) from None

@@ -30,15 +30,10 @@ _VALUE, _COUNT = np.dtype("<f2"), np.dtype("<u4")
 
 @dataclass(frozen=True, eq=False)
 class SlotLayout:
-    """The place of each slot in the file.
+    """The place of each slot in the file."""
 
-    Attributes
-    ----------
-    capacities : (slots,) int64, maximum number of frames per slot.
-    layers, dim : number of layers per slot, and size of a frame.
-    """
-
-    capacities: np.ndarray
+    capacities: np.ndarray  # (slots,) int64, maximum number of frames per slot
+    # layers, dim: number of layers per slot, and size of a frame.
     layers: int
     dim: int
 
@@ -56,15 +51,10 @@ class SlotLayout:
 class FeatureStore:
     """The slots of a folder.
 
-    Parameters
-    ----------
-    folder : created if absent. Processes that may open it at the same time must hold a lock meanwhile.
-    layout : of the slots.
-    header : description of the content, in JSON types.
+    Raises UserError: the folder has other content, or is damaged.
 
-    Raises
-    ------
-    UserError : the folder has other content, or is damaged.
+    `folder`: created if absent. Processes that may open it at the same time must hold a lock meanwhile. `layout`: of
+    the slots. `header`: description of the content, in JSON types.
     """
 
     def __init__(self, folder: Path, layout: SlotLayout, header: Mapping[str, Any]) -> None:
@@ -93,13 +83,7 @@ class FeatureStore:
         return self._features[start : start + shape[0] * shape[1] * shape[2]].reshape(shape)
 
     def write(self, slots: Sequence[int], features: Sequence[np.ndarray]) -> None:
-        """Fill slots.
-
-        Parameters
-        ----------
-        slots : their numbers.
-        features : (layers, frames, dim) float16 each.
-        """
+        """Fill slots. `slots`: their numbers. `features`: (layers, frames, dim) float16 each."""
         path = self.folder / _FEATURES
         descriptor = os.open(path, os.O_RDWR)
         try:
@@ -165,9 +149,7 @@ class FeatureStore:
 def check_header(path: Path, expected: Mapping[str, Any]) -> None:
     """Compare a header file with what is needed; a missing file is accepted.
 
-    Raises
-    ------
-    UserError : they differ, or the file is damaged.
+    Raises UserError: they differ, or the file is damaged.
     """
     if not path.is_file():
         return

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from ..utils.errors import UserError
+from . import downloads
 from .architecture import Architecture, build_recording, rebuild
 from .hugging_face import hugging_face_builders
 from .precision import Casting, Precision, read_precision
@@ -89,15 +90,13 @@ class Features:
 def build_features(args: argparse.Namespace, runner: Mapping[str, Any], settings: UpstreamSettings) -> Features:
     """Build the features of a run from its upstream's weights, as S3PRL's runner does.
 
+    Raises UserError: the upstream cannot be built, or lacks the features of the run.
+
     Parameters
     ----------
-    args : S3PRL's arguments of the run; `device` is where to build.
+    args : S3PRL's arguments of the run; `device` is where to build, `may_download` whether the user named the upstream.
     runner : the ``runner`` section of the run's configuration.
     settings : the run's other requests of its upstream.
-
-    Raises
-    ------
-    UserError : the upstream cannot be built, or lacks the features of the run.
     """
     if getattr(args, "hub", "torch") != "torch" or getattr(args, "from_hf_hub", False):
         raise UserError(
@@ -106,7 +105,8 @@ def build_features(args: argparse.Namespace, runner: Mapping[str, Any], settings
         )
     prepare()
     check_upstream_arguments(args, settings)
-    with _quietly(), random_states_kept(), explained(args), reading_data_only():
+    may_download = getattr(args, "may_download", False)
+    with _quietly(), random_states_kept(), explained(args), reading_data_only(), downloads.allowed(may_download):
         from s3prl import hub  # noqa: PLC0415
 
         build = hugging_face_builders().get(args.upstream) or getattr(hub, args.upstream)
@@ -120,10 +120,7 @@ def rebuild_features(
 ) -> Features:
     """Build features from an architecture only; nothing is unpickled, and weights must be loaded afterwards.
 
-    Parameters
-    ----------
-    architecture : of the upstream.
-    args, runner, settings : as for :func:`build_features`.
+    `architecture`: of the upstream. `args`, `runner`, `settings`: as for :func:`build_features`.
     """
     prepare()
     with _quietly(), random_states_kept(), explained(args):

@@ -27,9 +27,7 @@ _CPU_FRAMES = 600
 def batch_filter_banks(upstream: Any) -> None:
     """Let S3PRL's ``fbank`` compute the features of a batch at once.
 
-    Parameters
-    ----------
-    upstream : the upstream's model; only ``fbank`` with S3PRL's settings is changed.
+    `upstream`: the upstream's model; only ``fbank`` with S3PRL's settings is changed.
     """
     if type(upstream).__module__ != _BASELINE:
         return
@@ -43,9 +41,7 @@ def batch_filter_banks(upstream: Any) -> None:
 class FilterBanks:
     """Log mel energies with deltas, normalised over time.
 
-    Parameters
-    ----------
-    extracter : S3PRL's, a sequence of features, deltas and normalisation; the settings of the last two are used.
+    `extracter`: S3PRL's, a sequence of features, deltas and normalisation; the settings of the last two are used.
     """
 
     def __init__(self, extracter: Any) -> None:
@@ -63,13 +59,9 @@ class FilterBanks:
     def extract(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Return the features of each waveform.
 
-        Parameters
-        ----------
-        waveforms : (samples,) float32 each, at 16 kHz.
+        Returns one (frames, dim) torch.Tensor per waveform.
 
-        Returns
-        -------
-        one (frames, dim) torch.Tensor per waveform.
+        `waveforms`: (samples,) float32 each, at 16 kHz.
         """
         for waveform in waveforms:
             if len(waveform) < _WINDOW:

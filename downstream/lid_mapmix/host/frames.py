@@ -28,9 +28,7 @@ _TOLERANCE = 1e-3
 def true_frames(upstream: Any) -> None:
     """Correct the padding masks of a native upstream; other upstreams are not changed.
 
-    Parameters
-    ----------
-    upstream : as S3PRL built it; changed in place.
+    `upstream`: as S3PRL built it; changed in place.
     """
     model = getattr(upstream, "model", None)
     convolutions = _front_end(model)
@@ -47,16 +45,14 @@ def true_frames(upstream: Any) -> None:
 def check_mixed_lengths(upstream: Any, feature: str, name: str, device: str) -> None:
     """Check that the features of an utterance are independent of batching and padding.
 
+    Raises UserError: they are not.
+
     Parameters
     ----------
     upstream : the upstream's model, with 20 or 10 ms per frame.
     feature : those of -s.
     name : of the upstream.
     device : of the model.
-
-    Raises
-    ------
-    UserError : they are not.
     """
     generator = torch.Generator().manual_seed(0)
     wavs = [0.1 * torch.randn(samples, generator=generator).to(device) for samples in (*_SHORT, _LONG)]

@@ -39,15 +39,10 @@ _COMPILERS = ("c++", "g++", "clang++")
 def speed_up(upstream: Any, name: str, runner: Mapping[str, Any]) -> None:
     """Speed an upstream up, in place; other families are not changed.
 
-    Parameters
-    ----------
-    upstream : as S3PRL built it, before it is wrapped for distributed training.
-    name : as given by -u, for errors.
-    runner : the ``runner`` section, with ``compile`` and ``gradient_checkpointing``.
+    Raises UserError: compilation or checkpointing is requested and not possible.
 
-    Raises
-    ------
-    UserError : compilation or checkpointing is requested and not possible.
+    `upstream`: as S3PRL built it, before it is wrapped for distributed training. `name`: as given by -u, for errors.
+    `runner`: the ``runner`` section, with ``compile`` and ``gradient_checkpointing``.
     """
     family = _family(upstream)
     compiles, checkpoints = bool(runner.get("compile")), bool(runner.get("gradient_checkpointing"))
@@ -151,9 +146,7 @@ def _check_compiler() -> None:
 def use_fused_attention(encoder: Any) -> None:
     """Replace the `forward` of the self-attention in an encoder's layers; parameters stay the same.
 
-    Parameters
-    ----------
-    encoder : with S3PRL's layers; other attention (WavLM's, with relative positions) is not changed.
+    `encoder`: with S3PRL's layers; other attention (WavLM's, with relative positions) is not changed.
     """
     from s3prl.upstream.wav2vec2.wav2vec2_model import MultiheadAttention
 
@@ -192,6 +185,8 @@ def _attend(  # noqa: PLR0917 - the arguments of the replaced `forward`
 ) -> tuple[Any, Any]:
     """Compute attention, ``softmax(q·k / √d)·v`` in each head.
 
+    Returns (frames, batch, dim) torch.Tensor, and None for the weights.
+
     Parameters
     ----------
     attention : the module, for its projections, heads and dropout.
@@ -199,10 +194,6 @@ def _attend(  # noqa: PLR0917 - the arguments of the replaced `forward`
     query, key, value : (frames, batch, dim) torch.Tensor, all three the same.
     key_padding_mask : (batch, frames) bool torch.Tensor, true for padding, or None.
     attn_mask, need_weights, others : the module's own options.
-
-    Returns
-    -------
-    (frames, batch, dim) torch.Tensor, and None for the weights.
     """
     from torch.nn.functional import scaled_dot_product_attention
 

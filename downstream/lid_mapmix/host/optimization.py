@@ -25,13 +25,9 @@ _FUSED = ("Adam", "AdamW")
 def check_optimization(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any] | None) -> None:
     """Take one step on one weight as the runner would.
 
-    Parameters
-    ----------
-    optimizer, scheduler : those parts of the configuration.
+    Raises UserError: an unknown name, or a setting that is unknown or out of range.
 
-    Raises
-    ------
-    UserError : an unknown name, or a setting that is unknown or out of range.
+    `optimizer`, `scheduler`: those parts of the configuration.
     """
     import torch
     from s3prl import optimizers, schedulers

@@ -29,9 +29,7 @@ class Precision(StrEnum):
 def read_precision(runner: Mapping[str, Any]) -> Precision:
     """Return the precision of a ``runner`` section; S3PRL's ``fp16: true`` means fp16.
 
-    Raises
-    ------
-    UserError : another value, or two that contradict each other.
+    Raises UserError: another value, or two that contradict each other.
     """
     value = runner.get("precision")
     try:
@@ -50,14 +48,9 @@ def read_precision(runner: Mapping[str, Any]) -> Precision:
 class Casting:
     """The precision of one runner.
 
-    Parameters
-    ----------
-    precision : of matrix products.
-    device : torch's name for it.
+    Raises UserError: fp16 without a GPU.
 
-    Raises
-    ------
-    UserError : fp16 without a GPU.
+    `precision`: of matrix products. `device`: torch's name for it.
     """
 
     def __init__(self, precision: Precision, device: str) -> None:
@@ -94,9 +87,7 @@ class Casting:
     def training(self, runner: MutableMapping[str, Any]) -> Iterator[None]:
         """Run S3PRL's training loop in this precision during the block.
 
-        Parameters
-        ----------
-        runner : the section with ``fp16``, which tells the loop to use a scaler; restored afterwards.
+        `runner`: the section with ``fp16``, which tells the loop to use a scaler; restored afterwards.
         """
         token = _in_force.set(self)
         if self.precision is Precision.FP16:

@@ -35,11 +35,29 @@ def upstream_names() -> list[str]:
 
 def check_upstream(name: str) -> None:
     """Check that `name` is one of S3PRL's upstreams; otherwise raise a UserError with similar names."""
-    names = upstream_names()
+    _check_name("upstream", name, upstream_names(), "for example fbank, wav2vec2 or xlsr_53")
+
+
+def task_names() -> list[str]:
+    """Return the names of the tasks: those in S3PRL's folder, without importing any, and the registered ones."""
+    found = (path.parent.name for path in (_root() / "downstream").glob("*/expert.py"))
+    return sorted({*found, *(alias.removeprefix(f"{_TASKS}.") for alias in _installed_finder().aliases)})
+
+
+def check_task(name: str) -> None:
+    """Check that `name` is a task; otherwise raise a UserError with similar names."""
+    _check_name("task", name, task_names(), "for example lid_mapmix, asr or voxceleb1")
+
+
+def task_file(task: str, name: str) -> Path:
+    """Return where a file of one of S3PRL's own tasks is in the installed S3PRL, which may lack it."""
+    return _root() / "downstream" / task / name
+
+
+def _check_name(kind: str, name: str, names: Sequence[str], examples: str) -> None:
     if name not in names:
         close = difflib.get_close_matches(name, names, n=3)
-        advice = f"did you mean {' or '.join(close)}?" if close else "for example fbank, wav2vec2 or xlsr_53"
-        raise UserError(f"unknown upstream {name!r}: {advice}")
+        raise UserError(f"unknown {kind} {name!r}: " + (f"did you mean {' or '.join(close)}?" if close else examples))
 
 
 def takes_weights(upstream: str) -> bool:
@@ -72,11 +90,8 @@ def register_task(name: str, package: str) -> None:
     They are the same module objects, not copies: a class keeps the module it is defined in, so that a spawned
     DataLoader worker, which lacks this registration, can unpickle it.
 
-    Parameters
-    ----------
-    name : the task as given by `-d`.
-    package : the importable package with the module `expert`, for example ``"lid_mapmix"``; imported only when
-        S3PRL asks for the task.
+    `name`: the task as given by `-d`. `package`: the importable package with the module `expert`, for example
+    ``"lid_mapmix"``; imported only when S3PRL asks for the task.
     """
     aliases = _installed_finder().aliases
     if aliases.setdefault(f"{_TASKS}.{name}", package) != package:
@@ -142,12 +157,12 @@ class _LazyHub(ModuleType):
         source = _upstream_sources().get(name)
         if source is None:
             raise AttributeError(f"module {_HUB!r} has no attribute {name!r}")
-        with missing_package_named(name):
+        with missing_package_named(f"upstream {name}"):
             build = getattr(importlib.import_module(source), name)
 
         @functools.wraps(build)
         def build_upstream(*args: Any, **kwargs: Any) -> Any:
-            with missing_package_named(name):  # some import their packages only now
+            with missing_package_named(f"upstream {name}"):  # some import their packages only now
                 return build(*args, **kwargs)
 
         setattr(self, name, build_upstream)
@@ -160,8 +175,8 @@ class _LazyHub(ModuleType):
 
 
 @contextmanager
-def missing_package_named(upstream: str) -> Iterator[None]:
-    """Raise a UserError for a missing package that an upstream needs."""
+def missing_package_named(what: str) -> Iterator[None]:
+    """Raise a UserError for a missing package that `what`, an upstream or a task, needs."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -169,17 +184,14 @@ def missing_package_named(upstream: str) -> Iterator[None]:
         if package in ("", "s3prl"):
             raise
         raise UserError(
-            f"upstream {upstream} needs the package {package!r}, which is not installed. Run 'pip install {package}'."
+            f"{what} needs the package {package!r}, which is not installed. Run 'pip install {package}'."
         ) from error
 
 
 @functools.cache
 def _upstream_sources() -> dict[str, str]:
     """Map each name of the hub to its module, by reading the source without importing it."""
-    spec = importlib.util.find_spec("s3prl")
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError("S3PRL is not installed. Run 'pip install s3prl==0.4.18'.")
-    root = Path(spec.submodule_search_locations[0])
+    root = _root()
     sources: dict[str, str] = {}
     for node in ast.walk(_parsed(root / "hub.py")):
         if not (isinstance(node, ast.ImportFrom) and node.module and node.module.endswith(".hubconf")):
@@ -195,6 +207,14 @@ def _upstream_sources() -> dict[str, str]:
             "s3prl==0.4.18'."
         )
     return sources
+
+
+def _root() -> Path:
+    """Return the folder of the installed S3PRL, without importing it."""
+    spec = importlib.util.find_spec("s3prl")
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError("S3PRL is not installed. Run 'pip install s3prl==0.4.18'.")
+    return Path(spec.submodule_search_locations[0])
 
 
 def _parsed(path: Path) -> ast.Module:

@@ -103,7 +103,7 @@ def _patched_class() -> Any:
             if is_rank_zero():
                 remove_unfinished_checkpoints(self.args.expdir)
             if self.config.get("specaug"):
-                compat.import_specaug()
+                compat.import_without_unused("s3prl.downstream.specaug")
             with self.casting.training(self.config["runner"]):
                 super().train()
 
@@ -137,7 +137,8 @@ def _patched_class() -> Any:
                 self.config = config  # checkpoints store the original settings
 
         def _get_upstream(self) -> Any:
-            with explained(self.args), reading_data_only():
+            may_download = getattr(self.args, "may_download", True)
+            with explained(self.args), reading_data_only(), downloads.allowed(may_download):
                 return super()._get_upstream()
 
         def _get_featurizer(self) -> Any:

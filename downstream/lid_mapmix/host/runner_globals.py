@@ -35,9 +35,7 @@ def is_rank_zero() -> bool:
 def install_replacements(module: Any) -> None:
     """Replace global names of the runner's module; a second call changes nothing.
 
-    Parameters
-    ----------
-    module : the runner's module; the replaced objects themselves are not changed.
+    `module`: the runner's module; the replaced objects themselves are not changed.
     """
     import torch
 

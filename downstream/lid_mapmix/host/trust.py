@@ -2,20 +2,19 @@
 
 S3PRL evaluates some texts of a checkpoint or YAML file as Python code, and unpickles some files without restriction.
 :func:`reading_data_only` is around every call that builds an upstream. In it, torch unpickles weights and plain values
-only, and S3PRL sees settings that :func:`check_settings` has checked.
+only, S3PRL sees settings that :func:`check_settings` has checked, and a model cannot be much larger than its file.
 """
 
 import argparse
 import ast
 import contextlib
+import os
 import pickle
 import re
-from collections.abc import Iterator, MutableMapping
+import zipfile
+from collections.abc import Iterator, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from ..utils.digests import weights_digest
-from ..utils.errors import UserError
 
 # All keys whose texts S3PRL 0.4.18 evaluates (`grep -r 'eval(' s3prl/upstream`).
 _LAYER_LISTS = ("conv_feature_layers", "conv_aggregator_layers", "extractor_conv_feature_layers")
@@ -24,14 +23,14 @@ _NAMES = ("feat_type",)
 _UNUSED = ("xformers_att_config",)
 _NAME = re.compile(r"[A-Za-z]\w*")
 # XLS-R 2B, the largest upstream, has 48 layers with a width of 7,680.
-_MAX_LAYERS, _MAX_WIDTH, _MAX_TEXT = 200, 16_384, 2_000
+_MAX_LAYERS, _MAX_WIDTH, _MAX_TEXT, _MAX_RATE = 200, 16_384, 2_000, 192_000
 _COUNTS = re.compile(r"(layers|depth|order|delta)$")
 _WIDTHS = re.compile(
     r"(dim|heads|groups|(hidden|intermediate|adapter_kernel)_size|bins|n_mels|n_fft|ceps|n_mfcc|n_freq|"
     r"win_ms|hop_ms|conv_pos|embeddings|buckets|latent_vars|conv_kernel|conv_stride|frame_length|win_length)$"
 )
-# Arguments of S3PRL that name files, and their flags.
-NAMED_FILES = {"upstream_ckpt": "-k", "upstream_model_config": "-g"}
+# A model has more parameters than its file where parts are only for pretraining; without a file, XLS-R 2B has 2.2e9.
+_BYTES_PER_WEIGHT, _SPARE_PARAMETERS, _MAX_PARAMETERS = 2, 100_000_000, 5_000_000_000
 # Old checkpoints of S3PRL hold the optimizer or scheduler of their training as an object (torch's message names it).
 _OF_TRAINING = re.compile(r"GLOBAL ((?:optimizers|s3prl|torch\.optim|transformers|numpy)\.[\w.]+) was not an allowed")
 _MAX_IGNORED = 50
@@ -51,17 +50,19 @@ class _Ignored:
 def reading_data_only() -> Iterator[None]:
     """Within the block, `torch.load` and `yaml.load` read plain data, and check its settings.
 
-    Raises
-    ------
-    ValueError : a file holds other objects, or settings that are code or too large.
+    Raises ValueError: a file holds other objects, or settings that are code or too large, or of a model that is too
+    large.
     """
     import torch  # noqa: PLC0415 - torch takes seconds to import
     import yaml  # noqa: PLC0415
 
     load, load_yaml = torch.load, yaml.load
+    sizes: list[int] = []
 
     def load_data(file: Any, *arguments: Any, **options: Any) -> Any:
         known: list[Any] = [argparse.Namespace]
+        if isinstance(file, str | os.PathLike) and Path(file).is_file():
+            sizes.append(_stored_size(Path(file)))
         for _ in range(_MAX_IGNORED):
             try:
                 with torch.serialization.safe_globals(known):
@@ -78,17 +79,63 @@ def reading_data_only() -> Iterator[None]:
 
     torch.load, yaml.load = load_data, load_plain  # type: ignore[assignment]
     try:
-        yield
+        with parameters_limited(sizes):
+            yield
     finally:
         torch.load, yaml.load = load, load_yaml
+
+
+def _stored_size(path: Path) -> int:
+    """Return the bytes of a file; refuse an archive that is larger when it is unpacked, which torch never writes."""
+    size = path.stat().st_size
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if (unpacked := sum(entry.file_size for entry in archive.infolist())) > size:
+                raise ValueError(
+                    f"expected {size:,} bytes as torch writes them, found an archive of {unpacked:,} bytes"
+                )
+    return size
+
+
+@contextlib.contextmanager
+def parameters_limited(sizes: Sequence[int]) -> Iterator[None]:
+    """Within the block, raise a ValueError for a model with more parameters than its files may hold.
+
+    It is raised before the parameters take memory. `sizes`: bytes of the files that were read, which may grow within
+    the block; empty if no file is known.
+    """
+    from torch.nn.modules import module  # noqa: PLC0415
+
+    total = 0
+
+    def count(owner: Any, name: str, tensor: Any) -> None:
+        # Called with an allocated tensor, whose pages are used only when it is initialised afterwards.
+        nonlocal total
+        replaced = owner._parameters.get(name)
+        total += (0 if tensor is None else tensor.numel()) - (0 if replaced is None else replaced.numel())
+        limit = sum(sizes) // _BYTES_PER_WEIGHT + _SPARE_PARAMETERS if sizes else _MAX_PARAMETERS
+        if total > limit:
+            raise ValueError(
+                f"expected settings of a model of at most {limit / 1e6:,.0f} M parameters"
+                + (", which its file may hold" if sizes else "")
+                + ", found those of a larger one"
+            )
+
+    hooks = [
+        module.register_module_parameter_registration_hook(count),
+        module.register_module_buffer_registration_hook(count),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def check_settings(content: Any) -> Any:
     """Check all settings in nested content, replace in it each text that S3PRL evaluates by its literal, and return it.
 
-    Raises
-    ------
-    ValueError : a text is code, or a model would be larger than any that exists.
+    Raises ValueError: a text is code, or a model would be larger than any that exists.
     """
     parts, seen = [content], set[int]()
     while parts:
@@ -117,6 +164,7 @@ def _checked_value(key: str, value: Any) -> Any:
     if key in _UNUSED and value is not None:
         raise ValueError(f"{key}: expected none, found {_shown(value)}")
     limit = _MAX_LAYERS if _COUNTS.search(key) else _MAX_WIDTH if _WIDTHS.search(key) else None
+    limit = _MAX_RATE if key in ("sample_rate", "sample_frequency") else limit
     for number in value if isinstance(value, list | tuple) else (value,):
         if limit is not None and isinstance(number, int | float) and not number <= limit:
             raise ValueError(f"{key}: expected at most {limit}, found {_shown(number)}")
@@ -126,9 +174,7 @@ def _checked_value(key: str, value: Any) -> Any:
 def _literal(key: str, text: str | bytes | bytearray) -> list[Any]:
     """Return the list that a text such as ``[(512,10,5)] + [(512,3,2)] * 4`` means.
 
-    Raises
-    ------
-    ValueError : it is another expression, too long, or has too many or too large numbers.
+    Raises ValueError: it is another expression, too long, or has too many or too large numbers.
     """
     wanted = f"{key}: expected a list such as '[(512,10,5)] + [(512,3,2)] * 4'"
     try:
@@ -173,48 +219,3 @@ def _number(node: ast.expr, limit: int) -> int:
 
 def _shown(value: Any) -> str:
     return ascii(value)[:80]
-
-
-def record_named_files(args: argparse.Namespace) -> None:
-    """Store the digests of -k and -g among a run's arguments, so that its checkpoints may name these files again."""
-    digests = {name: weights_digest(getattr(args, name, None)) for name in NAMED_FILES}
-    if any(digests.values()):
-        args.file_digests = digests
-
-
-def check_named_files(args: argparse.Namespace, checkpoint: Path) -> None:
-    """Check the files and addresses that a checkpoint's arguments name, unless the user has named them.
-
-    Parameters
-    ----------
-    args : arguments of the checkpoint.
-    checkpoint : its path.
-
-    Raises
-    ------
-    UserError : an address, a missing file, or one outside the folder that is not that of the training.
-    """
-    digests = getattr(args, "file_digests", None)
-    for name, flag in NAMED_FILES.items():
-        named = getattr(args, name, None)
-        if named is None:
-            continue
-        try:
-            path = Path(named)
-            is_there = path.exists()
-            is_inside = path.resolve().is_relative_to(checkpoint.resolve().parent)
-        except (TypeError, ValueError, OSError):
-            raise UserError(f"{checkpoint}: expected a path as {name}, found {_shown(named)}. Pass {flag}.") from None
-        if not is_there and path.is_absolute():
-            raise UserError(
-                f"{checkpoint}: expected the weights of its upstream in {named}, found none. Pass their path by {flag};"
-                " 'lid-mapmix export' makes a folder that does not need them."
-            )
-        recorded = digests.get(name) if isinstance(digests, dict) else None
-        if is_there and (is_inside or (recorded is not None and weights_digest(named) == recorded)):
-            continue
-        found = "a file outside its folder that is not the one of its training" if is_there else "an address"
-        raise UserError(
-            f"{checkpoint}: expected weights of its upstream that are in its folder or were used in its training, "
-            f"found {_shown(named)}, {found}. If you trust them, name them again by {flag} {_shown(named)}."
-        )

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..utils.errors import UserError
+from ..utils.errors import UserError, is_of_the_system
 from . import registry
+from .formats import MODEL_TYPES, check_files, check_name, fairseq_advice
 from .native import speed_up
 
-# The upstreams that hugging_face.py builds → the model_type in config.json that each loads.
-MODEL_TYPES = {"hf_wav2vec2_custom": "wav2vec2", "hf_hubert_custom": "hubert"}
 _HUGGING_FACE = "hf_"
 # torch raises a RuntimeError that names its allocator when main memory is full.
 _CPU_ALLOCATOR = "DefaultCPUAllocator"
@@ -30,36 +29,27 @@ _ALL = "hidden_states"
 
 @dataclass(frozen=True)
 class UpstreamSettings:
-    """What a run requests of its upstream besides S3PRL's arguments.
+    """What a run requests of its upstream besides S3PRL's arguments."""
 
-    Attributes
-    ----------
-    train_front_end : whether the convolutional front end is trained when the upstream is fine-tuned.
-    spec_augment : whether an hf_* model masks frames and channels in training, as in its config.json.
-    mix_lengths : whether evaluation batches utterances of different lengths.
-    """
-
-    train_front_end: bool = False
-    spec_augment: bool = False
-    mix_lengths: bool = False
+    train_front_end: bool = False  # whether the convolutional front end is trained when the upstream is fine-tuned
+    spec_augment: bool = False  # whether an hf_* model masks frames and channels in training, as in its config.json
+    mix_lengths: bool = False  # whether evaluation batches utterances of different lengths
 
 
 def check_upstream_arguments(args: argparse.Namespace, settings: UpstreamSettings | None = None) -> None:
     """Check an upstream as far as possible without building it.
 
-    Parameters
-    ----------
-    args : S3PRL's arguments.
-    settings : the run's other requests.
+    Raises UserError: an unknown upstream, weights that are not given or do not exist, or settings that it does not
+    support.
 
-    Raises
-    ------
-    UserError : an unknown upstream, weights that are not given or do not exist, or settings that it does not support.
+    `args`: S3PRL's arguments. `settings`: the run's other requests.
     """
     settings = settings or UpstreamSettings()
     if args.hub != "torch":
         return
+    check_name(args.upstream)
     registry.check_upstream(args.upstream)
+    check_files(args.upstream, args.upstream_ckpt, getattr(args, "upstream_model_config", None))
     weights = args.upstream_ckpt
     if registry.takes_weights(args.upstream) and weights is None:
         raise UserError(f"upstream {args.upstream}: expected weights, found none. Pass a file or folder by -k.")
@@ -75,17 +65,21 @@ def check_upstream_arguments(args: argparse.Namespace, settings: UpstreamSetting
         )
 
 
+def refuse_unread_weights(upstream: str, weights: str) -> None:
+    """Raise a UserError for -k if S3PRL would silently use other weights."""
+    if registry.takes_weights(upstream):
+        return
+    local = f"{upstream.partition('_')[0]}_local"
+    advice = f"use -u {local}" if local in registry.upstream_names() else "use an upstream named *_local"
+    raise UserError(f"-k {weights}: the upstream {upstream} does not read weights from -k. Remove -k, or {advice}.")
+
+
 def check_weights(upstream: Any, args: argparse.Namespace) -> None:
     """Check that an upstream's weights are finite; after a diverged pretraining, or in a damaged file, they may not be.
 
-    Parameters
-    ----------
-    upstream : its model.
-    args : S3PRL's arguments.
+    Raises UserError: a weight is NaN or infinite.
 
-    Raises
-    ------
-    UserError : a weight is NaN or infinite.
+    `upstream`: its model. `args`: S3PRL's arguments.
     """
     broken = [name for name, weight in upstream.named_parameters() if not weight.isfinite().all()]
     if broken:
@@ -101,16 +95,14 @@ def patch_upstream(
 ) -> None:
     """Patch an upstream that has just been built: padding, speed, and which parts are trained.
 
+    Raises UserError: it has no trainable front end or no mask settings, or it cannot be compiled or checkpointed.
+
     Parameters
     ----------
     upstream : its model, changed in place, before it is wrapped for distributed training.
     args : S3PRL's arguments.
     settings : the run's other requests.
     runner : the ``runner`` section, see :func:`.native.speed_up`.
-
-    Raises
-    ------
-    UserError : it has no trainable front end or no mask settings, or it cannot be compiled or checkpointed.
     """
     from .filter_banks import batch_filter_banks
     from .frames import true_frames
@@ -136,17 +128,15 @@ def check_features(
 ) -> None:
     """Check that S3PRL uses the requested features, and that they are independent of batching and padding.
 
+    Raises UserError: the upstream does not have the features of -s, or lengths are to be mixed and its features depend
+    on padding.
+
     Parameters
     ----------
     upstream : the upstream's model.
     featurizer : S3PRL's featurizer, made for it.
     args : S3PRL's arguments.
     settings : the run's other requests.
-
-    Raises
-    ------
-    UserError : the upstream does not have the features of -s, or lengths are to be mixed and its features depend on
-        padding.
     """
     if featurizer.feature_selection != args.upstream_feature_selection:
         raise _no_features(args, _probe(upstream, args))
@@ -159,14 +149,9 @@ def check_features(
 def check_layer(upstream: Any, args: argparse.Namespace) -> None:
     """Check that an upstream has the layer of -l, which S3PRL's featurizer does not check.
 
-    Parameters
-    ----------
-    upstream : the upstream's model.
-    args : S3PRL's arguments.
+    Raises UserError: it does not have that layer.
 
-    Raises
-    ------
-    UserError : it does not have that layer.
+    `upstream`: the upstream's model. `args`: S3PRL's arguments.
     """
     asked, layer = args.upstream_feature_selection, args.upstream_layer_selection
     # Names with an underscore are notes for S3PRL's featurizer, not features.
@@ -209,18 +194,18 @@ def _no_features(args: argparse.Namespace, features: dict[str, Any]) -> UserErro
 def explained(args: argparse.Namespace) -> Iterator[None]:
     """Raise a UserError that names the weights for any error while S3PRL builds an upstream from them.
 
-    Parameters
-    ----------
-    args : S3PRL's arguments.
+    `args`: S3PRL's arguments.
     """
     try:
         yield
-    except UserError:
+    except (UserError, ImportError):  # a package is missing or too old, whatever the weights are
         raise
     # The exception for a damaged or unsuitable file depends on where S3PRL and torch stop.
     except Exception as error:
         if is_out_of_memory(error):
             raise out_of_memory(f"upstream {args.upstream}", args.device) from error
+        if is_of_the_system(error):
+            raise
         reason = " ".join(str(error).split())[:200]
         found = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
         weights = args.upstream_ckpt
@@ -229,6 +214,8 @@ def explained(args: argparse.Namespace) -> Iterator[None]:
                 f"upstream {args.upstream} cannot be built ({found}). If its weights are damaged, download them again "
                 "by -r."
             ) from error
+        if advice := fairseq_advice(args.upstream, weights):
+            raise UserError(f"-k {weights}: {advice}.") from error
         raise UserError(
             f"-k {weights}: cannot be loaded as {args.upstream} ({found}). Use a complete checkpoint of that kind."
         ) from error
@@ -243,10 +230,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def out_of_memory(what: str, device: str) -> UserError:
     """Return the error for something that does not fit into memory.
 
-    Parameters
-    ----------
-    what : does not fit.
-    device : torch's name for it.
+    `what`: does not fit. `device`: torch's name for it.
     """
     place, other = ("the machine", "") if device == "cpu" else (device, ", or use --device cpu")
     return UserError(

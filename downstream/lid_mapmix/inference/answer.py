@@ -113,10 +113,7 @@ def make_answer(
 def dev_confidence(scores: Path, calibration: Calibration | None) -> np.ndarray | None:
     """Return the quantiles 0, 0.001, … 1 of dev's top probability, (1001,) float64; None without dev's scores.
 
-    Parameters
-    ----------
-    scores : dev_scores.csv.
-    calibration : of the probabilities; None for none.
+    `scores`: dev_scores.csv. `calibration`: of the probabilities; None for none.
     """
     if not scores.is_file():
         return None
@@ -129,14 +126,10 @@ def dev_confidence(scores: Path, calibration: Calibration | None) -> np.ndarray 
 def rejection_threshold(confidence: np.ndarray | None, fraction: float | None) -> float:
     """Return the top probability below which an answer is rejected; 0 rejects nothing.
 
-    Parameters
-    ----------
-    confidence : as returned by :func:`dev_confidence`.
-    fraction : of the utterances of known classes to reject, in [0, 1); None to reject nothing.
+    Raises UserError: another fraction, or no dev scores to fit the threshold on.
 
-    Raises
-    ------
-    UserError : another fraction, or no dev scores to fit the threshold on.
+    `confidence`: as returned by :func:`dev_confidence`. `fraction`: of the utterances of known classes to reject, in
+    [0, 1); None to reject nothing.
     """
     if fraction is None:
         return 0.0

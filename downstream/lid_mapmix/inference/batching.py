@@ -19,38 +19,24 @@ _READERS = 2
 
 @dataclass(eq=False)
 class ScoredRecording:
-    """The windows of a recording, W of them, with class probabilities and speech.
-
-    Attributes
-    ----------
-    recording : the recording.
-    windows : (W, 2) int64, first sample and number of samples.
-    probabilities : (W, classes) float64, softmax of each window.
-    speech : (frames,) bool per window, see :mod:`.speech`; None where it was not computed.
-    is_speech : whether a window has speech; true without voice-activity detection.
-    error : the fault of its audio, if that could not be read; all other values are then invalid.
-    """
+    """The windows of a recording, W of them, with class probabilities and speech."""
 
     recording: Recording
-    windows: np.ndarray
-    probabilities: np.ndarray
+    windows: np.ndarray  # (W, 2) int64, first sample and number of samples
+    probabilities: np.ndarray  # (W, classes) float64, softmax of each window
+    # (frames,) bool per window, see :mod:`.speech`; None where it was not computed.
     speech: list[np.ndarray | None] = field(default_factory=list)
-    is_speech: bool = False
+    is_speech: bool = False  # whether a window has speech; true without voice-activity detection
+    # The fault of its audio, if that could not be read; all other values are then invalid.
     error: UserError | None = None
 
 
+@dataclass(frozen=True, eq=False)
 class WindowScorer:
-    """Runs the network, and voice-activity detection, on windows.
+    """Runs the network, and voice-activity detection, on windows."""
 
-    Parameters
-    ----------
-    trained : the trained run.
-    detect_speech : whether to detect speech.
-    """
-
-    def __init__(self, trained: Trained, *, detect_speech: bool) -> None:
-        self.trained = trained
-        self.detect_speech = detect_speech
+    trained: Trained
+    detect_speech: bool
 
     def score(
         self,

@@ -25,11 +25,12 @@ from pydantic.dataclasses import dataclass
 from ..config.schema import EvaluationConfig, ModelConfig
 from ..data.audio.reading import SAMPLE_RATE
 from ..data.labels import labels_from_mapping
-from ..host.architecture import Architecture
+from ..host.architecture import EXPORTABLE, Architecture
 from ..host.features import rebuild_features
+from ..host.trust import parameters_limited
 from ..host.upstreams import UpstreamSettings
 from ..scoring.calibration import write_calibration
-from ..utils.errors import UserError
+from ..utils.errors import UserError, is_of_the_system
 from ..utils.run_folder import RunFolder
 from .trained import Trained, choose_device, find_calibration, load_weights, make_model, weights_below
 
@@ -42,31 +43,19 @@ _SELECTION = ("upstream_feature_selection", "upstream_layer_selection", "upstrea
 
 @dataclass(config=ConfigDict(extra="forbid"))
 class ExportConfig:
-    """The content of config.json, except ``format``.
+    """The content of config.json, except ``format``."""
 
-    Attributes
-    ----------
-    labels : cluster -> classes, in the order of the model's outputs.
-    sample_rate : of the audio, 16 kHz.
-    upstream : its architecture, see host/architecture.py.
-    features : S3PRL's arguments that select its features.
-    model, evaluation : sections of the run's settings.
-    precision : of computation.
-    confidence : quantiles of dev's top probability; None without dev scores.
-    variant : of the run.
-    versions : package -> version, at the time of export.
-    """
-
-    labels: dict[str, list[str]]
-    sample_rate: int
-    upstream: dict[str, Any]
-    features: dict[str, Any]
+    labels: dict[str, list[str]]  # cluster -> classes, in the order of the model's outputs
+    sample_rate: int  # of the audio, 16 kHz
+    upstream: dict[str, Any]  # its architecture, see host/architecture.py
+    features: dict[str, Any]  # S3PRL's arguments that select its features
+    # model, evaluation: sections of the run's settings.
     model: ModelConfig
     evaluation: EvaluationConfig
-    precision: str = "fp32"
-    confidence: list[float] | None = None
-    variant: str | None = None
-    versions: dict[str, str] = field(default_factory=dict)
+    precision: str = "fp32"  # of computation
+    confidence: list[float] | None = None  # quantiles of dev's top probability; None without dev scores
+    variant: str | None = None  # of the run
+    versions: dict[str, str] = field(default_factory=dict)  # package -> version, at the time of export
 
 
 def holds_export(folder: Path) -> bool:
@@ -77,9 +66,7 @@ def holds_export(folder: Path) -> bool:
 def write_export(folder: Path, trained: Trained, versions: dict[str, str]) -> None:
     """Write weights, config.json and calibration.json to an empty folder.
 
-    Raises
-    ------
-    UserError : the upstream cannot be built without its checkpoint.
+    Raises UserError: the upstream cannot be built without its checkpoint.
     """
     from safetensors.torch import save_file  # noqa: PLC0415 - inference without export does not need it
 
@@ -87,7 +74,7 @@ def write_export(folder: Path, trained: Trained, versions: dict[str, str]) -> No
     if architecture is None:
         raise UserError(
             f"upstream {selection.upstream}: expected an upstream that can be built without code of its checkpoint "
-            "(filter banks, wav2vec 2.0, XLSR, HuBERT, data2vec, WavLM, hf_*), found another. Export another run."
+            f"({EXPORTABLE}), found another. Export another run."
         )
     modules = (trained.features.upstream, trained.features.featurizer, trained.model)
     weights = {
@@ -120,9 +107,7 @@ def write_export(folder: Path, trained: Trained, versions: dict[str, str]) -> No
 def read_export(folder: Path, device: str | None = None) -> Trained:
     """Read an export of :func:`write_export`; nothing is unpickled, and no code in the folder is run.
 
-    Raises
-    ------
-    UserError : a damaged export, another version, or parts that do not match.
+    Raises UserError: a damaged export, another version, or parts that do not match.
     """
     from safetensors import SafetensorError  # noqa: PLC0415
     from safetensors.torch import load_file  # noqa: PLC0415
@@ -140,13 +125,19 @@ def read_export(folder: Path, device: str | None = None) -> Trained:
         architecture = Architecture(**config.upstream)
     except TypeError as error:
         raise _damaged(folder / CONFIG_NAME, f"upstream: {error}") from None
-    # Without the check of mixed lengths, which may fail for fresh weights; the run's own weights have passed it.
-    features = rebuild_features(architecture, selection, {"precision": config.precision}, UpstreamSettings())
-    model = make_model(labels, features, config.model)
     path = folder / WEIGHTS_NAME
+    try:
+        with parameters_limited([path.stat().st_size]):
+            # Without the check of mixed lengths, which may fail for fresh weights; those of the run have passed it.
+            features = rebuild_features(architecture, selection, {"precision": config.precision}, UpstreamSettings())
+            model = make_model(labels, features, config.model)
+    except ValueError as error:
+        raise _damaged(folder / CONFIG_NAME, str(error)) from None
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
+        if is_of_the_system(error):
+            raise
         raise _damaged(path, str(error)) from None
     parts = {part: weights_below(weights, part) for part in _PARTS}
     if unknown := [name for name in weights if name.partition(".")[0] not in _PARTS]:
@@ -167,12 +158,7 @@ def read_export(folder: Path, device: str | None = None) -> Trained:
 
 
 def read_config(path: Path) -> ExportConfig:
-    """Read a config.json.
-
-    Raises
-    ------
-    UserError : no such file, no JSON, another format, or a missing or wrong value.
-    """
+    """Read a config.json. Raises UserError: no such file, no JSON, another format, or a missing or wrong value."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict) or content.pop("format", None) != _FORMAT:

@@ -9,6 +9,9 @@ import numpy as np
 import torch
 import torchaudio
 
+from ..data.audio.channels import mix_to_mono
+from ..data.audio.conversion import decode
+from ..data.audio.faults import ForeignAudioError
 from ..data.audio.reading import MINIMUM_SAMPLES, SAMPLE_RATE, read_audio, read_header
 from ..data.audio.spans import utterance_span
 from ..data.manifest.manifest import Manifest
@@ -20,18 +23,11 @@ _HIGHEST_RATE = 10_000_000
 
 @dataclass(frozen=True)
 class Recording:
-    """Audio that is read in parts.
+    """Audio that is read in parts."""
 
-    Attributes
-    ----------
-    name : used in answers and errors.
-    samples : number of samples at 16 kHz.
-    read : returns (count,) float32 at 16 kHz, given the first sample and the count.
-    """
-
-    name: str
-    samples: int
-    read: Callable[[int, int], np.ndarray]
+    name: str  # used in answers and errors
+    samples: int  # number of samples at 16 kHz
+    read: Callable[[int, int], np.ndarray]  # returns (count,) float32 at 16 kHz, given the first sample and the count
 
     @property
     def seconds(self) -> float:
@@ -40,24 +36,33 @@ class Recording:
 
     @classmethod
     def of_file(cls, path: Path | str) -> "Recording":
-        """Open a file; only the requested parts are decoded.
+        """Open a file; only the requested parts are decoded, unless it has to be decoded by ffmpeg (m4a, webm, …).
 
-        Raises
-        ------
-        UserError : the file is unreadable or shorter than 25 ms.
+        Raises UserError: the file is unreadable or shorter than 25 ms.
         """
         path = Path(path)
-        samples = read_header(path).samples
+        decoded = None
+        try:
+            samples = read_header(path).samples
+        except ForeignAudioError:
+            decoded = decode(path)
+            if decoded is None:
+                raise
+            samples = read_header(Path(decoded.name)).samples
         _check_length(str(path), samples)
-        return cls(str(path), samples, lambda start, count: read_audio(path, start, count))
+
+        def read(start: int, count: int) -> np.ndarray:
+            # The file is deleted together with this function.
+            return read_audio(path if decoded is None else Path(decoded.name), start, count)
+
+        return cls(str(path), samples, read)
 
     @classmethod
     def of_utterance(cls, manifest: Manifest, index: int) -> "Recording":
         """Open an utterance of a manifest.
 
-        Raises
-        ------
-        UserError : its file is unreadable or shorter than in the manifest, or the utterance is shorter than 25 ms.
+        Raises UserError: its file is unreadable or shorter than in the manifest, or the utterance is shorter than 25
+        ms.
         """
         first, count = utterance_span(manifest, index)
         path, name = manifest.audio_path(index), str(manifest.columns["id"][index])
@@ -67,15 +72,10 @@ class Recording:
     def of_samples(cls, wav: Any, sample_rate: int, name: str = "audio") -> "Recording":
         """Use samples in memory, mixed to mono and resampled.
 
-        Parameters
-        ----------
-        wav : (samples,), (channels, samples) or (samples, channels), the shorter dimension being the channels; a NumPy
-            array or torch.Tensor of floats from -1 to 1, or of int16 or int32.
-        sample_rate : of `wav`.
+        Raises UserError: another shape or type, a value that is not finite, or shorter than 25 ms.
 
-        Raises
-        ------
-        UserError : another shape or type, a value that is not finite, or shorter than 25 ms.
+        `wav`: (samples,), (channels, samples) or (samples, channels), the shorter dimension being the channels; a NumPy
+        array or torch.Tensor of floats from -1 to 1, or of int16 or int32. `sample_rate`: of `wav`.
         """
         samples = _as_tensor(wav, name)
         if not samples.numel():
@@ -91,9 +91,10 @@ class Recording:
                 f"{name}: expected floats from -1 to 1, int16 or int32, found {samples.dtype}. Convert them."
             )
         rate = _as_rate(sample_rate, name)
-        if samples.ndim == 2:  # noqa: PLR2004
-            samples = samples.mean(dim=0 if samples.shape[0] <= samples.shape[1] else 1)
         samples = samples.float()
+        if samples.ndim == 2:  # noqa: PLR2004
+            in_columns = samples.T if samples.shape[0] <= samples.shape[1] else samples
+            samples = torch.from_numpy(np.ascontiguousarray(mix_to_mono(in_columns.numpy())))
         if not torch.isfinite(samples).all():
             raise UserError(f"{name}: expected finite samples, found NaN or infinity. Correct them.")
         resampled = torchaudio.functional.resample(samples, rate, SAMPLE_RATE).numpy()

@@ -105,11 +105,8 @@ def find_segments(
 def smooth(posteriors: np.ndarray, weight: float, change: float) -> np.ndarray:
     """Return the most likely sequence of classes, (cells,) int64.
 
-    Parameters
-    ----------
-    posteriors : (cells, classes) float.
-    weight : fraction of an observation that a cell counts as, in [0, 1].
-    change : probability of a change of class from one cell to the next.
+    `posteriors`: (cells, classes) float. `weight`: fraction of an observation that a cell counts as, in [0, 1].
+    `change`: probability of a change of class from one cell to the next.
     """
     cells, classes = posteriors.shape
     if classes == 1:

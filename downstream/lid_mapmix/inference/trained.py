@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..config.named_paths import OPENED, check_named_paths
 from ..config.schema import EvaluationConfig, ModelConfig
 from ..config.settings import Settings
 from ..config.sources import TASK_KEY
@@ -16,7 +17,7 @@ from ..data.labels import Labels, labels_from_mapping
 from ..host.features import Features, build_features
 from ..host.precision import read_precision
 from ..host.runner import prepare
-from ..host.trust import check_named_files
+from ..host.upstreams import refuse_unread_weights
 from ..model import DialectClassifier
 from ..scoring.calibration import Calibration, read_calibration
 from ..training.checkpoints import read_checkpoint
@@ -29,46 +30,27 @@ TASK = "lid_mapmix"
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A trained run for inference.
-
-    Attributes
-    ----------
-    labels : the classes.
-    features : computes frames from waveforms.
-    model : computes logits from frames, in evaluation mode.
-    evaluation : windows and batches.
-    model_config : settings of the model.
-    selection : S3PRL's -u, -s, -l and other arguments that select features.
-    precision : of computation.
-    calibration : of its probabilities; None for none.
-    confidence : quantiles of dev's top probability, see answer.py; None without dev scores.
-    variant : the variant of the run.
-    """
+    """A trained run for inference."""
 
     labels: Labels
-    features: Features
-    model: DialectClassifier
-    evaluation: EvaluationConfig
-    model_config: ModelConfig
-    selection: argparse.Namespace
-    precision: str
-    calibration: Calibration | None
-    confidence: np.ndarray | None
-    variant: str | None
+    features: Features  # computes frames from waveforms
+    model: DialectClassifier  # computes logits from frames, in evaluation mode
+    evaluation: EvaluationConfig  # windows and batches
+    model_config: ModelConfig  # settings of the model
+    selection: argparse.Namespace  # S3PRL's -u, -s, -l and other arguments that select features
+    precision: str  # of computation
+    calibration: Calibration | None  # of its probabilities; None for none
+    confidence: np.ndarray | None  # quantiles of dev's top probability, see answer.py; None without dev scores
+    variant: str | None  # the variant of the run
 
 
 def read_run(folder: Path, device: str | None = None, weights: str | None = None) -> Trained:
     """Read a trained run.
 
-    Parameters
-    ----------
-    folder : of the run, or a checkpoint in it.
-    device : where to compute; None for a GPU if there is one, else the CPU.
-    weights : of the upstream, if they are no longer where they were.
+    Raises UserError: no run, a run of another task, or its upstream is not available.
 
-    Raises
-    ------
-    UserError : no run, a run of another task, or its upstream is not available.
+    `folder`: of the run, or a checkpoint in it. `device`: where to compute; None for a GPU if there is one, else the
+    CPU. `weights`: of the upstream, if they are no longer where they were.
     """
     prepare()
     path = choose_checkpoint(folder, "inference")
@@ -87,10 +69,13 @@ def read_run(folder: Path, device: str | None = None, weights: str | None = None
     selection = argparse.Namespace(**vars(args))
     selection.device = choose_device(device)
     selection.upstream_ckpt = weights or args.upstream_ckpt
+    selection.may_download = weights is not None
     if weights is None:
-        check_named_files(args, path)
+        check_named_paths(args, task, path, OPENED["inference"])
     elif args.upstream_model_config is not None:
         selection.upstream_model_config = weights
+    else:
+        refuse_unread_weights(args.upstream, weights)
     features = build_features(selection, settings.runner, task.upstream_settings)
     head = weights_below(_part(path, states, "Downstream"), "model")
     model = make_model(labels, features, task.model)
@@ -114,14 +99,7 @@ def read_run(folder: Path, device: str | None = None, weights: str | None = None
 def make_model(labels: Labels, features: Features, config: ModelConfig) -> DialectClassifier:
     """Return the model of a run with fresh weights, on the features' device, in evaluation mode."""
     with torch.random.fork_rng(devices=[]):
-        model = DialectClassifier(
-            features.dim,
-            features.rate,
-            len(labels.classes),
-            encoder=config.encoder,
-            encoder_channels=config.encoder_channels,
-            hidden_dim=config.hidden_dim,
-        )
+        model = DialectClassifier(features.dim, features.rate, len(labels.classes), **vars(config))
     return model.to(features.device).eval()
 
 
@@ -136,9 +114,7 @@ def load_weights(
 ) -> None:
     """Load the weights of all parts; `upstream` is None if the upstream was not fine-tuned.
 
-    Raises
-    ------
-    UserError : they are of another network, or not finite.
+    Raises UserError: they are of another network, or not finite.
     """
     parts = [(features.featurizer, featurizer), (model, head)]
     parts += [] if upstream is None else [(features.upstream, upstream)]
@@ -160,12 +136,7 @@ def weights_below(weights: Mapping[str, Any], part: str) -> dict[str, Any]:
 
 
 def find_calibration(folder: RunFolder, labels: Labels) -> Calibration | None:
-    """Return the calibration in a folder, or None.
-
-    Raises
-    ------
-    UserError : it is damaged, or of other classes.
-    """
+    """Return the calibration in a folder, or None. Raises UserError: it is damaged, or of other classes."""
     path = folder.calibration
     if not path.is_file():
         return None
@@ -180,9 +151,7 @@ def find_calibration(folder: RunFolder, labels: Labels) -> Calibration | None:
 def choose_device(device: str | None) -> str:
     """Return a device by torch's name: the given one, or by default a GPU if there is one.
 
-    Raises
-    ------
-    UserError : it is not available.
+    Raises UserError: it is not available.
     """
     if device is None:
         return "cuda" if torch.cuda.is_available() else "cpu"

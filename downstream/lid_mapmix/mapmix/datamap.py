@@ -37,23 +37,14 @@ class Measures:
 
     Only the epochs in which the audio of an utterance was read count: all of them, unless bad audio is skipped. All
     measures but `epochs` are NaN for an utterance that was never read.
-
-    Attributes
-    ----------
-    confidence : float64, mean probability of the target class.
-    variability : float64, its standard deviation over the epochs, population (ddof = 0).
-    correctness : float64, fraction of the epochs in which the prediction was the target class.
-    threshold_closeness : float64, ``confidence · (1 - confidence)``.
-    forgetfulness : float64, number of changes from a correct to a wrong prediction; NaN if never correct.
-    epochs : int64, number of epochs in which the audio was read.
     """
 
-    confidence: np.ndarray
-    variability: np.ndarray
-    correctness: np.ndarray
-    threshold_closeness: np.ndarray
-    forgetfulness: np.ndarray
-    epochs: np.ndarray
+    confidence: np.ndarray  # float64, mean probability of the target class
+    variability: np.ndarray  # float64, its standard deviation over the epochs, population (ddof = 0)
+    correctness: np.ndarray  # float64, fraction of the epochs in which the prediction was the target class
+    threshold_closeness: np.ndarray  # float64, ``confidence · (1 - confidence)``
+    forgetfulness: np.ndarray  # float64, number of changes from a correct to a wrong prediction; NaN if never correct
+    epochs: np.ndarray  # int64, number of epochs in which the audio was read
 
 
 class RunningMeasures:
@@ -61,9 +52,7 @@ class RunningMeasures:
 
     Means and variances are updated as by Welford (Technometrics 4, 1962), in float64.
 
-    Parameters
-    ----------
-    utterance_count : N, utterances in the training manifest.
+    `utterance_count`: N, utterances in the training manifest.
     """
 
     def __init__(self, utterance_count: int) -> None:
@@ -141,15 +130,13 @@ def fixed_regions(
 ) -> np.ndarray:
     """Return the fixed regions of Map-Mix (arXiv 2302.08229, section 2); all inequalities are strict.
 
+    Returns (N,) str, values of `Region`.
+
     Parameters
     ----------
     confidence, variability : (N,) float.
     easy_confidence, easy_variability : easy utterances are above the first and below the second.
     hard_confidence, hard_variability : hard utterances are below both. All others are ambiguous.
-
-    Returns
-    -------
-    (N,) str, values of `Region`.
     """
     _check_confidence(confidence)
     if variability.shape != confidence.shape:
@@ -175,16 +162,14 @@ def quantile_regions(
     The default fractions are the 33 % of Dataset Cartography (arXiv 2009.10795, section 3) and the 710 hard of 24,757
     utterances in Map-Mix (arXiv 2302.08229).
 
+    Returns (N,) str, values of `Region`. Ties are broken by order: earlier utterances rank as more confident.
+
     Parameters
     ----------
     confidence : (N,) float.
     easy_fraction, hard_fraction : fractions in [0, 1] with a sum of at most 1. Counts are rounded to the nearest
         integer, halves up; where the two counts exceed the number of utterances, the hard count is reduced.
     groups : (N,) int, or None for one group. The fractions hold in each group, for example in each class.
-
-    Returns
-    -------
-    (N,) str, values of `Region`. Ties are broken by order: earlier utterances rank as more confident.
     """
     _check_confidence(confidence)
     if not (easy_fraction >= 0 and hard_fraction >= 0 and easy_fraction + hard_fraction <= 1):
@@ -210,16 +195,10 @@ def quantile_regions(
 def region_counts(regions: np.ndarray, target_classes: np.ndarray, classes: Sequence[str]) -> dict[str, dict[str, int]]:
     """Count the utterances of each region, per class and in total.
 
-    Parameters
-    ----------
-    regions : (N,) str, values of `Region`, or `UNREAD`.
-    target_classes : (N,) int, class numbers.
-    classes : class names.
+    Returns class name → region and ``count`` → number of utterances; the last row is ``total``. Unread utterances are
+    counted where there are any.
 
-    Returns
-    -------
-    class name → region and ``count`` → number of utterances; the last row is ``total``. Unread utterances are counted
-    where there are any.
+    `regions`: (N,) str, values of `Region`, or `UNREAD`. `target_classes`: (N,) int, class numbers.
     """
     names = [*(region.value for region in Region), *([UNREAD] if (regions == UNREAD).any() else [])]
     rows: dict[str, dict[str, int]] = {}

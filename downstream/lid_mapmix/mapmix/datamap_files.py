@@ -55,19 +55,13 @@ _REMAP = "Train the variant datamap on this manifest, or use the map that was ma
 
 @dataclass(frozen=True, eq=False)
 class DataMap(Measures):
-    """The measures of named utterances and their regions; every array is (N,), in the order of the file.
+    """The measures of named utterances and their regions; every array is (N,), in the order of the file."""
 
-    Attributes
-    ----------
-    path : the file it was read from.
-    ids, classes : str, as in the training manifest.
-    regions : str, values of `Region`, or `UNREAD`.
-    """
-
-    path: Path
+    path: Path  # the file it was read from
+    # ids, classes: str, as in the training manifest.
     ids: np.ndarray
     classes: np.ndarray
-    regions: np.ndarray
+    regions: np.ndarray  # str, values of `Region`, or `UNREAD`
 
     def read_utterances(self) -> "DataMap":
         """Return the map without unread utterances, which have no measures."""
@@ -78,13 +72,9 @@ class DataMap(Measures):
     def regions_for(self, ids: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Return the region of each utterance of a manifest, (N,) str in the manifest's order.
 
-        Parameters
-        ----------
-        ids, classes : (N,) str, columns of the manifest; the order may differ from the map's.
+        Raises UserError: the map was made from another manifest: ids or classes differ.
 
-        Raises
-        ------
-        UserError : the map was made from another manifest: ids or classes differ.
+        `ids`, `classes`: (N,) str, columns of the manifest; the order may differ from the map's.
         """
         ids, classes = np.asarray(ids), np.asarray(classes)
         if len(ids) == len(self.ids) and (ids == self.ids).all():  # as a run writes it
@@ -121,7 +111,6 @@ def write_datamap(
 
     Parameters
     ----------
-    path : the CSV to write.
     manifest_columns : column name → (N,) values; ``id`` and ``class`` are needed. Columns with a name of the map's own
         (of a manifest that was itself made from a map) are replaced by the map's.
     measures : of the same N utterances.
@@ -150,10 +139,8 @@ def write_datamap(
 def read_datamap(path: Path | str) -> DataMap:
     """Read datamap.csv.
 
-    Raises
-    ------
-    UserError : no such file, a missing column, no utterance, a value that is not a number, an unknown region, an id
-        that occurs twice.
+    Raises UserError: no such file, a missing column, no utterance, a value that is not a number, an unknown region, an
+    id that occurs twice.
     """
     path = Path(path)
     header, rows = _read_rows(path, "data map")
@@ -199,11 +186,7 @@ def read_datamap(path: Path | str) -> DataMap:
 def write_td_metrics(path: Path | str, ids: np.ndarray, measures: Measures) -> None:
     """Write td_metrics.jsonl, complete or not at all.
 
-    Parameters
-    ----------
-    path : the file to write.
-    ids : (N,) str, names of the utterances.
-    measures : of the same N utterances.
+    `ids`: (N,) str, names of the utterances. `measures`: of the same N utterances.
     """
     with replace_when_complete(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.writelines(_td_lines(ids, measures))
@@ -234,8 +217,6 @@ def write_class_similarity(
 
     Parameters
     ----------
-    path : the CSV to write.
-    classes : names of the C classes.
     softmax_sums : (C, C) float64, row c the sum of the softmax rows of class c.
     softmax_counts : (C,) int, rows in each sum; the written row of a class with none is 0.
     """
@@ -254,14 +235,9 @@ def write_class_similarity(
 def read_class_similarity(path: Path | str, classes: Sequence[str]) -> np.ndarray:
     """Read the class similarity, (C, C) float64, rows and columns in the order of `classes`.
 
-    Parameters
-    ----------
-    path : the CSV; its rows and columns may have any order.
-    classes : names of the C classes.
+    Raises UserError: no such file, other classes, a value that is not a number or negative.
 
-    Raises
-    ------
-    UserError : no such file, other classes, a value that is not a number or negative.
+    `path`: the CSV; its rows and columns may have any order.
     """
     path = Path(path)
     header, rows = _read_rows(path, "class similarity")

@@ -21,10 +21,7 @@ NOT_READ = -1.0
 class EpochRecorder:
     """The dynamics of one epoch: 9 bytes per utterance, allocated once. Every epoch needs a new recorder.
 
-    Parameters
-    ----------
-    utterance_count : utterances in the training manifest, the maximum that can be added.
-    class_count : number of classes.
+    `utterance_count`: utterances in the training manifest, the maximum that can be added.
     """
 
     def __init__(self, utterance_count: int, class_count: int) -> None:
@@ -100,9 +97,7 @@ class EpochRecorder:
     def restore(self, state: dict[str, Any]) -> None:
         """Replace everything added so far by what `state` returned.
 
-        Raises
-        ------
-        UserError : the state is of a run with another number of utterances or classes.
+        Raises UserError: the state is of a run with another number of utterances or classes.
         """
         found = (state["utterance_count"], state["class_count"])
         if found != (self.utterance_count, self.class_count):
@@ -128,10 +123,7 @@ class EpochRecorder:
 class RunningDynamics:
     """Means over all observations of each utterance so far; 20 bytes per utterance, allocated once.
 
-    Parameters
-    ----------
-    utterance_count : utterances in the training manifest.
-    class_count : number of classes.
+    `utterance_count`: utterances in the training manifest.
     """
 
     def __init__(self, utterance_count: int, class_count: int) -> None:
@@ -177,9 +169,7 @@ class RunningDynamics:
     def restore(self, state: dict[str, Any]) -> None:
         """Replace everything added so far by what `state` returned.
 
-        Raises
-        ------
-        UserError : the state is of a run with another number of utterances or classes.
+        Raises UserError: the state is of a run with another number of utterances or classes.
         """
         for name, array in self._arrays().items():
             if (found := tuple(state[name].shape)) != array.shape:

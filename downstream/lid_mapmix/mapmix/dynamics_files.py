@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..utils.errors import UserError
+from ..utils.errors import UserError, is_of_the_system
 from ..utils.files import replace_when_complete
 from ..utils.run_folder import epoch_path, epoch_paths
 from .dynamics import NOT_READ, EpochRecorder
@@ -33,25 +33,16 @@ _REMEDY = "Delete that folder and train the variant datamap again."
 
 @dataclass(frozen=True, eq=False)
 class Dynamics:
-    """The complete epochs of a run: E epochs, N utterances and C classes.
+    """The complete epochs of a run: E epochs, N utterances and C classes."""
 
-    Attributes
-    ----------
-    epochs : (E,) int64, ascending.
-    probabilities : (E, N) float32, of the target class; NaN where the audio could not be read.
-    predictions : (E, N) unsigned int, the most probable class; the target class where the audio could not be read.
-    correct : (E, N) bool, whether the prediction is the target class and the audio was read.
-    softmax_sums : (C, C) float64, row c the sum of the softmax rows of class c over these epochs.
-    softmax_counts : (C,) int64, number of rows in each sum.
-    incomplete_epochs : epochs that are not used, because they do not have every utterance exactly once.
-    """
-
-    epochs: np.ndarray
-    probabilities: np.ndarray
+    epochs: np.ndarray  # (E,) int64, ascending
+    probabilities: np.ndarray  # (E, N) float32, of the target class; NaN where the audio could not be read
+    # (E, N) unsigned int, the most probable class; the target class where the audio could not be read.
     predictions: np.ndarray
-    correct: np.ndarray
-    softmax_sums: np.ndarray
-    softmax_counts: np.ndarray
+    correct: np.ndarray  # (E, N) bool, whether the prediction is the target class and the audio was read
+    softmax_sums: np.ndarray  # (C, C) float64, row c the sum of the softmax rows of class c over these epochs
+    softmax_counts: np.ndarray  # (C,) int64, number of rows in each sum
+    # Epochs that are not used, because they do not have every utterance exactly once.
     incomplete_epochs: tuple[int, ...]
 
 
@@ -84,19 +75,16 @@ def read_dynamics(
 
     An epoch that does not have every utterance exactly once is not used; its number is returned.
 
+    Raises UserError: there is no complete epoch, or all are skipped; a file is damaged or of other data; a value is not
+    a probability.
+
     Parameters
     ----------
     directory : of the dynamics.
     target_classes : (N,) int, class number of each utterance of the training manifest.
-    class_count : number of classes.
     digest : of manifest and labels; every epoch must have it.
     skip_first : number of complete epochs to skip at the start, from 0.
     keep_first : maximum number of epochs to use after those, from 1; None for all.
-
-    Raises
-    ------
-    UserError : there is no complete epoch, or all are skipped; a file is damaged or of other data; a value is not a
-        probability.
     """
     if skip_first < 0 or (keep_first is not None and keep_first < 1):
         raise ValueError(f"expected skip_first from 0 and keep_first from 1, found {skip_first}, {keep_first}")
@@ -148,14 +136,10 @@ def read_dynamics(
 def epoch_rows(part: Mapping[str, np.ndarray], target_classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the predictions of a complete epoch in the order of the manifest.
 
-    Parameters
-    ----------
-    part : its arrays, see :mod:`.dynamics_files`.
-    target_classes : (N,) int, class number of each utterance.
+    Returns (N,) float32 probabilities, NaN where the audio could not be read, and (N,) predictions, the target class
+    there.
 
-    Returns
-    -------
-    probabilities (N,) float32, NaN where the audio could not be read, and predictions (N,), the target class there.
+    `part`: its arrays, see :mod:`.dynamics_files`. `target_classes`: (N,) int, class number of each utterance.
     """
     rows, is_read = part["indices"], part["probabilities"] != NOT_READ
     probabilities = np.empty(len(target_classes), np.float32)
@@ -174,9 +158,7 @@ def _has_each_once(indices: np.ndarray, utterance_count: int) -> bool:
 def read_epoch(path: Path, utterance_count: int, class_count: int, digest: str) -> dict[str, np.ndarray]:
     """Read an epoch and check its arrays.
 
-    Raises
-    ------
-    UserError : the file is damaged or of other data, or a value is not a probability.
+    Raises UserError: the file is damaged or of other data, or a value is not a probability.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -185,6 +167,8 @@ def read_epoch(path: Path, utterance_count: int, class_count: int, digest: str) 
         indices, probabilities, predictions = part["indices"], part["probabilities"], part["predictions"]
         counts = part["softmax_counts"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        if is_of_the_system(error):
+            raise
         raise UserError(f"{path}: expected an epoch of dynamics, found a damaged file ({error}). {_REMEDY}") from None
     if found != digest:
         raise UserError(

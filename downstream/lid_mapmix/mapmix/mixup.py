@@ -49,16 +49,14 @@ def draw_lambda(
 ) -> float | np.ndarray:
     """Draw the anchor's weight λ.
 
+    Returns a float in [0, 1], or (count,) float64 of such.
+
     Parameters
     ----------
     generator : source of the draw (randomness.keyed_generator).
     alpha : both parameters of the beta distribution, above 0; small values give weights near 0 and 1.
     probability : probability of mixing, in [0, 1]; otherwise λ is 1.
     count : number of weights, or None for a single one.
-
-    Returns
-    -------
-    float in [0, 1], or (count,) float64 of such.
     """
     if not alpha > 0:
         raise ValueError(f"expected alpha above 0, found {alpha}")
@@ -73,14 +71,12 @@ def draw_lambda(
 def mix(anchor: torch.Tensor, partner: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Mix anchors with their partners: ``weight · anchor + (1 - weight) · partner``.
 
+    Returns (batch, ...) torch.Tensor in the dtype of `anchor`.
+
     Parameters
     ----------
     anchor, partner : (batch, ...) torch.Tensor, float: latents, targets or waveforms. Neither is changed.
     weight : (batch,) torch.Tensor in [0, 1], λ of each anchor.
-
-    Returns
-    -------
-    (batch, ...) torch.Tensor in the dtype of `anchor`.
     """
     if anchor.shape != partner.shape:
         raise ValueError(f"expected anchor and partner of one shape, found {(*anchor.shape,)} and {(*partner.shape,)}")
@@ -98,15 +94,13 @@ def mix_waveforms(
     The mixture is scaled by the mean of the two standard deviations, weighted by λ. It is as loud as unmixed audio,
     which matters for upstreams that do not normalise their input, and λ = 1 returns the anchor minus its mean.
 
+    Returns (samples,) float32.
+
     Parameters
     ----------
     anchor, partner : (samples,) float32 at the same rate. Neither is changed.
     weight : λ, the anchor's weight.
     real : where in each of them the audio is; the rest is padding, which stays 0 and is not used.
-
-    Returns
-    -------
-    (samples,) float32.
     """
     if anchor.shape != partner.shape:
         raise ValueError(f"expected anchor and partner of one length, found {anchor.shape} and {partner.shape}")
@@ -121,16 +115,12 @@ def mix_waveforms(
 
 
 def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return the cross entropy against soft targets, computed in float32.
+    """Return the cross entropy against soft targets, computed in float32, (batch,) torch.Tensor float32, in nats.
 
     Parameters
     ----------
     logits : (batch, classes) torch.Tensor of any float dtype.
     targets : (batch, classes) torch.Tensor, rows summing to 1.
-
-    Returns
-    -------
-    (batch,) torch.Tensor float32, in nats.
     """
     if logits.shape != targets.shape:
         raise ValueError(f"expected logits and targets of one shape, found {(*logits.shape,)} and {(*targets.shape,)}")
@@ -146,17 +136,13 @@ def draw_partners(
     ``across`` first draws one of the other classes in the pool, then uniformly an utterance of it. With ``any`` and
     ``within``, an anchor is its own partner, and so not mixed, only where there is no other choice.
 
+    Returns (anchors,) int64 utterance numbers.
+
     Parameters
     ----------
-    pairing : any, within or across.
     anchors : (anchors,) int64 utterance numbers.
     pool : (partners,) int64 utterance numbers, each once, at least one.
     classes : (utterances,) int64, class number of every utterance.
-    generator : source of the draws.
-
-    Returns
-    -------
-    (anchors,) int64 utterance numbers.
     """
     if pairing is Pairing.ACROSS:
         return _draw_across(anchors, pool, classes, generator)

@@ -41,20 +41,12 @@ _MIN_PROBABILITY = float(np.finfo(np.float32).eps)
 
 @dataclass(frozen=True, eq=False)
 class Suspects:
-    """Utterances whose label is suspicious, the most suspicious first; every array is (K,).
+    """Utterances whose label is suspicious, the most suspicious first; every array is (K,)."""
 
-    Attributes
-    ----------
-    utterances : int64, rows of the training manifest.
-    preferred : int64, the other class predicted most often, or `NO_CLASS`.
-    fractions : float64, fraction of the epochs in which it was predicted.
-    surprise : float64, see `surprise`.
-    """
-
-    utterances: np.ndarray
-    preferred: np.ndarray
-    fractions: np.ndarray
-    surprise: np.ndarray
+    utterances: np.ndarray  # int64, rows of the training manifest
+    preferred: np.ndarray  # int64, the other class predicted most often, or `NO_CLASS`
+    fractions: np.ndarray  # float64, fraction of the epochs in which it was predicted
+    surprise: np.ndarray  # float64, see `surprise`
 
 
 def find_suspects(
@@ -68,7 +60,6 @@ def find_suspects(
         that was never read is not ranked.
     predictions : (E, N) int, the most probable class.
     target_classes : (N,) int, class number of each label.
-    class_count : number of classes.
     count : maximum number of suspects to return.
     """
     scores = surprise(probabilities, target_classes, class_count)
@@ -84,11 +75,7 @@ def surprise(probabilities: np.ndarray, target_classes: np.ndarray, class_count:
 
     The mean is over the epochs in which the audio was read; NaN if there is none.
 
-    Parameters
-    ----------
-    probabilities : (E, N) float, of the label; NaN where not read.
-    target_classes : (N,) int.
-    class_count : number of classes.
+    `probabilities`: (E, N) float, of the label; NaN where not read. `target_classes`: (N,) int.
     """
     if probabilities.ndim != 2 or probabilities.shape[1:] != target_classes.shape:  # noqa: PLR2004
         raise ValueError(
@@ -112,16 +99,13 @@ def preferred_classes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the other class that was predicted most often, and the fraction of the epochs in which it was.
 
+    Returns the class, (N,) int64, `NO_CLASS` where every prediction was the label; ties go to the class predicted last;
+    and the fraction, (N,) float64.
+
     Parameters
     ----------
     predictions : (E, N) int; epochs in the order of training.
     target_classes : (N,) int; these predictions are not counted.
-    class_count : number of classes.
-
-    Returns
-    -------
-    preferred (N,) int64, `NO_CLASS` where every prediction was the label; ties go to the class predicted last.
-    fractions (N,) float64.
     """
     epoch_count, utterance_count = predictions.shape
     preferred = np.full(utterance_count, NO_CLASS, dtype=np.int64)
@@ -156,10 +140,7 @@ def write_suspects(
 
     Parameters
     ----------
-    path : the CSV to write.
-    suspects : in the order of the rows.
     manifest_columns : column name → (N,) values; id, audiopath and class are needed.
-    classes : names of the classes.
     measures, regions : of the N utterances.
     """
     rows = suspects.utterances

@@ -63,14 +63,12 @@ def one_hot_matrix(class_count: int) -> np.ndarray:
 def uniform_matrix(cluster_indices: np.ndarray, own_class_weight: float = OWN_CLASS_WEIGHT) -> np.ndarray:
     """Return confidence rows that divide the rest equally among the other classes of a cluster.
 
+    Returns (classes, classes) float64; see `confidence_matrix`.
+
     Parameters
     ----------
     cluster_indices : (classes,) int, the cluster number of each class.
     own_class_weight : probability of the class itself, in (0, 1].
-
-    Returns
-    -------
-    (classes, classes) float64; see `confidence_matrix`.
     """
     class_count = len(cluster_indices)
     return confidence_matrix(np.ones((class_count, class_count)), cluster_indices, own_class_weight)
@@ -81,18 +79,16 @@ def confidence_matrix(
 ) -> np.ndarray:
     """Return confidence rows, which give more of the rest to the more similar classes.
 
+    Returns (classes, classes) float64. Row c holds `own_class_weight` at c, divides the rest among the other classes of
+    its cluster in proportion to `class_similarity` (equally, if that is 0 for all) and is 0 outside the cluster. The
+    only class of a cluster has weight 1.
+
     Parameters
     ----------
     class_similarity : (classes, classes) float, not negative, on any scale; row c holds the similarity of each class
         to c. Only entries between two different classes of one cluster are used.
     cluster_indices : (classes,) int, the cluster number of each class.
     own_class_weight : probability of the class itself, in (0, 1].
-
-    Returns
-    -------
-    (classes, classes) float64. Row c holds `own_class_weight` at c, divides the rest among the other classes of its
-    cluster in proportion to `class_similarity` (equally, if that is 0 for all) and is 0 outside the cluster. The only
-    class of a cluster has weight 1.
     """
     similarity = np.asarray(class_similarity, dtype=np.float64)
     cluster_indices = np.asarray(cluster_indices)
@@ -119,9 +115,7 @@ def confidence_matrix(
 def lre17_class_similarity(classes: Sequence[str]) -> np.ndarray:
     """Return the paper's class similarity of the LRE17 classes, (classes, classes) float64 in the order given.
 
-    Raises
-    ------
-    UserError : a class that is not in LRE17.
+    Raises UserError: a class that is not in LRE17.
     """
     known = _LRE17_SIMILARITY
     if unknown := [name for name in classes if name not in known]:

@@ -28,29 +28,20 @@ _WEIGHTS_AT_ONCE = 25_000_000
 
 @dataclass(frozen=True)
 class Interval:
-    """A score and its confidence interval; NaN if it is not defined.
+    """A score and its confidence interval; NaN if it is not defined."""
 
-    Attributes
-    ----------
-    value : over the original utterances.
-    low, high : over the resamples in which the score is defined.
-    """
-
-    value: float
+    value: float  # over the original utterances
+    # low, high: over the resamples in which the score is defined.
     low: float
     high: float
 
 
 @dataclass(frozen=True)
 class Difference(Interval):
-    """The second system's score minus the first's, with its p-value.
+    """The second system's score minus the first's, with its p-value."""
 
-    Attributes
-    ----------
-    p : two-sided: twice the fraction of resamples in which the difference is 0 or has the other sign; at least
-        2 / (samples + 1).
-    """
-
+    # Two-sided: twice the fraction of resamples in which the difference is 0 or has the other sign, and at least
+    # 2 divided by (samples + 1).
     p: float
 
 
@@ -77,69 +68,37 @@ def resampling_weights(
 
 
 def bootstrap(
-    log_likelihoods: np.ndarray,
-    truth: np.ndarray,
-    cluster_indices: np.ndarray,
-    *,
-    group: np.ndarray | None = None,
-    source: np.ndarray | None = None,
-    ratios: np.ndarray | None = None,
-    samples: int = SAMPLES,
-    seed: int = 0,
+    system: WeightedScores, group: np.ndarray | None = None, samples: int = SAMPLES, seed: int = 0
 ) -> dict[str, Interval]:
-    """Return every score with its confidence interval; weighted.py lists what is approximate in a resample.
+    """Return every score of a system with its confidence interval; weighted.py lists what is approximate in a resample.
 
-    Parameters
-    ----------
-    log_likelihoods : (N, C) float, natural logarithms.
-    truth : (N,) int. cluster_indices : (C,) int.
-    group, source : (N,) str, or None.
-    ratios : (N, C) float, or None; see `WeightedScores`.
-    samples, seed : number of resamples, and seed of the draws.
+    `group`, `samples`, `seed`: as in `resampled_scores`.
     """
-    system = WeightedScores(log_likelihoods, truth, cluster_indices, source, ratios)
-    value, resampled = _resampled([system], len(truth), group, samples, seed)[0]
+    ((value, resampled),) = resampled_scores(system, group=group, samples=samples, seed=seed)
     found = {name: Interval(value[name], *_percentiles(scores)) for name, scores in resampled.items()}
     return {name: _reflect(one) if name == _REFLECTED else one for name, one in found.items()}
 
 
 def paired_bootstrap(
-    first: np.ndarray,
-    second: np.ndarray,
-    truth: np.ndarray,
-    cluster_indices: np.ndarray,
-    *,
+    first: WeightedScores,
+    second: WeightedScores,
     group: np.ndarray | None = None,
-    source: np.ndarray | None = None,
-    ratios: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
     samples: int = SAMPLES,
     seed: int = 0,
 ) -> dict[str, Difference]:
-    """Return the difference of every score between two systems, from the same resamples of the same utterances.
+    """Return the difference of every score between two systems, second minus first, from the same resamples.
 
-    Parameters
-    ----------
-    first, second : (N, C) float, their log-likelihoods for the same utterances and classes in the same order.
-    truth, cluster_indices, group, source, samples, seed : as in `bootstrap`.
-    ratios : of the first and of the second, as in `bootstrap`.
+    `group`, `samples`, `seed`: as in `resampled_scores`.
     """
-    if np.shape(first) != np.shape(second):
-        raise ValueError(f"expected the same utterances and classes twice, found {np.shape(first)}, {np.shape(second)}")
-    systems = [
-        WeightedScores(one, truth, cluster_indices, source, own)
-        for one, own in zip((first, second), ratios, strict=True)
-    ]
-    (value, resampled), (other_value, other) = _resampled(systems, len(truth), group, samples, seed)
+    found = resampled_scores(first, second, group=group, samples=samples, seed=seed)
+    (value, resampled), (other_value, other) = found
     return {name: difference_between(other_value[name] - value[name], other[name] - resampled[name]) for name in value}
 
 
 def difference_between(value: float, moved: np.ndarray) -> Difference:
     """Return a difference with its interval and its p-value.
 
-    Parameters
-    ----------
-    value : over the original utterances.
-    moved : (samples,) float, over the resamples; NaN where it is not defined.
+    `value`: over the original utterances. `moved`: (samples,) float, over the resamples; NaN where it is not defined.
     """
     moved = moved[~np.isnan(moved)]
     opposite = min((moved <= 0).sum(), (moved >= 0).sum())
@@ -148,18 +107,33 @@ def difference_between(value: float, moved: np.ndarray) -> Difference:
 
 
 def resampled_scores(
-    system: WeightedScores, group: np.ndarray | None = None, samples: int = SAMPLES, seed: int = 0
-) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Return the scores of a system, and those of each resample, (samples,) float64; NaN where one is not defined.
+    *systems: WeightedScores, group: np.ndarray | None = None, samples: int = SAMPLES, seed: int = 0
+) -> list[tuple[dict[str, float], dict[str, np.ndarray]]]:
+    """Return for each system its scores, and those of each resample, (samples,) float64; NaN where one is not defined.
 
-    Systems with the same utterances in the same order, and the same groups, sources and seed, have the same resamples.
+    The same arguments, and systems with the same truth and sources, give the same resamples.
 
-    Parameters
-    ----------
-    system : of N utterances.
-    group, samples, seed : as in `bootstrap`.
+    `systems`: of the same N utterances in the same order. `group`: (N,) str, or None; see `resampling_weights`.
+    `samples`, `seed`: number of resamples, and seed of the draws.
     """
-    return _resampled([system], len(system.order), group, samples, seed)[0]
+    if samples < 1:
+        raise ValueError(f"expected at least one resample, found {samples}")
+    order = systems[0].order  # the same for all: it depends on truth and source
+    if not all(np.array_equal(system.order, order) for system in systems):
+        raise ValueError("expected the same utterances of all systems, found others")
+    found: list[list[dict[str, np.ndarray]]] = [[] for _ in systems]
+    ordered = None if group is None else np.asarray(group)[order]
+    for weights in resampling_weights(len(order), group=ordered, samples=samples, seed=seed):
+        for system, parts in zip(systems, found, strict=True):
+            parts.append(system(weights))
+    equal = np.ones((1, len(order)), dtype=np.float32)
+    return [
+        (
+            {name: float(score[0]) for name, score in system(equal).items()},
+            {name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
+        )
+        for system, parts in zip(systems, found, strict=True)
+    ]
 
 
 def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> float:
@@ -174,28 +148,6 @@ def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> float:
     if only_first + only_second == 0:
         return 1.0
     return float(binomtest(only_first, only_first + only_second).pvalue)
-
-
-def _resampled(
-    systems: list[WeightedScores], count: int, group: np.ndarray | None, samples: int, seed: int
-) -> list[tuple[dict[str, float], dict[str, np.ndarray]]]:
-    """Return for each system its scores, and those of each resample."""
-    if samples < 1:
-        raise ValueError(f"expected at least one resample, found {samples}")
-    found: list[list[dict[str, np.ndarray]]] = [[] for _ in systems]
-    order = systems[0].order  # the same for all: it depends on truth and source
-    ordered = None if group is None else np.asarray(group)[order]
-    for weights in resampling_weights(count, group=ordered, samples=samples, seed=seed):
-        for system, parts in zip(systems, found, strict=True):
-            parts.append(system(weights))
-    equal = np.ones((1, count), dtype=np.float32)
-    return [
-        (
-            {name: float(score[0]) for name, score in system(equal).items()},
-            {name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
-        )
-        for system, parts in zip(systems, found, strict=True)
-    ]
 
 
 def _percentiles(scores: np.ndarray) -> tuple[float, float]:

@@ -1,23 +1,33 @@
 """Calibration: fitted on dev and applied to test, so that probabilities agree with accuracies.
 
-=============== ==================================================== ==================== ==========================
-kind            calibrated log-probabilities                          numbers              source
-=============== ==================================================== ==================== ==========================
-temperature     log softmax(ℓ / T)                                    1                    arXiv 1706.04599, 4.2
-vector          log softmax(scale · ℓ + offset), one scale per class 2 · classes          the same
-full            log softmax(matrix @ ℓ + offset)                      classes² + classes   multiclass logistic
-                                                                                           regression
-=============== ==================================================== ==================== ==========================
+=============== ============================================= =================== ==================================
+kind            calibrated log-likelihoods                    numbers             source
+=============== ============================================= =================== ==================================
+temperature     ℓ / T                                         1                   arXiv 1706.04599, 4.2
+affine          ℓ · scale + offset, an offset per class       1 + classes         Brümmer, FoCal Multi-class, 2007
+vector          the same, with a scale per class              2 · classes         arXiv 1706.04599, 4.2
+full            matrix @ ℓ + offset                           classes² + classes  multiclass logistic regression
+=============== ============================================= =================== ==================================
 
-ℓ are scores minus their mean over the classes, so log-probabilities and logits give the same result. A score more than
-100 below the maximum of its row counts as 100 below. A temperature changes no prediction. The other two also learn the
-class frequencies of dev; these are stored as `prior` and divided out where log-likelihoods are needed, as in
-detection. Vector and full need every class in dev.
+ℓ are scores minus the logarithm of the class priors that they contain (those of training), minus their mean over the
+classes, so log-probabilities and logits give the same result. A score more than 100 below the maximum of its row counts
+as 100 below. Probabilities are the normalised product of likelihoods and class priors; a temperature changes no
+prediction where priors are equal.
+
+A few dev utterances, or many without an error, cannot support every temperature: the maximum likelihood of 12 of them
+without an error is at T = 0. So a fit is penalised by its distance from what is known before. With K the mean
+Kullback-Leibler divergence from the probabilities before to those after, L the mean loss before (nats) and κ = c / L, a
+fit of k numbers adds ν k log(1 + κ K / ν) to the summed loss. For small K this is the loss of κ k utterances whose
+classes agree with the probabilities before: soft targets, as in Platt, "Probabilistic Outputs for Support Vector
+Machines", 1999. These lose c nats per number, so they decide where dev has few errors, and not where it has many. For
+large K the penalty grows with the logarithm, as for a prior with heavy tails. A temperature is fitted first, against
+the scores as they are; then the other kinds, against the probabilities at that temperature. c and ν are from the
+simulation of ``bench/calibration.py``.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,77 +43,122 @@ from .metrics import expected_calibration_error, reliability_curve
 
 # Wide enough for any classifier: beyond 1/100 and 100, probabilities are uniform or certain.
 _LOG_TEMPERATURES = (-np.log(100.0), np.log(100.0))
+_GRID = 47
 # A probability of 0 would stay 0 at any temperature, and give an utterance of that class an infinite loss.
 _MIN_LOG_PROBABILITY = -100.0  # below the row's maximum
-# Regularises vector and full towards the identity; otherwise classes that are separable on dev make them infinite.
-_REGULARISATION = 1e-6
-_FORMAT = "lid_mapmix calibration 1"
+# See the module.
+_NATS = 24.0
+_TAIL = 2.0
+_MIN_LOSS = 1e-9
+# With fewer dev errors than this, a calibration is mostly what was known before.
+MIN_ERRORS = 10
+_FORMAT = "lid_mapmix calibration 2"
+_FIRST_FORMAT = "lid_mapmix calibration 1"
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A fitted calibration of C classes.
-
-    Attributes
-    ----------
-    kind : its kind.
-    classes : names of the C classes, in the order of the scores.
-    matrix : C rows of C float; for `vector` the scales, for `temperature` 1 / T, are on its diagonal.
-    offset : C float, added afterwards.
-    prior : C float, the class priors of the probabilities; equal for `temperature`.
-    """
+    """A fitted calibration of C classes."""
 
     kind: Kind
-    classes: tuple[str, ...]
-    matrix: tuple[tuple[float, ...], ...]
-    offset: tuple[float, ...]
+    # Names of the C classes, in the order of the scores.
+    classes: tuple[str, ...]  # names of the C classes, in the order of the scores
+    # C rows of C float; for `vector` the scales, for `temperature` 1 / T, are on its diagonal.
+    matrix: tuple[tuple[float, ...], ...]  # C rows of C float; except for `full`, the scales are on its diagonal
+    offset: tuple[float, ...]  # C float, added afterwards
+    # C float, the class priors in the scores, and in the probabilities unless others are given.
     prior: tuple[float, ...]
+    # utterances, errors: of dev, that it was fitted on; None if unknown.
+    utterances: int | None = None
+    errors: int | None = None
 
-    def log_probabilities(self, log_probabilities: np.ndarray) -> np.ndarray:
-        """Return calibrated log-probabilities, (N, C) float64, of log-probabilities (N, C)."""
-        scores = _finite(log_probabilities)
-        if scores.shape[1] != len(self.classes):
-            raise ValueError(f"expected scores of {len(self.classes)} classes, found {scores.shape[1]}")
-        return log_softmax(scores @ np.array(self.matrix).T + np.array(self.offset), axis=1)
+    def log_probabilities(self, log_probabilities: np.ndarray, prior: Sequence[float] | None = None) -> np.ndarray:
+        """Return calibrated log-probabilities, (N, C) float64, of log-probabilities (N, C).
+
+        `prior`: C float, the class priors, above 0; by default those of the scores.
+        """
+        likelihoods = self.log_likelihoods(log_probabilities)
+        return log_softmax(likelihoods + np.log(self.prior if prior is None else prior), axis=1)
 
     def log_likelihoods(self, log_probabilities: np.ndarray) -> np.ndarray:
         """Return calibrated log-likelihoods, (N, C) float64: log-probabilities under equal priors.
 
         `detection.log_likelihood_ratios` converts them to detection scores.
         """
-        return log_softmax(self.log_probabilities(log_probabilities) - np.log(self.prior), axis=1)
+        scores = _finite(log_probabilities)
+        if scores.shape[1] != len(self.classes):
+            raise ValueError(f"expected scores of {len(self.classes)} classes, found {scores.shape[1]}")
+        scores = _centred(scores - np.log(self.prior))
+        return log_softmax(scores @ np.array(self.matrix).T + np.array(self.offset), axis=1)
+
+    @property
+    def has_few_errors(self) -> bool:
+        """Whether dev had fewer errors than a calibration needs."""
+        return self.errors is not None and self.errors < MIN_ERRORS
+
+    @property
+    def basis(self) -> str:
+        """Its kind and what it rests on, in one line."""
+        if self.utterances is None or self.errors is None:
+            return f"{self.kind.value}, fitted on an unknown number of dev utterances"
+        text = f"{self.kind.value}, fitted on {self.utterances} dev utterances with {self.errors} errors"
+        few = f"; fewer than {MIN_ERRORS} errors say little, so it is near the uncalibrated probabilities"
+        return text + few * self.has_few_errors
+
+    def reordered(self, classes: Sequence[str]) -> "Calibration":
+        """Return the same calibration of scores whose classes are in another order."""
+        order = [self.classes.index(name) for name in classes]
+        return replace(
+            self,
+            classes=tuple(classes),
+            matrix=tuple(tuple(self.matrix[row][column] for column in order) for row in order),
+            offset=tuple(self.offset[row] for row in order),
+            prior=tuple(self.prior[row] for row in order),
+        )
 
 
-def fit(kind: Kind | str, log_probabilities: np.ndarray, truth: np.ndarray, classes: Sequence[str]) -> Calibration:
-    """Return the calibration with the maximum likelihood of the truth, which is never below the uncalibrated one.
+def fit(
+    kind: Kind | str,
+    log_probabilities: np.ndarray,
+    truth: np.ndarray,
+    classes: Sequence[str],
+    prior: Sequence[float] | None = None,
+) -> Calibration:
+    """Return the calibration that dev supports; see the module.
+
+    Raises UserError: `vector` or `full`, and a class has no utterance.
+
+    Raises UserError: `full` with more numbers than utterances.
 
     Parameters
     ----------
-    kind : its kind.
     log_probabilities : (N, C) float, natural logarithms; a constant may be added to a row.
     truth : (N,) int, class number of each utterance.
     classes : names of the C classes.
-
-    Raises
-    ------
-    UserError : `vector` or `full`, and a class has no utterance.
+    prior : C float, the class priors in the scores; by default equal.
     """
     kind = Kind(kind)
     scores, truth = _checked(log_probabilities, truth)
     count = len(classes)
     if scores.shape[1] != count:
         raise ValueError(f"expected scores of {count} classes, found {scores.shape[1]}")
-    if kind is Kind.TEMPERATURE:
-        scale = 1 / fit_temperature(scores, truth)
-        return _calibration(kind, classes, np.eye(count) * scale, np.zeros(count), np.full(count, 1 / count))
-    frequencies = np.bincount(truth, minlength=count) / len(truth)
-    if (frequencies == 0).any():
+    if kind is Kind.FULL and count * (count + 1) > len(truth):
         raise UserError(
-            f"expected utterances of every class to fit a {kind.value} calibration on, found none of "
-            f"{classes[int(frequencies.argmin())]}. Use kind temperature, or other data."
+            f"expected at least {count * (count + 1)} utterances to fit the {count * (count + 1)} numbers of a full "
+            f"calibration on, found {len(truth)}. Use kind {Kind.AFFINE.value}, or more data."
         )
-    matrix, offset = _fit_affine(scores, truth, diagonal=kind is Kind.VECTOR)
-    return _calibration(kind, classes, matrix, offset, frequencies)
+    class_prior = np.full(count, 1 / count) if prior is None else np.asarray(prior, dtype=np.float64)
+    errors = int((scores.argmax(axis=1) != truth).sum())
+    scores = _centred(scores - np.log(class_prior))
+    # Priors of dev, with one more utterance of each class: a class without one is possible.
+    dev_prior = (np.bincount(truth, minlength=count) + 1) / (len(truth) + count)
+    scale = 1 / _fit_temperature(scores, truth, np.log(dev_prior))
+    matrix, offset = np.eye(count) * scale, np.zeros(count)
+    if kind is not Kind.TEMPERATURE:
+        matrix, offset = _fit_affine(scores, truth, np.log(dev_prior), scale, kind)
+    return Calibration(
+        kind, tuple(classes), _rows(matrix), _row(offset), _row(class_prior), utterances=len(truth), errors=errors
+    )
 
 
 def write_calibration(path: Path | str, calibration: Calibration) -> None:
@@ -115,16 +170,18 @@ def write_calibration(path: Path | str, calibration: Calibration) -> None:
 def read_calibration(path: Path | str) -> Calibration:
     """Read what `write_calibration` wrote.
 
-    Raises
-    ------
-    UserError : no such file, no JSON, another format, or numbers that do not match the classes.
+    Raises UserError: no such file, no JSON, another format, or numbers that do not match the classes.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-        if content.pop("format") != _FORMAT:
+        version = content.pop("format")
+        if version not in (_FORMAT, _FIRST_FORMAT):
             raise ValueError("another format")
         numbers = {name: np.array(content.pop(name), dtype=np.float64) for name in ("matrix", "offset", "prior")}
         kind, classes = Kind(content.pop("kind")), tuple(map(str, content.pop("classes")))
+        counts = [content.pop(name, None) for name in ("utterances", "errors")]
+        if not all(count is None or (type(count) is int and count >= 0) for count in counts):
+            raise ValueError(f"counts of utterances and errors that are no numbers: {counts}")
         shapes = [(len(classes),) * 2, (len(classes),), (len(classes),)]
         if [values.shape for values in numbers.values()] != shapes or content:
             raise ValueError(f"numbers that do not match {len(classes)} classes")
@@ -135,7 +192,11 @@ def read_calibration(path: Path | str) -> Calibration:
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         reason = f"no {error} in it" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise UserError(f"{path}: expected a calibration, found: {reason}. Fit it on dev scores again.") from None
-    return _calibration(kind, classes, *numbers.values())
+    matrix, offset, prior = numbers.values()
+    if version == _FIRST_FORMAT:
+        # Its offset contains the priors of dev, which it named; those of the scores were taken as equal.
+        offset, prior = offset - np.log(prior), np.full(len(classes), 1 / len(classes))
+    return Calibration(kind, classes, _rows(matrix), _row(offset), _row(prior), *counts)
 
 
 def compare(
@@ -153,7 +214,8 @@ def compare(
     """
     scores, truth = _checked(log_probabilities, truth)
     before, after = log_softmax(scores, axis=1), calibration.log_probabilities(scores)
-    pairs = {"before": (before, before), "after": (after, calibration.log_likelihoods(scores))}
+    raw = log_softmax(scores - np.log(calibration.prior), axis=1)
+    pairs = {"before": (before, raw), "after": (after, calibration.log_likelihoods(scores))}
     return {
         name: {
             **summarize_detection(likelihoods, truth, source),
@@ -172,7 +234,7 @@ def cross_entropy(log_probabilities: np.ndarray, truth: np.ndarray) -> float:
 
 
 def fit_temperature(log_probabilities: np.ndarray, truth: np.ndarray) -> float:
-    """Return the temperature with the maximum likelihood of the truth.
+    """Return the temperature that dev supports; see the module.
 
     Parameters
     ----------
@@ -180,14 +242,7 @@ def fit_temperature(log_probabilities: np.ndarray, truth: np.ndarray) -> float:
     truth : (N,) int, class number of each utterance.
     """
     scores, truth = _checked(log_probabilities, truth)
-    rows = np.arange(len(truth))
-
-    def loss(log_temperature: float) -> float:
-        return float(-log_softmax(scores / np.exp(log_temperature), axis=1)[rows, truth].mean())
-
-    best = minimize_scalar(loss, bounds=_LOG_TEMPERATURES, method="bounded")
-    # The search cannot move where the loss is flat, and must not return a greater loss than at 1.
-    return float(np.exp(best.x)) if best.fun <= loss(0.0) else 1.0
+    return _fit_temperature(scores, truth, np.zeros(scores.shape[1]))
 
 
 def apply_temperature(log_probabilities: np.ndarray, temperature: float) -> np.ndarray:
@@ -197,37 +252,81 @@ def apply_temperature(log_probabilities: np.ndarray, temperature: float) -> np.n
     return log_softmax(_finite(log_probabilities) / temperature, axis=1)
 
 
-def _fit_affine(scores: np.ndarray, truth: np.ndarray, *, diagonal: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return matrix (C, C) and offset (C,) of the minimum cross entropy, by L-BFGS from the identity."""
-    count, classes = scores.shape
+class _PenalisedLoss:
+    """The loss of dev plus the penalty of the module, per utterance, of scores (N, C) that a fit has changed.
+
+    `before`: (N, C) float, the scores before the fit. `truth`: (N,) int. `numbers`: number k of the fit.
+    """
+
+    def __init__(self, before: np.ndarray, truth: np.ndarray, numbers: int) -> None:
+        self._rows, self._truth = np.arange(len(truth)), truth
+        logarithms = log_softmax(before, axis=1)
+        self._before = np.exp(logarithms)
+        self._entropy = -(self._before * logarithms).sum(axis=1).mean()
+        loss = max(-float(logarithms[self._rows, truth].mean()), _MIN_LOSS)
+        self._strength, self._tail = _NATS / loss * numbers, _TAIL * numbers
+
+    def __call__(self, scores: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return the loss, and its gradient by the scores, (N, C)."""
+        count = len(scores)
+        logarithms = log_softmax(scores, axis=1)
+        divergence = max(0.0, -(self._before * logarithms).sum(axis=1).mean() - self._entropy)
+        growth = 1 + self._strength * divergence / self._tail
+        value = -logarithms[self._rows, self._truth].mean() + self._tail * np.log(growth) / count
+        probabilities = np.exp(logarithms)
+        slope = probabilities + self._strength / growth / count * (probabilities - self._before)
+        slope[self._rows, self._truth] -= 1
+        return float(value), slope / count
+
+
+def _fit_temperature(scores: np.ndarray, truth: np.ndarray, log_prior: np.ndarray) -> float:
+    loss = _PenalisedLoss(scores + log_prior, truth, 1)
+
+    def at(log_temperature: float) -> float:
+        return loss(scores / np.exp(log_temperature) + log_prior)[0]
+
+    # The penalty is not convex: the best of a grid, then a search around it. 0 is a point of the grid.
+    grid, step = np.linspace(*_LOG_TEMPERATURES, _GRID, retstep=True)
+    start = float(grid[int(np.argmin([at(point) for point in grid]))])
+    bounds = max(start - step, _LOG_TEMPERATURES[0]), min(start + step, _LOG_TEMPERATURES[1])
+    best = minimize_scalar(at, bounds=bounds, method="bounded")
+    return float(np.exp(best.x if best.fun < at(0.0) else 0.0))
+
+
+def _fit_affine(
+    scores: np.ndarray, truth: np.ndarray, log_prior: np.ndarray, scale: float, kind: Kind
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return matrix (C, C) and offset (C,), by L-BFGS from a scale."""
+    classes = scores.shape[1]
+    scaled = scores * scale
     # Normalised, so that the search takes steps of one size for any scale of scores.
-    size = max(float(np.sqrt(np.mean(scores**2))), 1e-12)
-    scaled, rows = scores / size, np.arange(count)
-    shape = (classes,) if diagonal else (classes, classes)
-    start = np.append(np.full(classes, size) if diagonal else np.eye(classes).ravel() * size, np.zeros(classes))
+    size = max(float(np.sqrt(np.mean(scaled**2))), 1e-12)
+    start = {Kind.AFFINE: np.ones(1), Kind.VECTOR: np.ones(classes), Kind.FULL: np.eye(classes).ravel()}[kind] * size
+    loss = _PenalisedLoss(scaled + log_prior, truth, len(start) + classes - 2)
 
-    def loss(numbers: np.ndarray) -> tuple[float, np.ndarray]:
-        factor, offset = numbers[:-classes].reshape(shape), numbers[-classes:]
-        log_posteriors = log_softmax((scaled * factor if diagonal else scaled @ factor.T) + offset, axis=1)
-        slope = np.exp(log_posteriors)
-        slope[rows, truth] -= 1
-        by_factor = (slope * scaled).sum(axis=0) if diagonal else slope.T @ scaled
-        moved = numbers - start
-        value = -log_posteriors[rows, truth].mean() + _REGULARISATION / 2 * (moved @ moved)
-        return float(value), np.append(by_factor.ravel(), slope.sum(axis=0)) / count + _REGULARISATION * moved
+    def factor(numbers: np.ndarray) -> np.ndarray:
+        values = numbers[:-classes] / size
+        return values.reshape(classes, classes) if kind is Kind.FULL else np.diag(np.broadcast_to(values, classes))
 
-    # The regularisation is 0 at the start, so the result is never worse than the identity.
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000, "ftol": 1e-12, "gtol": 1e-7})
-    best = found.x if found.fun <= loss(start)[0] else start
-    factor = best[:-classes].reshape(shape) / size
-    return (np.diag(factor) if diagonal else factor), best[-classes:]
+    def at(numbers: np.ndarray) -> tuple[float, np.ndarray]:
+        value, slope = loss(scaled @ factor(numbers).T + numbers[-classes:] + log_prior)
+        by_matrix = slope.T @ scaled / size
+        of_scales = by_matrix.diagonal()
+        by_factor = {Kind.AFFINE: of_scales.sum(keepdims=True), Kind.VECTOR: of_scales, Kind.FULL: by_matrix.ravel()}
+        return value, np.append(by_factor[kind], slope.sum(axis=0))
+
+    begin = np.append(start, np.zeros(classes))
+    found = minimize(at, begin, jac=True, method="L-BFGS-B", options={"maxiter": 1000, "ftol": 1e-12, "gtol": 1e-7})
+    best = found.x if found.fun <= at(begin)[0] else begin
+    return factor(best) * scale, best[-classes:] - best[-classes:].mean()
 
 
-def _calibration(
-    kind: Kind, classes: Sequence[str], matrix: np.ndarray, offset: np.ndarray, prior: np.ndarray
-) -> Calibration:
-    rows = tuple(tuple(row) for row in matrix.tolist())
-    return Calibration(kind, tuple(classes), rows, tuple(offset.tolist()), tuple(prior.tolist()))
+def _row(values: np.ndarray) -> tuple[float, ...]:
+    return tuple(values.tolist())
+
+
+def _rows(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:
+    return tuple(map(_row, matrix))
 
 
 def _checked(log_probabilities: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -243,5 +342,8 @@ def _finite(log_probabilities: np.ndarray) -> np.ndarray:
         raise ValueError(f"expected log-probabilities (utterances, classes), found shape {scores.shape}, or NaN in it")
     # Shifted, bounded, then centred: rows that differ by a constant have the same calibration even with vector and
     # full, which weight the classes differently.
-    bounded = np.maximum(scores - scores.max(axis=1, keepdims=True, initial=-np.inf), _MIN_LOG_PROBABILITY)
-    return bounded - bounded.mean(axis=1, keepdims=True)
+    return _centred(np.maximum(scores - scores.max(axis=1, keepdims=True, initial=-np.inf), _MIN_LOG_PROBABILITY))
+
+
+def _centred(scores: np.ndarray) -> np.ndarray:
+    return scores - scores.mean(axis=1, keepdims=True)

@@ -25,6 +25,7 @@ class Kind(StrEnum):
     """The kind of a calibration; see calibration.py."""
 
     TEMPERATURE = "temperature"
+    AFFINE = "affine"
     VECTOR = "vector"
     FULL = "full"
 

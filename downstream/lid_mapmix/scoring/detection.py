@@ -97,9 +97,7 @@ def roc(scores: np.ndarray, is_target: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
     The first threshold is minus infinity, which accepts everything; the others are the distinct scores, ascending.
 
-    Parameters
-    ----------
-    scores : (N,) float. is_target : (N,) bool, with both values in it.
+    `scores`: (N,) float. `is_target`: (N,) bool, with both values in it.
     """
     order = np.argsort(scores, kind="stable")
     ordered, targets = scores[order], is_target[order]
@@ -114,9 +112,7 @@ def roc(scores: np.ndarray, is_target: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def crossing(misses: np.ndarray, accepted: np.ndarray) -> np.ndarray:
     """Return the rate at which ROCs have equal miss and false-alarm rates, (…) float64; NaN where a rate is NaN.
 
-    Parameters
-    ----------
-    misses, accepted : (…, points) float, rates at ascending thresholds, from 0 and 1 to 1 and 0.
+    `misses`, `accepted`: (…, points) float, rates at ascending thresholds, from 0 and 1 to 1 and 0.
     """
     difference = misses - accepted  # rises from −1 to 1
     after = np.argmax(difference >= 0, axis=-1, keepdims=True)
@@ -145,9 +141,7 @@ def utterance_costs(accepted: np.ndarray, truth: np.ndarray, beta: float) -> np.
     An utterance costs 1 if its class is rejected, and β / (classes present − 1) for each other class present that is
     accepted. This mean of means is NIST's sum of P_miss and P_fa with its terms in another order.
 
-    Parameters
-    ----------
-    accepted : (N, C) bool. truth : see the module. beta : weight of false alarms.
+    `accepted`: (N, C) bool. `truth`: see the module. `beta`: weight of false alarms.
     """
     present = np.unique(truth)
     if len(present) < _TWO:
@@ -249,9 +243,7 @@ def source_parts(source: np.ndarray | None, truth: np.ndarray) -> np.ndarray | N
 
     Costs are averaged if there are exactly two sources, every utterance has one, and each has at least two classes.
 
-    Parameters
-    ----------
-    source : (N,) str, empty if unknown, or None. truth : see the module.
+    `source`: (N,) str, empty if unknown, or None. `truth`: see the module.
     """
     if source is None:
         return None
@@ -262,23 +254,18 @@ def source_parts(source: np.ndarray | None, truth: np.ndarray) -> np.ndarray | N
 
 
 def summarize_detection(
-    log_likelihoods: np.ndarray,
-    truth: np.ndarray,
-    source: np.ndarray | None = None,
-    ratios: np.ndarray | None = None,
+    log_likelihoods: np.ndarray, truth: np.ndarray, source: np.ndarray | None = None, ratios: np.ndarray | None = None
 ) -> dict[str, float | int | None]:
     """Return every score of this module; None if it is not defined.
+
+    Returns ``eer``, ``cavg_1``, ``cavg_9`` (actual), ``c_primary`` (actual), ``c_primary_min``, ``cavg_argmax``,
+    ``cllr``, and two counts: ``targets``, the classes present, and ``sources``, the number of parts.
 
     Parameters
     ----------
     log_likelihoods, truth : see the module.
     source : (N,) str, the data source of each utterance, or None; see `source_parts`.
     ratios : (N, C) float, the system's own ratios, for EER and costs; None for those of the log-likelihoods.
-
-    Returns
-    -------
-    ``eer``, ``cavg_1``, ``cavg_9`` (actual), ``c_primary`` (actual), ``c_primary_min``, ``cavg_argmax``, ``cllr``, and
-    two counts: ``targets``, the classes present, and ``sources``, the number of parts.
     """
     log_likelihoods, truth = _checked(log_likelihoods), np.asarray(truth)
     present = _present(log_likelihoods, truth)

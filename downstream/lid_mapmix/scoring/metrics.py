@@ -29,15 +29,13 @@ def average_windows(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Average the windows of each utterance.
 
+    Returns the utterances, (evaluated,) int, ascending, and probabilities (evaluated, C) float64.
+
     Parameters
     ----------
     utterances : (windows,) int, the utterance of each window.
     probabilities : (windows, C) float64.
     average : what is averaged. Where logarithms are averaged, a probability of 0 counts as 5e-324, the minimum.
-
-    Returns
-    -------
-    utterances (evaluated,) int, ascending, and probabilities (evaluated, C) float64.
     """
     numbers, place = np.unique(utterances, return_inverse=True)
     is_log = average is Average.LOG_LIKELIHOODS
@@ -67,10 +65,7 @@ def macro_f1(probabilities: np.ndarray, truth: np.ndarray) -> float:
 def cluster_accuracy(probabilities: np.ndarray, truth: np.ndarray, cluster_indices: np.ndarray) -> float:
     """Return the fraction of the utterances whose prediction is in the true class's cluster.
 
-    Parameters
-    ----------
-    probabilities, truth : see the module.
-    cluster_indices : (C,) int, the cluster number of each class.
+    `probabilities`, `truth`: see the module. `cluster_indices`: (C,) int, the cluster number of each class.
     """
     answers = _answers(probabilities, truth)
     cluster_indices = _checked_clusters(probabilities, cluster_indices)
@@ -80,10 +75,7 @@ def cluster_accuracy(probabilities: np.ndarray, truth: np.ndarray, cluster_indic
 def within_cluster_accuracy(probabilities: np.ndarray, truth: np.ndarray, cluster_indices: np.ndarray) -> float:
     """Return the accuracy given the cluster: the prediction is the most probable class of the true cluster.
 
-    Parameters
-    ----------
-    probabilities, truth : see the module.
-    cluster_indices : (C,) int, the cluster number of each class.
+    `probabilities`, `truth`: see the module. `cluster_indices`: (C,) int, the cluster number of each class.
     """
     _answers(probabilities, truth)
     cluster_indices = _checked_clusters(probabilities, cluster_indices)
@@ -135,10 +127,7 @@ def reliability_curve(probabilities: np.ndarray, truth: np.ndarray) -> list[dict
 def summarize(probabilities: np.ndarray, truth: np.ndarray, cluster_indices: np.ndarray) -> dict[str, float]:
     """Return the scores of `SUMMARY`, in its order.
 
-    Parameters
-    ----------
-    probabilities, truth : see the module.
-    cluster_indices : (C,) int, the cluster number of each class.
+    `probabilities`, `truth`: see the module. `cluster_indices`: (C,) int, the cluster number of each class.
     """
     return {
         "acc": accuracy(probabilities, truth),

@@ -16,6 +16,7 @@ from .bootstrap import Difference, Interval, bootstrap, paired_bootstrap
 from .detection import class_equal_error_rate, log_likelihood_ratios, multiclass_cllr, summarize_detection
 from .files.system_output import SystemOutput, class_numbers
 from .metrics import accuracy, cluster_accuracy, expected_calibration_error, summarize, within_cluster_accuracy
+from .weighted import WeightedScores
 
 ANSWER_SCORES = ("acc", "wf1", "macro_f1", "c_acc")
 # Of whole seconds; with more, durations are not nominal.
@@ -35,6 +36,10 @@ def metrics_with_slices(
 ) -> dict[str, Any]:
     """Return the scores of metrics.py and detection.py overall and per slice, each with its counts.
 
+    Returns ``{"overall": scores, "by_duration": {"3": scores, …}, "by_source": {…}, "by_cluster": {…}, "by_class":
+    {…}}``, where scores is what `all_scores` returns. Slices that do not apply are absent. by_cluster slices by the
+    true class's cluster and adds ``within_cluster_acc``. by_class is what `class_scores` returns.
+
     Parameters
     ----------
     probabilities : (N, C) float.
@@ -46,12 +51,6 @@ def metrics_with_slices(
         they are not nominal, and there are no slices by duration. NaN belongs to no slice.
     source : (N,) str, or None. An empty string belongs to no slice. With two sources, detection costs are the mean of
         theirs.
-
-    Returns
-    -------
-    ``{"overall": scores, "by_duration": {"3": scores, …}, "by_source": {…}, "by_cluster": {…}, "by_class": {…}}``,
-    where scores is what `all_scores` returns. Slices that do not apply are absent. by_cluster slices by the
-    true class's cluster and adds ``within_cluster_acc``. by_class is what `class_scores` returns.
     """
     truth = np.asarray(truth)
     cluster_indices = np.asarray(cluster_indices)
@@ -92,17 +91,15 @@ def all_scores(
 ) -> dict[str, Any]:
     """Return the scores of metrics.py and detection.py over all utterances.
 
+    Returns ``{"acc", "wf1", "macro_f1", "c_acc", "ece", "eer", "cavg_1", "cavg_9", "c_primary", "c_primary_min",
+    "cavg_argmax", "cllr": float, "targets": classes present, "sources": 1 or 2, "count": N}``; None for an undefined
+    score, such as the detection scores with one class present.
+
     Parameters
     ----------
     probabilities : (N, C) float. truth : (N,) int. cluster_indices : (C,) int. source : (N,) str, or None.
     log_likelihoods : (N, C) float, natural logarithms, for the detection scores; None for those of the probabilities,
         which are likelihoods if the classes were equally frequent in training.
-
-    Returns
-    -------
-    ``{"acc", "wf1", "macro_f1", "c_acc", "ece", "eer", "cavg_1", "cavg_9", "c_primary", "c_primary_min",
-    "cavg_argmax", "cllr": float, "targets": classes present, "sources": 1 or 2, "count": N}``; None for an undefined
-    score, such as the detection scores with one class present.
     """
     if log_likelihoods is None:
         log_likelihoods = _logarithms(probabilities)
@@ -118,9 +115,7 @@ def class_scores(
 ) -> dict[str, dict[str, float | int | None]]:
     """Return the scores of each class present in the truth, in the order of the classes.
 
-    Parameters
-    ----------
-    probabilities : (N, C) float. truth : (N,) int. cluster_indices : (C,) int. class_names : name of each class.
+    `probabilities`: (N, C) float. `truth`: (N,) int. `cluster_indices`: (C,) int. `class_names`: name of each class.
 
     Returns
     -------
@@ -155,21 +150,13 @@ def class_scores(
 
 @dataclass(frozen=True, eq=False)
 class System:
-    """A system's output with the truth, to be scored.
+    """A system's output with the truth, to be scored."""
 
-    Attributes
-    ----------
-    output : of N utterances and C classes; its truth is known.
-    truth : (N,) int64, class numbers.
-    cluster_names : name of each cluster number.
-    cluster_indices : (C,) int64, the cluster number of each class.
-    log_likelihoods : (N, C) float64; of predictions only, 0 for the prediction and minus infinity for the others.
-    """
-
-    output: SystemOutput
-    truth: np.ndarray
-    cluster_names: tuple[str, ...]
-    cluster_indices: np.ndarray
+    output: SystemOutput  # of N utterances and C classes; its truth is known
+    truth: np.ndarray  # (N,) int64, class numbers
+    cluster_names: tuple[str, ...]  # name of each cluster number
+    cluster_indices: np.ndarray  # (C,) int64, the cluster number of each class
+    # (N, C) float64; of predictions only, 0 for the prediction and minus infinity for the others.
     log_likelihoods: np.ndarray
 
     @property
@@ -181,18 +168,18 @@ class System:
         """Return whether a score can be computed from the system's file."""
         return self.output.log_likelihoods is not None or score in ANSWER_SCORES
 
+    def weighted(self) -> WeightedScores:
+        """Return the scores as functions of the utterances' weights."""
+        source = self.output.column("source")
+        return WeightedScores(self.log_likelihoods, self.truth, self.cluster_indices, source, self.output.ratios)
+
 
 def make_system(output: SystemOutput, cluster_of: Mapping[str, str]) -> System:
     """Return a system's output with what its scores need.
 
-    Parameters
-    ----------
-    output : with its truth.
-    cluster_of : class → its cluster, for all classes, in the order of the clusters.
+    Raises UserError: a true class that is not a class of the system.
 
-    Raises
-    ------
-    UserError : a true class that is not a class of the system.
+    `cluster_of`: class → its cluster, for all classes, in the order of the clusters.
     """
     if output.truth is None:
         raise ValueError(f"expected output with its truth, found none of {output.path}")
@@ -231,15 +218,12 @@ class Scores:
 def score_system(system: System, by: Sequence[str] = (), samples: int = 1000, seed: int = 0) -> Scores:
     """Score a system, with confidence intervals and by slice.
 
+    Raises UserError: a way of slicing that does not apply.
+
     Parameters
     ----------
-    system : with its truth.
     by : ways of slicing; see :func:`slices_of`.
     samples, seed : of the bootstrap; without samples there are no intervals.
-
-    Raises
-    ------
-    UserError : a way of slicing that does not apply.
     """
     return Scores(
         overall=scores_of(system),
@@ -251,10 +235,7 @@ def score_system(system: System, by: Sequence[str] = (), samples: int = 1000, se
 def scores_of(system: System, rows: np.ndarray | None = None) -> dict[str, Any]:
     """Return the scores of metrics.py and detection.py, and ``count``; None for an undefined score.
 
-    Parameters
-    ----------
-    system : with N utterances.
-    rows : (N,) bool, the utterances to score; at least one. None: all.
+    `rows`: (N,) bool, the utterances to score; at least one. None: all.
     """
     rows = np.ones(len(system.truth), dtype=bool) if rows is None else rows
     values, truth = system.log_likelihoods[rows], system.truth[rows]
@@ -271,14 +252,9 @@ def scores_of(system: System, rows: np.ndarray | None = None) -> dict[str, Any]:
 def slices_of(system: System, way: str) -> dict[str, np.ndarray]:
     """Return the slices of a kind, name → (N,) bool, in order; an utterance without a value is in none.
 
-    Parameters
-    ----------
-    system : with N utterances.
-    way : ``duration`` (rounded to whole seconds), ``cluster`` or ``class`` of the truth, or the name of a column.
+    Raises UserError: there is no value to slice by, or there are more than `_MAX_SLICES`.
 
-    Raises
-    ------
-    UserError : there is no value to slice by, or there are more than `_MAX_SLICES`.
+    `way`: ``duration`` (rounded to whole seconds), ``cluster`` or ``class`` of the truth, or the name of a column.
     """
     output = system.output
     names: Sequence[str]
@@ -303,43 +279,20 @@ def slices_of(system: System, way: str) -> dict[str, np.ndarray]:
 
 def intervals_of(system: System, samples: int, seed: int) -> dict[str, Interval]:
     """Return the confidence intervals of `scores_of`; see `bootstrap`. Groups are drawn whole if there are any."""
-    columns = system.output.column
-    found = bootstrap(
-        system.log_likelihoods,
-        system.truth,
-        system.cluster_indices,
-        group=columns("group"),
-        source=columns("source"),
-        ratios=system.output.ratios,
-        samples=samples,
-        seed=seed,
-    )
+    found = bootstrap(system.weighted(), system.output.column("group"), samples, seed)
     return {name: interval for name, interval in found.items() if system.has(name)}
 
 
 def differences_of(first: System, second: System, samples: int, seed: int) -> dict[str, Difference]:
     """Return the differences of the common scores, second minus first; see `paired_bootstrap`."""
-    columns = first.output.column
-    found = paired_bootstrap(
-        first.log_likelihoods,
-        second.log_likelihoods,
-        first.truth,
-        first.cluster_indices,
-        group=columns("group"),
-        source=columns("source"),
-        ratios=(first.output.ratios, second.output.ratios),
-        samples=samples,
-        seed=seed,
-    )
+    found = paired_bootstrap(first.weighted(), second.weighted(), first.output.column("group"), samples, seed)
     return {name: difference for name, difference in found.items() if first.has(name) and second.has(name)}
 
 
 def _durations(seconds: np.ndarray) -> tuple[list[str], np.ndarray]:
     """Return the names of the durations, rounded to whole seconds, ascending; and (N,) int64, −1 if unknown.
 
-    Parameters
-    ----------
-    seconds : (N,) float; NaN and infinity are unknown.
+    `seconds`: (N,) float; NaN and infinity are unknown.
     """
     nominal = np.floor(np.asarray(seconds, dtype=np.float64) + 0.5)
     values, numbers = _numbered(nominal, np.isfinite(nominal))

@@ -95,9 +95,7 @@ class WeightedScores:
     def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Return name → (B,) float64, NaN where undefined.
 
-        Parameters
-        ----------
-        weights : (B, N) float32, not negative, in the order of `order`.
+        `weights`: (B, N) float32, not negative, in the order of `order`.
         """
         # By weighting, part, class and column.
         cells = np.zeros((len(weights), self._part_count, len(self.present), self._columns.shape[1]))
@@ -182,10 +180,7 @@ class WeightedEqualErrorRate:
     The EER of a class is read from up to 32 points of its ROC, within 6 standard errors of the EER of equal weights,
     and straight lines between them.
 
-    Parameters
-    ----------
-    ratios : (N, C) float; see detection.py.
-    truth : (N,) int, with at least two classes.
+    `ratios`: (N, C) float; see detection.py. `truth`: (N,) int, with at least two classes.
     """
 
     def __init__(self, ratios: np.ndarray, truth: np.ndarray) -> None:
@@ -209,9 +204,7 @@ class WeightedEqualErrorRate:
     def __call__(self, weights: np.ndarray) -> np.ndarray:
         """Return the mean EER of each weighting, (B,) float64, over the classes with a weight above 0.
 
-        Parameters
-        ----------
-        weights : (B, N) float32, not negative, in the order of the utterances; NaN with fewer than two such classes.
+        `weights`: (B, N) float32, not negative, in the order of the utterances; NaN with fewer than two such classes.
         """
         columns = np.ascontiguousarray(weights.T)
         targets = (self._targets @ columns).T.astype(np.float64)

@@ -17,7 +17,7 @@ from ..utils.distributed import gather_items, is_rank_zero
 from ..utils.errors import UserError
 from ..utils.files import write_text
 from ..utils.run_folder import RunFolder
-from .replacements import Fault
+from .train_dataset import Fault
 
 # Lines for faults in headers; a corpus with a missing folder has thousands.
 _MAX_LINES = 20
@@ -34,16 +34,9 @@ class _Found(NamedTuple):
 class BadAudio:
     """The training utterances with bad audio.
 
-    Parameters
-    ----------
-    folder : of the run.
-    split : the training data.
-    max_fraction : of the training utterances; the run ends when more have bad audio.
-    report : prints and logs a line.
+    Raises UserError: the headers show too many, or every utterance of a class, to be bad.
 
-    Raises
-    ------
-    UserError : the headers show too many, or every utterance of a class, to be bad.
+    `max_fraction`: of the training utterances; the run ends when more have bad audio. `report`: prints and logs a line.
     """
 
     def __init__(self, folder: RunFolder, split: Split, max_fraction: float, report: Callable[[str], None]) -> None:
@@ -76,9 +69,7 @@ class BadAudio:
     def resume(self) -> None:
         """Add the faults that an interrupted run has found.
 
-        Raises
-        ------
-        UserError : too many are bad, which may be why the run was interrupted.
+        Raises UserError: too many are bad, which may be why the run was interrupted.
         """
         by_headers = list(self._found)
         named = self._named()
@@ -89,14 +80,9 @@ class BadAudio:
     def add(self, epoch: int, faults: Sequence[Fault]) -> None:
         """Add the faults of a training step.
 
-        Parameters
-        ----------
-        epoch : number of the epoch.
-        faults : of the rows of this process; the faults of all processes are gathered here.
+        Raises UserError: in every process, when too many are bad.
 
-        Raises
-        ------
-        UserError : in every process, when too many are bad.
+        `faults`: of the rows of this process; the faults of all processes are gathered here.
         """
         new = {fault.utterance: fault.reason for fault in faults if fault.utterance not in self._found}
         told = []

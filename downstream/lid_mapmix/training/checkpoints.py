@@ -23,7 +23,8 @@ from typing import Any
 
 import torch
 
-from ..utils.errors import UserError
+from ..utils.errors import UserError, is_of_the_system
+from ..utils.files import encodable_name
 from ..utils.run_folder import BEST_CHECKPOINT
 
 STATE_VERSION = 3
@@ -46,18 +47,19 @@ _ARGUMENTS: Mapping[str, type | UnionType] = {
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Return the content of a checkpoint of S3PRL's; tensors stay in the file until they are used.
 
-    Raises
-    ------
-    UserError : no such file, a damaged one, or one that S3PRL's runner has not written.
+    Raises UserError: no such file, a damaged one, or one that S3PRL's runner has not written.
     """
     # S3PRL pickles its arguments; nothing else may be unpickled.
     torch.serialization.add_safe_globals([Namespace])
     try:
-        states = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with encodable_name(path) as name:
+            states = torch.load(name, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint. Pass a checkpoint, or the folder of a run, by -e.") from None
     # torch.load has no error class of its own: what a damaged file raises depends on where it is damaged.
     except Exception as error:
+        if is_of_the_system(error):
+            raise
         raise UserError(f"{path}: is damaged, or no checkpoint ({type(error).__name__}). Use another one.") from error
     is_sound = isinstance(states, dict) and {"Args", "Config"} <= states.keys()
     if not is_sound or not (isinstance(states["Args"], Namespace) and isinstance(states["Config"], dict)):
@@ -71,12 +73,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def check_state(state: Any) -> None:
-    """Check the types in the task's state.
-
-    Raises
-    ------
-    UserError : something is missing or has another type.
-    """
+    """Check the types in the task's state. Raises UserError: something is missing or has another type."""
     _check(isinstance(state, Mapping), "its state", "a mapping", state)
     _check(isinstance(state.get("version"), int), "version", "a whole number", state.get("version"))
     _check(_is_list_of(state.get("classes"), str), "classes", "a list of names", state.get("classes"))

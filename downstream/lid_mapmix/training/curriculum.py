@@ -20,29 +20,21 @@ _REGIONS = np.array([*(region.value for region in Region), UNREAD])
 
 
 class Curriculum:
-    """The plan of the current epoch.
+    """The plan and the sampler of the current epoch.
 
-    Parameters
-    ----------
-    plan : the initial plan.
-    total_batches : number of batches of the run.
-
-    Attributes
-    ----------
-    plan, sampler : of the current epoch.
-    dynamics : the dynamics of an online run so far; None in other runs.
-    batches_behind : number of batches in earlier epochs.
+    `plan`: the initial plan. `total_batches`: number of batches of the run.
     """
 
     def __init__(self, plan: TrainingPlan, total_batches: int) -> None:
         self.plan = plan
         self.sampler: TrainSampler = plan.sampler()
         online = plan.config.mapmix.online
+        # The dynamics of an online run so far.
         self.dynamics = RunningDynamics(len(plan.target_classes), len(plan.targets)) if online else None
         self._start = plan
         tail = plan.config.mapmix.unmixed_tail
         self._tail_from = (1 - tail) * total_batches if tail > 0 else float("inf")
-        self.batches_behind = 0
+        self.batches_behind = 0  # number of batches in earlier epochs
         self._is_tail = False
 
     def start_epoch(self, epoch: int) -> str | None:
@@ -79,9 +71,7 @@ class Curriculum:
     def restore(self, state: dict[str, Any], epoch: int) -> None:
         """Restore the state of a checkpoint that was written within an epoch.
 
-        Raises
-        ------
-        UserError : the run had another data map, or another source of regions.
+        Raises UserError: the run had another data map, or another source of regions.
         """
         if state["data_map"] != self._start.regions_digest():
             raise UserError(

@@ -34,17 +34,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class RecordedMap:
-    """The data map of the recorded epochs of a run.
+    """The data map of the recorded epochs of a run."""
 
-    Attributes
-    ----------
-    measures : of each training utterance.
-    regions : (utterances,) str, values of `Region`, or `UNREAD`.
-    softmax_sums, softmax_counts : (classes, classes) float64 and (classes,) int64, as in :class:`.Dynamics`.
-    """
-
-    measures: Measures
-    regions: np.ndarray
+    measures: Measures  # of each training utterance
+    regions: np.ndarray  # (utterances,) str, values of `Region`, or `UNREAD`
+    # softmax_sums, softmax_counts: (classes, classes) float64 and (classes,) int64, as in :class:`.Dynamics`.
     softmax_sums: np.ndarray
     softmax_counts: np.ndarray
 
@@ -60,31 +54,26 @@ def read_map(
 ) -> tuple[Dynamics, RecordedMap]:
     """Make the data map of the epochs in a folder; incomplete epochs are skipped with a warning.
 
-    Parameters
-    ----------
-    directory : of the dynamics.
-    manifest, labels : the training data of the recording.
-    config : how regions are assigned.
-    skip_first, keep_first : the epochs to use; see :func:`.mapmix.dynamics_files.read_dynamics`.
+    Raises UserError: no epoch to use, a damaged one, or one of other data.
 
-    Raises
-    ------
-    UserError : no epoch to use, a damaged one, or one of other data.
+    `directory`: of the dynamics. `manifest`, `labels`: the training data of the recording. `skip_first`, `keep_first`:
+    the epochs to use; see :func:`.mapmix.dynamics_files.read_dynamics`.
     """
-    target_classes = labels.class_indices(manifest)
-    dynamics = read_dynamics(
-        directory,
-        target_classes,
-        len(labels.classes),
-        data_digest(manifest, labels),
-        skip_first=skip_first,
-        keep_first=keep_first,
+    target_classes, digest = labels.class_indices(manifest), data_digest(manifest, labels)
+    dynamics = _read_epochs(
+        directory, target_classes, len(labels.classes), digest, skip_first=skip_first, keep_first=keep_first
     )
-    if dynamics.incomplete_epochs:
-        logger.warning("%s: epochs %s are incomplete and not used", directory, dynamics.incomplete_epochs)
     measured = measures(dynamics.probabilities, dynamics.correct)
     regions = assign_regions(config, measured.confidence, measured.variability, target_classes)
     return dynamics, RecordedMap(measured, regions, dynamics.softmax_sums, dynamics.softmax_counts)
+
+
+def _read_epochs(directory: Path, target_classes: np.ndarray, class_count: int, digest: str, **part: Any) -> Dynamics:
+    """Read the complete epochs in a folder, and warn of the others; see `read_dynamics`."""
+    dynamics = read_dynamics(directory, target_classes, class_count, digest, **part)
+    if dynamics.incomplete_epochs:
+        logger.warning("%s: epochs %s are incomplete and not used", directory, dynamics.incomplete_epochs)
+    return dynamics
 
 
 def write_map(datamap: Path, class_similarity: Path, manifest: Manifest, labels: Labels, recorded: RecordedMap) -> None:
@@ -101,10 +90,8 @@ def first_unrecorded(epoch: int, state: dict[str, Any]) -> int:
 def copy_epochs(past: RunFolder, folder: RunFolder, first_unrecorded: int) -> None:
     """Replace the recorded epochs in a folder by those of another run that is resumed there.
 
-    Parameters
-    ----------
-    past, folder : of the other run and of the resumed one.
-    first_unrecorded : the first epoch that will be recorded again; only the epochs before it are copied.
+    `past`, `folder`: of the other run and of the resumed one. `first_unrecorded`: the first epoch that will be recorded
+    again; only the epochs before it are copied.
     """
     folder.delete_recording()
     for number, path in epoch_paths(past.dynamics).items():
@@ -132,14 +119,7 @@ class _EpochsSoFar:
 
 
 class DynamicsRecording:
-    """Records the training dynamics of a run.
-
-    Parameters
-    ----------
-    folder : of the run.
-    split, labels : the training data.
-    config : how regions are assigned.
-    """
+    """Records the training dynamics of a run. `split`, `labels`: the training data."""
 
     def __init__(self, folder: RunFolder, split: Split, labels: Labels, config: DatamapConfig) -> None:
         self.folder = folder
@@ -177,7 +157,6 @@ class DynamicsRecording:
 
         Parameters
         ----------
-        epoch : number of the epoch.
         indices, target_classes : (batch,) int64 utterance numbers and class numbers, of all processes.
         logits : (batch, classes) torch.Tensor of the step's forward pass.
         is_read : (batch,) bool, false where a replacement was read; None if there is none.
@@ -196,26 +175,16 @@ class DynamicsRecording:
     def write_datamap(self) -> None:
         """Write datamap.csv and class_similarity.csv from all complete epochs.
 
-        Raises
-        ------
-        UserError : no complete epoch, a damaged one, or one of other data.
+        Raises UserError: no complete epoch, a damaged one, or one of other data.
         """
-        if self._so_far is None:
-            self._so_far = self._read_epochs()
-        measured = self._so_far.running.measures()
-        regions = assign_regions(self.config, measured.confidence, measured.variability, self.split.target_classes)
-        recorded = RecordedMap(measured, regions, self._so_far.softmax_sums, self._so_far.softmax_counts)
-        write_map(self.folder.datamap, self.folder.class_similarity, self.split.manifest, self.labels, recorded)
-
-    def _read_epochs(self) -> "_EpochsSoFar":
-        """Read the epochs that this run has recorded, in this process or an earlier one."""
         target_classes, classes = self.split.target_classes, len(self.labels.classes)
-        dynamics = read_dynamics(self.folder.dynamics, target_classes, classes, self.digest)
-        if dynamics.incomplete_epochs:
-            logger.warning(
-                "%s: epochs %s are incomplete and not used", self.folder.dynamics, dynamics.incomplete_epochs
-            )
-        return _EpochsSoFar(dynamics, target_classes)
+        if self._so_far is None:
+            recorded = _read_epochs(self.folder.dynamics, target_classes, classes, self.digest)
+            self._so_far = _EpochsSoFar(recorded, target_classes)
+        measured = self._so_far.running.measures()
+        regions = assign_regions(self.config, measured.confidence, measured.variability, target_classes)
+        made = RecordedMap(measured, regions, self._so_far.softmax_sums, self._so_far.softmax_counts)
+        write_map(self.folder.datamap, self.folder.class_similarity, self.split.manifest, self.labels, made)
 
     def state(self) -> dict[str, Any]:
         """Return the recorded part of the current epoch, for a checkpoint."""

@@ -32,24 +32,14 @@ from .sampler import TrainSampler
 
 @dataclass(frozen=True, eq=False)
 class TrainingPlan:
-    """Anchors, partners and targets of a run.
+    """Anchors, partners and targets of a run."""
 
-    Attributes
-    ----------
-    config : the task's settings.
-    target_classes : (utterances,) int64 class numbers.
-    labels : the classes and their clusters.
-    seed : of every draw.
-    regions : (utterances,) str of a data map; None where all utterances are anchors and partners.
-    targets : (classes, classes) float64, the target row of each class.
-    """
-
-    config: TaskConfig
-    target_classes: np.ndarray
-    labels: Labels
-    seed: int
-    regions: np.ndarray | None
-    targets: np.ndarray
+    config: TaskConfig  # the task's settings
+    target_classes: np.ndarray  # (utterances,) int64 class numbers
+    labels: Labels  # the classes and their clusters
+    seed: int  # of every draw
+    regions: np.ndarray | None  # (utterances,) str of a data map; None where all utterances are anchors and partners
+    targets: np.ndarray  # (classes, classes) float64, the target row of each class
 
     def sampler(self, epoch: int = 0) -> TrainSampler:
         """Return the sampler of an epoch; samplers differ if a pool includes utterances from outside its region."""
@@ -102,9 +92,7 @@ def plan_training(config: TaskConfig, split: Split, labels: Labels, seed: int) -
 
     A run that takes its regions from its own dynamics (mapmix.online) starts without regions.
 
-    Raises
-    ------
-    UserError : a data map is needed and not given, was made from another manifest, or has an empty region.
+    Raises UserError: a data map is needed and not given, was made from another manifest, or has an empty region.
     """
     mapmix = config.mapmix
     if config.needs_datamap and mapmix.datamap is None:
@@ -148,9 +136,7 @@ def plan_training(config: TaskConfig, split: Split, labels: Labels, seed: int) -
 def check_class_similarity(mapmix: MapmixConfig, labels: Labels) -> None:
     """Check the class similarity that confidence targets use, as far as it depends on the labels only.
 
-    Raises
-    ------
-    UserError : it is of other classes, or its file is missing or damaged.
+    Raises UserError: it is of other classes, or its file is missing or damaged.
     """
     is_known = mapmix.class_similarity in (ClassSimilarity.GIVEN, ClassSimilarity.LRE17)
     if mapmix.targets is Targets.CONFIDENCE and is_known:

@@ -43,13 +43,7 @@ class Progress:
 
 
 class ProgressFile:
-    """Writes steps.json at most once per second.
-
-    Parameters
-    ----------
-    folder : of the run.
-    total : optimizer steps of the run.
-    """
+    """Writes steps.json at most once per second. `total`: optimizer steps of the run."""
 
     def __init__(self, folder: RunFolder, total: int) -> None:
         self._folder, self._total = folder, total

@@ -16,15 +16,7 @@ from .dynamics import copy_epochs, first_unrecorded
 def check_complete(path: Path, states: Mapping[str, Any], mode: str) -> None:
     """Check that a checkpoint has every part; S3PRL would continue without one, from fresh weights or another step.
 
-    Parameters
-    ----------
-    path : of the checkpoint.
-    states : content of the checkpoint.
-    mode : train, evaluate or inference.
-
-    Raises
-    ------
-    UserError : a part is missing.
+    Raises UserError: a part is missing.
     """
     needed = ["Featurizer", "Downstream"]
     if getattr(states["Args"], "upstream_trainable", False):
@@ -39,18 +31,11 @@ def check_complete(path: Path, states: Mapping[str, Any], mode: str) -> None:
 
 @dataclass(frozen=True)
 class Past:
-    """What a run that is resumed in another folder copies from its old folder.
+    """What a run that is resumed in another folder copies from its old folder."""
 
-    Attributes
-    ----------
-    folder : of the run that wrote the checkpoint.
-    first_unrecorded : the first epoch that is not completely recorded there.
-    has_best : whether its best checkpoint, and the dev scores of that, are of the run up to the checkpoint.
-    """
-
-    folder: RunFolder
-    first_unrecorded: int
-    has_best: bool
+    folder: RunFolder  # of the run that wrote the checkpoint
+    first_unrecorded: int  # the first epoch that is not completely recorded there
+    has_best: bool  # whether its best checkpoint, and the dev scores of that, are of the run up to the checkpoint
 
     @classmethod
     def of(cls, checkpoint: Path) -> "Past":
@@ -64,13 +49,7 @@ class Past:
         return cls(RunFolder(checkpoint.parent), _first_unrecorded(state["run"]), has_best)
 
     def copy_to(self, folder: RunFolder, *, records: bool) -> None:
-        """Copy the files to the folder in which the run is resumed.
-
-        Parameters
-        ----------
-        folder : of the resumed run.
-        records : whether the run records its dynamics.
-        """
+        """Copy the files to the folder in which the run is resumed."""
         if records:
             copy_epochs(self.folder, folder, self.first_unrecorded)
         paths = [self.folder.bad_audio] if self.folder.bad_audio.is_file() else []

@@ -19,32 +19,16 @@ from .curriculum import Curriculum
 from .dynamics import DynamicsRecording
 from .plan import plan_training
 from .progress import ProgressFile
-from .replacements import Replacements
-from .sampler import TrainSampler
 from .schedule import fill_schedule
-from .train_dataset import TrainBatch, TrainDataset
+from .train_dataset import Replacements, TrainBatch, TrainDataset
 
 
 class TrainingRun:
     """A training run and its position.
 
-    Attributes
-    ----------
-    crops : the training crops.
-    kept : where their features are cached; set before the first epoch, if at all.
+    Raises UserError: a fault of the data or the data map.
 
-    Parameters
-    ----------
-    config : the task's settings.
-    corpus : the data.
-    folder : of the run.
-    seed : of every draw.
-    runner : the ``runner`` part of the configuration, whose steps are filled in.
-    report : prints and logs a line.
-
-    Raises
-    ------
-    UserError : a fault of the data or the data map.
+    `runner`: the ``runner`` part of the configuration, whose steps are filled in. `report`: prints and logs a line.
     """
 
     def __init__(
@@ -61,7 +45,7 @@ class TrainingRun:
         self.seed = seed
         self.split = corpus.split("train")
         self.crops = Crops(self.split.counts, config.data.crop_seconds, config.data.crop_step_seconds)
-        self.kept: KeptFeatures | None = None
+        self.kept: KeptFeatures | None = None  # where their features are cached; set before the first epoch, if at all
         self.augmenter = Augmenter.open(seed, **vars(config.data.augment))
         self.bad_audio = (
             BadAudio(folder, self.split, config.data.max_bad_fraction, report) if config.data.skips_bad_audio else None
@@ -83,9 +67,7 @@ class TrainingRun:
     def start_epoch(self, epoch: int) -> tuple[TaskLoader, str | None]:
         """Start an epoch, or continue it where a resumed run stopped.
 
-        Returns
-        -------
-        its loader, and a line that describes what has changed since the last epoch, or None.
+        Returns its loader, and a line that describes what has changed since the last epoch, or None.
         """
         first_batch, change = 0, None
         if self._resume_at is not None and self._resume_at[0] == epoch:
@@ -104,6 +86,8 @@ class TrainingRun:
             change = self.curriculum.start_epoch(epoch)
         plan, sampler = self.curriculum.plan, self.curriculum.sampler
         self._targets = torch.from_numpy(plan.targets).float()
+        pools = (sampler.anchors, sampler.anchors if sampler.partners is None else sampler.partners)
+        replacements = Replacements(self.seed, self.split.target_classes, pools)
         self._loader = TaskLoader(
             TrainDataset(
                 self.split,
@@ -112,7 +96,7 @@ class TrainingRun:
                 plan.config.mapmix.mix,
                 is_kept=None if self.kept is None else self.kept.holds,
                 augmenter=self.augmenter,
-                replacements=None if self.bad_audio is None else self._replacements(sampler),
+                replacements=None if self.bad_audio is None else replacements,
             ),
             sampler.batches(epoch, first_batch),
             workers=self.config.data.workers,
@@ -197,10 +181,6 @@ class TrainingRun:
         ):
             rows = self._gather(indices, target_classes, softmax, batch.loss_weight)
             self.curriculum.dynamics.add(*(each.cpu().numpy() for each in rows))
-
-    def _replacements(self, sampler: TrainSampler) -> Replacements:
-        pools = (sampler.anchors, sampler.anchors if sampler.partners is None else sampler.partners)
-        return Replacements(self.seed, self.split.target_classes, pools)
 
     def _gather(
         self,

@@ -20,55 +20,36 @@ NO_PARTNER = -1
 
 
 class Draw(NamedTuple):
-    """One row of a training batch.
+    """One row of a training batch."""
 
-    Attributes
-    ----------
-    anchor, partner : utterance numbers; partner is -1 where nothing is mixed.
-    weight : λ, the weight of the anchor.
-    epoch : number of the epoch, which keys the crops.
-    loss_weight : weight of its loss in the mean over the rows of this process, such that the mean over the processes is
-        the mean over the whole batch: 1 for one process, 0 for the dummy row of a process without a row.
-    repeat : index of this draw of the anchor in the epoch, from 0; each has its own crop.
-    """
-
+    # anchor, partner: utterance numbers; partner is -1 where nothing is mixed.
     anchor: int
     partner: int
-    weight: float
-    epoch: int
+    weight: float  # λ, the weight of the anchor
+    epoch: int  # number of the epoch, which keys the crops
+    # Weight of its loss in the mean over the rows of this process, such that the mean over the processes is the mean
+    # over the whole batch: 1 for one process, 0 for the dummy row of a process without a row.
     loss_weight: float = 1.0
-    repeat: int = 0
+    repeat: int = 0  # index of this draw of the anchor in the epoch, from 0; each has its own crop
 
 
 @dataclass(frozen=True, eq=False)
 class TrainSampler:
-    """The batches of each epoch.
+    """The batches of each epoch."""
 
-    Attributes
-    ----------
-    anchors : (anchors,) int64 utterance numbers; an epoch has as many rows.
-    partners : (partners,) int64 utterance numbers, drawn from in each epoch; None for training without mixing.
-    classes : (utterances,) int64, class number of every utterance.
-    batch_size : anchors per batch, over all processes; the last batch of an epoch may have fewer.
-    alpha : λ ~ Beta(alpha, alpha) (mixup, arXiv 1710.09412).
-    probability : fraction of the batches (or utterances) that are mixed; λ = 1 in the others.
-    seed : the run's seed.
-    pairing : relation of a partner's class to its anchor's.
-    lambda_per : whether λ is drawn per batch or per utterance.
-    power : a class is drawn in proportion to its size to this power (balance.py); 1 draws each anchor once per epoch.
-    process, processes : number of this process, and of all that train together; each has its own rows of a batch.
-    """
-
-    anchors: np.ndarray
+    anchors: np.ndarray  # (anchors,) int64 utterance numbers; an epoch has as many rows
+    # (partners,) int64 utterance numbers, drawn from in each epoch; None for training without mixing.
     partners: np.ndarray | None
-    classes: np.ndarray
-    batch_size: int
-    alpha: float
-    probability: float
-    seed: int
-    pairing: Pairing = Pairing.ANY
-    lambda_per: LambdaPer = LambdaPer.BATCH
+    classes: np.ndarray  # (utterances,) int64, class number of every utterance
+    batch_size: int  # anchors per batch, over all processes; the last batch of an epoch may have fewer
+    alpha: float  # λ ~ Beta(alpha, alpha) (mixup, arXiv 1710.09412)
+    probability: float  # fraction of the batches (or utterances) that are mixed; λ = 1 in the others
+    seed: int  # the run's seed
+    pairing: Pairing = Pairing.ANY  # relation of a partner's class to its anchor's
+    lambda_per: LambdaPer = LambdaPer.BATCH  # whether λ is drawn per batch or per utterance
+    # A class is drawn in proportion to its size to this power (balance.py); 1 draws each anchor once per epoch.
     power: float = 1.0
+    # process, processes: number of this process, and of all that train together; each has its own rows of a batch.
     process: int = 0
     processes: int = 1
 
@@ -87,15 +68,10 @@ class TrainSampler:
 
 @dataclass(frozen=True, eq=False)
 class EpochBatches:
-    """The batches of one epoch, drawn one by one: an epoch may have millions.
+    """The batches of one epoch, drawn one by one: an epoch may have millions."""
 
-    Attributes
-    ----------
-    sampler : of the run.
-    epoch, first_batch : number of the epoch, and of the first batch to return.
-    """
-
-    sampler: TrainSampler
+    sampler: TrainSampler  # of the run
+    # epoch, first_batch: number of the epoch, and of the first batch to return.
     epoch: int
     first_batch: int
 

@@ -1,7 +1,7 @@
 """Training data for S3PRL's runner: waveforms of random crops, and a batch that describes them."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -13,76 +13,80 @@ from ..data.crops import NO_SLOT, Crops
 from ..data.dataset import Split, Waveforms
 from ..mapmix.mixup import MixSpace, mix_waveforms
 from ..utils.errors import BadAudioError, UserError
-from .replacements import Fault, Replacements
+from ..utils.randomness import keyed_generator
 from .sampler import NO_PARTNER, Draw
 
 # Roles of an utterance, which key its crops; a replacement has other crops than the same utterance when it is drawn.
 _ANCHOR, _PARTNER, _REPLACEMENT = 0, 1, 2
 
 
-@dataclass
-class TrainBatch:
-    """Describes the waveforms of a training step: anchors, then (for latent mixup) one partner per anchor.
+class Fault(NamedTuple):
+    """Why the audio of an utterance could not be read."""
 
-    Attributes
-    ----------
-    drawn : (batch,) int64 numbers of the drawn utterances.
-    anchor, partner : (batch,) int64 numbers of the utterances in the batch, which differ from the drawn ones where one
-        was replaced; partner is None where nothing is mixed.
-    anchor_classes, partner_classes : (batch,) int64 class numbers.
-    weight : (batch,) float32, λ.
-    loss_weight : (batch,) float32, weight of each row's loss (see `Draw`).
-    waveforms : of anchors and partners, (2 · batch,), or one per row of the batch.
-    faults : of the replaced utterances.
+    utterance: int  # its number
+    reason: str  # in one line
+
+
+@dataclass(frozen=True, eq=False)
+class Replacements:
+    """Draws replacements for bad audio: other utterances of the same class, drawn by a key.
+
+    A batch keeps its size and its classes, and a resumed run draws the same replacements without any stored state.
     """
 
-    drawn: torch.Tensor
+    seed: int
+    target_classes: np.ndarray  # (utterances,) int64 class numbers
+    pools: tuple[np.ndarray, ...]  # (members,) int64 each, per role, what anchors and partners are drawn from
+
+    def draw(self, utterance: int, role: int, *key: int) -> Iterator[int]:
+        """Return all other utterances of the class in a random order, those of the role's pool first.
+
+        `utterance`: the utterance with bad audio. `role`: 0 for an anchor, 1 for a partner. `key`: epoch and other
+        parts of the key of the draw.
+        """
+        generator = keyed_generator(self.seed, "stand-in", utterance, role, *key)
+        alike = np.flatnonzero(self.target_classes == self.target_classes[utterance])
+        inside = np.isin(alike, self.pools[role])
+        for members in (alike[inside], alike[~inside]):
+            yield from generator.permutation(members[members != utterance]).tolist()
+
+
+@dataclass
+class TrainBatch:
+    """Describes the waveforms of a training step: anchors, then (for latent mixup) one partner per anchor."""
+
+    drawn: torch.Tensor  # (batch,) int64 numbers of the drawn utterances
+    # anchor, partner: (batch,) int64 numbers of the utterances in the batch, which differ from the drawn ones where one
+    # was replaced; partner is None where nothing is mixed.
     anchor: torch.Tensor
+    # anchor_classes, partner_classes: (batch,) int64 class numbers.
     anchor_classes: torch.Tensor
     partner: torch.Tensor | None
     partner_classes: torch.Tensor | None
-    weight: torch.Tensor
-    loss_weight: torch.Tensor
-    waveforms: Waveforms
-    faults: list[Fault]
+    weight: torch.Tensor  # (batch,) float32, λ
+    loss_weight: torch.Tensor  # (batch,) float32, weight of each row's loss (see `Draw`)
+    waveforms: Waveforms  # of anchors and partners, (2 · batch,), or one per row of the batch
+    faults: list[Fault]  # of the replaced utterances
 
 
+@dataclass(eq=False)
 class TrainDataset(Dataset):
     """Random crops of anchors and partners, all of one length (docs/method.md, "Model").
 
     A :class:`Draw` selects an item. For mixup of the input, anchor and partner become one waveform here; otherwise the
     item has both.
-
-    Parameters
-    ----------
-    split : the training data.
-    crops : draws the crops.
-    seed : of the draws.
-    mix_space : where anchor and partner are mixed.
-    is_kept : returns for a crop's number whether its features are cached; its audio is then not read, and the
-        waveform is all zeros.
-    augmenter : augments the audio of a crop.
-    replacements : draws a replacement for bad audio; None where bad audio is an error.
     """
 
-    def __init__(
-        self,
-        split: Split,
-        crops: Crops,
-        seed: int,
-        mix_space: MixSpace = MixSpace.NONE,
-        *,
-        is_kept: Callable[[int], bool] | None = None,
-        augmenter: Augmenter | None = None,
-        replacements: Replacements | None = None,
-    ) -> None:
-        self.split = split
-        self.crops = crops
-        self.seed = seed
-        self.mix_space = mix_space
-        self.is_kept = is_kept
-        self.augmenter = augmenter
-        self.replacements = replacements
+    split: Split
+    crops: Crops  # draws the crops
+    seed: int
+    mix_space: MixSpace = MixSpace.NONE  # where anchor and partner are mixed
+    _: KW_ONLY
+    # Returns for a crop's number whether its features are cached; its audio is then not read, and the waveform is all
+    # zeros.
+    is_kept: Callable[[int], bool] | None = None
+    augmenter: Augmenter | None = None  # augments the audio of a crop
+    replacements: Replacements | None = None  # draws a replacement for bad audio; None where bad audio is an error
 
     def __getitem__(self, draw: Draw) -> "_Item":
         faults: list[Fault] = []
@@ -120,7 +124,8 @@ class TrainDataset(Dataset):
         speed = 1.0 if augmenter is None else augmenter.draw_speed(int(self.split.counts[utterance]), *key)
         crop = self.crops.draw(self.seed, utterance, epoch, *role, speed=speed)
         if self.is_kept is not None and self.is_kept(crop.slot):
-            return _Cut(_silence(self.crops.samples), crop.first, crop.count, crop.slot)
+            silence = np.broadcast_to(np.zeros(1, dtype=np.float32), self.crops.samples)  # takes no memory
+            return _Cut(silence, crop.first, crop.count, crop.slot)
         waveform = np.zeros(self.crops.samples, dtype=np.float32)
         audio = self.split.read(utterance, crop.start, crop.count)
         if augmenter is not None:
@@ -180,8 +185,3 @@ def _mixed(anchor: _Cut, partner: _Cut, weight: float) -> _Cut:
     first = min(anchor.first, partner.first)
     waveform = mix_waveforms(anchor.waveform, partner.waveform, weight, real=real)
     return _Cut(waveform, first, max(ends) - first, NO_SLOT)
-
-
-def _silence(samples: int) -> np.ndarray:
-    """Return (samples,) float32 zeros that take no memory."""
-    return np.broadcast_to(np.zeros(1, dtype=np.float32), samples)

@@ -1,6 +1,7 @@
 """Types of flags that several commands share; nothing here imports more than argparse."""
 
 import argparse
+import math
 from collections.abc import Callable
 from enum import StrEnum
 
@@ -17,5 +18,21 @@ def whole_number_from(minimum: int) -> Callable[[str], int]:
         if not text.isdecimal() or int(text) < minimum:
             raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least {minimum}")
         return int(text)
+
+    return parse
+
+
+def number_from(minimum: float) -> Callable[[str], float]:
+    """Return the type of a flag that takes a finite number, above 0 and at least `minimum`."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not 0 < value < math.inf or value < minimum:
+            allowed = f"of at least {minimum:g}" if minimum else "above 0"
+            raise argparse.ArgumentTypeError(f"{text!r}: expected a number {allowed}")
+        return value
 
     return parse

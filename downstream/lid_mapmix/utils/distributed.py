@@ -34,16 +34,14 @@ def is_rank_zero() -> bool:
 def gather_rows(tensors: Sequence[torch.Tensor], counts: torch.Tensor, max_rows: int) -> tuple[torch.Tensor, ...]:
     """Gather in every process the rows of all processes, with one collective operation.
 
+    Returns (all rows, ...) each, without gradient, in the order of the ranks.
+
     Parameters
     ----------
     tensors : (rows, ...) each, with equal numbers of rows; dtypes and the shape of a row are the same in every process.
         They are sent from the accelerator if one of them is there, as nccl requires.
     counts : (rows,) bool, the rows to gather.
     max_rows : maximum number of rows per process; the same in every process.
-
-    Returns
-    -------
-    (all rows, ...) each, without gradient, in the order of the ranks.
     """
     if world_size() == 1:
         everything = bool(counts.all())
@@ -75,9 +73,7 @@ def gather_items(items: list[_Result]) -> list[_Result]:
 def broadcast_from_rank_zero(work: Callable[[], _Result]) -> _Result:
     """Call `work` in rank zero only, while the others wait, and return its result in every process.
 
-    Raises
-    ------
-    ReportedError : in the other processes, when rank zero raises; rank zero raises its own exception.
+    Raises ReportedError: in the other processes, when rank zero raises; rank zero raises its own exception.
     """
     if world_size() == 1:
         return work()

@@ -1,11 +1,14 @@
 """Files and folders that are complete or absent."""
 
+import logging
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -30,9 +33,9 @@ def replace_when_complete(path: Path | str) -> Iterator[Path]:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write a text file in UTF-8, complete or not at all."""
+    """Write a text file in UTF-8, complete or not at all; file names in it keep their bytes whatever the locale."""
     with replace_when_complete(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def copy_file(source: Path, target: Path) -> None:
@@ -42,14 +45,41 @@ def copy_file(source: Path, target: Path) -> None:
 
 
 @contextmanager
+def warn_if_not_written(path: Path) -> Iterator[None]:
+    """Log a warning if the block fails: what can be written again by a command must not fail a run."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001
+        reason = " ".join(str(error).split())
+        logger.warning("%s was not written: %s", path, reason or type(error).__name__)
+
+
+@contextmanager
+def encodable_name(path: Path) -> Iterator[str]:
+    """Yield a name of a file or folder for libraries that encode names as UTF-8 themselves.
+
+    It is `path`, or the number of an open file if the locale could not decode the name (umlauts, in ASCII).
+    """
+    name = str(path)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            yield f"/dev/fd/{descriptor}"
+        finally:
+            os.close(descriptor)
+    else:
+        yield name
+
+
+@contextmanager
 def folder_when_complete(path: Path | str) -> Iterator[Path]:
     """Yield a new temporary folder beside `path`, which becomes `path` when the block ends without an error.
 
     `path` must be absent or empty. An interrupted or failed block leaves no temporary folder.
 
-    Raises
-    ------
-    OSError : `path` has files by then; they are kept.
+    Raises OSError: `path` has files by then; they are kept.
     """
     path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)

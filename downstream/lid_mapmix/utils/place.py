@@ -6,16 +6,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Place:
-    """Ranks of a process.
+    """Ranks of a process."""
 
-    Attributes
-    ----------
-    rank, processes : its rank, and the number of all processes.
-    local_rank, local_processes : the same on this machine.
-    """
-
+    # rank, processes: its rank, and the number of all processes.
     rank: int = 0
     processes: int = 1
+    # local_rank, local_processes: the same on this machine.
     local_rank: int = 0
     local_processes: int = 1
 

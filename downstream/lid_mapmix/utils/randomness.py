@@ -20,12 +20,8 @@ def _seed_sequence(seed: int, purpose: str, numbers: tuple[int, ...]) -> np.rand
 def keyed_generator(seed: int, purpose: str, *numbers: int) -> np.random.Generator:
     """Return the NumPy generator of a draw.
 
-    Parameters
-    ----------
-    seed : the run's seed, not negative.
-    purpose : of the draw, for example ``"crop"``; different purposes have independent generators.
-    numbers : identify the draw; not negative, for example epoch and utterance number.
-
+    `seed`: the run's seed, not negative. `purpose`: of the draw, for example ``"crop"``; different purposes have
+    independent generators. `numbers`: identify the draw; not negative, for example epoch and utterance number.
     """
     return np.random.Generator(np.random.PCG64(_seed_sequence(seed, purpose, numbers)))
 

@@ -42,12 +42,7 @@ def _file(name: str, meaning: str) -> property:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of a run.
-
-    Parameters
-    ----------
-    path : of the folder, which need not exist yet.
-    """
+    """The folder of a run. `path`: of the folder, which need not exist yet."""
 
     path: Path
 
@@ -151,9 +146,7 @@ class RunFolder:
     def settings_file(self, name: str = "config") -> Path:
         """Return the configuration (or S3PRL's ``args``) of the last start of a run.
 
-        Raises
-        ------
-        UserError : there is no such file.
+        Raises UserError: there is no such file.
         """
         found = sorted(self.path.glob(f"{name}_*.yaml"))
         if not found:
@@ -169,13 +162,9 @@ class RunFolder:
     def held(self, otherwise: str = "choose another folder by -n or -p") -> Iterator[None]:
         """Lock the folder against other processes; it is created if absent.
 
-        Parameters
-        ----------
-        otherwise : what the user can do instead of waiting.
+        Raises UserError: another process has locked the folder.
 
-        Raises
-        ------
-        UserError : another process has locked the folder.
+        `otherwise`: what the user can do instead of waiting.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         try:
@@ -195,13 +184,9 @@ class RunFolder:
     def refuse_run(self, *, resumes: bool = False) -> None:
         """Refuse to start training in a folder that has a run.
 
-        Parameters
-        ----------
-        resumes : accept a run that was stopped before its first checkpoint: its epochs will be trained again.
+        Raises UserError: the folder has a run.
 
-        Raises
-        ------
-        UserError : the folder has a run.
+        `resumes`: accept a run that was stopped before its first checkpoint: its epochs will be trained again.
         """
         held = [path.name for path in self._run_files()]
         scored = {path.name for path in self.score_files("dev")}
@@ -217,9 +202,7 @@ class RunFolder:
     def clear(self, *, spare_recording: bool = False) -> None:
         """Delete the files of a run, so that they are not taken for those of the run that replaces it.
 
-        Parameters
-        ----------
-        spare_recording : keep the recorded epochs and their data map, which the new run is trained on.
+        `spare_recording`: keep the recorded epochs and their data map, which the new run is trained on.
         """
         # bad_audio.csv alone is not a run: a run that ended because of it is started again once the audio is corrected.
         others = (self.report, self.parameters, self.steps, self.bad_audio)
@@ -246,9 +229,7 @@ def choose_checkpoint(past: Path, mode: str) -> Path:
     If one of the two is missing, the other is used: a run may be stopped before its first regular checkpoint, and the
     best checkpoint has everything that training needs.
 
-    Raises
-    ------
-    UserError : the folder has no checkpoint.
+    Raises UserError: the folder has no checkpoint.
     """
     if not past.is_dir():
         return past

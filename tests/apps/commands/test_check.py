@@ -116,6 +116,18 @@ def breaks_off(folder, name):
     edit(folder, "train", with_values(audiopath=name))
 
 
+def joined(folder):
+    write(folder, hum(1.0, 120, 1), "a.mp3")
+    (folder / "a.mp3").write_bytes((folder / "a.mp3").read_bytes() * 2)
+    edit(folder, "train", with_values(audiopath="a.mp3"))
+
+
+def unfinished(folder):
+    content = bytearray((folder / FIRST).read_bytes())
+    content[40:44] = bytes(4)
+    (folder / FIRST).write_bytes(content)
+
+
 def truncated(folder):
     path = folder / FIRST
     path.write_bytes(path.read_bytes()[:-1000])
@@ -143,6 +155,10 @@ def not_finite(folder):
     audio = hum(1.0, 120, 1)
     audio[5000] = np.nan
     write(folder, audio, subtype="FLOAT")
+
+
+def offset(folder, name):
+    write(folder, hum(1.0, 120, 1) + 0.3, name)
 
 
 def band_is_class(folder):
@@ -229,11 +245,14 @@ FAULTS = {
     "packed SPHERE": (packed_sphere, {"unreadable"}),
     "GSM": (gsm, {"unreadable"}),
     "flac from a pipe": (unknown_length, {"unknown length"}),
+    "unfinished wav": (unfinished, {"unknown length"}),
+    "joined mp3": (joined, {"joined"}),
+    "m4a": (lambda folder: (folder / FIRST).write_bytes(b"\0\0\0 ftypM4A " * 100), {"unreadable"}),
     "cut wav": (truncated, {"truncated"}),
     "cut SPHERE": (truncated_sphere, {"truncated"}),
     "cut flac": (lambda folder: breaks_off(folder, "cut.flac"), {"breaks off"}),
     "more seconds": (lambda folder: edit(folder, "train", with_values(seconds=1.5)), {"shorter"}),
-    "end too late": (lambda folder: edit(folder, "train", with_values(start=0.0, end=1.3)), {"shorter"}),
+    "end too late": (lambda folder: edit(folder, "train", with_values(start=0.0, end=1.3)), {"ends late"}),
     "fewer seconds": (lambda folder: edit(folder, "train", with_values(seconds=0.7)), {"longer"}),
     "end far too late": (
         lambda folder: edit(folder, "train", with_values(start=0.0, end=10.0, seconds=0.5)),
@@ -257,10 +276,14 @@ FAULTS = {
     "1 Hz": (low_rate, {"rate in doubt", "sample rates", "band"}),
     "rate": (lambda folder: write(folder, hum(1.0, 120, 1, 22_050), rate=22_050), {"sample rates"}),
     "stereo": (lambda folder: write(folder, np.stack([hum(1.0, 120, 1), hum(1.0, 120, 2)], 1)), {"channels"}),
+    "opposite channels": (
+        lambda folder: write(folder, np.stack([hum(1.0, 120, 1), -hum(1.0, 120, 1)], 1)),
+        {"channels", "opposite channels"},
+    ),
     "NaN": (not_finite, {"not finite"}),
     "silence": (lambda folder: write(folder, np.zeros(RATE)), {"silent"}),
     "clipped": (lambda folder: write(folder, (20 * hum(1.0, 120, 1)).clip(-1, 1)), {"clipped"}),
-    "offset": (lambda folder: write(folder, hum(1.0, 120, 1) + 0.3), {"offset"}),
+    "offset": (lambda folder: offset(folder, FIRST), {"offset"}),
     "band": (lambda folder: write(folder, narrow(hum(1.0, 120, 1))), {"band"}),
     "band and class": (band_and_class, {"band and class", "sample rates"}),
     "band is class": (band_is_class, {"band is class"}),
@@ -271,6 +294,10 @@ FAULTS = {
     "group": (lambda folder: in_all(folder, with_values(group="tape 1")), {"group across splits"}),
     "parts": (parts_in_two_splits, {"recording across splits"}),
     "whole and part": (whole_and_part, {"recording across splits"}),
+    "id": (
+        lambda folder: edit(folder, "train", lambda columns: columns.update({"id": ["one"] * len(columns["id"])})),
+        {"repeated id"},
+    ),
     "no dev": (lambda folder: (folder / "dev.csv").unlink(), {"split missing"}),
     "no train": (lambda folder: (folder / "train.csv").unlink(), {"no training data"}),
     "unknown": (lambda folder: labels(folder, *CLASSES[:3]), {"unknown class"}),
@@ -331,6 +358,27 @@ def test_a_fault_is_found_and_mended(own, tmp_path, name, capsys):
             )
 
 
+def test_repeated_ids_are_one_finding_of_several_and_no_utterance_is_lost(own, tmp_path, capsys):
+    """Once the end of the check."""
+    offset(own, FIRST)
+    edit(own, "train", lambda columns: columns["id"].__setitem__(slice(3), ["x", "x", "x#2"]))
+    status, report = report_of(own, "--deep")
+    assert (status, names_of(report)) == (1, {"repeated id", "offset"})
+    finding = next(one for one in report["findings"] if one["name"] == "repeated id")
+    assert (finding["count"], finding["examples"]) == (1, ["train x: 2 rows"])
+    assert check(own, "--fix", "--out", tmp_path / "fixed") == 0
+    assert read_manifest(tmp_path / "fixed/train.csv").columns["id"][:3].tolist() == ["x", "x#2", "x#2#2"]
+
+
+def test_an_utterance_that_ends_just_after_its_audio_is_shortened(own, tmp_path, capsys):
+    edit(own, "train", with_values(start=0.5, end=1.5, seconds=1.0))
+    assert check(own, "--fix", "--out", tmp_path / "fixed") == 0
+    assert "shortened 1 to the end of their audio" in capsys.readouterr().out
+    manifest, before = read_manifest(tmp_path / "fixed/train.csv"), read_manifest(own / "train.csv")
+    assert len(manifest) == len(before)
+    assert [manifest.columns[name][0] for name in ("start", "end", "seconds")] == [0.5, 1.0, 0.5]
+
+
 def test_the_examples_say_what_and_where(own, capsys):
     packed_sphere(own)
     for index in range(1, 6):
@@ -347,14 +395,12 @@ def test_the_examples_say_what_and_where(own, capsys):
 
 
 def test_a_header_that_a_recorder_never_completed_is_told_from_an_empty_file(own, capsys):
-    content = bytearray((own / FIRST).read_bytes())
-    content[40:44] = bytes(4)
-    (own / FIRST).write_bytes(content)
+    unfinished(own)
     write(own, np.zeros(0), "audio/train/xaa-one-1.wav")
     assert check(own) == 1
     printed = " ".join(capsys.readouterr().out.split())
-    assert f"{FIRST}: no samples in its header, which was never completed: the file has {len(content)} bytes" in printed
-    assert "xaa-one-1.wav: no samples kinds of fault" in printed
+    assert f"{FIRST}: expected its length in the header, found an unfinished header" in printed
+    assert "xaa-one-1.wav: expected audio, found none in the file" in printed
 
 
 def test_the_band_is_told_by_class(own, capsys):

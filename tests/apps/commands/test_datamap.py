@@ -335,7 +335,7 @@ def test_a_run_whose_picture_cannot_be_drawn_is_complete(own_map, monkeypatch, c
         monkeypatch.setattr(datamap_figure, "draw_datamap", fail)
         with caplog.at_level(logging.WARNING):
             datamap_figure.try_datamap_figure(RunFolder(own_map / "datamap"), DatamapConfig())
-        assert f"datamap.png was not drawn: {error}" in caplog.text
+        assert f"datamap.png was not written: {error}" in caplog.text
     datamap_figure.try_datamap_figure(RunFolder(own_map), DatamapConfig())  # has no map of its own
 
 

@@ -52,7 +52,9 @@ def predict(uncalibrated, capsys):
 def test_files_folders_and_a_manifest(predict, recordings, corpus, trained):
     found = predict(recordings / "b.flac", recordings, corpus / "test.csv", "--json")
     assert found.status == 0
-    answers = [json.loads(line) for line in found.lines]
+    *answers, left_out = [json.loads(line) for line in found.lines]
+    assert left_out == {"name": str(recordings), "outcome": "left out", "label": None, "left_out": {".txt": 1}}
+    assert f"{recordings}: left out: 1 .txt" in found.err
     names = [answer["name"] for answer in answers]
     expected = [str(recordings / name) for name in ("b.flac", "a b.wav", "b.flac", "below/c.wav")]
     scores = read_scores(trained / "test_scores.csv")
@@ -119,6 +121,21 @@ def test_a_name_that_is_no_text(predict, recordings, tmp_path):
     assert predict(tmp_path).status == 0
 
 
+def test_all_audio_of_a_folder_is_identified_or_reported(predict, tmp_path, monkeypatch):
+    """M4a and webm were passed over in silence, and aiff and oga although they are read when they are named."""
+    monkeypatch.setenv("PATH", "")
+    for name in ("a.aiff", "b.oga"):
+        soundfile.write(tmp_path / name, hum(1.0, 120, 1), 16_000, format="OGG" if name == "b.oga" else None)
+    (tmp_path / "c.m4a").write_bytes(b"\0\0\0 ftypM4A " + bytes(100))
+    (tmp_path / "d.pdf").touch()
+    found = predict(tmp_path)
+    assert found.status == 1
+    assert [line.split(":")[0] for line in found.lines] == [str(tmp_path / name) for name in ("a.aiff", "b.oga")]
+    assert f"error: {tmp_path / 'c.m4a'}: expected audio" in found.err
+    assert "Convert it: ffmpeg -i c.m4a c.wav" in found.err
+    assert f"{tmp_path}: left out: 1 .pdf" in found.err
+
+
 def test_a_folder_without_audio_is_reported(predict, tmp_path):
     found = predict(tmp_path)
     assert found.status == 1
@@ -137,7 +154,7 @@ def test_rejection_says_its_threshold(predict, recordings, trained):
         found = predict(recordings, "--json", "--reject", share)
         threshold = np.quantile(tops, share)
         assert f"below {threshold:.3f}" in found.err
-        for answer in map(json.loads, found.lines):
+        for answer in map(json.loads, found.lines[:-1]):
             is_rejected = max(answer["probabilities"].values()) < threshold
             assert answer["outcome"] == ("none of these" if is_rejected else "identified")
             assert (answer["label"] is None) == is_rejected
@@ -178,7 +195,7 @@ def test_audacity_takes_one_recording(predict, recordings):
 def test_answers_in_a_file(predict, recordings, tmp_path):
     out = tmp_path / "answers.jsonl"
     assert predict(recordings, "--json", "--out", out).status == 0
-    assert len(out.read_text().splitlines()) == 3
+    assert len(out.read_text().splitlines()) == 3 + 1
     before = out.read_text()
     found = predict(recordings, "--out", out)
     assert found.status == 1

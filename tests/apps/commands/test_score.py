@@ -370,7 +370,10 @@ def test_calibration_is_fitted_on_dev_and_shown_before_and_after(kind, tmp_path,
     assert sum(point["count"] for point in after["reliability"]) == 400
     assert picture.read_bytes()[:4] == b"\x89PNG"
     printed = capsys.readouterr().out
-    assert f"calibrated by {paths[0]} ({kind})" in printed and f"  {picture}\n" in printed
+    assert (
+        f"calibrated by {paths[0]}: {kind}, fitted on 400 dev utterances with" in printed
+        and f"  {picture}\n" in printed
+    )
     row = next(line.split() for line in printed.splitlines() if line.startswith("after"))
     assert row[-1] == f"{after['cllr']:.3f}"
     # What was saved does the same to the same file, whatever the order of its classes.

@@ -75,7 +75,7 @@ def test_scores_that_were_changed_are_found(bundle, capsys):
     assert f"{name}: has changed since it was packed" in printed
     assert "runs/mfcc/mapmix/corpus-seed-1 scores acc: " in printed
     assert "mfcc mapmix scores acc mean: " in printed
-    assert "fbank" not in printed
+    assert "runs/fbank" not in printed  # its p, against the changed run, may have changed
 
 
 @pytest.mark.parametrize("content", [None, b"no zip", "no bundle"])

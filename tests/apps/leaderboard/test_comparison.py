@@ -49,9 +49,8 @@ def test_of_one_run_each_it_is_the_paired_bootstrap_of_two_systems():
     weak, strong = make_scores(1, 0.5), make_scores(2, 1.0)
     rows = [{("d", 0): resample(one, one.log_probabilities, CLUSTERS, None, 1000)} for one in (weak, strong)]
     number, p, is_best = best(rows)
-    found = paired_bootstrap(
-        weak.log_probabilities, strong.log_probabilities, weak.truth_indices, CLUSTERS, samples=1000, seed=7
-    )
+    systems = [WeightedScores(one.log_probabilities, weak.truth_indices, CLUSTERS) for one in (weak, strong)]
+    found = paired_bootstrap(*systems, samples=1000, seed=7)
     assert number == 1
     # Another seed draws other utterances.
     assert p == pytest.approx(found["acc"].p, abs=0.03)
@@ -123,7 +122,7 @@ def test_rows_that_share_no_run_are_not_compared():
 def test_resampled_scores_are_those_of_the_system():
     scores = make_scores(1, 1.0)
     system = WeightedScores(scores.log_probabilities, scores.truth_indices, CLUSTERS)
-    values, resampled = resampled_scores(system, samples=300, seed=3)
+    ((values, resampled),) = resampled_scores(system, samples=300, seed=3)
     right = (scores.predictions == scores.truth).mean()
     assert values["acc"] == pytest.approx(right, abs=1e-6)
     assert resampled["acc"].shape == (300,)

@@ -6,7 +6,8 @@ import sys
 import pytest
 from helpers.launching import overrides, run, run_python
 from lid_mapmix.apps import cli
-from lid_mapmix.apps.report import command, page
+from lid_mapmix.apps.report import page
+from lid_mapmix.utils import files
 
 
 def fault_of(capsys):
@@ -42,7 +43,7 @@ def test_a_report_that_fails_leaves_the_run_as_it_is(corpus, tmp_path, monkeypat
     flags = ["-u", "fbank", "-v", "baseline", "--data", corpus, "-p", tmp_path / "run", "--device", "cpu"]
     with caplog.at_level(logging.WARNING):
         assert run(*flags, "-o", overrides({"downstream_expert.epochs": 1, "runner.report": True})) == 0
-    warnings = [record.getMessage() for record in caplog.records if record.name == command.__name__]
+    warnings = [record.getMessage() for record in caplog.records if record.name == files.__name__]
     assert warnings == [f"{tmp_path / 'run/report.html'} was not written: no way"]
     assert (tmp_path / "run/test_metrics.json").is_file()
     assert "report.html" not in capsys.readouterr().out

@@ -6,10 +6,10 @@ import shutil
 import pytest
 from helpers.launching import train
 from huggingface_hub import ModelCard
-from lid_mapmix.apps.report import model_card
 from lid_mapmix.apps.report.model_card import card_text, is_unedited, language_codes, read_facts, try_card
 from lid_mapmix.config.settings import task_of_run
 from lid_mapmix.data.corpus import Corpus
+from lid_mapmix.utils import files
 from lid_mapmix.utils.run_folder import RunFolder
 
 CARD_NAME = "README.md"
@@ -113,5 +113,5 @@ def test_a_card_that_fails_leaves_the_run_as_it_is(own_run, caplog):
     (own_run / "test_metrics.json").write_text("{")
     write_card(own_run)
     assert (own_run / CARD_NAME).read_text() == before
-    (warning,) = [record.getMessage() for record in caplog.records if record.name == model_card.__name__]
+    (warning,) = [record.getMessage() for record in caplog.records if record.name == files.__name__]
     assert warning.startswith(f"{own_run / CARD_NAME} was not written: ")

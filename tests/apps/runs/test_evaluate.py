@@ -7,7 +7,8 @@ import shutil
 import pytest
 from helpers.launching import listing, run
 from huggingface_hub import ModelCard
-from lid_mapmix.apps.report import command, model_card, page
+from lid_mapmix.apps.report import page
+from lid_mapmix.utils import files
 
 CARD_NAME, REPORT_NAME = "README.md", "report.html"
 
@@ -17,7 +18,7 @@ def evaluate(folder, *flags):
 
 
 def warnings(caplog):
-    return [record.getMessage() for record in caplog.records if record.name in (command.__name__, model_card.__name__)]
+    return [record.getMessage() for record in caplog.records if record.name == files.__name__]
 
 
 @pytest.fixture

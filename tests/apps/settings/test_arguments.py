@@ -108,4 +108,4 @@ def test_a_seed_that_numpy_would_refuse_is_refused_at_once(seed, capsys):
     with pytest.raises(SystemExit) as ended:
         launch.main(["-u", "fbank", "--data", "nowhere", "--seed", seed])
     assert ended.value.code == 2
-    assert f"--seed {seed}: expected a whole number from 0 to 4294967295" in capsys.readouterr().err
+    assert f"seed: expected a whole number from 0 to 4294967295, found {seed}" in capsys.readouterr().err

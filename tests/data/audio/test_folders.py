@@ -3,9 +3,13 @@
 import errno
 import os
 import shutil
+from collections import Counter
 
+import numpy as np
 import pytest
-from lid_mapmix.data.audio.folders import audio_below, listing_digest
+import soundfile
+from lid_mapmix.data.audio.folders import EXTENSIONS, audio_below, describe_left_out, listing_digest
+from lid_mapmix.data.audio.reading import read_audio
 from lid_mapmix.utils.errors import UserError
 
 
@@ -54,3 +58,25 @@ def test_links_are_followed_and_end_nowhere(tmp_path):
     (tmp_path / "sounds/gone").symlink_to(tmp_path / "gone")
     found = [path.relative_to(tmp_path / "sounds").as_posix() for path in audio_below(tmp_path / "sounds")]
     assert found == ["a.wav", "demand/a.wav", "musan/deep/a.wav"]
+
+
+def test_whatever_libsndfile_writes_is_audio(tmp_path):
+    """aiff, au, w64 and oga were read when they were named, and passed over in a folder."""
+    usual = {"AIFF": "aiff", "NIST": "sph", "SVX": "svx", "WAVEX": "wav", "IRCAM": "sf", "OGG": "oga"}
+    # Matrices, features, instruments, samplers, formats without a header.
+    unusual = {"MAT4", "MAT5", "HTK", "XI", "SDS", "MPC2K", "WVE", "SD2", "RAW"}
+    for form in soundfile.available_formats().keys() - unusual:
+        path = tmp_path / f"{form}.{usual.get(form, form.lower())}"
+        soundfile.write(path, np.full(8000, 0.1), 8_000, format=form)
+        assert path.suffix in EXTENSIONS
+        assert len(read_audio(path)) == 16_000
+    assert len(audio_below(tmp_path)) == len(soundfile.available_formats()) - len(unusual)
+
+
+def test_what_is_left_out_is_counted_by_extension(tmp_path):
+    for name in ("a.wav", "b.m4a", "c.M4A", "d.txt", "README", ".hidden", "._b.wav"):
+        (tmp_path / name).touch()
+    left_out = Counter()
+    assert audio_below(tmp_path, left_out=left_out) == [tmp_path / "a.wav"]
+    assert left_out == {".m4a": 2, ".txt": 1, "": 1}
+    assert sorted(describe_left_out(left_out).split(", ")) == ["1 .txt", "1 without an extension", "2 .m4a"]

@@ -125,7 +125,8 @@ def test_a_wav_whose_data_claims_another_length_is_read_as_the_file_is(tmp_path,
         try:
             return read_header(path), read_audio(path).tolist()
         except UserError as error:
-            return str(error).replace(str(path), "PATH")
+            # A member is packed again, and not converted in its place.
+            return str(error).replace(str(path), "PATH").split("Convert it")[0]
 
     assert outcome(member) == outcome(tmp_path / "a.wav")
 

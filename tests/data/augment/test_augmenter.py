@@ -160,7 +160,7 @@ def test_padding_stays_silent_and_crops_of_a_second_turn_differ(folders):
 
 
 def test_noise_that_breaks_is_not_taken_for_bad_training_audio(folders, tmp_path):
-    from lid_mapmix.training.replacements import Replacements
+    from lid_mapmix.training.train_dataset import Replacements
     from lid_mapmix.utils.errors import BadAudioError
 
     samples = np.zeros(16_000, dtype=np.float32)

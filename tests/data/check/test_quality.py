@@ -85,9 +85,13 @@ def test_a_click_makes_no_speech_of_silence():
     assert measure(blocks_of(2e-2 * hum(3.0, 150, 1)), RATE).level > SILENT_DECIBELS
 
 
-def test_antiphase_is_silent_once_mixed():
+def test_opposite_channels_are_named_and_then_measured_as_the_louder_one():
     audio = hum(1.0, 150, 1)
-    assert measure(blocks_of(np.stack([audio, -audio], axis=1)), RATE).level < SILENT_DECIBELS
+    blocks = blocks_of(np.stack([0.8 * audio, -audio], axis=1), 100, 5_000)
+    assert measure(blocks, RATE).channel == 1
+    found, alone = measure(blocks, RATE, 1), measure(blocks_of(-audio, 100, 5_000), RATE)
+    assert (found.channel, found.level, found.edge) == (1, alone.level, alone.edge)
+    assert alone.channel == -1
 
 
 @pytest.mark.parametrize(("gain", "clips"), [(1.0, False), (4.0, True)])

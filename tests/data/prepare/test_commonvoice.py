@@ -60,6 +60,15 @@ def test_a_speaker_of_two_languages_is_in_one_split(release, tmp_path, caplog):
     assert len(rows["train"]) == 3 * 2 * 6 - 2
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_carriage_return_in_a_sentence_ends_no_line(release, tmp_path, end):
+    """Once a line with too few fields."""
+    for table in release.glob("*/*.tsv"):
+        table.write_bytes(table.read_bytes().replace(b'"sentence', b"a\rsentence").replace(b"\n", end.encode()))
+    rows = read_rows(prepare("commonvoice", release, tmp_path / "data"))
+    assert len(rows["train"]) == 3 * 2 * SPEAKERS["train"]
+
+
 @pytest.mark.parametrize("several", ["Scottish English|Glasgow", "Scottish English,Glasgow"])
 def test_accents_of_one_language(release, tmp_path, caplog, several):
     for table in (release / "en").glob("*.tsv"):

@@ -61,7 +61,10 @@ def test_a_nemo_manifest_is_divided(manifest, tmp_path):
             '{"audio_filepath": "a.wav", "label": "x", "duration": 1}',
             "expected the listed audio, found .*nemo/a.wav missing",
         ),
-        ('{"audio_filepath": "wav/ara-apc0.wav", "label": "x"}', "expected unique ids, found wav/ara-apc0.wav 2 times"),
+        (
+            '{"audio_filepath": "wav/ara-apc0.wav", "label": "x", "offset": 0, "duration": 0.3}',
+            "expected unique ids, found wav/ara-apc0.wav@0.0-0.3 2 times",
+        ),
     ],
 )
 def test_faults_of_a_nemo_manifest_are_named(manifest, tmp_path, line, message):
@@ -88,12 +91,43 @@ def test_folders_without_a_nemo_manifest(manifest, tmp_path):
 
 
 def test_parts_late_in_a_recording_and_names_that_are_numbers(tmp_path):
-    write_tone(tmp_path / "x.wav")
-    entry = {"audio_filepath": "x.wav", "duration": 0.05, "label": 0}
-    lines = [json.dumps({**entry, "offset": 10_000 + take / 10, "speaker": take}) for take in range(6)]
+    lines = []
+    for take in range(6):
+        # A low rate, for a small file.
+        name = write_tone(tmp_path / f"{take}.wav", 10_001, 400).name
+        times = {"duration": 0.05, "offset": 10_000 + take / 10}
+        lines.append(json.dumps({"audio_filepath": name, "label": 0, "speaker": take, **times}))
     (tmp_path / "all.jsonl").write_text("\n".join(lines))
     folder = prepare("jsonl", tmp_path / "all.jsonl", tmp_path / "data")
     rows = [row for split in ("train", "dev", "test") for row in csv.DictReader((folder / f"{split}.csv").open())]
-    assert {row["id"] for row in rows} == {f"x.wav@{10_000 + take / 10}" for take in range(6)}
+    assert {row["id"] for row in rows} == {f"{take}.wav@{10_000 + take / 10}" for take in range(6)}
     assert {row["speaker"] for row in rows} == set("012345")
     assert {row["class"] for row in rows} == {"0"}
+
+
+def written(tmp_path, *times):
+    """Prepare three files of 0.8 s, each with these parts, and return the first one's rows by id."""
+    lines = [
+        json.dumps({"audio_filepath": write_tone(tmp_path / f"{name}.wav", 0.8).name, "label": "x", **keys})
+        for name in "abc"
+        for keys in times
+    ]
+    (tmp_path / "all.jsonl").write_text("\n".join(lines))
+    rows = itertools.chain(*read_rows(prepare("jsonl", tmp_path / "all.jsonl", tmp_path / "data")).values())
+    return {row["id"]: row for row in rows if "a.wav" in row["id"]}
+
+
+def test_parts_that_start_together_and_the_whole_are_no_repetition(tmp_path):
+    """Once "expected unique ids"; they stay in one split."""
+    rows = written(
+        tmp_path, {}, {"offset": 0, "duration": 0.2}, {"offset": 0.3, "duration": 0.2}, {"offset": 0.3, "duration": 0.4}
+    )
+    assert set(rows) == {"a.wav", "a.wav@0.0-0.2", "a.wav@0.3-0.5", "a.wav@0.3-0.7"}
+    assert len({row["group"] for row in rows.values()}) == 1
+    with pytest.raises(UserError, match=r"expected unique ids, found a.wav@0.3-0.5 2 times"):
+        written(tmp_path, *[{"offset": 0.3, "duration": 0.2}] * 2)
+
+
+def test_parts_that_end_just_after_their_file_are_shortened(tmp_path):
+    rows = written(tmp_path, {"offset": 0.5, "duration": 0.7})
+    assert {(row["end"], row["seconds"]) for row in rows.values()} == {("0.8", "0.3")}

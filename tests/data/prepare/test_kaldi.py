@@ -98,6 +98,32 @@ def test_speakers_that_are_languages_are_left_out(directory, tmp_path, caplog):
     assert "speaker" not in rows["train"][0]
 
 
+def test_segments_that_end_up_to_half_a_second_after_the_file_are_shortened_as_kaldi_does(directory, tmp_path, caplog):
+    """Once "ready", and then refused by training and dropped by check --fix."""
+    segments = (directory / "segments").read_text()
+    # Recordings have 0.8 s.
+    late = segments.replace(" 0.4 -1", " 0.4 1.3")
+    (directory / "segments").write_text(late)
+    root = tmp_path / "egs"
+    with caplog.at_level(logging.INFO):
+        folder = prepare("kaldi", directory, tmp_path / "data", root=root)
+    assert "shortened 12 of 24 utterances, which end up to 0.5 s after their audio" in caplog.text
+    rows = {row["id"]: row for row in itertools.chain(*read_rows(folder).values())}
+    assert {(row["end"], row["seconds"]) for name, row in rows.items() if name.endswith("-1")} == {("0.8", "0.4")}
+    assert cli.main(["check", str(folder)]) == 0
+    # Later than that, and after the end, is bad audio.
+    for times in ("0.4 1.31", "0.79 0.9", "2.0 -1"):
+        (directory / "segments").write_text(late.replace("ara-apc-0 0.4 1.3", f"ara-apc-0 {times}"))
+        with pytest.raises(UserError, match=r"ara-apc-0.wav: expected .*\(1 such; --skip-bad-audio drops"):
+            prepare("kaldi", directory, tmp_path / "other", root=root, overwrite=True)
+        rows = read_rows(
+            prepare("kaldi", directory, tmp_path / "other", root=root, skip_bad_audio=True, overwrite=True)
+        )
+        assert values(itertools.chain(*rows.values()), "id") == {
+            line.split()[0] for line in segments.splitlines() if not line.startswith("ara-apc-0-1 ")
+        }
+
+
 @pytest.mark.parametrize(
     ("name", "old", "new", "message"),
     [

@@ -15,6 +15,7 @@ from ...utils.argument_types import whole_number_from
 from ...utils.command_line import STANDARD_OUTPUT, CommandParser
 from ...utils.errors import UserError
 from ...utils.files import write_text
+from ...utils.one_line import printable_json
 
 if TYPE_CHECKING:
     from ...data.check.corpus_check import CheckedFolder
@@ -59,9 +60,7 @@ class _Parser(CommandParser):
 def make_check_parser() -> CommandParser:
     """Return the parser of ``lid-mapmix check``."""
     parser = _Parser(
-        "lid-mapmix check",
-        description="Check a corpus before training. Changes nothing in it.",
-        epilog=_EXAMPLES,
+        "lid-mapmix check", description="Check a corpus before training. Changes nothing in it.", epilog=_EXAMPLES
     )
     add = parser.add_argument
     add("data", metavar="DATA", help="folder with train.csv, dev.csv, test.csv and labels.yaml, or some of them")
@@ -87,9 +86,7 @@ def make_check_parser() -> CommandParser:
 def check_data(options: argparse.Namespace) -> None:
     """Check a corpus, and print or write the findings.
 
-    Raises
-    ------
-    UserError : training is not safe; the folder does not exist, a manifest cannot be read, or an output exists.
+    Raises UserError: training is not safe; the folder does not exist, a manifest cannot be read, or an output exists.
     """
     # Imported here, after the flags were parsed: the readers of audio take seconds.
     from ...data.check.cleaning import refuse_what_is_there  # noqa: PLC0415
@@ -116,7 +113,7 @@ def check_data(options: argparse.Namespace) -> None:
 def _write_findings(checked: "CheckedFolder", json_file: str | None) -> None:
     """Write the findings as JSON if asked to, and print them as JSON or as a table."""
     if json_file is not None:
-        text = json.dumps(checked.summary(), indent=1, ensure_ascii=False)
+        text = printable_json(json.dumps(checked.summary(), indent=1, ensure_ascii=False))
         if json_file == STANDARD_OUTPUT:
             print(text)
             return

@@ -77,9 +77,8 @@ def make_datamap_parser() -> CommandParser:
 def make_map(options: argparse.Namespace) -> None:
     """Compute the data map, print the number of utterances per class and region, and write the files.
 
-    Raises
-    ------
-    UserError : the run does not exist, the data or settings do not match, no epoch is left, or another data map exists.
+    Raises UserError: the run does not exist, the data or settings do not match, no epoch is left, or another data map
+    exists.
     """
     # Imported here, after the flags were parsed: torch takes seconds.
     from ..runs.recorded_datamap import RecordedDatamap  # noqa: PLC0415
@@ -91,7 +90,7 @@ def make_map(options: argparse.Namespace) -> None:
     )
     out = RunFolder(options.out) if options.out else folder
     suspects = datamap.suspects(options.suspects) if options.suspects else None
-    print(f"{folder}: {len(datamap.manifest)} utterances, epochs {', '.join(map(str, datamap.epochs))}\n")
+    print(f"{folder}: {len(datamap.manifest)} utterances, epochs {', '.join(map(str, datamap.dynamics.epochs))}\n")
     print(datamap.region_table())
     if suspects is not None:
         print(f"\n{datamap.suspect_tables(suspects)}")

@@ -41,9 +41,7 @@ def make_export_parser() -> CommandParser:
 def export_manifest(options: argparse.Namespace) -> None:
     """Write the manifests and print their paths.
 
-    Raises
-    ------
-    UserError : as :func:`~lid_mapmix.data.export.manifests.export_manifests`.
+    Raises UserError: as :func:`~lid_mapmix.data.export.manifests.export_manifests`.
     """
     # Imported here, after the flags were parsed: the readers of audio take seconds.
     from ...data.export.manifests import export_manifests  # noqa: PLC0415

@@ -2,7 +2,6 @@
 
 import argparse
 import shutil
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ...utils.command_line import CommandParser
@@ -41,14 +40,13 @@ def make_export_run_parser() -> CommandParser:
 def export_run(options: argparse.Namespace) -> None:
     """Write the folder, complete or not at all.
 
-    Raises
-    ------
-    UserError : the run does not exist, its upstream needs its checkpoint, or the output exists already.
+    Raises UserError: the run does not exist, its upstream needs its checkpoint, or the output exists already.
     """
     # Imported here, after the flags were parsed: torch takes seconds.
     from ...inference.exported import holds_export, write_export  # noqa: PLC0415
     from ...inference.trained import read_run  # noqa: PLC0415
     from ..report.model_card import card_text, read_facts  # noqa: PLC0415
+    from ..report.tables import versions  # noqa: PLC0415
 
     out: Path = options.out
     if holds_export(options.run):
@@ -57,7 +55,7 @@ def export_run(options: argparse.Namespace) -> None:
     trained = read_run(options.run, "cpu", options.weights)
     facts = read_facts(choose_checkpoint(options.run, "inference"), out.resolve().name)
     with folder_when_complete(out) as folder:
-        write_export(folder, trained, {name: found for name in _VERSIONS if (found := _version(name))})
+        write_export(folder, trained, {name: found for name, found in versions() if name in _VERSIONS})
         RunFolder(folder).card.write_text(card_text(facts, "DIR"), encoding="utf-8")
         if out.exists():
             shutil.rmtree(out)
@@ -68,9 +66,7 @@ def export_run(options: argparse.Namespace) -> None:
 def _check_free(out: Path, *, overwrite: bool) -> None:
     """Refuse an existing folder, unless it is an earlier export and may be replaced.
 
-    Raises
-    ------
-    UserError : the folder is refused.
+    Raises UserError: the folder is refused.
     """
     from ...inference.exported import CONFIG_NAME, holds_export, read_config  # noqa: PLC0415
 
@@ -83,10 +79,3 @@ def _check_free(out: Path, *, overwrite: bool) -> None:
     if not holds_export(out):
         raise UserError(f"{out}: expected an earlier export, found other files. Name another folder by --out.")
     read_config(out / CONFIG_NAME)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None  # a plain clone is not installed

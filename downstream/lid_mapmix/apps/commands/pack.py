@@ -1,16 +1,15 @@
 """``lid-mapmix pack DATA --out DIR``: a prepared corpus as tar shards."""
 
 import argparse
-import logging
 import shlex
 from pathlib import Path
 
 from ...data.export import DEFAULT_SHARD_BYTES, AudioFormat
+from ...utils.argument_types import number_from
 from ...utils.command_line import CommandParser
 
 _MEGABYTE = 10**6
 _GIGABYTE = 10**9
-_MIN_MEGABYTES = 1
 _EXAMPLES = """\
 examples:
   lid-mapmix pack data/demo --out data/demo-packed
@@ -32,7 +31,7 @@ def make_pack_parser() -> CommandParser:
     parser.add_out("folder to write", required=True, was_positional=True)
     add(
         "--shard-size",
-        type=_megabytes,
+        type=number_from(1),
         default=DEFAULT_SHARD_BYTES // _MEGABYTE,
         metavar="MB",
         help="maximum size of a shard in MB (10^6 bytes); a larger file has its own shard; default: %(default)s",
@@ -55,14 +54,11 @@ def make_pack_parser() -> CommandParser:
 def pack_corpus(options: argparse.Namespace) -> None:
     """Pack a corpus and print its size before and after.
 
-    Raises
-    ------
-    UserError : as :func:`~lid_mapmix.data.export.packing.pack`.
+    Raises UserError: as :func:`~lid_mapmix.data.export.packing.pack`.
     """
     # Imported here, after the flags were parsed: torch takes seconds.
     from ...data.export.packing import pack  # noqa: PLC0415
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     summary = pack(
         options.data,
         options.out,
@@ -77,13 +73,3 @@ def pack_corpus(options: argparse.Namespace) -> None:
         f"{summary.read_bytes / _GIGABYTE:.3f} GB before, {summary.written_bytes / _GIGABYTE:.3f} GB in "
         f"{summary.shards} shards. Train on it by 'lid-mapmix run -u fbank --data {shlex.quote(str(options.out))}'"
     )
-
-
-def _megabytes(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not _MIN_MEGABYTES <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of megabytes, at least {_MIN_MEGABYTES}")
-    return value

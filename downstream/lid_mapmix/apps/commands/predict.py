@@ -5,6 +5,7 @@ import contextlib
 import functools
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from ...utils.command_line import STANDARD_OUTPUT, CommandParser
 from ...utils.errors import ReportedError, UserError
 from ...utils.files import replace_when_complete
 from ...utils.one_line import one_line
-from .prediction_formats import TRACKS, Format, answer_line, track_lines
+from .prediction_formats import TRACKS, Format, answer_line, left_out_line, track_lines
 
 if TYPE_CHECKING:
     from ...inference.identifier import Identifier
@@ -38,7 +39,8 @@ examples:
     lid-mapmix predict RUN debate.flac --format audacity --out debate.txt
 
 The answer to silence, noise and music is "no speech". A recording that cannot be read is reported on standard error;
-the others are processed, and the exit status is 1.
+the others are processed, and the exit status is 1. What libsndfile does not read (m4a, webm, mp4, amr, wma, ...) is
+decoded by ffmpeg if it is installed. Files of a folder that are no audio are counted by extension on standard error.
 """
 
 
@@ -133,12 +135,11 @@ def _probability(text: str) -> float:
 def predict(options: argparse.Namespace) -> None:
     """Identify the recordings and write the answers.
 
-    Raises
-    ------
-    UserError : the run cannot be used, or flags contradict each other.
-    ReportedError : a recording could not be read; the others were identified.
+    Raises UserError: the run cannot be used, or flags contradict each other; ReportedError: a recording could not be
+    read; the others were identified.
     """
     # Imported here, after the flags were parsed: torch takes seconds.
+    from ...data.audio.folders import describe_left_out  # noqa: PLC0415
     from ...inference.identifier import Identifier  # noqa: PLC0415
 
     form = options.format or Format.TEXT
@@ -165,15 +166,21 @@ def predict(options: argparse.Namespace) -> None:
         recordings = _opened(sources, reports)
         for line in prediction.segments(recordings) if by_segment else prediction.answers(recordings):
             write(line)
+        for folder, counts in reports.left_out.items():
+            tqdm.write(one_line(f"[lid_mapmix] {folder}: left out: {describe_left_out(counts)}"), file=sys.stderr)
+            if form is Format.JSON:
+                write(left_out_line(folder, counts))
     if reports.count:
         raise ReportedError
 
 
 class _Reports:
-    """Prints the error of each recording that cannot be read, and counts them."""
+    """Prints the error of each recording that cannot be read, and counts them and what was left out."""
 
     def __init__(self) -> None:
         self.count = 0
+        # Folder → extension → number of files that are not audio by their extension.
+        self.left_out: dict[str, Counter[str]] = {}
 
     def add(self, fault: UserError) -> None:
         self.count += 1
@@ -220,8 +227,10 @@ def _print_conditions(identifier: "Identifier", options: argparse.Namespace) -> 
     """Print on standard error whether probabilities are calibrated, and the rejection threshold."""
     from ...inference.answer import rejection_threshold  # noqa: PLC0415
 
-    if not identifier.is_calibrated:
+    if identifier.trained.calibration is None:
         print(f"[lid_mapmix] probabilities are not calibrated: {options.run} has no calibration.json", file=sys.stderr)
+    elif identifier.trained.calibration.has_few_errors:
+        print(f"[lid_mapmix] warning: calibration: {identifier.trained.calibration.basis}", file=sys.stderr)
     threshold = rejection_threshold(identifier.trained.confidence, options.reject)
     if options.reject is not None:
         print(f"[lid_mapmix] 'none of these': highest probability below {threshold:.3f}", file=sys.stderr)
@@ -265,13 +274,17 @@ def _opened(sources: Sequence[_Source], reports: _Reports) -> "Iterator[Recordin
 
 
 def _audio_below(folder: Path, reports: _Reports) -> list[Path]:
+    from ...data.audio.conversion import FOREIGN_EXTENSIONS  # noqa: PLC0415
     from ...data.audio.folders import EXTENSIONS, audio_below  # noqa: PLC0415
 
-    before = reports.count
-    found = audio_below(folder, reports.add)
+    before, left_out = reports.count, Counter[str]()
+    extensions = (*EXTENSIONS, *FOREIGN_EXTENSIONS)
+    found = audio_below(folder, reports.add, extensions, left_out)
+    if left_out:
+        reports.left_out[str(folder)] = left_out
     if not found and reports.count == before:
         raise UserError(
-            f"{folder}: expected audio ({' '.join(EXTENSIONS)}), found none. Name another folder, or files."
+            f"{folder}: expected audio ({' '.join(extensions)}), found none. Name another folder, or files."
         )
     return found
 

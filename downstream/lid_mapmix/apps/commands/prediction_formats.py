@@ -4,7 +4,7 @@
 format   one line
 ======== ==================================================================================================
 text     ``name: class probability, …``; with segments the name, then a line with start, end, class, probability each
-json     per recording, a JSON object
+json     per recording, a JSON object; per folder from which files were left out, one with their number by extension
 audacity per segment, start, end and class, separated by tabs; one recording only
 rttm     per segment, ``SPEAKER name 1 start duration <NA> <NA> class <NA> <NA>`` (NIST Rich Transcription Time
          Marked), with the class in the speaker field
@@ -17,12 +17,12 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...utils.one_line import one_line
+from ...utils.one_line import one_line, printable_json
 
 if TYPE_CHECKING:
     from ...inference.answer import Identification
@@ -48,7 +48,7 @@ TRACKS = (Format.AUDACITY, Format.RTTM)
 def answer_line(answer: "Identification", form: Format, top: int | None) -> str:
     """Return the line of a recording's answer, with the `top` most probable classes."""
     if form is Format.JSON:
-        return json.dumps({**answer.as_dict(top), "name": _shown(answer.name)}, ensure_ascii=False)
+        return printable_json(json.dumps({**answer.as_dict(top), "name": _shown(answer.name)}, ensure_ascii=False))
     name = one_line(answer.name)
     listed = ", ".join(
         f"{one_line(label)} {probability:.3f}"
@@ -68,7 +68,7 @@ def track_lines(recording: "Recording", segments: "Sequence[Segment]", form: For
             "seconds": round(recording.seconds, 3),
             "segments": [_as_dict(segment) for segment in segments],
         }
-        yield json.dumps(content, ensure_ascii=False)
+        yield printable_json(json.dumps(content, ensure_ascii=False))
         return
     if form is Format.TEXT:
         yield one_line(name)
@@ -87,6 +87,12 @@ def track_lines(recording: "Recording", segments: "Sequence[Segment]", form: For
             duration = segment.end - segment.start
             label = re.sub(r"\s", "_", segment.answer)
             yield f"SPEAKER {name} 1 {segment.start:.3f} {duration:.3f} <NA> <NA> {label} <NA> <NA>"
+
+
+def left_out_line(folder: str, counts: Mapping[str, int]) -> str:
+    """Return the JSON line of a folder from which files were left out, extension → number."""
+    record = {"name": _shown(folder), "outcome": "left out", "label": None, "left_out": dict(counts)}
+    return json.dumps(record, ensure_ascii=False)
 
 
 def _shown(name: str) -> str:

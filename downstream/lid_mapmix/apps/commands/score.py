@@ -30,7 +30,7 @@ examples:
   a submission to NIST LRE17, with the key of the evaluation:
     lid-mapmix score scores.tsv --key lre17_eval_segment_keys.tsv --by duration,source
   calibrate on dev, score test, and write the calibrated scores as log-likelihood ratios:
-    lid-mapmix score test_scores.csv --calibrate dev_scores.csv --calibration vector --reliability curve.png
+    lid-mapmix score test_scores.csv --calibrate dev_scores.csv --reliability curve.png
     lid-mapmix score test_scores.csv --calibrate dev_scores.csv --convert nist --out scores.tsv
 """
 
@@ -38,9 +38,7 @@ examples:
 def score(options: argparse.Namespace) -> None:
     """Score, compare and calibrate, or convert.
 
-    Raises
-    ------
-    UserError : an output exists, a file is damaged, or files do not match.
+    Raises UserError: an output exists, a file is damaged, or files do not match.
     """
     _refuse_conflicts(options)
     # Imported here, after the flags were parsed: NumPy and SciPy take a second.
@@ -89,7 +87,7 @@ def make_score_parser() -> CommandParser:
         metavar="DEV",
         help="fit a calibration on this score file, or apply this calibration (.json); once per FILE",
     )
-    calibrate("--calibration", choices=choices_of(Kind), help="kind of calibration to fit; default: temperature")
+    calibrate("--calibration", choices=choices_of(Kind), help="kind of calibration to fit; default: affine")
     calibrate("--calibrate-key", metavar="FILE", help="key of DEV")
     calibrate("--save-calibration", metavar="FILE", help="write the calibration (.json); one FILE only")
     calibrate(

@@ -18,9 +18,7 @@ from ...utils.errors import UserError
 def convert(options: argparse.Namespace) -> None:
     """Write FILE in another format, with --calibrate calibrated, and print the paths.
 
-    Raises
-    ------
-    UserError : an output exists, a file is damaged, or the file lacks what the format needs.
+    Raises UserError: an output exists, a file is damaged, or the file lacks what the format needs.
     """
     path = options.out
     refuse_existing_outputs(options)
@@ -48,12 +46,7 @@ def given_labels(options: argparse.Namespace) -> Labels | None:
 
 
 def refuse_existing_outputs(options: argparse.Namespace) -> None:
-    """Check that no output file exists, or is an input.
-
-    Raises
-    ------
-    UserError : one does, or is.
-    """
+    """Check that no output file exists, or is an input. Raises UserError: one does, or is."""
     outputs = (options.json, options.table, options.save_calibration, options.reliability)
     paths = [Path(name) for name in outputs if name not in (None, STANDARD_OUTPUT)]
     if options.convert:
@@ -73,9 +66,7 @@ def refuse_existing_outputs(options: argparse.Namespace) -> None:
 def read_systems(options: argparse.Namespace, labels: Labels | None) -> list[SystemOutput]:
     """Return the output of each FILE, with the key joined if given.
 
-    Raises
-    ------
-    UserError : a file is damaged, or files do not match.
+    Raises UserError: a file is damaged, or files do not match.
     """
     read = [*options.files, *(path for path in options.calibrate if not path.endswith(CALIBRATION_SUFFIX))]
     kaldi = format_of(FileFormat.KALDI)
@@ -104,9 +95,7 @@ def require_scores(output: SystemOutput, flag: str) -> np.ndarray:
 def clusters_of(output: SystemOutput, labels: Labels | None, origin: str) -> dict[str, str]:
     """Return class → cluster, in the order of the labels; without labels the part of the name before the first ``-``.
 
-    Raises
-    ------
-    UserError : the labels, read from `origin`, lack a class.
+    Raises UserError: the labels, read from `origin`, lack a class.
     """
     clusters = (labels or labels_from_names(output.classes)).clusters
     cluster_of = {name: cluster for cluster, members in clusters.items() for name in members}
@@ -123,37 +112,25 @@ def calibration_of(
 ) -> Calibration | None:
     """Return the calibration of FILE `number`, with classes in the order of the output; None without --calibrate.
 
-    Raises
-    ------
-    UserError : hard labels only, other classes, or as `calibration.fit`.
+    Raises UserError: hard labels only, other classes, or as `calibration.fit`.
     """
     if not options.calibrate:
         return None
     path = options.calibrate[number]
     require_scores(output, "--calibrate")
     if path.endswith(CALIBRATION_SUFFIX):
-        return _reordered(read_calibration(path), output, path)
+        calibration = read_calibration(path)
+        if set(calibration.classes) != set(output.classes):
+            apart = min(set(calibration.classes) ^ set(output.classes))
+            raise UserError(
+                f"{path}: expected the classes of {output.path}, found {apart} in one only. Fit the calibration again."
+            )
+        return calibration.reordered(output.classes)
     dev = read_system(path, options.calibrate_key, labels, options.scores)
     truth = require_truth(dev, "--calibrate-key")
     dev = reorder_classes(dev, output.classes, output.path)
-    kind = Kind(options.calibration or Kind.TEMPERATURE)
+    kind = Kind(options.calibration or Kind.AFFINE)
     return fit(kind, require_scores(dev, "--calibrate"), class_numbers(dev, truth), dev.classes)
-
-
-def _reordered(calibration: Calibration, output: SystemOutput, origin: str) -> Calibration:
-    if set(calibration.classes) != set(output.classes):
-        apart = min(set(calibration.classes) ^ set(output.classes))
-        raise UserError(
-            f"{origin}: expected the classes of {output.path}, found {apart} in one only. Fit the calibration again."
-        )
-    order = [calibration.classes.index(name) for name in output.classes]
-    return Calibration(
-        kind=calibration.kind,
-        classes=output.classes,
-        matrix=tuple(tuple(calibration.matrix[row][column] for column in order) for row in order),
-        offset=tuple(calibration.offset[row] for row in order),
-        prior=tuple(calibration.prior[row] for row in order),
-    )
 
 
 def read_system(
@@ -161,15 +138,10 @@ def read_system(
 ) -> SystemOutput:
     """Return the output of a file, its format recognised, with the key joined where one is given.
 
-    Parameters
-    ----------
-    path, key : the files; see ``lid-mapmix score --help``.
-    labels : which say the order of the classes where the file does not.
-    values : what the scores of Kaldi's format are.
+    Raises UserError: a damaged file, or a key that does not fit it.
 
-    Raises
-    ------
-    UserError : a damaged file, or a key that does not fit it.
+    `path`, `key`: the files; see ``lid-mapmix score --help``. `labels`: which say the order of the classes where the
+    file does not. `values`: what the scores of Kaldi's format are.
     """
     output = read_output(path, Hints(labels.classes if labels else None, Values(values)))
     return join_key(output, read_key(key)) if key else output

@@ -29,6 +29,7 @@ from ...scoring.files.system_output import align
 from ...scoring.metrics import accuracy, expected_calibration_error, reliability_curve
 from ...scoring.scorecard import Scores, System, differences_of, make_system, score_system
 from ...utils.command_line import STANDARD_OUTPUT
+from ...utils.one_line import printable_json
 from ..report.figures import draw_reliability
 from ..report.table_files import write_table_file
 from ..report.tables import Table, format_table, text_cell
@@ -50,43 +51,30 @@ _LEVEL = f"{LEVEL:.0%}".replace("%", " %")
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Scored(Scores):
-    """A system with its scores.
+    """A system with its scores."""
 
-    Attributes
-    ----------
-    letter : its name in tables; empty for a single system.
-    system : utterances, truth and scores.
-    calibration : ``before`` and ``after`` → score → value; empty without ``--calibrate``.
-    """
-
-    letter: str
-    system: System
+    letter: str  # its name in tables; empty for a single system
+    system: System  # utterances, truth and scores
+    # ``before`` and ``after`` → score → value; empty without ``--calibrate``.
     calibration: Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """A system compared to the first.
+    """A system compared to the first."""
 
-    Attributes
-    ----------
-    first, second : the systems.
-    differences : score → second minus first, with confidence interval and p-value; without resamples these are NaN.
-    mcnemar : p-value of equal accuracy.
-    """
-
+    # first, second: the systems.
     first: Scored
     second: Scored
+    # Score → second minus first, with confidence interval and p-value; without resamples these are NaN.
     differences: Mapping[str, Difference]
-    mcnemar: float
+    mcnemar: float  # p-value of equal accuracy
 
 
 def score_systems(options: argparse.Namespace) -> None:
     """Score each FILE, compare it to the first, and print, draw and write the results.
 
-    Raises
-    ------
-    UserError : an output exists, a file is damaged, or files do not match.
+    Raises UserError: an output exists, a file is damaged, or files do not match.
     """
     refuse_existing_outputs(options)
     labels = given_labels(options)
@@ -101,7 +89,7 @@ def score_systems(options: argparse.Namespace) -> None:
     scored = [_score(*parts, options) for parts in zip(names, systems, calibrations, strict=True)]
     compared = [_compare(scored[0], other, options) for other in scored[1:]]
     if options.json == STANDARD_OUTPUT:
-        print(json.dumps(_content(scored, compared, options), indent=1, ensure_ascii=False))
+        print(printable_json(json.dumps(_content(scored, compared, options), indent=1, ensure_ascii=False)))
     else:
         _print(scored, compared, [one for one in calibrations if one], options)
     _write(scored, compared, calibrations[0], options)
@@ -151,8 +139,10 @@ def _print(
     if options.samples:
         print(f"intervals: {options.samples} resamples of {_resampled(scored[0].system)}")
     if calibrations:
-        named = [f"{path} ({one.kind})" for path, one in zip(options.calibrate, calibrations, strict=True)]
-        print(f"\ncalibrated by {', '.join(named)}\n\n{format_table(_calibration_rows(scored))}")
+        print()
+        for path, calibration in zip(options.calibrate, calibrations, strict=True):
+            print(f"calibrated by {path}: {calibration.basis}")
+        print(f"\n{format_table(_calibration_rows(scored))}")
     for one in compared:
         print(f"\n{format_table(_difference_rows(one))}\n\n{_significance(one)}")
 
@@ -167,10 +157,7 @@ def _resampled(system: System) -> str:
 
 
 def _write(
-    scored: Sequence[Scored],
-    compared: Sequence[Compared],
-    calibration: Calibration | None,
-    options: argparse.Namespace,
+    scored: Sequence[Scored], compared: Sequence[Compared], calibration: Calibration | None, options: argparse.Namespace
 ) -> None:
     writers: list[tuple[str | None, Callable[[Path], None]]] = [
         (options.json, partial(write_metrics, metrics=_content(scored, compared, options))),

@@ -63,9 +63,7 @@ def _durations(text: str) -> list[float]:
 def score_truncated(options: argparse.Namespace) -> None:
     """Score, print and write.
 
-    Raises
-    ------
-    UserError : the run or split does not exist, the curve exists already, or matplotlib is not installed.
+    Raises UserError: the run or split does not exist, the curve exists already, or matplotlib is not installed.
     """
     # Imported here, after the flags were parsed: torch takes seconds.
     from ...evaluation.truncation import TruncationEvaluation  # noqa: PLC0415

@@ -5,6 +5,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from ...config.sources import upstream_config_names, upstream_config_path
+from ...host.formats import check_name
 from ...host.registry import check_upstream, upstream_names
 from ...utils.command_line import CommandParser
 from ...utils.errors import UserError
@@ -36,13 +37,12 @@ def make_upstreams_parser() -> CommandParser:
 def list_upstreams(options: argparse.Namespace) -> None:
     """Print the table, one upstream, or all names.
 
-    Raises
-    ------
-    UserError : S3PRL has no upstream of that name, or NAME and --all are both given.
+    Raises UserError: S3PRL has no upstream of that name, or NAME and --all are both given.
     """
     if options.name is not None and options.all:
         raise UserError("NAME and --all exclude each other. Give one of them.")
     if options.name is not None:
+        check_name(options.name)
         check_upstream(options.name)
         print(_describe(options.name))
     elif options.all:
@@ -64,7 +64,7 @@ def _table() -> str:
     for name in names:
         known = read_upstream(name)
         rates = f"{_rate(known.finetune)}/{_rate(known.frozen)}"
-        batches = "/".join(str(size) for size in known.finetune.batch_sizes.values())
+        batches = "/".join(str(known.finetune.batch_sizes.get(gigabytes, "-")) for gigabytes in (24, 80))
         indent = f"{name:<{width}}  {rates:<13}  {batches:<14}   "
         about = known.about.partition(" (arXiv")[0]  # shown for a single upstream only
         lines += textwrap.wrap(about, _WIDTH, initial_indent=indent, subsequent_indent=" " * len(indent))

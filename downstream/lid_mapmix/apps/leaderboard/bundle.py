@@ -1,6 +1,7 @@
 """A bundle of a leaderboard: a zip of scores, settings, versions and commands that reproduces every figure."""
 
 import contextlib
+import errno
 import json
 import math
 import re
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ...utils.digests import file_digest
-from ...utils.errors import UserError
+from ...utils.errors import UserError, is_of_the_system
 from ...utils.files import replace_when_complete
 from ...utils.one_line import one_line
 from ...utils.run_folder import RunFolder
@@ -42,11 +43,7 @@ _MAX_SAMPLES = 100_000
 def write_bundle(path: Path, root: Path, content: Mapping[str, Any]) -> None:
     """Write a bundle of the complete runs, complete or not at all; the same runs give the same bytes.
 
-    Parameters
-    ----------
-    path : the zip.
-    root : folder of the grid.
-    content : result of `tables.content_of`.
+    `content`: result of `tables.content_of`.
     """
     names = [CONTENT_NAME]
     for run in content["runs"]:
@@ -81,9 +78,7 @@ def _files_of(root: Path, folder: Path) -> list[str]:
 def verify(path: Path) -> list[str]:
     """Recompute every figure of a bundle, and return one line per figure that differs and per changed file.
 
-    Raises
-    ------
-    UserError : the file does not exist, or is not a bundle.
+    Raises UserError: the file does not exist, or is not a bundle.
     """
     with tempfile.TemporaryDirectory() as folder:
         names = _unpack(path, Path(folder))
@@ -93,12 +88,7 @@ def verify(path: Path) -> list[str]:
 
 
 def _check_name(path: Path, name: str) -> None:
-    """Refuse a name that is not below the bundle's own folder on every system.
-
-    Raises
-    ------
-    UserError : it is such a name.
-    """
+    """Refuse a name that is not below the bundle's own folder on every system. Raises UserError: it is such a name."""
     if re.search(r"[\\:\0]|^/|(^|/)\.\.(/|$)", name) or not name:
         raise UserError(f"{path}: expected names of files in the bundle, found {name!a}. {_NAME_ONE}")
 
@@ -120,32 +110,26 @@ def _unpack(path: Path, folder: Path) -> list[str]:
     except UserError:
         raise
     # A damaged archive raises any of these; one with a password raises RuntimeError.
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError):
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as error:
+        # A long name is the archive's.
+        if is_of_the_system(error) and getattr(error, "errno", None) != errno.ENAMETOOLONG:
+            raise
         raise UserError(f"{path}: expected a zip, found a damaged or another file. {_NAME_ONE}") from None
 
 
 @dataclass(frozen=True)
 class _Stated:
-    """The content of leaderboard.json in a bundle.
-
-    Attributes
-    ----------
-    samples : bootstrap resamples.
-    runs : runs with their stated values.
-    rows : (upstream, variant) → stated values.
-    """
+    """The content of leaderboard.json in a bundle."""
 
     samples: int
-    runs: list[tuple[Run, dict[str, Any]]]
-    rows: dict[tuple[str, str], dict[str, Any]]
+    runs: list[tuple[Run, dict[str, Any]]]  # runs with their stated values
+    rows: dict[tuple[str, str], dict[str, Any]]  # (upstream, variant) → stated values
 
 
 def _read_stated(path: Path, root: Path) -> _Stated:
     """Read leaderboard.json of a bundle, and check its structure.
 
-    Raises
-    ------
-    UserError : it is not a bundle, or one of another version.
+    Raises UserError: it is not a bundle, or one of another version.
     """
     try:
         content = json.loads((root / CONTENT_NAME).read_text(encoding="utf-8"))

@@ -24,18 +24,11 @@ _DIGITS = 6
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """The scores of a run, and those of B resamples.
+    """The scores of a run, and those of B resamples."""
 
-    Attributes
-    ----------
-    test_set : CRC of ids, truth and groups; runs with the same value have the same resamples.
-    values : column → score.
-    resampled : column → scores of the resamples, (B,) float64.
-    """
-
-    test_set: int
-    values: Mapping[str, float]
-    resampled: Mapping[str, np.ndarray]
+    test_set: int  # CRC of ids, truth and groups; runs with the same value have the same resamples
+    values: Mapping[str, float]  # column → score
+    resampled: Mapping[str, np.ndarray]  # column → scores of the resamples, (B,) float64
 
 
 def resample(
@@ -45,7 +38,6 @@ def resample(
 
     Parameters
     ----------
-    test : scores of the test split.
     calibrated : (N, C) float, log-probabilities after calibration.
     cluster_indices : (C,) int, cluster number of each class.
     source : (N,) str, or None.
@@ -56,11 +48,10 @@ def resample(
     source = None if source is None else source[order]
     names = "\0".join([*test.ids[order].tolist(), *test.truth[order].tolist(), *group.tolist()])
     seed = zlib.crc32(names.encode())
-    scores = [
-        resampled_scores(WeightedScores(values[order], truth, cluster_indices, source), group, samples, seed)
-        for values in (test.log_probabilities, calibrated)
+    systems = [
+        WeightedScores(values[order], truth, cluster_indices, source) for values in (test.log_probabilities, calibrated)
     ]
-    (values, resampled), (after, resampled_after) = scores
+    (values, resampled), (after, resampled_after) = resampled_scores(*systems, group=group, samples=samples, seed=seed)
     return Compared(
         seed, {**values, "ece_calibrated": after["ece"]}, {**resampled, "ece_calibrated": resampled_after["ece"]}
     )
@@ -75,16 +66,11 @@ def best_row(
 ) -> tuple[int, float | None, bool] | None:
     """Return the row with the best mean, its largest p-value, and whether it is significantly better than all others.
 
-    Parameters
-    ----------
-    column : the score.
-    means : per row, None without a mean.
-    rows : per row, (data, seed) → run.
-    is_higher_better : whether higher values are better.
+    The p-value is None for a single row, or if the rows have no data and seed in common. None if no row has a
+    mean.
 
-    Returns
-    -------
-    The p-value is None for a single row, or if the rows have no data and seed in common. None if no row has a mean.
+    `means`: per row, None without a mean. `rows`: per row, (data, seed) → run. `is_higher_better`: whether higher
+    values are better.
     """
     known = {number: mean for number, mean in enumerate(means) if mean is not None}
     if not known:

@@ -27,25 +27,16 @@ _AXES = ("upstreams", "variants", "data")
 
 @checked_dataclass(config=_STRICT)
 class GridUpstream:
-    """An upstream of the grid.
+    """An upstream of the grid."""
 
-    Attributes
-    ----------
-    upstream, weights : -u and -k; `upstream` defaults to the name.
-    frozen : freeze the upstream (SUPERB protocol).
-    cache_features : folder of the feature cache of a frozen upstream; None for none.
-    variants : variants to train; None for all.
-    settings : override those of the grid.
-    made_by : command that makes the weights, for the error if they are missing; never executed.
-    """
-
+    # upstream, weights: -u and -k; `upstream` defaults to the name.
     upstream: str | None = None
     weights: str | None = None
-    frozen: bool = False
-    cache_features: str | None = None
-    variants: list[str] | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
-    made_by: str | None = None
+    frozen: bool = False  # freeze the upstream (SUPERB protocol)
+    cache_features: str | None = None  # folder of the feature cache of a frozen upstream; None for none
+    variants: list[str] | None = None  # variants to train; None for all
+    settings: dict[str, Any] = field(default_factory=dict)  # override those of the grid
+    made_by: str | None = None  # command that makes the weights, for the error if they are missing; never executed
 
 
 @checked_dataclass(config=_STRICT)
@@ -58,23 +49,16 @@ class GridVariant:
 
 @checked_dataclass(config=_STRICT)
 class Grid:
-    """The runs to train; names are used in folders and tables.
+    """The runs to train; names are used in folders and tables."""
 
-    Attributes
-    ----------
-    upstreams, variants : by name.
-    data : name → folder.
-    seeds : seeds of the runs.
-    settings : of all runs, as in -c of ``lid-mapmix run``; overridden by -c of the leaderboard.
-    out : folder of the runs.
-    """
-
+    # upstreams, variants: by name.
     upstreams: dict[str, GridUpstream] = field(default_factory=dict)
     variants: dict[str, GridVariant] = field(default_factory=dict)
-    data: dict[str, str] = field(default_factory=dict)
+    data: dict[str, str] = field(default_factory=dict)  # name → folder
     seeds: list[int] = field(default_factory=list)
+    # Of all runs, as in -c of ``lid-mapmix run``; overridden by -c of the leaderboard.
     settings: dict[str, Any] = field(default_factory=dict)
-    out: str | None = None
+    out: str | None = None  # folder of the runs
 
     @property
     def folder(self) -> Path:
@@ -128,9 +112,7 @@ class Run:
 def read_grid(options: argparse.Namespace) -> Grid:
     """Return the grid of a file, the part of it that flags select, or a grid of flags only.
 
-    Raises
-    ------
-    UserError : the file does not exist, a key or name is unknown, or there is nothing to train.
+    Raises UserError: the file does not exist, a key or name is unknown, or there is nothing to train.
     """
     content: dict[str, Any] = {} if options.bench is None else read_yaml(Path(options.bench))
     origin = options.bench or "flags"

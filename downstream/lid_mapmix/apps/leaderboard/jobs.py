@@ -41,20 +41,12 @@ _DIGITS = 8
 
 @dataclass(frozen=True)
 class Data:
-    """A folder of data.
+    """A folder of data."""
 
-    Attributes
-    ----------
-    name : in the grid.
-    folder : its path.
-    digests : file name → digest, of manifests and labels.
-    corpus : manifests and labels.
-    """
-
-    name: str
+    name: str  # in the grid
     folder: Path
-    digests: Mapping[str, str | None]
-    corpus: Corpus
+    digests: Mapping[str, str | None]  # file name → digest, of manifests and labels
+    corpus: Corpus  # manifests and labels
 
     @property
     def count(self) -> int:
@@ -63,38 +55,25 @@ class Data:
 
     def changed(self) -> list[str]:
         """List the files that have changed since they were read."""
-        now = manifest_digests(self.folder)
+        paths = [find_manifest(self.folder, split) for split in _SPLITS] + [self.folder / LABELS_FILE]
+        now = {path.name: file_digest(path) for path in paths}
         return [name for name in now.keys() | self.digests.keys() if now.get(name) != self.digests.get(name)]
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A training command.
+    """A training command."""
 
-    Attributes
-    ----------
-    title : its name in messages.
-    folder : of the run, absolute.
-    flags : of run_downstream.py, without folder, settings file, data map and device.
-    settings : content of the settings file (-c).
-    request : all that determines its result.
-    steps : maximum number of optimizer steps; the regions of a later data map may hold fewer anchors.
-    run : run of the grid; None for a data map.
-    datamap : job that trains its data map; None if it needs none.
-    kind : (upstream, variant) in the grid; steps of one kind take about the same time.
-    data : training data.
-    """
-
-    title: str
-    folder: Path
-    flags: tuple[str, ...]
-    settings: Mapping[str, Any]
-    request: Mapping[str, Any]
-    steps: int
-    run: Run | None = None
-    datamap: "Job | None" = None
-    kind: tuple[str, str] = ("", "")
-    data: Data | None = None
+    title: str  # its name in messages
+    folder: Path  # of the run, absolute
+    flags: tuple[str, ...]  # of run_downstream.py, without folder, settings file, data map and device
+    settings: Mapping[str, Any]  # content of the settings file (-c)
+    request: Mapping[str, Any]  # all that determines its result
+    steps: int  # maximum number of optimizer steps; the regions of a later data map may hold fewer anchors
+    run: Run | None = None  # run of the grid; None for a data map
+    datamap: "Job | None" = None  # job that trains its data map; None if it needs none
+    kind: tuple[str, str] = ("", "")  # (upstream, variant) in the grid; steps of one kind take about the same time
+    data: Data | None = None  # training data
 
     def override(self) -> list[str]:
         """Return the flags that pass the data map."""
@@ -106,9 +85,7 @@ class Job:
 def make_jobs(grid: Grid) -> list[Job]:
     """Return the jobs of a grid, each data map before the first run that needs it.
 
-    Raises
-    ------
-    UserError : settings, data or weights are missing or invalid.
+    Raises UserError: settings, data or weights are missing or invalid.
     """
     data = {name: _read_data(name, Path(folder)) for name, folder in grid.data.items()}
     maps: dict[Path, Job] = {}
@@ -190,9 +167,7 @@ def _steps(settings: Settings, count: int) -> int:
 def _read_data(name: str, folder: Path) -> Data:
     """Read and check the manifests and labels of a folder.
 
-    Raises
-    ------
-    UserError : a manifest is missing, or has a class that the labels lack.
+    Raises UserError: a manifest is missing, or has a class that the labels lack.
     """
     if absent := next((split for split in _SPLITS if not find_manifest(folder, split).is_file()), None):
         raise UserError(
@@ -203,12 +178,6 @@ def _read_data(name: str, folder: Path) -> Data:
     corpus.check_manifests(_SPLITS)
     digests = {corpus.manifest_path(split).name: corpus.manifest(split).digest for split in _SPLITS}
     return Data(name, folder, digests | {corpus.labels_path.name: file_digest(corpus.labels_path)}, corpus)
-
-
-def manifest_digests(folder: Path) -> dict[str, str | None]:
-    """Return the digests of the manifests and labels of a folder; None for a missing file."""
-    paths = [find_manifest(folder, split) for split in _SPLITS] + [folder / LABELS_FILE]
-    return {path.name: file_digest(path) for path in paths}
 
 
 def _resolved(path: str) -> str:
@@ -251,10 +220,7 @@ def _steps_left(job: Job) -> int:
 def _estimated_seconds(job: Job, measured: dict[tuple[str, str], float]) -> float | None:
     """Return the estimated seconds of the remaining steps; None if no step of its upstream was measured.
 
-    Parameters
-    ----------
-    job : a job.
-    measured : result of `seconds_per_step`; a variant that was not measured takes the upstream's slowest.
+    `measured`: result of `seconds_per_step`; a variant that was not measured takes the upstream's slowest.
     """
     upstream, _ = job.kind
     rate = measured.get(job.kind) or max((rate for (name, _), rate in measured.items() if name == upstream), default=0)

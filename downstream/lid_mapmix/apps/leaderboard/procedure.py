@@ -28,9 +28,7 @@ from .tables import as_markdown, content_of, failures, foreign_files, tables_of,
 def make_leaderboard(options: argparse.Namespace) -> None:
     """Train the missing runs of a grid and write its tables, or verify a bundle.
 
-    Raises
-    ------
-    UserError : the grid cannot be trained, runs failed, figures of a bundle differ, or an output exists.
+    Raises UserError: the grid cannot be trained, runs failed, figures of a bundle differ, or an output exists.
     """
     if options.verify:
         _verify(options)
@@ -70,9 +68,7 @@ def _train(grid: Grid, options: argparse.Namespace) -> None:
 def train_grid(grid: Grid, devices: Sequence[str], workers: int) -> None:
     """Train the missing runs of a grid, `workers` in parallel.
 
-    Raises
-    ------
-    UserError : the grid cannot be trained, or a device does not exist; the error of a run is kept in its state.
+    Raises UserError: the grid cannot be trained, or a device does not exist; the error of a run is kept in its state.
     """
     for device in devices:
         choose_device(argparse.Namespace(device=device, local_rank=None), Place())
@@ -114,16 +110,10 @@ def _terminated_like_interrupted() -> Iterator[None]:
 def _submit(root: Path, work: Callable[[], None], jobs: int, parameters: Mapping[str, Any]) -> None:
     """Submit jobs and wait for them.
 
-    Parameters
-    ----------
-    root : folder of the grid; the logs of the jobs are in its folder `LOGS`.
-    work : function that each job calls.
-    jobs : number of jobs.
-    parameters : those of submitit; ``cluster`` is its executor (slurm, local, debug).
+    Raises UserError: submitit is not installed, or does not know a parameter.
 
-    Raises
-    ------
-    UserError : submitit is not installed, or does not know a parameter.
+    `root`: folder of the grid; the logs of the jobs are in its folder `LOGS`. `work`: function that each job calls.
+    `parameters`: those of submitit; ``cluster`` is its executor (slurm, local, debug).
     """
     try:
         import submitit  # noqa: PLC0415

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...config.sources import TASK_KEY, read_yaml
 from ...data.labels import labels_from_mapping, labels_from_names
-from ...scoring.calibration import apply_temperature, fit_temperature
+from ...scoring.calibration import Kind, fit
 from ...scoring.files.own import ScoreFile, read_scores
 from ...scoring.metrics import expected_calibration_error
 from ...scoring.scorecard import all_scores
@@ -36,41 +36,23 @@ COLUMNS: Mapping[str, tuple[str, bool]] = {
 
 @dataclass(frozen=True, eq=False)
 class RunResult:
-    """The result of a run.
+    """The result of a run."""
 
-    Attributes
-    ----------
-    run : run of the grid.
-    state : its state.
-    scores : column → score of the test split; empty if the run is not complete.
-    parameters, trained : number of parameters of the whole model, and of trained ones; None if unknown.
-    seconds : time of the run and its data map.
-    map_command : command that trains its data map; empty if it needs none.
-    compared : scores under resampling; None if the run is not complete, or `samples` is 0.
-    """
-
-    run: Run
+    run: Run  # run of the grid
     state: State
-    scores: Mapping[str, float | None]
+    scores: Mapping[str, float | None]  # column → score of the test split; empty if the run is not complete
+    # parameters, trained: number of parameters of the whole model, and of trained ones; None if unknown.
     parameters: int | None = None
     trained: int | None = None
-    seconds: float | None = None
-    map_command: str = ""
-    compared: Compared | None = None
+    seconds: float | None = None  # time of the run and its data map
+    map_command: str = ""  # command that trains its data map; empty if it needs none
+    compared: Compared | None = None  # scores under resampling; None if the run is not complete, or `samples` is 0
 
 
 def read_result(root: Path, run: Run, samples: int) -> RunResult:
     """Read the result of a run.
 
-    Parameters
-    ----------
-    root : folder of the grid.
-    run : of the grid.
-    samples : resamples; 0 for none.
-
-    Raises
-    ------
-    UserError : a file is missing or damaged.
+    Raises UserError: a file is missing or damaged.
     """
     folder = root / run.folder
     state = read_state(folder)
@@ -81,7 +63,8 @@ def read_result(root: Path, run: Run, samples: int) -> RunResult:
         raise UserError(f"{dev.path}: expected the classes of {test.path.name}, found others. Evaluate again.")
     clusters = _cluster_indices(folder, test)
     source = test.source if np.any(test.source != "") else None
-    calibrated = apply_temperature(test.log_probabilities, fit_temperature(dev.log_probabilities, dev.truth_indices))
+    calibration = fit(Kind.AFFINE, dev.log_probabilities, dev.truth_indices, dev.classes)
+    calibrated = calibration.log_probabilities(test.log_probabilities)
     overall = all_scores(test.probabilities, test.truth_indices, clusters, source)
     overall["ece_calibrated"] = expected_calibration_error(np.exp(calibrated), test.truth_indices)
     counts = _parameter_counts(folder)
@@ -103,12 +86,10 @@ def read_result(root: Path, run: Run, samples: int) -> RunResult:
 def summarize(results: Sequence[RunResult]) -> list[dict[str, Any]]:
     """Return one row per upstream and variant: mean and standard deviation over data and seeds.
 
-    Returns
-    -------
-    Per row ``{"upstream", "variant", "runs", "complete", "scores": {column: {"mean", "sd", "best", "p"}}, "parameters",
-    "trained", "seconds": {"mean", "sd"}}``. sd is None for one run; scores are empty if no run is complete. ``best``:
-    the row is significantly better than each other row. ``p``: the largest p-value of these tests, only in the row with
-    the best mean.
+    Returns per row ``{"upstream", "variant", "runs", "complete", "scores": {column: {"mean", "sd", "best", "p"}},
+    "parameters", "trained", "seconds": {"mean", "sd"}}``. sd is None for one run; scores are empty if no run is
+    complete. ``best``: the row is significantly better than each other row. ``p``: the largest p-value of these tests,
+    only in the row with the best mean.
     """
     groups: dict[tuple[str, str], list[RunResult]] = {}
     for result in results:

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from ...training.progress import Progress
 from ...utils.files import write_text
+from ...utils.one_line import one_line
 from ...utils.run_folder import RunFolder
 from ..report.tables import versions
 from .jobs import Job, spent
@@ -43,11 +44,8 @@ _PACKAGE = __package__.split(".", maxsplit=1)[0]
 class Work:
     """The pending jobs, and the states of the others.
 
-    Parameters
-    ----------
-    jobs : all jobs, each after the data map that it needs.
-    root : folder of the grid.
-    devices : devices of the workers in turn; empty for the default device.
+    `jobs`: all jobs, each after the data map that it needs. `devices`: devices of the workers in turn; empty for the
+    default device.
     """
 
     def __init__(self, jobs: Sequence[Job], root: Path, devices: Sequence[str] = ()) -> None:
@@ -166,8 +164,10 @@ class Work:
         if fault := self._obstacle(job):
             return write_state(job.folder, state, **fields, status=Status.FAILED, failed=time.time(), fault=fault)
         self._show(job, is_running=True)
+        output = job.folder / _OUTPUT
         for attempt in range(1, _ATTEMPTS + 1):
-            began, printed = time.time(), _size_of(job.folder / _OUTPUT)
+            began = time.time()
+            printed = output.stat().st_size if output.is_file() else 0
             state = write_state(
                 job.folder,
                 state,
@@ -186,7 +186,7 @@ class Work:
             if self._stop.is_set():
                 state = write_state(job.folder, state, seconds=seconds, started=0.0)
                 break
-            fault = _fault_of(job.folder / _OUTPUT, printed, status)
+            fault = _fault_of(output, printed, status)
             # The state becomes `failed` only after the last attempt.
             if attempt == _ATTEMPTS:
                 failed = {"status": Status.FAILED, "failed": time.time(), "fault": fault}
@@ -254,16 +254,14 @@ def _steps_made(folder: RunFolder) -> str:
 
 
 def _log(text: str) -> None:
-    tqdm.write(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr)
+    tqdm.write(f"{time.strftime('%H:%M:%S')} {one_line(text)}", file=sys.stderr)
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[int]:
     """Hold a lock (of filelock's kind) and give its file descriptor, for a child process to inherit.
 
-    Raises
-    ------
-    BlockingIOError : another process holds it.
+    Raises BlockingIOError: another process holds it.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -278,13 +276,7 @@ def run_process(
 ) -> int:
     """Run a command to its end, interrupt it once `stop` is set, and return its exit status.
 
-    Parameters
-    ----------
-    command : program and arguments.
-    output : file to append its output to.
-    environment : its environment variables.
-    stop : set to interrupt it.
-    lock : file descriptor that it inherits.
+    `output`: file to append its output to. `stop`: set to interrupt it. `lock`: file descriptor that it inherits.
     """
     with output.open("a", encoding="utf-8") as printed:
         process = subprocess.Popen(
@@ -309,11 +301,6 @@ def run_process(
             until = time.monotonic() + _END_TIMEOUT
         elif time.monotonic() > until:
             os.killpg(process.pid, signal.SIGKILL)
-
-
-def _size_of(path: Path) -> int:
-    """Return the size of a file in bytes; 0 if it does not exist."""
-    return path.stat().st_size if path.is_file() else 0
 
 
 def _fault_of(output: Path, start: int, status: int) -> str:

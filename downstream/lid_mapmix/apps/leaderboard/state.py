@@ -31,42 +31,24 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class State:
-    """The state of a run.
+    """The state of a run."""
 
-    Attributes
-    ----------
-    status : see :class:`Status`.
-    request : all that determines its result.
-    steps : maximum number of optimizer steps.
-    seconds : time of its processes; for a running or killed process see `jobs.spent`.
-    started, failed : times of the last start and the last failure, seconds since 1970; 0 if none, or if stopped.
-    attempts : number of attempts.
-    fault : error of the last attempt.
-    datamap : folder of its data map, relative to that of the grid; empty if it needs none.
-    command : command that makes the run, with names instead of the paths of this machine.
-    versions : installed versions at the last start.
-    """
-
-    status: Status = Status.ABSENT
-    request: Mapping[str, Any] = field(default_factory=dict)
-    steps: int = 0
-    seconds: float = 0.0
+    status: Status = Status.ABSENT  # see :class:`Status`
+    request: Mapping[str, Any] = field(default_factory=dict)  # all that determines its result
+    steps: int = 0  # maximum number of optimizer steps
+    seconds: float = 0.0  # time of its processes; for a running or killed process see `jobs.spent`
+    # started, failed: times of the last start and the last failure, seconds since 1970; 0 if none, or if stopped.
     started: float = 0.0
     failed: float = 0.0
     attempts: int = 0
-    fault: str = ""
-    datamap: str = ""
-    command: str = ""
-    versions: Mapping[str, str] = field(default_factory=dict)
+    fault: str = ""  # error of the last attempt
+    datamap: str = ""  # folder of its data map, relative to that of the grid; empty if it needs none
+    command: str = ""  # command that makes the run, with names instead of the paths of this machine
+    versions: Mapping[str, str] = field(default_factory=dict)  # installed versions at the last start
 
 
 def read_state(folder: Path) -> State:
-    """Read the state of the run in a folder; without a file it is absent.
-
-    Raises
-    ------
-    UserError : the file is damaged.
-    """
+    """Read the state of the run in a folder; without a file it is absent. Raises UserError: the file is damaged."""
     path = folder / STATE_NAME
     if not path.is_file():
         return State()
@@ -87,14 +69,9 @@ def write_state(folder: Path, state: State, **changes: Any) -> State:
 def checked_state(folder: Path, request: Mapping[str, Any]) -> State:
     """Read the state of a run; a run of another request that has no checkpoint counts as absent.
 
-    Parameters
-    ----------
-    folder : of the run.
-    request : the request, or a part of it.
+    Raises UserError: the folder holds a run of another request, or a run that no leaderboard has made.
 
-    Raises
-    ------
-    UserError : the folder holds a run of another request, or a run that no leaderboard has made.
+    `request`: the request, or a part of it.
     """
     state = read_state(folder)
     if state.status is Status.ABSENT and RunFolder(folder).holds_run():

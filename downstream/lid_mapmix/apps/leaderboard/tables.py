@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ _MARKS = {
     "html": f'content="{_GENERATOR}"',
 }
 _LEGEND = (
-    "Test split: mean ± standard deviation over data and seeds. ECE cal.: ECE after temperature scaling fitted on dev. "
+    "Test split: mean ± standard deviation over data and seeds. ECE cal.: after an affine calibration fitted on dev. "
     "Bold: better than every other row, p < 0.05 each, by a paired bootstrap over utterances and over runs with the "
     "same data and seed. Time: one run including its data map."
 )
@@ -71,14 +71,7 @@ PAPER = (
 
 
 def content_of(results: Sequence[RunResult], rows: Sequence[dict[str, Any]], samples: int) -> dict[str, Any]:
-    """Return the content of leaderboard.json: rows, runs, versions.
-
-    Parameters
-    ----------
-    results : of all runs.
-    rows : result of `results.summarize`.
-    samples : bootstrap resamples.
-    """
+    """Return the content of leaderboard.json: rows, runs, versions. `rows`: result of `results.summarize`."""
     return {
         "format": FORMAT,
         "samples": samples,
@@ -86,10 +79,7 @@ def content_of(results: Sequence[RunResult], rows: Sequence[dict[str, Any]], sam
         "rows": list(rows),
         "runs": [
             {
-                "upstream": result.run.upstream,
-                "variant": result.run.variant,
-                "data": result.run.data,
-                "seed": result.run.seed,
+                **asdict(result.run),
                 "folder": result.run.folder.as_posix(),
                 "status": result.state.status.value,
                 "fault": result.state.fault,
@@ -120,11 +110,7 @@ def foreign_files(root: Path) -> list[Path]:
 def write_tables(root: Path, content: Mapping[str, Any], *, paper: bool) -> list[Path]:
     """Write leaderboard.json, .csv, .md and .html, each complete or not at all, and return their paths.
 
-    Parameters
-    ----------
-    root : folder of the grid.
-    content : result of `content_of`.
-    paper : show the rows next to those of the paper.
+    `content`: result of `content_of`. `paper`: show the rows next to those of the paper.
     """
     texts = {
         "json": json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
@@ -216,11 +202,8 @@ def _bold(score: Mapping[str, Any] | None) -> str:
 def as_page(root: Path, content: Mapping[str, Any], *, paper: bool) -> str:
     """Return the HTML page.
 
-    Parameters
-    ----------
-    root : folder of the grid and of the page; links to the reports of runs are relative to it.
-    content : result of `content_of`.
-    paper : show the rows next to those of the paper.
+    `root`: folder of the grid and of the page; links to the reports of runs are relative to it. `content`: result of
+    `content_of`. `paper`: show the rows next to those of the paper.
     """
     folder = Path(__file__).parent
     environment = template_environment(folder)
@@ -268,9 +251,7 @@ def _beside_paper(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, lis
 
     Upstreams named wav2vec2… and hubert… follow the paper's wav2vec 2.0 and HuBERT, all others its XLSR.
 
-    Returns
-    -------
-    Per row (variant, origin and upstream, values of the columns, whether it is a row of the paper).
+    Returns per row (variant, origin and upstream, values of the columns, whether it is a row of the paper).
     """
     lines = []
     for known in PAPER:

@@ -19,36 +19,24 @@ CLIP_SECONDS = 8.0
 
 @dataclass(frozen=True)
 class Clip:
-    """An utterance with a low probability of its true class.
+    """An utterance with a low probability of its true class."""
 
-    Attributes
-    ----------
-    name : its id.
-    truth, answer : true and predicted class.
-    truth_probability, answer_probability : their probabilities.
-    seconds : nominal duration; None if unknown.
-    audio : its first seconds as a data URL; None if they cannot be read.
-    is_cut : the utterance is longer than the clip.
-    """
-
-    name: str
+    name: str  # its id
+    # truth, answer: true and predicted class.
     truth: str
     answer: str
+    # truth_probability, answer_probability: their probabilities.
     truth_probability: float
     answer_probability: float
-    seconds: float | None
-    audio: str | None
-    is_cut: bool
+    seconds: float | None  # nominal duration; None if unknown
+    audio: str | None  # its first seconds as a data URL; None if they cannot be read
+    is_cut: bool  # the utterance is longer than the clip
 
 
 def worst_clips(findings: Findings, manifest: Manifest | None, count: int = WORST) -> list[Clip]:
     """Return the utterances with the lowest probability of the true class, the worst first.
 
-    Parameters
-    ----------
-    findings : of the run.
-    manifest : of the split; None for no audio.
-    count : maximum number of utterances.
+    `manifest`: of the split; None for no audio. `count`: maximum number of utterances.
     """
     scores = findings.scores
     rows = np.arange(len(scores.ids))

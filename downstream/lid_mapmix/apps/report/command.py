@@ -1,20 +1,18 @@
 """``lid-mapmix report``, and the report that a training run writes at its end."""
 
 import argparse
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...utils.command_line import CommandParser
 from ...utils.errors import UserError
-from ...utils.files import write_text
+from ...utils.files import warn_if_not_written, write_text
 from ...utils.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from ...data.corpus import Corpus
     from .gather import Findings
 
-logger = logging.getLogger(__name__)
 GENERATOR = "lid-mapmix report"
 # The meta tag that names the generator is within these first bytes of a page.
 _HEAD_BYTES = 2000
@@ -32,9 +30,8 @@ examples:
 def make_report(options: argparse.Namespace) -> None:
     """Write the page and print its path.
 
-    Raises
-    ------
-    UserError : the run or its scores do not exist, a file cannot be read, or the output exists and is not a report.
+    Raises UserError: the run or its scores do not exist, a file cannot be read, or the output exists and is not a
+    report.
     """
     from ...data.corpus import Corpus  # noqa: PLC0415 - the help needs neither NumPy nor torch
     from .gather import choose_split, gather  # noqa: PLC0415
@@ -50,25 +47,15 @@ def make_report(options: argparse.Namespace) -> None:
 
 
 def try_report(folder: RunFolder, split: str, corpus: "Corpus") -> Path | None:
-    """Write the page of a finished run; log a warning if that fails.
-
-    Parameters
-    ----------
-    folder, split : of the run.
-    corpus : its data.
-    """
+    """Write the page of a finished run; log a warning if that fails. `folder`, `split`: of the run."""
     from .gather import choose_split, gather  # noqa: PLC0415
 
     path = folder.report
-    try:
+    with warn_if_not_written(path):
         _refuse_others(path)
         _write(path, gather(folder, choose_split(folder, split)), corpus)
-    # A failed page must not fail the run; the command can write it again.
-    except Exception as error:  # noqa: BLE001
-        reason = " ".join(str(error).split())
-        logger.warning("%s was not written: %s", path, reason or type(error).__name__)
-        return None
-    return path
+        return path
+    return None
 
 
 def _write(path: Path, findings: "Findings", corpus: "Corpus | None") -> None:

@@ -5,7 +5,6 @@ as a point. Above it the plane is divided into cells, coloured by mean correctne
 number of utterances.
 """
 
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +16,9 @@ import numpy as np
 from ...config.schema import DatamapConfig
 from ...mapmix.datamap import UNREAD, Measures, Region, RegionRule
 from ...mapmix.datamap_files import read_datamap
+from ...utils.files import warn_if_not_written
 from ...utils.run_folder import RunFolder
 from .figures import new_figure, save_figure
-
-logger = logging.getLogger(__name__)
 
 # The standard deviation of probabilities is at most 0.5.
 _VARIABILITY, _CONFIDENCE = (0.0, 0.5), (0.0, 1.0)
@@ -35,19 +33,10 @@ _LINES = {"color": "0.25", "linewidth": 0.9, "linestyle": (0, (4, 2))}
 def draw_datamap(path: Path | None, measures: Measures, regions: np.ndarray, config: DatamapConfig | None) -> Any:
     """Draw all utterances, with a histogram along each axis; complete or not at all.
 
-    Parameters
-    ----------
-    path : PNG to write; None for a page.
-    measures, regions : of the utterances.
-    config : settings by which regions were assigned; None if unknown: no boundaries are drawn.
+    Raises UserError: matplotlib is not installed.
 
-    Returns
-    -------
-    The figure.
-
-    Raises
-    ------
-    UserError : matplotlib is not installed.
+    `path`: PNG to write; None for a page. `measures`, `regions`: of the utterances. `config`: settings by which regions
+    were assigned; None if unknown: no boundaries are drawn.
     """
     figure = new_figure(path, 8.0, 7.6)
     grid = figure.add_gridspec(2, 2, width_ratios=(5, 1), height_ratios=(1, 5), wspace=0.03, hspace=0.03)
@@ -87,16 +76,10 @@ def draw_by_class(
 ) -> None:
     """Draw one panel per class, in the order of the classes, with the same axes; complete or not at all.
 
-    Parameters
-    ----------
-    path : PNG to write.
-    measures, regions, config : as for :func:`draw_datamap`.
-    classes : names of the classes.
-    targets : (utterances,) int, target class of each utterance.
+    Raises UserError: matplotlib is not installed.
 
-    Raises
-    ------
-    UserError : matplotlib is not installed.
+    `path`: PNG to write. `measures`, `regions`, `config`: as for :func:`draw_datamap`. `targets`: (utterances,) int,
+    target class of each utterance.
     """
     columns = math.ceil(math.sqrt(len(classes)))
     rows = math.ceil(len(classes) / columns)
@@ -160,10 +143,7 @@ def _boundaries(
 ) -> list[tuple[list[float], list[float]]]:
     """Return the boundaries of the regions, each as (variabilities, confidences).
 
-    Parameters
-    ----------
-    confidence, regions : of the utterances.
-    config : settings by which regions were assigned.
+    `confidence`, `regions`: of the utterances. `config`: settings by which regions were assigned.
     """
     if config.regions is RegionRule.FIXED:
         easy, hard = config.easy_variability, config.hard_variability
@@ -218,16 +198,10 @@ def _add_colour_bar(figure: Any, axes: list, colours: Any) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Raster:
-    """Points counted in the cells of a grid; row 0 is the lowest, column 0 the leftmost.
+    """Points counted in the cells of a grid; row 0 is the lowest, column 0 the leftmost."""
 
-    Attributes
-    ----------
-    counts : (rows, columns) int64, points per cell.
-    means : (rows, columns) float64, mean value of the points; NaN in empty cells.
-    """
-
-    counts: np.ndarray
-    means: np.ndarray
+    counts: np.ndarray  # (rows, columns) int64, points per cell
+    means: np.ndarray  # (rows, columns) float64, mean value of the points; NaN in empty cells
 
 
 def rasterise(
@@ -240,11 +214,8 @@ def rasterise(
 ) -> Raster:
     """Count points per cell and average their values.
 
-    Parameters
-    ----------
-    horizontal, vertical, values : (N,) float.
-    limits : lower and upper end of the horizontal and of the vertical axis; a point outside counts in the nearest cell.
-    shape : (rows, columns).
+    `horizontal`, `vertical`, `values`: (N,) float. `limits`: lower and upper end of the horizontal and of the vertical
+    axis; a point outside counts in the nearest cell. `shape`: (rows, columns).
     """
     cells = np.zeros(len(values), dtype=np.int64)
     for coordinates, (low, high), count in ((vertical, limits[1], shape[0]), (horizontal, limits[0], shape[1])):
@@ -260,14 +231,10 @@ def rasterise(
 def opacities(counts: np.ndarray, minimum: float) -> np.ndarray:
     """Return the opacity of each cell, linear in the logarithm of its count.
 
-    Parameters
-    ----------
-    counts : (...) int, non-negative.
-    minimum : opacity of a cell with one point, so that single points are visible.
+    Returns (...) float64: 0 for empty cells, `minimum` for one point, 1 for the cell with the most points (even if
+    one).
 
-    Returns
-    -------
-    (...) float64: 0 for empty cells, `minimum` for one point, 1 for the cell with the most points (even if one).
+    `counts`: (...) int, non-negative. `minimum`: opacity of a cell with one point, so that single points are visible.
     """
     maximum = int(counts.max(initial=0))
     fractions = np.log(np.maximum(counts, 1)) / np.log(maximum) if maximum > 1 else np.ones(counts.shape)
@@ -278,9 +245,6 @@ def try_datamap_figure(folder: RunFolder, config: DatamapConfig) -> None:
     """Draw the data map of a run, if there is one; log a warning if that fails."""
     if not folder.datamap.is_file():
         return
-    try:
+    with warn_if_not_written(folder.datamap_figure):
         datamap = read_datamap(folder.datamap)
         draw_datamap(folder.datamap_figure, datamap, datamap.regions, config)
-    # A failed figure must not fail the run; the command can draw it again.
-    except Exception as error:  # noqa: BLE001
-        logger.warning("%s was not drawn: %s", folder.datamap_figure, error)

@@ -52,14 +52,9 @@ _PERPLEXITY = 30.0
 def new_figure(path: Path | None, width: float, height: float) -> Any:
     """Return an empty matplotlib figure.
 
-    Parameters
-    ----------
-    path : where it will be written; None for a page.
-    width, height : in inches; in a page only their ratio matters.
+    Raises UserError: matplotlib is not installed.
 
-    Raises
-    ------
-    UserError : matplotlib is not installed.
+    `path`: where it will be written; None for a page. `width`, `height`: in inches; in a page only their ratio matters.
     """
     try:
         # Not pyplot: it keeps references to figures and opens a display.
@@ -83,10 +78,8 @@ def save_figure(figure: Any, path: Path | None) -> None:
 def inline_svg(figure: Any, label: str) -> Markup:
     """Return a figure as inline SVG, scaled to the width of its container; deterministic.
 
-    Parameters
-    ----------
-    figure : rasterised parts become a PNG inside the SVG.
-    label : text for screen readers; it must be unique on the page, since it makes the ids of the SVG unique.
+    `figure`: rasterised parts become a PNG inside the SVG. `label`: text for screen readers; it must be unique on the
+    page, since it makes the ids of the SVG unique.
     """
     from matplotlib import rc_context  # noqa: PLC0415
 
@@ -107,19 +100,10 @@ def draw_reliability(
 ) -> Any:
     """Draw one or two reliability curves, with the number of utterances per bin below; complete or not at all.
 
-    Parameters
-    ----------
-    path : figure to write, in the format of its extension; None for a page.
-    curves : name → result of `metrics.reliability_curve`.
-    errors : name → expected calibration error.
+    Raises UserError: matplotlib is not installed.
 
-    Returns
-    -------
-    The figure.
-
-    Raises
-    ------
-    UserError : matplotlib is not installed.
+    `path`: figure to write, in the format of its extension; None for a page. `curves`: name → result of
+    `metrics.reliability_curve`. `errors`: name → expected calibration error.
     """
     figure = new_figure(path, 5.6, 6.8)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
@@ -154,19 +138,9 @@ def draw_reliability(
 def draw_truncation(path: Path | None, split: str, scores: Mapping[str, Mapping[str, Any]]) -> Any:
     """Draw scores over duration: above those where higher is better, below the others; complete or not at all.
 
-    Parameters
-    ----------
-    path : PNG to write; None for a page.
-    split : its name.
-    scores : duration in seconds, as text → scores; None values are not drawn.
+    Raises UserError: matplotlib is not installed.
 
-    Returns
-    -------
-    The figure.
-
-    Raises
-    ------
-    UserError : matplotlib is not installed.
+    `path`: PNG to write; None for a page. `scores`: duration in seconds, as text → scores; None values are not drawn.
     """
     figure = new_figure(path, 7.0, 6.6)
     above, below = figure.subplots(2, 1, sharex=True)
@@ -287,10 +261,7 @@ def chosen_points(count: int, max_points: int = MAX_POINTS, seed: int = 0) -> np
 def project(latents: np.ndarray, seed: int = 0) -> np.ndarray | None:
     """Return a t-SNE projection to the unit square, (N, 2) float64; None for fewer than 5 or identical latents.
 
-    Parameters
-    ----------
-    latents : (N, dim) float, finite.
-    seed : seed of t-SNE.
+    `latents`: (N, dim) float, finite. `seed`: seed of t-SNE.
     """
     if len(latents) < _MIN_POINTS or np.ptp(latents, axis=0).max(initial=0) == 0:
         return None

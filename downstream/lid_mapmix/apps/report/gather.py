@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ...config.named_paths import is_of_run
 from ...config.schema import TaskConfig
 from ...config.settings import moved_path, task_of_run
 from ...config.sources import read_yaml
@@ -18,7 +19,8 @@ from ...mapmix.datamap_files import DataMap, read_datamap
 from ...scoring.calibration import Calibration, Kind, fit, read_calibration
 from ...scoring.files.own import ScoreFile, read_scores
 from ...scoring.metrics import reliability_curve
-from ...utils.errors import UserError
+from ...utils.errors import UserError, is_of_the_system
+from ...utils.files import encodable_name
 from ...utils.run_folder import RunFolder
 
 _SPLITS = ("test", "dev")
@@ -27,16 +29,10 @@ _MAX_POINTS = 300
 
 @dataclass(frozen=True)
 class Missing:
-    """A part that the report lacks.
+    """A part that the report lacks."""
 
-    Attributes
-    ----------
-    reason : a sentence.
-    command : command that makes the part; may be empty.
-    """
-
-    reason: str
-    command: str = ""
+    reason: str  # a sentence
+    command: str = ""  # command that makes the part; may be empty
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,17 +45,10 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """The points of reliability diagrams, as of `scoring.metrics.reliability_curve`.
+    """The points of reliability diagrams, as of `scoring.metrics.reliability_curve`."""
 
-    Attributes
-    ----------
-    before : before calibration.
-    after : after calibration.
-    kind : kind of calibration.
-    """
-
-    before: list[dict[str, float]]
-    after: list[dict[str, float]] | Missing
+    before: list[dict[str, float]]  # before calibration
+    after: list[dict[str, float]] | Missing  # after calibration
     kind: str
 
 
@@ -73,31 +62,23 @@ class Latents:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """The content of a report, without audio and training curves.
+    """The content of a report, without audio and training curves."""
 
-    Attributes
-    ----------
-    folder, split : of the run.
-    scores, labels : of that split.
-    metrics : content of SPLIT_metrics.json.
-    truncation : duration kept in seconds → scores.
-    task : settings of the run; None if the folder has none.
-    upstream : its name; empty if the folder has no settings.
-    files : settings files of the run, name → text.
-    """
-
+    # folder, split: of the run.
     folder: RunFolder
     split: str
+    # scores, labels: of that split.
     scores: ScoreFile
     labels: Labels
-    metrics: Mapping[str, Any]
+    metrics: Mapping[str, Any]  # content of SPLIT_metrics.json
     reliability: Reliability
-    truncation: dict[float, dict[str, float]] | Missing
+    truncation: dict[float, dict[str, float]] | Missing  # duration kept in seconds → scores
     datamap: DataMap | Missing
     latents: Latents | Missing
-    task: TaskConfig | None
-    upstream: str
-    files: Mapping[str, str]
+    task: TaskConfig | None  # settings of the run; None if the folder has none
+    data_directory: Path | None  # of the run; None if its settings name none that is still the same
+    upstream: str  # its name; empty if the folder has no settings
+    files: Mapping[str, str]  # settings files of the run, name → text
 
     @property
     def truth(self) -> np.ndarray:
@@ -109,12 +90,6 @@ class Findings:
         """The predicted class of each utterance, by its number in `labels`, (N,) int64."""
         return self._numbers(self.scores.predictions)
 
-    @property
-    def data_directory(self) -> Path | None:
-        """The data folder in the settings of the run; None if they name none."""
-        directory = None if self.task is None else self.task.data.directory
-        return None if directory is None else Path(directory)
-
     def _numbers(self, names: np.ndarray) -> np.ndarray:
         number_of = {name: number for number, name in enumerate(self.labels.classes)}
         return np.array([number_of[name] for name in names.tolist()], dtype=np.int64)
@@ -123,9 +98,7 @@ class Findings:
 def choose_split(folder: RunFolder, split: str | None) -> str:
     """Return the split to report: `split` if given, else test, else dev.
 
-    Raises
-    ------
-    UserError : the folder or its scores do not exist.
+    Raises UserError: the folder or its scores do not exist.
     """
     if not folder.path.is_dir():
         raise UserError(f"{folder}: no such folder. Name the folder of a trained run.")
@@ -138,15 +111,11 @@ def choose_split(folder: RunFolder, split: str | None) -> str:
 
 
 def gather(folder: RunFolder, split: str) -> Findings:
-    """Read the folder of a run.
-
-    Raises
-    ------
-    UserError : a file cannot be read.
-    """
+    """Read the folder of a run. Raises UserError: a file cannot be read."""
     scores = read_scores(folder.scores(split))
     task, args, files = _read_settings(folder)
     metrics = _read_json(folder.metrics(split))
+    data = None if task is None else task.data.directory
     return Findings(
         folder=folder,
         split=split,
@@ -158,6 +127,7 @@ def gather(folder: RunFolder, split: str) -> Findings:
         datamap=_read_map(folder, task, args),
         latents=_read_latents(folder, split, scores),
         task=task,
+        data_directory=Path(data) if data and is_of_run("data", data, args, folder.path) else None,
         upstream=str(args.get("upstream") or ""),
         files=files,
     )
@@ -223,6 +193,8 @@ def _read_map(folder: RunFolder, task: TaskConfig | None, args: Mapping[str, Any
     if not path.is_file():
         remake = command("lid-mapmix", "datamap", path.parent)
         return Missing(f"The data map was not found: {path}.", remake)
+    if not is_of_run("datamap", str(path), args, folder.path):
+        return Missing(f"The data map is not the one of the training: {path}.")
     return read_datamap(path)
 
 
@@ -234,6 +206,8 @@ def _read_latents(folder: RunFolder, split: str, scores: ScoreFile) -> Latents |
         with np.load(path) as content:
             ids, values = content["ids"].astype(str), content["latents"].astype(np.float32)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        if is_of_the_system(error):
+            raise
         raise UserError(
             f"{path}: expected ids and latents, found other content ({error}). Create the file again."
         ) from None
@@ -247,14 +221,9 @@ def _read_latents(folder: RunFolder, split: str, scores: ScoreFile) -> Latents |
 def find_reliability(folder: RunFolder, split: str, scores: ScoreFile, metrics: Mapping[str, Any]) -> Reliability:
     """Return the reliability diagrams of the metrics, or compute them from scores and calibration.
 
-    Parameters
-    ----------
-    folder, split, scores : of the run.
-    metrics : content of SPLIT_metrics.json.
+    Raises UserError: the calibration, or the dev scores, cannot be read.
 
-    Raises
-    ------
-    UserError : the calibration, or the dev scores, cannot be read.
+    `folder`, `split`, `scores`: of the run. `metrics`: content of SPLIT_metrics.json.
     """
     kind = (metrics.get("calibrated") or {}).get("kind", "")
     given = metrics.get("reliability") or {}
@@ -270,7 +239,7 @@ def find_reliability(folder: RunFolder, split: str, scores: ScoreFile, metrics: 
 
 
 def _calibration(folder: RunFolder, split: str, scores: ScoreFile) -> Calibration | None:
-    """Return the calibration of the run, or a temperature fitted on its dev scores; None without either and for dev."""
+    """Return the calibration of the run, or one fitted on its dev scores; None without either and for dev."""
     if split == "dev":  # the calibration was fitted on it, so its scores would be too good
         return None
     if folder.calibration.is_file():
@@ -281,7 +250,7 @@ def _calibration(folder: RunFolder, split: str, scores: ScoreFile) -> Calibratio
     dev = read_scores(folder.scores("dev"))
     if dev.classes != scores.classes:
         return None
-    return fit(Kind.TEMPERATURE, dev.log_probabilities, dev.truth_indices, dev.classes)
+    return fit(Kind.AFFINE, dev.log_probabilities, dev.truth_indices, dev.classes)
 
 
 def read_curves(run: Path) -> dict[str, Curve]:
@@ -291,8 +260,9 @@ def read_curves(run: Path) -> dict[str, Curve]:
     # Importing tensorboard takes a fifth of a second.
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: PLC0415
 
-    events = EventAccumulator(str(run), size_guidance={"scalars": 0}, purge_orphaned_data=False)
-    events.Reload()
+    with encodable_name(run) as name:
+        events = EventAccumulator(name, size_guidance={"scalars": 0}, purge_orphaned_data=False)
+        events.Reload()
     return {
         tag.rpartition("/")[2]: last_course((event.step, event.value) for event in events.Scalars(tag))
         for tag in events.Tags()["scalars"]

@@ -7,7 +7,6 @@ rest.
 
 import hashlib
 import json
-import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,16 +15,17 @@ from typing import Any
 
 import numpy as np
 
+from ...config.named_paths import is_of_run
 from ...config.schema import EvaluationConfig
 from ...config.settings import Settings
 from ...data.corpus import Corpus
 from ...data.labels import labels_from_mapping
+from ...scoring.calibration import read_calibration
 from ...training.checkpoints import read_checkpoint
 from ...utils.errors import UserError
-from ...utils.files import write_text
+from ...utils.files import warn_if_not_written, write_text
 from ...utils.run_folder import RunFolder, choose_checkpoint
 
-logger = logging.getLogger(__name__)
 # Score → its name on the Hugging Face Hub, and its meaning.
 _SCORES = {
     "acc": ("accuracy", "accuracy"),
@@ -47,58 +47,37 @@ _LANGUAGE_CODE = re.compile("[a-z]{2,3}")
 
 @dataclass(frozen=True)
 class Facts:
-    """The content of a model card.
+    """The content of a model card."""
 
-    Attributes
-    ----------
-    name : of the model.
-    clusters : cluster → classes.
-    upstream, variant : names.
-    is_fine_tuned : whether the upstream was trained.
-    data_name : name of the data folder.
-    amounts : split → utterances, hours, speakers (0 if unknown); only splits that are still available.
-    class_counts : class → training utterances; empty if unknown.
-    sources : sources in the training manifest.
-    scores : split → score → value.
-    is_calibrated : whether probabilities are calibrated.
-    crop_seconds : duration of a training crop.
-    evaluation : evaluation settings.
-    """
-
-    name: str
-    clusters: Mapping[str, Sequence[str]]
+    name: str  # of the model
+    clusters: Mapping[str, Sequence[str]]  # cluster → classes
+    # upstream, variant: names.
     upstream: str
     variant: str | None
-    is_fine_tuned: bool
-    data_name: str
+    is_fine_tuned: bool  # whether the upstream was trained
+    data_name: str  # name of the data folder
+    # Split → utterances, hours, speakers (0 if unknown); only splits that are still available.
     amounts: Mapping[str, tuple[int, float, int]]
-    class_counts: Mapping[str, int]
-    sources: Sequence[str]
-    scores: Mapping[str, Mapping[str, Any]]
-    is_calibrated: bool
-    crop_seconds: float
-    evaluation: EvaluationConfig
+    class_counts: Mapping[str, int]  # class → training utterances; empty if unknown
+    sources: Sequence[str]  # sources in the training manifest
+    scores: Mapping[str, Mapping[str, Any]]  # split → score → value
+    calibration: str | None  # what the calibration of the probabilities rests on; None if they are not calibrated
+    crop_seconds: float  # duration of a training crop
+    evaluation: EvaluationConfig  # evaluation settings
 
 
 def try_card(folder: RunFolder, corpus: Corpus) -> None:
     """Write the model card of a finished run, unless the user has edited it; log a warning if that fails.
 
-    Parameters
-    ----------
-    folder : of the run.
-    corpus : as for :func:`read_facts`.
+    `folder`: of the run. `corpus`: as for :func:`read_facts`.
     """
     path = folder.card
-    try:
+    with warn_if_not_written(path):
         if path.exists() and not is_unedited(path.read_text(encoding="utf-8", errors="replace")):
             print(f"[lid_mapmix] {path} was edited or written by another program; it is not replaced")
             return
         facts = read_facts(choose_checkpoint(folder.path, "evaluate"), folder.path.resolve().name, corpus)
         write_text(path, card_text(facts, "DIR"))
-    # A failed card must not fail the run.
-    except Exception as error:  # noqa: BLE001
-        reason = " ".join(str(error).split())
-        logger.warning("%s was not written: %s", path, reason or type(error).__name__)
 
 
 def is_unedited(text: str) -> bool:
@@ -108,13 +87,7 @@ def is_unedited(text: str) -> bool:
 
 
 def card_text(facts: Facts, folder: str) -> str:
-    """Return the card.
-
-    Parameters
-    ----------
-    facts : its content.
-    folder : name of the model's folder in the examples.
-    """
+    """Return the card. `facts`: its content. `folder`: name of the model's folder in the examples."""
     from huggingface_hub import EvalResult, ModelCard, ModelCardData  # noqa: PLC0415 - takes a while to import
 
     results = [
@@ -158,28 +131,27 @@ def language_codes(classes: Sequence[str]) -> list[str]:
 def read_facts(checkpoint: Path, name: str, corpus: Corpus | None = None) -> Facts:
     """Collect the content of a model card.
 
-    Parameters
-    ----------
-    checkpoint : of the run, with its scores in the same folder.
-    name : of the model.
-    corpus : the data of the scores; None for the data folder of the training.
+    Raises UserError: the scores are of other data than those of the training.
 
-    Raises
-    ------
-    UserError : the scores are of other data than those of the training.
+    `checkpoint`: of the run, with its scores in the same folder. `name`: of the model. `corpus`: the data of the
+    scores; None for the data folder of the training, if it is still the same.
     """
     states, folder = read_checkpoint(checkpoint), RunFolder(checkpoint.parent)
     settings = Settings.make(states["Args"], states["Config"])
     args, task = settings.args, settings.task
     labels = labels_from_mapping(task.labels, str(folder))
-    corpus = corpus or Corpus(task.data.directory or "unknown", labels.clusters)
-    own, found = (settings.data_directory or Path("unknown")).name, corpus.directory.name
-    if found != own:
-        raise UserError(f"expected scores of {own}, the training data, found those of {found}.")
+    own = (settings.data_directory or Path("unknown")).name
+    if corpus is not None and corpus.directory.name != own:
+        raise UserError(f"expected scores of {own}, the training data, found those of {corpus.directory.name}.")
+    directory = task.data.directory
+    if corpus is None and directory is not None and is_of_run("data", directory, vars(args), folder.path):
+        corpus = Corpus(directory, labels.clusters)
     amounts: dict[str, tuple[int, float, int]] = {}
     counts: dict[str, int] = {}
     sources: list[str] = []
     for split in _SPLITS:
+        if corpus is None:
+            break
         try:
             manifest = corpus.manifest(split)
         except UserError:
@@ -203,7 +175,7 @@ def read_facts(checkpoint: Path, name: str, corpus: Corpus | None = None) -> Fac
         class_counts=counts,
         sources=sources,
         scores=scores,
-        is_calibrated=folder.calibration.is_file(),
+        calibration=read_calibration(folder.calibration).basis if folder.calibration.is_file() else None,
         crop_seconds=task.data.crop_seconds,
         evaluation=task.evaluation,
     )

@@ -40,28 +40,18 @@ _SAME_REGIONS = 0.999
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of the page.
+    """A figure of the page."""
 
-    Attributes
-    ----------
-    title : text above it.
-    svg : the figure; empty if it could not be drawn.
-    caption : text below it.
-    legend : (colour, marker, name) per series.
-    """
-
-    title: str
-    svg: Markup
-    caption: str
-    legend: Sequence[tuple[str, str, str]] = ()
+    title: str  # text above it
+    svg: Markup  # the figure; empty if it could not be drawn
+    caption: str  # text below it
+    legend: Sequence[tuple[str, str, str]] = ()  # (colour, marker, name) per series
 
 
 def template_environment(folder: Path) -> Environment:
     """Return the Jinja environment of a page: text is escaped, unknown names are errors, head.html can be included.
 
-    Parameters
-    ----------
-    folder : folder of the template.
+    `folder`: folder of the template.
     """
     return Environment(
         loader=FileSystemLoader([folder, STYLE_SHEET.parent]),
@@ -80,10 +70,7 @@ def style_sheets(paths: Sequence[Path]) -> Markup:
 def render(findings: Findings, curves: Mapping[str, Curve], clips: Sequence[Clip], data: Path | None) -> str:
     """Return the page.
 
-    Parameters
-    ----------
-    findings, curves, clips : of the run.
-    data : data folder, named if its audio is missing.
+    `findings`, `curves`, `clips`: of the run. `data`: data folder, named if its audio is missing.
     """
     environment = template_environment(STYLE_SHEET.parent)
     environment.tests["missing"] = lambda value: isinstance(value, Missing)

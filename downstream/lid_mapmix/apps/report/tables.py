@@ -46,7 +46,6 @@ _PACKAGES = (
 # other colour: black and white then have a contrast of at least 4.5 (WCAG 1.4.3).
 _DARK, _BRIGHT = 0.84, 0.62
 _ABSENT = "-"
-# Unicode categories of control characters, and of line and paragraph separators.
 
 
 @dataclass(frozen=True)
@@ -61,22 +60,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Confusion:
-    """A confusion matrix; see :func:`confusion`.
+    """A confusion matrix; see :func:`confusion`."""
 
-    Attributes
-    ----------
-    caption : of the table.
-    groups : (name, number of members), in order.
-    names : of rows and columns.
-    rows : cells ``{"count", "fraction", "is_right", "is_dark", "is_bright"}``, with the fraction of the row.
-    starts : numbers of the rows where a group starts.
-    """
-
-    caption: str
-    groups: Sequence[tuple[str, int]]
-    names: Sequence[str]
+    caption: str  # of the table
+    groups: Sequence[tuple[str, int]]  # (name, number of members), in order
+    names: Sequence[str]  # of rows and columns
+    # Cells ``{"count", "fraction", "is_right", "is_dark", "is_bright"}``, with the fraction of the row.
     rows: Sequence[Sequence[dict[str, Any]]]
-    starts: frozenset[int]
+    starts: frozenset[int]  # numbers of the rows where a group starts
 
 
 def decimals(value: object) -> str:
@@ -159,10 +150,8 @@ def confusion(
 ) -> Confusion:
     """Count predictions by true class.
 
-    Parameters
-    ----------
-    caption, groups, names : see :class:`Confusion`.
-    truth, answers : (N,) int, true and predicted class, as indices of `names`.
+    `caption`, `groups`, `names`: see :class:`Confusion`. `truth`, `answers`: (N,) int, true and predicted class, as
+    indices of `names`.
     """
     import numpy as np  # noqa: PLC0415 - the help of commands that print tables does not need it
 
@@ -200,10 +189,8 @@ def _interval(ends: Sequence[float] | None) -> str:
 def format_table(rows: Mapping[str, Mapping[str, float]]) -> str:
     """Format scores as text, one line per row, without a trailing newline.
 
-    Parameters
-    ----------
-    rows : row name → column name → value. Columns are in the order of their first occurrence; missing values are shown
-        as ``-``, floats with 3 decimals. Line breaks and control characters in names are escaped as in Python.
+    `rows`: row name → column name → value. Columns are in the order of their first occurrence; missing values are shown
+    as ``-``, floats with 3 decimals. Line breaks and control characters in names are escaped as in Python.
     """
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
     table = [["", *columns]]

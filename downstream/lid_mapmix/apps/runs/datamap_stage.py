@@ -34,19 +34,12 @@ _RUNNER_KEYS_OF_A_MAP = ("gradient_accumulate_steps", "gradient_clipping", "fp16
 def make_datamap(main: Run, clear_main: Callable[[], None], options: argparse.Namespace) -> Run:
     """Train the data map that a run needs, unless its folder holds the requested one.
 
-    Parameters
-    ----------
-    main : the run.
-    clear_main : called before a new data map is trained; deletes files of an earlier run in the folder of `main`.
-    options : the flags.
+    Returns the run, with settings that name the data map.
 
-    Returns
-    -------
-    The run, with settings that name the data map.
+    Raises UserError: the folder holds another data map, a changed one, or an incomplete one without -a or --overwrite.
 
-    Raises
-    ------
-    UserError : the folder holds another data map, a changed one, or an incomplete one without -a or --overwrite.
+    `main`: the run. `clear_main`: called before a new data map is trained; deletes files of an earlier run in the
+    folder of `main`.
     """
     stage = main.sibling(main.settings.datamap_stage())
     request = broadcast_from_rank_zero(lambda: map_request(stage.settings, stage.corpus))
@@ -76,13 +69,9 @@ def _train(stage: Run, request: dict[str, Any], clear_main: Callable[[], None], 
 
     with ExitStack() as held:
         # The folder of the run is held already; commands on the data map lock this folder only.
-        broadcast_from_rank_zero(lambda: _hold(stage.folder, held))
+        broadcast_from_rank_zero(lambda: held.enter_context(stage.folder.held()))
         stage.train(begin)
         broadcast_from_rank_zero(complete)
-
-
-def _hold(folder: RunFolder, held: ExitStack) -> None:
-    held.enter_context(folder.held())
 
 
 def _examine(stage: Settings, request: dict[str, Any], options: argparse.Namespace) -> tuple[Settings, bool, bool]:
@@ -107,7 +96,8 @@ def _examine(stage: Settings, request: dict[str, Any], options: argparse.Namespa
     if not resumes and not options.overwrite:
         folder.refuse_run(resumes=options.auto_resume)
     if resumes:
-        resumed = argparse.Namespace(**{**vars(options), "expdir": str(folder), "override": None})
+        paths = {"data": stage.task.data.directory, "cache_features": stage.task.cache.directory}
+        resumed = argparse.Namespace(**{**vars(options), **paths, "expdir": str(folder), "override": None})
         stage = settings_from_checkpoint(resumed, choose_checkpoint(folder.path, "train"))
     return stage, False, resumes
 

@@ -5,6 +5,7 @@ import contextlib
 import errno
 import gc
 import io
+import logging
 import os
 import select
 import sys
@@ -12,9 +13,10 @@ from collections.abc import Callable, Sequence
 
 from ...utils.errors import ReportedError, UserError
 from ...utils.garbage import collecting_only_new
-from ...utils.one_line import one_line
+from ...utils.one_line import escape_unencodable_output, log_to_terminal, one_line
 from ...utils.place import Place, find_place
-from ..settings.arguments import SEED_LIMIT, TASK, make_parser, place_run
+from ...utils.versions import unmet_requirements
+from ..settings.arguments import TASK, find_conflict, make_parser, place_run
 from .processes import Processes, choose_device
 
 # The exit status of a command that SIGPIPE ends, in a shell.
@@ -23,6 +25,7 @@ _UNREAD = 141
 
 def main(arguments: Sequence[str] | None = None, program: str = "run_downstream.py") -> int:
     """Run the command line and return its exit status: 0, 1 after an error, 2 for wrong flags."""
+    escape_unencodable_output()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     processes = Processes(find_place(os.environ))
     with contextlib.ExitStack() as quiet:
@@ -34,7 +37,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "run_downstream.
     hint = "-a resumes from the last checkpoint" if options.mode == "train" else "run the same command to start again"
     try:
         return guarded(
-            lambda: _run(options, arguments, processes),
+            lambda: _run(options, processes),
             debug=options.debug,
             after_interruption=hint,
             reports=processes.fails_first,
@@ -47,16 +50,8 @@ def _parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
     parser = make_parser(program)
     options = parser.parse_args(arguments)
     place_run(options)
-    if options.frozen and options.upstream_trainable:
-        parser.error("--frozen and -f exclude each other")
-    if options.auto_resume and options.overwrite:
-        parser.error("-a (resume) and --overwrite (replace) exclude each other")
-    if not 0 <= options.seed < SEED_LIMIT:
-        parser.error(f"--seed {options.seed}: expected a whole number from 0 to {SEED_LIMIT - 1}")
-    if options.upstream is None and options.past_exp is None:
-        parser.error("expected an upstream (-u) or a trained run (-e)")
-    if options.mode != "train" and options.past_exp is None and options.init_ckpt is None:
-        parser.error(f"-m {options.mode}: expected a trained run (-e)")
+    if conflict := find_conflict(options):
+        parser.error(conflict)
     return options
 
 
@@ -66,13 +61,10 @@ def guarded(
 ) -> int:
     """Call `work`, print an error as one line on standard error, and return the exit status.
 
-    Parameters
-    ----------
-    work : function to call.
-    debug : raise errors with their traceback.
-    after_interruption : message after Ctrl-C.
-    reports : called after an error; returns whether this process prints it.
+    `debug`: raise errors with their traceback. `after_interruption`: message after Ctrl-C. `reports`: called after an
+    error; returns whether this process prints it.
     """
+    log_to_terminal(logging.WARNING)
     try:
         work()
         sys.stdout.flush()
@@ -124,24 +116,30 @@ def _explain(error: Exception) -> str:
     message = one_line(" ".join(str(error).splitlines()))
     if isinstance(error, UserError):
         return message
+    if isinstance(error, UnicodeEncodeError):
+        text = ascii(error.object[max(error.start - 40, 0) : error.end + 40])
+        remedy = "Rename the file; convmv converts file names to UTF-8."
+        if sys.getfilesystemencoding() != "utf-8":
+            remedy = "The locale is at fault: set PYTHONUTF8=1, or LC_ALL=C.UTF-8."
+        return f"{text}: expected text in {error.encoding.upper()}, found other characters. {remedy}"
     # Some libraries raise OSError for other reasons than files.
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{error.filename or 'file'}: no space left on the disk or in the quota. Free some and try again."
     if isinstance(error, OSError) and error.errno is not None:
         return f"{error.filename or 'file'}: {error.strerror or message}. Check the path, its permissions and the disk."
+    if isinstance(error, ImportError) and (unmet := unmet_requirements()):
+        needed = " ".join(f"'{requirement}'" for requirement in unmet)
+        return f"expected {', '.join(unmet)}, found {', '.join(unmet.values())} ({message}). Run pip install {needed}."
     return f"{type(error).__name__}: {message} (--debug shows the traceback)"
 
 
-def _run(options: argparse.Namespace, arguments: Sequence[str], processes: Processes) -> None:
-    # Imported here and below, after the flags were parsed: torch takes seconds.
-    from ...host import compat, registry  # noqa: PLC0415
-
-    compat.apply()
-    registry.install_lazy_hub()
+def _run(options: argparse.Namespace, processes: Processes) -> None:
+    _patch_s3prl()
     if options.downstream != TASK:
-        _run_other_task(arguments)
+        from . import other_task  # noqa: PLC0415 - after the flags were parsed: torch takes seconds
+
+        other_task.run(options, processes.place)
         return
-    registry.register_task(TASK, __package__.split(".apps")[0])
     if options.mode == "train":
         choose_device(options, processes.place)
     elif processes.place.rank == 0:
@@ -162,29 +160,23 @@ def _run(options: argparse.Namespace, arguments: Sequence[str], processes: Proce
 def prepare_use(options: argparse.Namespace) -> None:
     """Prepare S3PRL and the device for a command that uses a trained run, in this process.
 
-    Parameters
-    ----------
-    options : equivalent flags of run_downstream.py; the device is set.
+    Raises UserError: the device does not exist.
 
-    Raises
-    ------
-    UserError : the device does not exist.
+    `options`: equivalent flags of run_downstream.py; the device is set.
     """
+    _patch_s3prl()
+    choose_device(options, Place())
+    _set_up_host(options)
+
+
+def _patch_s3prl() -> None:
+    """Patch S3PRL, and register the task."""
+    # Imported here and below, after the flags were parsed: torch takes seconds.
     from ...host import compat, registry  # noqa: PLC0415
 
     compat.apply()
     registry.install_lazy_hub()
     registry.register_task(TASK, __package__.split(".apps")[0])
-    choose_device(options, Place())
-    _set_up_host(options)
-
-
-def _run_other_task(arguments: Sequence[str]) -> None:
-    """Run another task of S3PRL with S3PRL's own command, patched."""
-    import s3prl.run_downstream  # noqa: PLC0415
-
-    sys.argv[1:] = arguments
-    s3prl.run_downstream.main()
 
 
 def _refuse_unsupported(options: argparse.Namespace) -> None:

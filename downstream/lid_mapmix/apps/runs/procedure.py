@@ -28,9 +28,7 @@ from .run import Run
 def train(options: argparse.Namespace) -> None:
     """Train a variant: data map → regions and similarities → Map-Mix → dev calibration → test scores → report.
 
-    Raises
-    ------
-    UserError : the settings, the data or the folder of the run are invalid.
+    Raises UserError: the settings, the data or the folder of the run are invalid.
     """
     run, past = _prepare(options)
     has_test = run.corpus.has("test")
@@ -64,9 +62,7 @@ def train(options: argparse.Namespace) -> None:
 def use(options: argparse.Namespace) -> None:
     """Evaluate a split with a trained run and update its card and report, or identify a recording.
 
-    Raises
-    ------
-    UserError : the checkpoint, the split or the recording does not exist.
+    Raises UserError: the checkpoint, the split or the recording does not exist.
     """
     if options.mode == "inference":
         if not Path(options.evaluate_split).is_file():
@@ -84,13 +80,9 @@ def use(options: argparse.Namespace) -> None:
 def run_of_use(options: argparse.Namespace) -> Run:
     """Return the trained run with checked settings, and print their sources.
 
-    Parameters
-    ----------
-    options : the flags; -e or -i names the trained run.
+    Raises UserError: the checkpoint does not exist, or does not match the flags.
 
-    Raises
-    ------
-    UserError : the checkpoint does not exist, or does not match the flags.
+    `options`: the flags; -e or -i names the trained run.
     """
     if options.past_exp is not None:
         settings = settings_from_checkpoint(options, choose_checkpoint(Path(options.past_exp), options.mode))
@@ -161,7 +153,11 @@ def _clear(run: Run) -> None:
 
 def _score(run: Run, options: argparse.Namespace, checkpoint: Path) -> None:
     """Score the test split with the best checkpoint of a finished run."""
-    scored = argparse.Namespace(**{**vars(options), "evaluate_split": "test", "expdir": run.settings.args.expdir})
+    settings = run.settings
+    # The paths are those of this command, whatever has happened to them since.
+    paths = {"data": settings.task.data.directory, "cache_features": settings.task.cache.directory}
+    use = {"mode": "evaluate", "evaluate_split": "test", "expdir": settings.args.expdir}
+    scored = argparse.Namespace(**{**vars(options), **paths, **use})
     run.sibling(settings_from_checkpoint(scored, checkpoint)).evaluate()
 
 

@@ -36,9 +36,8 @@ _STARTED_BY_TORCHRUN = "TORCHELASTIC_RUN_ID"
 def choose_device(options: argparse.Namespace, place: Place) -> None:
     """Set device, backend and local rank; with several processes each has its own GPU.
 
-    Raises
-    ------
-    UserError : the device does not exist, GPUs are fewer than processes, or the backend does not support the device.
+    Raises UserError: the device does not exist, GPUs are fewer than processes, or the backend does not support the
+    device.
     """
     import torch
 
@@ -79,12 +78,7 @@ def choose_device(options: argparse.Namespace, place: Place) -> None:
 
 
 class Processes:
-    """The processes of a distributed training, seen from this one.
-
-    Parameters
-    ----------
-    place : rank of this process.
-    """
+    """The processes of a distributed training, seen from this one. `place`: rank of this process."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -97,9 +91,7 @@ class Processes:
     def meet(self, options: argparse.Namespace) -> None:
         """Wait for all processes and create the process group; do nothing for a single process.
 
-        Parameters
-        ----------
-        options : with device and backend.
+        `options`: with device and backend.
         """
         if self.place.processes == 1:
             return

@@ -4,6 +4,7 @@ Used by ``lid-mapmix datamap``. Without other options the files are byte for byt
 """
 
 import filecmp
+from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,12 +13,14 @@ from typing import Any, Self
 
 import numpy as np
 
+from ...config.named_paths import check_named_paths
 from ...config.schema import DatamapConfig
 from ...config.settings import task_of_run
+from ...config.sources import read_yaml
 from ...data.corpus import Corpus
 from ...data.labels import Labels
 from ...data.manifest.manifest import Manifest
-from ...mapmix.datamap import Measures, Region, RegionRule, region_counts
+from ...mapmix.datamap import Region, RegionRule, region_counts
 from ...mapmix.datamap_files import write_td_metrics
 from ...mapmix.dynamics_files import Dynamics
 from ...mapmix.suspects import NO_CLASS, Suspects, find_suspects, write_suspects
@@ -37,23 +40,15 @@ _OF_RULE = {
 
 @dataclass(frozen=True, eq=False)
 class RecordedDatamap:
-    """A data map with its training data, settings and recorded epochs.
+    """A data map with its training data, settings and recorded epochs."""
 
-    Attributes
-    ----------
-    manifest, labels : of the training data, N utterances.
-    targets : (N,) int, target class of each utterance.
-    config : settings by which regions are assigned.
-    dynamics : the epochs used.
-    recorded : the data map.
-    """
-
+    # manifest, labels: of the training data, N utterances.
     manifest: Manifest
     labels: Labels
-    targets: np.ndarray
-    config: DatamapConfig
-    dynamics: Dynamics
-    recorded: RecordedMap
+    targets: np.ndarray  # (N,) int, target class of each utterance
+    config: DatamapConfig  # settings by which regions are assigned
+    dynamics: Dynamics  # the epochs used
+    recorded: RecordedMap  # the data map
 
     @classmethod
     def read(
@@ -61,45 +56,31 @@ class RecordedDatamap:
     ) -> Self:
         """Read the epochs of a run, and compute the data map.
 
+        Raises UserError: the data or settings do not match, the settings are missing, or no epoch is left.
+
         Parameters
         ----------
         folder : of the run that recorded them.
         data : folder of its training data; None if they have not moved.
         regions : settings of DatamapConfig that override those of the run; None values do not override.
         skip_first, keep_first : number of epochs to skip, and of the remaining epochs to use (None: all).
-
-        Raises
-        ------
-        UserError : the data or settings do not match, the settings are missing, or no epoch is left.
         """
         task = task_of_run(folder)
         given = {name: each for name, each in regions.items() if each is not None}
         _refuse_unused(task.datamap, given)
         config = task_of_run(folder, {"datamap": given}).datamap
+        if data is None:
+            path = folder.settings_file("args")
+            check_named_paths(Namespace(**read_yaml(path)), task, path, ["data"])
         # The settings of the run hold its labels; labels.yaml may have changed since.
         corpus = Corpus(data or task.data.directory, task.labels)
         manifest, labels = corpus.manifest("train"), corpus.labels
         made = read_map(folder.dynamics, manifest, labels, config, skip_first=skip_first, keep_first=keep_first)
         return cls(manifest, labels, labels.class_indices(manifest), config, *made)
 
-    @property
-    def measures(self) -> Measures:
-        """The measures of each utterance."""
-        return self.recorded.measures
-
-    @property
-    def regions(self) -> np.ndarray:
-        """The region of each utterance, (N,) str."""
-        return self.recorded.regions
-
-    @property
-    def epochs(self) -> list[int]:
-        """The epochs used."""
-        return self.dynamics.epochs.tolist()
-
     def region_table(self) -> str:
         """Format the number of utterances per class and region."""
-        return format_table(region_counts(self.regions, self.targets, self.labels.classes))
+        return format_table(region_counts(self.recorded.regions, self.targets, self.labels.classes))
 
     def suspects(self, count: int) -> Suspects:
         """Return the most likely label errors."""
@@ -114,7 +95,7 @@ class RecordedDatamap:
         ids = [one_line(name) for name in self.manifest.columns["id"][rows].tolist()]
         preferred = ["-" if number == NO_CLASS else classes[number] for number in suspects.preferred.tolist()]
         widths = [max(map(len, names), default=0) for names in (ids, preferred)]
-        of_class, is_hard = self.targets[rows], self.regions[rows] == Region.HARD.value
+        of_class, is_hard = self.targets[rows], self.recorded.regions[rows] == Region.HARD.value
         lines = [
             "most likely label errors: rank, id, class that the model preferred, fraction of epochs that preferred it"
         ]
@@ -125,32 +106,30 @@ class RecordedDatamap:
                 row = rows[place]
                 lines.append(
                     f"{place + 1:>6}  {ids[place]:<{widths[0]}}  {preferred[place]:<{widths[1]}} "
-                    f"{suspects.fractions[place]:>4.0%}  confidence {self.measures.confidence[row]:.3f}  "
-                    f"variability {self.measures.variability[row]:.3f}"
+                    f"{suspects.fractions[place]:>4.0%}  confidence {self.recorded.measures.confidence[row]:.3f}  "
+                    f"variability {self.recorded.measures.variability[row]:.3f}"
                 )
         return "\n".join(lines)
 
     def write_numbers(self, out: RunFolder, suspects: Suspects | None, *, overwrite: bool) -> list[Path]:
         """Write all files but the figures, or none if one exists with other content; return their paths.
 
-        Raises
-        ------
-        UserError : a file exists with other content, and `overwrite` is False.
+        Raises UserError: a file exists with other content, and `overwrite` is False.
         """
         columns = self.manifest.columns
         paths = [out.datamap, out.class_similarity, out.td_metrics, *([] if suspects is None else [out.suspects])]
         with ExitStack() as stack:
             written = {path: stack.enter_context(replace_when_complete(path)) for path in paths}
             write_map(written[out.datamap], written[out.class_similarity], self.manifest, self.labels, self.recorded)
-            write_td_metrics(written[out.td_metrics], ids=columns["id"], measures=self.measures)
+            write_td_metrics(written[out.td_metrics], ids=columns["id"], measures=self.recorded.measures)
             if suspects is not None:
                 write_suspects(
                     written[out.suspects],
                     suspects=suspects,
                     manifest_columns=columns,
                     classes=self.labels.classes,
-                    measures=self.measures,
-                    regions=self.regions,
+                    measures=self.recorded.measures,
+                    regions=self.recorded.regions,
                 )
             replaced = [
                 path
@@ -176,16 +155,16 @@ class RecordedDatamap:
     def draw(self, out: RunFolder, *, by_class: bool) -> list[Path]:
         """Draw the data map and, with `by_class`, one panel per class; return the paths.
 
-        Raises
-        ------
-        UserError : matplotlib is not installed.
+        Raises UserError: matplotlib is not installed.
         """
         paths = [out.datamap_figure]
-        draw_datamap(paths[0], self.measures, self.regions, self.config)
+        draw_datamap(paths[0], self.recorded.measures, self.recorded.regions, self.config)
         if by_class:
             paths.append(out.datamap_by_class)
             classes, targets = self.labels.classes, self.targets
-            draw_by_class(paths[1], self.measures, self.regions, self.config, classes=classes, targets=targets)
+            draw_by_class(
+                paths[1], self.recorded.measures, self.recorded.regions, self.config, classes=classes, targets=targets
+            )
         return paths
 
 

@@ -26,6 +26,7 @@ from ...utils.distributed import broadcast_from_rank_zero, is_rank_zero
 from ...utils.errors import UserError
 from ...utils.files import write_text
 from ...utils.garbage import collecting_only_new
+from ...utils.one_line import one_line
 from ...utils.run_folder import RunFolder
 from ..report.command import try_report
 from ..report.datamap_figure import try_datamap_figure
@@ -36,15 +37,8 @@ from .feature_cache import attach_cache
 class Run:
     """A run of S3PRL's runner in a folder, in one or several processes.
 
-    Parameters
-    ----------
-    settings : of the run.
-    corpus : the data, if another run of the command has opened them.
-    trains : whether the command trains; training may skip bad audio.
-
-    Attributes
-    ----------
-    folder : of the run.
+    `corpus`: the data, if another run of the command has opened them. `trains`: whether the command trains; training
+    may skip bad audio.
     """
 
     def __init__(self, settings: Settings, corpus: Corpus | None = None, *, trains: bool = True) -> None:
@@ -69,9 +63,7 @@ class Run:
     def check_data(self) -> None:
         """Check settings and manifests, before an upstream is downloaded or loaded.
 
-        Raises
-        ------
-        UserError : they are invalid; audio is not checked yet.
+        Raises UserError: they are invalid; audio is not checked yet.
         """
         self.settings.check_host(trains=True)
         task = self.settings.task
@@ -80,12 +72,7 @@ class Run:
         self.corpus.check_manifests(["train", *self.settings.splits, *(["test"] if self.corpus.has("test") else [])])
 
     def train(self, begin: Callable[[], None] = lambda: None) -> None:
-        """Train.
-
-        Parameters
-        ----------
-        begin : called in rank zero just before training starts, after all checks.
-        """
+        """Train. `begin`: called in rank zero just before training starts, after all checks."""
 
         def prepare(runner: Any) -> None:
             self.folder.path.mkdir(parents=True, exist_ok=True)
@@ -98,12 +85,7 @@ class Run:
         self._run("train", prepare)
 
     def evaluate(self, change: Callable[[Any], None] = lambda expert: None) -> None:
-        """Score the split of the arguments.
-
-        Parameters
-        ----------
-        change : called with the expert before evaluation.
-        """
+        """Score the split of the arguments. `change`: called with the expert before evaluation."""
         self._run("evaluate", lambda runner: self.folder.path.mkdir(parents=True, exist_ok=True), change)
 
     def identify(self) -> None:
@@ -117,9 +99,10 @@ class Run:
             return
         state = kept_state(checkpoint)
         try:
-            write_dev_calibration(self.folder, checkpoint, state["best_accuracy"], state["classes"], kind)
+            calibration = write_dev_calibration(self.folder, checkpoint, state["best_accuracy"], state["classes"], kind)
+            print(f"[lid_mapmix] calibration: {calibration.basis}")
         except UserError as error:  # the run is complete without it
-            print(f"[lid_mapmix] warning: no calibration: {error}")
+            print(f"[lid_mapmix] warning: no calibration: {one_line(str(error))}")
 
     def write_datamap_figure(self) -> None:
         """Draw the data map, if this run has recorded one and reports are enabled."""

@@ -5,6 +5,7 @@ Nothing here imports torch.
 
 import argparse
 
+from ...utils.argument_types import number_from
 from ...utils.command_line import CommandParser
 
 TASK = "lid_mapmix"
@@ -82,13 +83,8 @@ def _add_upstream(group: argparse._ArgumentGroup) -> None:
     add("-r", "--upstream_refresh", action="store_true", help="download weights again")
     add("-f", "--upstream_trainable", action="store_true", default=None, help="fine-tune the upstream")
     add("--frozen", action="store_true", help="freeze the upstream and learn a weighted sum of its layers (SUPERB)")
-    add(
-        "--cache-features",
-        type=_folder,
-        metavar="DIR",
-        help="cache the features of a frozen upstream on disk",
-    )
-    add("--cache-limit", type=_size, metavar="GB", help="maximum size of the cache; default: 100")
+    add("--cache-features", type=_folder, metavar="DIR", help="cache the features of a frozen upstream on disk")
+    add("--cache-limit", type=number_from(0), metavar="GB", help="maximum size of the cache; default: 100")
     add("-s", "--upstream_feature_selection", metavar="KEY", help="hidden_states, last_hidden_state, …")
     add("-l", "--upstream_layer_selection", type=int, metavar="LAYER", help="one of the hidden states")
     add("--upstream_feature_normalize", action="store_true", help="layer norm before the weighted sum")
@@ -102,16 +98,6 @@ def _folder(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("expected a folder, found ''")
     return text
-
-
-def _size(text: str) -> float:
-    try:
-        size = float(text)
-    except ValueError:
-        size = float("nan")
-    if not 0 < size < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number of gigabytes above 0, found {text!r}")
-    return size
 
 
 def _add_folders(group: argparse._ArgumentGroup) -> None:
@@ -143,8 +129,29 @@ def place_run(options: argparse.Namespace) -> None:
         options.expdir = f"{_RESULTS}/{options.expname}"
 
 
+def find_conflict(options: argparse.Namespace) -> str | None:
+    """Return what contradicts in the flags or is missing, as the text of an error; None if nothing does."""
+    is_new = options.past_exp is None
+    faults = (
+        (options.frozen and options.upstream_trainable, "--frozen and -f exclude each other"),
+        (options.auto_resume and options.overwrite, "resume and overwrite (-a and --overwrite) exclude each other"),
+        (
+            not 0 <= options.seed < SEED_LIMIT,
+            f"seed: expected a whole number from 0 to {SEED_LIMIT - 1}, found {options.seed}",
+        ),
+        (options.upstream is None and is_new, "expected an upstream (-u) or a trained run (-e)"),
+        (
+            options.mode != "train" and is_new and options.init_ckpt is None,
+            f"-m {options.mode}: expected a trained run (-e)",
+        ),
+    )
+    return next((text for is_fault, text in faults if is_fault), None)
+
+
 def complete_defaults(options: argparse.Namespace) -> None:
-    """Set the variant and the folder of a new run, if the flags do not."""
-    options.downstream_variant = options.downstream_variant or _DEFAULT_VARIANT
+    """Set the variant, for this task, and the folder of a new run, if the flags do not."""
+    if options.downstream == TASK:
+        options.downstream_variant = options.downstream_variant or _DEFAULT_VARIANT
     if options.expdir is None:
-        options.expdir = f"{_RESULTS}/{options.downstream}-{options.downstream_variant}-{options.upstream}"
+        parts = (options.downstream, options.downstream_variant, options.upstream)
+        options.expdir = f"{_RESULTS}/{'-'.join(filter(None, parts))}"

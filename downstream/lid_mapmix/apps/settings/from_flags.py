@@ -7,13 +7,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from ...config.named_paths import OPENED, SETTINGS, UPSTREAM_FLAGS, check_named_paths, digests
 from ...config.renamed import rename_settings
 from ...config.settings import Settings, moved_path
 from ...config.sources import DEFAULT_CONFIG, TASK_KEY, merge, read_variant, read_yaml, upstream_config_path
 from ...config.upstreams import Protocol, read_upstream
 from ...data.audio.reading import MINIMUM_SAMPLES, SAMPLE_RATE
-from ...host.registry import takes_weights, upstream_names
-from ...host.trust import NAMED_FILES, check_named_files, record_named_files
+from ...host.upstreams import refuse_unread_weights
 from ...training.checkpoints import read_checkpoint
 from ...training.resuming import check_complete
 from ...utils.errors import UserError
@@ -27,7 +27,7 @@ _NEVER_FROM_CHECKPOINT = (
     # Unlike S3PRL, which would write to the folder in which the checkpoint was made.
     "expdir",
     # What reaches outside the run's folder is only done if the user requests it.
-    *("hub", "from_hf_hub", "push_to_hf_hub", "hf_hub_org", "upstream_refresh"),
+    *("hub", "from_hf_hub", "push_to_hf_hub", "hf_hub_org", "upstream_refresh", "may_download"),
 )
 # Folder of the run, checkpoint to start from, and files of the upstream always come from the flags.
 _WHERE = ("expname", "auto_resume", "init_ckpt", "upstream_ckpt", "upstream_model_config")
@@ -36,9 +36,7 @@ _WHERE = ("expname", "auto_resume", "init_ckpt", "upstream_ckpt", "upstream_mode
 def new_settings(options: argparse.Namespace) -> Settings:
     """Merge defaults, variant, upstream, the settings file, flags and overrides, in ascending precedence.
 
-    Raises
-    ------
-    UserError : a file is missing or invalid, or an override is invalid.
+    Raises UserError: a file is missing or invalid, or an override is invalid.
     """
     variant, upstream = options.downstream_variant, options.upstream
     protocol = "frozen" if options.frozen else "finetune"
@@ -61,17 +59,12 @@ def new_settings(options: argparse.Namespace) -> Settings:
     for key, value in asdict(needs.arguments).items():
         if getattr(args, key) is None:
             setattr(args, key, value)
-    if args.upstream_ckpt is not None:
-        _refuse_unread_weights(upstream, args.upstream_ckpt)
-        args.upstream_ckpt = _weights_path(args.upstream_ckpt)
-    if args.upstream_model_config is not None:
-        args.upstream_model_config = _weights_path(args.upstream_model_config)
+    _take_upstream_files(args, options)
     sources = [name for name, layer in layers if layer]
     if apply_override(options.override, args, config):
         sources.append(f"-o {options.override}")
-    record_named_files(args)
-    settings = _with_crop_grid(_with_absolute_folders(Settings.make(args, config, sources)))
-    return divide_batch(settings, needs.batch_sizes)
+    settings = _recorded(_with_crop_grid(_with_absolute_folders(Settings.make(args, config, sources))))
+    return divide_batch(settings, needs)
 
 
 def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> Settings:
@@ -79,9 +72,7 @@ def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> S
 
     ``--data``, ``--cache-features``, ``-k``, ``-p``, ``-n`` and ``-o`` override the checkpoint.
 
-    Raises
-    ------
-    UserError : the checkpoint cannot be read, is of another task, or its crops cannot be cached.
+    Raises UserError: the checkpoint cannot be read, is of another task, or its crops cannot be cached.
     """
     states = read_checkpoint(checkpoint)
     kept, config = dict(vars(states["Args"])), rename_settings(copy.deepcopy(states["Config"]))
@@ -96,12 +87,13 @@ def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> S
             setattr(args, key, value)
     args.expdir = options.expdir or str(checkpoint.parent)
     args.init_ckpt = str(checkpoint)
+    args.may_download = options.upstream == args.upstream or bool(options.upstream_refresh or options.upstream_ckpt)
     task, sources = config[TASK_KEY], [str(checkpoint)]
     if ignored := _ignored_flags(options, kept):
         sources.append(f"(ignored, since the checkpoint has its own values: {', '.join(ignored)})")
     if given := (task.get("mapmix") or {}).get("datamap"):
         task["mapmix"]["datamap"] = moved_path(given, Path(kept["expdir"]), checkpoint.parent)
-    sources += _choose_files(args, kept, options, checkpoint)
+    sources += _take_upstream_files(args, options)
     if options.data:
         task["data"]["directory"] = _absolute(options.data)
         sources.append("--data")
@@ -117,8 +109,33 @@ def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> S
     if apply_override(options.override, args, config):
         sources.append(f"-o {options.override}")
     settings = _with_absolute_folders(Settings.make(args, config, sources))
-    task_settings = settings.task
-    if options.mode == "train" and task_settings.cache.directory and task_settings.data.crop_step_seconds is None:
+    settings = _with_checked_paths(settings, options, checkpoint)
+    return _recorded(settings) if options.mode == "train" else settings
+
+
+def _take_upstream_files(args: argparse.Namespace, options: argparse.Namespace) -> list[str]:
+    """Take -k and -g from the flags, and return those that were given."""
+    given = {name: value for name in UPSTREAM_FLAGS if (value := getattr(options, name)) is not None}
+    if "upstream_ckpt" in given:
+        refuse_unread_weights(args.upstream, given["upstream_ckpt"])
+    for name, value in given.items():
+        # An address or a repository is unchanged.
+        setattr(args, name, _absolute(value) if Path(value).exists() else value)
+    return [UPSTREAM_FLAGS[name] for name in given]
+
+
+def _with_checked_paths(settings: Settings, options: argparse.Namespace, checkpoint: Path) -> Settings:
+    """Check the paths that only a checkpoint names, and its crops if it has a cache; drop data that are not used."""
+    named = {"data": options.data, "cache": options.cache_features}
+    named |= {name: getattr(options, name) for name in UPSTREAM_FLAGS}
+    given = {name for name, value in named.items() if value}
+    given |= {name for name, path in SETTINGS.items() if sets(options.override, "config", TASK_KEY, *path)}
+    given |= {name for name in UPSTREAM_FLAGS if sets(options.override, "args", name)}
+    task = settings.task
+    check_named_paths(settings.args, task, checkpoint, OPENED[options.mode], given)
+    if options.mode == "inference" and "data" not in given:
+        return replace(settings, task=replace(task, data=replace(task.data, directory=None)))
+    if options.mode == "train" and task.cache.directory and task.data.crop_step_seconds is None:
         raise UserError(
             f"--cache-features: expected a run with crops on a grid, found random crops in {checkpoint}. "
             "Resume without --cache-features, or train in another folder."
@@ -126,18 +143,9 @@ def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> S
     return settings
 
 
-def _choose_files(
-    args: argparse.Namespace, kept: Mapping[str, Any], options: argparse.Namespace, checkpoint: Path
-) -> list[str]:
-    """Take -k and -g from the flags, or from the checkpoint if it may name them; return the flags."""
-    given = {name: value for name in NAMED_FILES if (value := getattr(options, name))}
-    check_named_files(argparse.Namespace(**{**kept, **dict.fromkeys(given)}), checkpoint)
-    if options.upstream_ckpt:
-        _refuse_unread_weights(args.upstream, options.upstream_ckpt)
-    for name, value in given.items():
-        setattr(args, name, _weights_path(value))
-    record_named_files(args)
-    return [NAMED_FILES[name] for name in given]
+def _recorded(settings: Settings) -> Settings:
+    """Record digests of the paths that settings name, so that the run's checkpoints may name them again."""
+    return settings.with_arguments(file_digests=digests(settings.args, settings.task))
 
 
 def _cache_flags(options: argparse.Namespace) -> dict[str, Any]:
@@ -178,20 +186,6 @@ def _ignored_flags(options: argparse.Namespace, kept: Mapping[str, Any]) -> list
     if options.frozen and kept.get("upstream_trainable"):
         names.append("frozen")
     return [f"--{name}" for name in names]
-
-
-def _refuse_unread_weights(upstream: str, weights: str) -> None:
-    """Refuse -k if S3PRL would silently use other weights."""
-    if takes_weights(upstream):
-        return
-    local = f"{upstream.partition('_')[0]}_local"
-    advice = f"use -u {local}" if local in upstream_names() else "use an upstream named *_local"
-    raise UserError(f"-k {weights}: the upstream {upstream} does not read weights from -k. Remove -k, or {advice}.")
-
-
-def _weights_path(weights: str) -> str:
-    """Return -k with an absolute path; a URL or a repository is unchanged."""
-    return _absolute(weights) if Path(weights).exists() else weights
 
 
 def _absolute(folder: str) -> str:

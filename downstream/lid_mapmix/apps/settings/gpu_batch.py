@@ -4,28 +4,28 @@ Values drawn once per batch, such as λ with ``lambda_per: batch``, are then dra
 """
 
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 
 from ...config.settings import Settings
-from ...config.upstreams import largest_batch, split_batch
+from ...config.upstreams import Protocol, largest_batch, split_batch
+from ...host.pretrained import encoder_millions
 from ...mapmix.mixup import MixSpace
 from ...utils.place import find_place
 
 
-def divide_batch(settings: Settings, batch_sizes: Mapping[int, int]) -> Settings:
+def divide_batch(settings: Settings, needs: Protocol) -> Settings:
     """Split the batch of a run if it exceeds the GPU memory, and append that to the sources.
 
-    Parameters
-    ----------
-    settings : with the device.
-    batch_sizes : GPU memory in GB → maximum number of anchors, from the file of the upstream.
+    `settings`: with the device. `needs`: batch sizes by GPU memory, from the file of the upstream.
     """
     device = settings.args.device
-    if not batch_sizes or device is None or torch.device(device).type != "cuda":
+    if not needs.batch_sizes or device is None or torch.device(device).type != "cuda":
         return settings
+    batch_sizes, weights = needs.batch_sizes, settings.args.upstream_ckpt
+    if needs.batch_sizes_by_millions and weights and (millions := encoder_millions(weights)) is not None:
+        batch_sizes = needs.batch_sizes_of(millions)
     gigabytes = torch.cuda.get_device_properties(torch.device(device)).total_memory / 2**30
     task, data = settings.task, settings.task.data
     waveforms = 2 if task.mapmix.mix is MixSpace.LATENT else 1

@@ -22,14 +22,9 @@ _FLAGS_ONLY = (
 def apply_override(text: str | None, args: argparse.Namespace, config: dict[str, Any]) -> bool:
     """Override arguments and configuration by -o, and return whether it overrides anything.
 
-    Parameters
-    ----------
-    text : value of -o.
-    args, config : changed in place.
+    Raises UserError: the text is invalid, or names something unknown or settable by flags only.
 
-    Raises
-    ------
-    UserError : the text is invalid, or names something unknown or settable by flags only.
+    `args`, `config`: changed in place.
     """
     overrides = _overrides(text)
     for (first, *given), value in overrides:
@@ -65,9 +60,7 @@ def sets(text: str | None, *path: str) -> bool:
 def parse_override(text: str) -> list[tuple[list[str], Any]]:
     """Parse the text of -o.
 
-    Returns
-    -------
-    List of (path of keys, value); values are parsed as Python literals, then as YAML, else strings.
+    Returns a list of (path of keys, value); values are parsed as Python literals, then as YAML, else strings.
     """
     parsed = []
     for option in filter(None, (part.strip() for part in text.split(",,"))):

@@ -2,29 +2,39 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from ...utils.errors import UserError
 
-EXTENSIONS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".sph")
+# What libsndfile reads, except what is seldom a recording: matrices (.mat), features (.htk), headerless samples (.raw).
+EXTENSIONS = (
+    ".wav", ".wave", ".bwf", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".mp2", ".sph", ".aif", ".aiff",
+    ".aifc", ".au", ".snd", ".caf", ".voc", ".svx", ".avr", ".paf", ".pvf", ".sf",
+)  # fmt: skip
 
 
 def _refuse(fault: UserError) -> None:
     raise fault
 
 
-def audio_below(folder: Path, report: Callable[[UserError], None] = _refuse) -> list[Path]:
+def audio_below(
+    folder: Path,
+    report: Callable[[UserError], None] = _refuse,
+    extensions: Collection[str] = EXTENSIONS,
+    left_out: Counter[str] | None = None,
+) -> list[Path]:
     """Return the audio files of a folder and its subfolders, sorted; follows links, and visits each folder once.
+
+    Raises UserError: a folder cannot be read.
 
     Parameters
     ----------
     folder : where to look.
     report : called with the error of each unreadable folder, which is then skipped; raises it by default.
-
-    Raises
-    ------
-    UserError : a folder cannot be read.
+    extensions : of audio, in lower case.
+    left_out : if given, the other files are added to it, by extension; "" for none.
     """
 
     def unreadable(error: OSError) -> None:
@@ -40,14 +50,22 @@ def audio_below(folder: Path, report: Callable[[UserError], None] = _refuse) -> 
             folders.clear()
             continue
         seen.add((state.st_dev, state.st_ino))
-        # macOS writes files named ._NAME.wav without audio.
-        found += [
-            Path(parent) / name
-            for name in names
+        for name in names:
+            # macOS writes files named ._NAME.wav without audio.
+            if name.startswith("."):
+                continue
             # Not pathlib, which is far slower.
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122
-        ]
+            extension = os.path.splitext(name)[1].lower()  # noqa: PTH122
+            if extension in extensions:
+                found.append(Path(parent) / name)
+            elif left_out is not None:
+                left_out[extension] += 1
     return sorted(found)
+
+
+def describe_left_out(left_out: Counter[str]) -> str:
+    """Return the numbers of files by extension as text."""
+    return ", ".join(f"{count} {extension or 'without an extension'}" for extension, count in left_out.most_common())
 
 
 def listing_digest(folder: Path) -> str:
@@ -55,9 +73,7 @@ def listing_digest(folder: Path) -> str:
 
     Their content, which may be gigabytes, is not read; their times, which copying and unpacking change, are not used.
 
-    Raises
-    ------
-    UserError : a folder cannot be read.
+    Raises UserError: a folder cannot be read.
     """
     digest = hashlib.sha256()
     for path in audio_below(folder):

@@ -12,22 +12,34 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import soundfile
 
 from ...utils.errors import UserError
-from .mp3 import is_guessed
+from . import containers
+from .channels import mix_to_mono
+from .conversion import foreign_container, to_wav
+from .faults import RESTORE, AudioFileError, FileFault, ForeignAudioError, unreadable_end
+from .mp3 import true_length
 from .shards import MemberFile, find_member, goes_to_wav, open_bytes, open_shard
+from .silence import silent_decoder
 
 SAMPLE_RATE = 16_000
 # The receptive field of the wav2vec 2.0 front end; shorter audio has no frame.
 MINIMUM_SAMPLES = 400
 # libsndfile's SF_COUNT_MAX.
-UNKNOWN_FRAMES = 2**63 - 1
-# For libsndfile's decoders of GSM 06.10 ("WAV49"), G.721 and some others; crops are read by seeking.
-NOT_SEEKABLE = "{} cannot be read from the middle on"
+_UNKNOWN_FRAMES = 2**63 - 1
+# Less than any header followed by audio.
+_MIN_BYTES = 1_000
+# ffmpeg loses audio of such a file.
+_USE_PARTS = "Use the files that it was joined from."
+# Enough for the signature of a container and the header of SPHERE.
+_START_BYTES = 1024
+# Samples before a part that are decoded as well. A frame of MP3 depends on up to 9 earlier ones (the bit reservoir), a
+# block of Vorbis, of at most 8192 samples, on the one before it.
+_LEAD_IN = {"MP3": 10 * 1152, "OGG": 2 * 8192}
 _PCM_16_UNIT = np.float32(2**-15)
 # Audio on either side of a crop that the resampler's filter may reach, with a margin.
 _RESAMPLER_CONTEXT_SECONDS = 0.01
@@ -37,16 +49,12 @@ _WHOLE_MEMBER_BYTES = 2**18
 
 @dataclass(frozen=True)
 class AudioHeader:
-    """The header of an audio file.
+    """The header of an audio file."""
 
-    Attributes
-    ----------
-    frames : samples per channel, at the file's own rate.
-    sample_rate : samples per second.
-    """
-
-    frames: int
+    frames: int  # samples per channel, at the file's own rate
     sample_rate: int
+    channels: int = 1
+    contradiction: str = ""  # what in the header contradicts its sample rate, as text
 
     @property
     def samples(self) -> int:
@@ -55,50 +63,73 @@ class AudioHeader:
 
 
 def read_header(path: Path) -> AudioHeader:
-    """Read the header of an audio file.
+    """Read the header of an audio file, and a few places of it that show whether all of it can be read.
 
-    Raises
-    ------
-    UserError : no such file or member, an empty file, or no audio that libsndfile can read and seek in.
+    Raises UserError: no such file or member, an empty or truncated file, several joined files, or no audio that
+    libsndfile can read and seek in.
     """
-    with open_audio(path, only_header=True) as file:
-        header, container = _header(path, file), file.format
-    if container == "MP3":
-        with open_bytes(path) as content:
-            if is_guessed(content, header.frames):
-                raise UserError(
-                    f"{path}: expected its length in the header, found an MP3 without a Xing or Info frame. Convert it "
-                    "to wav."
-                )
-    return header
+    try:
+        with open_audio(path, only_header=True) as file, open_bytes(path) as content:
+            return examine(path, file, content)
+    except OSError as error:
+        raise AudioFileError(f"{path}: cannot be read ({error.strerror}). Check the disk.") from None
+
+
+def examine(path: Path, file: soundfile.SoundFile, content: BinaryIO) -> AudioHeader:
+    """Return the header of an open file whose bytes are `content`; raises as :func:`read_header`."""
+    size, frames, contradiction = content.seek(0, os.SEEK_END), file.frames, ""
+    if frames <= 0 and size >= _MIN_BYTES:
+        # A recorder that was stopped before it wrote the length leaves such a file.
+        flags = "-ignore_length 1 " if file.format in ("WAV", "WAVEX") else ""
+        raise AudioFileError(
+            f"{path}: expected its length in the header, found an unfinished header: no samples in a file of {size} "
+            f"bytes. {to_wav(path, flags)}",
+            FileFault.UNKNOWN_LENGTH,
+        )
+    if file.format == "FLAC" and containers.is_joined_flac(content, size):
+        raise unreadable_end(path, FileFault.JOINED, "several FLAC files in one", _USE_PARTS)
+    if file.format == "OGG" and containers.is_chained_ogg(content, size):
+        raise unreadable_end(path, FileFault.JOINED, "several Ogg files in one", to_wav(path))
+    if file.format == "MP3":
+        frames = true_length(path, content, size, frames)
+    header = _header(path, file)
+    declared = None
+    if file.format in ("WAV", "WAVEX"):
+        declared = containers.declared_by_riff(content, size)
+    elif file.format == "NIST":
+        declared = containers.declared_by_sphere(content, size)
+    if declared is not None and declared.present < declared.declared:
+        raise unreadable_end(
+            path, FileFault.TRUNCATED, f"{declared.present} of {declared.declared} declared bytes", RESTORE
+        )
+    if declared is not None and 0 < declared.bytes_per_second != header.sample_rate * declared.frame_bytes:
+        contradiction = (
+            f"{header.sample_rate} Hz, but {declared.bytes_per_second} bytes per second of {declared.frame_bytes} per "
+            "sample"
+        )
+    return AudioHeader(frames, header.sample_rate, file.channels, contradiction)
 
 
 def read_audio(path: Path, start: int = 0, count: int | None = None) -> np.ndarray:
-    """Read a part of a file, mixed to mono and resampled.
+    """Read a part of a file, mixed to mono (:func:`.channels.mix_to_mono`, by that part) and resampled.
 
     The result equals the same part of the whole file resampled, but only the part is decoded.
 
-    Parameters
-    ----------
-    path : the audio file.
-    start : first sample, at 16 kHz.
-    count : number of samples at 16 kHz; None for all to the end of the file.
+    Returns (samples,) float32 at 16 kHz.
 
-    Returns
-    -------
-    (samples,) float32 at 16 kHz.
+    Raises UserError: the file is unreadable or truncated, or a sample is NaN or infinite.
 
-    Raises
-    ------
-    UserError : the file is unreadable or truncated, or a sample is NaN or infinite.
+    `path`: the audio file. `start`: first sample, at 16 kHz. `count`: number of samples at 16 kHz; None for all to the
+    end of the file.
     """
+    if count is None:
+        count = read_header(path).samples - start
     with open_audio(path) as file:
         header = _header(path, file)
-        count = header.samples - start if count is None else count
         if start + count > header.samples:
             raise _truncated(path, start, count, header.samples - start)
         if header.sample_rate == SAMPLE_RATE:
-            audio = _decode(path, file, start, count)
+            audio = _decode(path, file, start, count, count)
         else:
             audio = _decode_resampled(path, file, header, start, count)
     if not np.isfinite(audio).all():
@@ -108,30 +139,53 @@ def read_audio(path: Path, start: int = 0, count: int | None = None) -> np.ndarr
 
 def _header(path: Path, file: soundfile.SoundFile) -> AudioHeader:
     if file.frames <= 0 or file.samplerate <= 0:
-        raise UserError(f"{path}: expected audio, found none in the file. Restore the file or remove it.")
-    if file.frames == UNKNOWN_FRAMES:
-        raise UserError(
-            f"{path}: expected its length in the header, found none (a flac written to a pipe). Convert it to wav."
+        raise AudioFileError(
+            f"{path}: expected audio, found none in the file. Restore the file or remove it.", FileFault.EMPTY
+        )
+    if file.frames == _UNKNOWN_FRAMES:
+        found = "none (a flac written to a pipe)" if file.format == "FLAC" else f"none that is valid ({file.format})"
+        raise AudioFileError(
+            f"{path}: expected its length in the header, found {found}. {to_wav(path)}", FileFault.UNKNOWN_LENGTH
         )
     if not file.seekable():
-        raise UserError(f"{path}: {NOT_SEEKABLE.format(file.subtype)}. Convert it to 16-bit wav.")
+        # libsndfile's decoders of GSM 06.10 ("WAV49"), G.721 and some others; crops are read by seeking.
+        raise AudioFileError(f"{path}: {file.subtype} cannot be read from the middle on. {to_wav(path)}")
     return AudioHeader(file.frames, file.samplerate)
 
 
-def _decode(path: Path, file: soundfile.SoundFile, start: int, count: int) -> np.ndarray:
-    """Return `count` frames of a file, starting at frame `start`, mono float32, at the file's own rate."""
-    try:
-        file.seek(start)
+def read_frames(file: soundfile.SoundFile, start: int, count: int) -> np.ndarray:
+    """Return `count` frames from frame `start` on, fewer at the end: (frames, channels) float32.
+
+    They are those of the whole file, also after lossy compression. Raises soundfile.SoundFileError: they cannot be
+    decoded.
+    """
+    lead_in = min(start, _LEAD_IN.get(file.format, 0))
+    with silent_decoder():
+        file.seek(start - lead_in)
+        # In one read: soundfile seeks after each, which resets the decoder.
         if file.subtype == "PCM_16":
             # libsndfile converts integers to floats in reads of 8 kB, but returns integers in one read.
-            audio = file.read(count, dtype="int16", always_2d=True) * _PCM_16_UNIT
+            audio = file.read(lead_in + count, dtype="int16", always_2d=True) * _PCM_16_UNIT
         else:
-            audio = file.read(count, dtype="float32", always_2d=True)
+            audio = file.read(lead_in + count, dtype="float32", always_2d=True)
+    return audio[lead_in:]
+
+
+def _decode(path: Path, file: soundfile.SoundFile, start: int, count: int, needed: int) -> np.ndarray:
+    """Return `count` frames from frame `start` on, at least `needed`, mono float32, at the file's own rate."""
+    try:
+        try:
+            audio = read_frames(file, start, count)
+        except soundfile.SoundFileError:
+            # libsndfile may have tried to read more of an MP3 than there is (:mod:`.mp3`), and found a tag.
+            if file.format != "MP3":
+                raise
+            audio = read_frames(file, start, min(count, read_header(path).frames - start))
     except soundfile.SoundFileError as error:
         raise UserError(f"{path}: reading failed ({reason(error)}). Restore the file.") from None
-    if len(audio) < count:
+    if len(audio) < needed:
         raise _truncated(path, start, count, len(audio))
-    return audio.mean(axis=1) if audio.shape[1] > 1 else audio[:, 0]
+    return mix_to_mono(audio)
 
 
 def _decode_resampled(path: Path, file: soundfile.SoundFile, header: AudioHeader, start: int, count: int) -> np.ndarray:
@@ -142,7 +196,9 @@ def _decode_resampled(path: Path, file: soundfile.SoundFile, header: AudioHeader
     first_block = max(start - context, 0) // target_block
     last_block = -(-(start + count + context) // target_block)
     first = first_block * source_block
-    source = _decode(path, file, first, min(last_block * source_block, header.frames) - first)
+    # The rest is for the resampler's filter; libsndfile may expect more of an MP3 than there is (:mod:`.mp3`).
+    needed = (start + count - 1) * source_block // target_block + 1 - first
+    source = _decode(path, file, first, min(last_block * source_block, header.frames) - first, needed)
     import torch
 
     with one_thread():
@@ -189,15 +245,10 @@ def one_thread() -> Iterator[None]:
 def open_audio(path: Path, *, only_header: bool = False) -> AbstractContextManager[soundfile.SoundFile]:
     """Open audio for reading.
 
-    Parameters
-    ----------
-    path : of a file or of a member.
-        only_header : no samples will be read. The tar header of a member is then checked: once per utterance and run,
-        not each time its audio is read.
+    Raises UserError: no such file, shard or member, an empty file, or no audio that libsndfile can read.
 
-    Raises
-    ------
-    UserError : no such file, shard or member, an empty file, or no audio that libsndfile can read.
+    `path`: of a file or of a member. `only_header`: no samples will be read. The tar header of a member is then
+    checked: once per utterance and run, not each time its audio is read.
     """
     member = find_member(path)
     descriptor = None if member is None else open_shard(path, member)
@@ -210,34 +261,40 @@ def open_audio(path: Path, *, only_header: bool = False) -> AbstractContextManag
                 descriptor = os.open(member.shard, os.O_RDONLY)
         return _open_in_shard(path, MemberFile(path, descriptor, member), only_header=only_header)
     try:
-        return soundfile.SoundFile(os.fsencode(path))  # soundfile itself refuses names that are not UTF-8
+        with silent_decoder():
+            return soundfile.SoundFile(os.fsencode(path))  # soundfile itself refuses names that are not UTF-8
     except (soundfile.SoundFileError, OSError) as error:
         # Checked only after a failure: checking each valid file at each read costs as much as opening it.
         try:
-            size = path.stat().st_size if path.is_file() else None
-        except OSError as broken:  # a folder without permissions, a missing file system, a name too long
-            raise UserError(
+            if path.is_file():
+                with path.open("rb") as content:
+                    raise _unrecognised(path, content, error)
+        except OSError as broken:  # no permissions, a missing file system, a name too long
+            raise AudioFileError(
                 f"{path}: cannot be read ({broken.strerror}). Check its permissions and the disk."
             ) from None
-        if size is None:
-            raise UserError(
-                f"{path}: no such audio file. Paths in a manifest are relative to the folder of the manifest."
-            ) from None
-        if size == 0:
-            raise UserError(f"{path}: is empty (0 bytes). Restore the file or remove it.") from None
-        _check_rights(path)
-        raise UserError(
-            f"{path}: expected audio that libsndfile can read, found other data ({reason(error)}). Convert it to wav."
+        raise AudioFileError(
+            f"{path}: no such audio file. Paths in a manifest are relative to the folder of the manifest.",
+            FileFault.MISSING,
         ) from None
 
 
-def _check_rights(path: Path) -> None:
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read ({error.strerror}). Correct its permissions, or check the disk."
-        ) from None
+def _unrecognised(path: Path, content: BinaryIO, error: Exception) -> AudioFileError:
+    """Return the fault of a file that libsndfile has refused with an error."""
+    content.seek(0)
+    start = content.read(_START_BYTES)
+    expected, found = f"{path}: expected audio that libsndfile can read, found", foreign_container(start)
+    if not start:
+        return AudioFileError(f"{path}: is empty (0 bytes). Restore the file or remove it.", FileFault.EMPTY)
+    if found is not None:
+        return ForeignAudioError(f"{expected} {found}. {to_wav(path)}")
+    if b"shorten" in start:
+        return AudioFileError(f"{expected} SPHERE compressed by shorten: decompress it with sph2pipe.")
+    if containers.is_joined_wav(content):
+        return unreadable_end(path, FileFault.JOINED, "several WAV files in one", _USE_PARTS)
+    # Said of any file named .mp3 without MP3 frames.
+    why = "no MP3 frames" if (told := reason(error)).startswith("File does not exist") else told
+    return AudioFileError(f"{expected} other data ({why}). Convert it to wav.")
 
 
 @contextmanager
@@ -251,25 +308,21 @@ def _open_in_shard(path: Path, member: MemberFile, *, only_header: bool) -> Iter
         except (soundfile.SoundFileError, UserError, OSError) as error:
             broken = member.error or (error if isinstance(error, OSError) else None)
             if broken is not None:
-                raise UserError(f"{path}: cannot be read ({broken.strerror}). Check the disk.") from None
+                raise AudioFileError(f"{path}: cannot be read ({broken.strerror}). Check the disk.") from None
             if isinstance(error, UserError):
                 raise
             member.check()
-            if member.size == 0:
-                raise UserError(f"{path}: is empty (0 bytes). Restore the file and pack again.") from None
-            raise UserError(
-                f"{path}: expected audio that libsndfile can read, found other data ({reason(error)}). Convert it to "
-                "wav and pack again."
-            ) from None
+            raise _unrecognised(path, cast(BinaryIO, member), error) from None
 
 
 def _sound_file(member: MemberFile, *, only_header: bool) -> soundfile.SoundFile:
     descriptor = member.wav_descriptor()
     if descriptor is not None:
         return soundfile.SoundFile(descriptor, closefd=False)
-    if not only_header and member.size <= _WHOLE_MEMBER_BYTES:
-        return soundfile.SoundFile(io.BytesIO(member.content()))
-    return soundfile.SoundFile(member)
+    with silent_decoder():
+        if not only_header and member.size <= _WHOLE_MEMBER_BYTES:
+            return soundfile.SoundFile(io.BytesIO(member.content()))
+        return soundfile.SoundFile(member)
 
 
 def reason(error: Exception) -> str:

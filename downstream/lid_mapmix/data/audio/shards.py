@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from ...utils.errors import UserError
+from .faults import AudioFileError, FileFault
 
 # Compressed files are recognised too, to refuse them.
 _MEMBER = re.compile(r"(.+\.(?:tar|tgz|tar\.\w+))#(\d{1,18})\+(\d{1,18})", re.DOTALL)
@@ -50,19 +51,14 @@ def holding_file(path: Path) -> Path:
 
 
 def open_shard(path: Path, member: Member) -> int | None:
-    """Return a file descriptor of a member's shard, or None if `path` is a file.
-
-    Raises
-    ------
-    UserError : no such shard.
-    """
+    """Return a file descriptor of a member's shard, or None if `path` is a file. Raises UserError: no such shard."""
     try:
         return os.open(member.shard, os.O_RDONLY)
     except (FileNotFoundError, NotADirectoryError):
         if path.is_file():
             return None
-        raise UserError(
-            f"{path}: no such shard. Paths in a manifest are relative to the folder of the manifest."
+        raise AudioFileError(
+            f"{path}: no such shard. Paths in a manifest are relative to the folder of the manifest.", FileFault.MISSING
         ) from None
     except OSError as error:
         raise UserError(
@@ -89,10 +85,8 @@ def goes_to_wav(descriptor: int, member: Member) -> bool:
 def open_bytes(path: Path) -> BinaryIO:
     """Open a file or a member for reading.
 
-    Raises
-    ------
-    UserError : no such shard, or it ends before the member does.
-    OSError : no such file, or no permission to read it.
+    Raises UserError: no such shard, or it ends before the member does; OSError: no such file, or no permission to read
+    it.
     """
     member = find_member(path)
     descriptor = None if member is None else open_shard(path, member)
@@ -104,10 +98,8 @@ def open_bytes(path: Path) -> BinaryIO:
 def read_content(path: Path) -> bytes:
     """Read all bytes of a file or of a member.
 
-    Raises
-    ------
-    UserError : no such shard, or it ends before the member does.
-    OSError : they cannot be read from the disk, or there is no such file.
+    Raises UserError: no such shard, or it ends before the member does; OSError: they cannot be read from the disk, or
+    there is no such file.
     """
     member = find_member(path)
     descriptor = None if member is None else open_shard(path, member)
@@ -122,15 +114,10 @@ class MemberFile(io.RawIOBase):
 
     A disk error ends the file, because libsndfile, which reads it, cannot pass errors on; :attr:`error` has it.
 
-    Parameters
-    ----------
-    path : the member's name, for errors.
-    descriptor : of the shard; closed with this file.
-    member : its place in the shard.
+    Raises UserError: the shard ends before the member does.
 
-    Raises
-    ------
-    UserError : the shard ends before the member does.
+    `path`: the member's name, for errors. `descriptor`: of the shard; closed with this file. `member`: its place in the
+    shard.
     """
 
     def __init__(self, path: Path, descriptor: int, member: Member) -> None:
@@ -158,9 +145,7 @@ class MemberFile(io.RawIOBase):
     def check(self) -> None:
         """Compare the member with its tar header.
 
-        Raises
-        ------
-        UserError : no member starts there, or it has another size, or the shard is compressed.
+        Raises UserError: no member starts there, or it has another size, or the shard is compressed.
         """
         self._refuse_compressed()
         start = self._offset - tarfile.BLOCKSIZE
@@ -183,12 +168,7 @@ class MemberFile(io.RawIOBase):
             raise UserError(f"{self._path}: expected an uncompressed shard, found a compressed one. Decompress it.")
 
     def content(self) -> bytes:
-        """Return all bytes of the member.
-
-        Raises
-        ------
-        OSError : they cannot be read from the disk.
-        """
+        """Return all bytes of the member. Raises OSError: they cannot be read from the disk."""
         parts: list[bytes] = []
         # The system reads at most 2 GiB at once.
         while (done := sum(map(len, parts))) < self.size:

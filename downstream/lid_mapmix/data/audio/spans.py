@@ -19,6 +19,8 @@ from .reading import MINIMUM_SAMPLES, SAMPLE_RATE, read_header
 # A manifest's nominal duration may be rounded, or count speech only; a file shorter than this fraction is damaged.
 SHORTEST_FRACTION = 0.9
 SHORTEST_SLACK_SECONDS = 0.1
+# Kaldi's extract-segments, too, shortens segments that end up to this after the file.
+MAX_OVERSHOOT_SECONDS = 0.5
 _THREADS = 8
 # A task of a thread costs as much as reading the header of a cached file.
 _FILES_AT_ONCE = 256
@@ -30,9 +32,7 @@ Length = int | UserError
 def utterance_span(manifest: Manifest, index: int) -> tuple[int, int]:
     """Return the first sample and the number of samples of an utterance, at 16 kHz, from its file's header.
 
-    Raises
-    ------
-    UserError : the audio is shorter than in the manifest, or has under 400 samples (25 ms).
+    Raises UserError: the audio is shorter than in the manifest, or has under 400 samples (25 ms).
     """
     row = {name: values[index : index + 1] for name, values in manifest.columns.items()}
     starts, counts = utterance_spans(Manifest(manifest.path, row))
@@ -46,25 +46,21 @@ def utterance_spans(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read the headers of all audio of a manifest.
 
+    Returns (utterances,) int64 each, in samples at 16 kHz.
+
+    Raises UserError: as :func:`utterance_span`, for the first utterance with a fault.
+
     Parameters
     ----------
     manifest : of the audio.
     faults : if given, the faults of utterances are added to it, by number, and not raised; the utterance then has the
         shortest possible span.
     lengths : path → length of files whose headers were read before; those of files with several rows are added.
-
-    Returns
-    -------
-    starts, counts : (utterances,) int64 each, in samples at 16 kHz.
-
-    Raises
-    ------
-    UserError : as :func:`utterance_span`, for the first utterance with a fault.
     """
     files = Names.of(manifest.columns["audiopath"])
     folder = str(manifest.path.parent)
     paths = [os.path.join(folder, name) for name in files.names.tolist()]  # noqa: PTH118 - Path takes ten times as long
-    found = _read_lengths(paths, {} if lengths is None else lengths, f"headers of {manifest.path.name}")
+    found = read_lengths(paths, {} if lengths is None else lengths, f"headers of {manifest.path.name}")
     if lengths is not None:
         for file in np.flatnonzero(np.bincount(files.codes) > 1).tolist():
             lengths[paths[file]] = found[file]
@@ -87,6 +83,23 @@ def utterance_spans(
         faults[row] = str(fault)
     starts[is_faulty], counts[is_faulty] = 0, MINIMUM_SAMPLES
     return starts, counts
+
+
+def cut_to_audio(
+    starts: np.ndarray, ends: np.ndarray, seconds: np.ndarray, available: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Shorten utterances that end up to half a second after their file.
+
+    Returns `ends` and `seconds`, changed where `is_cut`, (utterances,) bool.
+
+    `starts`, `ends`, `seconds`: (utterances,) float64; NaN is the start or end of the file, or an unknown duration.
+    `available`: (utterances,) durations of the files in seconds; NaN if unknown.
+    """
+    overshoot = np.round(ends - available, 3)
+    is_cut = (overshoot > 0) & (overshoot <= MAX_OVERSHOOT_SECONDS)
+    ends = np.where(is_cut, np.round(available, 3), ends)
+    left = np.round(ends - np.nan_to_num(starts, nan=0.0), 3)
+    return ends, np.where(is_cut, np.minimum(seconds, left), seconds), is_cut
 
 
 def _times(manifest: Manifest, name: str, available: np.ndarray) -> np.ndarray:
@@ -126,8 +139,11 @@ def _fault(manifest: Manifest, row: int, available: int, end: int, count: int) -
     )
 
 
-def _read_lengths(paths: Sequence[str], known: Mapping[str, Length], purpose: str) -> list[Length]:
-    """Return the length of each file; the headers of files without a known length are read."""
+def read_lengths(paths: Sequence[str], known: Mapping[str, Length], purpose: str) -> list[Length]:
+    """Return the length of each file; the headers of files without a known length are read, in several threads.
+
+    `paths`: the files, each once. `known`: path → length of some of them. `purpose`: for the progress bar.
+    """
     unknown = [path for path in paths if path not in known] if known else list(paths)
     parts = [unknown[at : at + _FILES_AT_ONCE] for at in range(0, len(unknown), _FILES_AT_ONCE)]
     read: list[Length] = []
@@ -135,9 +151,11 @@ def _read_lengths(paths: Sequence[str], known: Mapping[str, Length], purpose: st
         ThreadPoolExecutor(_THREADS) as pool,
         tqdm(total=len(unknown), desc=purpose, leave=False, delay=1) as progress,
     ):
-        for part in pool.map(_read_part, parts):
-            read += part
-            progress.update(len(part))
+        # Ctrl-C waits for what is queued.
+        for first in range(0, len(parts), _THREADS):
+            for part in pool.map(_read_part, parts[first : first + _THREADS]):
+                read += part
+                progress.update(len(part))
     if len(unknown) == len(paths):
         return read
     lengths = {**known, **dict(zip(unknown, read, strict=True))}

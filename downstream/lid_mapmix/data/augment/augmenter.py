@@ -20,24 +20,16 @@ from .effects import Codec, add_noise, change_speed, reverberate, through_teleph
 
 @dataclass(frozen=True, eq=False)
 class AudioFolder:
-    """The recordings of a folder, in the order of their paths.
+    """The recordings of a folder, in the order of their paths."""
 
-    Attributes
-    ----------
-    paths : of the files.
-    counts : (files,) int64, lengths in samples at 16 kHz.
-    """
-
-    paths: Sequence[Path]
-    counts: np.ndarray
+    paths: Sequence[Path]  # of the files
+    counts: np.ndarray  # (files,) int64, lengths in samples at 16 kHz
 
     @classmethod
     def open(cls, folder: str, setting: str) -> "AudioFolder":
         """List the audio of a folder and its subfolders, and read all headers.
 
-        Raises
-        ------
-        UserError : no such folder, no audio in it, or unreadable audio; the message names the setting.
+        Raises UserError: no such folder, no audio in it, or unreadable audio; the message names the setting.
         """
         root = Path(folder)
         if not root.is_dir():
@@ -71,24 +63,18 @@ class AudioFolder:
 
 @dataclass(frozen=True, eq=False)
 class Augmenter:
-    """Augmentation of training crops, in this order: speed, reverberation, noise, codec.
+    """Augmentation of training crops, in this order: speed, reverberation, noise, codec."""
 
-    Attributes
-    ----------
-    seed : of the draws.
-    speeds : factors, one drawn per crop; none for the recorded speed.
-    noise, noise_snr, noise_probability : recordings, minimum and maximum ratio in dB, fraction of crops with noise.
-    rir, rir_probability : room impulse responses, fraction of crops with reverberation.
-    codecs, codec_probability : codecs, one drawn per crop, fraction of coded crops.
-    """
-
-    seed: int
-    speeds: Sequence[float]
+    seed: int  # of the draws
+    speeds: Sequence[float]  # factors, one drawn per crop; none for the recorded speed
+    # noise, noise_snr, noise_probability: recordings, minimum and maximum ratio in dB, fraction of crops with noise.
     noise: AudioFolder | None
     noise_snr: Sequence[float]
     noise_probability: float
+    # rir, rir_probability: room impulse responses, fraction of crops with reverberation.
     rir: AudioFolder | None
     rir_probability: float
+    # codecs, codec_probability: codecs, one drawn per crop, fraction of coded crops.
     codecs: Sequence[Codec]
     codec_probability: float
 
@@ -96,9 +82,7 @@ class Augmenter:
     def open(cls, seed: int, *, noise: str | None, rir: str | None, **others: Any) -> "Augmenter | None":
         """Open the folders; None without augmentation. The settings are those of ``data.augment``.
 
-        Raises
-        ------
-        UserError : a folder is missing or empty, or has unreadable audio.
+        Raises UserError: a folder is missing or empty, or has unreadable audio.
         """
         if not (noise or rir or others["speeds"] or others["codecs"]):
             return None
@@ -109,10 +93,8 @@ class Augmenter:
     def draw_speed(self, available: int, *key: int) -> float:
         """Draw the speed of a crop.
 
-        Parameters
-        ----------
-        available : samples of its utterance at 16 kHz; an utterance too short for a faster speed is not changed.
-        key : epoch, utterance, role, …
+        `available`: samples of its utterance at 16 kHz; an utterance too short for a faster speed is not changed.
+        `key`: epoch, utterance, role, …
         """
         if not self.speeds:
             return 1.0
@@ -120,21 +102,12 @@ class Augmenter:
         return speed if available >= MINIMUM_SAMPLES * speed else 1.0
 
     def augment(self, audio: np.ndarray, speed: float, *key: int) -> np.ndarray:
-        """Augment the audio of a crop, without its padding.
+        """Augment the audio of a crop, without its padding; returns (⌈samples / speed⌉,) float32.
 
-        Parameters
-        ----------
-        audio : (samples,) float32 at 16 kHz. It is not changed.
-        speed : as drawn for the crop.
-        key : epoch, utterance, role, …
+        Raises UserError: a recording of noise, or an impulse response, cannot be read.
 
-        Returns
-        -------
-        (⌈samples / speed⌉,) float32.
-
-        Raises
-        ------
-        UserError : a recording of noise, or an impulse response, cannot be read.
+        `audio`: (samples,) float32 at 16 kHz. It is not changed. `speed`: as drawn for the crop. `key`: epoch,
+        utterance, role, …
         """
         audio = change_speed(audio, speed)
         if self.rir is not None:

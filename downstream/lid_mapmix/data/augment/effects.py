@@ -32,16 +32,9 @@ _SUBTYPES = {Codec.ULAW: "ULAW", Codec.ALAW: "ALAW", Codec.GSM: "GSM610"}
 
 @one_thread()
 def change_speed(audio: np.ndarray, factor: float) -> np.ndarray:
-    """Change the speed of audio, and its pitch.
+    """Change the speed of audio, and its pitch; returns (⌈samples / factor⌉,) float32.
 
-    Parameters
-    ----------
-    audio : (samples,) float32 at 16 kHz.
-    factor : above 1 is faster; rounded to hundredths.
-
-    Returns
-    -------
-    (⌈samples / factor⌉,) float32.
+    `audio`: (samples,) float32 at 16 kHz. `factor`: above 1 is faster; rounded to hundredths.
     """
     parts = round(factor * _SPEED_PARTS)
     if parts == _SPEED_PARTS:
@@ -51,16 +44,9 @@ def change_speed(audio: np.ndarray, factor: float) -> np.ndarray:
 
 @one_thread()
 def add_noise(audio: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
-    """Add noise at a signal-to-noise ratio.
+    """Add noise at a signal-to-noise ratio; returns (samples,) float32, the unchanged audio if either is silent.
 
-    Parameters
-    ----------
-    audio, noise : (samples,) float32. Neither is changed.
-    snr : ratio of the energies of audio and noise, in dB.
-
-    Returns
-    -------
-    (samples,) float32; the unchanged audio if either is silent.
+    `audio`, `noise`: (samples,) float32. Neither is changed. `snr`: ratio of the energies of audio and noise, in dB.
     """
     if not noise.any():
         return audio
@@ -74,14 +60,10 @@ def add_noise(audio: np.ndarray, noise: np.ndarray, snr: float) -> np.ndarray:
 def reverberate(audio: np.ndarray, response: np.ndarray) -> np.ndarray:
     """Convolve audio with a room impulse response, keeping its energy and the time of the direct sound.
 
-    Parameters
-    ----------
-    audio : (samples,) float32.
-    response : (samples,) float32, at the same rate; its largest sample is the direct sound.
+    Returns (samples,) float32, with the length and energy of the audio; the end of the reverberation is cut off.
 
-    Returns
-    -------
-    (samples,) float32, with the length and energy of the audio; the end of the reverberation is cut off.
+    `audio`: (samples,) float32. `response`: (samples,) float32, at the same rate; its largest sample is the direct
+    sound.
     """
     # Imported here because it is slow, and only reverberation needs it.
     from scipy.signal import oaconvolve  # noqa: PLC0415
@@ -98,14 +80,9 @@ def reverberate(audio: np.ndarray, response: np.ndarray) -> np.ndarray:
 def through_telephone(audio: np.ndarray, codec: Codec) -> np.ndarray:
     """Resample audio to 8 kHz, encode and decode it, and resample it to 16 kHz.
 
-    Parameters
-    ----------
-    audio : (samples,) float32 at 16 kHz; samples beyond ±1 after resampling are clipped.
-    codec : the codec.
+    Returns (samples,) float32 at 16 kHz, without frequencies above 4 kHz.
 
-    Returns
-    -------
-    (samples,) float32 at 16 kHz, without frequencies above 4 kHz.
+    `audio`: (samples,) float32 at 16 kHz; samples beyond ±1 after resampling are clipped.
     """
     narrow = functional.resample(torch.from_numpy(audio), SAMPLE_RATE, _TELEPHONE_RATE).clamp(-1, 1).numpy()
     with io.BytesIO() as file:

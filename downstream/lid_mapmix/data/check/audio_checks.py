@@ -4,32 +4,19 @@ If one dialect has telephone speech and another studio speech, a model learns th
 Upsampled 8 kHz audio looks like any other 16 kHz file except in its spectrum.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from ..audio.reading import MINIMUM_SAMPLES, SAMPLE_RATE
-from ..audio.spans import SHORTEST_FRACTION, SHORTEST_SLACK_SECONDS
+from ...utils.errors import UserError
+from ..audio.faults import FileFault
+from ..audio.reading import MINIMUM_SAMPLES, SAMPLE_RATE, read_header
+from ..audio.spans import SHORTEST_FRACTION, SHORTEST_SLACK_SECONDS, cut_to_audio
+from . import thresholds
 from .findings import Finding, first
-from .headers import FileFault, read_file_header
 from .subject import Headers, Subject, Utterances, spans
-from .thresholds import (
-    ASSOCIATION_ERROR,
-    ASSOCIATION_WARNING,
-    CLIPPED_FRACTION,
-    COMMON_RATES,
-    EXACT_FRACTION,
-    EXAMPLES,
-    HIGHEST_EDGE_HERTZ,
-    HIGHEST_HERTZ,
-    LOWEST_RATE,
-    MIN_OFFSET,
-    NARROW_HERTZ,
-    OFFSET_OF_DEVIATION,
-    RATE_TOLERANCE,
-    SIGNIFICANCE,
-)
 
 _BANDS = ("up to 4.5 kHz", "up to 7 kHz", "wide")
 _TWO = 2
@@ -41,7 +28,8 @@ def check_headers(subject: Subject) -> Iterator[Finding]:
     fault = headers.fault[utterances.file.codes]
     for kind in FileFault:
         if kind is not FileFault.NONE:
-            yield from _of(utterances, kind.kind, fault == kind, lambda row: _file_detail(utterances, row), drop=True)
+            detail = functools.partial(_file_detail, utterances) if kind is not FileFault.MISSING else lambda _: ""
+            yield from _of(utterances, kind.kind, fault == kind, detail, drop=True)
     yield from _check_lengths(utterances, headers, fault == FileFault.NONE)
     yield from _check_rates(utterances, headers)
 
@@ -61,10 +49,12 @@ def check_samples(subject: Subject) -> Iterator[Finding]:
     silent = samples.silent
     yield from _of(utterances, "silent", silent & long_enough, lambda row: f"{samples.level[row]:.0f} dB", drop=True)
     audible = samples.read & ~silent
-    clipped = audible & (samples.clipped > CLIPPED_FRACTION)
+    clipped = audible & (samples.clipped > thresholds.CLIPPED_FRACTION)
     yield from _of(utterances, "clipped", clipped, lambda row: f"{samples.clipped[row]:.1%}")
+    cancelling = audible & (samples.channel >= 0)
+    yield from _of(utterances, "opposite channels", cancelling, lambda row: _file_name(utterances, row))
     size = np.abs(samples.offset)
-    offset = audible & (size > MIN_OFFSET) & (size > OFFSET_OF_DEVIATION * samples.deviation)
+    offset = audible & (size > thresholds.MIN_OFFSET) & (size > thresholds.OFFSET_OF_DEVIATION * samples.deviation)
     yield from _of(
         utterances, "offset", offset, lambda row: f"{samples.offset[row]:+.3f} at ±{samples.deviation[row]:.3f}"
     )
@@ -81,8 +71,8 @@ def check_bands(subject: Subject) -> Iterator[Finding]:
         return
     strength, probability = association(table)
     name = "band"
-    if probability < SIGNIFICANCE and strength >= ASSOCIATION_WARNING:
-        name = "band is class" if strength >= ASSOCIATION_ERROR else "band and class"
+    if probability < thresholds.SIGNIFICANCE and strength >= thresholds.ASSOCIATION_WARNING:
+        name = "band is class" if strength >= thresholds.ASSOCIATION_ERROR else "band and class"
     present = np.flatnonzero(table.sum(axis=1))
     # The widest band that occurs is the reference; everything narrower is band-limited.
     widest = int(np.flatnonzero(totals).max())
@@ -90,7 +80,8 @@ def check_bands(subject: Subject) -> Iterator[Finding]:
     fractions = limited[present] / table[present].sum(axis=1)
     by_fraction = present[np.argsort(-fractions, kind="stable")].tolist()
     counted = ", ".join(f"{band}: {count}" for band, count in zip(_BANDS, totals.tolist(), strict=True) if count)
-    ends = by_fraction if len(by_fraction) <= 2 * EXAMPLES else by_fraction[:EXAMPLES] + by_fraction[-EXAMPLES:]
+    count = thresholds.EXAMPLES
+    ends = by_fraction if len(by_fraction) <= 2 * count else by_fraction[:count] + by_fraction[-count:]
     listed = ", ".join(f"{utterances.classes.names[row]} {limited[row] / table[row].sum():.0%}" for row in ends)
     examples = (counted, f"association with the class (Cramér's V, 0 to 1): {strength:.2f}", f"limited: {listed}")
     figures = {"cramers_v": strength, "p": probability, **dict(zip(_BANDS, totals.tolist(), strict=True))}
@@ -99,26 +90,16 @@ def check_bands(subject: Subject) -> Iterator[Finding]:
 
 
 class Association(NamedTuple):
-    """Association of rows and columns.
+    """Association of rows and columns."""
 
-    Attributes
-    ----------
-    strength : Cramér's V with the correction of Bergsma (2013, Journal of the Korean Statistical Society 42);
-        0 if they are independent, 1 if one determines the other.
-    probability : p-value of independence (chi-square without Yates's correction).
-    """
-
+    # Cramér's V with the correction of Bergsma (2013, Journal of the Korean Statistical Society 42); 0 if they are
+    # independent, 1 if one determines the other.
     strength: float
-    probability: float
+    probability: float  # p-value of independence (chi-square without Yates's correction)
 
 
 def association(counts: np.ndarray) -> Association:
-    """Measure the association of rows and columns of a table.
-
-    Parameters
-    ----------
-    counts : (rows, columns) joint counts.
-    """
+    """Measure the association of rows and columns of a table. `counts`: (rows, columns) joint counts."""
     table = counts[counts.any(axis=1)][:, counts.any(axis=0)]
     if min(table.shape) < _TWO:
         return Association(0.0, 1.0)
@@ -140,13 +121,13 @@ def _bands(subject: Subject) -> np.ndarray:
     Without samples, the sample rate determines it.
     """
     rate, samples = subject.headers.sample_rate[subject.utterances.file.codes], subject.samples
-    edge = np.minimum(rate / 2, HIGHEST_HERTZ)
+    edge = np.minimum(rate / 2, thresholds.HIGHEST_HERTZ)
     known = rate > 0
     if samples is not None:
         # If the utterance is too short or could not be read, only a low rate determines the band.
-        known &= (edge <= NARROW_HERTZ) | (samples.read & ~np.isnan(samples.edge))
+        known &= (edge <= thresholds.NARROW_HERTZ) | (samples.read & ~np.isnan(samples.edge))
         edge = np.fmin(edge, np.where(samples.read, samples.edge, np.nan))
-    numbers = np.digitize(edge, [NARROW_HERTZ, HIGHEST_EDGE_HERTZ], right=True)
+    numbers = np.digitize(edge, [thresholds.NARROW_HERTZ, thresholds.HIGHEST_EDGE_HERTZ], right=True)
     return np.where(known, numbers, -1)
 
 
@@ -159,7 +140,10 @@ def _check_lengths(utterances: Utterances, headers: Headers, readable: np.ndarra
     end = np.where(np.isnan(utterances.end), available, np.rint(utterances.end * SAMPLE_RATE))
     beyond = readable & (end > available + SHORTEST_SLACK_SECONDS * SAMPLE_RATE)
     length = np.maximum(np.minimum(end, available) - start, 0) / SAMPLE_RATE
-    seconds = utterances.seconds
+    _, seconds, is_cut = cut_to_audio(utterances.start, utterances.end, utterances.seconds, available / SAMPLE_RATE)
+    late = beyond & is_cut
+    beyond &= ~late
+    seconds = np.where(late, seconds, utterances.seconds)
     shorter = readable & (beyond | (length < seconds * SHORTEST_FRACTION - SHORTEST_SLACK_SECONDS))
 
     def lengths(row: int) -> str:
@@ -167,6 +151,7 @@ def _check_lengths(utterances: Utterances, headers: Headers, readable: np.ndarra
         found = available[row] / SAMPLE_RATE if beyond[row] else length[row]
         return f"{found:.2f} s, by the manifest {expected} s"
 
+    yield from _of(utterances, "ends late", late, lambda row: f"{(end - available)[row] / SAMPLE_RATE:.2f} s")
     yield from _of(utterances, "shorter", shorter, lengths, drop=True)
     # Rounded, because a length is an integer number of samples divided by the rate.
     short = readable & ~shorter & (np.rint(length * SAMPLE_RATE) < MINIMUM_SAMPLES)
@@ -174,13 +159,13 @@ def _check_lengths(utterances: Utterances, headers: Headers, readable: np.ndarra
     longer = readable & ~shorter & (length > seconds / SHORTEST_FRACTION + SHORTEST_SLACK_SECONDS)
     yield from _of(utterances, "longer", longer, lengths)
     implied = _implied_rates(utterances, headers, np.where(readable, length, np.nan))
-    doubtful = readable & (headers.contradicts[file] | (headers.sample_rate[file] < LOWEST_RATE))
+    doubtful = readable & (headers.contradicts[file] | (headers.sample_rate[file] < thresholds.LOWEST_RATE))
     doubtful |= (implied > 0) & (implied != headers.sample_rate[file])
 
     def rates(row: int) -> str:
         if headers.contradicts[file[row]]:
             return _file_detail(utterances, row)
-        if headers.sample_rate[file[row]] < LOWEST_RATE:
+        if headers.sample_rate[file[row]] < thresholds.LOWEST_RATE:
             return f"{headers.sample_rate[file[row]]} Hz"
         return f"{headers.sample_rate[file[row]]} Hz, {seconds[row]:.2f} s by the manifest were {implied[row]} Hz"
 
@@ -192,16 +177,14 @@ def _implied_rates(utterances: Utterances, headers: Headers, length: np.ndarray)
 
     All are 0 if few files match at any rate: then the manifest's seconds are nominal, and matches are random.
 
-    Parameters
-    ----------
-    length : (utterances,) seconds by the header; NaN if unknown.
+    `length`: (utterances,) seconds by the header; NaN if unknown.
     """
     whole = np.isfinite(length) & np.isnan(utterances.end) & (np.nan_to_num(utterances.start, nan=0.0) == 0)
     rate = headers.sample_rate[utterances.file.codes] * np.where(whole, length, 0.0) / utterances.seconds
     implied = np.zeros(len(utterances), dtype=np.int64)
-    for common in COMMON_RATES:
-        implied[np.abs(rate - common) < RATE_TOLERANCE * common] = common
-    fits = np.count_nonzero(implied) >= EXACT_FRACTION * int(np.count_nonzero(whole))
+    for common in thresholds.COMMON_RATES:
+        implied[np.abs(rate - common) < thresholds.RATE_TOLERANCE * common] = common
+    fits = np.count_nonzero(implied) >= thresholds.EXACT_FRACTION * int(np.count_nonzero(whole))
     return implied if fits else np.zeros_like(implied)
 
 
@@ -223,10 +206,18 @@ def _check_rates(utterances: Utterances, headers: Headers) -> Iterator[Finding]:
 
 def _file_detail(utterances: Utterances, row: int) -> str:
     # Read again, because storing a reason for each of millions of files would take much memory.
-    file = int(utterances.file.codes[row])
-    path = str(utterances.file.names[file])
-    named = "" if path == utterances.split_and_id(row)[1] else path
-    return ": ".join(filter(None, (named, read_file_header(utterances.audio_path(file)).detail)))
+    path = utterances.audio_path(int(utterances.file.codes[row]))
+    try:
+        detail = read_header(path).contradiction
+    except UserError as error:
+        detail = str(error).removeprefix(f"{path}: ")
+    return ": ".join(filter(None, (_file_name(utterances, row), detail)))
+
+
+def _file_name(utterances: Utterances, row: int) -> str:
+    """Return the file of an utterance; empty if it is its id."""
+    path = str(utterances.file.names[utterances.file.codes[row]])
+    return "" if path == utterances.split_and_id(row)[1] else path
 
 
 def _of(

@@ -13,12 +13,14 @@ import numpy as np
 from ...utils.errors import UserError
 from ...utils.files import folder_when_complete
 from .. import LABELS_FILE, SPLITS
+from ..audio.spans import cut_to_audio
 from ..labels import Labels, labels_from_names, write_labels
+from ..manifest.columns import TEXT
 from ..manifest.manifest import Manifest, write_manifest
 from .audio_checks import check_headers, check_samples
-from .column_checks import check_classes, check_duplicates, check_leaks, count_names, renamings
+from .column_checks import check_classes, check_duplicates, check_leaks, count_names, numbered, renamings
 from .findings import Finding
-from .subject import Subject
+from .subject import Subject, Utterances
 
 DROPPED_FILE = "dropped.csv"
 _KEPT = ""
@@ -26,18 +28,12 @@ _KEPT = ""
 
 @dataclass(frozen=True, eq=False)
 class Cleaned:
-    """The kept part of a corpus.
+    """The kept part of a corpus."""
 
-    Attributes
-    ----------
-    subject : the kept utterances, with unified class names.
-    reasons : (utterances,) str, why each utterance of the original was dropped; empty if it is kept.
-    renamed : old class name → new one.
-    """
-
-    subject: Subject
-    reasons: np.ndarray
-    renamed: dict[str, str]
+    subject: Subject  # the kept utterances, with unified class names
+    reasons: np.ndarray  # (utterances,) str, why each utterance of the original was dropped; empty if it is kept
+    renamed: dict[str, str]  # old class name → new one
+    shortened: int  # number of utterances that ended just after their audio
 
     def count_reasons(self) -> Counter[str]:
         """Return reason → number of utterances dropped for it."""
@@ -48,8 +44,11 @@ def clean(subject: Subject) -> Cleaned:
     """Drop faulty utterances in this order, so that none is dropped because of one that is dropped already: utterances
     with a fault of their own, duplicates and shared speakers, groups and recordings, classes that are not trained.
 
-    Different spellings of a class name are unified first.
+    Before that, repeated ids are numbered, utterances that end just after their audio are shortened, and different
+    spellings of a class name are unified.
     """
+    utterances, shortened = _shortened(replace(subject, utterances=_numbered(subject.utterances)))
+    subject = replace(subject, utterances=utterances)
     renamed = renamings(count_names(subject.utterances, subject.labels))
     subject = _rename(subject, renamed)
     reasons = np.full(len(subject.utterances), _KEPT, dtype="<U32")
@@ -63,16 +62,29 @@ def clean(subject: Subject) -> Cleaned:
         kept = reasons == _KEPT
         _drop(reasons, np.flatnonzero(kept), check(subject.select(kept)))
     left = subject.select(reasons == _KEPT)
-    return Cleaned(replace(left, labels=_labels_of(left)), reasons, renamed)
+    return Cleaned(replace(left, labels=_labels_of(left)), reasons, renamed, shortened)
+
+
+def _numbered(utterances: Utterances) -> Utterances:
+    manifests = {}
+    for split, manifest in utterances.manifests.items():
+        ids = np.array(numbered(manifest.columns["id"].tolist()), dtype=TEXT)
+        manifests[split] = replace(manifest, columns={**manifest.columns, "id": ids})
+    return replace(utterances, manifests=manifests)
+
+
+def _shortened(subject: Subject) -> tuple[Utterances, int]:
+    """Return the utterances without ends that are up to 0.5 s after the audio, and the number of changed ones."""
+    utterances, headers = subject.utterances, subject.headers
+    file = utterances.file.codes
+    rate = headers.sample_rate[file]
+    available = np.where(rate > 0, headers.frames[file] / np.maximum(rate, 1), np.nan)
+    ends, seconds, is_cut = cut_to_audio(utterances.start, utterances.end, utterances.seconds, available)
+    return replace(utterances, end=ends, seconds=seconds), int(np.count_nonzero(is_cut))
 
 
 def refuse_what_is_there(folder: Path) -> None:
-    """Check that writing a folder would not replace anything.
-
-    Raises
-    ------
-    UserError : it has files, or is a file itself.
-    """
+    """Check that writing a folder would not replace anything. Raises UserError: it has files, or is a file itself."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: exists already. Name a new or empty folder by --out.")
 
@@ -82,9 +94,7 @@ def write_cleaned(folder: Path, original: Subject, cleaned: Cleaned) -> None:
 
     The folder is complete or absent.
 
-    Raises
-    ------
-    UserError : the folder has files, or a split would be empty.
+    Raises UserError: the folder has files, or a split would be empty.
     """
     refuse_what_is_there(folder)
     for split, number in ((split, SPLITS.index(split)) for split in original.utterances.manifests):
@@ -102,9 +112,9 @@ def write_cleaned(folder: Path, original: Subject, cleaned: Cleaned) -> None:
                 )
             if cleaned.subject.labels is not None:
                 write_labels(temporary / LABELS_FILE, cleaned.subject.labels)
-            for split, manifest in original.utterances.manifests.items():
+            for split, manifest in utterances.manifests.items():
                 mine = utterances.split == SPLITS.index(split)
-                columns = _columns(manifest, utterances.row[mine], cleaned, mine, folder)
+                columns = _columns(manifest, utterances.select(mine), folder)
                 write_manifest(temporary / f"{split}.csv", columns)
     except OSError:
         # Another command may have written there in the meantime.
@@ -112,10 +122,9 @@ def write_cleaned(folder: Path, original: Subject, cleaned: Cleaned) -> None:
         raise
 
 
-def _columns(manifest: Manifest, rows: np.ndarray, cleaned: Cleaned, mine: np.ndarray, folder: Path) -> dict:
-    columns = {name: values[rows] for name, values in manifest.columns.items()}
-    classes = cleaned.subject.utterances.classes
-    columns["class"] = classes.names[classes.codes[mine]]
+def _columns(manifest: Manifest, kept: Utterances, folder: Path) -> dict:
+    columns = {name: values[kept.row] for name, values in manifest.columns.items()}
+    columns |= {"class": kept.classes.names[kept.classes.codes], "seconds": kept.seconds}
     # Both without links, because the system goes up from a link's target, not from the link.
     prefix = relpath(manifest.path.parent.resolve(), folder.resolve())
     columns["audiopath"] = np.array(
@@ -124,7 +133,7 @@ def _columns(manifest: Manifest, rows: np.ndarray, cleaned: Cleaned, mine: np.nd
     for name in ("start", "end"):
         if name in columns:
             # Empty means the end of the file.
-            columns[name] = ["" if np.isnan(value) else value for value in columns[name].tolist()]
+            columns[name] = ["" if np.isnan(value) else value for value in getattr(kept, name).tolist()]
     return columns
 
 
@@ -135,10 +144,7 @@ def _class_findings(subject: Subject, name: str) -> Iterator[Finding]:
 def _drop(reasons: np.ndarray, kept: np.ndarray, findings: Iterable[Finding]) -> None:
     """Record why utterances are dropped; the first reason counts.
 
-    Parameters
-    ----------
-    reasons : (utterances,), changed in place.
-    kept : (n,) utterance numbers that the rows of the findings index.
+    `reasons`: (utterances,), changed in place. `kept`: (n,) utterance numbers that the rows of the findings index.
     """
     for finding in findings:
         rows = kept[finding.rows]

@@ -2,7 +2,8 @@
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import combinations
 
 import numpy as np
@@ -28,6 +29,33 @@ def check_splits(utterances: Utterances) -> Iterator[Finding]:
         yield Finding("split missing", 1, "split")
 
 
+def check_ids(utterances: Utterances) -> Iterator[Finding]:
+    """Find ids that occur more than once in a split."""
+    examples: list[str] = []
+    rows: list[int] = []
+    for number, split in enumerate(SPLITS):
+        mine = np.flatnonzero(utterances.split == number)
+        ids = utterances.ids(mine).get(split, [])
+        repeated = {name: count for name, count in Counter(ids).items() if count > 1}
+        examples += [f"{split} {name}: {count} rows" for name, count in repeated.items()]
+        rows += [row for row, name in zip(mine.tolist(), ids, strict=True) if name in repeated]
+    if rows:
+        yield Finding("repeated id", len(examples), "id", first(examples), seen_in=np.array(rows))
+
+
+def numbered(ids: Iterable[str]) -> list[str]:
+    """Return ids of which none occurs twice: ``one``, ``one#2``."""
+    found: dict[str, None] = {}
+    repetitions: Counter[str] = Counter()
+    for name in ids:
+        one = name
+        while one in found:
+            repetitions[name] += 1
+            one = f"{name}#{repetitions[name] + 1}"
+        found[one] = None
+    return list(found)
+
+
 def check_leaks(utterances: Utterances) -> Iterator[Finding]:
     """Find speakers, groups and recordings that occur in several splits."""
     for name in ("speaker", "group"):
@@ -45,9 +73,7 @@ def check_leaks(utterances: Utterances) -> Iterator[Finding]:
 def check_duplicates(utterances: Utterances, content: np.ndarray) -> Iterator[Finding]:
     """Find utterances with the same audio.
 
-    Parameters
-    ----------
-    content : (utterances,) numbers, equal for equal audio; below 0 if unknown.
+    `content`: (utterances,) numbers, equal for equal audio; below 0 if unknown.
     """
     rows = np.flatnonzero(content >= 0)
     _, numbers, counts = np.unique(content[rows], return_inverse=True, return_counts=True)
@@ -85,9 +111,7 @@ def check_duplicates(utterances: Utterances, content: np.ndarray) -> Iterator[Fi
 def check_classes(utterances: Utterances, labels: Labels | None) -> Iterator[Finding]:
     """Find class names that are unknown, not trained, not evaluated or misspelt, and unbalanced classes.
 
-    Parameters
-    ----------
-    labels : of labels.yaml; None if there is none.
+    `labels`: of labels.yaml; None if there is none.
     """
     used = utterances.class_counts()
     spelt = count_names(utterances, labels)
@@ -197,13 +221,9 @@ def _set_example(utterances: Utterances, rows: np.ndarray) -> str:
 def spellings(counts: Mapping[str, int]) -> list[list[str]]:
     """Group names that differ only in case, separators, spaces or Unicode form.
 
-    Parameters
-    ----------
-    counts : name → number of utterances.
+    Returns the groups of at least two names, each with the most frequent name first.
 
-    Returns
-    -------
-    the groups of at least two names, each with the most frequent name first.
+    `counts`: name → number of utterances.
     """
     groups: dict[str, list[str]] = {}
     for name in sorted(counts):

@@ -14,7 +14,7 @@ from ...utils.one_line import one_line
 from .. import SPLITS
 from .audio_checks import check_bands, check_headers, check_samples
 from .cleaning import DROPPED_FILE, Cleaned, clean, write_cleaned
-from .column_checks import check_classes, check_duplicates, check_leaks, check_splits
+from .column_checks import check_classes, check_duplicates, check_ids, check_leaks, check_splits
 from .findings import Finding, Severity, count_errors, counted, in_order
 from .subject import Subject, Utterances
 
@@ -28,6 +28,7 @@ def check_corpus(subject: Subject) -> list[Finding]:
         check_headers(subject),
         check_samples(subject),
         check_bands(subject),
+        check_ids(utterances),
         check_duplicates(utterances, subject.content_numbers()),
         check_leaks(utterances),
         check_splits(utterances),
@@ -38,19 +39,12 @@ def check_corpus(subject: Subject) -> list[Finding]:
 
 @dataclass(frozen=True, eq=False)
 class CheckedFolder:
-    """A folder, its content, and the findings.
+    """A folder, its content, and the findings."""
 
-    Attributes
-    ----------
-    path : of the folder.
-    subject : its content.
-    findings : the most severe first.
-    fixed : the kept part, and the folder written from it, checked again; None unless it was written.
-    """
-
-    path: Path
+    path: Path  # of the folder
     subject: Subject
-    findings: list[Finding]
+    findings: list[Finding]  # the most severe first
+    # The kept part, and the folder written from it, checked again; None unless it was written.
     fixed: "tuple[Cleaned, CheckedFolder] | None" = None
 
     @classmethod
@@ -61,9 +55,7 @@ class CheckedFolder:
     def fix(self, path: Path) -> "CheckedFolder":
         """Write a folder without the faulty utterances, check it, and return this folder with that as `fixed`.
 
-        Raises
-        ------
-        UserError, OSError : as :func:`write_cleaned`.
+        Raises UserError, OSError: as :func:`write_cleaned`.
         """
         cleaned = clean(self.subject)
         write_cleaned(path, self.subject, cleaned)
@@ -72,9 +64,7 @@ class CheckedFolder:
     def refuse_errors(self) -> None:
         """Refuse a folder that is not safe to train on: the fixed folder, or this one if there is none.
 
-        Raises
-        ------
-        UserError : it has errors.
+        Raises UserError: it has errors.
         """
         judged = self.fixed[1] if self.fixed else self
         errors = count_errors(judged.findings)
@@ -114,6 +104,7 @@ class CheckedFolder:
             lines += ["", f"{copy.path}: {kept} utterances; dropped ({DROPPED_FILE} lists them):"]
             dropped = cleaned.count_reasons().most_common()
             lines += [f"  {count:>8} {reason}" for reason, count in dropped] or ["  nothing"]
+            lines += [f"  shortened {cleaned.shortened} to the end of their audio"] * bool(cleaned.shortened)
             lines += [f"  renamed {old!r} to {new!r}" for old, new in cleaned.renamed.items()]
             warnings = [one.name for one in copy.findings if one.kind.severity is Severity.WARNING]
             lines += [f"  not fixed: {', '.join(warnings)}"] if warnings else []
@@ -136,6 +127,7 @@ class CheckedFolder:
                 "utterances": len(copy.subject.utterances),
                 "dropped": dict(cleaned.count_reasons()),
                 "renamed": cleaned.renamed,
+                "shortened": cleaned.shortened,
                 "findings": [_record(one, copy.subject.utterances) for one in copy.findings],
             }
         return summary

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 
 import numpy as np
 
@@ -19,112 +20,100 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of finding.
-
-    Attributes
-    ----------
-    severity : its severity.
-    says : what was found.
-    remedy : what to do, or what --fix does.
-    """
+    """A kind of finding."""
 
     severity: Severity
-    says: str
-    remedy: str
+    says: str  # what was found
+    remedy: str  # what to do, or what --fix does
 
 
 _DROPPED = "--fix drops them"
+_ERROR, _WARNING, _NOTE = Severity
 KINDS = {
     # files, from their headers
-    "missing": Kind(
-        Severity.ERROR, "no such audio file", f"paths are relative to the folder of the manifest; {_DROPPED}"
-    ),
-    "empty": Kind(Severity.ERROR, "no audio in the file", _DROPPED),
-    "unreadable": Kind(Severity.ERROR, "no audio that libsndfile can read", f"convert them to wav; {_DROPPED}"),
-    "unknown length": Kind(Severity.ERROR, "the header has no length", f"convert to wav; {_DROPPED}"),
-    "truncated": Kind(Severity.ERROR, "the file is shorter than in its header", f"restore them; {_DROPPED}"),
-    "shorter": Kind(Severity.ERROR, "the audio is shorter than in the manifest", f"restore them; {_DROPPED}"),
-    "too short": Kind(Severity.ERROR, "under 400 samples at 16 kHz (25 ms)", _DROPPED),
-    "longer": Kind(Severity.NOTE, "the audio is longer than in the manifest", "none if seconds count speech only"),
+    "missing": Kind(_ERROR, "no such audio file", f"paths are relative to the folder of the manifest; {_DROPPED}"),
+    "empty": Kind(_ERROR, "no audio in the file", _DROPPED),
+    "unreadable": Kind(_ERROR, "no audio that libsndfile can read", f"convert them to wav; {_DROPPED}"),
+    "unknown length": Kind(_ERROR, "the header has no valid length", f"convert them to wav; {_DROPPED}"),
+    "joined": Kind(_ERROR, "several files in one, of which the first would be read", f"convert them; {_DROPPED}"),
+    "truncated": Kind(_ERROR, "the file is shorter than in its header", f"restore them; {_DROPPED}"),
+    "shorter": Kind(_ERROR, "the audio is shorter than in the manifest", f"restore them; {_DROPPED}"),
+    "ends late": Kind(_ERROR, "utterances that end up to 0.5 s after their audio", "--fix shortens them"),
+    "too short": Kind(_ERROR, "under 400 samples at 16 kHz (25 ms)", _DROPPED),
+    "longer": Kind(_NOTE, "the audio is longer than in the manifest", "none if seconds count speech only"),
     "rate in doubt": Kind(
-        Severity.WARNING,
+        _WARNING,
         "the header contradicts itself or has a rate too low for speech, or the duration matches the manifest at "
         "another rate",
         "listen for audio that plays too fast or too slowly",
     ),
-    "sample rates": Kind(Severity.NOTE, "rates other than 16 kHz, which are resampled when read", "none"),
-    "channels": Kind(Severity.NOTE, "several channels, which are averaged when read", "none if all have one speaker"),
+    "sample rates": Kind(_NOTE, "rates other than 16 kHz, which are resampled when read", "none"),
+    "channels": Kind(_NOTE, "several channels, which are mixed when read", "none if all have one speaker"),
     # samples
-    "breaks off": Kind(Severity.ERROR, "cannot be decoded to its end", f"restore them; {_DROPPED}"),
-    "not finite": Kind(Severity.ERROR, "samples that are NaN or infinite", _DROPPED),
-    "silent": Kind(Severity.ERROR, "nothing above -60 dB", _DROPPED),
-    "clipped": Kind(Severity.WARNING, "more than 0.1 % of the samples are clipped at full scale", "record again"),
-    "offset": Kind(Severity.WARNING, "the mean is at least a quarter of the standard deviation", "subtract the mean"),
-    "band": Kind(Severity.NOTE, "some utterances are band-limited", "none unless some classes have more of them"),
+    "breaks off": Kind(_ERROR, "cannot be decoded to its end", f"restore them; {_DROPPED}"),
+    "not finite": Kind(_ERROR, "samples that are NaN or infinite", _DROPPED),
+    "silent": Kind(_ERROR, "nothing above -60 dB", _DROPPED),
+    "clipped": Kind(_WARNING, "more than 0.1 % of the samples are clipped at full scale", "record again"),
+    "opposite channels": Kind(
+        _WARNING,
+        "channels that cancel each other: their mean is 10 dB below the louder one, which is read instead",
+        "invert one channel",
+    ),
+    "offset": Kind(_WARNING, "the mean is at least a quarter of the standard deviation", "subtract the mean"),
+    "band": Kind(_NOTE, "some utterances are band-limited", "none unless some classes have more of them"),
     "band and class": Kind(
-        Severity.WARNING,
+        _WARNING,
         "bandwidth is associated with the class: a model can learn the channel",
         "resample all audio to the lowest rate first",
     ),
     "band is class": Kind(
-        Severity.ERROR,
+        _ERROR,
         "bandwidth predicts the class: a model will learn the channel, and the scores will not show it",
         "resample all audio to the lowest rate first (8 kHz)",
     ),
     # columns
-    "duplicate": Kind(Severity.WARNING, "the same audio twice in a split", "--fix keeps the first"),
-    "duplicate across splits": Kind(
-        Severity.ERROR, "the same audio in two splits", "--fix keeps it in test, or else in dev"
+    "repeated id": Kind(
+        _ERROR,
+        "an id twice in a split; without a column id, the file is the id",
+        "add that column; --fix numbers repeated ids",
     ),
-    "contradictory labels": Kind(Severity.ERROR, "the same audio with two classes", _DROPPED),
-    "speaker across splits": Kind(Severity.ERROR, "a speaker in two splits", "--fix keeps it in test, or else in dev"),
-    "group across splits": Kind(Severity.ERROR, "a group in two splits", "--fix keeps it in test, or else in dev"),
+    "duplicate": Kind(_WARNING, "the same audio twice in a split", "--fix keeps the first"),
+    "duplicate across splits": Kind(_ERROR, "the same audio in two splits", "--fix keeps it in test, or else in dev"),
+    "contradictory labels": Kind(_ERROR, "the same audio with two classes", _DROPPED),
+    "speaker across splits": Kind(_ERROR, "a speaker in two splits", "--fix keeps it in test, or else in dev"),
+    "group across splits": Kind(_ERROR, "a group in two splits", "--fix keeps it in test, or else in dev"),
     "recording across splits": Kind(
-        Severity.ERROR, "parts of one file in two splits", "--fix keeps them in test, or else in dev"
+        _ERROR, "parts of one file in two splits", "--fix keeps them in test, or else in dev"
     ),
-    "split missing": Kind(Severity.WARNING, "no dev.csv", "train with -o config.runner.eval_dataloaders=[]"),
-    "no training data": Kind(Severity.ERROR, "no train.csv", "add it"),
-    "unknown class": Kind(Severity.ERROR, "a class that is not in labels.yaml", f"add it there; {_DROPPED}"),
-    "class not trained": Kind(Severity.ERROR, "a class without an utterance in train", _DROPPED),
-    "one class": Kind(Severity.ERROR, "only one class in train", "check that the column named class is the right one"),
-    "class not evaluated": Kind(
-        Severity.WARNING, "a class without an utterance in dev or test", "none; no score covers it"
-    ),
+    "split missing": Kind(_WARNING, "no dev.csv", "train with -o config.runner.eval_dataloaders=[]"),
+    "no training data": Kind(_ERROR, "no train.csv", "add it"),
+    "unknown class": Kind(_ERROR, "a class that is not in labels.yaml", f"add it there; {_DROPPED}"),
+    "class not trained": Kind(_ERROR, "a class without an utterance in train", _DROPPED),
+    "one class": Kind(_ERROR, "only one class in train", "check that the column named class is the right one"),
+    "class not evaluated": Kind(_WARNING, "a class without an utterance in dev or test", "none; no score covers it"),
     "spelt in two ways": Kind(
-        Severity.ERROR,
-        "class names that differ only in case, hyphens or spaces",
-        "--fix renames them to the most frequent one",
+        _ERROR, "class names that differ only in case, hyphens or spaces", "--fix renames them to the most frequent one"
     ),
     "nearly the same name": Kind(
-        Severity.WARNING, "class names at an edit distance of 1", "correct one, unless both are intended"
+        _WARNING, "class names at an edit distance of 1", "correct one, unless both are intended"
     ),
-    "imbalance": Kind(Severity.NOTE, "unbalanced classes in train", "none up to a ratio of 20"),
-    "strong imbalance": Kind(Severity.WARNING, "unbalanced classes in train", "add data, or remove some"),
+    "imbalance": Kind(_NOTE, "unbalanced classes in train", "none up to a ratio of 20"),
+    "strong imbalance": Kind(_WARNING, "unbalanced classes in train", "add data, or remove some"),
 }
 
 
 @dataclass(frozen=True, eq=False)
 class Finding:
-    """A finding of a check.
+    """A finding of a check."""
 
-    Attributes
-    ----------
-    name : of its kind, in :data:`KINDS`.
-    count : number of units.
-    unit : what is counted, in the singular.
-    examples : the first few, as text.
-    rows : (n,) numbers of the utterances that cleaning drops because of it.
-    seen_in : (n,) numbers of the affected utterances; None if they are the same.
-    figures : measured values, for the JSON.
-    """
-
-    name: str
-    count: int
-    unit: str = "utterance"
-    examples: tuple[str, ...] = ()
+    name: str  # of its kind, in :data:`KINDS`
+    count: int  # number of units
+    unit: str = "utterance"  # what is counted, in the singular
+    examples: tuple[str, ...] = ()  # the first few, as text
+    # (n,) numbers of the utterances that cleaning drops because of it.
     rows: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    seen_in: np.ndarray | None = None
-    figures: dict[str, float] = field(default_factory=dict)
+    seen_in: np.ndarray | None = None  # (n,) numbers of the affected utterances; None if they are the same
+    figures: dict[str, float] = field(default_factory=dict)  # measured values, for the JSON
 
     @property
     def kind(self) -> Kind:
@@ -139,7 +128,7 @@ def counted(count: int, unit: str) -> str:
 
 def first(values: Iterable[str]) -> tuple[str, ...]:
     """Return the first few examples, without computing the others."""
-    return tuple(value for value, _ in zip(values, range(EXAMPLES), strict=False))
+    return tuple(islice(values, EXAMPLES))
 
 
 def count_errors(findings: Iterable[Finding]) -> int:

@@ -6,20 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .thresholds import (
-    BAND_HERTZ,
-    CLIFF_DECIBELS,
-    CLIPPED_RUN,
-    FRAME_SECONDS,
-    FULL_SCALE,
-    HIGHEST_EDGE_HERTZ,
-    HIGHEST_HERTZ,
-    LOUD_QUANTILE,
-    LOWEST_EDGE_HERTZ,
-    MIN_FRAMES,
-    SHELF_HERTZ,
-    SLOPE_HERTZ,
-)
+from ..audio.channels import channel_powers, uncancelled_channel
+from . import thresholds
 
 _SILENCE_DECIBELS = -200.0
 # Relative to full scale squared; below any rounding error, so that digital silence has a level too.
@@ -28,37 +16,25 @@ _MIN_POWER = 1e-16
 
 @dataclass(frozen=True)
 class Quality:
-    """Measures of an utterance, mixed to mono unless stated otherwise; levels are relative to full scale.
+    """Measures of an utterance, mixed to mono unless stated otherwise; levels are relative to full scale."""
 
-    Attributes
-    ----------
-    samples : number of samples per channel.
-    finite : whether all samples of all channels are finite; others count as 0 below.
-    level : of the loudest twentieth of the frames, without their mean, in dB.
-    offset : the mean.
-    deviation : the standard deviation.
-    clipped : fraction of samples at full scale in any channel, three or more in a row.
-    edge : upper edge of the signal's band in Hz; NaN if the utterance is too short.
-    digest : of the samples of all channels, 64 bits; equal for the same audio in any lossless format.
-    """
-
-    samples: int
-    finite: bool
-    level: float
-    offset: float
-    deviation: float
-    clipped: float
-    edge: float
-    digest: int
+    samples: int  # number of samples per channel
+    finite: bool  # whether all samples of all channels are finite; others count as 0 below
+    level: float  # of the loudest twentieth of the frames, without their mean, in dB
+    offset: float  # the mean
+    deviation: float  # the standard deviation
+    clipped: float  # fraction of samples at full scale in any channel, three or more in a row
+    channel: int  # the channel that is used because the channels cancel each other; -1 for their mean
+    edge: float  # upper edge of the signal's band in Hz; NaN if the utterance is too short
+    digest: int  # of the samples of all channels, 64 bits; equal for the same audio in any lossless format
 
 
-def measure(blocks: Iterable[np.ndarray], sample_rate: int) -> Quality:
+def measure(blocks: Iterable[np.ndarray], sample_rate: int, channel: int | None = None) -> Quality:
     """Measure an utterance.
 
-    Parameters
-    ----------
-    blocks : (samples, channels) float32 each, C-contiguous, consecutive.
-    sample_rate : samples per second.
+    `blocks`: (samples, channels) float32 each, C-contiguous, consecutive. `sample_rate`: samples per second.
+    `channel`: the one to measure; None for the mean. If the channels then cancel, `channel` of the result is the one to
+    measure instead.
     """
     hashed = hashlib.blake2b(digest_size=8)
     length = frame_length(sample_rate)
@@ -69,17 +45,20 @@ def measure(blocks: Iterable[np.ndarray], sample_rate: int) -> Quality:
     full = np.zeros(0, dtype=bool)
     count = clipped = 0
     total = squares = 0.0
+    powers = np.zeros(1)
     finite = True
     for original in blocks:
         hashed.update(original.data)
         block = original
         if not np.isfinite(block).all():
             finite, block = False, np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
-        mono = block.mean(axis=1) if block.shape[1] > 1 else block[:, 0]
+        mono = block.mean(axis=1) if channel is None else block[:, channel]
+        if block.shape[1] > 1:
+            powers = powers + channel_powers(block)
         count += len(mono)
         total += float(mono.sum(dtype=np.float64))
         squares += float(np.square(mono, dtype=np.float64).sum())
-        at_limit = np.concatenate([full, (np.abs(block) >= FULL_SCALE).any(axis=1)])
+        at_limit = np.concatenate([full, (np.abs(block) >= thresholds.FULL_SCALE).any(axis=1)])
         # A run may continue in the next block: its beginning is kept for that.
         full = _open_run(at_limit)
         clipped += _in_runs(at_limit[: len(at_limit) - len(full)])
@@ -89,6 +68,8 @@ def measure(blocks: Iterable[np.ndarray], sample_rate: int) -> Quality:
         power += np.square(np.abs(np.fft.rfft((frames - frames.mean(axis=1, keepdims=True)) * window))).sum(axis=0)
         levels.append(frames.std(axis=1))
     clipped += _in_runs(full)
+    if channel is None:
+        channel = uncancelled_channel(powers, squares)
     number = sum(map(len, levels))
     # An utterance shorter than a frame is one frame.
     loudness = np.concatenate(levels) if number else np.array([rest.std() if len(rest) else 0.0])
@@ -96,11 +77,12 @@ def measure(blocks: Iterable[np.ndarray], sample_rate: int) -> Quality:
     return Quality(
         samples=count,
         finite=finite,
-        level=_decibels(float(np.quantile(loudness, LOUD_QUANTILE))),
+        level=_decibels(float(np.quantile(loudness, thresholds.LOUD_QUANTILE))),
         offset=offset,
         deviation=float(np.sqrt(max(squares / max(count, 1) - offset**2, 0.0))),
         clipped=clipped / max(count, 1),
-        edge=band_edge(power / number / length**2, sample_rate) if number >= MIN_FRAMES else np.nan,
+        channel=-1 if channel is None else channel,
+        edge=band_edge(power / number / length**2, sample_rate) if number >= thresholds.MIN_FRAMES else np.nan,
         digest=int.from_bytes(hashed.digest(), "little"),
     )
 
@@ -117,7 +99,7 @@ def _in_runs(at_limit: np.ndarray) -> int:
         return 0
     steps = np.flatnonzero(np.diff(np.concatenate([[False], at_limit, [False]])))
     lengths = steps[1::2] - steps[::2]
-    return int(lengths[lengths >= CLIPPED_RUN].sum())
+    return int(lengths[lengths >= thresholds.CLIPPED_RUN].sum())
 
 
 def _decibels(amplitude: float) -> float:
@@ -126,7 +108,7 @@ def _decibels(amplitude: float) -> float:
 
 def frame_length(sample_rate: int) -> int:
     """Return the number of samples per frame, a power of two and at least 2, even for a wrong rate in a header."""
-    return 1 << max(int(np.ceil(np.log2(FRAME_SECONDS * sample_rate))), 1)
+    return 1 << max(int(np.ceil(np.log2(thresholds.FRAME_SECONDS * sample_rate))), 1)
 
 
 def band_edge(power: np.ndarray, sample_rate: int) -> float:
@@ -135,22 +117,19 @@ def band_edge(power: np.ndarray, sample_rate: int) -> float:
     At an edge the level drops steeply and stays low: the lowest level in the shelf below is at least 22 dB above the
     highest level beyond. A signal that decreases slowly, or with noise beyond the edge, has no edge.
 
-    Parameters
-    ----------
-    power : (bins,) mean power spectrum of frames of :func:`frame_length` samples.
-    sample_rate : samples per second.
+    `power`: (bins,) mean power spectrum of frames of :func:`frame_length` samples. `sample_rate`: samples per second.
     """
-    top = min(sample_rate / 2, HIGHEST_HERTZ)
+    band, top = thresholds.BAND_HERTZ, min(sample_rate / 2, thresholds.HIGHEST_HERTZ)
     frequencies = np.linspace(0, sample_rate / 2, len(power))
-    count = int(top / BAND_HERTZ)
-    numbers = (frequencies / BAND_HERTZ).astype(np.int64)
+    count = int(top / band)
+    numbers = (frequencies / band).astype(np.int64)
     inside = numbers < count
     sums = np.bincount(numbers[inside], power[inside], count) / np.bincount(numbers[inside], minlength=count)
     levels = 10 * np.log10(sums + _MIN_POWER)
-    slope, shelf = int(SLOPE_HERTZ / BAND_HERTZ), int(SHELF_HERTZ / BAND_HERTZ)
-    last = min(int(HIGHEST_EDGE_HERTZ / BAND_HERTZ), count - slope - 1)
-    edges = np.arange(int(LOWEST_EDGE_HERTZ / BAND_HERTZ), last + 1)
+    slope, shelf = int(thresholds.SLOPE_HERTZ / band), int(thresholds.SHELF_HERTZ / band)
+    last = min(int(thresholds.HIGHEST_EDGE_HERTZ / band), count - slope - 1)
+    edges = np.arange(int(thresholds.LOWEST_EDGE_HERTZ / band), last + 1)
     drops = [levels[edge - shelf : edge].min() - levels[edge + slope :].max() for edge in edges.tolist()]
-    if not drops or max(drops) < CLIFF_DECIBELS:
+    if not drops or max(drops) < thresholds.CLIFF_DECIBELS:
         return float(top)
-    return float(edges[int(np.argmax(drops))] * BAND_HERTZ)
+    return float(edges[int(np.argmax(drops))] * band)

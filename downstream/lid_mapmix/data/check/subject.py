@@ -17,11 +17,11 @@ from tqdm import tqdm
 
 from ...utils.errors import UserError
 from .. import LABELS_FILE, SPLITS
-from ..audio.reading import open_audio
+from ..audio.faults import AudioFileError, FileFault
+from ..audio.reading import open_audio, read_frames, read_header
 from ..labels import Labels, read_labels
 from ..manifest.columns import TEXT, Names
 from ..manifest.manifest import Manifest, read_manifests
-from .headers import FileFault, read_file_header
 from .quality import Quality, measure
 from .thresholds import SILENT_DECIBELS
 
@@ -32,25 +32,17 @@ _BLOCK_FRAMES = 1 << 17
 
 @dataclass(frozen=True, eq=False)
 class Utterances:
-    """The utterances of all splits.
+    """The utterances of all splits."""
 
-    Attributes
-    ----------
-    manifests : split → its manifest, in the order of :data:`SPLITS`, all in one folder.
-    split : (utterances,) int64, the number of the split in :data:`SPLITS`.
-    row : (utterances,) int64, the row in its manifest.
-    file : audio files.
-    classes, speaker, group : likewise; an empty name is no speaker and no group.
-    seconds, start, end : (utterances,) float64; NaN for the start or end of the file.
-    """
-
-    manifests: dict[str, Manifest]
-    split: np.ndarray
-    row: np.ndarray
-    file: Names
+    manifests: dict[str, Manifest]  # split → its manifest, in the order of :data:`SPLITS`, all in one folder
+    split: np.ndarray  # (utterances,) int64, the number of the split in :data:`SPLITS`
+    row: np.ndarray  # (utterances,) int64, the row in its manifest
+    file: Names  # audio files
+    # classes, speaker, group: likewise; an empty name is no speaker and no group.
     classes: Names
     speaker: Names
     group: Names
+    # seconds, start, end: (utterances,) float64; NaN for the start or end of the file.
     seconds: np.ndarray
     start: np.ndarray
     end: np.ndarray
@@ -130,38 +122,26 @@ class Utterances:
 
 @dataclass(frozen=True, eq=False)
 class Headers:
-    """The headers of all files, each column (files,).
+    """The headers of all files, each column (files,)."""
 
-    Attributes
-    ----------
-    fault : int8 numbers of :class:`FileFault`.
-    frames : int64, samples per channel.
-    sample_rate : int32, 0 if the header could not be read; so is `channels`, int16.
-    contradicts : bool, whether the header has two rates.
-    """
-
-    fault: np.ndarray
-    frames: np.ndarray
-    sample_rate: np.ndarray
+    fault: np.ndarray  # int8 numbers of :class:`FileFault`
+    frames: np.ndarray  # int64, samples per channel
+    sample_rate: np.ndarray  # int32, 0 if the header could not be read; so is `channels`, int16
     channels: np.ndarray
-    contradicts: np.ndarray
+    contradicts: np.ndarray  # bool, whether the header has two rates
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Measures of the samples of all utterances, each column (utterances,); see :class:`Quality`.
+    """Measures of the samples of all utterances, each column (utterances,); see :class:`Quality`."""
 
-    Attributes
-    ----------
-    read : bool, whether the utterance was read to its end; otherwise its other columns are invalid.
-    """
-
-    read: np.ndarray
+    read: np.ndarray  # bool, whether the utterance was read to its end; otherwise its other columns are invalid
     finite: np.ndarray
     level: np.ndarray
     offset: np.ndarray
     deviation: np.ndarray
     clipped: np.ndarray
+    channel: np.ndarray
     edge: np.ndarray
     digest: np.ndarray
 
@@ -177,32 +157,22 @@ class Samples:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A corpus and the measures of its audio.
+    """A corpus and the measures of its audio."""
 
-    Attributes
-    ----------
-    utterances : of all splits.
-    labels : of labels.yaml; None if there is none.
-    headers : of all files.
-    samples : of all utterances; None if only headers were read.
-    """
-
-    utterances: Utterances
-    labels: Labels | None
-    headers: Headers
-    samples: Samples | None = None
+    utterances: Utterances  # of all splits
+    labels: Labels | None  # of labels.yaml; None if there is none
+    headers: Headers  # of all files
+    samples: Samples | None = None  # of all utterances; None if only headers were read
 
     @classmethod
     def read(cls, folder: Path, *, deep: bool, threads: int) -> "Subject":
         """Read the manifests of a folder and the headers of their audio; with `deep`, all samples too.
 
-        Raises
-        ------
-        UserError : no such folder, no manifest in it, or a fault in one.
+        Raises UserError: no such folder, no manifest in it, or a fault in one.
         """
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder. Use a folder with train.csv, dev.csv and test.csv.")
-        manifests = read_manifests(folder, SPLITS)
+        manifests = read_manifests(folder, SPLITS, ids_may_repeat=True)
         labels = read_labels(folder / LABELS_FILE) if (folder / LABELS_FILE).exists() else None
         utterances = Utterances.of(manifests)
         headers = read_headers(utterances, threads)
@@ -248,9 +218,13 @@ def read_headers(utterances: Utterances, threads: int) -> Headers:
 
     def work(files: Iterable[int]) -> None:
         for file in files:
-            header = read_file_header(utterances.audio_path(file))
-            for name in columns:
-                getattr(headers, name)[file] = getattr(header, name)
+            try:
+                header = read_header(utterances.audio_path(file))
+            except UserError as error:
+                headers.fault[file] = error.fault if isinstance(error, AudioFileError) else FileFault.UNREADABLE
+            else:
+                headers.frames[file], headers.sample_rate[file] = header.frames, header.sample_rate
+                headers.channels[file], headers.contradicts[file] = header.channels, bool(header.contradiction)
 
     _in_threads(work, count, threads, "headers")
     return headers
@@ -259,7 +233,7 @@ def read_headers(utterances: Utterances, threads: int) -> Headers:
 def read_samples(utterances: Utterances, headers: Headers, threads: int) -> Samples:
     """Read each utterance to its end; each file is opened once for all its utterances."""
     columns: dict[str, type] = {"finite": bool, "level": np.float32, "offset": np.float32, "deviation": np.float32}
-    columns |= {"clipped": np.float32, "edge": np.float32, "digest": np.uint64}
+    columns |= {"clipped": np.float32, "channel": np.int16, "edge": np.float32, "digest": np.uint64}
     total = len(utterances)
     samples = Samples(np.zeros(total, bool), **{name: np.zeros(total, dtype) for name, dtype in columns.items()})
     starts, counts = spans(utterances, headers)
@@ -268,7 +242,7 @@ def read_samples(utterances: Utterances, headers: Headers, threads: int) -> Samp
 
     def work(files: Iterable[int]) -> None:
         for file in files:
-            if headers.sample_rate[file] == 0 or headers.fault[file] == FileFault.UNKNOWN_LENGTH:
+            if headers.fault[file] != FileFault.NONE:
                 continue
             rows = by_file[bounds[file] : bounds[file + 1]]
             parts = zip(starts[rows].tolist(), counts[rows].tolist(), strict=True)
@@ -297,17 +271,16 @@ def _measure_parts(path: Path, parts: Iterator[tuple[int, int]]) -> Iterator[Qua
 
 def _measure_part(file: soundfile.SoundFile, start: int, count: int) -> Quality | None:
     def blocks() -> Iterator[np.ndarray]:
-        left = count
-        while left > 0:
-            block = file.read(min(left, _BLOCK_FRAMES), dtype="float32", always_2d=True)
-            if len(block) == 0:
-                return
-            left -= len(block)
+        at, end = start, start + count
+        while at < end and len(block := read_frames(file, at, min(end - at, _BLOCK_FRAMES))):
+            at += len(block)
             yield block
 
     try:
-        file.seek(start)
         quality = measure(blocks(), file.samplerate)
+        if quality.channel >= 0:
+            file.seek(start)
+            quality = measure(blocks(), file.samplerate, quality.channel)
     except soundfile.SoundFileError:
         return None
     return quality if quality.samples == count else None

@@ -42,22 +42,16 @@ _SPLIT_FILES = {
 def export_manifests(data: Path, target: ManifestForm, folder: Path, *, overwrite: bool = False) -> list[Path]:
     """Write every manifest of a folder in another format.
 
+    Raises UserError: no manifest, a fault in one, files that already exist, ids that are equal in Kaldi's format, or
+    paths that Kaldi would read as something else.
+
+    Returns what was written: one directory or file per split, and the labels.
+
     Parameters
     ----------
     data : the folder with train.csv, dev.csv and test.csv, or some of them.
     target : ``kaldi`` writes FOLDER/SPLIT/wav.scp and the other tables; ``jsonl`` writes FOLDER/SPLIT.jsonl;
         ``parquet`` writes FOLDER/SPLIT.parquet for this package. labels.yaml is copied if there is one.
-    folder : where to write.
-    overwrite : replace an earlier export.
-
-    Returns
-    -------
-    list of Path : what was written: one directory or file per split, and the labels.
-
-    Raises
-    ------
-    UserError : no manifest, a fault in one, files that already exist, ids that are equal in Kaldi's format, or paths
-        that Kaldi would read as something else.
     """
     manifests = read_manifests(data, SPLITS)
     labels = read_labels(data / LABELS_FILE) if (data / LABELS_FILE).is_file() else None
@@ -91,7 +85,8 @@ def export_manifests(data: Path, target: ManifestForm, folder: Path, *, overwrit
 def _split_files(split: str, manifest: Manifest, target: ManifestForm) -> Iterator[tuple[str, Callable[[Path], None]]]:
     """Yield the name of each file of a split, and the function that writes it."""
     if target == ManifestForm.PARQUET:
-        yield f"{split}{PARQUET}", partial(_write_table, manifest=manifest)
+        columns = {**manifest.columns, "audiopath": _absolute_paths(manifest)}
+        yield f"{split}{PARQUET}", partial(write_parquet, columns=columns)
     elif target == ManifestForm.JSONL:
         yield f"{split}.jsonl", partial(_write_lines, lines=_json_lines(manifest))
     else:
@@ -118,10 +113,6 @@ def _labels_file(labels: Labels | None, target: ManifestForm, folder: Path) -> d
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.writelines(f"{line}\n" for line in lines)
-
-
-def _write_table(path: Path, manifest: Manifest) -> None:
-    write_parquet(path, {**manifest.columns, "audiopath": _absolute_paths(manifest)})
 
 
 def _refuse_second_form(folder: Path) -> None:

@@ -27,7 +27,7 @@ from ...utils.errors import UserError
 from ...utils.files import write_text
 from ...utils.randomness import keyed_generator
 from .. import LABELS_FILE, SPLITS
-from ..audio.reading import read_header, reason
+from ..audio.reading import examine, read_header, reason
 from ..audio.shards import member_path, read_content
 from ..audio.spans import utterance_spans
 from ..labels import Labels, labels_from_manifest, read_labels, write_labels
@@ -50,22 +50,16 @@ _EXTENSIONS = {"NIST": "sph", "WAVEX": "wav"}
 
 @dataclass
 class Summary:
-    """Summary of a pack.
+    """Summary of a pack."""
 
-    Attributes
-    ----------
-    utterances, files : their numbers.
-    shards : number of shards.
-    read_bytes, written_bytes : size of the audio before and after.
-    converted : number of files converted to flac.
-    """
-
+    # utterances, files: their numbers.
     utterances: int = 0
     files: int = 0
     shards: int = 0
+    # read_bytes, written_bytes: size of the audio before and after.
     read_bytes: int = 0
     written_bytes: int = 0
-    converted: int = 0
+    converted: int = 0  # number of files converted to flac
 
 
 @dataclass(frozen=True)
@@ -86,19 +80,16 @@ def pack(
 ) -> Summary:
     """Pack a folder of manifests and their audio.
 
+    Raises UserError: no manifest, a fault in one, damaged audio, or `out` has files already.
+
     Parameters
     ----------
     data : folder with train.csv, dev.csv and test.csv, or some of them, and labels.yaml if there is one.
-    out : the folder to create.
     shard_bytes : maximum size of a shard; a larger file has a shard of its own.
     audio_format : ``flac`` converts audio if that is lossless, bit for bit; other audio is not changed.
     seed : of a random order of each split's files, for programs that read shards sequentially; None for the order of
         the manifest, in which evaluation reads them.
     overwrite : replace an earlier pack; a folder with other files is refused.
-
-    Raises
-    ------
-    UserError : no manifest, a fault in one, damaged audio, or `out` has files already.
     """
     manifests = read_manifests(data, SPLITS)
     labels = _find_labels(data, manifests)
@@ -215,20 +206,12 @@ def _written(values: np.ndarray) -> np.ndarray | list[str]:
 
 @dataclass
 class ShardWriter:
-    """Writes the shards of a split one after the other; the same content gives the same bytes.
+    """Writes the shards of a split one after the other; the same content gives the same bytes."""
 
-    Attributes
-    ----------
-    folder : where to write.
-    split : prefix of the file names.
-    shard_bytes : maximum size of a shard; a larger sample has a shard of its own.
-    count : number of shards so far.
-    """
-
-    folder: Path
-    split: str
-    shard_bytes: int
-    count: int = 0
+    folder: Path  # where to write
+    split: str  # prefix of the file names
+    shard_bytes: int  # maximum size of a shard; a larger sample has a shard of its own
+    count: int = 0  # number of shards so far
     _tar: tarfile.TarFile | None = field(default=None, init=False)
 
     def __enter__(self) -> "ShardWriter":
@@ -268,28 +251,18 @@ def _padded(size: int) -> int:
 
 @dataclass(frozen=True)
 class PackedAudio:
-    """An audio file as a member of a shard.
+    """An audio file as a member of a shard."""
 
-    Attributes
-    ----------
-    extension : without the dot.
-    content : its bytes.
-    read_bytes : size of the file.
-    converted : whether it was converted to flac.
-    """
-
-    extension: str
-    content: bytes
-    read_bytes: int
-    converted: bool
+    extension: str  # without the dot
+    content: bytes  # its bytes
+    read_bytes: int  # size of the file
+    converted: bool  # whether it was converted to flac
 
 
 def packed_audio(path: Path, audio_format: AudioFormat) -> PackedAudio:
     """Read an audio file, or a member of a shard, and convert it if that is requested and lossless.
 
-    Raises
-    ------
-    UserError : libsndfile recognises the audio only by its extension.
+    Raises UserError: libsndfile recognises the audio only by its extension.
     """
     audio = read_content(path)
     extension = _extension(path, audio)
@@ -304,13 +277,13 @@ def _extension(path: Path, audio: bytes) -> str:
     expected = read_header(path)
     try:
         with soundfile.SoundFile(io.BytesIO(audio)) as file:
-            found, form = (file.frames, file.samplerate), file.format
+            found, form = examine(path, file, io.BytesIO(audio)), file.format
     except soundfile.SoundFileError as error:
         raise UserError(
             f"{path}: expected audio that is recognised without its extension, which a shard does not have, found "
             f"other audio ({reason(error)}). Convert it to wav."
         ) from None
-    if found != (expected.frames, expected.sample_rate):
+    if found != expected:
         raise UserError(f"{path}: has another length if read without its extension. Convert it to wav.")
     return path.suffix[1:].lower() if path.suffix[1:].isalnum() else _EXTENSIONS.get(form, form.lower())
 

@@ -22,16 +22,10 @@ _MAX_BYTES = 64
 
 @dataclass(frozen=True, eq=False)
 class Names:
-    """A text column as numbers.
+    """A text column as numbers."""
 
-    Attributes
-    ----------
-    names : (names,) `TEXT`, without duplicates.
-    codes : (rows,) integers, index into the names for each row.
-    """
-
-    names: np.ndarray
-    codes: np.ndarray
+    names: np.ndarray  # (names,) `TEXT`, without duplicates
+    codes: np.ndarray  # (rows,) integers, index into the names for each row
 
     @classmethod
     def of(cls, values: np.ndarray) -> "Names":
@@ -55,20 +49,12 @@ class Names:
 
 @dataclass(frozen=True, eq=False)
 class ManifestTable:
-    """A manifest as it was read; values are not checked, except that numbers are numbers.
+    """A manifest as it was read; values are not checked, except that numbers are numbers."""
 
-    Attributes
-    ----------
-    columns : column name → (utterances,) float64 or `TEXT`, in the order of the file.
-    hashes : (utterances,) integers, equal for equal ids and almost never otherwise.
-    classes : the class column as numbers; None if there is none.
-    digest : SHA-256 of the file.
-    """
-
-    columns: dict[str, np.ndarray]
-    hashes: np.ndarray
-    classes: Names | None
-    digest: str
+    columns: dict[str, np.ndarray]  # column name → (utterances,) float64 or `TEXT`, in the order of the file
+    hashes: np.ndarray  # (utterances,) integers, equal for equal ids and almost never otherwise
+    classes: Names | None  # the class column as numbers; None if there is none
+    digest: str  # SHA-256 of the file
 
 
 def id_column(names: Collection[str]) -> str:

@@ -2,20 +2,7 @@
 
 A manifest is a CSV with a header (README, "Your data"), or a Parquet file with the same columns. In memory it is one
 NumPy array per column, never a list of rows, because it may have millions of utterances.
-
-========== ======== =====================================================================
-column     needed   meaning
-========== ======== =====================================================================
-audiopath  yes      file, absolute or relative to the folder of the CSV
-class      yes      dialect or language
-seconds    yes      nominal duration in seconds
-id         no       unique name of the utterance; the audiopath by default
-start, end no       the part of the file that is the utterance, in seconds
-speaker    no       the speaker
-group      no       same for all utterances cut from one recording
-source     no       data source of the recording
-split      no       not used
-========== ======== =====================================================================
+The columns are those of docs/data.md; only `REQUIRED_COLUMNS` are needed.
 """
 
 import csv
@@ -40,21 +27,14 @@ PARQUET = ".parquet"
 
 @dataclass(frozen=True, eq=False)
 class Manifest:
-    """The utterances of one split.
+    """The utterances of one split."""
 
-    Attributes
-    ----------
-    path : the file it was read from.
-    columns : column name → (utterances,) array; float64 for seconds, start and end, text for the rest.
-        Always has ``id`` in addition to the required columns.
-    numbered : the class column as numbers, if it was read as such.
-    digest : SHA-256 of the file; empty if it was not read from one.
-    """
-
-    path: Path
+    path: Path  # the file it was read from
+    # Column name → (utterances,) array; float64 for seconds, start and end, text for the rest. Always has ``id`` in
+    # addition to the required columns.
     columns: Mapping[str, np.ndarray]
-    numbered: Names | None = None
-    digest: str = ""
+    numbered: Names | None = None  # the class column as numbers, if it was read as such
+    digest: str = ""  # SHA-256 of the file; empty if it was not read from one
 
     @property
     def classes(self) -> Names:
@@ -73,18 +53,14 @@ class Manifest:
         return self.columns[name] if name in self.columns else np.full(len(self), "", dtype=TEXT)
 
 
-def read_manifest(path: Path | str, *, is_labelled: bool = True) -> Manifest:
+def read_manifest(path: Path | str, *, is_labelled: bool = True, ids_may_repeat: bool = False) -> Manifest:
     """Read a manifest.
 
-    Parameters
-    ----------
-    path : the file.
-    is_labelled : whether utterances have a class and a duration; for identification they need neither.
+    Raises UserError: no such file, a missing column, no utterance, a missing value or one that is not a number, a part
+    that ends before it starts, or an id that occurs twice.
 
-    Raises
-    ------
-    UserError : no such file, a missing column, no utterance, a missing value or one that is not a number, a part that
-        ends before it starts, or an id that occurs twice.
+    `is_labelled`: whether utterances have a class and a duration; for identification they need neither.
+    `ids_may_repeat`: for `lid-mapmix check`, which reports them beside other faults.
     """
     path = Path(path)
     if not path.is_file():
@@ -102,19 +78,20 @@ def read_manifest(path: Path | str, *, is_labelled: bool = True) -> Manifest:
         count = len(columns["audiopath"])
         columns["class"], columns["seconds"] = np.full(count, "", dtype=TEXT), np.full(count, np.nan)
     _check_values(path, columns, is_labelled=is_labelled)
-    _check_unique(path, columns["id"], table.hashes)
+    if not ids_may_repeat:
+        _check_unique(path, columns["id"], table.hashes)
     return Manifest(path, columns, table.classes if is_labelled else None, table.digest)
 
 
-def read_manifests(directory: Path, splits: Sequence[str]) -> dict[str, Manifest]:
+def read_manifests(directory: Path, splits: Sequence[str], *, ids_may_repeat: bool = False) -> dict[str, Manifest]:
     """Read the manifests of a folder, split → manifest, for the splits that exist.
 
-    Raises
-    ------
-    UserError : none of them exists; or as :func:`read_manifest`.
+    Raises UserError: none of them exists; or as :func:`read_manifest`.
     """
     paths = {split: find_manifest(directory, split) for split in splits}
-    manifests = {split: read_manifest(path) for split, path in paths.items() if path.is_file()}
+    manifests = {
+        split: read_manifest(path, ids_may_repeat=ids_may_repeat) for split, path in paths.items() if path.is_file()
+    }
     if not manifests:
         raise UserError(
             f"{directory}: expected one of {', '.join(path.name for path in paths.values())}, found none. Use a "
@@ -126,10 +103,8 @@ def read_manifests(directory: Path, splits: Sequence[str]) -> dict[str, Manifest
 def write_manifest(path: Path | str, columns: Mapping[str, Sequence | np.ndarray]) -> None:
     """Write a manifest, complete or not at all.
 
-    Parameters
-    ----------
-    path : the file to write, a CSV or, if it ends so, a .parquet; the latter needs pyarrow.
-    columns : column name → its (utterances,) values, in the order to write.
+    `path`: the file to write, a CSV or, if it ends so, a .parquet; the latter needs pyarrow. `columns`: column name →
+    its (utterances,) values, in the order to write.
     """
     missing = [name for name in REQUIRED_COLUMNS if name not in columns]
     if missing:
@@ -149,9 +124,7 @@ def impossible_times(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return which utterances have an impossible duration, start and end, (utterances,) bool each.
 
-    Parameters
-    ----------
-    seconds, starts, ends : (utterances,) float64; NaN is a valid start or end, and means that of the file.
+    `seconds`, `starts`, `ends`: (utterances,) float64; NaN is a valid start or end, and means that of the file.
     """
     starts = np.nan_to_num(starts, nan=0.0, posinf=np.inf)
     return (
@@ -199,9 +172,7 @@ def _check_unique(path: Path, ids: np.ndarray, hashes: np.ndarray) -> None:
 def find_manifest(directory: Path, split: str) -> Path:
     """Return the manifest of a split: SPLIT.parquet if it exists, otherwise SPLIT.csv, which may be absent.
 
-    Raises
-    ------
-    UserError : both exist.
+    Raises UserError: both exist.
     """
     table, text = directory / f"{split}{PARQUET}", directory / f"{split}.csv"
     if not table.is_file():
@@ -216,19 +187,12 @@ def find_manifest(directory: Path, split: str) -> Path:
 def read_table(path: Path, required: Collection[str], numbers: Collection[str]) -> ManifestTable:
     """Read a manifest; values are not checked, except that numbers are numbers.
 
-    Parameters
-    ----------
-    path : a .parquet, otherwise a CSV with a header.
-    required : names of required columns.
-    numbers : names of columns of numbers; empty values are NaN.
+    Returns its columns, which may be empty.
 
-    Returns
-    -------
-    Its columns, which may be empty.
+    Raises UserError: the file cannot be read, lacks a column or has one twice, or has a row of another length or a
+    value that is not a number.
 
-    Raises
-    ------
-    UserError : the file cannot be read, lacks a column or has one twice, or has a row of another length or a value that
-        is not a number.
+    `path`: a .parquet, otherwise a CSV with a header. `required`: names of required columns. `numbers`: names of
+    columns of numbers; empty values are NaN.
     """
     return (read_parquet if path.suffix == PARQUET else read_csv)(path, required, numbers)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ...utils.errors import UserError
+from ...utils.errors import UserError, is_of_the_system
+from ...utils.files import encodable_name
 from ...utils.randomness import keyed_generator
 from .columns import ROWS_AT_ONCE, TEXT, ManifestTable, Names, check_header, empty_columns, id_column
 
@@ -30,7 +31,8 @@ def read_parquet(path: Path, required: Collection[str], numbers: Collection[str]
 
     try:
         # Opened once; columns are read from the mapped memory.
-        content = pyarrow.memory_map(str(path)).read_buffer()
+        with encodable_name(path) as name:
+            content = pyarrow.memory_map(name).read_buffer()
         metadata = parquet.read_metadata(pyarrow.BufferReader(content))
         names, rows = metadata.schema.to_arrow_schema().names, metadata.num_rows
         check_header(path, names, required)
@@ -43,6 +45,8 @@ def read_parquet(path: Path, required: Collection[str], numbers: Collection[str]
         with ThreadPoolExecutor(_THREADS) as threads:
             encoded = dict(zip(names, threads.map(read, names), strict=True))
     except (pyarrow.ArrowException, OSError) as error:
+        if is_of_the_system(error):
+            raise
         raise UserError(
             f"{path}: expected a Parquet file, found other content ({' '.join(str(error).split())}). Write it again."
         ) from None
@@ -167,22 +171,12 @@ def _joined(parts: list[Names]) -> Names:
 
 
 def write_parquet(path: Path, columns: Mapping[str, Any]) -> None:
-    """Write columns as Parquet.
-
-    Raises
-    ------
-    UserError : pyarrow is not installed.
-    """
+    """Write columns as Parquet. Raises UserError: pyarrow is not installed."""
     _require_pyarrow(path)
     import pyarrow  # noqa: PLC0415
     from pyarrow import parquet  # noqa: PLC0415
 
     arrays = {name: np.asarray(values) for name, values in columns.items()}
-    table = pyarrow.table({name: _to_arrow(values) for name, values in arrays.items()})
-    parquet.write_table(table, path)
-
-
-def _to_arrow(values: np.ndarray) -> Any:
-    import pyarrow  # noqa: PLC0415
-
-    return pyarrow.array(values if values.dtype.kind in "fiu" else values.tolist())
+    plain = {name: values if values.dtype.kind in "fiu" else values.tolist() for name, values in arrays.items()}
+    with path.open("wb") as file:
+        parquet.write_table(pyarrow.table({name: pyarrow.array(values) for name, values in plain.items()}), file)

@@ -16,12 +16,7 @@ EXTENSION = ".wav"
 
 
 def _list(options: argparse.Namespace) -> Listing:
-    """List the files of the languages.
-
-    Raises
-    ------
-    UserError : another layout, or a language that is not in the corpus.
-    """
+    """List the files of the languages. Raises UserError: another layout, or a language that is not in the corpus."""
     corpus_folder = options.corpus_folder.resolve()
     if (corpus_folder / INNER_FOLDER).is_dir():
         corpus_folder /= INNER_FOLDER

@@ -56,9 +56,7 @@ def _list(options: argparse.Namespace) -> Listing:
     With ``--class accent`` classes are ``LANGUAGE-ACCENT``, without clips that have no accent or several; with
     ``--validated`` classes of fewer than three speakers are dropped.
 
-    Raises
-    ------
-    UserError : another layout, a language that is not in the corpus, or too few classes.
+    Raises UserError: another layout, a language that is not in the corpus, or too few classes.
     """
     corpus_folder = options.corpus_folder.resolve()
     accents, validated, min_hours = options.class_of == "accent", options.validated, options.min_hours_per_class

@@ -6,14 +6,13 @@ file's path, no speaker is in two splits: otherwise scores measure voices as muc
 
 import argparse
 import logging
-import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...utils.errors import UserError
-from ..audio.folders import EXTENSIONS, audio_below
+from ..audio.conversion import FOREIGN_EXTENSIONS
+from ..audio.folders import EXTENSIONS, audio_below, describe_left_out
 from .steps.corpus import DEFAULT_FRACTION, Listing, Utterance, listed_corpus
 from .steps.tables import enumerate_names, files_digest
 
@@ -33,22 +32,27 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 def _list(options: argparse.Namespace) -> Listing:
     """List the audio in each class's folder.
 
-    Raises
-    ------
-    UserError : no class, no audio, or a pattern that finds no speaker.
+    Raises UserError: no class, no audio, or a pattern that finds no speaker.
     """
     audio_folder, folder = options.corpus_folder.resolve(), options.folder.resolve()
     if options.copy_audio and folder == audio_folder:
         raise UserError(f"{folder}: copies of audio would be read as a class there. Use another folder for them.")
     class_folders = _class_folders(audio_folder, folder)
-    files_of = {path.name: audio_below(path) for path in class_folders}
+    left_out: Counter[str] = Counter()
+    files_of = {path.name: audio_below(path, left_out=left_out) for path in class_folders}
+    if left_out:
+        remedy = (
+            "; convert audio to wav first: ffmpeg -i FILE.m4a FILE.wav"
+            if left_out.keys() & set(FOREIGN_EXTENSIONS)
+            else ""
+        )
+        log.info("left out: %s%s", describe_left_out(left_out), remedy)
     empty = [name for name, files in files_of.items() if not files]
     if empty:
         raise UserError(
             f"{audio_folder / empty[0]}: expected audio ({' '.join(EXTENSIONS)}), found none. Convert its files, or "
             "move the folder away if it is not a class."
         )
-    _report_other_files(class_folders, EXTENSIONS)
     files = [file for members in files_of.values() for file in members]
     ids = [file.relative_to(audio_folder).as_posix() for file in files]
     pattern = options.speaker_pattern
@@ -80,17 +84,6 @@ def _class_folders(audio_folder: Path, folder: Path) -> list[Path]:
             "Use the folder of one of them, or give the splits as NeMo's manifests to 'lid-mapmix prepare jsonl'."
         )
     return classes
-
-
-def _report_other_files(folders: Iterable[Path], extensions: Sequence[str]) -> None:
-    others: Counter[str] = Counter()
-    for folder in folders:
-        for _, _, files in os.walk(folder):
-            suffixes = [os.path.splitext(name)[1] for name in files if not name.startswith(".")]  # noqa: PTH122 - quicker
-            others.update(suffix for suffix in suffixes if suffix.lower() not in extensions)
-    if others:
-        listed = enumerate_names(f"{count} {kind or 'without a suffix'}" for kind, count in others.most_common())
-        log.info("ignored files without an extension of %s: %s", " ".join(extensions), listed)
 
 
 def _speakers(pattern: str, ids: list[str]) -> list[str]:

@@ -6,6 +6,7 @@ One file, which is divided, or a folder with train, dev and test, each a file th
 import argparse
 import json
 import math
+from collections import Counter
 from pathlib import Path
 
 from ...utils.errors import UserError
@@ -32,15 +33,29 @@ def _list(options: argparse.Namespace) -> Listing:
 
     Relative paths are relative to the folder of the manifest.
 
-    Raises
-    ------
-    UserError : no manifest, or a line that is not a JSON object or lacks a key.
+    Raises UserError: no manifest, or a line that is not a JSON object or lacks a key.
     """
     corpus, label_key = options.corpus_folder.resolve(), options.label_key
     files = {"": corpus} if corpus.is_file() else _find_files(corpus)
     clusters = exported_clusters(corpus)
     utterances = [utterance for split, path in files.items() for utterance in _list_file(path, split, label_key)]
+    utterances = _parts_apart(utterances)
     return Listing(corpus, utterances, {"label_key": label_key, "clusters": clusters}, clusters)
+
+
+def _parts_apart(utterances: list[Utterance]) -> list[Utterance]:
+    """Tell apart the parts of a file that start at the same time, and keep those of a file in one drawn split."""
+    ids, files = (Counter(getattr(one, name) for one in utterances) for name in ("id", "audiopath"))
+    is_drawn = not all(one.split for one in utterances)
+    apart = []
+    for one in utterances:
+        audio = one.id.removesuffix(f"@{one.start}")
+        # An id of the manifest's own is not changed.
+        is_named = ids[one.id] > 1 and not math.isnan(one.end) and one.audiopath.endswith(audio)
+        name = f"{audio}@{one.start}-{one.end}" if is_named else one.id
+        shared = one.audiopath if is_drawn and files[one.audiopath] > 1 else ""
+        apart.append(one._replace(id=name, group=one.group or shared))
+    return apart
 
 
 def _find_files(folder: Path) -> dict[str, Path]:

@@ -59,23 +59,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Draw:
-    """What is drawn from the training data.
+    """What is drawn from the training data."""
 
-    Attributes
-    ----------
-    subset_hours : hours per dialect; None for all.
-    number : number of the set, one of three.
-    dev_hours : hours per dialect for dev, drawn from the training data in place of NIST's development set; None for
-        that set.
-    piece_seconds : duration of the pieces; 0 keeps recordings whole.
-    max_seconds : longer files of NIST's development set and test are dropped; in the paper 60 s.
-    """
-
-    subset_hours: float | None
-    number: int
+    subset_hours: float | None  # hours per dialect; None for all
+    number: int  # number of the set, one of three
+    # Hours per dialect for dev, drawn from the training data in place of NIST's development set; None for that set.
     dev_hours: float | None
-    piece_seconds: float
-    max_seconds: float | None
+    piece_seconds: float  # duration of the pieces; 0 keeps recordings whole
+    max_seconds: float | None  # longer files of NIST's development set and test are dropped; in the paper 60 s
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
@@ -120,9 +111,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 def _list(options: argparse.Namespace) -> Listing:
     """List the splits, which are in one release or in several; without the test data there is no test.csv.
 
-    Raises
-    ------
-    UserError : another layout, an unknown dialect, no development set, or flags that exclude each other.
+    Raises UserError: another layout, an unknown dialect, no development set, or flags that exclude each other.
     """
     if options.set != 1 and options.subset is None:
         raise UserError(f"--set {options.set}: expected --subset HOURS, the size of the set, found none. Add it.")

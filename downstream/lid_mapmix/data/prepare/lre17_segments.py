@@ -32,16 +32,14 @@ log = logging.getLogger(__name__)
 def arrange_segments(columns: Columns, *, cuts: Collection[str], draw: Draw, seed: int) -> Columns:
     """Group segments by recording, cut and draw the training data, and drop long files of dev and test.
 
+    Raises UserError: an unreadable file.
+
     Parameters
     ----------
     columns : column name → (utterances,) values; ``group`` is the call.
     cuts : ids of the segments of dev and test to find in longer ones; they get the group of the longer one.
     draw : what to draw from the training data.
     seed : of the draws of the sets.
-
-    Raises
-    ------
-    UserError : an unreadable file.
     """
     if cuts:
         numbers = np.flatnonzero([name in cuts for name in columns["id"]])
@@ -80,14 +78,10 @@ def arrange_segments(columns: Columns, *, cuts: Collection[str], draw: Draw, see
 def cut_evenly(seconds: np.ndarray, piece_seconds: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cut recordings into equal pieces of about a given duration.
 
-    Parameters
-    ----------
-    seconds : (recordings,) durations.
-    piece_seconds : duration of a piece; a recording of up to one and a half times this stays whole.
+    Returns (pieces,) each: recording number, and start and end in it in seconds.
 
-    Returns
-    -------
-    recordings, starts, ends : (pieces,) each: recording number, and start and end in it in seconds.
+    `seconds`: (recordings,) durations. `piece_seconds`: duration of a piece; a recording of up to one and a half times
+    this stays whole.
     """
     counts = np.maximum(np.rint(seconds / piece_seconds).astype(np.int64), 1)
     recordings = np.repeat(np.arange(len(seconds)), counts)
@@ -108,6 +102,8 @@ def draw_pieces(
 ) -> np.ndarray:
     """Draw train, and dev if requested, from pieces of calls.
 
+    Returns (pieces,) str, ``train``, ``dev``, or empty for neither.
+
     Parameters
     ----------
     classes, calls : (pieces,) str; the pieces of a call are consecutive.
@@ -116,10 +112,6 @@ def draw_pieces(
     number : number of the set, from 1 to 3.
     dev_hours : hours per class for dev, but at most a fifth of the class; 0 for none.
     seed : of the draws of the sets.
-
-    Returns
-    -------
-    (pieces,) str : ``train``, ``dev``, or empty for neither.
     """
     splits = np.full(len(classes), "", dtype=object)
     for name in sorted(set(classes)):
@@ -204,20 +196,13 @@ class _Cut:
 def group_cuts(paths: Sequence[str] | np.ndarray, seconds: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Find the longest segment that each segment is a part of.
 
-    Parameters
-    ----------
-    paths : (segments,) audio files.
-    seconds : (segments,) nominal durations; shorter segments are searched in longer ones.
-    classes : (segments,) str; a cut has the class of its recording.
+    Raises UserError: an unreadable file.
 
-    Returns
-    -------
-    (segments,) int : number of the longest segment that a segment is part of, directly or through others; its own
-        number if there is none.
+    Returns (segments,) int, number of the longest segment that a segment is part of, directly or through others; its
+    own number if there is none.
 
-    Raises
-    ------
-    UserError : an unreadable file.
+    `paths`: (segments,) audio files. `seconds`: (segments,) nominal durations; shorter segments are searched in longer
+    ones. `classes`: (segments,) str; a cut has the class of its recording.
     """
     links: list[tuple[int, int]] = []
     with tqdm(total=len(paths), desc="Looking for cuts", unit="segment") as progress:

@@ -31,9 +31,7 @@ log = logging.getLogger(__name__)
 def _list(options: argparse.Namespace) -> Listing:
     """List the languages, by current codes or folder names, and dev if it was unpacked; otherwise it is drawn.
 
-    Raises
-    ------
-    UserError : another layout, or a language that is not in the corpus.
+    Raises UserError: another layout, or a language that is not in the corpus.
     """
     corpus_folder = options.corpus_folder.resolve()
     parts = {"": _languages(corpus_folder, options.languages)}

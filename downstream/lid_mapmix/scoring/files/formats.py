@@ -1,16 +1,6 @@
 """All formats of scores and predictions: recognising, reading and writing them.
 
-=============================== ======================= ====================================== ===========
-format                          truth                   scores                                 also
-=============================== ======================= ====================================== ===========
-SPLIT_scores.csv                yes                     log-probabilities                      seconds,
-                                                                                               group,
-                                                                                               source
-CSV of Map-Mix's code           yes                     probabilities                          seconds
-NIST score table                by a key (keys.py)      log-likelihood ratios                  the key's
-utterance language score        by a key                log-likelihoods, or ratios             the key's
-lid.trn, S3PRL's two files      yes                     none: predictions only                 –
-=============================== ======================= ====================================== ===========
+docs/scores.md lists the formats, and which of them have the truth or scores.
 
 Priors are assumed to be equal: normalised log-likelihoods are log-probabilities, and vice versa. Costs and EER are
 computed from a file's own ratios, as NIST does. Only scores of probabilities (ECE, Cllr, calibration) use likelihoods
@@ -37,9 +27,7 @@ def format_of(key: FileFormat) -> Format:
 def recognise(path: Path | str) -> Format:
     """Return the format of a file, from its name and first line.
 
-    Raises
-    ------
-    UserError : no such file, a folder, an empty file, none of the formats.
+    Raises UserError: no such file, a folder, an empty file, none of the formats.
     """
     opening = read_opening(Path(path))
     for form in FORMATS:
@@ -55,9 +43,7 @@ def recognise(path: Path | str) -> Format:
 def read_output(path: Path | str, hints: Hints) -> SystemOutput:
     """Read a file in any of the formats.
 
-    Raises
-    ------
-    UserError : none of the formats, a damaged file, or an utterance without a possible class.
+    Raises UserError: none of the formats, a damaged file, or an utterance without a possible class.
     """
     return recognise(path).read(Path(path), hints)
 
@@ -65,9 +51,7 @@ def read_output(path: Path | str, hints: Hints) -> SystemOutput:
 def write_output(path: Path, form: Format, output: SystemOutput) -> None:
     """Write a system's output in a format, complete or not at all: log-likelihoods in Kaldi's, ratios in NIST's.
 
-    Raises
-    ------
-    UserError : the output lacks scores or the truth, which the format needs, or the format cannot hold a name.
+    Raises UserError: the output lacks scores or the truth, which the format needs, or the format cannot hold a name.
     """
     if form.has_truth and output.truth is None:
         raise UserError(

@@ -21,37 +21,25 @@ from .rows import NIST_ID, check_rows, parse_seconds, read_csv, read_lines, uniq
 from .system_output import SystemOutput, check_same_truth, places_in
 
 _WHAT = "a key: a manifest, NIST's segment keys or Kaldi's utt2lang"
-_NIST_NAMES = {
-    NIST_ID: "id",
-    "language_code": "class",
-    "data_source": "source",
-    "speech_duration": "seconds",
-}
+_NIST_NAMES = {NIST_ID: "id", "language_code": "class", "data_source": "source", "speech_duration": "seconds"}
 _PAIR = 2
 
 
 @dataclass(frozen=True, eq=False)
 class Key:
-    """The true classes and other values of N utterances.
+    """The true classes and other values of N utterances."""
 
-    Attributes
-    ----------
-    path : the file it was read from.
-    ids : (N,) str.
-    columns : name → (N,) str; always has ``class``. NIST's columns are renamed: source, seconds.
-    """
-
-    path: Path
-    ids: np.ndarray
+    path: Path  # the file it was read from
+    ids: np.ndarray  # (N,) str
+    # Name → (N,) str; always has ``class``. NIST's columns are renamed: source, seconds.
     columns: Mapping[str, np.ndarray]
 
 
 def read_key(path: Path | str) -> Key:
     """Read a key in any of the formats.
 
-    Raises
-    ------
-    UserError : no such file, none of the formats, a row of another length, or an utterance twice or without a class.
+    Raises UserError: no such file, none of the formats, a row of another length, or an utterance twice or without a
+    class.
     """
     path = Path(path)
     first, *_ = lines = read_lines(path, _WHAT)
@@ -84,9 +72,7 @@ def read_key(path: Path | str) -> Key:
 def join_key(output: SystemOutput, key: Key) -> SystemOutput:
     """Add the truth and the columns of a key to an output; where both have a value, the key's is used.
 
-    Raises
-    ------
-    UserError : an utterance is only in one of them, they differ in a true class, or a duration is not a number.
+    Raises UserError: an utterance is only in one of them, they differ in a true class, or a duration is not a number.
     """
     places = places_in(output, key.ids, key.path)
     columns = {name: values[places] for name, values in key.columns.items()}

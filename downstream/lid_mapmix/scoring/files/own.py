@@ -37,26 +37,18 @@ _REMEDY = "Evaluate again to rewrite it."
 
 @dataclass(frozen=True, eq=False)
 class ScoreFile:
-    """The content of a scores file, for N utterances and C classes.
+    """The content of a scores file, for N utterances and C classes."""
 
-    Attributes
-    ----------
-    path : the file it was read from.
-    classes : names of the C classes, in the order of the model's outputs.
-    ids, truth, predictions, group, source : (N,) str; truth and predictions are class names.
-    seconds : (N,) float64, NaN if unknown.
-    log_probabilities : (N, C) float64, natural logarithms.
-    """
-
-    path: Path
-    classes: tuple[str, ...]
+    path: Path  # the file it was read from
+    classes: tuple[str, ...]  # names of the C classes, in the order of the model's outputs
+    # ids, truth, predictions, group, source: (N,) str; truth and predictions are class names.
     ids: np.ndarray
     truth: np.ndarray
     predictions: np.ndarray
-    seconds: np.ndarray
+    seconds: np.ndarray  # (N,) float64, NaN if unknown
     group: np.ndarray
     source: np.ndarray
-    log_probabilities: np.ndarray
+    log_probabilities: np.ndarray  # (N, C) float64, natural logarithms
 
     @property
     def truth_indices(self) -> np.ndarray:
@@ -85,9 +77,7 @@ def write_scores(
 
     Parameters
     ----------
-    path : the CSV to write.
     ids, truth, group, source : (N,) str; truth has class names; group and source may be empty strings.
-    classes : names of the C classes.
     log_probabilities : (N, C) float, natural logarithms; minus infinity is allowed, NaN is not.
     seconds : (N,) float, nominal durations; NaN if unknown.
     """
@@ -114,10 +104,8 @@ def write_scores(
 def read_scores(path: Path | str) -> ScoreFile:
     """Read a scores file.
 
-    Raises
-    ------
-    UserError : no such file, another header, no utterance, an utterance twice, a value that is not a number, or an
-        unknown class.
+    Raises UserError: no such file, another header, no utterance, an utterance twice, a value that is not a number, or
+    an unknown class.
     """
     path = Path(path)
     header, *rows = read_csv(path, "a scores file")

@@ -36,12 +36,7 @@ class Opening:
 
 
 def read_opening(path: Path) -> Opening:
-    """Read the start of a file.
-
-    Raises
-    ------
-    UserError : no such file, a folder.
-    """
+    """Read the start of a file. Raises UserError: no such file, a folder."""
     if path.is_dir():
         raise UserError(f"{path}: expected a file of scores, found a folder. Use a file in it.")
     if path.is_file():
@@ -58,14 +53,12 @@ def read_opening(path: Path) -> Opening:
 def read_lines(path: Path | str, what: str) -> list[str]:
     """Return the non-empty lines of a text file.
 
+    Raises UserError: no such file, not UTF-8, or empty.
+
     Parameters
     ----------
     path : the file, in UTF-8, with or without a byte order mark; Windows line ends are accepted.
     what : the expected content, for errors.
-
-    Raises
-    ------
-    UserError : no such file, not UTF-8, or empty.
     """
     return [line.rstrip("\r") for line in _read_text(path, what).split("\n") if line.strip()]
 
@@ -89,9 +82,7 @@ def check_rows(
 ) -> None:
     """Check that there are rows, and that each has as many fields as the header.
 
-    Raises
-    ------
-    UserError : there are no rows, or one has another length.
+    Raises UserError: there are no rows, or one has another length.
     """
     if not rows:
         raise UserError(f"{path}: expected {what}, found a header and no utterance. {remedy}")
@@ -113,16 +104,14 @@ def unique_ids(path: Path | str, ids: list[str]) -> list[str]:
 def check_names(names: Iterable[str], *, forbidden: str = "\t\n\r", one_word: bool = False) -> None:
     """Check that a format can hold these ids or class names.
 
+    Raises UserError: a name that the format cannot hold.
+
     Parameters
     ----------
     names : the names to write.
     forbidden : characters with another meaning in the format. White space around a name, and a byte order mark before
         it, are always refused, because some reader would drop them.
     one_word : refuse all white space.
-
-    Raises
-    ------
-    UserError : a name that the format cannot hold.
     """
     for name in names:
         fits = name.split() == [name] if one_word else name.strip() == name and name != ""
@@ -157,9 +146,7 @@ def parse_seconds(path: Path | str, texts: Sequence[str]) -> np.ndarray:
 def _content_of(path: Path, what: str) -> bytes:
     """Return the content of a file, or of a pipe such as the shell's ``<(command)``, which is read only once.
 
-    Raises
-    ------
-    UserError : no such file.
+    Raises UserError: no such file.
     """
     if path.is_fifo():
         return _content_of_pipe(path)

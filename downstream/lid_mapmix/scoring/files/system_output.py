@@ -24,31 +24,22 @@ _BY_UTTERANCE = ("ids", "predictions", "truth", "log_likelihoods", "ratios", "se
 
 @dataclass(frozen=True, eq=False)
 class SystemOutput:
-    """Predictions, and usually scores, of a system for N utterances and C classes.
+    """Predictions, and usually scores, of a system for N utterances and C classes."""
 
-    Attributes
-    ----------
-    path, format : the file it was read from.
-    classes : names of the C classes; in files of predictions the classes that occur, sorted.
-    ids : (N,) str.
-    predictions : (N,) str, the most probable class.
-    seconds : (N,) float64, nominal durations, NaN if unknown.
-    truth : (N,) str, or None if the file has none and no key was joined.
-    log_likelihoods : (N, C) float64, natural logarithms, normalised in each row; None for predictions only.
-    ratios : (N, C) float64, the log-likelihood ratios of the file, which may be inconsistent with any likelihoods; None
-        if it has none.
-    columns : name → (N,) str, other values such as ``group`` and ``source``; may have empty strings.
-    """
-
+    # path, format: the file it was read from.
     path: Path
     format: "Format"
-    classes: tuple[str, ...]
-    ids: np.ndarray
-    predictions: np.ndarray
-    seconds: np.ndarray
-    truth: np.ndarray | None = None
+    classes: tuple[str, ...]  # names of the C classes; in files of predictions the classes that occur, sorted
+    ids: np.ndarray  # (N,) str
+    predictions: np.ndarray  # (N,) str, the most probable class
+    seconds: np.ndarray  # (N,) float64, nominal durations, NaN if unknown
+    truth: np.ndarray | None = None  # (N,) str, or None if the file has none and no key was joined
+    # (N, C) float64, natural logarithms, normalised in each row; None for predictions only.
     log_likelihoods: np.ndarray | None = None
+    # (N, C) float64, the log-likelihood ratios of the file, which may be inconsistent with any likelihoods; None if it
+    # has none.
     ratios: np.ndarray | None = None
+    # Name → (N,) str, other values such as ``group`` and ``source``; may have empty strings.
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -75,29 +66,19 @@ class SystemOutput:
 
 @dataclass(frozen=True)
 class Hints:
-    """What cannot be read from a file itself.
+    """What cannot be read from a file itself."""
 
-    Attributes
-    ----------
-    classes : their order in the CSV of Map-Mix's code; None to infer it from the predictions.
-    values : the kind of scores in Kaldi's format.
-    """
-
+    # Their order in the CSV of Map-Mix's code; None to infer it from the predictions.
     classes: Sequence[str] | None = None
-    values: Values = Values.LIKELIHOODS
+    values: Values = Values.LIKELIHOODS  # the kind of scores in Kaldi's format
 
 
 class Format(ABC):
-    """A format of scores or predictions.
+    """A format of scores or predictions."""
 
-    Attributes
-    ----------
-    key : the flag value. name : the name in messages.
-    has_truth, has_scores : whether it has the true classes, and scores.
-    """
-
-    key: ClassVar[FileFormat]
-    name: ClassVar[str]
+    key: ClassVar[FileFormat]  # the flag value
+    name: ClassVar[str]  # in messages
+    # has_truth, has_scores: whether it has the true classes, and scores.
     has_truth: ClassVar[bool] = True
     has_scores: ClassVar[bool] = True
 
@@ -130,9 +111,7 @@ class Format(ABC):
     ) -> SystemOutput:
         """Return the output of log-likelihoods (N, C), unnormalised; see `SystemOutput` for the rest.
 
-        Raises
-        ------
-        UserError : plus infinity, or a row without a possible class.
+        Raises UserError: plus infinity, or a row without a possible class.
         """
         finite = np.isfinite(values.max(axis=1))
         if not finite.all():
@@ -194,9 +173,7 @@ def align(systems: Sequence[SystemOutput]) -> list[SystemOutput]:
     Truth, seconds and columns are taken from the first system that has them. The classes are those of the first system
     with scores, in its order; if there is none, all classes that occur in the predictions.
 
-    Raises
-    ------
-    UserError : an utterance or a class is only in one of them, or they differ in a true class.
+    Raises UserError: an utterance or a class is only in one of them, or they differ in a true class.
     """
     first, *others = systems
     ordered = [first, *(_take(other, places_in(first, other.ids, other.path)) for other in others)]

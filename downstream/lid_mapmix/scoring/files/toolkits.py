@@ -1,14 +1,6 @@
 """The formats of other toolkits: NIST, Kaldi and OLR, ML-SUPERB, S3PRL, Map-Mix's published code.
 
-======================= ===================================================================== =========================
-format                  rows                                                                  values
-======================= ===================================================================== =========================
-NIST LRE, .tsv          tab-separated, a header, ``segmentid`` and one column per language    log-likelihood ratios
-Kaldi, OLR              ``utterance language score``, one line per pair, in any order         any scores of the system
-lid.trn of ML-SUPERB    true class, predicted class, utterance, tab-separated                 predictions
-S3PRL                   ``id label``, in each of SPLIT_predict.txt and SPLIT_truth.txt        predictions
-CSV of Map-Mix          audiopath, duration, class, prediction, probability; a header         probabilities
-======================= ===================================================================== =========================
+docs/scores.md has the form of a line of each.
 
 Scores have 9 significant digits. Ids and class names may have no white space in Kaldi's lines, and no tab in NIST's
 tables and lid.trn; in S3PRL's files an id may have spaces, a label may not. Map-Mix's probability is a list as Python
@@ -273,11 +265,7 @@ def write_s3prl_predictions(
 ) -> None:
     """Write S3PRL's two files, ``SPLIT_predict.txt`` and ``SPLIT_truth.txt``, one line ``id label`` per utterance.
 
-    Parameters
-    ----------
-    expdir : the run's folder.
-    split : for example ``"dev"``.
-    ids, predictions, truth : (N,) str; the latter two are class names.
+    `split`: for example ``"dev"``. `ids`, `predictions`, `truth`: (N,) str; the latter two are class names.
     """
     for ending, labels in ((PREDICT_ENDING, predictions), (TRUTH_ENDING, truth)):
         lines = [f"{utterance} {label}" for utterance, label in zip(ids, labels, strict=True)]

@@ -15,6 +15,7 @@ import pytest
 from helpers.layouts import read_rows, values, write_tone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lid_mapmix.data.audio import spans
 from lid_mapmix.data.labels import read_labels
 from lid_mapmix.data.manifest.manifest import read_manifest
 from lid_mapmix.data.prepare.steps import listed_audio, prepared_folder
@@ -68,6 +69,19 @@ def test_nobody_is_in_two_splits(audio, rows, hours, seed):
         for name in values(written["train"], "class"):
             count = sum(row["class"] == name for row in written["train"])
             assert count == 1 or count * SECONDS <= hours * 3600
+
+
+def test_what_belongs_to_a_published_utterance_goes_with_it(audio, tmp_path):
+    """Group p was in train by its publisher, and was drawn for test as well."""
+    rows = [("train", "p"), *[("", "")] * 10, ("", "p")]
+    for seed in range(5):
+        utterances = [
+            Utterance(audio, "a", f"{n}", split, SECONDS, group=group) for n, (split, group) in enumerate(rows)
+        ]
+        options = Options(dev_fraction=0.3, test_fraction=0.3, seed=seed)
+        folder = tmp_path / str(seed)
+        prepare_listed(folder, Listing(Path(audio).parent, utterances), corpus="any", options=options)
+        assert {row["id"] for row in read_rows(folder)["train"]} >= {"0", "11"}
 
 
 def test_a_publishers_dev_is_not_drawn_anew(audio, tmp_path):
@@ -200,7 +214,7 @@ def test_bad_audio_is_counted_and_left_out_if_asked(tmp_path, caplog):
             rows = read_rows(prepare(absent + broken, seconds, skip_bad_audio=True, overwrite=True))
         assert values(itertools.chain(*rows.values()), "audiopath") == set(map(str, good))
         assert "dropped 3 of 9 utterances whose audio is missing, such as" in caplog.text
-        assert "dropped 2 of 6 utterances whose audio is unreadable; the first:" in caplog.text
+        assert "dropped 2 of 6 utterances whose audio is unreadable or too short; the first:" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -230,27 +244,16 @@ def test_names_that_no_manifest_can_hold(audio, tmp_path, name):
     str(raised.value).encode()
 
 
-def test_an_interruption_does_not_wait_for_all_headers(audio, monkeypatch):
-    class Interrupted(listed_audio.tqdm):
-        """A progress bar during whose first step Ctrl-C is pressed."""
-
-        def update(self, steps=1):
-            raise KeyboardInterrupt
-
-    read, read_header = [], listed_audio.read_header
-    monkeypatch.setattr(listed_audio, "tqdm", Interrupted)
-    monkeypatch.setattr(listed_audio, "read_header", lambda path: read.append(path) or read_header(Path(audio)))
-    with pytest.raises(KeyboardInterrupt):
-        listed_audio.read_seconds([f"{number}.wav" for number in range(3000)])
-    assert 0 < len(read) <= 1000
-
-
 def test_a_header_is_read_once_whatever_the_utterances_of_the_file(audio, tmp_path, monkeypatch):
-    read, read_header = [], listed_audio.read_header
-    monkeypatch.setattr(listed_audio, "read_header", lambda path: read.append(path) or read_header(path))
+    read, read_header = [], spans.read_header
+    monkeypatch.setattr(spans, "read_header", lambda path: read.append(path) or read_header(path))
     other = write_tone(tmp_path / "other.wav", 0.5)
     assert listed_audio.read_seconds([audio, str(other), audio]).tolist() == [SECONDS, 0.5, SECONDS]
     assert sorted(read) == sorted([Path(audio), other])
+    read.clear()
+    utterances = listed([audio] * 4, start=0.1, end=0.4)
+    prepare_listed(tmp_path / "data", Listing(tmp_path, utterances), corpus="any", options=Options())
+    assert read == [Path(audio)]
 
 
 def test_overwrite_makes_anew_what_has_the_same_settings(tmp_path):

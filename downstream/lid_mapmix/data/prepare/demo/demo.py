@@ -15,18 +15,11 @@ from ..steps.corpus import Corpus, add_common_flags
 
 @dataclass(frozen=True)
 class Dialect:
-    """One class of the demo corpus.
+    """One class of the demo corpus."""
 
-    Attributes
-    ----------
-    name : the class; NIST LRE17's name if it has one.
-    language : name of eSpeak's language file.
-    locale : CLDR's locale, for the words.
-    """
-
-    name: str
-    language: str
-    locale: str
+    name: str  # the class; NIST LRE17's name if it has one
+    language: str  # name of eSpeak's language file
+    locale: str  # CLDR's locale, for the words
 
 
 CLUSTERS: dict[str, tuple[Dialect, ...]] = {

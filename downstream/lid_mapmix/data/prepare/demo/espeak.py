@@ -31,34 +31,20 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 @dataclass(frozen=True)
 class Voice:
-    """A voice and its parameters.
+    """A voice and its parameters."""
 
-    Attributes
-    ----------
-    language : name of eSpeak's language file, such as ``en-GB-scotland``.
-    variant : eSpeak's name of the speaker, such as ``f2``.
-    words_per_minute : speed; eSpeak's default is 175.
-    pitch : 0 to 99; eSpeak's default is 50.
-    """
-
-    language: str
-    variant: str
-    words_per_minute: int = 175
-    pitch: int = 50
+    language: str  # name of eSpeak's language file, such as ``en-GB-scotland``
+    variant: str  # eSpeak's name of the speaker, such as ``f2``
+    words_per_minute: int = 175  # speed; eSpeak's default is 175
+    pitch: int = 50  # 0 to 99; eSpeak's default is 50
 
 
 def synthesise(text: str, voice: Voice, seed: int) -> np.ndarray:
     """Synthesise a text.
 
-    Parameters
-    ----------
-    text : the text to speak.
-    voice : the voice.
-    seed : of the small irregularities of a voice, from 0 to 2³¹ − 1.
+    Returns (samples,) int16, 22.05 kHz.
 
-    Returns
-    -------
-    (samples,) int16, 22.05 kHz.
+    `text`: the text to speak. `voice`: the voice. `seed`: of the small irregularities of a voice, from 0 to 2³¹ − 1.
     """
     pieces: list[np.ndarray] = []
 

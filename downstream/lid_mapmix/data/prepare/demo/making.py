@@ -46,24 +46,14 @@ _LARGEST_SAMPLE = 32_767
 
 @dataclass(frozen=True)
 class PlannedUtterance:
-    """The content of a file; those with the same split and index have the same phrases in all dialects of a cluster.
+    """The content of a file; those with the same split and index have the same phrases in all dialects of a cluster."""
 
-    Attributes
-    ----------
-    id : unique name.
-    dialect : the class.
-    split : ``train``, ``dev`` or ``test``.
-    index : number within the split.
-    speaker : eSpeak's voice variant.
-    text : the words, in the dialect's locale.
-    """
-
-    id: str
-    dialect: Dialect
-    split: str
-    index: int
-    speaker: str
-    text: str
+    id: str  # unique name
+    dialect: Dialect  # the class
+    split: str  # ``train``, ``dev`` or ``test``
+    index: int  # number within the split
+    speaker: str  # eSpeak's voice variant
+    text: str  # the words, in the dialect's locale
 
     @property
     def audio_path(self) -> str:
@@ -82,6 +72,10 @@ def make_demo(
 ) -> Path:
     """Generate the demo corpus.
 
+    Returns `folder`.
+
+    Raises UserError: too few utterances, a missing package, or a folder that cannot be written.
+
     Parameters
     ----------
     folder : for the audio and the manifests.
@@ -90,14 +84,6 @@ def make_demo(
     seed : the same seed gives the same files, byte for byte.
     overwrite : replace existing manifests.
     processes : number of processes; by default one per core.
-
-    Returns
-    -------
-    Path : `folder`.
-
-    Raises
-    ------
-    UserError : too few utterances, a missing package, or a folder that cannot be written.
     """
     if utterances < MINIMUM_UTTERANCES:
         raise UserError(
@@ -187,11 +173,8 @@ def _write_texts(path: Path, planned: Sequence[PlannedUtterance]) -> None:
 def write_utterance(utterance: PlannedUtterance, folder: Path, seed: int) -> float:
     """Synthesise an utterance, write its file and return its duration in seconds.
 
-    Parameters
-    ----------
-    utterance : text and speaker.
-    folder : of the corpus; the folder of the audio exists.
-    seed : of the corpus, for speed, pitch, noise and level.
+    `utterance`: text and speaker. `folder`: of the corpus; the folder of the audio exists. `seed`: of the corpus, for
+    speed, pitch, noise and level.
     """
     purpose = f"speak {utterance.dialect.name} {utterance.split}"
     generator = keyed_generator(seed, purpose, utterance.index)

@@ -66,34 +66,20 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Phrase:
-    """A phrase.
-
-    Attributes
-    ----------
-    kind : its kind.
-    terms : CLDR's keys: a unit, a currency, several territories or languages; empty for a date.
-    number : the amount, or the day's ordinal for a date; 0 for lists.
-    """
+    """A phrase."""
 
     kind: Kind
-    terms: tuple[str, ...]
-    number: int
+    terms: tuple[str, ...]  # CLDR's keys: a unit, a currency, several territories or languages; empty for a date
+    number: int  # the amount, or the day's ordinal for a date; 0 for lists
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The parts that phrases are drawn from.
+    """The parts that phrases are drawn from."""
 
-    Attributes
-    ----------
-    terms : kind → CLDR's keys; a date needs none.
-    numbers : amounts.
-    dates : ordinals of days.
-    """
-
-    terms: dict[Kind, tuple[str, ...]]
-    numbers: tuple[int, ...]
-    dates: tuple[int, ...]
+    terms: dict[Kind, tuple[str, ...]]  # kind → CLDR's keys; a date needs none
+    numbers: tuple[int, ...]  # amounts
+    dates: tuple[int, ...]  # ordinals of days
 
 
 def plan_cluster(cluster: str, dialects: Sequence[Dialect], utterances: int, seed: int) -> Iterator[PlannedUtterance]:

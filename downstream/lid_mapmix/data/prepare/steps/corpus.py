@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ....utils.argument_types import choices_of
+from ....utils.argument_types import choices_of, number_from
 from ....utils.command_line import CommandParser
 from ... import SPLITS
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SETTINGS_FILE = "prepared.json"
 DEFAULT_FRACTION = 0.15
+# The type of a flag that takes a number above 0.
+positive = number_from(0)
 
 
 class SplitBy(StrEnum):
@@ -50,69 +52,44 @@ class Utterance(NamedTuple):
 
 @dataclass(frozen=True)
 class Listing:
-    """The utterances of a corpus.
+    """The utterances of a corpus."""
 
-    Attributes
-    ----------
-    origin : folder or file of the corpus.
-    utterances : all of them.
-    settings : what else the result depends on, such as the corpus's own flags, in JSON types.
-    clusters : cluster → classes, of which those in train are kept; derived from the classes of train by default.
-    splits : the splits to write; by default the publisher's, or all three if some are drawn.
-    arrange : changes the columns once durations are known, for example cuts utterances into pieces.
-    """
-
-    origin: Path
-    utterances: Sequence[Utterance]
+    origin: Path  # folder or file of the corpus
+    utterances: Sequence[Utterance]  # all of them
+    # What else the result depends on, such as the corpus's own flags, in JSON types.
     settings: Mapping[str, object] = field(default_factory=dict)
+    # Cluster → classes, of which those in train are kept; derived from the classes of train by default.
     clusters: Mapping[str, tuple[str, ...]] | None = None
+    # The splits to write; by default the publisher's, or all three if some are drawn.
     splits: Sequence[str] | None = None
+    # Changes the columns once durations are known, for example cuts utterances into pieces.
     arrange: "Callable[[Columns], Columns] | None" = None
 
 
 @dataclass(frozen=True)
 class Options:
-    """Options of every corpus that lists its utterances.
+    """Options of every corpus that lists its utterances."""
 
-    Attributes
-    ----------
-    dev_fraction, test_fraction : fractions of each class's duration, if the publisher has no such split.
-    split_by : what must not be divided between drawn splits.
-    max_hours_per_class : maximum hours per class to draw for train; None for all.
-    copy_audio : copy the audio to the folder of the manifests.
-    skip_bad_audio : drop utterances whose audio is missing or unreadable.
-    seed : of the draws.
-    overwrite : replace existing manifests.
-    """
-
+    # dev_fraction, test_fraction: fractions of each class's duration, if the publisher has no such split.
     dev_fraction: float = DEFAULT_FRACTION
     test_fraction: float = DEFAULT_FRACTION
-    split_by: SplitBy = SplitBy.SPEAKER
-    max_hours_per_class: float | None = None
-    copy_audio: bool = False
-    skip_bad_audio: bool = False
-    seed: int = 0
-    overwrite: bool = False
+    split_by: SplitBy = SplitBy.SPEAKER  # what must not be divided between drawn splits
+    max_hours_per_class: float | None = None  # maximum hours per class to draw for train; None for all
+    copy_audio: bool = False  # copy the audio to the folder of the manifests
+    skip_bad_audio: bool = False  # drop utterances whose audio is missing or unreadable
+    seed: int = 0  # of the draws
+    overwrite: bool = False  # replace existing manifests
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus that ``lid-mapmix prepare NAME`` makes manifests for.
+    """A corpus that ``lid-mapmix prepare NAME`` makes manifests for."""
 
-    Attributes
-    ----------
-    name : also the name of its module.
-    purpose : one line for the help.
-    examples : commands for the help.
-    add_flags : adds its flags to a parser.
-    prepare : prepares the corpus and returns the folder of the manifests.
-    """
-
-    name: str
-    purpose: str
-    examples: str
-    add_flags: Callable[[CommandParser], None]
-    prepare: Callable[[argparse.Namespace], Path]
+    name: str  # also the name of its module
+    purpose: str  # one line for the help
+    examples: str  # commands for the help
+    add_flags: Callable[[CommandParser], None]  # adds its flags to a parser
+    prepare: Callable[[argparse.Namespace], Path]  # prepares the corpus and returns the folder of the manifests
 
 
 def listed_corpus(
@@ -196,13 +173,6 @@ def add_common_flags(parser: CommandParser, drawn_fraction: float | None) -> Non
             parser.add_deprecated(f"--{split}-share", f"--{split}-fraction")
     parser.add_seed("seed of the drawn splits")
     parser.add_overwrite("existing manifests")
-
-
-def positive(text: str) -> float:
-    """Return a number above 0, for argparse."""
-    if not 0 < float(text) < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text}")
-    return float(text)
 
 
 def not_negative(text: str) -> float:

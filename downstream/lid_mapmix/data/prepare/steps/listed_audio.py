@@ -1,39 +1,34 @@
 """The audio of a corpus: checking that it exists, reading its durations, copying it."""
 
+import logging
 import math
 import os
 import shutil
 import zlib
-from collections.abc import MutableMapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from ....utils.errors import UserError
-from ...audio.reading import read_header
+from ...audio.reading import SAMPLE_RATE
+from ...audio.spans import Length, cut_to_audio, read_lengths, utterance_spans
+from ...manifest.manifest import Manifest
 from .prepared_folder import cannot_write
 from .splits import Columns, select
 
-_HEADER_THREADS = 8
-# Files queued for the threads: a queue of millions would take gigabytes, and Ctrl-C would have to wait for it.
-_AT_ONCE = 1000
 _AUDIO_FOLDER = "audio"
+
+log = logging.getLogger(__name__)
 
 
 def with_present_audio(columns: Columns, origin: Path, *, skip: bool) -> Columns:
     """Refuse utterances whose audio is missing, or drop them; reads each folder once.
 
-    Parameters
-    ----------
-    columns : column name → (utterances,) values, with ``audiopath``.
-    origin : of the corpus, for the error.
-    skip : drop them.
+    Raises UserError: some are missing, and not to be dropped.
 
-    Raises
-    ------
-    UserError : some are missing, and not to be dropped.
+    `columns`: column name → (utterances,) values, with ``audiopath``. `origin`: of the corpus, for the error.
     """
     paths = columns["audiopath"]
     names_in: dict[str, set[str]] = {}
@@ -61,92 +56,72 @@ def _files_in(folder: str) -> set[str]:
         return {entry.name for entry in entries if entry.is_file()}
 
 
-def with_seconds(columns: Columns, *, skip: bool) -> Columns:
-    """Set the duration of each utterance without one, from its file's header.
+def within_audio(columns: Columns, origin: Path, *, skip: bool) -> Columns:
+    """Set unknown durations, shorten utterances that end just after their file, and refuse others with bad audio.
 
-    Parameters
-    ----------
-    columns : column name → (utterances,) values, with ``audiopath``, ``seconds``, ``start`` and ``end``.
-    skip : read all headers, and drop utterances of unreadable files.
+    Headers are read where an utterance is a part of a file or has no duration; with `skip`, all of them. Bad audio is
+    what training refuses: see :func:`~lid_mapmix.data.audio.spans.utterance_span`.
 
-    Raises
-    ------
-    UserError : unreadable files that are not to be dropped.
+    Raises UserError: bad audio that is not to be dropped.
+
+    `columns`: column name → (utterances,) values, with ``audiopath``, ``seconds``, ``start`` and ``end``. `origin`: of
+    the corpus, for errors. `skip`: drop utterances with bad audio.
     """
-    unknown = np.isnan(columns["seconds"])
-    wanted = unknown | skip
+    paths, starts, ends, seconds = (columns[name] for name in ("audiopath", "start", "end", "seconds"))
+    wanted = np.isnan(seconds) | ~np.isnan(ends) | (starts > 0) | skip
     if not wanted.any():
         return columns
-    paths = columns["audiopath"]
-    faults: dict[str, str] = {}
-    files = np.full(len(unknown), np.nan)
-    files[wanted] = read_seconds(paths[wanted], faults)
-    faulty = wanted & np.array([path in faults for path in paths])
-    first = faults[paths[np.argmax(faulty)]] if faults else ""
-    if faults and not skip:
-        raise UserError(f"{first} ({np.count_nonzero(faulty)} such; --skip-bad-audio drops such utterances)")
-    starts, ends = columns["start"], columns["end"]
-    seconds = np.round(np.where(np.isnan(ends), files, ends) - np.nan_to_num(starts), 3)
-    columns = {**columns, "seconds": np.where(unknown, seconds, columns["seconds"])}
-    return select(columns, ~faulty, f"utterances whose audio is unreadable; the first: {first}")
+    lengths = _read_lengths(paths[wanted])
+    available = np.array([_seconds(lengths.get(path)) for path in paths])
+    ends, seconds, is_cut = cut_to_audio(starts, ends, seconds, available)
+    if is_cut.any():
+        log.info(
+            "shortened %d of %d utterances, which end up to %.3g s after their audio",
+            np.count_nonzero(is_cut),
+            len(paths),
+            (columns["end"] - ends)[is_cut].max(),
+        )
+    left = np.round(np.where(np.isnan(ends), available, ends) - np.nan_to_num(starts), 3)
+    columns = {**columns, "end": ends, "seconds": np.where(np.isnan(seconds), left, seconds)}
+    faults: dict[int, str] = {}
+    times = {name: columns[name][wanted] for name in ("audiopath", "seconds", "start", "end")}
+    utterance_spans(Manifest(origin, times), faults, lengths)
+    if not faults:
+        return columns
+    first = faults[min(faults)]
+    if not skip:
+        raise UserError(f"{first} ({len(faults)} such; --skip-bad-audio drops such utterances)")
+    kept = np.ones(len(paths), dtype=bool)
+    kept[np.flatnonzero(wanted)[list(faults)]] = False
+    return select(columns, kept, f"utterances whose audio is unreadable or too short; the first: {first}")
 
 
-def read_seconds(paths: Sequence[str] | np.ndarray, faults: MutableMapping[str, str] | None = None) -> np.ndarray:
-    """Read the durations of audio files from their headers, in several threads and each file once.
+def read_seconds(paths: Sequence[str] | np.ndarray) -> np.ndarray:
+    """Read the durations of audio files, (files,) seconds. Raises UserError: an unreadable file."""
+    lengths = _read_lengths(paths)
+    for length in lengths.values():
+        if isinstance(length, UserError):
+            raise length
+    return np.array([round(_seconds(lengths[path]), 3) for path in paths])
 
-    Parameters
-    ----------
-    paths : (utterances,) str, the files.
-    faults : if given, the faults of files are added to it, by path, and not raised; the duration is then NaN.
 
-    Returns
-    -------
-    (utterances,) seconds.
+def _read_lengths(paths: Sequence[str] | np.ndarray) -> dict[str, Length]:
+    files = list(dict.fromkeys(paths))
+    return dict(zip(files, read_lengths(files, {}, "Reading headers"), strict=True))
 
-    Raises
-    ------
-    UserError : as :func:`~lid_mapmix.data.audio.reading.read_header`, for the first file with a fault.
-    """
 
-    def duration(path: str) -> float:
-        try:
-            header = read_header(Path(path))
-        except UserError as error:
-            if faults is None:
-                raise
-            faults[path] = str(error)
-            return math.nan
-        return round(header.frames / header.sample_rate, 3)
-
-    files, seconds_of = list(dict.fromkeys(paths)), {}
-    with (
-        tqdm(total=len(files), desc="Reading headers", unit="file") as progress,
-        ThreadPoolExecutor(_HEADER_THREADS) as pool,
-    ):
-        for first in range(0, len(files), _AT_ONCE):
-            some = files[first : first + _AT_ONCE]
-            for path, seconds in zip(some, pool.map(duration, some), strict=True):
-                seconds_of[path] = seconds
-                progress.update()
-    return np.array([seconds_of[path] for path in paths])
+def _seconds(length: Length | None) -> float:
+    return length / SAMPLE_RATE if isinstance(length, int) else math.nan
 
 
 def copy_audio(paths: np.ndarray, origin: Path, folder: Path) -> np.ndarray:
     """Copy audio to the folder of the manifests.
 
-    Parameters
-    ----------
-    paths : (utterances,) str, absolute.
-    origin : files in it keep their relative path.
-    folder : of the manifests.
+    Raises UserError: an unreadable file, or a folder that cannot be written.
 
-    Returns
-    -------
-    (utterances,) str : paths of the copies, relative to `folder`.
+    Returns (utterances,) str, paths of the copies, relative to `folder`.
 
-    Raises
-    ------
-    UserError : an unreadable file, or a folder that cannot be written.
+    `paths`: (utterances,) str, absolute. `origin`: files in it keep their relative path.
     """
     targets = {path: _AUDIO_FOLDER + "/" + _name_of_copy(Path(path), origin) for path in paths}
     for path, target in tqdm(targets.items(), desc="Copying audio", unit="file"):

@@ -6,6 +6,7 @@ without training data are dropped.
 """
 
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from ... import SPLITS
 from ...labels import Labels, labels_from_names
 from ...manifest.manifest import impossible_times
 from .corpus import Listing, Options, SplitBy, Utterance
-from .listed_audio import copy_audio, with_present_audio, with_seconds
+from .listed_audio import copy_audio, with_present_audio, within_audio
 from .prepared_folder import preparation, remove_manifests, write_corpus
 from .splits import (
     UNITS,
@@ -41,21 +42,12 @@ log = logging.getLogger(__name__)
 def prepare_listed(folder: Path, listing: Listing, *, corpus: str, options: Options) -> Path:
     """Write the manifests of the listed utterances of a corpus.
 
-    Parameters
-    ----------
-    folder : of the manifests.
-    listing : the utterances, and what is specific to the corpus.
-    corpus : its name.
-    options : common to all corpora.
+    Raises UserError: no utterance, an id twice, missing or damaged audio, too few speakers to divide, no dev, or a
+    class that is in none of the corpus's clusters.
 
-    Returns
-    -------
-    Path : `folder`.
+    Returns `folder`.
 
-    Raises
-    ------
-    UserError : no utterance, an id twice, missing or damaged audio, too few speakers to divide, no dev, or a class that
-        is in none of the corpus's clusters.
+    `listing`: the utterances, and what is specific to the corpus.
     """
     check_fractions(options.dev_fraction, options.test_fraction)
     folder, origin = folder.resolve(), listing.origin
@@ -78,8 +70,8 @@ def prepare_listed(folder: Path, listing: Listing, *, corpus: str, options: Opti
         if not needed:
             return folder
         columns = with_present_audio(columns, origin, skip=options.skip_bad_audio)
-        columns = with_seconds(columns, skip=options.skip_bad_audio)
         _check_times(columns, origin)
+        columns = within_audio(columns, origin, skip=options.skip_bad_audio)
         if listing.arrange is not None:
             columns = listing.arrange(columns)
         # Before anything is drawn: the publisher's dev and test are not changed.
@@ -128,6 +120,8 @@ def _fits_csv(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:
+        if sys.getfilesystemencoding() != "utf-8":
+            raise  # the fault of the locale, not of the name
         return False
     return "\r" not in text
 
@@ -135,7 +129,9 @@ def _fits_csv(text: str) -> bool:
 def _check_times(columns: Columns, origin: Path) -> None:
     """Refuse times that no manifest may have, before the manifest is written."""
     faults = ("no duration above 0", "a start that is not 0 or above", "an end that is not after its start")
-    for faulty, fault in zip(impossible_times(*(columns[name] for name in _NUMBERS)), faults, strict=True):
+    # An unknown duration is read from the header.
+    seconds = np.nan_to_num(columns["seconds"], nan=1.0, posinf=np.inf)
+    for faulty, fault in zip(impossible_times(seconds, columns["start"], columns["end"]), faults, strict=True):
         if faulty.any():
             name = columns["id"][np.argmax(faulty)]
             raise UserError(
@@ -146,15 +142,18 @@ def _check_times(columns: Columns, origin: Path) -> None:
 
 def _with_splits(columns: Columns, options: Options) -> Columns:
     """Assign a split to each utterance; the publisher's splits are kept, and none of them is drawn again."""
-    undivided = columns["split"] == ""
-    if not undivided.any():
-        return columns
     by_file = options.split_by == SplitBy.FILE
     names = ("audiopath", "group") if by_file else UNITS
-    units = join_units(*(columns[name] for name in names))[undivided]
+    units, splits = join_units(*(columns[name] for name in names)), columns["split"].copy()
+    # What belongs to an utterance with a split goes with it.
+    for split in SPLITS:
+        splits[(splits == "") & np.isin(units, units[columns["split"] == split])] = split
+    undivided = splits == ""
+    if not undivided.any():
+        return {**columns, "split": splits}
     known = [name for name in UNITS if name in names and (columns[name] != "").any()]
     drawn = split_units(
-        units,
+        units[undivided],
         columns["class"][undivided].astype(str),
         columns["seconds"][undivided],
         unit_name=known[0] if known else "recording",
@@ -162,8 +161,7 @@ def _with_splits(columns: Columns, options: Options) -> Columns:
         test_fraction=options.test_fraction,
         seed=options.seed,
     )
-    splits = columns["split"].copy()
-    splits[undivided] = np.where(np.isin(drawn, list(set(splits))), SPLITS[0], drawn)
+    splits[undivided] = np.where(np.isin(drawn, list(set(columns["split"]))), SPLITS[0], drawn)
     if by_file and (columns["speaker"] != "").any():
         log.warning("divided by file: a speaker may be in several splits, and scores do not measure unseen speakers")
     return {**columns, "split": splits}

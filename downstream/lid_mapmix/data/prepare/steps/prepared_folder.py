@@ -41,17 +41,10 @@ def preparation(
 
     A folder that was created for the block and is still empty is deleted again.
 
-    Parameters
-    ----------
-    folder : of the manifests.
-    settings : everything that the result depends on, in JSON types.
-    overwrite : prepare it even if it has manifests.
-    splits : the splits of the corpus.
+    Raises UserError: the folder has manifests with other settings and `overwrite` is false, another process is
+    preparing it, or it cannot be written.
 
-    Raises
-    ------
-    UserError : the folder has manifests with other settings and `overwrite` is false, another process is preparing it,
-        or it cannot be written.
+    `settings`: everything that the result depends on, in JSON types. `overwrite`: prepare it even if it has manifests.
     """
     if not _is_needed(folder, settings, overwrite, splits):
         yield False

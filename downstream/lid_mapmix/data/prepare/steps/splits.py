@@ -29,9 +29,7 @@ log = logging.getLogger(__name__)
 def check_fractions(dev_fraction: float, test_fraction: float) -> None:
     """Refuse fractions that leave a split empty.
 
-    Raises
-    ------
-    UserError : a fraction is not between 0 and 1, or nothing is left for train.
+    Raises UserError: a fraction is not between 0 and 1, or nothing is left for train.
     """
     if not (0 < dev_fraction < 1 and 0 < test_fraction < 1 and dev_fraction + test_fraction < 1):
         raise UserError(
@@ -54,6 +52,10 @@ def split_units(
 
     Each class is divided separately, by duration. A unit that occurs in several classes is not divided either.
 
+    Raises UserError: a class has too few units for the splits.
+
+    Returns (recordings,) str, ``train``, ``dev`` or ``test``.
+
     Parameters
     ----------
     units : (recordings,) str or int, the units that must not be divided.
@@ -61,15 +63,6 @@ def split_units(
     seconds : (recordings,) float.
     unit_name : name of a unit, for errors: ``speaker``.
     dev_fraction, test_fraction : wanted fractions of each class's duration.
-    seed : of the draws.
-
-    Returns
-    -------
-    (recordings,) str : ``train``, ``dev`` or ``test``.
-
-    Raises
-    ------
-    UserError : a class has too few units for the splits.
     """
     check_fractions(dev_fraction, test_fraction)
     class_names, class_of = np.unique(classes, return_inverse=True)
@@ -110,13 +103,9 @@ def split_units(
 def join_units(*columns: np.ndarray) -> np.ndarray:
     """Number recordings so that any two with a common value in a column, directly or through others, share a number.
 
-    Parameters
-    ----------
-    columns : (recordings,) str each, such as speakers and groups; an empty string is not a common value.
+    Returns (recordings,) int, the unit of each recording.
 
-    Returns
-    -------
-    (recordings,) int : the unit of each recording.
+    `columns`: (recordings,) str each, such as speakers and groups; an empty string is not a common value.
     """
     count = len(columns[0])
     recordings, values, total = [], [], count
@@ -133,14 +122,9 @@ def join_units(*columns: np.ndarray) -> np.ndarray:
 def connected(first: np.ndarray, second: np.ndarray, count: int) -> np.ndarray:
     """Number the connected components of a graph.
 
-    Parameters
-    ----------
-    first, second : (edges,) int, the two nodes of each edge.
-    count : of the nodes.
+    Returns (nodes,) int, the component of each node.
 
-    Returns
-    -------
-    (nodes,) int : the component of each node.
+    `first`, `second`: (edges,) int, the two nodes of each edge.
     """
     graph = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(count, count))
     return connected_components(graph, directed=False)[1]
@@ -192,10 +176,8 @@ def _cut(seconds: np.ndarray, dev_fraction: float, test_fraction: float, generat
 def without_leaks(columns: Columns) -> Columns:
     """Keep each speaker and group in one split only: in test if it occurs there, otherwise in dev.
 
-    Parameters
-    ----------
-    columns : column name → (utterances,) values, with ``split``, ``speaker`` and ``group``; an empty split counts as
-        train.
+    `columns`: column name → (utterances,) values, with ``split``, ``speaker`` and ``group``; an empty split counts as
+    train.
     """
     rank_of = {"": 0} | {split: rank for rank, split in enumerate(SPLITS)}
     ranks = np.array([rank_of[split] for split in columns["split"]])

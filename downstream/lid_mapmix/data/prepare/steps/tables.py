@@ -3,7 +3,6 @@
 Anything unexpected is an error that lists what was found, because a corpus may come in another edition.
 """
 
-import csv
 import math
 import os
 import zlib
@@ -32,9 +31,7 @@ def enumerate_names(names: Iterable[str]) -> str:
 def describe_folder(folder: Path) -> str:
     """Return the content of a folder, for an error; names of sub-folders end in a slash.
 
-    Raises
-    ------
-    UserError : there is no such folder.
+    Raises UserError: there is no such folder.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder. Use the folder of the unpacked corpus.")
@@ -44,12 +41,7 @@ def describe_folder(folder: Path) -> str:
 
 
 def sub_folders(folder: Path) -> dict[str, Path]:
-    """Return name → sub-folder, sorted, without hidden ones.
-
-    Raises
-    ------
-    UserError : there is no such folder.
-    """
+    """Return name → sub-folder, sorted, without hidden ones. Raises UserError: there is no such folder."""
     describe_folder(folder)
     return {path.name: path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")}
 
@@ -57,15 +49,10 @@ def sub_folders(folder: Path) -> dict[str, Path]:
 def language_folders(folder: Path, holds: Callable[[Path], bool], what: str, remedy: str) -> dict[str, Path]:
     """Return name → sub-folder for the sub-folders of languages.
 
-    Parameters
-    ----------
-    folder : of the corpus.
-    holds : returns whether a sub-folder is that of a language.
-    what, remedy : for the error: the content of such a sub-folder, and what to do.
+    Raises UserError: there is none.
 
-    Raises
-    ------
-    UserError : there is none.
+    `folder`: of the corpus. `holds`: returns whether a sub-folder is that of a language. `what`, `remedy`: for the
+    error: the content of such a sub-folder, and what to do.
     """
     found = {name: path for name, path in sub_folders(folder).items() if holds(path)}
     if not found:
@@ -84,9 +71,7 @@ def file_names(folder: Path | str) -> list[str]:
 def choose(found: Mapping[str, T], wanted: Sequence[str] | None, flag: str) -> dict[str, T]:
     """Return the requested items, in the order of `found`; all without a request.
 
-    Raises
-    ------
-    UserError : a requested item is not there.
+    Raises UserError: a requested item is not there.
     """
     unknown = [name for name in wanted or () if name not in found]
     if unknown:
@@ -114,26 +99,19 @@ def read_table(
 ) -> dict[str, list[str]]:
     """Read columns of a tab-separated table. Quotation marks have no meaning, because transcripts have single ones.
 
-    Parameters
-    ----------
-    path : the table.
-    needed, optional : names of the columns to return; missing optional ones are omitted.
-    header : the columns' names if the table has no header.
-    encoding : of the file.
+    Raises UserError: no such table, a missing column, or a row with another number of fields.
 
-    Returns
-    -------
-    dict : name → (rows,) values.
+    Returns name → (rows,) values.
 
-    Raises
-    ------
-    UserError : no such table, a missing column, or a row with another number of fields.
+    `needed`, `optional`: names of the columns to return; missing optional ones are omitted. `header`: the columns'
+    names if the table has no header.
     """
     if not path.is_file():
         raise _not_there(path, "table")
     try:
-        with path.open(newline="", encoding=encoding) as file:
-            rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        # Not csv, for which a carriage return within a transcript ends the line.
+        with path.open(newline="\n", encoding=encoding) as file:
+            rows = (line.removesuffix("\n").removesuffix("\r").split("\t") for line in file)
             names = list(header or next(rows, []))
             missing = [name for name in needed if name not in names]
             if missing:
@@ -142,14 +120,15 @@ def read_table(
                     "another edition of the corpus, change the names at the top of its file in data/prepare/."
                 )
             table = []
-            for row in rows:
-                if row and len(row) != len(names):
+            for number, row in enumerate(rows, start=1 if header else 2):
+                is_blank = row == [""]
+                if len(row) != len(names) and not is_blank:
                     raise UserError(
-                        f"{path}: expected {len(names)} fields ({enumerate_names(names)}) in line {rows.line_num}, "
+                        f"{path}: expected {len(names)} fields ({enumerate_names(names)}) in line {number}, "
                         f"found {len(row)}. Check that the file is complete."
                     )
-                table += [row] if row else []
-    except (UnicodeError, csv.Error) as error:
+                table += [] if is_blank else [row]
+    except UnicodeError as error:
         raise UserError(
             f"{path}: expected a tab-separated table in {encoding.upper()}, found other data ({error}). Save it as one."
         ) from None
@@ -157,12 +136,7 @@ def read_table(
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
-    """Return the non-blank lines of a text file, each with its number.
-
-    Raises
-    ------
-    UserError : no such file, or not UTF-8.
-    """
+    """Return the non-blank lines of a text file, each with its number. Raises UserError: no such file, or not UTF-8."""
     if not path.is_file():
         raise _not_there(path, "file")
     try:
@@ -174,12 +148,7 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
 
 
 def to_numbers(path: Path, name: str, values: Iterable[str]) -> list[float]:
-    """Return the values of a column of numbers; NaN if empty or unknown.
-
-    Raises
-    ------
-    UserError : a value is not a number.
-    """
+    """Return the values of a column of numbers; NaN if empty or unknown. Raises UserError: a value is not a number."""
     try:
         return [math.nan if value.strip().lower() in _UNKNOWN else float(value) for value in values]
     except ValueError as error:
@@ -189,9 +158,7 @@ def to_numbers(path: Path, name: str, values: Iterable[str]) -> list[float]:
 def read_pairs(path: Path) -> dict[str, str]:
     """Read lines of a name and a value separated by white space, as in Kaldi's files.
 
-    Raises
-    ------
-    UserError : no such file, a name without a value, or a name twice.
+    Raises UserError: no such file, a name without a value, or a name twice.
     """
     pairs: dict[str, str] = {}
     for number, line in read_lines(path):

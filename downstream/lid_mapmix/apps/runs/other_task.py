@@ -1,0 +1,63 @@
+"""``run_downstream.py -d NAME`` for S3PRL's other tasks: S3PRL's own command and runner, on the patched stack."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from ...host import compat, registry
+from ...host.runner import prepare
+from ...utils.errors import UserError
+from ...utils.place import Place
+from ..settings.arguments import OWN_FLAGS, TASK, complete_defaults
+from .processes import choose_device
+
+
+def run(options: argparse.Namespace, place: Place) -> None:
+    """Pass the flags of run_downstream.py, with its defaults, to S3PRL's command.
+
+    Raises UserError: unknown task or upstream, a flag that only lid_mapmix has, no settings file, a missing package.
+    """
+    task = options.downstream
+    if options.past_exp is None:
+        registry.check_task(task)
+        if options.hub == "torch":
+            registry.check_upstream(options.upstream)
+    for name in OWN_FLAGS:
+        if name != "debug" and getattr(options, name):
+            raise UserError(
+                f"--{name.replace('_', '-')}: expected -d {TASK}, found -d {task}. Omit it: {task} has its data and "
+                "settings in its own settings file (-c)."
+            )
+    if options.past_exp is None:
+        complete_defaults(options)
+    if options.config is None and not _resumes(options):
+        options.config = _find_config(task)
+    choose_device(options, place)
+    flags = {name: value for name, value in vars(options).items() if name not in OWN_FLAGS}
+    prepare()
+    with registry.missing_package_named(f"task {task}"):
+        compat.import_without_unused(f"s3prl.downstream.{task}")
+        from s3prl import run_downstream  # noqa: PLC0415 - after the patches
+
+        sys.argv[1:] = [
+            f"--{name}" if value is True else f"--{name}={value}"
+            for name, value in flags.items()
+            if value is not None and value is not False
+        ]
+        run_downstream.main()
+
+
+def _resumes(options: argparse.Namespace) -> bool:
+    return options.past_exp is not None or (options.auto_resume and any(Path(options.expdir).glob("states-*.ckpt")))
+
+
+def _find_config(task: str) -> str:
+    """Return the settings file of a task: as S3PRL's command, of the working directory, or of the installed S3PRL."""
+    paths = [Path("downstream", task, "config.yaml"), registry.task_file(task, "config.yaml")]
+    for path in paths:
+        if path.is_file():
+            return str(path)
+    raise UserError(
+        f"task {task}: expected its settings, found none: S3PRL's package has no config.yaml. Copy "
+        f"s3prl/downstream/{task}/config.yaml from S3PRL's repository (github.com/s3prl/s3prl) and pass it by -c."
+    )

@@ -1,0 +1,255 @@
+"""Read a folder of `save_pretrained`, or a Hugging Face repository: its settings, and its weights, which are checked.
+
+A config.json that belongs to another model than the weights is refused if the names or shapes of the weights show it.
+They do not show ``do_stable_layer_norm`` (both values have the same weights), the number of heads and the activation.
+"""
+
+# ruff: noqa: PLC0415 - transformers takes seconds to import, and only these upstreams need it.
+
+import contextlib
+import json
+import logging
+import math
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..utils.distributed import is_rank_zero
+from ..utils.errors import UserError, is_of_the_system
+from . import downloads, registry
+from .formats import MODEL_TYPES
+from .trust import check_settings, parameters_limited
+from .upstreams import is_out_of_memory
+
+logger = logging.getLogger(__name__)
+_SAMPLE_RATE = 16_000
+FRAME_STEP, FRAME_WINDOW = 320, 400
+# Heads, quantizers and adapters are omitted on purpose; the positions' weights have several names.
+_OF_THE_MODEL = re.compile(r"^(\w+\.)?(feature_extractor|feature_projection|encoder)\.(?!pos_conv_embed)(?!.*adapter)")
+_WEIGHTS, _MAX_INDEX_BYTES = ("*.safetensors", "*.bin"), 10_000_000
+_PREPROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+
+
+def encoder_millions(ckpt: str) -> float | None:
+    """Return the millions of parameters in the layers of the model that config.json describes; None if there is none.
+
+    `ckpt`: a folder, or a Hugging Face repository, whose config.json is downloaded.
+    """
+    try:
+        with registry.missing_package_named("hf_*"):
+            settings = _read_config(ckpt, only_here(ckpt))
+        layers, width, inner = (int(settings[key]) for key in ("num_hidden_layers", "hidden_size", "intermediate_size"))
+    except (UserError, KeyError, TypeError, ValueError):
+        return None  # loading explains it
+    return layers * (4 * width**2 + 2 * width * inner) / 1e6
+
+
+def load_model(name: str, ckpt: str, is_local: bool) -> Any:
+    """Read a model's configuration, check it, and load the weights.
+
+    Raises UserError: another kind of model, incomplete or missing weights, or frames that S3PRL does not assume.
+
+    `name`: of the upstream. `ckpt`: a folder of `save_pretrained`, or a Hugging Face repository, owner/name.
+    `is_local`: whether nothing is to be downloaded.
+    """
+    settings = _read_config(ckpt, is_local)
+    kind = MODEL_TYPES[name]
+    if (found := settings.get("model_type")) != kind:
+        fitting = next((upstream for upstream, model_type in MODEL_TYPES.items() if model_type == found), None)
+        advice = f"Use -u {fitting}." if fitting else f"It loads only model_type {kind}."
+        raise UserError(f"-k {ckpt}: config.json has model_type {found!r}; {name} loads {kind!r}. {advice}")
+    config_class, model_class = model_classes(kind)
+    with _explained(ckpt):
+        config = plain_config(config_class, settings)
+    check_frames(ckpt, config)
+    with _explained(ckpt), _unreported(), parameters_limited(_checked_sizes(ckpt)):
+        model, report = model_class.from_pretrained(
+            ckpt,
+            config=config,
+            dtype=torch.float32,
+            output_loading_info=True,
+            local_files_only=is_local,
+            ignore_mismatched_sizes=True,
+        )
+    if differing := sorted(report["mismatched_keys"]):
+        name, stored, expected = differing[0]
+        raise UserError(
+            f"-k {ckpt}: expected the weights of the model in config.json, found {len(differing)} of another shape "
+            f"({name}: {tuple(stored)} instead of {tuple(expected)}). Use the config.json of these weights."
+        )
+    # Some fine-tuned models lack the vector that replaces masked frames.
+    if missing := sorted(set(report["missing_keys"]) - {"masked_spec_embed"}):
+        raise UserError(
+            f"-k {ckpt}: expected all weights of a {kind} model, found {len(missing)} missing ({missing[0]}, …), which "
+            "would be random. Use a complete checkpoint."
+        )
+    # Weights without a place in the model show that config.json belongs to another model.
+    if extra := sorted(key for key in report["unexpected_keys"] if _OF_THE_MODEL.search(key)):
+        raise UserError(
+            f"-k {ckpt}: expected the weights of the model in config.json, found {len(extra)} others ({extra[0]}, …). "
+            "Use the config.json of these weights."
+        )
+    if is_rank_zero():
+        for line in _notes(ckpt, config, report["unexpected_keys"]):
+            logger.warning("-k %s: %s", ckpt, line)
+    return model
+
+
+def only_here(ckpt: str) -> bool:
+    """Return whether nothing is to be downloaded. Without a network, transformers would retry for half a minute."""
+    return Path(ckpt).exists() or not downloads.reachable(_endpoint())
+
+
+def _read_config(ckpt: str, is_local: bool) -> dict[str, Any]:
+    import transformers
+
+    with _explained(ckpt):
+        # transformers treats a folder without this file like one with an empty file.
+        if Path(ckpt).exists() and not (Path(ckpt) / "config.json").is_file():
+            raise FileNotFoundError("there is no config.json")
+        return transformers.PretrainedConfig.get_config_dict(ckpt, local_files_only=is_local)[0]
+
+
+def _notes(ckpt: str, config: Any, unused: Iterable[str]) -> Iterator[str]:
+    """Yield what of a checkpoint is not used, and what of MMS is, whose adapters are each for one language."""
+    adapters, heads = ([key for key in sorted(unused) if ("adapter" in key) is of_mms] for of_mms in (True, False))
+    if heads:
+        yield f"{len(heads)} weights are not of the encoder, and not used ({heads[0]}, …)"
+    if adapters:
+        yield (
+            f"{len(adapters)} weights of language adapters are not used ({adapters[0]}, …), because config.json has no "
+            "adapter_attn_dim"
+        )
+    if getattr(config, "adapter_attn_dim", None):
+        others = len(list(Path(ckpt).glob("adapter.*.safetensors")))
+        yield (
+            "the language adapters in its weights are loaded, and make features for one language"
+            + (f"; those of {others} adapter.*.safetensors are not" if others else "")
+        )
+
+
+def _checked_sizes(ckpt: str) -> list[int]:
+    """Return the bytes of a folder's files of weights; empty for a repository.
+
+    Raises ValueError: its list of files names others than those of the folder, or is too large to be one.
+    """
+    folder = Path(ckpt)
+    files = {path.name: path.stat().st_size for pattern in _WEIGHTS for path in folder.glob(pattern)}
+    for index in folder.glob("*.index.json"):
+        if index.stat().st_size > _MAX_INDEX_BYTES:
+            raise ValueError(f"expected at most {_MAX_INDEX_BYTES:,} bytes of {index.name}, found more")
+        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        if unknown := [name for name in names if not isinstance(name, str) or name not in files]:
+            raise ValueError(f"{index.name}: expected files of weights in this folder, found {unknown[0]!a:.80}")
+    return list(files.values())
+
+
+@contextlib.contextmanager
+def _unreported() -> Iterator[None]:
+    """Silence transformers' report about weights, which are checked here."""
+    from transformers.utils import logging as log
+
+    verbosity = log.get_verbosity()
+    log.set_verbosity_error()
+    try:
+        yield
+    finally:
+        log.set_verbosity(verbosity)
+
+
+def model_classes(kind: str) -> tuple[Any, Any]:
+    """Return the classes of configuration and model for a model_type."""
+    import transformers
+
+    classes: dict[str, tuple[Any, Any]] = {
+        "wav2vec2": (transformers.Wav2Vec2Config, transformers.Wav2Vec2Model),
+        "hubert": (transformers.HubertConfig, transformers.HubertModel),
+    }
+    return classes[kind]
+
+
+def plain_config(config_class: Any, settings: dict[str, Any]) -> Any:
+    """Return a configuration with the settings of the model's architecture only.
+
+    Others may make transformers download or import code (``auto_map``, ``_attn_implementation``,
+    ``quantization_config``).
+    """
+    check_settings(settings)
+    known = {key for key in config_class().to_dict() if not key.startswith("_")}
+    return config_class.from_dict({key: value for key, value in settings.items() if key in known})
+
+
+def check_frames(ckpt: str, config: Any) -> None:
+    """Refuse front ends whose frames are not those that S3PRL, and the padding masks, assume."""
+    window = 1 + sum(
+        (kernel - 1) * math.prod(config.conv_stride[:layer]) for layer, kernel in enumerate(config.conv_kernel)
+    )
+    step = math.prod(config.conv_stride)
+    if (step, window) != (FRAME_STEP, FRAME_WINDOW):
+        raise UserError(
+            f"-k {ckpt}: expected frames of {FRAME_WINDOW} samples every {FRAME_STEP}, as S3PRL assumes, found "
+            f"{window} every {step}. Use a checkpoint with the usual front end."
+        )
+    if getattr(config, "add_adapter", False):
+        raise UserError(
+            f"-k {ckpt}: expected no adapter, found one, which reduces the number of frames. Use a checkpoint with "
+            "add_adapter: false."
+        )
+
+
+def normalizes(ckpt: str, is_local: bool) -> bool:
+    """Return whether waveforms are normalised; true for models without a preprocessor file.
+
+    Raises UserError: the model expects another sampling rate, or the file cannot be read.
+    """
+    from transformers import Wav2Vec2FeatureExtractor
+
+    folder = Path(ckpt)
+    if folder.exists() and not any((folder / name).is_file() for name in _PREPROCESSOR_FILES):
+        return True
+    try:
+        preprocessor = Wav2Vec2FeatureExtractor.from_pretrained(ckpt, local_files_only=is_local)
+    except OSError as error:
+        if folder.exists():
+            raise UserError(
+                f"-k {ckpt}: preprocessor_config.json cannot be read: {error}. Use an undamaged checkpoint."
+            ) from error
+        return True  # a repository without one
+    if preprocessor.sampling_rate != _SAMPLE_RATE:
+        raise UserError(
+            f"-k {ckpt}: expected a model for audio at {_SAMPLE_RATE} Hz, found {preprocessor.sampling_rate} Hz. Use "
+            "another checkpoint."
+        )
+    return bool(preprocessor.do_normalize)
+
+
+def _endpoint() -> str:
+    from huggingface_hub import constants
+
+    return constants.ENDPOINT
+
+
+@contextlib.contextmanager
+def _explained(ckpt: str) -> Iterator[None]:
+    """Raise a UserError of one line for errors of transformers, whose messages are a paragraph about its cache."""
+    try:
+        yield
+    except (UserError, ImportError):  # transformers' models are not importable with an old torch
+        raise
+    # transformers, safetensors and torch have their own exceptions for a damaged file.
+    except Exception as error:
+        if is_out_of_memory(error) or is_of_the_system(error):
+            raise
+        if Path(ckpt).exists():
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"-k {ckpt}: expected a complete folder of save_pretrained (config.json, model.safetensors), found "
+                f"another content: {reason}. Use an undamaged checkpoint."
+            ) from error
+        raise UserError(
+            f"-k {ckpt}: is neither a folder nor in the cache, and cannot be downloaded from {_endpoint()}. Download "
+            "its config.json, preprocessor_config.json and model.safetensors into a folder, and pass that by -k."
+        ) from error
