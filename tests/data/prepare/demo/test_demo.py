@@ -103,11 +103,10 @@ def test_dialects_of_a_cluster_say_the_same_things(corpus):
     northern = {name: text for name, text in text_of.items() if name.startswith("vie-nor")}
     assert len(northern) == 7
     for name, text in northern.items():
-        for other in ("vie-cen", "vie-sou"):
-            other_name = name.replace("vie-nor", other)
-            assert text_of[other_name] == text
-            one = soundfile.read(corpus / "audio" / "vie-nor" / f"{name}.wav")[0]
-            assert not np.array_equal(one, soundfile.read(corpus / "audio" / other / f"{other_name}.wav")[0])
+        other_name = name.replace("vie-nor", "vie-sou")
+        assert text_of[other_name] == text
+        one = soundfile.read(corpus / "audio" / "vie-nor" / f"{name}.wav")[0]
+        assert not np.array_equal(one, soundfile.read(corpus / "audio" / "vie-sou" / f"{other_name}.wav")[0])
 
 
 @pytest.mark.parametrize("cluster", CLUSTERS)

@@ -30,7 +30,7 @@ from . import espeak
 from .demo import CLUSTERS, Dialect
 
 # To be raised whenever the same settings give different audio.
-RECIPE = 1
+RECIPE = 2
 MINIMUM_UTTERANCES = 5
 # Difficulty of the corpus: ratio of speech to noise, and maximum spectral tilt of a recording.
 NOISE_RATIO_DECIBELS = (5.0, 20.0)
