@@ -1,9 +1,8 @@
-"""Training dynamics: predictions for the training utterances, of one epoch or of all epochs so far.
+"""Training dynamics: predictions for the training utterances, of one epoch.
 
 :class:`EpochRecorder` follows Dataset Cartography (arXiv 2009.10795, section 2) and Map-Mix (arXiv 2302.08229,
 section 2): it records the probability of the target class and the predicted class, from the forward pass of the
-training step. Map-Mix makes its data map from a separate run. :class:`RunningDynamics` needs no separate run: latent
-mixup computes the latents of anchors and partners anyway, and classifying them unmixed adds little time.
+training step.
 """
 
 from collections.abc import Sequence
@@ -117,80 +116,6 @@ class EpochRecorder:
             "predictions": self._predictions[: self.count],
             "softmax_sums": self._softmax_sums,
             "softmax_counts": self._softmax_counts,
-        }
-
-
-class RunningDynamics:
-    """Means over all observations of each utterance so far; 20 bytes per utterance, allocated once.
-
-    `utterance_count`: utterances in the training manifest.
-    """
-
-    def __init__(self, utterance_count: int, class_count: int) -> None:
-        self._counts = np.zeros(utterance_count, dtype=np.int32)
-        self._sums = np.zeros(utterance_count, dtype=np.float64)
-        self._squares = np.zeros(utterance_count, dtype=np.float64)
-        self._softmax_sums = np.zeros((class_count, class_count), dtype=np.float64)
-
-    def add(self, indices: np.ndarray, target_classes: np.ndarray, softmax: np.ndarray) -> None:
-        """Add observations; an utterance may occur several times.
-
-        Parameters
-        ----------
-        indices : (rows,) int, rows of the training manifest.
-        target_classes : (rows,) int, class number of each.
-        softmax : (rows, classes) float, the model's probabilities of each, unmixed.
-        """
-        probabilities = softmax[np.arange(len(target_classes)), target_classes].astype(np.float64)
-        np.add.at(self._counts, indices, 1)
-        np.add.at(self._sums, indices, probabilities)
-        np.add.at(self._squares, indices, probabilities**2)
-        np.add.at(self._softmax_sums, target_classes, softmax.astype(np.float64))
-
-    @property
-    def confidence(self) -> np.ndarray:
-        """Mean probability of the target class, (utterances,) float64; NaN without an observation."""
-        return self._sums / self._observed
-
-    @property
-    def variability(self) -> np.ndarray:
-        """Population standard deviation of that probability, (utterances,) float64; NaN without an observation."""
-        return np.sqrt(np.maximum(self._squares / self._observed - self.confidence**2, 0))
-
-    @property
-    def class_similarity(self) -> np.ndarray:
-        """Sum of the softmax rows of each class, (classes, classes) float64: the class similarity so far."""
-        return self._softmax_sums.copy()
-
-    def state(self) -> dict[str, Any]:
-        """Return a copy of everything added so far, for a checkpoint (loads with ``weights_only=True``)."""
-        return {name: torch.from_numpy(array.copy()) for name, array in self._arrays().items()}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Replace everything added so far by what `state` returned.
-
-        Raises UserError: the state is of a run with another number of utterances or classes.
-        """
-        for name, array in self._arrays().items():
-            if (found := tuple(state[name].shape)) != array.shape:
-                raise UserError(
-                    f"expected the running dynamics {array.shape} of this manifest, found {found} in the checkpoint. "
-                    "Resume with the manifest and labels it was trained on."
-                )
-        for name, array in self._arrays().items():
-            array[...] = state[name].numpy()
-
-    @property
-    def _observed(self) -> np.ndarray:
-        """Number of observations of each, (utterances,) float64; NaN for none."""
-        return np.where(self._counts > 0, self._counts, np.nan)
-
-    def _arrays(self) -> dict[str, np.ndarray]:
-        return {
-            "counts": self._counts,
-            "sums": self._sums,
-            "squares": self._squares,
-            "softmax_sums": self._softmax_sums,
         }
 
 

@@ -10,7 +10,7 @@ classes             list of str, the classes in order
 best_accuracy       float, the best on dev so far; -1 if there is none
 run                 None without training, else a dict of these:
 run.position        None before the first epoch, else [epoch, number of its batches that are done]
-run.curriculum      dict, see curriculum.py
+run.curriculum      dict: batches_behind, number of batches in earlier epochs; data_map, digest of the regions or None
 run.recording       None if no dynamics are recorded, else a dict, see mapmix/dynamics.py
 =================== =============================================================================================
 """

@@ -75,7 +75,8 @@ def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> S
     Raises UserError: the checkpoint cannot be read, is of another task, or its crops cannot be cached.
     """
     states = read_checkpoint(checkpoint)
-    kept, config = dict(vars(states["Args"])), rename_settings(copy.deepcopy(states["Config"]))
+    kept = dict(vars(states["Args"]))
+    config = rename_settings(copy.deepcopy(states["Config"]), is_past=options.mode != "train")
     if TASK_KEY not in config or kept.get("downstream") != options.downstream:
         raise UserError(
             f"{checkpoint}: expected the task {options.downstream}, found {kept.get('downstream')}. Name it by -d."
