@@ -41,8 +41,8 @@ class Settings:
 
         Raises UserError: an unknown key, a value out of range, contradicting values, or a missing section.
 
-        `config`: ``runner``, ``optimizer``, ``downstream_expert``, … as read from YAML; neither is changed. `is_past`: the
-        settings are those of a training that is over.
+        `config`: ``runner``, ``optimizer``, ``downstream_expert``, … as read from YAML; neither is changed.
+        `is_past`: the settings are those of a training that is over.
         """
         own = copy.deepcopy(rename_settings(config, is_past=is_past))
         check_configuration(own)
