@@ -16,17 +16,17 @@ from ..utils.run_folder import BEST_CHECKPOINT, RunFolder
 _ROUNDING = 0.005
 
 
-def fit_on_dev(checkpoint: Path, accuracy: float, classes: Sequence[str], kind: Kind) -> Calibration:
-    """Return the calibration of the best checkpoint of a run.
-
-    Raises UserError: it is not the best checkpoint; or its dev scores are missing, damaged, of other classes or of
-    another checkpoint, or lack a class that this kind of calibration needs.
+def write_dev_calibration(
+    folder: RunFolder, checkpoint: Path, accuracy: float, classes: Sequence[str], kind: Kind
+) -> Calibration:
+    """Fit the calibration of the best checkpoint of a run, write calibration.json, and return it.
 
     Raises UserError: it is not the best checkpoint; or its dev scores are missing, damaged, of other classes or of
     another checkpoint, or too few for this kind of calibration.
 
     Parameters
     ----------
+    folder : where to write.
     checkpoint : the one in use; its dev scores are in the same folder.
     accuracy : the dev accuracy stored in the checkpoint.
     classes : of the model, in order.
@@ -50,13 +50,6 @@ def fit_on_dev(checkpoint: Path, accuracy: float, classes: Sequence[str], kind: 
             f"{path}: expected the dev scores of {checkpoint.name} with accuracy {accuracy:.4f}, found {found:.4f}. "
             f"{remedy}"
         )
-    return fit(kind, scores.log_probabilities, scores.truth_indices, scores.classes)
-
-
-def write_dev_calibration(
-    folder: RunFolder, checkpoint: Path, accuracy: float, classes: Sequence[str], kind: Kind
-) -> Calibration:
-    """Fit as `fit_on_dev` does and write calibration.json."""
-    calibration = fit_on_dev(checkpoint, accuracy, classes, kind)
+    calibration = fit(kind, scores.log_probabilities, scores.truth_indices, scores.classes)
     write_calibration(folder.calibration, calibration)
     return calibration

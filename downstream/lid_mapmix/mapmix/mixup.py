@@ -7,7 +7,6 @@ the relation of a partner's class to the anchor's.
 """
 
 from enum import StrEnum
-from typing import overload
 
 import numpy as np
 import torch
@@ -36,27 +35,14 @@ class Pairing(StrEnum):
     ACROSS = "across"
 
 
-@overload
-def draw_lambda(
-    generator: np.random.Generator, alpha: float, probability: float = 1.0, *, count: None = None
-) -> float: ...
-@overload
-def draw_lambda(
-    generator: np.random.Generator, alpha: float, probability: float = 1.0, *, count: int
-) -> np.ndarray: ...
-def draw_lambda(
-    generator: np.random.Generator, alpha: float, probability: float = 1.0, *, count: int | None = None
-) -> float | np.ndarray:
-    """Draw the anchor's weight λ.
-
-    Returns a float in [0, 1], or (count,) float64 of such.
+def draw_lambda(generator: np.random.Generator, alpha: float, probability: float, count: int) -> np.ndarray:
+    """Draw weights λ of anchors, (count,) float64 in [0, 1].
 
     Parameters
     ----------
     generator : source of the draw (randomness.keyed_generator).
     alpha : both parameters of the beta distribution, above 0; small values give weights near 0 and 1.
     probability : probability of mixing, in [0, 1]; otherwise λ is 1.
-    count : number of weights, or None for a single one.
     """
     if not alpha > 0:
         raise ValueError(f"expected alpha above 0, found {alpha}")
@@ -64,8 +50,7 @@ def draw_lambda(
         raise ValueError(f"expected a probability in [0, 1], found {probability}")
     # Both draws are always made, so that the same generator gives the same λ whatever the probability.
     weights = generator.beta(alpha, alpha, size=count)
-    weights = np.where(generator.random(size=count) < probability, weights, 1.0)
-    return float(weights) if count is None else weights
+    return np.where(generator.random(size=count) < probability, weights, 1.0)
 
 
 def mix(anchor: torch.Tensor, partner: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

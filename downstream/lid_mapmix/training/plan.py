@@ -14,14 +14,7 @@ from ..data.manifest.manifest import Manifest
 from ..mapmix.datamap import OLD_UNREAD, UNREAD, Region, RegionRule, fixed_regions, quantile_regions
 from ..mapmix.datamap_files import DataMap, read_class_similarity, read_datamap
 from ..mapmix.mixup import MixSpace, Pairing
-from ..mapmix.targets import (
-    ClassSimilarity,
-    Targets,
-    confidence_matrix,
-    lre17_class_similarity,
-    one_hot_matrix,
-    uniform_matrix,
-)
+from ..mapmix.targets import ClassSimilarity, Targets, confidence_matrix, lre17_class_similarity
 from ..utils.distributed import rank, world_size
 from ..utils.errors import UserError
 from ..utils.randomness import keyed_generator
@@ -124,8 +117,7 @@ def check_class_similarity(mapmix: MapmixConfig, labels: Labels) -> None:
 
     Raises UserError: it is of other classes, or its file is missing or damaged.
     """
-    is_known = mapmix.class_similarity in (ClassSimilarity.GIVEN, ClassSimilarity.LRE17)
-    if mapmix.targets is Targets.CONFIDENCE and is_known:
+    if mapmix.targets is Targets.CONFIDENCE and mapmix.class_similarity is not ClassSimilarity.ESTIMATED:
         _class_similarity(mapmix, labels)
 
 
@@ -189,14 +181,14 @@ def _check_members(datamap: DataMap, regions: np.ndarray, pool: Pool, rule: Regi
 def _target_matrix(mapmix: MapmixConfig, labels: Labels) -> np.ndarray:
     """Return the target row of each class, (classes, classes) float64."""
     if mapmix.targets is Targets.ONE_HOT:
-        return one_hot_matrix(len(labels.classes))
-    if mapmix.class_similarity is ClassSimilarity.UNIFORM:
-        return uniform_matrix(labels.cluster_indices, mapmix.own_class_weight)
+        return np.eye(len(labels.classes))
     return confidence_matrix(_class_similarity(mapmix, labels), labels.cluster_indices, mapmix.own_class_weight)
 
 
 def _class_similarity(mapmix: MapmixConfig, labels: Labels) -> np.ndarray:
     """Return the class similarity that the configuration names, (classes, classes) float64."""
+    if mapmix.class_similarity is ClassSimilarity.UNIFORM:
+        return np.ones((len(labels.classes), len(labels.classes)))
     if mapmix.class_similarity is ClassSimilarity.LRE17:
         return lre17_class_similarity(labels.classes)
     if mapmix.class_similarity is ClassSimilarity.ESTIMATED:

@@ -22,7 +22,7 @@ from ...data.labels import Labels
 from ...data.manifest.manifest import Manifest
 from ...mapmix.datamap import Region, RegionRule, region_counts
 from ...mapmix.datamap_files import write_td_metrics
-from ...mapmix.dynamics_files import Dynamics
+from ...mapmix.dynamics import Dynamics
 from ...mapmix.suspects import NO_CLASS, Suspects, find_suspects, write_suspects
 from ...training.dynamics import RecordedMap, read_map, write_map
 from ...utils.errors import UserError
