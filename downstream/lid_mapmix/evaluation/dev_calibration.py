@@ -24,13 +24,8 @@ def write_dev_calibration(
     Raises UserError: it is not the best checkpoint; or its dev scores are missing, damaged, of other classes or of
     another checkpoint, or too few for this kind of calibration.
 
-    Parameters
-    ----------
-    folder : where to write.
-    checkpoint : the one in use; its dev scores are in the same folder.
-    accuracy : the dev accuracy stored in the checkpoint.
-    classes : of the model, in order.
-    kind : of the calibration.
+    `folder`: where to write. `checkpoint`: the one in use; its dev scores are in the same folder. `accuracy`: the dev
+    accuracy stored in the checkpoint. `classes`: of the model, in order. `kind`: of the calibration.
     """
     path = RunFolder(checkpoint.parent).scores("dev")
     remedy = f"Score dev again with -m evaluate -t dev -e {checkpoint}."

@@ -109,12 +109,9 @@ def write_datamap(
 ) -> None:
     """Write datamap.csv, complete or not at all.
 
-    Parameters
-    ----------
-    manifest_columns : column name → (N,) values; ``id`` and ``class`` are needed. Columns with a name of the map's own
-        (of a manifest that was itself made from a map) are replaced by the map's.
-    measures : of the same N utterances.
-    regions : (N,) str, values of `Region`, or `UNREAD`.
+    `manifest_columns`: column name → (N,) values; ``id`` and ``class`` are needed. Columns with a name of the map's own
+    (of a manifest that was itself made from a map) are replaced by the map's. `measures`: of the same N utterances.
+    `regions`: (N,) str, values of `Region`, or `UNREAD`.
     """
     if missing := {"id", "class"} - set(manifest_columns):
         raise ValueError(f"expected the manifest's columns id and class, found no {', '.join(sorted(missing))}")
@@ -215,10 +212,8 @@ def write_class_similarity(
 ) -> None:
     """Write the mean softmax row of each class with 9 significant digits, complete or not at all.
 
-    Parameters
-    ----------
-    softmax_sums : (C, C) float64, row c the sum of the softmax rows of class c.
-    softmax_counts : (C,) int, rows in each sum; the written row of a class with none is 0.
+    `softmax_sums`: (C, C) float64, row c the sum of the softmax rows of class c. `softmax_counts`: (C,) int, rows in
+    each sum; the written row of a class with none is 0.
     """
     if softmax_sums.shape != (len(classes), len(classes)) or softmax_counts.shape != (len(classes),):
         raise ValueError(

@@ -63,13 +63,10 @@ class EpochRecorder:
     ) -> None:
         """Add one training step.
 
-        Parameters
-        ----------
-        indices : (batch,) int, rows of the training manifest.
-        target_classes : (batch,) int, class number of each.
-        probabilities : (batch, classes) float32, softmax computed in float32; on any device.
-        is_read : (batch,) bool, false where the audio could not be read and the probabilities are of another
-            utterance: `NOT_READ` is recorded as the probability. None if all were read.
+        `indices`: (batch,) int, rows of the training manifest. `target_classes`: (batch,) int, class number of each.
+        `probabilities`: (batch, classes) float32, softmax computed in float32; on any device. `is_read`: (batch,) bool,
+        false where the audio could not be read and the probabilities are of another utterance: `NOT_READ` is recorded
+        as the probability. None if all were read.
         """
         rows, target_classes = _to_numpy(indices), _to_numpy(target_classes)
         softmax = _to_numpy(probabilities).astype(np.float32, copy=False)
@@ -158,12 +155,8 @@ class Dynamics:
 def write_epoch(directory: Path | str, epoch: int, recorder: EpochRecorder, digest: str) -> Path:
     """Write an epoch, complete or not at all; writing it twice changes nothing.
 
-    Parameters
-    ----------
-    directory : of the dynamics; created if absent.
-    epoch : not negative.
-    recorder : the dynamics of the epoch.
-    digest : of manifest and labels, so that epochs of different data are never joined.
+    `directory`: of the dynamics; created if absent. `epoch`: not negative. `recorder`: the dynamics of the epoch.
+    `digest`: of manifest and labels, so that epochs of different data are never joined.
     """
     path = epoch_path(directory, epoch)
     with replace_when_complete(path) as temporary, temporary.open("wb") as file:
@@ -187,13 +180,9 @@ def read_dynamics(
     Raises UserError: there is no complete epoch, or all are skipped; a file is damaged or of other data; a value is not
     a probability.
 
-    Parameters
-    ----------
-    directory : of the dynamics.
-    target_classes : (N,) int, class number of each utterance of the training manifest.
-    digest : of manifest and labels; every epoch must have it.
-    skip_first : number of complete epochs to skip at the start, from 0.
-    keep_first : maximum number of epochs to use after those, from 1; None for all.
+    `directory`: of the dynamics. `target_classes`: (N,) int, class number of each utterance of the training manifest.
+    `digest`: of manifest and labels; every epoch must have it. `skip_first`: number of complete epochs to skip at the
+    start, from 0. `keep_first`: maximum number of epochs to use after those, from 1; None for all.
     """
     if skip_first < 0 or (keep_first is not None and keep_first < 1):
         raise ValueError(f"expected skip_first from 0 and keep_first from 1, found {skip_first}, {keep_first}")

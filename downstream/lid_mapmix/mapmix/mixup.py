@@ -38,11 +38,8 @@ class Pairing(StrEnum):
 def draw_lambda(generator: np.random.Generator, alpha: float, probability: float, count: int) -> np.ndarray:
     """Draw weights λ of anchors, (count,) float64 in [0, 1].
 
-    Parameters
-    ----------
-    generator : source of the draw (randomness.keyed_generator).
-    alpha : both parameters of the beta distribution, above 0; small values give weights near 0 and 1.
-    probability : probability of mixing, in [0, 1]; otherwise λ is 1.
+    `generator`: source of the draw (randomness.keyed_generator). `alpha`: both parameters of the beta distribution,
+    above 0; small values give weights near 0 and 1. `probability`: probability of mixing, in [0, 1]; otherwise λ is 1.
     """
     if not alpha > 0:
         raise ValueError(f"expected alpha above 0, found {alpha}")
@@ -58,10 +55,8 @@ def mix(anchor: torch.Tensor, partner: torch.Tensor, weight: torch.Tensor) -> to
 
     Returns (batch, ...) torch.Tensor in the dtype of `anchor`.
 
-    Parameters
-    ----------
-    anchor, partner : (batch, ...) torch.Tensor, float: latents, targets or waveforms. Neither is changed.
-    weight : (batch,) torch.Tensor in [0, 1], λ of each anchor.
+    `anchor`, `partner`: (batch, ...) torch.Tensor, float: latents, targets or waveforms. Neither is changed. `weight`:
+    (batch,) torch.Tensor in [0, 1], λ of each anchor.
     """
     if anchor.shape != partner.shape:
         raise ValueError(f"expected anchor and partner of one shape, found {(*anchor.shape,)} and {(*partner.shape,)}")
@@ -81,11 +76,8 @@ def mix_waveforms(
 
     Returns (samples,) float32.
 
-    Parameters
-    ----------
-    anchor, partner : (samples,) float32 at the same rate. Neither is changed.
-    weight : λ, the anchor's weight.
-    real : where in each of them the audio is; the rest is padding, which stays 0 and is not used.
+    `anchor`, `partner`: (samples,) float32 at the same rate. Neither is changed. `weight`: λ, the anchor's weight.
+    `real`: where in each of them the audio is; the rest is padding, which stays 0 and is not used.
     """
     if anchor.shape != partner.shape:
         raise ValueError(f"expected anchor and partner of one length, found {anchor.shape} and {partner.shape}")
@@ -102,10 +94,8 @@ def mix_waveforms(
 def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return the cross entropy against soft targets, computed in float32, (batch,) torch.Tensor float32, in nats.
 
-    Parameters
-    ----------
-    logits : (batch, classes) torch.Tensor of any float dtype.
-    targets : (batch, classes) torch.Tensor, rows summing to 1.
+    `logits`: (batch, classes) torch.Tensor of any float dtype. `targets`: (batch, classes) torch.Tensor, rows summing
+    to 1.
     """
     if logits.shape != targets.shape:
         raise ValueError(f"expected logits and targets of one shape, found {(*logits.shape,)} and {(*targets.shape,)}")
@@ -123,11 +113,8 @@ def draw_partners(
 
     Returns (anchors,) int64 utterance numbers.
 
-    Parameters
-    ----------
-    anchors : (anchors,) int64 utterance numbers.
-    pool : (partners,) int64 utterance numbers, each once, at least one.
-    classes : (utterances,) int64, class number of every utterance.
+    `anchors`: (anchors,) int64 utterance numbers. `pool`: (partners,) int64 utterance numbers, each once, at least one.
+    `classes`: (utterances,) int64, class number of every utterance.
     """
     if pairing is Pairing.ACROSS:
         return _draw_across(anchors, pool, classes, generator)

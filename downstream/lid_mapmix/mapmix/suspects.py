@@ -54,13 +54,9 @@ def find_suspects(
 ) -> Suspects:
     """Rank the utterances by surprise.
 
-    Parameters
-    ----------
-    probabilities : (E, N) float, of the label, one row per epoch; NaN where the audio could not be read. An utterance
-        that was never read is not ranked.
-    predictions : (E, N) int, the most probable class.
-    target_classes : (N,) int, class number of each label.
-    count : maximum number of suspects to return.
+    `probabilities`: (E, N) float, of the label, one row per epoch; NaN where the audio could not be read. An utterance
+    that was never read is not ranked. `predictions`: (E, N) int, the most probable class. `target_classes`: (N,) int,
+    class number of each label. `count`: maximum number of suspects to return.
     """
     scores = surprise(probabilities, target_classes, class_count)
     # Stable, so that ties keep the order of the manifest.
@@ -102,10 +98,8 @@ def preferred_classes(
     Returns the class, (N,) int64, `NO_CLASS` where every prediction was the label; ties go to the class predicted last;
     and the fraction, (N,) float64.
 
-    Parameters
-    ----------
-    predictions : (E, N) int; epochs in the order of training.
-    target_classes : (N,) int; these predictions are not counted.
+    `predictions`: (E, N) int; epochs in the order of training. `target_classes`: (N,) int; these predictions are not
+    counted.
     """
     epoch_count, utterance_count = predictions.shape
     preferred = np.full(utterance_count, NO_CLASS, dtype=np.int64)
@@ -138,10 +132,8 @@ def write_suspects(
 ) -> None:
     """Write suspects.csv, complete or not at all.
 
-    Parameters
-    ----------
-    manifest_columns : column name → (N,) values; id, audiopath and class are needed.
-    measures, regions : of the N utterances.
+    `manifest_columns`: column name → (N,) values; id, audiopath and class are needed. `measures`, `regions`: of the N
+    utterances.
     """
     rows = suspects.utterances
     columns: dict[str, Sequence] = {"rank": range(1, len(rows) + 1)}

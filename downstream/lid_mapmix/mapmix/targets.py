@@ -62,12 +62,9 @@ def confidence_matrix(
     its cluster in proportion to `class_similarity` (equally, if that is 0 for all) and is 0 outside the cluster. The
     only class of a cluster has weight 1.
 
-    Parameters
-    ----------
-    class_similarity : (classes, classes) float, not negative, on any scale; row c holds the similarity of each class
-        to c. Only entries between two different classes of one cluster are used.
-    cluster_indices : (classes,) int, the cluster number of each class.
-    own_class_weight : probability of the class itself, in (0, 1].
+    `class_similarity`: (classes, classes) float, not negative, on any scale; row c holds the similarity of each class
+    to c. Only entries between two different classes of one cluster are used. `cluster_indices`: (classes,) int, the
+    cluster number of each class. `own_class_weight`: probability of the class itself, in (0, 1].
     """
     similarity = np.asarray(class_similarity, dtype=np.float64)
     cluster_indices = np.asarray(cluster_indices)

@@ -154,11 +154,9 @@ class DynamicsRecording:
     ) -> None:
         """Record a training step; after the last step of an epoch, write the epoch and the map.
 
-        Parameters
-        ----------
-        indices, target_classes : (batch,) int64 utterance numbers and class numbers, of all processes.
-        logits : (batch, classes) torch.Tensor of the step's forward pass.
-        is_read : (batch,) bool, false where a replacement was read; None if there is none.
+        `indices`, `target_classes`: (batch,) int64 utterance numbers and class numbers, of all processes. `logits`:
+        (batch, classes) torch.Tensor of the step's forward pass. `is_read`: (batch,) bool, false where a replacement
+        was read; None if there is none.
         """
         self._recorder.add(indices, target_classes, logits.detach().float().softmax(dim=1), is_read)
         if self._recorder.is_complete and is_rank_zero():

@@ -18,8 +18,7 @@ from ..utils.run_folder import RunFolder
 from .bad_audio import BadAudio
 from .dynamics import DynamicsRecording
 from .plan import plan_training
-from .progress import ProgressFile
-from .schedule import fill_schedule
+from .progress import ProgressFile, fill_schedule
 from .train_dataset import Replacements, TrainBatch, TrainDataset
 
 
@@ -115,12 +114,8 @@ class TrainingRun:
     ) -> torch.Tensor:
         """Mix, classify, and return the loss of a step, () float32; records the dynamics.
 
-        Parameters
-        ----------
-        model : its classifier is used.
-        latents : (waveforms, dim) torch.Tensor; in latent mixup the anchors', then their partners'.
-        batch : describes the waveforms.
-        records : loss and accuracy are added to it.
+        `model`: its classifier is used. `latents`: (waveforms, dim) torch.Tensor; in latent mixup the anchors', then
+        their partners'. `batch`: describes the waveforms. `records`: loss and accuracy are added to it.
         """
         if self.bad_audio is not None and self._loader is not None:
             self.bad_audio.add(self._loader.epoch, batch.faults)

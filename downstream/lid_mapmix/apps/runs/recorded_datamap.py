@@ -58,12 +58,9 @@ class RecordedDatamap:
 
         Raises UserError: the data or settings do not match, the settings are missing, or no epoch is left.
 
-        Parameters
-        ----------
-        folder : of the run that recorded them.
-        data : folder of its training data; None if they have not moved.
-        regions : settings of DatamapConfig that override those of the run; None values do not override.
-        skip_first, keep_first : number of epochs to skip, and of the remaining epochs to use (None: all).
+        `folder`: of the run that recorded them. `data`: folder of its training data; None if they have not moved.
+        `regions`: settings of DatamapConfig that override those of the run; None values do not override. `skip_first`,
+        `keep_first`: number of epochs to skip, and of the remaining epochs to use (None: all).
         """
         task = task_of_run(folder)
         given = {name: each for name, each in regions.items() if each is not None}

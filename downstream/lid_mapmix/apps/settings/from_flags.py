@@ -19,8 +19,7 @@ from ...data.audio.reading import MINIMUM_SAMPLES, SAMPLE_RATE
 from ...host.pretrained import encoder_millions
 from ...host.upstreams import refuse_unread_weights
 from ...mapmix.mixup import MixSpace
-from ...training.checkpoints import read_checkpoint
-from ...training.resuming import check_complete
+from ...training.checkpoints import check_complete, read_checkpoint
 from ...utils.errors import UserError
 from ...utils.place import find_place
 from .arguments import OWN_FLAGS, make_parser
