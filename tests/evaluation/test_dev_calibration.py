@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from helpers.scored import scored
-from lid_mapmix.evaluation.dev_calibration import write_dev_calibration
+from lid_mapmix.evaluation.dev_calibration import fit_on_dev, write_dev_calibration
 from lid_mapmix.scoring.calibration import Kind, fit, read_calibration
 from lid_mapmix.scoring.files.own import write_scores
 from lid_mapmix.utils.errors import UserError
@@ -47,20 +47,20 @@ def test_it_is_fitted_on_the_dev_scores_beside_the_checkpoint(kind, run, tmp_pat
 def test_scores_of_another_checkpoint_are_refused(run, tmp_path):
     checkpoint, _, _, accuracy = run
     with pytest.raises(UserError, match=r"states-6\.ckpt: expected dev-best\.ckpt.* Use dev-best\.ckpt"):
-        write_dev_calibration(RunFolder(tmp_path), tmp_path / "states-6.ckpt", accuracy, CLASSES, Kind.TEMPERATURE)
+        fit_on_dev(tmp_path / "states-6.ckpt", accuracy, CLASSES, Kind.TEMPERATURE)
     # Rounding on another device may move an answer in hundreds; more is another checkpoint.
-    write_dev_calibration(RunFolder(tmp_path), checkpoint, accuracy + 0.004, CLASSES, Kind.TEMPERATURE)
+    fit_on_dev(checkpoint, accuracy + 0.004, CLASSES, Kind.TEMPERATURE)
     with pytest.raises(UserError, match=f"with accuracy {accuracy + 1 / 80:.4f}, found {accuracy:.4f}. .*-t dev"):
-        write_dev_calibration(RunFolder(tmp_path), checkpoint, accuracy + 1 / 80, CLASSES, Kind.TEMPERATURE)
+        fit_on_dev(checkpoint, accuracy + 1 / 80, CLASSES, Kind.TEMPERATURE)
 
 
-def test_scores_of_other_classes_and_none_at_all_are_refused(run, tmp_path):
+def test_scores_of_other_classes_and_none_at_all_are_refused(run):
     checkpoint, _, _, accuracy = run
     with pytest.raises(UserError, match="expected the classes b, a, c, d, found a, b, c, d"):
-        write_dev_calibration(RunFolder(tmp_path), checkpoint, accuracy, ("b", "a", "c", "d"), Kind.TEMPERATURE)
+        fit_on_dev(checkpoint, accuracy, ("b", "a", "c", "d"), Kind.TEMPERATURE)
     checkpoint.with_name("dev_scores.csv").unlink()
     with pytest.raises(UserError, match="found no such file"):
-        write_dev_calibration(RunFolder(tmp_path), checkpoint, accuracy, CLASSES, Kind.TEMPERATURE)
+        fit_on_dev(checkpoint, accuracy, CLASSES, Kind.TEMPERATURE)
 
 
 def test_too_few_utterances_for_a_full_calibration_leave_no_file(run, tmp_path):

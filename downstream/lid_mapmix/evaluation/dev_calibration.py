@@ -16,16 +16,21 @@ from ..utils.run_folder import BEST_CHECKPOINT, RunFolder
 _ROUNDING = 0.005
 
 
-def write_dev_calibration(
-    folder: RunFolder, checkpoint: Path, accuracy: float, classes: Sequence[str], kind: Kind
-) -> Calibration:
-    """Fit the calibration of the best checkpoint of a run, write calibration.json, and return it.
+def fit_on_dev(checkpoint: Path, accuracy: float, classes: Sequence[str], kind: Kind) -> Calibration:
+    """Return the calibration of the best checkpoint of a run.
+
+    Raises UserError: it is not the best checkpoint; or its dev scores are missing, damaged, of other classes or of
+    another checkpoint, or lack a class that this kind of calibration needs.
 
     Raises UserError: it is not the best checkpoint; or its dev scores are missing, damaged, of other classes or of
     another checkpoint, or too few for this kind of calibration.
 
-    `folder`: where to write. `checkpoint`: the one in use; its dev scores are in the same folder. `accuracy`: the dev
-    accuracy stored in the checkpoint. `classes`: of the model, in order. `kind`: of the calibration.
+    Parameters
+    ----------
+    checkpoint : the one in use; its dev scores are in the same folder.
+    accuracy : the dev accuracy stored in the checkpoint.
+    classes : of the model, in order.
+    kind : of the calibration.
     """
     path = RunFolder(checkpoint.parent).scores("dev")
     remedy = f"Score dev again with -m evaluate -t dev -e {checkpoint}."
@@ -45,6 +50,13 @@ def write_dev_calibration(
             f"{path}: expected the dev scores of {checkpoint.name} with accuracy {accuracy:.4f}, found {found:.4f}. "
             f"{remedy}"
         )
-    calibration = fit(kind, scores.log_probabilities, scores.truth_indices, scores.classes)
+    return fit(kind, scores.log_probabilities, scores.truth_indices, scores.classes)
+
+
+def write_dev_calibration(
+    folder: RunFolder, checkpoint: Path, accuracy: float, classes: Sequence[str], kind: Kind
+) -> Calibration:
+    """Fit as `fit_on_dev` does and write calibration.json."""
+    calibration = fit_on_dev(checkpoint, accuracy, classes, kind)
     write_calibration(folder.calibration, calibration)
     return calibration
