@@ -36,7 +36,7 @@ from pathlib import Path
 import numpy as np
 
 from ..utils.errors import UserError
-from ..utils.files import replace_when_complete
+from ..utils.files import replace_when_complete, write_csv
 from .datamap import OLD_UNREAD, UNREAD, Measures, Region
 
 _DECIMAL_COLUMNS = ("confidence", "variability", "correctness", "threshold_closeness")
@@ -220,11 +220,8 @@ def write_class_similarity(
             f"expected sums and counts of {len(classes)} classes, found {softmax_sums.shape}, {softmax_counts.shape}"
         )
     means = softmax_sums / np.maximum(softmax_counts, 1)[:, None]
-    with replace_when_complete(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["class", *classes])
-        for name, row in zip(classes, means.tolist(), strict=True):
-            writer.writerow([name, *(f"{value:.9g}" for value in row)])
+    rows = ([name, *(f"{value:.9g}" for value in row)] for name, row in zip(classes, means.tolist(), strict=True))
+    write_csv(path, ["class", *classes], rows)
 
 
 def read_class_similarity(path: Path | str, classes: Sequence[str]) -> np.ndarray:

@@ -23,14 +23,13 @@ confidence, variability, correctness, region    as in datamap.csv
 =============================================== ===========================================================
 """
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..utils.files import replace_when_complete
+from ..utils.files import write_csv
 from .datamap import Measures
 
 NO_CLASS = -1
@@ -143,7 +142,4 @@ def write_suspects(
     decimals |= {name: getattr(measures, name)[rows] for name in ("confidence", "variability", "correctness")}
     columns |= {name: [f"{value:.6f}" for value in values.tolist()] for name, values in decimals.items()}
     columns["region"] = regions[rows].tolist()
-    with replace_when_complete(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+    write_csv(path, columns, zip(*columns.values(), strict=True))
