@@ -31,8 +31,7 @@ import torch
 from dynamics_step import BATCH, BATCHES, CLASSES, CORPORA, recording_cost, step_cost
 from lid_mapmix.mapmix.datamap import Measures, fixed_regions, measures, quantile_regions
 from lid_mapmix.mapmix.datamap_files import write_datamap
-from lid_mapmix.mapmix.dynamics import EpochRecorder
-from lid_mapmix.mapmix.dynamics_files import read_dynamics, write_epoch
+from lid_mapmix.mapmix.dynamics import EpochRecorder, read_dynamics, write_epoch
 from tidy import tidy_when_stopped
 
 _CHUNK = 65536

@@ -19,7 +19,7 @@ import numpy as np
 from lid_mapmix.config.schema import DatamapConfig
 from lid_mapmix.data.labels import Labels, labels_from_manifest, read_labels, write_labels
 from lid_mapmix.data.manifest.manifest import Manifest, read_manifest, write_manifest
-from lid_mapmix.mapmix.dynamics_files import Dynamics
+from lid_mapmix.mapmix.dynamics import Dynamics
 from lid_mapmix.mapmix.suspects import find_suspects, preferred_classes, surprise
 from lid_mapmix.training.dynamics import read_map
 from lid_mapmix.utils.randomness import keyed_generator

@@ -70,7 +70,7 @@ class DownstreamExpert(nn.Module):
         **other: Any,
     ) -> None:
         super().__init__()
-        downstream_expert.update(rename_task_settings(downstream_expert))
+        downstream_expert.update(rename_task_settings(downstream_expert, is_past=mode != _TRAIN))
         _apply_variant(downstream_expert, downstream_variant)
         self.config = task_config(downstream_expert)
         if not is_patched():  # under S3PRL's own command, no launcher has checked the settings
@@ -129,10 +129,7 @@ class DownstreamExpert(nn.Module):
                 "cache.directory: only run_downstream.py of lid_mapmix caches features, found another command. Set it "
                 "to null."
             )
-        loader, change = self.run.start_epoch(epoch)
-        if change is not None:
-            self._report(change)
-        return loader
+        return self.run.start_epoch(epoch)
 
     def forward(
         self,

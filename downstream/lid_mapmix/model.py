@@ -40,10 +40,8 @@ class FrameSpans(NamedTuple):
     def of_audio(cls, first_sample: torch.Tensor, sample_count: torch.Tensor, rate: int) -> "FrameSpans":
         """Compute the frames of real audio from samples.
 
-        Parameters
-        ----------
-        first_sample, sample_count : (batch,) int64, the real audio within each waveform.
-        rate : samples from one frame to the next.
+        `first_sample`, `sample_count`: (batch,) int64, the real audio within each waveform. `rate`: samples from one
+        frame to the next.
         """
         last = torch.div(first_sample + sample_count - _FRAME_WINDOW, rate, rounding_mode="floor") + 1
         return cls(torch.div(first_sample, rate, rounding_mode="floor"), last)
@@ -72,10 +70,8 @@ class AttentionPooling(nn.Module):
     def forward(self, frames: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Pool frames; returns (batch, dim) torch.Tensor.
 
-        Parameters
-        ----------
-        frames : (batch, frames, dim) torch.Tensor
-        mask : (batch, frames) bool torch.Tensor, true for real frames; at least one per row.
+        `frames`: (batch, frames, dim) torch.Tensor. `mask`: (batch, frames) bool torch.Tensor, true for real frames; at
+        least one per row.
         """
         # Always in the precision of the weights, even if the upstream uses another: the cost is negligible.
         with _own_precision(frames):
@@ -150,13 +146,10 @@ def make_encoder(encoder: Encoder, upstream_dim: int, channels: int) -> tuple[nn
 class DialectClassifier(nn.Module):
     """Computes latents of utterances, and logits of latents; latent mixup is applied between the two.
 
-    Parameters
-    ----------
-    upstream_dim : size of the upstream's frames.
-    upstream_rate : samples from one of its frames to the next.
-    encoder : network between upstream and pooling; an upstream with context (wav2vec 2.0) needs none.
-    encoder_channels : width of that network's frames.
-    hidden_dim : width of the classifier's hidden layer, 512 in the paper.
+    `upstream_dim`: size of the upstream's frames. `upstream_rate`: samples from one of its frames to the next.
+    `encoder`: network between upstream and pooling; an upstream with context (wav2vec 2.0) needs none.
+    `encoder_channels`: width of that network's frames. `hidden_dim`: width of the classifier's hidden layer, 512 in the
+    paper.
     """
 
     def __init__(
@@ -180,10 +173,8 @@ class DialectClassifier(nn.Module):
     ) -> torch.Tensor:
         """Return the latent of each waveform, (batch, dim) torch.Tensor.
 
-        Parameters
-        ----------
-        features : one (frames, upstream_dim) torch.Tensor per waveform, from S3PRL's featurizer.
-        first_sample, sample_count : (batch,) int64, the real audio within each waveform.
+        `features`: one (frames, upstream_dim) torch.Tensor per waveform, from S3PRL's featurizer. `first_sample`,
+        `sample_count`: (batch,) int64, the real audio within each waveform.
         """
         size = self._batch_size(features)
         if len(features) <= size:

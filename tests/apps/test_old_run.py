@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from helpers.launching import ROOT, run
 from lid_mapmix.apps import cli
 from lid_mapmix.inference.identifier import Identifier
@@ -67,3 +68,35 @@ def test_it_is_exported(old):
     assert config[0]["labels"] == config[1]["labels"]
     weights = [(folder / "model.safetensors").read_bytes() for folder in (OLD / "export", old / "new")]
     assert weights[0] == weights[1]
+
+
+@pytest.fixture
+def old_online(old):
+    """Return that folder as if the run had been trained with settings that version 0.2.0 has removed."""
+    for path in (old / "run").glob("*.ckpt"):
+        states = torch.load(path, weights_only=False)
+        states["Config"]["downstream_expert"]["mapmix"] |= {"online": True, "plain_finish": 0.3}
+        states["Config"]["downstream_expert"]["variant"] = "mapmix_online"
+        torch.save(states, path)
+    for path in (old / "run").glob("config_*.yaml"):
+        path.write_text(path.read_text().replace("online: false", "online: true"))
+    return old
+
+
+def test_a_run_with_removed_settings_is_used_and_not_resumed(old_online, capsys):
+    run_folder, data = old_online / "run", old_online / "data"
+    expected = read_scores(OLD / "run/test_scores.csv")
+    identifier = Identifier.from_pretrained(run_folder, detect_speech=False)
+    assert [identifier.file(data / name).label for name in expected.ids.tolist()] == expected.predictions.tolist()
+    flags = ["-e", run_folder, "--data", data, "--device", "cpu"]
+    assert run("-m", "evaluate", "-t", "test", *flags) == 0
+    np.testing.assert_allclose(
+        read_scores(run_folder / "test_scores.csv").log_probabilities, expected.log_probabilities, atol=1e-5
+    )
+    assert cli.main(["export", str(run_folder), "--out", str(old_online / "new")]) == 0
+    capsys.readouterr()
+    assert run(*flags, "-p", old_online / "more") == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1
+    assert "mapmix.online is True; version 0.2.0 has removed this setting, because it showed no gain" in lines[0]
+    assert not (old_online / "more").exists()

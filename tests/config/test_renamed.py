@@ -1,7 +1,14 @@
 import pytest
 from lid_mapmix.config import renamed
 from lid_mapmix.config.checks import task_config
-from lid_mapmix.config.renamed import RENAMED, original_names, rename_path, rename_settings, rename_task_settings
+from lid_mapmix.config.renamed import (
+    REMOVED,
+    RENAMED,
+    original_names,
+    rename_path,
+    rename_settings,
+    rename_task_settings,
+)
 from lid_mapmix.config.schema import TaskConfig
 from lid_mapmix.config.sources import TASK_KEY
 from lid_mapmix.utils.errors import UserError
@@ -10,7 +17,7 @@ OLD = {
     "data": {"most_bad_share": 0.2},
     "mapmix": {
         **{"anchors_outside": 0.1, "partners_outside": 0.3, "weight_per": "utterance", "target_share": 0.9},
-        **{"likeness": "given", "likeness_file": "a.csv", "plain_finish": 0.4, "alpha": 0.7},
+        **{"likeness": "given", "likeness_file": "a.csv", "alpha": 0.7},
     },
     "datamap": {"easy_share": 0.5, "hard_share": 0.25},
 }
@@ -19,7 +26,7 @@ NEW = {
     "mapmix": {
         **{"anchors_outside_fraction": 0.1, "partners_outside_fraction": 0.3, "lambda_per": "utterance"},
         **{"own_class_weight": 0.9, "class_similarity": "given", "class_similarity_file": "a.csv"},
-        **{"unmixed_tail": 0.4, "alpha": 0.7},
+        "alpha": 0.7,
     },
     "datamap": {"easy_fraction": 0.5, "hard_fraction": 0.25},
 }
@@ -36,6 +43,7 @@ def test_every_new_name_is_a_setting_and_no_old_one_is():
     for section, names in RENAMED.items():
         assert set(names.values()) <= settings[section].keys()
         assert not names.keys() & settings[section].keys()
+        assert not REMOVED.get(section, {}).keys() & settings[section].keys()
 
 
 def test_old_names_are_the_same_settings(capsys):
@@ -73,3 +81,20 @@ def test_wrong_types_are_left_to_the_schema():
 
 def test_requests_of_data_maps_have_the_original_names():
     assert original_names("datamap", NEW["datamap"]) == OLD["datamap"]
+
+
+@pytest.mark.parametrize("off", [{"online": False, "warmup_epochs": 5, "plain_finish": 0.0}, {"unmixed_tail": 0}])
+def test_a_removed_setting_that_changes_nothing_is_dropped(off, capsys):
+    assert rename_task_settings({"mapmix": {"alpha": 0.7, **off}}, warn=True) == {"mapmix": {"alpha": 0.7}}
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("on", [{"online": True}, {"unmixed_tail": 0.3}, {"plain_finish": 0.3}])
+def test_a_removed_setting_is_refused_in_training_and_ignored_in_use(on):
+    (name,) = on
+    with pytest.raises(
+        UserError, match=rf"mapmix\.{name} is .*; version 0\.2\.0 has removed .*\. Delete it;"
+    ) as caught:
+        task_config({"mapmix": on})
+    assert "\n" not in str(caught.value)
+    assert rename_task_settings({"mapmix": on}, is_past=True) == {"mapmix": {}}

@@ -111,8 +111,8 @@ def test_the_variants_are_the_rows_of_the_table(variant, pools, mix, targets, ne
 
 
 def test_there_is_a_variant_a_row_and_no_other():
-    # The table's baseline has a row an upstream; datamap is the run behind the map; three are not in the paper.
-    assert len(ALL_VARIANTS) == 10 + 3
+    # The table's baseline has a row an upstream; datamap is the run behind the map; one is not in the paper.
+    assert len(ALL_VARIANTS) == 10 + 1
 
 
 @pytest.mark.parametrize(
@@ -273,15 +273,6 @@ def test_trying_an_optimizer_draws_no_random_number():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("settings", [{"unmixed_tail": 1.0}, {"unmixed_tail": 0.8}])
-def test_a_run_that_is_unmixed_from_its_start_makes_no_data_map(settings):
-    mapmix = settings | {"anchors": "ambiguous", "mix": "latent"}
-    with pytest.raises(UserError, match=r"unmixed_tail: expected less than the whole run, found .* of 2 epochs"):
-        task_config({"epochs": 2, "mapmix": mapmix})
-    task_config({"epochs": 2, "mapmix": settings})
-    task_config({"epochs": 3, "mapmix": mapmix | {"unmixed_tail": 0.8}})
-
-
 def test_an_optimizer_without_a_name_is_refused():
     refused(default() | {"optimizer": {"lr": 1.0}}, r"expected optimizer\.name, found none")
 
@@ -303,19 +294,6 @@ def test_sections_are_not_shared_between_configurations():
     assert is_dataclass(one.mapmix)
     assert one.mapmix is not other.mapmix
     assert isinstance(one.mapmix, MapmixConfig)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"online": True}, "online: expected mix latent, found none"),
-        ({"online": True, "mix": "input"}, "online: expected mix latent, found input"),
-        ({"online": True, "mix": "latent", "datamap": "a.csv"}, r"online: expected no data map, found a\.csv"),
-    ],
-)
-def test_what_an_online_run_cannot_do_is_refused(settings, message):
-    with pytest.raises(UserError, match=message):
-        task_config({"mapmix": settings})
 
 
 def test_features_of_mixed_input_are_not_kept():

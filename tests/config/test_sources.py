@@ -90,6 +90,8 @@ def test_variants():
     assert read_variant("latent_random") == {"downstream_expert": {"mapmix": {"mix": "latent"}}}
     with pytest.raises(UserError, match=r"-v mapmx: expected one of .*mapmix"):
         read_variant("mapmx")
+    with pytest.raises(UserError, match=r"-v mapmix_online: .*, found one that version 0\.2\.0 has removed"):
+        read_variant("mapmix_online")
 
 
 def test_upstream_configs(tmp_path, monkeypatch):

@@ -114,7 +114,6 @@ def test_anchors_come_before_partners(split):
     assert batch.waveforms.first.tolist() == [crop[1] for crop in expected]
     assert batch.waveforms.count.tolist() == [crop[2] for crop in expected] == [4800, 8000, 8000, 8000, 8000, 8000]
     assert batch.anchor.tolist() == [0, 2, 1]
-    assert batch.partner.tolist() == [3, 1, 4]
     assert batch.anchor_classes.tolist() == [1, 1, 0]
     assert batch.partner_classes.tolist() == [0, 0, 0]
     assert batch.weight.tolist() == [0.25] * 3
@@ -125,7 +124,6 @@ def test_without_partners_there_are_only_anchors(split):
     dataset = training(split, CROP, 0)
     waveforms, batch = dataset.collate([dataset[Draw(anchor, NO_PARTNER, 1.0, 0)] for anchor in (1, 0)])
     assert waveforms.shape == (2, 8000)
-    assert batch.partner is None
     assert batch.partner_classes is None
     assert batch.anchor_classes.tolist() == [0, 1]
     assert batch.waveforms.count.tolist() == [8000, 4800]

@@ -17,12 +17,6 @@ def class_similarity_and_clusters(draw):
     return draw(hnp.arrays(np.float64, (count, count), elements=values)), clusters
 
 
-def test_one_hot_rows():
-    assert labels.one_hot_matrix(3).tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
-    with pytest.raises(ValueError, match="at least one class"):
-        labels.one_hot_matrix(0)
-
-
 def test_confidence_rows_worked_by_hand():
     class_similarity = np.array([[9, 3, 1, 7], [0, 9, 0, 7], [0, 5, 9, 7], [1, 1, 1, 0]])
     expected = [
@@ -36,7 +30,9 @@ def test_confidence_rows_worked_by_hand():
 
 def test_uniform_rows_worked_by_hand():
     expected = [[0.6, 0.2, 0, 0.2], [0.2, 0.6, 0, 0.2], [0, 0, 1, 0], [0.2, 0.2, 0, 0.6]]
-    np.testing.assert_allclose(labels.uniform_matrix(np.array([4, 4, 0, 4]), 0.6), expected, atol=1e-15)
+    np.testing.assert_allclose(
+        labels.confidence_matrix(np.ones((4, 4)), np.array([4, 4, 0, 4]), 0.6), expected, atol=1e-15
+    )
 
 
 def test_rows_of_the_paper_are_reproduced_from_its_own_off_diagonals():
@@ -83,7 +79,7 @@ def test_rows_follow_a_permutation_of_the_classes(drawn, random):
 def test_tiny_and_huge_class_similarity_keeps_its_proportions():
     for scale in (1e-320, 1e308):
         matrix = labels.confidence_matrix(np.full((3, 3), scale), np.zeros(3))
-        np.testing.assert_allclose(matrix, labels.uniform_matrix(np.zeros(3)))
+        np.testing.assert_allclose(matrix, labels.confidence_matrix(np.ones((3, 3)), np.zeros(3)))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 from helpers.synthetic import make_corpus, open_split
 from lid_mapmix.config.schema import DatamapConfig
 from lid_mapmix.mapmix.datamap_files import read_class_similarity, read_datamap
-from lid_mapmix.mapmix.dynamics_files import write_epoch
+from lid_mapmix.mapmix.dynamics import write_epoch
 from lid_mapmix.training import dynamics
 from lid_mapmix.training.dynamics import DynamicsRecording, copy_epochs, first_unrecorded
 from lid_mapmix.utils.errors import UserError

@@ -90,12 +90,6 @@ def test_a_pool_may_take_some_from_outside_its_region(data, tmp_path, setting, r
     assert planned.sampler(5).anchors.tolist() == plan(data, **regions, **{setting: 0.3}).sampler(5).anchors.tolist()
 
 
-def test_an_online_run_needs_no_map(data):
-    planned = plan(data, mix="latent", anchors="ambiguous", partners="easy", targets="confidence", online=True)
-    assert planned.sampler().anchors.tolist() == planned.sampler().partners.tolist() == list(range(12))
-    assert planned.targets.tolist() == np.eye(4).tolist()
-
-
 def test_the_map_may_have_another_order(data, tmp_path):
     path = write_map(tmp_path, *data, rows=slice(None, None, -1))
     planned = plan(data, mix="latent", anchors="ambiguous", partners="easy", datamap=path)
@@ -247,12 +241,6 @@ def test_the_fingerprint_names_utterances_classes_and_labels(data, tmp_path):
 def test_classes_are_drawn_as_the_configuration_says(sampler, power, data):
     settings = {"data": {"batch_size": 5, "sampler": sampler, "sampler_power": 0.3}}
     assert plan_training(task_config(settings), *data, seed=3).sampler().power == power
-
-
-def test_everyone_is_heard_while_an_online_run_warms_up(data):
-    mapmix = {"mix": "latent", "anchors": "ambiguous", "online": True, "warmup_epochs": 2}
-    planned = plan_training(task_config({"mapmix": mapmix, "data": {"sampler": "balanced"}}), *data, seed=3)
-    assert [planned.sampler(epoch).power for epoch in range(4)] == [1.0, 1.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("rule", ["fixed", "quantile"])

@@ -6,7 +6,7 @@ from argparse import Namespace
 import pytest
 import torch
 from helpers.launching import assert_same_files, run
-from lid_mapmix.training.resuming import Past, check_complete
+from lid_mapmix.training.checkpoints import Past, check_complete
 from lid_mapmix.utils.errors import UserError
 from lid_mapmix.utils.run_folder import RunFolder
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from lid_mapmix.apps.runs.launch import _explain
-from lid_mapmix.utils.files import encodable_name, replace_when_complete, write_text
+from lid_mapmix.utils.files import encodable_name, replace_when_complete, write_csv, write_text
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):
@@ -75,3 +75,13 @@ def test_text_that_cannot_be_encoded_is_said_with_its_reason(encoding, remedy, m
     message = _explain(caught.value)
     assert message.startswith(r"'/data/caf\udce9/x.wav': expected text in UTF-8, found other characters. ")
     assert remedy in message
+
+
+def test_a_csv_is_complete_or_absent(tmp_path):
+    path = tmp_path / "a.csv"
+    write_csv(path, ("id", "text"), [("a", 'one, "two"'), ("b", 3)])
+    assert path.read_bytes() == b'id,text\na,"one, ""two"""\nb,3\n'
+    with pytest.raises(ValueError, match="shorter"):
+        write_csv(path, ("id",), zip(["c", "d"], ["e"], strict=True))
+    assert path.read_bytes().endswith(b"b,3\n")
+    assert list(tmp_path.iterdir()) == [path]

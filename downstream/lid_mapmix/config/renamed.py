@@ -1,6 +1,7 @@
-"""Settings that had another name in version 0.1.0.
+"""Settings of version 0.1.0 that have another name, or were removed.
 
 Old names are accepted in -c files, in -o and in the configurations of checkpoints; the requests of data maps keep them.
+Removed settings are accepted where they change nothing.
 Nothing here imports torch, so that a command line can show its help at once.
 """
 
@@ -22,19 +23,22 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
         "target_share": "own_class_weight",
         "likeness": "class_similarity",
         "likeness_file": "class_similarity_file",
-        "plain_finish": "unmixed_tail",
     },
     "datamap": {"easy_share": "easy_fraction", "hard_share": "hard_fraction"},
 }
+# Section → removed setting → the value that changes nothing; None: no value did without another of these settings.
+REMOVED: Mapping[str, Mapping[str, Any]] = {
+    "mapmix": {"online": False, "warmup_epochs": None, "unmixed_tail": 0, "plain_finish": 0}
+}
 
 
-def rename_task_settings(task: Mapping[str, Any], *, warn: bool = False) -> dict[str, Any]:
-    """Return settings of the task under their new names.
+def rename_task_settings(task: Mapping[str, Any], *, warn: bool = False, is_past: bool = False) -> dict[str, Any]:
+    """Return settings of the task under their new names, without removed ones.
 
-    Raises UserError: a setting is given under both names.
+    Raises UserError: a setting is given under both names, or a removed one would change the training.
 
     `task`: the ``downstream_expert`` part of a configuration, or some of its sections; not changed. `warn`: print one
-    line per old name, once per process.
+    line per old name, once per process. `is_past`: the settings are those of a training that is over.
     """
     renamed = dict(task)
     for section, names in RENAMED.items():
@@ -46,14 +50,23 @@ def rename_task_settings(task: Mapping[str, Any], *, warn: bool = False) -> dict
                 f"configuration: {TASK_KEY}.{section} has both {names[both[0]]} and {both[0]}, its old name. "
                 f"Delete {both[0]}."
             )
-        renamed[section] = {_new_name(section, key, warn): value for key, value in settings.items()}
+        removed = REMOVED.get(section, {})
+        for name, usual in removed.items():
+            if not is_past and usual is not None and settings.get(name, usual) != usual:
+                raise UserError(
+                    f"configuration: {TASK_KEY}.{section}.{name} is {settings[name]!r}; version 0.2.0 has removed this "
+                    "setting, because it showed no gain (docs/results.md). Delete it; to resume a run that has it, use "
+                    "version 0.1.0."
+                )
+        kept = {key: value for key, value in settings.items() if key not in removed}
+        renamed[section] = {_new_name(section, key, warn): value for key, value in kept.items()}
     return renamed
 
 
-def rename_settings(config: Mapping[str, Any], *, warn: bool = False) -> dict[str, Any]:
+def rename_settings(config: Mapping[str, Any], **options: bool) -> dict[str, Any]:
     """Return a whole configuration with the task's settings under their new names; see rename_task_settings."""
     task = config.get(TASK_KEY)
-    return {**config, TASK_KEY: rename_task_settings(task, warn=warn)} if isinstance(task, Mapping) else dict(config)
+    return {**config, TASK_KEY: rename_task_settings(task, **options)} if isinstance(task, Mapping) else dict(config)
 
 
 def rename_path(path: list[str]) -> list[str]:

@@ -169,9 +169,6 @@ class MapmixConfig:
     class_similarity: ClassSimilarity = ClassSimilarity.ESTIMATED
     class_similarity_file: str | None = None
     datamap: str | None = None
-    online: bool = False
-    warmup_epochs: _Count = 2
-    unmixed_tail: _Fraction = 0.0
 
     @property
     def needs_regions(self) -> bool:
@@ -182,20 +179,6 @@ class MapmixConfig:
     def needs_class_similarity(self) -> bool:
         """Whether the targets come from the softmax of a data map run."""
         return self.targets is Targets.CONFIDENCE and self.class_similarity is ClassSimilarity.ESTIMATED
-
-    @model_validator(mode="after")
-    def _check_online(self) -> Self:
-        """Refuse an online run that would never see unmixed latents, or would have two data maps."""
-        if self.online and self.mix is not MixSpace.LATENT:
-            raise UserError(
-                f"{_PLACE}.mapmix.online: expected mix latent, found {self.mix}. Omit online, or set mix to latent."
-            )
-        if self.online and self.datamap is not None:
-            raise UserError(
-                f"{_PLACE}.mapmix.online: expected no data map, found {self.datamap}; online takes regions from the "
-                "run itself. Omit one of them."
-            )
-        return self
 
 
 @dataclass(config=_STRICT, frozen=True)
@@ -271,7 +254,7 @@ class TaskConfig:
     @property
     def needs_datamap(self) -> bool:
         """Whether a data map must be made before this training."""
-        return not self.mapmix.online and (self.mapmix.needs_regions or self.mapmix.needs_class_similarity)
+        return self.mapmix.needs_regions or self.mapmix.needs_class_similarity
 
     @property
     def upstream_settings(self) -> UpstreamSettings:
@@ -313,20 +296,6 @@ class TaskConfig:
                 raise UserError(
                     f"{_PLACE}.cache (--cache-features): expected no data.{name}, {reason}, found it. Omit one of them."
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _check_tail(self) -> Self:
-        """Refuse what would train a data map and then not use it."""
-        mapmix = self.mapmix
-        is_unmixed = mapmix.mix is MixSpace.NONE and not self.needs_datamap and mapmix.targets is Targets.ONE_HOT
-        # Rounded to epochs, as in curriculum.py.
-        mixed_epochs = (1 - mapmix.unmixed_tail) * self.epochs
-        if not is_unmixed and mapmix.unmixed_tail > 0 and mixed_epochs <= 0.5:  # noqa: PLR2004
-            raise UserError(
-                f"{_PLACE}.mapmix.unmixed_tail: expected less than the whole run, found {mapmix.unmixed_tail} of "
-                f"{self.epochs} epochs. Lower it, or use -v baseline."
-            )
         return self
 
     def as_mapping(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from ..host.upstreams import check_upstream_arguments
 from ..utils.errors import UserError
 from ..utils.run_folder import DATAMAP_STAGE, RunFolder
 from .checks import check_configuration, task_config
-from .renamed import rename_task_settings
+from .renamed import rename_settings, rename_task_settings
 from .schema import TaskConfig
 from .sources import TASK_KEY, merge, read_variant, read_yaml
 
@@ -34,14 +34,17 @@ class Settings:
     sources: tuple[str, ...] = ()  # their sources, lowest precedence first
 
     @classmethod
-    def make(cls, args: Namespace, config: Mapping[str, Any], sources: Sequence[str] = ()) -> Self:
+    def make(
+        cls, args: Namespace, config: Mapping[str, Any], sources: Sequence[str] = (), *, is_past: bool = False
+    ) -> Self:
         """Check a merged configuration.
 
         Raises UserError: an unknown key, a value out of range, contradicting values, or a missing section.
 
         `config`: ``runner``, ``optimizer``, ``downstream_expert``, … as read from YAML; neither is changed.
+        `is_past`: the settings are those of a training that is over.
         """
-        own = copy.deepcopy(dict(config))
+        own = copy.deepcopy(rename_settings(config, is_past=is_past))
         check_configuration(own)
         task = task_config(own.pop(TASK_KEY, None))
         return cls(Namespace(**vars(args)), task, own, tuple(sources))
@@ -145,7 +148,7 @@ def task_of_run(folder: RunFolder, over: Mapping[str, Any] | None = None) -> Tas
     task = read_yaml(path).get(TASK_KEY)
     if not isinstance(task, dict):
         raise UserError(f"{path}: expected settings of this task ({TASK_KEY}), found none. Use another run.")
-    return task_config(merge(rename_task_settings(task), over or {}))
+    return task_config(merge(rename_task_settings(task, is_past=True), over or {}))
 
 
 def moved_path(given: str, old: Path, new: Path) -> str:

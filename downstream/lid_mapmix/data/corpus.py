@@ -14,12 +14,10 @@ from .manifest.manifest import Manifest, find_manifest, read_manifest
 class Corpus:
     """The data of a run.
 
-    Parameters
-    ----------
-    directory : folder of train.csv, dev.csv, test.csv (or .parquet) and labels.yaml; None if a run needs no data.
-    clusters : the labels, cluster → classes; None to read them from labels.yaml or else from the training manifest.
-    skips_bad_audio : whether a fault of training audio is recorded rather than raised; in other splits it is always
-        raised, because scores over fewer utterances would not be comparable.
+    `directory`: folder of train.csv, dev.csv, test.csv (or .parquet) and labels.yaml; None if a run needs no data.
+    `clusters`: the labels, cluster → classes; None to read them from labels.yaml or else from the training manifest.
+    `skips_bad_audio`: whether a fault of training audio is recorded rather than raised; in other splits it is always
+    raised, because scores over fewer utterances would not be comparable.
     """
 
     def __init__(

@@ -36,13 +36,9 @@ class Crop:
 class Crops:
     """The training crops of a split, all of one length.
 
-    Parameters
-    ----------
-    counts : (utterances,) int64, lengths in samples at 16 kHz.
-    crop_seconds : length of a crop.
-    step_seconds : None: a crop starts anywhere, and shorter audio is zero-padded at a random position.
-        Otherwise a crop starts at a multiple of this, or ends where the utterance does, and shorter audio is
-        zero-padded at its end.
+    `counts`: (utterances,) int64, lengths in samples at 16 kHz. `crop_seconds`: length of a crop. `step_seconds`: None:
+    a crop starts anywhere, and shorter audio is zero-padded at a random position. Otherwise a crop starts at a multiple
+    of this, or ends where the utterance does, and shorter audio is zero-padded at its end.
     """
 
     def __init__(self, counts: np.ndarray, crop_seconds: float, step_seconds: float | None = None) -> None:

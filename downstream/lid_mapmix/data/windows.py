@@ -56,12 +56,9 @@ def truncated_windows(
 def window_batches(sizes: np.ndarray, batch_seconds: float, *, mix_lengths: bool) -> list[list[int]]:
     """Group windows into batches, shortest first, each of at most `batch_seconds` of (padded) audio.
 
-    Parameters
-    ----------
-    sizes : (windows,) int64, samples.
-    batch_seconds : maximum audio per batch, padding included; a longer window is a batch of its own.
-    mix_lengths : whether windows of different lengths may share a batch. Upstreams that normalise over time
-        (group norm) depend on padding, and need batches of one length.
+    `sizes`: (windows,) int64, samples. `batch_seconds`: maximum audio per batch, padding included; a longer window is a
+    batch of its own. `mix_lengths`: whether windows of different lengths may share a batch. Upstreams that normalise
+    over time (group norm) depend on padding, and need batches of one length.
     """
     budget = batch_seconds * SAMPLE_RATE
     batches: list[list[int]] = []

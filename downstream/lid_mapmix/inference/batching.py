@@ -48,13 +48,9 @@ class WindowScorer:
     ) -> list[ScoredRecording]:
         """Score all windows of some recordings.
 
-        Parameters
-        ----------
-        recordings : at most one batch of their windows is in memory.
-        hop : seconds from the start of one window to the next.
-        progress : called after each batch with the seconds of audio in it.
-        keeps_frames : whether to detect speech in every window; otherwise only until a recording is known to have
-            speech.
+        `recordings`: at most one batch of their windows is in memory. `hop`: seconds from the start of one window to
+        the next. `progress`: called after each batch with the seconds of audio in it. `keeps_frames`: whether to detect
+        speech in every window; otherwise only until a recording is known to have speech.
         """
         evaluation, classes = self.trained.evaluation, len(self.trained.labels.classes)
         counts = np.array([recording.samples for recording in recordings], dtype=np.int64)

@@ -61,7 +61,7 @@ def read_run(folder: Path, device: str | None = None, weights: str | None = None
             f"{path}: expected a checkpoint of the task {TASK}, found one of {getattr(args, 'downstream', None)}. Use "
             "another one."
         )
-    settings = Settings.make(args, states["Config"])
+    settings = Settings.make(args, states["Config"], is_past=True)
     task, own_folder = settings.task, RunFolder(path.parent)
     if task.labels is None:
         raise UserError(f"{path}: expected labels, found none. Use a checkpoint that lid_mapmix has written.")

@@ -63,10 +63,8 @@ class RunningMeasures:
     def add(self, probabilities: np.ndarray, correct: np.ndarray) -> None:
         """Add an epoch; epochs come in the order of training.
 
-        Parameters
-        ----------
-        probabilities : (N,) float, of the target class; NaN where the audio was not read.
-        correct : (N,) bool; False where the audio was not read.
+        `probabilities`: (N,) float, of the target class; NaN where the audio was not read. `correct`: (N,) bool; False
+        where the audio was not read.
         """
         if probabilities.shape != self._mean.shape or correct.shape != self._mean.shape:
             raise ValueError(
@@ -102,10 +100,8 @@ class RunningMeasures:
 def measures(probabilities: np.ndarray, correct: np.ndarray) -> Measures:
     """Compute the measures of the data map from the dynamics of a run.
 
-    Parameters
-    ----------
-    probabilities : (E, N) float, of the target class; epochs in the order of training. NaN where not read.
-    correct : (E, N) bool; False where the audio was not read.
+    `probabilities`: (E, N) float, of the target class; epochs in the order of training. NaN where not read. `correct`:
+    (E, N) bool; False where the audio was not read.
     """
     if probabilities.ndim != 2 or probabilities.shape != correct.shape:  # noqa: PLR2004
         raise ValueError(
@@ -132,11 +128,9 @@ def fixed_regions(
 
     Returns (N,) str, values of `Region`.
 
-    Parameters
-    ----------
-    confidence, variability : (N,) float.
-    easy_confidence, easy_variability : easy utterances are above the first and below the second.
-    hard_confidence, hard_variability : hard utterances are below both. All others are ambiguous.
+    `confidence`, `variability`: (N,) float. `easy_confidence`, `easy_variability`: easy utterances are above the first
+    and below the second. `hard_confidence`, `hard_variability`: hard utterances are below both. All others are
+    ambiguous.
     """
     _check_confidence(confidence)
     if variability.shape != confidence.shape:
@@ -164,12 +158,9 @@ def quantile_regions(
 
     Returns (N,) str, values of `Region`. Ties are broken by order: earlier utterances rank as more confident.
 
-    Parameters
-    ----------
-    confidence : (N,) float.
-    easy_fraction, hard_fraction : fractions in [0, 1] with a sum of at most 1. Counts are rounded to the nearest
-        integer, halves up; where the two counts exceed the number of utterances, the hard count is reduced.
-    groups : (N,) int, or None for one group. The fractions hold in each group, for example in each class.
+    `confidence`: (N,) float. `easy_fraction`, `hard_fraction`: fractions in [0, 1] with a sum of at most 1. Counts are
+    rounded to the nearest integer, halves up; where the two counts exceed the number of utterances, the hard count is
+    reduced. `groups`: (N,) int, or None for one group. The fractions hold in each group, for example in each class.
     """
     _check_confidence(confidence)
     if not (easy_fraction >= 0 and hard_fraction >= 0 and easy_fraction + hard_fraction <= 1):

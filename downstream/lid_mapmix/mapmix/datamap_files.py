@@ -36,7 +36,7 @@ from pathlib import Path
 import numpy as np
 
 from ..utils.errors import UserError
-from ..utils.files import replace_when_complete
+from ..utils.files import replace_when_complete, write_csv
 from .datamap import OLD_UNREAD, UNREAD, Measures, Region
 
 _DECIMAL_COLUMNS = ("confidence", "variability", "correctness", "threshold_closeness")
@@ -109,12 +109,9 @@ def write_datamap(
 ) -> None:
     """Write datamap.csv, complete or not at all.
 
-    Parameters
-    ----------
-    manifest_columns : column name → (N,) values; ``id`` and ``class`` are needed. Columns with a name of the map's own
-        (of a manifest that was itself made from a map) are replaced by the map's.
-    measures : of the same N utterances.
-    regions : (N,) str, values of `Region`, or `UNREAD`.
+    `manifest_columns`: column name → (N,) values; ``id`` and ``class`` are needed. Columns with a name of the map's own
+    (of a manifest that was itself made from a map) are replaced by the map's. `measures`: of the same N utterances.
+    `regions`: (N,) str, values of `Region`, or `UNREAD`.
     """
     if missing := {"id", "class"} - set(manifest_columns):
         raise ValueError(f"expected the manifest's columns id and class, found no {', '.join(sorted(missing))}")
@@ -215,21 +212,16 @@ def write_class_similarity(
 ) -> None:
     """Write the mean softmax row of each class with 9 significant digits, complete or not at all.
 
-    Parameters
-    ----------
-    softmax_sums : (C, C) float64, row c the sum of the softmax rows of class c.
-    softmax_counts : (C,) int, rows in each sum; the written row of a class with none is 0.
+    `softmax_sums`: (C, C) float64, row c the sum of the softmax rows of class c. `softmax_counts`: (C,) int, rows in
+    each sum; the written row of a class with none is 0.
     """
     if softmax_sums.shape != (len(classes), len(classes)) or softmax_counts.shape != (len(classes),):
         raise ValueError(
             f"expected sums and counts of {len(classes)} classes, found {softmax_sums.shape}, {softmax_counts.shape}"
         )
     means = softmax_sums / np.maximum(softmax_counts, 1)[:, None]
-    with replace_when_complete(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["class", *classes])
-        for name, row in zip(classes, means.tolist(), strict=True):
-            writer.writerow([name, *(f"{value:.9g}" for value in row)])
+    rows = ([name, *(f"{value:.9g}" for value in row)] for name, row in zip(classes, means.tolist(), strict=True))
+    write_csv(path, ["class", *classes], rows)
 
 
 def read_class_similarity(path: Path | str, classes: Sequence[str]) -> np.ndarray:

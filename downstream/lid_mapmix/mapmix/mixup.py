@@ -7,7 +7,6 @@ the relation of a partner's class to the anchor's.
 """
 
 from enum import StrEnum
-from typing import overload
 
 import numpy as np
 import torch
@@ -36,27 +35,11 @@ class Pairing(StrEnum):
     ACROSS = "across"
 
 
-@overload
-def draw_lambda(
-    generator: np.random.Generator, alpha: float, probability: float = 1.0, *, count: None = None
-) -> float: ...
-@overload
-def draw_lambda(
-    generator: np.random.Generator, alpha: float, probability: float = 1.0, *, count: int
-) -> np.ndarray: ...
-def draw_lambda(
-    generator: np.random.Generator, alpha: float, probability: float = 1.0, *, count: int | None = None
-) -> float | np.ndarray:
-    """Draw the anchor's weight λ.
+def draw_lambda(generator: np.random.Generator, alpha: float, probability: float, count: int) -> np.ndarray:
+    """Draw weights λ of anchors, (count,) float64 in [0, 1].
 
-    Returns a float in [0, 1], or (count,) float64 of such.
-
-    Parameters
-    ----------
-    generator : source of the draw (randomness.keyed_generator).
-    alpha : both parameters of the beta distribution, above 0; small values give weights near 0 and 1.
-    probability : probability of mixing, in [0, 1]; otherwise λ is 1.
-    count : number of weights, or None for a single one.
+    `generator`: source of the draw (randomness.keyed_generator). `alpha`: both parameters of the beta distribution,
+    above 0; small values give weights near 0 and 1. `probability`: probability of mixing, in [0, 1]; otherwise λ is 1.
     """
     if not alpha > 0:
         raise ValueError(f"expected alpha above 0, found {alpha}")
@@ -64,8 +47,7 @@ def draw_lambda(
         raise ValueError(f"expected a probability in [0, 1], found {probability}")
     # Both draws are always made, so that the same generator gives the same λ whatever the probability.
     weights = generator.beta(alpha, alpha, size=count)
-    weights = np.where(generator.random(size=count) < probability, weights, 1.0)
-    return float(weights) if count is None else weights
+    return np.where(generator.random(size=count) < probability, weights, 1.0)
 
 
 def mix(anchor: torch.Tensor, partner: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -73,10 +55,8 @@ def mix(anchor: torch.Tensor, partner: torch.Tensor, weight: torch.Tensor) -> to
 
     Returns (batch, ...) torch.Tensor in the dtype of `anchor`.
 
-    Parameters
-    ----------
-    anchor, partner : (batch, ...) torch.Tensor, float: latents, targets or waveforms. Neither is changed.
-    weight : (batch,) torch.Tensor in [0, 1], λ of each anchor.
+    `anchor`, `partner`: (batch, ...) torch.Tensor, float: latents, targets or waveforms. Neither is changed. `weight`:
+    (batch,) torch.Tensor in [0, 1], λ of each anchor.
     """
     if anchor.shape != partner.shape:
         raise ValueError(f"expected anchor and partner of one shape, found {(*anchor.shape,)} and {(*partner.shape,)}")
@@ -96,11 +76,8 @@ def mix_waveforms(
 
     Returns (samples,) float32.
 
-    Parameters
-    ----------
-    anchor, partner : (samples,) float32 at the same rate. Neither is changed.
-    weight : λ, the anchor's weight.
-    real : where in each of them the audio is; the rest is padding, which stays 0 and is not used.
+    `anchor`, `partner`: (samples,) float32 at the same rate. Neither is changed. `weight`: λ, the anchor's weight.
+    `real`: where in each of them the audio is; the rest is padding, which stays 0 and is not used.
     """
     if anchor.shape != partner.shape:
         raise ValueError(f"expected anchor and partner of one length, found {anchor.shape} and {partner.shape}")
@@ -117,10 +94,8 @@ def mix_waveforms(
 def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return the cross entropy against soft targets, computed in float32, (batch,) torch.Tensor float32, in nats.
 
-    Parameters
-    ----------
-    logits : (batch, classes) torch.Tensor of any float dtype.
-    targets : (batch, classes) torch.Tensor, rows summing to 1.
+    `logits`: (batch, classes) torch.Tensor of any float dtype. `targets`: (batch, classes) torch.Tensor, rows summing
+    to 1.
     """
     if logits.shape != targets.shape:
         raise ValueError(f"expected logits and targets of one shape, found {(*logits.shape,)} and {(*targets.shape,)}")
@@ -138,11 +113,8 @@ def draw_partners(
 
     Returns (anchors,) int64 utterance numbers.
 
-    Parameters
-    ----------
-    anchors : (anchors,) int64 utterance numbers.
-    pool : (partners,) int64 utterance numbers, each once, at least one.
-    classes : (utterances,) int64, class number of every utterance.
+    `anchors`: (anchors,) int64 utterance numbers. `pool`: (partners,) int64 utterance numbers, each once, at least one.
+    `classes`: (utterances,) int64, class number of every utterance.
     """
     if pairing is Pairing.ACROSS:
         return _draw_across(anchors, pool, classes, generator)

@@ -23,14 +23,13 @@ confidence, variability, correctness, region    as in datamap.csv
 =============================================== ===========================================================
 """
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..utils.files import replace_when_complete
+from ..utils.files import write_csv
 from .datamap import Measures
 
 NO_CLASS = -1
@@ -54,13 +53,9 @@ def find_suspects(
 ) -> Suspects:
     """Rank the utterances by surprise.
 
-    Parameters
-    ----------
-    probabilities : (E, N) float, of the label, one row per epoch; NaN where the audio could not be read. An utterance
-        that was never read is not ranked.
-    predictions : (E, N) int, the most probable class.
-    target_classes : (N,) int, class number of each label.
-    count : maximum number of suspects to return.
+    `probabilities`: (E, N) float, of the label, one row per epoch; NaN where the audio could not be read. An utterance
+    that was never read is not ranked. `predictions`: (E, N) int, the most probable class. `target_classes`: (N,) int,
+    class number of each label. `count`: maximum number of suspects to return.
     """
     scores = surprise(probabilities, target_classes, class_count)
     # Stable, so that ties keep the order of the manifest.
@@ -102,10 +97,8 @@ def preferred_classes(
     Returns the class, (N,) int64, `NO_CLASS` where every prediction was the label; ties go to the class predicted last;
     and the fraction, (N,) float64.
 
-    Parameters
-    ----------
-    predictions : (E, N) int; epochs in the order of training.
-    target_classes : (N,) int; these predictions are not counted.
+    `predictions`: (E, N) int; epochs in the order of training. `target_classes`: (N,) int; these predictions are not
+    counted.
     """
     epoch_count, utterance_count = predictions.shape
     preferred = np.full(utterance_count, NO_CLASS, dtype=np.int64)
@@ -138,10 +131,8 @@ def write_suspects(
 ) -> None:
     """Write suspects.csv, complete or not at all.
 
-    Parameters
-    ----------
-    manifest_columns : column name → (N,) values; id, audiopath and class are needed.
-    measures, regions : of the N utterances.
+    `manifest_columns`: column name → (N,) values; id, audiopath and class are needed. `measures`, `regions`: of the N
+    utterances.
     """
     rows = suspects.utterances
     columns: dict[str, Sequence] = {"rank": range(1, len(rows) + 1)}
@@ -151,7 +142,4 @@ def write_suspects(
     decimals |= {name: getattr(measures, name)[rows] for name in ("confidence", "variability", "correctness")}
     columns |= {name: [f"{value:.6f}" for value in values.tolist()] for name, values in decimals.items()}
     columns["region"] = regions[rows].tolist()
-    with replace_when_complete(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+    write_csv(path, columns, zip(*columns.values(), strict=True))

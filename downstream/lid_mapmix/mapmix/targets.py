@@ -53,27 +53,6 @@ class ClassSimilarity(StrEnum):
     LRE17 = "lre17"
 
 
-def one_hot_matrix(class_count: int) -> np.ndarray:
-    """Return one-hot target rows, (classes, classes) float64."""
-    if class_count < 1:
-        raise ValueError(f"expected at least one class, found {class_count}")
-    return np.eye(class_count, dtype=np.float64)
-
-
-def uniform_matrix(cluster_indices: np.ndarray, own_class_weight: float = OWN_CLASS_WEIGHT) -> np.ndarray:
-    """Return confidence rows that divide the rest equally among the other classes of a cluster.
-
-    Returns (classes, classes) float64; see `confidence_matrix`.
-
-    Parameters
-    ----------
-    cluster_indices : (classes,) int, the cluster number of each class.
-    own_class_weight : probability of the class itself, in (0, 1].
-    """
-    class_count = len(cluster_indices)
-    return confidence_matrix(np.ones((class_count, class_count)), cluster_indices, own_class_weight)
-
-
 def confidence_matrix(
     class_similarity: np.ndarray, cluster_indices: np.ndarray, own_class_weight: float = OWN_CLASS_WEIGHT
 ) -> np.ndarray:
@@ -83,12 +62,9 @@ def confidence_matrix(
     its cluster in proportion to `class_similarity` (equally, if that is 0 for all) and is 0 outside the cluster. The
     only class of a cluster has weight 1.
 
-    Parameters
-    ----------
-    class_similarity : (classes, classes) float, not negative, on any scale; row c holds the similarity of each class
-        to c. Only entries between two different classes of one cluster are used.
-    cluster_indices : (classes,) int, the cluster number of each class.
-    own_class_weight : probability of the class itself, in (0, 1].
+    `class_similarity`: (classes, classes) float, not negative, on any scale; row c holds the similarity of each class
+    to c. Only entries between two different classes of one cluster are used. `cluster_indices`: (classes,) int, the
+    cluster number of each class. `own_class_weight`: probability of the class itself, in (0, 1].
     """
     similarity = np.asarray(class_similarity, dtype=np.float64)
     cluster_indices = np.asarray(cluster_indices)

@@ -1,4 +1,4 @@
-"""Checkpoints of S3PRL's runner: read without executing code, and checked before anything is built from them.
+"""Checkpoints of S3PRL's runner: read without executing code, checked before they are used, and copied to resume.
 
 The task's own state in a checkpoint, which is everything except weights:
 
@@ -11,13 +11,15 @@ best_accuracy       float, the best on dev so far; -1 if there is none
 class_prior         list of float, the class priors that training has seen; absent in version 0.1.0, None if unknown
 run                 None without training, else a dict of these:
 run.position        None before the first epoch, else [epoch, number of its batches that are done]
-run.curriculum      dict, see curriculum.py
+run.curriculum      dict: batches_behind, number of batches in earlier epochs; data_map, digest of the regions or None
 run.recording       None if no dynamics are recorded, else a dict, see mapmix/dynamics.py
 =================== =============================================================================================
 """
 
 from argparse import Namespace
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any
@@ -25,8 +27,9 @@ from typing import Any
 import torch
 
 from ..utils.errors import UserError, is_of_the_system
-from ..utils.files import encodable_name
-from ..utils.run_folder import BEST_CHECKPOINT
+from ..utils.files import copy_file, encodable_name
+from ..utils.run_folder import BEST_CHECKPOINT, RunFolder
+from .dynamics import copy_epochs, first_unrecorded
 
 STATE_VERSION = 3
 # Types of S3PRL's arguments in a checkpoint that are used before S3PRL checks them.
@@ -73,6 +76,27 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return states
 
 
+def kept_state(path: Path) -> dict[str, Any]:
+    """Return the state of the task in a checkpoint, which is everything except weights."""
+    return read_checkpoint(path)["Downstream"]["_extra_state"]
+
+
+def check_complete(path: Path, states: Mapping[str, Any], mode: str) -> None:
+    """Check that a checkpoint has every part; S3PRL would continue without one, from fresh weights or another step.
+
+    Raises UserError: a part is missing.
+    """
+    needed = ["Featurizer", "Downstream"]
+    if getattr(states["Args"], "upstream_trainable", False):
+        needed.append("Upstream")
+    if mode == "train":
+        needed += ["Optimizer", "Step", "Epoch"]
+        if states["Config"].get("scheduler"):
+            needed.append("Scheduler")
+    if missing := [name for name in needed if name not in states]:
+        raise UserError(f"{path}: expected {', '.join(missing)} in the checkpoint, found none. Use another one.")
+
+
 def check_state(state: Any) -> None:
     """Check the types in the task's state. Raises UserError: something is missing or has another type."""
     _check(isinstance(state, Mapping), "its state", "a mapping", state)
@@ -95,6 +119,43 @@ def check_state(state: Any) -> None:
     _check(isinstance(run.get("curriculum"), Mapping), "run.curriculum", "a mapping", run.get("curriculum"))
     recording = run.get("recording")
     _check(isinstance(recording, Mapping | None), "run.recording", "a mapping or None", recording)
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a run that is resumed in another folder copies from its old folder."""
+
+    folder: RunFolder  # of the run that wrote the checkpoint
+    first_unrecorded: int  # the first epoch that is not completely recorded there
+    has_best: bool  # whether its best checkpoint, and the dev scores of that, are of the run up to the checkpoint
+
+    @classmethod
+    def of(cls, checkpoint: Path) -> "Past":
+        """Read it from a checkpoint that the runner has already loaded, and so checked."""
+        state, best = kept_state(checkpoint), checkpoint.with_name(BEST_CHECKPOINT)
+        has_best = False
+        # If it cannot be read, the best checkpoint is not copied.
+        with suppress(UserError, KeyError, TypeError):
+            # A run that continued after the checkpoint may have found a better one.
+            has_best = best.is_file() and kept_state(best)["best_accuracy"] == state["best_accuracy"]
+        return cls(RunFolder(checkpoint.parent), _first_unrecorded(state["run"]), has_best)
+
+    def copy_to(self, folder: RunFolder, *, records: bool) -> None:
+        """Copy the files to the folder in which the run is resumed."""
+        if records:
+            copy_epochs(self.folder, folder, self.first_unrecorded)
+        paths = [self.folder.bad_audio] if self.folder.bad_audio.is_file() else []
+        if self.has_best:
+            paths += [*self.folder.score_files("dev"), self.folder.best]
+        for path in paths:
+            copy_file(path, folder.path / path.name)
+
+
+def _first_unrecorded(run: dict[str, Any] | None) -> int:
+    if run is None or run["position"] is None:
+        return 0
+    epoch, recording = run["position"][0], run["recording"]
+    return epoch if recording is None else first_unrecorded(epoch, recording)
 
 
 def _check(is_valid: bool, place: str, expected: str, found: Any) -> None:

@@ -22,8 +22,7 @@ from ..data.labels import Labels
 from ..data.manifest.manifest import Manifest
 from ..mapmix.datamap import Measures, RunningMeasures, measures
 from ..mapmix.datamap_files import write_class_similarity, write_datamap
-from ..mapmix.dynamics import EpochRecorder
-from ..mapmix.dynamics_files import Dynamics, epoch_rows, read_dynamics, read_epoch, write_epoch
+from ..mapmix.dynamics import Dynamics, EpochRecorder, epoch_rows, read_dynamics, read_epoch, write_epoch
 from ..utils.distributed import is_rank_zero
 from ..utils.files import copy_file
 from ..utils.run_folder import RunFolder, epoch_paths
@@ -57,7 +56,7 @@ def read_map(
     Raises UserError: no epoch to use, a damaged one, or one of other data.
 
     `directory`: of the dynamics. `manifest`, `labels`: the training data of the recording. `skip_first`, `keep_first`:
-    the epochs to use; see :func:`.mapmix.dynamics_files.read_dynamics`.
+    the epochs to use; see :func:`.mapmix.dynamics.read_dynamics`.
     """
     target_classes, digest = labels.class_indices(manifest), data_digest(manifest, labels)
     dynamics = _read_epochs(
@@ -155,11 +154,9 @@ class DynamicsRecording:
     ) -> None:
         """Record a training step; after the last step of an epoch, write the epoch and the map.
 
-        Parameters
-        ----------
-        indices, target_classes : (batch,) int64 utterance numbers and class numbers, of all processes.
-        logits : (batch, classes) torch.Tensor of the step's forward pass.
-        is_read : (batch,) bool, false where a replacement was read; None if there is none.
+        `indices`, `target_classes`: (batch,) int64 utterance numbers and class numbers, of all processes. `logits`:
+        (batch, classes) torch.Tensor of the step's forward pass. `is_read`: (batch,) bool, false where a replacement
+        was read; None if there is none.
         """
         self._recorder.add(indices, target_classes, logits.detach().float().softmax(dim=1), is_read)
         if self._recorder.is_complete and is_rank_zero():

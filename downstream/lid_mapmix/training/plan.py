@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +13,8 @@ from ..data.labels import Labels
 from ..data.manifest.manifest import Manifest
 from ..mapmix.datamap import OLD_UNREAD, UNREAD, Region, RegionRule, fixed_regions, quantile_regions
 from ..mapmix.datamap_files import DataMap, read_class_similarity, read_datamap
-from ..mapmix.dynamics import RunningDynamics
 from ..mapmix.mixup import MixSpace, Pairing
-from ..mapmix.targets import (
-    ClassSimilarity,
-    Targets,
-    confidence_matrix,
-    lre17_class_similarity,
-    one_hot_matrix,
-    uniform_matrix,
-)
+from ..mapmix.targets import ClassSimilarity, Targets, confidence_matrix, lre17_class_similarity
 from ..utils.distributed import rank, world_size
 from ..utils.errors import UserError
 from ..utils.randomness import keyed_generator
@@ -36,7 +28,6 @@ class TrainingPlan:
 
     config: TaskConfig  # the task's settings
     target_classes: np.ndarray  # (utterances,) int64 class numbers
-    labels: Labels  # the classes and their clusters
     seed: int  # of every draw
     regions: np.ndarray | None  # (utterances,) str of a data map; None where all utterances are anchors and partners
     targets: np.ndarray  # (classes, classes) float64, the target row of each class
@@ -44,8 +35,6 @@ class TrainingPlan:
     def sampler(self, epoch: int = 0) -> TrainSampler:
         """Return the sampler of an epoch; samplers differ if a pool includes utterances from outside its region."""
         mapmix, data = self.config.mapmix, self.config.data
-        # An utterance that is not read in the warm-up of an online run has no region afterwards.
-        is_warming_up = mapmix.online and epoch < mapmix.warmup_epochs
         return TrainSampler(
             anchors=self._pool("anchors", mapmix.anchors, mapmix.anchors_outside_fraction, epoch),
             partners=None
@@ -54,7 +43,7 @@ class TrainingPlan:
             classes=self.target_classes,
             pairing=mapmix.pairing,
             batch_size=data.batch_size,
-            power=1.0 if is_warming_up else data.sampler.exponent(data.sampler_power),
+            power=data.sampler.exponent(data.sampler_power),
             alpha=mapmix.alpha,
             lambda_per=mapmix.lambda_per,
             probability=mapmix.probability,
@@ -62,12 +51,6 @@ class TrainingPlan:
             process=rank(),
             processes=world_size(),
         )
-
-    def unmixed(self) -> "TrainingPlan":
-        """Return the plan of training on all utterances, without mixing, with one-hot targets."""
-        mapmix = replace(self.config.mapmix, mix=MixSpace.NONE, anchors=Pool.ALL)
-        config = replace(self.config, mapmix=mapmix)
-        return replace(self, config=config, regions=None, targets=one_hot_matrix(len(self.targets)))
 
     def regions_digest(self) -> str | None:
         """Return a digest of the regions, so that a run is not resumed with another data map."""
@@ -89,8 +72,6 @@ class TrainingPlan:
 
 def plan_training(config: TaskConfig, split: Split, labels: Labels, seed: int) -> TrainingPlan:
     """Choose anchors, partners and targets (docs/method.md, "The rows of the paper's tables").
-
-    A run that takes its regions from its own dynamics (mapmix.online) starts without regions.
 
     Raises UserError: a data map is needed and not given, was made from another manifest, or has an empty region.
     """
@@ -114,15 +95,13 @@ def plan_training(config: TaskConfig, split: Split, labels: Labels, seed: int) -
             "column named class is the right one."
         )
     check_class_similarity(mapmix, labels)
-    regions, targets = None, one_hot_matrix(len(labels.classes))
-    if not mapmix.online:
-        if mapmix.needs_regions:
-            datamap = read_datamap(Path(str(mapmix.datamap)))
-            regions = datamap.regions_for(split.manifest.columns["id"], split.manifest.columns["class"])
-            for pool in (mapmix.anchors, mapmix.partners):
-                _check_members(datamap, regions, pool, config.datamap.regions)
-        targets = _target_matrix(mapmix, labels)
-    plan = TrainingPlan(config, split.target_classes, labels, seed, regions, targets)
+    regions = None
+    if mapmix.needs_regions:
+        datamap = read_datamap(Path(str(mapmix.datamap)))
+        regions = datamap.regions_for(split.manifest.columns["id"], split.manifest.columns["class"])
+        for pool in (mapmix.anchors, mapmix.partners):
+            _check_members(datamap, regions, pool, config.datamap.regions)
+    plan = TrainingPlan(config, split.target_classes, seed, regions, _target_matrix(mapmix, labels))
     partners = plan.sampler().partners
     across = partners is not None and mapmix.pairing is Pairing.ACROSS
     if across and len(np.unique(split.target_classes[partners])) == 1:
@@ -138,31 +117,8 @@ def check_class_similarity(mapmix: MapmixConfig, labels: Labels) -> None:
 
     Raises UserError: it is of other classes, or its file is missing or damaged.
     """
-    is_known = mapmix.class_similarity in (ClassSimilarity.GIVEN, ClassSimilarity.LRE17)
-    if mapmix.targets is Targets.CONFIDENCE and is_known:
+    if mapmix.targets is Targets.CONFIDENCE and mapmix.class_similarity is not ClassSimilarity.ESTIMATED:
         _class_similarity(mapmix, labels)
-
-
-def online_plan(plan: TrainingPlan, dynamics: RunningDynamics) -> TrainingPlan:
-    """Return the plan with regions and targets from the dynamics of a run so far (mapmix.online)."""
-    config = plan.config
-    regions = assign_regions(config.datamap, dynamics.confidence, dynamics.variability, plan.target_classes)
-    return replace(
-        plan,
-        # Early in training a region may be nearly empty; all utterances are used until it is not.
-        regions=regions if _can_train_on(regions, plan) else None,
-        targets=_target_matrix(config.mapmix, plan.labels, dynamics.class_similarity),
-    )
-
-
-def _can_train_on(regions: np.ndarray, plan: TrainingPlan) -> bool:
-    """Return whether each region that is used has one batch, and partners have two classes for pairing across."""
-    mapmix = plan.config.mapmix
-    pools = [regions == pool.value for pool in (mapmix.anchors, mapmix.partners) if pool is not Pool.ALL]
-    if any(np.count_nonzero(members) < min(plan.config.data.batch_size, len(regions)) for members in pools):
-        return False
-    across = mapmix.pairing is Pairing.ACROSS and mapmix.partners is not Pool.ALL
-    return not across or len(np.unique(plan.target_classes[regions == mapmix.partners.value])) > 1
 
 
 def assign_regions(
@@ -222,19 +178,17 @@ def _check_members(datamap: DataMap, regions: np.ndarray, pool: Pool, rule: Regi
     )
 
 
-def _target_matrix(mapmix: MapmixConfig, labels: Labels, estimated: np.ndarray | None = None) -> np.ndarray:
-    """Return the target row of each class, (classes, classes) float64; `estimated` is the class similarity so far."""
+def _target_matrix(mapmix: MapmixConfig, labels: Labels) -> np.ndarray:
+    """Return the target row of each class, (classes, classes) float64."""
     if mapmix.targets is Targets.ONE_HOT:
-        return one_hot_matrix(len(labels.classes))
-    if mapmix.class_similarity is ClassSimilarity.UNIFORM:
-        return uniform_matrix(labels.cluster_indices, mapmix.own_class_weight)
-    if estimated is None or not mapmix.needs_class_similarity:
-        estimated = _class_similarity(mapmix, labels)
-    return confidence_matrix(estimated, labels.cluster_indices, mapmix.own_class_weight)
+        return np.eye(len(labels.classes))
+    return confidence_matrix(_class_similarity(mapmix, labels), labels.cluster_indices, mapmix.own_class_weight)
 
 
 def _class_similarity(mapmix: MapmixConfig, labels: Labels) -> np.ndarray:
     """Return the class similarity that the configuration names, (classes, classes) float64."""
+    if mapmix.class_similarity is ClassSimilarity.UNIFORM:
+        return np.ones((len(labels.classes), len(labels.classes)))
     if mapmix.class_similarity is ClassSimilarity.LRE17:
         return lre17_class_similarity(labels.classes)
     if mapmix.class_similarity is ClassSimilarity.ESTIMATED:

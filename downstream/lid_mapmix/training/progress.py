@@ -1,4 +1,4 @@
-"""steps.json of a run: its progress and its step time.
+"""Length of a run in the steps that S3PRL's runner counts, and steps.json: its progress and its step time.
 
 ``{"step": steps done, "of": total steps, "first": steps done before this process, "seconds": since its first step}``.
 The leaderboard estimates the remaining time from it; S3PRL's progress bar is for people.
@@ -8,14 +8,50 @@ import json
 import logging
 import math
 import time
+from collections.abc import MutableMapping
 from dataclasses import asdict, dataclass
-from typing import Self
+from typing import Any, Self
 
+from ..utils.errors import UserError
 from ..utils.files import write_text
 from ..utils.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 _WRITE_EVERY = 1.0  # seconds
+
+
+def fill_schedule(
+    runner: MutableMapping[str, Any], batches_per_epoch: int, epochs: int, accumulate_steps: int = 1
+) -> None:
+    """Convert epochs to the steps that S3PRL's runner counts, where the configuration does not set them.
+
+    Raises UserError: the training is shorter than one optimizer step.
+
+    `runner`: the ``runner`` part of the configuration, filled in place: S3PRL reads it after the expert is made.
+    `batches_per_epoch`, `epochs`: length of the training. `accumulate_steps`: batches per optimizer step.
+    """
+    batches = batches_per_epoch * epochs
+    if runner.get("total_steps") is None and accumulate_steps > batches:
+        raise UserError(
+            f"runner.gradient_accumulate_steps is {accumulate_steps}; expected at most the {batches} batches of the "
+            f"whole training ({batches_per_epoch} per epoch, {epochs} epochs). Lower it, or raise the epochs."
+        )
+    steps_per_epoch = math.ceil(batches_per_epoch / accumulate_steps)
+    # Accumulation continues from one epoch to the next. Rounded up, so that the last epoch is whole, which a data map
+    # needs, and then to a multiple of the steps per epoch, so that the run ends with an evaluation and a checkpoint.
+    steps = math.ceil(batches / accumulate_steps)
+    defaults = {
+        "total_steps": math.ceil(steps / steps_per_epoch) * steps_per_epoch,
+        "eval_step": steps_per_epoch,
+        "save_step": steps_per_epoch,
+        "log_step": math.ceil(steps_per_epoch / 10),
+    }
+    for name, value in defaults.items():
+        if runner.get(name) is None:
+            runner[name] = value
+    # A run shorter than an epoch would otherwise end without an evaluation or a checkpoint.
+    for name in ("eval_step", "save_step"):
+        runner[name] = min(runner[name], runner["total_steps"])
 
 
 @dataclass(frozen=True)

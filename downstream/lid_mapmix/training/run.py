@@ -13,13 +13,12 @@ from ..data.loader import TaskLoader
 from ..mapmix.mixup import MixSpace, mix, soft_cross_entropy
 from ..model import DialectClassifier
 from ..utils.distributed import gather_rows, is_rank_zero
+from ..utils.errors import UserError
 from ..utils.run_folder import RunFolder
 from .bad_audio import BadAudio
-from .curriculum import Curriculum
 from .dynamics import DynamicsRecording
 from .plan import plan_training
-from .progress import ProgressFile
-from .schedule import fill_schedule
+from .progress import ProgressFile, fill_schedule
 from .train_dataset import Replacements, TrainBatch, TrainDataset
 
 
@@ -50,26 +49,24 @@ class TrainingRun:
         self.bad_audio = (
             BadAudio(folder, self.split, config.data.max_bad_fraction, report) if config.data.skips_bad_audio else None
         )
-        plan = plan_training(config, self.split, corpus.labels, seed)
+        self.plan = plan_training(config, self.split, corpus.labels, seed)
+        self.sampler = self.plan.sampler()  # of the current epoch
         epochs = config.datamap.epochs if config.datamap.record else config.epochs
         runner.setdefault("gradient_accumulate_steps", 1)
-        fill_schedule(runner, len(plan.sampler()), epochs, runner["gradient_accumulate_steps"])
-        self.curriculum = Curriculum(plan, runner["total_steps"] * runner["gradient_accumulate_steps"])
+        fill_schedule(runner, len(self.sampler), epochs, runner["gradient_accumulate_steps"])
         self.recording = (
             DynamicsRecording(folder, self.split, corpus.labels, config.datamap) if config.datamap.record else None
         )
         self._accumulated = runner["gradient_accumulate_steps"]
         self._progress = ProgressFile(folder, runner["total_steps"])
         self._loader: TaskLoader | None = None
-        self._targets = torch.empty(0)
+        self._batches_behind = 0  # number of batches in earlier epochs
+        self._targets = torch.from_numpy(self.plan.targets).float()
         self._resume_at: tuple[int, int] | None = None  # epoch, number of its batches that are done
 
-    def start_epoch(self, epoch: int) -> tuple[TaskLoader, str | None]:
-        """Start an epoch, or continue it where a resumed run stopped.
-
-        Returns its loader, and a line that describes what has changed since the last epoch, or None.
-        """
-        first_batch, change = 0, None
+    def start_epoch(self, epoch: int) -> TaskLoader:
+        """Start an epoch, or continue it where a resumed run stopped, and return its loader."""
+        first_batch = 0
         if self._resume_at is not None and self._resume_at[0] == epoch:
             first_batch = self._resume_at[1]
             if self.recording is not None:
@@ -83,9 +80,9 @@ class TrainingRun:
                 if epoch == 0:
                     self.recording.reset()
                 self.recording.start_epoch()
-            change = self.curriculum.start_epoch(epoch)
-        plan, sampler = self.curriculum.plan, self.curriculum.sampler
-        self._targets = torch.from_numpy(plan.targets).float()
+            if epoch > 0:
+                self._batches_behind += len(self.sampler)
+        sampler = self.sampler = self.plan.sampler(epoch)
         pools = (sampler.anchors, sampler.anchors if sampler.partners is None else sampler.partners)
         replacements = Replacements(self.seed, self.split.target_classes, pools)
         self._loader = TaskLoader(
@@ -93,7 +90,7 @@ class TrainingRun:
                 self.split,
                 self.crops,
                 self.seed,
-                plan.config.mapmix.mix,
+                self.config.mapmix.mix,
                 is_kept=None if self.kept is None else self.kept.holds,
                 augmenter=self.augmenter,
                 replacements=None if self.bad_audio is None else replacements,
@@ -106,7 +103,7 @@ class TrainingRun:
             process=sampler.process,
             kept=self.kept,
         )
-        return self._loader, change
+        return self._loader
 
     def loss(
         self,
@@ -117,18 +114,14 @@ class TrainingRun:
     ) -> torch.Tensor:
         """Mix, classify, and return the loss of a step, () float32; records the dynamics.
 
-        Parameters
-        ----------
-        model : its classifier is used.
-        latents : (waveforms, dim) torch.Tensor; in latent mixup the anchors', then their partners'.
-        batch : describes the waveforms.
-        records : loss and accuracy are added to it.
+        `model`: its classifier is used. `latents`: (waveforms, dim) torch.Tensor; in latent mixup the anchors', then
+        their partners'. `batch`: describes the waveforms. `records`: loss and accuracy are added to it.
         """
         if self.bad_audio is not None and self._loader is not None:
             self.bad_audio.add(self._loader.epoch, batch.faults)
         if self._loader is not None and is_rank_zero():
             # The current batch is not done yet.
-            self._progress.update((self.curriculum.batches_behind + self._loader.position - 1) // self._accumulated)
+            self._progress.update((self._batches_behind + self._loader.position - 1) // self._accumulated)
         device = latents.device
         all_targets = self._targets = self._targets.to(device)
         target_classes = batch.anchor_classes.to(device)
@@ -136,7 +129,6 @@ class TrainingRun:
         if batch.partner_classes is not None:
             weight = batch.weight.to(device)
             if self.config.mapmix.mix is MixSpace.LATENT:
-                self._observe(model, latents, batch)
                 anchors, partners = latents.chunk(2)
                 latents = mix(anchors, partners, weight)
             targets = mix(targets, all_targets[batch.partner_classes.to(device)], weight)
@@ -145,8 +137,9 @@ class TrainingRun:
         if self.recording is not None and self._loader is not None:
             # For a replaced utterance, only that it was drawn is recorded.
             is_read = batch.drawn == batch.anchor
-            rows = self._gather(batch.drawn, batch.anchor_classes, logits.float(), batch.loss_weight, is_read)
-            self.recording.add(self._loader.epoch, *rows)
+            rows = (batch.drawn, batch.anchor_classes, logits.float(), is_read)
+            gathered = gather_rows(rows, batch.loss_weight > 0, self.sampler.max_rows)  # without dummy rows
+            self.recording.add(self._loader.epoch, *gathered)
         records["loss"].append(losses.detach().mean())
         records["acc"].append((logits.argmax(dim=1) == target_classes).float().mean())
         return (batch.loss_weight.to(device) * losses).mean()
@@ -159,40 +152,21 @@ class TrainingRun:
         """Return the position in the run, for a checkpoint (loads with ``weights_only=True``)."""
         return {
             "position": None if self._loader is None else [self._loader.epoch, self._loader.position],
-            "curriculum": self.curriculum.state(),
+            "curriculum": {"batches_behind": self._batches_behind, "data_map": self.plan.regions_digest()},
             "recording": None if self.recording is None else self.recording.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Restore the state of a checkpoint."""
+        """Restore the state of a checkpoint. Raises UserError: the run had another data map."""
         if state["position"] is None:
             return
         epoch, position = state["position"]
         self._resume_at = (epoch, position)
-        self.curriculum.restore(state["curriculum"], epoch)
+        if state["curriculum"]["data_map"] != self.plan.regions_digest():
+            raise UserError(
+                f"{self.config.mapmix.datamap}: expected the data map that this run was trained on, found one with "
+                "other regions. Restore that map, or train again with --overwrite."
+            )
+        self._batches_behind = state["curriculum"]["batches_behind"]
         if self.recording is not None and state["recording"] is not None:
             self.recording.restore(state["recording"], epoch)
-
-    def _observe(self, model: DialectClassifier, latents: torch.Tensor, batch: TrainBatch) -> None:
-        """Record the classifier's probabilities for unmixed anchors and partners, in an online run."""
-        if self.curriculum.dynamics is None or batch.partner is None or batch.partner_classes is None:
-            return
-        with torch.no_grad():
-            anchors, partners = model.logits(latents).float().softmax(dim=1).chunk(2)
-        for indices, target_classes, softmax in (
-            (batch.anchor, batch.anchor_classes, anchors),
-            (batch.partner, batch.partner_classes, partners),
-        ):
-            rows = self._gather(indices, target_classes, softmax, batch.loss_weight)
-            self.curriculum.dynamics.add(*(each.cpu().numpy() for each in rows))
-
-    def _gather(
-        self,
-        indices: torch.Tensor,
-        target_classes: torch.Tensor,
-        values: torch.Tensor,
-        loss_weight: torch.Tensor,
-        *more: torch.Tensor,
-    ) -> tuple[torch.Tensor, ...]:
-        """Gather the rows of a step from all processes, without dummy rows."""
-        return gather_rows((indices, target_classes, values, *more), loss_weight > 0, self.curriculum.sampler.max_rows)

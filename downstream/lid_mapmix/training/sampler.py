@@ -133,9 +133,8 @@ class EpochBatches:
         if sampler.partners is None:
             return np.ones(count)
         generator = keyed_generator(sampler.seed, "lambda", self.epoch, number)
-        if sampler.lambda_per is LambdaPer.UTTERANCE:
-            return draw_lambda(generator, sampler.alpha, sampler.probability, count=count)
-        return np.full(count, draw_lambda(generator, sampler.alpha, sampler.probability))
+        drawn = count if sampler.lambda_per is LambdaPer.UTTERANCE else 1
+        return np.broadcast_to(draw_lambda(generator, sampler.alpha, sampler.probability, drawn), count)
 
 
 def _own_rows(count: int, process: int, processes: int) -> tuple[slice, float]:

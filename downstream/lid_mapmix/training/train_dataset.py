@@ -56,12 +56,11 @@ class TrainBatch:
     """Describes the waveforms of a training step: anchors, then (for latent mixup) one partner per anchor."""
 
     drawn: torch.Tensor  # (batch,) int64 numbers of the drawn utterances
-    # anchor, partner: (batch,) int64 numbers of the utterances in the batch, which differ from the drawn ones where one
-    # was replaced; partner is None where nothing is mixed.
-    anchor: torch.Tensor
-    # anchor_classes, partner_classes: (batch,) int64 class numbers.
+    anchor: (
+        torch.Tensor
+    )  # (batch,) int64 numbers of the anchors, which differ from the drawn ones where one was replaced
+    # anchor_classes, partner_classes: (batch,) int64 class numbers; None where nothing is mixed.
     anchor_classes: torch.Tensor
-    partner: torch.Tensor | None
     partner_classes: torch.Tensor | None
     weight: torch.Tensor  # (batch,) float32, λ
     loss_weight: torch.Tensor  # (batch,) float32, weight of each row's loss (see `Draw`)
@@ -140,14 +139,14 @@ class TrainDataset(Dataset):
         # Transposing the rows of (anchor, partner) puts all anchors before all partners.
         crops = [crop for column in zip(*(item.crops for item in items), strict=True) for crop in column]
         anchor = torch.tensor([item.anchor for item in items])
-        partner = None if items[0].partner == NO_PARTNER else torch.tensor([item.partner for item in items])
         target_classes = torch.from_numpy(self.split.target_classes)
         return torch.from_numpy(np.stack([crop.waveform for crop in crops])), TrainBatch(
             drawn=torch.tensor([draw.anchor for draw in draws]),
             anchor=anchor,
             anchor_classes=target_classes[anchor],
-            partner=partner,
-            partner_classes=None if partner is None else target_classes[partner],
+            partner_classes=None
+            if items[0].partner == NO_PARTNER
+            else target_classes[torch.tensor([item.partner for item in items])],
             weight=torch.tensor([draw.weight for draw in draws], dtype=torch.float32),
             loss_weight=torch.tensor([draw.loss_weight for draw in draws], dtype=torch.float32),
             waveforms=Waveforms(

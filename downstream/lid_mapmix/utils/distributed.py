@@ -36,12 +36,9 @@ def gather_rows(tensors: Sequence[torch.Tensor], counts: torch.Tensor, max_rows:
 
     Returns (all rows, ...) each, without gradient, in the order of the ranks.
 
-    Parameters
-    ----------
-    tensors : (rows, ...) each, with equal numbers of rows; dtypes and the shape of a row are the same in every process.
-        They are sent from the accelerator if one of them is there, as nccl requires.
-    counts : (rows,) bool, the rows to gather.
-    max_rows : maximum number of rows per process; the same in every process.
+    `tensors`: (rows, ...) each, with equal numbers of rows; dtypes and the shape of a row are the same in every
+    process. They are sent from the accelerator if one of them is there, as nccl requires. `counts`: (rows,) bool, the
+    rows to gather. `max_rows`: maximum number of rows per process; the same in every process.
     """
     if world_size() == 1:
         everything = bool(counts.all())

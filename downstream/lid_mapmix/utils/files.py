@@ -1,10 +1,12 @@
 """Files and folders that are complete or absent."""
 
+import csv
+import itertools
 import logging
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,6 +38,12 @@ def write_text(path: Path | str, text: str) -> None:
     """Write a text file in UTF-8, complete or not at all; file names in it keep their bytes whatever the locale."""
     with replace_when_complete(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
+
+
+def write_csv(path: Path | str, header: Iterable[str], rows: Iterable[Iterable]) -> None:
+    """Write a CSV file in UTF-8, complete or not at all."""
+    with replace_when_complete(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(itertools.chain([header], rows))
 
 
 def copy_file(source: Path, target: Path) -> None:

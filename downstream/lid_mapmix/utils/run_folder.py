@@ -95,7 +95,7 @@ class RunFolder:
         return RunFolder(self.path / DATAMAP_STAGE)
 
     request = _file("request.json", "The data and settings of a data map, JSON (apps/runs/datamap_stage.py).")
-    dynamics = _file(_DYNAMICS, "The folder of the recorded epochs (mapmix/dynamics_files.py).")
+    dynamics = _file(_DYNAMICS, "The folder of the recorded epochs (mapmix/dynamics.py).")
     datamap = _file("datamap.csv", "The data map, CSV (mapmix/datamap_files.py).")
     datamap_figure = _file("datamap.png", "The figure of the data map.")
     datamap_by_class = _file("datamap-by-class.png", "The figure with a panel per class.")

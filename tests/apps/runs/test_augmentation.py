@@ -51,7 +51,6 @@ def settings(tmp_path_factory):
         "downstream_expert.data.on_bad_audio": "skip",
         "downstream_expert.data.sampler": "power",
         "downstream_expert.data.batch_size": 4,
-        "downstream_expert.mapmix.warmup_epochs": 1,
         "downstream_expert.datamap.regions": "quantile",
         "runner.save_step": 3,
     }
@@ -77,14 +76,19 @@ def test_workers_do_not_matter(data, settings, whole, tmp_path):
     assert_same_files(tmp_path / "run", whole("latent_random"), "dev_scores.csv", "bad_audio.csv")
 
 
-@pytest.mark.parametrize(("variant", "step"), [("latent_random", 5), ("mapmix_online", 10)])
-def test_an_interrupted_run_ends_like_one_that_was_not(variant, step, data, settings, whole, tmp_path, monkeypatch):
+# In a data map, the utterance with bad audio is unread, so that the run on it never meets it.
+@pytest.mark.parametrize(
+    ("variant", "step", "skipped"), [("latent_random", 5, "bad_audio.csv"), ("mapmix", 17, "datamap/bad_audio.csv")]
+)
+def test_an_interrupted_run_ends_like_one_that_was_not(
+    variant, step, skipped, data, settings, whole, tmp_path, monkeypatch
+):
     with monkeypatch.context() as patch:
         interrupt_at(patch, step)
         assert train(data, tmp_path / "run", "-v", variant, settings=settings) == 130
     assert train(data, tmp_path / "run", "-v", variant, "-a", settings=settings) == 0
     assert_same_weights(tmp_path / "run", whole(variant))
-    assert_same_files(tmp_path / "run", whole(variant), "dev_scores.csv", "test_scores.csv", "bad_audio.csv")
+    assert_same_files(tmp_path / "run", whole(variant), "dev_scores.csv", "test_scores.csv", skipped)
 
 
 @pytest.mark.parametrize("name", ["augment", "sampler"])

@@ -387,9 +387,8 @@ def test_a_class_without_a_training_utterance(own_corpus, tmp_path, capsys):
         ),
     ],
 )
-@pytest.mark.parametrize("variant", ["mapmix", "mapmix_online"])
 def test_a_fault_of_the_class_similarity_is_found_before_the_data_map_is_trained(
-    variant, settings, says, corpus, tmp_path, monkeypatch, capsys
+    settings, says, corpus, tmp_path, monkeypatch, capsys
 ):
     def load(*_):
         raise AssertionError("the upstream was loaded")
@@ -398,7 +397,7 @@ def test_a_fault_of_the_class_similarity_is_found_before_the_data_map_is_trained
     monkeypatch.chdir(tmp_path)
     (tmp_path / "other.csv").write_text("class,a,b\na,1,0\nb,0,1\n")
     given = {f"downstream_expert.mapmix.{name}": value for name, value in settings.items()}
-    assert train(corpus, tmp_path / "run", "-v", variant, settings=given) == 1
+    assert train(corpus, tmp_path / "run", settings=given) == 1
     assert says in fault_of(capsys)
     assert not (tmp_path / "run").exists()
 

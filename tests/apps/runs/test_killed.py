@@ -9,11 +9,9 @@ from helpers.launching import assert_same_files, assert_same_weights, train
 
 # Batches of 4: 8 an epoch, two epochs of the data map and two of Map-Mix; saved and evaluated within the epochs.
 SETTINGS = {"downstream_expert.data.batch_size": 4, "runner.save_step": 3, "runner.eval_step": 4}
-# An epoch in which an online run observes, and one of its own regions.
-SETTINGS["downstream_expert.mapmix.warmup_epochs"] = 1
 FILES = tuple(f"{split}_{name}" for split in ("dev", "test") for name in ("scores.csv", "metrics.json", "predict.txt"))
 MAP_FILES = ("datamap.csv", "class_similarity.csv", "dynamics/epoch-0001.npz")
-# What is killed in a run of Map-Mix, or in one of another variant, and at which call of it; -1 is the last.
+# What is killed in a run of Map-Mix or of another variant, and at which call of it; -1 is the last.
 PLACES = {
     "in the first step": ("lid_mapmix.training.run:TrainingRun.loss", 1),
     "in a step of the data map": ("lid_mapmix.training.run:TrainingRun.loss", 7),
@@ -25,13 +23,9 @@ PLACES = {
     "in an evaluation of Map-Mix": ("lid_mapmix.evaluation.evaluator:Evaluation.conclude", 5),
     "writing a checkpoint of Map-Mix": ("torch:save", -1),
     "before the test split is scored": ("lid_mapmix.apps.runs.run:make_runner", 3),
-    "in an epoch of regions that the run has drawn itself": ("lid_mapmix.training.run:TrainingRun.loss", 12),
-    "in the plain end": ("lid_mapmix.training.run:TrainingRun.loss", 25),
+    "in an epoch of soft regions": ("lid_mapmix.training.run:TrainingRun.loss", 25),
 }
-VARIANTS = {
-    "in an epoch of regions that the run has drawn itself": "mapmix_online",
-    "in the plain end": "mapmix_finish",
-}
+VARIANTS = {"in an epoch of soft regions": "mapmix_input"}
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +55,6 @@ def test_a_killed_run_ends_like_one_that_was_not(where, corpus, whole, tmp_path)
     assert train(corpus, tmp_path / "run", "-v", variant, "-a", settings=SETTINGS) == 0
     assert_same_weights(tmp_path / "run", folder)
     assert_same_files(tmp_path / "run", folder, *FILES)
-    if variant != "mapmix_online":
-        assert_same_weights(tmp_path / "run/datamap", folder / "datamap")
-        assert_same_files(tmp_path / "run/datamap", folder / "datamap", *MAP_FILES)
+    assert_same_weights(tmp_path / "run/datamap", folder / "datamap")
+    assert_same_files(tmp_path / "run/datamap", folder / "datamap", *MAP_FILES)
     assert not list((tmp_path / "run").rglob("*.part"))

@@ -34,7 +34,7 @@ from lid_mapmix.utils.run_folder import RunFolder
 RESULTS = ("dev_scores.csv", "test_scores.csv", "dev_metrics.json", "test_metrics.json")
 # Six batches an epoch on the ambiguous utterances, eight for a data map, and checkpoints that fall within epochs.
 SMALL_BATCHES = {"downstream_expert.data.batch_size": 4}
-WITHIN_EPOCHS = SMALL_BATCHES | {"runner.save_step": 3, "downstream_expert.mapmix.warmup_epochs": 1}
+WITHIN_EPOCHS = SMALL_BATCHES | {"runner.save_step": 3}
 
 
 def test_one_command_leaves_everything_a_run_is_to_leave(trained):
@@ -103,7 +103,7 @@ def test_every_variant_trains(variant, corpus, tmp_path, capsys):
     assert train(corpus, tmp_path / "run", "-v", variant, settings=hard) == 0
     printed = capsys.readouterr().out
     assert re.search(r"^test +\d\.\d{3}", printed, re.MULTILINE)
-    staged = variant in {"easy", "hard", "amb_easy", "mapmix", "mapmix_finish", "mapmix_input"}
+    staged = variant in {"easy", "hard", "amb_easy", "mapmix", "mapmix_input"}
     assert (tmp_path / "run/datamap").is_dir() == staged
     assert (tmp_path / "run/datamap.csv").is_file() == (variant == "datamap")
     assert ("stage 2 of 2" in printed) == staged
@@ -308,7 +308,7 @@ def uninterrupted(corpus, tmp_path_factory):
 @pytest.mark.parametrize("step", [2, 6, 11])
 @pytest.mark.parametrize(
     ("variant", "extra"),
-    [("latent_random", ()), ("datamap", ("datamap.csv", "class_similarity.csv")), ("mapmix_online", ())],
+    [("latent_random", ()), ("datamap", ("datamap.csv", "class_similarity.csv"))],
 )
 def test_an_interrupted_run_ends_like_one_that_was_not(
     step, variant, extra, corpus, uninterrupted, tmp_path, monkeypatch, capsys

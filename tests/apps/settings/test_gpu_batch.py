@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from lid_mapmix.apps.settings.gpu_batch import divide_batch
+from lid_mapmix.apps.settings.from_flags import divide_batch
 from lid_mapmix.config.settings import Settings
 from lid_mapmix.config.sources import DEFAULT_CONFIG, merge, read_variant, read_yaml
 from lid_mapmix.config.upstreams import Arguments, Protocol, read_upstream

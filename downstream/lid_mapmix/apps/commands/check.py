@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...utils.argument_types import whole_number_from
-from ...utils.command_line import STANDARD_OUTPUT, CommandParser
+from ...utils.command_line import STANDARD_OUTPUT, CommandParser, whole_number_from
 from ...utils.errors import UserError
 from ...utils.files import write_text
 from ...utils.one_line import printable_json

@@ -9,8 +9,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...utils.argument_types import whole_number_from
-from ...utils.command_line import CommandParser
+from ...utils.command_line import CommandParser, whole_number_from
 from ...utils.errors import UserError
 from ...utils.run_folder import RunFolder
 

@@ -5,8 +5,7 @@ import shlex
 from pathlib import Path
 
 from ...data.export import DEFAULT_SHARD_BYTES, AudioFormat
-from ...utils.argument_types import number_from
-from ...utils.command_line import CommandParser
+from ...utils.command_line import CommandParser, number_from
 
 _MEGABYTE = 10**6
 _GIGABYTE = 10**9

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from ...utils.argument_types import whole_number_from
-from ...utils.command_line import STANDARD_OUTPUT, CommandParser
+from ...utils.command_line import STANDARD_OUTPUT, CommandParser, whole_number_from
 from ...utils.errors import ReportedError, UserError
 from ...utils.files import replace_when_complete
 from ...utils.one_line import one_line

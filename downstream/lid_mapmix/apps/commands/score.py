@@ -7,8 +7,7 @@ import argparse
 from pathlib import Path
 
 from ...scoring.choices import CALIBRATION_SUFFIX, FileFormat, Kind, Values
-from ...utils.argument_types import choices_of, whole_number_from
-from ...utils.command_line import CommandParser
+from ...utils.command_line import CommandParser, choices_of, whole_number_from
 from ..report.table_files import table_file
 
 _FIGURES = (".png", ".pdf", ".svg")

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...utils.argument_types import whole_number_from
-from ...utils.command_line import CommandParser
+from ...utils.command_line import CommandParser, whole_number_from
 from ..report.table_files import table_file
 
 _EXAMPLES = """\

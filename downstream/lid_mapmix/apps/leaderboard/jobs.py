@@ -22,8 +22,7 @@ from ...data import LABELS_FILE
 from ...data.corpus import Corpus
 from ...data.manifest.manifest import find_manifest
 from ...training.plan import check_class_similarity
-from ...training.progress import Progress
-from ...training.schedule import fill_schedule
+from ...training.progress import Progress, fill_schedule
 from ...utils.digests import file_digest, weights_digest
 from ...utils.errors import UserError
 from ...utils.run_folder import DATAMAP_STAGE, RunFolder

@@ -218,12 +218,8 @@ def draw_lines(
 def draw_latents(places: np.ndarray, groups: np.ndarray, members: Sequence[int], *, over_all: bool) -> Any:
     """Draw projected latents for a page, coloured by group; `group_marks` is their legend.
 
-    Parameters
-    ----------
-    places : (N, 2) float in the unit square.
-    groups : (N,) int, group of each latent.
-    members : groups to draw.
-    over_all : draw all latents in grey in the background.
+    `places`: (N, 2) float in the unit square. `groups`: (N,) int, group of each latent. `members`: groups to draw.
+    `over_all`: draw all latents in grey in the background.
     """
     figure = new_figure(None, 2.6, 2.5)
     figure.set_layout_engine("none")

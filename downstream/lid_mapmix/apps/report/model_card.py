@@ -139,7 +139,7 @@ def read_facts(checkpoint: Path, name: str, corpus: Corpus | None = None) -> Fac
     scores; None for the data folder of the training, if it is still the same.
     """
     states, folder = read_checkpoint(checkpoint), RunFolder(checkpoint.parent)
-    settings = Settings.make(states["Args"], states["Config"])
+    settings = Settings.make(states["Args"], states["Config"], is_past=True)
     args, task = settings.args, settings.task
     labels = labels_from_mapping(task.labels, str(folder))
     own = (settings.data_directory or Path("unknown")).name

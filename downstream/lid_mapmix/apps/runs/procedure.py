@@ -13,8 +13,7 @@ from typing import Any
 
 from ...config.settings import Settings
 from ...scoring.metrics import SUMMARY
-from ...training.checkpoints import read_checkpoint
-from ...training.resuming import Past
+from ...training.checkpoints import Past, read_checkpoint
 from ...utils.distributed import broadcast_from_rank_zero, continues_as_rank_zero
 from ...utils.errors import UserError
 from ...utils.run_folder import RunFolder, choose_checkpoint

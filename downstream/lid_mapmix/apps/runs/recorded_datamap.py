@@ -22,7 +22,7 @@ from ...data.labels import Labels
 from ...data.manifest.manifest import Manifest
 from ...mapmix.datamap import Region, RegionRule, region_counts
 from ...mapmix.datamap_files import write_td_metrics
-from ...mapmix.dynamics_files import Dynamics
+from ...mapmix.dynamics import Dynamics
 from ...mapmix.suspects import NO_CLASS, Suspects, find_suspects, write_suspects
 from ...training.dynamics import RecordedMap, read_map, write_map
 from ...utils.errors import UserError
@@ -58,12 +58,9 @@ class RecordedDatamap:
 
         Raises UserError: the data or settings do not match, the settings are missing, or no epoch is left.
 
-        Parameters
-        ----------
-        folder : of the run that recorded them.
-        data : folder of its training data; None if they have not moved.
-        regions : settings of DatamapConfig that override those of the run; None values do not override.
-        skip_first, keep_first : number of epochs to skip, and of the remaining epochs to use (None: all).
+        `folder`: of the run that recorded them. `data`: folder of its training data; None if they have not moved.
+        `regions`: settings of DatamapConfig that override those of the run; None values do not override. `skip_first`,
+        `keep_first`: number of epochs to skip, and of the remaining epochs to use (None: all).
         """
         task = task_of_run(folder)
         given = {name: each for name, each in regions.items() if each is not None}

@@ -20,8 +20,8 @@ from ...data.augment.augmenter import Augmenter
 from ...data.corpus import Corpus
 from ...evaluation.dev_calibration import write_dev_calibration
 from ...host.runner import make_runner
+from ...training.checkpoints import kept_state
 from ...training.plan import check_class_similarity
-from ...training.resuming import kept_state
 from ...utils.distributed import broadcast_from_rank_zero, is_rank_zero
 from ...utils.errors import UserError
 from ...utils.files import write_text

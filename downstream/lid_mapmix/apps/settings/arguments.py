@@ -5,8 +5,7 @@ Nothing here imports torch.
 
 import argparse
 
-from ...utils.argument_types import number_from
-from ...utils.command_line import CommandParser
+from ...utils.command_line import CommandParser, number_from
 
 TASK = "lid_mapmix"
 # Flags that S3PRL does not have; all others are passed to its runner.

@@ -2,23 +2,27 @@
 
 import argparse
 import copy
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ...config.named_paths import OPENED, SETTINGS, UPSTREAM_FLAGS, check_named_paths, digests
 from ...config.renamed import rename_settings
 from ...config.settings import Settings, moved_path
 from ...config.sources import DEFAULT_CONFIG, TASK_KEY, merge, read_variant, read_yaml, upstream_config_path
-from ...config.upstreams import Protocol, read_upstream
+from ...config.upstreams import Protocol, largest_batch, read_upstream, split_batch
 from ...data.audio.reading import MINIMUM_SAMPLES, SAMPLE_RATE
+from ...host.pretrained import encoder_millions
 from ...host.upstreams import refuse_unread_weights
-from ...training.checkpoints import read_checkpoint
-from ...training.resuming import check_complete
+from ...mapmix.mixup import MixSpace
+from ...training.checkpoints import check_complete, read_checkpoint
 from ...utils.errors import UserError
+from ...utils.place import find_place
 from .arguments import OWN_FLAGS, make_parser
-from .gpu_batch import divide_batch
 from .override import apply_override, sets
 
 # S3PRL takes these from the command line even when all else comes from a checkpoint.
@@ -67,6 +71,37 @@ def new_settings(options: argparse.Namespace) -> Settings:
     return divide_batch(settings, needs)
 
 
+def divide_batch(settings: Settings, needs: Protocol) -> Settings:
+    """Split the batch of a run if it exceeds the GPU memory (gradient accumulation), and append that to the sources.
+
+    Values drawn once per batch, such as λ with ``lambda_per: batch``, are then drawn once per part.
+
+    `settings`: with the device. `needs`: batch sizes by GPU memory, from the file of the upstream.
+    """
+    device = settings.args.device
+    if not needs.batch_sizes or device is None or torch.device(device).type != "cuda":
+        return settings
+    batch_sizes, weights = needs.batch_sizes, settings.args.upstream_ckpt
+    if needs.batch_sizes_by_millions and weights and (millions := encoder_millions(weights)) is not None:
+        batch_sizes = needs.batch_sizes_of(millions)
+    gigabytes = torch.cuda.get_device_properties(torch.device(device)).total_memory / 2**30
+    task, data = settings.task, settings.task.data
+    waveforms = 2 if task.mapmix.mix is MixSpace.LATENT else 1
+    max_size = largest_batch(batch_sizes, gigabytes, data.crop_seconds, waveforms)
+    # The batch size is that of all processes together.
+    max_size = None if max_size is None else max_size * find_place(os.environ).processes
+    if max_size is None or data.batch_size <= max_size:
+        return settings
+    size, parts = split_batch(data.batch_size, max_size)
+    steps = parts * (settings.runner.get("gradient_accumulate_steps") or 1)
+    return replace(
+        settings,
+        task=replace(task, data=replace(data, batch_size=size)),
+        sections={**settings.sections, "runner": {**settings.runner, "gradient_accumulate_steps": steps}},
+        sources=(*settings.sources, f"{parts} batches of {size} per optimizer step, for a GPU of {gigabytes:.0f} GB"),
+    )
+
+
 def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> Settings:
     """Take arguments and configuration from a checkpoint, as S3PRL does, but use the folder that holds it now.
 
@@ -75,7 +110,8 @@ def settings_from_checkpoint(options: argparse.Namespace, checkpoint: Path) -> S
     Raises UserError: the checkpoint cannot be read, is of another task, or its crops cannot be cached.
     """
     states = read_checkpoint(checkpoint)
-    kept, config = dict(vars(states["Args"])), rename_settings(copy.deepcopy(states["Config"]))
+    kept = dict(vars(states["Args"]))
+    config = rename_settings(copy.deepcopy(states["Config"]), is_past=options.mode != "train")
     if TASK_KEY not in config or kept.get("downstream") != options.downstream:
         raise UserError(
             f"{checkpoint}: expected the task {options.downstream}, found {kept.get('downstream')}. Name it by -d."

@@ -29,12 +29,9 @@ def audio_below(
 
     Raises UserError: a folder cannot be read.
 
-    Parameters
-    ----------
-    folder : where to look.
-    report : called with the error of each unreadable folder, which is then skipped; raises it by default.
-    extensions : of audio, in lower case.
-    left_out : if given, the other files are added to it, by extension; "" for none.
+    `folder`: where to look. `report`: called with the error of each unreadable folder, which is then skipped; raises it
+    by default. `extensions`: of audio, in lower case. `left_out`: if given, the other files are added to it, by
+    extension; "" for none.
     """
 
     def unreadable(error: OSError) -> None:

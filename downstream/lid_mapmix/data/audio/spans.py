@@ -50,12 +50,9 @@ def utterance_spans(
 
     Raises UserError: as :func:`utterance_span`, for the first utterance with a fault.
 
-    Parameters
-    ----------
-    manifest : of the audio.
-    faults : if given, the faults of utterances are added to it, by number, and not raised; the utterance then has the
-        shortest possible span.
-    lengths : path → length of files whose headers were read before; those of files with several rows are added.
+    `manifest`: of the audio. `faults`: if given, the faults of utterances are added to it, by number, and not raised;
+    the utterance then has the shortest possible span. `lengths`: path → length of files whose headers were read before;
+    those of files with several rows are added.
     """
     files = Names.of(manifest.columns["audiopath"])
     folder = str(manifest.path.parent)

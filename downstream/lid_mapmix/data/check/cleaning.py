@@ -1,6 +1,5 @@
 """A corpus without the faults that a check found: which utterances are kept, and the folder written from them."""
 
-import csv
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ...utils.errors import UserError
-from ...utils.files import folder_when_complete
+from ...utils.files import folder_when_complete, write_csv
 from .. import LABELS_FILE, SPLITS
 from ..audio.spans import cut_to_audio
 from ..labels import Labels, labels_from_names, write_labels
@@ -104,12 +103,8 @@ def write_cleaned(folder: Path, original: Subject, cleaned: Cleaned) -> None:
     dropped = np.flatnonzero(cleaned.reasons != _KEPT)
     try:
         with folder_when_complete(folder) as temporary:
-            with (temporary / DROPPED_FILE).open("w", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(("split", "id", "reason"))
-                writer.writerows(
-                    (*original.utterances.split_and_id(row), cleaned.reasons[row]) for row in dropped.tolist()
-                )
+            rows = ((*original.utterances.split_and_id(row), cleaned.reasons[row]) for row in dropped.tolist())
+            write_csv(temporary / DROPPED_FILE, ("split", "id", "reason"), rows)
             if cleaned.subject.labels is not None:
                 write_labels(temporary / LABELS_FILE, cleaned.subject.labels)
             for split, manifest in utterances.manifests.items():

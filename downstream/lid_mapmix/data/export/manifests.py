@@ -47,11 +47,9 @@ def export_manifests(data: Path, target: ManifestForm, folder: Path, *, overwrit
 
     Returns what was written: one directory or file per split, and the labels.
 
-    Parameters
-    ----------
-    data : the folder with train.csv, dev.csv and test.csv, or some of them.
-    target : ``kaldi`` writes FOLDER/SPLIT/wav.scp and the other tables; ``jsonl`` writes FOLDER/SPLIT.jsonl;
-        ``parquet`` writes FOLDER/SPLIT.parquet for this package. labels.yaml is copied if there is one.
+    `data`: the folder with train.csv, dev.csv and test.csv, or some of them. `target`: ``kaldi`` writes
+    FOLDER/SPLIT/wav.scp and the other tables; ``jsonl`` writes FOLDER/SPLIT.jsonl; ``parquet`` writes
+    FOLDER/SPLIT.parquet for this package. labels.yaml is copied if there is one.
     """
     manifests = read_manifests(data, SPLITS)
     labels = read_labels(data / LABELS_FILE) if (data / LABELS_FILE).is_file() else None

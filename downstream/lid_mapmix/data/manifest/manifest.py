@@ -5,7 +5,6 @@ NumPy array per column, never a list of rows, because it may have millions of ut
 The columns are those of docs/data.md; only `REQUIRED_COLUMNS` are needed.
 """
 
-import csv
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ...utils.errors import UserError
-from ...utils.files import replace_when_complete
+from ...utils.files import replace_when_complete, write_csv
 from .columns import TEXT, ManifestTable, Names
 from .csv_format import read_csv
 from .parquet_format import read_parquet, write_parquet
@@ -113,10 +112,7 @@ def write_manifest(path: Path | str, columns: Mapping[str, Sequence | np.ndarray
         with replace_when_complete(path) as temporary:
             write_parquet(temporary, columns)
         return
-    with replace_when_complete(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+    write_csv(path, columns, zip(*columns.values(), strict=True))
 
 
 def impossible_times(

@@ -34,12 +34,9 @@ def arrange_segments(columns: Columns, *, cuts: Collection[str], draw: Draw, see
 
     Raises UserError: an unreadable file.
 
-    Parameters
-    ----------
-    columns : column name → (utterances,) values; ``group`` is the call.
-    cuts : ids of the segments of dev and test to find in longer ones; they get the group of the longer one.
-    draw : what to draw from the training data.
-    seed : of the draws of the sets.
+    `columns`: column name → (utterances,) values; ``group`` is the call. `cuts`: ids of the segments of dev and test to
+    find in longer ones; they get the group of the longer one. `draw`: what to draw from the training data. `seed`: of
+    the draws of the sets.
     """
     if cuts:
         numbers = np.flatnonzero([name in cuts for name in columns["id"]])

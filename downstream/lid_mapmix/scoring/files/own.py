@@ -17,7 +17,6 @@ one per class  natural logarithm of the class's probability, 9 significant digit
 ============== ======================================================================
 """
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from ...utils.errors import UserError
-from ...utils.files import replace_when_complete, write_text
+from ...utils.files import write_csv, write_text
 from ..choices import FileFormat
 from .rows import Opening, check_rows, parse_seconds, read_csv, unique_ids
 from .system_output import Format, Hints, SystemOutput, csv_truth
@@ -102,12 +101,9 @@ def write_scores(
         raise ValueError(f"expected true classes among {', '.join(classes)}, found {min(unknown)}")
     predictions = [classes[number] for number in log_probabilities.argmax(axis=1)]
     durations = ["" if np.isnan(value) else f"{value:.9g}" for value in np.asarray(seconds, dtype=np.float64)]
-    with replace_when_complete(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*FIXED_COLUMNS, *classes])
-        columns = (ids, truth, predictions, durations, group, source, speaker)
-        for *fixed, row in zip(*columns, log_probabilities, strict=True):
-            writer.writerow([*fixed, *(f"{value:.9g}" for value in row.tolist())])
+    rows = zip(ids, truth, predictions, durations, group, source, speaker, log_probabilities, strict=True)
+    cells = ([*fixed, *(f"{value:.9g}" for value in row.tolist())] for *fixed, row in rows)
+    write_csv(path, [*FIXED_COLUMNS, *classes], cells)
 
 
 def read_scores(path: Path | str) -> ScoreFile:

@@ -8,7 +8,6 @@ underscores. Map-Mix's probability is a list as Python prints it; the file does 
 """
 
 import ast
-import csv
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ...utils.errors import UserError
-from ...utils.files import replace_when_complete
+from ...utils.files import write_csv
 from ..choices import FileFormat, Values
 from ..detection import log_likelihood_ratios
 from .rows import (
@@ -248,11 +247,8 @@ class MapmixCsv(Format):
         """Write the probabilities."""
         truth, probabilities = csv_truth(output), np.exp(np.asarray(output.log_likelihoods))
         columns = (output.ids, output.seconds, truth, output.predictions, probabilities)
-        with replace_when_complete(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(MAPMIX_COLUMNS)
-            for row in zip(*(column.tolist() for column in columns), strict=True):
-                writer.writerow([*row[:-1], str(row[-1])])
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        write_csv(path, MAPMIX_COLUMNS, ([*row[:-1], str(row[-1])] for row in rows))
 
 
 def write_s3prl_predictions(

@@ -4,7 +4,6 @@ Speed, pitch, noise, spectral tilt and level are drawn for each file, so that on
 dialect.
 """
 
-import csv
 import multiprocessing
 import os
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ import torchaudio
 from tqdm import tqdm
 
 from ....utils.errors import UserError
-from ....utils.files import replace_when_complete
+from ....utils.files import write_csv
 from ....utils.randomness import keyed_generator, keyed_seed
 from ... import SPLITS
 from ...audio.reading import SAMPLE_RATE
@@ -164,10 +163,7 @@ def _manifests(planned: Sequence[PlannedUtterance], seconds: Sequence[float]) ->
 
 def _write_texts(path: Path, planned: Sequence[PlannedUtterance]) -> None:
     """Write the spoken texts, for human readers."""
-    with replace_when_complete(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("id", "text"))
-        writer.writerows((utterance.id, utterance.text) for utterance in planned)
+    write_csv(path, ("id", "text"), ((utterance.id, utterance.text) for utterance in planned))
 
 
 def write_utterance(utterance: PlannedUtterance, folder: Path, seed: int) -> float:

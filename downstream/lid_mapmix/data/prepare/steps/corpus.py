@@ -12,8 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ....utils.argument_types import choices_of, number_from
-from ....utils.command_line import CommandParser
+from ....utils.command_line import CommandParser, choices_of, number_from
 from ... import SPLITS
 
 if TYPE_CHECKING:

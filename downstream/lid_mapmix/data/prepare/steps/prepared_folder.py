@@ -117,12 +117,8 @@ def write_corpus(
 
     The files of an earlier preparation are kept until the new ones are complete.
 
-    Parameters
-    ----------
-    folder : where to write, within its :func:`preparation`.
-    settings : for the next :func:`preparation`.
-    manifests : split → columns; at least train and dev.
-    labels : the classes and their clusters.
+    `folder`: where to write, within its :func:`preparation`. `settings`: for the next :func:`preparation`. `manifests`:
+    split → columns; at least train and dev. `labels`: the classes and their clusters.
     """
     splits = sorted(manifests, key=SPLITS.index)
     # They are moved in reverse order; train.csv is last, because it is what other commands look for first.
