@@ -17,8 +17,8 @@ from lid_mapmix.scoring.bootstrap import bootstrap, paired_bootstrap, sampling_u
 from lid_mapmix.scoring.weighted import WeightedScores
 from scipy.special import log_softmax
 
-# Speakers of a class, and utterances of a speaker, of a very large set.
-_LARGE, _MANY = 4000, 10
+# Speakers, and utterances of a speaker, of a very large set.
+_LARGE, _MANY = 40_000, 10
 _LIMITS = (0.05, 0.5)
 
 
@@ -44,7 +44,7 @@ def intervals(options: argparse.Namespace, *, has_speakers: bool) -> None:
     units = options.units if has_speakers else options.utterances
     clusters = np.arange(options.classes) // 2
     generator = np.random.default_rng(1)
-    (values,), truth, _ = draw(generator, _LARGE * options.classes, min(each, _MANY), options.classes, effect=effect)
+    (values,), truth, _ = draw(generator, _LARGE, min(each, _MANY), options.classes, effect=effect)
     right = WeightedScores(values, truth, clusters)(np.ones((1, len(truth)), np.float32))
     held = dict.fromkeys(right, 0)
     values_of_p: dict[str, list[float]] = {name: [] for name in right}

@@ -52,7 +52,7 @@ def test_score_another_system(tmp_path, capsys):
     systems = run("score_another_system.ipynb", {"UTTERANCES": 200, "SAMPLES": 50}, tmp_path)["systems"]
     # What the notebook says of them.
     assert systems["second"].overall["acc"] > systems["first"].overall["acc"]
-    assert systems["second"].overall["ece"] > systems["first"].overall["ece"]
+    assert systems["second"].overall["log_loss"] > systems["first"].overall["log_loss"]
     assert systems["second"].overall["cllr"] > systems["first"].overall["cllr"]
     assert "McNemar" in capsys.readouterr().out
 

@@ -45,6 +45,7 @@ def test_a_bench_that_is_stopped_leaves_no_folder(tmp_path):
         ("train_step.py", TRAIN_STEP, "ratio"),
         ("train_step.py", (*TRAIN_STEP, "--precision", "bf16", "--plain-precision", "bf16"), "ratio"),
         ("bootstrap.py", (), "peak"),
+        ("intervals.py", ("--classes", 2, "--units", 4, "--repeats", 1, "--samples", 10), "coverage"),
         ("check.py", ("--files", 20, "--utterances", 300, "--threads", 2, "--data", "CORPUS"), "peak"),
         ("manifest.py", ("--rows", 300, "--list-rows", 30, "--repeats", 1), "parquet"),
         ("predict.py", [*PREDICT, "--run", "RUN", "--data", "CORPUS"], "peak of memory"),

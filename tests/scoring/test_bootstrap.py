@@ -37,6 +37,7 @@ def test_speakers_and_groups_are_drawn_whole_and_within_classes():
     units = bs.sampling_units(truth, group, speaker)
     assert units.name == "speakers" and sorted(units.sizes.tolist()) == [2, 3]  # e joins a class
     assert "5 speakers of 9 utterances, within classes; fewer than 10" in units.text
+    assert units.text.endswith("; classes with one: 1, so means over classes have narrow intervals")
     weights = np.concatenate(list(bs.resampling_weights(units, samples=400)))
     for one, other in ((0, 2), (1, 3), (4, 6), (5, 7)):
         assert (weights[:, one] == weights[:, other]).all()

@@ -66,6 +66,7 @@ class Units:
     name: str  # "speakers", "groups" or "utterances"
     member: np.ndarray  # (N,) int, the unit of each utterance; units of a stratum are consecutive
     sizes: np.ndarray  # (strata,) int, number of units of each stratum
+    alone: int = 0  # number of classes of one unit
 
     @property
     def spread(self) -> float:
@@ -79,7 +80,11 @@ class Units:
         count, utterances = int(self.sizes.sum()), f"{len(self.member)} utterances"
         drawn = utterances if self.name == "utterances" else f"{count} {self.name} of {utterances}"
         drawn += ", within classes" * (len(self.sizes) > 1)
-        return drawn + f"; fewer than {MIN_UNITS} say little of others" * (count < MIN_UNITS)
+        drawn += f"; fewer than {MIN_UNITS} say little of others" * (count < MIN_UNITS)
+        # Means over classes ignore how often such a class is drawn.
+        return drawn + f"; classes with one: {self.alone}, so means over classes have narrow intervals" * bool(
+            self.alone
+        )
 
 
 def sampling_units(truth: np.ndarray, group: np.ndarray | None = None, speaker: np.ndarray | None = None) -> Units:
@@ -108,13 +113,14 @@ def sampling_units(truth: np.ndarray, group: np.ndarray | None = None, speaker: 
     np.maximum.at(highest, member, truth)
     stratum = lowest if (lowest == highest).all() else np.zeros(units, dtype=np.int64)
     _, place, sizes = np.unique(stratum, return_inverse=True, return_counts=True)
-    alone = sizes == 1
-    if alone.sum() == 1 and len(sizes) > 1:
+    alone = (sizes == 1) & (units > 1)
+    classes_alone = int(alone.sum())
+    if classes_alone == 1 and len(sizes) > 1:
         alone[np.argmin(np.where(alone, units, sizes))] = True  # a single one joins the smallest other stratum
     stratum = np.where(alone[place], -1, stratum)
     order = np.argsort(stratum, kind="stable")
     _, sizes = np.unique(stratum, return_counts=True)
-    return Units(known[0][0], np.argsort(order, kind="stable")[member], sizes)
+    return Units(known[0][0], np.argsort(order, kind="stable")[member], sizes, classes_alone)
 
 
 def resampling_weights(units: Units, samples: int = SAMPLES, seed: int = 0) -> Iterator[np.ndarray]:
