@@ -145,8 +145,8 @@ class TrainingRun:
         return (batch.loss_weight.to(device) * losses).mean()
 
     def class_prior(self) -> list[float]:
-        """Return the class priors that the network learns in the current epoch, (classes,); see the sampler."""
-        return self.curriculum.sampler.class_prior(len(self.curriculum.plan.labels.classes)).tolist()
+        """Return the class priors that the network learns, (classes,); see the sampler."""
+        return self.sampler.class_prior(len(self.plan.labels.classes)).tolist()
 
     def state(self) -> dict[str, Any]:
         """Return the position in the run, for a checkpoint (loads with ``weights_only=True``)."""
