@@ -146,7 +146,7 @@ class TrainingRun:
 
     def class_prior(self) -> list[float]:
         """Return the class priors that the network learns, (classes,); see the sampler."""
-        return self.sampler.class_prior(len(self.plan.labels.classes)).tolist()
+        return self.sampler.class_prior(len(self.plan.targets)).tolist()
 
     def state(self) -> dict[str, Any]:
         """Return the position in the run, for a checkpoint (loads with ``weights_only=True``)."""
