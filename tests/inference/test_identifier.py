@@ -127,6 +127,7 @@ def test_audio_that_may_not_be_written_to_gives_no_warning(identifier, wav):
         ("recording.wav", 16_000, "expected samples as a NumPy array or torch.Tensor, found str.*Identifier.file"),
         (None, 16_000, "expected samples as a NumPy array or torch.Tensor, found "),
         ([[0.1, 0.2], [0.3]], 16_000, "expected samples as a NumPy array or torch.Tensor, found "),
+        (np.full(500, 1e37), 16_000, "above 1e10"),
         (np.full(500, 1e300), 16_000, "expected finite samples, found NaN or infinity"),
         (np.zeros(500, np.float32), None, "sample rate above 0"),
         (np.zeros(500, np.float32), "16000", "sample rate above 0"),

@@ -12,7 +12,7 @@ import torchaudio
 from ..data.audio.channels import mix_to_mono
 from ..data.audio.conversion import decode
 from ..data.audio.faults import ForeignAudioError
-from ..data.audio.reading import MINIMUM_SAMPLES, SAMPLE_RATE, read_audio, read_header
+from ..data.audio.reading import INVALID, MINIMUM_SAMPLES, SAMPLE_RATE, are_valid, read_audio, read_header
 from ..data.audio.spans import utterance_span
 from ..data.manifest.manifest import Manifest
 from ..utils.errors import UserError
@@ -95,8 +95,8 @@ class Recording:
         if samples.ndim == 2:  # noqa: PLR2004
             in_columns = samples.T if samples.shape[0] <= samples.shape[1] else samples
             samples = torch.from_numpy(np.ascontiguousarray(mix_to_mono(in_columns.numpy())))
-        if not torch.isfinite(samples).all():
-            raise UserError(f"{name}: expected finite samples, found NaN or infinity. Correct them.")
+        if not are_valid(samples.numpy()):
+            raise UserError(f"{name}: {INVALID}. Correct them.")
         resampled = torchaudio.functional.resample(samples, rate, SAMPLE_RATE).numpy()
         _check_length(name, len(resampled))
         return cls(name, len(resampled), lambda start, count: resampled[start : start + count])

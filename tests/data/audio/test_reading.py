@@ -1,4 +1,5 @@
 import csv
+import os
 import re
 
 import numpy as np
@@ -273,7 +274,7 @@ def test_a_flac_that_does_not_say_its_length_is_refused(tmp_path):
     one_line(caught, path)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e37])
 @pytest.mark.parametrize("rate", [SAMPLE_RATE, 8_000])
 def test_samples_that_are_no_numbers_are_refused(tmp_path, value, rate):
     path, audio = tmp_path / "nan.wav", hum(1.0, 200, 9, rate)
@@ -283,6 +284,15 @@ def test_samples_that_are_no_numbers_are_refused(tmp_path, value, rate):
         read_audio(path)
     one_line(caught, path)
     assert len(read_audio(path, 12_000)) == 4000
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to(os.devnull)])
+def test_what_is_no_file_is_refused_before_it_is_opened(tmp_path, make):
+    """A named pipe in a folder stopped every command that read the folder, without a word."""
+    make(tmp_path / "no.wav")
+    with pytest.raises(UserError, match="expected a file, found a folder, pipe or device") as caught:
+        read_header(tmp_path / "no.wav")
+    one_line(caught, tmp_path / "no.wav")
 
 
 def test_what_cannot_be_read_from_the_middle_on_is_refused_by_its_header(tmp_path):

@@ -67,7 +67,7 @@ def test_measures_are_those_of_the_whole(seed, samples):
     assert 10 ** (found.level / 20) == pytest.approx(np.quantile(levels, 0.95), abs=1e-5)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e37])
 def test_what_is_not_finite_is_said_and_does_not_spread(value):
     audio = hum(1.0, 150, 1)
     broken = audio.copy()

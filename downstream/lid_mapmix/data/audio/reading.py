@@ -41,6 +41,9 @@ _START_BYTES = 1024
 # block of Vorbis, of at most 8192 samples, on the one before it.
 _LEAD_IN = {"MP3": 10 * 1152, "OGG": 2 * 8192}
 _PCM_16_UNIT = np.float32(2**-15)
+# Models square samples, and sum the squares, in float32. Integers that were saved as floats are below it.
+MAX_SAMPLE = 1e10
+INVALID = "expected finite samples, found NaN or infinity, or above 1e10"
 # Audio on either side of a crop that the resampler's filter may reach, with a margin.
 _RESAMPLER_CONTEXT_SECONDS = 0.01
 # A member up to this size is read at once, which is faster than libsndfile's many small reads through Python.
@@ -117,7 +120,7 @@ def read_audio(path: Path, start: int = 0, count: int | None = None) -> np.ndarr
 
     Returns (samples,) float32 at 16 kHz.
 
-    Raises UserError: the file is unreadable or truncated, or a sample is NaN or infinite.
+    Raises UserError: the file is unreadable or truncated, or a sample is NaN, infinite or above 1e10.
 
     `path`: the audio file. `start`: first sample, at 16 kHz. `count`: number of samples at 16 kHz; None for all to the
     end of the file.
@@ -132,9 +135,14 @@ def read_audio(path: Path, start: int = 0, count: int | None = None) -> np.ndarr
             audio = _decode(path, file, start, count, count)
         else:
             audio = _decode_resampled(path, file, header, start, count)
-    if not np.isfinite(audio).all():
-        raise UserError(f"{path}: expected finite samples, found NaN or infinity. Restore the file or remove it.")
+    if not are_valid(audio):
+        raise UserError(f"{path}: {INVALID}. Restore the file or remove it.")
     return audio
+
+
+def are_valid(audio: np.ndarray) -> bool:
+    """Return whether no sample is NaN, infinite or too large to compute with."""
+    return bool(np.abs(audio).max(initial=0.0) <= MAX_SAMPLE)
 
 
 def _header(path: Path, file: soundfile.SoundFile) -> AudioHeader:
@@ -261,6 +269,9 @@ def open_audio(path: Path, *, only_header: bool = False) -> AbstractContextManag
                 descriptor = os.open(member.shard, os.O_RDONLY)
         return _open_in_shard(path, MemberFile(path, descriptor, member), only_header=only_header)
     try:
+        # Opening a named pipe waits for another program to write to it.
+        if only_header and path.is_fifo():
+            raise OSError
         with silent_decoder():
             return soundfile.SoundFile(os.fsencode(path))  # soundfile itself refuses names that are not UTF-8
     except (soundfile.SoundFileError, OSError) as error:
@@ -269,6 +280,10 @@ def open_audio(path: Path, *, only_header: bool = False) -> AbstractContextManag
             if path.is_file():
                 with path.open("rb") as content:
                     raise _unrecognised(path, content, error)
+            if path.exists():
+                raise AudioFileError(
+                    f"{path}: expected a file, found a folder, pipe or device. Write the audio to a file."
+                )
         except OSError as broken:  # no permissions, a missing file system, a name too long
             raise AudioFileError(
                 f"{path}: cannot be read ({broken.strerror}). Check its permissions and the disk."

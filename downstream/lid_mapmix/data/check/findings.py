@@ -51,7 +51,7 @@ KINDS = {
     "channels": Kind(_NOTE, "several channels, which are mixed when read", "none if all have one speaker"),
     # samples
     "breaks off": Kind(_ERROR, "cannot be decoded to its end", f"restore them; {_DROPPED}"),
-    "not finite": Kind(_ERROR, "samples that are NaN or infinite", _DROPPED),
+    "not finite": Kind(_ERROR, "samples that are NaN, infinite or above 1e10", _DROPPED),
     "silent": Kind(_ERROR, "nothing above -60 dB", _DROPPED),
     "clipped": Kind(_WARNING, "more than 0.1 % of the samples are clipped at full scale", "record again"),
     "opposite channels": Kind(

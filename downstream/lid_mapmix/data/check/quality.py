@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..audio.channels import channel_powers, uncancelled_channel
+from ..audio.reading import MAX_SAMPLE, are_valid
 from . import thresholds
 
 _SILENCE_DECIBELS = -200.0
@@ -19,7 +20,7 @@ class Quality:
     """Measures of an utterance, mixed to mono unless stated otherwise; levels are relative to full scale."""
 
     samples: int  # number of samples per channel
-    finite: bool  # whether all samples of all channels are finite; others count as 0 below
+    finite: bool  # whether all samples of all channels are valid; others count as 0 below
     level: float  # of the loudest twentieth of the frames, without their mean, in dB
     offset: float  # the mean
     deviation: float  # the standard deviation
@@ -50,8 +51,8 @@ def measure(blocks: Iterable[np.ndarray], sample_rate: int, channel: int | None 
     for original in blocks:
         hashed.update(original.data)
         block = original
-        if not np.isfinite(block).all():
-            finite, block = False, np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
+        if not are_valid(block):
+            finite, block = False, np.where(np.abs(block) <= MAX_SAMPLE, block, np.float32(0))
         mono = block.mean(axis=1) if channel is None else block[:, channel]
         if block.shape[1] > 1:
             powers = powers + channel_powers(block)
