@@ -46,7 +46,11 @@ def test_a_script_or_a_module_runs_as_python_runs_it(how, tmp_path, monkeypatch,
     assert capsys.readouterr().out.splitlines()[-1] == "__main__ info -m train"
 
 
-def test_a_missing_script_is_asked_for(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["s3prl.py"])
+@pytest.mark.parametrize("given", [[], ["-m"], ["gone.py"], ["gone"], ["."], ["-m", "gone.tool"], ["--help"]])
+def test_a_missing_script_is_asked_for(given, monkeypatch, tmp_path):
+    """A misspelt name was a traceback of runpy."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.setattr(sys, "argv", ["s3prl.py", *given])
     with pytest.raises(SystemExit, match="expected a script"):
         runpy.run_module("lid_mapmix.s3prl", run_name="__main__")

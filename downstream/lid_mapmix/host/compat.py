@@ -187,21 +187,31 @@ def _removed_class(name: str, needed: str) -> type:
     return Refusing(name, (), {"__doc__": f"Replaces {name}, which huggingface_hub has removed."})
 
 
+def _has_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):  # of a package that is not there, an empty name
+        return False
+
+
 def run_script(arguments: Sequence[str]) -> None:
     """Run a script, or ``-m`` and a module, with its arguments as Python does, after applying the patches.
 
     A name without a dot, such as pytest, is a module.
     """
-    apply()
     has_flag = arguments[:1] == ["-m"]
     sys.argv = list(arguments[has_flag:])
-    if not sys.argv:
-        sys.exit(
-            "expected a script, or -m and a module, found nothing. Put S3PRL's script and its arguments behind it."
-        )
-    name = sys.argv[0]
-    if has_flag or ("." not in name and not Path(name).exists()):
+    name = sys.argv[0] if sys.argv else ""
+    is_module = has_flag or not ("." in name or Path(name).exists())
+    if is_module:
         sys.path[0] = str(Path.cwd())
+    if not (_has_module(name) if is_module else Path(name).is_file() or Path(name, "__main__.py").is_file()):
+        sys.exit(
+            f"error: expected a script, or -m and a module, found {name!a}. Put S3PRL's script and its arguments behind "
+            "it."
+        )
+    apply()
+    if is_module:
         runpy.run_module(name, run_name="__main__", alter_sys=True)
     else:
         sys.path[0] = str(Path(name).resolve().parent)
