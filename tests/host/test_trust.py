@@ -86,6 +86,23 @@ def test_a_text_is_a_list_or_refused(text):
         assert set(settings[0]["conv_feature_layers"]) <= set("[](), 0123456789")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.1, 1.5])
+def test_a_dropout_is_a_probability(value):
+    """It failed in the first step, by an error of torch that named no file."""
+    check_settings({"attention_dropout": 0.1, "hidden_dropout_prob": 1, "dropout_input": 0})
+    for key in ("dropout", "dropout_input", "hidden_dropout_prob"):
+        with pytest.raises(ValueError, match=f"{key}: expected a probability"):
+            check_settings({"cfg": {key: value}})
+
+
+@pytest.mark.parametrize("content", [b"", b"hi", b"text of any kind", b"[(512,10,5)]"])
+def test_what_is_no_file_of_weights_is_called_so(content, tmp_path):
+    """The reason of a text file was "KeyError: 105"."""
+    (tmp_path / "weights.pt").write_bytes(content)
+    with reading_data_only(), pytest.raises(ValueError, match="expected weights and plain settings, found other"):
+        torch.load(tmp_path / "weights.pt")
+
+
 def test_settings_are_found_wherever_they_are():
     for content in ([{"a": ({"feat_type": "fbank()"},)}], Namespace(x=Namespace(feat_type="x.y"))):
         with pytest.raises(ValueError, match="feat_type"):

@@ -67,7 +67,8 @@ def reading_data_only() -> Iterator[None]:
             try:
                 with torch.serialization.safe_globals(known):
                     return check_settings(load(file, *arguments, **{**options, "weights_only": True}))
-            except pickle.UnpicklingError as error:
+            # The others are of files that are no pickle, and end where one would not.
+            except (pickle.UnpicklingError, EOFError, LookupError) as error:
                 if (name := _OF_TRAINING.search(str(error))) is None:
                     break
                 known.append((type("Ignored", (_Ignored,), {}), name[1]))
@@ -165,6 +166,8 @@ def _checked_value(key: str, value: Any) -> Any:
         raise ValueError(f"{key}: expected none, found {_shown(value)}")
     limit = _MAX_LAYERS if _COUNTS.search(key) else _MAX_WIDTH if _WIDTHS.search(key) else None
     limit = _MAX_RATE if key in ("sample_rate", "sample_frequency") else limit
+    if "dropout" in key and isinstance(value, int | float) and not 0 <= value <= 1:
+        raise ValueError(f"{key}: expected a probability, found {_shown(value)}")
     for number in value if isinstance(value, list | tuple) else (value,):
         if limit is not None and isinstance(number, int | float) and not number <= limit:
             raise ValueError(f"{key}: expected at most {limit}, found {_shown(number)}")
