@@ -207,8 +207,8 @@ def run_script(arguments: Sequence[str]) -> None:
         sys.path[0] = str(Path.cwd())
     if not (_has_module(name) if is_module else Path(name).is_file() or Path(name, "__main__.py").is_file()):
         sys.exit(
-            f"error: expected a script, or -m and a module, found {name!a}. Put S3PRL's script and its arguments behind "
-            "it."
+            f"error: expected a script, or -m and a module, found {name!a}. Put S3PRL's script and its arguments "
+            "behind it."
         )
     apply()
     if is_module:

@@ -78,7 +78,13 @@ def test_a_name_is_no_flag_and_no_address(tmp_path, monkeypatch, stand_in, name)
 
 
 @pytest.mark.parametrize(
-    ("ending", "says"), [("echo one >&2; echo two >&2; exit 1", "two"), ("exec sleep 60", "not decoded within 1 s")]
+    ("ending", "says"),
+    [
+        ("echo '[out @ 0x5] one' >&2; echo two >&2; exit 1", "one"),
+        ("exit 1", "no message"),
+        ("echo '[in/webm @ 0x5] File ended prematurely' >&2", "File ended prematurely"),
+        ("exec sleep 60", "not decoded within 1 s"),
+    ],
 )
 def test_what_ffmpeg_cannot_decode_is_one_line(tmp_path, monkeypatch, stand_in, ending, says):
     stand_in(ending)

@@ -3,6 +3,7 @@
 Only ``lid-mapmix predict`` reads such files. For training they are converted once, not each time a crop is read.
 """
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -26,6 +27,8 @@ _SIGNATURE_BYTES = 12
 # ffmpeg's demuxers of these. Playlists are not among them: they name other files.
 _DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,asf,amr,amrnb,amrwb,aac"
 _TIMEOUT_SECONDS = 1800
+_MESSAGE = re.compile(r"^(?:\[.*?\] )?(.+)", re.MULTILINE)
+_TRUNCATION = re.compile(r"(File ended prematurely|partial file)")
 # A WAV file has at most 4 GiB.
 _MAX_BYTES = 2**32 - 2**20
 
@@ -63,7 +66,10 @@ def decode(path: Path) -> "tempfile._TemporaryFileWrapper[bytes] | None":
         done = subprocess.run(
             [*command, f"file:{target.name}"], capture_output=True, timeout=_TIMEOUT_SECONDS, check=False
         )
-        failure = done.stderr.decode(errors="replace").strip().rpartition("\n")[2] if done.returncode else None
+        # The first message is the cause; with status 0, that only the beginning could be decoded.
+        said = _MESSAGE if done.returncode else _TRUNCATION
+        found = said.search(done.stderr.decode(errors="replace"))
+        failure = found[1] if found else "no message" if done.returncode else None
     except subprocess.TimeoutExpired:
         failure = f"not decoded within {_TIMEOUT_SECONDS} s"
     except OSError as error:
