@@ -188,3 +188,11 @@ def test_an_upstream_that_needs_its_checkpoint_is_refused(trained, tmp_path):
         write_export(tmp_path, run, {})
     assert "\n" not in str(found.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_cannot_be_written_are_one_line(exported, tmp_path):
+    """A full disk was an error of safetensors that named no file."""
+    (tmp_path / WEIGHTS_NAME).mkdir()
+    with pytest.raises(UserError, match=rf"{WEIGHTS_NAME}: cannot be written \(.*os error") as found:
+        write_export(tmp_path, Identifier.from_pretrained(exported, "cpu").trained, {})
+    assert "\n" not in str(found.value)

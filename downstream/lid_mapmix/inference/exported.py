@@ -66,9 +66,10 @@ def holds_export(folder: Path) -> bool:
 def write_export(folder: Path, trained: Trained, versions: dict[str, str]) -> None:
     """Write weights, config.json and calibration.json to an empty folder.
 
-    Raises UserError: the upstream cannot be built without its checkpoint.
+    Raises UserError: the upstream cannot be built without its checkpoint, or the disk is full.
     """
-    from safetensors.torch import save_file  # noqa: PLC0415 - inference without export does not need it
+    from safetensors import SafetensorError  # noqa: PLC0415 - inference without export does not need it
+    from safetensors.torch import save_file  # noqa: PLC0415
 
     architecture, selection = trained.features.architecture, trained.selection
     if architecture is None:
@@ -97,7 +98,12 @@ def write_export(folder: Path, trained: Trained, versions: dict[str, str]) -> No
     )
     text = json.dumps({"format": _FORMAT, **dataclasses.asdict(config)}, indent=1, ensure_ascii=False)
     (folder / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
-    save_file(weights, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+    try:
+        save_file(weights, folder / WEIGHTS_NAME, metadata={"format": "pt"})
+    except SafetensorError as error:  # of the disk, which is full for example
+        raise UserError(
+            f"{WEIGHTS_NAME}: cannot be written ({error}). Check the disk, or name another folder."
+        ) from None
     # safetensors writes a file that only its owner can read.
     (folder / WEIGHTS_NAME).chmod((folder / CONFIG_NAME).stat().st_mode)
     if trained.calibration is not None:
