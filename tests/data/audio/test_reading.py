@@ -216,7 +216,7 @@ def broken(folder, kind):
     ("kind", "says"),
     [
         ("missing", "no such audio file"),
-        ("folder", "no such audio file"),
+        ("folder", "expected a file, found a folder"),
         ("zero_bytes", r"0 bytes"),
         ("text", "expected audio that libsndfile can read, found other data"),
         ("text_named_mp3", r"found other data \(no MP3 frames\)"),
