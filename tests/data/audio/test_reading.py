@@ -324,3 +324,18 @@ def test_what_is_resampled_does_not_depend_on_the_number_of_threads(rate, tmp_pa
             assert all(np.array_equal(found[0], each) for each in found)
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("rate", [1, 500, 44_101, 191_999])
+def test_a_rate_that_takes_gigabytes_or_hours_is_refused(rate, tmp_path):
+    """44,101 Hz took 5.6 GB to resample, 191,999 Hz 24 GB; a file of 200 kB at 1 Hz counted as 26 hours."""
+    soundfile.write(tmp_path / "a.wav", np.zeros(1_000), rate)
+    for read in (read_header, read_audio):
+        with pytest.raises(UserError, match=f"expected a common sample rate, .* found {rate} Hz"):
+            read(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 32_000, 44_100, 47_952, 48_000, 96_000, 192_000])
+def test_common_rates_are_read(rate, tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(rate // 10), rate)
+    assert len(read_audio(tmp_path / "a.wav")) == pytest.approx(1_600, abs=1)

@@ -30,6 +30,8 @@ SAMPLE_RATE = 16_000
 # The receptive field of the wav2vec 2.0 front end; shorter audio has no frame.
 MINIMUM_SAMPLES = 400
 # libsndfile's SF_COUNT_MAX.
+_MIN_RATE = 1_000
+_MAX_RESAMPLING = 2**25
 _UNKNOWN_FRAMES = 2**63 - 1
 # Less than any header followed by audio.
 _MIN_BYTES = 1_000
@@ -158,6 +160,14 @@ def _header(path: Path, file: soundfile.SoundFile) -> AudioHeader:
     if not file.seekable():
         # libsndfile's decoders of GSM 06.10 ("WAV49"), G.721 and some others; crops are read by seeking.
         raise AudioFileError(f"{path}: {file.subtype} cannot be read from the middle on. {to_wav(path)}")
+    # Resampling multiplies by a matrix of this size: a rate such as 44,101 Hz would take gigabytes, and 1 Hz makes an
+    # hour of a file of 7 kB.
+    divisor = int(np.gcd(file.samplerate, SAMPLE_RATE))
+    if file.samplerate < _MIN_RATE or file.samplerate // divisor * (SAMPLE_RATE // divisor) > _MAX_RESAMPLING:
+        raise AudioFileError(
+            f"{path}: expected a common sample rate, such as 8 or 44.1 kHz, found {file.samplerate} Hz. Correct the "
+            "header, or resample it: ffmpeg -i IN -ar 16000 OUT"
+        )
     return AudioHeader(file.frames, file.samplerate)
 
 
