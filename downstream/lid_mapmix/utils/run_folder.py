@@ -31,7 +31,7 @@ _SCORE_FILES = (
 # Made from the recorded epochs: the first four by the run itself, the others by `lid-mapmix datamap`.
 _MADE_OF_EPOCHS = (
     *("datamap.csv", *_CLASS_SIMILARITY_NAMES, "datamap.png"),
-    *("td_metrics.jsonl", "suspects.csv", "datamap-by-class.png"),
+    *("suspects.csv", "datamap-by-class.png"),
 )
 
 
@@ -99,7 +99,6 @@ class RunFolder:
     datamap = _file("datamap.csv", "The data map, CSV (mapmix/datamap_files.py).")
     datamap_figure = _file("datamap.png", "The figure of the data map.")
     datamap_by_class = _file("datamap-by-class.png", "The figure with a panel per class.")
-    td_metrics = _file("td_metrics.jsonl", "The data map in Dataset Cartography's format (mapmix/datamap_files.py).")
     suspects = _file("suspects.csv", "The utterances with a suspicious label, CSV (mapmix/suspects.py).")
 
     @property
