@@ -97,10 +97,7 @@ class Padding:
 
     @contextmanager
     def of(self, padded: torch.Tensor) -> Iterator[None]:
-        """Ignore padding frames during the block.
-
-        `padded`: (batch, frames) bool torch.Tensor, true for padding frames; false for at least one per row.
-        """
+        """Ignore the padding frames of `padded`, (batch, frames) bool, during the block."""
         self._padded = padded[:, None]
         try:
             yield

@@ -137,10 +137,7 @@ def _build_loaded(upstream: str, family: str, build: Callable[[], Any]) -> tuple
 
 
 def rebuild(architecture: Architecture) -> Any:
-    """Build an upstream with fresh weights, in S3PRL's class.
-
-    Raises UserError: an unknown family, or settings that do not match it.
-    """
+    """Build an upstream with fresh weights. Raises UserError: an unknown family, or settings of another one."""
     name, family, settings = architecture.upstream, architecture.family, architecture.settings
     try:
         check_settings(settings)
@@ -149,7 +146,7 @@ def rebuild(architecture: Architecture) -> Any:
                 raise ValueError(f"{name} is not a filter bank")
             return getattr(import_module(f"{_PACKAGE}.baseline.hubconf"), name)()
         if family == _HUGGING_FACE:
-            from .hugging_face import HuggingFaceUpstream  # noqa: PLC0415
+            from .hugging_face import HuggingFaceUpstream
 
             return HuggingFaceUpstream.of_architecture(name, **settings)
         build = _rebuild_loaded if family in _LOADED else _rebuild_native

@@ -143,10 +143,7 @@ class RunFolder:
         return self.path / f"args_{tag}.yaml", self.path / f"config_{tag}.yaml"
 
     def settings_file(self, name: str = "config") -> Path:
-        """Return the configuration (or S3PRL's ``args``) of the last start of a run.
-
-        Raises UserError: there is no such file.
-        """
+        """Return the configuration (or S3PRL's ``args``) of the last start. Raises UserError: there is none."""
         found = sorted(self.path.glob(f"{name}_*.yaml"))
         if not found:
             raise UserError(

@@ -92,10 +92,7 @@ def refuse_existing_outputs(options: argparse.Namespace) -> None:
 
 
 def read_systems(options: argparse.Namespace, labels: Labels | None) -> list[SystemOutput]:
-    """Return the output of each FILE, with the key joined if given.
-
-    Raises UserError: a file is damaged, or files do not match.
-    """
+    """Return the output of each FILE, with its key joined. Raises UserError: damaged files, or unequal ones."""
     read = [*options.files, *(path for path in options.calibrate if not path.endswith(CALIBRATION_SUFFIX))]
     kaldi = format_of(FileFormat.KALDI)
     if options.scores != Values.LIKELIHOODS and all(recognise(path) is not kaldi for path in read):

@@ -100,8 +100,6 @@ def draw_reliability(
 ) -> Any:
     """Draw one or two reliability curves, with the number of utterances per bin below; complete or not at all.
 
-    Raises UserError: matplotlib is not installed.
-
     `path`: figure to write, in the format of its extension; None for a page. `curves`: name → result of
     `metrics.reliability_curve`. `errors`: name → expected calibration error.
     """
@@ -137,8 +135,6 @@ def draw_reliability(
 
 def draw_truncation(path: Path | None, split: str, scores: Mapping[str, Mapping[str, Any]]) -> Any:
     """Draw scores over duration: above those where higher is better, below the others; complete or not at all.
-
-    Raises UserError: matplotlib is not installed.
 
     `path`: PNG to write; None for a page. `scores`: duration in seconds, as text → scores; None values are not drawn.
     """

@@ -143,10 +143,7 @@ class RecordedDatamap:
         return paths
 
     def draw(self, out: RunFolder, *, by_class: bool) -> list[Path]:
-        """Draw the data map and, with `by_class`, one panel per class; return the paths.
-
-        Raises UserError: matplotlib is not installed.
-        """
+        """Draw the data map and, with `by_class`, one panel per class; return the paths."""
         paths = [out.datamap_figure]
         draw_datamap(paths[0], self.recorded.measures, self.recorded.regions, self.config)
         if by_class:

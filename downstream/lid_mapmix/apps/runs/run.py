@@ -61,10 +61,7 @@ class Run:
         return type(self)(settings, self.corpus)
 
     def check_data(self) -> None:
-        """Check settings and manifests, before an upstream is downloaded or loaded.
-
-        Raises UserError: they are invalid; audio is not checked yet.
-        """
+        """Check settings and manifests, not yet the audio, before an upstream is loaded. Raises UserError."""
         self.settings.check_host(trains=True)
         task = self.settings.task
         check_class_similarity(task.mapmix, self.corpus.labels)

@@ -58,10 +58,7 @@ def sets(text: str | None, *path: str) -> bool:
 
 
 def parse_override(text: str) -> list[tuple[list[str], Any]]:
-    """Parse the text of -o.
-
-    Returns a list of (path of keys, value); values are parsed as Python literals, then as YAML, else strings.
-    """
+    """Return (path of keys, value) of each part of -o; values are Python literals, else YAML, else strings."""
     parsed = []
     for option in filter(None, (part.strip() for part in text.split(",,"))):
         key, separator, value = option.partition("=")

@@ -143,10 +143,7 @@ class MemberFile(io.RawIOBase):
             )
 
     def check(self) -> None:
-        """Compare the member with its tar header.
-
-        Raises UserError: no member starts there, or it has another size, or the shard is compressed.
-        """
+        """Compare the member with its tar header. Raises UserError: it has none there, or one of another size."""
         self._refuse_compressed()
         start = self._offset - tarfile.BLOCKSIZE
         block = os.pread(self._descriptor, tarfile.BLOCKSIZE, start) if start >= 0 else b""
