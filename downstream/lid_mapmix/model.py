@@ -68,11 +68,7 @@ class AttentionPooling(nn.Module):
         self.score = nn.Linear(dim, 1)
 
     def forward(self, frames: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Pool frames; returns (batch, dim) torch.Tensor.
-
-        `frames`: (batch, frames, dim) torch.Tensor. `mask`: (batch, frames) bool torch.Tensor, true for real frames; at
-        least one per row.
-        """
+        """Pool (batch, frames, dim) to (batch, dim); `mask`: (batch, frames) bool, true for at least one per row."""
         # Always in the precision of the weights, even if the upstream uses another: the cost is negligible.
         with _own_precision(frames):
             frames = frames.to(self.score.weight.dtype)

@@ -75,12 +75,7 @@ EXPORTABLE = ", ".join(["filter banks", *_NATIVE, *_LOADED, "hf_*"])
 
 
 def build_recording(upstream: str, build: Callable[[], Any]) -> tuple[Any, Architecture | None]:
-    """Build an upstream from its checkpoint, and record what its model is built from.
-
-    Returns the upstream, and its architecture; None if this module does not know the family.
-
-    `upstream`: its name. `build`: builds it.
-    """
+    """Build an upstream from its checkpoint; return it, and its architecture (None for an unknown family)."""
     family = registry.upstream_family(upstream)
     if family in _LOADED:
         return _build_loaded(upstream, family, build)

@@ -31,13 +31,9 @@ from .upstreams import (
 
 
 class Features:
-    """Computes frames, the input of a run's model, from waveforms.
+    """Computes frames, the input of a run's model, from waveforms, by an upstream and a featurizer of S3PRL.
 
-    Attributes
-    ----------
-    upstream, featurizer : S3PRL's, in evaluation mode.
-    architecture : to build the upstream without its checkpoint; None if it is not known.
-    device : of both.
+    `architecture`: to build the upstream without its checkpoint; None if it is not known.
     """
 
     def __init__(
@@ -116,10 +112,7 @@ def build_features(args: argparse.Namespace, runner: Mapping[str, Any], settings
 def rebuild_features(
     architecture: Architecture, args: argparse.Namespace, runner: Mapping[str, Any], settings: UpstreamSettings
 ) -> Features:
-    """Build features from an architecture only; nothing is unpickled, and weights must be loaded afterwards.
-
-    `architecture`: of the upstream. `args`, `runner`, `settings`: as for :func:`build_features`.
-    """
+    """Build features from an architecture; nothing is unpickled, and weights must be loaded afterwards."""
     prepare()
     with _quietly(), random_states_kept(), explained(args):
         return Features(rebuild(architecture), architecture, args, runner, settings)

@@ -142,10 +142,7 @@ def _check_compiler() -> None:
 
 
 def use_fused_attention(encoder: Any) -> None:
-    """Replace the `forward` of the self-attention in an encoder's layers; parameters stay the same.
-
-    `encoder`: with S3PRL's layers; other attention (WavLM's, with relative positions) is not changed.
-    """
+    """Replace the `forward` of S3PRL's plain self-attention in an encoder's layers; parameters stay the same."""
     from s3prl.upstream.wav2vec2.wav2vec2_model import MultiheadAttention
 
     for module in encoder.modules():

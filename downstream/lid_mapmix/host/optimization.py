@@ -21,12 +21,7 @@ _FUSED = ("Adam", "AdamW")
 
 
 def check_optimization(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any] | None) -> None:
-    """Take one step on one weight as the runner would.
-
-    Raises UserError: an unknown name, or a setting that is unknown or out of range.
-
-    `optimizer`, `scheduler`: those parts of the configuration.
-    """
+    """Take one step on one weight as the runner would. Raises UserError: an unknown name or a wrong setting."""
     import torch
     from s3prl import optimizers, schedulers
 

@@ -32,10 +32,7 @@ _PREPROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
 
 def encoder_millions(ckpt: str) -> float | None:
-    """Return the millions of parameters in the layers of the model that config.json describes; None if there is none.
-
-    `ckpt`: a folder, or a Hugging Face repository, whose config.json is downloaded.
-    """
+    """Return the millions of parameters in the layers of the model that config.json describes; None without one."""
     try:
         with registry.missing_package_named("hf_*"):
             settings = _read_config(ckpt, only_here(ckpt))

@@ -134,10 +134,7 @@ def parameters_limited(sizes: Sequence[int]) -> Iterator[None]:
 
 
 def check_settings(content: Any) -> Any:
-    """Check all settings in nested content, replace in it each text that S3PRL evaluates by its literal, and return it.
-
-    Raises ValueError: a text is code, or a model would be larger than any that exists.
-    """
+    """Check all nested settings, replace texts that S3PRL evaluates. Raises ValueError: code, or too large."""
     parts, seen = [content], set[int]()
     while parts:
         part = parts.pop()

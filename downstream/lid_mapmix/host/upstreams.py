@@ -73,12 +73,7 @@ def refuse_unread_weights(upstream: str, weights: str) -> None:
 
 
 def check_weights(upstream: Any, args: argparse.Namespace) -> None:
-    """Check that an upstream's weights are finite; after a diverged pretraining, or in a damaged file, they may not be.
-
-    Raises UserError: a weight is NaN or infinite.
-
-    `upstream`: its model. `args`: S3PRL's arguments.
-    """
+    """Raise a UserError if a weight is NaN or infinite, as after a diverged pretraining or in a damaged file."""
     broken = [name for name, weight in upstream.named_parameters() if not weight.isfinite().all()]
     if broken:
         source = f"upstream {args.upstream}" if args.upstream_ckpt is None else f"-k {args.upstream_ckpt}"
@@ -137,12 +132,7 @@ def check_features(
 
 
 def check_layer(upstream: Any, args: argparse.Namespace) -> None:
-    """Check that an upstream has the layer of -l, which S3PRL's featurizer does not check.
-
-    Raises UserError: it does not have that layer.
-
-    `upstream`: the upstream's model. `args`: S3PRL's arguments.
-    """
+    """Check the layer of -l, as S3PRL's featurizer does not. Raises UserError: the upstream does not have it."""
     asked, layer = args.upstream_feature_selection, args.upstream_layer_selection
     # Names with an underscore are notes for S3PRL's featurizer, not features.
     is_note = asked.startswith("_")

@@ -156,12 +156,7 @@ class RunFolder:
 
     @contextmanager
     def held(self, otherwise: str = "choose another folder by -n or -p") -> Iterator[None]:
-        """Lock the folder against other processes; it is created if absent.
-
-        Raises UserError: another process has locked the folder.
-
-        `otherwise`: what the user can do instead of waiting.
-        """
+        """Lock the folder, created if absent. Raises UserError: it is locked; the remedy is `otherwise`."""
         self.path.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(self.lock, timeout=0):

@@ -135,10 +135,7 @@ def clusters_of(output: SystemOutput, labels: Labels | None, origin: str) -> dic
 def calibration_of(
     options: argparse.Namespace, labels: Labels | None, output: SystemOutput, number: int
 ) -> Calibration | None:
-    """Return the calibration of FILE `number`, with classes in the order of the output; None without --calibrate.
-
-    Raises UserError: hard labels only, other classes, or as `calibration.fit`.
-    """
+    """Return the calibration of FILE `number`, in the order of its classes. Raises UserError: it does not fit."""
     if not options.calibrate:
         return None
     path = options.calibrate[number]

@@ -50,12 +50,7 @@ _PERPLEXITY = 30.0
 
 
 def new_figure(path: Path | None, width: float, height: float) -> Any:
-    """Return an empty matplotlib figure.
-
-    Raises UserError: matplotlib is not installed.
-
-    `path`: where it will be written; None for a page. `width`, `height`: in inches; in a page only their ratio matters.
-    """
+    """Return an empty figure, in inches; None for a page, with that ratio. Raises UserError: no matplotlib."""
     try:
         # Not pyplot: it keeps references to figures and opens a display.
         from matplotlib.figure import Figure  # noqa: PLC0415

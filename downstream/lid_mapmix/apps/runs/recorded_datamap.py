@@ -108,10 +108,7 @@ class RecordedDatamap:
         return "\n".join(lines)
 
     def write_numbers(self, out: RunFolder, suspects: Suspects | None, *, overwrite: bool) -> list[Path]:
-        """Write all files but the figures, or none if one exists with other content; return their paths.
-
-        Raises UserError: a file exists with other content, and `overwrite` is False.
-        """
+        """Write all files but the figures; return their paths. Raises UserError: one exists with other content."""
         paths = [out.datamap, out.class_similarity, *([] if suspects is None else [out.suspects])]
         with ExitStack() as stack:
             written = {path: stack.enter_context(replace_when_complete(path)) for path in paths}

@@ -35,11 +35,7 @@ from .feature_cache import attach_cache
 
 
 class Run:
-    """A run of S3PRL's runner in a folder, in one or several processes.
-
-    `corpus`: the data, if another run of the command has opened them. `trains`: whether the command trains; training
-    may skip bad audio.
-    """
+    """A run of S3PRL's runner in a folder. `trains`: whether the command trains, and may skip bad audio."""
 
     def __init__(self, settings: Settings, corpus: Corpus | None = None, *, trains: bool = True) -> None:
         self.settings = settings

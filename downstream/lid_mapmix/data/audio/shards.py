@@ -96,11 +96,7 @@ def open_bytes(path: Path) -> BinaryIO:
 
 
 def read_content(path: Path) -> bytes:
-    """Read all bytes of a file or of a member.
-
-    Raises UserError: no such shard, or it ends before the member does; OSError: they cannot be read from the disk, or
-    there is no such file.
-    """
+    """Read all bytes of a file or of a member. Raises UserError: as :func:`open_bytes`; OSError: of the disk."""
     member = find_member(path)
     descriptor = None if member is None else open_shard(path, member)
     if member is None or descriptor is None:

@@ -213,12 +213,7 @@ def _set_example(utterances: Utterances, rows: np.ndarray) -> str:
 
 
 def spellings(counts: Mapping[str, int]) -> list[list[str]]:
-    """Group names that differ only in case, separators, spaces or Unicode form.
-
-    Returns the groups of at least two names, each with the most frequent name first.
-
-    `counts`: name → number of utterances.
-    """
+    """Group two or more names that differ only in case, separators or Unicode form, the most frequent name first."""
     groups: dict[str, list[str]] = {}
     for name in sorted(counts):
         folded = unicodedata.normalize("NFKC", name).casefold().strip()
