@@ -68,11 +68,7 @@ class AttentionPooling(nn.Module):
         self.score = nn.Linear(dim, 1)
 
     def forward(self, frames: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Pool frames; returns (batch, dim) torch.Tensor.
-
-        `frames`: (batch, frames, dim) torch.Tensor. `mask`: (batch, frames) bool torch.Tensor, true for real frames; at
-        least one per row.
-        """
+        """Pool (batch, frames, dim) to (batch, dim); `mask`: (batch, frames) bool, true for at least one per row."""
         # Always in the precision of the weights, even if the upstream uses another: the cost is negligible.
         with _own_precision(frames):
             frames = frames.to(self.score.weight.dtype)
@@ -97,10 +93,7 @@ class Padding:
 
     @contextmanager
     def of(self, padded: torch.Tensor) -> Iterator[None]:
-        """Ignore padding frames during the block.
-
-        `padded`: (batch, frames) bool torch.Tensor, true for padding frames; false for at least one per row.
-        """
+        """Ignore the padding frames of `padded`, (batch, frames) bool, during the block."""
         self._padded = padded[:, None]
         try:
             yield

@@ -40,10 +40,7 @@ _NUMBERS = (
 
 
 def task_config(mapping: Mapping[str, Any] | None) -> TaskConfig:
-    """Check the ``downstream_expert`` part of a configuration.
-
-    Raises UserError: an unknown key, a value out of range, or contradicting values.
-    """
+    """Check the ``downstream_expert`` part. Raises UserError: an unknown key, a wrong value, or a contradiction."""
     if not isinstance(mapping, Mapping | None):
         raise UserError(f"configuration: {TASK_KEY} is {mapping!r}; expected 'key: value' lines. See config.yaml.")
     try:

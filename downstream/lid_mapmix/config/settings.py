@@ -111,10 +111,7 @@ class Settings:
         return self.make(args, {**sections, TASK_KEY: task}, [*self.sources, f"variants/{DATAMAP_STAGE}.yaml"])
 
     def check_host(self, *, trains: bool) -> None:
-        """Check what S3PRL would check late or never: upstream arguments, optimizer, schedule and cache.
-
-        Raises UserError: settings that cannot work.
-        """
+        """Raise a UserError for upstream arguments, optimizer, schedule or cache that S3PRL would refuse late."""
         if trains:
             check_optimization(self.optimizer, self.sections.get("scheduler"))
         self._check_cache()

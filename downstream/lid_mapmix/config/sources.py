@@ -22,10 +22,7 @@ _UPSTREAM_CONFIGS = (_PACKAGE / "upstream_configs", _PACKAGE.parents[1] / "upstr
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with the values of `over` merged over it, key by key; neither is changed.
-
-    Raises UserError: a single value where `base` has a section.
-    """
+    """Return `base` with `over` merged over it, key by key. Raises UserError: a single value for a section."""
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)

@@ -13,12 +13,7 @@ from .sources import TASK_KEY
 
 
 def check_host(runner: Mapping[str, Any]) -> None:
-    """Check that S3PRL's own runner, which ignores unknown keys, supports all requested settings.
-
-    Raises UserError: precision, compilation or checkpointing that S3PRL's own runner does not have.
-
-    `runner`: the ``runner`` section.
-    """
+    """Raise a UserError for precision, compilation or checkpointing that S3PRL's own runner does not have."""
     asked = [key for key in SWITCHES if runner.get(key)]
     if not runner.get("fp16") and read_precision(runner) is not Precision.FP32:
         asked.append("precision")

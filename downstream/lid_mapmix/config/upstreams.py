@@ -77,10 +77,7 @@ _DEFAULT = Upstream(
 
 
 def read_upstream(name: str) -> Upstream:
-    """Read the file of an upstream; without a file, return the defaults.
-
-    Raises UserError: the file has an unknown key or a wrong value.
-    """
+    """Read the file of an upstream, or else the defaults. Raises UserError: an unknown key or a wrong value."""
     content = read_upstream_config(name)
     if content is None:
         return _DEFAULT

@@ -52,10 +52,7 @@ class Corpus:
         return self.manifest_path(name).is_file()
 
     def manifest_path(self, name: str) -> Path:
-        """Return the path of a split's manifest, a CSV or a Parquet file, which may be absent.
-
-        Raises UserError: there are both a CSV and a Parquet file.
-        """
+        """Return the path of a split's manifest, which may be absent. Raises UserError: both CSV and Parquet."""
         return find_manifest(self.directory, name)
 
     def manifest(self, name: str) -> Manifest:
@@ -65,10 +62,7 @@ class Corpus:
         return self._manifests[name]
 
     def split(self, name: str) -> Split:
-        """Return a split, whose manifest and audio headers are checked at its first use.
-
-        Raises UserError: a fault of the manifest or the audio.
-        """
+        """Return a split, checked at its first use. Raises UserError: a fault of its manifest or its audio."""
         if name not in self._splits:
             skips = self._skips_bad_audio and name == "train"
             self._splits[name] = Split.open(
@@ -77,10 +71,7 @@ class Corpus:
         return self._splits[name]
 
     def check_manifests(self, names: Iterable[str]) -> None:
-        """Check manifests against the labels, without their audio.
-
-        Raises UserError: as :meth:`split`, except for faults of the audio.
-        """
+        """Check manifests against the labels, without audio. Raises UserError: a fault of a manifest."""
         for name in names:
             self.labels.class_indices(self.manifest(name))
 

@@ -41,10 +41,7 @@ class Labels:
         return Labels({name: members for name, members in clusters.items() if members})
 
     def class_indices(self, manifest: Manifest) -> np.ndarray:
-        """Return the class number of each utterance, (utterances,) int64.
-
-        Raises UserError: the manifest has a class that is not in these labels.
-        """
+        """Return class numbers, (utterances,) int64. Raises UserError: a class that is not in these labels."""
         number_of = {name: number for number, name in enumerate(self.classes)}
         names = manifest.classes.names.tolist()
         unknown = sorted(set(names) - number_of.keys())
@@ -57,10 +54,7 @@ class Labels:
 
 
 def read_labels(path: Path | str) -> Labels:
-    """Read labels.yaml, a mapping of cluster → list of classes.
-
-    Raises UserError: no such file, another structure, or a class in two clusters.
-    """
+    """Read labels.yaml, cluster → classes. Raises UserError: no such file, another structure, or a class twice."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file. Write one that maps each cluster to the list of its classes.")
@@ -72,10 +66,7 @@ def read_labels(path: Path | str) -> Labels:
 
 
 def labels_from_mapping(clusters: object, origin: str) -> Labels:
-    """Check a mapping of cluster → list of classes and return its labels.
-
-    `origin`: for errors, for example the file.
-    """
+    """Check a mapping of cluster → classes and return its labels. `origin`: for errors, for example the file."""
     if (
         not isinstance(clusters, Mapping)
         or not clusters

@@ -75,12 +75,7 @@ EXPORTABLE = ", ".join(["filter banks", *_NATIVE, *_LOADED, "hf_*"])
 
 
 def build_recording(upstream: str, build: Callable[[], Any]) -> tuple[Any, Architecture | None]:
-    """Build an upstream from its checkpoint, and record what its model is built from.
-
-    Returns the upstream, and its architecture; None if this module does not know the family.
-
-    `upstream`: its name. `build`: builds it.
-    """
+    """Build an upstream from its checkpoint; return it, and its architecture (None for an unknown family)."""
     family = registry.upstream_family(upstream)
     if family in _LOADED:
         return _build_loaded(upstream, family, build)
@@ -137,10 +132,7 @@ def _build_loaded(upstream: str, family: str, build: Callable[[], Any]) -> tuple
 
 
 def rebuild(architecture: Architecture) -> Any:
-    """Build an upstream with fresh weights, in S3PRL's class.
-
-    Raises UserError: an unknown family, or settings that do not match it.
-    """
+    """Build an upstream with fresh weights. Raises UserError: an unknown family, or settings of another one."""
     name, family, settings = architecture.upstream, architecture.family, architecture.settings
     try:
         check_settings(settings)
@@ -149,7 +141,7 @@ def rebuild(architecture: Architecture) -> Any:
                 raise ValueError(f"{name} is not a filter bank")
             return getattr(import_module(f"{_PACKAGE}.baseline.hubconf"), name)()
         if family == _HUGGING_FACE:
-            from .hugging_face import HuggingFaceUpstream  # noqa: PLC0415
+            from .hugging_face import HuggingFaceUpstream
 
             return HuggingFaceUpstream.of_architecture(name, **settings)
         build = _rebuild_loaded if family in _LOADED else _rebuild_native

@@ -4,8 +4,6 @@ soundfile reads and writes; torchaudio.functional and NumPy compute the effects.
 file imports the rest of this package.
 """
 
-# ruff: noqa: PLC0415 - torchaudio is imported when it is used, not with this file.
-
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -161,23 +159,6 @@ def _rate(samples: torch.Tensor, rate: int, wanted: str) -> _Audio:
     return resample(samples, rate, int(wanted), **_RESAMPLING), int(wanted)
 
 
-def _gain(samples: torch.Tensor, rate: int, decibels: str) -> _Audio:
-    return samples * 10 ** (float(decibels) / 20), rate
-
-
-def _norm(samples: torch.Tensor, rate: int) -> _Audio:
-    peak = samples.abs().max() if samples.numel() else torch.zeros(())
-    return (samples / peak if peak > 0 else samples), rate
-
-
-def _pad(samples: torch.Tensor, rate: int, before: str, after: str = "0") -> _Audio:
-    return torch.nn.functional.pad(samples, (round(float(before) * rate), round(float(after) * rate))), rate
-
-
-def _reverse(samples: torch.Tensor, rate: int) -> _Audio:
-    return samples.flip(-1), rate
-
-
 def _vad(samples: torch.Tensor, rate: int, *arguments: str) -> _Audio:
     from torchaudio.functional import vad
 
@@ -228,10 +209,13 @@ def _first_run(holds: np.ndarray, length: int) -> int | None:
 _EFFECTS: dict[str, Callable[..., _Audio]] = {
     "channels": _channels,
     "rate": _rate,
-    "gain": _gain,
-    "norm": _norm,
-    "pad": _pad,
-    "reverse": _reverse,
+    "gain": lambda samples, rate, decibels: (samples * 10 ** (float(decibels) / 20), rate),
+    "norm": lambda samples, rate: (samples / (samples.abs().amax() if samples.any() else 1), rate),
+    "pad": lambda samples, rate, before, after="0": (
+        torch.nn.functional.pad(samples, (round(float(before) * rate), round(float(after) * rate))),
+        rate,
+    ),
+    "reverse": lambda samples, rate: (samples.flip(-1), rate),
     "vad": _vad,
     "silence": _silence,
 }

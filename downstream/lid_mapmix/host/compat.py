@@ -10,8 +10,6 @@ command in a checkout of S3PRL, where `lid_mapmix` cannot be imported::
     python downstream/lid_mapmix/host/compat.py run_downstream.py -m train -d lid_mapmix ...
 """
 
-# ruff: noqa: PLC0415 - the packages to patch are imported when they are patched, not with this file.
-
 import argparse
 import functools
 import importlib
@@ -125,7 +123,7 @@ def _patch_huggingface_hub() -> None:
 
     for name in ("HfFolder", "Repository"):
         if not hasattr(huggingface_hub, name):
-            setattr(huggingface_hub, name, _removed_class(name, "huggingface_hub<1.0"))
+            setattr(huggingface_hub, name, _Removed(name))
 
 
 def _patch_torch_load() -> None:
@@ -161,30 +159,22 @@ def _tensorboard_attribute(name: str) -> Any:
     return SummaryWriter
 
 
-def _removed(name: str, needed: str) -> Callable[..., NoReturn]:
-    """Return a function that replaces a removed one."""
+class _Removed:
+    """Replaces a class of huggingface_hub that was removed; using it or an attribute of it raises an error."""
 
-    def function(*args: Any, **kwargs: Any) -> NoReturn:
-        raise RuntimeError(f"{name} was removed from this version of its package; S3PRL needs {needed} for it")
+    def __init__(self, name: str) -> None:
+        self._name = name
 
-    function.__name__ = name.rpartition(".")[2]
-    return function
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise RuntimeError(
+            f"huggingface_hub.{self._name} was removed from this version of its package; S3PRL needs "
+            "huggingface_hub<1.0 for it"
+        )
 
-
-def _removed_class(name: str, needed: str) -> type:
-    """Return a class that replaces a removed one; using it or an attribute of it raises an error."""
-    refuse = _removed(f"huggingface_hub.{name}", needed)
-
-    class Refusing(type):
-        def __call__(cls, *args: Any, **kwargs: Any) -> NoReturn:
-            refuse()
-
-        def __getattr__(cls, attribute: str) -> Any:
-            if attribute.startswith("__"):  # introspection
-                raise AttributeError(attribute)
-            refuse()
-
-    return Refusing(name, (), {"__doc__": f"Replaces {name}, which huggingface_hub has removed."})
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):  # introspection
+            raise AttributeError(attribute)
+        self()
 
 
 def _has_module(name: str) -> bool:

@@ -36,7 +36,7 @@ def allowed(is_allowed: bool) -> Iterator[None]:
 
 def install() -> None:
     """Replace S3PRL's download; a second call changes nothing."""
-    from s3prl.util import download  # noqa: PLC0415 - S3PRL is importable only after compat.py has patched it
+    from s3prl.util import download
 
     download._download = fetch
 
@@ -46,14 +46,11 @@ def fetch(filepath: Path | str, url: str, refresh: bool = False, new_enough_secs
 
     Raises UserError: the file is not there and cannot, or must not, be downloaded.
 
-    Parameters
-    ----------
-    filepath : where the file is stored.
-    url : where it is downloaded from.
-    refresh : download it even if it is there, as requested by ``-r``.
-    new_enough_secs : a younger file has just been downloaded by a process that started together with this one.
+    `filepath`: where the file is stored. `url`: where it is downloaded from. `refresh`: download it even if it is
+    there, as requested by ``-r``. `new_enough_secs`: a younger file has just been downloaded by a process that started
+    together with this one.
     """
-    from filelock import FileLock  # noqa: PLC0415 - with S3PRL's requirements
+    from filelock import FileLock
 
     path = Path(filepath)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +100,7 @@ def _copy(source: Any, target: BinaryIO, bar: Any) -> None:
 
 
 def _progress(name: str, expected: str | None) -> contextlib.AbstractContextManager[Any]:
-    from tqdm import tqdm  # noqa: PLC0415
+    from tqdm import tqdm
 
     total = int(expected) if expected else None
     return tqdm(total=total, desc=name[-40:], unit="B", unit_scale=True, file=sys.stderr)

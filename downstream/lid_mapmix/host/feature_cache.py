@@ -50,18 +50,13 @@ class CachedUpstream(nn.Module):
     """A frozen upstream with cached features.
 
     `upstream`: S3PRL's. `selection`: the features that the featurizer uses.
-
-    Attributes
-    ----------
-    computed, read : number of waveforms whose features were computed, and read.
     """
 
     def __init__(self, upstream: nn.Module, selection: Selection) -> None:
         super().__init__()
         self.upstream = upstream
         self.selection = selection
-        self.computed = 0
-        self.read = 0
+        self.computed = self.read = 0  # number of waveforms whose features were computed, and read
         self._expected: tuple[FeatureStore, list[int]] | None = None
 
     def announce(self, store: FeatureStore, slots: Sequence[int]) -> None:
@@ -102,12 +97,7 @@ class CachedUpstream(nn.Module):
 
 
 class _Layers(list[torch.Tensor]):
-    """The layers of a batch as slices of one tensor.
-
-    Attributes
-    ----------
-    stacked : (layers, batch, frames, dim) torch.Tensor.
-    """
+    """The layers of a batch as slices of one (layers, batch, frames, dim) torch.Tensor, `stacked`."""
 
     def __init__(self, stacked: torch.Tensor) -> None:
         super().__init__(stacked)
@@ -166,13 +156,9 @@ def _read_layers(store: FeatureStore, slots: Sequence[int], device: torch.device
 class FeatureCache:
     """The folder of a cache: a description of the upstream, and a store for each split.
 
-    Parameters
-    ----------
-    folder : created with the first store.
-    upstream : the replaced upstream.
-    names : what else the features depend on, such as the upstream's name, in JSON types.
-    rate : samples from one frame to the next.
-    device : of the upstream.
+    `folder`: created with the first store. `upstream`: the replaced upstream. `names`: what else the features depend
+    on, such as the upstream's name, in JSON types. `rate`: samples from one frame to the next. `device`: of the
+    upstream.
     """
 
     def __init__(

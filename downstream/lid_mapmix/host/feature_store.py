@@ -147,10 +147,7 @@ class FeatureStore:
 
 
 def check_header(path: Path, expected: Mapping[str, Any]) -> None:
-    """Compare a header file with what is needed; a missing file is accepted.
-
-    Raises UserError: they differ, or the file is damaged.
-    """
+    """Compare a header file, if there is one, with what is needed. Raises UserError: they differ, or it is damaged."""
     if not path.is_file():
         return
     try:

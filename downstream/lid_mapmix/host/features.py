@@ -31,13 +31,9 @@ from .upstreams import (
 
 
 class Features:
-    """Computes frames, the input of a run's model, from waveforms.
+    """Computes frames, the input of a run's model, from waveforms, by an upstream and a featurizer of S3PRL.
 
-    Attributes
-    ----------
-    upstream, featurizer : S3PRL's, in evaluation mode.
-    architecture : to build the upstream without its checkpoint; None if it is not known.
-    device : of both.
+    `architecture`: to build the upstream without its checkpoint; None if it is not known.
     """
 
     def __init__(
@@ -48,7 +44,7 @@ class Features:
         runner: Mapping[str, Any],
         settings: UpstreamSettings,
     ) -> None:
-        from s3prl.upstream.interfaces import Featurizer  # noqa: PLC0415 - S3PRL is importable only now
+        from s3prl.upstream.interfaces import Featurizer
 
         self.device = torch.device(args.device)
         self._casting = Casting(_precision(runner, self.device), args.device)
@@ -92,11 +88,9 @@ def build_features(args: argparse.Namespace, runner: Mapping[str, Any], settings
 
     Raises UserError: the upstream cannot be built, or lacks the features of the run.
 
-    Parameters
-    ----------
-    args : S3PRL's arguments of the run; `device` is where to build, `may_download` whether the user named the upstream.
-    runner : the ``runner`` section of the run's configuration.
-    settings : the run's other requests of its upstream.
+    `args`: S3PRL's arguments of the run; `device` is where to build, `may_download` whether the user named the
+    upstream. `runner`: the ``runner`` section of the run's configuration. `settings`: the run's other requests of its
+    upstream.
     """
     if getattr(args, "hub", "torch") != "torch" or getattr(args, "from_hf_hub", False):
         raise UserError(
@@ -107,7 +101,7 @@ def build_features(args: argparse.Namespace, runner: Mapping[str, Any], settings
     check_upstream_arguments(args, settings)
     may_download = getattr(args, "may_download", False)
     with _quietly(), random_states_kept(), explained(args), reading_data_only(), downloads.allowed(may_download):
-        from s3prl import hub  # noqa: PLC0415
+        from s3prl import hub
 
         build = hugging_face_builders().get(args.upstream) or getattr(hub, args.upstream)
         weights = {"ckpt": args.upstream_ckpt, "model_config": args.upstream_model_config, "refresh": False}
@@ -118,10 +112,7 @@ def build_features(args: argparse.Namespace, runner: Mapping[str, Any], settings
 def rebuild_features(
     architecture: Architecture, args: argparse.Namespace, runner: Mapping[str, Any], settings: UpstreamSettings
 ) -> Features:
-    """Build features from an architecture only; nothing is unpickled, and weights must be loaded afterwards.
-
-    `architecture`: of the upstream. `args`, `runner`, `settings`: as for :func:`build_features`.
-    """
+    """Build features from an architecture; nothing is unpickled, and weights must be loaded afterwards."""
     prepare()
     with _quietly(), random_states_kept(), explained(args):
         return Features(rebuild(architecture), architecture, args, runner, settings)

@@ -25,10 +25,7 @@ _CPU_FRAMES = 600
 
 
 def batch_filter_banks(upstream: Any) -> None:
-    """Let S3PRL's ``fbank`` compute the features of a batch at once.
-
-    `upstream`: the upstream's model; only ``fbank`` with S3PRL's settings is changed.
-    """
+    """Let S3PRL's ``fbank``, with its own settings, compute the features of a batch at once."""
     if type(upstream).__module__ != _BASELINE:
         return
     kaldi_settings = upstream.config.get("kaldi", {})
@@ -39,10 +36,7 @@ def batch_filter_banks(upstream: Any) -> None:
 
 
 class FilterBanks:
-    """Log mel energies with deltas, normalised over time.
-
-    `extracter`: S3PRL's, a sequence of features, deltas and normalisation; the settings of the last two are used.
-    """
+    """Log mel energies with the deltas and the normalisation of S3PRL's `extracter`."""
 
     def __init__(self, extracter: Any) -> None:
         self._one_by_one = extracter
@@ -57,12 +51,7 @@ class FilterBanks:
         self._floor = torch.finfo(torch.float32).eps
 
     def extract(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Return the features of each waveform.
-
-        Returns one (frames, dim) torch.Tensor per waveform.
-
-        `waveforms`: (samples,) float32 each, at 16 kHz.
-        """
+        """Return features, one (frames, dim) float32 per waveform. `waveforms`: (samples,) float32, at 16 kHz."""
         for waveform in waveforms:
             if len(waveform) < _WINDOW:
                 self._one_by_one(waveform)  # S3PRL raises the error
@@ -74,10 +63,7 @@ class FilterBanks:
         return found
 
     def _features(self, waveforms: Sequence[torch.Tensor], counts: list[int]) -> torch.Tensor:
-        """Return (batch, dim, frames) features, 0 after the `counts` frames of each waveform.
-
-        Time is last, so that statistics over it read adjacent memory.
-        """
+        """Return (batch, dim, frames) features, 0 after each waveform's frames; time is last, so adjacent."""
         frames = [waveform.unfold(0, _WINDOW, _SHIFT) for waveform in waveforms]
         energies = self._log_mel_energies(torch.cat(frames)).split(counts)
         span = None if len(set(counts)) == 1 else _Span(counts, frames[0].device)
@@ -119,13 +105,7 @@ class FilterBanks:
 
 
 class _Span:
-    """The real frames of a batch.
-
-    Attributes
-    ----------
-    counts : (batch,) int64, number of real frames.
-    real : (batch, 1, frames) float32, 1 for real frames and 0 for others.
-    """
+    """The real frames of a batch: their `counts`, (batch,) int64, and (batch, 1, frames) float32, 1 where `real`."""
 
     def __init__(self, counts: list[int], device: torch.device) -> None:
         self.counts = torch.tensor(counts, device=device)

@@ -40,10 +40,7 @@ def check_name(upstream: str) -> None:
 
 
 def check_files(upstream: str, weights: str | None, config: str | None) -> None:
-    """Refuse files of another format than the upstream loads, as far as their names show it, and a missing -g.
-
-    `weights`, `config`: -k and -g.
-    """
+    """Refuse files (-k, -g) of another format than the upstream loads, by their names, and a missing -g."""
     if upstream in _NEED_CONFIG and config is None:
         raise UserError(
             f"-u {upstream}: expected its settings by -g, found none. Pass a YAML file such as {_NEED_CONFIG[upstream]}"

@@ -26,10 +26,7 @@ _TOLERANCE = 1e-3
 
 
 def true_frames(upstream: Any) -> None:
-    """Correct the padding masks of a native upstream; other upstreams are not changed.
-
-    `upstream`: as S3PRL built it; changed in place.
-    """
+    """Correct the padding masks of a native upstream, in place; other upstreams are not changed."""
     model = getattr(upstream, "model", None)
     convolutions = _front_end(model)
     if model is None or not convolutions:
@@ -47,12 +44,8 @@ def check_mixed_lengths(upstream: Any, feature: str, name: str, device: str) -> 
 
     Raises UserError: they are not.
 
-    Parameters
-    ----------
-    upstream : the upstream's model, with 20 or 10 ms per frame.
-    feature : those of -s.
-    name : of the upstream.
-    device : of the model.
+    `upstream`: the upstream's model, with 20 or 10 ms per frame. `feature`: those of -s. `name`: of the upstream.
+    `device`: of the model.
     """
     generator = torch.Generator().manual_seed(0)
     wavs = [0.1 * torch.randn(samples, generator=generator).to(device) for samples in (*_SHORT, _LONG)]

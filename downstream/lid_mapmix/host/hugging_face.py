@@ -38,10 +38,7 @@ from .pretrained import (
 
 
 class HuggingFaceUpstream(torch.nn.Module):
-    """A wav2vec 2.0 or HuBERT model of transformers, with S3PRL's interface of an upstream.
-
-    `model`: of transformers. `normalize`: whether waveforms are normalised.
-    """
+    """A wav2vec 2.0 or HuBERT `model` of transformers, with S3PRL's interface of an upstream."""
 
     def __init__(self, model: Any, normalize: bool) -> None:
         super().__init__()
@@ -84,10 +81,7 @@ class HuggingFaceUpstream(torch.nn.Module):
         front_end._requires_grad = trains  # transformers' own flag
 
     def spec_augment(self, masks: bool) -> None:
-        """Switch on masking of frames and channels in training as in config.json, or switch it off.
-
-        Raises UserError: config.json masks nothing.
-        """
+        """Mask frames and channels in training as in config.json, or not. Raises UserError: it masks nothing."""
         config = self.model.config
         if masks and not (config.mask_time_prob > 0 or config.mask_feature_prob > 0):
             raise UserError(

@@ -14,8 +14,6 @@ the parameters, and so checkpoints, stay the same.
   (``runner.gradient_checkpointing``).
 """
 
-# ruff: noqa: PLC0415 - torch takes seconds to import, and the command line's help needs none of it.
-
 import functools
 import os
 import shutil
@@ -144,10 +142,7 @@ def _check_compiler() -> None:
 
 
 def use_fused_attention(encoder: Any) -> None:
-    """Replace the `forward` of the self-attention in an encoder's layers; parameters stay the same.
-
-    `encoder`: with S3PRL's layers; other attention (WavLM's, with relative positions) is not changed.
-    """
+    """Replace the `forward` of S3PRL's plain self-attention in an encoder's layers; parameters stay the same."""
     from s3prl.upstream.wav2vec2.wav2vec2_model import MultiheadAttention
 
     for module in encoder.modules():
@@ -187,13 +182,10 @@ def _attend(  # noqa: PLR0917 - the arguments of the replaced `forward`
 
     Returns (frames, batch, dim) torch.Tensor, and None for the weights.
 
-    Parameters
-    ----------
-    attention : the module, for its projections, heads and dropout.
-    original : its own `forward`, used for all other options.
-    query, key, value : (frames, batch, dim) torch.Tensor, all three the same.
-    key_padding_mask : (batch, frames) bool torch.Tensor, true for padding, or None.
-    attn_mask, need_weights, others : the module's own options.
+    `attention`: the module, for its projections, heads and dropout. `original`: its own `forward`, used for all other
+    options. `query`, `key`, `value`: (frames, batch, dim) torch.Tensor, all three the same. `key_padding_mask`: (batch,
+    frames) bool torch.Tensor, true for padding, or None. `attn_mask`, `need_weights`, `others`: the module's own
+    options.
     """
     from torch.nn.functional import scaled_dot_product_attention
 

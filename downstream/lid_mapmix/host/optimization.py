@@ -4,8 +4,6 @@ S3PRL evaluates the names of both and passes them all other settings, after the 
 weight shows early what does not work. Where it pays, Adam updates all weights in one pass.
 """
 
-# ruff: noqa: PLC0415 - torch takes seconds to import, and the command line's help needs none of it.
-
 import functools
 import inspect
 import warnings
@@ -23,12 +21,7 @@ _FUSED = ("Adam", "AdamW")
 
 
 def check_optimization(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any] | None) -> None:
-    """Take one step on one weight as the runner would.
-
-    Raises UserError: an unknown name, or a setting that is unknown or out of range.
-
-    `optimizer`, `scheduler`: those parts of the configuration.
-    """
+    """Take one step on one weight as the runner would. Raises UserError: an unknown name or a wrong setting."""
     import torch
     from s3prl import optimizers, schedulers
 
@@ -62,11 +55,9 @@ def check_optimization(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any
 def with_fused(optimizer: Mapping[str, Any], state: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the ``optimizer`` section with ``fused``, if there is such a kernel and no other one is requested.
 
-    Parameters
-    ----------
-    optimizer : the section; not changed.
-    state : of the optimizer of a resumed run, or None. A resumed run keeps its kernel, because the other one rounds
-        differently, and torch fails if a gradient scaler is for one kernel and the state from the other.
+    `optimizer`: the section; not changed. `state`: of the optimizer of a resumed run, or None. A resumed run keeps its
+    kernel, because the other one rounds differently, and torch fails if a gradient scaler is for one kernel and the
+    state from the other.
     """
     skip_dynamo()
     section = dict(optimizer)

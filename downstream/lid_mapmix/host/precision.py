@@ -5,8 +5,6 @@ three modes, on a CPU too. Weights and Adam's moments stay float32, and pooling,
 float32 (model.py). fp16 uses a gradient scaler, whose state is stored in checkpoints.
 """
 
-# ruff: noqa: PLC0415 - torch takes seconds to import, and the command line's help needs none of it.
-
 import contextlib
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextvars import ContextVar
@@ -27,10 +25,7 @@ class Precision(StrEnum):
 
 
 def read_precision(runner: Mapping[str, Any]) -> Precision:
-    """Return the precision of a ``runner`` section; S3PRL's ``fp16: true`` means fp16.
-
-    Raises UserError: another value, or two that contradict each other.
-    """
+    """Return the precision of ``runner``, with S3PRL's ``fp16``. Raises UserError: another value, or two."""
     value = runner.get("precision")
     try:
         precision = Precision.FP32 if value is None else Precision(value)
@@ -46,12 +41,7 @@ def read_precision(runner: Mapping[str, Any]) -> Precision:
 
 
 class Casting:
-    """The precision of one runner.
-
-    Raises UserError: fp16 without a GPU.
-
-    `precision`: of matrix products. `device`: torch's name for it.
-    """
+    """The precision of one runner on a device. Raises UserError: fp16 without a GPU."""
 
     def __init__(self, precision: Precision, device: str) -> None:
         import torch
@@ -85,10 +75,7 @@ class Casting:
 
     @contextlib.contextmanager
     def training(self, runner: MutableMapping[str, Any]) -> Iterator[None]:
-        """Run S3PRL's training loop in this precision during the block.
-
-        `runner`: the section with ``fp16``, which tells the loop to use a scaler; restored afterwards.
-        """
+        """Run S3PRL's training loop in this precision, with ``fp16`` set in its section `runner` meanwhile."""
         token = _in_force.set(self)
         if self.precision is Precision.FP16:
             runner["fp16"] = True

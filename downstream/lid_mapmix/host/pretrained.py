@@ -4,8 +4,6 @@ A config.json that belongs to another model than the weights is refused if the n
 They do not show ``do_stable_layer_norm`` (both values have the same weights), the number of heads and the activation.
 """
 
-# ruff: noqa: PLC0415 - transformers takes seconds to import, and only these upstreams need it.
-
 import contextlib
 import json
 import logging
@@ -34,10 +32,7 @@ _PREPROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
 
 def encoder_millions(ckpt: str) -> float | None:
-    """Return the millions of parameters in the layers of the model that config.json describes; None if there is none.
-
-    `ckpt`: a folder, or a Hugging Face repository, whose config.json is downloaded.
-    """
+    """Return the millions of parameters in the layers of the model that config.json describes; None without one."""
     try:
         with registry.missing_package_named("hf_*"):
             settings = _read_config(ckpt, only_here(ckpt))
@@ -74,11 +69,12 @@ def load_model(name: str, ckpt: str, is_local: bool) -> Any:
             local_files_only=is_local,
             ignore_mismatched_sizes=True,
         )
+    own_config = f"-k {ckpt}: expected the weights of the model in config.json, found"
     if differing := sorted(report["mismatched_keys"]):
-        name, stored, expected = differing[0]
+        key, stored, expected = differing[0]
         raise UserError(
-            f"-k {ckpt}: expected the weights of the model in config.json, found {len(differing)} of another shape "
-            f"({name}: {tuple(stored)} instead of {tuple(expected)}). Use the config.json of these weights."
+            f"{own_config} {len(differing)} of another shape ({key}: {tuple(stored)} instead of {tuple(expected)}). "
+            "Use the config.json of these weights."
         )
     # Some fine-tuned models lack the vector that replaces masked frames.
     if missing := sorted(set(report["missing_keys"]) - {"masked_spec_embed"}):
@@ -88,10 +84,7 @@ def load_model(name: str, ckpt: str, is_local: bool) -> Any:
         )
     # Weights without a place in the model show that config.json belongs to another model.
     if extra := sorted(key for key in report["unexpected_keys"] if _OF_THE_MODEL.search(key)):
-        raise UserError(
-            f"-k {ckpt}: expected the weights of the model in config.json, found {len(extra)} others ({extra[0]}, …). "
-            "Use the config.json of these weights."
-        )
+        raise UserError(f"{own_config} {len(extra)} others ({extra[0]}, …). Use the config.json of these weights.")
     if is_rank_zero():
         for line in _notes(ckpt, config, report["unexpected_keys"]):
             logger.warning("-k %s: %s", ckpt, line)
@@ -132,10 +125,7 @@ def _notes(ckpt: str, config: Any, unused: Iterable[str]) -> Iterator[str]:
 
 
 def _checked_sizes(ckpt: str) -> list[int]:
-    """Return the bytes of a folder's files of weights; empty for a repository.
-
-    Raises ValueError: its list of files names others than those of the folder, or is too large to be one.
-    """
+    """Return the bytes of a folder's weights. Raises ValueError: its list names other files, or is too large."""
     folder = Path(ckpt)
     files = {path.name: path.stat().st_size for pattern in _WEIGHTS for path in folder.glob(pattern)}
     for index in folder.glob("*.index.json"):
@@ -164,11 +154,8 @@ def model_classes(kind: str) -> tuple[Any, Any]:
     """Return the classes of configuration and model for a model_type."""
     import transformers
 
-    classes: dict[str, tuple[Any, Any]] = {
-        "wav2vec2": (transformers.Wav2Vec2Config, transformers.Wav2Vec2Model),
-        "hubert": (transformers.HubertConfig, transformers.HubertModel),
-    }
-    return classes[kind]
+    prefix = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert"}[kind]
+    return getattr(transformers, f"{prefix}Config"), getattr(transformers, f"{prefix}Model")
 
 
 def plain_config(config_class: Any, settings: dict[str, Any]) -> Any:

@@ -77,10 +77,7 @@ def upstream_family(name: str) -> str | None:
 
 
 def install_lazy_hub() -> None:
-    """Make `s3prl.hub` import an upstream only when it is used.
-
-    A hub that is already imported is not changed.
-    """
+    """Make `s3prl.hub`, unless it is imported already, import an upstream only when it is used."""
     _installed_finder().is_hub_lazy = True
 
 
@@ -222,11 +219,9 @@ def _parsed(path: Path) -> ast.Module:
 
 
 def _entry_names(hubconf: ast.Module) -> list[str]:
-    """Return the public names that a hubconf defines, or imports from another hubconf, in order.
-
-    Names imported from elsewhere (Path, FileLock) are helpers, not upstreams.
-    """
+    """Return the public names that a hubconf defines, or imports from another hubconf, in order."""
     names: list[str] = []
+    # Names imported from elsewhere (Path, FileLock) are helpers, not upstreams.
     for node in hubconf.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             names.append(node.name)

@@ -8,8 +8,6 @@ A subclass and replacements of the few module functions that it calls (runner_gl
 precision are in upstreams.py, optimization.py and precision.py, which are called from here.
 """
 
-# ruff: noqa: PLC0415 - torch takes seconds to import, and the command line's help needs none of it.
-
 import argparse
 import contextlib
 import copy
@@ -54,13 +52,10 @@ def make_runner(
 ) -> Any:
     """Return an `s3prl.downstream.runner.Runner` with patches for its known faults.
 
-    Parameters
-    ----------
-    args : S3PRL's arguments, as from its own command line, with `init_ckpt` (None to start a new run).
-    config : S3PRL's configuration; it is not changed. Without `runner.gradient_accumulate_steps`, where
-        S3PRL crashes at the first step, each batch is a step.
-    upstream : the run's other requests of its upstream.
-    handed : more arguments for the task's expert; not stored in checkpoints.
+    `args`: S3PRL's arguments, as from its own command line, with `init_ckpt` (None to start a new run). `config`:
+    S3PRL's configuration; it is not changed. Without `runner.gradient_accumulate_steps`, where S3PRL crashes at the
+    first step, each batch is a step. `upstream`: the run's other requests of its upstream. `handed`: more arguments for
+    the task's expert; not stored in checkpoints.
     """
     prepare()
     # S3PRL's experts get parts of the configuration itself, and complete them.

@@ -6,8 +6,6 @@ rank leaves each step before it is counted, and never ends. Here every process i
 only rank zero may do has no effect in the others.
 """
 
-# ruff: noqa: PLC0415 - torch takes seconds to import, and the command line's help needs none of it.
-
 import contextlib
 import errno
 import functools
@@ -33,10 +31,7 @@ def is_rank_zero() -> bool:
 
 
 def install_replacements(module: Any) -> None:
-    """Replace global names of the runner's module; a second call changes nothing.
-
-    `module`: the runner's module; the replaced objects themselves are not changed.
-    """
+    """Replace global names of the runner's module; the objects themselves are not changed."""
     import torch
 
     from .hugging_face import hugging_face_builders

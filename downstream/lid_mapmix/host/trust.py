@@ -53,8 +53,8 @@ def reading_data_only() -> Iterator[None]:
     Raises ValueError: a file holds other objects, or settings that are code or too large, or of a model that is too
     large.
     """
-    import torch  # noqa: PLC0415 - torch takes seconds to import
-    import yaml  # noqa: PLC0415
+    import torch
+    import yaml
 
     load, load_yaml = torch.load, yaml.load
     sizes: list[int] = []
@@ -105,7 +105,7 @@ def parameters_limited(sizes: Sequence[int]) -> Iterator[None]:
     It is raised before the parameters take memory. `sizes`: bytes of the files that were read, which may grow within
     the block; empty if no file is known.
     """
-    from torch.nn.modules import module  # noqa: PLC0415
+    from torch.nn.modules import module
 
     total = 0
 
@@ -134,10 +134,7 @@ def parameters_limited(sizes: Sequence[int]) -> Iterator[None]:
 
 
 def check_settings(content: Any) -> Any:
-    """Check all settings in nested content, replace in it each text that S3PRL evaluates by its literal, and return it.
-
-    Raises ValueError: a text is code, or a model would be larger than any that exists.
-    """
+    """Check all nested settings, replace texts that S3PRL evaluates. Raises ValueError: code, or too large."""
     parts, seen = [content], set[int]()
     while parts:
         part = parts.pop()

@@ -5,8 +5,6 @@ many. The patches are in frames.py (padding), hugging_face.py (hf_* models), fil
 downloads.py (named weights).
 """
 
-# ruff: noqa: PLC0415 - torch takes seconds to import, and the command line's help needs none of it.
-
 import argparse
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -75,12 +73,7 @@ def refuse_unread_weights(upstream: str, weights: str) -> None:
 
 
 def check_weights(upstream: Any, args: argparse.Namespace) -> None:
-    """Check that an upstream's weights are finite; after a diverged pretraining, or in a damaged file, they may not be.
-
-    Raises UserError: a weight is NaN or infinite.
-
-    `upstream`: its model. `args`: S3PRL's arguments.
-    """
+    """Raise a UserError if a weight is NaN or infinite, as after a diverged pretraining or in a damaged file."""
     broken = [name for name, weight in upstream.named_parameters() if not weight.isfinite().all()]
     if broken:
         source = f"upstream {args.upstream}" if args.upstream_ckpt is None else f"-k {args.upstream_ckpt}"
@@ -97,12 +90,8 @@ def patch_upstream(
 
     Raises UserError: it has no trainable front end or no mask settings, or it cannot be compiled or checkpointed.
 
-    Parameters
-    ----------
-    upstream : its model, changed in place, before it is wrapped for distributed training.
-    args : S3PRL's arguments.
-    settings : the run's other requests.
-    runner : the ``runner`` section, see :func:`.native.speed_up`.
+    `upstream`: its model, changed in place, before it is wrapped for distributed training. `args`: S3PRL's arguments.
+    `settings`: the run's other requests. `runner`: the ``runner`` section, see :func:`.native.speed_up`.
     """
     from .filter_banks import batch_filter_banks
     from .frames import true_frames
@@ -131,12 +120,8 @@ def check_features(
     Raises UserError: the upstream does not have the features of -s, or lengths are to be mixed and its features depend
     on padding.
 
-    Parameters
-    ----------
-    upstream : the upstream's model.
-    featurizer : S3PRL's featurizer, made for it.
-    args : S3PRL's arguments.
-    settings : the run's other requests.
+    `upstream`: the upstream's model. `featurizer`: S3PRL's featurizer, made for it. `args`: S3PRL's arguments.
+    `settings`: the run's other requests.
     """
     if featurizer.feature_selection != args.upstream_feature_selection:
         raise _no_features(args, _probe(upstream, args))
@@ -147,12 +132,7 @@ def check_features(
 
 
 def check_layer(upstream: Any, args: argparse.Namespace) -> None:
-    """Check that an upstream has the layer of -l, which S3PRL's featurizer does not check.
-
-    Raises UserError: it does not have that layer.
-
-    `upstream`: the upstream's model. `args`: S3PRL's arguments.
-    """
+    """Check the layer of -l, as S3PRL's featurizer does not. Raises UserError: the upstream does not have it."""
     asked, layer = args.upstream_feature_selection, args.upstream_layer_selection
     # Names with an underscore are notes for S3PRL's featurizer, not features.
     is_note = asked.startswith("_")
@@ -192,10 +172,7 @@ def _no_features(args: argparse.Namespace, features: dict[str, Any]) -> UserErro
 
 @contextlib.contextmanager
 def explained(args: argparse.Namespace) -> Iterator[None]:
-    """Raise a UserError that names the weights for any error while S3PRL builds an upstream from them.
-
-    `args`: S3PRL's arguments.
-    """
+    """Raise a UserError that names the weights for any error while S3PRL builds an upstream from them."""
     try:
         yield
     except (UserError, ImportError):  # a package is missing or too old, whatever the weights are
@@ -228,10 +205,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def out_of_memory(what: str, device: str) -> UserError:
-    """Return the error for something that does not fit into memory.
-
-    `what`: does not fit. `device`: torch's name for it.
-    """
+    """Return the error that `what` does not fit into the memory of a device, by torch's name for it."""
     place, other = ("the machine", "") if device == "cpu" else (device, ", or use --device cpu")
     return UserError(
         f"{what}: {place} has too little free memory for it. End other programs that use that memory, or use a smaller "

@@ -86,13 +86,9 @@ def make_answer(
 ) -> Identification:
     """Return the answer for a recording.
 
-    Parameters
-    ----------
-    name, seconds : of the recording.
-    labels : the classes.
-    uncalibrated, calibrated : (C,) float64 probabilities.
-    is_speech : whether the recording has speech.
-    threshold : the answer is rejected if the top probability is below it.
+    `name`, `seconds`: of the recording. `labels`: the classes. `uncalibrated`, `calibrated`: (C,) float64
+    probabilities. `is_speech`: whether the recording has speech. `threshold`: the answer is rejected if the top
+    probability is below it.
     """
     if not is_speech:
         return Identification(name, Outcome.NO_SPEECH, (), np.empty(0), None, seconds, uncalibrated)

@@ -111,10 +111,7 @@ def write_export(folder: Path, trained: Trained, versions: dict[str, str]) -> No
 
 
 def read_export(folder: Path, device: str | None = None) -> Trained:
-    """Read an export of :func:`write_export`; nothing is unpickled, and no code in the folder is run.
-
-    Raises UserError: a damaged export, another version, or parts that do not match.
-    """
+    """Read an export, without unpickling or running code. Raises UserError: it is damaged, or of another version."""
     from safetensors import SafetensorError  # noqa: PLC0415
     from safetensors.torch import load_file  # noqa: PLC0415
 

@@ -53,10 +53,7 @@ def speech_frames(windows: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def has_speech(window: np.ndarray, frames: np.ndarray) -> bool:
-    """Return whether a window has speech.
-
-    `window`: (samples,) float32 at 16 kHz. `frames`: (frames,) bool, as returned by :func:`speech_frames`.
-    """
+    """Return whether a window, (samples,) float32, has speech, by its frames from :func:`speech_frames`."""
     if len(window) < _SETTLED:
         return _level(window) > _SILENCE
     return bool(np.lib.stride_tricks.sliding_window_view(frames, _MIN_FRAMES).all(axis=1).any())

@@ -112,10 +112,7 @@ def load_weights(
     featurizer: dict[str, Any],
     head: dict[str, Any],
 ) -> None:
-    """Load the weights of all parts; `upstream` is None if the upstream was not fine-tuned.
-
-    Raises UserError: they are of another network, or not finite.
-    """
+    """Load the weights; `upstream` is None if it was frozen. Raises UserError: of another network, or not finite."""
     parts = [(features.featurizer, featurizer), (model, head)]
     parts += [] if upstream is None else [(features.upstream, upstream)]
     for module, weights in parts:
@@ -149,10 +146,7 @@ def find_calibration(folder: RunFolder, labels: Labels) -> Calibration | None:
 
 
 def choose_device(device: str | None) -> str:
-    """Return a device by torch's name: the given one, or by default a GPU if there is one.
-
-    Raises UserError: it is not available.
-    """
+    """Return a device, by default a GPU if there is one. Raises UserError: it is not available."""
     if device is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -1,4 +1,4 @@
-"""Files of the data map: datamap.csv, the same for Dataset Cartography, and the class similarity of the run.
+"""Files of the data map: datamap.csv and the class similarity of the run.
 
 datamap.csv has one row per utterance: the columns of the training manifest, then ``confidence``, ``variability``,
 ``correctness``, ``threshold_closeness`` (6 decimals), ``forgetfulness`` (empty if the utterance was never predicted
@@ -7,29 +7,10 @@ has the region ``unread`` (version 0.1.0 wrote another word), 0 epochs and no me
 
 class_similarity.csv has one row per class: its name, then the mean softmax row of its training utterances, one column
 per class. Confidence labels (targets.py) divide the probability in proportion to it.
-
-td_metrics.jsonl is the data map as Dataset Cartography's own scripts read it (github.com/allenai/cartography, arXiv
-2009.10795). It has one JSON object per utterance, in the order of the training manifest:
-
-=================== ==============================================================================
-field               value
-=================== ==============================================================================
-guid                id of the utterance
-index               its row in the training manifest, from 0
-threshold_closeness ``confidence · (1 - confidence)``
-confidence          mean probability of the label
-variability         its population standard deviation over the epochs
-correctness         **number** of epochs with a correct prediction; datamap.csv, as Map-Mix, has the fraction
-forgetfulness       changes from correct to wrong; 1000 if never correct, where datamap.csv has nothing
-=================== ==============================================================================
-
-Utterances whose audio could not be read in any epoch are not in the file. Names, their order, the count and the 1000
-are those of ``cartography/selection/train_dy_filtering.py``; numbers have 10 decimals, as pandas writes them.
 """
 
 import csv
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -47,9 +28,6 @@ _DECIMAL = "%.6f"
 _ROW = "%s" + f",{_DECIMAL}" * len(_DECIMAL_COLUMNS) + ",%s" * len(_COUNT_COLUMNS) + ",%s\n"
 _ROW_OF_TEXTS = _ROW.replace(_DECIMAL, "%s")
 _CHUNK_ROWS = 4096
-# Of td_metrics.jsonl.
-_NEVER_CORRECT = 1000
-_TD_DECIMALS = 10
 _REMAP = "Train the variant datamap on this manifest, or use the map that was made from it."
 
 
@@ -178,33 +156,6 @@ def read_datamap(path: Path | str) -> DataMap:
         forgetfulness=np.where(forgetfulness < 0, np.nan, forgetfulness),
         epochs=epochs.astype(np.int64),
     )
-
-
-def write_td_metrics(path: Path | str, ids: np.ndarray, measures: Measures) -> None:
-    """Write td_metrics.jsonl, complete or not at all.
-
-    `ids`: (N,) str, names of the utterances. `measures`: of the same N utterances.
-    """
-    with replace_when_complete(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.writelines(_td_lines(ids, measures))
-
-
-def _td_lines(ids: np.ndarray, measures: Measures) -> Iterator[str]:
-    forgetfulness = np.nan_to_num(measures.forgetfulness, nan=_NEVER_CORRECT).astype(np.int64)
-    counts = np.rint(np.nan_to_num(measures.correctness) * measures.epochs).astype(np.int64)
-    columns = {
-        "guid": ids.tolist(),
-        "index": range(len(ids)),
-        "threshold_closeness": measures.threshold_closeness.round(_TD_DECIMALS).tolist(),
-        "confidence": measures.confidence.round(_TD_DECIMALS).tolist(),
-        "variability": measures.variability.round(_TD_DECIMALS).tolist(),
-        "correctness": counts.tolist(),
-        "forgetfulness": forgetfulness.tolist(),
-    }
-    for row, epochs in zip(zip(*columns.values(), strict=True), measures.epochs.tolist(), strict=True):
-        if epochs == 0:
-            continue
-        yield json.dumps(dict(zip(columns, row, strict=True)), separators=(",", ":")) + "\n"
 
 
 def write_class_similarity(

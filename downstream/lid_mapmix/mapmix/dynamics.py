@@ -254,10 +254,7 @@ def _has_each_once(indices: np.ndarray, utterance_count: int) -> bool:
 
 
 def read_epoch(path: Path, utterance_count: int, class_count: int, digest: str) -> dict[str, np.ndarray]:
-    """Read an epoch and check its arrays.
-
-    Raises UserError: the file is damaged or of other data, or a value is not a probability.
-    """
+    """Read an epoch. Raises UserError: it is damaged or of other data, or a value is not a probability."""
     try:
         with np.load(path, allow_pickle=False) as file:
             part = {name: file[name] for name in file.files}

@@ -89,10 +89,7 @@ def confidence_matrix(
 
 
 def lre17_class_similarity(classes: Sequence[str]) -> np.ndarray:
-    """Return the paper's class similarity of the LRE17 classes, (classes, classes) float64 in the order given.
-
-    Raises UserError: a class that is not in LRE17.
-    """
+    """Return the paper's class similarity, (classes, classes) float64. Raises UserError: not a class of LRE17."""
     known = _LRE17_SIMILARITY
     if unknown := [name for name in classes if name not in known]:
         raise UserError(

@@ -68,10 +68,7 @@ def gather_items(items: list[_Result]) -> list[_Result]:
 
 
 def broadcast_from_rank_zero(work: Callable[[], _Result]) -> _Result:
-    """Call `work` in rank zero only, while the others wait, and return its result in every process.
-
-    Raises ReportedError: in the other processes, when rank zero raises; rank zero raises its own exception.
-    """
+    """Return in every process what `work` returns in rank zero. Raises ReportedError: rank zero has failed."""
     if world_size() == 1:
         return work()
     outcome: list[Any] = [None, True]

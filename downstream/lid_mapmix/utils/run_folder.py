@@ -31,7 +31,7 @@ _SCORE_FILES = (
 # Made from the recorded epochs: the first four by the run itself, the others by `lid-mapmix datamap`.
 _MADE_OF_EPOCHS = (
     *("datamap.csv", *_CLASS_SIMILARITY_NAMES, "datamap.png"),
-    *("td_metrics.jsonl", "suspects.csv", "datamap-by-class.png"),
+    *("suspects.csv", "datamap-by-class.png"),
 )
 
 
@@ -99,7 +99,6 @@ class RunFolder:
     datamap = _file("datamap.csv", "The data map, CSV (mapmix/datamap_files.py).")
     datamap_figure = _file("datamap.png", "The figure of the data map.")
     datamap_by_class = _file("datamap-by-class.png", "The figure with a panel per class.")
-    td_metrics = _file("td_metrics.jsonl", "The data map in Dataset Cartography's format (mapmix/datamap_files.py).")
     suspects = _file("suspects.csv", "The utterances with a suspicious label, CSV (mapmix/suspects.py).")
 
     @property
@@ -144,10 +143,7 @@ class RunFolder:
         return self.path / f"args_{tag}.yaml", self.path / f"config_{tag}.yaml"
 
     def settings_file(self, name: str = "config") -> Path:
-        """Return the configuration (or S3PRL's ``args``) of the last start of a run.
-
-        Raises UserError: there is no such file.
-        """
+        """Return the configuration (or S3PRL's ``args``) of the last start. Raises UserError: there is none."""
         found = sorted(self.path.glob(f"{name}_*.yaml"))
         if not found:
             raise UserError(
@@ -160,12 +156,7 @@ class RunFolder:
 
     @contextmanager
     def held(self, otherwise: str = "choose another folder by -n or -p") -> Iterator[None]:
-        """Lock the folder against other processes; it is created if absent.
-
-        Raises UserError: another process has locked the folder.
-
-        `otherwise`: what the user can do instead of waiting.
-        """
+        """Lock the folder, created if absent. Raises UserError: it is locked; the remedy is `otherwise`."""
         self.path.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(self.lock, timeout=0):

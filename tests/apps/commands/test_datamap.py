@@ -1,7 +1,6 @@
 """``lid-mapmix datamap`` on the map of a small run, and the picture that run leaves."""
 
 import csv
-import json
 import logging
 import shutil
 import sys
@@ -20,7 +19,7 @@ from lid_mapmix.mapmix.datamap_files import read_datamap
 from lid_mapmix.utils.errors import UserError
 from lid_mapmix.utils.run_folder import RunFolder
 
-NUMBERS = ("datamap.csv", "class_similarity.csv", "td_metrics.jsonl")
+NUMBERS = ("datamap.csv", "class_similarity.csv")
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +51,7 @@ def fault_of(capsys):
 
 
 def test_without_flags_it_is_the_map_of_the_run(own_map, capsys):
-    before = {name: (own_map / "datamap" / name).read_bytes() for name in NUMBERS[:2]}
+    before = {name: (own_map / "datamap" / name).read_bytes() for name in NUMBERS}
     assert command(own_map) == 0
     for name, content in before.items():
         assert (own_map / "datamap" / name).read_bytes() == content
@@ -70,18 +69,8 @@ def test_without_flags_it_is_the_map_of_the_run(own_map, capsys):
 def test_the_folder_of_the_map_itself_may_be_named(own_map, tmp_path):
     assert command(own_map / "datamap", "--out", tmp_path / "maps/new") == 0
     assert sorted(listing(tmp_path / "maps/new")) == sorted((*NUMBERS, "datamap.png"))
-    for name in NUMBERS[:2]:
+    for name in NUMBERS:
         assert (tmp_path / "maps/new" / name).read_bytes() == (own_map / "datamap" / name).read_bytes()
-
-
-def test_cartographys_file_says_the_same_as_the_map(own_map):
-    assert command(own_map) == 0
-    found = read_datamap(own_map / "datamap/datamap.csv")
-    lines = (own_map / "datamap/td_metrics.jsonl").read_text().splitlines()
-    rows = [json.loads(line) for line in lines]
-    assert [row["guid"] for row in rows] == found.ids.tolist()
-    assert [row["correctness"] for row in rows] == (found.correctness * 2).round().astype(int).tolist()
-    np.testing.assert_allclose([row["confidence"] for row in rows], found.confidence, atol=1e-6)
 
 
 def test_epochs_are_skipped_and_kept(own_map, tmp_path, capsys):
@@ -304,9 +293,9 @@ def test_an_interrupted_write_leaves_nothing(own_map, tmp_path, monkeypatch, cap
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(recorded_datamap, "write_td_metrics", interrupted)
+    monkeypatch.setattr(recorded_datamap, "write_suspects", interrupted)
     before = listing(own_map)
-    assert command(own_map, "--out", tmp_path / "new") == 130
+    assert command(own_map, "--suspects", 4, "--out", tmp_path / "new") == 130
     assert not (tmp_path / "new").exists()
     assert listing(own_map) == before
 

@@ -1,8 +1,7 @@
 """``lid-mapmix datamap RUN``: compute the data map of recorded epochs, with other regions, its figure, its suspects.
 
-Writes datamap.csv and class_similarity.csv (byte for byte those of the run unless a flag changes them),
-td_metrics.jsonl (mapmix/datamap_files.py), datamap.png and, by flags, datamap-by-class.png and suspects.csv.
-runs/recorded_datamap.py computes them.
+Writes datamap.csv and class_similarity.csv (byte for byte those of the run unless a flag changes them), datamap.png
+and, by flags, datamap-by-class.png and suspects.csv. runs/recorded_datamap.py computes them.
 """
 
 import argparse

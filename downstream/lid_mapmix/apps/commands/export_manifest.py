@@ -39,10 +39,7 @@ def make_export_parser() -> CommandParser:
 
 
 def export_manifest(options: argparse.Namespace) -> None:
-    """Write the manifests and print their paths.
-
-    Raises UserError: as :func:`~lid_mapmix.data.export.manifests.export_manifests`.
-    """
+    """Write the manifests and print their paths. Raises UserError: see data/export/manifests.py."""
     # Imported here, after the flags were parsed: the readers of audio take seconds.
     from ...data.export.manifests import export_manifests  # noqa: PLC0415
 

@@ -38,10 +38,7 @@ def make_export_run_parser() -> CommandParser:
 
 
 def export_run(options: argparse.Namespace) -> None:
-    """Write the folder, complete or not at all.
-
-    Raises UserError: the run does not exist, its upstream needs its checkpoint, or the output exists already.
-    """
+    """Write the folder, complete or not at all. Raises UserError: no such run, or it cannot be exported there."""
     # Imported here, after the flags were parsed: torch takes seconds.
     from ...inference.exported import holds_export, write_export  # noqa: PLC0415
     from ...inference.trained import read_run  # noqa: PLC0415
@@ -64,10 +61,7 @@ def export_run(options: argparse.Namespace) -> None:
 
 
 def _check_free(out: Path, *, overwrite: bool) -> None:
-    """Refuse an existing folder, unless it is an earlier export and may be replaced.
-
-    Raises UserError: the folder is refused.
-    """
+    """Raise a UserError for an existing folder, unless it is an earlier export and may be replaced."""
     from ...inference.exported import CONFIG_NAME, holds_export, read_config  # noqa: PLC0415
 
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):

@@ -51,10 +51,7 @@ def make_pack_parser() -> CommandParser:
 
 
 def pack_corpus(options: argparse.Namespace) -> None:
-    """Pack a corpus and print its size before and after.
-
-    Raises UserError: as :func:`~lid_mapmix.data.export.packing.pack`.
-    """
+    """Pack a corpus and print its size before and after. Raises UserError: see data/export/packing.py."""
     # Imported here, after the flags were parsed: torch takes seconds.
     from ...data.export.packing import pack  # noqa: PLC0415
 

@@ -139,11 +139,7 @@ def _probability(text: str) -> float:
 
 
 def predict(options: argparse.Namespace) -> None:
-    """Identify the recordings and write the answers.
-
-    Raises UserError: the run cannot be used, or flags contradict each other; ReportedError: a recording could not be
-    read; the others were identified.
-    """
+    """Identify the recordings. Raises UserError: no such run, or wrong flags; ReportedError: one was not read."""
     # Imported here, after the flags were parsed: torch takes seconds.
     from ...data.audio.folders import describe_left_out  # noqa: PLC0415
     from ...inference.identifier import Identifier  # noqa: PLC0415

@@ -35,10 +35,7 @@ examples:
 
 
 def score(options: argparse.Namespace) -> None:
-    """Score, compare and calibrate, or convert.
-
-    Raises UserError: an output exists, a file is damaged, or files do not match.
-    """
+    """Score, compare and calibrate, or convert. Raises UserError: damaged or unequal files, or an existing output."""
     _refuse_conflicts(options)
     # Imported here, after the flags were parsed: NumPy and SciPy take a second.
     from .score_files import convert  # noqa: PLC0415

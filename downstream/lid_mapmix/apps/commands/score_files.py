@@ -92,10 +92,7 @@ def refuse_existing_outputs(options: argparse.Namespace) -> None:
 
 
 def read_systems(options: argparse.Namespace, labels: Labels | None) -> list[SystemOutput]:
-    """Return the output of each FILE, with the key joined if given.
-
-    Raises UserError: a file is damaged, or files do not match.
-    """
+    """Return the output of each FILE, with its key joined. Raises UserError: damaged files, or unequal ones."""
     read = [*options.files, *(path for path in options.calibrate if not path.endswith(CALIBRATION_SUFFIX))]
     kaldi = format_of(FileFormat.KALDI)
     if options.scores != Values.LIKELIHOODS and all(recognise(path) is not kaldi for path in read):
@@ -138,10 +135,7 @@ def clusters_of(output: SystemOutput, labels: Labels | None, origin: str) -> dic
 def calibration_of(
     options: argparse.Namespace, labels: Labels | None, output: SystemOutput, number: int
 ) -> Calibration | None:
-    """Return the calibration of FILE `number`, with classes in the order of the output; None without --calibrate.
-
-    Raises UserError: hard labels only, other classes, or as `calibration.fit`.
-    """
+    """Return the calibration of FILE `number`, in the order of its classes. Raises UserError: it does not fit."""
     if not options.calibrate:
         return None
     path = options.calibrate[number]

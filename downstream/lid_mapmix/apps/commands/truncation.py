@@ -61,10 +61,7 @@ def _durations(text: str) -> list[float]:
 
 
 def score_truncated(options: argparse.Namespace) -> None:
-    """Score, print and write.
-
-    Raises UserError: the run or split does not exist, the curve exists already, or matplotlib is not installed.
-    """
+    """Score, print and write. Raises UserError: no such run or split, an existing curve, or no matplotlib."""
     # Imported here, after the flags were parsed: torch takes seconds.
     from ...evaluation.truncation import TruncationEvaluation  # noqa: PLC0415
     from ...scoring.files.own import write_metrics  # noqa: PLC0415

@@ -35,10 +35,7 @@ def make_upstreams_parser() -> CommandParser:
 
 
 def list_upstreams(options: argparse.Namespace) -> None:
-    """Print the table, one upstream, or all names.
-
-    Raises UserError: S3PRL has no upstream of that name, or NAME and --all are both given.
-    """
+    """Print the table, one upstream, or all names. Raises UserError: no such upstream, or NAME with --all."""
     if options.name is not None and options.all:
         raise UserError("NAME and --all exclude each other. Give one of them.")
     if options.name is not None:

@@ -7,7 +7,6 @@ number of utterances.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +26,12 @@ _MAX_POINTS_PER_PANEL = 2_000
 _CELLS, _PANEL_CELLS = 320, 80
 _MIN_OPACITY = 0.45
 _MAX_NAME_LENGTH = 18
+_Limits = tuple[tuple[float, float], tuple[float, float]]
 _LINES = {"color": "0.25", "linewidth": 0.9, "linestyle": (0, (4, 2))}
 
 
 def draw_datamap(path: Path | None, measures: Measures, regions: np.ndarray, config: DatamapConfig | None) -> Any:
     """Draw all utterances, with a histogram along each axis; complete or not at all.
-
-    Raises UserError: matplotlib is not installed.
 
     `path`: PNG to write; None for a page. `measures`, `regions`: of the utterances. `config`: settings by which regions
     were assigned; None if unknown: no boundaries are drawn.
@@ -75,8 +73,6 @@ def draw_by_class(
     targets: np.ndarray,
 ) -> None:
     """Draw one panel per class, in the order of the classes, with the same axes; complete or not at all.
-
-    Raises UserError: matplotlib is not installed.
 
     `path`: PNG to write. `measures`, `regions`, `config`: as for :func:`draw_datamap`. `targets`: (utterances,) int,
     target class of each utterance.
@@ -130,9 +126,9 @@ def _draw_points(
         )
     else:
         limits = (_VARIABILITY, _CONFIDENCE)
-        raster = rasterise(variability, confidence, correctness, limits=limits, shape=(cells, cells))
-        image = colours(np.nan_to_num(raster.means))
-        image[..., 3] = opacities(raster.counts, _MIN_OPACITY)
+        counts, means = rasterise(variability, confidence, correctness, limits=limits, shape=(cells, cells))
+        image = colours(np.nan_to_num(means))
+        image[..., 3] = opacities(counts, _MIN_OPACITY)
         axes.imshow(image, extent=(*_VARIABILITY, *_CONFIDENCE), origin="lower", aspect="auto", interpolation="nearest")
     # A margin, so that points on the edge are drawn completely.
     axes.set(xlim=(-0.01, _VARIABILITY[1] + 0.01), ylim=(-0.02, _CONFIDENCE[1] + 0.02))
@@ -141,10 +137,7 @@ def _draw_points(
 def _boundaries(
     confidence: np.ndarray, regions: np.ndarray, config: DatamapConfig
 ) -> list[tuple[list[float], list[float]]]:
-    """Return the boundaries of the regions, each as (variabilities, confidences).
-
-    `confidence`, `regions`: of the utterances. `config`: settings by which regions were assigned.
-    """
+    """Return the boundaries of the regions, each as (variabilities, confidences)."""
     if config.regions is RegionRule.FIXED:
         easy, hard = config.easy_variability, config.hard_variability
         return [
@@ -196,45 +189,26 @@ def _add_colour_bar(figure: Any, axes: list, colours: Any) -> None:
     bar.ax.tick_params(labelsize=8)
 
 
-@dataclass(frozen=True, eq=False)
-class Raster:
-    """Points counted in the cells of a grid; row 0 is the lowest, column 0 the leftmost."""
-
-    counts: np.ndarray  # (rows, columns) int64, points per cell
-    means: np.ndarray  # (rows, columns) float64, mean value of the points; NaN in empty cells
-
-
 def rasterise(
-    horizontal: np.ndarray,
-    vertical: np.ndarray,
-    values: np.ndarray,
-    *,
-    limits: tuple[tuple[float, float], tuple[float, float]],
-    shape: tuple[int, int],
-) -> Raster:
-    """Count points per cell and average their values.
+    horizontal: np.ndarray, vertical: np.ndarray, values: np.ndarray, *, limits: _Limits, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Count points per cell and average their values; row 0 is the lowest.
+
+    Returns (rows, columns) each: int64 counts, and float64 means, NaN in empty cells.
 
     `horizontal`, `vertical`, `values`: (N,) float. `limits`: lower and upper end of the horizontal and of the vertical
     axis; a point outside counts in the nearest cell. `shape`: (rows, columns).
     """
-    cells = np.zeros(len(values), dtype=np.int64)
-    for coordinates, (low, high), count in ((vertical, limits[1], shape[0]), (horizontal, limits[0], shape[1])):
-        place = np.floor((coordinates - low) / (high - low) * count).astype(np.int64)
-        cells = cells * count + place.clip(0, count - 1)
-    size = shape[0] * shape[1]
-    counts = np.bincount(cells, minlength=size)
-    sums = np.bincount(cells, weights=values, minlength=size)
-    means = np.divide(sums, counts, out=np.full(size, np.nan), where=counts > 0)
-    return Raster(counts.reshape(shape), means.reshape(shape))
+    places = np.clip(vertical, *limits[1]), np.clip(horizontal, *limits[0])
+    counts, sums = (np.histogram2d(*places, shape, limits[::-1], weights=weights)[0] for weights in (None, values))
+    means = np.divide(sums, counts, out=np.full(shape, np.nan), where=counts > 0)
+    return counts.astype(np.int64), means
 
 
 def opacities(counts: np.ndarray, minimum: float) -> np.ndarray:
-    """Return the opacity of each cell, linear in the logarithm of its count.
+    """Return the opacity of each cell, float64: 0 if it is empty, else linear in the logarithm of its count, up to 1.
 
-    Returns (...) float64: 0 for empty cells, `minimum` for one point, 1 for the cell with the most points (even if
-    one).
-
-    `counts`: (...) int, non-negative. `minimum`: opacity of a cell with one point, so that single points are visible.
+    `counts`: int, non-negative. `minimum`: opacity of a cell with one point, so that single points are visible.
     """
     maximum = int(counts.max(initial=0))
     fractions = np.log(np.maximum(counts, 1)) / np.log(maximum) if maximum > 1 else np.ones(counts.shape)

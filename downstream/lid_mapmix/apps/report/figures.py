@@ -50,12 +50,7 @@ _PERPLEXITY = 30.0
 
 
 def new_figure(path: Path | None, width: float, height: float) -> Any:
-    """Return an empty matplotlib figure.
-
-    Raises UserError: matplotlib is not installed.
-
-    `path`: where it will be written; None for a page. `width`, `height`: in inches; in a page only their ratio matters.
-    """
+    """Return an empty figure, in inches; None for a page, with that ratio. Raises UserError: no matplotlib."""
     try:
         # Not pyplot: it keeps references to figures and opens a display.
         from matplotlib.figure import Figure  # noqa: PLC0415
@@ -100,8 +95,6 @@ def draw_reliability(
 ) -> Any:
     """Draw one or two reliability curves, with the number of utterances per bin below; complete or not at all.
 
-    Raises UserError: matplotlib is not installed.
-
     `path`: figure to write, in the format of its extension; None for a page. `curves`: name → result of
     `metrics.reliability_curve`. `errors`: name → expected calibration error.
     """
@@ -137,8 +130,6 @@ def draw_reliability(
 
 def draw_truncation(path: Path | None, split: str, scores: Mapping[str, Mapping[str, Any]]) -> Any:
     """Draw scores over duration: above those where higher is better, below the others; complete or not at all.
-
-    Raises UserError: matplotlib is not installed.
 
     `path`: PNG to write; None for a page. `scores`: duration in seconds, as text → scores; None values are not drawn.
     """

@@ -96,10 +96,7 @@ class Findings:
 
 
 def choose_split(folder: RunFolder, split: str | None) -> str:
-    """Return the split to report: `split` if given, else test, else dev.
-
-    Raises UserError: the folder or its scores do not exist.
-    """
+    """Return `split` if given, else test, else dev. Raises UserError: no such folder, or no scores in it."""
     if not folder.path.is_dir():
         raise UserError(f"{folder}: no such folder. Name the folder of a trained run.")
     found = [name for name in ([split] if split else _SPLITS) if folder.scores(name).is_file()]

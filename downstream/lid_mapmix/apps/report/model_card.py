@@ -69,10 +69,7 @@ class Facts:
 
 
 def try_card(folder: RunFolder, corpus: Corpus) -> None:
-    """Write the model card of a finished run, unless the user has edited it; log a warning if that fails.
-
-    `folder`: of the run. `corpus`: as for :func:`read_facts`.
-    """
+    """Write the model card of a finished run, unless the user has edited it; log a warning if that fails."""
     path = folder.card
     with warn_if_not_written(path):
         if path.exists() and not is_unedited(path.read_text(encoding="utf-8", errors="replace")):

@@ -49,10 +49,7 @@ class Figure:
 
 
 def template_environment(folder: Path) -> Environment:
-    """Return the Jinja environment of a page: text is escaped, unknown names are errors, head.html can be included.
-
-    `folder`: folder of the template.
-    """
+    """Return the Jinja environment of a page: text is escaped, unknown names are errors."""
     return Environment(
         loader=FileSystemLoader([folder, STYLE_SHEET.parent]),
         autoescape=True,
@@ -68,10 +65,7 @@ def style_sheets(paths: Sequence[Path]) -> Markup:
 
 
 def render(findings: Findings, curves: Mapping[str, Curve], clips: Sequence[Clip], data: Path | None) -> str:
-    """Return the page.
-
-    `findings`, `curves`, `clips`: of the run. `data`: data folder, named if its audio is missing.
-    """
+    """Return the page. `data`: data folder, named if its audio is missing."""
     environment = template_environment(STYLE_SHEET.parent)
     environment.tests["missing"] = lambda value: isinstance(value, Missing)
     return environment.get_template("page.html").render(
@@ -222,10 +216,7 @@ def training(curves: Mapping[str, Curve]) -> list[Figure]:
 def _figure(
     title: str, spoken: str, draw: Callable[[], Any], legend: Sequence[tuple[str, str, str]] = (), caption: str = ""
 ) -> Figure:
-    """Return a figure for the page; its own title becomes the caption if there is no other.
-
-    If it cannot be drawn, the caption states the error.
-    """
+    """Return a figure; its caption is the given one, else its title, or the error if it cannot be drawn."""
     try:
         figure = draw()
         caption = caption or figure.get_suptitle().replace("\n", "; ")

@@ -158,12 +158,7 @@ def _run(options: argparse.Namespace, processes: Processes) -> None:
 
 
 def prepare_use(options: argparse.Namespace) -> None:
-    """Prepare S3PRL and the device for a command that uses a trained run, in this process.
-
-    Raises UserError: the device does not exist.
-
-    `options`: equivalent flags of run_downstream.py; the device is set.
-    """
+    """Prepare S3PRL and the device for a command that uses a trained run. Raises UserError: no such device."""
     _patch_s3prl()
     choose_device(options, Place())
     _set_up_host(options)

@@ -13,10 +13,7 @@ from .processes import choose_device
 
 
 def run(options: argparse.Namespace, place: Place) -> None:
-    """Pass the flags of run_downstream.py, with its defaults, to S3PRL's command.
-
-    Raises UserError: unknown task or upstream, a flag that only lid_mapmix has, no settings file, a missing package.
-    """
+    """Pass the flags to S3PRL's command. Raises UserError: unknown names, own flags, no settings, no package."""
     task = options.downstream
     if options.past_exp is None:
         registry.check_task(task)

@@ -77,12 +77,7 @@ def use(options: argparse.Namespace) -> None:
 
 
 def run_of_use(options: argparse.Namespace) -> Run:
-    """Return the trained run with checked settings, and print their sources.
-
-    Raises UserError: the checkpoint does not exist, or does not match the flags.
-
-    `options`: the flags; -e or -i names the trained run.
-    """
+    """Return the trained run of -e or -i, and print its sources. Raises UserError: it does not match the flags."""
     if options.past_exp is not None:
         settings = settings_from_checkpoint(options, choose_checkpoint(Path(options.past_exp), options.mode))
     else:

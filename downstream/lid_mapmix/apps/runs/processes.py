@@ -89,10 +89,7 @@ class Processes:
         self._parent = os.getppid() if _STARTED_BY_TORCHRUN in os.environ else None
 
     def meet(self, options: argparse.Namespace) -> None:
-        """Wait for all processes and create the process group; do nothing for a single process.
-
-        `options`: with device and backend.
-        """
+        """Wait for all processes and create the process group; do nothing for a single process."""
         if self.place.processes == 1:
             return
         import torch
@@ -154,10 +151,7 @@ class Processes:
             time.sleep(_POLL_SECONDS / 5)
 
     def _end_with_others(self) -> None:
-        """Watch for the failure of another process, and end this one after it.
-
-        Without torchrun's agent, the other processes would continue, or wait in a collective.
-        """
+        """End this process after another has failed; without torchrun's agent it would wait in a collective."""
         while not self._ends.wait(_POLL_SECONDS):
             message = ""
             try:

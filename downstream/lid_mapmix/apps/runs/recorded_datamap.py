@@ -21,7 +21,6 @@ from ...data.corpus import Corpus
 from ...data.labels import Labels
 from ...data.manifest.manifest import Manifest
 from ...mapmix.datamap import Region, RegionRule, region_counts
-from ...mapmix.datamap_files import write_td_metrics
 from ...mapmix.dynamics import Dynamics
 from ...mapmix.suspects import NO_CLASS, Suspects, find_suspects, write_suspects
 from ...training.dynamics import RecordedMap, read_map, write_map
@@ -109,21 +108,16 @@ class RecordedDatamap:
         return "\n".join(lines)
 
     def write_numbers(self, out: RunFolder, suspects: Suspects | None, *, overwrite: bool) -> list[Path]:
-        """Write all files but the figures, or none if one exists with other content; return their paths.
-
-        Raises UserError: a file exists with other content, and `overwrite` is False.
-        """
-        columns = self.manifest.columns
-        paths = [out.datamap, out.class_similarity, out.td_metrics, *([] if suspects is None else [out.suspects])]
+        """Write all files but the figures; return their paths. Raises UserError: one exists with other content."""
+        paths = [out.datamap, out.class_similarity, *([] if suspects is None else [out.suspects])]
         with ExitStack() as stack:
             written = {path: stack.enter_context(replace_when_complete(path)) for path in paths}
             write_map(written[out.datamap], written[out.class_similarity], self.manifest, self.labels, self.recorded)
-            write_td_metrics(written[out.td_metrics], ids=columns["id"], measures=self.recorded.measures)
             if suspects is not None:
                 write_suspects(
                     written[out.suspects],
                     suspects=suspects,
-                    manifest_columns=columns,
+                    manifest_columns=self.manifest.columns,
                     classes=self.labels.classes,
                     measures=self.recorded.measures,
                     regions=self.recorded.regions,
@@ -134,11 +128,7 @@ class RecordedDatamap:
                 if path.exists() and not filecmp.cmp(temporary, path, shallow=False)
             ]
             if replaced and not overwrite:
-                use = (
-                    ", which a run may have been trained on"
-                    if replaced[0] in (out.datamap, out.class_similarity)
-                    else ""
-                )
+                use = "" if replaced[0] == out.suspects else ", which a run may have been trained on"
                 raise UserError(
                     f"{replaced[0]}: exists already, with other content{use}. Write to another folder by --out DIR, or "
                     "replace it by --overwrite."
@@ -150,10 +140,7 @@ class RecordedDatamap:
         return paths
 
     def draw(self, out: RunFolder, *, by_class: bool) -> list[Path]:
-        """Draw the data map and, with `by_class`, one panel per class; return the paths.
-
-        Raises UserError: matplotlib is not installed.
-        """
+        """Draw the data map and, with `by_class`, one panel per class; return the paths."""
         paths = [out.datamap_figure]
         draw_datamap(paths[0], self.recorded.measures, self.recorded.regions, self.config)
         if by_class:

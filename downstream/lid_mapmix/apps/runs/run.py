@@ -35,11 +35,7 @@ from .feature_cache import attach_cache
 
 
 class Run:
-    """A run of S3PRL's runner in a folder, in one or several processes.
-
-    `corpus`: the data, if another run of the command has opened them. `trains`: whether the command trains; training
-    may skip bad audio.
-    """
+    """A run of S3PRL's runner in a folder. `trains`: whether the command trains, and may skip bad audio."""
 
     def __init__(self, settings: Settings, corpus: Corpus | None = None, *, trains: bool = True) -> None:
         self.settings = settings
@@ -61,10 +57,7 @@ class Run:
         return type(self)(settings, self.corpus)
 
     def check_data(self) -> None:
-        """Check settings and manifests, before an upstream is downloaded or loaded.
-
-        Raises UserError: they are invalid; audio is not checked yet.
-        """
+        """Check settings and manifests, not yet the audio, before an upstream is loaded. Raises UserError."""
         self.settings.check_host(trains=True)
         task = self.settings.task
         check_class_similarity(task.mapmix, self.corpus.labels)

@@ -20,12 +20,7 @@ _FLAGS_ONLY = (
 
 
 def apply_override(text: str | None, args: argparse.Namespace, config: dict[str, Any]) -> bool:
-    """Override arguments and configuration by -o, and return whether it overrides anything.
-
-    Raises UserError: the text is invalid, or names something unknown or settable by flags only.
-
-    `args`, `config`: changed in place.
-    """
+    """Change arguments and configuration by -o; return whether it has any part. Raises UserError: it is invalid."""
     overrides = _overrides(text)
     for (first, *given), value in overrides:
         path = rename_path(given) if first == "config" else given
@@ -58,10 +53,7 @@ def sets(text: str | None, *path: str) -> bool:
 
 
 def parse_override(text: str) -> list[tuple[list[str], Any]]:
-    """Parse the text of -o.
-
-    Returns a list of (path of keys, value); values are parsed as Python literals, then as YAML, else strings.
-    """
+    """Return (path of keys, value) of each part of -o; values are Python literals, else YAML, else strings."""
     parsed = []
     for option in filter(None, (part.strip() for part in text.split(",,"))):
         key, separator, value = option.partition("=")

@@ -96,11 +96,7 @@ def open_bytes(path: Path) -> BinaryIO:
 
 
 def read_content(path: Path) -> bytes:
-    """Read all bytes of a file or of a member.
-
-    Raises UserError: no such shard, or it ends before the member does; OSError: they cannot be read from the disk, or
-    there is no such file.
-    """
+    """Read all bytes of a file or of a member. Raises UserError: as :func:`open_bytes`; OSError: of the disk."""
     member = find_member(path)
     descriptor = None if member is None else open_shard(path, member)
     if member is None or descriptor is None:
@@ -143,10 +139,7 @@ class MemberFile(io.RawIOBase):
             )
 
     def check(self) -> None:
-        """Compare the member with its tar header.
-
-        Raises UserError: no member starts there, or it has another size, or the shard is compressed.
-        """
+        """Compare the member with its tar header. Raises UserError: it has none there, or one of another size."""
         self._refuse_compressed()
         start = self._offset - tarfile.BLOCKSIZE
         block = os.pread(self._descriptor, tarfile.BLOCKSIZE, start) if start >= 0 else b""

@@ -116,10 +116,7 @@ def association(counts: np.ndarray) -> Association:
 
 
 def _bands(subject: Subject) -> np.ndarray:
-    """Return the index in :data:`_BANDS` of each utterance, (utterances,) int64; -1 if it is unknown.
-
-    Without samples, the sample rate determines it.
-    """
+    """Return the index in :data:`_BANDS` of each utterance, (utterances,) int64; -1 if it is unknown."""
     rate, samples = subject.headers.sample_rate[subject.utterances.file.codes], subject.samples
     edge = np.minimum(rate / 2, thresholds.HIGHEST_HERTZ)
     known = rate > 0

@@ -137,10 +137,7 @@ def _class_findings(subject: Subject, name: str) -> Iterator[Finding]:
 
 
 def _drop(reasons: np.ndarray, kept: np.ndarray, findings: Iterable[Finding]) -> None:
-    """Record why utterances are dropped; the first reason counts.
-
-    `reasons`: (utterances,), changed in place. `kept`: (n,) utterance numbers that the rows of the findings index.
-    """
+    """Record in `reasons` why utterances are dropped; the first counts. `kept`: numbers that the rows index."""
     for finding in findings:
         rows = kept[finding.rows]
         reasons[rows[reasons[rows] == _KEPT]] = finding.name

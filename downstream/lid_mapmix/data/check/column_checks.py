@@ -71,10 +71,7 @@ def check_leaks(utterances: Utterances) -> Iterator[Finding]:
 
 
 def check_duplicates(utterances: Utterances, content: np.ndarray) -> Iterator[Finding]:
-    """Find utterances with the same audio.
-
-    `content`: (utterances,) numbers, equal for equal audio; below 0 if unknown.
-    """
+    """Find utterances with the same audio. `content`: (utterances,) numbers, equal for equal audio, or -1."""
     rows = np.flatnonzero(content >= 0)
     _, numbers, counts = np.unique(content[rows], return_inverse=True, return_counts=True)
     rows, numbers = rows[counts[numbers] > 1], numbers[counts[numbers] > 1]
@@ -109,10 +106,7 @@ def check_duplicates(utterances: Utterances, content: np.ndarray) -> Iterator[Fi
 
 
 def check_classes(utterances: Utterances, labels: Labels | None) -> Iterator[Finding]:
-    """Find class names that are unknown, not trained, not evaluated or misspelt, and unbalanced classes.
-
-    `labels`: of labels.yaml; None if there is none.
-    """
+    """Find class names that are unknown, not trained, not evaluated or misspelt, and unbalanced classes."""
     used = utterances.class_counts()
     spelt = count_names(utterances, labels)
     groups = spellings(spelt)
@@ -219,12 +213,7 @@ def _set_example(utterances: Utterances, rows: np.ndarray) -> str:
 
 
 def spellings(counts: Mapping[str, int]) -> list[list[str]]:
-    """Group names that differ only in case, separators, spaces or Unicode form.
-
-    Returns the groups of at least two names, each with the most frequent name first.
-
-    `counts`: name → number of utterances.
-    """
+    """Group two or more names that differ only in case, separators or Unicode form, the most frequent name first."""
     groups: dict[str, list[str]] = {}
     for name in sorted(counts):
         folded = unicodedata.normalize("NFKC", name).casefold().strip()

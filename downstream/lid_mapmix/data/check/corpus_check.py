@@ -53,19 +53,13 @@ class CheckedFolder:
         return cls(path, subject, check_corpus(subject))
 
     def fix(self, path: Path) -> "CheckedFolder":
-        """Write a folder without the faulty utterances, check it, and return this folder with that as `fixed`.
-
-        Raises UserError, OSError: as :func:`write_cleaned`.
-        """
+        """Write and check a folder without the faulty utterances; return this folder with that as `fixed`."""
         cleaned = clean(self.subject)
         write_cleaned(path, self.subject, cleaned)
         return replace(self, fixed=(cleaned, CheckedFolder.of(path, cleaned.subject)))
 
     def refuse_errors(self) -> None:
-        """Refuse a folder that is not safe to train on: the fixed folder, or this one if there is none.
-
-        Raises UserError: it has errors.
-        """
+        """Raise a UserError if the fixed folder, or this one if there is none, is not safe to train on."""
         judged = self.fixed[1] if self.fixed else self
         errors = count_errors(judged.findings)
         if errors:

@@ -28,6 +28,8 @@ class Kind:
 
 
 _DROPPED = "--fix drops them"
+_LAST_SPLIT = "--fix keeps it in test, or else in dev"
+_LOWEST = "resample all audio to the lowest rate first (8 kHz)"
 _ERROR, _WARNING, _NOTE = Severity
 KINDS = {
     # files, from their headers
@@ -61,15 +63,11 @@ KINDS = {
     ),
     "offset": Kind(_WARNING, "the mean is at least a quarter of the standard deviation", "subtract the mean"),
     "band": Kind(_NOTE, "some utterances are band-limited", "none unless some classes have more of them"),
-    "band and class": Kind(
-        _WARNING,
-        "bandwidth is associated with the class: a model can learn the channel",
-        "resample all audio to the lowest rate first",
-    ),
+    "band and class": Kind(_WARNING, "bandwidth is associated with the class, so that it is learned", _LOWEST),
     "band is class": Kind(
         _ERROR,
         "bandwidth predicts the class: a model will learn the channel, and the scores will not show it",
-        "resample all audio to the lowest rate first (8 kHz)",
+        _LOWEST,
     ),
     # columns
     "repeated id": Kind(
@@ -78,13 +76,11 @@ KINDS = {
         "add that column; --fix numbers repeated ids",
     ),
     "duplicate": Kind(_WARNING, "the same audio twice in a split", "--fix keeps the first"),
-    "duplicate across splits": Kind(_ERROR, "the same audio in two splits", "--fix keeps it in test, or else in dev"),
+    "duplicate across splits": Kind(_ERROR, "the same audio in two splits", _LAST_SPLIT),
     "contradictory labels": Kind(_ERROR, "the same audio with two classes", _DROPPED),
-    "speaker across splits": Kind(_ERROR, "a speaker in two splits", "--fix keeps it in test, or else in dev"),
-    "group across splits": Kind(_ERROR, "a group in two splits", "--fix keeps it in test, or else in dev"),
-    "recording across splits": Kind(
-        _ERROR, "parts of one file in two splits", "--fix keeps them in test, or else in dev"
-    ),
+    "speaker across splits": Kind(_ERROR, "a speaker in two splits", _LAST_SPLIT),
+    "group across splits": Kind(_ERROR, "a group in two splits", _LAST_SPLIT),
+    "recording across splits": Kind(_ERROR, "parts of one file in two splits", _LAST_SPLIT),
     "split missing": Kind(_WARNING, "no dev.csv", "train with -o config.runner.eval_dataloaders=[]"),
     "no training data": Kind(_ERROR, "no train.csv", "add it"),
     "unknown class": Kind(_ERROR, "a class that is not in labels.yaml", f"add it there; {_DROPPED}"),
@@ -94,9 +90,7 @@ KINDS = {
     "spelt in two ways": Kind(
         _ERROR, "class names that differ only in case, hyphens or spaces", "--fix renames them to the most frequent one"
     ),
-    "nearly the same name": Kind(
-        _WARNING, "class names at an edit distance of 1", "correct one, unless both are intended"
-    ),
+    "nearly the same name": Kind(_WARNING, "class names at an edit distance of 1", "correct one if not intended"),
     "imbalance": Kind(_NOTE, "unbalanced classes in train", "none up to a ratio of 20"),
     "strong imbalance": Kind(_WARNING, "unbalanced classes in train", "add data, or remove some"),
 }

@@ -82,14 +82,11 @@ def pack(
 
     Raises UserError: no manifest, a fault in one, damaged audio, or `out` has files already.
 
-    Parameters
-    ----------
-    data : folder with train.csv, dev.csv and test.csv, or some of them, and labels.yaml if there is one.
-    shard_bytes : maximum size of a shard; a larger file has a shard of its own.
-    audio_format : ``flac`` converts audio if that is lossless, bit for bit; other audio is not changed.
-    seed : of a random order of each split's files, for programs that read shards sequentially; None for the order of
-        the manifest, in which evaluation reads them.
-    overwrite : replace an earlier pack; a folder with other files is refused.
+    `data`: folder with train.csv, dev.csv and test.csv, or some of them, and labels.yaml if there is one.
+    `shard_bytes`: maximum size of a shard; a larger file has a shard of its own. `audio_format`: ``flac`` converts
+    audio if that is lossless, bit for bit; other audio is not changed. `seed`: of a random order of each split's files,
+    for programs that read shards sequentially; None for the order of the manifest, in which evaluation reads them.
+    `overwrite`: replace an earlier pack; a folder with other files is refused.
     """
     manifests = read_manifests(data, SPLITS)
     labels = _find_labels(data, manifests)
@@ -260,10 +257,7 @@ class PackedAudio:
 
 
 def packed_audio(path: Path, audio_format: AudioFormat) -> PackedAudio:
-    """Read an audio file, or a member of a shard, and convert it if that is requested and lossless.
-
-    Raises UserError: libsndfile recognises the audio only by its extension.
-    """
+    """Read audio, converted if that is requested and lossless. Raises UserError: only its name says its format."""
     audio = read_content(path)
     extension = _extension(path, audio)
     packed = _as_flac(audio) if audio_format is AudioFormat.FLAC else None

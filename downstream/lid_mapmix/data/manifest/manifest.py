@@ -83,10 +83,7 @@ def read_manifest(path: Path | str, *, is_labelled: bool = True, ids_may_repeat:
 
 
 def read_manifests(directory: Path, splits: Sequence[str], *, ids_may_repeat: bool = False) -> dict[str, Manifest]:
-    """Read the manifests of a folder, split → manifest, for the splits that exist.
-
-    Raises UserError: none of them exists; or as :func:`read_manifest`.
-    """
+    """Read the manifests of a folder, split → manifest. Raises UserError: there is none, or one is damaged."""
     paths = {split: find_manifest(directory, split) for split in splits}
     manifests = {
         split: read_manifest(path, ids_may_repeat=ids_may_repeat) for split, path in paths.items() if path.is_file()
@@ -166,10 +163,7 @@ def _check_unique(path: Path, ids: np.ndarray, hashes: np.ndarray) -> None:
 
 
 def find_manifest(directory: Path, split: str) -> Path:
-    """Return the manifest of a split: SPLIT.parquet if it exists, otherwise SPLIT.csv, which may be absent.
-
-    Raises UserError: both exist.
-    """
+    """Return SPLIT.parquet if it exists, otherwise SPLIT.csv, which may be absent. Raises UserError: both exist."""
     table, text = directory / f"{split}{PARQUET}", directory / f"{split}.csv"
     if not table.is_file():
         return text

@@ -47,10 +47,7 @@ def _add_flags(parser: CommandParser) -> None:
 
 
 def _prepare(options: argparse.Namespace) -> Path:
-    """Write manifests for the prompts, each in the same split in all languages, without short ones.
-
-    Raises UserError: a language has no prompts there.
-    """
+    """Write manifests for the prompts, each in the same split in all languages, without short ones."""
     # Imported after the flags are parsed, because NumPy is slow to import.
     import numpy as np  # noqa: PLC0415
     from tqdm import tqdm  # noqa: PLC0415

@@ -21,10 +21,7 @@ SAMPLE_RATE = 16_000
 
 
 def _list(options: argparse.Namespace) -> Listing:
-    """List the splits of the languages.
-
-    Raises UserError: another layout, an archive that is not unpacked, or a language that is not in the corpus.
-    """
+    """List the splits of the languages. Raises UserError: another layout, or a language that is not there."""
     corpus_folder = options.corpus_folder.resolve()
     if corpus_folder.name != DATA_FOLDER and (corpus_folder / DATA_FOLDER).is_dir():
         corpus_folder /= DATA_FOLDER

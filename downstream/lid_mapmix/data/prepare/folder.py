@@ -30,10 +30,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(options: argparse.Namespace) -> Listing:
-    """List the audio in each class's folder.
-
-    Raises UserError: no class, no audio, or a pattern that finds no speaker.
-    """
+    """List the audio in each class's folder. Raises UserError: no class, no audio, or no speaker found."""
     audio_folder, folder = options.corpus_folder.resolve(), options.folder.resolve()
     if options.copy_audio and folder == audio_folder:
         raise UserError(f"{folder}: copies of audio would be read as a class there. Use another folder for them.")

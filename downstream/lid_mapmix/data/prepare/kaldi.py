@@ -39,10 +39,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(options: argparse.Namespace) -> Listing:
-    """List a data directory, or those named train, dev and test; without dev, train is divided.
-
-    Raises UserError: another layout, a command in wav.scp, or an utterance without a language.
-    """
+    """List a data directory, or those of the splits; without dev, train is divided. Raises UserError: bad content."""
     corpus_folder, root = options.corpus_folder.resolve(), options.root.resolve()
     if (corpus_folder / RECORDINGS).is_file():
         directories = {"": corpus_folder}

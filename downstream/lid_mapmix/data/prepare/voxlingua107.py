@@ -29,10 +29,7 @@ log = logging.getLogger(__name__)
 
 
 def _list(options: argparse.Namespace) -> Listing:
-    """List the languages, by current codes or folder names, and dev if it was unpacked; otherwise it is drawn.
-
-    Raises UserError: another layout, or a language that is not in the corpus.
-    """
+    """List the languages, and dev if it was unpacked, else it is drawn. Raises UserError: another layout."""
     corpus_folder = options.corpus_folder.resolve()
     parts = {"": _languages(corpus_folder, options.languages)}
     if (corpus_folder / DEV_FOLDER).is_dir():

@@ -32,10 +32,7 @@ class SplitBy(StrEnum):
 
 
 class Utterance(NamedTuple):
-    """An utterance of a corpus; the fields are a manifest's, empty or NaN if unknown.
-
-    An empty split is drawn; NaN seconds are read from the file's header.
-    """
+    """An utterance; an empty split is drawn, NaN seconds are read from the header, and other fields may be unknown."""
 
     audiopath: str
     class_name: str

@@ -27,10 +27,7 @@ log = logging.getLogger(__name__)
 
 
 def check_fractions(dev_fraction: float, test_fraction: float) -> None:
-    """Refuse fractions that leave a split empty.
-
-    Raises UserError: a fraction is not between 0 and 1, or nothing is left for train.
-    """
+    """Raise a UserError for fractions that are not between 0 and 1, or leave nothing for train."""
     if not (0 < dev_fraction < 1 and 0 < test_fraction < 1 and dev_fraction + test_fraction < 1):
         raise UserError(
             f"--dev-fraction {dev_fraction} and --test-fraction {test_fraction}: expected two fractions above 0 with a "
@@ -56,13 +53,9 @@ def split_units(
 
     Returns (recordings,) str, ``train``, ``dev`` or ``test``.
 
-    Parameters
-    ----------
-    units : (recordings,) str or int, the units that must not be divided.
-    classes : (recordings,) str.
-    seconds : (recordings,) float.
-    unit_name : name of a unit, for errors: ``speaker``.
-    dev_fraction, test_fraction : wanted fractions of each class's duration.
+    `units`: (recordings,) str or int, the units that must not be divided. `classes`: (recordings,) str. `seconds`:
+    (recordings,) float. `unit_name`: name of a unit, for errors: ``speaker``. `dev_fraction`, `test_fraction`: wanted
+    fractions of each class's duration.
     """
     check_fractions(dev_fraction, test_fraction)
     class_names, class_of = np.unique(classes, return_inverse=True)
@@ -120,12 +113,7 @@ def join_units(*columns: np.ndarray) -> np.ndarray:
 
 
 def connected(first: np.ndarray, second: np.ndarray, count: int) -> np.ndarray:
-    """Number the connected components of a graph.
-
-    Returns (nodes,) int, the component of each node.
-
-    `first`, `second`: (edges,) int, the two nodes of each edge.
-    """
+    """Return the component of each node, (nodes,) int, of a graph with edges from `first` to `second`, (edges,) int."""
     graph = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(count, count))
     return connected_components(graph, directed=False)[1]
 

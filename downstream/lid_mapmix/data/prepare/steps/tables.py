@@ -29,10 +29,7 @@ def enumerate_names(names: Iterable[str]) -> str:
 
 
 def describe_folder(folder: Path) -> str:
-    """Return the content of a folder, for an error; names of sub-folders end in a slash.
-
-    Raises UserError: there is no such folder.
-    """
+    """Return the content of a folder, for an error. Raises UserError: there is no such folder."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder. Use the folder of the unpacked corpus.")
     return enumerate_names(
@@ -69,10 +66,7 @@ def file_names(folder: Path | str) -> list[str]:
 
 
 def choose(found: Mapping[str, T], wanted: Sequence[str] | None, flag: str) -> dict[str, T]:
-    """Return the requested items, in the order of `found`; all without a request.
-
-    Raises UserError: a requested item is not there.
-    """
+    """Return the requested items, or all, in the order of `found`. Raises UserError: one is not there."""
     unknown = [name for name in wanted or () if name not in found]
     if unknown:
         raise UserError(
@@ -156,10 +150,7 @@ def to_numbers(path: Path, name: str, values: Iterable[str]) -> list[float]:
 
 
 def read_pairs(path: Path) -> dict[str, str]:
-    """Read lines of a name and a value separated by white space, as in Kaldi's files.
-
-    Raises UserError: no such file, a name without a value, or a name twice.
-    """
+    """Read lines of a name and a value. Raises UserError: no such file, no value, or a name twice."""
     pairs: dict[str, str] = {}
     for number, line in read_lines(path):
         name, *value = line.split(maxsplit=1)
