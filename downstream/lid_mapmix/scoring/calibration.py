@@ -16,13 +16,13 @@ prediction where priors are equal.
 
 A few dev utterances, or many without an error, cannot support every temperature: the maximum likelihood of 12 of them
 without an error is at T = 0. So a fit is penalised by its distance from what is known before. With K the mean
-Kullback-Leibler divergence from the probabilities before to those after, L the mean loss before (nats) and κ = c / L, a
-fit of k numbers adds ν k log(1 + κ K / ν) to the summed loss. For small K this is the loss of κ k utterances whose
+Kullback-Leibler divergence from the probabilities before to those after, L the mean loss before (nats) and κ = c / L,
+a fit of k numbers adds ν k log(1 + κ K / ν) to the summed loss. For small K this is the loss of κ k utterances whose
 classes agree with the probabilities before: soft targets, as in Platt, "Probabilistic Outputs for Support Vector
-Machines", 1999. These lose c nats per number, so they decide where dev has few errors, and not where it has many. For
-large K the penalty grows with the logarithm, as for a prior with heavy tails. A temperature is fitted first, against
-the scores as they are; then the other kinds, against the probabilities at that temperature. c and ν are from the
-simulation of ``bench/calibration.py``.
+Machines", 1999. For large K the penalty grows with the logarithm, as for a prior with heavy tails. With fewer than
+about 8 dev errors E both κ and ν are larger, by 1 + (8 / (E + 1))²: dev may be easier than what follows. A
+temperature is fitted first, against the scores as they are; then the other kinds, against the probabilities at that
+temperature. c = 24 and ν = 2 are from the simulation of ``bench/calibration.py``.
 """
 
 import json
@@ -50,6 +50,7 @@ _MIN_LOG_PROBABILITY = -100.0  # below the row's maximum
 # See the module.
 _NATS = 24.0
 _TAIL = 2.0
+_FEW_ERRORS = 8.0
 _MIN_LOSS = 1e-9
 # With fewer dev errors than this, a calibration is mostly what was known before.
 MIN_ERRORS = 10
@@ -102,9 +103,9 @@ class Calibration:
         """Its kind and what it rests on, in one line."""
         if self.utterances is None or self.errors is None:
             return f"{self.kind.value}, fitted on an unknown number of dev utterances"
-        text = f"{self.kind.value}, fitted on {self.utterances} dev utterances with {self.errors} errors"
-        few = f"; fewer than {MIN_ERRORS} errors say little, so it is near the uncalibrated probabilities"
-        return text + few * self.has_few_errors
+        text = f"{self.kind.value}, fitted on {self.utterances} dev utterances with {self.errors} error"
+        text += "s" * (self.errors != 1)
+        return text + f"; fewer than {MIN_ERRORS} errors say little: check it on other data" * self.has_few_errors
 
     def reordered(self, classes: Sequence[str]) -> "Calibration":
         """Return the same calibration of scores whose classes are in another order."""
@@ -127,7 +128,7 @@ def fit(
 ) -> Calibration:
     """Return the calibration that dev supports; see the module.
 
-    Raises UserError: `vector` or `full`, and a class has no utterance.
+    Raises UserError: `full`, and it has more numbers than dev has utterances.
 
     Raises UserError: `full` with more numbers than utterances.
 
@@ -259,7 +260,9 @@ class _PenalisedLoss:
         self._before = np.exp(logarithms)
         self._entropy = -(self._before * logarithms).sum(axis=1).mean()
         loss = max(-float(logarithms[self._rows, truth].mean()), _MIN_LOSS)
-        self._strength, self._tail = _NATS / loss * numbers, _TAIL * numbers
+        errors = np.count_nonzero(before.argmax(axis=1) != truth)
+        scarcity = 1 + (_FEW_ERRORS / (errors + 1)) ** 2
+        self._strength, self._tail = scarcity * _NATS / loss * numbers, scarcity * _TAIL * numbers
 
     def __call__(self, scores: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the loss, and its gradient by the scores, (N, C)."""
