@@ -59,7 +59,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         with encodable_name(path) as name:
             states = torch.load(name, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such checkpoint. Pass a checkpoint, or the folder of a run, by -e.") from None
+        raise UserError(f"{path}: no such checkpoint. Name a checkpoint or the folder of a trained run.") from None
     # torch.load has no error class of its own: what a damaged file raises depends on where it is damaged.
     except Exception as error:
         if is_of_the_system(error):

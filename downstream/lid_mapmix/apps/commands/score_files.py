@@ -66,9 +66,11 @@ def given_priors(options: argparse.Namespace, output: SystemOutput) -> list[floa
         if len(content) != len(priors) or not (np.isfinite(priors).all() and min(priors) > 0):
             raise ValueError(f"other classes, or a prior that is not above 0: {content}"[:200])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        found = f"none for {error}" if isinstance(error, KeyError) else one_line(str(error))
         raise UserError(
             f"--class-prior {options.class_prior}: expected JSON with a number above 0 per class of {output.path}, "
-            f"found: {one_line(str(error))}. SPLIT_metrics.json and calibration.json of a run have them."
+            f"found: {found}. SPLIT_metrics.json and calibration.json of a run have them, except of version "
+            "0.1.0; without the flag they are taken as equal."
         ) from None
     return (np.array(priors) / sum(priors)).tolist()
 
