@@ -133,10 +133,10 @@ class _Noted:
 
         score = module.score
 
-        def noting(split: Any, labels: Any, utterances: np.ndarray, probabilities: np.ndarray) -> dict:
+        def noting(split: Any, labels: Any, utterances: np.ndarray, probabilities: np.ndarray, *more: Any) -> dict:
             self.time, self.probabilities = time.perf_counter(), probabilities
             module.score = score
-            return score(split, labels, utterances, probabilities)
+            return score(split, labels, utterances, probabilities, *more)
 
         module.score = noting
 

@@ -31,7 +31,7 @@ def training(split, *, workers=0, epoch=1, first_batch=0, batch_size=3, process=
 
 def contents(loader):
     return [
-        (waveforms, batch.anchor, batch.partner, batch.weight, batch.waveforms.first, torch.rand(3))
+        (waveforms, batch.anchor, batch.partner_classes, batch.weight, batch.waveforms.first, torch.rand(3))
         for waveforms, batch in loader
     ]
 
@@ -72,7 +72,9 @@ def test_what_an_evaluation_draws_between_two_steps_changes_nothing(corpus):
     expected = contents(training(split))
     found = []
     for waveforms, batch in training(split):
-        found.append((waveforms, batch.anchor, batch.partner, batch.weight, batch.waveforms.first, torch.rand(3)))
+        found.append(
+            (waveforms, batch.anchor, batch.partner_classes, batch.weight, batch.waveforms.first, torch.rand(3))
+        )
         torch.manual_seed(1337)
         torch.rand(100)
     assert_same(expected, found)

@@ -12,6 +12,7 @@ from ..data.audio.reading import SAMPLE_RATE
 from ..data.corpus import Corpus
 from ..data.dataset import EvaluationBatch
 from ..data.windows import truncated_windows
+from ..scoring.detection import divide_out
 from ..scoring.metrics import average_windows
 from ..scoring.scorecard import all_scores
 from ..utils.errors import diverged
@@ -38,7 +39,9 @@ class TruncationEvaluation(Evaluation):
 
         `expert`: a :class:`.expert.DownstreamExpert`.
         """
+        class_prior = expert.evaluation.class_prior
         expert.evaluation = cls(expert.config, expert.corpus, expert.folder, seconds)
+        expert.evaluation.class_prior = class_prior
         return expert.evaluation
 
     def windows(self, name: str) -> np.ndarray:
@@ -63,12 +66,15 @@ class TruncationEvaluation(Evaluation):
         split = self.corpus.split(name)
         for seconds, chosen in zip(self.seconds, members, strict=True):
             _, averages = average_windows(windows[chosen, 0], probabilities[chosen], self.config.evaluation.average)
+            with np.errstate(divide="ignore"):  # a probability of 0 is a likelihood of 0
+                likelihoods = divide_out(np.log(averages), self.class_prior)
             self.scores[f"{seconds:g}"] = {
                 **all_scores(
                     averages,
                     split.target_classes,
                     self.corpus.labels.cluster_indices,
                     split.manifest.columns.get("source"),
+                    log_likelihoods=likelihoods,
                 ),
                 "long_enough": int((split.counts >= round(seconds * SAMPLE_RATE)).sum()),
             }

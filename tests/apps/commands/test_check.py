@@ -203,7 +203,7 @@ def gsm(folder):
 
 
 def low_rate(folder):
-    write(folder, hum(1.0, 120, 1)[:9:3] - hum(1.0, 120, 1)[:9:3].mean(), rate=1)
+    write(folder, hum(1.0, 120, 1)[:450] - hum(1.0, 120, 1)[:450].mean(), rate=150)
     edit(folder, "train", with_values(seconds=3.0))
 
 
@@ -273,7 +273,7 @@ FAULTS = {
         lambda folder: write(folder, hum(1.0, 120, 1), rate=12_000),
         {"rate in doubt", "longer", "sample rates", "band"},
     ),
-    "1 Hz": (low_rate, {"rate in doubt", "sample rates", "band"}),
+    "150 Hz": (low_rate, {"rate in doubt", "sample rates", "band"}),
     "rate": (lambda folder: write(folder, hum(1.0, 120, 1, 22_050), rate=22_050), {"sample rates"}),
     "stereo": (lambda folder: write(folder, np.stack([hum(1.0, 120, 1), hum(1.0, 120, 2)], 1)), {"channels"}),
     "opposite channels": (

@@ -38,7 +38,7 @@ def make_scores(seed, signal, count=COUNT, first_id=0):
 
 def compared(seed, signal, **keywords):
     scores = make_scores(seed, signal, **keywords)
-    return resample(scores, scores.log_probabilities, CLUSTERS, None, 400)
+    return resample(scores, scores.log_probabilities, CLUSTERS, None, samples=400)
 
 
 def best(rows, column="acc", *, is_higher_better=True):
@@ -87,7 +87,7 @@ def test_the_order_of_utterances_in_a_file_does_not_matter():
     turned = np.arange(COUNT)[::-1]
     changes = {name: getattr(one, name)[turned] for name in ("ids", "truth", "predictions", "log_probabilities")}
     other = ScoreFile(**{**vars(one), **changes})
-    first, second = (resample(each, each.log_probabilities, CLUSTERS, None, 50) for each in (one, other))
+    first, second = (resample(each, each.log_probabilities, CLUSTERS, None, samples=50) for each in (one, other))
     assert first.test_set == second.test_set
     for name in ("acc", "wf1", "log_loss", "log_loss_calibrated", "c_primary"):
         np.testing.assert_allclose(first.resampled[name], second.resampled[name], atol=1e-6)

@@ -17,7 +17,7 @@ from .conftest import leaderboard, write_grid
 FRAMES = """\
 <!doctype html><link rel="icon" href="data:,"><body>
 <iframe src="leaderboard.html" style="width:400px;height:2000px;border:0"></iframe>
-<iframe src="leaderboard.html" style="width:1280px;height:2000px;border:0"></iframe>
+<iframe src="leaderboard.html" style="width:1440px;height:2000px;border:0"></iframe>
 <script>
 window.onload = () => {
   const found = [];

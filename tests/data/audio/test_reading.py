@@ -326,7 +326,7 @@ def test_what_is_resampled_does_not_depend_on_the_number_of_threads(rate, tmp_pa
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("rate", [1, 500, 44_101, 191_999])
+@pytest.mark.parametrize("rate", [1, 50, 44_101, 191_999])
 def test_a_rate_that_takes_gigabytes_or_hours_is_refused(rate, tmp_path):
     """44,101 Hz took 5.6 GB to resample, 191,999 Hz 24 GB; a file of 200 kB at 1 Hz counted as 26 hours."""
     soundfile.write(tmp_path / "a.wav", np.zeros(1_000), rate)

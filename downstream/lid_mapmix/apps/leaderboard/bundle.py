@@ -68,7 +68,14 @@ def _files_of(root: Path, folder: Path) -> list[str]:
     """List the files needed to recompute the figures of a run and to repeat it, relative to the folder of the grid."""
     state = read_state(folder)
     run = RunFolder(folder)
-    paths = [run.scores("test"), run.scores("dev"), folder / STATE_NAME, folder / SETTINGS_NAME, run.parameters]
+    paths = [
+        run.scores("test"),
+        run.scores("dev"),
+        run.metrics("test"),
+        folder / STATE_NAME,
+        folder / SETTINGS_NAME,
+        run.parameters,
+    ]
     paths.append(run.settings_file())
     if state.datamap:
         paths += [root / state.datamap / name for name in (STATE_NAME, SETTINGS_NAME)]

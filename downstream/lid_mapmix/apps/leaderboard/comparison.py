@@ -37,7 +37,13 @@ class Compared:
 
 
 def resample(
-    test: ScoreFile, calibrated: np.ndarray, cluster_indices: np.ndarray, source: np.ndarray | None, samples: int
+    test: ScoreFile,
+    calibrated: np.ndarray,
+    cluster_indices: np.ndarray,
+    source: np.ndarray | None,
+    class_prior: Sequence[float] | None = None,
+    *,
+    samples: int,
 ) -> Compared:
     """Return the scores of a run under resampling of its N utterances.
 
@@ -46,6 +52,7 @@ def resample(
     calibrated : (N, C) float, log-probabilities after calibration.
     cluster_indices : (C,) int, cluster number of each class.
     source : (N,) str, or None.
+    class_prior : (C,) float, the class priors in both; None: equal.
     samples : number of resamples B.
     """
     order = np.argsort(test.ids)
@@ -55,7 +62,8 @@ def resample(
     seed = zlib.crc32("\0".join(name for column in columns for name in column[order].tolist()).encode())
     units = sampling_units(truth, test.group[order], test.speaker[order])
     systems = [
-        WeightedScores(values[order], truth, cluster_indices, source) for values in (test.log_probabilities, calibrated)
+        WeightedScores(values[order], truth, cluster_indices, source, class_prior=class_prior)
+        for values in (test.log_probabilities, calibrated)
     ]
     (values, resampled), (after, moved) = resampled_scores(*systems, units=units, samples=samples, seed=seed)
     name = "log_loss_calibrated"

@@ -14,6 +14,7 @@ import numpy as np
 from ...config.sources import TASK_KEY, read_yaml
 from ...data.labels import labels_from_mapping, labels_from_names
 from ...scoring.calibration import Kind, fit
+from ...scoring.detection import divide_out
 from ...scoring.files.own import ScoreFile, read_scores
 from ...scoring.proper import log_loss
 from ...scoring.scorecard import all_scores
@@ -64,9 +65,11 @@ def read_result(root: Path, run: Run, samples: int) -> RunResult:
         raise UserError(f"{dev.path}: expected the classes of {test.path.name}, found others. Evaluate again.")
     clusters = _cluster_indices(folder, test)
     source = test.source if np.any(test.source != "") else None
-    calibration = fit(Kind.AFFINE, dev.log_probabilities, dev.truth_indices, dev.classes)
+    prior = _class_prior(folder, test.classes)
+    calibration = fit(Kind.AFFINE, dev.log_probabilities, dev.truth_indices, dev.classes, prior)
     calibrated = calibration.log_probabilities(test.log_probabilities)
-    overall = all_scores(test.probabilities, test.truth_indices, clusters, source)
+    likelihoods = divide_out(test.log_probabilities, prior)
+    overall = all_scores(test.probabilities, test.truth_indices, clusters, source, log_likelihoods=likelihoods)
     overall["log_loss_calibrated"] = log_loss(np.exp(calibrated), test.truth_indices)
     counts = _parameter_counts(folder)
     if not (root / state.datamap).resolve().is_relative_to(root.resolve()):
@@ -80,7 +83,7 @@ def read_result(root: Path, run: Run, samples: int) -> RunResult:
         trained=None if counts is None else sum(part["trained"] for part in counts.values()),
         seconds=state.seconds + datamap.seconds,
         map_command=datamap.command,
-        compared=resample(test, calibrated, clusters, source, samples) if samples else None,
+        compared=resample(test, calibrated, clusters, source, prior, samples=samples) if samples else None,
     )
 
 
@@ -146,6 +149,21 @@ def _cluster_indices(folder: Path, scores: ScoreFile) -> np.ndarray:
             f"{scores.path}: expected the classes of the run's settings, found {min(unknown)}. Evaluate again."
         )
     return np.array([number_of[name] for name in scores.classes])
+
+
+def _class_prior(folder: Path, classes: Sequence[str]) -> list[float] | None:
+    """Return the class priors of training, in the order of the classes; None where the run recorded none."""
+    path = RunFolder(folder).metrics("test")
+    if not path.is_file():
+        return None
+    try:
+        priors = json.loads(path.read_text(encoding="utf-8")).get("class_prior")
+        found = None if priors is None else [float(priors[name]) for name in classes]
+        if found is not None and not (np.isfinite(found).all() and min(found) > 0):
+            raise ValueError("a prior that is not above 0")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise UserError(f"{path}: is damaged. Evaluate the run again.") from None
+    return found
 
 
 def _parameter_counts(folder: Path) -> dict[str, dict[str, int]] | None:

@@ -30,7 +30,7 @@ SAMPLE_RATE = 16_000
 # The receptive field of the wav2vec 2.0 front end; shorter audio has no frame.
 MINIMUM_SAMPLES = 400
 # libsndfile's SF_COUNT_MAX.
-_MIN_RATE = 1_000
+_MIN_RATE = 100
 _MAX_RESAMPLING = 2**25
 _UNKNOWN_FRAMES = 2**63 - 1
 # Less than any header followed by audio.
