@@ -24,13 +24,8 @@ def fit_on_dev(
     Raises UserError: it is not the best checkpoint; or its dev scores are missing, damaged, of other classes or of
     another checkpoint, or too few for this kind of calibration.
 
-    Parameters
-    ----------
-    checkpoint : the one in use; its dev scores are in the same folder.
-    accuracy : the dev accuracy stored in the checkpoint.
-    classes : of the model, in order.
-    kind : of the calibration.
-    class_prior : (classes,) float, the class priors of training; None: equal.
+    `checkpoint`: the one in use; its dev scores are in the same folder. `accuracy`: the dev accuracy stored in it.
+    `classes`: of the model, in order. `class_prior`: (classes,) float, the class priors of training; None: equal.
     """
     path = RunFolder(checkpoint.parent).scores("dev")
     remedy = f"Score dev again with -m evaluate -t dev -e {checkpoint}."

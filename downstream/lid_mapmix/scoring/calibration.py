@@ -103,8 +103,8 @@ class Calibration:
         """Its kind and what it rests on, in one line."""
         if self.utterances is None or self.errors is None:
             return f"{self.kind.value}, fitted on an unknown number of dev utterances"
-        text = f"{self.kind.value}, fitted on {self.utterances} dev utterances with {self.errors} error"
-        text += "s" * (self.errors != 1)
+        errors = f"{self.errors} error{'s' * (self.errors != 1)}"
+        text = f"{self.kind.value}, fitted on {self.utterances} dev utterances with {errors}"
         return text + f"; fewer than {MIN_ERRORS} errors say little: check it on other data" * self.has_few_errors
 
     def reordered(self, classes: Sequence[str]) -> "Calibration":

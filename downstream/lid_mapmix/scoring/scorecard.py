@@ -98,12 +98,9 @@ def all_scores(
 
     None for an undefined score, such as the detection scores with one class present.
 
-    Parameters
-    ----------
-    probabilities : (N, C) float. truth : (N,) int. cluster_indices : (C,) int. source : (N,) str, or None.
-    log_likelihoods : (N, C) float, natural logarithms, for the detection scores; None for those of the probabilities,
-        which are likelihoods if the classes were equally frequent in training.
-    ratios : (N, C) float, the system's own ratios, for EER and costs; None for those of the log-likelihoods.
+    `probabilities`: (N, C) float. `truth`: (N,) int. `cluster_indices`: (C,) int. `source`: (N,) str, or None.
+    `log_likelihoods`: (N, C) float, natural logarithms, for the detection scores; None: those of the probabilities.
+    `ratios`: (N, C) float, the system's own ratios, for EER and costs; None: those of the log-likelihoods.
     """
     if log_likelihoods is None:
         log_likelihoods = _logarithms(probabilities)

@@ -47,13 +47,9 @@ def resample(
 ) -> Compared:
     """Return the scores of a run under resampling of its N utterances.
 
-    Parameters
-    ----------
-    calibrated : (N, C) float, log-probabilities after calibration.
-    cluster_indices : (C,) int, cluster number of each class.
-    source : (N,) str, or None.
-    class_prior : (C,) float, the class priors in both; None: equal.
-    samples : number of resamples B.
+    `calibrated`: (N, C) float, log-probabilities after calibration. `cluster_indices`: (C,) int, cluster number of each
+    class. `source`: (N,) str, or None. `class_prior`: (C,) float, the class priors in both; None: equal. `samples`:
+    number of resamples.
     """
     order = np.argsort(test.ids)
     truth = test.truth_indices[order]

@@ -160,8 +160,7 @@ def _header(path: Path, file: soundfile.SoundFile) -> AudioHeader:
     if not file.seekable():
         # libsndfile's decoders of GSM 06.10 ("WAV49"), G.721 and some others; crops are read by seeking.
         raise AudioFileError(f"{path}: {file.subtype} cannot be read from the middle on. {to_wav(path)}")
-    # Resampling multiplies by a matrix of this size: a rate such as 44,101 Hz would take gigabytes, and 1 Hz makes an
-    # hour of a file of 7 kB.
+    # Resampling multiplies by a matrix of this size, gigabytes for 44,101 Hz; and 1 Hz makes an hour of 7 kB.
     divisor = int(np.gcd(file.samplerate, SAMPLE_RATE))
     if file.samplerate < _MIN_RATE or file.samplerate // divisor * (SAMPLE_RATE // divisor) > _MAX_RESAMPLING:
         raise AudioFileError(
