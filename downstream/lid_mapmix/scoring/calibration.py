@@ -128,8 +128,6 @@ def fit(
 ) -> Calibration:
     """Return the calibration that dev supports; see the module.
 
-    Raises UserError: `full`, and it has more numbers than dev has utterances.
-
     Raises UserError: `full` with more numbers than utterances.
 
     Parameters
