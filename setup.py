@@ -63,7 +63,7 @@ setup(
         "safetensors>=0.8",  # exported runs; transformers needs it as well
         "transformers>=5",  # upstreams hf_*
         "huggingface_hub>=1.33",  # model cards; transformers needs it as well
-        "silero-vad>=6.2.3,<7",  # the weights that tell speech from other sounds; needs nothing but torch
+        "silero-vad>=6.2.3,<7",  # the weights of voice-activity detection; needs nothing but torch
         "soundfile>=0.12.1",  # reads every format and seeks; torchaudio.load needs FFmpeg since 2.9
         "tensorboardX>=2.6.2",  # S3PRL imports it and does not declare it
         "tensorboard>=2.17",  # likewise, and shows the curves

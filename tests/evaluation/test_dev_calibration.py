@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 from helpers.scored import scored
-from lid_mapmix.evaluation.dev_calibration import fit_on_dev, write_dev_calibration
-from lid_mapmix.scoring.calibration import Kind, fit, read_calibration
+from lid_mapmix.evaluation.dev_calibration import fit_on_dev
+from lid_mapmix.scoring.calibration import Kind, fit, read_calibration, write_calibration
 from lid_mapmix.scoring.files.own import write_scores
 from lid_mapmix.utils.errors import UserError
 from lid_mapmix.utils.run_folder import RunFolder
@@ -29,6 +29,13 @@ def write_dev_scores(folder, values, truth):
         group=[""] * len(truth),
         source=[""] * len(truth),
     )
+
+
+def write_dev_calibration(folder, *arguments):
+    """Fit on dev and write the file, as a run does."""
+    calibration = fit_on_dev(*arguments)
+    write_calibration(folder.calibration, calibration)
+    return calibration
 
 
 @pytest.mark.parametrize("kind", list(Kind))

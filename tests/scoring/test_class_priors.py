@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from lid_mapmix.scoring.bootstrap import bootstrap, sampling_units
-from lid_mapmix.scoring.detection import divide_out, summarize_detection
+from lid_mapmix.scoring.class_priors import divide_out, ordered_priors, read_priors
+from lid_mapmix.scoring.detection import summarize_detection
 from lid_mapmix.scoring.scorecard import metrics_with_slices
 from lid_mapmix.scoring.weighted import WeightedScores
 from scipy.special import log_softmax
@@ -50,3 +51,31 @@ def test_equal_priors_change_nothing(posteriors):
     values, _ = posteriors
     assert divide_out(values, None) is values
     np.testing.assert_allclose(divide_out(values, [1 / 3] * 3), values)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"b": 3, "a": 1}', {"b": 3.0, "a": 1.0}),
+        ('{"overall": {}, "class_prior": {"a": 0.25, "b": 0.75}}', {"a": 0.25, "b": 0.75}),
+        ('{"overall": {}}', None),
+        ('{"classes": ["a", "b"], "prior": [0.25, 0.75]}', {"a": 0.25, "b": 0.75}),
+    ],
+)
+def test_priors_of_each_file_that_has_them(text, found, tmp_path):
+    (tmp_path / "priors.json").write_text(text)
+    assert read_priors(tmp_path / "priors.json") == found
+    if found is not None:
+        assert ordered_priors(found, ("b", "a")) == [0.75, 0.25]
+        for classes in (("a",), ("a", "b", "c")):
+            with pytest.raises(ValueError, match="classes in one only"):
+                ordered_priors(found, classes)
+
+
+@pytest.mark.parametrize(
+    "text", ["[1]", "3", '{"a": "x"}', '{"a": [1]}', '{"classes": 1, "prior": 2}', "[" * 100_000, ""]
+)
+def test_a_file_without_priors_is_a_value_error(text, tmp_path):
+    (tmp_path / "priors.json").write_text(text)
+    with pytest.raises(ValueError):
+        read_priors(tmp_path / "priors.json")

@@ -1,4 +1,4 @@
-"""The calibration of a run: fitted on the dev scores of its best checkpoint, and written beside them.
+"""The calibration of a run: fitted on the dev scores of its best checkpoint.
 
 Dev is scored in one crop from the middle of each utterance, other splits in windows (config.yaml, `evaluation`). The
 fit therefore assumes that dev crops are similar to the audio of the other splits.
@@ -7,7 +7,7 @@ fit therefore assumes that dev crops are similar to the audio of the other split
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..scoring.calibration import Calibration, Kind, fit, write_calibration
+from ..scoring.calibration import Calibration, Kind, fit
 from ..scoring.files.own import read_scores
 from ..utils.errors import UserError
 from ..utils.run_folder import BEST_CHECKPOINT, RunFolder
@@ -46,18 +46,3 @@ def fit_on_dev(
             f"{remedy}"
         )
     return fit(kind, scores.log_probabilities, scores.truth_indices, scores.classes, class_prior)
-
-
-def write_dev_calibration(
-    folder: RunFolder,
-    checkpoint: Path,
-    accuracy: float,
-    classes: Sequence[str],
-    kind: Kind,
-    *,
-    class_prior: Sequence[float] | None = None,
-) -> Calibration:
-    """Fit as `fit_on_dev` does and write calibration.json."""
-    calibration = fit_on_dev(checkpoint, accuracy, classes, kind, class_prior=class_prior)
-    write_calibration(folder.calibration, calibration)
-    return calibration

@@ -14,10 +14,11 @@ from ..data.crops import KeptFeatures
 from ..data.dataset import EvaluationBatch, EvaluationDataset
 from ..data.loader import TaskLoader
 from ..data.windows import centre_windows, sliding_windows, window_batches
+from ..scoring.calibration import write_calibration
 from ..scoring.metrics import SUMMARY
 from ..utils.errors import UserError, diverged
 from ..utils.run_folder import RunFolder
-from .dev_calibration import write_dev_calibration
+from .dev_calibration import fit_on_dev
 from .latents import KeptLatents, choose_utterances
 from .results import average_windows, intervals, score, score_calibrated, write_results
 
@@ -161,14 +162,11 @@ class Evaluation:
             self._report(f"{name}: intervals by {config.bootstrap_samples} resamples of {result['drawn']}")
         if config.calibration.kind is not None:
             try:
-                calibration = write_dev_calibration(
-                    self.folder,
-                    self._checkpoint,
-                    self.best_accuracy,
-                    labels.classes,
-                    config.calibration.kind,
-                    class_prior=self.class_prior,
+                kind, classes = config.calibration.kind, labels.classes
+                calibration = fit_on_dev(
+                    self._checkpoint, self.best_accuracy, classes, kind, class_prior=self.class_prior
                 )
+                write_calibration(self.folder.calibration, calibration)
             except UserError as error:  # the uncalibrated scores, perhaps after hours of training, are written anyway
                 self._report(f"warning: {name} has no calibrated scores: {error}")
             else:

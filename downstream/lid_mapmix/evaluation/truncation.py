@@ -12,7 +12,7 @@ from ..data.audio.reading import SAMPLE_RATE
 from ..data.corpus import Corpus
 from ..data.dataset import EvaluationBatch
 from ..data.windows import truncated_windows
-from ..scoring.detection import divide_out
+from ..scoring.class_priors import divide_out
 from ..scoring.metrics import average_windows
 from ..scoring.scorecard import all_scores
 from ..utils.errors import diverged

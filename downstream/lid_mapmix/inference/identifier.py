@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..data.audio.reading import SAMPLE_RATE
+from ..scoring.class_priors import ordered_priors
 from ..scoring.metrics import average_windows
 from ..utils.errors import UserError
 from .answer import Identification, make_answer, rejection_threshold
@@ -223,12 +224,14 @@ def _checked_prior(prior: str | Mapping[str, float], trained: Trained) -> list[f
         )
     classes = trained.labels.classes
     given = dict.fromkeys(classes, 1.0) if prior == "equal" else prior
-    if not isinstance(given, Mapping) or set(given) != set(classes):
-        raise UserError(f"prior: expected training, equal, or a number for each of {', '.join(classes)}.")
-    values = np.array([given[name] for name in classes], dtype=np.float64)
-    if not (np.isfinite(values).all() and (values > 0).all()):
-        raise UserError(f"prior: expected numbers above 0, found {values.min()}. A rare class has a small prior.")
-    return (values / values.sum()).tolist()
+    try:
+        if not isinstance(given, Mapping):
+            raise ValueError(f"{given!r}")
+        return ordered_priors(given, classes)
+    except ValueError as error:
+        raise UserError(
+            f"prior: expected training, equal, or a number above 0 for each of {', '.join(classes)}, found: {error}."
+        ) from None
 
 
 def _parts(recordings: Iterable[Recording]) -> Iterator[list[Recording]]:

@@ -38,6 +38,7 @@ from scipy.special import log_softmax
 from ..utils.errors import UserError
 from ..utils.files import write_text
 from .choices import Kind
+from .class_priors import divide_out
 from .detection import summarize_detection
 from .metrics import calibration_scores, reliability_curve
 from .proper import cllr_parts
@@ -63,9 +64,7 @@ class Calibration:
     """A fitted calibration of C classes."""
 
     kind: Kind
-    # Names of the C classes, in the order of the scores.
     classes: tuple[str, ...]  # names of the C classes, in the order of the scores
-    # C rows of C float; for `vector` the scales, for `temperature` 1 / T, are on its diagonal.
     matrix: tuple[tuple[float, ...], ...]  # C rows of C float; except for `full`, the scales are on its diagonal
     offset: tuple[float, ...]  # C float, added afterwards
     # C float, the class priors in the scores, and in the probabilities unless others are given.
@@ -130,12 +129,9 @@ def fit(
 
     Raises UserError: `full` with more numbers than utterances.
 
-    Parameters
-    ----------
-    log_probabilities : (N, C) float, natural logarithms; a constant may be added to a row.
-    truth : (N,) int, class number of each utterance.
-    classes : names of the C classes.
-    prior : C float, the class priors in the scores; by default equal.
+    `log_probabilities`: (N, C) float, natural logarithms; a constant may be added to a row. `truth`: (N,) int, class
+    number of each utterance. `classes`: names of the C classes. `prior`: C float, the class priors in the scores; by
+    default equal.
     """
     kind = Kind(kind)
     scores, truth = _checked(log_probabilities, truth)
@@ -207,15 +203,12 @@ def compare(
     The scores are those of `detection.summarize_detection`, from log-likelihoods under equal priors, and
     the parts of Cllr, and `metrics.calibration_scores` and ``reliability`` (the curve's points), from probabilities.
 
-    Parameters
-    ----------
-    log_probabilities : (N, C) float, uncalibrated. truth : (N,) int.
-    source : (N,) str, the data source of each utterance, or None.
+    `log_probabilities`: (N, C) float, uncalibrated. `truth`: (N,) int. `source`: (N,) str, the data source of each
+    utterance, or None.
     """
     scores, truth = _checked(log_probabilities, truth)
     before, after = log_softmax(scores, axis=1), calibration.log_probabilities(scores)
-    raw = log_softmax(scores - np.log(calibration.prior), axis=1)
-    pairs = {"before": (before, raw), "after": (after, calibration.log_likelihoods(scores))}
+    raw, calibrated = divide_out(scores, calibration.prior), calibration.log_likelihoods(scores)
     return {
         name: {
             **summarize_detection(likelihoods, truth, source),
@@ -223,17 +216,15 @@ def compare(
             **calibration_scores(np.exp(posteriors), truth),
             "reliability": reliability_curve(np.exp(posteriors), truth),
         }
-        for name, (posteriors, likelihoods) in pairs.items()
+        for name, posteriors, likelihoods in (("before", before, raw), ("after", after, calibrated))
     }
 
 
 def fit_temperature(log_probabilities: np.ndarray, truth: np.ndarray) -> float:
     """Return the temperature that dev supports; see the module.
 
-    Parameters
-    ----------
-    log_probabilities : (N, C) float, natural logarithms; a constant may be added to a row.
-    truth : (N,) int, class number of each utterance.
+    `log_probabilities`: (N, C) float, natural logarithms; a constant may be added to a row. `truth`: (N,) int, class
+    number of each utterance.
     """
     scores, truth = _checked(log_probabilities, truth)
     return _fit_temperature(scores, truth, np.zeros(scores.shape[1]))

@@ -21,7 +21,6 @@ An undefined score is NaN: with a single class present in the truth there are no
 Classes absent from the truth are not targets, and false alarms for them do not count.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -165,10 +164,8 @@ def utterance_costs(accepted: np.ndarray, truth: np.ndarray, beta: float) -> np.
 def utterance_costs_at(thresholds: np.ndarray, ratios: np.ndarray, truth: np.ndarray, beta: float) -> np.ndarray:
     """Return `utterance_costs` of the decisions at each of many thresholds, (N, thresholds) float64.
 
-    Parameters
-    ----------
-    thresholds : (thresholds,) float, ascending; ratios above a threshold are accepted.
-    ratios, truth, beta : see the module.
+    `thresholds`: (thresholds,) float, ascending; ratios above a threshold are accepted. `ratios`, `truth`, `beta`:
+    see the module.
     """
     present = np.unique(truth)
     count, steps = len(truth), len(thresholds) + 1
@@ -187,10 +184,8 @@ def utterance_costs_at(thresholds: np.ndarray, ratios: np.ndarray, truth: np.nda
 def average_cost(accepted: np.ndarray, truth: np.ndarray, beta: float, parts: np.ndarray | None = None) -> float:
     """Return Cavg(β) of decisions, averaged over the parts if there are any.
 
-    Parameters
-    ----------
-    accepted : (N, C) bool. truth : see the module. beta : weight of false alarms.
-    parts : (N,) int, the data source of each utterance as numbered by `source_parts`, or None.
+    `accepted`: (N, C) bool. `truth`: see the module. `beta`: weight of false alarms. `parts`: (N,) int, the data
+    source of each utterance as numbered by `source_parts`, or None.
     """
     _present(accepted, truth)
     parts = _parts(parts, truth)
@@ -288,16 +283,6 @@ def source_parts(source: np.ndarray | None, truth: np.ndarray) -> np.ndarray | N
     return parts
 
 
-def divide_out(log_probabilities: np.ndarray, class_prior: Sequence[float] | None) -> np.ndarray:
-    """Return log-likelihoods, (N, C) float64: log-probabilities under equal class priors.
-
-    `class_prior`: (C,) float, the priors in the log-probabilities (N, C); None: equal, and nothing is changed.
-    """
-    if class_prior is None:
-        return log_probabilities
-    return log_softmax(np.asarray(log_probabilities, dtype=np.float64) - np.log(class_prior), axis=1)
-
-
 def summarize_detection(
     log_likelihoods: np.ndarray, truth: np.ndarray, source: np.ndarray | None = None, ratios: np.ndarray | None = None
 ) -> dict[str, float | int | None]:
@@ -307,11 +292,9 @@ def summarize_detection(
     ``c_primary_min`` (one threshold), ``c_primary_min_class`` (one per class), ``cavg_argmax``, ``cllr``, and two
     counts: ``targets``, the classes present, and ``sources``, the number of parts.
 
-    Parameters
-    ----------
-    log_likelihoods, truth : see the module.
-    source : (N,) str, the data source of each utterance, or None; see `source_parts`.
-    ratios : (N, C) float, the system's own ratios, for EER and costs; None for those of the log-likelihoods.
+    `log_likelihoods`, `truth`: see the module. `source`: (N,) str, the data source of each utterance, or None; see
+    `source_parts`. `ratios`: (N, C) float, the system's own ratios, for EER and costs; None for those of the
+    log-likelihoods.
     """
     log_likelihoods, truth = _checked(log_likelihoods), np.asarray(truth)
     present = _present(log_likelihoods, truth)

@@ -32,11 +32,8 @@ def average_windows(
 
     Returns the utterances, (evaluated,) int, ascending, and probabilities (evaluated, C) float64.
 
-    Parameters
-    ----------
-    utterances : (windows,) int, the utterance of each window.
-    probabilities : (windows, C) float64.
-    average : what is averaged. Where logarithms are averaged, a probability of 0 counts as 5e-324, the minimum.
+    `utterances`: (windows,) int, the utterance of each window. `probabilities`: (windows, C) float64. `average`: what
+    is averaged. Where logarithms are averaged, a probability of 0 counts as 5e-324, the minimum.
     """
     numbers, place = np.unique(utterances, return_inverse=True)
     is_log = average is Average.LOG_LIKELIHOODS

@@ -13,7 +13,8 @@ from numpy.dtypes import StringDType
 
 from ..utils.errors import UserError
 from .bootstrap import Difference, Interval, Units, bootstrap, paired_bootstrap, sampling_units
-from .detection import class_equal_error_rate, divide_out, log_likelihood_ratios, multiclass_cllr, summarize_detection
+from .class_priors import divide_out
+from .detection import class_equal_error_rate, log_likelihood_ratios, multiclass_cllr, summarize_detection
 from .files.system_output import SystemOutput, class_numbers
 from .metrics import accuracy, cluster_accuracy, expected_calibration_error, summarize, within_cluster_accuracy
 from .proper import cllr_parts
@@ -249,10 +250,8 @@ def score_system(system: System, by: Sequence[str] = (), samples: int = 1000, se
 
     Raises UserError: a way of slicing that does not apply.
 
-    Parameters
-    ----------
-    by : ways of slicing; see :func:`slices_of`.
-    samples, seed : of the bootstrap; without samples there are no intervals.
+    `by`: ways of slicing; see :func:`slices_of`. `samples`, `seed`: of the bootstrap; without samples there are no
+    intervals.
     """
     return Scores(
         overall=scores_of(system),

@@ -13,10 +13,10 @@ import numpy as np
 from scipy.sparse import csc_array
 from scipy.special import log_softmax
 
+from .class_priors import divide_out
 from .detection import (
     BETAS,
     crossing,
-    divide_out,
     log_likelihood_ratios,
     minimum_cost,
     roc,

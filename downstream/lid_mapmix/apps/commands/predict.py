@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import functools
-import json
 import os
 import sys
 from collections import Counter
@@ -156,7 +155,7 @@ def predict(options: argparse.Namespace) -> None:
         raise UserError(
             "--reject and --prior exclude each other: the quantiles of dev are under the priors of training."
         )
-    prior = options.prior if options.prior in ("training", "equal") else _read_prior(Path(options.prior))
+    prior = options.prior if options.prior in ("training", "equal") else _read_prior(options.prior)
     reports = _Reports()
     sources = list(_sources(options.paths, reports))
     if form is Format.AUDACITY and len(sources) > 1:
@@ -230,14 +229,18 @@ class _Prediction:
         self.bar.set_postfix_str(f"{self.seconds / 60:.1f} min of windows")
 
 
-def _read_prior(path: Path) -> dict[str, float]:
+def _read_prior(path: str) -> dict[str, float]:
+    from ...scoring.class_priors import read_priors  # noqa: PLC0415
+
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return {name: float(value) for name, value in content.items()}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        if (priors := read_priors(path)) is None:
+            raise ValueError("none, as in runs of version 0.1.0")
+    except (OSError, ValueError) as error:
         raise UserError(
-            f"--prior {path}: expected training, equal, or a JSON file with a number per class, found: {error}."
+            f"--prior {path}: expected training, equal, or a JSON file with a number per class, found: "
+            f"{one_line(str(error))}."
         ) from None
+    return priors
 
 
 def _print_conditions(identifier: "Identifier", options: argparse.Namespace) -> None:

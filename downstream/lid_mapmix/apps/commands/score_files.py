@@ -1,7 +1,6 @@
 """``lid-mapmix score``: read files, check that files and flags match, and convert a file to another format."""
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ import numpy as np
 from ...data.labels import Labels, labels_from_names, read_labels
 from ...scoring.calibration import Calibration, fit, read_calibration
 from ...scoring.choices import CALIBRATION_SUFFIX, FileFormat, Kind, Values
-from ...scoring.detection import divide_out
+from ...scoring.class_priors import divide_out, ordered_priors, read_priors
 from ...scoring.files.formats import format_of, read_output, recognise, write_output
 from ...scoring.files.keys import join_key, read_key
 from ...scoring.files.system_output import Hints, SystemOutput, class_numbers, reorder_classes
@@ -58,21 +57,15 @@ def given_priors(options: argparse.Namespace, output: SystemOutput) -> list[floa
     if options.class_prior is None:
         return None
     try:
-        content = json.loads(Path(options.class_prior).read_text(encoding="utf-8"))
-        if "prior" in content and "classes" in content:  # calibration.json
-            content = dict(zip(content["classes"], content["prior"], strict=True))
-        content = content.get("class_prior", content)
-        priors = [float(content[name]) for name in output.classes]
-        if len(content) != len(priors) or not (np.isfinite(priors).all() and min(priors) > 0):
-            raise ValueError(f"other classes, or a prior that is not above 0: {content}"[:200])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        found = f"none for {error}" if isinstance(error, KeyError) else one_line(str(error))
+        priors = read_priors(options.class_prior)
+        if priors is None:
+            raise ValueError("none, as in runs of version 0.1.0; without the flag they are taken as equal")
+        return ordered_priors(priors, output.classes)
+    except (OSError, ValueError) as error:
         raise UserError(
             f"--class-prior {options.class_prior}: expected JSON with a number above 0 per class of {output.path}, "
-            f"found: {found}. SPLIT_metrics.json and calibration.json of a run have them, except of version "
-            "0.1.0; without the flag they are taken as equal."
+            f"found: {one_line(str(error))}. SPLIT_metrics.json and calibration.json of a run have them."
         ) from None
-    return (np.array(priors) / sum(priors)).tolist()
 
 
 def refuse_existing_outputs(options: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from ...config.sources import TASK_KEY, read_yaml
 from ...data.labels import labels_from_mapping, labels_from_names
 from ...scoring.calibration import Kind, fit
-from ...scoring.detection import divide_out
+from ...scoring.class_priors import divide_out, ordered_priors, read_priors
 from ...scoring.files.own import ScoreFile, read_scores
 from ...scoring.proper import log_loss
 from ...scoring.scorecard import all_scores
@@ -157,13 +157,10 @@ def _class_prior(folder: Path, classes: Sequence[str]) -> list[float] | None:
     if not path.is_file():
         return None
     try:
-        priors = json.loads(path.read_text(encoding="utf-8")).get("class_prior")
-        found = None if priors is None else [float(priors[name]) for name in classes]
-        if found is not None and not (np.isfinite(found).all() and min(found) > 0):
-            raise ValueError("a prior that is not above 0")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        priors = read_priors(path)
+        return None if priors is None else ordered_priors(priors, classes)
+    except ValueError:
         raise UserError(f"{path}: is damaged. Evaluate the run again.") from None
-    return found
 
 
 def _parameter_counts(folder: Path) -> dict[str, dict[str, int]] | None:

@@ -18,8 +18,9 @@ import yaml
 from ...config.settings import Settings
 from ...data.augment.augmenter import Augmenter
 from ...data.corpus import Corpus
-from ...evaluation.dev_calibration import write_dev_calibration
+from ...evaluation.dev_calibration import fit_on_dev
 from ...host.runner import make_runner
+from ...scoring.calibration import write_calibration
 from ...training.checkpoints import kept_state
 from ...training.plan import check_class_similarity
 from ...utils.distributed import broadcast_from_rank_zero, is_rank_zero
@@ -92,14 +93,9 @@ class Run:
             return
         state = kept_state(checkpoint)
         try:
-            calibration = write_dev_calibration(
-                self.folder,
-                checkpoint,
-                state["best_accuracy"],
-                state["classes"],
-                kind,
-                class_prior=state.get("class_prior"),
-            )
+            accuracy, classes, prior = state["best_accuracy"], state["classes"], state.get("class_prior")
+            calibration = fit_on_dev(checkpoint, accuracy, classes, kind, class_prior=prior)
+            write_calibration(self.folder.calibration, calibration)
             print(f"[lid_mapmix] calibration: {calibration.basis}")
         except UserError as error:  # the run is complete without it
             print(f"[lid_mapmix] warning: no calibration: {one_line(str(error))}")

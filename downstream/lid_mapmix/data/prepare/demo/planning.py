@@ -85,12 +85,8 @@ class Vocabulary:
 def plan_cluster(cluster: str, dialects: Sequence[Dialect], utterances: int, seed: int) -> Iterator[PlannedUtterance]:
     """Plan the texts and speakers of a cluster.
 
-    Parameters
-    ----------
-    cluster : its name, which keys its draws.
-    dialects : its dialects.
-    utterances : utterances per dialect, over all splits.
-    seed : of the corpus.
+    `cluster`: its name, which keys its draws. `dialects`: its dialects. `utterances`: utterances per dialect, over
+    all splits. `seed`: of the corpus.
     """
     locales = [Locale.parse(dialect.locale) for dialect in dialects]
     sayable = set.intersection(*map(sayable_terms, dialects))
