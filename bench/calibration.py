@@ -7,13 +7,14 @@ Scores of C classes: log-probabilities of observations with unit variance around
 that gives an accuracy. They are calibrated; the system's scores are these times 1 / T*, plus offsets per class. A
 calibration is fitted on N dev utterances, many times; its loss (nats) is on 10 thousand others. Printed are the
 mean losses over that of the system's own scores (`raw`) and of the calibrated ones (`oracle`, which with offsets no
-temperature reaches). The constants of lid_mapmix/scoring/calibration.py were chosen by it.
+temperature reaches). The constants of lid_mapmix/scoring/calibration_fit.py were chosen by it.
 """
 
 import argparse
 
 import numpy as np
-from lid_mapmix.scoring.calibration import Kind, fit
+from lid_mapmix.scoring.calibration_fit import fit
+from lid_mapmix.scoring.choices import Kind
 from lid_mapmix.scoring.proper import log_loss
 from scipy.optimize import brentq
 from scipy.special import log_softmax, softmax

@@ -24,7 +24,8 @@ from lid_mapmix.apps.leaderboard.state import Status
 from lid_mapmix.config.sources import TASK_KEY, merge
 from lid_mapmix.data.labels import read_labels, write_labels
 from lid_mapmix.data.manifest.manifest import read_manifest, write_manifest
-from lid_mapmix.scoring.calibration import apply_temperature, fit_temperature
+from lid_mapmix.scoring.calibration_fit import fit
+from lid_mapmix.scoring.choices import Kind
 from lid_mapmix.scoring.files.own import read_scores
 from lid_mapmix.scoring.metrics import expected_calibration_error
 from scipy.stats import t as student
@@ -140,13 +141,13 @@ def _scores(folder: Path) -> dict[str, float]:
     """Return the scores of a run's test split, and those after one temperature fitted on dev."""
     scores = json.loads((folder / "test_metrics.json").read_text())["overall"]
     dev, test = read_scores(folder / "dev_scores.csv"), read_scores(folder / "test_scores.csv")
-    temperature = fit_temperature(dev.log_probabilities, dev.truth_indices)
-    calibrated = apply_temperature(test.log_probabilities, temperature)
+    calibration = fit(Kind.TEMPERATURE, dev.log_probabilities, dev.truth_indices, dev.classes)
+    calibrated = calibration.log_probabilities(test.log_probabilities)
     likelihood = calibrated[np.arange(len(test.ids)), test.truth_indices]
     return scores | {
         "ece_calibrated": expected_calibration_error(np.exp(calibrated), test.truth_indices),
         "nll": float(-likelihood.mean()),
-        "temperature": temperature,
+        "temperature": 1 / calibration.matrix[0][0],
     }
 
 

@@ -107,7 +107,7 @@ def test_the_best_so_far_counts_only_where_its_checkpoint_is(has_best, corpus, t
 
 def test_an_evaluation_without_numbers_is_a_diverged_training(corpus, tmp_path):
     expert, _ = make(corpus, tmp_path)
-    records = {"utterances": [torch.arange(2)], "probabilities": [torch.full((2, 4), torch.nan, dtype=torch.float64)]}
+    records = {"windows": [torch.arange(8)], "probabilities": [torch.full((8, 4), torch.nan, dtype=torch.float64)]}
     with pytest.raises(UserError, match=r"dev at step 8: .* diverged"):
         expert.log_records("dev", records=records, logger=Logger(), global_step=8)
     assert not (tmp_path / "dev_scores.csv").exists()

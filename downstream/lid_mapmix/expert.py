@@ -22,6 +22,7 @@ from .data.corpus import Corpus
 from .data.crops import KeptFeatures
 from .data.dataset import EvaluationBatch
 from .data.loader import TaskLoader
+from .data.voices import limits_of_voices
 from .evaluation.evaluator import Evaluation
 from .host.optimization import check_optimization
 from .host.runner import is_patched
@@ -94,12 +95,15 @@ class DownstreamExpert(nn.Module):
             self.folder,
             seed=seed,
             checkpoint=None if init_ckpt is None else Path(init_ckpt),
+            trains=mode == _TRAIN,
             report=self._report,
         )
         self._has_cache = False
         self.run: TrainingRun | None = None
         if mode == _TRAIN:
             self._check_splits(runner)
+            for line in limits_of_voices(self.corpus):
+                self._report(f"voices: {line}")
             self.run = TrainingRun(self.config, self.corpus, self.folder, seed, runner, report=self._report)
 
     def _check_splits(self, runner: MutableMapping[str, Any]) -> None:
@@ -169,8 +173,9 @@ class DownstreamExpert(nn.Module):
         overall, is_best = self.evaluation.conclude(split, records, global_step)
         if not overall:
             return []
-        for name, value in overall.items():
-            logger.add_scalar(f"lid_mapmix/{split}-{name}", value, global_step)
+        if self.run is not None:  # a curve of training has no scores of later evaluations
+            for name, value in overall.items():
+                logger.add_scalar(f"lid_mapmix/{split}-{name}", value, global_step)
         scores = ", ".join(f"{name} {value:.4f}" for name, value in overall.items())
         self._report(f"{split} at step {global_step}: {scores}")
         return [BEST_CHECKPOINT] if is_best else []

@@ -100,7 +100,8 @@ def test_trains_and_evaluates_map_mix_as_the_launcher_does(stock, trained, tmp_p
     stock("-m", "train", "-v", "mapmix", "-p", tmp_path, override=override)
     stocks, ours = weights(last_checkpoint(tmp_path)), weights(last_checkpoint(trained))
     assert all(torch.equal(stocks[name], ours[name]) for name in ours)
-    assert_same_files(tmp_path, trained, "dev_scores.csv")
+    stock("-m", "evaluate", "-t", "dev", "-e", tmp_path / "dev-best.ckpt", new=False)
+    assert_same_files(tmp_path, trained, "dev_scores.csv", "calibration.json")
     stock("-m", "evaluate", "-e", tmp_path / "dev-best.ckpt", new=False)
     assert_same_files(tmp_path, trained, "test_scores.csv", "test_metrics.json")
 

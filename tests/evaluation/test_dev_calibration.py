@@ -1,82 +1,72 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from helpers.scored import scored
-from lid_mapmix.evaluation.dev_calibration import fit_on_dev
-from lid_mapmix.scoring.calibration import Kind, fit, read_calibration, write_calibration
-from lid_mapmix.scoring.files.own import write_scores
+from lid_mapmix.data.dataset import Split
+from lid_mapmix.data.labels import labels_from_names
+from lid_mapmix.evaluation.dev_calibration import calibrate_on_dev, calibration_of
+from lid_mapmix.scoring.calibration import Calibration, write_calibration
+from lid_mapmix.scoring.calibration_fit import fit, fit_duration, mean_duration
+from lid_mapmix.scoring.choices import Kind
 from lid_mapmix.utils.errors import UserError
 from lid_mapmix.utils.run_folder import RunFolder
+from scipy.special import softmax
 
 CLASSES = ("a", "b", "c", "d")
+ACCURACY = 0.8125
 
 
-@pytest.fixture
-def run(tmp_path):
-    """Return the best checkpoint of a run whose dev scores are there, their values, and its accuracy on dev."""
-    values, truth = scored(1, count=80)
-    write_dev_scores(tmp_path, values, truth)
-    return tmp_path / "dev-best.ckpt", values, truth, float((values.argmax(axis=1) == truth).mean())
+def dev(count=80, seconds=(2.0, 8.0)):
+    """Return a split of utterances of these durations in turn, and their probabilities."""
+    values, truth = scored(1, count=count)
+    counts = np.resize(np.array(seconds) * 16_000, count).astype(np.int64)
+    return Split(SimpleNamespace(), truth, np.zeros(count, np.int64), counts), softmax(values, axis=1)
 
 
-def write_dev_scores(folder, values, truth):
-    write_scores(
-        folder / "dev_scores.csv",
-        ids=[f"u{number}" for number in range(len(truth))],
-        classes=CLASSES,
-        truth=[CLASSES[number] for number in truth],
-        log_probabilities=values,
-        seconds=np.full(len(truth), np.nan),
-        group=[""] * len(truth),
-        source=[""] * len(truth),
-    )
+def test_it_is_that_of_whole_utterances_with_the_durations_of_cuts():
+    split, probabilities = dev()
+    flat = np.full_like(probabilities, 0.25) * 0.5 + probabilities[::-1] * 0.5  # cuts say little
+    found = calibrate_on_dev(Kind.AFFINE, split, labels_from_names(CLASSES), probabilities, {1.0: flat, 3.0: flat})
+    whole = fit("affine", np.log(probabilities), split.target_classes, CLASSES)
+    assert (found.matrix, found.offset, found.utterances) == (whole.matrix, whole.offset, 80)
+    assert found.exponent > 0.1
+    assert found.seconds == pytest.approx((4.0, 1.0, 8.0))
+    # Of cuts of 3 s only those of longer utterances count.
+    longer = split.seconds > 3
+    scores = np.log(np.concatenate([probabilities, flat, flat[longer]]))
+    truth = np.concatenate([split.target_classes] * 2 + [split.target_classes[longer]])
+    seconds = np.concatenate([split.seconds, np.full(80, 1.0), np.full(40, 3.0)])
+    assert found == fit_duration(whole, scores, truth, seconds, mean_duration(split.seconds))
+    assert "errors, at durations of 1 to 8 s" in found.basis
 
 
-def write_dev_calibration(folder, *arguments):
-    """Fit on dev and write the file, as a run does."""
-    calibration = fit_on_dev(*arguments)
-    write_calibration(folder.calibration, calibration)
+def test_too_few_utterances_for_a_full_calibration():
+    split, probabilities = dev(count=19)
+    with pytest.raises(UserError, match="at least 20 utterances"):
+        calibrate_on_dev(Kind.FULL, split, labels_from_names(CLASSES), probabilities, {})
+
+
+def stored(folder, best_accuracy=ACCURACY, classes=CLASSES):
+    numbers = np.eye(len(classes)), np.zeros(len(classes)), np.full(len(classes), 1 / len(classes))
+    calibration = Calibration.of(Kind.TEMPERATURE, classes, *numbers, best_accuracy=best_accuracy)
+    folder.mkdir(exist_ok=True)
+    write_calibration(folder / "calibration.json", calibration)
     return calibration
 
 
-@pytest.mark.parametrize("kind", list(Kind))
-def test_it_is_fitted_on_the_dev_scores_beside_the_checkpoint(kind, run, tmp_path):
-    checkpoint, values, truth, accuracy = run
-    found = write_dev_calibration(RunFolder(tmp_path / "elsewhere"), checkpoint, accuracy, CLASSES, kind)
-    expected = fit(kind, values, truth, CLASSES)
-    assert (found.kind, found.classes) == (kind, CLASSES)
-    # The file has 9 digits, and the search ends where the slope is small.
-    both = (np.exp(one.log_probabilities(values)) for one in (found, expected))
-    np.testing.assert_allclose(*both, atol=1e-3)
-    assert read_calibration(tmp_path / "elsewhere" / "calibration.json") == found
-    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["calibration.json"]
+def test_the_folder_of_the_evaluation_comes_first_then_that_of_the_checkpoint(tmp_path):
+    checkpoint, folder = tmp_path / "run" / "dev-best.ckpt", RunFolder(tmp_path / "other")
+    with pytest.raises(UserError, match=r"found none\. Fit it by -m evaluate -t dev -e"):
+        calibration_of(checkpoint, folder, ACCURACY, CLASSES)
+    of_run = stored(tmp_path / "run")
+    assert calibration_of(checkpoint, folder, ACCURACY, CLASSES) == of_run
+    own = stored(tmp_path / "other", best_accuracy=None)
+    assert calibration_of(checkpoint, folder, ACCURACY, CLASSES) == own != of_run
 
 
-def test_scores_of_another_checkpoint_are_refused(run, tmp_path):
-    checkpoint, _, _, accuracy = run
-    with pytest.raises(UserError, match=r"states-6\.ckpt: expected dev-best\.ckpt.* Use dev-best\.ckpt"):
-        fit_on_dev(tmp_path / "states-6.ckpt", accuracy, CLASSES, Kind.TEMPERATURE)
-    # Rounding on another device may move an answer in hundreds; more is another checkpoint.
-    fit_on_dev(checkpoint, accuracy + 0.004, CLASSES, Kind.TEMPERATURE)
-    with pytest.raises(UserError, match=f"with accuracy {accuracy + 1 / 80:.4f}, found {accuracy:.4f}. .*-t dev"):
-        fit_on_dev(checkpoint, accuracy + 1 / 80, CLASSES, Kind.TEMPERATURE)
-
-
-def test_scores_of_other_classes_and_none_at_all_are_refused(run):
-    checkpoint, _, _, accuracy = run
-    with pytest.raises(UserError, match="expected the classes b, a, c, d, found a, b, c, d"):
-        fit_on_dev(checkpoint, accuracy, ("b", "a", "c", "d"), Kind.TEMPERATURE)
-    checkpoint.with_name("dev_scores.csv").unlink()
-    with pytest.raises(UserError, match="found no such file"):
-        fit_on_dev(checkpoint, accuracy, CLASSES, Kind.TEMPERATURE)
-
-
-def test_too_few_utterances_for_a_full_calibration_leave_no_file(run, tmp_path):
-    checkpoint, values, truth, _ = run
-    kept = np.arange(len(truth)) < 19
-    write_dev_scores(tmp_path, values[kept], truth[kept])
-    accuracy = float((values.argmax(axis=1) == truth)[kept].mean())
-    with pytest.raises(UserError, match="at least 20 utterances"):
-        write_dev_calibration(RunFolder(tmp_path), checkpoint, accuracy, CLASSES, Kind.FULL)
-    assert not (tmp_path / "calibration.json").exists()
-    found = write_dev_calibration(RunFolder(tmp_path), checkpoint, accuracy, CLASSES, Kind.TEMPERATURE)
-    assert found.kind is Kind.TEMPERATURE
+@pytest.mark.parametrize("change", [{"best_accuracy": 0.8}, {"classes": ("b", "a", "c", "d")}])
+def test_that_of_another_checkpoint_is_refused(change, tmp_path):
+    stored(tmp_path, **change)
+    with pytest.raises(UserError, match=r"expected the calibration of .*dev-best\.ckpt, found one of another"):
+        calibration_of(tmp_path / "dev-best.ckpt", RunFolder(tmp_path), ACCURACY, CLASSES)

@@ -3,37 +3,26 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from helpers.synthetic import make_corpus, open_split
-from hypothesis import given
-from hypothesis import strategies as st
-from lid_mapmix.evaluation.results import average_windows, intervals, score, score_calibrated, write_results
+from lid_mapmix.data.dataset import Split
+from lid_mapmix.data.manifest.manifest import read_manifest
+from lid_mapmix.evaluation.results import intervals, score, score_calibrated, write_results
 from lid_mapmix.scoring.bootstrap import bootstrap, sampling_units
-from lid_mapmix.scoring.calibration import fit
+from lid_mapmix.scoring.calibration_fit import fit
 from lid_mapmix.scoring.weighted import WeightedScores
 from lid_mapmix.utils.run_folder import RunFolder
 
 
-@given(utterances=st.lists(st.integers(0, 9), min_size=1, max_size=40), cut=st.integers(1, 39), seed=st.integers(0, 99))
-def test_windows_are_averaged_whatever_their_batches(utterances, cut, seed):
-    rows = np.random.default_rng(seed).dirichlet(np.ones(3), size=len(utterances))
-    parts = [part for part in (slice(0, cut), slice(cut, None)) if len(utterances[part])]
-    numbers, averages = average_windows(
-        [torch.tensor(utterances[part]) for part in parts], [torch.from_numpy(rows[part]) for part in parts]
-    )
-    assert numbers.tolist() == sorted(set(utterances))
-    for number, average in zip(numbers, averages, strict=True):
-        own = [row for utterance, row in zip(utterances, rows, strict=True) if utterance == number]
-        np.testing.assert_allclose(average, sum(own) / len(own), rtol=1e-12)
-
-
 @pytest.fixture
 def scored(tmp_path):
-    split, labels = open_split(make_corpus(tmp_path / "data", sizes={"test": 2}, seconds=0.1), "test")
-    utterances = np.array([0, 1, 3, 6])
+    manifest = make_corpus(tmp_path / "data", sizes={"test": 2}, seconds=0.1) / "test.csv"
+    _, labels = open_split(tmp_path / "data", "test")
+    header, *rows = manifest.read_text().splitlines()
+    manifest.write_text("\n".join([header, *(rows[number] for number in (0, 1, 3, 6))]) + "\n")
+    split = Split.open(read_manifest(manifest), labels)
     # Gold classes 0 0 1 3; answers 0, 1 (same cluster), 1, 0 (another cluster).
     probabilities = np.array([[0.7, 0.1, 0.1, 0.1], [0.2, 0.6, 0.1, 0.1], [0, 1, 0, 0], [0.4, 0.3, 0.2, 0.1]])
-    return split, labels, utterances, probabilities
+    return split, labels, probabilities
 
 
 def test_scores_by_hand(scored):
@@ -47,18 +36,17 @@ def test_scores_by_hand(scored):
 
 
 def test_the_files_of_a_split(scored, tmp_path):
-    split, labels, utterances, probabilities = scored
-    metrics = score(split, labels, utterances, probabilities)
+    split, labels, probabilities = scored
+    metrics = score(split, labels, probabilities)
     write_results(
         RunFolder(tmp_path),
         "test",
         split=split,
         labels=labels,
-        utterances=utterances,
         probabilities=probabilities,
         metrics=metrics,
     )
-    ids = split.manifest.columns["id"][utterances].tolist()
+    ids = split.manifest.columns["id"].tolist()
     answers = ["xaa-one", "xaa-two", "xaa-two", "xaa-one"]
     truth = ["xaa-one", "xaa-one", "xaa-two", "ybb-two"]
     with (tmp_path / "test_scores.csv").open(newline="") as file:
@@ -77,16 +65,16 @@ def test_the_files_of_a_split(scored, tmp_path):
 
 
 def test_scores_after_calibration_are_of_likelihoods_without_class_priors(scored):
-    split, labels, utterances, probabilities = scored
+    split, labels, probabilities = scored
     generator = np.random.default_rng(0)
     dev = np.log(generator.dirichlet(np.ones(4), 60))
     truth, prior = generator.integers(4, size=60), np.array([0.1, 0.2, 0.3, 0.4])  # prior: of the training data
     calibration = fit("full", dev, truth, labels.classes, prior)
-    found = score_calibrated(split, labels, utterances, probabilities, calibration)
+    found = score_calibrated(split, labels, probabilities, calibration)
     with np.errstate(divide="ignore"):
         logarithms = np.log(probabilities)
     posteriors = np.exp(calibration.log_probabilities(logarithms))
-    overall, target_classes = found["calibrated"]["overall"], split.target_classes[utterances]
+    overall, target_classes = found["calibrated"]["overall"], split.target_classes
     assert found["calibrated"]["kind"] == "full"
     assert overall["acc"] == (posteriors.argmax(axis=1) == target_classes).mean()
     likelihoods = posteriors / prior
@@ -100,12 +88,11 @@ def test_scores_after_calibration_are_of_likelihoods_without_class_priors(scored
 
 def test_intervals_are_those_of_whole_groups(tmp_path):
     split, labels = open_split(make_corpus(tmp_path / "data", sizes={"test": 6}, seconds=0.1), "test")
-    utterances = np.arange(len(split.target_classes))
-    probabilities = np.random.default_rng(0).dirichlet(np.ones(4), len(utterances))
-    alone = intervals(split, labels, utterances, probabilities, samples=50)["intervals"]
-    group = np.array([f"g{number // 3}" for number in utterances])
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(4), len(split.target_classes))
+    alone = intervals(split, labels, probabilities, samples=50)["intervals"]
+    group = np.array([f"g{number // 3}" for number in range(len(probabilities))])
     split.manifest.columns["group"] = group
-    grouped = intervals(split, labels, utterances, probabilities, samples=50)
+    grouped = intervals(split, labels, probabilities, samples=50)
     system = WeightedScores(np.log(probabilities), split.target_classes, labels.cluster_indices)
     units = sampling_units(split.target_classes, group)
     expected = bootstrap(system, units, samples=50)

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lid_mapmix.inference.answer import dev_confidence, rejection_threshold
-from lid_mapmix.scoring.calibration import Calibration, Kind
+from lid_mapmix.scoring.calibration import Calibration
+from lid_mapmix.scoring.choices import Kind
 from lid_mapmix.scoring.files.own import write_scores
 from lid_mapmix.utils.errors import UserError
 

@@ -12,7 +12,8 @@ from helpers.synthetic import hum
 from lid_mapmix import Identifier
 from lid_mapmix.apps import cli
 from lid_mapmix.inference.exported import CONFIG_NAME, WEIGHTS_NAME, read_config, write_export
-from lid_mapmix.scoring.calibration import fit, write_calibration
+from lid_mapmix.scoring.calibration import write_calibration
+from lid_mapmix.scoring.calibration_fit import fit
 from lid_mapmix.scoring.files.own import read_scores
 from lid_mapmix.utils.errors import UserError
 from safetensors.torch import load_file, save_file

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import Dataset
 
 from ..utils.errors import BadAudioError, UserError
-from .audio.reading import read_audio
+from .audio.reading import SAMPLE_RATE, read_audio
 from .audio.shards import holding_file
 from .audio.spans import Length, utterance_spans
 from .labels import Labels
@@ -50,6 +50,11 @@ class Split:
         target_classes = labels.class_indices(manifest)
         spans = utterance_spans(manifest, faults if skips_bad_audio else None, lengths)
         return cls(manifest, target_classes, *spans, dict(sorted(faults.items())))
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """Durations, (utterances,) float64."""
+        return self.counts / SAMPLE_RATE
 
     def read(self, utterance: int, start: int, count: int) -> np.ndarray:
         """Read (count,) samples of an utterance, starting at its sample `start`.

@@ -44,11 +44,11 @@ def truncated_windows(
     numbers of its windows, (its windows,) int64.
 
     `counts`: (utterances,) int64, lengths in samples at 16 kHz. `seconds`: the durations, from the start of each
-    utterance; a shorter utterance is used whole. `window_seconds`, `hop_seconds`: as for :func:`sliding_windows`.
+    utterance; a shorter utterance is used whole, as any is for infinity. `window_seconds`, `hop_seconds`: as for
+    :func:`sliding_windows`.
     """
-    cuts = [
-        sliding_windows(np.minimum(counts, round(each * SAMPLE_RATE)), window_seconds, hop_seconds) for each in seconds
-    ]
+    limits = [np.rint(np.minimum(counts, each * SAMPLE_RATE)).astype(np.int64) for each in seconds]
+    cuts = [sliding_windows(limit, window_seconds, hop_seconds) for limit in limits]
     windows, numbers = np.unique(np.concatenate(cuts), axis=0, return_inverse=True)
     return windows, np.split(numbers.ravel(), np.cumsum([len(cut) for cut in cuts])[:-1])
 

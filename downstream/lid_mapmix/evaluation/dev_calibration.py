@@ -1,48 +1,64 @@
-"""The calibration of a run: fitted on the dev scores of its best checkpoint.
+"""The calibration of a run: fitted on dev as test is scored, at several durations, with its best checkpoint."""
 
-Dev is scored in one crop from the middle of each utterance, other splits in windows (config.yaml, `evaluation`). The
-fit therefore assumes that dev crops are similar to the audio of the other splits.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..scoring.calibration import Calibration, Kind, fit
-from ..scoring.files.own import read_scores
+import numpy as np
+
+from ..data.audio.reading import SAMPLE_RATE
+from ..data.dataset import Split
+from ..data.labels import Labels
+from ..scoring.calibration import Calibration, read_calibration
+from ..scoring.calibration_fit import fit, fit_duration, mean_duration
+from ..scoring.choices import Kind
 from ..utils.errors import UserError
 from ..utils.run_folder import BEST_CHECKPOINT, RunFolder
-
-# Maximum difference in dev accuracy that rounding on another device may cause.
-_ROUNDING = 0.005
+from .results import logarithms
 
 
-def fit_on_dev(
-    checkpoint: Path, accuracy: float, classes: Sequence[str], kind: Kind, *, class_prior: Sequence[float] | None = None
+def calibrate_on_dev(
+    kind: Kind,
+    split: Split,
+    labels: Labels,
+    probabilities: np.ndarray,
+    cuts: Mapping[float, np.ndarray],
+    *,
+    class_prior: Sequence[float] | None = None,
 ) -> Calibration:
-    """Return the calibration of the best checkpoint of a run.
+    """Return the calibration of whole utterances, and how it changes with duration.
 
-    Raises UserError: it is not the best checkpoint; or its dev scores are missing, damaged, of other classes or of
-    another checkpoint, or too few for this kind of calibration.
+    Raises UserError: too few utterances for this kind.
 
-    `checkpoint`: the one in use; its dev scores are in the same folder. `accuracy`: the dev accuracy stored in it.
-    `classes`: of the model, in order. `class_prior`: (classes,) float, the class priors of training; None: equal.
+    `probabilities`: (utterances, classes) float64. `cuts`: seconds → the same of utterances truncated to them; only
+    those of longer utterances are used. `class_prior`: (classes,) float, the class priors of training; None: equal.
     """
-    path = RunFolder(checkpoint.parent).scores("dev")
-    remedy = f"Score dev again with -m evaluate -t dev -e {checkpoint}."
+    truth = split.target_classes
+    calibration = fit(kind, logarithms(probabilities), truth, labels.classes, class_prior)
+    scores, truths, seconds = [logarithms(probabilities)], [truth], [split.seconds]
+    for limit, truncated in cuts.items():
+        longer = split.counts > limit * SAMPLE_RATE
+        scores.append(logarithms(truncated[longer]))
+        truths.append(truth[longer])
+        seconds.append(np.full(int(longer.sum()), limit))
+    together, truth = np.concatenate(scores), np.concatenate(truths)
+    return fit_duration(calibration, together, truth, np.concatenate(seconds), mean_duration(split.seconds))
+
+
+def calibration_of(checkpoint: Path, folder: RunFolder, best_accuracy: float, classes: Sequence[str]) -> Calibration:
+    """Return the calibration of a checkpoint: that of the folder of this evaluation, else of the checkpoint's folder.
+
+    Raises UserError: not the best checkpoint; there is none; or it is damaged, or of another checkpoint.
+
+    `best_accuracy`: as stored in the checkpoint. `classes`: of the model, in order.
+    """
     if checkpoint.name != BEST_CHECKPOINT:
-        raise UserError(
-            f"{checkpoint}: expected {BEST_CHECKPOINT}, the checkpoint of the dev scores, found another one. Use "
-            f"{BEST_CHECKPOINT}; training writes it if runner.eval_dataloaders has dev."
-        )
-    scores = read_scores(path)
-    if scores.classes != tuple(classes):
-        raise UserError(
-            f"{path}: expected the classes {', '.join(classes)}, found {', '.join(scores.classes)}. {remedy}"
-        )
-    found = float((scores.predictions == scores.truth).mean())
-    if abs(found - accuracy) > _ROUNDING:
-        raise UserError(
-            f"{path}: expected the dev scores of {checkpoint.name} with accuracy {accuracy:.4f}, found {found:.4f}. "
-            f"{remedy}"
-        )
-    return fit(kind, scores.log_probabilities, scores.truth_indices, scores.classes, class_prior)
+        raise UserError(f"expected {BEST_CHECKPOINT}, the checkpoint of the calibration, found {checkpoint}. Use that.")
+    own, other = folder.calibration, RunFolder(checkpoint.parent).calibration
+    path = own if own.is_file() or not other.is_file() else other
+    remedy = f"Fit it by -m evaluate -t dev -e {checkpoint}."
+    if not path.is_file():
+        raise UserError(f"{path}: expected the calibration of {checkpoint.name}, found none. {remedy}")
+    calibration = read_calibration(path)
+    if calibration.classes != tuple(classes) or calibration.best_accuracy not in (None, best_accuracy):
+        raise UserError(f"{path}: expected the calibration of {checkpoint}, found one of another. {remedy}")
+    return calibration

@@ -1,6 +1,8 @@
 """Evaluation of a split: its windows, the model's probabilities for them, and the scores."""
 
-from collections.abc import Callable, Mapping, MutableMapping
+import math
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +15,26 @@ from ..data.corpus import Corpus
 from ..data.crops import KeptFeatures
 from ..data.dataset import EvaluationBatch, EvaluationDataset
 from ..data.loader import TaskLoader
-from ..data.windows import centre_windows, sliding_windows, window_batches
+from ..data.voices import limits_of_voices
+from ..data.windows import centre_windows, truncated_windows, window_batches
 from ..scoring.calibration import write_calibration
-from ..scoring.metrics import SUMMARY
+from ..scoring.metrics import SUMMARY, average_windows
 from ..utils.errors import UserError, diverged
-from ..utils.run_folder import RunFolder
-from .dev_calibration import fit_on_dev
+from ..utils.run_folder import BEST_CHECKPOINT, RunFolder
+from .dev_calibration import calibrate_on_dev, calibration_of
 from .latents import KeptLatents, choose_utterances
-from .results import average_windows, intervals, score, score_calibrated, write_results
+from .results import intervals, score, score_calibrated, write_results
 
 _DEV = "dev"
+# Seconds that dev is truncated to, besides its whole utterances, so that the calibration knows short audio.
+_DEV_CUTS = (0.5, 1.0, 3.0, 10.0)
 
 
 class Evaluation:
     """The evaluations of a run; the best one on dev selects the checkpoint.
 
-    `checkpoint`: the one in use, None when a run starts. `report`: prints and logs a line. `seed`: of the draw of the
-    utterances whose latents are written.
+    `checkpoint`: the one in use, None when a run starts. `trains`: whether this is an evaluation in training. `report`:
+    prints and logs a line. `seed`: of the draw of the utterances whose latents are written.
     """
 
     def __init__(
@@ -40,6 +45,7 @@ class Evaluation:
         *,
         seed: int = 0,
         checkpoint: Path | None = None,
+        trains: bool = False,
         report: Callable[[str], None] = tqdm.write,
     ) -> None:
         self.config = config
@@ -48,20 +54,28 @@ class Evaluation:
         self.kept: dict[str, KeptFeatures] = {}  # split → where the features of its windows are cached
         self.best_accuracy = -1.0  # on dev
         self.class_prior: list[float] | None = None  # (classes,), that training has seen; None if unknown
-        self._checkpoint, self._report = checkpoint, report
+        self._checkpoint, self._trains, self._report = checkpoint, trains, report
         self._seed = seed
         self._latents: KeptLatents | None = None
         self._is_restored = False
 
     def windows(self, name: str) -> np.ndarray:
-        """Return the windows of a split: one from the middle of each utterance for dev, all windows for others.
+        """Return the windows of a split: one from the middle of each utterance for dev in training, else all.
 
         Returns (windows, 3) int64: utterance number, first sample, number of samples.
         """
+        return self._cut(name)[0]
+
+    def durations(self, name: str) -> Sequence[float]:
+        """Return the seconds that a split is truncated to, each for all utterances; infinity for whole utterances."""
+        return (math.inf, *_DEV_CUTS) if name == _DEV else (math.inf,)
+
+    def _cut(self, name: str) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Return the windows, and for each of the durations the numbers of its windows."""
         counts, config = self.corpus.split(name).counts, self.config.evaluation
-        if name == _DEV:
-            return centre_windows(counts, config.dev_crop_seconds)
-        return sliding_windows(counts, config.window_seconds, config.hop_seconds)
+        if name == _DEV and self._trains:
+            return centre_windows(counts, config.dev_crop_seconds), [np.arange(len(counts))]
+        return truncated_windows(counts, self.durations(name), config.window_seconds, config.hop_seconds)
 
     def loader(self, name: str) -> TaskLoader:
         """Return the loader of a split's windows, and start recording them."""
@@ -85,7 +99,7 @@ class Evaluation:
         `latents`, `logits`: (windows, dim) and (windows, classes) torch.Tensor, the output of the model. `records`: the
         probabilities are added to it.
         """
-        records["utterances"].append(batch.utterance)
+        records["windows"].append(batch.waveforms.slot)
         # In float64, so that the logarithms of small probabilities stay finite.
         records["probabilities"].append(logits.cpu().double().softmax(dim=1))
         if self._latents is not None:
@@ -103,16 +117,12 @@ class Evaluation:
 
         Raises UserError: a probability is not finite.
 
-        `records`: ``utterances``, one (windows,) int64 torch.Tensor per batch, and ``probabilities``, one (windows,
+        `records`: ``windows``, one (windows,) int64 torch.Tensor per batch, and ``probabilities``, one (windows,
         classes) float64 torch.Tensor per batch. `step`: of the training; 0 outside training.
         """
-        utterances, probabilities = average_windows(
-            records["utterances"], records["probabilities"], self.config.evaluation.average
-        )
-        if not np.isfinite(probabilities).all():
-            raise diverged(f"{name} at step {step}: a probability is not finite")
+        probabilities, *truncated = self.averages(name, records, step)
         split, labels = self.corpus.split(name), self.corpus.labels
-        metrics = score(split, labels, utterances, probabilities, self.class_prior)
+        metrics = score(split, labels, probabilities, self.class_prior)
         overall = {key: metrics["overall"][key] for key in SUMMARY}
         chooses = name == _DEV and step > 0
         if chooses and self._is_restored:
@@ -121,18 +131,14 @@ class Evaluation:
             if not self.folder.best.is_file():
                 self.best_accuracy = -1.0
         is_best = chooses and overall["acc"] > self.best_accuracy
-        if name != _DEV:
-            metrics |= self._intervals_and_calibration(name, utterances, probabilities, step)
+        if not self._trains:
+            metrics["limits"] = limits_of_voices(self.corpus)
+        if name != _DEV and not self._trains:  # splits are scored often in training
+            metrics |= self._intervals_and_calibration(name, probabilities)
         if is_best or not chooses:
-            write_results(
-                self.folder,
-                name,
-                split=split,
-                labels=labels,
-                utterances=utterances,
-                probabilities=probabilities,
-                metrics=metrics,
-            )
+            write_results(self.folder, name, split=split, labels=labels, probabilities=probabilities, metrics=metrics)
+        if name == _DEV and not self._trains:
+            self._calibrate(probabilities, truncated)
         latents = self.folder.latents(name)
         if self._latents is not None:
             self._latents.write(latents, split.manifest.columns["id"])
@@ -144,32 +150,57 @@ class Evaluation:
             self.folder.calibration.unlink(missing_ok=True)
         return overall, is_best
 
-    def _intervals_and_calibration(
-        self, name: str, utterances: np.ndarray, probabilities: np.ndarray, step: int
-    ) -> dict[str, Any]:
-        """Return intervals of the scores and, if a calibration can be fitted on dev, the calibrated scores.
+    def averages(self, name: str, records: Mapping[str, list], step: int) -> list[np.ndarray]:
+        """Average the windows of each utterance.
 
-        Returns nothing in training, where splits are scored often and dev scores are of another state of the model.
+        Returns for each of the durations (utterances, classes) float64. Raises UserError: a probability is not finite.
+
+        `name`, `records`, `step`: as for :meth:`conclude`.
         """
+        windows, members = self._cut(name)
+        recorded = torch.cat(records["probabilities"]).numpy()
+        if not np.isfinite(recorded).all():
+            raise diverged(f"{name} at step {step}: a probability is not finite")
+        probabilities = np.empty_like(recorded)
+        probabilities[torch.cat(records["windows"]).numpy()] = recorded
+        average = self.config.evaluation.average
+        return [average_windows(windows[chosen, 0], probabilities[chosen], average)[1] for chosen in members]
+
+    def _calibrate(self, probabilities: np.ndarray, truncated: Sequence[np.ndarray]) -> None:
+        """Fit the calibration of the best checkpoint on dev, and write it."""
+        kind = self.config.evaluation.calibration.kind
+        if kind is None or self._checkpoint is None:
+            return
+        self.folder.calibration.unlink(missing_ok=True)
+        if self._checkpoint.name != BEST_CHECKPOINT:
+            self._report(f"no calibration: expected {BEST_CHECKPOINT}, found {self._checkpoint}")
+            return
+        split = self.corpus.split(_DEV)
+        cuts = dict(zip(self.durations(_DEV)[1:], truncated, strict=True))
+        try:
+            calibration = calibrate_on_dev(
+                kind, split, self.corpus.labels, probabilities, cuts, class_prior=self.class_prior
+            )
+        except UserError as error:  # the scores, perhaps after hours of training, are complete without it
+            self._report(f"warning: no calibration: {error}")
+            return
+        write_calibration(self.folder.calibration, replace(calibration, best_accuracy=self.best_accuracy))
+        self._report(f"calibration: {calibration.basis}")
+
+    def _intervals_and_calibration(self, name: str, probabilities: np.ndarray) -> dict[str, Any]:
+        """Return intervals of the scores and, if the run has a calibration, the calibrated scores."""
         split, labels, config = self.corpus.split(name), self.corpus.labels, self.config.evaluation
         result: dict[str, Any] = {}
-        if step > 0 or self._checkpoint is None:
+        if self._checkpoint is None:
             return result
         if config.bootstrap_samples > 0:
-            result |= intervals(
-                split, labels, utterances, probabilities, self.class_prior, samples=config.bootstrap_samples
-            )
+            result |= intervals(split, labels, probabilities, self.class_prior, samples=config.bootstrap_samples)
             self._report(f"{name}: intervals by {config.bootstrap_samples} resamples of {result['drawn']}")
-        if config.calibration.kind is not None:
-            try:
-                kind, classes = config.calibration.kind, labels.classes
-                calibration = fit_on_dev(
-                    self._checkpoint, self.best_accuracy, classes, kind, class_prior=self.class_prior
-                )
-                write_calibration(self.folder.calibration, calibration)
-            except UserError as error:  # the uncalibrated scores, perhaps after hours of training, are written anyway
-                self._report(f"warning: {name} has no calibrated scores: {error}")
-            else:
-                self._report(f"calibration: {calibration.basis}")
-                result |= score_calibrated(split, labels, utterances, probabilities, calibration)
-        return result
+        if config.calibration.kind is None:
+            return result
+        try:
+            calibration = calibration_of(self._checkpoint, self.folder, self.best_accuracy, labels.classes)
+        except UserError as error:
+            self._report(f"warning: {name} has no calibrated scores: {error}")
+            return result
+        return result | score_calibrated(split, labels, probabilities, calibration)

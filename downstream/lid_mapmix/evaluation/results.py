@@ -4,16 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..data.dataset import Split
 from ..data.labels import Labels
 from ..scoring.bootstrap import bootstrap, sampling_units
 from ..scoring.calibration import Calibration
-from ..scoring.choices import Average
 from ..scoring.files.own import write_metrics, write_scores
 from ..scoring.files.toolkits import write_s3prl_predictions
-from ..scoring.metrics import average_windows as average_arrays
 from ..scoring.metrics import reliability_curve
 from ..scoring.proper import cllr_parts
 from ..scoring.scorecard import all_scores, metrics_with_slices
@@ -21,46 +18,29 @@ from ..scoring.weighted import WeightedScores
 from ..utils.run_folder import RunFolder
 
 
-def average_windows(
-    utterances: Sequence[torch.Tensor], probabilities: Sequence[torch.Tensor], average: Average = Average.PROBABILITIES
-) -> tuple[np.ndarray, np.ndarray]:
-    """Average the windows of each utterance, over all batches; see :func:`.scoring.metrics.average_windows`.
-
-    Returns the utterances, (evaluated,) int64, ascending, and probabilities (evaluated, classes) float64.
-
-    `utterances`: one (windows,) int64 torch.Tensor per batch, the utterance of each window. `probabilities`: one
-    (windows, classes) float64 torch.Tensor per batch. `average`: what is averaged.
-    """
-    return average_arrays(torch.cat(list(utterances)).numpy(), torch.cat(list(probabilities)).numpy(), average)
-
-
 def score(
-    split: Split,
-    labels: Labels,
-    utterances: np.ndarray,
-    probabilities: np.ndarray,
-    class_prior: Sequence[float] | None = None,
+    split: Split, labels: Labels, probabilities: np.ndarray, class_prior: Sequence[float] | None = None
 ) -> dict[str, dict]:
     """Return all scores of a split, overall and by slice, and the class priors of training if they are known.
 
-    See :func:`.scoring.scorecard.metrics_with_slices`.
+    See :func:`.scoring.scorecard.metrics_with_slices`. `probabilities`: (utterances, classes) float64.
     """
     manifest = split.manifest
     priors = {} if class_prior is None else {"class_prior": dict(zip(labels.classes, class_prior, strict=True))}
     return priors | metrics_with_slices(
         probabilities,
-        split.target_classes[utterances],
+        split.target_classes,
         cluster_indices=labels.cluster_indices,
         cluster_names=tuple(labels.clusters),
         class_names=labels.classes,
-        seconds=manifest.columns["seconds"][utterances],
-        source=_source(split, utterances),
+        seconds=manifest.columns["seconds"],
+        source=_source(split),
         class_prior=class_prior,
     )
 
 
 def score_calibrated(
-    split: Split, labels: Labels, utterances: np.ndarray, probabilities: np.ndarray, calibration: Calibration
+    split: Split, labels: Labels, probabilities: np.ndarray, calibration: Calibration
 ) -> dict[str, dict]:
     """Return the scores of a split after calibration, and its reliability curves before and after.
 
@@ -68,11 +48,11 @@ def score_calibrated(
     points}}``: scores are those of :func:`.scoring.scorecard.all_scores` and the parts of Cllr, points those of
     :func:`.scoring.metrics.reliability_curve`. Costs and Cllr are computed from likelihoods, without class priors.
     """
-    truth = split.target_classes[utterances]
-    log_probabilities = _logarithms(probabilities)
-    calibrated = np.exp(calibration.log_probabilities(log_probabilities))
-    likelihoods = calibration.log_likelihoods(log_probabilities)
-    source = _source(split, utterances)
+    truth = split.target_classes
+    log_probabilities = logarithms(probabilities)
+    calibrated = np.exp(calibration.log_probabilities(log_probabilities, seconds=split.seconds))
+    likelihoods = calibration.log_likelihoods(log_probabilities, split.seconds)
+    source = _source(split)
     overall = all_scores(calibrated, truth, labels.cluster_indices, source, log_likelihoods=likelihoods)
     overall |= cllr_parts(likelihoods, truth)
     return {
@@ -87,7 +67,6 @@ def score_calibrated(
 def intervals(
     split: Split,
     labels: Labels,
-    utterances: np.ndarray,
     probabilities: np.ndarray,
     class_prior: Sequence[float] | None = None,
     *,
@@ -97,10 +76,10 @@ def intervals(
 
     A score that is not defined has no interval. ``drawn`` says what the bootstrap drew; see `.scoring.bootstrap`.
     """
-    truth, source = split.target_classes[utterances], _source(split, utterances)
+    truth, source = split.target_classes, _source(split)
     clusters = labels.cluster_indices
-    system = WeightedScores(_logarithms(probabilities), truth, clusters, source, class_prior=class_prior)
-    units = sampling_units(truth, *(split.manifest.text_column(name)[utterances] for name in ("group", "speaker")))
+    system = WeightedScores(logarithms(probabilities), truth, clusters, source, class_prior=class_prior)
+    units = sampling_units(truth, *(split.manifest.text_column(name) for name in ("group", "speaker")))
     found = bootstrap(system, units, samples)
     known = {name: [one.low, one.high] for name, one in found.items() if np.isfinite([one.low, one.high]).all()}
     return {"intervals": known, "drawn": units.text}
@@ -112,34 +91,33 @@ def write_results(
     *,
     split: Split,
     labels: Labels,
-    utterances: np.ndarray,
     probabilities: np.ndarray,
     metrics: dict[str, dict],
 ) -> None:
     """Write SPLIT_scores.csv, SPLIT_metrics.json and S3PRL's SPLIT_predict.txt and SPLIT_truth.txt."""
     manifest = split.manifest
     classes = np.array(labels.classes)
-    ids, truth = manifest.columns["id"][utterances], manifest.columns["class"][utterances]
+    ids, truth = manifest.columns["id"], manifest.columns["class"]
     write_scores(
         folder.scores(name),
         ids=ids,
         classes=labels.classes,
         truth=truth,
-        log_probabilities=_logarithms(probabilities),
-        seconds=manifest.columns["seconds"][utterances],
-        group=manifest.text_column("group")[utterances],
-        source=manifest.text_column("source")[utterances],
-        speaker=manifest.text_column("speaker")[utterances],
+        log_probabilities=logarithms(probabilities),
+        seconds=manifest.columns["seconds"],
+        group=manifest.text_column("group"),
+        source=manifest.text_column("source"),
+        speaker=manifest.text_column("speaker"),
     )
     write_metrics(folder.metrics(name), metrics)
     write_s3prl_predictions(folder.path, name, ids, classes[probabilities.argmax(axis=1)], truth)
 
 
-def _source(split: Split, utterances: np.ndarray) -> np.ndarray | None:
-    columns = split.manifest.columns
-    return columns["source"][utterances] if "source" in columns else None
+def _source(split: Split) -> np.ndarray | None:
+    return split.manifest.columns.get("source")
 
 
-def _logarithms(probabilities: np.ndarray) -> np.ndarray:
+def logarithms(probabilities: np.ndarray) -> np.ndarray:
+    """Return the logarithms of probabilities."""
     with np.errstate(divide="ignore"):  # a probability of 0 is written as -inf
         return np.log(probabilities)

@@ -1,23 +1,21 @@
 """Evaluation of a split with its utterances truncated to several durations, in one pass over their windows."""
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..config.schema import TaskConfig
 from ..data.audio.reading import SAMPLE_RATE
 from ..data.corpus import Corpus
-from ..data.dataset import EvaluationBatch
-from ..data.windows import truncated_windows
+from ..scoring.calibration import read_calibration
 from ..scoring.class_priors import divide_out
-from ..scoring.metrics import average_windows
+from ..scoring.metrics import calibration_scores
 from ..scoring.scorecard import all_scores
-from ..utils.errors import diverged
 from ..utils.run_folder import RunFolder
 from .evaluator import Evaluation
+from .results import logarithms
 
 
 class TruncationEvaluation(Evaluation):
@@ -29,8 +27,9 @@ class TruncationEvaluation(Evaluation):
     def __init__(self, config: TaskConfig, corpus: Corpus, folder: RunFolder, seconds: Sequence[float]) -> None:
         super().__init__(replace(config, evaluation=replace(config.evaluation, keep_latents=0)), corpus, folder)
         self.seconds = seconds
-        # After the evaluation, duration as text → the scores of `all_scores`, and ``long_enough``, the number of
-        # utterances of at least this duration.
+        # After the evaluation, duration as text → the scores of `all_scores`; ``long_enough``, the number of utterances
+        # of at least this duration; and, with a calibration, ``ece_calibrated``, ``ece_floor_calibrated`` and
+        # ``log_loss_calibrated``.
         self.scores: dict[str, dict[str, Any]] = {}
 
     @classmethod
@@ -44,30 +43,15 @@ class TruncationEvaluation(Evaluation):
         expert.evaluation.class_prior = class_prior
         return expert.evaluation
 
-    def windows(self, name: str) -> np.ndarray:
-        """Return the windows of all durations, (windows, 3) int64, without duplicates."""
-        return self._cut(name)[0]
-
-    def record(
-        self, batch: EvaluationBatch, latents: torch.Tensor, logits: torch.Tensor, records: MutableMapping[str, list]
-    ) -> None:
-        """Record the probabilities of a batch and the numbers of its windows."""
-        super().record(batch, latents, logits, records)
-        records["windows"].append(batch.waveforms.slot)
+    def durations(self, name: str) -> Sequence[float]:
+        """Return the durations."""
+        return self.seconds
 
     def conclude(self, name: str, records: Mapping[str, list], step: int) -> tuple[dict[str, float], bool]:
         """Set `scores`; returns nothing to log. Raises UserError: a probability is not finite."""
-        windows, members = self._cut(name)
-        recorded = torch.cat(records["probabilities"]).numpy()
-        if not np.isfinite(recorded).all():
-            raise diverged(f"{name}: a probability is not finite")
-        probabilities = np.empty_like(recorded)
-        probabilities[torch.cat(records["windows"]).numpy()] = recorded
         split = self.corpus.split(name)
-        for seconds, chosen in zip(self.seconds, members, strict=True):
-            _, averages = average_windows(windows[chosen, 0], probabilities[chosen], self.config.evaluation.average)
-            with np.errstate(divide="ignore"):  # a probability of 0 is a likelihood of 0
-                likelihoods = divide_out(np.log(averages), self.class_prior)
+        for seconds, averages in zip(self.seconds, self.averages(name, records, step), strict=True):
+            likelihoods = divide_out(logarithms(averages), self.class_prior)
             self.scores[f"{seconds:g}"] = {
                 **all_scores(
                     averages,
@@ -76,11 +60,16 @@ class TruncationEvaluation(Evaluation):
                     split.manifest.columns.get("source"),
                     log_likelihoods=likelihoods,
                 ),
+                **self._calibrated(averages, split.target_classes, np.minimum(split.seconds, seconds)),
                 "long_enough": int((split.counts >= round(seconds * SAMPLE_RATE)).sum()),
             }
         return {}, False
 
-    def _cut(self, name: str) -> tuple[np.ndarray, list[np.ndarray]]:
-        config = self.config.evaluation
-        counts = self.corpus.split(name).counts
-        return truncated_windows(counts, self.seconds, config.window_seconds, config.hop_seconds)
+    def _calibrated(self, probabilities: np.ndarray, truth: np.ndarray, seconds: np.ndarray) -> dict[str, float]:
+        """Return the scores of calibrated probabilities; nothing without a calibration."""
+        if not self.folder.calibration.is_file():
+            return {}
+        calibration = read_calibration(self.folder.calibration)
+        values = calibration.log_probabilities(logarithms(probabilities), seconds=seconds)
+        scores = calibration_scores(np.exp(values), truth)
+        return {f"{name}_calibrated": scores[name] for name in ("ece", "ece_floor", "log_loss")}

@@ -2,7 +2,7 @@
 
 ``--reject P`` sets the top probability below which an answer is "none of these". The threshold is fitted on dev: it is
 the P-quantile of the top calibrated probability of the dev utterances, so that a fraction P of the utterances of known
-classes is rejected. Dev is scored in one window from the middle of each utterance, not in all windows.
+classes is rejected.
 """
 
 from dataclasses import dataclass
@@ -41,6 +41,7 @@ class Identification:
     cluster : of the most probable class; None unless identified.
     seconds : duration of the recording.
     uncalibrated : (C,) float64, average of the windows' softmax in the order of the labels, as by `-m evaluate`.
+    remarks : why the probabilities may not hold.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Identification:
     cluster: str | None
     seconds: float
     uncalibrated: np.ndarray
+    remarks: tuple[str, ...] = ()
 
     @property
     def label(self) -> str | None:
@@ -71,6 +73,7 @@ class Identification:
             "cluster": self.cluster,
             "seconds": round(self.seconds, 3),
             "probabilities": dict(pairs),
+            "remarks": list(self.remarks),
         }
 
 
@@ -83,12 +86,13 @@ def make_answer(
     *,
     is_speech: bool,
     threshold: float,
+    remarks: tuple[str, ...] = (),
 ) -> Identification:
     """Return the answer for a recording.
 
     `name`, `seconds`: of the recording. `labels`: the classes. `uncalibrated`, `calibrated`: (C,) float64
     probabilities. `is_speech`: whether the recording has speech. `threshold`: the answer is rejected if the top
-    probability is below it.
+    probability is below it. `remarks`: why the probabilities may not hold.
     """
     if not is_speech:
         return Identification(name, Outcome.NO_SPEECH, (), np.empty(0), None, seconds, uncalibrated)
@@ -103,6 +107,7 @@ def make_answer(
         None if is_rejected else list(labels.clusters)[int(labels.cluster_indices[top])],
         seconds,
         uncalibrated,
+        remarks,
     )
 
 
@@ -113,9 +118,10 @@ def dev_confidence(scores: Path, calibration: Calibration | None) -> np.ndarray 
     """
     if not scores.is_file():
         return None
-    log_probabilities = read_scores(scores).log_probabilities
+    dev = read_scores(scores)
+    log_probabilities = dev.log_probabilities
     if calibration is not None:
-        log_probabilities = calibration.log_probabilities(log_probabilities)
+        log_probabilities = calibration.log_probabilities(log_probabilities, seconds=dev.seconds)
     return np.quantile(np.exp(log_probabilities.max(axis=1)), np.linspace(0, 1, _POINTS))
 
 

@@ -176,7 +176,7 @@ class Identifier:
             raise scored.error
         return find_segments(
             scored.windows,
-            self._calibrated(scored.probabilities),
+            self._calibrated(scored.probabilities, scored.windows[:, 1] / SAMPLE_RATE),
             scored.speech,
             self.trained.labels,
             samples=recording.samples,
@@ -201,16 +201,25 @@ class Identifier:
             scored.recording.seconds,
             self.trained.labels,
             average,
-            self._calibrated(average[None])[0],
+            self._calibrated(average[None], scored.recording.seconds)[0],
             is_speech=scored.is_speech,
             threshold=threshold,
+            remarks=self._remarks(scored.recording.seconds),
         )
 
-    def _calibrated(self, probabilities: np.ndarray) -> np.ndarray:
+    def _remarks(self, seconds: float) -> tuple[str, ...]:
+        calibration = self.trained.calibration
+        if calibration is None or calibration.seconds is None or seconds >= calibration.seconds[1]:
+            return ()
+        return (f"shorter than {calibration.seconds[1]:.3g} s, the shortest audio of the calibration",)
+
+    def _calibrated(self, probabilities: np.ndarray, seconds: np.ndarray | float) -> np.ndarray:
         if self.trained.calibration is None:
             return probabilities
         with np.errstate(divide="ignore"):
-            return np.exp(self.trained.calibration.log_probabilities(np.log(probabilities), self._prior))
+            return np.exp(
+                self.trained.calibration.log_probabilities(np.log(probabilities), self._prior, seconds=seconds)
+            )
 
 
 def _checked_prior(prior: str | Mapping[str, float], trained: Trained) -> list[float] | None:

@@ -22,10 +22,11 @@ from ..model import DialectClassifier
 from ..scoring.calibration import Calibration, read_calibration
 from ..training.checkpoints import read_checkpoint
 from ..utils.errors import UserError
-from ..utils.run_folder import RunFolder, choose_checkpoint
+from ..utils.run_folder import BEST_CHECKPOINT, RunFolder, choose_checkpoint
 from .answer import dev_confidence
 
 TASK = "lid_mapmix"
+_REMEDY = "Fit it again by -m evaluate -t dev."
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +82,9 @@ def read_run(folder: Path, device: str | None = None, weights: str | None = None
     model = make_model(labels, features, task.model)
     fine_tuned = _part(path, states, "Upstream") if getattr(args, "upstream_trainable", False) else None
     load_weights(path, features, model, upstream=fine_tuned, featurizer=_part(path, states, "Featurizer"), head=head)
-    calibration = find_calibration(own_folder, labels)
+    calibration = None
+    if path.name == BEST_CHECKPOINT:
+        calibration = find_calibration(own_folder, labels, states["Downstream"]["_extra_state"]["best_accuracy"])
     return Trained(
         labels=labels,
         features=features,
@@ -132,16 +135,19 @@ def weights_below(weights: Mapping[str, Any], part: str) -> dict[str, Any]:
     return {name.removeprefix(f"{part}."): value for name, value in weights.items() if name.startswith(f"{part}.")}
 
 
-def find_calibration(folder: RunFolder, labels: Labels) -> Calibration | None:
-    """Return the calibration in a folder, or None. Raises UserError: it is damaged, or of other classes."""
+def find_calibration(folder: RunFolder, labels: Labels, best_accuracy: float | None = None) -> Calibration | None:
+    """Return the calibration in a folder, or None. Raises UserError: it is damaged, or of another model.
+
+    `best_accuracy`: as stored in the checkpoint of the model; None if unknown.
+    """
     path = folder.calibration
     if not path.is_file():
         return None
     calibration = read_calibration(path)
     if calibration.classes != labels.classes:
-        raise UserError(
-            f"{path}: expected a calibration of the run's classes, found one of others. Evaluate dev and fit it again."
-        )
+        raise UserError(f"{path}: expected a calibration of the run's classes, found one of others. {_REMEDY}")
+    if None not in (best_accuracy, calibration.best_accuracy) and best_accuracy != calibration.best_accuracy:
+        raise UserError(f"{path}: expected the calibration of {BEST_CHECKPOINT}, found one of another. {_REMEDY}")
     return calibration
 
 

@@ -14,25 +14,18 @@ classes, so log-probabilities and logits give the same result. A score more than
 as 100 below. Probabilities are the normalised product of likelihoods and class priors; a temperature changes no
 prediction where priors are equal.
 
-A few dev utterances, or many without an error, cannot support every temperature: the maximum likelihood of 12 of them
-without an error is at T = 0. So a fit is penalised by its distance from what is known before. With K the mean
-Kullback-Leibler divergence from the probabilities before to those after, L the mean loss before (nats) and κ = c / L,
-a fit of k numbers adds ν k log(1 + κ K / ν) to the summed loss. For small K this is the loss of κ k utterances whose
-classes agree with the probabilities before: soft targets, as in Platt, "Probabilistic Outputs for Support Vector
-Machines", 1999. For large K the penalty grows with the logarithm, as for a prior with heavy tails. With fewer than
-about 8 dev errors E both κ and ν are larger, by 1 + (8 / (E + 1))²: dev may be easier than what follows. A
-temperature is fitted first, against the scores as they are; then the other kinds, against the probabilities at that
-temperature. c = 24 and ν = 2 are from the simulation of ``bench/calibration.py``.
+Short audio supports less confidence than its scores claim. So calibrated log-likelihoods are multiplied by (seconds /
+reference) ** exponent, where the reference is the mean duration of the dev utterances, and the exponent is fitted on
+them and on cuts of them. Durations above the longest of dev count as that.
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from scipy.optimize import minimize, minimize_scalar
 from scipy.special import log_softmax
 
 from ..utils.errors import UserError
@@ -43,16 +36,9 @@ from .detection import summarize_detection
 from .metrics import calibration_scores, reliability_curve
 from .proper import cllr_parts
 
-# Wide enough for any classifier: beyond 1/100 and 100, probabilities are uniform or certain.
-_LOG_TEMPERATURES = (-np.log(100.0), np.log(100.0))
-_GRID = 47
 # A probability of 0 would stay 0 at any temperature, and give an utterance of that class an infinite loss.
 _MIN_LOG_PROBABILITY = -100.0  # below the row's maximum
-# See the module.
-_NATS = 24.0
-_TAIL = 2.0
-_FEW_ERRORS = 8.0
-_MIN_LOSS = 1e-9
+MAX_EXPONENT = 2.0
 # With fewer dev errors than this, a calibration is mostly what was known before.
 MIN_ERRORS = 10
 _FORMAT = "lid_mapmix calibration 2"
@@ -72,16 +58,27 @@ class Calibration:
     # utterances, errors: of dev, that it was fitted on; None if unknown.
     utterances: int | None = None
     errors: int | None = None
+    # Seconds: the mean of dev in logarithms, and the shortest and longest that were fitted on; None if unknown.
+    exponent: float = 0.0
+    seconds: tuple[float, float, float] | None = None
+    best_accuracy: float | None = None  # dev accuracy stored in the checkpoint, which identifies it; None if unknown
 
-    def log_probabilities(self, log_probabilities: np.ndarray, prior: Sequence[float] | None = None) -> np.ndarray:
+    def log_probabilities(
+        self,
+        log_probabilities: np.ndarray,
+        prior: Sequence[float] | None = None,
+        *,
+        seconds: np.ndarray | float | None = None,
+    ) -> np.ndarray:
         """Return calibrated log-probabilities, (N, C) float64, of log-probabilities (N, C).
 
-        `prior`: C float, the class priors, above 0; by default those of the scores.
+        `prior`: C float, the class priors, above 0; by default those of the scores. `seconds`: (N,) float or one for
+        all, durations; NaN or None if unknown.
         """
-        likelihoods = self.log_likelihoods(log_probabilities)
+        likelihoods = self.log_likelihoods(log_probabilities, seconds)
         return log_softmax(likelihoods + np.log(self.prior if prior is None else prior), axis=1)
 
-    def log_likelihoods(self, log_probabilities: np.ndarray) -> np.ndarray:
+    def log_likelihoods(self, log_probabilities: np.ndarray, seconds: np.ndarray | float | None = None) -> np.ndarray:
         """Return calibrated log-likelihoods, (N, C) float64: log-probabilities under equal priors.
 
         `detection.log_likelihood_ratios` converts them to detection scores.
@@ -89,8 +86,23 @@ class Calibration:
         scores = _finite(log_probabilities)
         if scores.shape[1] != len(self.classes):
             raise ValueError(f"expected scores of {len(self.classes)} classes, found {scores.shape[1]}")
-        scores = _centred(scores - np.log(self.prior))
-        return log_softmax(scores @ np.array(self.matrix).T + np.array(self.offset), axis=1)
+        scores = centred(scores - np.log(self.prior))
+        scores = scores @ np.array(self.matrix).T + np.array(self.offset)
+        return log_softmax(scores * self._factors(seconds), axis=1)
+
+    def _factors(self, seconds: np.ndarray | float | None) -> np.ndarray | float:
+        """Return the factors of the log-likelihoods, (N, 1) float64 or one for all; 1 for unknown durations."""
+        if seconds is None or self.seconds is None:
+            return 1.0
+        reference, _, longest = self.seconds
+        relative = np.minimum(np.atleast_1d(np.asarray(seconds, dtype=np.float64)), longest) / reference
+        return np.where(np.isnan(relative), 1.0, relative**self.exponent)[:, None]
+
+    @classmethod
+    def of(cls, kind: Kind, classes: Sequence[str], *numbers: np.ndarray, **other: Any) -> Self:
+        """Return a calibration of arrays. `numbers`: matrix (C, C), offset (C,) and prior (C,)."""
+        matrix, offset, prior = (array.tolist() for array in numbers)
+        return cls(kind, tuple(classes), tuple(map(tuple, matrix)), tuple(offset), tuple(prior), **other)
 
     @property
     def has_few_errors(self) -> bool:
@@ -104,6 +116,7 @@ class Calibration:
             return f"{self.kind.value}, fitted on an unknown number of dev utterances"
         errors = f"{self.errors} error{'s' * (self.errors != 1)}"
         text = f"{self.kind.value}, fitted on {self.utterances} dev utterances with {errors}"
+        text += "" if self.seconds is None else f", at durations of {self.seconds[1]:.3g} to {self.seconds[2]:.3g} s"
         return text + f"; fewer than {MIN_ERRORS} errors say little: check it on other data" * self.has_few_errors
 
     def reordered(self, classes: Sequence[str]) -> "Calibration":
@@ -116,45 +129,6 @@ class Calibration:
             offset=tuple(self.offset[row] for row in order),
             prior=tuple(self.prior[row] for row in order),
         )
-
-
-def fit(
-    kind: Kind | str,
-    log_probabilities: np.ndarray,
-    truth: np.ndarray,
-    classes: Sequence[str],
-    prior: Sequence[float] | None = None,
-) -> Calibration:
-    """Return the calibration that dev supports; see the module.
-
-    Raises UserError: `full` with more numbers than utterances.
-
-    `log_probabilities`: (N, C) float, natural logarithms; a constant may be added to a row. `truth`: (N,) int, class
-    number of each utterance. `classes`: names of the C classes. `prior`: C float, the class priors in the scores; by
-    default equal.
-    """
-    kind = Kind(kind)
-    scores, truth = _checked(log_probabilities, truth)
-    count = len(classes)
-    if scores.shape[1] != count:
-        raise ValueError(f"expected scores of {count} classes, found {scores.shape[1]}")
-    if kind is Kind.FULL and count * (count + 1) > len(truth):
-        raise UserError(
-            f"expected at least {count * (count + 1)} utterances to fit the {count * (count + 1)} numbers of a full "
-            f"calibration on, found {len(truth)}. Use kind {Kind.AFFINE.value}, or more data."
-        )
-    class_prior = np.full(count, 1 / count) if prior is None else np.asarray(prior, dtype=np.float64)
-    errors = int((scores.argmax(axis=1) != truth).sum())
-    scores = _centred(scores - np.log(class_prior))
-    # Priors of dev, with one more utterance of each class: a class without one is possible.
-    dev_prior = (np.bincount(truth, minlength=count) + 1) / (len(truth) + count)
-    scale = 1 / _fit_temperature(scores, truth, np.log(dev_prior))
-    matrix, offset = np.eye(count) * scale, np.zeros(count)
-    if kind is not Kind.TEMPERATURE:
-        matrix, offset = _fit_affine(scores, truth, np.log(dev_prior), scale, kind)
-    return Calibration(
-        kind, tuple(classes), _rows(matrix), _row(offset), _row(class_prior), utterances=len(truth), errors=errors
-    )
 
 
 def write_calibration(path: Path | str, calibration: Calibration) -> None:
@@ -178,6 +152,7 @@ def read_calibration(path: Path | str) -> Calibration:
         counts = [content.pop(name, None) for name in ("utterances", "errors")]
         if not all(count is None or (type(count) is int and count >= 0) for count in counts):
             raise ValueError(f"counts of utterances and errors that are no numbers: {counts}")
+        support = _read_support(content)
         shapes = [(len(classes),) * 2, (len(classes),), (len(classes),)]
         if [values.shape for values in numbers.values()] != shapes or content:
             raise ValueError(f"numbers that do not match {len(classes)} classes")
@@ -192,11 +167,29 @@ def read_calibration(path: Path | str) -> Calibration:
     if version == _FIRST_FORMAT:
         # Its offset contains the priors of dev, which it named; those of the scores were taken as equal.
         offset, prior = offset - np.log(prior), np.full(len(classes), 1 / len(classes))
-    return Calibration(kind, classes, _rows(matrix), _row(offset), _row(prior), *counts)
+    utterances, errors = counts
+    return Calibration.of(kind, classes, matrix, offset, prior, utterances=utterances, errors=errors, **support)
+
+
+def _read_support(content: dict[str, Any]) -> dict[str, Any]:
+    """Take exponent, seconds and best accuracy out of a calibration's JSON. Raises ValueError: not such numbers."""
+    exponent, seconds, best_accuracy = (content.pop(name, None) for name in ("exponent", "seconds", "best_accuracy"))
+    exponent = 0.0 if exponent is None else float(exponent)
+    seconds = None if seconds is None else tuple(map(float, seconds))
+    if not 0 <= exponent <= MAX_EXPONENT:
+        raise ValueError(f"exponent {exponent}")
+    if seconds is not None and not (len(seconds) == 3 and 0 < seconds[1] <= seconds[0] <= seconds[2] < np.inf):  # noqa: PLR2004
+        raise ValueError(f"seconds {seconds}")
+    best_accuracy = None if best_accuracy is None else float(best_accuracy)
+    return {"exponent": exponent, "seconds": seconds, "best_accuracy": best_accuracy}
 
 
 def compare(
-    calibration: Calibration, log_probabilities: np.ndarray, truth: np.ndarray, source: np.ndarray | None = None
+    calibration: Calibration,
+    log_probabilities: np.ndarray,
+    truth: np.ndarray,
+    source: np.ndarray | None = None,
+    seconds: np.ndarray | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return ``{"before": scores, "after": scores}`` on data that the calibration was not fitted on.
 
@@ -204,11 +197,11 @@ def compare(
     the parts of Cllr, and `metrics.calibration_scores` and ``reliability`` (the curve's points), from probabilities.
 
     `log_probabilities`: (N, C) float, uncalibrated. `truth`: (N,) int. `source`: (N,) str, the data source of each
-    utterance, or None.
+    utterance, or None. `seconds`: (N,) float, durations, or None.
     """
-    scores, truth = _checked(log_probabilities, truth)
-    before, after = log_softmax(scores, axis=1), calibration.log_probabilities(scores)
-    raw, calibrated = divide_out(scores, calibration.prior), calibration.log_likelihoods(scores)
+    scores, truth = checked(log_probabilities, truth)
+    before, after = log_softmax(scores, axis=1), calibration.log_probabilities(scores, seconds=seconds)
+    raw, calibrated = divide_out(scores, calibration.prior), calibration.log_likelihoods(scores, seconds)
     return {
         name: {
             **summarize_detection(likelihoods, truth, source),
@@ -220,103 +213,8 @@ def compare(
     }
 
 
-def fit_temperature(log_probabilities: np.ndarray, truth: np.ndarray) -> float:
-    """Return the temperature that dev supports; see the module.
-
-    `log_probabilities`: (N, C) float, natural logarithms; a constant may be added to a row. `truth`: (N,) int, class
-    number of each utterance.
-    """
-    scores, truth = _checked(log_probabilities, truth)
-    return _fit_temperature(scores, truth, np.zeros(scores.shape[1]))
-
-
-def apply_temperature(log_probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Return log-probabilities at a temperature, (N, C) float64; above 1 they are less confident."""
-    if not temperature > 0:
-        raise ValueError(f"expected a temperature above 0, found {temperature}")
-    return log_softmax(_finite(log_probabilities) / temperature, axis=1)
-
-
-class _PenalisedLoss:
-    """The loss of dev plus the penalty of the module, per utterance, of scores (N, C) that a fit has changed.
-
-    `before`: (N, C) float, the scores before the fit. `truth`: (N,) int. `numbers`: number k of the fit.
-    """
-
-    def __init__(self, before: np.ndarray, truth: np.ndarray, numbers: int) -> None:
-        self._rows, self._truth = np.arange(len(truth)), truth
-        logarithms = log_softmax(before, axis=1)
-        self._before = np.exp(logarithms)
-        self._entropy = -(self._before * logarithms).sum(axis=1).mean()
-        loss = max(-float(logarithms[self._rows, truth].mean()), _MIN_LOSS)
-        errors = np.count_nonzero(before.argmax(axis=1) != truth)
-        scarcity = 1 + (_FEW_ERRORS / (errors + 1)) ** 2
-        self._strength, self._tail = scarcity * _NATS / loss * numbers, scarcity * _TAIL * numbers
-
-    def __call__(self, scores: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return the loss, and its gradient by the scores, (N, C)."""
-        count = len(scores)
-        logarithms = log_softmax(scores, axis=1)
-        divergence = max(0.0, -(self._before * logarithms).sum(axis=1).mean() - self._entropy)
-        growth = 1 + self._strength * divergence / self._tail
-        value = -logarithms[self._rows, self._truth].mean() + self._tail * np.log(growth) / count
-        probabilities = np.exp(logarithms)
-        slope = probabilities + self._strength / growth / count * (probabilities - self._before)
-        slope[self._rows, self._truth] -= 1
-        return float(value), slope / count
-
-
-def _fit_temperature(scores: np.ndarray, truth: np.ndarray, log_prior: np.ndarray) -> float:
-    loss = _PenalisedLoss(scores + log_prior, truth, 1)
-
-    def at(log_temperature: float) -> float:
-        return loss(scores / np.exp(log_temperature) + log_prior)[0]
-
-    # The penalty is not convex: the best of a grid, then a search around it. 0 is a point of the grid.
-    grid, step = np.linspace(*_LOG_TEMPERATURES, _GRID, retstep=True)
-    start = float(grid[int(np.argmin([at(point) for point in grid]))])
-    bounds = max(start - step, _LOG_TEMPERATURES[0]), min(start + step, _LOG_TEMPERATURES[1])
-    best = minimize_scalar(at, bounds=bounds, method="bounded")
-    return float(np.exp(best.x if best.fun < at(0.0) else 0.0))
-
-
-def _fit_affine(
-    scores: np.ndarray, truth: np.ndarray, log_prior: np.ndarray, scale: float, kind: Kind
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return matrix (C, C) and offset (C,), by L-BFGS from a scale."""
-    classes = scores.shape[1]
-    scaled = scores * scale
-    # Normalised, so that the search takes steps of one size for any scale of scores.
-    size = max(float(np.sqrt(np.mean(scaled**2))), 1e-12)
-    start = {Kind.AFFINE: np.ones(1), Kind.VECTOR: np.ones(classes), Kind.FULL: np.eye(classes).ravel()}[kind] * size
-    loss = _PenalisedLoss(scaled + log_prior, truth, len(start) + classes - 2)
-
-    def factor(numbers: np.ndarray) -> np.ndarray:
-        values = numbers[:-classes] / size
-        return values.reshape(classes, classes) if kind is Kind.FULL else np.diag(np.broadcast_to(values, classes))
-
-    def at(numbers: np.ndarray) -> tuple[float, np.ndarray]:
-        value, slope = loss(scaled @ factor(numbers).T + numbers[-classes:] + log_prior)
-        by_matrix = slope.T @ scaled / size
-        of_scales = by_matrix.diagonal()
-        by_factor = {Kind.AFFINE: of_scales.sum(keepdims=True), Kind.VECTOR: of_scales, Kind.FULL: by_matrix.ravel()}
-        return value, np.append(by_factor[kind], slope.sum(axis=0))
-
-    begin = np.append(start, np.zeros(classes))
-    found = minimize(at, begin, jac=True, method="L-BFGS-B", options={"maxiter": 1000, "ftol": 1e-12, "gtol": 1e-7})
-    best = found.x if found.fun <= at(begin)[0] else begin
-    return factor(best) * scale, best[-classes:] - best[-classes:].mean()
-
-
-def _row(values: np.ndarray) -> tuple[float, ...]:
-    return tuple(values.tolist())
-
-
-def _rows(matrix: np.ndarray) -> tuple[tuple[float, ...], ...]:
-    return tuple(map(_row, matrix))
-
-
-def _checked(log_probabilities: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def checked(log_probabilities: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return scores (N, C) float64, bounded below and without the means of their rows, and the classes (N,)."""
     scores, truth = _finite(log_probabilities), np.asarray(truth)
     if len(truth) == 0 or truth.shape != scores.shape[:1]:
         raise ValueError(f"expected a true class for each of {len(scores)} utterances, at least 1, found {len(truth)}")
@@ -329,8 +227,9 @@ def _finite(log_probabilities: np.ndarray) -> np.ndarray:
         raise ValueError(f"expected log-probabilities (utterances, classes), found shape {scores.shape}, or NaN in it")
     # Shifted, bounded, then centred: rows that differ by a constant have the same calibration even with vector and
     # full, which weight the classes differently.
-    return _centred(np.maximum(scores - scores.max(axis=1, keepdims=True, initial=-np.inf), _MIN_LOG_PROBABILITY))
+    return centred(np.maximum(scores - scores.max(axis=1, keepdims=True, initial=-np.inf), _MIN_LOG_PROBABILITY))
 
 
-def _centred(scores: np.ndarray) -> np.ndarray:
+def centred(scores: np.ndarray) -> np.ndarray:
+    """Return scores (N, C) without the mean of each row."""
     return scores - scores.mean(axis=1, keepdims=True)

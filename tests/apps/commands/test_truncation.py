@@ -49,8 +49,10 @@ def test_the_curve_has_the_scores_of_files_that_are_cut(own_run, corpus, tmp_pat
         data = cut_corpus(corpus, tmp_path / seconds, float(seconds))
         flags = ["-m", "evaluate", "-e", own_run, "-p", tmp_path / f"scores-{seconds}", "--data", data]
         assert run(*flags, "--device", "cpu") == 0
-        expected = json.loads((tmp_path / f"scores-{seconds}/test_metrics.json").read_text())["overall"]
+        metrics = json.loads((tmp_path / f"scores-{seconds}/test_metrics.json").read_text())
+        expected, calibrated = metrics["overall"], metrics["calibrated"]["overall"]
         del expected["cllr_min"], expected["cllr_cal"]  # of the whole split only
+        expected |= {f"{name}_calibrated": calibrated[name] for name in ("ece", "ece_floor", "log_loss")}
         found = {key: value for key, value in curve["seconds"][seconds].items() if key != "long_enough"}
         assert found == pytest.approx(expected, abs=1e-5)
 

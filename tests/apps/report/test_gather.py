@@ -36,7 +36,7 @@ def test_a_thinned_curve_has_the_mean_and_the_end_of_the_whole(count, most):
 
 def test_curves_are_those_of_the_log(trained):
     curves = read_curves(trained)
-    logged = re.findall(r"^dev at step (\d+): acc ([\d.]+)", (trained / "log.log").read_text(), re.MULTILINE)
+    logged = re.findall(r"^dev at step ([1-9]\d*): acc ([\d.]+)", (trained / "log.log").read_text(), re.MULTILINE)
     accuracy = curves["dev-acc"]
     assert accuracy.steps.tolist() == [int(step) for step, _ in logged]
     np.testing.assert_allclose(accuracy.values, [float(value) for _, value in logged], atol=1e-4)

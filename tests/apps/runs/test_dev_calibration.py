@@ -6,8 +6,12 @@ import re
 import numpy as np
 import pytest
 from helpers.launching import assert_same_files, run, train
-from lid_mapmix.scoring.calibration import fit, read_calibration
+from lid_mapmix.inference.trained import read_run
+from lid_mapmix.scoring.calibration import read_calibration
+from lid_mapmix.scoring.calibration_fit import fit
 from lid_mapmix.scoring.files.own import read_scores
+from lid_mapmix.training.checkpoints import kept_state
+from lid_mapmix.utils.errors import UserError
 from lid_mapmix.utils.run_folder import RunFolder
 from reference import calibration as reference
 
@@ -36,7 +40,12 @@ def without_class(corpus, split, name):
 def test_the_calibration_is_the_affine_one_that_fits_dev(trained):
     found, dev = read_calibration(trained / "calibration.json"), read_scores(trained / "dev_scores.csv")
     prior = [metrics_of(trained)["class_prior"][name] for name in dev.classes]
-    assert found == fit("affine", dev.log_probabilities, dev.truth_indices, dev.classes, prior)
+    expected = fit("affine", dev.log_probabilities, dev.truth_indices, dev.classes, prior)
+    np.testing.assert_allclose(found.matrix, expected.matrix, rtol=1e-6)  # the file has 9 digits
+    np.testing.assert_allclose(found.offset, expected.offset, rtol=1e-6, atol=1e-6)
+    # Utterances of 1 to 1.2 s, cut to 0.5 s and to 1 s.
+    assert found.seconds == pytest.approx((np.exp(np.log(dev.seconds).mean()), 0.5, 1.2), rel=1e-4)
+    assert found.best_accuracy == kept_state(trained / "dev-best.ckpt")["best_accuracy"]
     errors = int((dev.predictions != dev.truth).sum())
     assert (found.utterances, found.errors) == (len(dev.truth), errors)
     assert f"affine, fitted on {len(dev.truth)} dev utterances with {errors} errors" in found.basis
@@ -49,7 +58,8 @@ def test_test_is_scored_after_it_as_well_and_dev_is_not(trained):
     assert calibrated["kind"] == "affine"
     assert calibrated["basis"] == read_calibration(trained / "calibration.json").basis
     assert calibrated["overall"].keys() == metrics["overall"].keys()
-    log_probabilities = read_calibration(trained / "calibration.json").log_probabilities(test.log_probabilities)
+    calibration = read_calibration(trained / "calibration.json")
+    log_probabilities = calibration.log_probabilities(test.log_probabilities, seconds=test.seconds)
     for scores, probabilities in (
         (calibrated["overall"], np.exp(log_probabilities)),
         (metrics["overall"], test.probabilities),
@@ -132,7 +142,7 @@ def test_a_run_whose_calibration_cannot_be_fitted_ends_well_and_says_why(has_tes
         (own_corpus / "test.csv").unlink()
     folder = tmp_path / "run"
     assert train(own_corpus, folder, "-v", "baseline", settings={f"{SETTINGS}.calibration": "full"}) == 0
-    [line] = warnings(capsys.readouterr().out)
+    line, *_ = warnings(capsys.readouterr().out)
     assert "to fit the 20 numbers of a full calibration on, found" in line and "Use kind affine" in line
     assert not (folder / "calibration.json").exists()
     if has_test:
@@ -145,28 +155,48 @@ def test_a_run_without_a_test_split_leaves_a_calibration(own_corpus, tmp_path, c
     assert train(own_corpus, tmp_path / "run", "-v", "baseline") == 0
     dev = read_scores(tmp_path / "run/dev_scores.csv")
     found = read_calibration(tmp_path / "run/calibration.json")
-    assert found == fit("affine", dev.log_probabilities, dev.truth_indices, dev.classes)
+    expected = fit("affine", dev.log_probabilities, dev.truth_indices, dev.classes)
+    np.testing.assert_allclose(found.matrix, expected.matrix, rtol=1e-6)
     assert not warnings(capsys.readouterr().out)
 
 
-def test_a_checkpoint_whose_dev_scores_are_not_kept_is_not_calibrated(own_run, capsys):
+def test_a_checkpoint_that_is_not_the_best_is_not_calibrated(own_run, capsys):
     before = (own_run / "calibration.json").read_bytes()
     assert evaluate(own_run, checkpoint="states-6.ckpt") == 0
     [line] = warnings(capsys.readouterr().out)
     assert "expected dev-best.ckpt" in line
     assert "calibrated" not in metrics_of(own_run)
     assert (own_run / "calibration.json").read_bytes() == before
+    assert read_run(own_run / "states-6.ckpt", "cpu").calibration is None
 
 
-def test_dev_scores_of_something_else_are_not_fitted_on(own_run, capsys):
-    path = own_run / "dev_scores.csv"
-    header, *rows = path.read_text().splitlines()
-    rows = [",".join([*row.split(",")[:2], row.split(",")[1], *row.split(",")[3:]]) for row in rows]
-    path.write_text("\n".join([header, *rows]) + "\n")
+@pytest.mark.parametrize("remains", [True, False])
+def test_without_the_calibration_of_the_checkpoint_dev_is_scored_first(remains, own_run, trained, capsys):
+    path = own_run / "calibration.json"
+    if remains:
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"best_accuracy": 0.123}))
+        with pytest.raises(UserError, match=r"the calibration of dev-best\.ckpt, found one of another"):
+            read_run(own_run, "cpu")
+    else:
+        path.unlink()
     assert evaluate(own_run) == 0
-    [line] = warnings(capsys.readouterr().out)
-    assert "expected the dev scores of dev-best.ckpt" in line and "found 1.0000" in line
-    assert "calibrated" not in metrics_of(own_run)
+    assert "calibration: affine, fitted on" in capsys.readouterr().out
+    assert_same_files(own_run, trained, "calibration.json", "dev_scores.csv", "test_metrics.json")
+
+
+def test_dev_is_scored_in_the_windows_of_test(own_run, corpus, tmp_path):
+    windows = (
+        "config.downstream_expert.evaluation.window_seconds=0.4,,config.downstream_expert.evaluation.hop_seconds=0.2"
+    )
+    flags = ["-m", "evaluate", "-e", own_run, "--device", "cpu", "-o", windows]
+    assert run(*flags, "-p", tmp_path / "dev", "-t", "dev") == 0
+    (tmp_path / "data").mkdir()
+    for name in ("audio", "train.csv"):
+        (tmp_path / "data" / name).symlink_to(corpus / name)
+    (tmp_path / "data" / "test.csv").symlink_to(corpus / "dev.csv")
+    assert run(*flags, "-p", tmp_path / "test", "--data", tmp_path / "data") == 0
+    as_dev, as_test = read_scores(tmp_path / "dev/dev_scores.csv"), read_scores(tmp_path / "test/test_scores.csv")
+    np.testing.assert_allclose(as_dev.log_probabilities, as_test.log_probabilities, atol=1e-5)
 
 
 def test_a_run_that_is_trained_anew_does_not_keep_the_calibration_of_the_old_one(own_run):

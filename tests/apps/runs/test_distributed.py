@@ -216,7 +216,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(data, killed, together, tmp_
     _, (run,) = run_two((data, folder, ["-a"], ""))
     assert [status for status, _ in run] == [0, 0], run
     assert_same_weights(folder, together / "datamap")
-    assert_same_files(folder, together / "datamap", "datamap.csv", "class_similarity.csv", "dev_scores.csv")
+    assert_same_files(folder, together / "datamap", "datamap.csv", "class_similarity.csv")
 
 
 def test_a_killed_run_goes_on_in_one_process(data, killed, alone, tmp_path):

@@ -248,7 +248,7 @@ def _print_conditions(identifier: "Identifier", options: argparse.Namespace) -> 
     from ...inference.answer import rejection_threshold  # noqa: PLC0415
 
     if identifier.trained.calibration is None:
-        print(f"[lid_mapmix] probabilities are not calibrated: {options.run} has no calibration.json", file=sys.stderr)
+        print(f"[lid_mapmix] probabilities are not calibrated: {options.run} has no calibration", file=sys.stderr)
     elif identifier.trained.calibration.has_few_errors:
         print(f"[lid_mapmix] warning: calibration: {identifier.trained.calibration.basis}", file=sys.stderr)
     threshold = rejection_threshold(identifier.trained.confidence, options.reject)

@@ -54,9 +54,10 @@ def answer_line(answer: "Identification", form: Format, top: int | None) -> str:
         f"{one_line(label)} {probability:.3f}"
         for label, probability in zip(answer.classes[: top or _TOP], answer.probabilities, strict=False)
     )
+    remarks = "".join(f"; {remark}" for remark in answer.remarks)
     if answer.label is not None:
-        return f"{name}: {listed}"
-    return f"{name}: {one_line(answer.answer)}" + (f" ({listed})" if listed else "")
+        return f"{name}: {listed}{remarks}"
+    return f"{name}: {one_line(answer.answer)}" + (f" ({listed})" if listed else "") + remarks
 
 
 def track_lines(recording: "Recording", segments: "Sequence[Segment]", form: Format) -> Iterator[str]:

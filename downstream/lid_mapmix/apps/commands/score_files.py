@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from ...data.labels import Labels, labels_from_names, read_labels
-from ...scoring.calibration import Calibration, fit, read_calibration
+from ...scoring.calibration import Calibration, read_calibration
+from ...scoring.calibration_fit import fit, fit_duration, mean_duration
 from ...scoring.choices import CALIBRATION_SUFFIX, FileFormat, Kind, Values
 from ...scoring.class_priors import divide_out, ordered_priors, read_priors
 from ...scoring.files.formats import format_of, read_output, recognise, write_output
@@ -32,7 +33,7 @@ def convert(options: argparse.Namespace) -> None:
     calibration = calibration_of(options, labels, output, 0)
     if calibration is not None and output.log_likelihoods is not None:
         calibrate = calibration.log_probabilities if form.has_truth else calibration.log_likelihoods
-        output = output.with_likelihoods(calibrate(output.log_likelihoods))
+        output = output.with_likelihoods(calibrate(output.log_likelihoods, seconds=output.seconds))
     elif options.class_prior and output.log_likelihoods is not None and not form.has_truth:
         output = output.with_likelihoods(divide_out(output.log_likelihoods, given_priors(options, output)))
     write_output(path, form, output)
@@ -148,7 +149,9 @@ def calibration_of(
     dev = reorder_classes(dev, output.classes, output.path)
     kind = Kind(options.calibration or Kind.AFFINE)
     prior = given_priors(options, output)
-    return fit(kind, require_scores(dev, "--calibrate"), class_numbers(dev, truth), dev.classes, prior)
+    scores, numbers = require_scores(dev, "--calibrate"), class_numbers(dev, truth)
+    calibration = fit(kind, scores, numbers, dev.classes, prior)
+    return fit_duration(calibration, scores, numbers, dev.seconds, mean_duration(dev.seconds))
 
 
 def read_system(

@@ -115,10 +115,12 @@ def _before_and_after(
     system: System, overall: Mapping[str, Any], calibration: Calibration
 ) -> dict[str, dict[str, Any]]:
     values, truth = system.log_likelihoods, system.truth
-    found = compare(calibration, values, truth, system.output.column("source"))
+    seconds = system.output.seconds
+    found = compare(calibration, values, truth, system.output.column("source"), seconds)
     # Before calibration, the scores are those of the system's own ratios, which `compare` does not have.
     before = {"acc": overall["acc"], **{name: overall.get(name, score) for name, score in found["before"].items()}}
-    after = {"acc": accuracy(np.exp(calibration.log_probabilities(values)), truth), **found["after"]}
+    calibrated = calibration.log_probabilities(values, seconds=seconds)
+    after = {"acc": accuracy(np.exp(calibrated), truth), **found["after"]}
     return {"before": before, "after": after}
 
 

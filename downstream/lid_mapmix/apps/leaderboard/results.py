@@ -13,7 +13,8 @@ import numpy as np
 
 from ...config.sources import TASK_KEY, read_yaml
 from ...data.labels import labels_from_mapping, labels_from_names
-from ...scoring.calibration import Kind, fit
+from ...scoring.calibration_fit import fit
+from ...scoring.choices import Kind
 from ...scoring.class_priors import divide_out, ordered_priors, read_priors
 from ...scoring.files.own import ScoreFile, read_scores
 from ...scoring.proper import log_loss

@@ -16,7 +16,7 @@ from ...config.settings import moved_path, task_of_run
 from ...config.sources import read_yaml
 from ...data.labels import Labels, labels_from_mapping, labels_from_names
 from ...mapmix.datamap_files import DataMap, read_datamap
-from ...scoring.calibration import Calibration, Kind, fit, read_calibration
+from ...scoring.calibration import Calibration, read_calibration
 from ...scoring.files.own import ScoreFile, read_scores
 from ...scoring.metrics import reliability_curve
 from ...utils.errors import UserError, is_of_the_system
@@ -231,23 +231,18 @@ def find_reliability(folder: RunFolder, split: str, scores: ScoreFile, metrics: 
     if calibration is None:
         reason = "There is no calibration: it is fitted on the scores of dev, and shown for other splits."
         return Reliability(before, Missing(reason, evaluate_command(folder.path, "dev")), "")
-    calibrated = np.exp(calibration.log_probabilities(scores.log_probabilities))
+    calibrated = np.exp(calibration.log_probabilities(scores.log_probabilities, seconds=scores.seconds))
     return Reliability(before, reliability_curve(calibrated, scores.truth_indices), calibration.kind.value)
 
 
 def _calibration(folder: RunFolder, split: str, scores: ScoreFile) -> Calibration | None:
-    """Return the calibration of the run, or one fitted on its dev scores; None without either and for dev."""
+    """Return the calibration of the run; None without it and for dev."""
     if split == "dev":  # the calibration was fitted on it, so its scores would be too good
         return None
-    if folder.calibration.is_file():
-        calibration = read_calibration(folder.calibration)
-        return calibration if calibration.classes == scores.classes else None
-    if not folder.scores("dev").is_file():
+    if not folder.calibration.is_file():
         return None
-    dev = read_scores(folder.scores("dev"))
-    if dev.classes != scores.classes:
-        return None
-    return fit(Kind.AFFINE, dev.log_probabilities, dev.truth_indices, dev.classes)
+    calibration = read_calibration(folder.calibration)
+    return calibration if calibration.classes == scores.classes else None
 
 
 def read_curves(run: Path) -> dict[str, Curve]:

@@ -63,6 +63,7 @@ class Facts:
     class_counts: Mapping[str, int]  # class → training utterances; empty if unknown
     sources: Sequence[str]  # sources in the training manifest
     scores: Mapping[str, Mapping[str, Any]]  # split → score → value
+    limits: Sequence[str]  # what the scores do not say of other voices
     calibration: str | None  # what the calibration of the probabilities rests on; None if they are not calibrated
     crop_seconds: float  # duration of a training crop
     evaluation: EvaluationConfig  # evaluation settings
@@ -162,7 +163,8 @@ def read_facts(checkpoint: Path, name: str, corpus: Corpus | None = None) -> Fac
             counts = dict(zip(names.tolist(), sizes.tolist(), strict=True))
             sources = [source for source in np.unique(manifest.text_column("source")).tolist() if source]
     metrics = {split: folder.metrics(split) for split in _SPLITS}
-    scores = {split: _read_scores(path) for split, path in metrics.items() if path.is_file()}
+    read = {split: json.loads(path.read_text(encoding="utf-8")) for split, path in metrics.items() if path.is_file()}
+    scores = {split: _scores(content) for split, content in read.items()}
     return Facts(
         name=name,
         clusters=labels.clusters,
@@ -174,15 +176,15 @@ def read_facts(checkpoint: Path, name: str, corpus: Corpus | None = None) -> Fac
         class_counts=counts,
         sources=sources,
         scores=scores,
+        limits=list(dict.fromkeys(line for content in read.values() for line in content.get("limits", []))),
         calibration=read_calibration(folder.calibration).basis if folder.calibration.is_file() else None,
         crop_seconds=task.data.crop_seconds,
         evaluation=task.evaluation,
     )
 
 
-def _read_scores(path: Path) -> dict[str, Any]:
+def _scores(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return the scores of a split, and log loss and calibration error after calibration if there is one."""
-    content = json.loads(path.read_text(encoding="utf-8"))
     calibrated = content.get("calibrated", {}).get("overall", {})
     return content["overall"] | {f"{name}_calibrated": calibrated.get(name) for name in ("ece", "log_loss")}
 

@@ -34,12 +34,14 @@ def attach_cache(runner: Any, settings: Settings, mode: str) -> CachedUpstream |
         return None
     expert = getattr(runner.downstream.model, "module", runner.downstream.model)
     featurizer = getattr(runner.featurizer.model, "module", runner.featurizer.model)
+    windows = _windows(expert, settings, mode)
+    if not windows:
+        return None
     upstream = CachedUpstream(
         runner.upstream.model, Selection(featurizer.feature_selection, args.upstream_layer_selection)
     )
     names = {"upstream": args.upstream, "precision": str(read_precision(section))}
     cache = FeatureCache(Path(task.cache.directory), upstream, names, featurizer.downsample_rate, args.device)
-    windows = _windows(expert, settings, mode)
     _check_disk(cache, windows, task.cache.limit_gb)
     for split, (rows, sizes, cut) in windows.items():
         audio = expert.corpus.split(split).audio_digest(rows)
@@ -68,8 +70,8 @@ def _windows(expert: DownstreamExpert, settings: Settings, mode: str) -> dict[st
         cut = f"windows of {evaluation.window_seconds:g} s every {evaluation.hop_seconds:g} s"
         if split == "dev":
             cut = f"the middle {evaluation.dev_crop_seconds:g} s"
-        # Evaluation of the training split uses other windows than its crops.
-        if split != _TRAIN:
+        # Evaluations of train and dev use other windows than training.
+        if split != _TRAIN and (split != "dev" or mode == "train"):
             kept[split] = rows, rows[:, 2], cut
     return kept
 

@@ -30,7 +30,6 @@ def train(options: argparse.Namespace) -> None:
     Raises UserError: the settings, the data or the folder of the run are invalid.
     """
     run, past = _prepare(options)
-    has_test = run.corpus.has("test")
     resumes = past is not None and past.parent.resolve() == run.folder.path.resolve()
     with _occupied(run, options, resumes=resumes):
         # Stage 1: plain training that records the dynamics of each utterance. A resumed run has its data map already.
@@ -47,12 +46,10 @@ def train(options: argparse.Namespace) -> None:
         # A finished run that is resumed in another folder writes no checkpoint there.
         trained = run.folder.path if run.folder.holds_run() else Path(run.settings.args.init_ckpt).parent
         best = choose_checkpoint(trained, "evaluate")
-        splits = ["dev"]
-        if has_test:
-            _score(run, options, best)  # calibrates on dev first
-            splits.append("test")
-        else:
-            run.calibrate(best)
+        # Dev again, in the windows of test, for the calibration.
+        splits = [split for split in ("dev", "test") if run.corpus.has(split)]
+        for split in splits:
+            _score(run, options, best, split)
         run.write_model_card()
     print_scores(run, splits)
     run.write_report(splits[-1])
@@ -69,6 +66,8 @@ def use(options: argparse.Namespace) -> None:
         run_of_use(options).identify()
         return
     run, split = run_of_use(options), options.evaluate_split
+    if split != "dev" and run.lacks_calibration():
+        run.sibling(run.settings.with_arguments(evaluate_split="dev")).evaluate()
     run.evaluate()
     run.write_model_card()
     print_scores(run, [split])
@@ -145,12 +144,12 @@ def _clear(run: Run) -> None:
     run.folder.clear(spare_recording=run.folder.path.resolve() in run.settings.datamap_folders)
 
 
-def _score(run: Run, options: argparse.Namespace, checkpoint: Path) -> None:
-    """Score the test split with the best checkpoint of a finished run."""
+def _score(run: Run, options: argparse.Namespace, checkpoint: Path, split: str) -> None:
+    """Score a split with the best checkpoint of a finished run."""
     settings = run.settings
     # The paths are those of this command, whatever has happened to them since.
     paths = {"data": settings.task.data.directory, "cache_features": settings.task.cache.directory}
-    use = {"mode": "evaluate", "evaluate_split": "test", "expdir": settings.args.expdir}
+    use = {"mode": "evaluate", "evaluate_split": split, "expdir": settings.args.expdir}
     scored = argparse.Namespace(**{**vars(options), **paths, **use})
     run.sibling(settings_from_checkpoint(scored, checkpoint)).evaluate()
 

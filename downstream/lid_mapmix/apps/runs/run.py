@@ -18,17 +18,15 @@ import yaml
 from ...config.settings import Settings
 from ...data.augment.augmenter import Augmenter
 from ...data.corpus import Corpus
-from ...evaluation.dev_calibration import fit_on_dev
+from ...evaluation.dev_calibration import calibration_of
 from ...host.runner import make_runner
-from ...scoring.calibration import write_calibration
 from ...training.checkpoints import kept_state
 from ...training.plan import check_class_similarity
 from ...utils.distributed import broadcast_from_rank_zero, is_rank_zero
 from ...utils.errors import UserError
 from ...utils.files import write_text
 from ...utils.garbage import collecting_only_new
-from ...utils.one_line import one_line
-from ...utils.run_folder import RunFolder
+from ...utils.run_folder import BEST_CHECKPOINT, RunFolder
 from ..report.command import try_report
 from ..report.datamap_figure import try_datamap_figure
 from ..report.model_card import try_card
@@ -86,19 +84,17 @@ class Run:
         """Identify the recording of the arguments, and print the answer."""
         self._run("inference", lambda runner: None)
 
-    def calibrate(self, checkpoint: Path) -> None:
-        """Fit the calibration on dev, if there is no test split; scoring test fits it otherwise."""
-        kind = self.settings.task.evaluation.calibration.kind
-        if kind is None:
-            return
+    def lacks_calibration(self) -> bool:
+        """Return whether the best checkpoint lacks the calibration of the settings, so that dev must be scored."""
+        kind, checkpoint = self.settings.task.evaluation.calibration.kind, Path(self.settings.args.init_ckpt)
+        if kind is None or checkpoint.name != BEST_CHECKPOINT or not self.corpus.has("dev"):
+            return False
         state = kept_state(checkpoint)
         try:
-            accuracy, classes, prior = state["best_accuracy"], state["classes"], state.get("class_prior")
-            calibration = fit_on_dev(checkpoint, accuracy, classes, kind, class_prior=prior)
-            write_calibration(self.folder.calibration, calibration)
-            print(f"[lid_mapmix] calibration: {calibration.basis}")
-        except UserError as error:  # the run is complete without it
-            print(f"[lid_mapmix] warning: no calibration: {one_line(str(error))}")
+            found = calibration_of(checkpoint, self.folder, state["best_accuracy"], state["classes"])
+        except UserError:
+            return True
+        return found.kind is not kind
 
     def write_datamap_figure(self) -> None:
         """Draw the data map, if this run has recorded one and reports are enabled."""
