@@ -122,7 +122,7 @@ class Evaluation:
         """
         probabilities, *truncated = self.averages(name, records, step)
         split, labels = self.corpus.split(name), self.corpus.labels
-        metrics = score(split, labels, probabilities, self.class_prior)
+        metrics: dict[str, Any] = score(split, labels, probabilities, self.class_prior)
         overall = {key: metrics["overall"][key] for key in SUMMARY}
         chooses = name == _DEV and step > 0
         if chooses and self._is_restored:

@@ -36,10 +36,10 @@ _VARIABLES = {
 _FOREIGN = re.compile(r'<style.*?</style>|(?<=<g) id="[^"]*"|font-family: [^;"]*;? ?', re.DOTALL)
 _DASHED = {"color": "0.25", "linewidth": 0.9, "linestyle": (0, (4, 2))}
 # Distinguishable with colour blindness, and in grey by lightness and markers.
-_CURVE_COLOURS, _MARKERS = ("#d95f02", "#1b4e9b"), ("o", "s", "^")
+_CURVE_COLOURS, _MARKERS = ("#d95f02", "#1b4e9b"), ("o", "s", "^", "D")
 _WIDTH = 0.8
 _UPWARDS = {"acc": "accuracy", "macro_f1": "macro F1", "c_acc": "cluster accuracy"}
-_DOWNWARDS = {"ece": "calibration error", "c_primary": "C_primary", "eer": "EER"}
+_DOWNWARDS = {"ece": "ECE", "ece_calibrated": "ECE calibrated", "c_primary": "C_primary", "eer": "EER"}
 # For groups of latents: 24 combinations.
 _GROUP_COLOURS = ("#1f66c4", "#d55e00", "#00875f", "#b5408f", "#7a5cc9", "#8a6d00", "#0d8fa8", "#50585f")
 _GROUP_MARKERS = {"●": "o", "■": "s", "✕": "x"}
@@ -137,7 +137,7 @@ def draw_truncation(path: Path | None, split: str, scores: Mapping[str, Mapping[
     above, below = figure.subplots(2, 1, sharex=True)
     seconds = [float(name) for name in scores]
     for axes, shown in ((above, _UPWARDS), (below, _DOWNWARDS)):
-        for marker, (key, label) in zip(_MARKERS, shown.items(), strict=True):
+        for marker, (key, label) in zip(_MARKERS, shown.items(), strict=False):
             values = [float("nan") if row.get(key) is None else row[key] for row in scores.values()]
             (line,) = axes.plot(seconds, values, marker=marker, markersize=4, linewidth=1.2, label=label)
             hollow = [number for number, row in enumerate(scores.values()) if not row["long_enough"]]
