@@ -17,7 +17,7 @@ from ...utils.run_folder import RunFolder
 from ..runs.launch import prepare_use
 from ..settings.arguments import make_parser
 
-_COUNTS = ("long_enough", "count")
+_SHOWN_TOO = ("ece_calibrated", "long_enough", "count")
 _EXAMPLES = """\
 examples:
   scores of the test split by duration:
@@ -93,5 +93,6 @@ def score_truncated(options: argparse.Namespace) -> None:
         scores = found[0].scores
         write_metrics(path, {"split": options.split, "seconds": scores})
         draw_truncation(figure, options.split, scores)
-    rows = {f"{name} s": {key: row[key] for key in (*SUMMARY, *_COUNTS)} for name, row in scores.items()}
+    shown = [key for key in (*SUMMARY, *_SHOWN_TOO) if key in next(iter(scores.values()))]
+    rows = {f"{name} s": {key: row[key] for key in shown} for name, row in scores.items()}
     print(f"\n{format_table(rows)}\n\n{path}\n{figure}")
