@@ -25,16 +25,25 @@ _HUB = "s3prl.hub"
 _TASKS = "s3prl.downstream"
 _FILTER_BANKS = "s3prl.upstream.baseline.hubconf"
 # Endings of upstreams whose weights are passed by -k; S3PRL recognises them by name.
-_NEED_WEIGHTS = ("_local", "_url", "_gdriveid", "_custom")
+_NEED_WEIGHTS = ("_local", "_url", "_gdriveid", "_custom", "hf_auto")
+# Upstreams that hugging_face.py builds → the repository of their weights, None if -k names them.
+HUGGING_FACE: dict[str, str | None] = {
+    **dict.fromkeys(("hf_auto", "hf_wav2vec2_custom", "hf_hubert_custom")),
+    **{f"mms_{size}": f"facebook/mms-{size}" for size in ("300m", "1b")},
+    **{f"mms_lid_{count}": f"facebook/mms-lid-{count}" for count in (126, 256, 512, 1024, 2048, 4017)},
+    **{f"whisper_{size}": f"openai/whisper-{size.replace('_', '-')}" for size in ("small", "large_v3")},
+    "w2v_bert_2": "facebook/w2v-bert-2.0",
+    "mhubert_147": "utter-project/mHuBERT-147",
+}
 
 
 def upstream_names() -> list[str]:
-    """Return the names of the upstreams in S3PRL's hub, in its order, without importing any of them."""
-    return list(_upstream_sources())
+    """Return the names of all upstreams, those of S3PRL's hub first, without importing any of them."""
+    return list(dict.fromkeys((*_upstream_sources(), *HUGGING_FACE)))
 
 
 def check_upstream(name: str) -> None:
-    """Check that `name` is one of S3PRL's upstreams; otherwise raise a UserError with similar names."""
+    """Check that `name` is an upstream; otherwise raise a UserError with similar names."""
     _check_name("upstream", name, upstream_names(), "for example fbank, wav2vec2 or xlsr_53")
 
 
@@ -62,7 +71,12 @@ def _check_name(kind: str, name: str, names: Sequence[str], examples: str) -> No
 
 def takes_weights(upstream: str) -> bool:
     """Return whether an upstream takes its weights from -k; S3PRL ignores -k for all others."""
-    return upstream.endswith(_NEED_WEIGHTS)
+    return upstream.endswith(_NEED_WEIGHTS) or upstream in HUGGING_FACE
+
+
+def needs_weights(upstream: str) -> bool:
+    """Return whether an upstream has no weights without -k."""
+    return takes_weights(upstream) and HUGGING_FACE.get(upstream) is None
 
 
 def is_filter_bank(name: str) -> bool:

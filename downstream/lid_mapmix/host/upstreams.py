@@ -14,10 +14,9 @@ from typing import Any
 
 from ..utils.errors import UserError, is_of_the_system
 from . import registry
-from .formats import MODEL_TYPES, check_files, check_name, fairseq_advice
+from .formats import check_files, check_name, fairseq_advice
 from .native import speed_up
 
-_HUGGING_FACE = "hf_"
 # torch raises a RuntimeError that names its allocator when main memory is full.
 _CPU_ALLOCATOR = "DefaultCPUAllocator"
 _PLACE = "config.downstream_expert.upstream"
@@ -30,7 +29,9 @@ class UpstreamSettings:
     """What a run requests of its upstream besides S3PRL's arguments."""
 
     train_front_end: bool = False  # whether the convolutional front end is trained when the upstream is fine-tuned
-    spec_augment: bool = False  # whether an hf_* model masks frames and channels in training, as in its config.json
+    spec_augment: bool = (
+        False  # whether a Hugging Face model masks frames and channels in training, as in its config.json
+    )
     mix_lengths: bool = False  # whether evaluation batches utterances of different lengths
 
 
@@ -49,17 +50,17 @@ def check_upstream_arguments(args: argparse.Namespace, settings: UpstreamSetting
     registry.check_upstream(args.upstream)
     check_files(args.upstream, args.upstream_ckpt, getattr(args, "upstream_model_config", None))
     weights = args.upstream_ckpt
-    if registry.takes_weights(args.upstream) and weights is None:
+    if registry.needs_weights(args.upstream) and weights is None:
         raise UserError(f"upstream {args.upstream}: expected weights, found none. Pass a file or folder by -k.")
     if weights is not None and not _may_be_downloaded(args.upstream, weights) and not Path(weights).exists():
         raise UserError(f"-k {weights}: no such file or folder. Pass the upstream's weights.")
     for key in ("train_front_end", "spec_augment"):
         if getattr(settings, key) and not args.upstream_trainable:
             raise UserError(f"{_PLACE}.{key}: expected a fine-tuned upstream (-f). Set it to false, or add -f.")
-    if settings.spec_augment and not args.upstream.startswith(_HUGGING_FACE):
+    if settings.spec_augment and args.upstream not in registry.HUGGING_FACE:
         raise UserError(
-            f"{_PLACE}.spec_augment: expected hf_wav2vec2_custom or hf_hubert_custom, found {args.upstream}. Use "
-            "S3PRL's own specaug section, which masks the features of any upstream."
+            f"{_PLACE}.spec_augment: expected a model of Hugging Face (hf_auto), found {args.upstream}. Use S3PRL's "
+            "own specaug section, which masks the features of any upstream."
         )
 
 
@@ -97,7 +98,7 @@ def patch_upstream(
     from .frames import true_frames
 
     true_frames(upstream)
-    if args.upstream in MODEL_TYPES:
+    if args.upstream in registry.HUGGING_FACE:
         upstream.train_front_end(settings.train_front_end)
         upstream.spec_augment(settings.spec_augment)
     elif settings.train_front_end:
@@ -215,5 +216,5 @@ def out_of_memory(what: str, device: str) -> UserError:
 
 def _may_be_downloaded(upstream: str, weights: str) -> bool:
     """Return whether -k may be remote: an address, or a Hugging Face repository, owner/name."""
-    repository = upstream.startswith(_HUGGING_FACE) and weights.count("/") == 1 and not weights.startswith((".", "/"))
+    repository = upstream in registry.HUGGING_FACE and weights.count("/") == 1 and not weights.startswith((".", "/"))
     return "://" in weights or upstream.endswith("_gdriveid") or repository
