@@ -17,7 +17,7 @@ _BASELINE = "s3prl.upstream.baseline.expert"
 # Only the settings of S3PRL's fbank.yaml are supported; the rest are torchaudio's defaults.
 _SETTINGS = {"num_mel_bins": 80, "frame_length": 25.0, "frame_shift": 10.0, "use_log_fbank": True}
 _SAMPLE_RATE = 16_000
-WINDOW, SHIFT, _FFT = 400, 160, 512  # samples
+WINDOW, SHIFT, FFT = 400, 160, 512  # samples
 _PREEMPHASIS = 0.97
 _LOWEST_HERTZ = 20.0
 # Frames per call on a CPU: intermediate results of more frames do not stay in the cache.
@@ -36,16 +36,15 @@ def batch_filter_banks(upstream: Any) -> None:
 
 
 class LogMel:
-    """Log mel energies of frames, as Kaldi defines them."""
+    """Log mel energies of frames, as Kaldi defines them, in the precision of the frames.
 
-    def __init__(self) -> None:
-        filters, _ = kaldi.get_mel_banks(
-            _SETTINGS["num_mel_bins"], _FFT, float(_SAMPLE_RATE), _LOWEST_HERTZ, 0.0, 100.0, -500.0, 1.0
-        )
-        # No filter uses the last frequency. Real and imaginary part of each frequency are adjacent, and their squares
-        # have the same weight.
-        self._filters = torch.nn.functional.pad(filters, (0, 1)).repeat_interleave(2, dim=1).T.contiguous()
-        self._window = torch.hann_window(WINDOW, periodic=False).pow(0.85)  # Kaldi's "povey"
+    `filters`: (257, filters) torch.Tensor. `dtype`: of the window.
+    """
+
+    def __init__(self, filters: torch.Tensor, dtype: torch.dtype) -> None:
+        # Real and imaginary part of each frequency are adjacent, and their squares have the same weight.
+        self._filters = filters.repeat_interleave(2, dim=0)
+        self._window = torch.hann_window(WINDOW, periodic=False, dtype=dtype).pow(0.85)  # Kaldi's "povey"
         self._floor = torch.finfo(torch.float32).eps
 
     def __call__(self, frames: torch.Tensor) -> torch.Tensor:
@@ -59,7 +58,7 @@ class LogMel:
         # Kaldi repeats a frame's first sample before it.
         torch.sub(frames[:, :1], previous[:, :1], out=emphasized[:, :1])
         emphasized *= self._window.to(frames)
-        spectrum = torch.view_as_real(torch.fft.rfft(emphasized, n=_FFT)).flatten(1)
+        spectrum = torch.view_as_real(torch.fft.rfft(emphasized, n=FFT)).flatten(1)
         energies = spectrum.square_() @ self._filters.to(frames)
         return energies.clamp_(min=self._floor).log_()
 
@@ -70,7 +69,11 @@ class FilterBanks:
     def __init__(self, extracter: Any) -> None:
         self._one_by_one = extracter
         _, self._deltas, self._normalisation = extracter
-        self._log_mel_energies = LogMel()
+        filters, _ = kaldi.get_mel_banks(
+            _SETTINGS["num_mel_bins"], FFT, float(_SAMPLE_RATE), _LOWEST_HERTZ, 0.0, 100.0, -500.0, 1.0
+        )
+        # No filter uses the last frequency.
+        self._log_mel_energies = LogMel(torch.nn.functional.pad(filters, (0, 1)).T, torch.float32)
 
     def extract(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Return features, one (frames, dim) float32 per waveform. `waveforms`: (samples,) float32, at 16 kHz."""

@@ -130,14 +130,16 @@ class HuggingFaceUpstream(torch.nn.Module):
         return {"hidden_states": found, "last_hidden_state": found[-1]}
 
     def _of_waveforms(self, wavs: Sequence[torch.Tensor]) -> _Features:
-        if self._pair > 1:  # alone and in a batch, a frame without a second one is left out
-            counts = [max(_frames(len(wav)) // self._pair, 1) * self._pair for wav in wavs]
-            samples = [(count - 1) * FRAME_STEP + FRAME_WINDOW for count in counts]
-            wavs = list(map(_of_length, wavs, samples))
         if self.normalize:
             wavs = [layer_norm(wav, wav.shape) for wav in wavs]
+        # Alone and in a batch, a frame without a second one is left out.
+        wavs = [wav if _frames(len(wav)) % self._pair == 0 else _of_length(wav, self._in_pairs(wav)) for wav in wavs]
         lengths = [len(wav) for wav in wavs]
         return self._states(pad_sequence(list(wavs), batch_first=True), lengths, [_frames(each) for each in lengths])
+
+    def _in_pairs(self, wav: torch.Tensor) -> int:
+        frames = max(_frames(len(wav)) // self._pair, 1) * self._pair
+        return (frames - 1) * FRAME_STEP + FRAME_WINDOW
 
     def _of_filter_banks(self, wavs: Sequence[torch.Tensor]) -> _Features:
         shortest = FRAME_WINDOW + FRAME_STEP // 2
@@ -197,7 +199,7 @@ def hugging_face_builders() -> dict[str, Callable[..., Any]]:
 
     def build(name: str, ckpt: str | None = None, **_: Any) -> Any:
         with registry.missing_package_named(name):
-            return HuggingFaceUpstream.of_checkpoint(ckpt or registry.HUGGING_FACE[name])
+            return HuggingFaceUpstream.of_checkpoint(ckpt or registry.HUGGING_FACE[name] or "")
 
     return {name: functools.partial(build, name) for name in registry.HUGGING_FACE}
 

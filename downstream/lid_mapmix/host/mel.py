@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
-from .filter_banks import SHIFT, WINDOW, LogMel
+from .filter_banks import FFT, SHIFT, WINDOW, LogMel
 
 _INT16, _VARIANCE = 2**15, 1e-7
 # Whisper (arXiv 2212.04356), section 2.2.
@@ -59,13 +59,16 @@ def whisper_spectrogram(waveforms: Sequence[torch.Tensor], bins: int) -> tuple[t
 
 @functools.cache
 def _log_mel() -> LogMel:
-    return LogMel()
+    return LogMel(_filters(FFT, 80, 20, mel_scale="kaldi", triangularize_in_mel_space=True), torch.float64)
 
 
 @functools.cache
 def _whisper_filters(bins: int) -> torch.Tensor:
+    return _filters(WINDOW, bins, 0, norm="slaney", mel_scale="slaney").T.float()
+
+
+def _filters(fft: int, bins: int, lowest: float, **scale: Any) -> torch.Tensor:
+    """Return (frequencies, bins) float64 of transformers."""
     from transformers.audio_utils import mel_filter_bank
 
-    scale: dict[str, Any] = {"norm": "slaney", "mel_scale": "slaney"}
-    filters = mel_filter_bank(WINDOW // 2 + 1, bins, 0.0, 8000.0, 16_000, **scale)
-    return torch.from_numpy(filters.T.copy()).float()
+    return torch.from_numpy(mel_filter_bank(fft // 2 + 1, bins, lowest, 8_000, 16_000, **scale))

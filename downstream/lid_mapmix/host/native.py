@@ -11,7 +11,7 @@ the parameters, and so checkpoints, stay the same.
 - GELU is torch's, which accepts half precision and computes in float32 internally; S3PRL copies to float32 and back.
 - Inputs that only pretraining uses are not computed.
 - Optionally, layers are compiled (``runner.compile``), or recomputed in the backward pass to save memory
-  (``runner.gradient_checkpointing``).
+  (``runner.gradient_checkpointing``); so are those of Hugging Face models.
 """
 
 import functools
@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..utils.errors import UserError
+from .registry import HUGGING_FACE
 
 # Whether waveforms are normalised, by the family's module under s3prl.upstream.
 _NORMALISES: Mapping[str, Callable[[Any], bool]] = {
@@ -44,20 +45,23 @@ def speed_up(upstream: Any, name: str, runner: Mapping[str, Any]) -> None:
     """
     family = _family(upstream)
     compiles, checkpoints = bool(runner.get("compile")), bool(runner.get("gradient_checkpointing"))
-    if family is None:
-        if compiles or checkpoints:
-            key = "compile" if compiles else "gradient_checkpointing"
-            raise UserError(
-                f"runner.{key}: expected an upstream of {', '.join(_NORMALISES)}, found {name}. Set it to false."
-            )
+    if name in HUGGING_FACE:
+        layers = upstream.layers
+    elif family is not None:
+        _go_without_mask(upstream, _NORMALISES[family](upstream))
+        encoder = upstream.model.encoder
+        use_fused_attention(encoder)
+        _use_fused_gelu(encoder)
+        layers = encoder.layers
+    elif compiles or checkpoints:
+        key = "compile" if compiles else "gradient_checkpointing"
+        known = ", ".join([*_NORMALISES, "Hugging Face"])
+        raise UserError(f"runner.{key}: expected an upstream of {known}, found {name}. Set it to false.")
+    else:
         return
-    _go_without_mask(upstream, _NORMALISES[family](upstream))
-    encoder = upstream.model.encoder
-    use_fused_attention(encoder)
-    _use_fused_gelu(encoder)
     if compiles:
         _check_compiler()
-    for layer in encoder.layers:
+    for layer in layers:
         if compiles:
             _compile(layer)
         if checkpoints:

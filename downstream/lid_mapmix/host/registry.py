@@ -182,7 +182,7 @@ class _LazyHub(ModuleType):
     @staticmethod
     def options(only_registered_ckpt: bool = False) -> list[str]:
         """Return the names of the upstreams, as S3PRL's own function does."""
-        return [name for name in upstream_names() if not (only_registered_ckpt and takes_weights(name))]
+        return [name for name in upstream_names() if not (only_registered_ckpt and needs_weights(name))]
 
 
 @contextmanager

@@ -27,7 +27,7 @@ _MAX_LAYERS, _MAX_WIDTH, _MAX_TEXT, _MAX_RATE = 200, 16_384, 2_000, 192_000
 _COUNTS = re.compile(r"(layers|depth|order|delta)$")
 _WIDTHS = re.compile(
     r"(dim|heads|groups|(hidden|intermediate|adapter_kernel)_size|bins|n_mels|n_fft|ceps|n_mfcc|n_freq|"
-    r"win_ms|hop_ms|conv_pos|embeddings|buckets|latent_vars|conv_kernel|conv_stride|frame_length|win_length)$"
+    r"win_ms|hop_ms|conv_pos|embeddings|buckets|d_model|(source|target|relative)_positions|latent_vars|conv_kernel|conv_stride|frame_length|win_length)$"
 )
 # A model has more parameters than its file where parts are only for pretraining; without a file, XLS-R 2B has 2.2e9.
 _BYTES_PER_WEIGHT, _SPARE_PARAMETERS, _MAX_PARAMETERS = 2, 100_000_000, 5_000_000_000

@@ -180,8 +180,7 @@ def _refuse_unsupported(options: argparse.Namespace) -> None:
     if (options.hub == "huggingface" or options.push_to_hf_hub) and int(huggingface_hub.__version__.split(".")[0]) >= 1:
         raise UserError(
             "--hub huggingface and --push_to_hf_hub: expected huggingface_hub < 1.0, found "
-            f"{huggingface_hub.__version__}. Download the model and load its folder by -u hf_wav2vec2_custom or "
-            "hf_hubert_custom with -k."
+            f"{huggingface_hub.__version__}. Download the model and load its folder by -u hf_auto -k FOLDER."
         )
 
 

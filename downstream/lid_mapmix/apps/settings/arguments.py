@@ -76,8 +76,10 @@ def _add_task(group: argparse._ArgumentGroup) -> None:
 
 def _add_upstream(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("-u", "--upstream", metavar="NAME", help="any upstream of S3PRL: fbank, wav2vec2, hubert, xlsr_53, …")
-    add("-k", "--upstream_ckpt", metavar="PATH", help="weights, for upstreams named *_local, *_url or *_custom")
+    add(
+        "-u", "--upstream", metavar="NAME", help="an upstream: fbank, hubert, xlsr_53, mms_1b, … (lid-mapmix upstreams)"
+    )
+    add("-k", "--upstream_ckpt", metavar="PATH", help="weights, for upstreams named *_local, *_url or hf_auto")
     add("-g", "--upstream_model_config", metavar="PATH", help="model configuration, if the upstream needs one")
     add("-r", "--upstream_refresh", action="store_true", help="download weights again")
     add("-f", "--upstream_trainable", action="store_true", default=None, help="fine-tune the upstream")
