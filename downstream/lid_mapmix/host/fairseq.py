@@ -49,7 +49,7 @@ def convert(content: Any) -> Any:
     if not isinstance(model, dict):
         return content
     model, task = ({key: _resolved(value, settings) for key, value in part.items()} for part in (model, task))
-    found = {"task_cfg": task, "model_cfg": model, "model_weight": weights}
+    found: dict[str, Any] = {"task_cfg": task, "model_cfg": model, "model_weight": weights}
     if "label_embs_concat" in weights:
         # HuBERT has a row per symbol of its dictionaries, which are not needed; S3PRL counts them.
         rows, width = weights["label_embs_concat"].shape

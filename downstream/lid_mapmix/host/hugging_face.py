@@ -194,14 +194,14 @@ class HuggingFaceUpstream(torch.nn.Module):
             config.apply_spec_augment = False
 
 
-def hugging_face_builders() -> dict[str, Callable[..., Any]]:
-    """Return name → function that builds this upstream, in place of S3PRL's."""
+def builders() -> dict[str, Callable[..., Any]]:
+    """Return name → function that builds this upstream, in place of S3PRL's; those of the user are among them."""
 
     def build(name: str, ckpt: str | None = None, **_: Any) -> Any:
         with registry.missing_package_named(name):
             return HuggingFaceUpstream.of_checkpoint(ckpt or registry.HUGGING_FACE[name] or "")
 
-    return {name: functools.partial(build, name) for name in registry.HUGGING_FACE}
+    return {name: functools.partial(build, name) for name in registry.HUGGING_FACE} | registry.own_upstreams()
 
 
 def _frames(samples: int) -> int:
