@@ -36,7 +36,7 @@ if __name__ == "__main__":
     modules = set(sys.modules)
 
     sys.modules["transformers"] = None  # as if it were not installed
-    missing = fault(lambda: hub.hf_wav2vec2_custom)
+    missing = fault(lambda: hub.hf_wav2vec2_custom(ckpt="/"))
     sys.modules["fairseq"] = None
     missing_later = fault(lambda: hub.wav2vec2_custom(__file__ + ".pt", fairseq=True))
 
