@@ -8,14 +8,14 @@ from dataclasses import make_dataclass
 
 import pytest
 import torch
-from helpers.checkpoints import Shape, save_hubert, save_wav2vec2, save_wavlm
+from helpers.checkpoints import Shape, save_data2vec, save_hubert, save_wav2vec2, save_wavlm
 from lid_mapmix.host import compat, fairseq
 from lid_mapmix.host.features import build_features, rebuild_features
 from lid_mapmix.host.trust import reading_data_only
 from lid_mapmix.host.upstreams import UpstreamSettings
 from lid_mapmix.utils.errors import UserError
 
-SAVE = {"wav2vec2_local": save_wav2vec2, "hubert_local": save_hubert}
+SAVE = {"wav2vec2_local": save_wav2vec2, "hubert_local": save_hubert, "data2vec_local": save_data2vec}
 FORMS = ["mapping", "omegaconf", "namespace"]
 
 
@@ -103,7 +103,9 @@ def test_a_model_that_is_fine_tuned_in_fairseq_is_one_line(trainer, tmp_path):
     weights = {f"w2v_encoder.w2v_model.{name}": value for name, value in content["model_weight"].items()}
     state = {"cfg": {"model": {"w2v_path": "x"}, "task": {"normalize": True}}, "model": weights}
     torch.save(state | {"optimizer_history": [], "extra_state": {}}, path)
-    with pytest.raises(UserError, match="is in fairseq's own format: use its Hugging Face version") as caught:
+    with pytest.raises(
+        UserError, match="expected a pretrained model of fairseq, found a fine-tuned one; hf_auto loads"
+    ) as caught:
         build_features(arguments("wav2vec2_local", path), {}, UpstreamSettings())
     assert "\n" not in str(caught.value)
 

@@ -5,11 +5,10 @@ import json
 import re
 
 import pytest
-import torch
 from helpers.checkpoints import Shape, save_hugging_face, save_wav2vec2
 from lid_mapmix.host.formats import check_files, check_name
 from lid_mapmix.host.registry import upstream_names
-from lid_mapmix.host.upstreams import check_upstream_arguments, explained
+from lid_mapmix.host.upstreams import check_upstream_arguments
 from lid_mapmix.utils.errors import UserError
 
 
@@ -96,38 +95,3 @@ def test_an_adapter_of_peft(tmp_path):
     for name in ("hf_wav2vec2_custom", "wav2vec2_local"):
         for weights in (tmp_path, tmp_path / "adapter_model.safetensors"):
             refused("found an adapter of PEFT. Merge it", check_files, name, str(weights), None)
-
-
-@pytest.mark.parametrize("is_zip", [True, False])
-@pytest.mark.parametrize(
-    ("upstream", "says"),
-    [
-        ("wav2vec2_local", "-u hf_auto or convert it by 'python -m s3prl.upstream.wav2vec2.convert"),
-        ("hubert_local", "-u hf_auto or convert it by"),
-        ("data2vec_local", "-u hf_auto or convert it by 'python -m s3prl.upstream.data2vec.convert"),
-        ("wavlm_local", "format: use its Hugging Face version by -u hf_auto"),
-    ],
-)
-def test_a_checkpoint_of_fairseq(upstream, says, is_zip, tmp_path):
-    """Its keys are those that fairseq's trainer writes; real ones hold fairseq's own classes too."""
-    content = {"args": argparse.Namespace(arch="wav2vec2"), "cfg": None, "model": {"w": torch.ones(3)}}
-    content |= {"optimizer_history": [], "task_state": {}, "extra_state": {}, "last_optimizer_state": {}}
-    path = tmp_path / "xlsr.pt"
-    torch.save(content, path, _use_new_zipfile_serialization=is_zip)
-
-    def load():
-        with explained(argparse.Namespace(upstream=upstream, upstream_ckpt=str(path), device="cpu")):
-            raise ValueError("task_cfg")
-
-    refused(f"is in fairseq's own format: .*{re.escape(says)}" if "format" not in says else re.escape(says), load)
-
-
-def test_other_weights_are_not_taken_for_fairseqs(tmp_path):
-    path = save_wav2vec2(tmp_path / "native.pt", Shape(layers=1))
-    args = argparse.Namespace(upstream="hubert_local", upstream_ckpt=str(path), device="cpu")
-
-    def load():
-        with explained(args):
-            raise ValueError("size mismatch")
-
-    refused("cannot be loaded as hubert_local .*size mismatch", load)

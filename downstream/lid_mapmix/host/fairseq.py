@@ -1,4 +1,4 @@
-"""Checkpoints in fairseq's own format (wav2vec 2.0, HuBERT), read without fairseq and as data.
+"""Checkpoints in fairseq's own format (wav2vec 2.0, HuBERT, data2vec), read without fairseq and as data.
 
 They hold weights in ``model``, and settings in ``cfg``, a mapping or object of OmegaConf, or in ``args``, a namespace.
 Objects of other classes are read as :class:`Kept`, which has no code, and :func:`convert` takes the settings from it.
@@ -38,7 +38,10 @@ def substitute(name: str) -> tuple[Any, str]:
 
 
 def convert(content: Any) -> Any:
-    """Return a checkpoint of fairseq's wav2vec 2.0 or HuBERT in the format that S3PRL loads; others unchanged."""
+    """Return a checkpoint of fairseq in the format that S3PRL loads; others unchanged.
+
+    Raises ValueError: fairseq has fine-tuned the model, which is part of another one.
+    """
     if not isinstance(content, dict) or not isinstance(weights := content.get("model"), dict) or "model_cfg" in content:
         return content
     seen: dict[int, Any] = {}
@@ -48,6 +51,10 @@ def convert(content: Any) -> Any:
         model = task = settings = _plain(content.get("args"), seen)  # of fairseq before its configurations had sections
     if not isinstance(model, dict):
         return content
+    if any(str(name).startswith("w2v_encoder.") for name in weights):
+        raise ValueError(
+            "expected a pretrained model of fairseq, found a fine-tuned one; hf_auto loads its Hugging Face version"
+        )
     model, task = ({key: _resolved(value, settings) for key, value in part.items()} for part in (model, task))
     found: dict[str, Any] = {"task_cfg": task, "model_cfg": model, "model_weight": weights}
     if "label_embs_concat" in weights:

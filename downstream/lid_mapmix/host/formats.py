@@ -5,11 +5,10 @@ Nothing here imports torch or reads weights, so that a wrong command stops at on
 
 import json
 import re
-import zipfile
 from pathlib import Path
 
 from ..utils.errors import UserError
-from .registry import HUGGING_FACE, upstream_family
+from .registry import HUGGING_FACE
 
 # model_type in config.json that hugging_face.py loads → how transformers' classes for it begin.
 MODEL_TYPES = {
@@ -24,9 +23,6 @@ _NEED_CONFIG = {
     "stft_mag": "spectrogram: {n_fft: 400, hop_length: 160, win_length: 400, window: hann, center: true, log: true}",
     "baseline_local": "kaldi: {feat_type: fbank, fbank: {num_mel_bins: 80}}, delta: {order: 0}, cmvn: {use_cmvn: true}",
 }
-# Families whose package in S3PRL has a converter from fairseq's format.
-_CONVERTED = ("data2vec", "hubert", "multires_hubert", "wav2vec2")
-_PICKLE_BYTES, _FAIRSEQ_KEYS = 4_000_000, (b"optimizer_history", b"extra_state")
 
 
 def check_name(upstream: str) -> None:
@@ -68,29 +64,6 @@ def check_files(upstream: str, weights: str | None, config: str | None) -> None:
         found = "weights of save_pretrained" if is_hosted else "a folder"
         advice = _fitting(folder) if is_hosted else "Pass the file."
         raise UserError(f"-k {weights}: expected a file in S3PRL's format, found {found}. {advice}")
-
-
-def fairseq_advice(upstream: str, weights: str) -> str | None:
-    """Return what to do about weights in fairseq's own format; None for other weights."""
-    path = Path(weights)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
-            with archive.open(name) as file:
-                head = file.read(_PICKLE_BYTES)
-    except (zipfile.BadZipFile, StopIteration, OSError):
-        # Before torch 1.6 the pickle is the beginning of the file.
-        if not path.is_file():
-            return None
-        with path.open("rb") as file:
-            head = file.read(_PICKLE_BYTES)
-    if not all(key in head for key in _FAIRSEQ_KEYS):
-        return None
-    family = upstream_family(upstream)
-    hosted = "use its Hugging Face version by -u hf_auto"
-    convert = f"convert it by 'python -m s3prl.upstream.{family}.convert {weights}' where fairseq is installed"
-    ways = [hosted, convert if family in _CONVERTED else ""]
-    return f"is in fairseq's own format: {' or '.join(filter(None, ways)) or 'use a converted checkpoint'}"
 
 
 def _fitting(folder: Path) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..utils.errors import UserError, is_of_the_system
 from . import registry
-from .formats import check_files, check_name, fairseq_advice
+from .formats import check_files, check_name
 from .native import speed_up
 
 # torch raises a RuntimeError that names its allocator when main memory is full.
@@ -192,8 +192,6 @@ def explained(args: argparse.Namespace) -> Iterator[None]:
                 f"upstream {args.upstream} cannot be built ({found}). If its weights are damaged, download them again "
                 "by -r."
             ) from error
-        if advice := fairseq_advice(args.upstream, weights):
-            raise UserError(f"-k {weights}: {advice}.") from error
         raise UserError(
             f"-k {weights}: cannot be loaded as {args.upstream} ({found}). Use a complete checkpoint of that kind."
         ) from error
