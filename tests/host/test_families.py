@@ -272,6 +272,24 @@ def test_what_is_to_learn_has_a_gradient(family, front_end, build):
     assert without - learns_nothing == (set() if front_end else front)
 
 
+@pytest.mark.parametrize("family", ["xlsr", "wavlm_large", "hf xlsr", "hf whisper", "hf wav2vec2-bert", "hf sew-d"])
+def test_only_the_last_layers_learn_when_asked_for(family, build):
+    built = build(family, fine_tuned=True, train_layers=2).train(True)
+    built.latents(waveforms(9_040, 12_000)).sum().backward()
+    parameters = dict(built.upstream.named_parameters())
+    learning = {name for name, one in parameters.items() if one.grad is not None and one.grad.any()}
+    assert {name for name, one in parameters.items() if one.requires_grad} >= learning
+    assert {int(part) for name in learning for part in name.split(".") if part.isdigit()} == {LAYERS - 2, LAYERS - 1}
+    assert all("layer" in name for name in learning)
+
+
+def test_layers_that_are_not_there_cannot_be_trained(build):
+    with pytest.raises(UserError, match="train_layers: expected at most 3, the layers of hf_auto, found 4"):
+        build("hf whisper", fine_tuned=True, train_layers=4)
+    with pytest.raises(UserError, match=r"train_layers: expected an upstream of wav2vec2, .*, found fbank\. Omit it"):
+        build("fbank", train_layers=1)
+
+
 def test_a_frozen_front_end_of_hugging_face_takes_no_part_in_the_graph(build):
     built = build("hf xlsr", fine_tuned=True).train(True)
     front_end = built.upstream.model.feature_extractor

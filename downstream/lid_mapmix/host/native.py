@@ -45,20 +45,14 @@ def speed_up(upstream: Any, name: str, runner: Mapping[str, Any]) -> None:
     """
     family = _family(upstream)
     compiles, checkpoints = bool(runner.get("compile")), bool(runner.get("gradient_checkpointing"))
-    if name in HUGGING_FACE:
-        layers = upstream.layers
-    elif family is not None:
+    if family is not None:
         _go_without_mask(upstream, _NORMALISES[family](upstream))
         encoder = upstream.model.encoder
         use_fused_attention(encoder)
         _use_fused_gelu(encoder)
-        layers = encoder.layers
-    elif compiles or checkpoints:
-        key = "compile" if compiles else "gradient_checkpointing"
-        known = ", ".join([*_NORMALISES, "Hugging Face"])
-        raise UserError(f"runner.{key}: expected an upstream of {known}, found {name}. Set it to false.")
-    else:
+    if not (compiles or checkpoints):
         return
+    layers = _layers(upstream, name, "runner.compile" if compiles else "runner.gradient_checkpointing")
     if compiles:
         _check_compiler()
     for layer in layers:
@@ -66,6 +60,27 @@ def speed_up(upstream: Any, name: str, runner: Mapping[str, Any]) -> None:
             _compile(layer)
         if checkpoints:
             _checkpoint(layer)
+
+
+def train_last_layers(upstream: Any, name: str, count: int) -> None:
+    """Train the last `count` layers only. Raises UserError: an upstream without so many layers."""
+    key = "config.downstream_expert.upstream.train_layers"
+    layers = _layers(upstream, name, key)
+    if count > len(layers):
+        raise UserError(f"{key}: expected at most {len(layers)}, the layers of {name}, found {count}. Use fewer.")
+    upstream.requires_grad_(False)
+    for layer in layers[-count:]:
+        layer.requires_grad_(True)
+
+
+def _layers(upstream: Any, name: str, key: str) -> Sequence[Any]:
+    """Return the layers of an upstream. Raises UserError: it is of another family. `key`: the setting that is used."""
+    if name in HUGGING_FACE:
+        return upstream.layers
+    if _family(upstream) is None:
+        known = ", ".join([*_NORMALISES, "Hugging Face"])
+        raise UserError(f"{key}: expected an upstream of {known}, found {name}. Omit it.")
+    return list(upstream.model.encoder.layers)
 
 
 def _family(upstream: Any) -> str | None:

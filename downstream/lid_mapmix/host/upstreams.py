@@ -15,7 +15,7 @@ from typing import Any
 from ..utils.errors import UserError, is_of_the_system
 from . import registry
 from .formats import check_files, check_name
-from .native import speed_up
+from .native import speed_up, train_last_layers
 
 # torch raises a RuntimeError that names its allocator when main memory is full.
 _CPU_ALLOCATOR = "DefaultCPUAllocator"
@@ -32,6 +32,7 @@ class UpstreamSettings:
     spec_augment: bool = (
         False  # whether a Hugging Face model masks frames and channels in training, as in its config.json
     )
+    train_layers: int | None = None  # how many of its last layers are trained; None for the whole upstream
     mix_lengths: bool = False  # whether evaluation batches utterances of different lengths
 
 
@@ -54,9 +55,11 @@ def check_upstream_arguments(args: argparse.Namespace, settings: UpstreamSetting
         raise UserError(f"upstream {args.upstream}: expected weights, found none. Pass a file or folder by -k.")
     if weights is not None and not _may_be_downloaded(args.upstream, weights) and not Path(weights).exists():
         raise UserError(f"-k {weights}: no such file or folder. Pass the upstream's weights.")
-    for key in ("train_front_end", "spec_augment"):
+    for key in ("train_front_end", "spec_augment", "train_layers"):
         if getattr(settings, key) and not args.upstream_trainable:
-            raise UserError(f"{_PLACE}.{key}: expected a fine-tuned upstream (-f). Set it to false, or add -f.")
+            raise UserError(f"{_PLACE}.{key}: expected a fine-tuned upstream (-f). Omit it, or add -f.")
+    if settings.train_front_end and settings.train_layers:
+        raise UserError(f"{_PLACE}: train_front_end and train_layers exclude each other. Omit one of them.")
     if settings.spec_augment and args.upstream not in registry.HUGGING_FACE:
         raise UserError(
             f"{_PLACE}.spec_augment: expected a model of Hugging Face (hf_auto), found {args.upstream}. Use S3PRL's "
@@ -109,6 +112,8 @@ def patch_upstream(
                 f"found {args.upstream}. Set it to false."
             )
         native.feature_grad_mult = 1.0
+    if settings.train_layers is not None:
+        train_last_layers(upstream, args.upstream, settings.train_layers)
     batch_filter_banks(upstream)
     speed_up(upstream, args.upstream, runner)
 
