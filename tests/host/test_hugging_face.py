@@ -112,7 +112,8 @@ def test_hidden_states_are_those_of_transformers_own_forward_pass(kind, tmp_path
         states[-1] = expected.last_hidden_state
         count = (samples - 400) // 320 + (kind != "wav2vec2-bert")  # it has no last frame of half a pair
         for one, other in zip(found, states, strict=True):
-            assert (one[:, :count] - other[:, :count]).norm() / other.norm() < 1e-5
+            difference = (one[:, :count] - other[:, :count]).norm() / other.norm()
+            assert difference < (2e-5 if kind == "wav2vec2-bert" else 1e-5)  # its spectrum has float32 in theirs
 
 
 @pytest.mark.parametrize("kind", ["whisper", "wav2vec2-bert"])

@@ -57,15 +57,16 @@ class HuggingFaceUpstream(torch.nn.Module):
             MaskedConvolutions().install(encoder, convolutions[self._kind]())
 
     @classmethod
-    def of_checkpoint(cls, ckpt: str) -> "HuggingFaceUpstream":
+    def of_checkpoint(cls, ckpt: str, refresh: bool = False) -> "HuggingFaceUpstream":
         """Load a checkpoint.
 
         Raises UserError: the checkpoint is of another kind, incomplete or missing, or its frames are not those that
         S3PRL assumes.
 
-        `ckpt`: a folder written by `save_pretrained`, or a Hugging Face repository, owner/name.
+        `ckpt`: a folder written by `save_pretrained`, or a Hugging Face repository, owner/name. `refresh`: whether to
+        download weights that are in the cache again.
         """
-        return cls(*load_model(ckpt, only_here(ckpt)))
+        return cls(*load_model(ckpt, only_here(ckpt), refresh))
 
     @classmethod
     def of_architecture(cls, name: str, *, config: dict[str, Any], normalize: bool) -> "HuggingFaceUpstream":
@@ -197,9 +198,9 @@ class HuggingFaceUpstream(torch.nn.Module):
 def builders() -> dict[str, Callable[..., Any]]:
     """Return name → function that builds this upstream, in place of S3PRL's; those of the user are among them."""
 
-    def build(name: str, ckpt: str | None = None, **_: Any) -> Any:
+    def build(name: str, ckpt: str | None = None, refresh: bool = False, **_: Any) -> Any:
         with registry.missing_package_named(name):
-            return HuggingFaceUpstream.of_checkpoint(ckpt or registry.HUGGING_FACE[name] or "")
+            return HuggingFaceUpstream.of_checkpoint(ckpt or registry.HUGGING_FACE[name] or "", refresh)
 
     return {name: functools.partial(build, name) for name in registry.HUGGING_FACE} | registry.own_upstreams()
 

@@ -46,13 +46,13 @@ def encoder_millions(ckpt: str) -> float | None:
         return None  # loading explains it
 
 
-def load_model(ckpt: str, is_local: bool) -> tuple[Any, bool]:
+def load_model(ckpt: str, is_local: bool, refresh: bool = False) -> tuple[Any, bool]:
     """Read a model's configuration, check it, and load the weights; return the model, and whether to normalise audio.
 
     Raises UserError: an unknown kind of model, incomplete or missing weights, or frames that S3PRL does not assume.
 
     `ckpt`: a folder of `save_pretrained`, or a Hugging Face repository, owner/name. `is_local`: whether nothing is to
-    be downloaded.
+    be downloaded. `refresh`: whether to download weights that are in the cache again.
     """
     settings = _read_config(ckpt, is_local)
     config_class, model_class = model_classes(f"-k {ckpt}", settings)
@@ -67,6 +67,7 @@ def load_model(ckpt: str, is_local: bool) -> tuple[Any, bool]:
             dtype=torch.float32,
             output_loading_info=True,
             local_files_only=is_local,
+            force_download=refresh and not is_local,
             ignore_mismatched_sizes=True,
             # The encoder of Whisper is a model of its own.
             key_mapping={r"^(model\.)?encoder\.": ""} if config.model_type == _WHISPER else None,
