@@ -65,6 +65,7 @@ def add_upstreams(file: Path | str | None) -> None:
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # of the user's code
+        del sys.modules[name]
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"--upstream-from {file}: {type(error).__name__}: {reason}. Correct the file.") from error
     own = {
