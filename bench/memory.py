@@ -20,11 +20,13 @@ from typing import Any
 import torch
 from lid_mapmix.data.audio.reading import SAMPLE_RATE
 from lid_mapmix.host import compat, registry
+from lid_mapmix.host.hugging_face import HuggingFaceUpstream
 from lid_mapmix.host.native import use_fused_attention
 from lid_mapmix.model import DialectClassifier, Encoder
 
 _LARGE = {"extractor_mode": "layer_norm", "conv_bias": True, "layer_norm_first": True}
 _WAVLM = {"relative_position_embedding": True, "num_buckets": 320, "max_distance": 800, "gru_rel_pos": True}
+_STABLE = {"feat_extract_norm": "layer", "conv_bias": True, "do_stable_layer_norm": True}
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,15 @@ _KINDS = (
     Kind(
         "wavlm_large", "wavlm", 24, 1024, 4096, 16, {**_WAVLM, "extractor_mode": "layer_norm", "layer_norm_first": True}
     ),
+    # Built by transformers, by their model_type.
+    Kind("mhubert_147", "hubert", 12, 768, 3072, 12, {}),
+    Kind("mms_300m", "hf_wav2vec2", 24, 1024, 4096, 16, _STABLE),
+    Kind("mms_1b", "hf_wav2vec2", 48, 1280, 5120, 16, _STABLE),
+    Kind(
+        "w2v_bert_2", "wav2vec2-bert", 24, 1024, 4096, 16, {"hidden_act": "swish", "feature_projection_input_dim": 160}
+    ),
+    Kind("whisper_small", "whisper", 12, 768, 3072, 12, {"num_mel_bins": 80}),
+    Kind("whisper_large_v3", "whisper", 32, 1280, 5120, 20, {"num_mel_bins": 128}),
 )
 _FLOAT = 4
 # Weights, gradients, and Adam's two moments.
@@ -94,7 +105,7 @@ def _print(kind: Kind, options: argparse.Namespace) -> None:
     models = [_model(kind, layers) for layers in (1, 2)]
     one, two = (
         _kept_bytes(
-            lambda waveforms, model=model: model.train().extract_features(waveforms, None),
+            lambda waveforms, model=model: _forward(model.train(), waveforms),
             model,
             samples,
             options.precision,
@@ -140,7 +151,24 @@ def _anchors(card: int, fixed: int, a_waveform: int) -> int:
     return max(math.floor(free / (2 * a_waveform)), 1)
 
 
+def _forward(model: Any, waveforms: torch.Tensor) -> Any:
+    return model(list(waveforms)) if hasattr(model, "architecture") else model.extract_features(waveforms, None)
+
+
+def _hugging_face(kind: Kind, layers: int) -> Any:
+    names = ("d_model", "encoder_layers", "encoder_ffn_dim", "encoder_attention_heads")
+    if kind.family != "whisper":
+        names = ("hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads")
+    settings = dict(zip(names, (kind.dim, layers, kind.ffn, kind.heads), strict=True))
+    settings |= {"model_type": kind.family.removeprefix("hf_"), **kind.more}
+    model = HuggingFaceUpstream.of_architecture(kind.name, config=settings, normalize=True)
+    model.train_front_end(False)
+    return model
+
+
 def _model(kind: Kind, layers: int) -> Any:
+    if kind.family not in ("wav2vec2", "wavlm"):
+        return _hugging_face(kind, layers)
     settings = {
         "encoder_layers": layers,
         "encoder_embed_dim": kind.dim,

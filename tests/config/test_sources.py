@@ -95,7 +95,7 @@ def test_variants():
 
 
 def test_upstream_configs(tmp_path, monkeypatch):
-    assert set(read_upstream_config("fbank")) == {"about", "source", "finetune", "frozen"}
+    assert set(read_upstream_config("fbank")) == {"about", "parameters", "licence", "source", "finetune", "frozen"}
     assert read_upstream_config("no_such_upstream") is None
     installed, checkout = tmp_path / "installed", tmp_path / "checkout"
     for folder in (installed, checkout):

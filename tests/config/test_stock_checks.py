@@ -29,9 +29,9 @@ def test_stock_s3prl_does_not_fine_tune_hugging_face_models():
     config_without_patches(TaskConfig(), "hf_wav2vec2_custom", trainable=False)
 
 
-@pytest.mark.parametrize("name", ["train_front_end", "spec_augment"])
-def test_stock_s3prl_does_not_ignore_a_setting_of_the_upstream(name):
+@pytest.mark.parametrize(("name", "value"), [("train_front_end", True), ("spec_augment", True), ("train_layers", 2)])
+def test_stock_s3prl_does_not_ignore_a_setting_of_the_upstream(name, value):
     with pytest.raises(
         UserError, match=f"expected settings of S3PRL's own command, found downstream_expert.upstream.{name}"
     ):
-        config_without_patches(task_config({"upstream": {name: True}}), "xlsr_53", trainable=True)
+        config_without_patches(task_config({"upstream": {name: value}}), "xlsr_53", trainable=True)

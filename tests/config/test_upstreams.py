@@ -6,14 +6,13 @@ from hypothesis import strategies as st
 from lid_mapmix.config import sources as layers
 from lid_mapmix.config.sources import upstream_config_names
 from lid_mapmix.config.upstreams import largest_batch, read_upstream, split_batch
-from lid_mapmix.host.registry import upstream_names
+from lid_mapmix.host.registry import HUGGING_FACE, upstream_names
 from lid_mapmix.utils.errors import UserError
 
 WANTED = {
     *("wav2vec2", "wav2vec2_large_ll60k", "hubert", "hubert_large_ll60k", "xlsr_53", "xls_r_300m", "xls_r_1b"),
-    "xls_r_2b",
-    *("mhubert_base_vp_en_es_fr_it3", "wavlm_base_plus", "wavlm_large", "data2vec_base_960", "hf_wav2vec2_custom"),
-    *("hf_hubert_custom", "fbank", "mfcc"),
+    *("xls_r_2b", "mhubert_base_vp_en_es_fr_it3", "wavlm_base", "wavlm_base_plus", "wavlm_large", "data2vec_base_960"),
+    *("unispeech_sat_large", "fbank", "mfcc", *HUGGING_FACE),
 }
 
 
@@ -26,6 +25,9 @@ def test_there_is_a_file_for_each_and_each_is_an_upstream_of_s3prl():
 def test_each_file_says_everything(name):
     known = read_upstream(name)
     assert known.about
+    assert known.licence
+    assert name.startswith("hf_") or known.parameters is not None
+    assert name.startswith("hf_") or known.languages or known.parameters == 0
     assert "arXiv" in known.source or "trials on the demo corpus" in known.source
     for protocol in (known.finetune, known.frozen):
         assert protocol.config["optimizer"]["lr"] > 0

@@ -18,6 +18,7 @@ WIDTH, LAYERS, HEADS = 32, 3, 4
 # The front end is narrower, or the native models would leave out the projection from it to the encoder.
 _FRONT_WIDTH = 16
 _FRONT_END = "[(16,10,5)] + [(16,3,2)] * 4 + [(16,2,2)] * 2"
+_MEL = 80
 _DROPOUTS = ("dropout", "attention_dropout", "activation_dropout", "dropout_input", "dropout_features")
 # A layer of a Hugging Face model → the same layer of a native one.
 _LAYER_NAMES = {
@@ -168,55 +169,78 @@ def save_hugging_face(
     dtype: torch.dtype = torch.float32,
     **config: object,
 ) -> Path:
-    """Write a folder as `save_pretrained` does, of the weights that the native file of this seed has.
+    """Write a folder as `save_pretrained` does, of the weights that the native file of this seed has, if there is one.
 
     Parameters
     ----------
     folder : to write.
-    kind : ``wav2vec2`` or ``hubert``.
+    kind : a model_type that is loaded.
     shape, seed : the model.
     preprocessor : whether there is a preprocessor_config.json.
     dtype : of the weights in the file.
     config : of config.json, over the usual.
     """
-    from transformers import Wav2Vec2FeatureExtractor
-
     model = _hugging_face_model(kind, shape, seed, **config)
     model.to(dtype).save_pretrained(folder)
     if preprocessor:
-        Wav2Vec2FeatureExtractor(do_normalize=shape.stable, return_attention_mask=shape.stable).save_pretrained(folder)
+        extractor(kind, shape).save_pretrained(folder)
     return folder
+
+
+def extractor(kind: str, shape: Shape = Shape()):
+    """Return the feature extractor of transformers for a model_type."""
+    import transformers
+
+    if kind == "whisper":
+        return transformers.WhisperFeatureExtractor(feature_size=_MEL)
+    if kind == "wav2vec2-bert":
+        return transformers.SeamlessM4TFeatureExtractor()
+    return transformers.Wav2Vec2FeatureExtractor(do_normalize=shape.stable, return_attention_mask=shape.stable)
+
+
+def _hugging_face_settings(kind, shape):
+    """Return what config.json holds of a small model, besides what all kinds have."""
+    drops = ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "final_dropout")
+    usual = {
+        **{"hidden_size": WIDTH, "num_hidden_layers": shape.layers, "num_attention_heads": HEADS},
+        **{"intermediate_size": 2 * WIDTH, "layerdrop": shape.layerdrop, "initializer_range": 0.2},
+        **dict.fromkeys(drops, shape.dropout),
+    }
+    front_end = {
+        **{"conv_dim": (_FRONT_WIDTH,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4},
+        **{"do_stable_layer_norm": shape.stable, "conv_bias": shape.stable},
+        **{"feat_extract_norm": "layer" if shape.stable else "group"},
+    }
+    convolution = {"conv_depthwise_kernel_size": 7, "conformer_conv_dropout": shape.dropout}
+    if kind == "whisper":
+        sizes = {"encoder_layers": shape.layers, "encoder_attention_heads": HEADS, "encoder_ffn_dim": 2 * WIDTH}
+        decoder = {name.replace("encoder", "decoder"): value for name, value in sizes.items()}
+        rest = {"d_model": WIDTH, "num_mel_bins": _MEL, "vocab_size": 20, "pad_token_id": 0, "init_std": 0.2}
+        rest |= {"bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1, "max_target_positions": 8}
+        drops = {name: shape.dropout for name in ("dropout", "attention_dropout", "activation_dropout")}
+        return sizes | decoder | rest | drops | {"encoder_layerdrop": shape.layerdrop}
+    if kind == "wav2vec2-bert":
+        return usual | convolution | {"left_max_position_embeddings": 16, "right_max_position_embeddings": 4}
+    if kind in ("sew", "sew-d"):
+        front_end["conv_dim"] = (_FRONT_WIDTH,) * 13
+    if kind == "data2vec-audio":
+        front_end |= {"num_conv_pos_embeddings": 5, "conv_pos_kernel_size": 7}
+    if kind == "wav2vec2-conformer":
+        front_end |= convolution
+    if kind == "wavlm":
+        front_end |= {"num_buckets": 32, "max_bucket_distance": 80}
+    return usual | front_end
 
 
 def _hugging_face_model(kind, shape, seed, **config):
     import transformers
+    from lid_mapmix.host.formats import MODEL_TYPES
 
-    names = {
-        "wav2vec2": (transformers.Wav2Vec2Config, transformers.Wav2Vec2Model),
-        "hubert": (transformers.HubertConfig, transformers.HubertModel),
-    }
-    config_class, model_class = names[kind]
-    settings = {
-        "hidden_size": WIDTH,
-        "num_hidden_layers": shape.layers,
-        "num_attention_heads": HEADS,
-        "intermediate_size": 2 * WIDTH,
-        "conv_dim": (_FRONT_WIDTH,) * 7,
-        "num_conv_pos_embeddings": 16,
-        "num_conv_pos_embedding_groups": 4,
-        "do_stable_layer_norm": shape.stable,
-        "feat_extract_norm": "layer" if shape.stable else "group",
-        "conv_bias": shape.stable,
-        "layerdrop": shape.layerdrop,
-        "initializer_range": 0.2,
-    }
-    settings |= {
-        name: shape.dropout
-        for name in ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "final_dropout")
-    }
+    config_class = getattr(transformers, f"{MODEL_TYPES[kind]}Config")
+    model_class = getattr(transformers, f"{MODEL_TYPES[kind]}Model")
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        model = model_class(config_class(**settings | config))
+        model = model_class(config_class(**_hugging_face_settings(kind, shape) | config))
         for parameter in model.parameters():
             if parameter.dim() == 1:  # they start as zeros and ones; as such a missing one would not be noticed
                 parameter.add_(0.1 * torch.randn_like(parameter))

@@ -1,4 +1,4 @@
-"""hf_* upstreams: what of a folder is loaded, what is refused, and what happens to frames in training."""
+"""Upstreams of transformers: what of a folder is loaded, what is refused, and what happens to frames in training."""
 
 import json
 import socket
@@ -6,12 +6,14 @@ import socket
 import numpy as np
 import pytest
 import torch
-from helpers.checkpoints import Shape, save_hugging_face
+from helpers.checkpoints import LAYERS, Shape, extractor, save_hugging_face
 from lid_mapmix.host import compat
+from lid_mapmix.host.formats import MODEL_TYPES
 from lid_mapmix.host.hugging_face import HuggingFaceUpstream
+from lid_mapmix.host.mel import stacked_filter_banks, whisper_spectrogram
+from lid_mapmix.host.native import speed_up
 from lid_mapmix.utils.errors import UserError
 
-UPSTREAMS = {"wav2vec2": "hf_wav2vec2_custom", "hubert": "hf_hubert_custom"}
 SHAPES = {"base": Shape(), "large": Shape(stable=True)}
 MASKS_A_LOT = {"mask_time_prob": 0.9, "mask_time_length": 10}
 
@@ -32,8 +34,8 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
-def load(folder, kind="wav2vec2"):
-    return HuggingFaceUpstream.of_checkpoint(UPSTREAMS[kind], str(folder))
+def load(folder):
+    return HuggingFaceUpstream.of_checkpoint(str(folder))
 
 
 def noise(*lengths):
@@ -47,11 +49,11 @@ def last(upstream, wavs):
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-@pytest.mark.parametrize("kind", list(UPSTREAMS))
+@pytest.mark.parametrize("kind", ["wav2vec2", "hubert"])
 def test_features_are_those_of_transformers(kind, shape, tmp_path):
     import transformers
 
-    upstream = load(save_hugging_face(tmp_path, kind, shape), kind).eval()
+    upstream = load(save_hugging_face(tmp_path, kind, shape)).eval()
     wavs = noise(9_040, 12_000)
     preprocess = transformers.Wav2Vec2FeatureExtractor.from_pretrained(tmp_path)
     given = preprocess(
@@ -72,6 +74,86 @@ def test_features_are_those_of_transformers(kind, shape, tmp_path):
             torch.testing.assert_close(one[row, :count], other[row, :count], rtol=0.01, atol=0.01)
         both = (found["last_hidden_state"][row, :count], expected.last_hidden_state[row, :count])
         torch.testing.assert_close(*both, rtol=0.01, atol=0.01)
+
+
+def own_input(kind, wav):
+    """Return what transformers' own extractor makes of a waveform, (1, …), and the mask of its frames or None."""
+    given = extractor(kind, Shape(stable=True))([wav.numpy()], return_tensors="pt", sampling_rate=16_000)
+    return given.get("input_features"), given.get("attention_mask")
+
+
+def own_output(kind, model, wav):
+    if kind == "whisper":
+        mel, _ = own_input(kind, wav)
+        frames = len(wav) // 320  # it takes one length
+        model.encoder.config.max_source_positions = model.encoder.embed_positions.num_embeddings = frames
+        return model.encoder(mel[..., : 2 * frames], output_hidden_states=True)
+    if kind == "wav2vec2-bert":
+        features, mask = own_input(kind, wav)
+        return model(features, attention_mask=mask, output_hidden_states=True)
+    # Its extractor adds another number to the variance.
+    return model(torch.nn.functional.layer_norm(wav, wav.shape)[None], output_hidden_states=True)
+
+
+@pytest.mark.parametrize("kind", MODEL_TYPES)
+def test_hidden_states_are_those_of_transformers_own_forward_pass(kind, tmp_path):
+    import transformers
+
+    upstream = load(save_hugging_face(tmp_path, kind, Shape(stable=True, layerdrop=0.5))).eval()
+    model = getattr(transformers, f"{MODEL_TYPES[kind]}Model").from_pretrained(tmp_path).eval()
+    for samples in (9_040, 16_080, 12_280):  # frames are even: SEW takes them in pairs, Whisper four of its own
+        (wav,) = noise(samples)
+        with torch.no_grad():
+            found, expected = upstream([wav])["hidden_states"], own_output(kind, model, wav)
+        assert len(found) == len(expected.hidden_states) == LAYERS + 1
+        states = list(expected.hidden_states)
+        if "sew" in kind:
+            states = [state.repeat_interleave(2, dim=1) for state in states]
+        states[-1] = expected.last_hidden_state
+        count = (samples - 400) // 320 + (kind != "wav2vec2-bert")  # it has no last frame of half a pair
+        for one, other in zip(found, states, strict=True):
+            difference = (one[:, :count] - other[:, :count]).norm() / other.norm()
+            assert difference < (2e-5 if kind == "wav2vec2-bert" else 1e-5)  # its spectrum has float32 in theirs
+
+
+@pytest.mark.parametrize("kind", ["whisper", "wav2vec2-bert"])
+def test_mel_features_in_a_batch_are_those_of_transformers_extractor(kind):
+    wavs = noise(9_040, 16_000, 1_200, 12_345, 8_960)
+    if kind == "whisper":
+        features, counts = whisper_spectrogram(wavs, 80)
+        features = features.mT
+    else:
+        features, counts = stacked_filter_banks(wavs)
+    for wav, feature, count in zip(wavs, features, counts, strict=True):
+        expected, mask = own_input(kind, wav)
+        expected = expected[0].mT if kind == "whisper" else expected[0]
+        assert count == (len(wav) // 160 if mask is None else mask.sum())
+        torch.testing.assert_close(feature[:count], expected[:count], rtol=1e-5, atol=2e-5)
+        assert not feature[count:].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", ["whisper", "wav2vec2-bert", "wav2vec2-conformer", "wavlm"])
+def test_half_precision_changes_little_and_lets_the_features_be(kind, dtype, tmp_path):
+    upstream = load(save_hugging_face(tmp_path, kind, Shape(stable=True))).train()
+    wavs = noise(9_040, 12_000)
+    wavs[1] *= 1e-3  # quiet: half precision has no such powers
+    with torch.autocast("cpu", dtype):
+        lower = upstream(wavs)["last_hidden_state"]
+        lower.float().square().mean().backward()
+    full = last(upstream, wavs)
+    assert (lower.float() - full).norm() / full.norm() < 0.1
+    assert all(one.grad.isfinite().all() for one in upstream.parameters() if one.grad is not None)
+
+
+@pytest.mark.parametrize("kind", ["whisper", "wav2vec2-bert", "sew-d"])
+def test_recomputed_layers_have_the_same_gradients(kind, tmp_path):
+    upstreams = [load(save_hugging_face(tmp_path / kind, kind, Shape(stable=True))).train() for _ in range(2)]
+    speed_up(upstreams[1], "hf_auto", {"gradient_checkpointing": True})
+    for upstream in upstreams:
+        sum(state.square().mean() for state in upstream(noise(9_040, 12_000))["hidden_states"]).backward()
+    for one, other in zip(*(upstream.parameters() for upstream in upstreams), strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
 
 
 def test_a_folder_without_a_preprocessor_asks_nobody_for_one(tmp_path):
@@ -138,17 +220,73 @@ def test_the_adapters_of_mms_are_loaded_and_learn(tmp_path):
 # What is refused ----------------------------------------------------------------------------------------------------
 
 
-def refused(folder, says, kind="wav2vec2"):
+def refused(folder, says):
     with pytest.raises(UserError, match=says) as caught:
-        load(folder, kind)
+        load(folder)
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_of_another_kind_is_refused_and_the_upstream_for_it_named(tmp_path):
-    refused(save_hugging_face(tmp_path, "hubert"), "model_type 'hubert'.*Use -u hf_hubert_custom")
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": "whisper"}))
-    refused(tmp_path, "model_type 'whisper'.*loads only model_type wav2vec2")
+@pytest.mark.parametrize("kind", ["bert", "clap", None, 3, ["wav2vec2"]])
+def test_a_model_that_is_not_loaded_is_refused_and_those_that_are_named(kind, tmp_path):
+    path = save_hugging_face(tmp_path, "wav2vec2") / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": kind}))
+    refused(tmp_path, "expected a config.json with a model_type of wav2vec2, hubert, .*whisper, found")
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2", "whisper"])
+def test_a_model_with_its_own_code_is_refused(kind, tmp_path):
+    path = save_hugging_face(tmp_path, kind) / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"auto_map": {"AutoModel": "code.Model"}}))
+    (tmp_path / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    refused(tmp_path, "found one with its own code .auto_map in config.json., which is not run")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "preprocessor", "says"),
+    [
+        ("wav2vec2-bert", {"feature_projection_input_dim": 80}, {}, "expected frames of 160 mel values.*found 80"),
+        ("wav2vec2-bert", {"add_adapter": True}, {}, "expected no adapter, found one"),
+        ("wav2vec2-bert", {}, {"stride": 1}, "expected stride 2 in preprocessor_config.json.*found 1"),
+        ("whisper", {}, {"hop_length": 80}, "expected hop_length 160 in preprocessor_config.json.*found 80"),
+        ("whisper", {}, {"sampling_rate": 8_000}, "expected a model for audio at 16000 Hz"),
+    ],
+)
+def test_other_mel_features_are_refused(kind, config, preprocessor, says, tmp_path):
+    save_hugging_face(tmp_path, kind, Shape(layers=1), **config)
+    path = tmp_path / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | preprocessor))
+    refused(tmp_path, says)
+
+
+@pytest.mark.parametrize("name", ["conv1.weight", "layers.1.fc1.weight", "layer_norm.bias"])
+def test_a_missing_weight_of_whispers_encoder_is_not_made_up(name, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    save_hugging_face(tmp_path, "whisper")
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights[f"encoder.{name}"]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    refused(tmp_path, f"expected all weights of a whisper model, found 1 missing .{name}")
+
+
+def test_whispers_decoder_is_left_out_whatever_the_model_is_for(tmp_path, caplog):
+    import transformers
+
+    save_hugging_face(tmp_path, "whisper")
+    transformers.WhisperForConditionalGeneration.from_pretrained(tmp_path).save_pretrained(tmp_path / "asr")
+    caplog.clear()
+    upstreams = [load(folder).eval() for folder in (tmp_path, tmp_path / "asr")]
+    assert torch.equal(*(last(upstream, noise(9_000)) for upstream in upstreams))
+    assert not [name for name, _ in upstreams[1].named_parameters() if "decoder" in name]
+    assert caplog.text.count("not of the encoder, and not used") == 2
+
+
+def test_audio_longer_than_whispers_is_one_line(tmp_path):
+    upstream = load(save_hugging_face(tmp_path, "whisper", max_source_positions=50)).eval()
+    assert last(upstream, noise(16_000)).shape[1] == 49
+    with pytest.raises(UserError, match=r"expected at most 1 s of audio at a time, found 1\.1 s"):
+        upstream(noise(17_600))
 
 
 def test_weights_that_find_no_place_in_the_model_of_config_json_are_refused(tmp_path):
@@ -178,10 +316,14 @@ def test_a_list_of_files_leads_to_no_other_folder(name, tmp_path):
     refused(folder, "expected at most 10,000,000 bytes of model.safetensors.index.json")
 
 
-def test_weights_in_several_files_are_loaded(tmp_path):
-    whole = load(save_hugging_face(tmp_path / "one", "wav2vec2")).eval()
-    parts = save_hugging_face(tmp_path / "many", "wav2vec2")
-    whole.model.save_pretrained(parts, max_shard_size="50KB")
+@pytest.mark.parametrize("kind", ["wav2vec2", "wav2vec2-bert", "whisper"])
+def test_weights_in_several_files_are_loaded(kind, tmp_path):
+    import transformers
+
+    whole = load(save_hugging_face(tmp_path / "one", kind)).eval()
+    parts = save_hugging_face(tmp_path / "many", kind)
+    model_class = getattr(transformers, f"{MODEL_TYPES[kind]}Model")
+    model_class.from_pretrained(tmp_path / "one").save_pretrained(parts, max_shard_size="50KB")
     (parts / "model.safetensors").unlink()
     assert len(list(parts.glob("model-*.safetensors"))) > 1
     assert torch.equal(last(load(parts).eval(), noise(9_000)), last(whole, noise(9_000)))

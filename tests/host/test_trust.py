@@ -202,18 +202,17 @@ def test_keys_that_make_transformers_import_or_download_are_dropped(tmp_path):
     config |= {
         "_attn_implementation": "nobody/kernel",
         "attn_implementation": "nobody/kernel",
-        "auto_map": {"AutoModel": "nobody/model--code.Model"},
         "custom_pipelines": {"x": {}},
         "quantization_config": {"quant_method": "bitsandbytes"},
     }
     (folder / "config.json").write_text(json.dumps(config))
-    upstream = HuggingFaceUpstream.of_checkpoint("hf_wav2vec2_custom", str(folder))
+    upstream = HuggingFaceUpstream.of_checkpoint(str(folder))
     kept = json.dumps(upstream.architecture())
     assert "nobody" not in kept
     assert "quant" not in kept.replace("feat_quantizer_dropout", "")
     (folder / "config.json").write_text(json.dumps(config | {"hidden_size": 2**40}))
     with pytest.raises(UserError, match="hidden_size: expected at most"):
-        HuggingFaceUpstream.of_checkpoint("hf_wav2vec2_custom", str(folder))
+        HuggingFaceUpstream.of_checkpoint(str(folder))
 
 
 HUGE = {"encoder_layers": 200, "encoder_embed_dim": 16_384, "encoder_ffn_embed_dim": 16_384}

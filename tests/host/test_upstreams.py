@@ -54,7 +54,11 @@ def test_what_cannot_work_is_refused_before_anything_is_built(changes, says):
     [
         ({}, {"train_front_end": True}, "train_front_end: expected a fine-tuned upstream"),
         ({}, {"spec_augment": True}, "spec_augment: expected a fine-tuned upstream"),
-        ({"upstream_trainable": True}, {"spec_augment": True}, "expected hf_wav2vec2_custom or hf_hubert_custom"),
+        (
+            {"upstream_trainable": True},
+            {"spec_augment": True},
+            "expected a model of Hugging Face .hf_auto., found fbank",
+        ),
     ],
 )
 def test_settings_that_an_upstream_cannot_follow_are_refused_before_it_is_built(changes, settings, says):
@@ -68,6 +72,9 @@ def test_settings_that_an_upstream_cannot_follow_are_refused_before_it_is_built(
         {},
         {"upstream": "xlsr_53", "upstream_trainable": True},
         {"upstream": "hf_wav2vec2_custom", "upstream_ckpt": "owner/name"},
+        {"upstream": "hf_auto", "upstream_ckpt": "owner/name"},
+        {"upstream": "mms_1b"},
+        {"upstream": "mms_1b", "upstream_ckpt": "owner/name"},
         {"upstream": "hf_hubert_custom", "upstream_ckpt": "owner/name", "upstream_trainable": True},
         {"upstream": "wav2vec2_url", "upstream_ckpt": "https://example.org/weights.pt"},
         {"upstream": "anything", "hub": "huggingface"},

@@ -71,10 +71,13 @@ def test_a_frozen_native_upstream_whose_weights_have_gone(corpus, tmp_path, caps
     np.testing.assert_array_equal(answers(tmp_path / "out"), expected)
 
 
-def test_a_fine_tuned_hugging_face_upstream(corpus, tmp_path, request):
+@pytest.mark.parametrize(
+    ("name", "kind"), [("hf_wav2vec2_custom", "wav2vec2"), ("hf_auto", "wav2vec2-bert"), ("whisper_small", "whisper")]
+)
+def test_a_fine_tuned_hugging_face_upstream(name, kind, corpus, tmp_path, request):
     """Its trained weights, and not those it started from."""
-    weights = save_hugging_face(tmp_path / "weights", "wav2vec2", Shape(stable=True))
-    flags = ["-u", "hf_wav2vec2_custom", "-k", weights, "-v", "baseline"]
+    weights = save_hugging_face(tmp_path / "weights", kind, Shape(stable=True))
+    flags = ["-u", name, "-k", weights, "-v", "baseline"]
     settings = ONE_STEP | {"optimizer.lr": 0.01}
     assert train(corpus, tmp_path / "run", *flags, settings=settings) == 0
     expected = answers(tmp_path / "run")

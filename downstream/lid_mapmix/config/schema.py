@@ -140,6 +140,7 @@ class UpstreamConfig:
 
     train_front_end: bool = False
     spec_augment: bool = False
+    train_layers: Annotated[int, Field(ge=1, le=200)] | None = None
 
 
 @dataclass(config=_STRICT, frozen=True)
@@ -262,6 +263,7 @@ class TaskConfig:
         return UpstreamSettings(
             train_front_end=self.upstream.train_front_end,
             spec_augment=self.upstream.spec_augment,
+            train_layers=self.upstream.train_layers,
             mix_lengths=self.evaluation.mix_lengths,
         )
 

@@ -60,6 +60,9 @@ class Upstream:
     # finetune, frozen: the two protocols: fine-tuned as in Map-Mix, or frozen as in SUPERB.
     finetune: Protocol
     frozen: Protocol
+    parameters: Annotated[int, Field(ge=0)] | None = None  # millions, 0 without weights; None for any number
+    languages: Annotated[int, Field(ge=0)] = 0  # of the pretraining; 1 for English, 0 for unknown
+    licence: str = "unknown"  # of the weights
 
 
 _DEFAULT = Upstream(

@@ -11,6 +11,7 @@ filter banks    none: they are in S3PRL's file for this upstream
 wav2vec2, …     ``arguments`` of the model's class, in order: settings as mappings, lists as lists; ``normalize``
 tera, apc, …    ``config``, the settings in the checkpoint that S3PRL builds the model from
 hugging_face    ``config`` (config.json) and ``normalize`` (whether waveforms are normalised)
+own             none: the user names the file with its code again (``--upstream-from``)
 =============== ============================================================================================
 """
 
@@ -31,7 +32,7 @@ from ..utils.errors import UserError
 from . import registry
 from .trust import check_settings
 
-_FILTER_BANKS, _HUGGING_FACE = "filter_banks", "hugging_face"
+_FILTER_BANKS, _HUGGING_FACE, _OWN = "filter_banks", "hugging_face", "own"
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ _LOADED = dict.fromkeys(_APC, ("data.audio", "model.paras")) | dict.fromkeys(
 )
 _CONFIGS = ("config", "Config", "Upstream_Config")
 _PACKAGE = "s3prl.upstream"
-EXPORTABLE = ", ".join(["filter banks", *_NATIVE, *_LOADED, "hf_*"])
+EXPORTABLE = ", ".join(["filter banks", *_NATIVE, *_LOADED, "Hugging Face models"])
 
 
 def build_recording(upstream: str, build: Callable[[], Any]) -> tuple[Any, Architecture | None]:
@@ -83,6 +84,8 @@ def build_recording(upstream: str, build: Callable[[], Any]) -> tuple[Any, Archi
         built = build()
         if registry.is_filter_bank(upstream) and not upstream.endswith("_local"):
             return built, Architecture(upstream, _FILTER_BANKS)
+        if upstream in registry.own_upstreams():
+            return built, Architecture(upstream, _OWN)
         is_ours = hasattr(built, "architecture")
         return built, Architecture(upstream, _HUGGING_FACE, _plain(built.architecture())) if is_ours else None
     native = _NATIVE[family]
@@ -144,6 +147,9 @@ def rebuild(architecture: Architecture) -> Any:
             from .hugging_face import HuggingFaceUpstream
 
             return HuggingFaceUpstream.of_architecture(name, **settings)
+        if family == _OWN:
+            registry.check_upstream(name)
+            return registry.own_upstreams()[name](ckpt=None, model_config=None, refresh=False)
         build = _rebuild_loaded if family in _LOADED else _rebuild_native
         return build(family, **copy.deepcopy(settings))
     except (UserError, ImportError):  # a package is missing or too old, whatever the settings are

@@ -34,6 +34,11 @@ def allowed(is_allowed: bool) -> Iterator[None]:
         _is_allowed.reset(token)
 
 
+def are_allowed() -> bool:
+    """Return whether the present block, see :func:`allowed`, may download weights."""
+    return _is_allowed.get()
+
+
 def install() -> None:
     """Replace S3PRL's download; a second call changes nothing."""
     from s3prl.util import download

@@ -16,7 +16,7 @@ import torch
 from ..utils.errors import UserError
 from . import downloads
 from .architecture import Architecture, build_recording, rebuild
-from .hugging_face import hugging_face_builders
+from .hugging_face import builders
 from .precision import Casting, Precision, read_precision
 from .runner import prepare, random_states_kept
 from .trust import reading_data_only
@@ -103,7 +103,7 @@ def build_features(args: argparse.Namespace, runner: Mapping[str, Any], settings
     with _quietly(), random_states_kept(), explained(args), reading_data_only(), downloads.allowed(may_download):
         from s3prl import hub
 
-        build = hugging_face_builders().get(args.upstream) or getattr(hub, args.upstream)
+        build = builders().get(args.upstream) or getattr(hub, args.upstream)
         weights = {"ckpt": args.upstream_ckpt, "model_config": args.upstream_model_config, "refresh": False}
         upstream, architecture = build_recording(args.upstream, functools.partial(build, **weights))
         return Features(upstream, architecture, args, runner, settings)

@@ -17,7 +17,7 @@ _BASELINE = "s3prl.upstream.baseline.expert"
 # Only the settings of S3PRL's fbank.yaml are supported; the rest are torchaudio's defaults.
 _SETTINGS = {"num_mel_bins": 80, "frame_length": 25.0, "frame_shift": 10.0, "use_log_fbank": True}
 _SAMPLE_RATE = 16_000
-_WINDOW, _SHIFT, _FFT = 400, 160, 512  # samples
+WINDOW, SHIFT, FFT = 400, 160, 512  # samples
 _PREEMPHASIS = 0.97
 _LOWEST_HERTZ = 20.0
 # Frames per call on a CPU: intermediate results of more frames do not stay in the cache.
@@ -35,6 +35,34 @@ def batch_filter_banks(upstream: Any) -> None:
     upstream._extractor_forward = filter_banks.extract
 
 
+class LogMel:
+    """Log mel energies of frames, as Kaldi defines them, in the precision of the frames.
+
+    `filters`: (257, filters) torch.Tensor. `dtype`: of the window.
+    """
+
+    def __init__(self, filters: torch.Tensor, dtype: torch.dtype) -> None:
+        # Real and imaginary part of each frequency are adjacent, and their squares have the same weight.
+        self._filters = filters.repeat_interleave(2, dim=0)
+        self._window = torch.hann_window(WINDOW, periodic=False, dtype=dtype).pow(0.85)  # Kaldi's "povey"
+        self._floor = torch.finfo(torch.float32).eps
+
+    def __call__(self, frames: torch.Tensor) -> torch.Tensor:
+        """Return (frames, filters) of (frames, window) samples."""
+        frames = frames - frames.mean(dim=1, keepdim=True)
+        # Not in one operation, which would round once where S3PRL rounds twice: the last bit of a loud signal is as
+        # large as the energy in the quietest filters.
+        previous = frames * _PREEMPHASIS
+        emphasized = torch.empty_like(frames)
+        torch.sub(frames[:, 1:], previous[:, :-1], out=emphasized[:, 1:])
+        # Kaldi repeats a frame's first sample before it.
+        torch.sub(frames[:, :1], previous[:, :1], out=emphasized[:, :1])
+        emphasized *= self._window.to(frames)
+        spectrum = torch.view_as_real(torch.fft.rfft(emphasized, n=FFT)).flatten(1)
+        energies = spectrum.square_() @ self._filters.to(frames)
+        return energies.clamp_(min=self._floor).log_()
+
+
 class FilterBanks:
     """Log mel energies with the deltas and the normalisation of S3PRL's `extracter`."""
 
@@ -42,18 +70,15 @@ class FilterBanks:
         self._one_by_one = extracter
         _, self._deltas, self._normalisation = extracter
         filters, _ = kaldi.get_mel_banks(
-            _SETTINGS["num_mel_bins"], _FFT, float(_SAMPLE_RATE), _LOWEST_HERTZ, 0.0, 100.0, -500.0, 1.0
+            _SETTINGS["num_mel_bins"], FFT, float(_SAMPLE_RATE), _LOWEST_HERTZ, 0.0, 100.0, -500.0, 1.0
         )
-        # No filter uses the last frequency. Real and imaginary part of each frequency are adjacent, and their squares
-        # have the same weight.
-        self._filters = torch.nn.functional.pad(filters, (0, 1)).repeat_interleave(2, dim=1).T.contiguous()
-        self._window = torch.hann_window(_WINDOW, periodic=False).pow(0.85)  # Kaldi's "povey"
-        self._floor = torch.finfo(torch.float32).eps
+        # No filter uses the last frequency.
+        self._log_mel_energies = LogMel(torch.nn.functional.pad(filters, (0, 1)).T, torch.float32)
 
     def extract(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Return features, one (frames, dim) float32 per waveform. `waveforms`: (samples,) float32, at 16 kHz."""
         for waveform in waveforms:
-            if len(waveform) < _WINDOW:
+            if len(waveform) < WINDOW:
                 self._one_by_one(waveform)  # S3PRL raises the error
         found: list[torch.Tensor] = []
         for part in _parts(waveforms):
@@ -64,7 +89,7 @@ class FilterBanks:
 
     def _features(self, waveforms: Sequence[torch.Tensor], counts: list[int]) -> torch.Tensor:
         """Return (batch, dim, frames) features, 0 after each waveform's frames; time is last, so adjacent."""
-        frames = [waveform.unfold(0, _WINDOW, _SHIFT) for waveform in waveforms]
+        frames = [waveform.unfold(0, WINDOW, SHIFT) for waveform in waveforms]
         energies = self._log_mel_energies(torch.cat(frames)).split(counts)
         span = None if len(set(counts)) == 1 else _Span(counts, frames[0].device)
         parts = [pad_sequence(list(energies), batch_first=True).transpose(1, 2).contiguous()]
@@ -87,21 +112,6 @@ class FilterBanks:
         # Several times as fast as torch.std, and as exact, because the mean is already subtracted.
         variance = features.square().sum(dim=2, keepdim=True) / (count - 1)
         features /= self._normalisation.eps + variance.sqrt()
-
-    def _log_mel_energies(self, frames: torch.Tensor) -> torch.Tensor:
-        """Return (frames, filters) of (frames, window) samples, as Kaldi defines them."""
-        frames = frames - frames.mean(dim=1, keepdim=True)
-        # Not in one operation, which would round once where S3PRL rounds twice: the last bit of a loud signal is as
-        # large as the energy in the quietest filters.
-        previous = frames * _PREEMPHASIS
-        emphasized = torch.empty_like(frames)
-        torch.sub(frames[:, 1:], previous[:, :-1], out=emphasized[:, 1:])
-        # Kaldi repeats a frame's first sample before it.
-        torch.sub(frames[:, :1], previous[:, :1], out=emphasized[:, :1])
-        emphasized *= self._window.to(frames)
-        spectrum = torch.view_as_real(torch.fft.rfft(emphasized, n=_FFT)).flatten(1)
-        energies = spectrum.square_() @ self._filters.to(frames)
-        return energies.clamp_(min=self._floor).log_()
 
 
 class _Span:
@@ -131,7 +141,7 @@ def _deltas(values: torch.Tensor, reach: int, span: _Span | None) -> torch.Tenso
 
 
 def _frame_count(waveform: torch.Tensor) -> int:
-    return (len(waveform) - _WINDOW) // _SHIFT + 1
+    return (len(waveform) - WINDOW) // SHIFT + 1
 
 
 def _parts(waveforms: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:

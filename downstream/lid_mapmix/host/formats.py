@@ -5,24 +5,24 @@ Nothing here imports torch or reads weights, so that a wrong command stops at on
 
 import json
 import re
-import zipfile
 from pathlib import Path
 
 from ..utils.errors import UserError
-from .registry import upstream_family
+from .registry import HUGGING_FACE
 
-# The upstreams that hugging_face.py builds → the model_type in config.json that each loads.
-MODEL_TYPES = {"hf_wav2vec2_custom": "wav2vec2", "hf_hubert_custom": "hubert"}
+# model_type in config.json that hugging_face.py loads → how transformers' classes for it begin.
+MODEL_TYPES = {
+    **{"wav2vec2": "Wav2Vec2", "hubert": "Hubert", "wavlm": "WavLM", "unispeech": "UniSpeech"},
+    **{"unispeech-sat": "UniSpeechSat", "data2vec-audio": "Data2VecAudio", "sew": "SEW", "sew-d": "SEWD"},
+    **{"wav2vec2-conformer": "Wav2Vec2Conformer", "wav2vec2-bert": "Wav2Vec2Bert", "whisper": "Whisper"},
+}
 _LOCAL, _REPOSITORY = "_local", re.compile(r"\w[\w.-]*/[\w.-]+")
-# Speech models that are often asked for, and that S3PRL 0.4.18 does not have.
-_NOT_IN_S3PRL = ("w2v_bert", "w2vbert", "wav2vec2_bert", "whisper", "beats", "xeus")
+# Speech models that are often asked for, and that neither S3PRL 0.4.18 nor transformers has.
+_MISSING = ("beats", "xeus")
 _NEED_CONFIG = {
     "stft_mag": "spectrogram: {n_fft: 400, hop_length: 160, win_length: 400, window: hann, center: true, log: true}",
     "baseline_local": "kaldi: {feat_type: fbank, fbank: {num_mel_bins: 80}}, delta: {order: 0}, cmvn: {use_cmvn: true}",
 }
-# Families whose package in S3PRL has a converter from fairseq's format.
-_CONVERTED = ("data2vec", "hubert", "multires_hubert", "wav2vec2")
-_PICKLE_BYTES, _FAIRSEQ_KEYS = 4_000_000, (b"optimizer_history", b"extra_state")
 
 
 def check_name(upstream: str) -> None:
@@ -30,12 +30,12 @@ def check_name(upstream: str) -> None:
     if _REPOSITORY.fullmatch(upstream):
         raise UserError(
             f"-u {upstream}: expected an upstream of S3PRL, found a Hugging Face repository. Use "
-            f"-u hf_wav2vec2_custom -k {upstream}, or hf_hubert_custom for a HuBERT model."
+            f"-u hf_auto -k {upstream}."
         )
-    if upstream.lower().replace("-", "_").startswith(_NOT_IN_S3PRL):
+    if upstream.lower().replace("-", "_").startswith(_MISSING):
         raise UserError(
             f"-u {upstream}: S3PRL 0.4.18 does not have this model. Use a multilingual one that it has, such as "
-            "-u xls_r_300m, or -u hf_wav2vec2_custom -k facebook/mms-300m."
+            "-u xls_r_300m or -u mms_300m."
         )
 
 
@@ -55,9 +55,9 @@ def check_files(upstream: str, weights: str | None, config: str | None) -> None:
             f"-k {weights}: expected a whole model, found an adapter of PEFT. Merge it into its model by "
             "merge_and_unload(), write that by save_pretrained(DIR), and pass -k DIR."
         )
-    if upstream in MODEL_TYPES and path.is_file():
-        native = f"{MODEL_TYPES[upstream]}{_LOCAL}"
-        advice = f"Pass its folder {folder}" if is_weights else f"A converted checkpoint of S3PRL is for -u {native}"
+    if upstream in HUGGING_FACE and path.is_file():
+        others = "Checkpoints of S3PRL and fairseq are for -u wav2vec2_local or hubert_local"
+        advice = f"Pass its folder {folder}" if is_weights else others
         raise UserError(f"-k {weights}: expected a folder of save_pretrained, found a file. {advice}.")
     is_hosted = (folder / "config.json").is_file()
     if upstream.endswith(_LOCAL) and is_weights and (path.is_dir() or is_hosted):
@@ -66,36 +66,10 @@ def check_files(upstream: str, weights: str | None, config: str | None) -> None:
         raise UserError(f"-k {weights}: expected a file in S3PRL's format, found {found}. {advice}")
 
 
-def fairseq_advice(upstream: str, weights: str) -> str | None:
-    """Return what to do about weights in fairseq's own format; None for other weights."""
-    path = Path(weights)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
-            with archive.open(name) as file:
-                head = file.read(_PICKLE_BYTES)
-    except (zipfile.BadZipFile, StopIteration, OSError):
-        # Before torch 1.6 the pickle is the beginning of the file.
-        if not path.is_file():
-            return None
-        with path.open("rb") as file:
-            head = file.read(_PICKLE_BYTES)
-    if not all(key in head for key in _FAIRSEQ_KEYS):
-        return None
-    family = upstream_family(upstream)
-    hosted = next(
-        (f"use its Hugging Face version by -u {name}" for name, kind in MODEL_TYPES.items() if kind == family), ""
-    )
-    convert = f"convert it by 'python -m s3prl.upstream.{family}.convert {weights}' where fairseq is installed"
-    ways = [hosted, convert if family in _CONVERTED else ""]
-    return f"is in fairseq's own format: {' or '.join(filter(None, ways)) or 'use a converted checkpoint'}"
-
-
 def _fitting(folder: Path) -> str:
     """Return the upstream for a folder of save_pretrained."""
     try:
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         kind = None
-    fitting = next((name for name, known in MODEL_TYPES.items() if known == kind), None)
-    return f"Use -u {fitting} -k {folder}." if fitting else f"Only {' and '.join(MODEL_TYPES)} load one."
+    return f"Use -u hf_auto -k {folder}." if kind in MODEL_TYPES else f"hf_auto loads {', '.join(MODEL_TYPES)}."

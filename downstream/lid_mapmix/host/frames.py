@@ -12,6 +12,7 @@ Models with group norm in front average over time, including the padding. That c
 must have one length (``evaluation.mix_lengths: false``). :func:`check_mixed_lengths` detects them.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -36,7 +37,7 @@ def true_frames(upstream: Any) -> None:
     encoder = getattr(model, "encoder", None)
     blocks = list(getattr(encoder, "pos_conv", None) or [])
     if encoder is not None and len(blocks) > 1 and all(isinstance(block, nn.Sequential) for block in blocks):
-        _MaskedPositions().install(encoder, blocks)
+        MaskedConvolutions().install(encoder, blocks)
 
 
 def check_mixed_lengths(upstream: Any, feature: str, name: str, device: str) -> None:
@@ -103,19 +104,25 @@ class _PaddingMask:
         return torch.arange(features.shape[1], device=lengths.device) >= lengths[:, None]
 
 
-class _MaskedPositions:
-    """Sets the padding to zero before each of an encoder's convolutions, as for an utterance without padding."""
+class MaskedConvolutions:
+    """Sets the padding to zero before each of an encoder's convolutions, as for an utterance without padding.
+
+    S3PRL's encoders are called with a ``padding_mask``, those of transformers with an ``attention_mask``, its opposite.
+    """
 
     def __init__(self) -> None:
         self._padding: torch.Tensor | None = None
 
-    def install(self, encoder: nn.Module, blocks: list[nn.Module]) -> None:
+    def install(self, encoder: nn.Module, blocks: Iterable[nn.Module]) -> None:
+        """Register the hooks. `encoder`: it is called with the mask. `blocks`: called with (batch, dim, frames)."""
         encoder.register_forward_pre_hook(self._note, with_kwargs=True)
         for block in blocks:
             block.register_forward_pre_hook(self._clear)
 
     def _note(self, encoder: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-        self._padding = keywords.get("padding_mask", arguments[1] if len(arguments) > 1 else None)
+        real = keywords.get("attention_mask")
+        padding = keywords.get("padding_mask", arguments[1] if len(arguments) > 1 else None)
+        self._padding = padding if real is None else ~real.bool()
 
     def _clear(self, block: nn.Module, arguments: tuple[torch.Tensor]) -> tuple[torch.Tensor] | None:
         return None if self._padding is None else (arguments[0].masked_fill(self._padding[:, None], 0),)

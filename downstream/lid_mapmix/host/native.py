@@ -11,7 +11,7 @@ the parameters, and so checkpoints, stay the same.
 - GELU is torch's, which accepts half precision and computes in float32 internally; S3PRL copies to float32 and back.
 - Inputs that only pretraining uses are not computed.
 - Optionally, layers are compiled (``runner.compile``), or recomputed in the backward pass to save memory
-  (``runner.gradient_checkpointing``).
+  (``runner.gradient_checkpointing``); so are those of Hugging Face models.
 """
 
 import functools
@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..utils.errors import UserError
+from .registry import HUGGING_FACE
 
 # Whether waveforms are normalised, by the family's module under s3prl.upstream.
 _NORMALISES: Mapping[str, Callable[[Any], bool]] = {
@@ -44,24 +45,42 @@ def speed_up(upstream: Any, name: str, runner: Mapping[str, Any]) -> None:
     """
     family = _family(upstream)
     compiles, checkpoints = bool(runner.get("compile")), bool(runner.get("gradient_checkpointing"))
-    if family is None:
-        if compiles or checkpoints:
-            key = "compile" if compiles else "gradient_checkpointing"
-            raise UserError(
-                f"runner.{key}: expected an upstream of {', '.join(_NORMALISES)}, found {name}. Set it to false."
-            )
+    if family is not None:
+        _go_without_mask(upstream, _NORMALISES[family](upstream))
+        encoder = upstream.model.encoder
+        use_fused_attention(encoder)
+        _use_fused_gelu(encoder)
+    if not (compiles or checkpoints):
         return
-    _go_without_mask(upstream, _NORMALISES[family](upstream))
-    encoder = upstream.model.encoder
-    use_fused_attention(encoder)
-    _use_fused_gelu(encoder)
+    layers = _layers(upstream, name, "runner.compile" if compiles else "runner.gradient_checkpointing")
     if compiles:
         _check_compiler()
-    for layer in encoder.layers:
+    for layer in layers:
         if compiles:
             _compile(layer)
         if checkpoints:
             _checkpoint(layer)
+
+
+def train_last_layers(upstream: Any, name: str, count: int) -> None:
+    """Train the last `count` layers only. Raises UserError: an upstream without so many layers."""
+    key = "config.downstream_expert.upstream.train_layers"
+    layers = _layers(upstream, name, key)
+    if count > len(layers):
+        raise UserError(f"{key}: expected at most {len(layers)}, the layers of {name}, found {count}. Use fewer.")
+    upstream.requires_grad_(False)
+    for layer in layers[-count:]:
+        layer.requires_grad_(True)
+
+
+def _layers(upstream: Any, name: str, key: str) -> Sequence[Any]:
+    """Return the layers of an upstream. Raises UserError: it is of another family. `key`: the setting that is used."""
+    if name in HUGGING_FACE:
+        return upstream.layers
+    if _family(upstream) is None:
+        known = ", ".join([*_NORMALISES, "Hugging Face"])
+        raise UserError(f"{key}: expected an upstream of {known}, found {name}. Omit it.")
+    return list(upstream.model.encoder.layers)
 
 
 def _family(upstream: Any) -> str | None:

@@ -9,7 +9,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,41 +25,41 @@ from .upstreams import is_out_of_memory
 logger = logging.getLogger(__name__)
 _SAMPLE_RATE = 16_000
 FRAME_STEP, FRAME_WINDOW = 320, 400
-# Heads, quantizers and adapters are omitted on purpose; the positions' weights have several names.
-_OF_THE_MODEL = re.compile(r"^(\w+\.)?(feature_extractor|feature_projection|encoder)\.(?!pos_conv_embed)(?!.*adapter)")
 _WEIGHTS, _MAX_INDEX_BYTES = ("*.safetensors", "*.bin"), 10_000_000
+_WHISPER, _STACKED = "whisper", 160
+# The settings of mel.py, where a preprocessor_config.json has them.
+_FEATURES = {_WHISPER: {"n_fft": 400, "hop_length": 160}, "wav2vec2-bert": {"num_mel_bins": 80, "stride": 2}}
 _PREPROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
 
 def encoder_millions(ckpt: str) -> float | None:
     """Return the millions of parameters in the layers of the model that config.json describes; None without one."""
     try:
-        with registry.missing_package_named("hf_*"):
+        with registry.missing_package_named("hf_auto"):
             settings = _read_config(ckpt, only_here(ckpt))
-        layers, width, inner = (int(settings[key]) for key in ("num_hidden_layers", "hidden_size", "intermediate_size"))
-    except (UserError, KeyError, TypeError, ValueError):
+            config = plain_config(model_classes(ckpt, settings)[0], settings)
+        width, inner = config.hidden_size, getattr(config, "encoder_ffn_dim", None) or config.intermediate_size
+        # A Conformer has two feed-forward networks and, in its convolutions, three more matrices.
+        matrices, networks = (7, 2) if hasattr(config, "conv_depthwise_kernel_size") else (4, 1)
+        return config.num_hidden_layers * (matrices * width**2 + 2 * networks * width * inner) / 1e6
+    except (UserError, AttributeError, TypeError, ValueError):
         return None  # loading explains it
-    return layers * (4 * width**2 + 2 * width * inner) / 1e6
 
 
-def load_model(name: str, ckpt: str, is_local: bool) -> Any:
-    """Read a model's configuration, check it, and load the weights.
+def load_model(ckpt: str, is_local: bool, refresh: bool = False) -> tuple[Any, bool]:
+    """Read a model's configuration, check it, and load the weights; return the model, and whether to normalise audio.
 
-    Raises UserError: another kind of model, incomplete or missing weights, or frames that S3PRL does not assume.
+    Raises UserError: an unknown kind of model, incomplete or missing weights, or frames that S3PRL does not assume.
 
-    `name`: of the upstream. `ckpt`: a folder of `save_pretrained`, or a Hugging Face repository, owner/name.
-    `is_local`: whether nothing is to be downloaded.
+    `ckpt`: a folder of `save_pretrained`, or a Hugging Face repository, owner/name. `is_local`: whether nothing is to
+    be downloaded. `refresh`: whether to download weights that are in the cache again.
     """
     settings = _read_config(ckpt, is_local)
-    kind = MODEL_TYPES[name]
-    if (found := settings.get("model_type")) != kind:
-        fitting = next((upstream for upstream, model_type in MODEL_TYPES.items() if model_type == found), None)
-        advice = f"Use -u {fitting}." if fitting else f"It loads only model_type {kind}."
-        raise UserError(f"-k {ckpt}: config.json has model_type {found!r}; {name} loads {kind!r}. {advice}")
-    config_class, model_class = model_classes(kind)
+    config_class, model_class = model_classes(f"-k {ckpt}", settings)
     with _explained(ckpt):
         config = plain_config(config_class, settings)
     check_frames(ckpt, config)
+    normalizes = _normalizes(ckpt, config, is_local)
     with _explained(ckpt), _unreported(), parameters_limited(_checked_sizes(ckpt)):
         model, report = model_class.from_pretrained(
             ckpt,
@@ -67,7 +67,10 @@ def load_model(name: str, ckpt: str, is_local: bool) -> Any:
             dtype=torch.float32,
             output_loading_info=True,
             local_files_only=is_local,
+            force_download=refresh and not is_local,
             ignore_mismatched_sizes=True,
+            # The encoder of Whisper is a model of its own.
+            key_mapping={r"^(model\.)?encoder\.": ""} if config.model_type == _WHISPER else None,
         )
     own_config = f"-k {ckpt}: expected the weights of the model in config.json, found"
     if differing := sorted(report["mismatched_keys"]):
@@ -79,21 +82,24 @@ def load_model(name: str, ckpt: str, is_local: bool) -> Any:
     # Some fine-tuned models lack the vector that replaces masked frames.
     if missing := sorted(set(report["missing_keys"]) - {"masked_spec_embed"}):
         raise UserError(
-            f"-k {ckpt}: expected all weights of a {kind} model, found {len(missing)} missing ({missing[0]}, …), which "
-            "would be random. Use a complete checkpoint."
+            f"-k {ckpt}: expected all weights of a {config.model_type} model, found {len(missing)} missing "
+            f"({missing[0]}, …), which would be random. Use a complete checkpoint."
         )
     # Weights without a place in the model show that config.json belongs to another model.
-    if extra := sorted(key for key in report["unexpected_keys"] if _OF_THE_MODEL.search(key)):
+    # Heads, quantizers, decoders and adapters are omitted on purpose; the positions' weights have several names.
+    parts = "|".join(name for name, _ in model.named_children())
+    of_the_model = re.compile(rf"^(?!.*(adapter|decoder|pos_conv_embed))(\w+\.)?({parts})\.")
+    if extra := sorted(key for key in report["unexpected_keys"] if of_the_model.search(key)):
         raise UserError(f"{own_config} {len(extra)} others ({extra[0]}, …). Use the config.json of these weights.")
     if is_rank_zero():
         for line in _notes(ckpt, config, report["unexpected_keys"]):
             logger.warning("-k %s: %s", ckpt, line)
-    return model
+    return model, normalizes
 
 
 def only_here(ckpt: str) -> bool:
     """Return whether nothing is to be downloaded. Without a network, transformers would retry for half a minute."""
-    return Path(ckpt).exists() or not downloads.reachable(_endpoint())
+    return Path(ckpt).exists() or not downloads.are_allowed() or not downloads.reachable(_endpoint())
 
 
 def _read_config(ckpt: str, is_local: bool) -> dict[str, Any]:
@@ -150,12 +156,29 @@ def _unreported() -> Iterator[None]:
         log.set_verbosity(verbosity)
 
 
-def model_classes(kind: str) -> tuple[Any, Any]:
-    """Return the classes of configuration and model for a model_type."""
-    import transformers
+def model_classes(place: str, settings: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return the classes of configuration and model for a config.json.
 
-    prefix = {"wav2vec2": "Wav2Vec2", "hubert": "Hubert"}[kind]
-    return getattr(transformers, f"{prefix}Config"), getattr(transformers, f"{prefix}Model")
+    Raises UserError: a model_type that is not loaded, or a model that needs the code of its repository.
+
+    `place`: of the settings, for errors.
+    """
+    import transformers
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    kind = settings.get("model_type")
+    if not isinstance(kind, str) or kind not in MODEL_TYPES:
+        raise UserError(
+            f"{place}: expected a config.json with a model_type of {', '.join(MODEL_TYPES)}, found {kind!a:.80}. Use "
+            "another model."
+        )
+    if settings.get("auto_map"):
+        raise UserError(
+            f"{place}: expected a model of transformers, found one with its own code (auto_map in config.json), which "
+            "is not run. Use a model without it; if its weights fit transformers' own model, remove that line."
+        )
+    model_class = WhisperEncoder if kind == _WHISPER else getattr(transformers, f"{MODEL_TYPES[kind]}Model")
+    return getattr(transformers, f"{MODEL_TYPES[kind]}Config"), model_class
 
 
 def plain_config(config_class: Any, settings: dict[str, Any]) -> Any:
@@ -171,6 +194,21 @@ def plain_config(config_class: Any, settings: dict[str, Any]) -> Any:
 
 def check_frames(ckpt: str, config: Any) -> None:
     """Refuse front ends whose frames are not those that S3PRL, and the padding masks, assume."""
+    if config.model_type == "wav2vec2-bert" and config.feature_projection_input_dim != _STACKED:
+        raise UserError(
+            f"-k {ckpt}: expected frames of {_STACKED} mel values, as of w2v-BERT 2.0, found "
+            f"{config.feature_projection_input_dim}. Use a checkpoint with the usual features."
+        )
+    if hasattr(config, "conv_stride"):
+        _check_front_end(ckpt, config)
+    if getattr(config, "add_adapter", False):
+        raise UserError(
+            f"-k {ckpt}: expected no adapter, found one, which reduces the number of frames. Use a checkpoint with "
+            "add_adapter: false."
+        )
+
+
+def _check_front_end(ckpt: str, config: Any) -> None:
     window = 1 + sum(
         (kernel - 1) * math.prod(config.conv_stride[:layer]) for layer, kernel in enumerate(config.conv_kernel)
     )
@@ -180,17 +218,12 @@ def check_frames(ckpt: str, config: Any) -> None:
             f"-k {ckpt}: expected frames of {FRAME_WINDOW} samples every {FRAME_STEP}, as S3PRL assumes, found "
             f"{window} every {step}. Use a checkpoint with the usual front end."
         )
-    if getattr(config, "add_adapter", False):
-        raise UserError(
-            f"-k {ckpt}: expected no adapter, found one, which reduces the number of frames. Use a checkpoint with "
-            "add_adapter: false."
-        )
 
 
-def normalizes(ckpt: str, is_local: bool) -> bool:
+def _normalizes(ckpt: str, config: Any, is_local: bool) -> bool:
     """Return whether waveforms are normalised; true for models without a preprocessor file.
 
-    Raises UserError: the model expects another sampling rate, or the file cannot be read.
+    Raises UserError: the model expects another sampling rate or other features, or the file cannot be read.
     """
     from transformers import Wav2Vec2FeatureExtractor
 
@@ -210,6 +243,12 @@ def normalizes(ckpt: str, is_local: bool) -> bool:
             f"-k {ckpt}: expected a model for audio at {_SAMPLE_RATE} Hz, found {preprocessor.sampling_rate} Hz. Use "
             "another checkpoint."
         )
+    for key, value in _FEATURES.get(config.model_type, {}).items():
+        if (found := getattr(preprocessor, key, value)) != value:
+            raise UserError(
+                f"-k {ckpt}: expected {key} {value} in preprocessor_config.json, as of {config.model_type}, found "
+                f"{found!a:.80}. Use a checkpoint with the usual features."
+            )
     return bool(preprocessor.do_normalize)
 
 

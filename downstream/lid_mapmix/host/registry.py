@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from ..utils.errors import UserError
@@ -25,17 +25,64 @@ _HUB = "s3prl.hub"
 _TASKS = "s3prl.downstream"
 _FILTER_BANKS = "s3prl.upstream.baseline.hubconf"
 # Endings of upstreams whose weights are passed by -k; S3PRL recognises them by name.
-_NEED_WEIGHTS = ("_local", "_url", "_gdriveid", "_custom")
+_NEED_WEIGHTS = ("_local", "_url", "_gdriveid", "_custom", "hf_auto")
+# Upstreams that hugging_face.py builds → the repository of their weights, None if -k names them.
+HUGGING_FACE: dict[str, str | None] = {
+    **dict.fromkeys(("hf_auto", "hf_wav2vec2_custom", "hf_hubert_custom")),
+    **{f"mms_{size}": f"facebook/mms-{size}" for size in ("300m", "1b")},
+    **{f"mms_lid_{count}": f"facebook/mms-lid-{count}" for count in (126, 256, 512, 1024, 2048, 4017)},
+    **{f"whisper_{size}": f"openai/whisper-{size.replace('_', '-')}" for size in ("small", "large_v3")},
+    "w2v_bert_2": "facebook/w2v-bert-2.0",
+    "mhubert_147": "utter-project/mHuBERT-147",
+}
 
 
 def upstream_names() -> list[str]:
-    """Return the names of the upstreams in S3PRL's hub, in its order, without importing any of them."""
-    return list(_upstream_sources())
+    """Return the names of all upstreams, those of S3PRL's hub first, without importing any of them."""
+    return list(dict.fromkeys((*_upstream_sources(), *HUGGING_FACE, *own_upstreams())))
+
+
+def own_upstreams() -> dict[str, Callable[..., Any]]:
+    """Return name → function that builds this upstream, of :func:`add_upstreams`."""
+    return _installed_finder().own
+
+
+def add_upstreams(file: Path | str | None) -> None:
+    """Run a Python file of the user, and add its public functions to the upstreams, as S3PRL does those of a hubconf.
+
+    Raises UserError: no such file, an error while it runs, no function, or the name of another upstream.
+
+    `file`: named by a flag, never by a checkpoint; None for none.
+    """
+    if file is None:
+        return
+    path = Path(file).resolve()
+    name = f"lid_mapmix_upstreams_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path) if path.suffix == ".py" else None
+    if spec is None or spec.loader is None or not path.is_file():
+        raise UserError(f"--upstream-from {file}: expected a Python file (.py), found none. Check the path.")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # of the user's code
+        del sys.modules[name]
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"--upstream-from {file}: {type(error).__name__}: {reason}. Correct the file.") from error
+    own = {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, FunctionType) and value.__module__ == module.__name__ and not name.startswith("_")
+    }
+    others = {*_upstream_sources(), *HUGGING_FACE}
+    if not own or (taken := sorted(others & own.keys())):
+        found = f"{taken[0]}, which is another upstream" if own else "none"
+        raise UserError(f"--upstream-from {file}: expected functions that build upstreams, found {found}. Rename it.")
+    own_upstreams().update(own)
 
 
 def check_upstream(name: str) -> None:
-    """Check that `name` is one of S3PRL's upstreams; otherwise raise a UserError with similar names."""
-    _check_name("upstream", name, upstream_names(), "for example fbank, wav2vec2 or xlsr_53")
+    """Check that `name` is an upstream; otherwise raise a UserError with similar names."""
+    _check_name("upstream", name, upstream_names(), "for example fbank or xlsr_53; your own needs --upstream-from FILE")
 
 
 def task_names() -> list[str]:
@@ -62,7 +109,12 @@ def _check_name(kind: str, name: str, names: Sequence[str], examples: str) -> No
 
 def takes_weights(upstream: str) -> bool:
     """Return whether an upstream takes its weights from -k; S3PRL ignores -k for all others."""
-    return upstream.endswith(_NEED_WEIGHTS)
+    return upstream.endswith(_NEED_WEIGHTS) or upstream in HUGGING_FACE or upstream in own_upstreams()
+
+
+def needs_weights(upstream: str) -> bool:
+    """Return whether an upstream has no weights without -k."""
+    return takes_weights(upstream) and HUGGING_FACE.get(upstream) is None and upstream not in own_upstreams()
 
 
 def is_filter_bank(name: str) -> bool:
@@ -101,6 +153,7 @@ class _HostFinder(MetaPathFinder):
     def __init__(self) -> None:
         self.is_hub_lazy = False
         self.aliases: dict[str, str] = {}
+        self.own: dict[str, Callable[..., Any]] = {}
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -148,9 +201,13 @@ class _LazyHub(ModuleType):
         self.__all__ = upstream_names()
 
     def __dir__(self) -> list[str]:
-        return self.__all__
+        return upstream_names()
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name in HUGGING_FACE or name in own_upstreams():
+            from .hugging_face import builders
+
+            return builders()[name]
         source = _upstream_sources().get(name)
         if source is None:
             raise AttributeError(f"module {_HUB!r} has no attribute {name!r}")
@@ -168,7 +225,7 @@ class _LazyHub(ModuleType):
     @staticmethod
     def options(only_registered_ckpt: bool = False) -> list[str]:
         """Return the names of the upstreams, as S3PRL's own function does."""
-        return [name for name in upstream_names() if not (only_registered_ckpt and takes_weights(name))]
+        return [name for name in upstream_names() if not (only_registered_ckpt and needs_weights(name))]
 
 
 @contextmanager

@@ -34,7 +34,7 @@ def install_replacements(module: Any) -> None:
     """Replace global names of the runner's module; the objects themselves are not changed."""
     import torch
 
-    from .hugging_face import hugging_face_builders
+    from .hugging_face import builders
 
     if has_replacements(module):
         return
@@ -43,7 +43,7 @@ def install_replacements(module: Any) -> None:
     cuda = _ModuleProxy(torch.cuda, amp=amp, device=_cuda_device)
     module.torch = _ModuleProxy(torch, save=checkpoints.save, cuda=cuda)
     module.os = _ModuleProxy(os, remove=checkpoints.remove)
-    module.hub = _ModuleProxy(module.hub, **hugging_face_builders())
+    module.hub = _ModuleProxy(module.hub, **builders())
     module.is_leader_process = lambda: True
     module.DDP = _distributed
     module.SummaryWriter = functools.partial(_writer, module.SummaryWriter)

@@ -16,6 +16,8 @@ from collections.abc import Iterator, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from . import fairseq
+
 # All keys whose texts S3PRL 0.4.18 evaluates (`grep -r 'eval(' s3prl/upstream`).
 _LAYER_LISTS = ("conv_feature_layers", "conv_aggregator_layers", "extractor_conv_feature_layers")
 _LISTS = (*_LAYER_LISTS, "override_encoder_layers")
@@ -27,13 +29,13 @@ _MAX_LAYERS, _MAX_WIDTH, _MAX_TEXT, _MAX_RATE = 200, 16_384, 2_000, 192_000
 _COUNTS = re.compile(r"(layers|depth|order|delta)$")
 _WIDTHS = re.compile(
     r"(dim|heads|groups|(hidden|intermediate|adapter_kernel)_size|bins|n_mels|n_fft|ceps|n_mfcc|n_freq|"
-    r"win_ms|hop_ms|conv_pos|embeddings|buckets|latent_vars|conv_kernel|conv_stride|frame_length|win_length)$"
+    r"win_ms|hop_ms|conv_pos|embeddings|buckets|d_model|(source|target|relative)_positions|latent_vars|conv_kernel|conv_stride|frame_length|win_length)$"
 )
 # A model has more parameters than its file where parts are only for pretraining; without a file, XLS-R 2B has 2.2e9.
 _BYTES_PER_WEIGHT, _SPARE_PARAMETERS, _MAX_PARAMETERS = 2, 100_000_000, 5_000_000_000
 # Old checkpoints of S3PRL hold the optimizer or scheduler of their training as an object (torch's message names it).
 _OF_TRAINING = re.compile(r"GLOBAL ((?:optimizers|s3prl|torch\.optim|transformers|numpy)\.[\w.]+) was not an allowed")
-_MAX_IGNORED = 50
+_MAX_IGNORED = 100
 
 
 class _Ignored:
@@ -60,18 +62,21 @@ def reading_data_only() -> Iterator[None]:
     sizes: list[int] = []
 
     def load_data(file: Any, *arguments: Any, **options: Any) -> Any:
-        known: list[Any] = [argparse.Namespace]
+        known: list[Any] = [argparse.Namespace, fairseq.substitute("fairseq.data.dictionary.Dictionary")]
         if isinstance(file, str | os.PathLike) and Path(file).is_file():
             sizes.append(_stored_size(Path(file)))
         for _ in range(_MAX_IGNORED):
             try:
                 with torch.serialization.safe_globals(known):
-                    return check_settings(load(file, *arguments, **{**options, "weights_only": True}))
+                    return check_settings(fairseq.convert(load(file, *arguments, **{**options, "weights_only": True})))
             # The others are of files that are no pickle, and end where one would not.
             except (pickle.UnpicklingError, EOFError, LookupError) as error:
-                if (name := _OF_TRAINING.search(str(error))) is None:
+                if name := _OF_TRAINING.search(str(error)):
+                    known.append((type("Ignored", (_Ignored,), {}), name[1]))
+                elif name := fairseq.NAMES.search(str(error)):
+                    known.append(fairseq.substitute(name[1]))
+                else:
                     break
-                known.append((type("Ignored", (_Ignored,), {}), name[1]))
         # Not torch's message, which advises to read the file unsafely.
         raise ValueError("expected weights and plain settings, found other Python objects or damage")
 

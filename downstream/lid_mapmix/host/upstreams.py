@@ -14,10 +14,9 @@ from typing import Any
 
 from ..utils.errors import UserError, is_of_the_system
 from . import registry
-from .formats import MODEL_TYPES, check_files, check_name, fairseq_advice
-from .native import speed_up
+from .formats import check_files, check_name
+from .native import speed_up, train_last_layers
 
-_HUGGING_FACE = "hf_"
 # torch raises a RuntimeError that names its allocator when main memory is full.
 _CPU_ALLOCATOR = "DefaultCPUAllocator"
 _PLACE = "config.downstream_expert.upstream"
@@ -30,7 +29,10 @@ class UpstreamSettings:
     """What a run requests of its upstream besides S3PRL's arguments."""
 
     train_front_end: bool = False  # whether the convolutional front end is trained when the upstream is fine-tuned
-    spec_augment: bool = False  # whether an hf_* model masks frames and channels in training, as in its config.json
+    spec_augment: bool = (
+        False  # whether a Hugging Face model masks frames and channels in training, as in its config.json
+    )
+    train_layers: int | None = None  # how many of its last layers are trained; None for the whole upstream
     mix_lengths: bool = False  # whether evaluation batches utterances of different lengths
 
 
@@ -49,17 +51,19 @@ def check_upstream_arguments(args: argparse.Namespace, settings: UpstreamSetting
     registry.check_upstream(args.upstream)
     check_files(args.upstream, args.upstream_ckpt, getattr(args, "upstream_model_config", None))
     weights = args.upstream_ckpt
-    if registry.takes_weights(args.upstream) and weights is None:
+    if registry.needs_weights(args.upstream) and weights is None:
         raise UserError(f"upstream {args.upstream}: expected weights, found none. Pass a file or folder by -k.")
     if weights is not None and not _may_be_downloaded(args.upstream, weights) and not Path(weights).exists():
         raise UserError(f"-k {weights}: no such file or folder. Pass the upstream's weights.")
-    for key in ("train_front_end", "spec_augment"):
+    for key in ("train_front_end", "spec_augment", "train_layers"):
         if getattr(settings, key) and not args.upstream_trainable:
-            raise UserError(f"{_PLACE}.{key}: expected a fine-tuned upstream (-f). Set it to false, or add -f.")
-    if settings.spec_augment and not args.upstream.startswith(_HUGGING_FACE):
+            raise UserError(f"{_PLACE}.{key}: expected a fine-tuned upstream (-f). Omit it, or add -f.")
+    if settings.train_front_end and settings.train_layers:
+        raise UserError(f"{_PLACE}: train_front_end and train_layers exclude each other. Omit one of them.")
+    if settings.spec_augment and args.upstream not in registry.HUGGING_FACE:
         raise UserError(
-            f"{_PLACE}.spec_augment: expected hf_wav2vec2_custom or hf_hubert_custom, found {args.upstream}. Use "
-            "S3PRL's own specaug section, which masks the features of any upstream."
+            f"{_PLACE}.spec_augment: expected a model of Hugging Face (hf_auto), found {args.upstream}. Use S3PRL's "
+            "own specaug section, which masks the features of any upstream."
         )
 
 
@@ -97,7 +101,7 @@ def patch_upstream(
     from .frames import true_frames
 
     true_frames(upstream)
-    if args.upstream in MODEL_TYPES:
+    if args.upstream in registry.HUGGING_FACE:
         upstream.train_front_end(settings.train_front_end)
         upstream.spec_augment(settings.spec_augment)
     elif settings.train_front_end:
@@ -108,6 +112,8 @@ def patch_upstream(
                 f"found {args.upstream}. Set it to false."
             )
         native.feature_grad_mult = 1.0
+    if settings.train_layers is not None:
+        train_last_layers(upstream, args.upstream, settings.train_layers)
     batch_filter_banks(upstream)
     speed_up(upstream, args.upstream, runner)
 
@@ -191,8 +197,6 @@ def explained(args: argparse.Namespace) -> Iterator[None]:
                 f"upstream {args.upstream} cannot be built ({found}). If its weights are damaged, download them again "
                 "by -r."
             ) from error
-        if advice := fairseq_advice(args.upstream, weights):
-            raise UserError(f"-k {weights}: {advice}.") from error
         raise UserError(
             f"-k {weights}: cannot be loaded as {args.upstream} ({found}). Use a complete checkpoint of that kind."
         ) from error
@@ -215,5 +219,5 @@ def out_of_memory(what: str, device: str) -> UserError:
 
 def _may_be_downloaded(upstream: str, weights: str) -> bool:
     """Return whether -k may be remote: an address, or a Hugging Face repository, owner/name."""
-    repository = upstream.startswith(_HUGGING_FACE) and weights.count("/") == 1 and not weights.startswith((".", "/"))
+    repository = upstream in registry.HUGGING_FACE and weights.count("/") == 1 and not weights.startswith((".", "/"))
     return "://" in weights or upstream.endswith("_gdriveid") or repository

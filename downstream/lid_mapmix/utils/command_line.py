@@ -104,8 +104,13 @@ class CommandParser(argparse.ArgumentParser):
         self.add_argument("--device", help="cuda, cuda:1 or cpu; default: cuda if available")
 
     def add_upstream_weights(self) -> None:
-        """Add ``-k``."""
+        """Add ``-k`` and ``--upstream-from``."""
         self.add_argument("-k", dest="weights", metavar="PATH", help="weights of the upstream, if they have moved")
+        self.add_own_upstream()
+
+    def add_own_upstream(self) -> None:
+        """Add ``--upstream-from``."""
+        self.add_argument("--upstream-from", metavar="FILE.py", help="code of your own upstream, as in training")
 
     def add_deprecated(self, old: str, new: str) -> None:
         """Accept `old` as a deprecated spelling of the flag `new`, which takes one value."""

@@ -72,7 +72,7 @@ def test_the_literal_command_trains_and_scores_a_named_upstream_without_a_networ
     assert not {name for name in changed if name.startswith("feature_extractor")}
 
 
-@pytest.mark.parametrize("kind", ["wav2vec2", "hubert"])
+@pytest.mark.parametrize("kind", ["wav2vec2", "wav2vec2-bert"])
 def test_a_fine_tuned_model_that_masks_and_drops_ends_the_same_after_an_interruption(
     kind, corpus, tmp_path, monkeypatch
 ):
@@ -80,7 +80,7 @@ def test_a_fine_tuned_model_that_masks_and_drops_ends_the_same_after_an_interrup
         tmp_path / "model", kind, Shape(stable=True, dropout=0.1, layerdrop=0.5), preprocessor=False
     )
     settings = {**SHORT, "downstream_expert.upstream.spec_augment": True, "runner.save_step": 1, "optimizer.lr": 1e-3}
-    flags = ["-u", f"hf_{kind}_custom", "-k", folder, "-v", "latent_random"]
+    flags = ["-u", "hf_auto", "-k", folder, "-v", "latent_random"]
     assert train(corpus, tmp_path / "whole", *flags, settings=settings) == 0
     np.random.seed(99)  # noqa: NPY002 - what numpy's generator holds must not matter
     with monkeypatch.context() as patch:
@@ -99,6 +99,7 @@ def test_a_fine_tuned_model_that_masks_and_drops_ends_the_same_after_an_interrup
     [
         (["-u", "xlsr_53"], [f"{CONVERTED}/xlsr_53_56k.pt: is not in S3PRL's cache", "save it as {cache}"]),
         (["-u", "hf_wav2vec2_custom", "-k", "owner/name"], ["-k owner/name: is neither a folder nor in the cache"]),
+        (["-u", "mms_300m"], ["-k facebook/mms-300m: is neither a folder nor in the cache"]),
     ],
 )
 def test_without_cache_and_network_one_line_says_what_to_put_where(flags, wanted, corpus, tmp_path):

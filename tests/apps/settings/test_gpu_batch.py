@@ -79,7 +79,7 @@ def test_the_size_of_a_hugging_face_model_is_read_from_its_config(shape, parts, 
     """Every folder counted as a model of 317 M parameters: one of a billion got batches that no card holds."""
     card(24)
     names = ("num_hidden_layers", "hidden_size", "intermediate_size")
-    (tmp_path / "config.json").write_text(json.dumps(dict(zip(names, shape, strict=True))))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "wav2vec2"} | dict(zip(names, shape, strict=True))))
     settings = _settings().with_arguments(upstream_ckpt=str(tmp_path))
     divided = divide_batch(settings, read_upstream("hf_wav2vec2_custom").finetune)
     assert divided.runner.get("gradient_accumulate_steps", 1) == parts

@@ -4,6 +4,7 @@ import argparse
 import shutil
 from pathlib import Path
 
+from ...host.registry import add_upstreams
 from ...utils.command_line import CommandParser
 from ...utils.errors import UserError
 from ...utils.files import folder_when_complete
@@ -49,6 +50,7 @@ def export_run(options: argparse.Namespace) -> None:
     if holds_export(options.run):
         raise UserError(f"{options.run}: expected a run, found an export. Copy it, or name the folder of a run.")
     _check_free(out, overwrite=options.overwrite)
+    add_upstreams(options.upstream_from)
     trained = read_run(options.run, "cpu", options.weights)
     facts = read_facts(choose_checkpoint(options.run, "inference"), out.resolve().name)
     with folder_when_complete(out) as folder:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from ...host.registry import add_upstreams
 from ...utils.command_line import STANDARD_OUTPUT, CommandParser, whole_number_from
 from ...utils.errors import ReportedError, UserError
 from ...utils.files import replace_when_complete
@@ -162,6 +163,7 @@ def predict(options: argparse.Namespace) -> None:
         raise UserError(
             f"--format audacity: expected one recording, found {len(sources)}. Name one, or use --format rttm."
         )
+    add_upstreams(options.upstream_from)
     identifier = Identifier.from_pretrained(
         options.run, options.device, detect_speech=not options.any_sound, upstream_weights=options.weights, prior=prior
     )

@@ -45,6 +45,7 @@ def make_truncation_parser() -> CommandParser:
     add("--seconds", type=_durations, default=_SECONDS, metavar="LIST", help=f"durations; default: {_SECONDS}")
     parser.add_overwrite("an existing curve")
     parser.add_device()
+    parser.add_own_upstream()
     return parser
 
 
@@ -80,6 +81,7 @@ def score_truncated(options: argparse.Namespace) -> None:
     flags = ["-m", "evaluate", "-e", str(options.run), "-t", options.split]
     flags += [] if options.data is None else ["--data", options.data]
     flags += [] if options.device is None else ["--device", options.device]
+    flags += [] if options.upstream_from is None else ["--upstream-from", options.upstream_from]
     evaluation = make_parser("lid-mapmix truncation").parse_args(flags)
     prepare_use(evaluation)
     run = run_of_use(evaluation)

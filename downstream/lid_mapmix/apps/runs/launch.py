@@ -134,7 +134,7 @@ def _explain(error: Exception) -> str:
 
 
 def _run(options: argparse.Namespace, processes: Processes) -> None:
-    _patch_s3prl()
+    _patch_s3prl(options)
     if options.downstream != TASK:
         from . import other_task  # noqa: PLC0415 - after the flags were parsed: torch takes seconds
 
@@ -159,19 +159,20 @@ def _run(options: argparse.Namespace, processes: Processes) -> None:
 
 def prepare_use(options: argparse.Namespace) -> None:
     """Prepare S3PRL and the device for a command that uses a trained run. Raises UserError: no such device."""
-    _patch_s3prl()
+    _patch_s3prl(options)
     choose_device(options, Place())
     _set_up_host(options)
 
 
-def _patch_s3prl() -> None:
-    """Patch S3PRL, and register the task."""
+def _patch_s3prl(options: argparse.Namespace) -> None:
+    """Patch S3PRL, and register the task and the user's upstreams."""
     # Imported here and below, after the flags were parsed: torch takes seconds.
     from ...host import compat, registry  # noqa: PLC0415
 
     compat.apply()
     registry.install_lazy_hub()
     registry.register_task(TASK, __package__.split(".apps")[0])
+    registry.add_upstreams(options.upstream_from)
 
 
 def _refuse_unsupported(options: argparse.Namespace) -> None:
@@ -180,8 +181,7 @@ def _refuse_unsupported(options: argparse.Namespace) -> None:
     if (options.hub == "huggingface" or options.push_to_hf_hub) and int(huggingface_hub.__version__.split(".")[0]) >= 1:
         raise UserError(
             "--hub huggingface and --push_to_hf_hub: expected huggingface_hub < 1.0, found "
-            f"{huggingface_hub.__version__}. Download the model and load its folder by -u hf_wav2vec2_custom or "
-            "hf_hubert_custom with -k."
+            f"{huggingface_hub.__version__}. Download the model and load its folder by -u hf_auto -k FOLDER."
         )
 
 

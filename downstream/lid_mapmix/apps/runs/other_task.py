@@ -20,7 +20,7 @@ def run(options: argparse.Namespace, place: Place) -> None:
         if options.hub == "torch":
             registry.check_upstream(options.upstream)
     for name in OWN_FLAGS:
-        if name != "debug" and getattr(options, name):
+        if name not in ("debug", "upstream_from") and getattr(options, name):
             raise UserError(
                 f"--{name.replace('_', '-')}: expected -d {TASK}, found -d {task}. Omit it: {task} has its data and "
                 "settings in its own settings file (-c)."

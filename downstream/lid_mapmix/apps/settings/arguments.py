@@ -1,4 +1,4 @@
-"""The flags of run_downstream.py and ``lid-mapmix run``: all flags of S3PRL, and six of lid_mapmix.
+"""The flags of run_downstream.py and ``lid-mapmix run``: all flags of S3PRL, and seven of lid_mapmix.
 
 Nothing here imports torch.
 """
@@ -9,7 +9,7 @@ from ...utils.command_line import CommandParser, number_from
 
 TASK = "lid_mapmix"
 # Flags that S3PRL does not have; all others are passed to its runner.
-OWN_FLAGS = ("data", "frozen", "cache_features", "cache_limit", "overwrite", "debug")
+OWN_FLAGS = ("data", "frozen", "cache_features", "cache_limit", "overwrite", "debug", "upstream_from")
 _DEFAULT_VARIANT = "mapmix"
 _RESULTS = "result/downstream"
 # NumPy's global generator, which some upstreams use, takes seeds of 32 bits.
@@ -76,8 +76,11 @@ def _add_task(group: argparse._ArgumentGroup) -> None:
 
 def _add_upstream(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("-u", "--upstream", metavar="NAME", help="any upstream of S3PRL: fbank, wav2vec2, hubert, xlsr_53, …")
-    add("-k", "--upstream_ckpt", metavar="PATH", help="weights, for upstreams named *_local, *_url or *_custom")
+    add(
+        "-u", "--upstream", metavar="NAME", help="an upstream: fbank, hubert, xlsr_53, mms_1b, … (lid-mapmix upstreams)"
+    )
+    add("-k", "--upstream_ckpt", metavar="PATH", help="weights, for upstreams named *_local, *_url or hf_auto")
+    add("--upstream-from", metavar="FILE.py", help="Python file whose functions are further upstreams; it is run")
     add("-g", "--upstream_model_config", metavar="PATH", help="model configuration, if the upstream needs one")
     add("-r", "--upstream_refresh", action="store_true", help="download weights again")
     add("-f", "--upstream_trainable", action="store_true", default=None, help="fine-tune the upstream")
