@@ -247,7 +247,7 @@ def test_a_reader_that_has_had_enough(uncalibrated, recordings, tmp_path):
     process.stdout.close()
     assert process.wait(60) == 1
     assert process.stderr.read().splitlines() == [
-        f"[lid_mapmix] probabilities are not calibrated: {uncalibrated} has no calibration.json"
+        f"[lid_mapmix] probabilities are not calibrated: {uncalibrated} has no calibration"
     ]
 
 
