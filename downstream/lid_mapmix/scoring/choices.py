@@ -7,6 +7,8 @@ from enum import StrEnum
 
 # --calibrate takes a fitted calibration if the name ends so, otherwise a file of scores to fit one on.
 CALIBRATION_SUFFIX = ".json"
+# Prior of recordings of none of the classes, in the open-set condition of NIST LRE09.
+P_OOS = 0.2
 
 
 class Average(StrEnum):
