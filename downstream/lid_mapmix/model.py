@@ -158,6 +158,7 @@ class DialectClassifier(nn.Module):
         super().__init__()
         self.upstream_rate = upstream_rate
         self.encoder, self._padding, self.context, dim = make_encoder(encoder, upstream_dim, encoder_channels)
+        self.dim = dim  # of latents
         self.pooling = AttentionPooling(dim)
         self.classifier = nn.Sequential(nn.Linear(dim, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, class_count))
 

@@ -45,8 +45,10 @@ def own_export(exported, tmp_path):
 
 
 def test_filter_banks(exported, trained, no_pickles, monkeypatch):
-    assert {path.name for path in exported.iterdir()} - {"calibration.json"} == {"README.md", CONFIG_NAME, WEIGHTS_NAME}
+    others = {"calibration.json", "novelty.safetensors"}
+    assert {path.name for path in exported.iterdir()} - others == {"README.md", CONFIG_NAME, WEIGHTS_NAME}
     found = answers(exported)
+    assert (exported / "novelty.safetensors").read_bytes() == (trained / "novelty.safetensors").read_bytes()
     monkeypatch.undo()
     np.testing.assert_array_equal(found, answers(trained))
 

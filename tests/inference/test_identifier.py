@@ -14,6 +14,7 @@ from lid_mapmix.inference.answer import Outcome
 from lid_mapmix.inference.recording import Recording
 from lid_mapmix.scoring import calibration
 from lid_mapmix.scoring.files.own import read_scores
+from lid_mapmix.scoring.open_set import fit_novelty, write_novelty
 from lid_mapmix.utils.errors import UserError
 from torchaudio.functional import resample
 
@@ -220,6 +221,50 @@ def test_rejection_follows_dev(own_run, wav):
         Identifier.from_pretrained(own_run, "cpu")(wav, 16_000, reject=0.1)
     with pytest.raises(UserError, match="fraction from 0"):
         identifier(wav, 16_000, reject=1.5)
+
+
+def test_novelty_is_the_distance_from_dev_in_windows(trained, corpus):
+    """Computed again from the features of each window."""
+    identifier = Identifier.from_pretrained(trained, "cpu", detect_speech=False)
+    novelty, model = identifier.trained.novelty, identifier.trained.model
+    wav = hum(14.0, 333, 5).astype(np.float32)
+    windows = [wav[:96_000], wav[48_000:144_000], wav[96_000:192_000], wav[-96_000:]]
+    counts = torch.full((4,), 96_000)
+    with torch.inference_mode():
+        features = identifier.trained.features([torch.from_numpy(window) for window in windows])
+        latent = model.latents(features, torch.zeros_like(counts), counts).numpy().mean(axis=0)
+    cosines = novelty.latents @ latent / np.linalg.norm(latent)
+    answer = identifier(wav, 16_000)
+    assert answer.novelty * novelty.usual([14.0]) == pytest.approx(1 - cosines.max(), abs=1e-5)
+    assert answer.as_dict()["novelty"] == answer.novelty
+    assert ("unlike training data" in answer.remarks) == (answer.novelty > 1)
+
+
+def test_other_sounds_are_rejected_and_those_of_dev_are_not(trained, corpus):
+    identifier = Identifier.from_pretrained(trained, "cpu", detect_speech=False)
+    noise = [np.random.default_rng(seed).normal(0, 0.1, 48_000) for seed in range(6)]
+    recordings = [Recording.of_samples(wav, 16_000) for wav in noise]
+    found = identifier.reject_with(recordings[:3])
+    dev = identifier.trained.novelty.of_dev
+    assert f"100.0% of 3 others and {(dev > identifier.max_novelty).mean():.1%} of" in found
+    answers = identifier.batch(noise[3:], 16_000)
+    assert [answer.outcome for answer in answers] == [Outcome.REJECTED] * 3
+    assert all("unlike training data" in answer.remarks for answer in answers)
+
+
+def test_without_novelty_nothing_is_marked(own_run, wav):
+    (own_run / "novelty.safetensors").unlink()
+    identifier = Identifier.from_pretrained(own_run, "cpu", detect_speech=False)
+    assert identifier(wav, 16_000).novelty is None
+    with pytest.raises(UserError, match=r"a run with novelty\.safetensors"):
+        identifier.reject_with([Recording.of_samples(wav, 16_000)])
+
+
+def test_novelty_of_another_network_is_one_line(own_run):
+    dev = np.random.default_rng(0).standard_normal((4, 3))
+    write_novelty(own_run / "novelty.safetensors", fit_novelty(dev, np.arange(4), np.ones(4), *np.zeros((2, 4), int)))
+    with pytest.raises(UserError, match="not of latents of size"):
+        Identifier.from_pretrained(own_run, "cpu")
 
 
 def test_the_run_alone_is_enough(own_run, own_corpus, wav, tmp_path):

@@ -19,10 +19,11 @@ from ..data.voices import limits_of_voices
 from ..data.windows import centre_windows, truncated_windows, window_batches
 from ..scoring.calibration import write_calibration
 from ..scoring.metrics import SUMMARY, average_windows
+from ..scoring.open_set import write_novelty
 from ..utils.errors import UserError, diverged
 from ..utils.run_folder import BEST_CHECKPOINT, RunFolder
 from .dev_calibration import calibrate_on_dev, calibration_of
-from .latents import KeptLatents, choose_utterances
+from .latents import KeptLatents, choose_utterances, novelty_of
 from .results import intervals, score, score_calibrated, write_results
 
 _DEV = "dev"
@@ -56,7 +57,8 @@ class Evaluation:
         self.class_prior: list[float] | None = None  # (classes,), that training has seen; None if unknown
         self._checkpoint, self._trains, self._report = checkpoint, trains, report
         self._seed = seed
-        self._latents: KeptLatents | None = None
+        # For each duration, which windows it has, (windows,) bool, and the latents of some utterances.
+        self._latents: list[tuple[torch.Tensor, KeptLatents]] = []
         self._is_restored = False
 
     def windows(self, name: str) -> np.ndarray:
@@ -79,11 +81,13 @@ class Evaluation:
 
     def loader(self, name: str) -> TaskLoader:
         """Return the loader of a split's windows, and start recording them."""
-        max_count, self._latents = self.config.evaluation.keep_latents, None
-        if name != _DEV and max_count > 0:
-            total = len(self.corpus.split(name).counts)
-            self._latents = KeptLatents(choose_utterances(total, max_count, self._seed, name))
-        windows, config, kept = self.windows(name), self.config.evaluation, self.kept.get(name)
+        (windows, members), config, kept = self._cut(name), self.config.evaluation, self.kept.get(name)
+        self._latents = []
+        if config.keep_latents > 0 and not (name == _DEV and self._trains):
+            chosen = choose_utterances(len(self.corpus.split(name).counts), config.keep_latents, self._seed, name)
+            for numbers in members:
+                belongs = torch.zeros(len(windows), dtype=torch.bool).index_fill(0, torch.from_numpy(numbers), True)
+                self._latents.append((belongs, KeptLatents(chosen)))
         return TaskLoader(
             EvaluationDataset(self.corpus.split(name), windows, is_kept=None if kept is None else kept.holds),
             window_batches(windows[:, 2], config.batch_seconds, mix_lengths=config.mix_lengths),
@@ -102,8 +106,9 @@ class Evaluation:
         records["windows"].append(batch.waveforms.slot)
         # In float64, so that the logarithms of small probabilities stay finite.
         records["probabilities"].append(logits.cpu().double().softmax(dim=1))
-        if self._latents is not None:
-            self._latents.add(batch.utterance, latents)
+        for belongs, kept in self._latents:
+            rows = torch.nonzero(belongs[batch.waveforms.slot])[:, 0]
+            kept.add(batch.utterance[rows], latents[rows.to(latents.device)])
 
     def restore(self, best_accuracy: float, class_prior: list[float] | None) -> None:
         """Set the best accuracy so far, which counts if its checkpoint is in the run's folder; and the class priors."""
@@ -139,15 +144,17 @@ class Evaluation:
             write_results(self.folder, name, split=split, labels=labels, probabilities=probabilities, metrics=metrics)
         if name == _DEV and not self._trains:
             self._calibrate(probabilities, truncated)
+            self._write_novelty()
         latents = self.folder.latents(name)
-        if self._latents is not None:
-            self._latents.write(latents, split.manifest.columns["id"])
+        if self._latents and name != _DEV:
+            self._latents[0][1].write(latents, split.manifest.columns["id"])
         else:
             latents.unlink(missing_ok=True)  # of an earlier evaluation with other scores
         if is_best:
             self.best_accuracy = overall["acc"]
             # Of a checkpoint that is no longer the best.
             self.folder.calibration.unlink(missing_ok=True)
+            self.folder.novelty.unlink(missing_ok=True)
         return overall, is_best
 
     def averages(self, name: str, records: Mapping[str, list], step: int) -> list[np.ndarray]:
@@ -186,6 +193,15 @@ class Evaluation:
             return
         write_calibration(self.folder.calibration, replace(calibration, best_accuracy=self.best_accuracy))
         self._report(f"calibration: {calibration.basis}")
+
+    def _write_novelty(self) -> None:
+        """Write what the novelty of recordings is computed from, of the best checkpoint."""
+        self.folder.novelty.unlink(missing_ok=True)
+        if self._latents and self._checkpoint is not None and self._checkpoint.name == BEST_CHECKPOINT:
+            kept = dict(zip(self.durations(_DEV), (latents for _, latents in self._latents), strict=True))
+            novelty = novelty_of(self.corpus.split(_DEV), kept)
+            if novelty is not None:
+                write_novelty(self.folder.novelty, novelty)
 
     def _intervals_and_calibration(self, name: str, probabilities: np.ndarray) -> dict[str, Any]:
         """Return intervals of the scores and, if the run has a calibration, the calibrated scores."""

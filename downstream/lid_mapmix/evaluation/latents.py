@@ -1,4 +1,4 @@
-"""Latents of a split's utterances, for plots: EXPDIR/SPLIT_latents.npz.
+"""Latents of a split's utterances: of dev for novelties, of others for plots in EXPDIR/SPLIT_latents.npz.
 
 ========== ==================== ==============================================================
 key        form                 content
@@ -11,11 +11,15 @@ Read the file with ``numpy.load(path, allow_pickle=False)``.
 """
 
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from ..data.dataset import Split
+from ..scoring.bootstrap import sampling_units
+from ..scoring.open_set import Novelty, fit_novelty
 from ..utils.files import replace_when_complete
 from ..utils.randomness import keyed_generator
 
@@ -58,15 +62,36 @@ class KeptLatents:
             np.add.at(self._sums, place[rows], chosen.double().cpu().numpy())
             np.add.at(self._counts, place[rows], 1)
 
-    def write(self, path: Path, ids: np.ndarray) -> None:
-        """Write the means, complete or not at all. `ids`: (utterances of the split,) str."""
+    def means(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the n utterances of which there are windows, (n,) int64, and their means, (n, dim) float64."""
         seen = np.flatnonzero(self._counts)
         sums = np.zeros((0, 0)) if self._sums is None else self._sums
-        means = sums[seen] / self._counts[seen, None]
+        return self.utterances[seen], sums[seen] / self._counts[seen, None]
+
+    def write(self, path: Path, ids: np.ndarray) -> None:
+        """Write the means, complete or not at all. `ids`: (utterances of the split,) str."""
+        seen, means = self.means()
         largest = float(np.finfo(np.float16).max)
         with replace_when_complete(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(
                 file,
-                ids=np.array(ids[self.utterances[seen]].tolist(), dtype=str),
+                ids=np.array(ids[seen].tolist(), dtype=str),
                 latents=means.clip(-largest, largest).astype(np.float16),
             )
+
+
+def novelty_of(dev: Split, kept: Mapping[float, KeptLatents]) -> Novelty | None:
+    """Return what novelty is computed from, or None without two utterances.
+
+    `kept`: seconds that utterances were truncated to → latents of the same utterances; infinity, not truncated, first.
+    """
+    latents, utterance, seconds = [], [], []
+    for limit, one in kept.items():
+        chosen, means = one.means()
+        used = np.isinf(limit) | (dev.seconds[chosen] > limit)
+        latents.append(means[used])
+        utterance.append(np.flatnonzero(used))
+        seconds.append(np.minimum(dev.seconds[chosen[used]], limit))
+    truth = dev.target_classes[chosen]
+    units = sampling_units(truth, *(dev.manifest.text_column(name)[chosen] for name in ("group", "speaker")))
+    return fit_novelty(np.concatenate(latents), np.concatenate(utterance), np.concatenate(seconds), truth, units.member)

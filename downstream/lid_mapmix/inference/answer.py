@@ -2,9 +2,10 @@
 
 ``--reject P`` sets the top probability below which an answer is "none of these". The threshold is fitted on dev: it is
 the P-quantile of the top calibrated probability of the dev utterances, so that a fraction P of the utterances of known
-classes is rejected.
+classes is rejected. ``--reject-with`` sets the novelty above which an answer is that (`Identifier.reject_with`).
 """
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -42,6 +43,7 @@ class Identification:
     seconds : duration of the recording.
     uncalibrated : (C,) float64, average of the windows' softmax in the order of the labels, as by `-m evaluate`.
     remarks : why the probabilities may not hold.
+    novelty : distance from dev; above 1 unlike training data (scoring/open_set.py). None without speech or dev latents.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Identification:
     seconds: float
     uncalibrated: np.ndarray
     remarks: tuple[str, ...] = ()
+    novelty: float | None = None
 
     @property
     def label(self) -> str | None:
@@ -73,6 +76,7 @@ class Identification:
             "cluster": self.cluster,
             "seconds": round(self.seconds, 3),
             "probabilities": dict(pairs),
+            "novelty": self.novelty,
             "remarks": list(self.remarks),
         }
 
@@ -87,18 +91,23 @@ def make_answer(
     is_speech: bool,
     threshold: float,
     remarks: tuple[str, ...] = (),
+    novelty: float | None = None,
+    max_novelty: float = math.inf,
 ) -> Identification:
     """Return the answer for a recording.
 
     `name`, `seconds`: of the recording. `labels`: the classes. `uncalibrated`, `calibrated`: (C,) float64
     probabilities. `is_speech`: whether the recording has speech. `threshold`: the answer is rejected if the top
-    probability is below it. `remarks`: why the probabilities may not hold.
+    probability is below it. `remarks`: why the probabilities may not hold. `novelty`: see the class; the answer is
+    rejected if it is above `max_novelty`.
     """
     if not is_speech:
         return Identification(name, Outcome.NO_SPEECH, (), np.empty(0), None, seconds, uncalibrated)
     order = np.argsort(-calibrated, kind="stable")
     top = int(order[0])
-    is_rejected = bool(calibrated[top] < threshold)
+    is_rejected = bool(calibrated[top] < threshold) or (novelty is not None and novelty > max_novelty)
+    if novelty is not None and novelty > 1:
+        remarks = (*remarks, "unlike training data")
     return Identification(
         name,
         Outcome.REJECTED if is_rejected else Outcome.IDENTIFIED,
@@ -108,6 +117,7 @@ def make_answer(
         seconds,
         uncalibrated,
         remarks,
+        novelty,
     )
 
 

@@ -24,6 +24,7 @@ class ScoredRecording:
     recording: Recording
     windows: np.ndarray  # (W, 2) int64, first sample and number of samples
     probabilities: np.ndarray  # (W, classes) float64, softmax of each window
+    latent: np.ndarray  # (dim,) float64, sum of the windows' latents
     # (frames,) bool per window, see :mod:`.speech`; None where it was not computed.
     speech: list[np.ndarray | None] = field(default_factory=list)
     is_speech: bool = False  # whether a window has speech; true without voice-activity detection
@@ -52,14 +53,16 @@ class WindowScorer:
         the next. `progress`: called after each batch with the seconds of audio in it. `keeps_frames`: whether to detect
         speech in every window; otherwise only until a recording is known to have speech.
         """
-        evaluation, classes = self.trained.evaluation, len(self.trained.labels.classes)
+        evaluation, classes, dim = self.trained.evaluation, len(self.trained.labels.classes), self.trained.model.dim
         counts = np.array([recording.samples for recording in recordings], dtype=np.int64)
         windows = sliding_windows(counts, evaluation.window_seconds, hop)
         number_in = np.arange(len(windows)) - np.searchsorted(windows[:, 0], windows[:, 0])
         scored = []
         for index, recording in enumerate(recordings):
             own = windows[windows[:, 0] == index, 1:]
-            scored.append(ScoredRecording(recording, own, np.zeros((len(own), classes)), [None] * len(own)))
+            scored.append(
+                ScoredRecording(recording, own, np.zeros((len(own), classes)), np.zeros(dim), [None] * len(own))
+            )
         batches = window_batches(windows[:, 2], evaluation.batch_seconds, mix_lengths=evaluation.mix_lengths)
         with ThreadPoolExecutor(_READERS) as readers:
             for batch in batches:
@@ -80,8 +83,9 @@ class WindowScorer:
         keeps_frames: bool,
     ) -> None:
         """Score windows; each place is the number of its recording and its own number in that."""
-        for (index, place), row in zip(places, self._probabilities(wavs), strict=True):
+        for (index, place), row, latent in zip(places, *self._outputs(wavs), strict=True):
             scored[index].probabilities[place] = row
+            scored[index].latent += latent
             scored[index].is_speech |= not self.detect_speech
         if not self.detect_speech:
             return
@@ -103,14 +107,15 @@ class WindowScorer:
             scored[index].is_speech |= has_speech(wav, frames)
 
     @torch.inference_mode()
-    def _probabilities(self, wavs: Sequence[np.ndarray]) -> np.ndarray:
-        """Return (windows, classes) float64 softmax of (samples,) float32 windows."""
+    def _outputs(self, wavs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Return softmax (windows, classes) and latents (windows, dim), float64, of (samples,) float32 windows."""
         features, model = self.trained.features, self.trained.model
         counts = torch.tensor([len(wav) for wav in wavs], device=features.device)
         with features.autocast():
             frames = features([torch.from_numpy(np.ascontiguousarray(wav)).to(features.device) for wav in wavs])
-            logits = model.logits(model.latents(frames, torch.zeros_like(counts), counts))
-        return logits.cpu().double().softmax(dim=1).numpy()
+            latents = model.latents(frames, torch.zeros_like(counts), counts)
+            logits = model.logits(latents)
+        return logits.cpu().double().softmax(dim=1).numpy(), latents.cpu().double().numpy()
 
 
 def _read(scored: list[ScoredRecording], window: np.ndarray) -> np.ndarray | None:

@@ -7,6 +7,7 @@ model.safetensors   weights: upstream.*, featurizer.*, head.*
 config.json         labels, windows, model, the upstream's architecture and features, quantiles of dev's top
                     probability, versions; :class:`ExportConfig`
 calibration.json    scoring/calibration.py; only where the run has one
+novelty.safetensors latents of dev, scoring/open_set.py; only where the run has them
 README.md           model card
 =================== =============================================================================================
 """
@@ -30,6 +31,7 @@ from ..host.features import rebuild_features
 from ..host.trust import parameters_limited
 from ..host.upstreams import UpstreamSettings
 from ..scoring.calibration import write_calibration
+from ..scoring.open_set import read_novelty, write_novelty
 from ..utils.errors import UserError, is_of_the_system
 from ..utils.run_folder import RunFolder
 from .trained import Trained, choose_device, find_calibration, load_weights, make_model, weights_below
@@ -64,7 +66,7 @@ def holds_export(folder: Path) -> bool:
 
 
 def write_export(folder: Path, trained: Trained, versions: dict[str, str]) -> None:
-    """Write weights, config.json and calibration.json to an empty folder.
+    """Write weights, config.json, calibration.json and novelty.safetensors to an empty folder.
 
     Raises UserError: the upstream cannot be built without its checkpoint, or the disk is full.
     """
@@ -108,6 +110,8 @@ def write_export(folder: Path, trained: Trained, versions: dict[str, str]) -> No
     (folder / WEIGHTS_NAME).chmod((folder / CONFIG_NAME).stat().st_mode)
     if trained.calibration is not None:
         write_calibration(RunFolder(folder).calibration, trained.calibration)
+    if trained.novelty is not None:
+        write_novelty(RunFolder(folder).novelty, trained.novelty)
 
 
 def read_export(folder: Path, device: str | None = None) -> Trained:
@@ -156,6 +160,7 @@ def read_export(folder: Path, device: str | None = None) -> Trained:
         precision=config.precision,
         calibration=find_calibration(RunFolder(folder), labels),
         confidence=None if config.confidence is None else np.array(config.confidence),
+        novelty=read_novelty(RunFolder(folder).novelty, model.dim),
         variant=config.variant,
     )
 

@@ -10,6 +10,7 @@ share a batch; only the audio of one batch is in memory.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from typing import Any
 import numpy as np
 
 from ..data.audio.reading import SAMPLE_RATE
+from ..scoring.choices import P_OOS
 from ..scoring.class_priors import ordered_priors
 from ..scoring.metrics import average_windows
+from ..scoring.open_set import auroc, best_threshold
 from ..utils.errors import UserError
 from .answer import Identification, make_answer, rejection_threshold
 from .batching import ScoredRecording, WindowScorer
@@ -48,6 +51,7 @@ class Identifier:
 
     def __init__(self, trained: Trained, *, detect_speech: bool = True, prior: Sequence[float] | None = None) -> None:
         self.trained, self._prior = trained, prior
+        self.max_novelty = math.inf  # answers of recordings above it are "none of these"; segments have no novelty
         self._scorer = WindowScorer(trained, detect_speech=detect_speech)
 
     @classmethod
@@ -144,6 +148,28 @@ class Identifier:
             for scored in self._scorer.score(together, hop, progress):
                 yield scored.error or self._answer(scored, threshold)
 
+    def reject_with(self, recordings: Iterable[Recording], p_oos: float = P_OOS) -> str:
+        """Set `max_novelty`, so that recordings like these, of none of the classes, are answered "none of these".
+
+        Returns a line that says what is rejected. Raises UserError: no recording has speech, one cannot be read, or the
+        run has no novelty.safetensors.
+
+        `p_oos`: prior of such recordings; the threshold has the fewest errors on these and on dev, weighted by it.
+        """
+        novelties = [answer.novelty for answer in self._answers(recordings, None)]
+        outside = np.array([novelty for novelty in novelties if novelty is not None])
+        if self.trained.novelty is None or not len(outside):
+            raise UserError(
+                "reject_with: expected recordings with speech, and a run with novelty.safetensors, found none. Use "
+                "others, or write novelty.safetensors by -m evaluate -t dev."
+            )
+        dev = self.trained.novelty.of_dev
+        self.max_novelty = limit = best_threshold(dev, outside, p_oos)
+        return (
+            f"'none of these': novelty above {limit:.3f}: {(outside > limit).mean():.1%} of {len(outside)} others and "
+            f"{(dev > limit).mean():.1%} of {len(dev)} dev utterances (AUROC {auroc(dev, outside):.3f})"
+        )
+
     def segments(
         self,
         recording: Recording | Path | str,
@@ -184,7 +210,7 @@ class Identifier:
             threshold=threshold,
         )
 
-    def _answers(self, recordings: Sequence[Recording], reject: float | None) -> list[Identification]:
+    def _answers(self, recordings: Iterable[Recording], reject: float | None) -> list[Identification]:
         answers = []
         for answer in self.identify(recordings, reject=reject):
             if isinstance(answer, UserError):
@@ -195,7 +221,10 @@ class Identifier:
     def _answer(self, scored: ScoredRecording, threshold: float) -> Identification:
         one = np.zeros(len(scored.windows), dtype=np.int64)
         _, averages = average_windows(one, scored.probabilities, self.trained.evaluation.average)
-        average = averages[0]
+        average, novelty = averages[0], None
+        if self.trained.novelty is not None:
+            latent, seconds = scored.latent / len(scored.windows), np.array([scored.recording.seconds])
+            novelty = float(self.trained.novelty(latent[None], seconds)[0])
         return make_answer(
             scored.recording.name,
             scored.recording.seconds,
@@ -205,6 +234,8 @@ class Identifier:
             is_speech=scored.is_speech,
             threshold=threshold,
             remarks=self._remarks(scored.recording.seconds),
+            novelty=novelty,
+            max_novelty=self.max_novelty,
         )
 
     def _remarks(self, seconds: float) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ class Recording:
     name: str  # used in answers and errors
     samples: int  # number of samples at 16 kHz
     read: Callable[[int, int], np.ndarray]  # returns (count,) float32 at 16 kHz, given the first sample and the count
+    truth: str = ""  # its class; empty if unknown
 
     @property
     def seconds(self) -> float:
@@ -66,7 +67,8 @@ class Recording:
         """
         first, count = utterance_span(manifest, index)
         path, name = manifest.audio_path(index), str(manifest.columns["id"][index])
-        return cls(name, count, lambda start, length: read_audio(path, first + start, length))
+        truth = str(manifest.columns["class"][index])
+        return cls(name, count, lambda start, length: read_audio(path, first + start, length), truth)
 
     @classmethod
     def of_samples(cls, wav: Any, sample_rate: int, name: str = "audio") -> "Recording":

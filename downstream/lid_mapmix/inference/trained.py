@@ -20,6 +20,7 @@ from ..host.runner import prepare
 from ..host.upstreams import refuse_unread_weights
 from ..model import DialectClassifier
 from ..scoring.calibration import Calibration, read_calibration
+from ..scoring.open_set import Novelty, read_novelty
 from ..training.checkpoints import read_checkpoint
 from ..utils.errors import UserError
 from ..utils.run_folder import BEST_CHECKPOINT, RunFolder, choose_checkpoint
@@ -42,6 +43,7 @@ class Trained:
     precision: str  # of computation
     calibration: Calibration | None  # of its probabilities; None for none
     confidence: np.ndarray | None  # quantiles of dev's top probability, see answer.py; None without dev scores
+    novelty: Novelty | None  # what the novelty of recordings is computed from; None without dev's latents
     variant: str | None  # the variant of the run
 
 
@@ -95,6 +97,7 @@ def read_run(folder: Path, device: str | None = None, weights: str | None = None
         precision=str(read_precision(settings.runner)),
         calibration=calibration,
         confidence=dev_confidence(own_folder.scores("dev"), calibration),
+        novelty=read_novelty(own_folder.novelty, model.dim),
         variant=task.variant,
     )
 

@@ -57,6 +57,7 @@ class RunFolder:
     parameters = _file("parameters.json", "Number of parameters of each part of the model, JSON.")
     steps = _file("steps.json", "Progress of training, and the time per step, JSON (training/progress.py).")
     calibration = _file("calibration.json", "The calibration that was fitted on dev, JSON (scoring/calibration.py).")
+    novelty = _file("novelty.safetensors", "Latents of dev, which novelties are computed from (scoring/open_set.py).")
     card = _file("README.md", "The model card.")
     report = _file("report.html", "The report, one HTML page.")
     bad_audio = _file("bad_audio.csv", "The skipped training utterances, CSV (training/bad_audio.py).")
@@ -205,7 +206,7 @@ class RunFolder:
 
     def _run_files(self) -> list[Path]:
         """List the files of a run by their names; no other file is deleted."""
-        best = [path for path in (self.calibration, self.best) if path.is_file()]
+        best = [path for path in (self.calibration, self.novelty, self.best) if path.is_file()]
         return best + [path for split in _SCORED_SPLITS for path in self.score_files(split)] + self.checkpoints()
 
     def shown(self) -> list[Path]:

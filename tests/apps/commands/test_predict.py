@@ -160,6 +160,34 @@ def test_rejection_says_its_threshold(predict, recordings, trained):
             assert (answer["label"] is None) == is_rejected
 
 
+def test_recordings_unlike_dev_are_marked_and_rejected_and_scored(predict, corpus, tmp_path):
+    """Noise is of no class of the manifest of hums."""
+    (tmp_path / "noise").mkdir()
+    for seed in range(4):
+        noise = np.random.default_rng(seed).normal(0, 0.1, 48_000)
+        soundfile.write(tmp_path / "noise" / f"{seed}.wav", noise, 16_000)
+    rows = [f"noise/{seed}.wav,noise,3.0" for seed in range(4)]
+    (tmp_path / "other.csv").write_text("\n".join(["audiopath,class,seconds", *rows]) + "\n")
+    found = predict(corpus / "test.csv", tmp_path / "other.csv", "--json", "--reject-with", tmp_path / "noise")
+    answers = [json.loads(line) for line in found.lines]
+    assert [answer["outcome"] for answer in answers[-4:]] == ["none of these"] * 4
+    assert all(answer["novelty"] > 1 and "unlike training data" in answer["remarks"] for answer in answers[-4:])
+    inside, outside = ([answer["novelty"] for answer in part] for part in (answers[:-4], answers[-4:]))
+    auroc = np.mean([[(a < b) + (a == b) / 2 for a in inside] for b in outside])
+    assert f"open set: {len(inside)} recordings of the classes, 4 of others: AUROC of novelty {auroc:.3f}" in found.err
+    assert ": 100.0% of 4 others and" in found.err
+    found = predict(tmp_path / "noise")
+    assert all(line.endswith("; unlike training data") for line in found.lines)
+    assert "open set" not in found.err
+
+
+@pytest.mark.parametrize("flags", [["--segments"], []])
+def test_reject_with_refuses_in_one_line(predict, recordings, tmp_path, flags):
+    found = predict(recordings, "--reject-with", recordings if flags else tmp_path, *flags)
+    assert found.status == 1
+    assert found.err.count("error:") == 1 + (not flags)
+
+
 @pytest.fixture(scope="module")
 def two_hums(tmp_path_factory):
     """Return a recording in which a minute of one class is followed by one of another."""

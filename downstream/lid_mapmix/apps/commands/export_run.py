@@ -19,8 +19,9 @@ examples:
   the weights of the upstream have moved:
     lid-mapmix export result/downstream/first --out dialects -k moved/weights.pt
 
-The folder holds model.safetensors (upstream, featurizer, head), config.json, calibration.json if the run has one, and a
-model card. It needs neither the training data nor the checkpoint of the upstream. Loading it unpickles nothing.
+The folder holds model.safetensors (upstream, featurizer, head), config.json, a model card, and calibration.json and
+novelty.safetensors (latents of dev) if the run has them. It needs neither the training data nor the upstream's
+checkpoint. Loading it unpickles nothing.
 """
 
 

@@ -3,17 +3,19 @@
 import argparse
 import contextlib
 import functools
+import itertools
 import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from ...host.registry import add_upstreams
+from ...scoring.choices import P_OOS
 from ...utils.command_line import STANDARD_OUTPUT, CommandParser, whole_number_from
 from ...utils.errors import ReportedError, UserError
 from ...utils.files import replace_when_complete
@@ -38,9 +40,10 @@ examples:
   segments of a recording with several languages, as an Audacity label track:
     lid-mapmix predict RUN debate.flac --format audacity --out debate.txt
 
-The answer to silence, noise and music is "no speech". A recording that cannot be read is reported on standard error;
-the others are processed, and the exit status is 1. What libsndfile does not read (m4a, webm, mp4, amr, wma, ...) is
-decoded by ffmpeg if it is installed. Files of a folder that are no audio are counted by extension on standard error.
+The answer to silence, noise and music is "no speech". A recording far from all of dev is marked "unlike training data".
+One that cannot be read is reported on standard error; the others are processed, and the exit status is 1. What
+libsndfile does not read (m4a, webm, mp4, amr, wma, ...) is decoded by ffmpeg if it is installed. Files of a folder that
+are no audio are counted by extension on standard error.
 """
 
 
@@ -114,6 +117,8 @@ def make_predict_parser() -> CommandParser:
         help="answer 'none of these' if the highest calibrated probability is below its P-quantile on dev "
         "(dev_scores.csv of RUN); this rejects a fraction P of dev",
     )
+    add("--reject-with", metavar="AUDIO", help="answer 'none of these' for what is as unlike dev as these recordings")
+    add("--p-oos", type=_probability, default=P_OOS, metavar="P", help="prior of such recordings; default: %(default)s")
     add(
         "--prior",
         default="training",
@@ -152,6 +157,8 @@ def predict(options: argparse.Namespace) -> None:
             )
         if not options.overwrite:
             raise UserError(f"{options.out}: exists already. Name another file by --out, or replace it by --overwrite.")
+    if options.reject_with is not None and (options.segments or form in TRACKS):
+        raise UserError("--reject-with: expected whole recordings, found segments. Leave one out.")
     if options.reject is not None and options.prior != "training":
         raise UserError(
             "--reject and --prior exclude each other: the quantiles of dev are under the priors of training."
@@ -169,6 +176,9 @@ def predict(options: argparse.Namespace) -> None:
     )
     _print_conditions(identifier, options)
     by_segment = options.segments or form in TRACKS
+    if options.reject_with is not None:
+        others = _opened(list(_sources([options.reject_with], reports)), reports)
+        print(f"[lid_mapmix] {identifier.reject_with(others, options.p_oos)}", file=sys.stderr)
     with _output(options.out) as write, tqdm(total=len(sources), unit="recording", disable=None, delay=1) as bar:
         prediction = _Prediction(identifier, options, form, reports, bar)
         recordings = _opened(sources, reports)
@@ -178,6 +188,8 @@ def predict(options: argparse.Namespace) -> None:
             tqdm.write(one_line(f"[lid_mapmix] {folder}: left out: {describe_left_out(counts)}"), file=sys.stderr)
             if form is Format.JSON:
                 write(left_out_line(folder, counts))
+    if (scores := _open_set_scores(identifier.classes, prediction.known, options.p_oos)) is not None:
+        print(f"[lid_mapmix] {scores}", file=sys.stderr)
     if reports.count:
         raise ReportedError
 
@@ -205,14 +217,19 @@ class _Prediction:
     reports: _Reports
     bar: Any
     seconds: float = 0.0
+    known: list[tuple] = field(default_factory=list)  # true class, answered class or None, novelty or None
 
     def answers(self, recordings: "Iterator[Recording]") -> Iterator[str]:
         """Yield the line of each recording."""
-        for answer in self.identifier.identify(recordings, reject=self.options.reject, progress=self._show):
+        ahead, behind = itertools.tee(recordings)
+        found = self.identifier.identify(ahead, reject=self.options.reject, progress=self._show)
+        for answer, recording in zip(found, behind, strict=True):
             self.bar.update()
             if isinstance(answer, UserError):
                 self.reports.add(answer)
             else:
+                if recording.truth:
+                    self.known.append((recording.truth, answer.label, answer.novelty))
                 yield answer_line(answer, self.form, self.options.top)
 
     def segments(self, recordings: "Iterator[Recording]") -> Iterator[str]:
@@ -229,6 +246,24 @@ class _Prediction:
     def _show(self, seconds: float) -> None:
         self.seconds += seconds
         self.bar.set_postfix_str(f"{self.seconds / 60:.1f} min of windows")
+
+
+def _open_set_scores(classes: Sequence[str], known: Sequence[tuple], p_oos: float) -> str | None:
+    """Return open-set scores of `known` in one line; None if all or none of the recordings are of the classes."""
+    import numpy as np  # noqa: PLC0415
+
+    from ...scoring.open_set import auroc, open_set_cost  # noqa: PLC0415
+
+    number = {name: place for place, name in enumerate(classes)}
+    truth, answers = (np.array([number.get(row[column], -1) for row in known]) for column in (0, 1))
+    if (truth >= 0).all() or not (truth >= 0).any():
+        return None
+    novelties = np.array([row[2] for row in known], dtype=np.float64)
+    inside, outside = (novelties[chosen & ~np.isnan(novelties)] for chosen in (truth >= 0, truth < 0))
+    return (
+        f"open set: {(truth >= 0).sum()} recordings of the classes, {(truth < 0).sum()} of others: AUROC of novelty "
+        f"{auroc(inside, outside):.3f}, cost at P_oos {p_oos:g} {open_set_cost(answers, truth, p_oos):.3f}"
+    )
 
 
 def _read_prior(path: str) -> dict[str, float]:

@@ -75,7 +75,8 @@ def read_manifest(path: Path | str, *, is_labelled: bool = True, ids_may_repeat:
     columns.setdefault("id", columns["audiopath"])
     if not is_labelled:
         count = len(columns["audiopath"])
-        columns["class"], columns["seconds"] = np.full(count, "", dtype=TEXT), np.full(count, np.nan)
+        columns["seconds"] = np.full(count, np.nan)
+        columns.setdefault("class", np.full(count, "", dtype=TEXT))
     _check_values(path, columns, is_labelled=is_labelled)
     if not ids_may_repeat:
         _check_unique(path, columns["id"], table.hashes)
