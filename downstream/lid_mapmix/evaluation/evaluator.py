@@ -142,9 +142,12 @@ class Evaluation:
             metrics |= self._intervals_and_calibration(name, probabilities)
         if is_best or not chooses:
             write_results(self.folder, name, split=split, labels=labels, probabilities=probabilities, metrics=metrics)
-        if name == _DEV and not self._trains:
-            self._calibrate(probabilities, truncated)
-            self._write_novelty()
+        if name == _DEV and not self._trains and self._checkpoint is not None:
+            if self._checkpoint.name == BEST_CHECKPOINT:
+                self._calibrate(probabilities, truncated)
+                self._write_novelty()
+            else:
+                self._report(f"no calibration: expected {BEST_CHECKPOINT}, found {self._checkpoint}")
         latents = self.folder.latents(name)
         if self._latents and name != _DEV:
             self._latents[0][1].write(latents, split.manifest.columns["id"])
@@ -176,12 +179,9 @@ class Evaluation:
     def _calibrate(self, probabilities: np.ndarray, truncated: Sequence[np.ndarray]) -> None:
         """Fit the calibration of the best checkpoint on dev, and write it."""
         kind = self.config.evaluation.calibration.kind
-        if kind is None or self._checkpoint is None:
+        if kind is None:
             return
         self.folder.calibration.unlink(missing_ok=True)
-        if self._checkpoint.name != BEST_CHECKPOINT:
-            self._report(f"no calibration: expected {BEST_CHECKPOINT}, found {self._checkpoint}")
-            return
         split = self.corpus.split(_DEV)
         cuts = dict(zip(self.durations(_DEV)[1:], truncated, strict=True))
         try:
@@ -197,7 +197,7 @@ class Evaluation:
     def _write_novelty(self) -> None:
         """Write what the novelty of recordings is computed from, of the best checkpoint."""
         self.folder.novelty.unlink(missing_ok=True)
-        if self._latents and self._checkpoint is not None and self._checkpoint.name == BEST_CHECKPOINT:
+        if self._latents:
             kept = dict(zip(self.durations(_DEV), (latents for _, latents in self._latents), strict=True))
             novelty = novelty_of(self.corpus.split(_DEV), kept)
             if novelty is not None:

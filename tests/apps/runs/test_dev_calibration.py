@@ -166,7 +166,9 @@ def test_a_checkpoint_that_is_not_the_best_is_not_calibrated(own_run, capsys):
     [line] = warnings(capsys.readouterr().out)
     assert "expected dev-best.ckpt" in line
     assert "calibrated" not in metrics_of(own_run)
+    assert run("-m", "evaluate", "-t", "dev", "-e", own_run / "states-6.ckpt", "--device", "cpu") == 0
     assert (own_run / "calibration.json").read_bytes() == before
+    assert (own_run / "novelty.safetensors").is_file()
     assert read_run(own_run / "states-6.ckpt", "cpu").calibration is None
 
 
