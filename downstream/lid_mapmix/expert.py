@@ -22,7 +22,6 @@ from .data.corpus import Corpus
 from .data.crops import KeptFeatures
 from .data.dataset import EvaluationBatch
 from .data.loader import TaskLoader
-from .data.voices import limits_of_voices
 from .evaluation.evaluator import Evaluation
 from .host.optimization import check_optimization
 from .host.runner import is_patched
@@ -102,8 +101,6 @@ class DownstreamExpert(nn.Module):
         self.run: TrainingRun | None = None
         if mode == _TRAIN:
             self._check_splits(runner)
-            for line in limits_of_voices(self.corpus):
-                self._report(f"voices: {line}")
             self.run = TrainingRun(self.config, self.corpus, self.folder, seed, runner, report=self._report)
 
     def _check_splits(self, runner: MutableMapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from ..data.augment.augmenter import Augmenter
 from ..data.corpus import Corpus
 from ..data.crops import Crops, KeptFeatures
 from ..data.loader import TaskLoader
+from ..data.voices import limits_of_voices
 from ..mapmix.mixup import MixSpace, mix, soft_cross_entropy
 from ..model import DialectClassifier
 from ..utils.distributed import gather_rows, is_rank_zero
@@ -50,6 +51,7 @@ class TrainingRun:
             BadAudio(folder, self.split, config.data.max_bad_fraction, report) if config.data.skips_bad_audio else None
         )
         self.plan = plan_training(config, self.split, corpus.labels, seed)
+        self._limits, self._report = limits_of_voices(corpus), report
         self.sampler = self.plan.sampler()  # of the current epoch
         epochs = config.datamap.epochs if config.datamap.record else config.epochs
         runner.setdefault("gradient_accumulate_steps", 1)
@@ -74,6 +76,8 @@ class TrainingRun:
             if self.bad_audio is not None:
                 self.bad_audio.resume()
         else:
+            for line in self._limits if epoch == 0 else ():
+                self._report(f"voices: {line}")
             if self.bad_audio is not None and epoch == 0:
                 self.bad_audio.reset()
             if self.recording is not None:

@@ -204,3 +204,18 @@ def test_dev_is_scored_in_the_windows_of_test(own_run, corpus, tmp_path):
 def test_a_run_that_is_trained_anew_does_not_keep_the_calibration_of_the_old_one(own_run):
     RunFolder(own_run).clear()
     assert not (own_run / "calibration.json").exists()
+
+
+def test_what_dev_does_not_say_of_other_voices_is_in_log_card_and_report(own_corpus, tmp_path):
+    for split in ("train", "dev"):
+        path = own_corpus / f"{split}.csv"
+        header, *rows = path.read_text().splitlines()
+        path.write_text("\n".join([f"{header},speaker", *(f"{row},s{number % 3}" for number, row in enumerate(rows))]))
+    assert train(own_corpus, tmp_path / "run", "-v", "baseline", settings={"runner.report": True}) == 0
+    lines = metrics_of(tmp_path / "run")["limits"]
+    assert ["fewer than 5 speakers in train" in lines[0], "with speakers of train" in lines[1]] == [True, True]
+    log, card = ((tmp_path / "run" / name).read_text() for name in ("log.log", "README.md"))
+    page = (tmp_path / "run/report.html").read_text()
+    for line in lines:
+        assert log.count(f"voices: {line}\n") == 1
+        assert card.count("Voices: ") == page.count("Voices: ") == 2
