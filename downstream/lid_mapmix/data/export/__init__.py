@@ -5,13 +5,6 @@ from enum import StrEnum
 DEFAULT_SHARD_BYTES = 10**9
 
 
-class AudioFormat(StrEnum):
-    """Format of packed audio."""
-
-    KEEP = "keep"
-    FLAC = "flac"
-
-
 class ManifestForm(StrEnum):
     """Format of exported manifests."""
 
