@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from lid_mapmix.data.corpus import Corpus
 from lid_mapmix.data.labels import Labels, labels_from_manifest, labels_from_mapping, read_labels, write_labels
 from lid_mapmix.data.manifest import csv_format as manifest_csv
+from lid_mapmix.data.manifest import manifest as manifest_module
 from lid_mapmix.data.manifest import parquet_format as manifest_parquet
 from lid_mapmix.data.manifest.manifest import read_manifest, write_manifest
 from lid_mapmix.utils.errors import UserError
@@ -299,19 +300,10 @@ def test_rows_beyond_one_batch_are_joined_and_counted(tmp_path, monkeypatch):
 
 
 def test_ids_of_one_hash_are_told_apart(tmp_path, monkeypatch):
-    monkeypatch.setattr(manifest_csv, "hash", len, raising=False)
+    monkeypatch.setattr(manifest_module, "hash", len, raising=False)
     manifest = read_manifest(write(tmp_path, f"{HEADER}\na,x,1\nb,x,1\nccc,x,1\n"))
     assert manifest.columns["id"].tolist() == ["a", "b", "ccc"]
     refused(write(tmp_path, f"{HEADER}\na,x,1\nb,x,1\nb,x,1\n"), "expected unique ids, found b in 2 rows")
-
-
-def test_fingerprints_of_a_parquets_ids_only_say_where_to_look(tmp_path, monkeypatch):
-    monkeypatch.setattr(manifest_parquet, "_multipliers", lambda: np.zeros(1024, dtype=np.uint64))
-    path = tmp_path / "train.parquet"
-    write_manifest(path, {"audiopath": ["a", "b", "c"], "class": ["x"] * 3, "seconds": [1.0] * 3})
-    assert read_manifest(path).columns["id"].tolist() == ["a", "b", "c"]
-    write_manifest(path, {"audiopath": ["a", "b", "b"], "class": ["x"] * 3, "seconds": [1.0] * 3})
-    refused(path, "expected unique ids, found b in 2 rows")
 
 
 @given(
@@ -328,7 +320,6 @@ def test_any_text_of_a_parquet_is_read_whatever_is_read_at_once(tmp_path_factory
     parquet.write_table(table, path, row_group_size=group)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(manifest_parquet, "ROWS_AT_ONCE", 4)
-        patch.setattr(manifest_parquet, "_MAX_BYTES_AT_ONCE", 6_100)
         manifest = read_manifest(path)
     assert manifest.columns["audiopath"].tolist() == names
     assert manifest.columns["class"].tolist() == classes

@@ -4,7 +4,7 @@ Text is NumPy's StringDType: each takes its UTF-8 bytes and 16 more, whatever th
 read audio share the memory, because there are no Python objects with reference counts in it.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,6 @@ from ...utils.errors import UserError
 TEXT = StringDType()
 # This many rows at once stay in the processor's caches.
 ROWS_AT_ONCE = 20_000
-# Longer names are too rare to be worth a fast path.
-_MAX_BYTES = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,33 +31,15 @@ class Names:
         # Far fewer comparisons than sorting millions of texts.
         number_of: dict[str, int] = {}
         codes = np.fromiter(
-            (number_of.setdefault(value, len(number_of)) for value in values.tolist()), np.int64, len(values)
+            (number_of.setdefault(value, len(number_of)) for value in iterate(values)), np.int64, len(values)
         )
         return cls(np.array(list(number_of), dtype=TEXT), codes)
 
-    def decode(self, into: np.ndarray) -> None:
-        """Write the texts of the rows into a (rows,) `TEXT` array."""
-        texts = self.names.tolist()
-        fits = all(text.isascii() and len(text) <= _MAX_BYTES and "\0" not in text for text in texts)
-        # Converting bytes of one length to text is three times as fast as copying text.
-        names = np.array(texts, dtype="S" if fits else TEXT)
-        for at in range(0, len(into), ROWS_AT_ONCE):
-            into[at : at + ROWS_AT_ONCE] = names[self.codes[at : at + ROWS_AT_ONCE]]
 
-
-@dataclass(frozen=True, eq=False)
-class ManifestTable:
-    """A manifest as it was read; values are not checked, except that numbers are numbers."""
-
-    columns: dict[str, np.ndarray]  # column name → (utterances,) float64 or `TEXT`, in the order of the file
-    hashes: np.ndarray  # (utterances,) integers, equal for equal ids and almost never otherwise
-    classes: Names | None  # the class column as numbers; None if there is none
-    digest: str  # SHA-256 of the file
-
-
-def id_column(names: Collection[str]) -> str:
-    """Return the name of the column that identifies utterances."""
-    return "id" if "id" in names else "audiopath"
+def iterate(values: np.ndarray) -> Iterator[str]:
+    """Yield the texts of a column; few are Python objects at a time."""
+    for at in range(0, len(values), ROWS_AT_ONCE):
+        yield from values[at : at + ROWS_AT_ONCE].tolist()
 
 
 def empty_columns(names: Sequence[str], rows: int, numbers: Collection[str]) -> dict[str, np.ndarray]:

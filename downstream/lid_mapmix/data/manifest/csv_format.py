@@ -13,16 +13,16 @@ from typing import BinaryIO
 import numpy as np
 
 from ...utils.errors import UserError
-from .columns import TEXT, ManifestTable, Names, check_header, empty_columns, id_column
+from .columns import check_header, empty_columns
 
 # As lists of Python strings, rows take a few hundred bytes each; this many stay in the processor's caches.
 _ROWS_AT_ONCE = 5_000
 _BYTES_AT_ONCE = 1 << 24
 
 
-def read_csv(path: Path, required: Collection[str], numbers: Collection[str]) -> ManifestTable:
-    """Read a CSV; see :func:`.manifest.read_table`."""
-    count, number_of = 0, dict[str, int]()
+def read_csv(path: Path, required: Collection[str], numbers: Collection[str]) -> tuple[dict[str, np.ndarray], str]:
+    """Read a CSV: name → (utterances,) float64 or `TEXT`, in the order of the file, and its SHA-256."""
+    count = 0
     try:
         with path.open("rb") as content, _without_collection():
             max_rows, digest = _survey(content)
@@ -30,26 +30,15 @@ def read_csv(path: Path, required: Collection[str], numbers: Collection[str]) ->
             rows = csv.reader(io.TextIOWrapper(content, newline="", encoding="utf-8-sig"))
             header = next(rows, [])
             check_header(path, header, required)
-            columns, identity = empty_columns(header, max_rows, numbers), id_column(header)
-            hashes, codes = np.empty(max_rows, dtype=np.int64), np.empty(max_rows, dtype=np.int32)
+            columns = empty_columns(header, max_rows, numbers)
             for some in _batches(rows):
-                part = slice(count, count + len(some))
                 for name, values in zip(header, _columns(path, header, some, count + 2), strict=True):
-                    columns[name][part] = _numbers(path, name, values) if name in numbers else values
-                    if name == identity:
-                        # Python's hash differs between processes, but only equality is used.
-                        hashes[part] = np.fromiter(map(hash, values), np.int64, len(values))
-                    if name == "class":
-                        codes[part] = [number_of.setdefault(value, len(number_of)) for value in values]
+                    read = _numbers(path, name, values) if name in numbers else values
+                    columns[name][count : count + len(some)] = read
                 count += len(some)
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: expected CSV in UTF-8, found other content ({error}). Save it as CSV.") from None
-    return ManifestTable(
-        columns={name: values[:count] for name, values in columns.items()},
-        hashes=hashes[:count],
-        classes=Names(np.array(list(number_of), dtype=TEXT), codes[:count]) if "class" in header else None,
-        digest=digest,
-    )
+    return {name: values[:count] for name, values in columns.items()}, digest
 
 
 @contextmanager

@@ -6,15 +6,16 @@ The columns are those of docs/data.md; only `REQUIRED_COLUMNS` are needed.
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from ...utils.errors import UserError
 from ...utils.files import replace_when_complete, write_csv
-from .columns import TEXT, ManifestTable, Names
+from .columns import TEXT, Names, iterate
 from .csv_format import read_csv
 from .parquet_format import read_parquet, write_parquet
 
@@ -32,13 +33,12 @@ class Manifest:
     # Column name → (utterances,) array; float64 for seconds, start and end, text for the rest. Always has ``id`` in
     # addition to the required columns.
     columns: Mapping[str, np.ndarray]
-    numbered: Names | None = None  # the class column as numbers, if it was read as such
     digest: str = ""  # SHA-256 of the file; empty if it was not read from one
 
-    @property
+    @cached_property
     def classes(self) -> Names:
         """The class column as numbers."""
-        return Names.of(self.columns["class"]) if self.numbered is None else self.numbered
+        return Names.of(self.columns["class"])
 
     def __len__(self) -> int:
         return len(self.columns["audiopath"])
@@ -68,8 +68,7 @@ def read_manifest(path: Path | str, *, is_labelled: bool = True, ids_may_repeat:
             "to train without dev.csv, add -o config.runner.eval_dataloaders=[]."
         )
     required = REQUIRED_COLUMNS if is_labelled else REQUIRED_COLUMNS[:1]
-    table = read_table(path, required, _NUMBER_COLUMNS)
-    columns = table.columns
+    columns, digest = (read_parquet if path.suffix == PARQUET else read_csv)(path, required, _NUMBER_COLUMNS)
     if not len(columns["audiopath"]):
         raise UserError(f"{path}: expected utterances, found only a header. Add utterances, or delete the file.")
     columns.setdefault("id", columns["audiopath"])
@@ -79,8 +78,8 @@ def read_manifest(path: Path | str, *, is_labelled: bool = True, ids_may_repeat:
         columns.setdefault("class", np.full(count, "", dtype=TEXT))
     _check_values(path, columns, is_labelled=is_labelled)
     if not ids_may_repeat:
-        _check_unique(path, columns["id"], table.hashes)
-    return Manifest(path, columns, table.classes if is_labelled else None, table.digest)
+        _check_unique(path, columns["id"])
+    return Manifest(path, columns, digest)
 
 
 def read_manifests(directory: Path, splits: Sequence[str], *, ids_may_repeat: bool = False) -> dict[str, Manifest]:
@@ -148,8 +147,9 @@ def _check_values(path: Path, columns: Mapping[str, np.ndarray], *, is_labelled:
             )
 
 
-def _check_unique(path: Path, ids: np.ndarray, hashes: np.ndarray) -> None:
-    # Sorting numbers is far faster than sorting text.
+def _check_unique(path: Path, ids: np.ndarray) -> None:
+    # Sorting numbers is far faster than sorting text. Python's hash differs between processes; only equality is used.
+    hashes = np.fromiter(map(hash, iterate(ids)), np.int64, len(ids))
     ordered = np.sort(hashes)
     shared = ordered[1:][ordered[1:] == ordered[:-1]]
     if len(shared) == 0:
@@ -173,17 +173,3 @@ def find_manifest(directory: Path, split: str) -> Path:
             f"{directory}: expected one manifest of {split}, found {table.name} and {text.name}. Delete one."
         )
     return table
-
-
-def read_table(path: Path, required: Collection[str], numbers: Collection[str]) -> ManifestTable:
-    """Read a manifest; values are not checked, except that numbers are numbers.
-
-    Returns its columns, which may be empty.
-
-    Raises UserError: the file cannot be read, lacks a column or has one twice, or has a row of another length or a
-    value that is not a number.
-
-    `path`: a .parquet, otherwise a CSV with a header. `required`: names of required columns. `numbers`: names of
-    columns of numbers; empty values are NaN.
-    """
-    return (read_parquet if path.suffix == PARQUET else read_csv)(path, required, numbers)
