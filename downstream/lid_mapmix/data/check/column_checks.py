@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from difflib import SequenceMatcher
 from itertools import combinations
 
 import numpy as np
@@ -13,12 +14,11 @@ from ..labels import Labels
 from ..manifest.columns import Names
 from .findings import Finding, first
 from .subject import Utterances
-from .thresholds import IMBALANCE_NOTE, IMBALANCE_WARNING, MAX_NAMES, SPELT_FRACTION, SPELT_LETTERS
+from .thresholds import ALIKE, IMBALANCE_NOTE, IMBALANCE_WARNING, MAX_NAMES
 
 _TRAIN = SPLITS.index("train")
 _SEPARATORS = re.compile(r"[\s_\-./]+")
-# Names that differ only in separators are spellings of one name; names that differ only in digits are numbered.
-_NO_SLIPS = (_SEPARATORS, re.compile(r"\d+"))
+_NO_SLIPS = re.compile(r"[\s_\-./\d]+")
 
 
 def check_splits(utterances: Utterances) -> Iterator[Finding]:
@@ -115,7 +115,7 @@ def check_classes(utterances: Utterances, labels: Labels | None) -> Iterator[Fin
         yield Finding("spelt in two ways", len(groups), "class", examples)
     near = near_names(used)
     if near:
-        examples = first(f"{rare!r} ({used[rare]}), {common!r} ({used[common]})" for rare, common in near)
+        examples = first(f"{one!r} ({used[one]}), {other!r} ({used[other]})" for one, other in near)
         yield Finding("nearly the same name", len(near), "pair", examples)
     # From here on, spellings of one class count as one.
     renamed = renamings(spelt)
@@ -231,52 +231,16 @@ def count_names(utterances: Utterances, labels: Labels | None) -> dict[str, int]
     return dict.fromkeys(labels.classes if labels else (), 0) | utterances.class_counts()
 
 
-def near_names(counts: Mapping[str, int]) -> list[tuple[str, str]]:
-    """Return pairs of names at an edit distance of 1, the rarer name first.
+def near_names(names: Collection[str]) -> list[tuple[str, str]]:
+    """Return pairs of long names that are nearly equal; if there are very many names, none are compared.
 
-    Language codes such as ara-ary and ara-arz have this distance by design. So the words in which two names differ must
-    be long, or one name a hundred times rarer than the other. Names that differ only in digits are numbered, and not
-    returned. If there are very many names, none are compared.
-    """
-    pairs = []
-    for one, other in _alike(counts):
-        if not one_edit_apart(one, other) or any(mark.sub("", one) == mark.sub("", other) for mark in _NO_SLIPS):
-            continue
-        rare, common = sorted((one, other), key=lambda name: (counts[name], name))
-        if _differing_letters(one, other) >= SPELT_LETTERS or counts[rare] < SPELT_FRACTION * counts[common]:
-            pairs.append((rare, common))
-    return pairs
-
-
-def _alike(names: Collection[str]) -> list[tuple[str, str]]:
-    """Return, in order, all pairs of names at an edit distance of 1 and some more, without comparing all pairs.
-
-    Two such names become equal when one letter is removed from the longer, or from each.
+    Language codes such as ara-ary and ara-arz are too short to be nearly equal. Names that differ only in digits or
+    separators are numbered, and not returned.
     """
     if len(names) > MAX_NAMES:
         return []
-    by_rest: dict[str, list[str]] = {}
-    for name in sorted(names):
-        for rest in {name, *(name[:place] + name[place + 1 :] for place in range(len(name)))}:
-            by_rest.setdefault(rest, []).append(name)
-    return sorted({pair for alike in by_rest.values() for pair in combinations(alike, 2)})
-
-
-def one_edit_apart(one: str, other: str) -> bool:
-    """Return whether inserting, deleting or replacing one letter, or swapping two neighbours, makes the words equal."""
-    if one == other or abs(len(one) - len(other)) > 1:
-        return False
-    same = next(
-        (index for index, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
-    )
-    rest, others = one[same:], other[same:]
-    if len(rest) != len(others):
-        return rest[1:] == others or rest == others[1:]
-    return rest[1:] == others[1:] or (rest[1::-1] == others[:2] and rest[2:] == others[2:])
-
-
-def _differing_letters(one: str, other: str) -> int:
-    words, others = (_SEPARATORS.split(name) for name in (one, other))
-    if len(words) != len(others):
-        return 0
-    return max((min(len(a), len(b)) for a, b in zip(words, others, strict=True) if a != b), default=0)
+    return [
+        (one, other)
+        for one, other in combinations(sorted(names), 2)
+        if _NO_SLIPS.sub("", one) != _NO_SLIPS.sub("", other) and SequenceMatcher(None, one, other).ratio() >= ALIKE
+    ]

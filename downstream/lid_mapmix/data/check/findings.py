@@ -90,7 +90,7 @@ KINDS = {
     "spelt in two ways": Kind(
         _ERROR, "class names that differ only in case, hyphens or spaces", "--fix renames them to the most frequent one"
     ),
-    "nearly the same name": Kind(_WARNING, "class names at an edit distance of 1", "correct one if not intended"),
+    "nearly the same name": Kind(_WARNING, "class names that differ in a letter", "correct one if not intended"),
     "imbalance": Kind(_NOTE, "unbalanced classes in train", "none up to a ratio of 20"),
     "strong imbalance": Kind(_WARNING, "unbalanced classes in train", "add data, or remove some"),
 }

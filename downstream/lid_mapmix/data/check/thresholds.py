@@ -64,9 +64,7 @@ EXACT_FRACTION = 0.5
 # Ratio of the largest to the smallest class, in seconds of train. NIST LRE17's own training data exceeds the first.
 IMBALANCE_NOTE = 5.0
 IMBALANCE_WARNING = 20.0
-# Codes such as ary and arz differ in one letter: only in words of this length or more it is a misspelling ...
-SPELT_LETTERS = 5
-# ... and in shorter ones if one of the two is this much rarer.
-SPELT_FRACTION = 0.01
-# A corpus with more names has another column as its classes, such as the utterance.
-MAX_NAMES = 10_000
+# Of 1 for equal names (difflib): one letter in ten or more, so that codes such as ara-ary and ara-arz are not alike.
+ALIKE = 0.9
+# Comparing all pairs of more names takes minutes.
+MAX_NAMES = 500
