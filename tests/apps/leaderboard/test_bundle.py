@@ -3,10 +3,12 @@
 import json
 import shlex
 import shutil
+import tempfile
 import zipfile
 from pathlib import Path
 
 import pytest
+from lid_mapmix.apps.leaderboard import bundle as bundle_module
 from lid_mapmix.apps.runs import launch
 
 from .conftest import leaderboard
@@ -56,8 +58,7 @@ def test_a_figure_that_was_changed_is_found(bundle, capsys):
     printed = capsys.readouterr()
     assert "fbank baseline scores acc mean: " in printed.out
     assert "fbank mapmix scores ece best: 'yes' is stated" in printed.out
-    assert "leaderboard.json: has changed since it was packed" in printed.out
-    assert "3 figures or files differ" in printed.err
+    assert "2 figures differ" in printed.err
 
 
 def test_scores_that_were_changed_are_found(bundle, capsys):
@@ -72,7 +73,6 @@ def test_scores_that_were_changed_are_found(bundle, capsys):
     rewrite(bundle, name, turned)
     assert leaderboard("--verify", bundle) == 1
     printed = capsys.readouterr().out
-    assert f"{name}: has changed since it was packed" in printed
     assert "runs/mfcc/mapmix/corpus-seed-1 scores acc: " in printed
     assert "mfcc mapmix scores acc mean: " in printed
     assert "runs/fbank" not in printed  # its p, against the changed run, may have changed
@@ -113,19 +113,16 @@ def test_the_commands_of_a_bundle_make_its_runs_again(bundle, finished, corpus, 
     assert Path(run["folder"], "again/test_scores.csv").read_bytes() == scores
 
 
-def test_files_that_were_added_and_rows_that_were_left_out_are_found(bundle, capsys):
+def test_rows_that_were_left_out_are_found(bundle, capsys):
     def without_the_worst(text):
         content = json.loads(text)
         del content["rows"][0]
         return json.dumps(content)
 
     rewrite(bundle, "leaderboard.json", without_the_worst)
-    with zipfile.ZipFile(bundle, "a") as archive:
-        archive.writestr("runs/fbank/baseline/corpus-seed-0/config_9.yaml", "{}")
     assert leaderboard("--verify", bundle) == 1
     printed = capsys.readouterr().out
     assert "fbank baseline: no row is stated, but its runs are in the bundle" in printed
-    assert "config_9.yaml: was not packed" in printed
 
 
 @pytest.mark.parametrize(
@@ -178,23 +175,6 @@ def test_a_bundle_is_not_written_over(bundle, finished, capsys):
     assert bundle.read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["/etc/hostname", "../x", "a/../../x", "C:/x", "a\\x", "", 3])
-def test_a_bundle_does_not_make_files_of_the_reader_be_read(name, bundle, capsys):
-    def add(text):
-        digests = json.loads(text)
-        return json.dumps(digests | {name: "0" * 64})
-
-    rewrite(bundle, "sha256.json", add)
-    assert leaderboard("--verify", bundle) == 1
-    printed = capsys.readouterr()
-    if name == 3:  # a name of JSON is a text
-        assert "3: is missing" in printed.out
-        return
-    assert len(printed.err.splitlines()) == 1
-    assert f"{bundle}: expected names of files in the bundle" in printed.err
-    assert printed.out == ""
-
-
 def add_entry(path, name, attributes=0, text=""):
     entry = zipfile.ZipInfo("x")
     entry.filename = name
@@ -204,20 +184,26 @@ def add_entry(path, name, attributes=0, text=""):
 
 
 @pytest.mark.parametrize(
-    ("name", "attributes", "says"),
-    [
-        ("/tmp/x", 0, "expected names"),
-        ("../x", 0, "expected names"),
-        ("x\\y", 0, "expected names"),
-        ("x", 0o120777 << 16, "found the link 'x'"),
-        ("x" * 300, 0, "expected a zip"),
-    ],
+    ("name", "attributes"), [("/tmp/x", 0), ("../x", 0), ("x\\y", 0), ("x", 0o120777 << 16), ("x" * 300, 0)]
 )
-def test_entries_outside_the_bundle_are_refused(name, attributes, says, bundle, capsys):
+def test_entries_cannot_leave_the_folder_of_the_bundle(name, attributes, bundle, tmp_path, monkeypatch, capsys):
+    (tmp_path / "there").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "there"))
+    inside = []
+    original = bundle_module._read_content
+
+    def look(path, root):
+        inside.extend(each for each in root.rglob("*") if each.is_symlink())
+        return original(path, root)
+
+    monkeypatch.setattr(bundle_module, "_read_content", look)
+    before = {*Path("/tmp").glob("x*"), *tmp_path.glob("x*")}
     add_entry(bundle, name, attributes, "/etc")
-    assert leaderboard("--verify", bundle) == 1
+    assert leaderboard("--verify", bundle) == int(len(name) > 255)
     error = capsys.readouterr().err.splitlines()
-    assert len(error) == 1 and f"{bundle}: " in error[0] and says in error[0]
+    assert (len(error) == 1 and f"{bundle}: expected a zip" in error[0]) if len(name) > 255 else not error
+    assert {*Path("/tmp").glob("x*"), *tmp_path.glob("x*")} == before
+    assert not inside and not list((tmp_path / "there").iterdir())
 
 
 def test_a_data_map_outside_the_bundle_is_not_read(bundle, capsys):
@@ -238,11 +224,10 @@ def test_what_a_bundle_says_does_not_move_the_cursor(bundle, capsys):
         return json.dumps(content)
 
     rewrite(bundle, "leaderboard.json", spoil)
-    rewrite(bundle, "sha256.json", lambda text: json.dumps(json.loads(text) | {"x\x1b[31m\ny": ""}))
     assert leaderboard("--verify", bundle) == 1
     printed = capsys.readouterr()
     assert "\x1b" not in printed.out + printed.err
-    assert r"x\x1b[31m\ny: is missing" in printed.out
+    assert r"\x1b]0;x\x07" in printed.out
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def _verify(options: argparse.Namespace) -> None:
     for line in differences:
         print(line)
     if differences:
-        raise UserError(f"{options.verify}: {len(differences)} figures or files differ (listed above).")
+        raise UserError(f"{options.verify}: {len(differences)} figures differ (listed above).")
     print(f"{options.verify}: all figures were reproduced from the score files")
 
 
