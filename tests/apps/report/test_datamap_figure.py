@@ -5,14 +5,13 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from lid_mapmix.apps.report import datamap_figure as datamap_picture
-from lid_mapmix.apps.report.datamap_figure import draw_by_class, draw_datamap, opacities, rasterise
+from lid_mapmix.apps.report.datamap_figure import draw_by_class, draw_datamap
 from lid_mapmix.apps.report.figures import inline_svg
 from lid_mapmix.config.schema import DatamapConfig
 from lid_mapmix.mapmix.datamap import measures
 from lid_mapmix.training.plan import assign_regions
+from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
@@ -63,7 +62,8 @@ def test_a_map_is_drawn_with_its_histograms(tmp_path, monkeypatch, drawn, settin
     assert sum(patch.get_width() for patch in beside.patches) == 60
     assert main.get_xlim()[1] >= 0.5
     assert main.get_ylim()[0] <= 0 and main.get_ylim()[1] >= 1
-    assert (len(main.images), len(main.collections)) == ((0, 1) if max_points == 1000 else (1, 0))
+    (drawn_points,) = main.collections
+    assert isinstance(drawn_points, PathCollection if max_points == 1000 else PolyCollection)
     assert "60 utterances, 4 epochs" in figure.get_suptitle()
     assert f"easy {(regions == 'easy').sum()} (" in figure.get_suptitle()
     assert bar.get_ylabel().startswith("correctness")
@@ -154,35 +154,13 @@ def test_a_large_map_is_an_image_in_a_page_and_stays_small():
     assert len(svg) < 600_000
 
 
-@given(seed=st.integers(0, 2**32), count=st.integers(0, 200), rows=st.integers(1, 7), columns=st.integers(1, 7))
-def test_each_point_counts_in_its_cell(seed, count, rows, columns):
-    generator = np.random.default_rng(seed)
-    horizontal, vertical, values = generator.random(count) / 2, generator.random(count), generator.random(count)
-    found, means = rasterise(horizontal, vertical, values, limits=LIMITS, shape=(rows, columns))
-    counts, sums = np.zeros((rows, columns)), np.zeros((rows, columns))
-    for x, y, value in zip(horizontal, vertical, values, strict=True):
-        cell = int(y * rows), int(x * 2 * columns)
-        counts[cell] += 1
-        sums[cell] += value
-    assert found.tolist() == counts.tolist()
-    assert np.isnan(means[counts == 0]).all()
-    np.testing.assert_allclose(means[counts > 0], (sums / np.maximum(counts, 1))[counts > 0])
-
-
-def test_points_on_the_edge_and_beyond_are_not_lost():
-    horizontal, vertical = np.array([0.0, 0.5, 0.6, -1.0]), np.array([0.0, 1.0, 1.2, 0.5])
-    found, means = rasterise(horizontal, vertical, np.array([0.0, 1.0, 0.5, 1.0]), limits=LIMITS, shape=(2, 2))
-    assert found.tolist() == [[1, 0], [1, 2]]
-    assert means[1, 1] == 0.75
-
-
-def test_opacity_grows_with_the_count():
-    found = opacities(np.array([[0, 1], [10, 100]]), 0.4)
-    np.testing.assert_allclose(found, [[0, 0.4], [0.7, 1]])
-    assert opacities(np.array([0, 1, 1]), 0.4).tolist() == [0, 1, 1]
-    assert opacities(np.zeros(3, int), 0.4).tolist() == [0, 0, 0]
-
-
-@pytest.mark.parametrize("count", [2, 10**6])
-def test_the_fullest_cell_is_opaque(count):
-    assert opacities(np.array([1, count]), 0.3).tolist() == pytest.approx([0.3, 1])
+def test_a_hexagon_has_the_mean_of_its_points(monkeypatch):
+    monkeypatch.setattr(datamap_picture, "_MAX_POINTS", 10)
+    config = DatamapConfig()
+    measured, regions, _ = example(600, config)
+    (cells,) = draw_datamap(None, measured, regions, config).axes[0].collections
+    at = cells.get_offsets()
+    nearest = [((measured.variability - x) ** 2 / 0.25 + (measured.confidence - y) ** 2).argmin() for x, y in at]
+    alone = [number for number, value in enumerate(cells.get_array()) if value not in (0.25, 0.5, 0.75)]
+    assert len(alone) > 100
+    assert np.mean(cells.get_array()[alone] == measured.correctness[nearest][alone]) > 0.9

@@ -1,8 +1,7 @@
 """datamap.png: confidence over variability, coloured by correctness, after Dataset Cartography (arXiv 2009.10795).
 
 Both axes always span the full range, so that figures of two runs can be compared. Up to a limit each utterance is drawn
-as a point. Above it the plane is divided into cells, coloured by mean correctness, with an opacity that grows with the
-number of utterances.
+as a point. Above it the plane is divided into hexagons, coloured by mean correctness.
 """
 
 import math
@@ -23,10 +22,8 @@ from .figures import new_figure, save_figure
 _VARIABILITY, _CONFIDENCE = (0.0, 0.5), (0.0, 1.0)
 _MAX_POINTS = 20_000
 _MAX_POINTS_PER_PANEL = 2_000
-_CELLS, _PANEL_CELLS = 320, 80
-_MIN_OPACITY = 0.45
+_CELLS, _PANEL_CELLS = 160, 40
 _MAX_NAME_LENGTH = 18
-_Limits = tuple[tuple[float, float], tuple[float, float]]
 _LINES = {"color": "0.25", "linewidth": 0.9, "linestyle": (0, (4, 2))}
 
 
@@ -125,11 +122,8 @@ def _draw_points(
             rasterized=True,  # one image in a page, not thousands of elements
         )
     else:
-        limits = (_VARIABILITY, _CONFIDENCE)
-        counts, means = rasterise(variability, confidence, correctness, limits=limits, shape=(cells, cells))
-        image = colours(np.nan_to_num(means))
-        image[..., 3] = opacities(counts, _MIN_OPACITY)
-        axes.imshow(image, extent=(*_VARIABILITY, *_CONFIDENCE), origin="lower", aspect="auto", interpolation="nearest")
+        extent, options = (*_VARIABILITY, *_CONFIDENCE), {"cmap": colours, "vmin": 0, "vmax": 1, "rasterized": True}
+        axes.hexbin(variability, confidence, correctness, gridsize=cells, extent=extent, **options)
     # A margin, so that points on the edge are drawn completely.
     axes.set(xlim=(-0.01, _VARIABILITY[1] + 0.01), ylim=(-0.02, _CONFIDENCE[1] + 0.02))
 
@@ -187,32 +181,6 @@ def _add_colour_bar(figure: Any, axes: list, colours: Any) -> None:
     bar = figure.colorbar(ScalarMappable(Normalize(0, 1), colours), ax=axes, fraction=0.03, pad=0.02, aspect=35)
     bar.set_label("correctness: fraction of epochs with a correct prediction", fontsize=8)
     bar.ax.tick_params(labelsize=8)
-
-
-def rasterise(
-    horizontal: np.ndarray, vertical: np.ndarray, values: np.ndarray, *, limits: _Limits, shape: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Count points per cell and average their values; row 0 is the lowest.
-
-    Returns (rows, columns) each: int64 counts, and float64 means, NaN in empty cells.
-
-    `horizontal`, `vertical`, `values`: (N,) float. `limits`: lower and upper end of the horizontal and of the vertical
-    axis; a point outside counts in the nearest cell. `shape`: (rows, columns).
-    """
-    places = np.clip(vertical, *limits[1]), np.clip(horizontal, *limits[0])
-    counts, sums = (np.histogram2d(*places, shape, limits[::-1], weights=weights)[0] for weights in (None, values))
-    means = np.divide(sums, counts, out=np.full(shape, np.nan), where=counts > 0)
-    return counts.astype(np.int64), means
-
-
-def opacities(counts: np.ndarray, minimum: float) -> np.ndarray:
-    """Return the opacity of each cell, float64: 0 if it is empty, else linear in the logarithm of its count, up to 1.
-
-    `counts`: int, non-negative. `minimum`: opacity of a cell with one point, so that single points are visible.
-    """
-    maximum = int(counts.max(initial=0))
-    fractions = np.log(np.maximum(counts, 1)) / np.log(maximum) if maximum > 1 else np.ones(counts.shape)
-    return np.where(counts > 0, minimum + (1 - minimum) * fractions, 0.0)
 
 
 def try_datamap_figure(folder: RunFolder, config: DatamapConfig) -> None:
