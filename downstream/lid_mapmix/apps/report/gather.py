@@ -16,7 +16,6 @@ from ...config.settings import moved_path, task_of_run
 from ...config.sources import read_yaml
 from ...data.labels import Labels, labels_from_mapping, labels_from_names
 from ...mapmix.datamap_files import DataMap, read_datamap
-from ...scoring.calibration import Calibration, read_calibration
 from ...scoring.files.own import ScoreFile, read_scores
 from ...scoring.metrics import reliability_curve
 from ...utils.errors import UserError, is_of_the_system
@@ -119,7 +118,7 @@ def gather(folder: RunFolder, split: str) -> Findings:
         scores=scores,
         labels=_labels(scores, task),
         metrics=metrics,
-        reliability=find_reliability(folder, split, scores, metrics),
+        reliability=_read_reliability(folder, scores, metrics),
         truncation=_read_truncation(folder, split),
         datamap=_read_map(folder, task, args),
         latents=_read_latents(folder, split, scores),
@@ -215,34 +214,14 @@ def _read_latents(folder: RunFolder, split: str, scores: ScoreFile) -> Latents |
     return Latents(np.array([row_of[name] for name in ids[known].tolist()], dtype=np.int64), values[known])
 
 
-def find_reliability(folder: RunFolder, split: str, scores: ScoreFile, metrics: Mapping[str, Any]) -> Reliability:
-    """Return the reliability diagrams of the metrics, or compute them from scores and calibration.
-
-    Raises UserError: the calibration, or the dev scores, cannot be read.
-
-    `folder`, `split`, `scores`: of the run. `metrics`: content of SPLIT_metrics.json.
-    """
-    kind = (metrics.get("calibrated") or {}).get("kind", "")
+def _read_reliability(folder: RunFolder, scores: ScoreFile, metrics: Mapping[str, Any]) -> Reliability:
+    """Return the reliability diagrams of SPLIT_metrics.json; without them, that of the scores alone."""
     given = metrics.get("reliability") or {}
     before = given.get("before") or reliability_curve(scores.probabilities, scores.truth_indices)
     if given.get("after"):
-        return Reliability(before, given["after"], kind)
-    calibration = _calibration(folder, split, scores)
-    if calibration is None:
-        reason = "There is no calibration: it is fitted on the scores of dev, and shown for other splits."
-        return Reliability(before, Missing(reason, evaluate_command(folder.path, "dev")), "")
-    calibrated = np.exp(calibration.log_probabilities(scores.log_probabilities, seconds=scores.seconds))
-    return Reliability(before, reliability_curve(calibrated, scores.truth_indices), calibration.kind.value)
-
-
-def _calibration(folder: RunFolder, split: str, scores: ScoreFile) -> Calibration | None:
-    """Return the calibration of the run; None without it and for dev."""
-    if split == "dev":  # the calibration was fitted on it, so its scores would be too good
-        return None
-    if not folder.calibration.is_file():
-        return None
-    calibration = read_calibration(folder.calibration)
-    return calibration if calibration.classes == scores.classes else None
+        return Reliability(before, given["after"], metrics["calibrated"]["kind"])
+    reason = "There is no calibration: it is fitted on the scores of dev, and shown for other splits."
+    return Reliability(before, Missing(reason, evaluate_command(folder.path, "dev")), "")
 
 
 def read_curves(run: Path) -> dict[str, Curve]:
