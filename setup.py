@@ -75,7 +75,6 @@ setup(
     extras_require={
         "demo": ["babel>=2.14", "espeakng-loader"],  # text and voices of `lid-mapmix prepare demo`
         "docs": ["furo", "myst-parser", "sphinx>=8"],  # `make docs`
-        "slurm": ["submitit"],  # leaderboard --slurm
         "parquet": ["pyarrow>=17"],  # manifests of millions of rows open in seconds
         # torchmetrics to compare with; pandas for a task of S3PRL
         "test": [
@@ -85,7 +84,6 @@ setup(
             "pytest",
             "pytest-timeout",
             "pytest-xdist",
-            "submitit",
             "torchmetrics",
         ],
         "lint": ["import-linter", "mypy", "pre-commit", "ruff", "types-PyYAML", "types-tqdm"],

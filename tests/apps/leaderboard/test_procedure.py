@@ -2,10 +2,8 @@
 
 import csv
 import json
-import os
 import re
 import shutil
-import sys
 
 import numpy as np
 import pytest
@@ -161,7 +159,7 @@ def test_data_that_changes_under_way_is_not_taken_for_what_it_was(own_corpus, tm
 
 def test_runs_that_nobody_has_made_are_no_success(finished, corpus, tmp_path, monkeypatch, capsys):
     """As where the jobs of a cluster ended before their time."""
-    monkeypatch.setattr(procedure, "train_grid", lambda *_: None)
+    monkeypatch.setattr(procedure, "_train", lambda *_: None)
     more = write_grid(tmp_path, corpus, out=str(finished[0].parent / "grid"), seeds=[0, 2], upstreams=["fbank"])
     copy = shutil.copytree(finished[0].parent / "grid", tmp_path / "grid")
     assert leaderboard(more, "--out", copy, "--samples", 10) == 1
@@ -273,7 +271,6 @@ def test_variants_that_ask_for_the_same_map_share_it_and_others_do_not(corpus, t
         ({}, ("--out", __file__), "expected a folder, found the file"),
         ({}, ("--devices", "cpu,gpu0"), "--device gpu0: expected cuda"),
         ({}, ("--no-training",), "expected runs of the grid, found none complete"),
-        ({}, ("--slurm", "cluster=none"), "--slurm"),
     ],
 )
 def test_a_grid_that_cannot_be_trained_is_one_line(changes, flags, says, corpus, tmp_path, capsys):
@@ -323,7 +320,6 @@ def test_settings_by_a_flag_count_as_those_of_run(corpus, tmp_path):
     ("flags", "says"),
     [
         (("x.yaml", "--dry-run", "--no-training"), "--dry-run and --no-training exclude each other"),
-        (("x.yaml", "--slurm", "--no-training"), "--no-training and --slurm exclude each other"),
         (("x.yaml", "--verify", "x.zip"), "--verify ZIP takes no grid"),
         (("--verify", "x.zip", "--seeds", "0"), "--verify ZIP takes no grid"),
         (("x.yaml", "--dry-run", "--bundle", "x.zip"), "remove --bundle"),
@@ -338,23 +334,6 @@ def test_a_flag_that_would_be_passed_over_is_refused(flags, says, capsys):
         leaderboard(*flags)
     assert exit_.value.code == 2
     assert says in capsys.readouterr().err
-
-
-def test_jobs_share_the_grid_out_among_them(corpus, tmp_path, monkeypatch):
-    pytest.importorskip("submitit")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    bench = write_grid(tmp_path, corpus, upstreams=["fbank"], variants=["baseline", "static"], seeds=[0])
-    flags = ("--slurm", "cluster=local,timeout_min=5", "--jobs", 2, "--devices", "cpu", "--samples", 10)
-    assert leaderboard(bench, *flags) == 0
-    states = [read_state(tmp_path / "grid/runs/fbank" / name / "corpus-seed-0") for name in ("baseline", "static")]
-    assert [(state.status, state.attempts) for state in states] == [(Status.COMPLETE, 1)] * 2
-    assert len(list((tmp_path / "grid/slurm").glob("*_submitted.pkl"))) == 2
-
-
-def test_without_submitit_the_extra_is_named(corpus, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "submitit", None)
-    assert cli.main(["leaderboard", str(write_grid(tmp_path, corpus)), "--slurm"]) == 1
-    assert "needs submitit, which is not installed. Install it by 'pip install submitit'" in capsys.readouterr().err
 
 
 def test_a_status_for_every_state():

@@ -26,7 +26,7 @@ examples:
   write the table for a paper, in LaTeX (booktabs):
     lid-mapmix leaderboard bench/demo.yaml --no-training --table leaderboard.tex
   eight jobs on a Slurm cluster, which share the runs:
-    lid-mapmix leaderboard bench/paper.yaml --slurm slurm_partition=gpu,gpus_per_node=1,timeout_min=1440 --jobs 8
+    sbatch --array=1-8 --gpus=1 --wrap "lid-mapmix leaderboard bench/paper.yaml"
 
 BENCH.yaml (paths are relative to the working directory):
   upstreams: {fbank: {}, tiny: {upstream: wav2vec2_local, weights: tiny.pt}}   # or a list; other keys: frozen,
@@ -49,7 +49,7 @@ class _Parser(CommandParser):
         options, unknown = super().parse_known_args(args, namespace)
         given = {name.replace("_", "-"): value not in (None, False) for name, value in vars(options).items()}
         grid = [name for name in ("bench", "upstreams", "variants", "seeds", "data", "config", "out") if given[name]]
-        ways = [name for name in ("verify", "dry-run", "no-training", "slurm") if given[name]]
+        ways = [name for name in ("verify", "dry-run", "no-training") if given[name]]
         if len(ways) > 1:
             self.error(f"--{ways[0]} and --{ways[1]} exclude each other")
         written = [name for name in ("bundle", "table") if given[name]]
@@ -79,9 +79,8 @@ def make_leaderboard_parser() -> CommandParser:
     grid("-c", "--config", metavar="YAML", help="settings of all runs, as -c of run; they override those of the file")
     work = parser.add_argument_group("training").add_argument
     count = whole_number_from(1)
-    work("--jobs", type=count, default=1, metavar="N", help="parallel runs; with --slurm, jobs; default: 1")
+    work("--jobs", type=count, default=1, metavar="N", help="parallel runs; default: 1")
     work("--devices", nargs="+", type=_names, metavar="DEVICE", help="devices of the jobs in turn: cuda:0 cuda:1, cpu")
-    work("--slurm", nargs="?", const="", type=_options, metavar="KEY=VALUE,…", help="submit jobs with submitit")
     work("--dry-run", action="store_true", help="print runs, steps and an estimate of time; train nothing")
     work("--no-training", action="store_true", help="write the tables of the complete runs; train nothing")
     show = parser.add_argument_group("results").add_argument
@@ -109,10 +108,3 @@ def _numbers(text: str) -> list[int]:
         return [int(name) for name in _names(text)]
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected whole numbers, found {text!r}") from None
-
-
-def _options(text: str) -> dict[str, str | int]:
-    pairs = [name.partition("=") for name in _names(text)]
-    if wrong := next((name for name, sign, _ in pairs if not sign), None):
-        raise argparse.ArgumentTypeError(f"expected KEY=VALUE, found {wrong!r}")
-    return {name: int(value) if value.isdigit() else value for name, _, value in pairs}

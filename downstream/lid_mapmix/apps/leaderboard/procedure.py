@@ -1,16 +1,11 @@
-"""``lid-mapmix leaderboard``: train the missing runs of a grid, here or on a cluster, and write its tables."""
+"""``lid-mapmix leaderboard``: train the missing runs of a grid, and write its tables."""
 
 import argparse
 import signal
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
 from types import FrameType
 from typing import Any
-
-from tqdm import tqdm
 
 from ...utils.errors import UserError
 from ...utils.place import Place
@@ -21,7 +16,7 @@ from .grid import Grid, Run, read_grid
 from .jobs import Job, describe, make_jobs
 from .results import RunResult, read_result, summarize
 from .running import Work
-from .state import LOGS, REMEDY, State, Status, checked_state
+from .state import REMEDY, State, Status, checked_state
 from .tables import as_markdown, content_of, failures, foreign_files, tables_of, write_tables
 
 
@@ -48,33 +43,19 @@ def make_leaderboard(options: argparse.Namespace) -> None:
             "and run the command again: complete runs are kept."
         )
     if missing := [run["folder"] for run in runs if run["status"] != Status.COMPLETE.value and not options.no_training]:
-        logs = "" if options.slurm is None else f" The logs of the jobs are in {grid.folder / LOGS}."
         raise UserError(
             f"{len(missing)} of {len(runs)} runs are not complete, the first: {missing[0]}. Run the command again."
-            f"{logs}"
         )
 
 
 def _train(grid: Grid, options: argparse.Namespace) -> None:
+    """Train the missing runs of a grid. The error of a run is kept in its state."""
     devices = [name for names in options.devices or [] for name in names]
-    if options.slurm is None:
-        train_grid(grid, devices, options.jobs)
-        return
-    _checked_jobs(grid)
-    # The grid itself is submitted: its file may have changed when a job starts.
-    _submit(grid.folder, partial(train_grid, grid, devices, 1), options.jobs, options.slurm)
-
-
-def train_grid(grid: Grid, devices: Sequence[str], workers: int) -> None:
-    """Train the missing runs of a grid, `workers` in parallel.
-
-    Raises UserError: the grid cannot be trained, or a device does not exist; the error of a run is kept in its state.
-    """
     for device in devices:
         choose_device(argparse.Namespace(device=device, local_rank=None), Place())
     jobs = _checked_jobs(grid)
     with _terminated_like_interrupted():
-        Work(jobs, grid.folder, devices).work(workers)
+        Work(jobs, grid.folder, devices).work(options.jobs)
 
 
 def _checked_jobs(grid: Grid) -> list[Job]:
@@ -105,39 +86,6 @@ def _terminated_like_interrupted() -> Iterator[None]:
         for each, handler in before.items():
             if signal.getsignal(each) is interrupt:
                 signal.signal(each, handler)
-
-
-def _submit(root: Path, work: Callable[[], None], jobs: int, parameters: Mapping[str, Any]) -> None:
-    """Submit jobs and wait for them.
-
-    Raises UserError: submitit is not installed, or does not know a parameter.
-
-    `root`: folder of the grid; the logs of the jobs are in its folder `LOGS`. `work`: function that each job calls.
-    `parameters`: those of submitit; ``cluster`` is its executor (slurm, local, debug).
-    """
-    try:
-        import submitit  # noqa: PLC0415
-    except ImportError:
-        raise UserError(
-            "--slurm needs submitit, which is not installed. Install it by 'pip install submitit'."
-        ) from None
-    given = dict(parameters)
-    try:
-        executor = submitit.AutoExecutor(folder=root / LOGS, cluster=given.pop("cluster", None))
-        executor.update_parameters(name="lid-mapmix-leaderboard", **given)
-    except (RuntimeError, NameError, ValueError, TypeError, AssertionError) as error:
-        raise UserError(f"--slurm: {' '.join(str(error).split())}. See submitit's AutoExecutor.") from None
-    with executor.batch():
-        submitted = [executor.submit(work) for _ in range(jobs)]
-    print(f"submitted {', '.join(job.job_id for job in submitted)}; logs in {root / LOGS}")
-    try:
-        for job in tqdm(submitted, unit="job", desc="slurm", file=sys.stderr):
-            # Failed runs are reported with the results.
-            job.wait()
-    except KeyboardInterrupt:
-        for job in submitted:
-            job.cancel(check=False)  # some may have ended already
-        raise
 
 
 def _write_results(grid: Grid, options: argparse.Namespace) -> dict[str, Any]:

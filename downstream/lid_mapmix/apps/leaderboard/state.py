@@ -15,8 +15,6 @@ from ...utils.run_folder import RunFolder
 STATE_NAME = "leaderboard_run.json"
 # The settings file of a run (-c), in its folder.
 SETTINGS_NAME = "settings.yaml"
-# Folder of the logs of Slurm jobs, in the folder of the grid.
-LOGS = "slurm"
 REMEDY = "Delete the folder, or name another folder for the runs by --out DIR."
 
 
