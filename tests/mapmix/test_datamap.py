@@ -75,17 +75,6 @@ def test_measures_do_not_change_where_they_are_continued(drawn):
             np.testing.assert_array_equal(getattr(running.measures(), name), values)
 
 
-def test_measures_reject_what_are_no_dynamics():
-    for probabilities, correct in (
-        (np.zeros(3), np.zeros(3, bool)),
-        (np.zeros((2, 3)), np.zeros((3, 2), bool)),
-        (np.zeros((0, 3)), np.zeros((0, 3), bool)),
-        (np.full((2, 3), np.inf), np.zeros((2, 3), bool)),
-    ):
-        with pytest.raises(ValueError, match="expected"):
-            datamap.measures(probabilities, correct)
-
-
 def test_fixed_regions_are_strict_at_their_edges():
     points = [
         (0.61, 0.29, "easy"),
@@ -105,10 +94,6 @@ def test_fixed_regions_are_strict_at_their_edges():
 def test_fixed_regions_take_the_ablations_threshold():
     regions = datamap.fixed_regions(np.array([0.64, 0.66]), np.zeros(2), easy_confidence=0.65)
     assert regions.tolist() == ["ambiguous", "easy"]
-    with pytest.raises(ValueError, match="hard_confidence"):
-        datamap.fixed_regions(np.zeros(1), np.zeros(1), hard_confidence=0.7)
-    with pytest.raises(ValueError, match="variability"):
-        datamap.fixed_regions(np.zeros(2), np.zeros(1))
 
 
 @given(CONFIDENCES, st.floats(0, 0.5))
@@ -169,16 +154,6 @@ def test_the_unread_are_counted_where_there_are_any():
     counts = datamap.region_counts(np.array(["easy", "unread", "hard"]), np.array([0, 0, 1]), ["a", "b"])
     assert counts["a"] == {"easy": 1, "ambiguous": 0, "hard": 0, "unread": 1, "count": 2}
     assert counts["total"] == {"easy": 1, "ambiguous": 0, "hard": 1, "unread": 1, "count": 3}
-
-
-def test_quantile_regions_reject_impossible_shares():
-    for easy, hard in ((0.8, 0.3), (-0.1, 0.5), (np.nan, 0)):
-        with pytest.raises(ValueError, match="expected fractions from 0 to 1 with a sum of at most 1"):
-            datamap.quantile_regions(np.zeros(3), easy_fraction=easy, hard_fraction=hard)
-    with pytest.raises(ValueError, match="finite"):
-        datamap.quantile_regions(np.array([np.nan]))
-    with pytest.raises(ValueError, match="groups"):
-        datamap.quantile_regions(np.zeros(3), groups=np.zeros(2, int))
 
 
 def test_regions_are_counted_by_class_and_in_all():

@@ -153,12 +153,6 @@ def test_what_is_no_text_or_no_csv_is_named(content, tmp_path):
         assert "\n" not in str(caught.value)
 
 
-def test_a_map_needs_ids(tmp_path):
-    with pytest.raises(ValueError, match="id and class"):
-        write_datamap(tmp_path / "datamap.csv", {"class": CLASSES}, MEASURES, REGIONS)
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_failed_write_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match="zip"):
         write_datamap(tmp_path / "datamap.csv", COLUMNS, MEASURES, REGIONS[:2])
@@ -205,5 +199,3 @@ def test_class_similarity_of_other_classes_is_refused(tmp_path):
         read_class_similarity(edited(path, "\nb,0,1", ""), ["a", "b"])
     with pytest.raises(UserError, match="no such file"):
         read_class_similarity(tmp_path / "absent.csv", ["a"])
-    with pytest.raises(ValueError, match="2 classes"):
-        write_class_similarity(path, ["a", "b"], np.eye(3), np.ones(3, int))

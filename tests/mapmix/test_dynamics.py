@@ -160,9 +160,6 @@ def test_an_incomplete_epoch_is_none_of_those_skipped(tmp_path):
         written(tmp_path, epoch, epoch_of(epoch))
     found = read_dynamics(tmp_path, GOLD, CLASSES, "f", skip_first=1)
     assert (found.epochs.tolist(), found.incomplete_epochs) == ([2], (0,))
-    for wrong in ({"skip_first": -1}, {"keep_first": 0}):
-        with pytest.raises(ValueError, match="expected skip_first from 0"):
-            read_dynamics(tmp_path, GOLD, CLASSES, "f", **wrong)
 
 
 def test_no_complete_epoch_says_what_to_do(tmp_path):
@@ -175,9 +172,9 @@ def test_epochs_of_other_data_are_refused(tmp_path):
     path = written(tmp_path, 0, epoch_of(0), digest="other")
     with pytest.raises(UserError, match=r"epoch-0000.*found dynamics of other data \(other\)"):
         read_dynamics(tmp_path, GOLD, CLASSES, "f")
-    with pytest.raises(UserError, match="expected utterances 0 to 21, found 0 to 22"):
+    with pytest.raises(UserError, match="expected 22 utterances and 4 classes, found others"):
         read_dynamics(tmp_path, GOLD[1:], CLASSES, "other")
-    with pytest.raises(UserError, match="expected 5 classes, found 4"):
+    with pytest.raises(UserError, match="expected 23 utterances and 5 classes, found others"):
         read_dynamics(tmp_path, GOLD, CLASSES + 1, "other")
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(UserError, match="damaged"):
@@ -252,24 +249,6 @@ def test_state_of_other_data_is_refused():
     state = EpochRecorder(24, 4).state()
     with pytest.raises(UserError, match="Resume with the manifest"):
         EpochRecorder(23, 4).restore(state)
-
-
-@pytest.mark.parametrize(
-    ("indices", "target_classes", "probabilities", "message"),
-    [
-        ([3], [0], np.ones((1, 2)), "indices from 0 to 2"),
-        ([-1], [0], np.ones((1, 2)), "indices from 0"),
-        ([0], [2], np.ones((1, 2)), "target_classes from 0 to 1"),
-        ([0], [0, 1], np.ones((1, 2)), "expected target_classes"),
-        ([0], [0], np.ones((1, 3)), "expected target_classes"),
-        ([0, 1, 2, 0], [0] * 4, np.ones((4, 2)), "at most 3 utterances"),
-    ],
-)
-def test_faults_of_the_caller(indices, target_classes, probabilities, message):
-    recorder = EpochRecorder(3, 2)
-    with pytest.raises(ValueError, match=message):
-        recorder.add(indices, target_classes, probabilities)
-    assert recorder.count == 0
 
 
 def test_an_empty_batch_is_nothing():

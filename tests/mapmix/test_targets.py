@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -80,21 +79,6 @@ def test_tiny_and_huge_class_similarity_keeps_its_proportions():
     for scale in (1e-320, 1e308):
         matrix = labels.confidence_matrix(np.full((3, 3), scale), np.zeros(3))
         np.testing.assert_allclose(matrix, labels.confidence_matrix(np.ones((3, 3)), np.zeros(3)))
-
-
-@pytest.mark.parametrize(
-    ("class_similarity", "share", "message"),
-    [
-        (np.ones((2, 3)), 0.75, "shape"),
-        (np.ones((2, 2)), 0.0, "expected own_class_weight in"),
-        (np.ones((2, 2)), np.nan, "expected own_class_weight in"),
-        (-np.ones((2, 2)), 0.75, "not negative"),
-        (np.full((2, 2), np.nan), 0.75, "finite"),
-    ],
-)
-def test_faults_of_the_caller(class_similarity, share, message):
-    with pytest.raises(ValueError, match=message):
-        labels.confidence_matrix(class_similarity, np.array([0, 0]), share)
 
 
 def test_choices_are_spelt_as_in_the_yaml():

@@ -66,12 +66,6 @@ class RunningMeasures:
         `probabilities`: (N,) float, of the target class; NaN where the audio was not read. `correct`: (N,) bool; False
         where the audio was not read.
         """
-        if probabilities.shape != self._mean.shape or correct.shape != self._mean.shape:
-            raise ValueError(
-                f"expected probabilities and correct {self._mean.shape}, found {probabilities.shape}, {correct.shape}"
-            )
-        if np.isinf(probabilities).any():
-            raise ValueError("expected finite probabilities, or NaN where the audio was not read, found infinity")
         is_read = ~np.isnan(probabilities)
         self._epochs += is_read
         change = np.where(is_read, probabilities - self._mean, 0.0)
@@ -103,12 +97,6 @@ def measures(probabilities: np.ndarray, correct: np.ndarray) -> Measures:
     `probabilities`: (E, N) float, of the target class; epochs in the order of training. NaN where not read. `correct`:
     (E, N) bool; False where the audio was not read.
     """
-    if probabilities.ndim != 2 or probabilities.shape != correct.shape:  # noqa: PLR2004
-        raise ValueError(
-            f"expected probabilities and correct (epochs, utterances), found {probabilities.shape}, {correct.shape}"
-        )
-    if len(probabilities) < 1:
-        raise ValueError("expected at least one epoch of dynamics, found none")
     running = RunningMeasures(probabilities.shape[1])
     for epoch in zip(probabilities, correct, strict=True):
         running.add(*epoch)
@@ -132,13 +120,6 @@ def fixed_regions(
     and below the second. `hard_confidence`, `hard_variability`: hard utterances are below both. All others are
     ambiguous.
     """
-    _check_confidence(confidence)
-    if variability.shape != confidence.shape:
-        raise ValueError(f"expected variability of shape {confidence.shape}, found {variability.shape}")
-    if hard_confidence > easy_confidence:
-        raise ValueError(
-            f"expected hard_confidence to be at most easy_confidence, found {hard_confidence} and {easy_confidence}"
-        )
     easy = (confidence > easy_confidence) & (variability < easy_variability)
     hard = (confidence < hard_confidence) & (variability < hard_variability)
     return _region_names(easy, hard)
@@ -162,14 +143,7 @@ def quantile_regions(
     rounded to the nearest integer, halves up; where the two counts exceed the number of utterances, the hard count is
     reduced. `groups`: (N,) int, or None for one group. The fractions hold in each group, for example in each class.
     """
-    _check_confidence(confidence)
-    if not (easy_fraction >= 0 and hard_fraction >= 0 and easy_fraction + hard_fraction <= 1):
-        raise ValueError(
-            f"expected fractions from 0 to 1 with a sum of at most 1, found {easy_fraction} and {hard_fraction}"
-        )
-    groups = np.zeros(len(confidence), dtype=np.int64) if groups is None else np.asarray(groups)
-    if groups.shape != confidence.shape:
-        raise ValueError(f"expected groups of shape {confidence.shape}, found {groups.shape}")
+    groups = np.zeros(len(confidence), dtype=np.int64) if groups is None else groups
     # By group, then by descending confidence; the sort is stable, so that ties keep the order of the utterances.
     order = np.lexsort((-confidence, groups))
     _, sizes = np.unique(groups, return_counts=True)
@@ -209,8 +183,3 @@ def _region_names(easy: np.ndarray, hard: np.ndarray) -> np.ndarray:
     # Numbers first: a region name takes 36 bytes per utterance, and two np.where would hold it twice.
     numbers = np.where(easy, np.int8(0), np.where(hard, np.int8(1), np.int8(2)))
     return np.array([Region.EASY.value, Region.HARD.value, Region.AMBIGUOUS.value])[numbers]
-
-
-def _check_confidence(confidence: np.ndarray) -> None:
-    if confidence.ndim != 1 or not np.isfinite(confidence).all():
-        raise ValueError(f"expected confidence (utterances,), all finite, found shape {confidence.shape} or NaN in it")

@@ -91,8 +91,6 @@ def write_datamap(
     (of a manifest that was itself made from a map) are replaced by the map's. `measures`: of the same N utterances.
     `regions`: (N,) str, values of `Region`, or `UNREAD`.
     """
-    if missing := {"id", "class"} - set(manifest_columns):
-        raise ValueError(f"expected the manifest's columns id and class, found no {', '.join(sorted(missing))}")
     kept = {name: np.asarray(values) for name, values in manifest_columns.items() if name not in _MAP_COLUMNS}
     decimals = [getattr(measures, name) for name in _DECIMAL_COLUMNS]
     counts = [getattr(measures, name) for name in _COUNT_COLUMNS]
@@ -166,10 +164,6 @@ def write_class_similarity(
     `softmax_sums`: (C, C) float64, row c the sum of the softmax rows of class c. `softmax_counts`: (C,) int, rows in
     each sum; the written row of a class with none is 0.
     """
-    if softmax_sums.shape != (len(classes), len(classes)) or softmax_counts.shape != (len(classes),):
-        raise ValueError(
-            f"expected sums and counts of {len(classes)} classes, found {softmax_sums.shape}, {softmax_counts.shape}"
-        )
     means = softmax_sums / np.maximum(softmax_counts, 1)[:, None]
     rows = ([name, *(f"{value:.9g}" for value in row)] for name, row in zip(classes, means.tolist(), strict=True))
     write_csv(path, ["class", *classes], rows)

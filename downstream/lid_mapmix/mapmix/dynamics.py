@@ -71,24 +71,6 @@ class EpochRecorder:
         rows, target_classes = _to_numpy(indices), _to_numpy(target_classes)
         softmax = _to_numpy(probabilities).astype(np.float32, copy=False)
         batch = len(rows)
-        if target_classes.shape != (batch,) or softmax.shape != (batch, self.class_count):
-            raise ValueError(
-                f"expected target_classes ({batch},) and probabilities ({batch}, {self.class_count}), "
-                f"found {target_classes.shape} and {softmax.shape}"
-            )
-        if batch == 0:
-            return
-        for name, values, limit in (
-            ("indices", rows, self.utterance_count),
-            ("target_classes", target_classes, self.class_count),
-        ):
-            if values.min() < 0 or values.max() >= limit:
-                raise ValueError(f"expected {name} from 0 to {limit - 1}, found {values.min()} to {values.max()}")
-        if self.count + batch > self.utterance_count:
-            raise ValueError(
-                f"expected at most {self.utterance_count} utterances per epoch, found {self.count + batch}; "
-                "add each utterance once, and make a new recorder for each epoch"
-            )
         new = slice(self.count, self.count + batch)
         self._indices[new] = rows
         own = np.ones(batch, dtype=bool) if is_read is None else _to_numpy(is_read)
@@ -184,8 +166,6 @@ def read_dynamics(
     `digest`: of manifest and labels; every epoch must have it. `skip_first`: number of complete epochs to skip at the
     start, from 0. `keep_first`: maximum number of epochs to use after those, from 1; None for all.
     """
-    if skip_first < 0 or (keep_first is not None and keep_first < 1):
-        raise ValueError(f"expected skip_first from 0 and keep_first from 1, found {skip_first}, {keep_first}")
     directory = Path(directory)
     paths = epoch_paths(directory)
     utterance_count = len(target_classes)
@@ -270,15 +250,11 @@ def read_epoch(path: Path, utterance_count: int, class_count: int, digest: str) 
             f"{path}: expected dynamics of this manifest and these labels ({digest}), "
             f"found dynamics of other data ({found}). {_OTHER_DATA}"
         )
-    if len(counts) != class_count:
-        raise UserError(f"{path}: expected {class_count} classes, found {len(counts)}. {_OTHER_DATA}")
-    if len(indices) and (indices.min() < 0 or indices.max() >= utterance_count):
+    in_range = not len(indices) or (indices.min() >= 0 and indices.max() < utterance_count)
+    if not in_range or len(counts) != class_count or predictions.max(initial=0) >= class_count:
         raise UserError(
-            f"{path}: expected utterances 0 to {utterance_count - 1}, found {indices.min()} to {indices.max()}. "
-            f"{_REMEDY}"
+            f"{path}: expected {utterance_count} utterances and {class_count} classes, found others. {_REMEDY}"
         )
-    if len(predictions) and predictions.max() >= class_count:
-        raise UserError(f"{path}: expected classes 0 to {class_count - 1}, found {predictions.max()}. {_REMEDY}")
     is_probability = (probabilities >= 0) & (probabilities <= 1 + _ROUNDING)
     if not (is_probability | (probabilities == NOT_READ)).all():  # NaN fails all
         raise UserError(

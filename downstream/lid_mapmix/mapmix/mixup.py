@@ -41,10 +41,6 @@ def draw_lambda(generator: np.random.Generator, alpha: float, probability: float
     `generator`: source of the draw (randomness.keyed_generator). `alpha`: both parameters of the beta distribution,
     above 0; small values give weights near 0 and 1. `probability`: probability of mixing, in [0, 1]; otherwise λ is 1.
     """
-    if not alpha > 0:
-        raise ValueError(f"expected alpha above 0, found {alpha}")
-    if not 0 <= probability <= 1:
-        raise ValueError(f"expected a probability in [0, 1], found {probability}")
     # Both draws are always made, so that the same generator gives the same λ whatever the probability.
     weights = generator.beta(alpha, alpha, size=count)
     return np.where(generator.random(size=count) < probability, weights, 1.0)
@@ -146,8 +142,6 @@ def _draw_across(
     present = np.flatnonzero(sizes)
     own = np.searchsorted(present, classes[anchors])
     inside = present[np.minimum(own, len(present) - 1)] == classes[anchors]
-    if (len(present) - inside).min() < 1:
-        raise ValueError("expected partners of at least one class other than the anchor's, found none")
     drawn = generator.integers(0, len(present) - inside)
     partner_class = present[drawn + (inside & (drawn >= own))]
     return ordered[starts[partner_class] + generator.integers(0, sizes[partner_class])]

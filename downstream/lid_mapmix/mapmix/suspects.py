@@ -72,11 +72,6 @@ def surprise(probabilities: np.ndarray, target_classes: np.ndarray, class_count:
 
     `probabilities`: (E, N) float, of the label; NaN where not read. `target_classes`: (N,) int.
     """
-    if probabilities.ndim != 2 or probabilities.shape[1:] != target_classes.shape:  # noqa: PLR2004
-        raise ValueError(
-            f"expected probabilities (epochs, utterances) and target_classes (utterances,), found "
-            f"{probabilities.shape}, {target_classes.shape}"
-        )
     total, epochs = np.zeros((2, len(target_classes)))
     for row in probabilities:
         is_read = ~np.isnan(row)

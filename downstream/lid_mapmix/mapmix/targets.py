@@ -69,14 +69,7 @@ def confidence_matrix(
     similarity = np.asarray(class_similarity, dtype=np.float64)
     cluster_indices = np.asarray(cluster_indices)
     class_count = len(cluster_indices)
-    if similarity.shape != (class_count, class_count):
-        raise ValueError(f"expected class similarity of shape {(class_count, class_count)}, found {similarity.shape}")
-    if not 0 < own_class_weight <= 1:
-        raise ValueError(f"expected own_class_weight in (0, 1], found {own_class_weight}")
     siblings = (cluster_indices[:, None] == cluster_indices[None, :]) & ~np.eye(class_count, dtype=bool)
-    if not (np.isfinite(similarity[siblings]).all() and (similarity[siblings] >= 0).all()):
-        raise ValueError("expected class similarity within a cluster to be finite and not negative")
-
     weights = np.where(siblings, similarity, 0.0)
     # Divide by the maximum first, so that the sum of very small or very large numbers does not under- or overflow.
     greatest = weights.max(axis=1, keepdims=True, initial=0.0)
