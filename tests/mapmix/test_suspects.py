@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lid_mapmix.mapmix import suspects
 from lid_mapmix.mapmix.datamap import measures
 from lid_mapmix.mapmix.suspects import NO_CLASS, find_suspects, preferred_classes, surprise, write_suspects
 from reference.suspects import preferred_of, surprise_of
@@ -32,13 +31,6 @@ def test_as_counted_one_by_one(seed, epochs, classes, count):
     assert shares.tolist() == pytest.approx([share for _, share in expected])
     doubt = surprise(probabilities, target_classes, classes)
     np.testing.assert_allclose(doubt, surprise_of(probabilities.T.tolist(), target_classes.tolist()), atol=1e-9)
-
-
-def test_chunks_make_no_difference(monkeypatch):
-    whole = preferred_classes(PREDICTIONS, GOLD, 3)
-    monkeypatch.setattr(suspects, "_CHUNK_UTTERANCES", 2)
-    for one, other in zip(preferred_classes(PREDICTIONS, GOLD, 3), whole, strict=True):
-        assert one.tolist() == other.tolist()
 
 
 def test_an_utterance_that_is_refused_comes_first():

@@ -33,7 +33,6 @@ from ..utils.files import write_csv
 from .datamap import Measures
 
 NO_CLASS = -1
-_CHUNK_UTTERANCES = 65536
 # The precision of a float32 softmax; below it, a single epoch would outweigh all others.
 _MIN_PROBABILITY = float(np.finfo(np.float32).eps)
 
@@ -96,23 +95,16 @@ def preferred_classes(
     counted.
     """
     epoch_count, utterance_count = predictions.shape
-    preferred = np.full(utterance_count, NO_CLASS, dtype=np.int64)
-    fractions = np.zeros(utterance_count)
-    for start in range(0, utterance_count, _CHUNK_UTTERANCES):
-        chunk = slice(start, start + _CHUNK_UTTERANCES)
-        predicted, labels = predictions[:, chunk], target_classes[chunk]
-        rows = np.arange(len(labels))
-        counts, last = np.zeros((2, len(labels), class_count), dtype=np.int64)
-        for epoch, prediction in enumerate(predicted, start=1):
-            counts[rows, prediction] += 1
-            last[rows, prediction] = epoch
-        counts[rows, labels] = last[rows, labels] = 0
-        # By count, then by the last epoch of such a prediction, which differs between classes.
-        best = (counts * (epoch_count + 1) + last).argmax(axis=1)
-        found = counts[rows, best]
-        preferred[chunk] = np.where(found > 0, best, NO_CLASS)
-        fractions[chunk] = found / epoch_count
-    return preferred, fractions
+    rows = np.arange(utterance_count)
+    counts, last = np.zeros((2, utterance_count, class_count), dtype=np.int64)
+    for epoch, prediction in enumerate(predictions, start=1):
+        counts[rows, prediction] += 1
+        last[rows, prediction] = epoch
+    counts[rows, target_classes] = last[rows, target_classes] = 0
+    # By count, then by the last epoch of such a prediction, which differs between classes.
+    best = (counts * (epoch_count + 1) + last).argmax(axis=1)
+    found = counts[rows, best]
+    return np.where(found > 0, best, NO_CLASS), found / epoch_count
 
 
 def write_suspects(

@@ -131,14 +131,12 @@ def test_dev_from_calls_that_no_set_has(releases, tmp_path, caplog):
     assert not {row["group"] for row in rows["dev"]} & trained
 
 
-def test_long_files_and_a_column_of_groups(releases, tmp_path):
-    flags = {"max_seconds": 5, "piece_seconds": 0, "group_column": "cut_from"}
+def test_long_files_and_groups_of_their_own(releases, tmp_path):
+    flags = {"max_seconds": 5, "piece_seconds": 0, "no_cut_search": True}
     folder = prepare("lre17", releases[0], tmp_path / "data", dev=releases[0], **flags)
     rows = read_rows(folder)
     assert {row["seconds"] for row in rows["train"]} == {f"{SIDE_SECONDS}.0"}
     assert values(rows["dev"], "id") == {f"dev/{dialect}_{name}.sph" for dialect in DIALECTS for name in SHORT}
-    assert values(rows["dev"], "group") == {f"{dialect}_30" for dialect in DIALECTS}
-    rows = read_rows(prepare("lre17", releases[0], tmp_path / "other", no_cut_search=True))
     assert values(rows["dev"], "group") == values(rows["dev"], "id")
 
 
@@ -186,7 +184,6 @@ def test_other_layouts_say_what_was_found(broken, tmp_path):
     table.write_text(kept + "one field\n")
     refused("expected 2 fields \\(.*\\) in line 6, found 1")
     table.write_text(kept)
-    refused("expected the column cut_from", group_column="cut_from")
     table.unlink()
     refused(r"docs/train_info.tab: no such table; .*release/docs has dev_info.tab")
     with pytest.raises(UserError, match=r"docs/train_info.tab: no such table; .*release/data has dev/, train/"):

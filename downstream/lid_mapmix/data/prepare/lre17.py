@@ -97,11 +97,6 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         "--max-seconds", type=positive, metavar="SECONDS", help="drop longer files of dev and test; in the paper: 60"
     )
     parser.add_argument(
-        "--group-column",
-        metavar="NAME",
-        help="column of the tables with the recording that a segment is cut from; default: found by comparing audio",
-    )
-    parser.add_argument(
         "--no-cut-search",
         action="store_true",
         help="do not compare audio; each segment of dev and test is its own group",
@@ -118,7 +113,7 @@ def _list(options: argparse.Namespace) -> Listing:
     if options.dev is not None and options.dev_hours is not None:
         raise UserError("--dev and --dev-hours: expected one of them, found both. Omit one.")
     draw = Draw(options.subset, options.set, options.dev_hours, options.piece_seconds, options.max_seconds)
-    group_column, search_cuts = options.group_column, not options.no_cut_search
+    search_cuts = not options.no_cut_search
     roots = {
         split: (root or options.corpus_folder).resolve()
         for split, root in zip(LAYOUTS, (options.corpus_folder, options.dev, options.eval), strict=True)
@@ -129,12 +124,12 @@ def _list(options: argparse.Namespace) -> Listing:
     if options.eval is None and not (roots["test"] / LAYOUTS["test"].table).is_file():
         log.info("%s: no such file, so there is no test.csv; pass its release by --eval", LAYOUTS["test"].table)
         del roots["test"]
-    utterances = [utterance for split, root in roots.items() for utterance in _list_split(split, root, group_column)]
+    utterances = [utterance for split, root in roots.items() for utterance in _list_split(split, root)]
     # Files without a nominal duration, which are VAST's, are whole.
     cuts = {
         utterance.id
         for utterance in utterances
-        if utterance.split != "train" and search_cuts and group_column is None and not math.isnan(utterance.seconds)
+        if utterance.split != "train" and search_cuts and not math.isnan(utterance.seconds)
     }
 
     def arrange(columns: "Columns") -> "Columns":
@@ -145,14 +140,15 @@ def _list(options: argparse.Namespace) -> Listing:
     return Listing(
         roots["train"],
         utterances,
-        {**vars(draw), "group_column": group_column, "search_cuts": search_cuts},
+        # The second is of earlier versions, whose folders are then recognised.
+        {**vars(draw), "group_column": None, "search_cuts": search_cuts},
         clusters=CLUSTERS,
         splits=SPLITS if "test" in roots else SPLITS[:2],
         arrange=arrange,
     )
 
 
-def _list_split(split: str, root: Path, group_column: str | None) -> list[Utterance]:
+def _list_split(split: str, root: Path) -> list[Utterance]:
     layout = LAYOUTS[split]
     path = root / layout.table
     if split == "dev" and not path.is_file():
@@ -160,9 +156,7 @@ def _list_split(split: str, root: Path, group_column: str | None) -> list[Uttera
             f"{path}: no such table; {root} has {describe_folder(root)}. Pass the release that has it by --dev, or "
             "draw dev from the training data by --dev-hours."
         )
-    grouped = split != "train" and group_column is not None
-    needed = (ID, CLASS, group_column) if grouped and group_column else (ID, CLASS)
-    table = read_table(path, needed, (SOURCE, *NOMINAL_SECONDS))
+    table = read_table(path, (ID, CLASS), (SOURCE, *NOMINAL_SECONDS))
     known = {code for codes in CLUSTERS.values() for code in codes}
     unknown = sorted(set(table[CLASS]) - known)
     if unknown:
@@ -178,8 +172,6 @@ def _list_split(split: str, root: Path, group_column: str | None) -> list[Uttera
     if split == "train":
         # Cut later, so the files' own durations are needed.
         nominal, groups = [math.nan] * rows, [SIDE_OF_CALL.sub("", Path(name).stem) for name in table[ID]]
-    elif grouped and group_column:
-        groups = table[group_column]
     else:
         groups = [f"{split}/{name}" for name in table[ID]]
     return [
