@@ -13,7 +13,7 @@ SHARED = {
     "--out": {"pack", "export-manifest", "check", "datamap", "score", "predict", "export", "report", "leaderboard"},
     "--json": {"check", "score", "predict"},
     "--split": {"truncation", "report"},
-    "--seed": {"pack", "score"},
+    "--seed": {"score"},
     "--overwrite": {
         *("pack", "export-manifest", "check", "datamap", "score", "truncation", "predict", "export", "leaderboard"),
     },
@@ -25,7 +25,7 @@ DEPRECATED = (
     ("predict", ["--from", "RUN", "--json", "a.wav"], ["RUN", "a.wav", "--format", "json"], "RUN AUDIO…"),
     ("export", ["RUN", "DIR"], ["RUN", "--out", "DIR"], "--out DIR"),
     ("export", ["RUN", "--overwrite", "DIR"], ["RUN", "--out", "DIR", "--overwrite"], "--out DIR"),
-    ("pack", ["DATA", "DIR", "--seed", "1"], ["DATA", "--out", "DIR", "--seed", "1"], "--out DIR"),
+    ("pack", ["DATA", "DIR", "--overwrite"], ["DATA", "--out", "DIR", "--overwrite"], "--out DIR"),
     ("prepare", ["demo", "DIR"], ["demo", "--out", "DIR"], "--out DIR"),
     (
         "prepare",

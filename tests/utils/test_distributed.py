@@ -76,10 +76,6 @@ def test_rows_that_do_not_count_are_left_out(said):
         assert each["some"] == [0, 2, 3, 4]
 
 
-def test_what_each_has_any_number_of_is_brought_together(said):
-    assert [each["everyone's"] for each in said] == [[[[1, "a"], [1, "a"]], []]] * 2
-
-
 def test_rank_zero_decides_and_its_fault_is_its_own(said):
     assert [each["rank zero's"] for each in said] == [{"rank": 0, "path": None}] * 2
     assert [each["fault"] for each in said] == ["UserError", "ReportedError"]
