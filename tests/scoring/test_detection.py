@@ -141,13 +141,13 @@ def test_costs_agree_with_a_literal_transcription(seed, absent, ties):
         for beta in (1, 9):
             actual = detection.actual_cost(ratios, truth, beta)
             assert actual == pytest.approx(reference.cavg(rows, target_classes, beta, np.log(beta)))
-            least = detection.minimum_cost(ratios, truth, beta)
-            assert least.cost == pytest.approx(reference.minimum_cavg(rows, target_classes, beta), abs=1e-12)
-            assert least.cost == pytest.approx(reference.cavg(rows, target_classes, beta, least.threshold), abs=1e-12)
-            assert least.cost <= min(actual, 1) + 1e-12
+            least, threshold = detection.minimum_cost(ratios, truth, beta)
+            assert least == pytest.approx(reference.minimum_cavg(rows, target_classes, beta), abs=1e-12)
+            assert least == pytest.approx(reference.cavg(rows, target_classes, beta, threshold), abs=1e-12)
+            assert least <= min(actual, 1) + 1e-12
             each = detection.class_minimum_cost(ratios, truth, beta)
             assert each == pytest.approx(reference.class_minimum_cavg(rows, target_classes, beta), abs=1e-12)
-            assert each <= least.cost + 1e-12
+            assert each <= least + 1e-12
         present = sorted(set(target_classes))
         trials = [(row[name], name == own) for row, own in zip(rows, target_classes, strict=True) for name in present]
         pooled = detection.class_equal_error_rate(*map(np.array, zip(*trials, strict=True)))
@@ -199,14 +199,13 @@ def test_one_class_only_has_no_costs():
     one = np.ones(40, int)
     assert np.isnan(detection.actual_cost(values, one, 1))
     assert np.isnan(detection.argmax_cost(values, one))
-    least = detection.minimum_cost(values, one, 1)
-    assert np.isnan(least.cost) and np.isnan(least.threshold)
+    assert np.isnan(detection.minimum_cost(values, one, 1)).all()
 
 
 def test_a_part_of_one_class_has_no_costs():
     values, truth = scored(1)
     parts = (truth == 0).astype(int)
-    assert np.isnan(detection.minimum_cost(detection.log_likelihood_ratios(values), truth, 1, parts).cost)
+    assert np.isnan(detection.minimum_cost(detection.log_likelihood_ratios(values), truth, 1, parts)[0])
     assert np.isnan(detection.actual_cost(detection.log_likelihood_ratios(values), truth, 1, parts))
 
 
@@ -214,7 +213,7 @@ def test_ratios_without_bounds_are_decided_like_others():
     ratios, truth = np.array([[np.inf, -np.inf], [-np.inf, np.inf], [np.inf, -np.inf]]), np.array([0, 1, 1])
     # One of class 1 is missed and accepted as class 0.
     assert detection.actual_cost(ratios, truth, 9) == pytest.approx((0 + 0.5 + 9 * 0.5) / 2)
-    assert detection.minimum_cost(ratios, truth, 9) == detection.Thresholded(1.0, np.inf)
+    assert detection.minimum_cost(ratios, truth, 9) == (1.0, np.inf)
 
 
 def test_nan_is_refused():

@@ -157,14 +157,15 @@ def test_order_of_utterances_and_classes_does_not_matter(seed):
 
 def test_macro_f1_is_balanced_where_nothing_is_confused():
     probabilities = np.eye(3)[[0, 1, 2, 2]]
-    assert metrics.macro_f1(probabilities, np.array([0, 1, 2, 2])) == 1
+    truth = np.array([0, 1, 2, 2])
+    assert metrics.summarize(probabilities, truth, np.arange(3))["macro_f1"] == 1
     assert balanced_accuracy_score([0, 1, 2, 2], [0, 1, 2, 2]) == 1
 
 
 def test_of_equal_probabilities_the_first_is_the_answer():
     tied = np.array([[0.4, 0.4, 0.2], [0.2, 0.4, 0.4], [1 / 3, 1 / 3, 1 / 3]])
-    assert metrics.accuracy(tied, np.array([0, 1, 0])) == 1
-    assert metrics.accuracy(tied, np.array([1, 2, 2])) == 0
+    for truth, accuracy in (([0, 1, 0], 1), ([1, 2, 2], 0)):
+        assert metrics.summarize(tied, np.array(truth), np.arange(3))["acc"] == accuracy
     assert metrics.within_cluster_accuracy(tied, np.array([0, 1, 1]), np.array([0, 1, 1])) == 1
 
 
@@ -196,21 +197,12 @@ def test_probabilities_of_exactly_0_and_1():
 def test_faults_of_the_caller(probabilities, truth, message):
     clusters = np.zeros(3, int)
     for score in (
-        metrics.accuracy,
-        metrics.weighted_f1,
-        metrics.macro_f1,
         metrics.expected_calibration_error,
-        lambda p, t: metrics.cluster_accuracy(p, t, clusters),
-        lambda p, t: metrics.within_cluster_accuracy(p, t, clusters),
+        metrics.reliability_curve,
         lambda p, t: metrics.summarize(p, t, clusters),
     ):
         with pytest.raises(ValueError, match=message):
             score(probabilities, truth)
-
-
-def test_clusters_of_other_classes_are_refused():
-    with pytest.raises(ValueError, match="3 classes"):
-        metrics.cluster_accuracy(np.ones((2, 3)), np.zeros(2, int), np.zeros(2, int))
 
 
 def test_both_averages_by_hand():

@@ -21,8 +21,6 @@ An undefined score is NaN: with a single class present in the truth there are no
 Classes absent from the truth are not targets, and false alarms for them do not count.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.dtypes import StringDType
 from scipy.special import log_softmax
@@ -31,14 +29,6 @@ BETAS = (1.0, 9.0)
 # Replaces an infinite loss for a true class with probability 0, which would make the mean infinite.
 MAX_NATS = 100.0
 _TWO = 2
-
-
-@dataclass(frozen=True)
-class Thresholded:
-    """The minimum cost over all thresholds, and its threshold on the log-likelihood ratio."""
-
-    cost: float
-    threshold: float
 
 
 def log_likelihood_ratios(log_likelihoods: np.ndarray) -> np.ndarray:
@@ -151,7 +141,7 @@ def utterance_costs(accepted: np.ndarray, truth: np.ndarray, beta: float) -> np.
     An utterance costs 1 if its class is rejected, and β / (classes present − 1) for each other class present that is
     accepted. This mean of means is NIST's sum of P_miss and P_fa with its terms in another order.
 
-    `accepted`: (N, C) bool. `truth`: see the module. `beta`: weight of false alarms.
+    `accepted`: (N, C) bool.
     """
     present = np.unique(truth)
     if len(present) < _TWO:
@@ -164,8 +154,7 @@ def utterance_costs(accepted: np.ndarray, truth: np.ndarray, beta: float) -> np.
 def utterance_costs_at(thresholds: np.ndarray, ratios: np.ndarray, truth: np.ndarray, beta: float) -> np.ndarray:
     """Return `utterance_costs` of the decisions at each of many thresholds, (N, thresholds) float64.
 
-    `thresholds`: (thresholds,) float, ascending; ratios above a threshold are accepted. `ratios`, `truth`, `beta`:
-    see the module.
+    `thresholds`: (thresholds,) float, ascending; ratios above a threshold are accepted.
     """
     present = np.unique(truth)
     count, steps = len(truth), len(thresholds) + 1
@@ -182,11 +171,7 @@ def utterance_costs_at(thresholds: np.ndarray, ratios: np.ndarray, truth: np.nda
 
 
 def average_cost(accepted: np.ndarray, truth: np.ndarray, beta: float, parts: np.ndarray | None = None) -> float:
-    """Return Cavg(β) of decisions, averaged over the parts if there are any.
-
-    `accepted`: (N, C) bool. `truth`: see the module. `beta`: weight of false alarms. `parts`: (N,) int, the data
-    source of each utterance as numbered by `source_parts`, or None.
-    """
+    """Return Cavg(β) of decisions, (N, C) bool, averaged over the parts if there are any."""
     _present(accepted, truth)
     parts = _parts(parts, truth)
     return float(
@@ -211,8 +196,10 @@ def argmax_cost(log_likelihoods: np.ndarray, truth: np.ndarray, parts: np.ndarra
     return float(np.mean([average_cost(accepted, truth, beta, parts) for beta in BETAS]))
 
 
-def minimum_cost(ratios: np.ndarray, truth: np.ndarray, beta: float, parts: np.ndarray | None = None) -> Thresholded:
-    """Return the minimum Cavg(β) over all thresholds, with one threshold for all targets and parts.
+def minimum_cost(
+    ratios: np.ndarray, truth: np.ndarray, beta: float, parts: np.ndarray | None = None
+) -> tuple[float, float]:
+    """Return the minimum Cavg(β) over all thresholds, and its threshold on the ratio, for all targets and parts.
 
     It is never above `actual_cost`. The threshold minus infinity accepts everything.
     """
@@ -223,7 +210,7 @@ def class_minimum_cost(ratios: np.ndarray, truth: np.ndarray, beta: float, parts
     """Return the minimum Cavg(β) with a threshold for each target, the same for all parts."""
     scores, changes, targets = _trials(ratios, truth, beta, parts)
     chosen = [targets == target for target in np.unique(targets)]
-    return float(sum(_minimum(scores[rows], changes[rows]).cost for rows in chosen)) if chosen else float("nan")
+    return float(sum(_minimum(scores[rows], changes[rows])[0] for rows in chosen)) if chosen else float("nan")
 
 
 def _trials(
@@ -253,10 +240,10 @@ def _trials(
     return np.concatenate(scores), np.concatenate(changes), np.concatenate(targets)
 
 
-def _minimum(scores: np.ndarray, changes: np.ndarray) -> Thresholded:
-    """Return the minimum cost of trials; see `_trials`."""
+def _minimum(scores: np.ndarray, changes: np.ndarray) -> tuple[float, float]:
+    """Return the minimum cost of trials, and its threshold; see `_trials`."""
     if not len(scores):
-        return Thresholded(float("nan"), float("nan"))
+        return float("nan"), float("nan")
     order = np.argsort(scores)
     pooled = scores[order]
     everything = -changes[changes < 0].sum()  # all are accepted: false alarms only
@@ -264,8 +251,8 @@ def _minimum(scores: np.ndarray, changes: np.ndarray) -> Thresholded:
     ends = np.flatnonzero(np.append(pooled[1:] != pooled[:-1], True))
     best = ends[np.argmin(costs[ends])]
     if everything < costs[best]:
-        return Thresholded(float(everything), -np.inf)
-    return Thresholded(max(0.0, float(costs[best])), float(pooled[best]))
+        return float(everything), -np.inf
+    return max(0.0, float(costs[best])), float(pooled[best])
 
 
 def source_parts(source: np.ndarray | None, truth: np.ndarray) -> np.ndarray | None:
@@ -273,7 +260,7 @@ def source_parts(source: np.ndarray | None, truth: np.ndarray) -> np.ndarray | N
 
     Costs are averaged if there are exactly two sources, every utterance has one, and each has at least two classes.
 
-    `source`: (N,) str, empty if unknown, or None. `truth`: see the module.
+    `source`: (N,) str, empty if unknown, or None.
     """
     if source is None:
         return None
@@ -292,8 +279,7 @@ def summarize_detection(
     ``c_primary_min`` (one threshold), ``c_primary_min_class`` (one per class), ``cavg_argmax``, ``cllr``, and two
     counts: ``targets``, the classes present, and ``sources``, the number of parts.
 
-    `log_likelihoods`, `truth`: see the module. `source`: (N,) str, the data source of each utterance, or None; see
-    `source_parts`. `ratios`: (N, C) float, the system's own ratios, for EER and costs; None for those of the
+    `source`: (N,) str, the data source of each utterance, or None; see `source_parts`. `ratios`: (N, C) float, the system's own ratios, for EER and costs; None for those of the
     log-likelihoods.
     """
     log_likelihoods, truth = _checked(log_likelihoods), np.asarray(truth)
@@ -307,7 +293,7 @@ def summarize_detection(
         actual = [actual_cost(ratios, truth, beta, parts) for beta in BETAS]
         scores |= {f"cavg_{beta:g}": cost for beta, cost in zip(BETAS, actual, strict=True)}
         scores["c_primary"] = float(np.mean(actual))
-        scores["c_primary_min"] = float(np.mean([minimum_cost(ratios, truth, beta, parts).cost for beta in BETAS]))
+        scores["c_primary_min"] = float(np.mean([minimum_cost(ratios, truth, beta, parts)[0] for beta in BETAS]))
         scores["c_primary_min_class"] = float(
             np.mean([class_minimum_cost(ratios, truth, beta, parts) for beta in BETAS])
         )

@@ -5,6 +5,7 @@ averages the probabilities of an utterance's windows; all other functions take
 
 probabilities : (N, C) float, finite, N at least 1. The prediction is the most probable class; ties go to the first.
 truth : (N,) int, class number of each utterance.
+cluster_indices : (C,) int, the cluster number of each class.
 
 Probabilities of exactly 0 and 1 are allowed. NaN, infinity, no utterance and a class number of C or more raise a
 ValueError. A class absent from the truth has no F1 of its own, but predicting it lowers the recall of the true class;
@@ -44,39 +45,8 @@ def average_windows(
     return numbers, softmax(means, axis=1) if is_log else means
 
 
-def accuracy(probabilities: np.ndarray, truth: np.ndarray) -> float:
-    """Return the fraction of the utterances whose most probable class is the true one."""
-    return float((_answers(probabilities, truth) == truth).mean())
-
-
-def weighted_f1(probabilities: np.ndarray, truth: np.ndarray) -> float:
-    """Return the mean F1 of the classes present in the truth, weighted by their numbers of utterances."""
-    f1, counts = _f1_per_class(_answers(probabilities, truth), truth)
-    return float(np.average(f1, weights=counts))
-
-
-def macro_f1(probabilities: np.ndarray, truth: np.ndarray) -> float:
-    """Return the unweighted mean F1 of the classes present in the truth."""
-    return float(_f1_per_class(_answers(probabilities, truth), truth)[0].mean())
-
-
-def cluster_accuracy(probabilities: np.ndarray, truth: np.ndarray, cluster_indices: np.ndarray) -> float:
-    """Return the fraction of the utterances whose prediction is in the true class's cluster.
-
-    `probabilities`, `truth`: see the module. `cluster_indices`: (C,) int, the cluster number of each class.
-    """
-    answers = _answers(probabilities, truth)
-    cluster_indices = _checked_clusters(probabilities, cluster_indices)
-    return float((cluster_indices[answers] == cluster_indices[truth]).mean())
-
-
 def within_cluster_accuracy(probabilities: np.ndarray, truth: np.ndarray, cluster_indices: np.ndarray) -> float:
-    """Return the accuracy given the cluster: the prediction is the most probable class of the true cluster.
-
-    `probabilities`, `truth`: see the module. `cluster_indices`: (C,) int, the cluster number of each class.
-    """
-    _answers(probabilities, truth)
-    cluster_indices = _checked_clusters(probabilities, cluster_indices)
+    """Return the accuracy given the cluster: the prediction is the most probable class of the true cluster."""
     eligible = cluster_indices[truth][:, None] == cluster_indices[None, :]
     return float((np.where(eligible, probabilities, -1.0).argmax(axis=1) == truth).mean())
 
@@ -137,13 +107,17 @@ def reliability_curve(probabilities: np.ndarray, truth: np.ndarray) -> list[dict
 def summarize(probabilities: np.ndarray, truth: np.ndarray, cluster_indices: np.ndarray) -> dict[str, float]:
     """Return the scores of `SUMMARY`, and the other `calibration_scores`.
 
-    `probabilities`, `truth`: see the module. `cluster_indices`: (C,) int, the cluster number of each class.
+    ``acc`` is the fraction of right predictions; ``wf1`` and ``macro_f1`` are the means of the F1 of the classes present
+    in the truth, weighted by their numbers of utterances and unweighted; ``c_acc`` is the fraction of predictions in the
+    true class's cluster.
     """
+    answers = _answers(probabilities, truth)
+    f1, counts = _f1_per_class(answers, truth)
     return {
-        "acc": accuracy(probabilities, truth),
-        "wf1": weighted_f1(probabilities, truth),
-        "macro_f1": macro_f1(probabilities, truth),
-        "c_acc": cluster_accuracy(probabilities, truth, cluster_indices),
+        "acc": float((answers == truth).mean()),
+        "wf1": float(np.average(f1, weights=counts)),
+        "macro_f1": float(f1.mean()),
+        "c_acc": float((cluster_indices[answers] == cluster_indices[truth]).mean()),
         **calibration_scores(probabilities, truth),
     }
 
@@ -184,10 +158,3 @@ def _answers(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
             f"expected classes from 0 to {probabilities.shape[1] - 1}, found {truth.min()} to {truth.max()}"
         )
     return probabilities.argmax(axis=1)
-
-
-def _checked_clusters(probabilities: np.ndarray, cluster_indices: np.ndarray) -> np.ndarray:
-    cluster_indices = np.asarray(cluster_indices)
-    if cluster_indices.shape != (probabilities.shape[1],):
-        raise ValueError(f"expected a cluster for {probabilities.shape[1]} classes, found {cluster_indices.shape}")
-    return cluster_indices

@@ -1,7 +1,13 @@
 """All scores of a set of utterances: overall, per slice, with confidence intervals, and compared with another system.
 
 `metrics_with_slices` takes arrays, `System` and its functions a system's file. A system with predictions only has the
-scores of `ANSWER_SCORES`; the others need scores.
+scores of `ANSWER_SCORES`; the others need scores. Functions of arrays take
+
+probabilities : (N, C) float.
+truth : (N,) int, class numbers.
+cluster_indices : (C,) int, the cluster number of each class.
+source : (N,) str, the data source of each utterance, or None.
+log_likelihoods : (N, C) float, natural logarithms, for the detection scores; None for those of the probabilities.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +22,7 @@ from .bootstrap import Difference, Interval, Units, bootstrap, paired_bootstrap,
 from .class_priors import divide_out
 from .detection import class_equal_error_rate, log_likelihood_ratios, multiclass_cllr, summarize_detection
 from .files.system_output import SystemOutput, class_numbers
-from .metrics import accuracy, cluster_accuracy, expected_calibration_error, summarize, within_cluster_accuracy
+from .metrics import expected_calibration_error, summarize, within_cluster_accuracy
 from .proper import cllr_parts
 from .weighted import WeightedScores
 
@@ -41,14 +47,11 @@ def metrics_with_slices(
 
     Returns ``{"overall": scores, "by_duration": {"3": scores, …}, "by_source": {…}, "by_cluster": {…}, "by_class":
     {…}}``, where scores is what `all_scores` returns, overall with the parts of Cllr (`proper.cllr_parts`). Slices that
-    do not apply are absent. by_cluster slices by the
-    true class's cluster and adds ``within_cluster_acc``. by_class is what `class_scores` returns.
+    do not apply are absent. by_cluster slices by the true class's cluster and adds ``within_cluster_acc``. by_class is
+    what `class_scores` returns.
 
     Parameters
     ----------
-    probabilities : (N, C) float.
-    truth : (N,) int, class numbers.
-    cluster_indices : (C,) int, the cluster number of each class.
     cluster_names : name of each cluster number.
     class_names : name of each class number, or None for no slices by class.
     seconds : (N,) float, nominal durations, or None. Rounded to whole seconds; with more than 12 different durations
@@ -99,8 +102,6 @@ def all_scores(
 
     None for an undefined score, such as the detection scores with one class present.
 
-    `probabilities`: (N, C) float. `truth`: (N,) int. `cluster_indices`: (C,) int. `source`: (N,) str, or None.
-    `log_likelihoods`: (N, C) float, natural logarithms, for the detection scores; None: those of the probabilities.
     `ratios`: (N, C) float, the system's own ratios, for EER and costs; None: those of the log-likelihoods.
     """
     if log_likelihoods is None:
@@ -121,12 +122,7 @@ def class_scores(
 ) -> dict[str, dict[str, float | int | None]]:
     """Return the scores of each class present in the truth, in the order of the classes.
 
-    `probabilities`: (N, C) float. `truth`: (N,) int. `cluster_indices`: (C,) int. `class_names`: name of each class.
-    `log_likelihoods`: as in `all_scores`.
-
-    Returns
-    -------
-    class name → its scores; None if one is not defined.
+    Returns class name → its scores; None if one is not defined.
 
     - ``acc`` (its recall), ``c_acc``, ``ece``, ``cllr`` (bits): of the class's own utterances.
     - ``precision`` (None if it is never predicted), ``f1``, ``eer`` (None if no other class is present): of the
@@ -142,9 +138,10 @@ def class_scores(
         own = truth == number
         rows, target_classes = probabilities[own], truth[own]
         answered, hits = int((answers == number).sum()), int((answers[own] == number).sum())
+        in_cluster = cluster_indices[answers[own]] == cluster_indices[number]
         result[class_names[number]] = {
-            "acc": accuracy(rows, target_classes),
-            "c_acc": cluster_accuracy(rows, target_classes, cluster_indices),
+            "acc": hits / len(target_classes),
+            "c_acc": float(in_cluster.mean()),
             "ece": expected_calibration_error(rows, target_classes),
             "cllr": multiclass_cllr(log_likelihoods[own], target_classes),
             "precision": hits / answered if answered else None,

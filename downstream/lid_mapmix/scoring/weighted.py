@@ -148,7 +148,7 @@ class WeightedScores:
         argmax = np.mean([costs(decided, beta) for beta in BETAS], axis=0)
         columns = [*(costs(ratios > np.log(beta), beta) for beta in BETAS), argmax]
         for beta in BETAS:
-            thresholds = _minimum_thresholds(ratios, minimum_cost(ratios, self._truth, beta, parts).threshold)
+            thresholds = _minimum_thresholds(ratios, minimum_cost(ratios, self._truth, beta, parts)[1])
 
             def at_each(rows: np.ndarray, beta: float = beta, thresholds: np.ndarray = thresholds) -> np.ndarray:
                 return utterance_costs_at(thresholds, ratios[rows], self._truth[rows], beta)

@@ -26,7 +26,7 @@ from ...scoring.bootstrap import LEVEL, Difference, Interval, mcnemar
 from ...scoring.calibration import Calibration, compare, write_calibration
 from ...scoring.files.own import write_metrics
 from ...scoring.files.system_output import align
-from ...scoring.metrics import accuracy, expected_calibration_error, reliability_curve
+from ...scoring.metrics import expected_calibration_error, reliability_curve
 from ...scoring.scorecard import Scores, System, differences_of, make_system, score_system
 from ...utils.command_line import STANDARD_OUTPUT
 from ...utils.one_line import printable_json
@@ -120,7 +120,7 @@ def _before_and_after(
     # Before calibration, the scores are those of the system's own ratios, which `compare` does not have.
     before = {"acc": overall["acc"], **{name: overall.get(name, score) for name, score in found["before"].items()}}
     calibrated = calibration.log_probabilities(values, seconds=seconds)
-    after = {"acc": accuracy(np.exp(calibrated), truth), **found["after"]}
+    after = {"acc": float((calibrated.argmax(axis=1) == truth).mean()), **found["after"]}
     return {"before": before, "after": after}
 
 
