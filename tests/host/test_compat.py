@@ -1,5 +1,4 @@
 import importlib.util
-import runpy
 import sys
 
 import pytest
@@ -24,22 +23,6 @@ def test_mending_imports_neither_transformers_nor_s3prl(stock):
 def test_what_is_gone_for_good_says_so_when_used(stock):
     for message in stock["used"].values():
         assert "was removed from this version" in message and "\n" not in message
-
-
-def test_torch_writer_stands_in_for_a_missing_tensorboardx(monkeypatch):
-    apply = runpy.run_path(str(COMPAT))["apply"]
-    find_spec = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *a: None if name == "tensorboardX" else find_spec(name, *a)
-    )
-    monkeypatch.setitem(sys.modules, "tensorboardX", None)  # so that it is put back in the end
-    del sys.modules["tensorboardX"]
-    apply()
-    from tensorboardX import SummaryWriter
-
-    assert SummaryWriter.__module__.startswith("torch.utils.tensorboard")
-    with pytest.raises(ImportError):
-        from tensorboardX import GlobalSummaryWriter  # noqa: F401
 
 
 def test_file_alone_runs_a_script_on_the_mended_stack(tmp_path, python):

@@ -211,7 +211,7 @@ def test_a_process_that_is_not_rank_zero_trains_to_the_end_without_a_trace(
     # Fact 15 of s3prl_host.md: it never counted its steps, and so never ended.
     args, config = toy_run(tmp_path, eval_step=1)
     runner = make("patched", args, config)
-    monkeypatch.setattr("lid_mapmix.utils.distributed.is_rank_zero", lambda: is_first)
+    monkeypatch.setattr("lid_mapmix.utils.distributed.rank", lambda: int(not is_first))
     (tmp_path / ".states-1.ckpt.abc.part").touch()
     capfd.readouterr()
     runner.train()
@@ -258,10 +258,7 @@ def test_a_second_runner_and_torch_itself_are_left_alone(make, tmp_path):
     assert is_patched()
 
 
-def test_importing_the_module_imports_neither_torch_nor_s3prl():
-    code = (
-        "import sys; from lid_mapmix.host.runner import is_patched; "
-        "sys.exit(is_patched() or bool({'torch', 's3prl'} & set(sys.modules)))"
-    )
+def test_importing_the_module_does_not_import_s3prl():
+    code = "import sys; from lid_mapmix.host.runner import is_patched; sys.exit(is_patched() or 's3prl' in sys.modules)"
     process = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": sys.path[0]}, check=False)
     assert process.returncode == 0

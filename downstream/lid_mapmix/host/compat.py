@@ -27,7 +27,6 @@ def apply() -> None:
     _patch_torchaudio()
     _patch_huggingface_hub()
     _patch_torch_load()
-    _patch_tensorboardx()
 
 
 # What modules of S3PRL import and do not use, or only in distributed training: S3PRL does not declare it.
@@ -134,29 +133,7 @@ def _patch_torch_load() -> None:
     """
     import torch
 
-    add_safe_globals = getattr(torch.serialization, "add_safe_globals", None)  # torch >= 2.4
-    if add_safe_globals is not None:
-        add_safe_globals([argparse.Namespace])
-
-
-def _patch_tensorboardx() -> None:
-    """Provide torch's own writer as tensorboardX, which S3PRL imports and does not declare."""
-    if "tensorboardX" in sys.modules or importlib.util.find_spec("tensorboardX") is not None:
-        return
-    module: Any = types.ModuleType("tensorboardX", "torch.utils.tensorboard under tensorboardX's name.")
-    module.__getattr__ = _tensorboard_attribute
-    sys.modules["tensorboardX"] = module
-
-
-def _tensorboard_attribute(name: str) -> Any:
-    # Only on use: importing torch.utils.tensorboard takes as long as the rest of S3PRL.
-    if name != "SummaryWriter":
-        raise AttributeError(f"module 'tensorboardX' has no attribute {name!r}")
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ImportError("S3PRL writes TensorBoard files: pip install tensorboardX") from error
-    return SummaryWriter
+    torch.serialization.add_safe_globals([argparse.Namespace])
 
 
 class _Removed:

@@ -84,31 +84,17 @@ class FeatureStore:
 
     def write(self, slots: Sequence[int], features: Sequence[np.ndarray]) -> None:
         """Fill slots. `slots`: their numbers. `features`: (layers, frames, dim) float16 each."""
-        path = self.folder / _FEATURES
-        descriptor = os.open(path, os.O_RDWR)
-        try:
-            for slot, each in zip(slots, features, strict=True):
-                layers, frames, dim = each.shape
-                if (layers, dim) != (self.layout.layers, self.layout.dim) or not (
-                    0 < frames <= self.layout.capacities[slot]
-                ):
-                    raise ValueError(
-                        f"{self.folder}: expected {self.layout.layers} layers of 1 to "
-                        f"{self.layout.capacities[slot]} frames of {self.layout.dim} in slot {slot}, found {each.shape}"
-                    )
-                values = each.astype(_VALUE, order="C", copy=False)
-                _write_at(path, descriptor, values, self._starts[slot] * _VALUE.itemsize)
-            # Not through mapped memory: a full disk would then kill the process without a message.
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        path = self.folder / _FRAMES
-        descriptor = os.open(path, os.O_RDWR)
-        try:
-            for slot, each in zip(slots, features, strict=True):
-                _write_at(path, descriptor, np.array([each.shape[1]], dtype=_COUNT), slot * _COUNT.itemsize)
-        finally:
-            os.close(descriptor)
+        for slot, each in zip(slots, features, strict=True):
+            (layers, frames, dim), most = each.shape, self.layout.capacities[slot]
+            if (layers, dim) != (self.layout.layers, self.layout.dim) or not 0 < frames <= most:
+                raise ValueError(
+                    f"{self.folder}: expected {self.layout.layers} layers of 1 to {most} frames of {self.layout.dim} "
+                    f"in slot {slot}, found {each.shape}"
+                )
+        values = [each.astype(_VALUE, order="C", copy=False) for each in features]
+        _write_at(self.folder / _FEATURES, values, [self._starts[slot] * _VALUE.itemsize for slot in slots], wait=True)
+        counts = [np.array([each.shape[1]], dtype=_COUNT) for each in features]
+        _write_at(self.folder / _FRAMES, counts, [slot * _COUNT.itemsize for slot in slots])
 
     def _make(self, header: Mapping[str, Any]) -> None:
         """Create a store with empty slots, replacing what an interrupted process had begun to create."""
@@ -168,12 +154,20 @@ def allocated_bytes(folder: Path) -> int:
     return path.stat().st_blocks * 512 if path.is_file() else 0
 
 
-def _write_at(path: Path, descriptor: int, values: np.ndarray, offset: int) -> None:
-    content = values.data.cast("B")
-    while content:
-        try:
-            written = os.pwrite(descriptor, content, offset)
-        except OSError as error:
-            # The original error does not name the file.
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        content, offset = content[written:], offset + written
+def _write_at(path: Path, values: Sequence[np.ndarray], offsets: Sequence[int], *, wait: bool = False) -> None:
+    """Write arrays at byte offsets of a file, and `wait` until they are on the disk.
+
+    Not through mapped memory: a full disk would then kill the process without a message.
+    """
+    try:
+        with path.open("r+b", buffering=0) as file:
+            for array, offset in zip(values, offsets, strict=True):
+                content, place = array.data.cast("B"), offset
+                while content:
+                    written = os.pwrite(file.fileno(), content, place)
+                    content, place = content[written:], place + written
+            if wait:
+                os.fsync(file.fileno())
+    except OSError as error:
+        # The original error does not name the file.
+        raise OSError(error.errno, error.strerror, str(path)) from error

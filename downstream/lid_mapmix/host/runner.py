@@ -20,11 +20,12 @@ from typing import Any
 
 import numpy as np
 
+from ..utils.distributed import is_rank_zero
 from ..utils.errors import UserError
 from . import compat, downloads, registry
 from .optimization import with_fused
 from .precision import Casting, read_precision
-from .runner_globals import has_replacements, install_replacements, is_rank_zero, remove_unfinished_checkpoints
+from .runner_globals import has_replacements, install_replacements, remove_unfinished_checkpoints
 from .trust import reading_data_only
 from .upstreams import (
     UpstreamSettings,

@@ -15,19 +15,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..utils.distributed import is_rank_zero
 from ..utils.errors import UserError
 from ..utils.files import replace_when_complete
 from .precision import casting, training_autocast, training_scaler
 
 # Part of the RuntimeError that torch raises when a write fails for any reason.
 _TORCHS_WRITER = "inline_container.cc"
-
-
-def is_rank_zero() -> bool:
-    """Return whether this process has rank zero; a single process always does."""
-    from ..utils import distributed
-
-    return distributed.is_rank_zero()
 
 
 def install_replacements(module: Any) -> None:

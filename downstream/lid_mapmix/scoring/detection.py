@@ -279,8 +279,8 @@ def summarize_detection(
     ``c_primary_min`` (one threshold), ``c_primary_min_class`` (one per class), ``cavg_argmax``, ``cllr``, and two
     counts: ``targets``, the classes present, and ``sources``, the number of parts.
 
-    `source`: (N,) str, the data source of each utterance, or None; see `source_parts`. `ratios`: (N, C) float, the system's own ratios, for EER and costs; None for those of the
-    log-likelihoods.
+    `source`: (N,) str, the data source of each utterance, or None; see `source_parts`. `ratios`: (N, C)
+    float, the system's own ratios, for EER and costs; None for those of the log-likelihoods.
     """
     log_likelihoods, truth = _checked(log_likelihoods), np.asarray(truth)
     present = _present(log_likelihoods, truth)

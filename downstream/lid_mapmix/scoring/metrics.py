@@ -107,9 +107,8 @@ def reliability_curve(probabilities: np.ndarray, truth: np.ndarray) -> list[dict
 def summarize(probabilities: np.ndarray, truth: np.ndarray, cluster_indices: np.ndarray) -> dict[str, float]:
     """Return the scores of `SUMMARY`, and the other `calibration_scores`.
 
-    ``acc`` is the fraction of right predictions; ``wf1`` and ``macro_f1`` are the means of the F1 of the classes present
-    in the truth, weighted by their numbers of utterances and unweighted; ``c_acc`` is the fraction of predictions in the
-    true class's cluster.
+    ``acc`` is the fraction of right predictions, ``c_acc`` that of predictions in the true class's cluster. ``wf1`` and
+    ``macro_f1`` are the means of F1 over the classes present in the truth, weighted by their utterances and unweighted.
     """
     answers = _answers(probabilities, truth)
     f1, counts = _f1_per_class(answers, truth)
