@@ -23,9 +23,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
+from pydantic import ConfigDict, Field, TypeAdapter
 from scipy.special import log_softmax
 
 from ..utils.errors import UserError
@@ -43,24 +44,29 @@ MAX_EXPONENT = 2.0
 MIN_ERRORS = 10
 _FORMAT = "lid_mapmix calibration 2"
 _FIRST_FORMAT = "lid_mapmix calibration 1"
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Count = Annotated[int, Field(ge=0, strict=True)]
 
 
 @dataclass(frozen=True)
 class Calibration:
     """A fitted calibration of C classes."""
 
+    __pydantic_config__ = ConfigDict(extra="forbid")  # for `read_calibration`
+
     kind: Kind
     classes: tuple[str, ...]  # names of the C classes, in the order of the scores
-    matrix: tuple[tuple[float, ...], ...]  # C rows of C float; except for `full`, the scales are on its diagonal
-    offset: tuple[float, ...]  # C float, added afterwards
+    matrix: tuple[tuple[_Finite, ...], ...]  # C rows of C float; except for `full`, the scales are on its diagonal
+    offset: tuple[_Finite, ...]  # C float, added afterwards
     # C float, the class priors in the scores, and in the probabilities unless others are given.
-    prior: tuple[float, ...]
+    prior: tuple[_Positive, ...]
     # utterances, errors: of dev, that it was fitted on; None if unknown.
-    utterances: int | None = None
-    errors: int | None = None
+    utterances: _Count | None = None
+    errors: _Count | None = None
     # Seconds: the mean of dev in logarithms, and the shortest and longest that were fitted on; None if unknown.
-    exponent: float = 0.0
-    seconds: tuple[float, float, float] | None = None
+    exponent: Annotated[float, Field(ge=0, le=MAX_EXPONENT)] = 0.0
+    seconds: tuple[_Positive, _Positive, _Positive] | None = None
     best_accuracy: float | None = None  # dev accuracy stored in the checkpoint, which identifies it; None if unknown
 
     def log_probabilities(
@@ -147,41 +153,22 @@ def read_calibration(path: Path | str) -> Calibration:
         version = content.pop("format")
         if version not in (_FORMAT, _FIRST_FORMAT):
             raise ValueError("another format")
-        numbers = {name: np.array(content.pop(name), dtype=np.float64) for name in ("matrix", "offset", "prior")}
-        kind, classes = Kind(content.pop("kind")), tuple(map(str, content.pop("classes")))
-        counts = [content.pop(name, None) for name in ("utterances", "errors")]
-        if not all(count is None or (type(count) is int and count >= 0) for count in counts):
-            raise ValueError(f"counts of utterances and errors that are no numbers: {counts}")
-        support = _read_support(content)
-        shapes = [(len(classes),) * 2, (len(classes),), (len(classes),)]
-        if [values.shape for values in numbers.values()] != shapes or content:
-            raise ValueError(f"numbers that do not match {len(classes)} classes")
-        if not all(np.isfinite(values).all() for values in numbers.values()) or (numbers["prior"] <= 0).any():
-            raise ValueError("numbers that are not finite, or a prior that is not above 0")
+        found = TypeAdapter(Calibration).validate_python(content)
+        size = len(found.classes)
+        if {len(found.matrix), *map(len, found.matrix), len(found.offset), len(found.prior)} != {size}:
+            raise ValueError(f"numbers that do not match {size} classes")
+        if found.seconds is not None and not found.seconds[1] <= found.seconds[0] <= found.seconds[2]:
+            raise ValueError(f"seconds {found.seconds}")
     except FileNotFoundError:
         raise UserError(f"{path}: expected a calibration, found no such file. Fit one on dev scores first.") from None
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        reason = f"no {error} in it" if isinstance(error, KeyError) else " ".join(str(error).split())
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = f"no {error} in it" if isinstance(error, KeyError) else " ".join(str(error).split())[:300]
         raise UserError(f"{path}: expected a calibration, found: {reason}. Fit it on dev scores again.") from None
-    matrix, offset, prior = numbers.values()
     if version == _FIRST_FORMAT:
         # Its offset contains the priors of dev, which it named; those of the scores were taken as equal.
-        offset, prior = offset - np.log(prior), np.full(len(classes), 1 / len(classes))
-    utterances, errors = counts
-    return Calibration.of(kind, classes, matrix, offset, prior, utterances=utterances, errors=errors, **support)
-
-
-def _read_support(content: dict[str, Any]) -> dict[str, Any]:
-    """Take exponent, seconds and best accuracy out of a calibration's JSON. Raises ValueError: not such numbers."""
-    exponent, seconds, best_accuracy = (content.pop(name, None) for name in ("exponent", "seconds", "best_accuracy"))
-    exponent = 0.0 if exponent is None else float(exponent)
-    seconds = None if seconds is None else tuple(map(float, seconds))
-    if not 0 <= exponent <= MAX_EXPONENT:
-        raise ValueError(f"exponent {exponent}")
-    if seconds is not None and not (len(seconds) == 3 and 0 < seconds[1] <= seconds[0] <= seconds[2] < np.inf):  # noqa: PLR2004
-        raise ValueError(f"seconds {seconds}")
-    best_accuracy = None if best_accuracy is None else float(best_accuracy)
-    return {"exponent": exponent, "seconds": seconds, "best_accuracy": best_accuracy}
+        offset = np.array(found.offset) - np.log(found.prior)
+        return replace(found, offset=tuple(offset.tolist()), prior=(1 / size,) * size)
+    return found
 
 
 def compare(
