@@ -4,12 +4,13 @@ config.yaml has the defaults and explains each setting; a test keeps the two equ
 a misspelt setting is noticed.
 """
 
-from dataclasses import asdict, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import to_jsonable_python
 
 from ..data.augment.effects import Codec
 from ..data.balance import Sampling
@@ -48,21 +49,6 @@ class BadAudio(StrEnum):
 
     ERROR = "error"
     SKIP = "skip"
-
-
-class DevCalibration(StrEnum):
-    """The calibration that is fitted on dev; see scoring/calibration.py."""
-
-    NONE = "none"
-    TEMPERATURE = "temperature"
-    AFFINE = "affine"
-    VECTOR = "vector"
-    FULL = "full"
-
-    @property
-    def kind(self) -> Kind | None:
-        """The kind of calibration, None for none."""
-        return None if self is DevCalibration.NONE else Kind(self.value)
 
 
 @dataclass(config=_STRICT, frozen=True)
@@ -222,7 +208,8 @@ class EvaluationConfig:
     hop_seconds: _Seconds = 3.0
     batch_seconds: _Positive = 120.0
     mix_lengths: bool = False
-    calibration: DevCalibration = DevCalibration.AFFINE
+    # Fitted on dev; see scoring/calibration.py.
+    calibration: Annotated[Kind | None, BeforeValidator(lambda name: None if name == "none" else name)] = Kind.AFFINE
     bootstrap_samples: Annotated[int, Field(ge=0)] = 1000
     average: Average = Average.PROBABILITIES
     keep_latents: Annotated[int, Field(ge=0)] = 2_000
@@ -302,12 +289,4 @@ class TaskConfig:
 
     def as_mapping(self) -> dict[str, Any]:
         """Return the settings in the types of YAML, JSON and checkpoints: mappings, lists, text and numbers."""
-        return _plain(asdict(self))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    return str(value) if isinstance(value, StrEnum) else value
+        return to_jsonable_python(self)

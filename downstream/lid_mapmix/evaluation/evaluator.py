@@ -178,7 +178,7 @@ class Evaluation:
 
     def _calibrate(self, probabilities: np.ndarray, truncated: Sequence[np.ndarray]) -> None:
         """Fit the calibration of the best checkpoint on dev, and write it."""
-        kind = self.config.evaluation.calibration.kind
+        kind = self.config.evaluation.calibration
         if kind is None:
             return
         self.folder.calibration.unlink(missing_ok=True)
@@ -212,7 +212,7 @@ class Evaluation:
         if config.bootstrap_samples > 0:
             result |= intervals(split, labels, probabilities, self.class_prior, samples=config.bootstrap_samples)
             self._report(f"{name}: intervals by {config.bootstrap_samples} resamples of {result['drawn']}")
-        if config.calibration.kind is None:
+        if config.calibration is None:
             return result
         try:
             calibration = calibration_of(self._checkpoint, self.folder, self.best_accuracy, labels.classes)

@@ -86,7 +86,7 @@ class Run:
 
     def lacks_calibration(self) -> bool:
         """Return whether the best checkpoint lacks the calibration of the settings, so that dev must be scored."""
-        kind, checkpoint = self.settings.task.evaluation.calibration.kind, Path(self.settings.args.init_ckpt)
+        kind, checkpoint = self.settings.task.evaluation.calibration, Path(self.settings.args.init_ckpt)
         if kind is None or checkpoint.name != BEST_CHECKPOINT or not self.corpus.has("dev"):
             return False
         state = kept_state(checkpoint)
