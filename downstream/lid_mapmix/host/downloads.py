@@ -6,6 +6,7 @@ cache is S3PRL's, with its folder and file names.
 """
 
 import contextlib
+import shutil
 import sys
 import time
 import urllib.error
@@ -14,13 +15,11 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any, BinaryIO
 
 from ..utils.errors import UserError
 from ..utils.files import replace_when_complete
 
 _TIMEOUT_SECONDS = 20.0
-_CHUNK = 1 << 20
 _is_allowed: ContextVar[bool] = ContextVar("downloads", default=True)
 
 
@@ -89,26 +88,16 @@ def reachable(url: str, seconds: float = 5.0) -> bool:
 
 
 def _fetch(path: Path, url: str) -> None:
-    with urllib.request.urlopen(_request(url), timeout=_TIMEOUT_SECONDS) as answer:
-        expected = answer.headers.get("Content-Length")
-        with replace_when_complete(path) as temporary:
-            with temporary.open("wb") as file, _progress(path.name, expected) as bar:
-                _copy(answer, file, bar)
-            if expected is not None and temporary.stat().st_size != int(expected):
-                raise OSError(f"the response ended after {temporary.stat().st_size} of {expected} bytes")
-
-
-def _copy(source: Any, target: BinaryIO, bar: Any) -> None:
-    while chunk := source.read(_CHUNK):
-        target.write(chunk)
-        bar.update(len(chunk))
-
-
-def _progress(name: str, expected: str | None) -> contextlib.AbstractContextManager[Any]:
     from tqdm import tqdm
 
-    total = int(expected) if expected else None
-    return tqdm(total=total, desc=name[-40:], unit="B", unit_scale=True, file=sys.stderr)
+    with urllib.request.urlopen(_request(url), timeout=_TIMEOUT_SECONDS) as answer, replace_when_complete(path) as part:
+        length = answer.headers.get("Content-Length")
+        expected = None if length is None else int(length)
+        bar = tqdm.wrapattr(answer, "read", expected, desc=path.name[-40:], file=sys.stderr)
+        with part.open("wb") as file, bar as source:
+            shutil.copyfileobj(source, file)
+        if expected is not None and part.stat().st_size != expected:
+            raise OSError(f"the response ended after {part.stat().st_size} of {expected} bytes")
 
 
 def _request(url: str, method: str = "GET") -> urllib.request.Request:
