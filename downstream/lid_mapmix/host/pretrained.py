@@ -9,11 +9,12 @@ import json
 import logging
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import constants
 
 from ..utils.distributed import is_rank_zero
 from ..utils.errors import UserError, is_of_the_system
@@ -91,15 +92,16 @@ def load_model(ckpt: str, is_local: bool, refresh: bool = False) -> tuple[Any, b
     of_the_model = re.compile(rf"^(?!.*(adapter|decoder|pos_conv_embed))(\w+\.)?({parts})\.")
     if extra := sorted(key for key in report["unexpected_keys"] if of_the_model.search(key)):
         raise UserError(f"{own_config} {len(extra)} others ({extra[0]}, …). Use the config.json of these weights.")
-    if is_rank_zero():
-        for line in _notes(ckpt, config, report["unexpected_keys"]):
-            logger.warning("-k %s: %s", ckpt, line)
+    if is_rank_zero() and (unused := sorted(report["unexpected_keys"])):
+        logger.warning("-k %s: %d weights are not used (%s, …)", ckpt, len(unused), unused[0])
+    if is_rank_zero() and getattr(config, "adapter_attn_dim", None):
+        logger.warning("-k %s: the adapters in its weights are loaded, and make features for one language", ckpt)
     return model, normalizes
 
 
 def only_here(ckpt: str) -> bool:
     """Return whether nothing is to be downloaded. Without a network, transformers would retry for half a minute."""
-    return Path(ckpt).exists() or not downloads.are_allowed() or not downloads.reachable(_endpoint())
+    return Path(ckpt).exists() or not downloads.are_allowed() or not downloads.reachable(constants.ENDPOINT)
 
 
 def _read_config(ckpt: str, is_local: bool) -> dict[str, Any]:
@@ -110,24 +112,6 @@ def _read_config(ckpt: str, is_local: bool) -> dict[str, Any]:
         if Path(ckpt).exists() and not (Path(ckpt) / "config.json").is_file():
             raise FileNotFoundError("there is no config.json")
         return transformers.PretrainedConfig.get_config_dict(ckpt, local_files_only=is_local)[0]
-
-
-def _notes(ckpt: str, config: Any, unused: Iterable[str]) -> Iterator[str]:
-    """Yield what of a checkpoint is not used, and what of MMS is, whose adapters are each for one language."""
-    adapters, heads = ([key for key in sorted(unused) if ("adapter" in key) is of_mms] for of_mms in (True, False))
-    if heads:
-        yield f"{len(heads)} weights are not of the encoder, and not used ({heads[0]}, …)"
-    if adapters:
-        yield (
-            f"{len(adapters)} weights of language adapters are not used ({adapters[0]}, …), because config.json has no "
-            "adapter_attn_dim"
-        )
-    if getattr(config, "adapter_attn_dim", None):
-        others = len(list(Path(ckpt).glob("adapter.*.safetensors")))
-        yield (
-            "the language adapters in its weights are loaded, and make features for one language"
-            + (f"; those of {others} adapter.*.safetensors are not" if others else "")
-        )
 
 
 def _checked_sizes(ckpt: str) -> list[int]:
@@ -252,12 +236,6 @@ def _normalizes(ckpt: str, config: Any, is_local: bool) -> bool:
     return bool(preprocessor.do_normalize)
 
 
-def _endpoint() -> str:
-    from huggingface_hub import constants
-
-    return constants.ENDPOINT
-
-
 @contextlib.contextmanager
 def _explained(ckpt: str) -> Iterator[None]:
     """Raise a UserError of one line for errors of transformers, whose messages are a paragraph about its cache."""
@@ -276,6 +254,6 @@ def _explained(ckpt: str) -> Iterator[None]:
                 f"another content: {reason}. Use an undamaged checkpoint."
             ) from error
         raise UserError(
-            f"-k {ckpt}: is neither a folder nor in the cache, and cannot be downloaded from {_endpoint()}. Download "
-            "its config.json, preprocessor_config.json and model.safetensors into a folder, and pass that by -k."
+            f"-k {ckpt}: is neither a folder nor in the cache, and cannot be downloaded from {constants.ENDPOINT}. "
+            "Download config.json, preprocessor_config.json and model.safetensors into a folder, and pass that by -k."
         ) from error
