@@ -3,7 +3,6 @@
 Nothing here imports torch or reads weights, so that a wrong command stops at once.
 """
 
-import json
 import re
 from pathlib import Path
 
@@ -17,8 +16,6 @@ MODEL_TYPES = {
     **{"wav2vec2-conformer": "Wav2Vec2Conformer", "wav2vec2-bert": "Wav2Vec2Bert", "whisper": "Whisper"},
 }
 _LOCAL, _REPOSITORY = "_local", re.compile(r"\w[\w.-]*/[\w.-]+")
-# Speech models that are often asked for, and that neither S3PRL 0.4.18 nor transformers has.
-_MISSING = ("beats", "xeus")
 _NEED_CONFIG = {
     "stft_mag": "spectrogram: {n_fft: 400, hop_length: 160, win_length: 400, window: hann, center: true, log: true}",
     "baseline_local": "kaldi: {feat_type: fbank, fbank: {num_mel_bins: 80}}, delta: {order: 0}, cmvn: {use_cmvn: true}",
@@ -26,16 +23,11 @@ _NEED_CONFIG = {
 
 
 def check_name(upstream: str) -> None:
-    """Raise a UserError for a repository of the Hugging Face Hub, or a well-known model that S3PRL does not have."""
+    """Raise a UserError for a repository of the Hugging Face Hub."""
     if _REPOSITORY.fullmatch(upstream):
         raise UserError(
             f"-u {upstream}: expected an upstream of S3PRL, found a Hugging Face repository. Use "
             f"-u hf_auto -k {upstream}."
-        )
-    if upstream.lower().replace("-", "_").startswith(_MISSING):
-        raise UserError(
-            f"-u {upstream}: S3PRL 0.4.18 does not have this model. Use a multilingual one that it has, such as "
-            "-u xls_r_300m or -u mms_300m."
         )
 
 
@@ -62,14 +54,5 @@ def check_files(upstream: str, weights: str | None, config: str | None) -> None:
     is_hosted = (folder / "config.json").is_file()
     if upstream.endswith(_LOCAL) and is_weights and (path.is_dir() or is_hosted):
         found = "weights of save_pretrained" if is_hosted else "a folder"
-        advice = _fitting(folder) if is_hosted else "Pass the file."
+        advice = f"Use -u hf_auto -k {folder}." if is_hosted else "Pass the file."
         raise UserError(f"-k {weights}: expected a file in S3PRL's format, found {found}. {advice}")
-
-
-def _fitting(folder: Path) -> str:
-    """Return the upstream for a folder of save_pretrained."""
-    try:
-        kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        kind = None
-    return f"Use -u hf_auto -k {folder}." if kind in MODEL_TYPES else f"hf_auto loads {', '.join(MODEL_TYPES)}."
