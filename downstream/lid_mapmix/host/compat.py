@@ -120,9 +120,9 @@ def _ignore_audio_backend(backend: str | None = None) -> None:
 def _patch_huggingface_hub() -> None:
     import huggingface_hub
 
-    for name in ("HfFolder", "Repository"):
-        if not hasattr(huggingface_hub, name):
-            setattr(huggingface_hub, name, _Removed(name))
+    if not hasattr(huggingface_hub, "HfFolder"):
+        folder: Any = types.SimpleNamespace(get_token=_removed, save_token=_removed)
+        huggingface_hub.HfFolder, huggingface_hub.Repository = folder, _removed
 
 
 def _patch_torch_load() -> None:
@@ -136,22 +136,10 @@ def _patch_torch_load() -> None:
     torch.serialization.add_safe_globals([argparse.Namespace])
 
 
-class _Removed:
-    """Replaces a class of huggingface_hub that was removed; using it or an attribute of it raises an error."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise RuntimeError(
-            f"huggingface_hub.{self._name} was removed from this version of its package; S3PRL needs "
-            "huggingface_hub<1.0 for it"
-        )
-
-    def __getattr__(self, attribute: str) -> Any:
-        if attribute.startswith("__"):  # introspection
-            raise AttributeError(attribute)
-        self()
+def _removed(*args: Any, **kwargs: Any) -> NoReturn:
+    raise RuntimeError(
+        "huggingface_hub: what S3PRL calls was removed from this version of its package; it needs huggingface_hub<1.0"
+    )
 
 
 def _has_module(name: str) -> bool:

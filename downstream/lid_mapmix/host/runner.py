@@ -163,10 +163,6 @@ def _patched_class() -> Any:
             with self.casting.autocast():
                 super().inference()
 
-        def push_to_huggingface_hub(self) -> None:
-            if is_rank_zero():
-                super().push_to_huggingface_hub()
-
     return PatchedRunner
 
 
