@@ -154,18 +154,6 @@ def test_costs_agree_with_a_literal_transcription(seed, absent, ties):
         assert detection.pooled_equal_error_rate(ratios, truth) == pytest.approx(pooled)
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**32), st.sampled_from([(), (1,), (1, 2, 3)]), st.booleans())
-def test_the_costs_at_many_thresholds_are_those_at_each(seed, absent, ties):
-    values, truth = scored(seed, count=24, absent=absent, ties=ties)
-    ratios = detection.log_likelihood_ratios(values)
-    # Some are ratios themselves, which are not above themselves.
-    thresholds = np.sort([-np.inf, -1.0, 0.0, 2.5, np.inf, *ratios[:3, 0]])
-    found = detection.utterance_costs_at(thresholds, ratios, truth, 9)
-    for column, threshold in zip(found.T, thresholds, strict=True):
-        np.testing.assert_allclose(column, detection.utterance_costs(ratios > threshold, truth, 9))
-
-
 def test_rejecting_everything_costs_1_on_this_scale():
     truth = np.array([0, 1, 2, 2])
     nothing = np.zeros((4, 3), bool)

@@ -151,25 +151,6 @@ def utterance_costs(accepted: np.ndarray, truth: np.ndarray, beta: float) -> np.
     return ~right + beta / (len(present) - 1) * wrong
 
 
-def utterance_costs_at(thresholds: np.ndarray, ratios: np.ndarray, truth: np.ndarray, beta: float) -> np.ndarray:
-    """Return `utterance_costs` of the decisions at each of many thresholds, (N, thresholds) float64.
-
-    `thresholds`: (thresholds,) float, ascending; ratios above a threshold are accepted.
-    """
-    present = np.unique(truth)
-    count, steps = len(truth), len(thresholds) + 1
-    if len(present) < _TWO:
-        return np.full((count, steps - 1), np.nan)
-    # The number of thresholds below each ratio; that many of the first ones accept it.
-    passed = np.searchsorted(thresholds, ratios[:, present], side="left")
-    own = passed[np.arange(count), np.searchsorted(present, truth)]
-    cells = (passed + steps * np.arange(count)[:, None]).ravel()
-    stops = np.bincount(cells, minlength=count * steps).reshape(count, steps)
-    accepted = len(present) - stops.cumsum(axis=1)[:, :-1]
-    right = own[:, None] > np.arange(steps - 1)
-    return ~right + beta / (len(present) - 1) * (accepted - right)
-
-
 def average_cost(accepted: np.ndarray, truth: np.ndarray, beta: float, parts: np.ndarray | None = None) -> float:
     """Return Cavg(β) of decisions, (N, C) bool, averaged over the parts if there are any."""
     _present(accepted, truth)

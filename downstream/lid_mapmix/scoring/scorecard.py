@@ -250,9 +250,10 @@ def score_system(system: System, by: Sequence[str] = (), samples: int = 1000, se
     `by`: ways of slicing; see :func:`slices_of`. `samples`, `seed`: of the bootstrap; without samples there are no
     intervals.
     """
+    intervals = bootstrap(system.weighted(), system.units, samples, seed) if samples else {}
     return Scores(
         overall=scores_of(system),
-        intervals=intervals_of(system, samples, seed) if samples else {},
+        intervals={name: interval for name, interval in intervals.items() if system.has(name)},
         slices={way: {name: scores_of(system, rows) for name, rows in slices_of(system, way).items()} for way in by},
     )
 
@@ -300,12 +301,6 @@ def slices_of(system: System, way: str) -> dict[str, np.ndarray]:
             f"{', '.join(known)}, or use a key that has it."
         )
     return _select(names, numbers)
-
-
-def intervals_of(system: System, samples: int, seed: int) -> dict[str, Interval]:
-    """Return the confidence intervals of `scores_of`; see `bootstrap`."""
-    found = bootstrap(system.weighted(), system.units, samples, seed)
-    return {name: interval for name, interval in found.items() if system.has(name)}
 
 
 def differences_of(first: System, second: System, samples: int, seed: int) -> dict[str, Difference]:

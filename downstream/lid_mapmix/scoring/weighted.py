@@ -7,7 +7,7 @@ For the EER, each class has some thresholds around the EER under equal weights. 
 sums of the weights between one threshold and the next, and for B weightings one sparse matrix product.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.sparse import csc_array
@@ -22,7 +22,6 @@ from .detection import (
     roc,
     source_parts,
     utterance_costs,
-    utterance_costs_at,
     utterance_nats,
 )
 from .proper import best_affine, utterance_brier
@@ -142,23 +141,16 @@ class WeightedScores:
         """Return the costs of each utterance as (N,) columns: actual for each β, argmax, then at each threshold."""
 
         def costs(accepted: np.ndarray, beta: float) -> np.ndarray:
-            return self._by_part(parts, lambda rows: utterance_costs(accepted[rows], self._truth[rows], beta))
+            rows = [parts == part for part in range(self._part_count)]  # consecutive
+            return np.concatenate([utterance_costs(accepted[each], self._truth[each], beta) for each in rows])
 
         decided = answers[:, None] == np.arange(ratios.shape[1])
         argmax = np.mean([costs(decided, beta) for beta in BETAS], axis=0)
         columns = [*(costs(ratios > np.log(beta), beta) for beta in BETAS), argmax]
         for beta in BETAS:
             thresholds = _minimum_thresholds(ratios, minimum_cost(ratios, self._truth, beta, parts)[1])
-
-            def at_each(rows: np.ndarray, beta: float = beta, thresholds: np.ndarray = thresholds) -> np.ndarray:
-                return utterance_costs_at(thresholds, ratios[rows], self._truth[rows], beta)
-
-            columns += list(self._by_part(parts, at_each).T)
+            columns += [costs(ratios > threshold, beta) for threshold in thresholds]
         return columns
-
-    def _by_part(self, parts: np.ndarray, costs: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        """Apply a function of the utterances of one part to all parts, which are consecutive."""
-        return np.concatenate([costs(parts == part) for part in range(self._part_count)])
 
 
 def _slice(rows: np.ndarray) -> slice:
