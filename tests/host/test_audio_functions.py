@@ -44,8 +44,8 @@ def test_wav_keeps_the_type_of_the_samples(tmp_path, samples):
     save(str(tmp_path / "a.wav"), samples, 16_000)
     scale = 1 if samples.is_floating_point() else 2**15
     assert torch.equal(load(tmp_path / "a.wav")[0] * scale, samples.float())
-    save(tmp_path / "b.wav", samples.T, 16_000, channels_first=False, encoding="PCM_S", bits_per_sample=16)
-    assert soundfile.info(tmp_path / "b.wav").subtype == "PCM_16"
+    save(tmp_path / "b.wav", samples.T, 16_000, channels_first=False)
+    assert (tmp_path / "b.wav").read_bytes() == (tmp_path / "a.wav").read_bytes()
 
 
 def test_a_stream_needs_its_format(tmp_path):

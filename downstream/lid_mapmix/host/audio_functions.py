@@ -71,36 +71,15 @@ def load(
     return (tensor.T.contiguous() if channels_first else tensor), rate
 
 
-def save(  # noqa: PLR0917 - torchaudio's order
-    uri: Any,
-    src: torch.Tensor,
-    sample_rate: int,
-    channels_first: bool = True,
-    format: str | None = None,
-    encoding: str | None = None,
-    bits_per_sample: int | None = None,
-    *ignored: Any,
-    **also_ignored: Any,
-) -> None:
+def save(uri: Any, src: torch.Tensor, sample_rate: int, channels_first: bool = True, format: str | None = None) -> None:
     """Write audio of shape (channels, frames), or (frames, channels), in place of `torchaudio.save`.
 
-    WAV files keep the type of the samples, as with older versions of torchaudio: floats are written as floats. Raises
-    ValueError: the encoding does not have that many bits.
+    WAV files keep the type of the samples, as with older versions of torchaudio: floats are written as floats.
     """
     kind = (format or str(uri).rpartition(".")[2]).upper()
-    if encoding or bits_per_sample:
-        wanted = [
-            key
-            for key, (name, bits) in _SUBTYPES.items()
-            if encoding in (None, name) and bits_per_sample in (None, bits)
-        ]
-        if not wanted:
-            raise ValueError(f"torchaudio.save: encoding {encoding} with {bits_per_sample} bits is not supported")
-        subtype: str | None = wanted[0]
-    else:
-        wav = {torch.float32: "FLOAT", torch.float64: "DOUBLE", torch.int32: "PCM_32"}.get(src.dtype, "PCM_16")
-        subtype = wav if kind == "WAV" else None
+    wav = {torch.float32: "FLOAT", torch.float64: "DOUBLE", torch.int32: "PCM_32"}.get(src.dtype, "PCM_16")
     samples = src.detach().cpu().numpy()
+    subtype = wav if kind == "WAV" else None
     soundfile.write(uri, samples.T if channels_first else samples, sample_rate, subtype, format=kind)
 
 
