@@ -38,16 +38,6 @@ _OF_TRAINING = re.compile(r"GLOBAL ((?:optimizers|s3prl|torch\.optim|transformer
 _MAX_IGNORED = 100
 
 
-class _Ignored:
-    """Stands for an object that is not needed; it has neither the class nor the state of the original."""
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        pass
-
-    def __setstate__(self, _: Any) -> None:
-        pass
-
-
 @contextlib.contextmanager
 def reading_data_only() -> Iterator[None]:
     """Within the block, `torch.load` and `yaml.load` read plain data, and check its settings.
@@ -71,12 +61,9 @@ def reading_data_only() -> Iterator[None]:
                     return check_settings(fairseq.convert(load(file, *arguments, **{**options, "weights_only": True})))
             # The others are of files that are no pickle, and end where one would not.
             except (pickle.UnpicklingError, EOFError, LookupError) as error:
-                if name := _OF_TRAINING.search(str(error)):
-                    known.append((type("Ignored", (_Ignored,), {}), name[1]))
-                elif name := fairseq.NAMES.search(str(error)):
-                    known.append(fairseq.substitute(name[1]))
-                else:
+                if (name := _OF_TRAINING.search(str(error)) or fairseq.NAMES.search(str(error))) is None:
                     break
+                known.append(fairseq.substitute(name[1]))
         # Not torch's message, which advises to read the file unsafely.
         raise ValueError("expected weights and plain settings, found other Python objects or damage")
 
