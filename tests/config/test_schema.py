@@ -249,8 +249,8 @@ def test_a_missing_part_is_refused(part, value):
 @pytest.mark.parametrize(
     ("part", "section", "says"),
     [
-        ("optimizer", {"torch_optim_name": "Foo"}, r"torch_optim_name is 'Foo'; expected a class of torch\.optim"),
-        ("optimizer", {"torch_optim_name": "lr_scheduler"}, "torch_optim_name is 'lr_scheduler'"),
+        ("optimizer", {"torch_optim_name": "Foo"}, "'Foo', .* which does not work: .*no attribute 'Foo'"),
+        ("optimizer", {"torch_optim_name": "lr_scheduler"}, "'lr_scheduler', .* which does not work: "),
         ("optimizer", {"torch_optim_name": "LBFGS"}, "which does not work: .*closure"),
         ("optimizer", {"name": "Foo"}, r"optimizer\.name is 'Foo'; expected one of Adam, AdamW"),
         ("optimizer", {"name": "__import__('os')"}, r"optimizer\.name is .*; expected one of"),

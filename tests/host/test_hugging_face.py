@@ -409,7 +409,7 @@ def test_a_repository_without_a_network_is_one_line_and_at_once(monkeypatch):
     from lid_mapmix.host import downloads
 
     monkeypatch.setattr(downloads, "reachable", lambda url: False)
-    refused("owner/no-such-model", "neither a folder nor in the cache.*Download its config.json")
+    refused("owner/no-such-model", "neither a folder nor in the cache.*Download config.json")
 
 
 # Masking in training ------------------------------------------------------------------------------------------------

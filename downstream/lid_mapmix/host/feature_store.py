@@ -72,10 +72,6 @@ class FeatureStore:
         """Return whether a slot is filled, which it then stays."""
         return bool(self._frames[slot])
 
-    def filled(self) -> int:
-        """Count the slots that are filled."""
-        return int(np.count_nonzero(self._frames))
-
     def read(self, slot: int) -> np.ndarray:
         """Return a filled slot, (layers, frames, dim) float16, as a view of the file that must not be written to."""
         frames, start = int(self._frames[slot]), self._starts[slot]

@@ -25,8 +25,6 @@ def check_optimization(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any
     from s3prl import optimizers, schedulers
 
     _check_name("optimizer.name", optimizer.get("name"), optimizers)
-    if optimizer["name"] == "TorchOptim":
-        _check_torch_name(optimizer.get("torch_optim_name"))
     if scheduler:
         _check_name("scheduler.name", scheduler.get("name"), schedulers)
     model = torch.nn.Module()
@@ -74,14 +72,3 @@ def _check_name(place: str, name: Any, module: ModuleType) -> None:
     known = [maker for maker in makers if maker not in _NO_MAKERS]
     if name not in known:
         raise UserError(f"configuration: {place} is {name!r}; expected one of {', '.join(known)}. Choose one of them.")
-
-
-def _check_torch_name(name: Any) -> None:
-    from torch import optim
-
-    found = getattr(optim, name, None) if isinstance(name, str) else None
-    if not (inspect.isclass(found) and issubclass(found, optim.Optimizer)) or found is optim.Optimizer:
-        raise UserError(
-            f"configuration: optimizer.torch_optim_name is {name!r}; expected a class of torch.optim, such as Adam or "
-            "AdamW."
-        )

@@ -33,7 +33,11 @@ def main(arguments: Sequence[str] | None = None, program: str = "run_downstream.
             # Only the first process of the machine prints errors in the flags.
             quiet.enter_context(contextlib.redirect_stdout(io.StringIO()))
             quiet.enter_context(contextlib.redirect_stderr(io.StringIO()))
-        options = _parse(arguments, program)
+        parser = make_parser(program)
+        options = parser.parse_args(arguments)
+        place_run(options)
+        if conflict := find_conflict(options):
+            parser.error(conflict)
     hint = "-a resumes from the last checkpoint" if options.mode == "train" else "run the same command to start again"
     try:
         return guarded(
@@ -44,15 +48,6 @@ def main(arguments: Sequence[str] | None = None, program: str = "run_downstream.
         )
     finally:
         processes.part()
-
-
-def _parse(arguments: Sequence[str], program: str) -> argparse.Namespace:
-    parser = make_parser(program)
-    options = parser.parse_args(arguments)
-    place_run(options)
-    if conflict := find_conflict(options):
-        parser.error(conflict)
-    return options
 
 
 @collecting_only_new()
