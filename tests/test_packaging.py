@@ -27,11 +27,11 @@ CHECK = """
 import sys
 from pathlib import Path
 import lid_mapmix
-from lid_mapmix.config.sources import DEFAULT_CONFIG, read_upstream_config, read_variant, read_yaml, variant_names
+from lid_mapmix.config.sources import DEFAULT_CONFIG, read_variant, read_yaml, upstream_config_path, variant_names
 print(Path(lid_mapmix.__file__).resolve().parent)
 assert read_yaml(DEFAULT_CONFIG)["downstream_expert"]
 assert len(variant_names()) >= 5 and all(read_variant(name) for name in variant_names())
-assert read_upstream_config("fbank")["finetune"]["config"]
+assert read_yaml(upstream_config_path("fbank"))["finetune"]["config"]
 import lid_mapmix.apps.report
 names = {path.name for path in Path(lid_mapmix.apps.report.__file__).parent.iterdir()}
 assert names > {"page.html", "page.css", "head.html", "model_card.md.jinja"}

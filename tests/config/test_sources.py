@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lid_mapmix.config import sources as layers
-from lid_mapmix.config.sources import merge, read_upstream_config, read_variant, read_yaml, variant_names
+from lid_mapmix.config.sources import merge, read_variant, read_yaml, upstream_config_path, variant_names
 from lid_mapmix.utils.errors import UserError
 
 KEYS = st.sampled_from("abcd")
@@ -95,13 +95,20 @@ def test_variants():
 
 
 def test_upstream_configs(tmp_path, monkeypatch):
-    assert set(read_upstream_config("fbank")) == {"about", "parameters", "licence", "source", "finetune", "frozen"}
-    assert read_upstream_config("no_such_upstream") is None
+    assert set(read_yaml(upstream_config_path("fbank"))) == {
+        "about",
+        "parameters",
+        "licence",
+        "source",
+        "finetune",
+        "frozen",
+    }
+    assert upstream_config_path("no_such_upstream") is None
     installed, checkout = tmp_path / "installed", tmp_path / "checkout"
     for folder in (installed, checkout):
         folder.mkdir()
         (folder / "u.yaml").write_text(f"finetune: {folder.name}")
     monkeypatch.setattr(layers, "_UPSTREAM_CONFIGS", (installed, checkout))
-    assert read_upstream_config("u") == {"finetune": "installed"}
+    assert read_yaml(upstream_config_path("u")) == {"finetune": "installed"}
     (installed / "u.yaml").unlink()
-    assert read_upstream_config("u") == {"finetune": "checkout"}
+    assert read_yaml(upstream_config_path("u")) == {"finetune": "checkout"}

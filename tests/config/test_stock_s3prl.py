@@ -13,7 +13,7 @@ import torch
 import yaml
 from helpers.checkpoints import save_hugging_face
 from helpers.launching import QUICK, ROOT, assert_same_files, last_checkpoint, run_python, train, weights
-from lid_mapmix.config.sources import DEFAULT_CONFIG, TASK_KEY, merge, read_upstream_config, read_yaml
+from lid_mapmix.config.sources import DEFAULT_CONFIG, TASK_KEY, merge, read_yaml, upstream_config_path
 
 TASK = ROOT / "downstream" / "lid_mapmix"
 # The launcher computes filter banks otherwise than S3PRL, to rounding (tests/host/test_filter_banks.py).
@@ -58,7 +58,7 @@ def trained(corpus, tmp_path_factory):
 @pytest.fixture(scope="module")
 def stock(checkout, corpus, tmp_path_factory):
     """Return a function that runs the checkout's command, from its s3prl folder as its README says."""
-    config = merge(read_yaml(DEFAULT_CONFIG), read_upstream_config(UPSTREAM)["finetune"]["config"])
+    config = merge(read_yaml(DEFAULT_CONFIG), read_yaml(upstream_config_path(UPSTREAM))["finetune"]["config"])
     path = tmp_path_factory.mktemp("config") / "config.yaml"
     path.write_text(yaml.safe_dump(config))
     quick = ",,".join(f"config.{key}={value!r}" for key, value in QUICK.items())

@@ -12,6 +12,7 @@ from lid_mapmix.host.formats import MODEL_TYPES
 from lid_mapmix.host.hugging_face import HuggingFaceUpstream
 from lid_mapmix.host.mel import stacked_filter_banks, whisper_spectrogram
 from lid_mapmix.host.native import speed_up
+from lid_mapmix.host.pretrained import load_model
 from lid_mapmix.utils.errors import UserError
 
 SHAPES = {"base": Shape(), "large": Shape(stable=True)}
@@ -35,7 +36,7 @@ def no_network(monkeypatch):
 
 
 def load(folder):
-    return HuggingFaceUpstream.of_checkpoint(str(folder))
+    return HuggingFaceUpstream(*load_model(str(folder)))
 
 
 def noise(*lengths):

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lid_mapmix.host.features import build_features
 from lid_mapmix.host.hugging_face import HuggingFaceUpstream
+from lid_mapmix.host.pretrained import load_model
 from lid_mapmix.host.trust import check_settings, parameters_limited, reading_data_only
 from lid_mapmix.host.upstreams import UpstreamSettings
 from lid_mapmix.utils.errors import UserError
@@ -206,13 +207,13 @@ def test_keys_that_make_transformers_import_or_download_are_dropped(tmp_path):
         "quantization_config": {"quant_method": "bitsandbytes"},
     }
     (folder / "config.json").write_text(json.dumps(config))
-    upstream = HuggingFaceUpstream.of_checkpoint(str(folder))
+    upstream = HuggingFaceUpstream(*load_model(str(folder)))
     kept = json.dumps(upstream.architecture())
     assert "nobody" not in kept
     assert "quant" not in kept.replace("feat_quantizer_dropout", "")
     (folder / "config.json").write_text(json.dumps(config | {"hidden_size": 2**40}))
     with pytest.raises(UserError, match="hidden_size: expected at most"):
-        HuggingFaceUpstream.of_checkpoint(str(folder))
+        HuggingFaceUpstream(*load_model(str(folder)))
 
 
 HUGE = {"encoder_layers": 200, "encoder_embed_dim": 16_384, "encoder_ffn_embed_dim": 16_384}

@@ -74,11 +74,8 @@ def rename_path(path: list[str]) -> list[str]:
 
     One line is printed per old name, once per process.
     """
-    match path:
-        case [task, section, name] if task == TASK_KEY:
-            return [task, section, _new_name(section, name, warn=True)]
-        case _:
-            return path
+    is_setting = len(path) == 3 and path[0] == TASK_KEY  # noqa: PLR2004
+    return [*path[:2], _new_name(path[1], path[2], warn=True)] if is_setting else path
 
 
 def original_names(section: str, settings: Mapping[str, Any]) -> dict[str, Any]:

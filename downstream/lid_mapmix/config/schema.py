@@ -4,7 +4,7 @@ config.yaml has the defaults and explains each setting; a test keeps the two equ
 a misspelt setting is noticed.
 """
 
-from dataclasses import field
+from dataclasses import asdict, field
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
@@ -247,12 +247,7 @@ class TaskConfig:
     @property
     def upstream_settings(self) -> UpstreamSettings:
         """What the run requests of its upstream, besides S3PRL's arguments."""
-        return UpstreamSettings(
-            train_front_end=self.upstream.train_front_end,
-            spec_augment=self.upstream.spec_augment,
-            train_layers=self.upstream.train_layers,
-            mix_lengths=self.evaluation.mix_lengths,
-        )
+        return UpstreamSettings(**asdict(self.upstream), mix_lengths=self.evaluation.mix_lengths)
 
     @model_validator(mode="after")
     def _check_recording(self) -> Self:

@@ -88,9 +88,3 @@ def upstream_config_path(name: str) -> Path | None:
     """Return the path of an upstream's file, or None if it has none."""
     paths = (folder / f"{name}.yaml" for folder in _UPSTREAM_CONFIGS)
     return next((path for path in paths if path.is_file()), None)
-
-
-def read_upstream_config(name: str) -> dict[str, Any] | None:
-    """Read an upstream's file (upstreams.py); None if it has none."""
-    path = upstream_config_path(name)
-    return None if path is None else read_yaml(path)

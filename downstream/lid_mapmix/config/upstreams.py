@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from ..utils.errors import UserError
-from .sources import read_upstream_config, upstream_config_path
+from .sources import read_yaml, upstream_config_path
 
 _STRICT = ConfigDict(extra="forbid")
 # The batch sizes in the files are for anchors of this many seconds, each with a partner.
@@ -81,15 +81,15 @@ _DEFAULT = Upstream(
 
 def read_upstream(name: str) -> Upstream:
     """Read the file of an upstream, or else the defaults. Raises UserError: an unknown key or a wrong value."""
-    content = read_upstream_config(name)
-    if content is None:
+    path = upstream_config_path(name)
+    if path is None:
         return _DEFAULT
     try:
-        return TypeAdapter(Upstream).validate_python(content)
+        return TypeAdapter(Upstream).validate_python(read_yaml(path))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{upstream_config_path(name)}: {place}: {first['msg']}. See xlsr_53.yaml beside it.") from None
+        raise UserError(f"{path}: {place}: {first['msg']}. See xlsr_53.yaml beside it.") from None
 
 
 def largest_batch(

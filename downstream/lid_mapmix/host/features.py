@@ -100,7 +100,13 @@ def build_features(args: argparse.Namespace, runner: Mapping[str, Any], settings
     prepare()
     check_upstream_arguments(args, settings)
     may_download = getattr(args, "may_download", False)
-    with _quietly(), random_states_kept(), explained(args), reading_data_only(), downloads.allowed(may_download):
+    with (
+        contextlib.redirect_stdout(sys.stderr),  # standard output is for answers
+        random_states_kept(),
+        explained(args),
+        reading_data_only(),
+        downloads.allowed(may_download),
+    ):
         from s3prl import hub
 
         build = builders().get(args.upstream) or getattr(hub, args.upstream)
@@ -114,7 +120,7 @@ def rebuild_features(
 ) -> Features:
     """Build features from an architecture; nothing is unpickled, and weights must be loaded afterwards."""
     prepare()
-    with _quietly(), random_states_kept(), explained(args):
+    with contextlib.redirect_stdout(sys.stderr), random_states_kept(), explained(args):
         return Features(rebuild(architecture), architecture, args, runner, settings)
 
 
@@ -122,8 +128,3 @@ def _precision(runner: Mapping[str, Any], device: torch.device) -> Precision:
     """Return a run's precision; fp32 in place of fp16 on a CPU."""
     precision = read_precision(runner)
     return Precision.FP32 if precision is Precision.FP16 and device.type == "cpu" else precision
-
-
-def _quietly() -> contextlib.AbstractContextManager[Any]:
-    """Redirect what S3PRL prints from standard output, which is for answers, to standard error."""
-    return contextlib.redirect_stdout(sys.stderr)

@@ -29,7 +29,7 @@ from ..utils.errors import UserError
 from . import registry
 from .frames import MaskedConvolutions
 from .mel import stacked_filter_banks, whisper_spectrogram
-from .pretrained import FRAME_STEP, FRAME_WINDOW, check_frames, load_model, model_classes, only_here, plain_config
+from .pretrained import FRAME_STEP, FRAME_WINDOW, check_frames, load_model, model_classes, plain_config
 
 _Features = tuple[Sequence[torch.Tensor], list[int]]
 
@@ -55,18 +55,6 @@ class HuggingFaceUpstream(torch.nn.Module):
         }
         if self._kind in convolutions:
             MaskedConvolutions().install(encoder, convolutions[self._kind]())
-
-    @classmethod
-    def of_checkpoint(cls, ckpt: str, refresh: bool = False) -> "HuggingFaceUpstream":
-        """Load a checkpoint.
-
-        Raises UserError: the checkpoint is of another kind, incomplete or missing, or its frames are not those that
-        S3PRL assumes.
-
-        `ckpt`: a folder written by `save_pretrained`, or a Hugging Face repository, owner/name. `refresh`: whether to
-        download weights that are in the cache again.
-        """
-        return cls(*load_model(ckpt, only_here(ckpt), refresh))
 
     @classmethod
     def of_architecture(cls, name: str, *, config: dict[str, Any], normalize: bool) -> "HuggingFaceUpstream":
@@ -200,7 +188,7 @@ def builders() -> dict[str, Callable[..., Any]]:
 
     def build(name: str, ckpt: str | None = None, refresh: bool = False, **_: Any) -> Any:
         with registry.missing_package_named(name):
-            return HuggingFaceUpstream.of_checkpoint(ckpt or registry.HUGGING_FACE[name] or "", refresh)
+            return HuggingFaceUpstream(*load_model(ckpt or registry.HUGGING_FACE[name] or "", refresh))
 
     return {name: functools.partial(build, name) for name in registry.HUGGING_FACE} | registry.own_upstreams()
 

@@ -53,11 +53,14 @@ def speed_up(upstream: Any, name: str, runner: Mapping[str, Any]) -> None:
     if not (compiles or checkpoints):
         return
     layers = _layers(upstream, name, "runner.compile" if compiles else "runner.gradient_checkpointing")
-    if compiles:
-        _check_compiler()
+    if compiles and not any(map(shutil.which, (os.environ.get("CXX") or _COMPILERS[0], *_COMPILERS))):
+        raise UserError("runner.compile: expected a C++ compiler, found none. Install g++, or set it to false.")
+    import torch
+
     for layer in layers:
         if compiles:
-            _compile(layer)
+            # Only the layer: hooks between layers are not affected, and the compiled code serves all layers.
+            layer.forward = torch.compile(layer.forward)
         if checkpoints:
             _checkpoint(layer)
 
@@ -133,13 +136,6 @@ def _use_fused_gelu(encoder: Any) -> None:
             layer.activation_fn = functional.gelu
 
 
-def _compile(layer: Any) -> None:
-    import torch
-
-    # Only the layer: hooks between layers are not affected, and the compiled code serves all layers.
-    layer.forward = torch.compile(layer.forward)
-
-
 def _checkpoint(layer: Any) -> None:
     """Keep only a layer's input, and recompute the rest in the backward pass; dropout masks are reproduced."""
     import torch
@@ -153,11 +149,6 @@ def _checkpoint(layer: Any) -> None:
         return original(*arguments, **keywords)
 
     layer.forward = forward
-
-
-def _check_compiler() -> None:
-    if not any(map(shutil.which, (os.environ.get("CXX") or _COMPILERS[0], *_COMPILERS))):
-        raise UserError("runner.compile: expected a C++ compiler, found none. Install g++, or set it to false.")
 
 
 def use_fused_attention(encoder: Any) -> None:

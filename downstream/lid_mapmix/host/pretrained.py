@@ -47,14 +47,15 @@ def encoder_millions(ckpt: str) -> float | None:
         return None  # loading explains it
 
 
-def load_model(ckpt: str, is_local: bool, refresh: bool = False) -> tuple[Any, bool]:
+def load_model(ckpt: str, refresh: bool = False) -> tuple[Any, bool]:
     """Read a model's configuration, check it, and load the weights; return the model, and whether to normalise audio.
 
     Raises UserError: an unknown kind of model, incomplete or missing weights, or frames that S3PRL does not assume.
 
-    `ckpt`: a folder of `save_pretrained`, or a Hugging Face repository, owner/name. `is_local`: whether nothing is to
-    be downloaded. `refresh`: whether to download weights that are in the cache again.
+    `ckpt`: a folder of `save_pretrained`, or a Hugging Face repository, owner/name. `refresh`: whether to
+    download weights that are in the cache again.
     """
+    is_local = only_here(ckpt)
     settings = _read_config(ckpt, is_local)
     config_class, model_class = model_classes(f"-k {ckpt}", settings)
     with _explained(ckpt):
@@ -184,23 +185,17 @@ def check_frames(ckpt: str, config: Any) -> None:
             f"{config.feature_projection_input_dim}. Use a checkpoint with the usual features."
         )
     if hasattr(config, "conv_stride"):
-        _check_front_end(ckpt, config)
+        steps = [math.prod(config.conv_stride[:layer]) for layer in range(len(config.conv_kernel) + 1)]
+        window = 1 + sum((kernel - 1) * step for kernel, step in zip(config.conv_kernel, steps, strict=False))
+        if (steps[-1], window) != (FRAME_STEP, FRAME_WINDOW):
+            raise UserError(
+                f"-k {ckpt}: expected frames of {FRAME_WINDOW} samples every {FRAME_STEP}, as S3PRL assumes, found "
+                f"{window} every {steps[-1]}. Use a checkpoint with the usual front end."
+            )
     if getattr(config, "add_adapter", False):
         raise UserError(
             f"-k {ckpt}: expected no adapter, found one, which reduces the number of frames. Use a checkpoint with "
             "add_adapter: false."
-        )
-
-
-def _check_front_end(ckpt: str, config: Any) -> None:
-    window = 1 + sum(
-        (kernel - 1) * math.prod(config.conv_stride[:layer]) for layer, kernel in enumerate(config.conv_kernel)
-    )
-    step = math.prod(config.conv_stride)
-    if (step, window) != (FRAME_STEP, FRAME_WINDOW):
-        raise UserError(
-            f"-k {ckpt}: expected frames of {FRAME_WINDOW} samples every {FRAME_STEP}, as S3PRL assumes, found "
-            f"{window} every {step}. Use a checkpoint with the usual front end."
         )
 
 

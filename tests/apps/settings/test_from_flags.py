@@ -11,7 +11,7 @@ from lid_mapmix.apps.settings.from_flags import new_settings, settings_from_chec
 from lid_mapmix.apps.settings.override import parse_override
 from lid_mapmix.config import renamed
 from lid_mapmix.config.schema import CacheConfig, TaskConfig
-from lid_mapmix.config.sources import DEFAULT_CONFIG, read_upstream_config, read_variant
+from lid_mapmix.config.sources import DEFAULT_CONFIG, read_variant, read_yaml, upstream_config_path
 from lid_mapmix.utils.errors import UserError
 from lid_mapmix.utils.run_folder import choose_checkpoint
 
@@ -34,7 +34,7 @@ def test_each_layer_lies_over_the_one_before(tmp_path):
     default = yaml.safe_load(DEFAULT_CONFIG.read_text())
     assert default["downstream_expert"]["data"]["batch_size"] != 16
     assert settings_of("-u", "hubert", "-v", "baseline").task.data.batch_size == 16
-    upstream = read_upstream_config("fbank")["finetune"]["config"]
+    upstream = read_yaml(upstream_config_path("fbank"))["finetune"]["config"]
     assert default["optimizer"]["lr"] != upstream["optimizer"]["lr"]
     assert settings_of("-u", "fbank").optimizer["lr"] == upstream["optimizer"]["lr"]
     (tmp_path / "own.yaml").write_text("optimizer: {lr: 0.5}\ndownstream_expert: {data: {directory: A, batch_size: 3}}")
