@@ -267,18 +267,14 @@ class TaskConfig:
 
     @model_validator(mode="after")
     def _check_cache(self) -> Self:
-        if self.cache.directory is not None and self.mapmix.mix is MixSpace.INPUT:
-            raise UserError(
-                f"{_PLACE}.cache (--cache-features): expected mapmix.mix none or latent, found input, "
-                "which makes new waveforms in each step. Omit --cache-features, or mix latents."
-            )
         for is_on, name, reason in (
-            (self.data.augment.is_on, "augment", "which makes new waveforms in each epoch"),
-            (self.data.skips_bad_audio, "on_bad_audio skip", "which the cache does not support"),
+            (self.mapmix.mix is MixSpace.INPUT, "mapmix.mix input", "which makes new waveforms in each step"),
+            (self.data.augment.is_on, "data.augment", "which makes new waveforms in each epoch"),
+            (self.data.skips_bad_audio, "data.on_bad_audio skip", "which the cache does not support"),
         ):
             if self.cache.directory is not None and is_on:
                 raise UserError(
-                    f"{_PLACE}.cache (--cache-features): expected no data.{name}, {reason}, found it. Omit one of them."
+                    f"{_PLACE}.cache (--cache-features): expected no {name}, {reason}, found it. Omit one of them."
                 )
         return self
 

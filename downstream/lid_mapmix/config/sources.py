@@ -16,7 +16,6 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 DEFAULT_CONFIG = _PACKAGE / "config.yaml"
 VARIANTS = _PACKAGE / "config" / "variants"
 TASK_KEY = "downstream_expert"
-_REMOVED_VARIANTS = ("mapmix_finish", "mapmix_online")
 # In an installed package the folder is in the package; in a checkout it is at the top.
 _UPSTREAM_CONFIGS = (_PACKAGE / "upstream_configs", _PACKAGE.parents[1] / "upstream_configs")
 
@@ -74,8 +73,7 @@ def variant_names() -> list[str]:
 def read_variant(name: str) -> dict[str, Any]:
     """Read the settings that a variant changes. Raises UserError: no such variant."""
     if name not in variant_names():
-        found = "one that version 0.2.0 has removed (docs/results.md)" if name in _REMOVED_VARIANTS else "another"
-        raise UserError(f"-v {name}: expected one of {', '.join(variant_names())}, found {found}. Choose one of these.")
+        raise UserError(f"-v {name}: expected one of {', '.join(variant_names())}, found another. Choose one of these.")
     return read_yaml(VARIANTS / f"{name}.yaml")
 
 

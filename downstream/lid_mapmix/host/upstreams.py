@@ -21,7 +21,6 @@ from .native import speed_up, train_last_layers
 _CPU_ALLOCATOR = "DefaultCPUAllocator"
 _PLACE = "config.downstream_expert.upstream"
 _PROBE_SAMPLES = 16_000
-_ALL = "hidden_states"
 
 
 @dataclass(frozen=True)
@@ -150,10 +149,9 @@ def check_layer(upstream: Any, args: argparse.Namespace) -> None:
     selected = features[asked]
     layers = len(selected) if isinstance(selected, list | tuple | dict) else 1
     if not 0 <= layer < layers:
-        found, advice = f"layers 0 to {layers - 1}", "Choose one of them"
-        if layers == 1:
-            found, advice = "one layer", "Omit -l" + ("" if asked == _ALL else f", or use -s {_ALL}")
-        raise UserError(f"-l {layer}: upstream {args.upstream} has {found} of {asked}. {advice}.")
+        raise UserError(
+            f"-l {layer}: upstream {args.upstream} has layers 0 to {layers - 1} of {asked}. Choose one, or omit -l."
+        )
 
 
 def _probe(upstream: Any, args: argparse.Namespace) -> dict[str, Any]:

@@ -341,7 +341,10 @@ def test_a_defect_says_where_to_look(corpus, tmp_path, monkeypatch, capsys):
     ("flags", "says"),
     [
         (("-u", "fbank", "-s", "nonsense"), "-s nonsense: expected features that upstream fbank has (hidden_states"),
-        (("-u", "fbank", "-l", "9"), "-l 9: upstream fbank has one layer of hidden_states. Omit -l"),
+        (
+            ("-u", "fbank", "-l", "9"),
+            "-l 9: upstream fbank has layers 0 to 0 of hidden_states. Choose one, or omit -l",
+        ),
         (("-u", "hf_wav2vec2_custom", "--frozen"), "upstream hf_wav2vec2_custom: expected weights, found none"),
         (("-u", "wav2vec2_local", "-k", "nowhere/weights.pt"), "-k nowhere/weights.pt: no such file or folder"),
         (("-u", "hf_hubert_custom", "-k", "."), f"-k {Path.cwd()}: expected a complete folder of save_pretrained"),

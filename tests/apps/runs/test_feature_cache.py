@@ -227,7 +227,7 @@ def test_a_disk_that_is_full_is_one_line_and_the_cache_stays_right(
     ("flags", "settings", "says"),
     [
         ([], {}, "expected a frozen upstream, found wav2vec2_local fine-tuned"),
-        (["--frozen", "-v", "static"], {}, "expected mapmix.mix none or latent, found input"),
+        (["--frozen", "-v", "static"], {}, "expected no mapmix.mix input, which makes new waveforms"),
         (["--frozen", "--cache-limit", "0.0005"], {}, "at most 0.0005 GB, found one of 0.8 MB .*Increase"),
         (["--frozen"], {"downstream_expert.cache.limit_gb": 1e-6}, "at most 1e-06 GB, found one of .*Increase"),
     ],

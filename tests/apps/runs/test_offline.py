@@ -144,7 +144,7 @@ def test_a_layer_beyond_the_last_is_one_line(features, corpus, tmp_path, capsys)
     weights = save_wav2vec2(tmp_path / "weights.pt")
     flags = ["-u", "wav2vec2_local", "-k", weights, "-v", "baseline", "--frozen", "-s", features, "-l", "9"]
     assert train(corpus, tmp_path / "run", *flags) == 1
-    assert re.search(r"-l 9: .* has (layers 0 to 3|one layer) of \w+\. (Choose|Omit)", capsys.readouterr().err)
+    assert re.search(r"-l 9: .* has layers 0 to [03] of \w+\. Choose", capsys.readouterr().err)
 
 
 def test_a_run_is_evaluated_where_its_weights_lie_elsewhere_now(corpus, tmp_path, capsys):

@@ -22,7 +22,7 @@ examples:
   fine-tune XLSR-53, with a name and other settings:
     python run_downstream.py -d lid_mapmix -u xlsr_53 --data DATA -n xlsr \\
         -o "config.downstream_expert.epochs=20,,config.optimizer.lr=2e-5"
-  freeze the upstream and learn a weighted sum of its layers, as in SUPERB, with features cached on disk, so that the upstream processes each crop once for all runs:
+  freeze the upstream and learn a weighted sum of its layers, as in SUPERB, with features cached on disk for all runs:
     python run_downstream.py -d lid_mapmix -u hubert --data DATA --frozen --cache-features cache/hubert
   resume after an interruption; score a split; identify one recording:
     python run_downstream.py -d lid_mapmix -u xlsr_53 --data DATA -n xlsr -a
