@@ -133,10 +133,10 @@ class _Noted:
 
         score = module.score
 
-        def noting(split: Any, labels: Any, utterances: np.ndarray, probabilities: np.ndarray, *more: Any) -> dict:
+        def noting(split: Any, labels: Any, probabilities: np.ndarray, *more: Any) -> dict:
             self.time, self.probabilities = time.perf_counter(), probabilities
             module.score = score
-            return score(split, labels, utterances, probabilities, *more)
+            return score(split, labels, probabilities, *more)
 
         module.score = noting
 

@@ -1,6 +1,8 @@
 import pytest
 import torch
-from lid_mapmix.host.optimization import with_fused
+from helpers.forking import run_forked
+from helpers.optimizing import train_a_line
+from lid_mapmix.host.optimization import skip_dynamo, with_fused
 
 ADAM = {"name": "TorchOptim", "torch_optim_name": "Adam", "lr": 1e-3}
 
@@ -45,3 +47,22 @@ def test_a_run_goes_on_with_the_kernel_it_began_with(began, goes_on):
     parameter = torch.nn.Parameter(torch.ones(3))
     state = torch.optim.Adam([parameter], fused=began).state_dict()
     assert with_fused(ADAM, state).get("fused") == goes_on
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "SGD", "Adagrad", "NAdam", "RMSprop"])
+def test_steps_are_the_same_without_torch_dynamo(name):
+    # What torch's own decorators wrap, called in a process where none of them was replaced.
+    process = run_forked(train_a_line, name, False, timeout=60), run_forked(train_a_line, name, True, timeout=60)
+    plain, without = (each.stdout.split() for each in process)
+    assert [each.returncode for each in process] == [0, 0], [each.stderr for each in process]
+    assert (plain[0], without[0]) == ("True", "False"), "whether torch._dynamo was imported"
+    assert plain[1:] == without[1:] and len(plain) == 7
+
+
+def test_gradients_of_a_step_are_still_there_for_who_asks_for_them():
+    weight = torch.ones(1, requires_grad=True)
+    skip_dynamo()
+    optimizer = torch.optim.SGD([weight.clone()], lr=0.1, differentiable=True)
+    optimizer.param_groups[0]["params"][0].grad = torch.ones(1)
+    optimizer.step()
+    assert optimizer.param_groups[0]["params"][0].requires_grad

@@ -4,9 +4,10 @@ S3PRL evaluates the names of both and passes them all other settings, after the 
 weight shows early what does not work. Where it pays, Adam updates all weights in one pass.
 """
 
+import functools
 import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -24,6 +25,7 @@ def check_optimization(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any
     import torch
     from s3prl import optimizers, schedulers
 
+    skip_dynamo()
     _check_name("optimizer.name", optimizer.get("name"), optimizers)
     if scheduler:
         _check_name("scheduler.name", scheduler.get("name"), schedulers)
@@ -55,6 +57,7 @@ def with_fused(optimizer: Mapping[str, Any], state: Mapping[str, Any] | None) ->
     kernel, because the other one rounds differently, and torch fails if a gradient scaler is for one kernel and the
     state from the other.
     """
+    skip_dynamo()
     section = dict(optimizer)
     is_fit = section.get("name") == "TorchOptim" and section.get("torch_optim_name") in _FUSED
     asked = {"fused", "foreach", "capturable", "differentiable"} & section.keys()
@@ -62,6 +65,40 @@ def with_fused(optimizer: Mapping[str, Any], state: Mapping[str, Any] | None) ->
     if is_fit and not asked and not began_otherwise:
         section["fused"] = True
     return section
+
+
+def skip_dynamo() -> None:
+    """Let the optimizers of torch.optim work without importing torch._dynamo, 900 modules that take seconds.
+
+    Their methods import it only to exclude themselves from torch.compile. No optimizer is compiled here, only layers of
+    an upstream (``runner.compile``), so the methods work the same without it.
+    """
+    from torch import optim
+
+    for method in vars(optim.Optimizer).values():
+        if _is_made_by(method, "_disable_dynamo"):
+            # torch's wrapper looks here for the function to call, and imports torch._dynamo if it finds none.
+            vars(method.__wrapped__).setdefault("__dynamo_disable", method.__wrapped__)
+    for kind in filter(inspect.isclass, vars(optim).values()):
+        step: Any = vars(kind).get("step")
+        if _is_made_by(step, "_use_grad_for_differentiable"):
+            setattr(kind, "step", _without_graph_breaks(step.__wrapped__))  # noqa: B010 - not every class has one
+
+
+def _is_made_by(function: Any, decorator: str) -> bool:
+    return inspect.isfunction(function) and function.__code__.co_qualname.startswith(decorator)
+
+
+def _without_graph_breaks(step: Callable[..., Any]) -> Callable[..., Any]:
+    """Return an optimizer's step, with gradients of the step itself only if they are requested."""
+    import torch
+
+    @functools.wraps(step)
+    def wrapped(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        with torch.set_grad_enabled(self.defaults["differentiable"]):
+            return step(self, *arguments, **keywords)
+
+    return wrapped
 
 
 def _check_name(place: str, name: Any, module: ModuleType) -> None:

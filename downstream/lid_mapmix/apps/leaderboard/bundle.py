@@ -65,6 +65,7 @@ def _files_of(root: Path, folder: Path) -> list[str]:
         run.scores("test"),
         run.scores("dev"),
         run.metrics("test"),
+        run.calibration,
         folder / STATE_NAME,
         folder / SETTINGS_NAME,
         run.parameters,

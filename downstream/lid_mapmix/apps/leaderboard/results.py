@@ -13,6 +13,7 @@ import numpy as np
 
 from ...config.sources import TASK_KEY, read_yaml
 from ...data.labels import labels_from_mapping, labels_from_names
+from ...scoring.calibration import Calibration, read_calibration
 from ...scoring.calibration_fit import fit
 from ...scoring.choices import Kind
 from ...scoring.class_priors import divide_out, ordered_priors, read_priors
@@ -67,8 +68,8 @@ def read_result(root: Path, run: Run, samples: int) -> RunResult:
     clusters = _cluster_indices(folder, test)
     source = test.source if np.any(test.source != "") else None
     prior = _class_prior(folder, test.classes)
-    calibration = fit(Kind.AFFINE, dev.log_probabilities, dev.truth_indices, dev.classes, prior)
-    calibrated = calibration.log_probabilities(test.log_probabilities)
+    calibration = _calibration(folder, dev, prior)
+    calibrated = calibration.log_probabilities(test.log_probabilities, seconds=test.seconds)
     likelihoods = divide_out(test.log_probabilities, prior)
     overall = all_scores(test.probabilities, test.truth_indices, clusters, source, log_likelihoods=likelihoods)
     overall["log_loss_calibrated"] = log_loss(np.exp(calibrated), test.truth_indices)
@@ -86,6 +87,17 @@ def read_result(root: Path, run: Run, samples: int) -> RunResult:
         map_command=datamap.command,
         compared=resample(test, calibrated, clusters, source, prior, samples=samples) if samples else None,
     )
+
+
+def _calibration(folder: Path, dev: ScoreFile, prior: Sequence[float] | None) -> Calibration:
+    """Return the calibration of a run, or one fitted on its dev scores if it has none, as in version 0.1.0."""
+    path = RunFolder(folder).calibration
+    if not path.is_file():
+        return fit(Kind.AFFINE, dev.log_probabilities, dev.truth_indices, dev.classes, prior)
+    calibration = read_calibration(path)
+    if calibration.classes != dev.classes:
+        raise UserError(f"{path}: expected the classes of {dev.path.name}, found others. Evaluate again.")
+    return calibration
 
 
 def summarize(results: Sequence[RunResult]) -> list[dict[str, Any]]:

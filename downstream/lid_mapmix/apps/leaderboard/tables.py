@@ -38,7 +38,7 @@ _MARKS = {
     "html": f'content="{_GENERATOR}"',
 }
 _LEGEND = (
-    "Test split: mean ± standard deviation over data and seeds. cal.: after an affine calibration fitted on dev. Log "
+    "Test split: mean ± standard deviation over data and seeds. cal.: after the calibration fitted on dev. Log "
     "loss in nats. Bold: better than every other row, p < 0.05 each, by a test over utterances and over runs with the "
     f"same data and seed; nothing is bold with fewer than {MIN_RUNS} such runs, nor is ECE, which does not compare "
     "calibration. Time: one run including its data map."

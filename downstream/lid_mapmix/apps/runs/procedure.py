@@ -52,7 +52,7 @@ def train(options: argparse.Namespace) -> None:
             _score(run, options, best, split)
         run.write_model_card()
     print_scores(run, splits)
-    run.write_report(splits[-1])
+    run.write_report(splits[-1] if splits else "dev")
 
 
 def use(options: argparse.Namespace) -> None:
