@@ -385,6 +385,17 @@ def test_durations_that_hardly_differ_are_not_fitted_on(seconds):
     assert cal_fit.fit_duration(NONE, scores, truth, seconds, 3.0) == NONE
 
 
+def test_utterances_of_one_duration_have_it_as_their_mean(tmp_path):
+    for duration in (3.0, 3.1, 7.773, 17.03):  # the last one's logarithm rounds up
+        same = np.full(50, duration)
+        assert cal_fit.mean_duration(same) == duration
+        scores, truth, seconds = timed(0.7, count=500)
+        seconds = np.where(seconds > 4, duration, 0.5)
+        found = cal_fit.fit_duration(NONE, scores, truth, seconds, cal_fit.mean_duration(same))
+        cal.write_calibration(tmp_path / "c.json", found)
+        assert cal.read_calibration(tmp_path / "c.json") == found
+
+
 def test_the_durations_are_kept_in_the_file(tmp_path):
     found = cal_fit.fit_duration(NONE, *timed(0.7, count=500), 4.0)
     cal.write_calibration(tmp_path / "c.json", found)

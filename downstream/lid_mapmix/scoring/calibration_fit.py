@@ -74,7 +74,9 @@ def fit(
 
 def mean_duration(seconds: np.ndarray) -> float:
     """Return the geometric mean of durations (N,), without those that are NaN; NaN if all are."""
-    return float(np.exp(np.log(seconds[seconds > 0]).mean())) if (seconds > 0).any() else np.nan
+    known = seconds[seconds > 0]
+    # Rounding can exceed the longest where all are equal.
+    return float(np.exp(np.log(known).mean()).clip(known.min(), known.max())) if known.size else np.nan
 
 
 def fit_duration(
