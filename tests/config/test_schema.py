@@ -297,7 +297,7 @@ def test_sections_are_not_shared_between_configurations():
 
 
 def test_features_of_mixed_input_are_not_kept():
-    with pytest.raises(UserError, match=r"expected mapmix\.mix none or latent, found input"):
+    with pytest.raises(UserError, match=r"expected no mapmix\.mix input"):
         task_config({"cache": {"directory": "cache"}, "mapmix": {"mix": "input"}})
 
 
