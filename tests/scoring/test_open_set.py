@@ -129,6 +129,7 @@ def test_file(tmp_path):
         {"latents": np.ones((0, 8), dtype=np.float16)},
         {"seconds": np.zeros(120, dtype=np.float32)},
         {"seconds": np.ones(3, dtype=np.float32)},
+        {"distances": np.ones((60, 2), dtype=np.float32), "seconds": np.ones((60, 2), dtype=np.float32)},
         {"distances": None},
     ],
 )

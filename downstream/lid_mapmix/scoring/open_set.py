@@ -104,7 +104,8 @@ def read_novelty(path: Path, dim: int) -> Novelty | None:
                 raise ValueError("another format")
             values = [file.get_tensor(name).astype(np.float32) for name in ("latents", "distances", "seconds")]
         latents, distances, seconds = values
-        fits = latents.shape[1:] == (dim,) and (len(latents),) <= distances.shape == seconds.shape
+        is_flat = distances.ndim == 1 and distances.shape == seconds.shape
+        fits = is_flat and latents.shape[1:] == (dim,) and len(latents) <= len(distances)
         if not fits or not all(each.size and np.isfinite(each).all() for each in values) or (seconds <= 0).any():
             raise ValueError(f"numbers that do not match, are not finite, or are not of latents of size {dim}")
     except (OSError, ValueError, TypeError, SafetensorError) as error:
