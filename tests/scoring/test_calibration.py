@@ -396,6 +396,24 @@ def test_utterances_of_one_duration_have_it_as_their_mean(tmp_path):
         assert cal.read_calibration(tmp_path / "c.json") == found
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"matrix": [[-1e308, 0, 0, 0], [0, 1e308, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]},
+        {"offset": [1e308, -1e308, 0, 0]},
+        {"exponent": 2, "seconds": [1e-300, 1e-300, 1e300]},
+        {"seconds": [float("nan")] * 3},
+        {"seconds": [1, 2, float("nan")]},
+    ],
+)
+def test_numbers_that_overflow_are_refused(damage, tmp_path):
+    found = cal_fit.fit_duration(NONE, *timed(0.7, count=500), 4.0)
+    cal.write_calibration(tmp_path / "c.json", found)
+    (tmp_path / "c.json").write_text(json.dumps(json.loads((tmp_path / "c.json").read_text()) | damage))
+    with pytest.raises(UserError, match="expected a calibration, found"):
+        cal.read_calibration(tmp_path / "c.json")
+
+
 def test_the_durations_are_kept_in_the_file(tmp_path):
     found = cal_fit.fit_duration(NONE, *timed(0.7, count=500), 4.0)
     cal.write_calibration(tmp_path / "c.json", found)

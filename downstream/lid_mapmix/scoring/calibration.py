@@ -44,8 +44,9 @@ MAX_EXPONENT = 2.0
 MIN_ERRORS = 10
 _FORMAT = "lid_mapmix calibration 2"
 _FIRST_FORMAT = "lid_mapmix calibration 1"
-_Finite = Annotated[float, Field(allow_inf_nan=False)]
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# Of a file; products of larger numbers may overflow.
+_Finite = Annotated[float, Field(ge=-1e30, le=1e30)]
+_Positive = Annotated[float, Field(ge=1e-30, le=1e30)]
 _Count = Annotated[int, Field(ge=0, strict=True)]
 
 
