@@ -136,7 +136,7 @@ def test_what_to_do_without_a_map_is_told(data, variant, subject, settings):
         UserError, match=rf"^{subject} needs a data map, and mapmix\.datamap names none\. Train '-v datamap' first"
     ) as caught:
         plan(data, variant=variant, **settings)
-    assert "config.downstream_expert.mapmix.datamap=EXPDIR/datamap.csv" in str(caught.value)
+    assert "config.downstream_expert.mapmix.datamap=RUN/datamap.csv" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

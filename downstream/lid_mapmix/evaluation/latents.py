@@ -1,4 +1,4 @@
-"""Latents of a split's utterances: of dev for novelties, of others for plots in EXPDIR/SPLIT_latents.npz.
+"""Latents of a split's utterances: of dev for novelties, of others for plots in RUN/SPLIT_latents.npz.
 
 ========== ==================== ==============================================================
 key        form                 content

@@ -1,4 +1,4 @@
-"""Skipped training audio (data.on_bad_audio): counted, reported in log.log and EXPDIR/bad_audio.csv, and limited.
+"""Skipped training audio (data.on_bad_audio): counted, reported in log.log and RUN/bad_audio.csv, and limited.
 
 bad_audio.csv has one row per utterance, in the order of discovery: its ``id``, ``audiopath`` and ``class``, the
 ``epoch`` in which it was found (empty if its header showed the fault before training), and the ``fault``. Rows are

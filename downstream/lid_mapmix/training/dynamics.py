@@ -1,7 +1,7 @@
 """Training dynamics of a run: recorded in training, written after each epoch, and turned into its data map.
 
-The folder EXPDIR/dynamics holds one file per epoch. After each complete epoch, EXPDIR/datamap.csv and
-EXPDIR/class_similarity.csv are written again from all epochs, so they are there whenever the run stops.
+The folder RUN/dynamics holds one file per epoch. After each complete epoch, RUN/datamap.csv and
+RUN/class_similarity.csv are written again from all epochs, so they are there whenever the run stops.
 
 In distributed training, each process records the rows of all processes, so that the checkpoint of rank zero holds the
 whole recording; only rank zero writes files.

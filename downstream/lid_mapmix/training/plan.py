@@ -80,7 +80,7 @@ def plan_training(config: TaskConfig, split: Split, labels: Labels, seed: int) -
         subject = "this configuration" if config.variant is None else f"variant {config.variant}"
         raise UserError(
             f"{subject} needs a data map, and mapmix.datamap names none. Train '-v datamap' first and add "
-            "'-o config.downstream_expert.mapmix.datamap=EXPDIR/datamap.csv' with the folder it was trained in "
+            "'-o config.downstream_expert.mapmix.datamap=RUN/datamap.csv' with the folder it was trained in "
             "(this package's own run_downstream.py does both in one command)."
         )
     untrained = np.setdiff1d(np.arange(len(labels.classes)), split.target_classes)

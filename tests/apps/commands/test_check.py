@@ -285,8 +285,8 @@ FAULTS = {
     "clipped": (lambda folder: write(folder, (20 * hum(1.0, 120, 1)).clip(-1, 1)), {"clipped"}),
     "offset": (lambda folder: offset(folder, FIRST), {"offset"}),
     "band": (lambda folder: write(folder, narrow(hum(1.0, 120, 1))), {"band"}),
-    "band and class": (band_and_class, {"band and class", "sample rates"}),
-    "band is class": (band_is_class, {"band is class"}),
+    "bandwidth and class": (band_and_class, {"bandwidth and class", "sample rates"}),
+    "bandwidth by class": (band_is_class, {"bandwidth by class"}),
     "copy": (repeated, {"duplicate"}),
     "copy in dev": (lambda folder: copied(folder, "audio/dev/xaa-one-0.wav"), {"duplicate across splits"}),
     "copy of another class": (lambda folder: copied(folder, "audio/train/ybb-one-0.wav"), {"contradictory labels"}),
@@ -315,7 +315,7 @@ FAULTS = {
     "few": (few, {"imbalance"}),
     "very few": (long_class, {"strong imbalance"}),
 }
-NOT_MENDED = {"no train", "band is class", "one class"}
+NOT_MENDED = {"no train", "bandwidth by class", "one class"}
 
 
 def test_each_kind_of_fault_has_a_corpus_that_has_it():

@@ -72,7 +72,7 @@ def check_bands(subject: Subject) -> Iterator[Finding]:
     strength, probability = association(table)
     name = "band"
     if probability < thresholds.SIGNIFICANCE and strength >= thresholds.ASSOCIATION_WARNING:
-        name = "band is class" if strength >= thresholds.ASSOCIATION_ERROR else "band and class"
+        name = "bandwidth by class" if strength >= thresholds.ASSOCIATION_ERROR else "bandwidth and class"
     present = np.flatnonzero(table.sum(axis=1))
     # The widest band that occurs is the reference; everything narrower is band-limited.
     widest = int(np.flatnonzero(totals).max())

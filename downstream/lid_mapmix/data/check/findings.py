@@ -63,8 +63,8 @@ KINDS = {
     ),
     "offset": Kind(_WARNING, "the mean is at least a quarter of the standard deviation", "subtract the mean"),
     "band": Kind(_NOTE, "some utterances are band-limited", "none unless some classes have more of them"),
-    "band and class": Kind(_WARNING, "bandwidth is associated with the class, so that it is learned", _LOWEST),
-    "band is class": Kind(
+    "bandwidth and class": Kind(_WARNING, "bandwidth is associated with the class, so that it is learned", _LOWEST),
+    "bandwidth by class": Kind(
         _ERROR,
         "bandwidth predicts the class: a model will learn the channel, and the scores will not show it",
         _LOWEST,
