@@ -50,6 +50,14 @@ def test_dev_is_calibrated_first(tmp_path):
     assert rejection_threshold(dev_confidence(path, half), 0.5) == pytest.approx(expected)
 
 
+def test_dev_scores_of_another_checkpoint_are_not_taken(tmp_path):
+    path = written(tmp_path, [0.8, 0.8, 0.3])
+    for errors, is_own in ((1, True), (2, False)):
+        numbers = np.eye(2), np.zeros(2), np.full(2, 0.5)
+        calibration = Calibration.of(Kind.TEMPERATURE, ("a", "b"), *numbers, utterances=3, errors=errors)
+        assert (dev_confidence(path, calibration) is not None) == is_own
+
+
 def test_nothing_is_rejected_unasked(confidence):
     assert rejection_threshold(confidence, None) == 0
     assert rejection_threshold(None, None) == 0

@@ -353,6 +353,15 @@ def test_the_exponent_of_durations_is_found(exponent):
     assert found.seconds == (4.0, 0.5, 16.0)
 
 
+def test_cuts_of_an_utterance_count_as_one():
+    scores, truth = distorted(3, count=60)
+    once = cal_fit.PenalisedLoss(scores, truth, 1)(scores * 0.5)[0]
+    four = cal_fit.PenalisedLoss(np.tile(scores, (4, 1)), np.tile(truth, 4), 1, cuts=4)(np.tile(scores * 0.5, (4, 1)))[
+        0
+    ]
+    assert four == pytest.approx(once, rel=1e-12)
+
+
 def test_probabilities_hold_at_each_duration():
     dev, test = timed(0.7), timed(0.7, seed=7)
     found = cal_fit.fit_duration(NONE, *dev, 4.0)

@@ -122,7 +122,9 @@ def make_answer(
 
 
 def dev_confidence(scores: Path, calibration: Calibration | None) -> np.ndarray | None:
-    """Return the quantiles 0, 0.001, … 1 of dev's top probability, (1001,) float64; None without dev's scores.
+    """Return the quantiles 0, 0.001, … 1 of dev's top probability, (1001,) float64.
+
+    None without dev's scores, or if they are not those that the calibration was fitted on.
 
     `scores`: dev_scores.csv. `calibration`: of the probabilities; None for none.
     """
@@ -131,6 +133,9 @@ def dev_confidence(scores: Path, calibration: Calibration | None) -> np.ndarray 
     dev = read_scores(scores)
     log_probabilities = dev.log_probabilities
     if calibration is not None:
+        found = len(dev.truth), int((dev.predictions != dev.truth).sum())
+        if calibration.utterances is not None and found != (calibration.utterances, calibration.errors):
+            return None  # of another checkpoint
         log_probabilities = calibration.log_probabilities(log_probabilities, seconds=dev.seconds)
     return np.quantile(np.exp(log_probabilities.max(axis=1)), np.linspace(0, 1, _POINTS))
 

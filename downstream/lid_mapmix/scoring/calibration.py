@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from scipy.special import log_softmax
 
 from ..utils.errors import UserError
@@ -162,6 +162,10 @@ def read_calibration(path: Path | str) -> Calibration:
             raise ValueError(f"seconds {found.seconds}")
     except FileNotFoundError:
         raise UserError(f"{path}: expected a calibration, found no such file. Fit one on dev scores first.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise UserError(f"{path}: expected a calibration, found: {reason}. Fit it on dev scores again.") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"no {error} in it" if isinstance(error, KeyError) else " ".join(str(error).split())[:300]
         raise UserError(f"{path}: expected a calibration, found: {reason}. Fit it on dev scores again.") from None

@@ -94,7 +94,8 @@ def fit_duration(
     scores, truth = calibration.log_likelihoods(log_probabilities[known]), truth[known]
     relative = seconds[known, None] / reference
     log_prior = _log_dev_prior(truth, len(calibration.classes))
-    loss = PenalisedLoss(scores + log_prior, truth, 1)
+    cuts = len(truth) / (calibration.utterances or len(truth))
+    loss = PenalisedLoss(scores + log_prior, truth, 1, max(cuts, 1.0))
 
     def at(exponent: float) -> float:
         return loss(scores * relative**exponent + log_prior)[0]
@@ -108,17 +109,18 @@ def fit_duration(
 class PenalisedLoss:
     """The loss of dev plus the penalty, per utterance, of scores (N, C) that a fit has changed.
 
-    `before`: (N, C) float, the scores before the fit. `truth`: (N,) int. `numbers`: number k of the fit.
+    `before`: (N, C) float, the scores before the fit. `truth`: (N,) int. `numbers`: number k of the fit. `cuts`: mean
+    number of rows of an utterance, which count as one.
     """
 
-    def __init__(self, before: np.ndarray, truth: np.ndarray, numbers: int) -> None:
+    def __init__(self, before: np.ndarray, truth: np.ndarray, numbers: int, cuts: float = 1.0) -> None:
         self._rows, self._truth = np.arange(len(truth)), truth
         logarithms = log_softmax(before, axis=1)
         self._before = np.exp(logarithms)
         self._entropy = -(self._before * logarithms).sum(axis=1).mean()
         loss = max(-float(logarithms[self._rows, truth].mean()), _MIN_LOSS)
-        errors = np.count_nonzero(before.argmax(axis=1) != truth)
-        scarcity = 1 + (_FEW_ERRORS / (errors + 1)) ** 2
+        errors = np.count_nonzero(before.argmax(axis=1) != truth) / cuts
+        scarcity = cuts * (1 + (_FEW_ERRORS / (errors + 1)) ** 2)
         self._strength, self._tail = scarcity * _NATS / loss * numbers, scarcity * _TAIL * numbers
 
     def __call__(self, scores: np.ndarray) -> tuple[float, np.ndarray]:
