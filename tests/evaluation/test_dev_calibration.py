@@ -65,8 +65,14 @@ def test_the_folder_of_the_evaluation_comes_first_then_that_of_the_checkpoint(tm
     assert calibration_of(checkpoint, folder, ACCURACY, CLASSES) == own != of_run
 
 
-@pytest.mark.parametrize("change", [{"best_accuracy": 0.8}, {"classes": ("b", "a", "c", "d")}])
-def test_that_of_another_checkpoint_is_refused(change, tmp_path):
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"best_accuracy": 0.8}, r"expected the calibration of dev-best\.ckpt, found one of another"),
+        ({"classes": ("b", "a", "c", "d")}, "expected a calibration of the run's classes, found one of others"),
+    ],
+)
+def test_that_of_another_checkpoint_is_refused(change, says, tmp_path):
     stored(tmp_path, **change)
-    with pytest.raises(UserError, match=r"expected the calibration of .*dev-best\.ckpt, found one of another"):
+    with pytest.raises(UserError, match=says):
         calibration_of(tmp_path / "dev-best.ckpt", RunFolder(tmp_path), ACCURACY, CLASSES)

@@ -8,7 +8,7 @@ import numpy as np
 from ..data.audio.reading import SAMPLE_RATE
 from ..data.dataset import Split
 from ..data.labels import Labels
-from ..scoring.calibration import Calibration, read_calibration
+from ..scoring.calibration import Calibration, read_calibration_of
 from ..scoring.calibration_fit import fit, fit_duration, mean_duration
 from ..scoring.choices import Kind
 from ..utils.errors import UserError
@@ -55,10 +55,9 @@ def calibration_of(checkpoint: Path, folder: RunFolder, best_accuracy: float, cl
         raise UserError(f"expected {BEST_CHECKPOINT}, the checkpoint of the calibration, found {checkpoint}. Use that.")
     own, other = folder.calibration, RunFolder(checkpoint.parent).calibration
     path = own if own.is_file() or not other.is_file() else other
-    remedy = f"Fit it by -m evaluate -t dev -e {checkpoint}."
     if not path.is_file():
-        raise UserError(f"{path}: expected the calibration of {checkpoint.name}, found none. {remedy}")
-    calibration = read_calibration(path)
-    if calibration.classes != tuple(classes) or calibration.best_accuracy not in (None, best_accuracy):
-        raise UserError(f"{path}: expected the calibration of {checkpoint}, found one of another. {remedy}")
-    return calibration
+        raise UserError(
+            f"{path}: expected the calibration of {checkpoint.name}, found none. Fit it by -m evaluate -t dev -e "
+            f"{checkpoint}."
+        )
+    return read_calibration_of(path, classes, best_accuracy)

@@ -9,7 +9,7 @@ import numpy as np
 from ..config.schema import TaskConfig
 from ..data.audio.reading import SAMPLE_RATE
 from ..data.corpus import Corpus
-from ..scoring.calibration import read_calibration
+from ..scoring.calibration import read_calibration_of
 from ..scoring.class_priors import divide_out
 from ..scoring.metrics import calibration_scores
 from ..scoring.scorecard import all_scores
@@ -69,7 +69,7 @@ class TruncationEvaluation(Evaluation):
         """Return the scores of calibrated probabilities; nothing without a calibration."""
         if not self.folder.calibration.is_file():
             return {}
-        calibration = read_calibration(self.folder.calibration)
+        calibration = read_calibration_of(self.folder.calibration, self.corpus.labels.classes)
         values = calibration.log_probabilities(logarithms(probabilities), seconds=seconds)
         scores = calibration_scores(np.exp(values), truth)
         return {f"{name}_calibrated": scores[name] for name in ("ece", "ece_floor", "log_loss")}

@@ -19,7 +19,7 @@ from ..host.precision import read_precision
 from ..host.runner import prepare
 from ..host.upstreams import refuse_unread_weights
 from ..model import DialectClassifier
-from ..scoring.calibration import Calibration, read_calibration
+from ..scoring.calibration import Calibration, read_calibration_of
 from ..scoring.open_set import Novelty, read_novelty
 from ..training.checkpoints import read_checkpoint
 from ..utils.errors import UserError
@@ -27,7 +27,6 @@ from ..utils.run_folder import BEST_CHECKPOINT, RunFolder, choose_checkpoint
 from .answer import dev_confidence
 
 TASK = "lid_mapmix"
-_REMEDY = "Fit it again by -m evaluate -t dev."
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +83,9 @@ def read_run(folder: Path, device: str | None = None, weights: str | None = None
     model = make_model(labels, features, task.model)
     fine_tuned = _part(path, states, "Upstream") if getattr(args, "upstream_trainable", False) else None
     load_weights(path, features, model, upstream=fine_tuned, featurizer=_part(path, states, "Featurizer"), head=head)
-    calibration = None
+    calibration = novelty = None
     if path.name == BEST_CHECKPOINT:
+        novelty = read_novelty(own_folder.novelty, model.dim)
         calibration = find_calibration(own_folder, labels, states["Downstream"]["_extra_state"]["best_accuracy"])
     return Trained(
         labels=labels,
@@ -97,7 +97,7 @@ def read_run(folder: Path, device: str | None = None, weights: str | None = None
         precision=str(read_precision(settings.runner)),
         calibration=calibration,
         confidence=dev_confidence(own_folder.scores("dev"), calibration),
-        novelty=read_novelty(own_folder.novelty, model.dim),
+        novelty=novelty,
         variant=task.variant,
     )
 
@@ -144,14 +144,7 @@ def find_calibration(folder: RunFolder, labels: Labels, best_accuracy: float | N
     `best_accuracy`: as stored in the checkpoint of the model; None if unknown.
     """
     path = folder.calibration
-    if not path.is_file():
-        return None
-    calibration = read_calibration(path)
-    if calibration.classes != labels.classes:
-        raise UserError(f"{path}: expected a calibration of the run's classes, found one of others. {_REMEDY}")
-    if None not in (best_accuracy, calibration.best_accuracy) and best_accuracy != calibration.best_accuracy:
-        raise UserError(f"{path}: expected the calibration of {BEST_CHECKPOINT}, found one of another. {_REMEDY}")
-    return calibration
+    return read_calibration_of(path, labels.classes, best_accuracy) if path.is_file() else None
 
 
 def choose_device(device: str | None) -> str:

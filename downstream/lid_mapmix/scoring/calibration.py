@@ -42,6 +42,7 @@ _MIN_LOG_PROBABILITY = -100.0  # below the row's maximum
 MAX_EXPONENT = 2.0
 # With fewer dev errors than this, a calibration is mostly what was known before.
 MIN_ERRORS = 10
+_REMEDY = "Fit it again by -m evaluate -t dev."
 _FORMAT = "lid_mapmix calibration 2"
 _FIRST_FORMAT = "lid_mapmix calibration 1"
 # Of a file; products of larger numbers may overflow.
@@ -173,6 +174,21 @@ def read_calibration(path: Path | str) -> Calibration:
         # Its offset contains the priors of dev, which it named; those of the scores were taken as equal.
         offset = np.array(found.offset) - np.log(found.prior)
         return replace(found, offset=tuple(offset.tolist()), prior=(1 / size,) * size)
+    return found
+
+
+def read_calibration_of(path: Path | str, classes: Sequence[str], best_accuracy: float | None = None) -> Calibration:
+    """Read the calibration of a model.
+
+    Raises UserError: as :func:`read_calibration`; or it is of other classes or of another checkpoint.
+
+    `classes`: of the model, in order. `best_accuracy`: as stored in its checkpoint; None if unknown.
+    """
+    found = read_calibration(path)
+    if found.classes != tuple(classes):
+        raise UserError(f"{path}: expected a calibration of the run's classes, found one of others. {_REMEDY}")
+    if None not in (best_accuracy, found.best_accuracy) and best_accuracy != found.best_accuracy:
+        raise UserError(f"{path}: expected the calibration of dev-best.ckpt, found one of another. {_REMEDY}")
     return found
 
 

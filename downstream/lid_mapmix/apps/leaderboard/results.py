@@ -13,7 +13,7 @@ import numpy as np
 
 from ...config.sources import TASK_KEY, read_yaml
 from ...data.labels import labels_from_mapping, labels_from_names
-from ...scoring.calibration import Calibration, read_calibration
+from ...scoring.calibration import Calibration, read_calibration_of
 from ...scoring.calibration_fit import fit
 from ...scoring.choices import Kind
 from ...scoring.class_priors import divide_out, ordered_priors, read_priors
@@ -92,12 +92,9 @@ def read_result(root: Path, run: Run, samples: int) -> RunResult:
 def _calibration(folder: Path, dev: ScoreFile, prior: Sequence[float] | None) -> Calibration:
     """Return the calibration of a run, or one fitted on its dev scores if it has none, as in version 0.1.0."""
     path = RunFolder(folder).calibration
-    if not path.is_file():
-        return fit(Kind.AFFINE, dev.log_probabilities, dev.truth_indices, dev.classes, prior)
-    calibration = read_calibration(path)
-    if calibration.classes != dev.classes:
-        raise UserError(f"{path}: expected the classes of {dev.path.name}, found others. Evaluate again.")
-    return calibration
+    if path.is_file():
+        return read_calibration_of(path, dev.classes)
+    return fit(Kind.AFFINE, dev.log_probabilities, dev.truth_indices, dev.classes, prior)
 
 
 def summarize(results: Sequence[RunResult]) -> list[dict[str, Any]]:
