@@ -223,7 +223,8 @@ class DownstreamExpert(nn.Module):
         if state["classes"] != list(self.labels.classes):
             raise UserError(
                 f"expected a checkpoint of the classes {', '.join(self.labels.classes)}, found one of "
-                f"{', '.join(state['classes'])}. Use the data and labels.yaml that it was trained with."
+                f"{', '.join(state['classes'])}. Use the data and labels.yaml that it was trained with; or train with "
+                "others by -i RUN --new-classes, or score them by -m evaluate -e RUN --known-only."
             )
         self.evaluation.restore(state["best_accuracy"], state.get("class_prior"))
         if self.run is None:

@@ -32,6 +32,7 @@ class Settings:
     # S3PRL's sections: ``runner``, ``optimizer`` and optionally ``scheduler`` and ``specaug``; not to be changed.
     sections: Mapping[str, Any]
     sources: tuple[str, ...] = ()  # their sources, lowest precedence first
+    start: Path | None = None  # the checkpoint whose weights a run with new classes starts from
 
     @classmethod
     def make(
@@ -108,7 +109,8 @@ class Settings:
         own = {"data": {"sampler": str(Sampling.UNIFORM)}, "variant": DATAMAP_STAGE}
         task = {name: value for name, value in self.task.as_mapping().items() if name != "mapmix"}
         task = merge(merge(task, read_variant(DATAMAP_STAGE)[TASK_KEY]), own)
-        return self.make(args, {**sections, TASK_KEY: task}, [*self.sources, f"variants/{DATAMAP_STAGE}.yaml"])
+        stage = self.make(args, {**sections, TASK_KEY: task}, [*self.sources, f"variants/{DATAMAP_STAGE}.yaml"])
+        return replace(stage, start=self.start)
 
     def check_host(self, *, trains: bool) -> None:
         """Raise a UserError for upstream arguments, optimizer, schedule or cache that S3PRL would refuse late."""

@@ -25,6 +25,8 @@ class Corpus:
     ) -> None:
         self._directory = directory
         self._skips_bad_audio = skips_bad_audio
+        # Split → number of utterances of each class that the labels lack, which are omitted; None to refuse them.
+        self.unknown: dict[str, dict[str, int]] | None = None
         self._manifests: dict[str, Manifest] = {}
         self._splits: dict[str, Split] = {}
         self._lengths: dict[str, Length] = {}
@@ -58,7 +60,10 @@ class Corpus:
     def manifest(self, name: str) -> Manifest:
         """Return the manifest of a split, read at its first use. Raises UserError: a fault of the manifest."""
         if name not in self._manifests:
-            self._manifests[name] = read_manifest(self.manifest_path(name))
+            manifest = read_manifest(self.manifest_path(name))
+            if self.unknown is not None:
+                manifest, self.unknown[name] = manifest.only(self.labels.classes)
+            self._manifests[name] = manifest
         return self._manifests[name]
 
     def split(self, name: str) -> Split:

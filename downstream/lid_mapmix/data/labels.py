@@ -34,7 +34,7 @@ class Labels:
         unknown = sorted(set(classes) - set(self.classes))
         if unknown:
             raise UserError(
-                f"expected the classes {_shorten(self.classes)}, found {_shorten(unknown)}. Add the class to "
+                f"expected the classes {shorten(self.classes)}, found {shorten(unknown)}. Add the class to "
                 "labels.yaml, or correct the corpus."
             )
         clusters = {name: tuple(one for one in members if one in classes) for name, members in self.clusters.items()}
@@ -47,8 +47,9 @@ class Labels:
         unknown = sorted(set(names) - number_of.keys())
         if unknown:
             raise UserError(
-                f"{manifest.path}: expected the classes {_shorten(self.classes)}, found {_shorten(unknown)}. "
-                "Correct the manifest, or add the class to labels.yaml and to the training data."
+                f"{manifest.path}: expected the classes {shorten(self.classes)}, found {shorten(unknown)}. "
+                "Correct the manifest, or add the class to labels.yaml and to the training data; with a trained run, "
+                "-m evaluate --known-only omits it, and -i RUN --new-classes trains it."
             )
         return np.array([number_of[name] for name in names], dtype=np.int64)[manifest.classes.codes]
 
@@ -103,7 +104,8 @@ def write_labels(path: Path | str, labels: Labels) -> None:
     write_text(path, yaml.safe_dump(clusters, sort_keys=False, allow_unicode=True))
 
 
-def _shorten(names: Iterable[str], max_count: int = 8) -> str:
+def shorten(names: Iterable[str], max_count: int = 8) -> str:
+    """List names, only the first if there are many."""
     listed = list(names)
     rest = len(listed) - max_count
     return ", ".join(listed[:max_count]) + (f" and {rest} more" if rest > 0 else "")

@@ -136,7 +136,10 @@ class Evaluation:
             if not self.folder.best.is_file():
                 self.best_accuracy = -1.0
         is_best = chooses and overall["acc"] > self.best_accuracy
-        if not self._trains:
+        if self.corpus.unknown is not None:
+            metrics["unknown_classes"] = others = self.corpus.unknown[name]
+            self._report(f"{name}: {sum(others.values())} utterances of {len(others)} unknown classes are not scored")
+        elif not self._trains:
             metrics["limits"] = limits_of_voices(self.corpus)
         if name != _DEV and not self._trains:  # splits are scored often in training
             metrics |= self._intervals_and_calibration(name, probabilities)

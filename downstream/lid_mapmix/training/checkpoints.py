@@ -26,12 +26,14 @@ from typing import Any
 
 import torch
 
+from ..data.labels import shorten
 from ..utils.errors import UserError, is_of_the_system
 from ..utils.files import copy_file, encodable_name
 from ..utils.run_folder import BEST_CHECKPOINT, RunFolder
 from .dynamics import copy_epochs, first_unrecorded
 
 STATE_VERSION = 3
+_CLASS_ROWS = ("model.classifier.2.weight", "model.classifier.2.bias")
 # Types of S3PRL's arguments in a checkpoint that are used before S3PRL checks them.
 _ARGUMENTS: Mapping[str, type | UnionType] = {
     "downstream": str,
@@ -119,6 +121,30 @@ def check_state(state: Any) -> None:
     _check(isinstance(run.get("curriculum"), Mapping), "run.curriculum", "a mapping", run.get("curriculum"))
     recording = run.get("recording")
     _check(isinstance(recording, Mapping | None), "run.recording", "a mapping or None", recording)
+
+
+def with_new_classes(trained: Any, fresh: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], str]:
+    """Return the task's part of a checkpoint with the classes of a new run, and a line that counts them.
+
+    Classes of both have their trained rows of the classifier, others fresh ones. Raises UserError: none is of both.
+    `trained`: from the checkpoint at `path`. `fresh`: of the new run.
+    """
+    check_state(trained.get("_extra_state") if isinstance(trained, Mapping) else None)
+    grown = {**trained, "_extra_state": fresh["_extra_state"]}
+    old, new = trained["_extra_state"]["classes"], grown["_extra_state"]["classes"]
+    known, added, dropped = (sorted(each) for each in ({*old} & {*new}, {*new} - {*old}, {*old} - {*new}))
+    if not known:
+        raise UserError(
+            f"{path}: expected one of the classes {shorten(new)}, found {shorten(old)}. Train without --new-classes."
+        )
+    for name in _CLASS_ROWS:
+        rows = grown.pop(name, None)
+        # Rows of another shape stay missing, which load_state_dict refuses.
+        if isinstance(rows, torch.Tensor) and rows.shape == (len(old), *fresh[name].shape[1:]):
+            grown[name] = fresh[name].clone()
+            grown[name][[*map(new.index, known)]] = rows[[*map(old.index, known)]].to(fresh[name])
+    counts = f"{len(known)} known, {len(added)} new ({shorten(added)}), {len(dropped)} dropped ({shorten(dropped)})"
+    return grown, f"classes of {path}: {counts.replace(' ()', '')}"
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,8 @@ class TrainingRun:
             BadAudio(folder, self.split, config.data.max_bad_fraction, report) if config.data.skips_bad_audio else None
         )
         self.plan = plan_training(config, self.split, corpus.labels, seed)
-        self._limits, self._report = limits_of_voices(corpus), report
+        self._report = report
+        self.notes = [f"voices: {line}" for line in limits_of_voices(corpus)]  # reported before the first step
         self.sampler = self.plan.sampler()  # of the current epoch
         epochs = config.datamap.epochs if config.datamap.record else config.epochs
         runner.setdefault("gradient_accumulate_steps", 1)
@@ -76,8 +77,8 @@ class TrainingRun:
             if self.bad_audio is not None:
                 self.bad_audio.resume()
         else:
-            for line in self._limits if epoch == 0 else ():
-                self._report(f"voices: {line}")
+            for line in self.notes if epoch == 0 else ():
+                self._report(line)
             if self.bad_audio is not None and epoch == 0:
                 self.bad_audio.reset()
             if self.recording is not None:

@@ -81,7 +81,7 @@ def _examine(stage: Settings, request: dict[str, Any], options: argparse.Namespa
     if folder.request.is_file() and not options.overwrite:
         state = _read_request(folder.request)
         known = {name: request[name] for name in _LATER_NAMES if name in request} | state["request"]
-        differing = [key for key, value in request.items() if known.get(key) != value]
+        differing = [key for key in known | request if known.get(key) != request.get(key)]
         if differing:
             raise UserError(
                 f"{folder}: expected a data map with the same {', '.join(differing)}, found another. "
@@ -122,6 +122,7 @@ def map_request(stage: Settings, corpus: Corpus) -> dict[str, Any]:
         | {"-u": args["upstream"]}
         # Only what differs from the defaults, so that data maps of older versions match.
         | {name: value for name, value in asdict(task.upstream).items() if value},
+        **({"weights of -i": file_digest(stage.start)} if stage.start else {}),
         **({"weights": weights} if (weights := weights_digest(args["upstream_ckpt"])) else {}),
         "seed": args["seed"],
         **{name: stage.sections.get(name) for name in ("optimizer", "scheduler", "specaug")},

@@ -66,6 +66,8 @@ def use(options: argparse.Namespace) -> None:
         run_of_use(options).identify()
         return
     run, split = run_of_use(options), options.evaluate_split
+    if options.known_only:
+        run.corpus.unknown = {}
     if split != "dev" and run.lacks_calibration():
         run.sibling(run.settings.with_arguments(evaluate_split="dev")).evaluate()
     run.evaluate()
@@ -89,7 +91,7 @@ def run_of_use(options: argparse.Namespace) -> Run:
 
 
 def _new_settings(options: argparse.Namespace) -> Settings:
-    if options.init_ckpt is not None:
+    if options.init_ckpt is not None and not options.new_classes:
         read_checkpoint(Path(options.init_ckpt))  # S3PRL's error for a pickle advises to read it unsafely
     return new_settings(options)
 
@@ -102,6 +104,8 @@ def _prepare(options: argparse.Namespace) -> tuple[Run, Path | None]:
         past = options.past_exp
         if past is None:
             complete_defaults(options)
+            if options.new_classes and Path(options.init_ckpt).resolve().is_relative_to(Path(options.expdir).resolve()):
+                raise UserError(f"{options.expdir}: holds the trained run of -i. Choose another folder by -n or -p.")
             if options.auto_resume and RunFolder(Path(options.expdir)).holds_run():
                 past = options.expdir
         checkpoint = None if past is None else choose_checkpoint(Path(past), "train")

@@ -20,7 +20,7 @@ from ...data.augment.augmenter import Augmenter
 from ...data.corpus import Corpus
 from ...evaluation.dev_calibration import calibration_of
 from ...host.runner import make_runner
-from ...training.checkpoints import kept_state
+from ...training.checkpoints import kept_state, read_checkpoint, with_new_classes
 from ...training.plan import check_class_similarity
 from ...utils.distributed import broadcast_from_rank_zero, is_rank_zero
 from ...utils.errors import UserError
@@ -123,6 +123,8 @@ class Run:
         _seed_global_generators(args.seed)
         corpus = {} if mode == "inference" else {"corpus": self.corpus}
         runner = make_runner(args, config, self.settings.task.upstream_settings, **corpus)
+        if self.settings.start is not None:
+            _load_weights(runner, self.settings.start)
         cached = None if mode == "inference" else attach_cache(runner, self.settings, mode)
         broadcast_from_rank_zero(partial(prepare, runner))
         change(runner.downstream.model)
@@ -135,6 +137,18 @@ class Run:
         # Free memory for the next run of this process.
         del runner
         gc.collect()
+
+
+def _load_weights(runner: Any, checkpoint: Path) -> None:
+    """Load the weights of a trained run, whose classes may be others, but neither its optimizer nor its step."""
+    models = {entry.name: getattr(entry.model, "module", entry.model) for entry in runner.all_entries}
+    states, fresh = read_checkpoint(checkpoint), models["Downstream"].state_dict()
+    states["Downstream"], line = with_new_classes(states["Downstream"], fresh, checkpoint)
+    runner.args.init_ckpt, runner.init_ckpt = str(checkpoint), states
+    for name, model in models.items():
+        runner._load_weight(model, name)
+    runner.init_ckpt = {}
+    models["Downstream"].run.notes.append(line)
 
 
 def _parameter_counts(runner: Any) -> dict[str, dict[str, int]]:

@@ -1,4 +1,4 @@
-"""The flags of run_downstream.py and ``lid-mapmix run``: all flags of S3PRL, and seven of lid_mapmix.
+"""The flags of run_downstream.py and ``lid-mapmix run``: all flags of S3PRL, and nine of lid_mapmix.
 
 Nothing here imports torch.
 """
@@ -9,7 +9,10 @@ from ...utils.command_line import CommandParser, number_from
 
 TASK = "lid_mapmix"
 # Flags that S3PRL does not have; all others are passed to its runner.
-OWN_FLAGS = ("data", "frozen", "cache_features", "cache_limit", "overwrite", "debug", "upstream_from")
+OWN_FLAGS = (
+    *("data", "frozen", "cache_features", "cache_limit", "overwrite", "debug", "upstream_from"),
+    *("new_classes", "known_only"),
+)
 _DEFAULT_VARIANT = "mapmix"
 _RESULTS = "result/downstream"
 # NumPy's global generator, which some upstreams use, takes seeds of 32 bits.
@@ -65,6 +68,7 @@ def _add_task(group: argparse._ArgumentGroup) -> None:
         metavar="SPLIT",
         help="split for -m evaluate, or audio file for -m inference; default: test",
     )
+    add("--known-only", action="store_true", help="with -m evaluate: omit classes that the trained run does not know")
     add("-c", "--config", metavar="YAML", help="settings file; overrides variant and upstream")
     add(
         "-o", "--override", metavar="KEY=VALUE,,...", help="settings that override all others: config.optimizer.lr=1e-4"
@@ -107,6 +111,7 @@ def _add_folders(group: argparse._ArgumentGroup) -> None:
     add("-a", "--auto_resume", action="store_true", help="resume the run in that folder, or start it")
     add("-e", "--past_exp", metavar="RUN|CKPT", help="trained run, or checkpoint, to resume, evaluate or use")
     add("-i", "--init_ckpt", metavar="CKPT", help="initialise weights, optimizer and step, but not the settings")
+    add("--new-classes", action="store_true", help="train on other classes from the weights of -i RUN|CKPT")
     add("--overwrite", action="store_true", help="replace an existing run")
     add("--push_to_hf_hub", default=False, help="upload the run (needs huggingface_hub < 1.0)")
     add("--hf_hub_org", help="organisation to upload to")
@@ -132,6 +137,7 @@ def place_run(options: argparse.Namespace) -> None:
 def find_conflict(options: argparse.Namespace) -> str | None:
     """Return what contradicts in the flags or is missing, as the text of an error; None if nothing does."""
     is_new = options.past_exp is None
+    starts = options.new_classes and options.mode == "train" and is_new and options.init_ckpt is not None
     faults = (
         (options.frozen and options.upstream_trainable, "--frozen and -f exclude each other"),
         (options.auto_resume and options.overwrite, "resume and overwrite (-a and --overwrite) exclude each other"),
@@ -139,7 +145,9 @@ def find_conflict(options: argparse.Namespace) -> str | None:
             not 0 <= options.seed < SEED_LIMIT,
             f"seed: expected a whole number from 0 to {SEED_LIMIT - 1}, found {options.seed}",
         ),
-        (options.upstream is None and is_new, "expected an upstream (-u) or a trained run (-e)"),
+        (options.new_classes and not starts, "--new-classes: expected -m train and -i RUN, without -e"),
+        (options.known_only and (is_new or options.mode != "evaluate"), "--known-only: expected -m evaluate -e RUN"),
+        (options.upstream is None and is_new and not starts, "expected an upstream (-u) or a trained run (-e)"),
         (
             options.mode != "train" and is_new and options.init_ckpt is None,
             f"-m {options.mode}: expected a trained run (-e)",

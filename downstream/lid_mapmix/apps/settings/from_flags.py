@@ -22,6 +22,7 @@ from ...mapmix.mixup import MixSpace
 from ...training.checkpoints import check_complete, read_checkpoint
 from ...utils.errors import UserError
 from ...utils.place import find_place
+from ...utils.run_folder import choose_checkpoint
 from .arguments import OWN_FLAGS, make_parser
 from .override import apply_override, sets
 
@@ -37,11 +38,13 @@ _NEVER_FROM_CHECKPOINT = (
 _WHERE = ("expname", "auto_resume", "init_ckpt", "upstream_ckpt", "upstream_model_config")
 
 
-def new_settings(options: argparse.Namespace) -> Settings:
-    """Merge defaults, variant, upstream, the settings file, flags and overrides, in ascending precedence.
+def new_settings(options: argparse.Namespace, network: Mapping[str, Any] | None = None) -> Settings:
+    """Merge defaults, variant, upstream, `network`, the settings file, flags and overrides, in ascending precedence.
 
-    Raises UserError: a file is missing or invalid, or an override is invalid.
+    Raises UserError: a file or an override is invalid. `network`: sections of the task that a trained run determines.
     """
+    if options.new_classes:
+        return _with_new_classes(options)
     variant, upstream = options.downstream_variant, options.upstream
     protocol = "frozen" if options.frozen else "finetune"
     needs: Protocol = getattr(read_upstream(upstream), protocol)
@@ -51,6 +54,7 @@ def new_settings(options: argparse.Namespace) -> Settings:
         (DEFAULT_CONFIG.name, read_yaml(DEFAULT_CONFIG)),
         (f"variants/{variant}.yaml", read_variant(variant)),
         (f"{source} ({protocol})", needs.config),
+        (f"-i {options.init_ckpt}", {TASK_KEY: network} if network else {}),
         (f"-c {options.config}", rename_settings(read_yaml(Path(options.config)), warn=True) if options.config else {}),
         ("--data", {TASK_KEY: {"data": {"directory": _absolute(options.data)}}} if options.data else {}),
         ("--cache-features", _cache_flags(options)),
@@ -69,6 +73,25 @@ def new_settings(options: argparse.Namespace) -> Settings:
         sources.append(f"-o {options.override}")
     settings = _recorded(_with_crop_grid(_with_absolute_folders(Settings.make(args, config, sources))))
     return divide_batch(settings, needs)
+
+
+def _with_new_classes(options: argparse.Namespace) -> Settings:
+    """Return the settings of a new run, with the upstream and the network of the trained run of -i."""
+    start = choose_checkpoint(Path(options.init_ckpt), "evaluate")
+    reading = {**vars(options), "mode": "inference", "override": None, "cache_features": None}
+    past = settings_from_checkpoint(argparse.Namespace(**reading), start)
+    kept, flags, task = vars(past.args), {**vars(options), "new_classes": False}, past.task.as_mapping()
+    # A frozen upstream may be fine-tuned now; a fine-tuned one, frozen, would be missing in the new checkpoints.
+    kept["upstream_trainable"] = bool(kept["upstream_trainable"] or options.upstream_trainable)
+    names = ["may_download", *(name for name in flags if name.startswith("upstream") and name not in OWN_FLAGS)]
+    flags |= {name: kept[name] for name in names if flags.get(name) is None or flags[name] is False}
+    flags["upstream_trainable"] = kept["upstream_trainable"] and not options.frozen
+    flags["frozen"] = not flags["upstream_trainable"]
+    settings = new_settings(argparse.Namespace(**flags), {name: task[name] for name in ("upstream", "model")})
+    for name in names:
+        if (found := getattr(settings.args, name)) != kept[name]:
+            raise UserError(f"{start}: expected {name} {kept[name]}, found {found}. Omit the flag or -o that sets it.")
+    return replace(settings.with_arguments(init_ckpt=None), start=start)
 
 
 def divide_batch(settings: Settings, needs: Protocol) -> Settings:

@@ -6,8 +6,8 @@ The columns are those of docs/data.md; only `REQUIRED_COLUMNS` are needed.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -50,6 +50,14 @@ class Manifest:
     def text_column(self, name: str) -> np.ndarray:
         """Return a text column, (utterances,) str; empty strings if the manifest has no such column."""
         return self.columns[name] if name in self.columns else np.full(len(self), "", dtype=TEXT)
+
+    def only(self, classes: Collection[str]) -> tuple["Manifest", dict[str, int]]:
+        """Return the utterances of some classes, and counts of the other classes. Raises UserError: only others."""
+        kept = np.array([name in classes for name in self.classes.names.tolist()])[self.classes.codes]
+        others = Counter(self.columns["class"][~kept].tolist())
+        if not kept.any():
+            raise UserError(f"{self.path}: expected utterances of known classes, found only others. Use other data.")
+        return replace(self, columns={name: column[kept] for name, column in self.columns.items()}), dict(others)
 
 
 def read_manifest(path: Path | str, *, is_labelled: bool = True, ids_may_repeat: bool = False) -> Manifest:
