@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 from helpers.launching import ROOT, run_python
-from lid_mapmix.training.checkpoints import read_checkpoint
+from lid_mapmix.training.checkpoints import STATE_VERSION, read_checkpoint, with_new_classes
 from lid_mapmix.utils.errors import UserError
 
 
@@ -51,3 +51,29 @@ def test_a_name_that_the_locale_did_not_decode_is_no_damage(trained, tmp_path):
 def test_what_the_system_refuses_is_no_damage(tmp_path):
     with pytest.raises(IsADirectoryError):
         read_checkpoint(tmp_path)
+
+
+def state_of(classes, rows):
+    extra = {"version": STATE_VERSION, "classes": classes, "best_accuracy": 0.5, "run": None}
+    weight, bias = torch.tensor(rows, dtype=torch.float32)[:, None].expand(-1, 2), torch.tensor(rows)
+    head = {"model.classifier.2.weight": weight, "model.classifier.2.bias": bias}
+    return {"model.pooling": torch.ones(1), **head, "_extra_state": extra}
+
+
+def test_rows_of_known_classes_move_to_their_new_places(tmp_path):
+    trained, fresh = state_of(["a", "b", "c"], [1.0, 2.0, 3.0]), state_of(["c", "x", "a"], [7.0, 8.0, 9.0])
+    fresh["model.pooling"] = torch.zeros(1)
+    grown, line = with_new_classes(trained, fresh, tmp_path)
+    assert grown["model.classifier.2.bias"].tolist() == [3, 8, 1]
+    assert grown["model.classifier.2.weight"].tolist() == [[3, 3], [8, 8], [1, 1]]
+    assert grown["model.pooling"].item() == 1
+    assert grown["_extra_state"] is fresh["_extra_state"]
+    assert line == f"classes of {tmp_path}: 2 known, 1 new (x), 1 dropped (b)"
+    assert fresh["model.classifier.2.bias"].tolist() == [7, 8, 9]
+    assert with_new_classes(trained, trained, tmp_path)[1].endswith("3 known, 0 new, 0 dropped")
+
+
+def test_rows_that_are_not_one_per_class_are_not_taken(tmp_path):
+    trained = state_of(["a", "b", "c"], [1.0, 2.0])
+    grown, _ = with_new_classes(trained, state_of(["a", "x"], [7.0, 8.0]), tmp_path)
+    assert "model.classifier.2.weight" not in grown, "loading refuses what is missing"

@@ -51,8 +51,7 @@ class TrainingRun:
             BadAudio(folder, self.split, config.data.max_bad_fraction, report) if config.data.skips_bad_audio else None
         )
         self.plan = plan_training(config, self.split, corpus.labels, seed)
-        self._report = report
-        self.notes = [f"voices: {line}" for line in limits_of_voices(corpus)]  # reported before the first step
+        self._report, self.notes = report, [f"voices: {line}" for line in limits_of_voices(corpus)]
         self.sampler = self.plan.sampler()  # of the current epoch
         epochs = config.datamap.epochs if config.datamap.record else config.epochs
         runner.setdefault("gradient_accumulate_steps", 1)

@@ -4,10 +4,14 @@ import json
 import logging
 import shutil
 
+import numpy as np
 import pytest
-from helpers.launching import listing, run
+from helpers.launching import assert_same_files, listing, run
+from helpers.synthetic import make_corpus
 from huggingface_hub import ModelCard
 from lid_mapmix.apps.report import page
+from lid_mapmix.data.manifest.manifest import read_manifest, write_manifest
+from lid_mapmix.scoring.files.own import read_scores
 from lid_mapmix.utils import files
 
 CARD_NAME, REPORT_NAME = "README.md", "report.html"
@@ -97,3 +101,60 @@ def test_a_folder_that_holds_no_run_has_scores_only(own_run, tmp_path):
     assert evaluate(own_run, "-p", tmp_path / "elsewhere") == 0
     assert listing(own_run) == before
     assert not {CARD_NAME, REPORT_NAME} & {path.name for path in (tmp_path / "elsewhere").iterdir()}
+
+
+# Classes that the run does not know ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def wider(tmp_path_factory):
+    """Return a corpus with two classes that the run knows and two that it does not, of two and one test utterances."""
+    folder = tmp_path_factory.mktemp("wider")
+    classes = ("xaa-two", "aaa-new", "ybb-two", "zcc-new")
+    make_corpus(folder, classes=classes, sizes={"train": 1, "dev": 1, "test": 2})
+    lines = (folder / "test.csv").read_text().splitlines(keepends=True)
+    (folder / "test.csv").write_text("".join(lines[:-1]))
+    return folder
+
+
+def test_known_only_gives_the_scores_of_the_filtered_manifest(own_run, wider, tmp_path, capsys):
+    columns = read_manifest(wider / "test.csv").columns
+    known = np.array([not name.endswith("-new") for name in columns["class"].tolist()])
+    filtered = tmp_path / "filtered" / wider.name
+    shutil.copytree(wider / "audio", filtered / "audio")
+    write_manifest(filtered / "test.csv", {name: values[known] for name, values in columns.items()})
+    found, expected = tmp_path / "found", tmp_path / "expected"
+    assert evaluate(own_run, "--data", wider, "--known-only", "-p", found) == 0
+    line = "test: 3 utterances of 2 unknown classes are not scored\n"
+    assert line in capsys.readouterr().out and line in (found / "log.log").read_text()
+    assert evaluate(own_run, "--data", filtered, "-p", expected) == 0
+    assert_same_files(found, expected, "test_scores.csv", "test_predict.txt", "test_truth.txt")
+    metrics, others = (json.loads((folder / "test_metrics.json").read_text()) for folder in (found, expected))
+    assert metrics.pop("unknown_classes") == {"aaa-new": 2, "zcc-new": 1}
+    assert metrics == {name: value for name, value in others.items() if name != "limits"}
+    scores = read_scores(found / "test_scores.csv")
+    assert metrics["overall"]["count"] == len(scores.ids) == 4
+    assert metrics["overall"]["acc"] == pytest.approx((scores.predictions == scores.truth).mean())
+
+
+def test_the_report_says_what_was_not_scored(own_run, wider):
+    assert evaluate(own_run, "--data", wider, "--known-only") == 0
+    report = (own_run / REPORT_NAME).read_text()
+    assert "4 utterances of <strong>test</strong>" in report
+    assert "Not scored: utterances of classes that the model does not know: aaa-new (2), zcc-new (1)." in report
+
+
+def test_without_the_flag_unknown_classes_are_refused_and_the_flag_is_named(own_run, wider, capsys):
+    before = listing(own_run)
+    assert evaluate(own_run, "--data", wider) == 1
+    error = capsys.readouterr().err
+    assert "found aaa-new, zcc-new" in error and "-m evaluate --known-only" in error
+    assert listing(own_run) == before
+
+
+def test_known_only_without_a_known_class_is_refused(own_run, tmp_path, capsys):
+    other = make_corpus(tmp_path / "other", classes=("zcc-new",), sizes={"test": 1})
+    before = listing(own_run)
+    assert evaluate(own_run, "--data", other, "--known-only") == 1
+    assert "test.csv: expected utterances of known classes, found only others" in capsys.readouterr().err
+    assert listing(own_run) == before

@@ -6,7 +6,7 @@ import importlib
 import pytest
 from helpers.launching import ROOT, run_python
 from lid_mapmix.apps.runs import launch
-from lid_mapmix.apps.settings.arguments import OWN_FLAGS, complete_defaults, make_parser, place_run
+from lid_mapmix.apps.settings.arguments import OWN_FLAGS, complete_defaults, find_conflict, make_parser, place_run
 from lid_mapmix.host import compat, registry
 
 # What design.md changes: more is left out, less has to be said.
@@ -50,7 +50,7 @@ def ours():
     return options_of(make_parser("run_downstream.py"))
 
 
-def test_every_flag_of_s3prl_is_there_and_six_more(stock, ours):
+def test_every_flag_of_s3prl_is_there_and_nine_more(stock, ours):
     assert len(stock) > 40
     # With a dash, as torch.distributed.launch has come to write it.
     assert ours.keys() - stock.keys() == {f"--{name.replace('_', '-')}" for name in OWN_FLAGS} | {"--local-rank"}
@@ -109,3 +109,19 @@ def test_a_seed_that_numpy_would_refuse_is_refused_at_once(seed, capsys):
         launch.main(["-u", "fbank", "--data", "nowhere", "--seed", seed])
     assert ended.value.code == 2
     assert f"seed: expected a whole number from 0 to 4294967295, found {seed}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--new-classes", "-u", "fbank"], "--new-classes: expected -m train and -i RUN, without -e"),
+        (["--new-classes", "-i", "RUN", "-e", "RUN"], "--new-classes: expected -m train and -i RUN, without -e"),
+        (["--new-classes", "-i", "RUN", "-m", "evaluate"], "--new-classes: expected -m train and -i RUN, without -e"),
+        (["--known-only", "-e", "RUN"], "--known-only: expected -m evaluate -e RUN"),
+        (["--known-only", "-m", "evaluate", "-i", "CKPT", "-u", "fbank"], "--known-only: expected -m evaluate -e RUN"),
+        (["--new-classes", "-i", "RUN"], None),
+        (["--known-only", "-m", "evaluate", "-e", "RUN"], None),
+    ],
+)
+def test_other_classes_need_a_trained_run(flags, says):
+    assert find_conflict(make_parser("run_downstream.py").parse_args(flags)) == says

@@ -339,3 +339,14 @@ def test_the_collection_of_garbage_goes_on_after_a_manifest(tmp_path):
     assert gc.isenabled()
     refused(write(tmp_path, f"{HEADER}\na,x\n"), "expected 3 fields in row 2, as in the header, found 2")
     assert gc.isenabled()
+
+
+def test_only_some_classes_with_the_numbers_of_the_others(tmp_path):
+    manifest = read_manifest(write(tmp_path, f"{HEADER}\n1.wav,b,1\n2.wav,a,2\n3.wav,c,3\n4.wav,a,4\n5.wav,c,5\n"))
+    found, others = manifest.only(("a", "z"))
+    assert others == {"b": 1, "c": 2}
+    assert found.columns["audiopath"].tolist() == ["2.wav", "4.wav"]
+    assert found.classes.names.tolist() == ["a"] and found.columns["seconds"].tolist() == [2, 4]
+    assert len(manifest) == 5
+    with pytest.raises(UserError, match=r"train\.csv: expected utterances of known classes, found only others"):
+        manifest.only(["z"])

@@ -86,11 +86,12 @@ def _with_new_classes(options: argparse.Namespace) -> Settings:
     names = ["may_download", *(name for name in flags if name.startswith("upstream") and name not in OWN_FLAGS)]
     flags |= {name: kept[name] for name in names if flags.get(name) is None or flags[name] is False}
     flags["upstream_trainable"] = kept["upstream_trainable"] and not options.frozen
-    flags["frozen"] = not flags["upstream_trainable"]
+    flags["frozen"], flags["upstream"] = not flags["upstream_trainable"], kept["upstream"]
     settings = new_settings(argparse.Namespace(**flags), {name: task[name] for name in ("upstream", "model")})
+    given = {**vars(settings.args), "upstream": options.upstream or kept["upstream"]}
     for name in names:
-        if (found := getattr(settings.args, name)) != kept[name]:
-            raise UserError(f"{start}: expected {name} {kept[name]}, found {found}. Omit the flag or -o that sets it.")
+        if given[name] != kept[name]:
+            raise UserError(f"{start}: expected {name} {kept[name]}, found {given[name]}. Omit the flag or -o for it.")
     return replace(settings.with_arguments(init_ckpt=None), start=start)
 
 
