@@ -60,8 +60,9 @@ def make_page(identifier: Identifier, name: str, *, reject: float | None = None)
     probabilities = "calibrated" if identifier.is_calibrated else "not calibrated"
     with gradio.Blocks(title=name, analytics_enabled=False) as page:
         gradio.HTML(_panel("head", name=name, classes=identifier.classes, probabilities=probabilities, reject=reject))
-        audio = gradio.Audio(sources=["upload", "microphone"], type="filepath", label="Recording")
-        outputs = gradio.HTML(label="Answer"), gradio.HTML(label="Over time")
+        # Without the button that shares the recording on the Hub.
+        audio = gradio.Audio(sources=["upload", "microphone"], type="filepath", label="Recording", buttons=["download"])
+        outputs = tuple(gradio.HTML(label=label, apply_default_css=False) for label in ("Answer", "Over time"))
         audio.change(identify, audio, outputs, api_name="identify", show_progress="minimal")
     return page
 

@@ -54,6 +54,10 @@ def serve(options: argparse.Namespace) -> None:
     identifier = Identifier.from_pretrained(options.run, options.device, upstream_weights=options.weights)
     page = make_page(identifier, options.run.resolve().name, reject=options.reject)
     try:
-        page.launch(**LAUNCH, server_name=options.host, server_port=options.port)
+        _, address, _ = page.launch(
+            **LAUNCH, server_name=options.host, server_port=options.port, prevent_thread_lock=True, quiet=True
+        )
     except OSError as error:
         raise UserError(f"--host {options.host} --port {options.port}: cannot listen there ({error}).") from None
+    print(f"{address}  serves {options.run}; stop it by Ctrl-C", flush=True)
+    page.block_thread()
