@@ -43,6 +43,7 @@ setup(
     package_dir={"": _FOLDER, f"{_PACKAGE}.upstream_configs": "upstream_configs"},
     package_data={
         _PACKAGE: ["config.yaml", "py.typed"],
+        f"{_PACKAGE}.apps": ["space.html.jinja"],
         f"{_PACKAGE}.config": ["demo.yaml", "variants/*.yaml"],
         f"{_PACKAGE}.apps.report": ["head.html", "page.*", "model_card.md.jinja"],
         f"{_PACKAGE}.apps.leaderboard": ["leaderboard.*"],
@@ -73,11 +74,13 @@ setup(
         "markupsafe>=2.1.5",  # likewise
     ],
     extras_require={
+        "app": ["gradio>=6"],  # `lid-mapmix app`
         "demo": ["babel>=2.14", "espeakng-loader"],  # text and voices of `lid-mapmix prepare demo`
         "docs": ["furo", "myst-parser", "sphinx>=8"],  # `make docs`
         "parquet": ["pyarrow>=17"],  # manifests of millions of rows open in seconds
         # torchmetrics to compare with; pandas for a task of S3PRL
         "test": [
+            "gradio",
             "hypothesis",
             "pandas",
             "pyarrow",

@@ -71,6 +71,7 @@ COMMANDS: Mapping[str, Command] = {
         "commands.export_run:make_export_run_parser",
         "commands.export_run:export_run",
     ),
+    "app": Command("serve a page to try a model in a browser", "commands.app:make_app_parser", "commands.app:serve"),
     "report": Command(
         "write an HTML report of a run: scores, figures, the worst utterances with audio",
         "report.command:make_report_parser",
@@ -102,6 +103,7 @@ examples:
   lid-mapmix check data/demo --deep
   lid-mapmix predict result/downstream/lid_mapmix-mapmix-fbank recording.wav folder/
   lid-mapmix export result/downstream/lid_mapmix-mapmix-fbank --out dialects
+  lid-mapmix app dialects
   lid-mapmix pack data/demo --out data/demo-packed
   lid-mapmix upstreams xlsr_53
 """

@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+from importlib import metadata
 from pathlib import Path
 
 from ...host.registry import add_upstreams
@@ -16,6 +17,8 @@ examples:
   write dialects/, then use it:
     lid-mapmix export result/downstream/first --out dialects
     lid-mapmix predict dialects recording.wav
+  with a page to try it, as a Hugging Face Space ('python dialects/app.py' serves it here):
+    lid-mapmix export result/downstream/first --out dialects --space
   the weights of the upstream have moved:
     lid-mapmix export result/downstream/first --out dialects -k moved/weights.pt
 
@@ -36,6 +39,9 @@ def make_export_run_parser() -> CommandParser:
     parser.add_out("folder to write", required=True, was_positional=True)
     parser.add_upstream_weights()
     parser.add_overwrite("an earlier export")
+    parser.add_argument(
+        "--space", action="store_true", help="add app.py, this package and requirements.txt: a Hugging Face Space"
+    )
     return parser
 
 
@@ -57,10 +63,26 @@ def export_run(options: argparse.Namespace) -> None:
     with folder_when_complete(out) as folder:
         write_export(folder, trained, {name: found for name, found in versions() if name in _VERSIONS})
         RunFolder(folder).card.write_text(card_text(facts, "DIR"), encoding="utf-8")
+        if options.space:
+            _write_space(folder)
         if out.exists():
             shutil.rmtree(out)
     size = sum(path.stat().st_size for path in out.iterdir()) / 1e6
     print(f"{out}: written, {size:,.1f} MB. Use it by 'lid-mapmix predict {out} recording.wav'.")
+
+
+def _write_space(folder: Path) -> None:
+    """Make an export a Space: the page, the code that it needs, which no index has, and what that needs."""
+    from huggingface_hub import ModelCard  # noqa: PLC0415
+
+    package = Path(__file__).parents[2]
+    shutil.copy(package / "apps" / "space.py", folder / "app.py")
+    shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    needed = [line for line in metadata.requires("lid-mapmix") or () if "extra ==" not in line]
+    (folder / "requirements.txt").write_text("\n".join([*needed, "gradio>=6", ""]), encoding="utf-8")
+    card = ModelCard.load(RunFolder(folder).card)
+    card.data.sdk, card.data.app_file, card.data.python_version = "gradio", "app.py", "3.11"
+    card.save(RunFolder(folder).card)
 
 
 def _check_free(out: Path, *, overwrite: bool) -> None:
