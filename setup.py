@@ -45,6 +45,7 @@ setup(
         _PACKAGE: ["config.yaml", "py.typed"],
         f"{_PACKAGE}.apps": ["space.html.jinja"],
         f"{_PACKAGE}.config": ["demo.yaml", "variants/*.yaml"],
+        f"{_PACKAGE}.data.prepare": ["*.yaml"],
         f"{_PACKAGE}.apps.report": ["head.html", "page.*", "model_card.md.jinja"],
         f"{_PACKAGE}.apps.leaderboard": ["leaderboard.*"],
         f"{_PACKAGE}.upstream_configs": ["*.yaml"],
@@ -77,11 +78,13 @@ setup(
         "app": ["gradio>=6"],  # `lid-mapmix app`
         "demo": ["babel>=2.14", "espeakng-loader"],  # text and voices of `lid-mapmix prepare demo`
         "docs": ["furo", "myst-parser", "sphinx>=8"],  # `make docs`
-        "parquet": ["pyarrow>=17"],  # manifests of millions of rows open in seconds
+        "lhotse": ["lhotse>=1.33"],  # `lid-mapmix prepare lhotse`
+        "parquet": ["pyarrow>=17"],  # manifests of millions of rows open in seconds; `lid-mapmix prepare huggingface`
         # torchmetrics to compare with; pandas for a task of S3PRL
         "test": [
             "gradio",
             "hypothesis",
+            "lhotse",
             "pandas",
             "pyarrow",
             "pytest",

@@ -9,8 +9,9 @@ from lid_mapmix.apps.leaderboard import jobs
 from lid_mapmix.apps.leaderboard.command import make_leaderboard_parser
 from lid_mapmix.apps.leaderboard.grid import read_grid
 from lid_mapmix.apps.leaderboard.tables import PAPER
-from lid_mapmix.config.sources import variant_names
+from lid_mapmix.config.sources import upstream_config_names, variant_names
 from lid_mapmix.data.corpus import Corpus
+from lid_mapmix.data.prepare import mlsuperb
 
 LRE17 = {
     "arabic": ["ara-acm", "ara-apc", "ara-ary", "ara-arz"],
@@ -74,6 +75,15 @@ def test_the_papers_grid_has_its_settings_and_its_steps(monkeypatch):
     said = (ROOT / "bench/paper.yaml").read_text()
     for number in (half, whole, anchored, whole // 10, round(hours["xls_r_300m"]), round(hours["base"])):
         assert re.search(rf"\b{number:,}\b", said), number
+
+
+def test_the_grid_of_ml_superb_is_frozen_and_names_its_data_as_its_commands_do():
+    grid = grid_of("mlsuperb.yaml")
+    assert len(grid.runs()) == 24
+    assert set(grid.variants) <= set(variant_names())
+    assert set(grid.upstreams) <= set(upstream_config_names()) and all(one.frozen for one in grid.upstreams.values())
+    assert "--out data/mlsuperb-$set --set $set" in (ROOT / "bench/mlsuperb.yaml").read_text()
+    assert set(grid.data.values()) == {f"data/mlsuperb-{name}" for name in mlsuperb.SETS}
 
 
 def test_the_deprecated_key_of_the_folder_is_read_and_named(tmp_path, capsys):

@@ -23,8 +23,9 @@ from tqdm import tqdm
 from ...utils.errors import UserError
 from ...utils.files import folder_when_complete, write_text
 from .. import LABELS_FILE, SPLITS
-from ..audio.reading import examine, read_header, reason
+from ..audio.reading import AudioHeader, examine, read_header, reason
 from ..audio.shards import member_path, read_content
+from ..audio.silence import silent_decoder
 from ..audio.spans import utterance_spans
 from ..labels import Labels, labels_from_manifest, read_labels, write_labels
 from ..manifest.manifest import Manifest, read_manifests, write_manifest
@@ -179,15 +180,20 @@ def _padded(size: int) -> int:
 def packed_audio(path: Path) -> tuple[str, bytes]:
     """Return the extension and the bytes of audio as a member, whose format must not be known by its name only."""
     expected, audio = read_header(path), read_content(path)
+    extension, found = recognise(path, audio)
+    if found != expected:
+        raise UserError(f"{path}: has another length if read without its extension. Convert it to wav.")
+    return extension, audio
+
+
+def recognise(path: Path, audio: bytes) -> tuple[str, AudioHeader]:
+    """Return the extension and the header of audio as a member. Raises UserError: it is damaged or not recognised."""
     try:
-        with soundfile.SoundFile(io.BytesIO(audio)) as file:
-            found, form = examine(path, file, io.BytesIO(audio)), file.format
+        with silent_decoder(), soundfile.SoundFile(io.BytesIO(audio)) as file:
+            header, form = examine(path, file, io.BytesIO(audio)), file.format
     except soundfile.SoundFileError as error:
         raise UserError(
             f"{path}: expected audio that is recognised without its extension, which a shard does not have, found "
             f"other audio ({reason(error)}). Convert it to wav."
         ) from None
-    if found != expected:
-        raise UserError(f"{path}: has another length if read without its extension. Convert it to wav.")
-    extension = path.suffix[1:].lower() if path.suffix[1:].isalnum() else _EXTENSIONS.get(form, form.lower())
-    return extension, audio
+    return path.suffix[1:].lower() if path.suffix[1:].isalnum() else _EXTENSIONS.get(form, form.lower()), header

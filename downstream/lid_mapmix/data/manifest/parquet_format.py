@@ -15,7 +15,7 @@ from .columns import ROWS_AT_ONCE, check_header, empty_columns
 
 def read_parquet(path: Path, required: Collection[str], numbers: Collection[str]) -> tuple[dict[str, np.ndarray], str]:
     """Read a Parquet file: name → (utterances,) float64 or `TEXT`, in the order of the file, and its SHA-256."""
-    _require_pyarrow(path)
+    require_pyarrow(path)
     import pyarrow  # noqa: PLC0415
     from pyarrow import compute, parquet  # noqa: PLC0415
 
@@ -46,11 +46,11 @@ def read_parquet(path: Path, required: Collection[str], numbers: Collection[str]
     return columns, hashlib.sha256(content).hexdigest()
 
 
-def _require_pyarrow(path: Path) -> None:
+def require_pyarrow(path: Path, what: str = "a Parquet manifest") -> None:
+    """Raise UserError if pyarrow is not installed. `what`: that needs it."""
     if find_spec("pyarrow") is None:
         raise UserError(
-            f"{path}: a Parquet manifest needs pyarrow, which is not installed. Run 'pip install "
-            '"lid-mapmix[parquet]"\'.'
+            f"{path}: {what} needs pyarrow, which is not installed. Run 'pip install \"lid-mapmix[parquet]\"'."
         )
 
 
@@ -68,7 +68,7 @@ def _numbers(path: Path, name: str, column: Any) -> np.ndarray:
 
 def write_parquet(path: Path, columns: Mapping[str, Any]) -> None:
     """Write columns as Parquet. Raises UserError: pyarrow is not installed."""
-    _require_pyarrow(path)
+    require_pyarrow(path)
     import pyarrow  # noqa: PLC0415
     from pyarrow import parquet  # noqa: PLC0415
 

@@ -11,9 +11,12 @@ CORPORA = (
     "commonlanguage",
     "commonvoice",
     "fleurs",
+    "huggingface",
     "jsonl",
     "kaldi",
+    "lhotse",
     "lre17",
+    "mlsuperb",
     "voxlingua107",
 )
 

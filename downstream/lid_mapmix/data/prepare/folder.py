@@ -13,10 +13,8 @@ from pathlib import Path
 from ...utils.errors import UserError
 from ..audio.conversion import FOREIGN_EXTENSIONS
 from ..audio.folders import EXTENSIONS, audio_below, describe_left_out
-from .steps.corpus import DEFAULT_FRACTION, Listing, Utterance, listed_corpus
+from .steps.corpus import DEFAULT_FRACTION, SPLIT_NAMES, Listing, Utterance, listed_corpus
 from .steps.tables import enumerate_names, files_digest
-
-NAMES_OF_SPLITS = frozenset({"train", "training", "dev", "val", "valid", "validation", "test", "testing", "eval"})
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +72,7 @@ def _class_folders(audio_folder: Path, folder: Path) -> list[Path]:
         raise UserError(
             f"{audio_folder}: expected one sub-folder per class, at least two of them, found {found}. Add them."
         )
-    if {path.name.lower() for path in classes} <= NAMES_OF_SPLITS:
+    if {path.name.lower() for path in classes} <= SPLIT_NAMES.keys():
         found = enumerate_names(path.name for path in classes)
         raise UserError(
             f"{audio_folder}: expected one sub-folder per class, found splits: {found}. "

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 SETTINGS_FILE = "prepared.json"
 DEFAULT_FRACTION = 0.15
+# Usual names of splits.
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("dev", "val", "valid", "validation"), "dev"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
 # The type of a flag that takes a number above 0.
 positive = number_from(0)
 
@@ -60,6 +66,8 @@ class Listing:
     splits: Sequence[str] | None = None
     # Changes the columns once durations are known, for example cuts utterances into pieces.
     arrange: "Callable[[Columns], Columns] | None" = None
+    # Writes audio that is not in files to a folder, and returns the columns with its paths.
+    write_audio: "Callable[[Columns, Path], Columns] | None" = None
 
 
 @dataclass(frozen=True)

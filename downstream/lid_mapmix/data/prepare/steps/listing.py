@@ -69,7 +69,10 @@ def prepare_listed(folder: Path, listing: Listing, *, corpus: str, options: Opti
     with preparation(folder, settings, overwrite=options.overwrite, splits=splits) as needed:
         if not needed:
             return folder
-        columns = with_present_audio(columns, origin, skip=options.skip_bad_audio)
+        if listing.write_audio is None:
+            columns = with_present_audio(columns, origin, skip=options.skip_bad_audio)
+        else:
+            columns = listing.write_audio(columns, folder)
         _check_times(columns, origin)
         columns = within_audio(columns, origin, skip=options.skip_bad_audio)
         if listing.arrange is not None:
@@ -79,7 +82,10 @@ def prepare_listed(folder: Path, listing: Listing, *, corpus: str, options: Opti
         if options.max_hours_per_class is not None:
             columns = limit_hours(columns, options.max_hours_per_class, options.seed)
         _check_splits(columns["split"], splits, origin)
-        if options.copy_audio:
+        if listing.write_audio is not None:
+            paths = [path.removeprefix(f"{folder}/") for path in columns["audiopath"]]
+            columns["audiopath"] = np.array(paths, dtype=object)
+        elif options.copy_audio:
             remove_manifests(folder)
             columns["audiopath"] = copy_audio(columns["audiopath"], origin, folder)
         classes = set(columns["class"][columns["split"] == SPLITS[0]])
