@@ -55,7 +55,6 @@ class RunFolder:
     log = _file("log.log", "The log of a run, under S3PRL's name.")
     lock = _file(".lock", "Locked by the process that trains or writes here.")
     parameters = _file("parameters.json", "Number of parameters of each part of the model, JSON.")
-    steps = _file("steps.json", "Progress of training, and the time per step, JSON (training/progress.py).")
     calibration = _file("calibration.json", "The calibration that was fitted on dev, JSON (scoring/calibration.py).")
     novelty = _file("novelty.safetensors", "Latents of dev, which novelties are computed from (scoring/open_set.py).")
     card = _file("README.md", "The model card.")
@@ -197,7 +196,7 @@ class RunFolder:
         `spare_recording`: keep the recorded epochs and their data map, which the new run is trained on.
         """
         # bad_audio.csv alone is not a run: a run that ended because of it is started again once the audio is corrected.
-        others = (self.report, self.parameters, self.steps, self.bad_audio)
+        others = (self.report, self.parameters, self.bad_audio)
         for path in (*self._run_files(), *others):
             path.unlink(missing_ok=True)
         # A data map without its recorded epochs may be the user's own.

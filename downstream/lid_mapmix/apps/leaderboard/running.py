@@ -21,7 +21,6 @@ import yaml
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from ...training.progress import Progress
 from ...utils.files import write_text
 from ...utils.one_line import one_line
 from ...utils.run_folder import RunFolder
@@ -32,7 +31,6 @@ from .state import SETTINGS_NAME, State, Status, checked_state, write_state
 POLL_SECONDS = 0.2  # seconds
 _END_TIMEOUT = 20.0  # seconds until an interrupted run is killed
 _ATTEMPTS = 2
-_REFRESH_SECONDS = 1.0  # seconds
 _LOCK = ".leaderboard.lock"
 _OUTPUT = "output.txt"
 # Folder, in that of a run, that the published command of the run writes.
@@ -55,8 +53,7 @@ class Work:
         self._guard, self._stop = threading.Lock(), threading.Event()
         self._threads = 1
         self._bar: tqdm = tqdm(total=len(jobs), unit="run", desc="grid", file=sys.stderr, disable=None)
-        self._running: dict[str, RunFolder] = {}
-        self._shown = 0.0
+        self._running: list[str] = []
         self._broken: BaseException | None = None
 
     def work(self, workers: int) -> None:
@@ -71,7 +68,7 @@ class Work:
         try:
             # An interrupted join marks its thread as ended (CPython 3.11), and its run would not be stopped.
             while not all(each.wait(POLL_SECONDS) for each in ended):
-                self._refresh()
+                self._bar.refresh()  # its elapsed time
         except KeyboardInterrupt:
             tqdm.write("interrupted: waiting for running jobs to end", file=sys.stderr)
             raise
@@ -232,25 +229,10 @@ class Work:
         )
 
     def _show(self, job: Job, *, is_running: bool) -> None:
+        """Show the running jobs, in a terminal."""
         with self._guard:
-            if is_running:
-                self._running[job.title] = RunFolder(job.folder)
-            else:
-                del self._running[job.title]
-
-    def _refresh(self) -> None:
-        """Show running jobs and their progress, in a terminal."""
-        if not self._bar.disable and time.monotonic() > self._shown + _REFRESH_SECONDS:
-            with self._guard:
-                running = dict(self._running)
-            self._bar.set_postfix_str("; ".join(f"{title} {_steps_made(each)}" for title, each in running.items()))
-            self._shown = time.monotonic()
-
-
-def _steps_made(folder: RunFolder) -> str:
-    """Return the progress of a run, such as 120/240; empty before the first step."""
-    progress = Progress.read(folder)
-    return "" if progress is None else f"{progress.step}/{progress.of}"
+            (self._running.append if is_running else self._running.remove)(job.title)
+            self._bar.set_postfix_str("; ".join(self._running))
 
 
 def _log(text: str) -> None:
