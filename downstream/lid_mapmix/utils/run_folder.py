@@ -28,11 +28,8 @@ _SCORE_FILES = (
     *("scores.csv", "metrics.json", "predict.txt", "truth.txt"),
     *("latents.npz", "truncation.json", "truncation.png"),
 )
-# Made from the recorded epochs: the first four by the run itself, the others by `lid-mapmix datamap`.
-_MADE_OF_EPOCHS = (
-    *("datamap.csv", *_CLASS_SIMILARITY_NAMES, "datamap.png"),
-    *("suspects.csv", "datamap-by-class.png"),
-)
+# Made from the recorded epochs: the last by `lid-mapmix datamap`, the others by the run itself.
+_MADE_OF_EPOCHS = ("datamap.csv", *_CLASS_SIMILARITY_NAMES, "datamap.png", "suspects.csv")
 
 
 def _file(name: str, meaning: str) -> property:
@@ -98,7 +95,6 @@ class RunFolder:
     dynamics = _file(_DYNAMICS, "The folder of the recorded epochs (mapmix/dynamics.py).")
     datamap = _file("datamap.csv", "The data map, CSV (mapmix/datamap_files.py).")
     datamap_figure = _file("datamap.png", "The figure of the data map.")
-    datamap_by_class = _file("datamap-by-class.png", "The figure with a panel per class.")
     suspects = _file("suspects.csv", "The utterances with a suspicious label, CSV (mapmix/suspects.py).")
 
     @property
