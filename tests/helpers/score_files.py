@@ -67,13 +67,6 @@ def write_scores_csv(path, system, classes=CLASSES):
     return write(path, lines)
 
 
-def write_mapmix_csv(path, system):
-    lines = ["audiopath,duration,class,prediction,probability"]
-    for name, truth, prediction, seconds, _, _, values in system.rows:
-        lines.append(f'{name},{seconds},{truth},{prediction},"{[math.exp(value) for value in values]}"')
-    return write(path, lines)
-
-
 def write_nist_tsv(path, system):
     lines = ["\t".join(["segmentid", *CLASSES])]
     for name, row in zip(system.ids, system.ratios(), strict=True):

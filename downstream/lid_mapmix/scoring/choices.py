@@ -40,7 +40,6 @@ class FileFormat(StrEnum):
     KALDI = "kaldi"
     TRN = "trn"
     S3PRL = "s3prl"
-    MAPMIX = "mapmix"
 
 
 class Values(StrEnum):

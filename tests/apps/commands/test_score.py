@@ -19,7 +19,6 @@ from helpers.score_files import (
     write,
     write_kaldi,
     write_manifest,
-    write_mapmix_csv,
     write_nist_key,
     write_nist_tsv,
     write_s3prl,
@@ -38,7 +37,6 @@ from scipy import stats
 
 WRITERS = {
     "test_scores.csv": write_scores_csv,
-    "results.csv": write_mapmix_csv,
     "scores.tsv": write_nist_tsv,
     "scores.txt": write_kaldi,
     "lid.trn": write_trn,
@@ -250,18 +248,6 @@ def test_a_folder_and_another_json_are_named_as_what_they_are(tmp_path, systems,
     assert "found a folder. Use a file in it" in fault(capsys, tmp_path)
     other = write(tmp_path / "metrics.json", ["{}"])
     assert "expected a calibration, found: no 'format' in it." in fault(capsys, path, "--calibrate", other)
-
-
-def test_labels_give_map_mix_its_order_of_classes(tmp_path, systems, capsys):
-    path = write_mapmix_csv(tmp_path / "results.csv", systems[0])
-    lines = [line for line in path.read_text().splitlines() if line.split(",")[3] not in ("ara-acm", "ara-apc")]
-    write(path, lines)
-    assert "Give the labels" in fault(capsys, path)
-    labels = write(tmp_path / "labels.yaml", ["ara: [ara-acm, ara-apc]", "qsl: [qsl-pol, qsl-rus]"])
-    assert score(path, "--labels", labels, "--samples", 0) == 0
-    capsys.readouterr()
-    write(labels, ["qsl: [qsl-rus, qsl-pol]", "ara: [ara-acm, ara-apc]"])
-    assert "Check the order of the labels" in fault(capsys, path, "--labels", labels)
 
 
 def test_two_systems_against_a_slow_bootstrap(tmp_path, systems, capsys):
@@ -521,15 +507,12 @@ def edited(path, old, new):
     [
         ("test_scores.csv", "utt-001", "utt-000", "utt-000 twice"),
         ("scores.tsv", "utt-001", "utt-000", "utt-000 twice"),
-        ("results.csv", "utt-001", "utt-000", "utt-000 twice"),
         ("lid.trn", "utt-001", "utt-000", "utt-000 twice"),
         ("scores.txt", "utt-001 ara-acm", "utt-000 ara-acm", "one score of utt-000 for ara-acm, found two"),
         ("test_scores.csv", ",vast,-", ",vast,nan,-", "10 fields in row 3, found 11"),
         ("scores.tsv", "utt-000\t", "utt-000\tnan\t", "5 fields in row 2, found 6"),
         ("test_scores.csv", "utt-000,ara-acm", "utt-000,deu", "found deu"),
         ("test_scores.csv", ",3.0,", ",long,", "a number in row 2, found 'long'"),
-        ("results.csv", "[", "[nan, ", "list of probabilities in row 2"),
-        ("results.csv", "[0.", "[0.1inf, 0.", "list of probabilities in row 2"),
         ("scores.txt", "utt-000", "utt\r000", "found the line 'utt"),
         ("test_scores.csv", "id,class", "id;class", "found the line 'id;class"),
         ("scores.tsv", "segmentid\t", "segmentid,", "found the line 'segmentid,ara"),
@@ -636,6 +619,7 @@ def test_systems_that_do_not_fit_are_one_line(tmp_path, systems, capsys):
         (["--convert", "nist", "--out", "x", "--json", "y"], "computes no scores"),
         (["--convert", "nist", "--out", "x", "--by", "class"], "computes no scores"),
         (["--convert", "nist", "--out", "x", "--table", "y.md"], "computes no scores"),
+        (["--convert", "nist", "--out", "x", "--labels", "y.yaml"], "computes no scores"),
         (["--calibrate", "c.json", "--calibration", "full"], "--calibration: DEV is already a calibration"),
         (["--calibrate", "c.json", "--calibrate-key", "x"], "--calibrate-key: DEV is already a calibration"),
     ],
