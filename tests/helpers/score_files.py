@@ -90,11 +90,6 @@ def write_trn(path, system):
     return write(path, [f"{row[1]}\t{row[2]}\t{row[0]}" for row in system.rows])
 
 
-def write_s3prl(path, system):
-    write(path.with_name(path.name.replace("predict", "truth")), [f"{row[0]} {row[1]}" for row in system.rows])
-    return write(path, [f"{row[0]} {row[2]}" for row in system.rows])
-
-
 def write_manifest(path, system):
     lines = ["audiopath,class,seconds,id,group,source,speaker"]
     for name, truth, _, seconds, group, source, _ in reversed(system.rows):

@@ -39,7 +39,6 @@ class FileFormat(StrEnum):
     NIST = "nist"
     KALDI = "kaldi"
     TRN = "trn"
-    S3PRL = "s3prl"
 
 
 class Values(StrEnum):

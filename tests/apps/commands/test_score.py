@@ -21,7 +21,6 @@ from helpers.score_files import (
     write_manifest,
     write_nist_key,
     write_nist_tsv,
-    write_s3prl,
     write_scores_csv,
     write_trn,
     write_utt2lang,
@@ -40,10 +39,8 @@ WRITERS = {
     "scores.tsv": write_nist_tsv,
     "scores.txt": write_kaldi,
     "lid.trn": write_trn,
-    "test_predict.txt": write_s3prl,
 }
 KEYS = {"test.csv": write_manifest, "keys.tsv": write_nist_key, "utt2lang": write_utt2lang}
-ANSWERS = ("lid.trn", "test_predict.txt")
 
 
 def score(*arguments):
@@ -119,7 +116,7 @@ def test_every_format_with_every_key_has_the_scores_worked_out_apart(name, key, 
     assert found["file"] == str(path) and set(found["classes"]) == set(CLASSES)
     knows_source = name == "test_scores.csv" or key in ("test.csv", "keys.tsv")
     expected = expected_scores(system, sources=knows_source)
-    if name in ANSWERS:
+    if name == "lid.trn":
         expected = {score: expected[score] for score in ("acc", "wf1", "macro_f1", "c_acc", "count")}
         assert found["overall"].keys() == expected.keys()
     assert {score: found["overall"][score] for score in expected} == pytest.approx(expected)
@@ -401,9 +398,9 @@ def test_any_format_becomes_any_other(source, target, tmp_path, systems, capsys)
     (tmp_path / "in").mkdir()
     path = WRITERS[source](tmp_path / "in" / source, system)
     key = write_manifest(tmp_path / "key.csv", system)
-    to = tmp_path / "new" / {"trn": "lid.trn", "s3prl": "test_predict.txt"}.get(target, f"file.{target}")
+    to = tmp_path / "new" / {"trn": "lid.trn"}.get(target, f"file.{target}")
     arguments = [path, "--key", key, "--convert", target, "--out", to]
-    if source in ANSWERS and target not in ("trn", "s3prl"):
+    if source == "lid.trn" and target != "trn":
         assert "found predictions only" in fault(capsys, *arguments)
         assert not to.parent.exists()
         return
@@ -422,7 +419,6 @@ def test_nist_becomes_kaldi_without_any_truth(tmp_path, systems, capsys):
     assert len((tmp_path / "s.txt").read_text().splitlines()) == 240
     capsys.readouterr()
     assert "by --key FILE" in fault(capsys, path, "--convert", "scores", "--out", tmp_path / "s.csv")
-    assert "ends in _predict.txt" in fault(capsys, path, "--convert", "s3prl", "--out", tmp_path / "s.csv")
 
 
 def test_what_is_written_before_a_fault_is_said(tmp_path, systems, capsys, monkeypatch):
@@ -467,20 +463,18 @@ def test_nothing_is_written_over(tmp_path, systems, capsys):
     content = path.read_bytes()
     (tmp_path / "there").write_text("mine")
     (tmp_path / "there.png").write_text("mine")
-    (tmp_path / "x_truth.txt").write_text("mine")
     for flags in (
         ["--json", tmp_path / "there"],
         ["--calibrate", path, "--save-calibration", tmp_path / "there"],
         ["--reliability", tmp_path / "there.png"],
         ["--convert", "nist", "--out", tmp_path / "there"],
-        ["--convert", "s3prl", "--out", tmp_path / "x_predict.txt"],
     ):
         assert "exists already" in fault(capsys, path, "--samples", 0, *flags)
     assert "is another file of this command" in fault(capsys, path, "--json", path, "--overwrite")
     assert "found a folder" in fault(capsys, path, "--json", tmp_path, "--overwrite")
     out = tmp_path / "new.png"
     assert "is another file of this command" in fault(capsys, path, "--json", out, "--reliability", out)
-    assert {(tmp_path / name).read_text() for name in ("there", "there.png", "x_truth.txt")} == {"mine"}
+    assert {(tmp_path / name).read_text() for name in ("there", "there.png")} == {"mine"}
     assert path.read_bytes() == content and not out.exists()
     assert score(path, "--samples", 0, "--json", tmp_path / "there", "--overwrite") == 0
     assert "systems" in read_json(tmp_path / "there")
@@ -544,9 +538,8 @@ def test_byte_order_marks_and_windows_line_ends_change_nothing(name, tmp_path, s
     path = WRITERS[name](tmp_path / name, systems[0])
     flags = ["--key", key, "--samples", 0, "--by", "duration,speaker"]
     assert score(path, *flags, "--json", tmp_path / "0.json") == 0
-    for one in (path, key, tmp_path / "test_truth.txt"):
-        if one.exists():
-            one.write_bytes(b"\xef\xbb\xbf" + one.read_bytes().replace(b"\n", b"\r\n"))
+    for one in (path, key):
+        one.write_bytes(b"\xef\xbb\xbf" + one.read_bytes().replace(b"\n", b"\r\n"))
     assert score(path, *flags, "--json", tmp_path / "1.json") == 0
     assert read_json(tmp_path / "0.json") == read_json(tmp_path / "1.json")
 
@@ -684,7 +677,7 @@ def piped(path, content):
     return thread
 
 
-@pytest.mark.parametrize("name", [name for name in WRITERS if name not in ANSWERS[1:]])
+@pytest.mark.parametrize("name", WRITERS)
 def test_scores_and_their_key_may_come_from_pipes(name, tmp_path, systems):
     path, key = WRITERS[name](tmp_path / name, systems[0]), write_manifest(tmp_path / "key.csv", systems[0])
     flags = ["--samples", 0, "--by", "speaker", "--json"]

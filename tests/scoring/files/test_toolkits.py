@@ -12,12 +12,11 @@ from lid_mapmix.scoring.files.toolkits import (
     KaldiLines,
     LidTrn,
     NistTable,
-    S3prlPair,
     write_s3prl_predictions,
 )
 from lid_mapmix.utils.errors import UserError
 
-NIST, KALDI, TRN, S3PRL = NistTable(), KaldiLines(), LidTrn(), S3prlPair()
+NIST, KALDI, TRN = NistTable(), KaldiLines(), LidTrn()
 CLASSES = ("ara-acm", "qsl-rus", "por-brz")
 
 
@@ -32,11 +31,6 @@ def made(ids, classes, values, **changes):
 
 TABLE = made(["u1", "u2"], CLASSES, [[1.5, -np.inf, 0.25], [-2, 1e-9, np.inf]])
 ANSWERS = made(["a b", "c"], ("x", "y"), np.zeros((2, 2)), truth=np.array(["x", "y"]), predictions=np.array(["x", "x"]))
-
-
-def write_s3prl(folder):
-    S3PRL.write(folder / "test_predict.txt", ANSWERS)
-    return folder / "test_predict.txt"
 
 
 @pytest.mark.parametrize(("form", "name"), [(NIST, "s.tsv"), (KALDI, "s.txt")])
@@ -76,17 +70,10 @@ def test_files_as_documented(tmp_path):
 
 def test_answers_are_read_as_written(tmp_path):
     TRN.write(tmp_path / "lid.trn", ANSWERS)
-    predict = write_s3prl(tmp_path)
-    truth = tmp_path / "test_truth.txt"
-    for found in (
-        TRN.read(tmp_path / "lid.trn", Values.LIKELIHOODS),
-        S3PRL.read(predict, Values.LIKELIHOODS),
-        S3PRL.read(truth, Values.LIKELIHOODS),
-    ):
-        for name in ("ids", "truth", "predictions"):
-            assert getattr(found, name).tolist() == getattr(ANSWERS, name).tolist()
+    found = TRN.read(tmp_path / "lid.trn", Values.LIKELIHOODS)
+    for name in ("ids", "truth", "predictions"):
+        assert getattr(found, name).tolist() == getattr(ANSWERS, name).tolist()
     assert recognise(tmp_path / "lid.trn").key is TRN.key
-    assert recognise(predict).key is recognise(truth).key is S3PRL.key
 
 
 def test_utterances_named_by_numbers(tmp_path):
@@ -132,19 +119,6 @@ def test_files_that_are_none(form, tmp_path):
         form.read(tmp_path / "binary", Values.LIKELIHOODS)
 
 
-def test_two_files_of_s3prl_that_do_not_fit(tmp_path):
-    predict = write_s3prl(tmp_path)
-    predict.write_text("a b x\n")
-    with pytest.raises(UserError, match="found c only in one"):
-        S3PRL.read(predict, Values.LIKELIHOODS)
-    predict.write_text("alone\n")
-    with pytest.raises(UserError, match="'id label' in line 1"):
-        S3PRL.read(predict, Values.LIKELIHOODS)
-    (tmp_path / "test_truth.txt").unlink()
-    with pytest.raises(UserError, match="ends in"):
-        S3PRL.read(tmp_path / "answers.txt", Values.LIKELIHOODS)
-
-
 def test_s3prl_files_have_an_id_and_a_label_a_line(tmp_path):
     write_s3prl_predictions(tmp_path, "dev", ["a", "b"], ["x", "y"], np.array(["x", "x"]))
     assert (tmp_path / "dev_predict.txt").read_text() == "a x\nb y\n"
@@ -156,10 +130,8 @@ def test_s3prl_files_have_an_id_and_a_label_a_line(tmp_path):
 
 def test_a_class_name_with_blanks_is_one_word_in_s3prl_files(tmp_path):
     write_s3prl_predictions(tmp_path, "dev", ["a b", "c"], ["High German", "High_German"], ["x y", "High German"])
-    found = S3PRL.read(tmp_path / "dev_predict.txt", Values.LIKELIHOODS)
-    assert found.ids.tolist() == ["a b", "c"]
-    assert found.predictions.tolist() == ["High_German_", "High_German"]
-    assert found.truth.tolist() == ["x_y", "High_German_"]
+    assert (tmp_path / "dev_predict.txt").read_text() == "a b High_German_\nc High_German\n"
+    assert (tmp_path / "dev_truth.txt").read_text() == "a b x_y\nc High_German_\n"
 
 
 def test_names_that_a_format_cannot_hold(tmp_path):

@@ -15,9 +15,8 @@ _DESCRIPTION = """\
 Score the output of any system, compare systems, calibrate scores, and convert score files.
 
 FILE is one of: SPLIT_scores.csv of a run; a NIST LRE table (segmentid and one column of log-likelihood ratios per
-language); lines 'utterance language score' of Kaldi or OLR; lid.trn of ML-SUPERB; SPLIT_predict.txt of S3PRL, next to
-its SPLIT_truth.txt. The format is detected. NIST and Kaldi files contain no truth and need --key. Files with hard
-labels only have accuracy, F1 and cluster accuracy."""
+language); lines 'utterance language score' of Kaldi or OLR; lid.trn of ML-SUPERB. The format is detected. NIST and
+Kaldi files contain no truth and need --key. Files with hard labels only have accuracy, F1 and cluster accuracy."""
 _EXAMPLES = """\
 examples:
   scores with 95 % confidence intervals, and by duration and cluster:
@@ -104,7 +103,7 @@ def make_score_parser() -> CommandParser:
         choices=choices_of(FileFormat),
         help="write FILE in another format, calibrated with --calibrate; one FILE only",
     )
-    parser.add_out("file that --convert writes; for s3prl SPLIT_predict.txt", metavar="FILE", group=conversion)
+    parser.add_out("file that --convert writes", metavar="FILE", group=conversion)
     parser.add_deprecated("--to", "--out")
     return parser
 

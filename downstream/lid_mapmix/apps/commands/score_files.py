@@ -36,7 +36,7 @@ def convert(options: argparse.Namespace) -> None:
     elif options.class_prior and output.log_likelihoods is not None and not form.has_truth:
         output = output.with_likelihoods(divide_out(output.log_likelihoods, given_priors(options, output)))
     write_output(path, form, output)
-    print("written:\n" + "\n".join(f"  {one}" for one in form.files(path)))
+    print(f"written:\n  {path}")
     if form.key is not FileFormat.NIST and output.has_ratios_of_its_own:
         print(
             f"warning: the ratios of {output.path} do not follow from likelihoods; the costs and EER of the converted "
@@ -73,7 +73,7 @@ def refuse_existing_outputs(options: argparse.Namespace) -> None:
     outputs = (options.json, options.table, options.save_calibration, options.reliability)
     paths = [Path(name) for name in outputs if name not in (None, STANDARD_OUTPUT)]
     if options.convert:
-        paths += format_of(FileFormat(options.convert)).files(options.out)
+        paths.append(options.out)
     read = [*options.files, *options.calibrate, options.labels, options.key, options.calibrate_key, options.class_prior]
     taken = {Path(name).resolve() for name in read if name}
     for path in paths:

@@ -14,9 +14,9 @@ from ..choices import FileFormat, Values
 from .own import ScoresCsv
 from .rows import read_opening
 from .system_output import Format, SystemOutput
-from .toolkits import KaldiLines, LidTrn, NistTable, S3prlPair
+from .toolkits import KaldiLines, LidTrn, NistTable
 
-FORMATS: tuple[Format, ...] = (ScoresCsv(), NistTable(), KaldiLines(), LidTrn(), S3prlPair())
+FORMATS: tuple[Format, ...] = (ScoresCsv(), NistTable(), KaldiLines(), LidTrn())
 
 
 def format_of(key: FileFormat) -> Format:

@@ -88,10 +88,6 @@ class Format(ABC):
     def write(self, path: Path, output: SystemOutput) -> None:
         """Write the output, complete or not at all; a UserError for a name or class that the format cannot hold."""
 
-    def files(self, path: Path) -> list[Path]:
-        """Return the files that `write` writes; a UserError if the path cannot be one of them."""
-        return [path]
-
     def scored(
         self,
         path: Path,

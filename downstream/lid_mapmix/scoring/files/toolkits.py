@@ -1,9 +1,9 @@
-"""The formats of other toolkits: NIST, Kaldi and OLR, ML-SUPERB, S3PRL.
+"""The formats of other toolkits: NIST, Kaldi and OLR, ML-SUPERB; S3PRL's files of predictions, which are written only.
 
 docs/scores.md has the form of a line of each.
 
 Scores have 9 significant digits. Ids and class names may have no white space in Kaldi's lines, and no tab in NIST's
-tables and lid.trn; in S3PRL's files an id may have spaces, and those of a label are written as underscores.
+tables and lid.trn.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,6 @@ from .rows import (
 )
 from .system_output import Format, SystemOutput
 
-PREDICT_ENDING, TRUTH_ENDING = "_predict.txt", "_truth.txt"
 _PAIR, _TRIPLE = 2, 3
 
 
@@ -79,8 +78,7 @@ class KaldiLines(Format):
         A tab-separated lid.trn with numbers as utterance names looks the same; a file named .trn is not in this format.
         """
         words = opening.line.split()
-        named_otherwise = opening.path.suffix == ".trn" or opening.path.name.endswith((PREDICT_ENDING, TRUTH_ENDING))
-        return len(words) == _TRIPLE and _is_number(words[2]) and not named_otherwise
+        return len(words) == _TRIPLE and _is_number(words[2]) and opening.path.suffix != ".trn"
 
     def read(self, path: Path, values: Values) -> SystemOutput:
         """Read lines; utterances and classes keep the order of their first occurrence. See `Format.read`."""
@@ -134,7 +132,7 @@ class LidTrn(Format):
     def recognise(self, opening: Opening) -> bool:
         """Return whether a line is three tab-separated fields."""
         fields = opening.line.split("\t")
-        return len(fields) == _TRIPLE and all(fields) and not S3prlPair().recognise(opening)
+        return len(fields) == _TRIPLE and all(fields)
 
     def read(self, path: Path, values: Values) -> SystemOutput:
         """Read lines; see `Format.read`."""
@@ -156,47 +154,6 @@ class LidTrn(Format):
         write_lines(path, map("\t".join, rows))
 
 
-class S3prlPair(Format):
-    """S3PRL's two files of predictions and truth; either name may be given."""
-
-    key = FileFormat.S3PRL
-    name = "S3PRL's predict and truth files"
-    has_scores = False
-
-    def recognise(self, opening: Opening) -> bool:
-        """Return whether the name ends as S3PRL's do, and a line has at least two words."""
-        return opening.path.name.endswith((PREDICT_ENDING, TRUTH_ENDING)) and len(opening.line.split()) >= _PAIR
-
-    def read(self, path: Path, values: Values) -> SystemOutput:
-        """Read both files; utterances keep the order of the predictions. See `Format.read`."""
-        ending = next((ending for ending in (PREDICT_ENDING, TRUTH_ENDING) if path.name.endswith(ending)), None)
-        if ending is None:
-            raise UserError(
-                f"{path}: expected a name that ends in {PREDICT_ENDING} or {TRUTH_ENDING}. Rename both files."
-            )
-        stem = path.name.removesuffix(ending)
-        predictions, truth = (_labels(path.with_name(stem + each)) for each in (PREDICT_ENDING, TRUTH_ENDING))
-        if apart := predictions.keys() ^ truth.keys():
-            raise UserError(
-                f"{path}: expected the same utterances in {PREDICT_ENDING} and {TRUTH_ENDING}, found {min(apart)} only "
-                "in one. Correct one of the files."
-            )
-        return self.answered(path, list(predictions), [truth[name] for name in predictions], [*predictions.values()])
-
-    def write(self, path: Path, output: SystemOutput) -> None:
-        """Write both files, given the path of the predictions."""
-        truth = np.asarray(output.truth)
-        check_names(output.ids.tolist())
-        split = path.name.removesuffix(PREDICT_ENDING)
-        write_s3prl_predictions(path.parent, split, output.ids, output.predictions, truth)
-
-    def files(self, path: Path) -> list[Path]:
-        """Return the two files; a UserError if the name does not end as that of the predictions."""
-        if not path.name.endswith(PREDICT_ENDING):
-            raise UserError(f"{path}: expected a name that ends in {PREDICT_ENDING} for S3PRL's two files. Rename it.")
-        return [path, path.with_name(path.name.removesuffix(PREDICT_ENDING) + TRUTH_ENDING)]
-
-
 def write_s3prl_predictions(
     expdir: Path | str,
     split: str,
@@ -211,9 +168,9 @@ def write_s3prl_predictions(
     `split`: for example ``"dev"``. `ids`, `predictions`, `truth`: (N,) str; the latter two are class names.
     """
     words = _words({*map(str, predictions), *map(str, truth)})
-    for ending, labels in ((PREDICT_ENDING, predictions), (TRUTH_ENDING, truth)):
+    for name, labels in (("predict", predictions), ("truth", truth)):
         lines = [f"{utterance} {words[str(label)]}" for utterance, label in zip(ids, labels, strict=True)]
-        write_lines(Path(expdir) / f"{split}{ending}", lines)
+        write_lines(Path(expdir) / f"{split}_{name}.txt", lines)
 
 
 def _words(names: set[str]) -> dict[str, str]:
@@ -240,12 +197,3 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _labels(path: Path) -> dict[str, str]:
-    pairs = [line.rsplit(" ", 1) for line in read_lines(path, "S3PRL's labels, one line 'id label' each")]
-    for number, pair in enumerate(pairs, start=1):
-        if len(pair) == 1 or not all(pair):
-            raise UserError(f"{path}: expected 'id label' in line {number}, found {pair[0][:100]!r}. Evaluate again.")
-    unique_ids(path, [name for name, _ in pairs])
-    return dict(pairs)
