@@ -72,11 +72,10 @@ class Job:
     datamap: "Job | None" = None  # job that trains its data map; None if it needs none
     data: Data | None = None  # training data
 
-    def override(self) -> list[str]:
-        """Return the flags that pass the data map."""
-        if self.datamap is None:
-            return []
-        return ["-o", f"config.downstream_expert.mapmix.datamap={RunFolder(self.datamap.folder).datamap}"]
+
+def datamap_flags(path: Path) -> list[str]:
+    """Return the flags that pass a data map."""
+    return ["-o", f"config.downstream_expert.mapmix.datamap={path.as_posix()}"]
 
 
 def make_jobs(grid: Grid) -> list[Job]:

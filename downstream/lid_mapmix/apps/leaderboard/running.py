@@ -13,8 +13,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import yaml
@@ -25,7 +26,7 @@ from ...utils.files import write_text
 from ...utils.one_line import one_line
 from ...utils.run_folder import RunFolder
 from ..report.tables import versions
-from .jobs import Job, spent
+from .jobs import Job, datamap_flags, spent
 from .state import SETTINGS_NAME, State, Status, checked_state, write_state
 
 POLL_SECONDS = 0.2  # seconds
@@ -54,33 +55,26 @@ class Work:
         self._threads = 1
         self._bar: tqdm = tqdm(total=len(jobs), unit="run", desc="grid", file=sys.stderr, disable=None)
         self._running: list[str] = []
-        self._broken: BaseException | None = None
 
     def work(self, workers: int) -> None:
         """Run all jobs, `workers` in parallel, until each is complete or failed; an interruption ends runs first."""
         # The processors that this process may use; a cluster job has a part of its machine.
         processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._threads = max(1, processors // workers)
-        ended = [threading.Event() for _ in range(workers)]
-        threads = [threading.Thread(target=self._work, args=(number, ended[number])) for number in range(workers)]
-        for thread in threads:
-            thread.start()
-        try:
-            # An interrupted join marks its thread as ended (CPython 3.11), and its run would not be stopped.
-            while not all(each.wait(POLL_SECONDS) for each in ended):
-                self._bar.refresh()  # its elapsed time
-        except KeyboardInterrupt:
-            tqdm.write("interrupted: waiting for running jobs to end", file=sys.stderr)
-            raise
-        finally:
-            self._stop.set()
-            for thread in threads:
-                thread.join()
-            self._bar.close()
-        if self._broken is not None:
-            raise self._broken
+        with self._bar, ThreadPoolExecutor(workers) as pool:
+            working = [pool.submit(self._work, number) for number in range(workers)]
+            try:
+                while wait(working, POLL_SECONDS).not_done:
+                    self._bar.refresh()  # its elapsed time
+            except KeyboardInterrupt:
+                tqdm.write("interrupted: waiting for running jobs to end", file=sys.stderr)
+                raise
+            finally:
+                self._stop.set()
+        for worker in working:
+            worker.result()
 
-    def _work(self, number: int, ended: threading.Event) -> None:
+    def _work(self, number: int) -> None:
         device = self._devices[number % len(self._devices)] if self._devices else None
         try:
             while not self._stop.is_set() and self._pending:
@@ -91,12 +85,9 @@ class Work:
                         self._report(job, self._train(job, device, lock))
                 if claimed is None:
                     self._stop.wait(POLL_SECONDS)
-        # Raised again by the thread that waits for this one.
-        except BaseException as error:  # noqa: BLE001
-            self._broken = error
-            self._stop.set()
-        finally:
-            ended.set()
+        except BaseException:
+            self._stop.set()  # the other workers end too
+            raise
 
     def _claim(self, held: ExitStack) -> tuple[Job, int] | None:
         """Return a free job and its lock, which is entered into `held`; None if no job is free now."""
@@ -121,7 +112,8 @@ class Work:
     def _hold(self, job: Job, held: ExitStack) -> int | None:
         job.folder.mkdir(parents=True, exist_ok=True)
         with suppress(Timeout, BlockingIOError), ExitStack() as acquired:
-            lock = acquired.enter_context(_locked(job.folder / _LOCK))
+            lock = acquired.enter_context((job.folder / _LOCK).open("a"))
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of filelock's kind, but a child process can inherit it
             # The run may be training outside of any leaderboard.
             with FileLock(RunFolder(job.folder).lock, timeout=0):
                 pass
@@ -129,7 +121,7 @@ class Work:
             if self._is_settled(checked_state(job.folder, job.request)):
                 return None
             held.enter_context(acquired.pop_all())
-            return lock
+            return lock.fileno()
         return None
 
     def _report(self, job: Job, state: State, *, is_new: bool = True) -> None:
@@ -204,7 +196,8 @@ class Work:
 
     def _run(self, job: Job, device: str | None, lock: int) -> int:
         # -a resumes an interrupted attempt, and starts if there is none.
-        flags = ["-a", *job.flags, "-c", str(job.folder / SETTINGS_NAME), "-p", str(job.folder), *job.override()]
+        flags = ["-a", *job.flags, "-c", str(job.folder / SETTINGS_NAME), "-p", str(job.folder)]
+        flags += [] if job.datamap is None else datamap_flags(RunFolder(job.datamap.folder).datamap)
         flags += ["--device", device] if device else []
         # The process of the run imports the package from the same place as this one.
         path = [str(Path(__file__).resolve().parents[3]), os.environ.get("PYTHONPATH", "")]
@@ -221,8 +214,8 @@ class Work:
             if flag in flags:
                 flags[flags.index(flag) + 1] = name
         # A bundle contains no data maps: the published command of the data map writes to its own `_AGAIN` folder.
-        made = RunFolder(Path(datamap, _AGAIN)).datamap.as_posix()
-        map_flags = ["-o", f"config.downstream_expert.mapmix.datamap={made}"] if datamap else []
+        made = RunFolder(Path(datamap, _AGAIN)).datamap
+        map_flags = datamap_flags(made) if datamap else []
         folder = os.path.relpath(job.folder, self._root.resolve())
         return shlex.join(
             ["lid-mapmix", "run", *flags, "-c", f"{folder}/{SETTINGS_NAME}", "-p", f"{folder}/{_AGAIN}", *map_flags]
@@ -237,20 +230,6 @@ class Work:
 
 def _log(text: str) -> None:
     tqdm.write(f"{time.strftime('%H:%M:%S')} {one_line(text)}", file=sys.stderr)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[int]:
-    """Hold a lock (of filelock's kind) and give its file descriptor, for a child process to inherit.
-
-    Raises BlockingIOError: another process holds it.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def run_process(
@@ -271,18 +250,14 @@ def run_process(
             start_new_session=True,
             pass_fds=[lock],
         )
-    until = None
-    while True:
-        try:
+    while not stop.is_set():
+        with suppress(subprocess.TimeoutExpired):
             return process.wait(POLL_SECONDS)
-        except subprocess.TimeoutExpired:
-            if not stop.is_set():
-                continue
-        if until is None:
-            os.killpg(process.pid, signal.SIGINT)
-            until = time.monotonic() + _END_TIMEOUT
-        elif time.monotonic() > until:
-            os.killpg(process.pid, signal.SIGKILL)
+    for number in (signal.SIGINT, signal.SIGKILL):
+        os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(_END_TIMEOUT)
+    return process.wait()
 
 
 def _fault_of(output: Path, start: int, status: int) -> str:
