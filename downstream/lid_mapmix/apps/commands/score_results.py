@@ -322,16 +322,8 @@ def _content(scored: Sequence[Scored], compared: Sequence[Compared], options: ar
     ]
     drawn = scored[0].system.units.text
     bootstrap = {"samples": options.samples, "seed": options.seed, "level": LEVEL, "drawn": drawn}
-    return _plain({"systems": systems, "comparisons": comparisons, "bootstrap": bootstrap})
-
-
-def _plain(value: Any) -> Any:
-    """Return a value with None instead of NaN and infinity, at any depth."""
-    if isinstance(value, Mapping):
-        return {name: _plain(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    text = json.dumps({"systems": systems, "comparisons": comparisons, "bootstrap": bootstrap})
+    return json.loads(text, parse_constant=lambda _: None)  # instead of NaN and infinity
 
 
 def _row(letter: str, name: str) -> str:

@@ -14,13 +14,12 @@ from ...mapmix.datamap import UNREAD, Measures, Region, RegionRule
 from ...mapmix.datamap_files import read_datamap
 from ...utils.files import warn_if_not_written
 from ...utils.run_folder import RunFolder
-from .figures import new_figure, save_figure
+from .figures import DASHED, new_figure, save_figure
 
 # The standard deviation of probabilities is at most 0.5.
 _VARIABILITY, _CONFIDENCE = (0.0, 0.5), (0.0, 1.0)
 _MAX_POINTS = 20_000
 _CELLS = 160
-_LINES = {"color": "0.25", "linewidth": 0.9, "linestyle": (0, (4, 2))}
 
 
 def draw_datamap(path: Path | None, measures: Measures, regions: np.ndarray, config: DatamapConfig | None) -> Any:
@@ -39,7 +38,7 @@ def draw_datamap(path: Path | None, measures: Measures, regions: np.ndarray, con
     # Quantiles per class have no common boundary.
     if config is not None and (config.regions is RegionRule.FIXED or not config.per_class):
         for line in _boundaries(measures.confidence, regions, config):
-            main.plot(*line, **_LINES)
+            main.plot(*line, **DASHED)
     main.set(xlabel="variability", ylabel="confidence")
     read = ~np.isnan(measures.confidence)
     above.hist(measures.variability[read], bins=50, range=_VARIABILITY, color="0.55")

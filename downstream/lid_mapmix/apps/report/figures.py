@@ -34,7 +34,7 @@ _VARIABLES = {
 }
 # Removed from an SVG: the style sheet (it would apply to the whole page), ids of groups (not unique), the font.
 _FOREIGN = re.compile(r'<style.*?</style>|(?<=<g) id="[^"]*"|font-family: [^;"]*;? ?', re.DOTALL)
-_DASHED = {"color": "0.25", "linewidth": 0.9, "linestyle": (0, (4, 2))}
+DASHED = {"color": "0.25", "linewidth": 0.9, "linestyle": (0, (4, 2))}
 # Distinguishable with colour blindness, and in grey by lightness and markers.
 _CURVE_COLOURS, _MARKERS = ("#d95f02", "#1b4e9b"), ("o", "s", "^", "D")
 _WIDTH = 0.8
@@ -188,7 +188,7 @@ def draw_lines(
     figure = new_figure(None, 4.8, 3.7)
     axes = figure.subplots()
     if mark is not None:
-        axes.axvline(mark, **_DASHED)
+        axes.axvline(mark, **DASHED)
     for number, (name, (x, y)) in enumerate(series.items()):
         marker = _MARKERS[number % len(_MARKERS)] if has_marks or len(x) == 1 else ""
         axes.plot(x, y, marker=marker, markersize=4, linewidth=1.4, label=name)
