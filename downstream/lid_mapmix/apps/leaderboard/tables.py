@@ -208,7 +208,6 @@ def as_page(root: Path, content: Mapping[str, Any], *, paper: bool) -> str:
     folder = Path(__file__).parent
     environment = template_environment(folder)
     script = (folder / "leaderboard.js").read_text(encoding="utf-8")
-    rows = [_row(root, content, row) for row in content["rows"]]
     # The content security policy allows this script only, by its digest.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("leaderboard.html").render(
@@ -218,14 +217,12 @@ def as_page(root: Path, content: Mapping[str, Any], *, paper: bool) -> str:
         digest=digest,
         title=root.resolve().name,
         columns=[(title, "higher" if is_higher_better else "lower") for title, is_higher_better in COLUMNS.values()],
-        rows=rows,
+        rows=[_row(root, content, row) for row in content["rows"]],
         legend=_LEGEND,
         failures=failures(content),
         paper=_beside_paper(content["rows"]) if paper else [],
         paper_columns=[COLUMNS[name][0] for name in _PAPER_COLUMNS],
-        versions=list(content["versions"].items()),
-        complete=sum(row["complete"] for row in content["rows"]),
-        count=len(content["runs"]),
+        content=content,
     )
 
 

@@ -136,18 +136,6 @@ class Format(ABC):
             )
         return replace(self.scored(path, classes, ids, log_likelihoods_from_ratios(ratios)), ratios=ratios)
 
-    def answered(self, path: Path, ids: list[str], truth: list[str], predictions: list[str]) -> SystemOutput:
-        """Return the output of predictions without scores, for N utterances."""
-        return SystemOutput(
-            path=path,
-            format=self,
-            classes=tuple(sorted({*truth, *predictions})),
-            ids=np.array(ids),
-            predictions=np.array(predictions),
-            seconds=np.full(len(ids), np.nan),
-            truth=np.array(truth),
-        )
-
 
 def align(systems: Sequence[SystemOutput]) -> list[SystemOutput]:
     """Bring the output of several systems into the first one's order of utterances, with the same classes.

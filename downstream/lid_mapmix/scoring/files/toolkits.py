@@ -143,8 +143,10 @@ class LidTrn(Format):
                     f"{path}: expected true class, predicted class and utterance, tab-separated, in line {number}, "
                     f"found {' '.join(row)[:100]!r}. Write the file again."
                 )
-        truth, predictions, ids = (list(column) for column in zip(*rows, strict=True))
-        return self.answered(path, unique_ids(path, ids), truth, predictions)
+        unique_ids(path, [row[2] for row in rows])
+        truth, predictions, ids = np.array(rows).T
+        classes = tuple(sorted({*truth.tolist(), *predictions.tolist()}))
+        return SystemOutput(path, self, classes, ids, predictions, np.full(len(ids), np.nan), truth)
 
     def write(self, path: Path, output: SystemOutput) -> None:
         """Write the predictions; no name may have a tab or a line break."""
