@@ -49,7 +49,7 @@ def test_the_papers_grid_has_its_settings_and_its_steps(monkeypatch):
     utterances, ambiguous = 24_757, 16_306
     corpus = Corpus("data/lre17-set1", LRE17)
     monkeypatch.setattr(corpus, "manifest", lambda split: Listed(utterances))
-    monkeypatch.setattr(jobs, "_read_data", lambda name, folder: jobs.Data(name, folder, {}, corpus))
+    monkeypatch.setattr(jobs, "_read_data", lambda name, folder: jobs.Data(name, {}, corpus))
     grid = grid_of("paper.yaml")
     sets, grid.data = len(grid.data), {"set1": "data/lre17-set1"}
     listed = jobs.make_jobs(grid)

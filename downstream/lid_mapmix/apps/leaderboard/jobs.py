@@ -17,7 +17,6 @@ from typing import Any
 import yaml
 
 from ...config.settings import Settings
-from ...data import LABELS_FILE
 from ...data.corpus import Corpus
 from ...data.manifest.manifest import find_manifest
 from ...training.plan import check_class_similarity
@@ -42,18 +41,12 @@ class Data:
     """A folder of data."""
 
     name: str  # in the grid
-    folder: Path
     digests: Mapping[str, str | None]  # file name → digest, of manifests and labels
     corpus: Corpus  # manifests and labels
 
-    @property
-    def count(self) -> int:
-        """Number of training utterances."""
-        return len(self.corpus.manifest("train"))
-
     def changed(self) -> list[str]:
         """List the files that have changed since they were read."""
-        paths = [find_manifest(self.folder, split) for split in _SPLITS] + [self.folder / LABELS_FILE]
+        paths = [*map(self.corpus.manifest_path, _SPLITS), self.corpus.labels_path]
         now = {path.name: file_digest(path) for path in paths}
         return [name for name in now.keys() | self.digests.keys() if now.get(name) != self.digests.get(name)]
 
@@ -121,7 +114,7 @@ def _make_job(grid: Grid, run: Run, data: Data, maps: dict[Path, Job]) -> Job:
         "data map": None if datamap is None else datamap.request,
     }
     folder = (grid.folder / run.folder).resolve()
-    return Job(str(run), folder, tuple(flags), settings, request, _steps(merged, data.count), run, datamap, data)
+    return Job(str(run), folder, tuple(flags), settings, request, _steps(merged, data), run, datamap, data)
 
 
 def _make_map(
@@ -136,7 +129,7 @@ def _make_map(
         # An upstream has several data maps if variants assign regions in different ways.
         title = f"{run.upstream} {DATAMAP_STAGE}-{digest[:_DIGITS]} {run.data} seed {run.seed}"
         flags = (*common, "-v", DATAMAP_STAGE)
-        settings, steps = stage.for_s3prl("train")[1], _steps(stage, data.count)
+        settings, steps = stage.for_s3prl("train")[1], _steps(stage, data)
         maps[folder] = Job(title, folder, flags, settings, {"digest": digest}, steps, data=data)
     return maps[folder]
 
@@ -149,10 +142,11 @@ def _merged(flags: Sequence[str], settings: Mapping[str, Any]) -> Settings:
         return new_settings(make_parser("").parse_args([*flags, "-c", str(path), "-p", folder]))
 
 
-def _steps(settings: Settings, count: int) -> int:
+def _steps(settings: Settings, data: Data) -> int:
     task, runner = settings.task, dict(settings.runner)
     epochs = task.datamap.epochs if task.datamap.record else task.epochs
-    fill_schedule(runner, math.ceil(count / task.data.batch_size), epochs, runner.get("gradient_accumulate_steps") or 1)
+    batches = math.ceil(len(data.corpus.manifest("train")) / task.data.batch_size)
+    fill_schedule(runner, batches, epochs, runner.get("gradient_accumulate_steps") or 1)
     return int(runner["total_steps"])
 
 
@@ -169,7 +163,7 @@ def _read_data(name: str, folder: Path) -> Data:
     corpus = Corpus(str(folder), None)
     corpus.check_manifests(_SPLITS)
     digests = {corpus.manifest_path(split).name: corpus.manifest(split).digest for split in _SPLITS}
-    return Data(name, folder, digests | {corpus.labels_path.name: file_digest(corpus.labels_path)}, corpus)
+    return Data(name, digests | {corpus.labels_path.name: file_digest(corpus.labels_path)}, corpus)
 
 
 def _resolved(path: str) -> str:

@@ -50,7 +50,7 @@ class RunResult:
     trained: int | None = None
     seconds: float | None = None  # time of the run and its data map
     map_command: str = ""  # command that trains its data map; empty if it needs none
-    compared: Compared | None = None  # scores under resampling; None if the run is not complete, or `samples` is 0
+    compared: Compared | None = None  # scores under resampling; None if the run is not complete
 
 
 def read_result(root: Path, run: Run, samples: int) -> RunResult:
@@ -83,7 +83,7 @@ def read_result(root: Path, run: Run, samples: int) -> RunResult:
         *_parameter_counts(folder),
         seconds=state.seconds + datamap.seconds,
         map_command=datamap.command,
-        compared=resample(test, calibrated, clusters, source, prior, samples=samples) if samples else None,
+        compared=resample(test, calibrated, clusters, source, prior, samples=samples),
     )
 
 

@@ -191,7 +191,9 @@ class Work:
             return f"its data map failed: {needed.fault}"
         if job.data is not None and (changed := job.data.changed()):
             files = ", ".join(sorted(changed))
-            return f"{job.data.folder}: {files}: changed since the leaderboard started. Run the command again."
+            return (
+                f"{job.data.corpus.directory}: {files}: changed since the leaderboard started. Run the command again."
+            )
         return ""
 
     def _run(self, job: Job, device: str | None, lock: int) -> int:
