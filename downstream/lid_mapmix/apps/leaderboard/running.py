@@ -53,7 +53,8 @@ class Work:
         self._began = time.time()
         self._guard, self._stop = threading.Lock(), threading.Event()
         self._threads = 1
-        self._bar: tqdm = tqdm(total=len(jobs), unit="run", desc="grid", file=sys.stderr, disable=None)
+        shown = "{desc}: {n_fmt} of {total_fmt} {bar} {elapsed}{postfix}"
+        self._bar: tqdm = tqdm(total=len(jobs), desc="grid", bar_format=shown, file=sys.stderr, disable=None)
         self._running: list[str] = []
 
     def work(self, workers: int) -> None:
@@ -190,10 +191,8 @@ class Work:
         if job.datamap is not None and (needed := self.outcomes[job.datamap.folder]).status is not Status.COMPLETE:
             return f"its data map failed: {needed.fault}"
         if job.data is not None and (changed := job.data.changed()):
-            files = ", ".join(sorted(changed))
-            return (
-                f"{job.data.corpus.directory}: {files}: changed since the leaderboard started. Run the command again."
-            )
+            files = f"{job.data.corpus.directory}: {', '.join(sorted(changed))}"
+            return f"{files}: changed since the leaderboard started. Run the command again."
         return ""
 
     def _run(self, job: Job, device: str | None, lock: int) -> int:
