@@ -30,7 +30,6 @@ from lid_mapmix.inference.exported import read_export, write_export
 from lid_mapmix.inference.trained import read_run
 from lid_mapmix.scoring.calibration import read_calibration
 from lid_mapmix.scoring.files.formats import read_output
-from lid_mapmix.scoring.files.system_output import Hints
 from lid_mapmix.training.checkpoints import read_checkpoint
 from lid_mapmix.utils.digests import file_digest
 from lid_mapmix.utils.errors import UserError
@@ -137,7 +136,7 @@ def test_score_files(tmp_path):
 
     def example(changes):
         path.write_bytes(edited(content, changes))
-        read_output(path, Hints())
+        read_output(path)
 
     run_fuzz(example, changes=edits())
 

@@ -67,13 +67,6 @@ def write_scores_csv(path, system, classes=CLASSES):
     return write(path, lines)
 
 
-def write_mapmix_csv(path, system):
-    lines = ["audiopath,duration,class,prediction,probability"]
-    for name, truth, prediction, seconds, _, _, values in system.rows:
-        lines.append(f'{name},{seconds},{truth},{prediction},"{[math.exp(value) for value in values]}"')
-    return write(path, lines)
-
-
 def write_nist_tsv(path, system):
     lines = ["\t".join(["segmentid", *CLASSES])]
     for name, row in zip(system.ids, system.ratios(), strict=True):
@@ -95,11 +88,6 @@ def write_kaldi(path, system, *, ratios=False):
 
 def write_trn(path, system):
     return write(path, [f"{row[1]}\t{row[2]}\t{row[0]}" for row in system.rows])
-
-
-def write_s3prl(path, system):
-    write(path.with_name(path.name.replace("predict", "truth")), [f"{row[0]} {row[1]}" for row in system.rows])
-    return write(path, [f"{row[0]} {row[2]}" for row in system.rows])
 
 
 def write_manifest(path, system):

@@ -38,7 +38,7 @@ def test_only_a_run_s_own_files_are_its(tmp_path):
 
 
 RECORDED = (
-    *("dynamics/epoch-0000.npz", "datamap.csv", "datamap.png", "datamap-by-class.png", "class_similarity.csv"),
+    *("dynamics/epoch-0000.npz", "datamap.csv", "datamap.png", "class_similarity.csv"),
     "suspects.csv",
 )
 

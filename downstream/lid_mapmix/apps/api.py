@@ -159,7 +159,7 @@ def score(
     UserError : a damaged file, or files that do not fit each other.
     """
     known = None if labels is None else read_labels(labels)
-    output = read_system(str(score_file), None if key is None else str(key), known)
+    output = read_system(str(score_file), None if key is None else str(key))
     require_truth(output, "--key")
     return score_system(make_system(output, clusters_of(output, known, str(labels))), by, samples, seed)
 

@@ -39,8 +39,6 @@ class FileFormat(StrEnum):
     NIST = "nist"
     KALDI = "kaldi"
     TRN = "trn"
-    S3PRL = "s3prl"
-    MAPMIX = "mapmix"
 
 
 class Values(StrEnum):

@@ -11,7 +11,7 @@ best_accuracy       float, the best on dev so far; -1 if there is none
 class_prior         list of float, the class priors that training has seen; absent in version 0.1.0, None if unknown
 run                 None without training, else a dict of these:
 run.position        None before the first epoch, else [epoch, number of its batches that are done]
-run.curriculum      dict: batches_behind, number of batches in earlier epochs; data_map, digest of the regions or None
+run.curriculum      dict: data_map, digest of the regions or None
 run.recording       None if no dynamics are recorded, else a dict, see mapmix/dynamics.py
 =================== =============================================================================================
 """

@@ -13,13 +13,13 @@ from ..data.loader import TaskLoader
 from ..data.voices import limits_of_voices
 from ..mapmix.mixup import MixSpace, mix, soft_cross_entropy
 from ..model import DialectClassifier
-from ..utils.distributed import gather_rows, is_rank_zero
+from ..utils.distributed import gather_rows
 from ..utils.errors import UserError
 from ..utils.run_folder import RunFolder
 from .bad_audio import BadAudio
 from .dynamics import DynamicsRecording
 from .plan import plan_training
-from .progress import ProgressFile, fill_schedule
+from .schedule import fill_schedule
 from .train_dataset import Replacements, TrainBatch, TrainDataset
 
 
@@ -59,10 +59,7 @@ class TrainingRun:
         self.recording = (
             DynamicsRecording(folder, self.split, corpus.labels, config.datamap) if config.datamap.record else None
         )
-        self._accumulated = runner["gradient_accumulate_steps"]
-        self._progress = ProgressFile(folder, runner["total_steps"])
         self._loader: TaskLoader | None = None
-        self._batches_behind = 0  # number of batches in earlier epochs
         self._targets = torch.from_numpy(self.plan.targets).float()
         self._resume_at: tuple[int, int] | None = None  # epoch, number of its batches that are done
 
@@ -84,8 +81,6 @@ class TrainingRun:
                 if epoch == 0:
                     self.recording.reset()
                 self.recording.start_epoch()
-            if epoch > 0:
-                self._batches_behind += len(self.sampler)
         sampler = self.sampler = self.plan.sampler(epoch)
         pools = (sampler.anchors, sampler.anchors if sampler.partners is None else sampler.partners)
         replacements = Replacements(self.seed, self.split.target_classes, pools)
@@ -123,9 +118,6 @@ class TrainingRun:
         """
         if self.bad_audio is not None and self._loader is not None:
             self.bad_audio.add(self._loader.epoch, batch.faults)
-        if self._loader is not None and is_rank_zero():
-            # The current batch is not done yet.
-            self._progress.update((self._batches_behind + self._loader.position - 1) // self._accumulated)
         device = latents.device
         all_targets = self._targets = self._targets.to(device)
         target_classes = batch.anchor_classes.to(device)
@@ -156,7 +148,7 @@ class TrainingRun:
         """Return the position in the run, for a checkpoint (loads with ``weights_only=True``)."""
         return {
             "position": None if self._loader is None else [self._loader.epoch, self._loader.position],
-            "curriculum": {"batches_behind": self._batches_behind, "data_map": self.plan.regions_digest()},
+            "curriculum": {"data_map": self.plan.regions_digest()},
             "recording": None if self.recording is None else self.recording.state(),
         }
 
@@ -171,6 +163,5 @@ class TrainingRun:
                 f"{self.config.mapmix.datamap}: expected the data map that this run was trained on, found one with "
                 "other regions. Restore that map, or train again with --overwrite."
             )
-        self._batches_behind = state["curriculum"]["batches_behind"]
         if self.recording is not None and state["recording"] is not None:
             self.recording.restore(state["recording"], epoch)

@@ -28,11 +28,8 @@ _SCORE_FILES = (
     *("scores.csv", "metrics.json", "predict.txt", "truth.txt"),
     *("latents.npz", "truncation.json", "truncation.png"),
 )
-# Made from the recorded epochs: the first four by the run itself, the others by `lid-mapmix datamap`.
-_MADE_OF_EPOCHS = (
-    *("datamap.csv", *_CLASS_SIMILARITY_NAMES, "datamap.png"),
-    *("suspects.csv", "datamap-by-class.png"),
-)
+# Made from the recorded epochs: the last by `lid-mapmix datamap`, the others by the run itself.
+_MADE_OF_EPOCHS = ("datamap.csv", *_CLASS_SIMILARITY_NAMES, "datamap.png", "suspects.csv")
 
 
 def _file(name: str, meaning: str) -> property:
@@ -55,7 +52,6 @@ class RunFolder:
     log = _file("log.log", "The log of a run, under S3PRL's name.")
     lock = _file(".lock", "Locked by the process that trains or writes here.")
     parameters = _file("parameters.json", "Number of parameters of each part of the model, JSON.")
-    steps = _file("steps.json", "Progress of training, and the time per step, JSON (training/progress.py).")
     calibration = _file("calibration.json", "The calibration that was fitted on dev, JSON (scoring/calibration.py).")
     novelty = _file("novelty.safetensors", "Latents of dev, which novelties are computed from (scoring/open_set.py).")
     card = _file("README.md", "The model card.")
@@ -99,7 +95,6 @@ class RunFolder:
     dynamics = _file(_DYNAMICS, "The folder of the recorded epochs (mapmix/dynamics.py).")
     datamap = _file("datamap.csv", "The data map, CSV (mapmix/datamap_files.py).")
     datamap_figure = _file("datamap.png", "The figure of the data map.")
-    datamap_by_class = _file("datamap-by-class.png", "The figure with a panel per class.")
     suspects = _file("suspects.csv", "The utterances with a suspicious label, CSV (mapmix/suspects.py).")
 
     @property
@@ -197,7 +192,7 @@ class RunFolder:
         `spare_recording`: keep the recorded epochs and their data map, which the new run is trained on.
         """
         # bad_audio.csv alone is not a run: a run that ended because of it is started again once the audio is corrected.
-        others = (self.report, self.parameters, self.steps, self.bad_audio)
+        others = (self.report, self.parameters, self.bad_audio)
         for path in (*self._run_files(), *others):
             path.unlink(missing_ok=True)
         # A data map without its recorded epochs may be the user's own.

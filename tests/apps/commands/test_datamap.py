@@ -31,7 +31,6 @@ def quick_pictures(monkeypatch):
 
     monkeypatch.setattr(datamap_figure, "draw_datamap", draw)  # which a run calls by itself
     monkeypatch.setattr(recorded_datamap, "draw_datamap", draw)
-    monkeypatch.setattr(recorded_datamap, "draw_by_class", draw)
 
 
 @pytest.fixture
@@ -126,13 +125,13 @@ def test_another_map_is_not_written_over_unless_asked(own_map, capsys):
     assert set(read_datamap(own_map / "datamap/datamap.csv").epochs.tolist()) == {1}
 
 
-def test_another_map_does_not_stand_beside_the_suspects_and_the_picture_of_the_one_before(own_map):
-    assert command(own_map, "--suspects", 3, "--by-class") == 0
+def test_another_map_does_not_stand_beside_the_suspects_of_the_one_before(own_map):
+    assert command(own_map, "--suspects", 3) == 0
     (own_map / "datamap/notes.csv").touch()
     assert command(own_map, "--overwrite") == 0
-    assert {"suspects.csv", "datamap-by-class.png"} <= listing(own_map / "datamap").keys(), "of the same map"
+    assert "suspects.csv" in listing(own_map / "datamap"), "of the same map"
     assert command(own_map, "--skip-first", 1, "--overwrite") == 0
-    assert not {"suspects.csv", "datamap-by-class.png"} & listing(own_map / "datamap").keys()
+    assert "suspects.csv" not in listing(own_map / "datamap")
     assert (own_map / "datamap/notes.csv").is_file()
 
 
@@ -167,7 +166,7 @@ def test_no_spelling_of_a_folder_gets_round_its_lock(own_map, tmp_path, monkeypa
 
 
 def test_suspects_are_listed_by_class_with_what_the_model_preferred(own_map, corpus, tmp_path, capsys):
-    assert command(own_map, "--suspects", 5, "--by-class") == 0
+    assert command(own_map, "--suspects", 5) == 0
     printed = capsys.readouterr().out
     with (own_map / "datamap/suspects.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -179,7 +178,7 @@ def test_suspects_are_listed_by_class_with_what_the_model_preferred(own_map, cor
     assert sorted(words[:3] for words in shown) == [[row["rank"], row["id"], row["preferred"] or "-"] for row in rows]
     headings = [line.split()[1] for line in lines if line.strip() and not line.startswith(" ")]
     assert headings == sorted({row["class"] for row in rows})
-    for name in ("suspects.csv", "datamap-by-class.png"):
+    for name in ("suspects.csv", "datamap.png"):
         assert f"  {own_map / 'datamap' / name}\n" in printed
 
 

@@ -19,10 +19,8 @@ from helpers.score_files import (
     write,
     write_kaldi,
     write_manifest,
-    write_mapmix_csv,
     write_nist_key,
     write_nist_tsv,
-    write_s3prl,
     write_scores_csv,
     write_trn,
     write_utt2lang,
@@ -38,14 +36,11 @@ from scipy import stats
 
 WRITERS = {
     "test_scores.csv": write_scores_csv,
-    "results.csv": write_mapmix_csv,
     "scores.tsv": write_nist_tsv,
     "scores.txt": write_kaldi,
     "lid.trn": write_trn,
-    "test_predict.txt": write_s3prl,
 }
 KEYS = {"test.csv": write_manifest, "keys.tsv": write_nist_key, "utt2lang": write_utt2lang}
-ANSWERS = ("lid.trn", "test_predict.txt")
 
 
 def score(*arguments):
@@ -121,7 +116,7 @@ def test_every_format_with_every_key_has_the_scores_worked_out_apart(name, key, 
     assert found["file"] == str(path) and set(found["classes"]) == set(CLASSES)
     knows_source = name == "test_scores.csv" or key in ("test.csv", "keys.tsv")
     expected = expected_scores(system, sources=knows_source)
-    if name in ANSWERS:
+    if name == "lid.trn":
         expected = {score: expected[score] for score in ("acc", "wf1", "macro_f1", "c_acc", "count")}
         assert found["overall"].keys() == expected.keys()
     assert {score: found["overall"][score] for score in expected} == pytest.approx(expected)
@@ -250,18 +245,6 @@ def test_a_folder_and_another_json_are_named_as_what_they_are(tmp_path, systems,
     assert "found a folder. Use a file in it" in fault(capsys, tmp_path)
     other = write(tmp_path / "metrics.json", ["{}"])
     assert "expected a calibration, found: no 'format' in it." in fault(capsys, path, "--calibrate", other)
-
-
-def test_labels_give_map_mix_its_order_of_classes(tmp_path, systems, capsys):
-    path = write_mapmix_csv(tmp_path / "results.csv", systems[0])
-    lines = [line for line in path.read_text().splitlines() if line.split(",")[3] not in ("ara-acm", "ara-apc")]
-    write(path, lines)
-    assert "Give the labels" in fault(capsys, path)
-    labels = write(tmp_path / "labels.yaml", ["ara: [ara-acm, ara-apc]", "qsl: [qsl-pol, qsl-rus]"])
-    assert score(path, "--labels", labels, "--samples", 0) == 0
-    capsys.readouterr()
-    write(labels, ["qsl: [qsl-rus, qsl-pol]", "ara: [ara-acm, ara-apc]"])
-    assert "Check the order of the labels" in fault(capsys, path, "--labels", labels)
 
 
 def test_two_systems_against_a_slow_bootstrap(tmp_path, systems, capsys):
@@ -415,9 +398,9 @@ def test_any_format_becomes_any_other(source, target, tmp_path, systems, capsys)
     (tmp_path / "in").mkdir()
     path = WRITERS[source](tmp_path / "in" / source, system)
     key = write_manifest(tmp_path / "key.csv", system)
-    to = tmp_path / "new" / {"trn": "lid.trn", "s3prl": "test_predict.txt"}.get(target, f"file.{target}")
+    to = tmp_path / "new" / {"trn": "lid.trn"}.get(target, f"file.{target}")
     arguments = [path, "--key", key, "--convert", target, "--out", to]
-    if source in ANSWERS and target not in ("trn", "s3prl"):
+    if source == "lid.trn" and target != "trn":
         assert "found predictions only" in fault(capsys, *arguments)
         assert not to.parent.exists()
         return
@@ -436,7 +419,6 @@ def test_nist_becomes_kaldi_without_any_truth(tmp_path, systems, capsys):
     assert len((tmp_path / "s.txt").read_text().splitlines()) == 240
     capsys.readouterr()
     assert "by --key FILE" in fault(capsys, path, "--convert", "scores", "--out", tmp_path / "s.csv")
-    assert "ends in _predict.txt" in fault(capsys, path, "--convert", "s3prl", "--out", tmp_path / "s.csv")
 
 
 def test_what_is_written_before_a_fault_is_said(tmp_path, systems, capsys, monkeypatch):
@@ -481,20 +463,18 @@ def test_nothing_is_written_over(tmp_path, systems, capsys):
     content = path.read_bytes()
     (tmp_path / "there").write_text("mine")
     (tmp_path / "there.png").write_text("mine")
-    (tmp_path / "x_truth.txt").write_text("mine")
     for flags in (
         ["--json", tmp_path / "there"],
         ["--calibrate", path, "--save-calibration", tmp_path / "there"],
         ["--reliability", tmp_path / "there.png"],
         ["--convert", "nist", "--out", tmp_path / "there"],
-        ["--convert", "s3prl", "--out", tmp_path / "x_predict.txt"],
     ):
         assert "exists already" in fault(capsys, path, "--samples", 0, *flags)
     assert "is another file of this command" in fault(capsys, path, "--json", path, "--overwrite")
     assert "found a folder" in fault(capsys, path, "--json", tmp_path, "--overwrite")
     out = tmp_path / "new.png"
     assert "is another file of this command" in fault(capsys, path, "--json", out, "--reliability", out)
-    assert {(tmp_path / name).read_text() for name in ("there", "there.png", "x_truth.txt")} == {"mine"}
+    assert {(tmp_path / name).read_text() for name in ("there", "there.png")} == {"mine"}
     assert path.read_bytes() == content and not out.exists()
     assert score(path, "--samples", 0, "--json", tmp_path / "there", "--overwrite") == 0
     assert "systems" in read_json(tmp_path / "there")
@@ -521,15 +501,12 @@ def edited(path, old, new):
     [
         ("test_scores.csv", "utt-001", "utt-000", "utt-000 twice"),
         ("scores.tsv", "utt-001", "utt-000", "utt-000 twice"),
-        ("results.csv", "utt-001", "utt-000", "utt-000 twice"),
         ("lid.trn", "utt-001", "utt-000", "utt-000 twice"),
         ("scores.txt", "utt-001 ara-acm", "utt-000 ara-acm", "one score of utt-000 for ara-acm, found two"),
         ("test_scores.csv", ",vast,-", ",vast,nan,-", "10 fields in row 3, found 11"),
         ("scores.tsv", "utt-000\t", "utt-000\tnan\t", "5 fields in row 2, found 6"),
         ("test_scores.csv", "utt-000,ara-acm", "utt-000,deu", "found deu"),
         ("test_scores.csv", ",3.0,", ",long,", "a number in row 2, found 'long'"),
-        ("results.csv", "[", "[nan, ", "list of probabilities in row 2"),
-        ("results.csv", "[0.", "[0.1inf, 0.", "list of probabilities in row 2"),
         ("scores.txt", "utt-000", "utt\r000", "found the line 'utt"),
         ("test_scores.csv", "id,class", "id;class", "found the line 'id;class"),
         ("scores.tsv", "segmentid\t", "segmentid,", "found the line 'segmentid,ara"),
@@ -561,9 +538,8 @@ def test_byte_order_marks_and_windows_line_ends_change_nothing(name, tmp_path, s
     path = WRITERS[name](tmp_path / name, systems[0])
     flags = ["--key", key, "--samples", 0, "--by", "duration,speaker"]
     assert score(path, *flags, "--json", tmp_path / "0.json") == 0
-    for one in (path, key, tmp_path / "test_truth.txt"):
-        if one.exists():
-            one.write_bytes(b"\xef\xbb\xbf" + one.read_bytes().replace(b"\n", b"\r\n"))
+    for one in (path, key):
+        one.write_bytes(b"\xef\xbb\xbf" + one.read_bytes().replace(b"\n", b"\r\n"))
     assert score(path, *flags, "--json", tmp_path / "1.json") == 0
     assert read_json(tmp_path / "0.json") == read_json(tmp_path / "1.json")
 
@@ -636,6 +612,7 @@ def test_systems_that_do_not_fit_are_one_line(tmp_path, systems, capsys):
         (["--convert", "nist", "--out", "x", "--json", "y"], "computes no scores"),
         (["--convert", "nist", "--out", "x", "--by", "class"], "computes no scores"),
         (["--convert", "nist", "--out", "x", "--table", "y.md"], "computes no scores"),
+        (["--convert", "nist", "--out", "x", "--labels", "y.yaml"], "computes no scores"),
         (["--calibrate", "c.json", "--calibration", "full"], "--calibration: DEV is already a calibration"),
         (["--calibrate", "c.json", "--calibrate-key", "x"], "--calibrate-key: DEV is already a calibration"),
     ],
@@ -700,7 +677,7 @@ def piped(path, content):
     return thread
 
 
-@pytest.mark.parametrize("name", [name for name in WRITERS if name not in ANSWERS[1:]])
+@pytest.mark.parametrize("name", WRITERS)
 def test_scores_and_their_key_may_come_from_pipes(name, tmp_path, systems):
     path, key = WRITERS[name](tmp_path / name, systems[0]), write_manifest(tmp_path / "key.csv", systems[0])
     flags = ["--samples", 0, "--by", "speaker", "--json"]

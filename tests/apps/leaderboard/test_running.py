@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import json
 import multiprocessing
 import os
 import signal
@@ -17,12 +16,11 @@ import pytest
 from filelock import FileLock, Timeout
 from helpers.launching import ROOT, listing, run_python
 from lid_mapmix.apps.leaderboard import procedure, running
-from lid_mapmix.apps.leaderboard.jobs import Job, describe, seconds_per_step
+from lid_mapmix.apps.leaderboard.jobs import Job, describe
 from lid_mapmix.apps.leaderboard.running import POLL_SECONDS
 from lid_mapmix.apps.leaderboard.state import State, Status, read_state, write_state
 from lid_mapmix.apps.runs import launch
 from lid_mapmix.utils.errors import UserError
-from lid_mapmix.utils.run_folder import RunFolder
 
 from .conftest import leaderboard, runs_in_process, write_grid
 
@@ -33,12 +31,6 @@ FORK = multiprocessing.get_context("fork")
 
 def make_jobs(root, *names, datamap=None):
     return [Job(name, root / name, ("-u", "x", "-v", "y"), {}, {"name": name}, 1, datamap=datamap) for name in names]
-
-
-def write_steps(job, step, of, seconds):
-    """Write what a run does while it trains."""
-    steps = {"step": step, "of": of, "first": 0, "seconds": seconds}
-    (job.folder / "steps.json").write_text(json.dumps(steps))
 
 
 def wait_for(is_true, seconds=120):
@@ -262,16 +254,13 @@ def test_the_time_of_an_attempt_that_was_killed_counts_up_to_its_last_checkpoint
     write_state(job.folder, State(), request=job.request, status=Status.RUNNING, started=started, attempts=1)
     (job.folder / "states-6.ckpt").touch()
     os.utime(job.folder / "states-6.ckpt", (started + 60, started + 60))
-    write_steps(job, 6, 9, seconds=60.0)
-    # Meanwhile, those that are left take as long as those that were made.
-    assert describe([replace(job, steps=9)], 1)[1].split() == ["one", "running", "3", "~30", "s"]
+    assert describe([replace(job, steps=9)])[1].split() == ["one", "running", "3", "60", "s"]
     monkeypatch.setattr(running, "run_process", lambda *_: 0)
     work = running.Work([job], tmp_path)
     work.work(1)
     state = work.outcomes[job.folder]
     assert state.status is Status.COMPLETE
     assert state.seconds == pytest.approx(60, abs=1)
-    assert seconds_per_step([job]) == {job.kind: pytest.approx(10, abs=0.2)}
 
 
 def test_a_run_that_no_leaderboard_has_made_is_not_taken_for_one(tmp_path):
@@ -280,17 +269,6 @@ def test_a_run_that_no_leaderboard_has_made_is_not_taken_for_one(tmp_path):
     (job.folder / "states-6.ckpt").touch()
     with pytest.raises(UserError, match="expected a run of a leaderboard, found another run"):
         running.Work([job], tmp_path).work(1)
-
-
-def test_the_steps_of_a_run_are_those_that_it_writes(tmp_path):
-    (job,) = make_jobs(tmp_path, "one")
-    write_state(job.folder, State(), request=job.request, status=Status.RUNNING, started=time.time() - 20, attempts=1)
-    assert running._steps_made(RunFolder(job.folder)) == ""
-    assert seconds_per_step([job]) == {}
-    write_steps(job, 40, 240, seconds=20.0)
-    assert running._steps_made(RunFolder(job.folder)) == "40/240"
-    # Before the first checkpoint they tell how long a step takes.
-    assert seconds_per_step([job]) == {job.kind: pytest.approx(0.5)}
 
 
 def test_devices_go_round_and_threads_are_shared_out(tmp_path, monkeypatch):

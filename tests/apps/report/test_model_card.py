@@ -64,7 +64,7 @@ def test_a_card_that_is_ours_is_brought_up_to_date(own_run):
 def test_names_stand_for_themselves(own_run):
     facts = read_facts(own_run / "dev-best.ckpt", "dialects")
     odd = facts.__class__(**{**vars(facts), "clusters": {"<script>": ["a|b", "*c*"]}, "sources": ["[x](y)"]})
-    text = card_text(odd, "DIR")
+    text = card_text(odd)
     assert "| \\<script\\> | a\\|b, \\*c\\* |" in text
     assert "\\[x\\](y)" in text
 

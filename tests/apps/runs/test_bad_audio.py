@@ -93,7 +93,7 @@ def test_the_report_draws_those_that_were_heard(mapped):
 
 def test_the_command_makes_the_same_map_again(mapped, tmp_path, capsys):
     folder = shutil.copytree(mapped / "datamap", tmp_path / "map")
-    assert cli.main(["datamap", str(folder), "--suspects", "40", "--by-class"]) == 0
+    assert cli.main(["datamap", str(folder), "--suspects", "40"]) == 0
     assert_same_files(folder, mapped / "datamap", "datamap.csv", "class_similarity.csv")
     assert "unread" in capsys.readouterr().out
     assert len(rows_of(folder / "suspects.csv")) == 30

@@ -1,12 +1,10 @@
 """``lid-mapmix datamap RUN``: compute the data map of recorded epochs, with other regions, its figure, its suspects.
 
 Writes datamap.csv and class_similarity.csv (byte for byte those of the run unless a flag changes them), datamap.png
-and, by flags, datamap-by-class.png and suspects.csv. runs/recorded_datamap.py computes them.
+and, by a flag, suspects.csv. runs/recorded_datamap.py computes them.
 """
 
 import argparse
-from collections.abc import Sequence
-from pathlib import Path
 
 from ...utils.command_line import CommandParser, whole_number_from
 from ...utils.errors import UserError
@@ -50,7 +48,6 @@ def make_datamap_parser() -> CommandParser:
     parser.add_out("folder to write; default: the folder of the recorded epochs")
     parser.add_deprecated("--into", "--out")
     parser.add_overwrite("a data map or a list of suspects that differs")
-    add("--by-class", action="store_true", help="also draw datamap-by-class.png, one panel per class")
     add("--suspects", type=count, metavar="N", help="list the N most likely label errors, and write suspects.csv")
     epochs = parser.add_argument_group("epochs to use (default: all complete epochs)").add_argument
     epochs("--skip-first", type=whole_number_from(0), default=0, metavar="K", help="skip the first K epochs")
@@ -97,8 +94,10 @@ def make_map(options: argparse.Namespace) -> None:
         numbers = datamap.write_numbers(out, suspects, overwrite=options.overwrite)
         print("\nwritten:")
         # Printed before drawing: these files exist even if the figure cannot be drawn.
-        _print_paths(numbers)
-        _print_paths(datamap.draw(out, by_class=options.by_class))
+        for path in numbers:
+            print(f"  {path}")
+        datamap.draw(out.datamap_figure)
+        print(f"  {out.datamap_figure}")
 
 
 def _recorded_folder(folder: RunFolder) -> RunFolder:
@@ -113,8 +112,3 @@ def _recorded_folder(folder: RunFolder) -> RunFolder:
         f"{folder}: expected a recorded data map ({own}/ or {stage}/), found none. Train -v datamap, or a variant that "
         "needs a data map, such as mapmix."
     )
-
-
-def _print_paths(paths: Sequence[Path]) -> None:
-    for path in paths:
-        print(f"  {path}")

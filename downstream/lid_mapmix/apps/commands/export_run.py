@@ -62,7 +62,7 @@ def export_run(options: argparse.Namespace) -> None:
     facts = read_facts(choose_checkpoint(options.run, "inference"), out.resolve().name)
     with folder_when_complete(out) as folder:
         write_export(folder, trained, {name: found for name, found in versions() if name in _VERSIONS})
-        RunFolder(folder).card.write_text(card_text(facts, "DIR"), encoding="utf-8")
+        RunFolder(folder).card.write_text(card_text(facts), encoding="utf-8")
         if options.space:
             _write_space(folder)
         if out.exists():

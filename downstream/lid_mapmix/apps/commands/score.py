@@ -15,9 +15,8 @@ _DESCRIPTION = """\
 Score the output of any system, compare systems, calibrate scores, and convert score files.
 
 FILE is one of: SPLIT_scores.csv of a run; a NIST LRE table (segmentid and one column of log-likelihood ratios per
-language); lines 'utterance language score' of Kaldi or OLR; lid.trn of ML-SUPERB; SPLIT_predict.txt of S3PRL, next to
-its SPLIT_truth.txt; the CSV of the published Map-Mix code. The format is detected. NIST and Kaldi files contain no
-truth and need --key. Files with hard labels only have accuracy, F1 and cluster accuracy."""
+language); lines 'utterance language score' of Kaldi or OLR; lid.trn of ML-SUPERB. The format is detected. NIST and
+Kaldi files contain no truth and need --key. Files with hard labels only have accuracy, F1 and cluster accuracy."""
 _EXAMPLES = """\
 examples:
   scores with 95 % confidence intervals, and by duration and cluster:
@@ -104,7 +103,7 @@ def make_score_parser() -> CommandParser:
         choices=choices_of(FileFormat),
         help="write FILE in another format, calibrated with --calibrate; one FILE only",
     )
-    parser.add_out("file that --convert writes; for s3prl SPLIT_predict.txt", metavar="FILE", group=conversion)
+    parser.add_out("file that --convert writes", metavar="FILE", group=conversion)
     parser.add_deprecated("--to", "--out")
     return parser
 
@@ -113,15 +112,15 @@ def _refuse_conflicts(options: argparse.Namespace) -> None:
     """End the program as argparse does, with status 2, if flags contradict each other."""
     is_alone = len(options.files) == 1
     is_calibration = any(path.endswith(CALIBRATION_SUFFIX) for path in options.calibrate)
-    scores = options.json or options.table or options.reliability or options.save_calibration or options.by
+    scores = (options.json, options.table, options.reliability, options.by, options.labels, options.save_calibration)
     faults = [
         (options.save_calibration and not is_alone, "--save-calibration: expected one FILE"),
         (options.reliability and not is_alone, "--reliability: expected one FILE"),
         (options.convert and not is_alone, "--convert: expected one FILE"),
         (bool(options.convert) != bool(options.out), "--convert and --out: expected both or neither"),
         (
-            options.convert and scores,
-            "--convert: computes no scores; remove --json, --table, --reliability, --by, --save-calibration",
+            options.convert and any(scores),
+            "--convert: computes no scores; remove --json, --table, --reliability, --by, --labels, --save-calibration",
         ),
         (options.calibrate and len(options.calibrate) != len(options.files), "--calibrate: expected once per FILE"),
         *(

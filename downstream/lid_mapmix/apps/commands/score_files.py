@@ -12,7 +12,7 @@ from ...scoring.choices import CALIBRATION_SUFFIX, FileFormat, Kind, Values
 from ...scoring.class_priors import divide_out, ordered_priors, read_priors
 from ...scoring.files.formats import format_of, read_output, recognise, write_output
 from ...scoring.files.keys import join_key, read_key
-from ...scoring.files.system_output import Hints, SystemOutput, class_numbers, reorder_classes
+from ...scoring.files.system_output import SystemOutput, class_numbers, reorder_classes
 from ...utils.command_line import STANDARD_OUTPUT
 from ...utils.errors import UserError
 from ...utils.one_line import one_line
@@ -25,19 +25,18 @@ def convert(options: argparse.Namespace) -> None:
     """
     path = options.out
     refuse_existing_outputs(options)
-    labels = given_labels(options)
     form = format_of(FileFormat(options.convert))
-    (output,) = read_systems(options, labels)
+    (output,) = read_systems(options)
     if form.has_truth:
         require_truth(output, "--key")
-    calibration = calibration_of(options, labels, output, 0)
+    calibration = calibration_of(options, output, 0)
     if calibration is not None and output.log_likelihoods is not None:
         calibrate = calibration.log_probabilities if form.has_truth else calibration.log_likelihoods
         output = output.with_likelihoods(calibrate(output.log_likelihoods, seconds=output.seconds))
     elif options.class_prior and output.log_likelihoods is not None and not form.has_truth:
         output = output.with_likelihoods(divide_out(output.log_likelihoods, given_priors(options, output)))
     write_output(path, form, output)
-    print("written:\n" + "\n".join(f"  {one}" for one in form.files(path)))
+    print(f"written:\n  {path}")
     if form.key is not FileFormat.NIST and output.has_ratios_of_its_own:
         print(
             f"warning: the ratios of {output.path} do not follow from likelihoods; the costs and EER of the converted "
@@ -74,7 +73,7 @@ def refuse_existing_outputs(options: argparse.Namespace) -> None:
     outputs = (options.json, options.table, options.save_calibration, options.reliability)
     paths = [Path(name) for name in outputs if name not in (None, STANDARD_OUTPUT)]
     if options.convert:
-        paths += format_of(FileFormat(options.convert)).files(options.out)
+        paths.append(options.out)
     read = [*options.files, *options.calibrate, options.labels, options.key, options.calibrate_key, options.class_prior]
     taken = {Path(name).resolve() for name in read if name}
     for path in paths:
@@ -87,13 +86,13 @@ def refuse_existing_outputs(options: argparse.Namespace) -> None:
             raise UserError(f"{path}: exists already. Name another file, or replace it by --overwrite.")
 
 
-def read_systems(options: argparse.Namespace, labels: Labels | None) -> list[SystemOutput]:
+def read_systems(options: argparse.Namespace) -> list[SystemOutput]:
     """Return the output of each FILE, with its key joined. Raises UserError: damaged files, or unequal ones."""
     read = [*options.files, *(path for path in options.calibrate if not path.endswith(CALIBRATION_SUFFIX))]
     kaldi = format_of(FileFormat.KALDI)
     if options.scores != Values.LIKELIHOODS and all(recognise(path) is not kaldi for path in read):
         raise UserError(f"--scores {options.scores}: applies to '{kaldi.name}' only, found none. Remove it.")
-    return [read_system(path, options.key, labels, options.scores) for path in options.files]
+    return [read_system(path, options.key, options.scores) for path in options.files]
 
 
 def require_truth(output: SystemOutput, flag: str) -> np.ndarray:
@@ -128,9 +127,7 @@ def clusters_of(output: SystemOutput, labels: Labels | None, origin: str) -> dic
     return cluster_of
 
 
-def calibration_of(
-    options: argparse.Namespace, labels: Labels | None, output: SystemOutput, number: int
-) -> Calibration | None:
+def calibration_of(options: argparse.Namespace, output: SystemOutput, number: int) -> Calibration | None:
     """Return the calibration of FILE `number`, in the order of its classes. Raises UserError: it does not fit."""
     if not options.calibrate:
         return None
@@ -144,7 +141,7 @@ def calibration_of(
                 f"{path}: expected the classes of {output.path}, found {apart} in one only. Fit the calibration again."
             )
         return calibration.reordered(output.classes)
-    dev = read_system(path, options.calibrate_key, labels, options.scores)
+    dev = read_system(path, options.calibrate_key, options.scores)
     truth = require_truth(dev, "--calibrate-key")
     dev = reorder_classes(dev, output.classes, output.path)
     kind = Kind(options.calibration or Kind.AFFINE)
@@ -154,15 +151,12 @@ def calibration_of(
     return fit_duration(calibration, scores, numbers, dev.seconds, mean_duration(dev.seconds))
 
 
-def read_system(
-    path: str, key: str | None, labels: Labels | None, values: str = Values.LIKELIHOODS.value
-) -> SystemOutput:
+def read_system(path: str, key: str | None, values: str = Values.LIKELIHOODS.value) -> SystemOutput:
     """Return the output of a file, its format recognised, with the key joined where one is given.
 
     Raises UserError: a damaged file, or a key that does not fit it.
 
-    `path`, `key`: the files; see ``lid-mapmix score --help``. `labels`: which say the order of the classes where the
-    file does not. `values`: what the scores of Kaldi's format are.
+    `path`, `key`: the files; see ``lid-mapmix score --help``. `values`: what the scores of Kaldi's format are.
     """
-    output = read_output(path, Hints(labels.classes if labels else None, Values(values)))
+    output = read_output(path, Values(values))
     return join_key(output, read_key(key)) if key else output

@@ -88,13 +88,13 @@ def score_systems(options: argparse.Namespace) -> None:
     """
     refuse_existing_outputs(options)
     labels = given_labels(options)
-    outputs = align(read_systems(options, labels))
+    outputs = align(read_systems(options))
     require_truth(outputs[0], "--key")
     if options.reliability:
         require_scores(outputs[0], "--reliability")
     cluster_of = clusters_of(outputs[0], labels, options.labels)
     systems = [make_system(one, cluster_of, given_priors(options, one)) for one in outputs]
-    calibrations = [calibration_of(options, labels, one, number) for number, one in enumerate(outputs)]
+    calibrations = [calibration_of(options, one, number) for number, one in enumerate(outputs)]
     names = letters(len(systems))
     scored = [_score(*parts, options) for parts in zip(names, systems, calibrations, strict=True)]
     compared = [_compare(scored[0], other, options) for other in scored[1:]]
@@ -322,16 +322,8 @@ def _content(scored: Sequence[Scored], compared: Sequence[Compared], options: ar
     ]
     drawn = scored[0].system.units.text
     bootstrap = {"samples": options.samples, "seed": options.seed, "level": LEVEL, "drawn": drawn}
-    return _plain({"systems": systems, "comparisons": comparisons, "bootstrap": bootstrap})
-
-
-def _plain(value: Any) -> Any:
-    """Return a value with None instead of NaN and infinity, at any depth."""
-    if isinstance(value, Mapping):
-        return {name: _plain(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    text = json.dumps({"systems": systems, "comparisons": comparisons, "bootstrap": bootstrap})
+    return json.loads(text, parse_constant=lambda _: None)  # instead of NaN and infinity
 
 
 def _row(letter: str, name: str) -> str:

@@ -87,11 +87,8 @@ def score_truncated(options: argparse.Namespace) -> None:
     run = run_of_use(evaluation)
     found: list[TruncationEvaluation] = []
 
-    def change(expert: object) -> None:
-        found.append(TruncationEvaluation.of(expert, options.seconds))
-
     with folder.held("copy the run"):
-        run.evaluate(change)
+        run.evaluate(lambda expert: found.append(TruncationEvaluation.of(expert, options.seconds)))
         scores = found[0].scores
         write_metrics(path, {"split": options.split, "seconds": scores})
         draw_truncation(figure, options.split, scores)

@@ -4,7 +4,6 @@ import contextlib
 import errno
 import json
 import math
-import shutil
 import tempfile
 import zipfile
 import zlib
@@ -46,15 +45,9 @@ def write_bundle(path: Path, root: Path, content: Mapping[str, Any]) -> None:
             names += _files_of(root, root / run["folder"])
     with replace_when_complete(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name in dict.fromkeys(names):
-            with (root / name).open("rb") as file, archive.open(_entry(name), "w", force_zip64=True) as packed:
-                shutil.copyfileobj(file, packed)
-
-
-def _entry(name: str) -> zipfile.ZipInfo:
-    """Return the zip entry of a file, without its time stamp."""
-    entry = zipfile.ZipInfo(name)
-    entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
-    return entry
+            entry = zipfile.ZipInfo(name)  # without the time stamp of the file
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, (root / name).read_bytes(), zipfile.ZIP_DEFLATED)
 
 
 def _files_of(root: Path, folder: Path) -> list[str]:

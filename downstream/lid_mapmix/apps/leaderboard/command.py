@@ -17,7 +17,7 @@ examples:
     lid-mapmix leaderboard --upstreams fbank mfcc --variants baseline mapmix --seeds 0,1 --data data/demo
   override settings of all runs:
     lid-mapmix leaderboard --upstreams fbank --variants baseline --seeds 0 --data data/demo -c settings.yaml
-  print the runs and an estimate of their time; train a part of a grid:
+  print the runs, their steps and status; train a part of a grid:
     lid-mapmix leaderboard bench/paper.yaml --dry-run
     lid-mapmix leaderboard bench/paper.yaml --variants baseline --seeds 0
   write tables next to those of the paper, without training; pack a bundle; verify a bundle:
@@ -81,7 +81,7 @@ def make_leaderboard_parser() -> CommandParser:
     count = whole_number_from(1)
     work("--jobs", type=count, default=1, metavar="N", help="parallel runs; default: 1")
     work("--devices", nargs="+", type=_names, metavar="DEVICE", help="devices of the jobs in turn: cuda:0 cuda:1, cpu")
-    work("--dry-run", action="store_true", help="print runs, steps and an estimate of time; train nothing")
+    work("--dry-run", action="store_true", help="print runs, status, remaining steps and time spent; train nothing")
     work("--no-training", action="store_true", help="write the tables of the complete runs; train nothing")
     show = parser.add_argument_group("results").add_argument
     show("--paper", action="store_true", help="show the results next to those of the paper")

@@ -2,13 +2,12 @@
 
 A data map is trained by its own job with ``-v datamap`` and passed to the runs by -o. Runs share a data map if
 datamap_stage.py would request the same one: the same training data, upstream, seed, and settings that determine a data
-map. The time of jobs is estimated from the measured time of steps.
+map.
 """
 
 import hashlib
 import json
 import math
-import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,11 +17,10 @@ from typing import Any
 import yaml
 
 from ...config.settings import Settings
-from ...data import LABELS_FILE
 from ...data.corpus import Corpus
 from ...data.manifest.manifest import find_manifest
 from ...training.plan import check_class_similarity
-from ...training.progress import Progress, fill_schedule
+from ...training.schedule import fill_schedule
 from ...utils.digests import file_digest, weights_digest
 from ...utils.errors import UserError
 from ...utils.run_folder import DATAMAP_STAGE, RunFolder
@@ -43,18 +41,12 @@ class Data:
     """A folder of data."""
 
     name: str  # in the grid
-    folder: Path
     digests: Mapping[str, str | None]  # file name → digest, of manifests and labels
     corpus: Corpus  # manifests and labels
 
-    @property
-    def count(self) -> int:
-        """Number of training utterances."""
-        return len(self.corpus.manifest("train"))
-
     def changed(self) -> list[str]:
         """List the files that have changed since they were read."""
-        paths = [find_manifest(self.folder, split) for split in _SPLITS] + [self.folder / LABELS_FILE]
+        paths = [*map(self.corpus.manifest_path, _SPLITS), self.corpus.labels_path]
         now = {path.name: file_digest(path) for path in paths}
         return [name for name in now.keys() | self.digests.keys() if now.get(name) != self.digests.get(name)]
 
@@ -71,14 +63,12 @@ class Job:
     steps: int  # maximum number of optimizer steps; the regions of a later data map may hold fewer anchors
     run: Run | None = None  # run of the grid; None for a data map
     datamap: "Job | None" = None  # job that trains its data map; None if it needs none
-    kind: tuple[str, str] = ("", "")  # (upstream, variant) in the grid; steps of one kind take about the same time
     data: Data | None = None  # training data
 
-    def override(self) -> list[str]:
-        """Return the flags that pass the data map."""
-        if self.datamap is None:
-            return []
-        return ["-o", f"config.downstream_expert.mapmix.datamap={RunFolder(self.datamap.folder).datamap}"]
+
+def datamap_flags(path: Path) -> list[str]:
+    """Return the flags that pass a data map."""
+    return ["-o", f"config.downstream_expert.mapmix.datamap={path.as_posix()}"]
 
 
 def make_jobs(grid: Grid) -> list[Job]:
@@ -124,9 +114,7 @@ def _make_job(grid: Grid, run: Run, data: Data, maps: dict[Path, Job]) -> Job:
         "data map": None if datamap is None else datamap.request,
     }
     folder = (grid.folder / run.folder).resolve()
-    kind = (run.upstream, run.variant)
-    steps = _steps(merged, data.count)
-    return Job(str(run), folder, tuple(flags), settings, request, steps, run, datamap, kind, data)
+    return Job(str(run), folder, tuple(flags), settings, request, _steps(merged, data), run, datamap, data)
 
 
 def _make_map(
@@ -141,10 +129,8 @@ def _make_map(
         # An upstream has several data maps if variants assign regions in different ways.
         title = f"{run.upstream} {DATAMAP_STAGE}-{digest[:_DIGITS]} {run.data} seed {run.seed}"
         flags = (*common, "-v", DATAMAP_STAGE)
-        steps, kind = _steps(stage, data.count), (run.upstream, DATAMAP_STAGE)
-        maps[folder] = Job(
-            title, folder, flags, stage.for_s3prl("train")[1], {"digest": digest}, steps, kind=kind, data=data
-        )
+        settings, steps = stage.for_s3prl("train")[1], _steps(stage, data)
+        maps[folder] = Job(title, folder, flags, settings, {"digest": digest}, steps, data=data)
     return maps[folder]
 
 
@@ -156,10 +142,11 @@ def _merged(flags: Sequence[str], settings: Mapping[str, Any]) -> Settings:
         return new_settings(make_parser("").parse_args([*flags, "-c", str(path), "-p", folder]))
 
 
-def _steps(settings: Settings, count: int) -> int:
+def _steps(settings: Settings, data: Data) -> int:
     task, runner = settings.task, dict(settings.runner)
     epochs = task.datamap.epochs if task.datamap.record else task.epochs
-    fill_schedule(runner, math.ceil(count / task.data.batch_size), epochs, runner.get("gradient_accumulate_steps") or 1)
+    batches = math.ceil(len(data.corpus.manifest("train")) / task.data.batch_size)
+    fill_schedule(runner, batches, epochs, runner.get("gradient_accumulate_steps") or 1)
     return int(runner["total_steps"])
 
 
@@ -176,32 +163,11 @@ def _read_data(name: str, folder: Path) -> Data:
     corpus = Corpus(str(folder), None)
     corpus.check_manifests(_SPLITS)
     digests = {corpus.manifest_path(split).name: corpus.manifest(split).digest for split in _SPLITS}
-    return Data(name, folder, digests | {corpus.labels_path.name: file_digest(corpus.labels_path)}, corpus)
+    return Data(name, digests | {corpus.labels_path.name: file_digest(corpus.labels_path)}, corpus)
 
 
 def _resolved(path: str) -> str:
     return str(Path(path).resolve()) if Path(path).exists() or "://" not in path else path
-
-
-def seconds_per_step(jobs: Sequence[Job]) -> dict[tuple[str, str], float]:
-    """Return (upstream, variant) → median seconds per optimizer step.
-
-    Complete runs are measured including start and evaluation; running ones by their recorded step times
-    (training/progress.py).
-    """
-    measured: dict[tuple[str, str], list[float]] = {}
-    for job in jobs:
-        state = read_state(job.folder)
-        # There are fewer steps than estimated if the regions of the data map hold fewer anchors.
-        steps = RunFolder(job.folder).last_step() or job.steps
-        if state.status is Status.COMPLETE and state.seconds and steps:
-            rate: float | None = state.seconds / steps
-        else:
-            progress = Progress.read(RunFolder(job.folder))
-            rate = None if progress is None else progress.seconds_per_step
-        if rate:
-            measured.setdefault(job.kind, []).append(rate)
-    return {kind: statistics.median(values) for kind, values in measured.items()}
 
 
 def spent(folder: Path, state: State) -> float:
@@ -212,44 +178,20 @@ def spent(folder: Path, state: State) -> float:
     return state.seconds + max(0.0, kept[-1].stat().st_mtime - state.started)
 
 
-def _steps_left(job: Job) -> int:
-    return max(0, job.steps - RunFolder(job.folder).last_step())
-
-
-def _estimated_seconds(job: Job, measured: dict[tuple[str, str], float]) -> float | None:
-    """Return the estimated seconds of the remaining steps; None if no step of its upstream was measured.
-
-    `measured`: result of `seconds_per_step`; a variant that was not measured takes the upstream's slowest.
-    """
-    upstream, _ = job.kind
-    rate = measured.get(job.kind) or max((rate for (name, _), rate in measured.items() if name == upstream), default=0)
-    return _steps_left(job) * rate if rate else None
-
-
-def describe(jobs: Sequence[Job], workers: int) -> list[str]:
-    """Return the lines of --dry-run: status, steps and time per job, and the remaining total."""
-    measured = seconds_per_step(jobs)
-    states = [read_state(job.folder) for job in jobs]
+def describe(jobs: Sequence[Job]) -> list[str]:
+    """Return the lines of --dry-run: status, remaining steps (of a complete job all) and time spent per job; totals."""
     width = max(len(job.title) for job in jobs)
     lines = [f"{'run':<{width}}  {'status':<9}  {'steps':>9}  {'time':>9}"]
-    for job, state in zip(jobs, states, strict=True):
-        is_complete = state.status is Status.COMPLETE
-        seconds = state.seconds if is_complete else _estimated_seconds(job, measured)
-        time = "?" if seconds is None else f"{'' if is_complete else '~'}{duration(seconds)}"
-        steps = job.steps if is_complete else _steps_left(job)
+    remaining = []
+    for job in jobs:
+        state, steps = read_state(job.folder), job.steps
+        if state.status is not Status.COMPLETE:
+            steps = max(0, steps - RunFolder(job.folder).last_step())
+            remaining.append(steps)
+        time = duration(spent(job.folder, state))
         lines.append(f"{job.title:<{width}}  {state.status:<9}  {steps:>9,}  {time:>9}")
-    left = [job for job, state in zip(jobs, states, strict=True) if state.status is not Status.COMPLETE]
     maps = sum(job.run is None for job in jobs)
     lines.append(
-        f"{len(jobs) - maps} runs and {maps} data maps; {len(left)} remain, with at most "
-        f"{sum(map(_steps_left, left)):,} steps"
+        f"{len(jobs) - maps} runs and {maps} data maps; {len(remaining)} remain, with at most {sum(remaining):,} steps"
     )
-    times = [_estimated_seconds(job, measured) for job in left]
-    known = sum(time for time in times if time is not None)
-    if known:
-        parallel = f", {duration(known / workers)} with {workers} jobs" if workers > 1 else ""
-        lines.append(f"about {duration(known)} with one job{parallel}")
-    if left and None in times:
-        unknown = dict.fromkeys(job.kind[0] for job, time in zip(left, times, strict=True) if time is None)
-        lines.append(f"no time is known for {', '.join(unknown)}: --dry-run estimates it after a run has made a step")
     return lines

@@ -31,7 +31,7 @@ def make_leaderboard(options: argparse.Namespace) -> None:
     grid = read_grid(options)
     _refuse_existing_outputs(grid, options)
     if options.dry_run:
-        print("\n".join(describe(_checked_jobs(grid), options.jobs)))
+        print("\n".join(describe(_checked_jobs(grid))))
         return
     if not options.no_training:
         _train(grid, options)

@@ -50,7 +50,7 @@ class RunResult:
     trained: int | None = None
     seconds: float | None = None  # time of the run and its data map
     map_command: str = ""  # command that trains its data map; empty if it needs none
-    compared: Compared | None = None  # scores under resampling; None if the run is not complete, or `samples` is 0
+    compared: Compared | None = None  # scores under resampling; None if the run is not complete
 
 
 def read_result(root: Path, run: Run, samples: int) -> RunResult:
@@ -73,7 +73,6 @@ def read_result(root: Path, run: Run, samples: int) -> RunResult:
     likelihoods = divide_out(test.log_probabilities, prior)
     overall = all_scores(test.probabilities, test.truth_indices, clusters, source, log_likelihoods=likelihoods)
     overall["log_loss_calibrated"] = log_loss(np.exp(calibrated), test.truth_indices)
-    counts = _parameter_counts(folder)
     if not (root / state.datamap).resolve().is_relative_to(root.resolve()):
         raise UserError(f"{folder}: expected a data map in the folder of the grid, found {state.datamap!a}. {REMEDY}")
     datamap = read_state(root / state.datamap) if state.datamap else State()
@@ -81,11 +80,10 @@ def read_result(root: Path, run: Run, samples: int) -> RunResult:
         run,
         state,
         {name: overall[name] for name in COLUMNS},
-        parameters=None if counts is None else sum(part["parameters"] for part in counts.values()),
-        trained=None if counts is None else sum(part["trained"] for part in counts.values()),
+        *_parameter_counts(folder),
         seconds=state.seconds + datamap.seconds,
         map_command=datamap.command,
-        compared=resample(test, calibrated, clusters, source, prior, samples=samples) if samples else None,
+        compared=resample(test, calibrated, clusters, source, prior, samples=samples),
     )
 
 
@@ -173,11 +171,13 @@ def _class_prior(folder: Path, classes: Sequence[str]) -> list[float] | None:
         raise UserError(f"{path}: is damaged. Evaluate the run again.") from None
 
 
-def _parameter_counts(folder: Path) -> dict[str, dict[str, int]] | None:
+def _parameter_counts(folder: Path) -> tuple[int | None, int | None]:
+    """Return the number of parameters, and of trained ones; None if unknown."""
     path = RunFolder(folder).parameters
     if not path.is_file():
-        return None
+        return None, None
     try:
-        return {name: {key: int(part[key]) for key in part} for name, part in json.loads(path.read_text()).items()}
-    except (ValueError, TypeError, AttributeError):
+        parts = json.loads(path.read_text()).values()
+        return sum(int(part["parameters"]) for part in parts), sum(int(part["trained"]) for part in parts)
+    except (ValueError, TypeError, AttributeError, KeyError):
         raise UserError(f"{path}: is damaged. Delete it; the number of parameters is then unknown.") from None

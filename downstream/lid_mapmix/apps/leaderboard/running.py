@@ -13,26 +13,25 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import yaml
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from ...training.progress import Progress
 from ...utils.files import write_text
 from ...utils.one_line import one_line
 from ...utils.run_folder import RunFolder
 from ..report.tables import versions
-from .jobs import Job, spent
+from .jobs import Job, datamap_flags, spent
 from .state import SETTINGS_NAME, State, Status, checked_state, write_state
 
 POLL_SECONDS = 0.2  # seconds
 _END_TIMEOUT = 20.0  # seconds until an interrupted run is killed
 _ATTEMPTS = 2
-_REFRESH_SECONDS = 1.0  # seconds
 _LOCK = ".leaderboard.lock"
 _OUTPUT = "output.txt"
 # Folder, in that of a run, that the published command of the run writes.
@@ -54,36 +53,29 @@ class Work:
         self._began = time.time()
         self._guard, self._stop = threading.Lock(), threading.Event()
         self._threads = 1
-        self._bar: tqdm = tqdm(total=len(jobs), unit="run", desc="grid", file=sys.stderr, disable=None)
-        self._running: dict[str, RunFolder] = {}
-        self._shown = 0.0
-        self._broken: BaseException | None = None
+        shown = "{desc}: {n_fmt} of {total_fmt} {bar} {elapsed}{postfix}"
+        self._bar: tqdm = tqdm(total=len(jobs), desc="grid", bar_format=shown, file=sys.stderr, disable=None)
+        self._running: list[str] = []
 
     def work(self, workers: int) -> None:
         """Run all jobs, `workers` in parallel, until each is complete or failed; an interruption ends runs first."""
         # The processors that this process may use; a cluster job has a part of its machine.
         processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._threads = max(1, processors // workers)
-        ended = [threading.Event() for _ in range(workers)]
-        threads = [threading.Thread(target=self._work, args=(number, ended[number])) for number in range(workers)]
-        for thread in threads:
-            thread.start()
-        try:
-            # An interrupted join marks its thread as ended (CPython 3.11), and its run would not be stopped.
-            while not all(each.wait(POLL_SECONDS) for each in ended):
-                self._refresh()
-        except KeyboardInterrupt:
-            tqdm.write("interrupted: waiting for running jobs to end", file=sys.stderr)
-            raise
-        finally:
-            self._stop.set()
-            for thread in threads:
-                thread.join()
-            self._bar.close()
-        if self._broken is not None:
-            raise self._broken
+        with self._bar, ThreadPoolExecutor(workers) as pool:
+            working = [pool.submit(self._work, number) for number in range(workers)]
+            try:
+                while wait(working, POLL_SECONDS).not_done:
+                    self._bar.refresh()  # its elapsed time
+            except KeyboardInterrupt:
+                tqdm.write("interrupted: waiting for running jobs to end", file=sys.stderr)
+                raise
+            finally:
+                self._stop.set()
+        for worker in working:
+            worker.result()
 
-    def _work(self, number: int, ended: threading.Event) -> None:
+    def _work(self, number: int) -> None:
         device = self._devices[number % len(self._devices)] if self._devices else None
         try:
             while not self._stop.is_set() and self._pending:
@@ -94,12 +86,9 @@ class Work:
                         self._report(job, self._train(job, device, lock))
                 if claimed is None:
                     self._stop.wait(POLL_SECONDS)
-        # Raised again by the thread that waits for this one.
-        except BaseException as error:  # noqa: BLE001
-            self._broken = error
-            self._stop.set()
-        finally:
-            ended.set()
+        except BaseException:
+            self._stop.set()  # the other workers end too
+            raise
 
     def _claim(self, held: ExitStack) -> tuple[Job, int] | None:
         """Return a free job and its lock, which is entered into `held`; None if no job is free now."""
@@ -124,7 +113,8 @@ class Work:
     def _hold(self, job: Job, held: ExitStack) -> int | None:
         job.folder.mkdir(parents=True, exist_ok=True)
         with suppress(Timeout, BlockingIOError), ExitStack() as acquired:
-            lock = acquired.enter_context(_locked(job.folder / _LOCK))
+            lock = acquired.enter_context((job.folder / _LOCK).open("a"))
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of filelock's kind, but a child process can inherit it
             # The run may be training outside of any leaderboard.
             with FileLock(RunFolder(job.folder).lock, timeout=0):
                 pass
@@ -132,7 +122,7 @@ class Work:
             if self._is_settled(checked_state(job.folder, job.request)):
                 return None
             held.enter_context(acquired.pop_all())
-            return lock
+            return lock.fileno()
         return None
 
     def _report(self, job: Job, state: State, *, is_new: bool = True) -> None:
@@ -201,13 +191,14 @@ class Work:
         if job.datamap is not None and (needed := self.outcomes[job.datamap.folder]).status is not Status.COMPLETE:
             return f"its data map failed: {needed.fault}"
         if job.data is not None and (changed := job.data.changed()):
-            files = ", ".join(sorted(changed))
-            return f"{job.data.folder}: {files}: changed since the leaderboard started. Run the command again."
+            files = f"{job.data.corpus.directory}: {', '.join(sorted(changed))}"
+            return f"{files}: changed since the leaderboard started. Run the command again."
         return ""
 
     def _run(self, job: Job, device: str | None, lock: int) -> int:
         # -a resumes an interrupted attempt, and starts if there is none.
-        flags = ["-a", *job.flags, "-c", str(job.folder / SETTINGS_NAME), "-p", str(job.folder), *job.override()]
+        flags = ["-a", *job.flags, "-c", str(job.folder / SETTINGS_NAME), "-p", str(job.folder)]
+        flags += [] if job.datamap is None else datamap_flags(RunFolder(job.datamap.folder).datamap)
         flags += ["--device", device] if device else []
         # The process of the run imports the package from the same place as this one.
         path = [str(Path(__file__).resolve().parents[3]), os.environ.get("PYTHONPATH", "")]
@@ -224,51 +215,22 @@ class Work:
             if flag in flags:
                 flags[flags.index(flag) + 1] = name
         # A bundle contains no data maps: the published command of the data map writes to its own `_AGAIN` folder.
-        made = RunFolder(Path(datamap, _AGAIN)).datamap.as_posix()
-        map_flags = ["-o", f"config.downstream_expert.mapmix.datamap={made}"] if datamap else []
+        made = RunFolder(Path(datamap, _AGAIN)).datamap
+        map_flags = datamap_flags(made) if datamap else []
         folder = os.path.relpath(job.folder, self._root.resolve())
         return shlex.join(
             ["lid-mapmix", "run", *flags, "-c", f"{folder}/{SETTINGS_NAME}", "-p", f"{folder}/{_AGAIN}", *map_flags]
         )
 
     def _show(self, job: Job, *, is_running: bool) -> None:
+        """Show the running jobs, in a terminal."""
         with self._guard:
-            if is_running:
-                self._running[job.title] = RunFolder(job.folder)
-            else:
-                del self._running[job.title]
-
-    def _refresh(self) -> None:
-        """Show running jobs and their progress, in a terminal."""
-        if not self._bar.disable and time.monotonic() > self._shown + _REFRESH_SECONDS:
-            with self._guard:
-                running = dict(self._running)
-            self._bar.set_postfix_str("; ".join(f"{title} {_steps_made(each)}" for title, each in running.items()))
-            self._shown = time.monotonic()
-
-
-def _steps_made(folder: RunFolder) -> str:
-    """Return the progress of a run, such as 120/240; empty before the first step."""
-    progress = Progress.read(folder)
-    return "" if progress is None else f"{progress.step}/{progress.of}"
+            (self._running.append if is_running else self._running.remove)(job.title)
+            self._bar.set_postfix_str("; ".join(self._running))
 
 
 def _log(text: str) -> None:
     tqdm.write(f"{time.strftime('%H:%M:%S')} {one_line(text)}", file=sys.stderr)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[int]:
-    """Hold a lock (of filelock's kind) and give its file descriptor, for a child process to inherit.
-
-    Raises BlockingIOError: another process holds it.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def run_process(
@@ -289,18 +251,14 @@ def run_process(
             start_new_session=True,
             pass_fds=[lock],
         )
-    until = None
-    while True:
-        try:
+    while not stop.is_set():
+        with suppress(subprocess.TimeoutExpired):
             return process.wait(POLL_SECONDS)
-        except subprocess.TimeoutExpired:
-            if not stop.is_set():
-                continue
-        if until is None:
-            os.killpg(process.pid, signal.SIGINT)
-            until = time.monotonic() + _END_TIMEOUT
-        elif time.monotonic() > until:
-            os.killpg(process.pid, signal.SIGKILL)
+    for number in (signal.SIGINT, signal.SIGKILL):
+        os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(_END_TIMEOUT)
+    return process.wait()
 
 
 def _fault_of(output: Path, start: int, status: int) -> str:

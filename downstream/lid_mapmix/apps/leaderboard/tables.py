@@ -153,8 +153,9 @@ def tables_of(rows: Sequence[Mapping[str, Any]], *, paper: bool) -> list[Table]:
     head = ["upstream", "variant", *(title for title, _ in COLUMNS.values()), "parameters", "time", "runs"]
     lines = [
         [
-            *(row["upstream"], row["variant"], *(_bold(row["scores"].get(name)) for name in COLUMNS)),
-            *(rounded(row["parameters"]), _mean_duration(row["seconds"]), _runs(row)),
+            *(row["upstream"], row["variant"]),
+            *(table_files.Bold(text) if is_best else text for text, _, is_best in _cells(row)),
+            str(row["runs"]) if row["complete"] == row["runs"] else f"{row['complete']} of {row['runs']}",
         ]
         for row in rows
     ]
@@ -166,6 +167,17 @@ def tables_of(rows: Sequence[Mapping[str, Any]], *, paper: bool) -> list[Table]:
         ]
         tables.append(Table(_PAPER_LEGEND, ["variant", "source", *titles], beside, names=2))
     return tables
+
+
+def _cells(row: Mapping[str, Any]) -> list[tuple[str, float | None, bool]]:
+    """Return text, number and whether it is best, per score, and of the number of parameters and the time."""
+    scores = [row["scores"].get(name) or {} for name in COLUMNS]
+    seconds = row["seconds"] or {}
+    return [
+        *((_spread(score), score.get("mean"), score.get("best", False)) for score in scores),
+        (rounded(row["parameters"]), row["parameters"], False),
+        (duration(seconds["mean"]) if seconds else "–", seconds.get("mean"), False),
+    ]
 
 
 def _spread(score: Mapping[str, Any] | None) -> str:
@@ -182,23 +194,9 @@ def rounded(count: int | None) -> str:
     return f"{count / 1e6:.3g} M" if count >= 1e6 else f"{count / 1e3:.3g} k"  # noqa: PLR2004
 
 
-def _runs(row: Mapping[str, Any]) -> str:
-    """Return the number of runs, or ``complete of all`` if some are not complete."""
-    return str(row["runs"]) if row["complete"] == row["runs"] else f"{row['complete']} of {row['runs']}"
-
-
 def failures(content: Mapping[str, Any]) -> list[str]:
     """List the failed runs with their errors."""
     return [f"{run['folder']}: {run['fault']}" for run in content["runs"] if run["status"] == Status.FAILED.value]
-
-
-def _mean_duration(seconds: Mapping[str, Any] | None) -> str:
-    return duration(seconds["mean"]) if seconds else "–"
-
-
-def _bold(score: Mapping[str, Any] | None) -> str:
-    text = _spread(score)
-    return table_files.Bold(text) if score and score.get("best") else text
 
 
 def as_page(root: Path, content: Mapping[str, Any], *, paper: bool) -> str:
@@ -210,7 +208,6 @@ def as_page(root: Path, content: Mapping[str, Any], *, paper: bool) -> str:
     folder = Path(__file__).parent
     environment = template_environment(folder)
     script = (folder / "leaderboard.js").read_text(encoding="utf-8")
-    rows = [_row(root, content, row) for row in content["rows"]]
     # The content security policy allows this script only, by its digest.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("leaderboard.html").render(
@@ -220,32 +217,23 @@ def as_page(root: Path, content: Mapping[str, Any], *, paper: bool) -> str:
         digest=digest,
         title=root.resolve().name,
         columns=[(title, "higher" if is_higher_better else "lower") for title, is_higher_better in COLUMNS.values()],
-        rows=rows,
+        rows=[_row(root, content, row) for row in content["rows"]],
         legend=_LEGEND,
         failures=failures(content),
         paper=_beside_paper(content["rows"]) if paper else [],
         paper_columns=[COLUMNS[name][0] for name in _PAPER_COLUMNS],
-        versions=list(content["versions"].items()),
-        complete=sum(row["complete"] for row in content["rows"]),
-        count=len(content["runs"]),
+        content=content,
     )
 
 
 def _row(root: Path, content: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the names of a row, cells (text, sort value, is best), and runs (name, link or "", status)."""
-    cells = []
-    for name in COLUMNS:
-        score = row["scores"].get(name)
-        cells.append((_spread(score), None if not score else score["mean"], bool(score and score.get("best"))))
-    seconds = row["seconds"]
-    cells.append((rounded(row["parameters"]), row["parameters"], False))
-    cells.append((_mean_duration(seconds), None if seconds is None else seconds["mean"], False))
+    """Return the names of a row, its `_cells`, and runs (name, link or "", status)."""
     members = [run for run in content["runs"] if (run["upstream"], run["variant"]) == (row["upstream"], row["variant"])]
     links = []
     for run in members:
         report = RunFolder(Path(run["folder"])).report.as_posix()
         links.append((f"{run['data']} · {run['seed']}", report if (root / report).is_file() else "", run["status"]))
-    return {"upstream": row["upstream"], "variant": row["variant"], "cells": cells, "runs": links}
+    return {"upstream": row["upstream"], "variant": row["variant"], "cells": _cells(row), "runs": links}
 
 
 def _beside_paper(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, list[str], bool]]:

@@ -34,7 +34,7 @@ _VARIABLES = {
 }
 # Removed from an SVG: the style sheet (it would apply to the whole page), ids of groups (not unique), the font.
 _FOREIGN = re.compile(r'<style.*?</style>|(?<=<g) id="[^"]*"|font-family: [^;"]*;? ?', re.DOTALL)
-_DASHED = {"color": "0.25", "linewidth": 0.9, "linestyle": (0, (4, 2))}
+DASHED = {"color": "0.25", "linewidth": 0.9, "linestyle": (0, (4, 2))}
 # Distinguishable with colour blindness, and in grey by lightness and markers.
 _CURVE_COLOURS, _MARKERS = ("#d95f02", "#1b4e9b"), ("o", "s", "^", "D")
 _WIDTH = 0.8
@@ -188,7 +188,7 @@ def draw_lines(
     figure = new_figure(None, 4.8, 3.7)
     axes = figure.subplots()
     if mark is not None:
-        axes.axvline(mark, **_DASHED)
+        axes.axvline(mark, **DASHED)
     for number, (name, (x, y)) in enumerate(series.items()):
         marker = _MARKERS[number % len(_MARKERS)] if has_marks or len(x) == 1 else ""
         axes.plot(x, y, marker=marker, markersize=4, linewidth=1.4, label=name)
@@ -238,17 +238,17 @@ def group_marks(count: int) -> list[tuple[str, str]]:
     return [(_GROUP_COLOURS[number % len(_GROUP_COLOURS)], marks[number % len(marks)]) for number in range(count)]
 
 
-def chosen_points(count: int, max_points: int = MAX_POINTS, seed: int = 0) -> np.ndarray:
+def chosen_points(count: int, max_points: int = MAX_POINTS) -> np.ndarray:
     """Return the numbers of the latents to show, ascending int64: all, or `max_points` drawn without replacement."""
     if count <= max_points:
         return np.arange(count)
-    return np.sort(keyed_generator(seed, "projection").choice(count, size=max_points, replace=False))
+    return np.sort(keyed_generator(0, "projection").choice(count, size=max_points, replace=False))
 
 
-def project(latents: np.ndarray, seed: int = 0) -> np.ndarray | None:
+def project(latents: np.ndarray) -> np.ndarray | None:
     """Return a t-SNE projection to the unit square, (N, 2) float64; None for fewer than 5 or identical latents.
 
-    `latents`: (N, dim) float, finite. `seed`: seed of t-SNE.
+    `latents`: (N, dim) float, finite.
     """
     if len(latents) < _MIN_POINTS or np.ptp(latents, axis=0).max(initial=0) == 0:
         return None
@@ -259,6 +259,6 @@ def project(latents: np.ndarray, seed: int = 0) -> np.ndarray | None:
     initial = "pca" if min(latents.shape) > 1 else "random"
     # With several threads the order of summation varies, and small differences change the result of t-SNE.
     with threadpool_limits(1):
-        places = TSNE(perplexity=perplexity, init=initial, random_state=seed).fit_transform(latents)
+        places = TSNE(perplexity=perplexity, init=initial, random_state=0).fit_transform(latents)
     low, high = places.min(axis=0), places.max(axis=0)
     return ((places - low) / np.where(high > low, high - low, 1.0)).astype(np.float64)

@@ -77,7 +77,7 @@ def try_card(folder: RunFolder, corpus: Corpus) -> None:
             print(f"[lid_mapmix] {path} was edited or written by another program; it is not replaced")
             return
         facts = read_facts(choose_checkpoint(folder.path, "evaluate"), folder.path.resolve().name, corpus)
-        write_text(path, card_text(facts, "DIR"))
+        write_text(path, card_text(facts))
 
 
 def is_unedited(text: str) -> bool:
@@ -86,8 +86,8 @@ def is_unedited(text: str) -> bool:
     return found is not None and found[1] == _digest(text[: found.start()] + text[found.end() :])
 
 
-def card_text(facts: Facts, folder: str) -> str:
-    """Return the card. `facts`: its content. `folder`: name of the model's folder in the examples."""
+def card_text(facts: Facts) -> str:
+    """Return the card. `facts`: its content."""
     from huggingface_hub import EvalResult, ModelCard, ModelCardData  # noqa: PLC0415 - takes a while to import
 
     results = [
@@ -115,7 +115,7 @@ def card_text(facts: Facts, folder: str) -> str:
     )
     splits = [split for split in ("dev", "test") if split in facts.scores]
     card = ModelCard.from_template(
-        data, str(_TEMPLATE), facts=facts, folder=folder, splits=splits, rows=_score_rows(facts, splits), cells=_cells
+        data, str(_TEMPLATE), facts=facts, splits=splits, rows=_score_rows(facts, splits), cells=_cells
     )
     front, rest = f"---\n{data.to_yaml()}\n---\n", f"{card.text}\n"
     return f"{front}{_MARK.format(digest=_digest(front + rest))}\n{rest}"

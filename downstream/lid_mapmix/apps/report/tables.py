@@ -48,9 +48,6 @@ _PACKAGES = (
     "scikit-learn",
     "soundfile",
 )
-# Fractions of a row above which a cell is so dark in light mode, or so bright in dark mode, that its number takes the
-# other colour: black and white then have a contrast of at least 4.5 (WCAG 1.4.3).
-_DARK, _BRIGHT = 0.84, 0.62
 _ABSENT = "-"
 
 
@@ -71,8 +68,7 @@ class Confusion:
     caption: str  # of the table
     groups: Sequence[tuple[str, int]]  # (name, number of members), in order
     names: Sequence[str]  # of rows and columns
-    # Cells ``{"count", "fraction", "is_right", "is_dark", "is_bright"}``, with the fraction of the row.
-    rows: Sequence[Sequence[dict[str, Any]]]
+    rows: Sequence[Sequence[tuple[int, float]]]  # count of each cell, and its fraction of the row
     starts: frozenset[int]  # numbers of the rows where a group starts
 
 
@@ -166,16 +162,7 @@ def confusion(
 
     size = len(names)
     counts = np.bincount(truth * size + answers, minlength=size * size).reshape(size, size)
-    totals = counts.sum(axis=1)
-    rows = [
-        [
-            {"count": count, "fraction": fraction, "is_right": row == column, "is_dark": fraction > _DARK}
-            | {"is_bright": fraction > _BRIGHT}
-            for column, count in enumerate(counts[row].tolist())
-            for fraction in [count / max(int(totals[row]), 1)]
-        ]
-        for row in range(size)
-    ]
+    rows = [[(count, count / max(sum(row), 1)) for count in row] for row in counts.tolist()]
     starts = np.cumsum([0, *(members for _, members in groups)])[:-1]
     return Confusion(caption, groups, names, rows, frozenset(starts.tolist()))
 

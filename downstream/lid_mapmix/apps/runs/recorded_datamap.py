@@ -28,7 +28,7 @@ from ...utils.errors import UserError
 from ...utils.files import replace_when_complete
 from ...utils.one_line import one_line
 from ...utils.run_folder import RunFolder
-from ..report.datamap_figure import draw_by_class, draw_datamap
+from ..report.datamap_figure import draw_datamap
 from ..report.tables import format_table
 
 _OF_RULE = {
@@ -133,23 +133,13 @@ class RecordedDatamap:
                     f"{replaced[0]}: exists already, with other content{use}. Write to another folder by --out DIR, or "
                     "replace it by --overwrite."
                 )
-        if out.datamap in replaced:
-            # These files belong to the replaced data map.
-            for path in {out.suspects, out.datamap_by_class} - {*paths}:
-                path.unlink(missing_ok=True)
+        if out.datamap in replaced and suspects is None:
+            out.suspects.unlink(missing_ok=True)  # they belong to the replaced data map
         return paths
 
-    def draw(self, out: RunFolder, *, by_class: bool) -> list[Path]:
-        """Draw the data map and, with `by_class`, one panel per class; return the paths."""
-        paths = [out.datamap_figure]
-        draw_datamap(paths[0], self.recorded.measures, self.recorded.regions, self.config)
-        if by_class:
-            paths.append(out.datamap_by_class)
-            classes, targets = self.labels.classes, self.targets
-            draw_by_class(
-                paths[1], self.recorded.measures, self.recorded.regions, self.config, classes=classes, targets=targets
-            )
-        return paths
+    def draw(self, path: Path) -> None:
+        """Draw the data map."""
+        draw_datamap(path, self.recorded.measures, self.recorded.regions, self.config)
 
 
 def _refuse_unused(kept: DatamapConfig, given: Mapping[str, Any]) -> None:

@@ -10,13 +10,13 @@ that are computed from the ratios by `detection.log_likelihoods_from_ratios`.
 from pathlib import Path
 
 from ...utils.errors import UserError
-from ..choices import FileFormat
+from ..choices import FileFormat, Values
 from .own import ScoresCsv
 from .rows import read_opening
-from .system_output import Format, Hints, SystemOutput
-from .toolkits import KaldiLines, LidTrn, MapmixCsv, NistTable, S3prlPair
+from .system_output import Format, SystemOutput
+from .toolkits import KaldiLines, LidTrn, NistTable
 
-FORMATS: tuple[Format, ...] = (ScoresCsv(), MapmixCsv(), NistTable(), KaldiLines(), LidTrn(), S3prlPair())
+FORMATS: tuple[Format, ...] = (ScoresCsv(), NistTable(), KaldiLines(), LidTrn())
 
 
 def format_of(key: FileFormat) -> Format:
@@ -40,12 +40,12 @@ def recognise(path: Path | str) -> Format:
     )
 
 
-def read_output(path: Path | str, hints: Hints) -> SystemOutput:
-    """Read a file in any of the formats.
+def read_output(path: Path | str, values: Values = Values.LIKELIHOODS) -> SystemOutput:
+    """Read a file in any of the formats; `values` is the kind of scores in Kaldi's.
 
     Raises UserError: none of the formats, a damaged file, or an utterance without a possible class.
     """
-    return recognise(path).read(Path(path), hints)
+    return recognise(path).read(Path(path), values)
 
 
 def write_output(path: Path, form: Format, output: SystemOutput) -> None:

@@ -27,9 +27,9 @@ import numpy as np
 
 from ...utils.errors import UserError
 from ...utils.files import write_csv, write_text
-from ..choices import FileFormat
-from .rows import Opening, check_rows, parse_seconds, read_csv, unique_ids
-from .system_output import Format, Hints, SystemOutput, csv_truth
+from ..choices import FileFormat, Values
+from .rows import Opening, check_names, check_rows, parse_seconds, read_csv, unique_ids
+from .system_output import Format, SystemOutput, class_numbers
 
 _SPEAKER = "speaker"
 _FIRST_COLUMNS = ("id", "class", "prediction", "seconds", "group", "source")
@@ -157,21 +157,23 @@ class ScoresCsv(Format):
         """Return whether the first columns are the fixed ones."""
         return tuple(opening.columns[: len(_FIRST_COLUMNS)]) == _FIRST_COLUMNS
 
-    def read(self, path: Path, hints: Hints) -> SystemOutput:
+    def read(self, path: Path, values: Values) -> SystemOutput:
         """Read a scores file; see `read_scores`."""
         found = read_scores(path)
         columns = {"group": found.group, "source": found.source, _SPEAKER: found.speaker}
-        values, truth, seconds = found.log_probabilities, found.truth, found.seconds
-        return self.scored(path, found.classes, found.ids, values, truth=truth, seconds=seconds, columns=columns)
+        scores, truth, seconds = found.log_probabilities, found.truth, found.seconds
+        return self.scored(path, found.classes, found.ids, scores, truth=truth, seconds=seconds, columns=columns)
 
     def write(self, path: Path, output: SystemOutput) -> None:
         """Write the log-likelihoods, which are log-probabilities under equal priors."""
-        empty = np.full(len(output), "")
+        truth, empty = np.asarray(output.truth), np.full(len(output), "")
+        class_numbers(output, truth)  # a true class that has no scores is refused
+        check_names((*output.ids.tolist(), *output.classes), forbidden="\n\r")
         write_scores(
             path,
             ids=output.ids,
             classes=output.classes,
-            truth=csv_truth(output),
+            truth=truth,
             log_probabilities=np.asarray(output.log_likelihoods),
             seconds=output.seconds,
             group=output.columns.get("group", empty),

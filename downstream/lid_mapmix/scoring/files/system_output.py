@@ -16,7 +16,7 @@ from scipy.special import log_softmax
 from ...utils.errors import UserError
 from ..choices import FileFormat, Values
 from ..detection import log_likelihood_ratios, log_likelihoods_from_ratios
-from .rows import Opening, check_names
+from .rows import Opening
 
 _TWO = 2
 _BY_UTTERANCE = ("ids", "predictions", "truth", "log_likelihoods", "ratios", "seconds")
@@ -64,15 +64,6 @@ class SystemOutput:
         return replace(self, log_likelihoods=log_likelihoods, ratios=None, predictions=predictions)
 
 
-@dataclass(frozen=True)
-class Hints:
-    """What cannot be read from a file itself."""
-
-    # Their order in the CSV of Map-Mix's code; None to infer it from the predictions.
-    classes: Sequence[str] | None = None
-    values: Values = Values.LIKELIHOODS  # the kind of scores in Kaldi's format
-
-
 class Format(ABC):
     """A format of scores or predictions."""
 
@@ -87,16 +78,15 @@ class Format(ABC):
         """Return whether a file is in this format."""
 
     @abstractmethod
-    def read(self, path: Path, hints: Hints) -> SystemOutput:
-        """Read a file; a UserError if it is absent or damaged, or an utterance has no possible class."""
+    def read(self, path: Path, values: Values) -> SystemOutput:
+        """Read a file; a UserError if it is absent or damaged, or an utterance has no possible class.
+
+        `values`: the kind of scores in Kaldi's format, which the file itself does not say.
+        """
 
     @abstractmethod
     def write(self, path: Path, output: SystemOutput) -> None:
         """Write the output, complete or not at all; a UserError for a name or class that the format cannot hold."""
-
-    def files(self, path: Path) -> list[Path]:
-        """Return the files that `write` writes; a UserError if the path cannot be one of them."""
-        return [path]
 
     def scored(
         self,
@@ -145,26 +135,6 @@ class Format(ABC):
                 f"{ids[impossible][0]} ({np.count_nonzero(impossible)} such). Write the file again."
             )
         return replace(self.scored(path, classes, ids, log_likelihoods_from_ratios(ratios)), ratios=ratios)
-
-    def answered(self, path: Path, ids: list[str], truth: list[str], predictions: list[str]) -> SystemOutput:
-        """Return the output of predictions without scores, for N utterances."""
-        return SystemOutput(
-            path=path,
-            format=self,
-            classes=tuple(sorted({*truth, *predictions})),
-            ids=np.array(ids),
-            predictions=np.array(predictions),
-            seconds=np.full(len(ids), np.nan),
-            truth=np.array(truth),
-        )
-
-
-def csv_truth(output: SystemOutput) -> np.ndarray:
-    """Return the true classes, (N,) str, after checking that a CSV can hold them and all names."""
-    truth = np.asarray(output.truth)
-    class_numbers(output, truth)
-    check_names((*output.ids.tolist(), *output.classes), forbidden="\n\r")
-    return truth
 
 
 def align(systems: Sequence[SystemOutput]) -> list[SystemOutput]:

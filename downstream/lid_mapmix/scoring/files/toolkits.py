@@ -1,21 +1,17 @@
-"""The formats of other toolkits: NIST, Kaldi and OLR, ML-SUPERB, S3PRL, Map-Mix's published code.
+"""The formats of other toolkits: NIST, Kaldi and OLR, ML-SUPERB; S3PRL's files of predictions, which are written only.
 
 docs/scores.md has the form of a line of each.
 
 Scores have 9 significant digits. Ids and class names may have no white space in Kaldi's lines, and no tab in NIST's
-tables and lid.trn; in S3PRL's files an id may have spaces, and those of a label are written as
-underscores. Map-Mix's probability is a list as Python prints it; the file does not have the order of its classes.
+tables and lid.trn.
 """
 
-import ast
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ...utils.errors import UserError
-from ...utils.files import write_csv
 from ..choices import FileFormat, Values
 from ..detection import log_likelihood_ratios
 from .rows import (
@@ -24,16 +20,12 @@ from .rows import (
     check_names,
     check_rows,
     parse_number,
-    parse_seconds,
-    read_csv,
     read_lines,
     unique_ids,
     write_lines,
 )
-from .system_output import Format, Hints, SystemOutput, csv_truth
+from .system_output import Format, SystemOutput
 
-PREDICT_ENDING, TRUTH_ENDING = "_predict.txt", "_truth.txt"
-MAPMIX_COLUMNS = ("audiopath", "duration", "class", "prediction", "probability")
 _PAIR, _TRIPLE = 2, 3
 
 
@@ -48,7 +40,7 @@ class NistTable(Format):
         """Return whether the first column is NIST's."""
         return opening.line.split("\t")[0] == NIST_ID
 
-    def read(self, path: Path, hints: Hints) -> SystemOutput:
+    def read(self, path: Path, values: Values) -> SystemOutput:
         """Read a table; see `Format.read`."""
         lines = read_lines(path, "a NIST score table")
         header, *rows = [line.split("\t") for line in lines]
@@ -58,9 +50,9 @@ class NistTable(Format):
                 f"{lines[0][:100]!r}. Write it as a NIST score table."
             )
         check_rows(path, header, rows, "scores")
-        values = [[parse_number(path, number, cell) for cell in row[1:]] for number, row in enumerate(rows, start=2)]
+        ratios = [[parse_number(path, number, cell) for cell in row[1:]] for number, row in enumerate(rows, start=2)]
         ids = unique_ids(path, [row[0] for row in rows])
-        return self.scored_by_ratios(path, header[1:], np.array(ids), np.array(values))
+        return self.scored_by_ratios(path, header[1:], np.array(ids), np.array(ratios))
 
     def write(self, path: Path, output: SystemOutput) -> None:
         """Write the ratios that were read, or else those of the log-likelihoods."""
@@ -86,10 +78,9 @@ class KaldiLines(Format):
         A tab-separated lid.trn with numbers as utterance names looks the same; a file named .trn is not in this format.
         """
         words = opening.line.split()
-        named_otherwise = opening.path.suffix == ".trn" or opening.path.name.endswith((PREDICT_ENDING, TRUTH_ENDING))
-        return len(words) == _TRIPLE and _is_number(words[2]) and not named_otherwise
+        return len(words) == _TRIPLE and _is_number(words[2]) and opening.path.suffix != ".trn"
 
-    def read(self, path: Path, hints: Hints) -> SystemOutput:
+    def read(self, path: Path, values: Values) -> SystemOutput:
         """Read lines; utterances and classes keep the order of their first occurrence. See `Format.read`."""
         classes: dict[str, None] = {}
         scores: dict[str, dict[str, float]] = {}
@@ -112,9 +103,9 @@ class KaldiLines(Format):
                     f"{path}: expected a score of every utterance for every language, found none of {name} for "
                     f"{next(language for language in classes if language not in row)}. Write the file again."
                 )
-        values = np.array([[row[language] for language in classes] for row in scores.values()])
-        make = self.scored if hints.values is Values.LIKELIHOODS else self.scored_by_ratios
-        return make(path, tuple(classes), np.array(list(scores)), values)
+        table = np.array([[row[language] for language in classes] for row in scores.values()])
+        make = self.scored if values is Values.LIKELIHOODS else self.scored_by_ratios
+        return make(path, tuple(classes), np.array(list(scores)), table)
 
     def write(self, path: Path, output: SystemOutput) -> None:
         """Write the log-likelihoods."""
@@ -141,9 +132,9 @@ class LidTrn(Format):
     def recognise(self, opening: Opening) -> bool:
         """Return whether a line is three tab-separated fields."""
         fields = opening.line.split("\t")
-        return len(fields) == _TRIPLE and all(fields) and not S3prlPair().recognise(opening)
+        return len(fields) == _TRIPLE and all(fields)
 
-    def read(self, path: Path, hints: Hints) -> SystemOutput:
+    def read(self, path: Path, values: Values) -> SystemOutput:
         """Read lines; see `Format.read`."""
         rows = [line.split("\t") for line in read_lines(path, "ML-SUPERB's lid.trn")]
         for number, row in enumerate(rows, start=1):
@@ -152,8 +143,10 @@ class LidTrn(Format):
                     f"{path}: expected true class, predicted class and utterance, tab-separated, in line {number}, "
                     f"found {' '.join(row)[:100]!r}. Write the file again."
                 )
-        truth, predictions, ids = (list(column) for column in zip(*rows, strict=True))
-        return self.answered(path, unique_ids(path, ids), truth, predictions)
+        unique_ids(path, [row[2] for row in rows])
+        truth, predictions, ids = np.array(rows).T
+        classes = tuple(sorted({*truth.tolist(), *predictions.tolist()}))
+        return SystemOutput(path, self, classes, ids, predictions, np.full(len(ids), np.nan), truth)
 
     def write(self, path: Path, output: SystemOutput) -> None:
         """Write the predictions; no name may have a tab or a line break."""
@@ -161,94 +154,6 @@ class LidTrn(Format):
         rows = list(zip(*(column.tolist() for column in columns), strict=True))
         check_names(name for row in rows for name in row)
         write_lines(path, map("\t".join, rows))
-
-
-class S3prlPair(Format):
-    """S3PRL's two files of predictions and truth; either name may be given."""
-
-    key = FileFormat.S3PRL
-    name = "S3PRL's predict and truth files"
-    has_scores = False
-
-    def recognise(self, opening: Opening) -> bool:
-        """Return whether the name ends as S3PRL's do, and a line has at least two words."""
-        return opening.path.name.endswith((PREDICT_ENDING, TRUTH_ENDING)) and len(opening.line.split()) >= _PAIR
-
-    def read(self, path: Path, hints: Hints) -> SystemOutput:
-        """Read both files; utterances keep the order of the predictions. See `Format.read`."""
-        ending = next((ending for ending in (PREDICT_ENDING, TRUTH_ENDING) if path.name.endswith(ending)), None)
-        if ending is None:
-            raise UserError(
-                f"{path}: expected a name that ends in {PREDICT_ENDING} or {TRUTH_ENDING}. Rename both files."
-            )
-        stem = path.name.removesuffix(ending)
-        predictions, truth = (_labels(path.with_name(stem + each)) for each in (PREDICT_ENDING, TRUTH_ENDING))
-        if apart := predictions.keys() ^ truth.keys():
-            raise UserError(
-                f"{path}: expected the same utterances in {PREDICT_ENDING} and {TRUTH_ENDING}, found {min(apart)} only "
-                "in one. Correct one of the files."
-            )
-        return self.answered(path, list(predictions), [truth[name] for name in predictions], [*predictions.values()])
-
-    def write(self, path: Path, output: SystemOutput) -> None:
-        """Write both files, given the path of the predictions."""
-        truth = np.asarray(output.truth)
-        check_names(output.ids.tolist())
-        split = path.name.removesuffix(PREDICT_ENDING)
-        write_s3prl_predictions(path.parent, split, output.ids, output.predictions, truth)
-
-    def files(self, path: Path) -> list[Path]:
-        """Return the two files; a UserError if the name does not end as that of the predictions."""
-        if not path.name.endswith(PREDICT_ENDING):
-            raise UserError(f"{path}: expected a name that ends in {PREDICT_ENDING} for S3PRL's two files. Rename it.")
-        return [path, path.with_name(path.name.removesuffix(PREDICT_ENDING) + TRUTH_ENDING)]
-
-
-class MapmixCsv(Format):
-    """The CSV that Map-Mix's published code writes."""
-
-    key = FileFormat.MAPMIX
-    name = "CSV of Map-Mix's code"
-
-    def recognise(self, opening: Opening) -> bool:
-        """Return whether its columns are there."""
-        return set(MAPMIX_COLUMNS) <= set(opening.columns)
-
-    def read(self, path: Path, hints: Hints) -> SystemOutput:
-        """Read the CSV, with the order of classes from the hints, or else from the predictions; see `Format.read`.
-
-        Each prediction is the class of the greatest probability; each class, or all but one, must be predicted once.
-        """
-        header, *rows = read_csv(path, "scores")
-        if not set(MAPMIX_COLUMNS) <= set(header):
-            raise UserError(
-                f"{path}: expected the columns {','.join(MAPMIX_COLUMNS)}, found {','.join(header)[:200]}. "
-                "Write it as Map-Mix's test.py does."
-            )
-        check_rows(path, header, rows, "scores")
-        places = [header.index(name) for name in MAPMIX_COLUMNS]
-        ids, seconds, truth, predictions, texts = ([row[place] for row in rows] for place in places)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of text that is not a list; it raises a UserError
-            lists = [_probabilities(path, number, text) for number, text in enumerate(texts, start=2)]
-        if len(lengths := {len(one) for one in lists}) > 1:
-            raise UserError(
-                f"{path}: expected as many probabilities in each row, found {sorted(lengths)}. Write the file again."
-            )
-        probabilities = np.array(lists)
-        classes = _class_order(path, probabilities, truth, predictions, hints.classes)
-        unique_ids(path, ids)
-        durations = parse_seconds(path, seconds)
-        with np.errstate(divide="ignore"):  # a probability of 0 is a likelihood of 0
-            values = np.log(probabilities)
-        return self.scored(path, classes, np.array(ids), values, truth=np.array(truth), seconds=durations)
-
-    def write(self, path: Path, output: SystemOutput) -> None:
-        """Write the probabilities."""
-        truth, probabilities = csv_truth(output), np.exp(np.asarray(output.log_likelihoods))
-        columns = (output.ids, output.seconds, truth, output.predictions, probabilities)
-        rows = zip(*(column.tolist() for column in columns), strict=True)
-        write_csv(path, MAPMIX_COLUMNS, ([*row[:-1], str(row[-1])] for row in rows))
 
 
 def write_s3prl_predictions(
@@ -265,9 +170,9 @@ def write_s3prl_predictions(
     `split`: for example ``"dev"``. `ids`, `predictions`, `truth`: (N,) str; the latter two are class names.
     """
     words = _words({*map(str, predictions), *map(str, truth)})
-    for ending, labels in ((PREDICT_ENDING, predictions), (TRUTH_ENDING, truth)):
+    for name, labels in (("predict", predictions), ("truth", truth)):
         lines = [f"{utterance} {words[str(label)]}" for utterance, label in zip(ids, labels, strict=True)]
-        write_lines(Path(expdir) / f"{split}{ending}", lines)
+        write_lines(Path(expdir) / f"{split}_{name}.txt", lines)
 
 
 def _words(names: set[str]) -> dict[str, str]:
@@ -294,54 +199,3 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _labels(path: Path) -> dict[str, str]:
-    pairs = [line.rsplit(" ", 1) for line in read_lines(path, "S3PRL's labels, one line 'id label' each")]
-    for number, pair in enumerate(pairs, start=1):
-        if len(pair) == 1 or not all(pair):
-            raise UserError(f"{path}: expected 'id label' in line {number}, found {pair[0][:100]!r}. Evaluate again.")
-    unique_ids(path, [name for name, _ in pairs])
-    return dict(pairs)
-
-
-def _class_order(
-    path: Path, probabilities: np.ndarray, truth: list[str], predictions: list[str], classes: Sequence[str] | None
-) -> tuple[str, ...]:
-    """Return the class names in the order of Map-Mix's probabilities."""
-    count = probabilities.shape[1]
-    if classes is not None and (len(classes) != count or not {*truth, *predictions} <= set(classes)):
-        unknown = sorted({*truth, *predictions} - set(classes))
-        found = f"{unknown[0]}" if unknown else f"{count} probabilities per row"
-        raise UserError(f"{path}: expected the {len(classes)} classes of the labels, found {found}. Check the labels.")
-    known = dict(enumerate(classes)) if classes is not None else {}
-    for number, (place, name) in enumerate(
-        zip(probabilities.argmax(axis=1).tolist(), predictions, strict=True), start=2
-    ):
-        if known.setdefault(place, name) != name:
-            raise UserError(
-                f"{path}: expected the prediction {known[place]} in row {number}, whose probability {place + 1} is the "
-                f"greatest, found {name}. Check the order of the labels."
-            )
-    left = sorted({*truth, *predictions} - set(known.values()))
-    if len(known) == count - 1 and len(left) == 1:
-        known[next(iter(set(range(count)) - set(known)))] = left[0]
-    if len(known) < count or len(set(known.values())) < count:
-        raise UserError(
-            f"{path}: expected a prediction of each of the {count} classes, which determines their order, found "
-            f"{len(set(known.values()))} predicted classes. Give the labels."
-        )
-    return tuple(known[place] for place in range(count))
-
-
-def _probabilities(path: Path, number: int, text: str) -> list[float]:
-    try:
-        values = ast.literal_eval(text.strip())
-        row = [float(value) for value in values]
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-        row = []
-    if not row or not np.isfinite(row).all() or min(row) < 0:
-        raise UserError(
-            f"{path}: expected a list of probabilities in row {number}, found {text[:60]!r}. Write the file again."
-        )
-    return row

@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from lid_mapmix.training.progress import fill_schedule
+from lid_mapmix.training.schedule import fill_schedule
 from lid_mapmix.utils.errors import UserError
 
 
