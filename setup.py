@@ -44,6 +44,7 @@ setup(
     package_data={
         _PACKAGE: ["config.yaml", "py.typed"],
         f"{_PACKAGE}.config": ["demo.yaml", "variants/*.yaml"],
+        f"{_PACKAGE}.data.prepare": ["commonvoice_accents.yaml"],
         f"{_PACKAGE}.apps.report": ["head.html", "page.*", "model_card.md.jinja"],
         f"{_PACKAGE}.apps.leaderboard": ["leaderboard.*"],
         f"{_PACKAGE}.upstream_configs": ["*.yaml"],

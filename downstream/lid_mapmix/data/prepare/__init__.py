@@ -7,13 +7,16 @@ from .steps.corpus import Corpus
 CORPORA = (
     "demo",
     "folder",
+    "adi17",
     "asterisk",
     "commonlanguage",
     "commonvoice",
     "fleurs",
     "jsonl",
     "kaldi",
+    "kespeech",
     "lre17",
+    "nist",
     "voxlingua107",
 )
 
