@@ -46,14 +46,10 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         help="classes are languages, or accents that speakers name (default: %(default)s)",
     )
     parser.add_argument(
-        "--accents",
-        metavar="MAP.yaml",
-        help="classes are dialects, by a map of language, dialect and accents; default: the map that is shipped",
+        "--accents", metavar="MAP.yaml", help="map of accents to dialects, the classes; default is the shipped map"
     )
     parser.add_argument(
-        "--validated",
-        action="store_true",
-        help=f"divide {VALIDATED_TABLE} by speakers instead of the publisher's splits",
+        "--validated", action="store_true", help=f"divide {VALIDATED_TABLE} by speakers, not by the publisher's splits"
     )
     parser.add_argument(
         "--min-hours-per-class", type=positive, metavar="HOURS", help="drop classes with less over all splits"

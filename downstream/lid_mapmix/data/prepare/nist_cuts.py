@@ -50,13 +50,14 @@ def group_with_whole(columns: Columns, *, ids: Collection[str]) -> Columns:
                 if seconds[number] < seconds[members[-1]]:
                     place = _liveliest(audio)
                     cuts.setdefault(int(keys[place]), []).append((number, seconds[number], audio, place))
-    units = connected(*np.array(links, dtype=np.int64).reshape(-1, 2).T, count)
+    inner, outer = np.array(links, dtype=np.int64).reshape(-1, 2).T
+    units = connected(inner, outer, count)
     longest = np.zeros(count, dtype=np.int64)
     # The last write counts, which is the longest segment's.
     longest[units] = np.arange(count)
     columns["group"][numbers] = columns["group"][numbers[longest[units]]]
-    inner = np.count_nonzero(longest[units] != np.arange(count))
-    log.info("%d of %d cut segments are part of a longer one and get its group", inner, count)
+    contained = np.count_nonzero(longest[units] != np.arange(count))
+    log.info("%d of %d cut segments are part of a longer one and get its group", contained, count)
     return columns
 
 
