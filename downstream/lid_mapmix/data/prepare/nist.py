@@ -33,12 +33,9 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     add("--key", type=Path, required=True, metavar="FILE", help="key of train, which is divided without --dev-key")
     add("--dev-key", type=Path, metavar="FILE", help="key of dev")
     add("--test-key", type=Path, metavar="FILE", help="key of test")
-    add(
-        "--columns",
-        nargs="+",
-        choices=(ID, CLASS, DIALECT, *NOMINAL_SECONDS, SOURCE, IGNORED),
-        help=f"columns of keys without a header, in order; {IGNORED} ignores one; further ones are ignored",
-    )
+    names = (ID, CLASS, DIALECT, *NOMINAL_SECONDS, SOURCE, IGNORED)
+    columns = f"names of the first columns of keys without a header: {', '.join(names[:-1])}, or {IGNORED} for another"
+    add("--columns", nargs="+", metavar="NAME", choices=names, help=columns)
     add_cut_flag(parser)
 
 
