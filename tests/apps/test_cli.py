@@ -27,7 +27,7 @@ def test_help_lists_the_commands(capsys):
 
 CORPORA = (
     *("demo", "asterisk", "folder", "lre17", "voxlingua107", "commonvoice", "fleurs", "commonlanguage"),
-    *("kaldi", "jsonl", "mlsuperb", "huggingface", "lhotse"),
+    *("kaldi", "jsonl", "mlsuperb", "huggingface", "lhotse", "nist", "adi17", "kespeech"),
 )
 
 

@@ -56,14 +56,17 @@ class Labels:
 
 def read_labels(path: Path | str) -> Labels:
     """Read labels.yaml, cluster → classes. Raises UserError: no such file, another structure, or a class twice."""
-    path = Path(path)
+    return labels_from_mapping(read_yaml(Path(path), "maps each cluster to the list of its classes"), str(path))
+
+
+def read_yaml(path: Path, what: str) -> object:
+    """Read a file of YAML. Raises UserError: no such file, or not YAML. `what`: it does, for the error."""
     if not path.is_file():
-        raise UserError(f"{path}: no such file. Write one that maps each cluster to the list of its classes.")
+        raise UserError(f"{path}: no such file. Write one that {what}.")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: is not valid YAML: {' '.join(str(error).split())}. Correct it.") from None
-    return labels_from_mapping(content, str(path))
 
 
 def labels_from_mapping(clusters: object, origin: str) -> Labels:

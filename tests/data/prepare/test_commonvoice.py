@@ -8,6 +8,7 @@ import pytest
 from helpers.layouts import contents, prepare, read_rows, values, write_lines, write_tone
 from lid_mapmix.apps import cli
 from lid_mapmix.data.labels import read_labels
+from lid_mapmix.data.prepare import commonvoice
 from lid_mapmix.utils.errors import UserError
 
 HEADER = ("client_id", "path", "sentence", "up_votes", "accents", "variant", "locale", "segment")
@@ -79,6 +80,72 @@ def test_accents_of_one_language(release, tmp_path, caplog, several):
     expected = {"en-England English", "en-India and South Asia (India, Pakistan)"}
     assert all(values(rows[split], "class") == expected for split in rows)
     assert set(read_labels(tmp_path / "data/labels.yaml").clusters) == {"en"}
+
+
+def write_accents(release: Path, accents: tuple[str, ...], variants: tuple[str, ...] = ("",)) -> None:
+    """Give the speakers of English these accents and variants in turn."""
+    for table in (release / "en").glob("*.tsv"):
+        if table.name == "clip_durations.tsv":
+            continue
+        header, *rows = (line.split("\t") for line in table.read_text().splitlines())
+        for number, row in enumerate(rows):
+            row[4], row[5] = accents[number // 2 % len(accents)], variants[number // 2 % len(variants)]
+        write_lines(table, [header, *rows])
+
+
+def test_the_shipped_map_of_accents(release, tmp_path, caplog):
+    """Names of newer releases, tokens of older ones; several accents only if they are of one dialect."""
+    write_accents(
+        release, ("England English", "us", "United States English|us", "England English|Liverpool", "us|wales")
+    )
+    with caplog.at_level(logging.INFO):
+        rows = read_rows(prepare("commonvoice", release, tmp_path / "data", accents="default"))
+    dropped = "clips whose speakers name no accent, or several, or one that is not in the map; the most frequent: "
+    assert f"en: dropped 8 {dropped}England English|Liverpool, us|wales" in caplog.text
+    assert f"zh-TW: dropped 28 {dropped}nothing" in caplog.text
+    assert all(values(members, "class") == {"en-england", "en-us"} for members in rows.values())
+    assert read_labels(tmp_path / "data/labels.yaml").clusters == {"en": ("en-england", "en-us")}
+
+
+def test_a_map_of_ones_own(release, tmp_path):
+    """The variant stands for an accent that is not named."""
+    write_accents(release, ("here", "", "there", ""), ("", "over there", "over there", ""))
+    table = tmp_path / "map.yaml"
+    table.write_text("en: {near: [here], far: [there, over there]}\n")
+    rows = read_rows(prepare("commonvoice", release / "en", tmp_path / "data", accents=table))
+    assert len(rows["dev"]) == 2 * 3
+    assert all(values(members, "class") == {"en-near", "en-far"} for members in rows.values())
+
+
+def test_the_shipped_map_is_complete():
+    dialects = commonvoice._read_map("default")
+    assert set(dialects) == {"de", "en", "es", "fr", "pt", "zh-CN", "zh-TW"}
+    assert {"france", "Français du sud de la France", "fr-metro"} <= dialects["fr"].keys()
+    assert dialects["en"]["India and South Asia (India, Pakistan, Sri Lanka)"] == "southasia"
+    assert dialects["zh-CN"]["440000"] == dialects["zh-CN"]["出生地：44 广东省"] == "guangdong"
+    # No name is taken for several accents.
+    assert all(not commonvoice.SEVERAL_ACCENTS.search(accent) for one in dialects.values() for accent in one)
+
+
+def test_other_maps_say_what_was_found(release, tmp_path):
+    table = tmp_path / "map.yaml"
+
+    def refused(message: str) -> None:
+        with pytest.raises(UserError, match=message) as raised:
+            prepare("commonvoice", release / "en", tmp_path / "data", accents=table)
+        assert "\n" not in str(raised.value)
+
+    refused("map.yaml: no such file. Write one that maps each language to dialects")
+    table.write_text("en: [")
+    refused("map.yaml: is not valid YAML")
+    table.write_text("- en")
+    refused("map.yaml: expected a file that maps each language to dialects, .* found another structure")
+    table.write_text("en: {near: here}")
+    refused(r"map.yaml: en: expected 'cluster: \[class, class\]'")
+    table.write_text("en: {near: [here], far: [here]}")
+    refused("map.yaml: en: class here occurs twice")
+    table.write_text("en: {near: [here]}")
+    refused("expected at least two classes, found nothing")
 
 
 def test_validated_clips_are_divided_by_speakers(release, tmp_path, caplog):

@@ -7,6 +7,7 @@ from .steps.corpus import Corpus
 CORPORA = (
     "demo",
     "folder",
+    "adi17",
     "asterisk",
     "commonlanguage",
     "commonvoice",
@@ -14,9 +15,11 @@ CORPORA = (
     "huggingface",
     "jsonl",
     "kaldi",
+    "kespeech",
     "lhotse",
     "lre17",
     "mlsuperb",
+    "nist",
     "voxlingua107",
 )
 

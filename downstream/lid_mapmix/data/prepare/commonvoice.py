@@ -1,14 +1,16 @@
 """Mozilla Common Voice, read sentences in languages or accents: ``lid-mapmix prepare commonvoice``.
 
-A release unpacks to one folder per language, with clips/ and tables in it. Classes are the languages, or with
-``--class accent`` the accents that speakers name as theirs. Train, dev and test are the publisher's, which have part of
-the validated clips; ``--validated`` divides all of them by speakers.
+A release unpacks to one folder per language, with clips/ and tables in it. Classes are the languages, the accents that
+speakers name as theirs (``--class accent``), or the dialects of these by a map (``--accents``). Train, dev and test are
+the publisher's, which have part of the validated clips; ``--validated`` divides all of them by speakers.
 """
 
 import argparse
 import logging
 import math
 import re
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from ...utils.errors import UserError
@@ -26,6 +28,9 @@ ACCENT = ("accents", "accent")
 # Separates several accents of a speaker: | in newer releases; in older ones a comma, which has a blank after it within
 # an accent: "India and South Asia (India, Pakistan, Sri Lanka)" (github.com/common-voice/common-voice/issues/4794).
 SEVERAL_ACCENTS = re.compile(r"\||,(?! )")
+# Stands for the accent if a speaker names none, because some accents were moved to it. Only a map has its values.
+VARIANT = "variant"
+SHIPPED_MAP = Path(__file__).with_name("commonvoice_accents.yaml")
 CLIP, MILLISECONDS = "clip", "duration[ms]"
 DEFAULT_EXTENSION = ".mp3"
 
@@ -41,9 +46,10 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         help="classes are languages, or accents that speakers name (default: %(default)s)",
     )
     parser.add_argument(
-        "--validated",
-        action="store_true",
-        help=f"divide {VALIDATED_TABLE} by speakers instead of the publisher's splits",
+        "--accents", metavar="MAP.yaml", help="map of accents to dialects, the classes; default is the shipped map"
+    )
+    parser.add_argument(
+        "--validated", action="store_true", help=f"divide {VALIDATED_TABLE} by speakers, not by the publisher's splits"
     )
     parser.add_argument(
         "--min-hours-per-class", type=positive, metavar="HOURS", help="drop classes with less over all splits"
@@ -54,16 +60,20 @@ def _list(options: argparse.Namespace) -> Listing:
     """List the clips of the languages.
 
     With ``--class accent`` classes are ``LANGUAGE-ACCENT``, without clips that have no accent or several; with
-    ``--validated`` classes of fewer than three speakers are dropped.
+    ``--accents`` they are ``LANGUAGE-DIALECT``, without clips that have no dialect or several; with ``--validated``
+    classes of fewer than three speakers are dropped.
 
-    Raises UserError: another layout, a language that is not in the corpus, or too few classes.
+    Raises UserError: another layout, a language that is not in the corpus, another map, or too few classes.
     """
     corpus_folder = options.corpus_folder.resolve()
-    accents, validated, min_hours = options.class_of == "accent", options.validated, options.min_hours_per_class
+    dialects = None if options.accents is None else _read_map(options.accents)
+    accents = options.class_of == "accent" or dialects is not None
+    validated, min_hours = options.validated, options.min_hours_per_class
     folders = choose(_find_languages(corpus_folder), options.languages, "--languages")
     utterances = []
     for language, path in folders.items():
-        utterances += _list_language(language, path, accents=accents, validated=validated)
+        of_language = None if dialects is None else dialects.get(language, {})
+        utterances += _list_language(language, path, accents=accents, dialects=of_language, validated=validated)
     if min_hours is not None:
         utterances = _of_frequent_classes(utterances, min_hours)
     if validated:
@@ -94,26 +104,56 @@ def _find_languages(folder: Path) -> dict[str, Path]:
     )
 
 
-def _list_language(language: str, folder: Path, *, accents: bool, validated: bool) -> list[Utterance]:
+def _read_map(source: str) -> dict[str, dict[str, str]]:
+    """Return language → accent → dialect."""
+    from ..labels import labels_from_mapping, read_yaml  # noqa: PLC0415
+
+    path, what = Path(source), "maps each language to dialects, and each dialect to the list of its accents"
+    path = SHIPPED_MAP if source == "default" else path
+    languages = read_yaml(path, what)
+    if not isinstance(languages, dict):
+        raise UserError(f"{path}: expected a file that {what}, found another structure. Correct it.")
+    labels = {
+        language: labels_from_mapping(dialects, f"{path}: {language}") for language, dialects in languages.items()
+    }
+    return {
+        language: {accent: dialect for dialect, accents in found.clusters.items() for accent in accents}
+        for language, found in labels.items()
+    }
+
+
+def _dialect(named: str, dialects: Mapping[str, str] | None) -> str:
+    """Return the only accent that is named, or its dialect; empty if there is none, or one without a dialect."""
+    found = {accent if dialects is None else dialects.get(accent, "") for accent in SEVERAL_ACCENTS.split(named)}
+    return found.pop() if len(found) == 1 else ""
+
+
+def _list_language(
+    language: str, folder: Path, *, accents: bool, dialects: Mapping[str, str] | None, validated: bool
+) -> list[Utterance]:
     seconds = _durations(folder)
-    utterances, without = [], 0
+    utterances, dropped = [], Counter[str]()
     for split, name in {"": VALIDATED_TABLE}.items() if validated else TABLES.items():
-        table = read_table(folder / name, (SPEAKER, PATH), ACCENT)
+        table = read_table(folder / name, (SPEAKER, PATH), (*ACCENT, VARIANT))
         accent_column = next((column for column in ACCENT if column in table), None)
         if accents and accent_column is None:
             raise UserError(
                 f"{folder / name}: expected a column {' or '.join(ACCENT)}, found none. Omit --class accent."
             )
-        named = table[accent_column] if accent_column else [""] * len(table[PATH])
+        nothing = [""] * len(table[PATH])
+        named = table[accent_column] if accent_column else nothing
+        if dialects is not None:
+            named = [accent or variant for accent, variant in zip(named, table.get(VARIANT, nothing), strict=True)]
         for speaker, path, accent in zip(table[SPEAKER], table[PATH], named, strict=True):
-            if accents and (not accent or SEVERAL_ACCENTS.search(accent)):
-                without += 1
+            dialect = _dialect(accent, dialects) if accents else ""
+            if accents and not dialect:
+                dropped[accent] += 1
                 continue
             clip = path if Path(path).suffix else path + DEFAULT_EXTENSION
             utterances.append(
                 Utterance(
                     audiopath=str(folder / CLIPS_FOLDER / clip),
-                    class_name=f"{language}-{accent}" if accents else language,
+                    class_name=f"{language}-{dialect}" if accents else language,
                     id=f"{language}/{Path(clip).stem}",
                     split=split,
                     seconds=seconds.get(clip, math.nan),
@@ -121,8 +161,12 @@ def _list_language(language: str, folder: Path, *, accents: bool, validated: boo
                     source="commonvoice",
                 )
             )
-    if without:
-        log.info("%s: dropped %d clips whose speakers name no accent, or several", language, without)
+    if dropped:
+        others = enumerate_names(accent for accent, _ in dropped.most_common() if accent)
+        unmapped = "" if dialects is None else f", or one that is not in the map; the most frequent: {others}"
+        log.info(
+            "%s: dropped %d clips whose speakers name no accent, or several%s", language, dropped.total(), unmapped
+        )
     return utterances
 
 
@@ -141,11 +185,7 @@ def _of_divisible_classes(utterances: list[Utterance]) -> list[Utterance]:
     for utterance in utterances:
         speakers.setdefault(utterance.class_name, set()).add(utterance.speaker)
     few = {name for name, members in speakers.items() if len(members) < len(SPLITS)}
-    if few:
-        log.info(
-            "dropped %d classes of fewer than %d speakers: %s", len(few), len(SPLITS), enumerate_names(sorted(few))
-        )
-    return [utterance for utterance in utterances if utterance.class_name not in few]
+    return _without(utterances, few, f"fewer than {len(SPLITS)} speakers")
 
 
 def _of_frequent_classes(utterances: list[Utterance], hours: float) -> list[Utterance]:
@@ -158,9 +198,13 @@ def _of_frequent_classes(utterances: list[Utterance], hours: float) -> list[Utte
             )
         seconds[utterance.class_name] = seconds.get(utterance.class_name, 0.0) + utterance.seconds
     rare = {name for name, total in seconds.items() if total < hours * 3600}
-    if rare:
-        log.info("dropped %d classes of less than %g h: %s", len(rare), hours, enumerate_names(sorted(rare)))
-    return [utterance for utterance in utterances if utterance.class_name not in rare]
+    return _without(utterances, rare, f"less than {hours:g} h")
+
+
+def _without(utterances: list[Utterance], classes: set[str], what: str) -> list[Utterance]:
+    if classes:
+        log.info("dropped %d classes of %s: %s", len(classes), what, enumerate_names(sorted(classes)))
+    return [utterance for utterance in utterances if utterance.class_name not in classes]
 
 
 CORPUS = listed_corpus(
@@ -168,7 +212,8 @@ CORPUS = listed_corpus(
     "Mozilla Common Voice: read sentences, classes are languages or accents",
     """\
 lid-mapmix prepare commonvoice cv-corpus/ --out data/ --languages pt es ca gl --max-hours-per-class 10
-lid-mapmix prepare commonvoice cv/ --out data/ --languages en --class accent --validated --min-hours-per-class 2""",
+lid-mapmix prepare commonvoice cv/ --out data/ --languages en --class accent --validated --min-hours-per-class 2
+lid-mapmix prepare commonvoice cv/ --out data/ --languages en es --accents default --validated""",
     _list,
     source="folder with one folder per language, or folder of a language, with clips/ and train.tsv",
     languages=True,

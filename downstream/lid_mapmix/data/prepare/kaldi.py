@@ -56,15 +56,16 @@ def _list(options: argparse.Namespace) -> Listing:
         directories = {"": directories.pop("train"), **directories}
     clusters = exported_clusters(corpus_folder)
     utterances = [
-        utterance for split, directory in directories.items() for utterance in _list_directory(directory, split, root)
+        utterance for split, directory in directories.items() for utterance in list_directory(directory, split, root)
     ]
     return Listing(corpus_folder, utterances, {"clusters": clusters}, clusters)
 
 
-def _list_directory(directory: Path, split: str, root: Path) -> list[Utterance]:
+def list_directory(directory: Path, split: str, root: Path, languages_file: str = LANGUAGES) -> list[Utterance]:
+    """Return the utterances of a data directory; `root`: of relative paths. Raises UserError: bad content."""
     recordings = _read_recordings(directory / RECORDINGS, root)
     segments = _read_segments(directory / SEGMENTS, recordings)
-    languages = read_pairs(directory / LANGUAGES)
+    languages = read_pairs(directory / languages_file)
     speakers = read_pairs(directory / SPEAKERS) if (directory / SPEAKERS).is_file() else {}
     seconds, recording_seconds = (_read_durations(directory / name) for name in (UTTERANCE_SECONDS, RECORDING_SECONDS))
     # Recipes for language recognition copy utt2lang there if speakers are unknown.
@@ -78,8 +79,8 @@ def _list_directory(directory: Path, split: str, root: Path) -> list[Utterance]:
         lacking = [name for name in names if name not in others]
         if lacking:
             raise UserError(
-                f"{directory / LANGUAGES}: expected {what} for {lacking[0]}, found none ({len(lacking)} such). Repair "
-                "the directory, for example by Kaldi's utils/fix_data_dir.sh."
+                f"{directory / languages_file}: expected {what} for {lacking[0]}, found none ({len(lacking)} such). "
+                "Repair the directory, for example by Kaldi's utils/fix_data_dir.sh."
             )
 
     def duration(name: str, recording: str, start: float, end: float) -> float:

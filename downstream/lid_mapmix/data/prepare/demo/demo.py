@@ -42,23 +42,10 @@ CLUSTERS: dict[str, tuple[Dialect, ...]] = {
         Dialect("cat-val", "ca-va", "ca_ES_VALENCIA"),
     ),
     # Not central Vietnamese: even plain training does not tell eSpeak's voice from the other two.
-    "vietnamese": (
-        Dialect("vie-nor", "vi", "vi"),
-        Dialect("vie-sou", "vi-VN-x-south", "vi"),
-    ),
-    "slavic": (
-        Dialect("qsl-pol", "pl", "pl"),
-        Dialect("qsl-rus", "ru", "ru"),
-        Dialect("qsl-ukr", "uk", "uk"),
-    ),
-    "chinese": (
-        Dialect("zho-cmn", "cmn", "zh_Hans"),
-        Dialect("zho-yue", "yue", "yue_Hant"),
-    ),
-    "armenian": (
-        Dialect("hye-eas", "hy", "hy"),
-        Dialect("hye-wes", "hyw", "hy"),
-    ),
+    "vietnamese": (Dialect("vie-nor", "vi", "vi"), Dialect("vie-sou", "vi-VN-x-south", "vi")),
+    "slavic": (Dialect("qsl-pol", "pl", "pl"), Dialect("qsl-rus", "ru", "ru"), Dialect("qsl-ukr", "uk", "uk")),
+    "chinese": (Dialect("zho-cmn", "cmn", "zh_Hans"), Dialect("zho-yue", "yue", "yue_Hant")),
+    "armenian": (Dialect("hye-eas", "hy", "hy"), Dialect("hye-wes", "hyw", "hy")),
 }
 
 # eSpeak's voice variants that change the voice but not the language, without those of a loud echo. A speaker is in one
@@ -83,11 +70,7 @@ def _add_flags(parser: CommandParser) -> None:
         help="utterances per dialect, over all splits (default: %(default)s)",
     )
     parser.add_argument(
-        "--clusters",
-        nargs="+",
-        choices=list(CLUSTERS),
-        default=list(CLUSTERS),
-        help="clusters to make (default: all)",
+        "--clusters", nargs="+", choices=list(CLUSTERS), default=list(CLUSTERS), help="clusters to make (default: all)"
     )
     add_common_flags(parser, None)
 

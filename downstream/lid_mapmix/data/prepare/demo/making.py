@@ -89,13 +89,7 @@ def make_demo(
             f"--utterances {utterances}: expected at least {MINIMUM_UTTERANCES}, so that each split has one. Raise it."
         )
     chosen = {name: CLUSTERS[name] for name in CLUSTERS if name in clusters}
-    settings = {
-        "corpus": "demo",
-        "recipe": RECIPE,
-        "utterances": utterances,
-        "clusters": list(chosen),
-        "seed": seed,
-    }
+    settings = {"corpus": "demo", "recipe": RECIPE, "utterances": utterances, "clusters": list(chosen), "seed": seed}
     with preparation(folder, settings, overwrite=overwrite) as needed:
         if not needed:
             return folder

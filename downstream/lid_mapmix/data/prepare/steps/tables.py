@@ -89,24 +89,26 @@ def read_table(
     optional: Sequence[str] = (),
     *,
     header: Sequence[str] | None = None,
+    separator: str = "\t",
+    other_names: Mapping[str, str] | None = None,
     encoding: str = "utf-8-sig",
 ) -> dict[str, list[str]]:
-    """Read columns of a tab-separated table. Quotation marks have no meaning, because transcripts have single ones.
+    """Read columns of a table. Quotation marks have no meaning, because transcripts have single ones.
 
     Raises UserError: no such table, a missing column, or a row with another number of fields.
 
     Returns name → (rows,) values.
 
     `needed`, `optional`: names of the columns to return; missing optional ones are omitted. `header`: the columns'
-    names if the table has no header.
+    names if the table has no header. `separator`: between fields. `other_names`: name in some tables → name used here.
     """
     if not path.is_file():
         raise _not_there(path, "table")
     try:
         # Not csv, for which a carriage return within a transcript ends the line.
         with path.open(newline="\n", encoding=encoding) as file:
-            rows = (line.removesuffix("\n").removesuffix("\r").split("\t") for line in file)
-            names = list(header or next(rows, []))
+            rows = (line.removesuffix("\n").removesuffix("\r").split(separator) for line in file)
+            names = [(other_names or {}).get(name, name) for name in header or next(rows, [])]
             missing = [name for name in needed if name not in names]
             if missing:
                 raise UserError(
@@ -124,7 +126,7 @@ def read_table(
                 table += [] if is_blank else [row]
     except UnicodeError as error:
         raise UserError(
-            f"{path}: expected a tab-separated table in {encoding.upper()}, found other data ({error}). Save it as one."
+            f"{path}: expected a table in {encoding.upper()}, found other data ({error}). Save it as one."
         ) from None
     return {name: [row[names.index(name)] for row in table] for name in (*needed, *optional) if name in names}
 
