@@ -93,7 +93,7 @@ class _Requests(BaseHTTPRequestHandler):
                 return respond(self, **found.groupdict())
         return self._fail(404, "no such address")
 
-    do_GET = do_HEAD = do_POST = do_PUT = _respond
+    do_GET = do_HEAD = do_POST = do_PUT = _respond  # noqa: N815 - http.server names them
 
     def log_message(self, *arguments):
         pass
