@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
 TOKEN = "hf_of_the_test"
+OF_OTHERS = "bob"  # whose models the token may not create
 _MODEL = r"/api/models/(?P<model>[^/]+/[^/]+)"
 
 
@@ -139,7 +140,7 @@ class _Requests(BaseHTTPRequestHandler):
         model = f"{asked['organization']}/{asked['name']}"
         if not self._may_write():
             return
-        if asked["organization"] != "alice":
+        if asked["organization"] == OF_OTHERS:
             self._fail(403, f"You don't have the rights to create a model under the namespace {asked['organization']}")
         elif model in self.server.models:
             self._send({"error": "You already created this model repo", "url": f"{self.server.url}/{model}"}, 409)

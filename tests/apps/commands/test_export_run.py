@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.hub import files_of
+from helpers.hub import OF_OTHERS, files_of
 from helpers.launching import ROOT, free_port
 from helpers.synthetic import hum
 from huggingface_hub import ModelCard, constants
@@ -93,7 +93,7 @@ def test_an_earlier_export_is_replaced_on_request_only(hub, capsys):
 
 
 def test_what_the_server_refuses_is_one_line(hub, capsys, monkeypatch):
-    refused(capsys, "don't have the rights to create a model under the namespace bob", "--push-to-hub", "bob/dialects")
+    refused(capsys, "don't have the rights to create a model under", "--push-to-hub", f"{OF_OTHERS}/dialects")
     with monkeypatch.context() as patch:
         patch.delenv("HF_TOKEN")
         refused(capsys, "401 Unauthorized", "--push-to-hub", NAME)

@@ -49,9 +49,7 @@ def export_run(options: argparse.Namespace) -> None:
     """Write the folder, and upload it. Raises UserError: no such run, or it cannot be exported or uploaded there."""
     repository = options.push_to_hub
     if str(repository).count("/") != 1 and (repository or options.private or options.out is None):
-        raise UserError(
-            f"expected --out DIR or --push-to-hub USER/NAME (--private), found {repository or 'none'}. Name it."
-        )
+        raise UserError(f"expected --out DIR or --push-to-hub USER/NAME, found {repository or 'none'}. Name one.")
     with TemporaryDirectory() as temporary:
         out = options.out or Path(temporary, Path(str(repository)).name)
         _write(options, out)
