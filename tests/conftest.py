@@ -68,3 +68,13 @@ def no_pickles(monkeypatch):
 
     for module, name in ((torch, "load"), (pickle, "load"), (pickle, "loads"), (pickle, "Unpickler")):
         monkeypatch.setattr(module, name, refuse)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """Return an empty Hugging Face Hub on this machine, which this process uses."""
+    from helpers.hub import connect, running_hub
+
+    with running_hub() as server:
+        connect(server, tmp_path / "huggingface", monkeypatch)
+        yield server

@@ -66,7 +66,7 @@ def _small_grid():
     return grid
 
 
-def test_the_readmes_commands_run_one_after_the_other(folder, capsys):
+def test_the_readmes_commands_run_one_after_the_other(folder, hub, capsys):
     lines = list(commands(README))
     plain = {shlex.join(shlex.split(line, comments=True)) for line in lines}
     assert plain >= MAKE
@@ -80,6 +80,7 @@ def test_the_readmes_commands_run_one_after_the_other(folder, capsys):
     assert not [
         path for path in (*map(first.joinpath, made), folder / "dialects", folder / "demo.zip") if not path.exists()
     ]
+    assert "model.safetensors" in hub.files("USER/NAME")
 
 
 def _run(words):

@@ -63,6 +63,7 @@ class Upstream:
     parameters: Annotated[int, Field(ge=0)] | None = None  # millions, 0 without weights; None for any number
     languages: Annotated[int, Field(ge=0)] = 0  # of the pretraining; 1 for English, 0 for unknown
     licence: str = "unknown"  # of the weights
+    base_model: str | None = None  # the weights' name on the Hugging Face Hub; None if they are not there
 
 
 _DEFAULT = Upstream(

@@ -26,6 +26,7 @@ from ..utils.errors import UserError
 from .answer import Identification, make_answer, rejection_threshold
 from .batching import ScoredRecording, WindowScorer
 from .exported import holds_export, read_export
+from .hub import find_folder
 from .recording import Recording
 from .segments import Segment, find_segments
 from .trained import Trained, read_run
@@ -68,7 +69,7 @@ class Identifier:
 
         Parameters
         ----------
-        folder : of the run; no training data is needed.
+        folder : of the run; no training data is needed. Or USER/NAME[@REVISION] of an export on the Hugging Face Hub.
         device : where to compute; None for a GPU if there is one, else the CPU.
         detect_speech : see the class.
         upstream_weights : weights of the run's upstream (-k), if they are no longer where they were.
@@ -79,7 +80,7 @@ class Identifier:
         UserError : neither a run nor an export, a damaged file, or the run's upstream is not available; or priors of
             other classes, or for a run without a calibration.
         """
-        folder = Path(folder)
+        folder = find_folder(folder)
         trained = read_export(folder, device) if holds_export(folder) else read_run(folder, device, upstream_weights)
         return cls(trained, detect_speech=detect_speech, prior=_checked_prior(prior, trained))
 

@@ -78,7 +78,7 @@ class CommandParser(argparse.ArgumentParser):
         out = (group or self).add_argument(
             "--out", dest=dest, type=Path, required=required, metavar=metavar, help=meaning
         )
-        self._moved = out if was_positional else None
+        self._moved, self._is_moved_required = (out if was_positional else None), required
 
     def add_overwrite(self, what: str) -> None:
         """Add ``--overwrite``."""
@@ -132,7 +132,7 @@ class CommandParser(argparse.ArgumentParser):
     def _get_formatter(self) -> argparse.HelpFormatter:
         # Usage and help show it as required also while arguments are parsed.
         if self._moved is not None:
-            self._moved.required = True
+            self._moved.required = self._is_moved_required
         return super()._get_formatter()
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
@@ -142,9 +142,10 @@ class CommandParser(argparse.ArgumentParser):
         # A missing value is an error only after the positionals that are left over have been seen.
         self._moved.required = False
         options, extra = super().parse_known_args(args, namespace)
-        self._moved.required = True
-        if getattr(options, self._moved.dest) is None:
-            if not extra or extra[0].startswith("-"):
+        self._moved.required = self._is_moved_required
+        has_positional = bool(extra) and not extra[0].startswith("-")
+        if getattr(options, self._moved.dest) is None and (has_positional or self._is_moved_required):
+            if not has_positional:
                 self.error("the following arguments are required: --out")
             setattr(options, self._moved.dest, Path(extra.pop(0)))
             self.warn_deprecated(f"the positional {self._moved.metavar}", f"--out {self._moved.metavar}")

@@ -8,6 +8,7 @@ from helpers.launching import train
 from huggingface_hub import ModelCard
 from lid_mapmix.apps.report.model_card import card_text, is_unedited, language_codes, read_facts, try_card
 from lid_mapmix.config.settings import task_of_run
+from lid_mapmix.config.upstreams import read_upstream
 from lid_mapmix.data.corpus import Corpus
 from lid_mapmix.utils import files
 from lid_mapmix.utils.run_folder import RunFolder
@@ -67,6 +68,27 @@ def test_names_stand_for_themselves(own_run):
     text = card_text(odd)
     assert "| \\<script\\> | a\\|b, \\*c\\* |" in text
     assert "\\[x\\](y)" in text
+
+
+@pytest.mark.parametrize(
+    ("upstream", "base_model", "licence", "says"),
+    [
+        ("xls_r_300m", "facebook/wav2vec2-xls-r-300m", "mit", "is built: MIT (fairseq)"),
+        ("mms_1b", "facebook/mms-1b", "cc-by-nc-4.0", "is built: CC BY-NC 4.0"),
+        ("wavlm_large", "microsoft/wavlm-large", "cc-by-sa-3.0", "is built: CC BY-SA 3.0"),
+        ("mhubert_147", "utter-project/mHuBERT-147", "cc-by-nc-sa-4.0", "is built: CC BY-NC-SA 4.0"),
+        ("unispeech_sat_large", "microsoft/unispeech-sat-large", None, "is not known to lid_mapmix"),
+        ("hf_auto", None, None, "is not known to lid_mapmix"),
+        ("fbank", None, None, None),
+    ],
+)
+def test_a_card_names_the_model_and_the_licence_that_it_is_built_on(trained, upstream, base_model, licence, says):
+    facts = read_facts(trained / "dev-best.ckpt", "dialects")
+    card = ModelCard(card_text(facts.__class__(**{**vars(facts), "base": read_upstream(upstream)}), "alice/dialects"))
+    assert (card.data.base_model, card.data.license) == (base_model, licence)
+    assert ("icence of the upstream's weights" in card.content) is bool(says)
+    assert (says or "") in card.content.replace("\\(", "(").replace("\\)", ")")
+    assert (card.data.library_name, card.data.pipeline_tag) == ("lid_mapmix", "audio-classification")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import argparse
 import shutil
 from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ...host.registry import add_upstreams
 from ...utils.command_line import CommandParser
@@ -19,6 +20,9 @@ examples:
     lid-mapmix predict dialects recording.wav
   with a page to try it, as a Hugging Face Space ('python dialects/app.py' serves it here):
     lid-mapmix export result/downstream/first --out dialects --space
+  upload it to the Hugging Face Hub (log in by 'hf auth login'), then use it anywhere:
+    lid-mapmix export result/downstream/first --push-to-hub USER/NAME
+    lid-mapmix predict USER/NAME recording.wav
   the weights of the upstream have moved:
     lid-mapmix export result/downstream/first --out dialects -k moved/weights.pt
 
@@ -36,7 +40,11 @@ def make_export_run_parser() -> CommandParser:
         epilog=_EXAMPLES,
     )
     parser.add_run("folder of a trained run, or a checkpoint in it")
-    parser.add_out("folder to write", required=True, was_positional=True)
+    parser.add_out("folder to write; not needed with --push-to-hub", was_positional=True)
+    parser.add_argument(
+        "--push-to-hub", metavar="USER/NAME", help="upload it to the Hugging Face Hub, as a model or a Space"
+    )
+    parser.add_argument("--private", action="store_true", help="with --push-to-hub: keep it private")
     parser.add_upstream_weights()
     parser.add_overwrite("an earlier export")
     parser.add_argument(
@@ -46,14 +54,29 @@ def make_export_run_parser() -> CommandParser:
 
 
 def export_run(options: argparse.Namespace) -> None:
-    """Write the folder, complete or not at all. Raises UserError: no such run, or it cannot be exported there."""
+    """Write the folder, and upload it. Raises UserError: no such run, or it cannot be exported or uploaded there."""
+    repository = options.push_to_hub
+    if str(repository).count("/") != 1 and (repository or options.private or options.out is None):
+        raise UserError(f"expected --out DIR or --push-to-hub USER/NAME, found {repository or 'none'}. Name one.")
+    with TemporaryDirectory() as temporary:
+        out = options.out or Path(temporary, Path(str(repository)).name)
+        _write(options, out)
+        size = f"{sum(path.stat().st_size for path in out.rglob('*') if path.is_file()) / 1e6:,.1f} MB"
+        done = f"{out}: written" if repository is None else f"{_push(out, options)}: uploaded"
+        use = f"'lid-mapmix predict {repository or out} recording.wav'"
+        if options.space:
+            use = "opening this address" if repository else f"'python {out / 'app.py'}'"
+        print(f"{done}, {size}. Use it by {use}.")
+
+
+def _write(options: argparse.Namespace, out: Path) -> None:
+    """Write the folder, complete or not at all."""
     # Imported here, after the flags were parsed: torch takes seconds.
     from ...inference.exported import holds_export, write_export  # noqa: PLC0415
     from ...inference.trained import read_run  # noqa: PLC0415
     from ..report.model_card import card_text, read_facts  # noqa: PLC0415
     from ..report.tables import versions  # noqa: PLC0415
 
-    out: Path = options.out
     if holds_export(options.run):
         raise UserError(f"{options.run}: expected a run, found an export. Copy it, or name the folder of a run.")
     _check_free(out, overwrite=options.overwrite)
@@ -62,13 +85,34 @@ def export_run(options: argparse.Namespace) -> None:
     facts = read_facts(choose_checkpoint(options.run, "inference"), out.resolve().name)
     with folder_when_complete(out) as folder:
         write_export(folder, trained, {name: found for name, found in versions() if name in _VERSIONS})
-        RunFolder(folder).card.write_text(card_text(facts), encoding="utf-8")
+        RunFolder(folder).card.write_text(card_text(facts, options.push_to_hub or "DIR"), encoding="utf-8")
         if options.space:
             _write_space(folder)
         if out.exists():
             shutil.rmtree(out)
-    size = sum(path.stat().st_size for path in out.iterdir()) / 1e6
-    print(f"{out}: written, {size:,.1f} MB. Use it by 'lid-mapmix predict {out} recording.wav'.")
+
+
+def _push(folder: Path, options: argparse.Namespace) -> str:
+    """Upload an export to the Hub, with --overwrite in place of an earlier one, and return its address."""
+    from huggingface_hub import HfApi  # noqa: PLC0415
+
+    from ...inference.hub import EXPORT_FILES, explained  # noqa: PLC0415
+
+    api, repository, kind = HfApi(), options.push_to_hub, "space" if options.space else "model"
+    sdk = "gradio" if options.space else None
+    with explained(f"{repository}: expected to upload to"):
+        made = api.create_repo(
+            repository, private=options.private or None, repo_type=kind, space_sdk=sdk, exist_ok=True
+        )
+        address = str(made)
+        if options.private and not api.repo_info(repository, repo_type=kind).private:
+            raise UserError(f"{address}: expected a private {kind}, found a public one. Name another, or change it.")
+        if not options.overwrite and (
+            held := {*EXPORT_FILES}.intersection(api.list_repo_files(repository, repo_type=kind))
+        ):
+            raise UserError(f"{address}: holds {min(held)} already. Name another {kind}, or replace it by --overwrite.")
+        api.upload_folder(repo_id=repository, folder_path=folder, repo_type=kind, delete_patterns=EXPORT_FILES)
+    return address
 
 
 def _write_space(folder: Path) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _STANDARD_INPUT = "-"
 _EXAMPLES = """\
 examples:
-  two recordings and a folder of recordings; RUN is the folder of a trained run, or of an export:
+  two recordings and a folder of recordings; RUN is the folder of a run or an export, or USER/NAME on the Hub:
     lid-mapmix predict RUN one.wav two.mp3 recordings/
   the rows of a manifest (only the column audiopath is needed), with all classes, as JSON lines:
     lid-mapmix predict RUN calls.csv --json answers.jsonl
@@ -84,7 +84,7 @@ def make_predict_parser() -> CommandParser:
         epilog=_EXAMPLES,
     )
     add = parser.add_argument
-    parser.add_run("folder of a trained run, or of an export")
+    parser.add_run("folder of a trained run, or of an export; USER/NAME[@REVISION] for one on the Hugging Face Hub")
     add(
         "paths",
         nargs="+",

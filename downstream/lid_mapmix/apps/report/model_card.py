@@ -18,6 +18,7 @@ import numpy as np
 from ...config.named_paths import is_of_run
 from ...config.schema import EvaluationConfig
 from ...config.settings import Settings
+from ...config.upstreams import Upstream, read_upstream
 from ...data.corpus import Corpus
 from ...data.labels import labels_from_mapping
 from ...scoring.calibration import read_calibration
@@ -57,6 +58,7 @@ class Facts:
     upstream: str
     variant: str | None
     is_fine_tuned: bool  # whether the upstream was trained
+    base: Upstream  # its licence, and its name on the Hugging Face Hub
     data_name: str  # name of the data folder
     # Split → utterances, hours, speakers (0 if unknown); only splits that are still available.
     amounts: Mapping[str, tuple[int, float, int]]
@@ -86,8 +88,8 @@ def is_unedited(text: str) -> bool:
     return found is not None and found[1] == _digest(text[: found.start()] + text[found.end() :])
 
 
-def card_text(facts: Facts) -> str:
-    """Return the card. `facts`: its content."""
+def card_text(facts: Facts, folder: str = "DIR") -> str:
+    """Return the card. `facts`: its content. `folder`: what it calls the model, a folder or its name on the Hub."""
     from huggingface_hub import EvalResult, ModelCard, ModelCardData  # noqa: PLC0415 - takes a while to import
 
     results = [
@@ -105,8 +107,11 @@ def card_text(facts: Facts) -> str:
         for key, (kind, meaning) in _SCORES.items()
         if facts.scores[split].get(key) is not None
     ]
+    licence = re.match(r"MIT|CC BY[A-Z-]* \d\.\d", facts.base.licence)
     data = ModelCardData(
         language=language_codes([name for members in facts.clusters.values() for name in members]) or None,
+        license=licence and licence[0].lower().replace(" ", "-"),  # as the Hub writes it
+        base_model=facts.base.base_model,
         library_name="lid_mapmix",
         pipeline_tag="audio-classification",
         tags=["language-identification", "dialect-identification", "map-mix", "s3prl"],
@@ -115,7 +120,7 @@ def card_text(facts: Facts) -> str:
     )
     splits = [split for split in ("dev", "test") if split in facts.scores]
     card = ModelCard.from_template(
-        data, str(_TEMPLATE), facts=facts, splits=splits, rows=_score_rows(facts, splits), cells=_cells
+        data, str(_TEMPLATE), facts=facts, folder=folder, splits=splits, rows=_score_rows(facts, splits), cells=_cells
     )
     front, rest = f"---\n{data.to_yaml()}\n---\n", f"{card.text}\n"
     return f"{front}{_MARK.format(digest=_digest(front + rest))}\n{rest}"
@@ -171,6 +176,7 @@ def read_facts(checkpoint: Path, name: str, corpus: Corpus | None = None) -> Fac
         upstream=args.upstream,
         variant=task.variant,
         is_fine_tuned=bool(args.upstream_trainable),
+        base=read_upstream(args.upstream),
         data_name=own,
         amounts=amounts,
         class_counts=counts,
