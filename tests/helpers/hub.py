@@ -1,7 +1,7 @@
 """The endpoints of the Hugging Face Hub that an export needs, on this machine: repositories of models, commits, files.
 
-Spaces are models that `Hub.spaces` names. A commit is a table of path → content. Private repositories, and all that write,
-need `TOKEN`. Large files are those of ``*.safetensors``, uploaded as in git's LFS.
+Spaces are models that `Hub.spaces` names. A commit is a table of path → content. Private repositories, and all that
+write, need `TOKEN`. Large files are those of ``*.safetensors``, uploaded as in git's LFS.
 """
 
 import base64
