@@ -76,10 +76,12 @@ setup(
         "demo": ["babel>=2.14", "espeakng-loader"],  # text and voices of `lid-mapmix prepare demo`
         "docs": ["furo", "myst-parser", "sphinx>=8"],  # `make docs`
         "parquet": ["pyarrow>=17"],  # manifests of millions of rows open in seconds
+        "peft": ["peft>=0.21.2"],  # adapters (upstream.adapter)
         # torchmetrics to compare with; pandas for a task of S3PRL
         "test": [
             "hypothesis",
             "pandas",
+            "peft",
             "pyarrow",
             "pytest",
             "pytest-timeout",

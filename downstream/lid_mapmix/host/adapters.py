@@ -23,7 +23,7 @@ _TARGETS = {
 
 
 def add_adapter(upstream: Any, source: str, adapter: dict[str, Any]) -> None:
-    """Freeze an upstream, and add matrices that are trained; at first they change no feature.
+    """Freeze an upstream and the statistics of its batch norm, and add matrices that at first change no feature.
 
     Raises UserError: peft is not installed, or the model does not call the layers.
 
@@ -41,7 +41,6 @@ def add_adapter(upstream: Any, source: str, adapter: dict[str, Any]) -> None:
     config = LoraConfig(r=adapter["rank"], lora_alpha=adapter["alpha"], target_modules=_TARGETS[targets])
     inject_adapter_in_model(config, model)
     for module in model.modules():
-        # In training too, a frozen Conformer normalises by the statistics that it was trained with.
         if isinstance(module, torch.nn.BatchNorm1d):
             module.eval().train = lambda mode=True, module=module: module  # type: ignore[method-assign, misc]
     base = {name: value for name, value in upstream.state_dict().items() if ".lora_" not in name}
@@ -53,9 +52,7 @@ def add_adapter(upstream: Any, source: str, adapter: dict[str, Any]) -> None:
 
     def add_base(_: Any, state: dict[str, Any], *__: Any) -> None:
         if "base_digest" in state and state["base_digest"].tolist() != digest:
-            raise UserError(
-                f"{source}: expected the base of the adapter (by its digest), found another. Pass it by -k."
-            )
+            raise UserError(f"{source}: expected the base of the adapter by its digest, found another. Use that by -k.")
         state.update(base)
 
     upstream.register_state_dict_post_hook(omit_base)

@@ -45,7 +45,7 @@ def check_upstream_arguments(args: argparse.Namespace, settings: UpstreamSetting
     `args`: S3PRL's arguments. `settings`: the run's other requests.
     """
     settings = settings or UpstreamSettings()
-    if args.hub != "torch":
+    if getattr(args, "hub", "torch") != "torch":
         return
     check_name(args.upstream)
     registry.check_upstream(args.upstream)
