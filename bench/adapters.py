@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0, help="duration of a crop; default: 8")
     parser.add_argument("--rank", type=int, default=16, help="of the adapters; default: 16")
     parser.add_argument("--timed-seconds", type=float, default=2.0, help="duration of a timed crop; default: 2")
-    parser.add_argument("--repeats", type=int, default=5, help="timed steps; default: 5")
+    parser.add_argument("--repeats", type=int, default=5, help="timed steps, 0 for none; default: 5")
     options = parser.parse_args()
     compat.apply()
     registry.install_lazy_hub()
@@ -63,7 +63,7 @@ def main() -> None:
 
 def _print(kind: Kind, options: argparse.Namespace) -> None:
     samples = round(options.seconds * SAMPLE_RATE)
-    times = _step_seconds(kind, options)
+    times = _step_seconds(kind, options) if options.repeats else {}
     for case in _CASES:
         counts = [_counts(_upstream(kind, layers, case, options.rank), samples) for layers in (1, 2)]
         weights, trained, kept = (one + (two - one) * (kind.layers - 1) for one, two in zip(*counts, strict=True))
@@ -75,7 +75,8 @@ def _print(kind: Kind, options: argparse.Namespace) -> None:
             (weights if case == _FULL else trained) * _FLOAT + trained * _SAVED_TO_TRAIN,
         )
         cells = [f"{trained / 1e6:.2f} M", *(f"{each / 2**20:,.0f}" for each in memory)]
-        cells.append(f"{times[case] / times[_FULL]:.2f} x" if case != _FULL else f"{times[case]:.1f} s")
+        if times:
+            cells.append(f"{times[case] / times[_FULL]:.2f} x" if case != _FULL else f"{times[case]:.1f} s")
         name = case if case == _FULL else f"LoRA, {case}"
         print(f"{kind.name:<12}{name:<18}" + "".join(f"{cell:>15}" for cell in cells), flush=True)
 

@@ -16,7 +16,7 @@ FROZEN = ("--utterances", 2, "--batch-size", 2, "--repeats", 1, "--layers", 1, "
 DATALOAD = ("--files", 1, "--repeats", 1, "--steps", 3, "--workers", 1)
 EVALUATE = ("--tables", "short", "--files", 5, "--repeats", 1, "--steps", 2)
 PREDICT = ("--utterances", 2, "--hours", 0.01)
-ADAPTERS = ("--kinds", "whisper_small", "--seconds", 0.1, "--timed-seconds", 0.1, "--repeats", 1)
+ADAPTERS = ("--kinds", "whisper_small", "--seconds", 0.1, "--repeats", 0)
 TRAIN_STEP = ("--size", "tiny", "--seconds", 0.5, "--repeats", 1)
 
 
