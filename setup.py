@@ -80,12 +80,14 @@ setup(
         "docs": ["furo", "myst-parser", "sphinx>=8"],  # `make docs`
         "lhotse": ["lhotse>=1.33"],  # `lid-mapmix prepare lhotse`
         "parquet": ["pyarrow>=17"],  # manifests of millions of rows open in seconds; `lid-mapmix prepare huggingface`
+        "peft": ["peft>=0.21.2"],  # adapters (upstream.adapter)
         # torchmetrics to compare with; pandas for a task of S3PRL
         "test": [
             "gradio",
             "hypothesis",
             "lhotse",
             "pandas",
+            "peft",
             "pyarrow",
             "pytest",
             "pytest-timeout",

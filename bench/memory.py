@@ -42,7 +42,7 @@ class Kind:
     more: dict[str, Any]
 
 
-_KINDS = (
+KINDS = (
     Kind("base", "wav2vec2", 12, 768, 3072, 12, {}),
     Kind("data2vec_base", "wav2vec2", 12, 768, 3072, 12, {"extractor_mode": "layer_norm"}),
     Kind("large", "wav2vec2", 24, 1024, 4096, 16, _LARGE),
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument(
         "--kinds",
         nargs="+",
-        choices=[kind.name for kind in _KINDS],
+        choices=[kind.name for kind in KINDS],
         metavar="KIND",
         help="kinds of upstreams; default: all",
     )
@@ -93,7 +93,7 @@ def main() -> None:
     columns = ["weights", "MiB per waveform", *(f"fine-tuned {card} GB" for card in options.cards)]
     columns += [f"frozen {card} GB" for card in options.cards]
     print(f"{'':<14}" + "".join(f"{column:>18}" for column in columns))
-    for kind in _KINDS:
+    for kind in KINDS:
         if options.kinds is None or kind.name in options.kinds:
             _print(kind, options)
     if options.kinds is None:
@@ -102,10 +102,10 @@ def main() -> None:
 
 def _print(kind: Kind, options: argparse.Namespace) -> None:
     samples = round(options.seconds * SAMPLE_RATE)
-    models = [_model(kind, layers) for layers in (1, 2)]
+    models = [build_model(kind, layers) for layers in (1, 2)]
     one, two = (
-        _kept_bytes(
-            lambda waveforms, model=model: _forward(model.train(), waveforms),
+        kept_bytes(
+            lambda waveforms, model=model: run_forward(model.train(), waveforms),
             model,
             samples,
             options.precision,
@@ -135,7 +135,7 @@ def _print_filter_banks(options: argparse.Namespace) -> None:
         features = torch.randn(len(waveforms), (samples - 400) // _FBANK_STEP + 1, _FBANK_DIM)
         return model.latents(features, torch.zeros_like(counts), counts)
 
-    kept = _kept_bytes(latents, model, samples, options.precision)
+    kept = kept_bytes(latents, model, samples, options.precision)
     weights = sum(each.numel() for each in model.parameters())
     sizes = [_anchors(card, weights * _BYTES_A_WEIGHT, kept) for card in options.cards]
     _print_row("fbank, mfcc", weights, kept, sizes * 2)
@@ -151,7 +151,8 @@ def _anchors(card: int, fixed: int, a_waveform: int) -> int:
     return max(math.floor(free / (2 * a_waveform)), 1)
 
 
-def _forward(model: Any, waveforms: torch.Tensor) -> Any:
+def run_forward(model: Any, waveforms: torch.Tensor) -> Any:
+    """Return the features that a model of :func:`build_model` computes of (batch, samples) waveforms."""
     return model(list(waveforms)) if hasattr(model, "architecture") else model.extract_features(waveforms, None)
 
 
@@ -166,7 +167,8 @@ def _hugging_face(kind: Kind, layers: int) -> Any:
     return model
 
 
-def _model(kind: Kind, layers: int) -> Any:
+def build_model(kind: Kind, layers: int) -> Any:
+    """Build a model of an architecture, with random weights and another number of layers."""
     if kind.family not in ("wav2vec2", "wavlm"):
         return _hugging_face(kind, layers)
     settings = {
@@ -192,7 +194,7 @@ def _model(kind: Kind, layers: int) -> Any:
     return model
 
 
-def _kept_bytes(forward: Callable[[torch.Tensor], Any], model: Any, samples: int, precision: str) -> int:
+def kept_bytes(forward: Callable[[torch.Tensor], Any], model: Any, samples: int, precision: str) -> int:
     """Count the bytes that one more waveform leaves for the backward pass, so that weights do not count."""
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     totals = []

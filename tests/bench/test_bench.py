@@ -16,6 +16,7 @@ FROZEN = ("--utterances", 2, "--batch-size", 2, "--repeats", 1, "--layers", 1, "
 DATALOAD = ("--files", 1, "--repeats", 1, "--steps", 3, "--workers", 1)
 EVALUATE = ("--tables", "short", "--files", 5, "--repeats", 1, "--steps", 2)
 PREDICT = ("--utterances", 2, "--hours", 0.01)
+ADAPTERS = ("--kinds", "whisper_small", "--seconds", 0.1, "--repeats", 0)
 TRAIN_STEP = ("--size", "tiny", "--seconds", 0.5, "--repeats", 1)
 
 
@@ -45,6 +46,7 @@ def test_a_bench_that_is_stopped_leaves_no_folder(tmp_path):
         ("train_step.py", TRAIN_STEP, "ratio"),
         ("train_step.py", (*TRAIN_STEP, "--precision", "bf16", "--plain-precision", "bf16"), "ratio"),
         ("bootstrap.py", (), "peak"),
+        ("adapters.py", ADAPTERS, "LoRA, feed_forward"),
         ("intervals.py", ("--classes", 2, "--units", 4, "--repeats", 1, "--samples", 10), "coverage"),
         ("check.py", ("--files", 20, "--utterances", 300, "--threads", 2, "--data", "CORPUS"), "peak"),
         ("manifest.py", ("--rows", 300, "--list-rows", 30, "--repeats", 1), "parquet"),

@@ -28,7 +28,8 @@ def changed(place, value):
     *sections, key = place.split(".")
     section = config
     for name in sections:
-        section = section.setdefault(name, {})
+        section[name] = section.get(name) or {}  # a section may be null
+        section = section[name]
     section[key] = value
     return config
 
@@ -174,10 +175,16 @@ def test_a_learning_rate_of_yaml_1_1_is_a_text_and_is_mended():
         ("downstream_expert.mapmix.zzz", r"downstream_expert\.mapmix\.zzz\. Known keys: anchors, partners"),
         ("downstream_expert.datamap.per_classes", r"Did you mean per_class\?"),
         ("downstream_expert.evaluation.window", r"downstream_expert\.evaluation\.window\."),
+        ("downstream_expert.upstream.train_layer", r"upstream\.train_layer\. Did you mean train_layers\?"),
     ],
 )
 def test_an_unknown_key_is_refused_with_a_suggestion(place, says):
     refused(changed(place, 1), says)
+
+
+def test_an_unknown_key_of_a_section_that_is_usually_null_is_refused_with_a_suggestion():
+    says = r"unknown key downstream_expert\.upstream\.adapter\.rnak\. Did you mean rank\?"
+    refused(changed("downstream_expert.upstream.adapter", {"rnak": 4}), says)
 
 
 @pytest.mark.parametrize(
@@ -192,6 +199,12 @@ def test_an_unknown_key_is_refused_with_a_suggestion(place, says):
         *(("downstream_expert.data.batch_size", value) for value in (0, -8)),
         *(("downstream_expert.data.crop_seconds", value) for value in (0, -8, 0.024, float("nan"), float("inf"))),
         ("downstream_expert.data.workers", -1),
+        ("downstream_expert.upstream.adapter", "lora"),
+        *((f"downstream_expert.upstream.adapter.{key}", 0) for key in ("rank", "alpha")),
+        ("downstream_expert.upstream.adapter.rank", 1025),
+        ("downstream_expert.upstream.adapter.alpha", float("nan")),
+        ("downstream_expert.upstream.adapter.kind", "ia3"),
+        ("downstream_expert.upstream.adapter.targets", "everything"),
         ("downstream_expert.data", None),
         ("downstream_expert.data", [1]),
         ("downstream_expert.model.encoder", "lstm"),

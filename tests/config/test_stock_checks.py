@@ -29,7 +29,10 @@ def test_stock_s3prl_does_not_fine_tune_hugging_face_models():
     config_without_patches(TaskConfig(), "hf_wav2vec2_custom", trainable=False)
 
 
-@pytest.mark.parametrize(("name", "value"), [("train_front_end", True), ("spec_augment", True), ("train_layers", 2)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("train_front_end", True), ("spec_augment", True), ("train_layers", 2), ("adapter", {"rank": 4})],
+)
 def test_stock_s3prl_does_not_ignore_a_setting_of_the_upstream(name, value):
     with pytest.raises(
         UserError, match=f"expected settings of S3PRL's own command, found downstream_expert.upstream.{name}"

@@ -123,6 +123,7 @@ def _explain(error: ValidationError) -> str:
 def _keys(section: Any, place: tuple[Any, ...]) -> list[str]:
     for name in place:
         section = next((entry.type for entry in fields(section) if entry.name == name), None)
+        section = getattr(section, "__args__", (section,))[0]  # without "| None"
         if not is_dataclass(section):
             return []
     return [entry.name for entry in fields(section)]

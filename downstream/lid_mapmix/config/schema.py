@@ -6,7 +6,7 @@ a misspelt setting is noticed.
 
 from dataclasses import asdict, field
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -121,12 +121,23 @@ class CacheConfig:
 
 
 @dataclass(config=_STRICT, frozen=True)
+class AdapterConfig:
+    """Small matrices that are trained instead of the weights of the upstream."""
+
+    kind: Literal["lora"] = "lora"
+    rank: Annotated[int, Field(ge=1, le=1024)] = 16
+    alpha: Annotated[float, Field(gt=0, le=4096)] = 32.0
+    targets: Literal["attention", "feed_forward"] = "attention"
+
+
+@dataclass(config=_STRICT, frozen=True)
 class UpstreamConfig:
     """Fine-tuning of the upstream."""
 
     train_front_end: bool = False
     spec_augment: bool = False
     train_layers: Annotated[int, Field(ge=1, le=200)] | None = None
+    adapter: AdapterConfig | None = None
 
 
 @dataclass(config=_STRICT, frozen=True)

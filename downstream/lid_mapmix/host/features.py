@@ -62,7 +62,7 @@ class Features:
             ).to(self.device)
         check_features(upstream, featurizer, args, settings)
         self.upstream, self.featurizer = upstream.eval(), featurizer.eval()
-        self.architecture = architecture
+        self.architecture, self.adapter = architecture, settings.adapter
 
     @property
     def dim(self) -> int:

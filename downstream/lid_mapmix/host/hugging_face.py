@@ -65,8 +65,9 @@ class HuggingFaceUpstream(torch.nn.Module):
         return cls(model_class(settings), normalize)
 
     def architecture(self) -> dict[str, Any]:
-        """Return the settings of the model, as plain values."""
-        return {"config": self.model.config.to_dict(), "normalize": self.normalize}
+        """Return the settings of the model as plain values, without transformers' own, such as its folder."""
+        config = {key: value for key, value in self.model.config.to_dict().items() if not key.startswith("_")}
+        return {"config": config, "normalize": self.normalize}
 
     def train_front_end(self, trains: bool) -> None:
         """Train the convolutional front end, or freeze it. Raises UserError: there is none to train."""

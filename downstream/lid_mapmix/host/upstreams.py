@@ -32,6 +32,7 @@ class UpstreamSettings:
         False  # whether a Hugging Face model masks frames and channels in training, as in its config.json
     )
     train_layers: int | None = None  # how many of its last layers are trained; None for the whole upstream
+    adapter: dict[str, Any] | None = None  # what is trained instead of its weights, see adapters.py
     mix_lengths: bool = False  # whether evaluation batches utterances of different lengths
 
 
@@ -44,7 +45,7 @@ def check_upstream_arguments(args: argparse.Namespace, settings: UpstreamSetting
     `args`: S3PRL's arguments. `settings`: the run's other requests.
     """
     settings = settings or UpstreamSettings()
-    if args.hub != "torch":
+    if getattr(args, "hub", "torch") != "torch":
         return
     check_name(args.upstream)
     registry.check_upstream(args.upstream)
@@ -54,11 +55,14 @@ def check_upstream_arguments(args: argparse.Namespace, settings: UpstreamSetting
         raise UserError(f"upstream {args.upstream}: expected weights, found none. Pass a file or folder by -k.")
     if weights is not None and not _may_be_downloaded(args.upstream, weights) and not Path(weights).exists():
         raise UserError(f"-k {weights}: no such file or folder. Pass the upstream's weights.")
-    for key in ("train_front_end", "spec_augment", "train_layers"):
+    parts = ("train_front_end", "train_layers", "adapter")
+    for key in ("spec_augment", *parts):
         if getattr(settings, key) and not args.upstream_trainable:
             raise UserError(f"{_PLACE}.{key}: expected a fine-tuned upstream (-f). Omit it, or add -f.")
-    if settings.train_front_end and settings.train_layers:
-        raise UserError(f"{_PLACE}: train_front_end and train_layers exclude each other. Omit one of them.")
+    if len(trained := [key for key in parts if getattr(settings, key)]) > 1:
+        raise UserError(f"{_PLACE}: {trained[0]} and {trained[1]} exclude each other. Omit one of them.")
+    if settings.adapter and args.upstream not in registry.HUGGING_FACE:
+        raise UserError(f"{_PLACE}.adapter: expected a model of Hugging Face, found {args.upstream}. Omit it.")
     if settings.spec_augment and args.upstream not in registry.HUGGING_FACE:
         raise UserError(
             f"{_PLACE}.spec_augment: expected a model of Hugging Face (hf_auto), found {args.upstream}. Use S3PRL's "
@@ -96,6 +100,7 @@ def patch_upstream(
     `upstream`: its model, changed in place, before it is wrapped for distributed training. `args`: S3PRL's arguments.
     `settings`: the run's other requests. `runner`: the ``runner`` section, see :func:`.native.speed_up`.
     """
+    from .adapters import add_adapter
     from .filter_banks import batch_filter_banks
     from .frames import true_frames
 
@@ -113,6 +118,8 @@ def patch_upstream(
         native.feature_grad_mult = 1.0
     if settings.train_layers is not None:
         train_last_layers(upstream, args.upstream, settings.train_layers)
+    if settings.adapter:
+        add_adapter(upstream, args.upstream_ckpt or args.upstream, settings.adapter)
     batch_filter_banks(upstream)
     speed_up(upstream, args.upstream, runner)
 

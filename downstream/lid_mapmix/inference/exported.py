@@ -3,7 +3,7 @@
 =================== =============================================================================================
 file                content
 =================== =============================================================================================
-model.safetensors   weights: upstream.*, featurizer.*, head.*
+model.safetensors   weights: upstream.* (of an adapter, without its base), featurizer.*, head.*
 config.json         labels, windows, model, the upstream's architecture and features, quantiles of dev's top
                     probability, versions; :class:`ExportConfig`
 calibration.json    scoring/calibration.py; only where the run has one
@@ -23,15 +23,17 @@ import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from ..config.schema import EvaluationConfig, ModelConfig
+from ..config.schema import AdapterConfig, EvaluationConfig, ModelConfig
 from ..data.audio.reading import SAMPLE_RATE
 from ..data.labels import labels_from_mapping
 from ..host.architecture import EXPORTABLE, Architecture
-from ..host.features import rebuild_features
+from ..host.features import build_features, rebuild_features
+from ..host.registry import HUGGING_FACE
 from ..host.trust import parameters_limited
 from ..host.upstreams import UpstreamSettings
 from ..scoring.calibration import write_calibration
 from ..scoring.open_set import read_novelty, write_novelty
+from ..utils.digests import weights_digest
 from ..utils.errors import UserError, is_of_the_system
 from ..utils.run_folder import RunFolder
 from .trained import Trained, choose_device, find_calibration, load_weights, make_model, weights_below
@@ -57,6 +59,9 @@ class ExportConfig:
     precision: str = "fp32"  # of computation
     confidence: list[float] | None = None  # quantiles of dev's top probability; None without dev scores
     variant: str | None = None  # of the run
+    adapter: AdapterConfig | None = None  # of the upstream, whose own weights are then not in the export
+    base: str | None = None  # these weights, with an adapter: a folder, -k, or a repository
+    base_digest: str | None = None  # of the folder; one with other content is not read
     versions: dict[str, str] = field(default_factory=dict)  # package -> version, at the time of export
 
 
@@ -98,6 +103,10 @@ def write_export(folder: Path, trained: Trained, versions: dict[str, str]) -> No
         variant=trained.variant,
         versions=versions,
     )
+    if trained.features.adapter:
+        config.adapter = AdapterConfig(**trained.features.adapter)
+        config.base = selection.upstream_ckpt or HUGGING_FACE[selection.upstream]
+        config.base_digest = weights_digest(config.base)
     text = json.dumps({"format": _FORMAT, **dataclasses.asdict(config)}, indent=1, ensure_ascii=False)
     (folder / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
     try:
@@ -114,8 +123,11 @@ def write_export(folder: Path, trained: Trained, versions: dict[str, str]) -> No
         write_novelty(RunFolder(folder).novelty, trained.novelty)
 
 
-def read_export(folder: Path, device: str | None = None) -> Trained:
-    """Read an export, without unpickling or running code. Raises UserError: it is damaged, or of another version."""
+def read_export(folder: Path, device: str | None = None, weights: str | None = None) -> Trained:
+    """Read an export as data; an adapter, with the `weights` of its base, if they are no longer where they were.
+
+    Raises UserError: it is damaged, of another version, or its base is not available.
+    """
     from safetensors import SafetensorError  # noqa: PLC0415
     from safetensors.torch import load_file  # noqa: PLC0415
 
@@ -123,11 +135,21 @@ def read_export(folder: Path, device: str | None = None) -> Trained:
     labels = labels_from_mapping(config.labels, str(folder / CONFIG_NAME))
     selection = argparse.Namespace(
         **config.features,
-        upstream=config.upstream.get("upstream"),
-        upstream_ckpt=None,
-        upstream_trainable=False,
+        upstream=str(config.upstream.get("upstream")),
+        upstream_ckpt=weights or config.base,
+        upstream_model_config=None,
+        upstream_trainable=config.adapter is not None,
+        may_download=weights is not None,
         device=choose_device(device),
     )
+    features, runner = None, {"precision": config.precision}
+    if config.adapter is not None:
+        if weights is None and weights_digest(config.base) != config.base_digest:
+            raise UserError(
+                f"{folder}: expected the weights that its adapter was trained on in {config.base!a:.200}, found others "
+                "or none. Pass their path by -k (upstream_weights)."
+            )
+        features = build_features(selection, runner, UpstreamSettings(adapter=dataclasses.asdict(config.adapter)))
     try:
         architecture = Architecture(**config.upstream)
     except TypeError as error:
@@ -136,18 +158,18 @@ def read_export(folder: Path, device: str | None = None) -> Trained:
     try:
         with parameters_limited([path.stat().st_size]):
             # Without the check of mixed lengths, which may fail for fresh weights; those of the run have passed it.
-            features = rebuild_features(architecture, selection, {"precision": config.precision}, UpstreamSettings())
+            features = features or rebuild_features(architecture, selection, runner, UpstreamSettings())
             model = make_model(labels, features, config.model)
     except ValueError as error:
         raise _damaged(folder / CONFIG_NAME, str(error)) from None
     try:
-        weights = load_file(path)
+        tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         if is_of_the_system(error):
             raise
         raise _damaged(path, str(error)) from None
-    parts = {part: weights_below(weights, part) for part in _PARTS}
-    if unknown := [name for name in weights if name.partition(".")[0] not in _PARTS]:
+    parts = {part: weights_below(tensors, part) for part in _PARTS}
+    if unknown := [name for name in tensors if name.partition(".")[0] not in _PARTS]:
         raise _damaged(path, f"unknown weights {unknown[0]}")
     load_weights(path, features, model, **parts)
     return Trained(

@@ -81,7 +81,7 @@ class Identifier:
             other classes, or for a run without a calibration.
         """
         folder = find_folder(folder)
-        trained = read_export(folder, device) if holds_export(folder) else read_run(folder, device, upstream_weights)
+        trained = (read_export if holds_export(folder) else read_run)(folder, device, upstream_weights)
         return cls(trained, detect_speech=detect_speech, prior=_checked_prior(prior, trained))
 
     @property

@@ -27,8 +27,8 @@ examples:
     lid-mapmix export result/downstream/first --out dialects -k moved/weights.pt
 
 The folder holds model.safetensors (upstream, featurizer, head), config.json, a model card, and calibration.json and
-novelty.safetensors (latents of dev) if the run has them. It needs neither the training data nor the upstream's
-checkpoint. Loading it unpickles nothing.
+novelty.safetensors (latents of dev) if the run has them. It needs neither the training data nor, unless the run has an
+adapter, the upstream's checkpoint. Loading it unpickles nothing.
 """
 
 

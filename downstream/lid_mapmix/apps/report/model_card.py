@@ -57,7 +57,7 @@ class Facts:
     # upstream, variant: names.
     upstream: str
     variant: str | None
-    is_fine_tuned: bool  # whether the upstream was trained
+    training: str  # of the upstream: fine-tuned, frozen, or with an adapter
     base: Upstream  # its licence, and its name on the Hugging Face Hub
     data_name: str  # name of the data folder
     # Split → utterances, hours, speakers (0 if unknown); only splits that are still available.
@@ -170,12 +170,13 @@ def read_facts(checkpoint: Path, name: str, corpus: Corpus | None = None) -> Fac
     metrics = {split: folder.metrics(split) for split in _SPLITS}
     read = {split: json.loads(path.read_text(encoding="utf-8")) for split, path in metrics.items() if path.is_file()}
     scores = {split: _scores(content) for split, content in read.items()}
+    tuned = "fine-tuned" if task.upstream.adapter is None else "with an adapter, which needs its weights: -k"
     return Facts(
         name=name,
         clusters=labels.clusters,
         upstream=args.upstream,
         variant=task.variant,
-        is_fine_tuned=bool(args.upstream_trainable),
+        training=tuned if args.upstream_trainable else "frozen",
         base=read_upstream(args.upstream),
         data_name=own,
         amounts=amounts,
