@@ -97,12 +97,8 @@ def open_bytes(path: Path) -> BinaryIO:
 
 def read_content(path: Path) -> bytes:
     """Read all bytes of a file or of a member. Raises UserError: as :func:`open_bytes`; OSError: of the disk."""
-    member = find_member(path)
-    descriptor = None if member is None else open_shard(path, member)
-    if member is None or descriptor is None:
-        return path.read_bytes()
-    with MemberFile(path, descriptor, member) as file:
-        return file.content()
+    with open_bytes(path) as file:
+        return file.content() if isinstance(file, MemberFile) else file.read()
 
 
 class MemberFile(io.RawIOBase):
@@ -118,8 +114,7 @@ class MemberFile(io.RawIOBase):
 
     def __init__(self, path: Path, descriptor: int, member: Member) -> None:
         super().__init__()
-        self._member = member
-        _, self._offset, self.size = member
+        _, self._offset, self.size = self._member = member
         self.error: OSError | None = None
         self._path = path
         self._descriptor = descriptor
