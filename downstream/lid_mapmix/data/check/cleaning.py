@@ -125,11 +125,7 @@ def _columns(manifest: Manifest, kept: Utterances, folder: Path) -> dict:
     columns["audiopath"] = np.array(
         [path if Path(path).is_absolute() else f"{prefix}/{path}" for path in map(str, columns["audiopath"].tolist())]
     )
-    for name in ("start", "end"):
-        if name in columns:
-            # Empty means the end of the file.
-            columns[name] = ["" if np.isnan(value) else value for value in getattr(kept, name).tolist()]
-    return columns
+    return columns | {name: getattr(kept, name) for name in ("start", "end") if name in columns}
 
 
 def _class_findings(subject: Subject, name: str) -> Iterator[Finding]:

@@ -56,9 +56,7 @@ class Utterances:
             return Names.of(np.concatenate([manifest.text_column(name) for manifest in ordered.values()]))
 
         def numbers(name: str) -> np.ndarray:
-            return np.concatenate(
-                [manifest.columns.get(name, np.full(len(manifest), np.nan)) for manifest in ordered.values()]
-            )
+            return np.concatenate([manifest.number_column(name) for manifest in ordered.values()])
 
         return cls(
             manifests=ordered,

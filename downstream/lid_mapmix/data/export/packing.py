@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
-import numpy as np
 import soundfile
 from tqdm import tqdm
 
@@ -109,9 +108,8 @@ def _pack_split(split: str, manifest: Manifest, folder: Path, shard_bytes: int) 
             audio_bytes += len(content)
             text = json.dumps({"utterances": [_row(manifest, row) for row in rows]}, ensure_ascii=False)
             places[name] = shards.add(f"{number:08d}", {extension: content, "json": text.encode()})
-    columns = {name: _written(values) for name, values in manifest.columns.items()}
-    columns["audiopath"] = [places[name] for name in manifest.columns["audiopath"].tolist()]
-    write_manifest(folder / f"{split}.csv", columns)
+    paths = [places[name] for name in manifest.columns["audiopath"].tolist()]
+    write_manifest(folder / f"{split}.csv", {**manifest.columns, "audiopath": paths})
     return Summary(len(manifest), len(rows_of), shards.count, audio_bytes)
 
 
@@ -122,13 +120,6 @@ def _row(manifest: Manifest, row: int) -> dict[str, str | float]:
         name: column[row : row + 1].tolist()[0] for name, column in manifest.columns.items() if name != "audiopath"
     }
     return {name: value for name, value in values.items() if value != "" and value == value}  # noqa: PLR0124 - NaN
-
-
-def _written(values: np.ndarray) -> np.ndarray | list[str]:
-    """Return a column as written in a manifest: NaN is empty."""
-    if values.dtype.kind != "f":
-        return values
-    return ["" if np.isnan(value) else repr(value) for value in values.tolist()]
 
 
 @dataclass

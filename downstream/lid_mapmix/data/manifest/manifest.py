@@ -51,6 +51,10 @@ class Manifest:
         """Return a text column, (utterances,) str; empty strings if the manifest has no such column."""
         return self.columns[name] if name in self.columns else np.full(len(self), "", dtype=TEXT)
 
+    def number_column(self, name: str) -> np.ndarray:
+        """Return a column of seconds, (utterances,) float64; NaN if the manifest has no such column."""
+        return self.columns[name] if name in self.columns else np.full(len(self), np.nan)
+
 
 def read_manifest(path: Path | str, *, is_labelled: bool = True, ids_may_repeat: bool = False) -> Manifest:
     """Read a manifest.
@@ -100,7 +104,7 @@ def write_manifest(path: Path | str, columns: Mapping[str, Sequence | np.ndarray
     """Write a manifest, complete or not at all.
 
     `path`: the file to write, a CSV or, if it ends so, a .parquet; the latter needs pyarrow. `columns`: column name →
-    its (utterances,) values, in the order to write.
+    its (utterances,) values, in the order to write; NaN in an array is written as empty.
     """
     missing = [name for name in REQUIRED_COLUMNS if name not in columns]
     if missing:
@@ -109,7 +113,13 @@ def write_manifest(path: Path | str, columns: Mapping[str, Sequence | np.ndarray
         with replace_when_complete(path) as temporary:
             write_parquet(temporary, columns)
         return
-    write_csv(path, columns, zip(*columns.values(), strict=True))
+    cells = (
+        ("" if value != value else value for value in values.tolist())  # noqa: PLR0124
+        if isinstance(values, np.ndarray) and values.dtype.kind == "f"
+        else values
+        for values in columns.values()
+    )
+    write_csv(path, columns, zip(*cells, strict=True))
 
 
 def impossible_times(
