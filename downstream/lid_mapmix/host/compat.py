@@ -11,13 +11,14 @@ command in a checkout of S3PRL, where `lid_mapmix` cannot be imported::
 """
 
 import argparse
+import contextlib
 import functools
 import importlib
 import importlib.util
 import runpy
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,6 +28,17 @@ def apply() -> None:
     _patch_torchaudio()
     _patch_huggingface_hub()
     _patch_torch_load()
+
+
+@contextlib.contextmanager
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Within the block, let `owner`, a module or an object, have another value under a name."""
+    original = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
 
 
 # What modules of S3PRL import and do not use, or only in distributed training: S3PRL does not declare it.

@@ -125,12 +125,10 @@ def _patched_class() -> Any:
             # Small models gain nothing, and so get the same weights as with S3PRL's own command.
             if not self.args.upstream_trainable:
                 return super()._get_optimizer(model_params)
-            config = self.config
-            self.config = {**config, "optimizer": with_fused(config["optimizer"], self.init_ckpt.get("Optimizer"))}
-            try:
+            section = with_fused(self.config["optimizer"], self.init_ckpt.get("Optimizer"))
+            # Checkpoints store the original settings.
+            with compat.replaced(self, "config", {**self.config, "optimizer": section}):
                 return super()._get_optimizer(model_params)
-            finally:
-                self.config = config  # checkpoints store the original settings
 
         def _get_upstream(self) -> Any:
             may_download = getattr(self.args, "may_download", True)
@@ -146,12 +144,9 @@ def _patched_class() -> Any:
             return entry
 
         def _get_downstream(self) -> Any:
-            args = self.args
-            self.args = argparse.Namespace(**vars(args), **self.handed)
-            try:
+            # Checkpoints store the original arguments.
+            with compat.replaced(self, "args", argparse.Namespace(**vars(self.args), **self.handed)):
                 return super()._get_downstream()
-            finally:
-                self.args = args  # checkpoints store the original arguments
 
         def evaluate(self, split: str | None = None, logger: Any = None, global_step: int = 0) -> list[str]:
             if not is_rank_zero():
@@ -192,11 +187,8 @@ def _unwrapped(entries: Sequence[Any]) -> Iterator[None]:
     """
     from torch.nn.parallel import DistributedDataParallel
 
-    wrapped = [(entry, entry.model) for entry in entries if isinstance(entry.model, DistributedDataParallel)]
-    for entry, model in wrapped:
-        entry.model = model.module
-    try:
+    with contextlib.ExitStack() as stack:
+        for entry in entries:
+            if isinstance(entry.model, DistributedDataParallel):
+                stack.enter_context(compat.replaced(entry, "model", entry.model.module))
         yield
-    finally:
-        for entry, model in wrapped:
-            entry.model = model

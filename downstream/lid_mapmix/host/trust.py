@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from . import fairseq
+from .compat import replaced
 
 # All keys whose texts S3PRL 0.4.18 evaluates (`grep -r 'eval(' s3prl/upstream`).
 _LAYER_LISTS = ("conv_feature_layers", "conv_aggregator_layers", "extractor_conv_feature_layers")
@@ -70,12 +71,8 @@ def reading_data_only() -> Iterator[None]:
     def load_plain(stream: Any, Loader: Any = None) -> Any:  # noqa: N803 - PyYAML's name
         return check_settings(load_yaml(stream, yaml.SafeLoader))
 
-    torch.load, yaml.load = load_data, load_plain  # type: ignore[assignment]
-    try:
-        with parameters_limited(sizes):
-            yield
-    finally:
-        torch.load, yaml.load = load, load_yaml
+    with replaced(torch, "load", load_data), replaced(yaml, "load", load_plain), parameters_limited(sizes):
+        yield
 
 
 def _stored_size(path: Path) -> int:
@@ -114,15 +111,11 @@ def parameters_limited(sizes: Sequence[int]) -> Iterator[None]:
                 + ", found those of a larger one"
             )
 
-    hooks = [
+    with (
         module.register_module_parameter_registration_hook(count),
         module.register_module_buffer_registration_hook(count),
-    ]
-    try:
+    ):
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def check_settings(content: Any) -> Any:
