@@ -103,9 +103,7 @@ def _without_graph_breaks(step: Callable[..., Any]) -> Callable[..., Any]:
 
 def _check_name(place: str, name: Any, module: ModuleType) -> None:
     """Check a name before S3PRL evaluates it."""
-    makers = [
-        key.removeprefix("get_") for key, _ in inspect.getmembers(module, inspect.isfunction) if key[:4] == "get_"
-    ]
-    known = [maker for maker in makers if maker not in _NO_MAKERS]
+    functions = dict(inspect.getmembers(module, inspect.isfunction))
+    known = [key[4:] for key in functions if key.startswith("get_") and key[4:] not in _NO_MAKERS]
     if name not in known:
         raise UserError(f"configuration: {place} is {name!r}; expected one of {', '.join(known)}. Choose one of them.")

@@ -76,14 +76,14 @@ class Casting:
     @contextlib.contextmanager
     def training(self, runner: MutableMapping[str, Any]) -> Iterator[None]:
         """Run S3PRL's training loop in this precision, with ``fp16`` set in its section `runner` meanwhile."""
-        token = _in_force.set(self)
+        token = casting.set(self)
         if self.precision is Precision.FP16:
             runner["fp16"] = True
         try:
             yield
         finally:
             runner.pop("fp16", None)
-            _in_force.reset(token)
+            casting.reset(token)
 
     def completed(self, states: dict[str, Any]) -> dict[str, Any]:
         """Return the states of a checkpoint with the scaler's state, and with the original settings."""
@@ -97,23 +97,19 @@ class Casting:
         self._scaler_state = states.get(_SCALER)
 
 
-_in_force: ContextVar[Casting | None] = ContextVar("casting", default=None)
-
-
-def casting() -> Casting | None:
-    """Return the precision of the runner that is training."""
-    return _in_force.get()
+# The precision of the runner that is training.
+casting: ContextVar[Casting | None] = ContextVar("casting", default=None)
 
 
 def training_autocast(enabled: bool = True) -> contextlib.AbstractContextManager[Any]:
     """Replaces ``torch.cuda.amp.autocast`` in S3PRL's training loop, which enables it for fp16 only."""
-    current = casting()
+    current = casting.get()
     return contextlib.nullcontext() if current is None else current.autocast()
 
 
 def training_scaler() -> Any:
     """Replaces ``torch.cuda.amp.GradScaler`` in S3PRL's training loop."""
-    current = casting()
+    current = casting.get()
     if current is None:
         raise RuntimeError("expected a runner that is training, found none")
     return current.new_scaler()

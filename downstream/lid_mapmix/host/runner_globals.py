@@ -80,7 +80,7 @@ class Checkpoints:
         if not is_rank_zero():
             return
         final = Path(path)
-        current = casting()
+        current = casting.get()
         states = states if current is None else current.completed(states)
         with _explained(final), replace_when_complete(final) as temporary:
             torch.save(states, temporary)
