@@ -80,10 +80,11 @@ def read_manifest(path: Path | str, *, is_labelled: bool = True, ids_may_repeat:
         count = len(columns["audiopath"])
         columns["seconds"] = np.full(count, np.nan)
         columns.setdefault("class", np.full(count, "", dtype=TEXT))
-    _check_values(path, columns, is_labelled=is_labelled)
+    manifest = Manifest(path, columns, digest)
+    _check_values(manifest, is_labelled=is_labelled)
     if not ids_may_repeat:
         _check_unique(path, columns["id"])
-    return Manifest(path, columns, digest)
+    return manifest
 
 
 def read_manifests(directory: Path, splits: Sequence[str], *, ids_may_repeat: bool = False) -> dict[str, Manifest]:
@@ -137,14 +138,10 @@ def impossible_times(
     )
 
 
-def _check_values(path: Path, columns: Mapping[str, np.ndarray], *, is_labelled: bool) -> None:
-    seconds = columns["seconds"]
-    unknown = np.full(len(seconds), np.nan)
-    no_duration, no_start, no_end = impossible_times(
-        seconds, columns.get("start", unknown), columns.get("end", unknown)
-    )
+def _check_values(manifest: Manifest, *, is_labelled: bool) -> None:
+    no_duration, no_start, no_end = impossible_times(*map(manifest.number_column, ("seconds", "start", "end")))
     named = ("id", "audiopath", "class") if is_labelled else ("id", "audiopath")
-    faults = [(columns[name] == "", f"has no {name}") for name in named]
+    faults = [(manifest.columns[name] == "", f"has no {name}") for name in named]
     if is_labelled:
         faults.append((no_duration, "needs seconds above 0"))
     faults += [(no_start, "needs a start of 0 or above"), (no_end, "needs an end after its start")]
@@ -152,7 +149,7 @@ def _check_values(path: Path, columns: Mapping[str, np.ndarray], *, is_labelled:
         if faulty.any():
             number = int(np.argmax(faulty))
             raise UserError(
-                f"{path}: utterance {columns['id'][number] or number + 1} {fault} "
+                f"{manifest.path}: utterance {manifest.columns['id'][number] or number + 1} {fault} "
                 f"({np.count_nonzero(faulty)} such). Correct it, or remove it."
             )
 
