@@ -25,7 +25,7 @@ from .. import LABELS_FILE, SPLITS
 from ..audio.reading import examine, read_header, reason
 from ..audio.shards import member_path, read_content
 from ..audio.spans import utterance_spans
-from ..labels import Labels, labels_from_manifest, read_labels, write_labels
+from ..labels import labels_from_manifest, read_labels, write_labels
 from ..manifest.manifest import Manifest, read_manifests, write_manifest
 from . import DEFAULT_SHARD_BYTES
 
@@ -54,7 +54,8 @@ def pack(data: Path, out: Path, *, shard_bytes: int = DEFAULT_SHARD_BYTES, overw
     a folder with other files is refused.
     """
     manifests = read_manifests(data, SPLITS)
-    labels = _find_labels(data, manifests)
+    given = data / LABELS_FILE
+    labels = read_labels(given) if given.exists() else labels_from_manifest(next(iter(manifests.values())))
     _refuse_held(out, overwrite=overwrite)
     with folder_when_complete(out) as folder:
         for manifest in manifests.values():
@@ -69,12 +70,6 @@ def pack(data: Path, out: Path, *, shard_bytes: int = DEFAULT_SHARD_BYTES, overw
             _refuse_held(out, overwrite=overwrite)
             shutil.rmtree(out)
     return Summary(*(sum(numbers) for numbers in zip(*map(astuple, parts), strict=True)))
-
-
-def _find_labels(data: Path, manifests: Mapping[str, Manifest]) -> Labels:
-    if (data / LABELS_FILE).exists():
-        return read_labels(data / LABELS_FILE)
-    return labels_from_manifest(next(iter(manifests.values())))
 
 
 def _refuse_held(out: Path, *, overwrite: bool) -> None:
