@@ -166,17 +166,15 @@ def random_states_kept() -> Iterator[None]:
     """Restore the global generators of Python, NumPy and torch after the block."""
     import torch
 
-    python_state, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
     # The state of an unused CUDA device is not read, because reading would initialise it.
-    cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     try:
-        yield
+        with torch.random.fork_rng(devices):
+            yield
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)  # noqa: NPY002
-        torch.set_rng_state(torch_state)
-        if cuda_states is not None:
-            torch.cuda.set_rng_state_all(cuda_states)
 
 
 @contextlib.contextmanager
