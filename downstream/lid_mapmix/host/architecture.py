@@ -101,10 +101,8 @@ def build_recording(upstream: str, build: Callable[[], Any]) -> tuple[Any, Archi
     with replaced(module, native.model, make):
         built = build()
     # A legacy upstream of the same family is built by fairseq.
-    if not recorded or (type(built).__module__, type(built).__name__) != (
-        f"{_PACKAGE}.{family}.expert",
-        "UpstreamExpert",
-    ):
+    kind = f"{type(built).__module__}.{type(built).__name__}"
+    if not recorded or kind != f"{_PACKAGE}.{family}.expert.UpstreamExpert":
         return built, None
     settings = {
         "arguments": [_as_settings(argument) for argument in recorded[-1]],

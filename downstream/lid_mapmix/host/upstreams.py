@@ -28,9 +28,8 @@ class UpstreamSettings:
     """What a run requests of its upstream besides S3PRL's arguments."""
 
     train_front_end: bool = False  # whether the convolutional front end is trained when the upstream is fine-tuned
-    spec_augment: bool = (
-        False  # whether a Hugging Face model masks frames and channels in training, as in its config.json
-    )
+    # Whether a Hugging Face model masks frames and channels in training, as in its config.json.
+    spec_augment: bool = False
     train_layers: int | None = None  # how many of its last layers are trained; None for the whole upstream
     mix_lengths: bool = False  # whether evaluation batches utterances of different lengths
 
