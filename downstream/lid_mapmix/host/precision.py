@@ -11,6 +11,8 @@ from contextvars import ContextVar
 from enum import StrEnum
 from typing import Any
 
+import torch
+
 from ..utils.errors import UserError
 
 _SCALER = "GradScaler"
@@ -44,8 +46,6 @@ class Casting:
     """The precision of one runner on a device. Raises UserError: fp16 without a GPU."""
 
     def __init__(self, precision: Precision, device: str) -> None:
-        import torch
-
         self.precision = precision
         self.device_type = torch.device(device).type
         self._scaler_state: dict[str, Any] | None = None
@@ -57,8 +57,6 @@ class Casting:
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Return the context for computing in this precision."""
-        import torch
-
         if self.precision is Precision.FP32:
             return contextlib.nullcontext()
         dtype = torch.bfloat16 if self.precision is Precision.BF16 else torch.float16
@@ -66,8 +64,6 @@ class Casting:
 
     def new_scaler(self) -> Any:
         """Return a gradient scaler; in a resumed run, with the state of the checkpoint."""
-        import torch
-
         self._scaler = torch.amp.GradScaler(self.device_type)
         if self._scaler_state is not None:
             self._scaler.load_state_dict(self._scaler_state)

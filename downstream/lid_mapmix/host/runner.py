@@ -19,6 +19,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from torch.nn.parallel import DistributedDataParallel
 
 from ..utils.distributed import is_rank_zero
 from ..utils.errors import UserError
@@ -164,8 +166,6 @@ def _patched_class() -> Any:
 @contextlib.contextmanager
 def random_states_kept() -> Iterator[None]:
     """Restore the global generators of Python, NumPy and torch after the block."""
-    import torch
-
     python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
     # The state of an unused CUDA device is not read, because reading would initialise it.
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
@@ -183,8 +183,6 @@ def _unwrapped(entries: Sequence[Any]) -> Iterator[None]:
 
     A wrapped model waits for the other processes in each forward pass, even in one that only rank zero makes.
     """
-    from torch.nn.parallel import DistributedDataParallel
-
     with contextlib.ExitStack() as stack:
         for entry in entries:
             if isinstance(entry.model, DistributedDataParallel):

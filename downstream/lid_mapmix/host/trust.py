@@ -16,6 +16,10 @@ from collections.abc import Iterator, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+import yaml
+from torch.nn.modules import module
+
 from . import fairseq
 from .compat import replaced
 
@@ -46,9 +50,6 @@ def reading_data_only() -> Iterator[None]:
     Raises ValueError: a file holds other objects, or settings that are code or too large, or of a model that is too
     large.
     """
-    import torch
-    import yaml
-
     load, load_yaml = torch.load, yaml.load
     sizes: list[int] = []
 
@@ -94,8 +95,6 @@ def parameters_limited(sizes: Sequence[int]) -> Iterator[None]:
     It is raised before the parameters take memory. `sizes`: bytes of the files that were read, which may grow within
     the block; empty if no file is known.
     """
-    from torch.nn.modules import module
-
     total = 0
 
     def count(owner: Any, name: str, tensor: Any) -> None:
