@@ -79,11 +79,9 @@ def metrics_with_slices(
     if source is not None and (slices := _select(*_values(source))):
         result["by_source"] = {name: scores(selected) for name, selected in slices.items()}
     result["by_cluster"] = {}
-    for number, name in enumerate(cluster_names):
-        selected = cluster_indices[truth] == number
-        if selected.any():
-            within = within_cluster_accuracy(probabilities[selected], truth[selected], cluster_indices)
-            result["by_cluster"][name] = {**scores(selected), "within_cluster_acc": within}
+    for name, selected in _select(cluster_names, cluster_indices[truth]).items():
+        within = within_cluster_accuracy(probabilities[selected], truth[selected], cluster_indices)
+        result["by_cluster"][name] = {**scores(selected), "within_cluster_acc": within}
     if class_names is not None:
         result["by_class"] = class_scores(probabilities, truth, cluster_indices, class_names, log_likelihoods)
     return result

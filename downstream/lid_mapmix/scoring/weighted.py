@@ -67,10 +67,10 @@ class WeightedScores:
         self.order = np.lexsort((truth, parts))
         self._truth, parts = truth[self.order], parts[self.order]
         values = np.asarray(log_likelihoods, dtype=np.float64)[self.order]
-        self._cells = [
-            [_slice(np.flatnonzero((parts == part) & (self._truth == name))) for name in self.present]
-            for part in range(self._part_count)
-        ]
+        keys = parts * len(cluster_indices) + self._truth
+        cells = np.arange(self._part_count)[:, None] * len(cluster_indices) + self.present
+        starts, ends = (np.searchsorted(keys, cells, side=side).tolist() for side in ("left", "right"))
+        self._cells = [list(map(slice, *bounds)) for bounds in zip(starts, ends, strict=True)]
         answers = values.argmax(axis=1)
         likelihoods = divide_out(values, class_prior)
         brier = utterance_brier(np.exp(log_softmax(values, axis=1)), self._truth)
@@ -145,10 +145,6 @@ class WeightedScores:
             thresholds = _minimum_thresholds(ratios, minimum_cost(ratios, self._truth, beta, parts)[1])
             columns += [costs(ratios > threshold, beta) for threshold in thresholds]
         return columns
-
-
-def _slice(rows: np.ndarray) -> slice:
-    return slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0)
 
 
 def _mean(values: np.ndarray, axis: int) -> np.ndarray:
