@@ -17,10 +17,9 @@ from lid_mapmix.apps.report.figures import new_figure, save_figure
 from lid_mapmix.apps.runs.launch import prepare_use
 from lid_mapmix.apps.runs.procedure import run_of_use
 from lid_mapmix.apps.settings.arguments import make_parser
-from lid_mapmix.evaluation.results import logarithms
 from lid_mapmix.evaluation.truncation import TruncationEvaluation
 from lid_mapmix.scoring.calibration import read_calibration
-from lid_mapmix.scoring.metrics import calibration_scores, reliability_curve
+from lid_mapmix.scoring.metrics import calibration_scores, logarithms, reliability_curve
 
 _SHOWN = (0.5, 1.0, 3.0, math.inf)
 

@@ -109,9 +109,10 @@ def test_classes_agree_with_scikit_learn_and_their_means_with_the_whole():
 
 
 def test_a_class_that_is_never_the_answer_and_one_that_is_alone():
-    never = class_scores(np.eye(3)[[0, 0]], np.array([0, 1]), np.zeros(3, int), ["a", "b", "c"])["b"]
+    certain = np.eye(3)[[0, 0]]
+    never = class_scores(certain, np.array([0, 1]), np.zeros(3, int), ["a", "b", "c"], metrics.logarithms(certain))["b"]
     assert (never["precision"], never["f1"], never["acc"], never["answers"]) == (None, 0, 0, 0)
-    alone = class_scores(np.eye(3)[[0, 0]], np.array([0, 0]), np.zeros(3, int), ["a", "b", "c"])["a"]
+    alone = class_scores(certain, np.array([0, 0]), np.zeros(3, int), ["a", "b", "c"], metrics.logarithms(certain))["a"]
     assert (alone["eer"], alone["precision"], alone["cllr"]) == (None, 1, 0)
     json.dumps([never, alone], allow_nan=False)
 

@@ -11,9 +11,9 @@ from ..data.labels import Labels
 from ..scoring.calibration import Calibration, read_calibration_of
 from ..scoring.calibration_fit import fit, fit_duration, mean_duration
 from ..scoring.choices import Kind
+from ..scoring.metrics import logarithms
 from ..utils.errors import UserError
 from ..utils.run_folder import BEST_CHECKPOINT, RunFolder
-from .results import logarithms
 
 
 def calibrate_on_dev(

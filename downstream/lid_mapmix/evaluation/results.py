@@ -11,7 +11,7 @@ from ..scoring.bootstrap import bootstrap, sampling_units
 from ..scoring.calibration import Calibration
 from ..scoring.files.own import write_metrics, write_scores
 from ..scoring.files.toolkits import write_s3prl_predictions
-from ..scoring.metrics import reliability_curve
+from ..scoring.metrics import logarithms, reliability_curve
 from ..scoring.proper import cllr_parts
 from ..scoring.scorecard import all_scores, metrics_with_slices
 from ..scoring.weighted import WeightedScores
@@ -115,9 +115,3 @@ def write_results(
 
 def _source(split: Split) -> np.ndarray | None:
     return split.manifest.columns.get("source")
-
-
-def logarithms(probabilities: np.ndarray) -> np.ndarray:
-    """Return the logarithms of probabilities."""
-    with np.errstate(divide="ignore"):  # a probability of 0 is written as -inf
-        return np.log(probabilities)

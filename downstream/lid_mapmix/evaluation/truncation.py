@@ -11,11 +11,10 @@ from ..data.audio.reading import SAMPLE_RATE
 from ..data.corpus import Corpus
 from ..scoring.calibration import read_calibration_of
 from ..scoring.class_priors import divide_out
-from ..scoring.metrics import calibration_scores
+from ..scoring.metrics import calibration_scores, logarithms
 from ..scoring.scorecard import all_scores
 from ..utils.run_folder import RunFolder
 from .evaluator import Evaluation
-from .results import logarithms
 
 
 class TruncationEvaluation(Evaluation):

@@ -20,7 +20,7 @@ import copy
 import dataclasses
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import SimpleNamespace
@@ -30,6 +30,7 @@ import torch
 
 from ..utils.errors import UserError
 from . import registry
+from .compat import replaced
 from .trust import check_settings
 
 _FILTER_BANKS, _HUGGING_FACE, _OWN = "filter_banks", "hugging_face", "own"
@@ -97,13 +98,11 @@ def build_recording(upstream: str, build: Callable[[], Any]) -> tuple[Any, Archi
         recorded.append(copy.deepcopy(arguments))
         return original(*arguments)
 
-    with _replaced(module, native.model, make):
+    with replaced(module, native.model, make):
         built = build()
     # A legacy upstream of the same family is built by fairseq.
-    if not recorded or (type(built).__module__, type(built).__name__) != (
-        f"{_PACKAGE}.{family}.expert",
-        "UpstreamExpert",
-    ):
+    kind = f"{type(built).__module__}.{type(built).__name__}"
+    if not recorded or kind != f"{_PACKAGE}.{family}.expert.UpstreamExpert":
         return built, None
     settings = {
         "arguments": [_as_settings(argument) for argument in recorded[-1]],
@@ -128,7 +127,7 @@ def _build_loaded(upstream: str, family: str, build: Callable[[], Any]) -> tuple
                 recorded[-1][outer] = copy.deepcopy(value)
         return content
 
-    with _replaced(torch, "load", recording):
+    with replaced(torch, "load", recording):
         built = build()
     is_known = len(recorded) == 1 and type(built).__name__ == "UpstreamExpert"
     return built, Architecture(upstream, family, _plain({"config": recorded[0]})) if is_known else None
@@ -177,7 +176,7 @@ def _rebuild_native(family: str, arguments: list[Any], normalize: bool) -> Any:
     if native.model == "WavLM":
         return _with_content(family, {"cfg": arguments[0], "model": model.state_dict()})
     task = SimpleNamespace(normalize=normalize) if len(given) == 1 else given[1]
-    with _replaced(expert, "load_converted_model", lambda ckpt: (model, task)):
+    with replaced(expert, "load_converted_model", lambda ckpt: (model, task)):
         return expert.UpstreamExpert(ckpt=None)
 
 
@@ -194,7 +193,7 @@ def _rebuild_loaded(family: str, config: dict[str, Any]) -> Any:
 def _with_content(family: str, content: dict[str, Any]) -> Any:
     """Build an upstream from the content of a checkpoint, without the file."""
     expert: Any = import_module(f"{_PACKAGE}.{family}.expert")
-    with _replaced(torch, "load", lambda *_, **__: content):
+    with replaced(torch, "load", lambda *_, **__: content):
         return expert.UpstreamExpert(ckpt=None)
 
 
@@ -203,19 +202,7 @@ def _of_settings(kind: Any, settings: dict[str, Any]) -> Any:
     return kind(**settings) if takes_names else kind(settings)
 
 
-@contextlib.contextmanager
-def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
-    original = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, original)
-
-
 def _as_settings(argument: Any) -> Any:
-    if dataclasses.is_dataclass(argument) and not isinstance(argument, type):
-        return {entry.name: getattr(argument, entry.name) for entry in dataclasses.fields(argument)}
     return argument if isinstance(argument, list | tuple | dict) else vars(argument)
 
 

@@ -91,9 +91,8 @@ def apply_effects_file(
     format: str | None = None,
 ) -> tuple[torch.Tensor, int]:
     """Read a file and apply sox effects, in place of `torchaudio.sox_effects.apply_effects_file`."""
-    samples, rate = load(path, normalize=normalize)
-    samples, rate = apply_effects_tensor(samples, rate, effects)
-    return (samples if channels_first else samples.T), rate
+    samples, rate = load(path, normalize=normalize, channels_first=channels_first)
+    return apply_effects_tensor(samples, rate, effects, channels_first)
 
 
 def apply_effects_tensor(

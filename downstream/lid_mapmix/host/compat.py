@@ -11,13 +11,14 @@ command in a checkout of S3PRL, where `lid_mapmix` cannot be imported::
 """
 
 import argparse
+import contextlib
 import functools
 import importlib
 import importlib.util
 import runpy
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,7 +27,22 @@ def apply() -> None:
     """Apply all patches that this machine needs; a second call changes nothing."""
     _patch_torchaudio()
     _patch_huggingface_hub()
-    _patch_torch_load()
+    import torch
+
+    # S3PRL stores such an object in each checkpoint. Allowing only this class keeps `weights_only=True` of torch.load,
+    # without which an untrusted checkpoint can run any code.
+    torch.serialization.add_safe_globals([argparse.Namespace])
+
+
+@contextlib.contextmanager
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Within the block, let `owner`, a module or an object, have another value under a name."""
+    original = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
 
 
 # What modules of S3PRL import and do not use, or only in distributed training: S3PRL does not declare it.
@@ -74,7 +90,7 @@ def _patch_torchaudio() -> None:
         raise ImportError(message) from error
 
     if not hasattr(torchaudio, "set_audio_backend"):
-        torchaudio.set_audio_backend = _ignore_audio_backend
+        torchaudio.set_audio_backend = lambda backend=None: None  # S3PRL chooses one
     if not hasattr(torchaudio, "info"):
         functions = _audio_functions()
         for name in ("info", "load", "save"):
@@ -113,27 +129,12 @@ def _audio_functions() -> Any:
     return module
 
 
-def _ignore_audio_backend(backend: str | None = None) -> None:
-    """Accept S3PRL's choice of an audio backend, which torchaudio no longer has."""
-
-
 def _patch_huggingface_hub() -> None:
     import huggingface_hub
 
     if not hasattr(huggingface_hub, "HfFolder"):
         folder: Any = types.SimpleNamespace(get_token=_removed, save_token=_removed)
         huggingface_hub.HfFolder, huggingface_hub.Repository = folder, _removed
-
-
-def _patch_torch_load() -> None:
-    """Let `torch.load` read the `argparse.Namespace` that S3PRL stores in each checkpoint.
-
-    Allowing only this class keeps `weights_only=True`, without which an untrusted checkpoint
-    can run any code.
-    """
-    import torch
-
-    torch.serialization.add_safe_globals([argparse.Namespace])
 
 
 def _removed(*args: Any, **kwargs: Any) -> NoReturn:

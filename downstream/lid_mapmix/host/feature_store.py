@@ -38,11 +38,6 @@ class SlotLayout:
     dim: int
 
     @property
-    def starts(self) -> np.ndarray:
-        """Return (slots + 1,) int64: the index of each slot's first value, and last the number of all values."""
-        return np.concatenate([[0], np.cumsum(self.capacities * self.layers * self.dim)])
-
-    @property
     def byte_count(self) -> int:
         """Size of the features when every slot is filled."""
         return int(self.capacities.sum()) * self.layers * self.dim * _VALUE.itemsize
@@ -114,7 +109,8 @@ class FeatureStore:
                 f"{path}: is damaged: a slot has more frames than its capacity. Delete the folder {self.folder}."
             )
         self._features = np.memmap(self.folder / _FEATURES, dtype=_VALUE, mode="r+")
-        self._starts = [int(start) for start in self.layout.starts]
+        # The index of each slot's first value, and last the number of all values.
+        self._starts = [0, *np.cumsum(self.layout.capacities * self.layout.layers * self.layout.dim).tolist()]
 
     def _sizes(self) -> dict[str, int]:
         return {_FRAMES: len(self) * _COUNT.itemsize, _FEATURES: self.layout.byte_count}

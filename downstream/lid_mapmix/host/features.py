@@ -47,7 +47,10 @@ class Features:
         from s3prl.upstream.interfaces import Featurizer
 
         self.device = torch.device(args.device)
-        self._casting = Casting(_precision(runner, self.device), args.device)
+        precision = read_precision(runner)
+        if precision is Precision.FP16 and self.device.type == "cpu":
+            precision = Precision.FP32
+        self.autocast = Casting(precision, args.device).autocast  # the context for computing
         upstream = upstream.to(self.device)
         # For inference, compiling or checkpointing would only take time.
         patch_upstream(upstream, args, settings, runner={})
@@ -63,20 +66,8 @@ class Features:
         check_features(upstream, featurizer, args, settings)
         self.upstream, self.featurizer = upstream.eval(), featurizer.eval()
         self.architecture, self.adapter = architecture, settings.adapter
-
-    @property
-    def dim(self) -> int:
-        """Size of a frame."""
-        return self.featurizer.output_dim
-
-    @property
-    def rate(self) -> int:
-        """Samples from one frame to the next."""
-        return self.featurizer.downsample_rate
-
-    def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """Return the context for computing in the run's precision."""
-        return self._casting.autocast()
+        self.dim: int = featurizer.output_dim  # size of a frame
+        self.rate: int = featurizer.downsample_rate  # samples from one frame to the next
 
     def __call__(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Return one (frames, dim) torch.Tensor per (samples,) float32 waveform at 16 kHz on this device."""
@@ -122,9 +113,3 @@ def rebuild_features(
     prepare()
     with contextlib.redirect_stdout(sys.stderr), random_states_kept(), explained(args):
         return Features(rebuild(architecture), architecture, args, runner, settings)
-
-
-def _precision(runner: Mapping[str, Any], device: torch.device) -> Precision:
-    """Return a run's precision; fp32 in place of fp16 on a CPU."""
-    precision = read_precision(runner)
-    return Precision.FP32 if precision is Precision.FP16 and device.type == "cpu" else precision

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from ..utils.errors import UserError
+from .feature_cache import Selection
 
 # Lengths that end within a frame, at two different positions.
 _SHORT, _LONG = (5_000, 9_039), 16_000
@@ -50,17 +51,17 @@ def check_mixed_lengths(upstream: Any, feature: str, name: str, device: str) -> 
     """
     generator = torch.Generator().manual_seed(0)
     wavs = [0.1 * torch.randn(samples, generator=generator).to(device) for samples in (*_SHORT, _LONG)]
-    rate = upstream.get_downsample_rates(feature)
+    states, rate = Selection(feature, layer=None).layers, upstream.get_downsample_rates(feature)
     training = upstream.training
     upstream.eval()
     # TensorFloat-32 would differ by as much as a wrong mask may.
     cudnn = torch.backends.cudnn
     with torch.no_grad(), cudnn.flags(enabled=cudnn.enabled, deterministic=cudnn.deterministic, allow_tf32=False):
-        together = _states(upstream(wavs)[feature])
+        together = states(upstream(wavs))
         differences = [
             _difference(one, both[row : row + 1], (len(wav) - 400) // rate + 1)
             for row, wav in enumerate(wavs[:-1])
-            for one, both in zip(_states(upstream([wav])[feature]), together, strict=True)
+            for one, both in zip(states(upstream([wav])), together, strict=True)
         ]
     upstream.train(training)
     worst = torch.stack(differences).max().item()  # NaN if any is
@@ -75,12 +76,6 @@ def _difference(single: torch.Tensor, together: torch.Tensor, frames: int) -> to
     """Return the relative difference of the first `frames` of two (1, frames, dim)."""
     expected = single[:, :frames]
     return (together[:, :frames] - expected).norm() / expected.norm()
-
-
-def _states(feature: Any) -> list[torch.Tensor]:
-    if isinstance(feature, dict):
-        return list(feature.values())
-    return list(feature) if isinstance(feature, list | tuple) else [feature]
 
 
 def _front_end(model: Any) -> list[tuple[int, int]]:

@@ -11,6 +11,9 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
+import torch
+from torch import optim
+
 from ..utils.errors import UserError
 
 # Functions of S3PRL's modules whose names look like those that build an optimizer or a schedule.
@@ -22,7 +25,6 @@ _FUSED = ("Adam", "AdamW")
 
 def check_optimization(optimizer: Mapping[str, Any], scheduler: Mapping[str, Any] | None) -> None:
     """Take one step on one weight as the runner would. Raises UserError: an unknown name or a wrong setting."""
-    import torch
     from s3prl import optimizers, schedulers
 
     skip_dynamo()
@@ -73,8 +75,6 @@ def skip_dynamo() -> None:
     Their methods import it only to exclude themselves from torch.compile. No optimizer is compiled here, only layers of
     an upstream (``runner.compile``), so the methods work the same without it.
     """
-    from torch import optim
-
     for method in vars(optim.Optimizer).values():
         if _is_made_by(method, "_disable_dynamo"):
             # torch's wrapper looks here for the function to call, and imports torch._dynamo if it finds none.
@@ -91,7 +91,6 @@ def _is_made_by(function: Any, decorator: str) -> bool:
 
 def _without_graph_breaks(step: Callable[..., Any]) -> Callable[..., Any]:
     """Return an optimizer's step, with gradients of the step itself only if they are requested."""
-    import torch
 
     @functools.wraps(step)
     def wrapped(self: Any, *arguments: Any, **keywords: Any) -> Any:
@@ -103,9 +102,7 @@ def _without_graph_breaks(step: Callable[..., Any]) -> Callable[..., Any]:
 
 def _check_name(place: str, name: Any, module: ModuleType) -> None:
     """Check a name before S3PRL evaluates it."""
-    makers = [
-        key.removeprefix("get_") for key, _ in inspect.getmembers(module, inspect.isfunction) if key[:4] == "get_"
-    ]
-    known = [maker for maker in makers if maker not in _NO_MAKERS]
+    functions = dict(inspect.getmembers(module, inspect.isfunction))
+    known = [key[4:] for key in functions if key.startswith("get_") and key[4:] not in _NO_MAKERS]
     if name not in known:
         raise UserError(f"configuration: {place} is {name!r}; expected one of {', '.join(known)}. Choose one of them.")

@@ -11,6 +11,8 @@ from contextvars import ContextVar
 from enum import StrEnum
 from typing import Any
 
+import torch
+
 from ..utils.errors import UserError
 
 _SCALER = "GradScaler"
@@ -44,8 +46,6 @@ class Casting:
     """The precision of one runner on a device. Raises UserError: fp16 without a GPU."""
 
     def __init__(self, precision: Precision, device: str) -> None:
-        import torch
-
         self.precision = precision
         self.device_type = torch.device(device).type
         self._scaler_state: dict[str, Any] | None = None
@@ -57,8 +57,6 @@ class Casting:
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Return the context for computing in this precision."""
-        import torch
-
         if self.precision is Precision.FP32:
             return contextlib.nullcontext()
         dtype = torch.bfloat16 if self.precision is Precision.BF16 else torch.float16
@@ -66,8 +64,6 @@ class Casting:
 
     def new_scaler(self) -> Any:
         """Return a gradient scaler; in a resumed run, with the state of the checkpoint."""
-        import torch
-
         self._scaler = torch.amp.GradScaler(self.device_type)
         if self._scaler_state is not None:
             self._scaler.load_state_dict(self._scaler_state)
@@ -76,14 +72,14 @@ class Casting:
     @contextlib.contextmanager
     def training(self, runner: MutableMapping[str, Any]) -> Iterator[None]:
         """Run S3PRL's training loop in this precision, with ``fp16`` set in its section `runner` meanwhile."""
-        token = _in_force.set(self)
+        token = casting.set(self)
         if self.precision is Precision.FP16:
             runner["fp16"] = True
         try:
             yield
         finally:
             runner.pop("fp16", None)
-            _in_force.reset(token)
+            casting.reset(token)
 
     def completed(self, states: dict[str, Any]) -> dict[str, Any]:
         """Return the states of a checkpoint with the scaler's state, and with the original settings."""
@@ -97,23 +93,19 @@ class Casting:
         self._scaler_state = states.get(_SCALER)
 
 
-_in_force: ContextVar[Casting | None] = ContextVar("casting", default=None)
-
-
-def casting() -> Casting | None:
-    """Return the precision of the runner that is training."""
-    return _in_force.get()
+# The precision of the runner that is training.
+casting: ContextVar[Casting | None] = ContextVar("casting", default=None)
 
 
 def training_autocast(enabled: bool = True) -> contextlib.AbstractContextManager[Any]:
     """Replaces ``torch.cuda.amp.autocast`` in S3PRL's training loop, which enables it for fp16 only."""
-    current = casting()
+    current = casting.get()
     return contextlib.nullcontext() if current is None else current.autocast()
 
 
 def training_scaler() -> Any:
     """Replaces ``torch.cuda.amp.GradScaler`` in S3PRL's training loop."""
-    current = casting()
+    current = casting.get()
     if current is None:
         raise RuntimeError("expected a runner that is training, found none")
     return current.new_scaler()

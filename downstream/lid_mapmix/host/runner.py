@@ -19,6 +19,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from torch.nn.parallel import DistributedDataParallel
 
 from ..utils.distributed import is_rank_zero
 from ..utils.errors import UserError
@@ -125,12 +127,10 @@ def _patched_class() -> Any:
             # Small models gain nothing, and so get the same weights as with S3PRL's own command.
             if not self.args.upstream_trainable:
                 return super()._get_optimizer(model_params)
-            config = self.config
-            self.config = {**config, "optimizer": with_fused(config["optimizer"], self.init_ckpt.get("Optimizer"))}
-            try:
+            section = with_fused(self.config["optimizer"], self.init_ckpt.get("Optimizer"))
+            # Checkpoints store the original settings.
+            with compat.replaced(self, "config", {**self.config, "optimizer": section}):
                 return super()._get_optimizer(model_params)
-            finally:
-                self.config = config  # checkpoints store the original settings
 
         def _get_upstream(self) -> Any:
             may_download = getattr(self.args, "may_download", True)
@@ -146,12 +146,9 @@ def _patched_class() -> Any:
             return entry
 
         def _get_downstream(self) -> Any:
-            args = self.args
-            self.args = argparse.Namespace(**vars(args), **self.handed)
-            try:
+            # Checkpoints store the original arguments.
+            with compat.replaced(self, "args", argparse.Namespace(**vars(self.args), **self.handed)):
                 return super()._get_downstream()
-            finally:
-                self.args = args  # checkpoints store the original arguments
 
         def evaluate(self, split: str | None = None, logger: Any = None, global_step: int = 0) -> list[str]:
             if not is_rank_zero():
@@ -169,19 +166,15 @@ def _patched_class() -> Any:
 @contextlib.contextmanager
 def random_states_kept() -> Iterator[None]:
     """Restore the global generators of Python, NumPy and torch after the block."""
-    import torch
-
-    python_state, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
     # The state of an unused CUDA device is not read, because reading would initialise it.
-    cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     try:
-        yield
+        with torch.random.fork_rng(devices):
+            yield
     finally:
         random.setstate(python_state)
         np.random.set_state(numpy_state)  # noqa: NPY002
-        torch.set_rng_state(torch_state)
-        if cuda_states is not None:
-            torch.cuda.set_rng_state_all(cuda_states)
 
 
 @contextlib.contextmanager
@@ -190,13 +183,8 @@ def _unwrapped(entries: Sequence[Any]) -> Iterator[None]:
 
     A wrapped model waits for the other processes in each forward pass, even in one that only rank zero makes.
     """
-    from torch.nn.parallel import DistributedDataParallel
-
-    wrapped = [(entry, entry.model) for entry in entries if isinstance(entry.model, DistributedDataParallel)]
-    for entry, model in wrapped:
-        entry.model = model.module
-    try:
+    with contextlib.ExitStack() as stack:
+        for entry in entries:
+            if isinstance(entry.model, DistributedDataParallel):
+                stack.enter_context(compat.replaced(entry, "model", entry.model.module))
         yield
-    finally:
-        for entry, model in wrapped:
-            entry.model = model

@@ -15,6 +15,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
 from ..utils.distributed import is_rank_zero
 from ..utils.errors import UserError
 from ..utils.files import replace_when_complete
@@ -26,8 +29,6 @@ _TORCHS_WRITER = "inline_container.cc"
 
 def install_replacements(module: Any) -> None:
     """Replace global names of the runner's module; the objects themselves are not changed."""
-    import torch
-
     from .hugging_face import builders
 
     if has_replacements(module):
@@ -75,12 +76,10 @@ class Checkpoints:
 
     def save(self, states: dict[str, Any], path: str) -> None:
         """Write `states`, in place of `torch.save`, then delete the checkpoints passed to :meth:`remove`."""
-        import torch
-
         if not is_rank_zero():
             return
         final = Path(path)
-        current = casting()
+        current = casting.get()
         states = states if current is None else current.completed(states)
         with _explained(final), replace_when_complete(final) as temporary:
             torch.save(states, temporary)
@@ -125,8 +124,6 @@ def _holds_a_step(path: Path) -> bool:
 
 def _cuda_device(device: Any) -> contextlib.AbstractContextManager[Any]:
     """Select `device`, unless it is the CPU: the runner does so whenever a GPU exists."""
-    import torch
-
     return torch.cuda.device(device) if torch.device(device).type == "cuda" else contextlib.nullcontext()
 
 
@@ -136,8 +133,6 @@ def _distributed(model: Any, device_ids: Sequence[int], **keywords: Any) -> Any:
     On a GPU the wrapper would move the arguments to the device, where they already are, and copy the runner's
     dictionary of records, so that records added by a model would be lost.
     """
-    from torch.nn.parallel import DistributedDataParallel
-
     return DistributedDataParallel(model, **keywords)
 
 

@@ -16,7 +16,12 @@ from collections.abc import Iterator, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+import yaml
+from torch.nn.modules import module
+
 from . import fairseq
+from .compat import replaced
 
 # All keys whose texts S3PRL 0.4.18 evaluates (`grep -r 'eval(' s3prl/upstream`).
 _LAYER_LISTS = ("conv_feature_layers", "conv_aggregator_layers", "extractor_conv_feature_layers")
@@ -45,9 +50,6 @@ def reading_data_only() -> Iterator[None]:
     Raises ValueError: a file holds other objects, or settings that are code or too large, or of a model that is too
     large.
     """
-    import torch
-    import yaml
-
     load, load_yaml = torch.load, yaml.load
     sizes: list[int] = []
 
@@ -70,12 +72,8 @@ def reading_data_only() -> Iterator[None]:
     def load_plain(stream: Any, Loader: Any = None) -> Any:  # noqa: N803 - PyYAML's name
         return check_settings(load_yaml(stream, yaml.SafeLoader))
 
-    torch.load, yaml.load = load_data, load_plain  # type: ignore[assignment]
-    try:
-        with parameters_limited(sizes):
-            yield
-    finally:
-        torch.load, yaml.load = load, load_yaml
+    with replaced(torch, "load", load_data), replaced(yaml, "load", load_plain), parameters_limited(sizes):
+        yield
 
 
 def _stored_size(path: Path) -> int:
@@ -97,8 +95,6 @@ def parameters_limited(sizes: Sequence[int]) -> Iterator[None]:
     It is raised before the parameters take memory. `sizes`: bytes of the files that were read, which may grow within
     the block; empty if no file is known.
     """
-    from torch.nn.modules import module
-
     total = 0
 
     def count(owner: Any, name: str, tensor: Any) -> None:
@@ -114,15 +110,11 @@ def parameters_limited(sizes: Sequence[int]) -> Iterator[None]:
                 + ", found those of a larger one"
             )
 
-    hooks = [
+    with (
         module.register_module_parameter_registration_hook(count),
         module.register_module_buffer_registration_hook(count),
-    ]
-    try:
+    ):
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def check_settings(content: Any) -> Any:

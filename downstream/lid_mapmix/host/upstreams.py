@@ -12,9 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..utils.errors import UserError, is_of_the_system
 from . import registry
+from .adapters import add_adapter
+from .filter_banks import batch_filter_banks
 from .formats import check_files, check_name
+from .frames import check_mixed_lengths, true_frames
 from .native import speed_up, train_last_layers
 
 # torch raises a RuntimeError that names its allocator when main memory is full.
@@ -28,9 +33,8 @@ class UpstreamSettings:
     """What a run requests of its upstream besides S3PRL's arguments."""
 
     train_front_end: bool = False  # whether the convolutional front end is trained when the upstream is fine-tuned
-    spec_augment: bool = (
-        False  # whether a Hugging Face model masks frames and channels in training, as in its config.json
-    )
+    # Whether a Hugging Face model masks frames and channels in training, as in its config.json.
+    spec_augment: bool = False
     train_layers: int | None = None  # how many of its last layers are trained; None for the whole upstream
     adapter: dict[str, Any] | None = None  # what is trained instead of its weights, see adapters.py
     mix_lengths: bool = False  # whether evaluation batches utterances of different lengths
@@ -100,10 +104,6 @@ def patch_upstream(
     `upstream`: its model, changed in place, before it is wrapped for distributed training. `args`: S3PRL's arguments.
     `settings`: the run's other requests. `runner`: the ``runner`` section, see :func:`.native.speed_up`.
     """
-    from .adapters import add_adapter
-    from .filter_banks import batch_filter_banks
-    from .frames import true_frames
-
     true_frames(upstream)
     if args.upstream in registry.HUGGING_FACE:
         upstream.train_front_end(settings.train_front_end)
@@ -138,8 +138,6 @@ def check_features(
     if featurizer.feature_selection != args.upstream_feature_selection:
         raise _no_features(args, _probe(upstream, args))
     if settings is not None and settings.mix_lengths:
-        from .frames import check_mixed_lengths
-
         check_mixed_lengths(upstream, featurizer.feature_selection, args.upstream, args.device)
 
 
@@ -163,8 +161,6 @@ def check_layer(upstream: Any, args: argparse.Namespace) -> None:
 
 def _probe(upstream: Any, args: argparse.Namespace) -> dict[str, Any]:
     """Return an upstream's features for one second of silence."""
-    import torch
-
     training = upstream.training
     upstream.eval()
     with torch.no_grad():
@@ -208,9 +204,8 @@ def explained(args: argparse.Namespace) -> Iterator[None]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error means that GPU or main memory is full; torch's errors by name, without importing it."""
-    names = {kind.__name__ for kind in type(error).__mro__}
-    return isinstance(error, MemoryError) or "OutOfMemoryError" in names or _CPU_ALLOCATOR in str(error)
+    """Return whether an error means that GPU or main memory is full."""
+    return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or _CPU_ALLOCATOR in str(error)
 
 
 def out_of_memory(what: str, device: str) -> UserError:

@@ -104,8 +104,8 @@ def write_datamap(
             heads = _csv_lines([_plain(values[chunk]) for values in kept.values()])
             row, cells = _ROW, [values[chunk].tolist() for values in decimals]
             if np.isnan(measures.confidence[chunk]).any():
-                row, cells = _ROW_OF_TEXTS, [_decimal_texts(values) for values in cells]
-            cells += [_counts(values[chunk]) for values in counts] + [regions[chunk].tolist()]
+                row, cells = _ROW_OF_TEXTS, [_texts(values, _DECIMAL) for values in cells]
+            cells += [_texts(values[chunk].tolist(), "%d") for values in counts] + [regions[chunk].tolist()]
             file.writelines(map(row.__mod__, zip(heads, *cells, strict=True)))
 
 
@@ -238,9 +238,5 @@ def _plain(values: np.ndarray) -> list:
     return ["" if value != value else value for value in np.asarray(values).tolist()]  # noqa: PLR0124
 
 
-def _decimal_texts(values: list[float]) -> list[str]:
-    return ["" if value != value else _DECIMAL % value for value in values]  # noqa: PLR0124
-
-
-def _counts(values: np.ndarray) -> list[str]:
-    return ["" if value != value else str(int(value)) for value in values.tolist()]  # noqa: PLR0124
+def _texts(values: list[float], form: str) -> list[str]:
+    return ["" if value != value else form % value for value in values]  # noqa: PLR0124

@@ -173,17 +173,17 @@ def read_dynamics(
     predictions = np.empty((len(paths), utterance_count), dtype=np.min_scalar_type(class_count - 1))
     softmax_sums = np.zeros((class_count, class_count), dtype=np.float64)
     softmax_counts = np.zeros(class_count, dtype=np.int64)
-    complete: list[int] = []
+    complete = 0
     kept: list[int] = []
     incomplete: list[int] = []
     for epoch, path in paths.items():
         part = read_epoch(path, utterance_count, class_count, digest)
-        if not _has_each_once(part["indices"], utterance_count):
+        if not (np.bincount(part["indices"], minlength=utterance_count) == 1).all():
             incomplete.append(epoch)
             continue
-        complete.append(epoch)
+        complete += 1
         row = len(kept)
-        if len(complete) <= skip_first or row == keep_first:
+        if complete <= skip_first or row == keep_first:
             continue
         kept.append(epoch)
         probabilities[row], predictions[row] = epoch_rows(part, target_classes)
@@ -197,7 +197,7 @@ def read_dynamics(
         )
     if not kept:
         raise UserError(
-            f"{directory}: expected an epoch after the first {skip_first}, found {len(complete)} complete epochs. "
+            f"{directory}: expected an epoch after the first {skip_first}, found {complete} complete epochs. "
             "Lower --skip-first."
         )
     return Dynamics(
@@ -225,12 +225,6 @@ def epoch_rows(part: Mapping[str, np.ndarray], target_classes: np.ndarray) -> tu
     probabilities[rows] = np.where(is_read, part["probabilities"], np.float32(np.nan))
     predictions[rows] = np.where(is_read, part["predictions"], target_classes[rows].astype(predictions.dtype))
     return probabilities, predictions
-
-
-def _has_each_once(indices: np.ndarray, utterance_count: int) -> bool:
-    seen = np.zeros(utterance_count, dtype=bool)
-    seen[indices] = True
-    return len(indices) == utterance_count and bool(seen.all())
 
 
 def read_epoch(path: Path, utterance_count: int, class_count: int, digest: str) -> dict[str, np.ndarray]:

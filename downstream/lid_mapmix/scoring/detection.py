@@ -155,14 +155,11 @@ def average_cost(accepted: np.ndarray, truth: np.ndarray, beta: float, parts: np
     """Return Cavg(β) of decisions, (N, C) bool, averaged over the parts if there are any."""
     _present(accepted, truth)
     parts = _parts(parts, truth)
-    return float(
-        np.mean(
-            [
-                _class_mean(utterance_costs(accepted[rows], truth[rows], beta), truth[rows])
-                for rows in (parts == part for part in np.unique(parts))
-            ]
-        )
+    costs = (
+        _class_mean(utterance_costs(accepted[rows], truth[rows], beta), truth[rows])
+        for rows in (parts == part for part in np.unique(parts))
     )
+    return float(np.mean(list(costs)))
 
 
 def actual_cost(ratios: np.ndarray, truth: np.ndarray, beta: float, parts: np.ndarray | None = None) -> float:
@@ -266,7 +263,8 @@ def summarize_detection(
     log_likelihoods, truth = _checked(log_likelihoods), np.asarray(truth)
     present = _present(log_likelihoods, truth)
     parts = source_parts(source, truth)
-    scores: dict[str, float] = {}
+    costs = (*(f"cavg_{beta:g}" for beta in BETAS), "c_primary", "c_primary_min", "c_primary_min_class", "cavg_argmax")
+    scores: dict[str, float | int | None] = dict.fromkeys(("eer", "eer_pooled", *costs))
     if len(present) >= _TWO:
         ratios = log_likelihood_ratios(log_likelihoods) if ratios is None else ratios
         scores["eer"] = equal_error_rate(ratios, truth)
@@ -279,13 +277,8 @@ def summarize_detection(
             np.mean([class_minimum_cost(ratios, truth, beta, parts) for beta in BETAS])
         )
         scores["cavg_argmax"] = argmax_cost(log_likelihoods, truth, parts)
-    costs = (*(f"cavg_{beta:g}" for beta in BETAS), "c_primary", "c_primary_min", "c_primary_min_class", "cavg_argmax")
-    return {
-        **{name: scores.get(name) for name in ("eer", "eer_pooled", *costs)},
-        "cllr": multiclass_cllr(log_likelihoods, truth),
-        "targets": len(present),
-        "sources": 1 if parts is None else _TWO,
-    }
+    cllr, sources = multiclass_cllr(log_likelihoods, truth), 1 if parts is None else _TWO
+    return scores | {"cllr": cllr, "targets": len(present), "sources": sources}
 
 
 def _parts(parts: np.ndarray | None, truth: np.ndarray) -> np.ndarray:

@@ -45,6 +45,12 @@ def average_windows(
     return numbers, softmax(means, axis=1) if is_log else means
 
 
+def logarithms(probabilities: np.ndarray) -> np.ndarray:
+    """Return natural logarithms, float64; minus infinity for a probability of 0."""
+    with np.errstate(divide="ignore"):
+        return np.log(np.asarray(probabilities, dtype=np.float64))
+
+
 def within_cluster_accuracy(probabilities: np.ndarray, truth: np.ndarray, cluster_indices: np.ndarray) -> float:
     """Return the accuracy given the cluster: the prediction is the most probable class of the true cluster."""
     eligible = cluster_indices[truth][:, None] == cluster_indices[None, :]

@@ -23,7 +23,6 @@ _QUANTILE = 0.95
 # Number of dev distances, at similar durations, that the quantile is one of.
 _NEAR = 100
 _FORMAT = "lid_mapmix novelty 1"
-_TWO = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +66,7 @@ def fit_novelty(
     no distance to other speakers is known.
     """
     count = len(truth)
-    if count < _TWO:
+    if count <= 1:
         return None
     is_alone = np.bincount(np.unique(np.stack([truth, units]), axis=1)[0])[truth] == 1
     rows = _normalised(latents)
@@ -146,7 +145,7 @@ def open_set_cost(answers: np.ndarray, truth: np.ndarray, p_oos: float = P_OOS) 
     """
     answers, truth = np.asarray(answers), np.asarray(truth)
     present = np.unique(truth[truth >= 0])
-    if len(present) < _TWO or (truth >= 0).all():
+    if len(present) <= 1 or (truth >= 0).all():
         return float("nan")
     # The fraction of each class, and of what is of none, that is answered by each class.
     *accepted, outside = ((answers[truth == name][:, None] == present).mean(axis=0) for name in (*present, -1))

@@ -7,7 +7,7 @@ probabilities : (N, C) float.
 truth : (N,) int, class numbers.
 cluster_indices : (C,) int, the cluster number of each class.
 source : (N,) str, the data source of each utterance, or None.
-log_likelihoods : (N, C) float, natural logarithms, for the detection scores; None for those of the probabilities.
+log_likelihoods : (N, C) float, natural logarithms, for the detection scores.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from .bootstrap import Difference, Interval, Units, bootstrap, paired_bootstrap,
 from .class_priors import divide_out
 from .detection import class_equal_error_rate, log_likelihood_ratios, multiclass_cllr, summarize_detection
 from .files.system_output import SystemOutput, class_numbers
-from .metrics import expected_calibration_error, summarize, within_cluster_accuracy
+from .metrics import expected_calibration_error, logarithms, summarize, within_cluster_accuracy
 from .proper import cllr_parts
 from .weighted import WeightedScores
 
@@ -62,7 +62,7 @@ def metrics_with_slices(
     """
     truth = np.asarray(truth)
     cluster_indices = np.asarray(cluster_indices)
-    log_likelihoods = divide_out(_logarithms(probabilities), class_prior)
+    log_likelihoods = divide_out(logarithms(probabilities), class_prior)
 
     def scores(selected: np.ndarray) -> dict[str, Any]:
         sources = None if source is None else np.asarray(source)[selected]
@@ -79,11 +79,9 @@ def metrics_with_slices(
     if source is not None and (slices := _select(*_values(source))):
         result["by_source"] = {name: scores(selected) for name, selected in slices.items()}
     result["by_cluster"] = {}
-    for number, name in enumerate(cluster_names):
-        selected = cluster_indices[truth] == number
-        if selected.any():
-            within = within_cluster_accuracy(probabilities[selected], truth[selected], cluster_indices)
-            result["by_cluster"][name] = {**scores(selected), "within_cluster_acc": within}
+    for name, selected in _select(cluster_names, cluster_indices[truth]).items():
+        within = within_cluster_accuracy(probabilities[selected], truth[selected], cluster_indices)
+        result["by_cluster"][name] = {**scores(selected), "within_cluster_acc": within}
     if class_names is not None:
         result["by_class"] = class_scores(probabilities, truth, cluster_indices, class_names, log_likelihoods)
     return result
@@ -95,7 +93,7 @@ def all_scores(
     cluster_indices: np.ndarray,
     source: np.ndarray | None = None,
     *,
-    log_likelihoods: np.ndarray | None = None,
+    log_likelihoods: np.ndarray,
     ratios: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Return the scores of `metrics.summarize` and `detection.summarize_detection`, and ``count``, the utterances.
@@ -104,8 +102,6 @@ def all_scores(
 
     `ratios`: (N, C) float, the system's own ratios, for EER and costs; None: those of the log-likelihoods.
     """
-    if log_likelihoods is None:
-        log_likelihoods = _logarithms(probabilities)
     return {
         **summarize(probabilities, truth, cluster_indices),
         **summarize_detection(log_likelihoods, truth, source, ratios),
@@ -118,7 +114,7 @@ def class_scores(
     truth: np.ndarray,
     cluster_indices: np.ndarray,
     class_names: Sequence[str],
-    log_likelihoods: np.ndarray | None = None,
+    log_likelihoods: np.ndarray,
 ) -> dict[str, dict[str, float | int | None]]:
     """Return the scores of each class present in the truth, in the order of the classes.
 
@@ -130,7 +126,6 @@ def class_scores(
     - ``answers``, ``count``: how many predictions, and how many true labels, are this class.
     """
     answers = np.asarray(probabilities).argmax(axis=1)
-    log_likelihoods = _logarithms(probabilities) if log_likelihoods is None else log_likelihoods
     numbers = np.unique(truth).tolist()
     ratios = log_likelihood_ratios(log_likelihoods) if len(numbers) > 1 else None
     result: dict[str, dict[str, float | int | None]] = {}
@@ -335,8 +330,3 @@ def _numbered(values: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.nda
     numbers = np.full(len(values), -1)
     distinct, numbers[known] = np.unique(values[known], return_inverse=True)
     return distinct, numbers
-
-
-def _logarithms(probabilities: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore"):  # a probability of 0 is a likelihood of 0
-        return np.log(np.asarray(probabilities, dtype=np.float64))

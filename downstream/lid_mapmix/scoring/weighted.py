@@ -29,7 +29,6 @@ from .proper import best_affine, utterance_brier
 # Thresholds to search for a weighting's minimum cost, around that of equal weights.
 _MINIMUM_POINTS = 33
 _MINIMUM_NATS = 2.0
-_TWO = 2
 # Thresholds to search for a weighting's EER: these around that of equal weights, and two next to it.
 _SPREAD_POINTS = 30
 _ERRORS = 6.0
@@ -44,14 +43,9 @@ class WeightedScores:
     is the minimum over 33 thresholds within 2 nats of the best one of equal weights, and over rejecting everything.
     And false alarms for a class with a total weight of 0 still count.
 
-    Parameters
-    ----------
-    log_likelihoods : (N, C) float, natural logarithms; see detection.py.
-    class_prior : (C,) float, class priors in them, divided out for EER, costs and Cllr; None: equal.
-    truth : (N,) int, class numbers.
-    cluster_indices : (C,) int, the cluster number of each class.
-    source : (N,) str, or None; see `detection.source_parts`.
-    ratios : (N, C) float, the system's own ratios, for EER and costs; None for those of the log-likelihoods.
+    Arguments are as in detection.py and scorecard.py. `class_prior`: (C,) float, class priors in the log-likelihoods,
+    divided out for EER, costs and Cllr; None: equal. `ratios`: (N, C) float, the system's own ratios, for EER and
+    costs; None for those of the log-likelihoods.
     """
 
     def __init__(
@@ -66,17 +60,17 @@ class WeightedScores:
     ) -> None:
         truth, cluster_indices = np.asarray(truth), np.asarray(cluster_indices)
         parts = source_parts(source, truth)
-        self._part_count = 1 if parts is None else _TWO
+        self._part_count = 1 if parts is None else 2
         parts = np.zeros(len(truth), dtype=np.int64) if parts is None else parts
         self.present = np.unique(truth)
         # The utterances of a part and a class are consecutive: a cell is a slice.
         self.order = np.lexsort((truth, parts))
         self._truth, parts = truth[self.order], parts[self.order]
         values = np.asarray(log_likelihoods, dtype=np.float64)[self.order]
-        self._cells = [
-            [_slice(np.flatnonzero((parts == part) & (self._truth == name))) for name in self.present]
-            for part in range(self._part_count)
-        ]
+        keys = parts * len(cluster_indices) + self._truth
+        cells = np.arange(self._part_count)[:, None] * len(cluster_indices) + self.present
+        starts, ends = (np.searchsorted(keys, cells, side=side).tolist() for side in ("left", "right"))
+        self._cells = [list(map(slice, *bounds)) for bounds in zip(starts, ends, strict=True)]
         answers = values.argmax(axis=1)
         likelihoods = divide_out(values, class_prior)
         brier = utterance_brier(np.exp(log_softmax(values, axis=1)), self._truth)
@@ -87,7 +81,7 @@ class WeightedScores:
         ]
         self._costs_from = len(columns)
         self._eer: WeightedEqualErrorRate | None = None
-        if len(self.present) >= _TWO:
+        if len(self.present) > 1:
             ratios = log_likelihood_ratios(likelihoods) if ratios is None else np.asarray(ratios)[self.order]
             columns += self._costs(ratios, likelihoods.argmax(axis=1), parts)
             self._eer = WeightedEqualErrorRate(ratios, self._truth)
@@ -151,10 +145,6 @@ class WeightedScores:
             thresholds = _minimum_thresholds(ratios, minimum_cost(ratios, self._truth, beta, parts)[1])
             columns += [costs(ratios > threshold, beta) for threshold in thresholds]
         return columns
-
-
-def _slice(rows: np.ndarray) -> slice:
-    return slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0)
 
 
 def _mean(values: np.ndarray, axis: int) -> np.ndarray:

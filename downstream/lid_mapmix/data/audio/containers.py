@@ -55,10 +55,7 @@ def declared_by_riff(file: BinaryIO, size: int) -> Declared | None:
         if name == b"fmt ":
             form = file.read(14)
             if int.from_bytes(form[:2], "little") in _PLAIN_FORMATS:
-                bytes_per_second, frame_bytes = (
-                    int.from_bytes(form[8:12], "little"),
-                    int.from_bytes(form[12:], "little"),
-                )
+                bytes_per_second, frame_bytes = (int.from_bytes(each, "little") for each in (form[8:12], form[12:]))
         file.seek(start + length + length % 2)
     return None
 

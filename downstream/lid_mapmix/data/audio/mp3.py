@@ -45,7 +45,8 @@ def true_length(path: Path, file: BinaryIO, size: int, frames: int) -> int:
 
     Raises AudioFileError: libsndfile would not read all of it.
     """
-    at = _after_id3(file)
+    file.seek(0)
+    at = _id3_bytes(file.read(_ID3_BYTES))
     file.seek(at)
     content = file.read(_MAX_JUNK)
     first = next((place for place in range(len(content)) if _is_first_frame(content, place)), None)
@@ -107,8 +108,7 @@ def _count(path: Path, content: bytes) -> tuple[int, int]:
 
 def _next_frame(content: bytes, at: int) -> int | None:
     """Return the place of the next two frames, after tags and other data."""
-    if content[at : at + 3] == b"ID3":
-        at += _id3_bytes(content[at : at + _ID3_BYTES])
+    at += _id3_bytes(content[at : at + _ID3_BYTES])
     while (at := content.find(b"\xff", at)) >= 0:
         if _is_first_frame(content, at):
             return at
@@ -116,14 +116,11 @@ def _next_frame(content: bytes, at: int) -> int | None:
     return None
 
 
-def _after_id3(file: BinaryIO) -> int:
-    file.seek(0)
-    start = file.read(_ID3_BYTES)
-    return _id3_bytes(start) if start[:3] == b"ID3" else 0
-
-
 def _id3_bytes(start: bytes) -> int:
-    # The size of an ID3 tag has seven bits per byte.
+    """Return the length of the ID3 tag that begins with `start`, 0 if there is none."""
+    if start[:3] != b"ID3":
+        return 0
+    # Its size has seven bits per byte.
     return _ID3_BYTES + sum((byte & 0x7F) << shift for byte, shift in zip(start[6:], (21, 14, 7, 0), strict=False))
 
 

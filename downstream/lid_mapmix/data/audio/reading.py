@@ -340,9 +340,8 @@ def _open_in_shard(path: Path, member: MemberFile, *, only_header: bool) -> Iter
 
 
 def _sound_file(member: MemberFile, *, only_header: bool) -> soundfile.SoundFile:
-    descriptor = member.wav_descriptor()
-    if descriptor is not None:
-        return soundfile.SoundFile(descriptor, closefd=False)
+    if goes_to_wav(member.descriptor, member.member):
+        return soundfile.SoundFile(member.descriptor, closefd=False)
     with silent_decoder():
         if not only_header and member.size <= _WHOLE_MEMBER_BYTES:
             return soundfile.SoundFile(io.BytesIO(member.content()))

@@ -97,12 +97,8 @@ def open_bytes(path: Path) -> BinaryIO:
 
 def read_content(path: Path) -> bytes:
     """Read all bytes of a file or of a member. Raises UserError: as :func:`open_bytes`; OSError: of the disk."""
-    member = find_member(path)
-    descriptor = None if member is None else open_shard(path, member)
-    if member is None or descriptor is None:
-        return path.read_bytes()
-    with MemberFile(path, descriptor, member) as file:
-        return file.content()
+    with open_bytes(path) as file:
+        return file.content() if isinstance(file, MemberFile) else file.read()
 
 
 class MemberFile(io.RawIOBase):
@@ -118,11 +114,10 @@ class MemberFile(io.RawIOBase):
 
     def __init__(self, path: Path, descriptor: int, member: Member) -> None:
         super().__init__()
-        self._member = member
-        _, self._offset, self.size = member
+        _, self._offset, self.size = self.member = member
         self.error: OSError | None = None
         self._path = path
-        self._descriptor = descriptor
+        self.descriptor = descriptor
         self._position = 0
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode):
@@ -142,7 +137,7 @@ class MemberFile(io.RawIOBase):
         """Compare the member with its tar header. Raises UserError: it has none there, or one of another size."""
         self._refuse_compressed()
         start = self._offset - tarfile.BLOCKSIZE
-        block = os.pread(self._descriptor, tarfile.BLOCKSIZE, start) if start >= 0 else b""
+        block = os.pread(self.descriptor, tarfile.BLOCKSIZE, start) if start >= 0 else b""
         try:
             header = tarfile.TarInfo.frombuf(block, tarfile.ENCODING, "surrogateescape")
         except tarfile.HeaderError:
@@ -157,7 +152,7 @@ class MemberFile(io.RawIOBase):
         )
 
     def _refuse_compressed(self) -> None:
-        if os.pread(self._descriptor, tarfile.BLOCKSIZE, 0).startswith(_COMPRESSED):
+        if os.pread(self.descriptor, tarfile.BLOCKSIZE, 0).startswith(_COMPRESSED):
             raise UserError(f"{self._path}: expected an uncompressed shard, found a compressed one. Decompress it.")
 
     def content(self) -> bytes:
@@ -165,14 +160,10 @@ class MemberFile(io.RawIOBase):
         parts: list[bytes] = []
         # The system reads at most 2 GiB at once.
         while (done := sum(map(len, parts))) < self.size:
-            parts.append(os.pread(self._descriptor, self.size - done, self._offset + done))
+            parts.append(os.pread(self.descriptor, self.size - done, self._offset + done))
             if not parts[-1]:
                 raise OSError(errno.EIO, "the shard was truncated while it was read")
         return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def wav_descriptor(self) -> int | None:
-        """Return the shard's file descriptor if :func:`goes_to_wav`; this object still closes it."""
-        return self._descriptor if goes_to_wav(self._descriptor, self._member) else None
 
     def readable(self) -> bool:
         """Return True."""
@@ -198,7 +189,7 @@ class MemberFile(io.RawIOBase):
         if wanted <= 0:
             return 0
         try:
-            count = os.preadv(self._descriptor, [memoryview(buffer)[:wanted]], self._offset + self._position)
+            count = os.preadv(self.descriptor, [memoryview(buffer)[:wanted]], self._offset + self._position)
         except OSError as error:
             self.error = error
             return 0
@@ -208,5 +199,5 @@ class MemberFile(io.RawIOBase):
     def close(self) -> None:
         """Close the shard."""
         if not self.closed:
-            os.close(self._descriptor)
+            os.close(self.descriptor)
         super().close()

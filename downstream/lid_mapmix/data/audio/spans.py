@@ -63,12 +63,12 @@ def utterance_spans(
             lengths[paths[file]] = found[file]
     samples = np.array([-1 if isinstance(length, UserError) else length for length in found], dtype=np.int64)
     available = samples[files.codes]
-    starts, ends = (_times(manifest, name, available) for name in ("start", "end"))
+    starts, ends = in_samples(manifest.number_column("start"), 0), in_samples(manifest.number_column("end"), available)
     counts = np.maximum(np.minimum(ends, available) - starts, 0)
     is_faulty = (
         (available < 0)
-        | _ends_after(ends, available)
-        | _is_short(counts, manifest.columns["seconds"])
+        | ends_after(ends, available)
+        | is_short(counts, manifest.columns["seconds"])
         | (counts < MINIMUM_SAMPLES)
     )
     for row in np.flatnonzero(is_faulty).tolist():
@@ -99,33 +99,30 @@ def cut_to_audio(
     return ends, np.where(is_cut, np.minimum(seconds, left), seconds), is_cut
 
 
-def _times(manifest: Manifest, name: str, available: np.ndarray) -> np.ndarray:
-    """Return the start or end of each utterance in samples at 16 kHz; by default the start or end of the file."""
-    times = np.zeros_like(available) if name == "start" else available.copy()
-    if name in manifest.columns:
-        given = manifest.columns[name]
-        is_given = np.isfinite(given)
-        times[is_given] = np.rint(given[is_given] * SAMPLE_RATE).astype(np.int64)
-    return times
+def in_samples(seconds: np.ndarray, default: np.ndarray | int, rate: np.ndarray | int = SAMPLE_RATE) -> np.ndarray:
+    """Return times in samples, (utterances,) int64; `default` for NaN. `rate`: samples per second."""
+    return np.where(np.isnan(seconds), default, np.rint(seconds * rate)).astype(np.int64)
 
 
-def _ends_after(ends: np.ndarray, available: np.ndarray) -> np.ndarray:
+def ends_after(ends: np.ndarray, available: np.ndarray) -> np.ndarray:
+    """Return whether utterances end after their files; all are in samples at 16 kHz."""
     # A tenth of a second of rounding in a manifest's times is not a fault.
     return ends > available + SHORTEST_SLACK_SECONDS * SAMPLE_RATE
 
 
-def _is_short(counts: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+def is_short(counts: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+    """Return whether utterances have far fewer samples at 16 kHz than by their durations in the manifest."""
     return counts / SAMPLE_RATE < seconds * SHORTEST_FRACTION - SHORTEST_SLACK_SECONDS
 
 
 def _fault(manifest: Manifest, row: int, available: int, end: int, count: int) -> UserError:
     path, seconds = manifest.audio_path(row), manifest.columns["seconds"][row]
-    if _ends_after(np.array(end), np.array(available)):
+    if ends_after(np.array(end), np.array(available)):
         return UserError(
             f"{path}: expected at least {end / SAMPLE_RATE:.2f} s, the end of an utterance in {manifest.path}, found "
             f"{available / SAMPLE_RATE:.2f} s. Restore the file if it is truncated, or correct the manifest."
         )
-    if _is_short(np.array(count), seconds):
+    if is_short(np.array(count), seconds):
         return UserError(
             f"{path}: expected {seconds:.2f} s, as in {manifest.path}, found {count / SAMPLE_RATE:.2f} s. "
             "Restore the file if it is truncated, or correct the manifest."

@@ -31,21 +31,17 @@ class AudioFolder:
 
         Raises UserError: no such folder, no audio in it, or unreadable audio; the message names the setting.
         """
-        root = Path(folder)
-        if not root.is_dir():
-            raise UserError(f"data.augment.{setting}: {folder}: no such folder. Use a folder with audio, or null.")
         try:
+            if not Path(folder).is_dir():
+                raise UserError(f"{folder}: no such folder. Use a folder with audio, or null.")
             # Sorted by their parts: a draw gives the same file wherever the folder is.
-            paths = audio_below(root)
-            counts = np.array([read_header(path).samples for path in paths])
+            paths = audio_below(Path(folder))
+            if not paths:
+                expected = f"audio in it or its subfolders ({', '.join(EXTENSIONS)})"
+                raise UserError(f"{folder}: expected {expected}, found none. Use another folder, or null.")
+            return cls(paths, np.array([read_header(path).samples for path in paths]))
         except UserError as error:
             raise UserError(f"data.augment.{setting}: {error}") from None
-        if not paths:
-            raise UserError(
-                f"data.augment.{setting}: {folder}: expected audio in it or its subfolders ({', '.join(EXTENSIONS)}), "
-                "found none. Use another folder, or null."
-            )
-        return cls(paths, counts)
 
     def read_looped(self, count: int, generator: np.random.Generator) -> np.ndarray:
         """Draw a file and a start, and read (count,) float32 samples; a shorter file is repeated."""

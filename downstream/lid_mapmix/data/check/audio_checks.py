@@ -13,13 +13,12 @@ import numpy as np
 from ...utils.errors import UserError
 from ..audio.faults import FileFault
 from ..audio.reading import MINIMUM_SAMPLES, SAMPLE_RATE, read_header
-from ..audio.spans import SHORTEST_FRACTION, SHORTEST_SLACK_SECONDS, cut_to_audio
+from ..audio.spans import SHORTEST_FRACTION, SHORTEST_SLACK_SECONDS, cut_to_audio, ends_after, in_samples, is_short
 from . import thresholds
 from .findings import Finding, first
 from .subject import Headers, Subject, Utterances, spans
 
 _BANDS = ("up to 4.5 kHz", "up to 7 kHz", "wide")
-_TWO = 2
 
 
 def check_headers(subject: Subject) -> Iterator[Finding]:
@@ -67,7 +66,7 @@ def check_bands(subject: Subject) -> Iterator[Finding]:
     table = np.zeros((len(utterances.classes.names), len(_BANDS)), dtype=np.int64)
     np.add.at(table, (utterances.classes.codes[known], numbers[known]), 1)
     totals = table.sum(axis=0)
-    if np.count_nonzero(totals) < _TWO:
+    if np.count_nonzero(totals) <= 1:
         return
     strength, probability = association(table)
     name = "band"
@@ -101,7 +100,7 @@ class Association(NamedTuple):
 def association(counts: np.ndarray) -> Association:
     """Measure the association of rows and columns of a table. `counts`: (rows, columns) joint counts."""
     table = counts[counts.any(axis=1)][:, counts.any(axis=0)]
-    if min(table.shape) < _TWO:
+    if min(table.shape) <= 1:
         return Association(0.0, 1.0)
     # Imported here because it takes a second, and most corpora have one band.
     from scipy.stats import chi2_contingency  # noqa: PLC0415
@@ -133,15 +132,15 @@ def _check_lengths(utterances: Utterances, headers: Headers, readable: np.ndarra
     file = utterances.file.codes
     rate = np.maximum(headers.sample_rate[file], 1).astype(np.int64)
     available = -(-headers.frames[file] * SAMPLE_RATE // rate)
-    start = np.rint(np.nan_to_num(utterances.start, nan=0.0) * SAMPLE_RATE)
-    end = np.where(np.isnan(utterances.end), available, np.rint(utterances.end * SAMPLE_RATE))
-    beyond = readable & (end > available + SHORTEST_SLACK_SECONDS * SAMPLE_RATE)
-    length = np.maximum(np.minimum(end, available) - start, 0) / SAMPLE_RATE
+    start, end = in_samples(utterances.start, 0), in_samples(utterances.end, available)
+    beyond = readable & ends_after(end, available)
+    count = np.maximum(np.minimum(end, available) - start, 0)
+    length = count / SAMPLE_RATE
     _, seconds, is_cut = cut_to_audio(utterances.start, utterances.end, utterances.seconds, available / SAMPLE_RATE)
     late = beyond & is_cut
     beyond &= ~late
     seconds = np.where(late, seconds, utterances.seconds)
-    shorter = readable & (beyond | (length < seconds * SHORTEST_FRACTION - SHORTEST_SLACK_SECONDS))
+    shorter = readable & (beyond | is_short(count, seconds))
 
     def lengths(row: int) -> str:
         expected = f"ends at {utterances.end[row]:.2f}" if beyond[row] else f"{seconds[row]:.2f}"
@@ -150,8 +149,7 @@ def _check_lengths(utterances: Utterances, headers: Headers, readable: np.ndarra
 
     yield from _of(utterances, "ends late", late, lambda row: f"{(end - available)[row] / SAMPLE_RATE:.2f} s")
     yield from _of(utterances, "shorter", shorter, lengths, drop=True)
-    # Rounded, because a length is an integer number of samples divided by the rate.
-    short = readable & ~shorter & (np.rint(length * SAMPLE_RATE) < MINIMUM_SAMPLES)
+    short = readable & ~shorter & (count < MINIMUM_SAMPLES)
     yield from _of(utterances, "too short", short, lambda row: f"{length[row] * 1000:.0f} ms", drop=True)
     longer = readable & ~shorter & (length > seconds / SHORTEST_FRACTION + SHORTEST_SLACK_SECONDS)
     yield from _of(utterances, "longer", longer, lengths)

@@ -125,11 +125,7 @@ def _columns(manifest: Manifest, kept: Utterances, folder: Path) -> dict:
     columns["audiopath"] = np.array(
         [path if Path(path).is_absolute() else f"{prefix}/{path}" for path in map(str, columns["audiopath"].tolist())]
     )
-    for name in ("start", "end"):
-        if name in columns:
-            # Empty means the end of the file.
-            columns[name] = ["" if np.isnan(value) else value for value in getattr(kept, name).tolist()]
-    return columns
+    return columns | {name: getattr(kept, name) for name in ("start", "end") if name in columns}
 
 
 def _class_findings(subject: Subject, name: str) -> Iterator[Finding]:
@@ -147,22 +143,15 @@ def _rename(subject: Subject, renamed: dict[str, str]) -> Subject:
     utterances = subject.utterances.rename_classes(renamed)
     if subject.labels is None:
         return replace(subject, utterances=utterances)
-    clusters = _first_of_each(
-        {cluster: [renamed.get(name, name) for name in members] for cluster, members in subject.labels.clusters.items()}
-    )
+    # Each class stays in the first cluster that lists it.
+    cluster_of: dict[str, str] = {}
+    for cluster, members in subject.labels.clusters.items():
+        for name in members:
+            cluster_of.setdefault(renamed.get(name, name), cluster)
+    clusters: dict[str, tuple[str, ...]] = {}
+    for name, cluster in cluster_of.items():
+        clusters[cluster] = (*clusters.get(cluster, ()), name)
     return replace(subject, utterances=utterances, labels=Labels(clusters))
-
-
-def _first_of_each(clusters: dict[str, list[str]]) -> dict[str, tuple[str, ...]]:
-    """Keep each class in the first cluster that lists it, and drop clusters without a class."""
-    seen: set[str] = set()
-    left = {}
-    for cluster, members in clusters.items():
-        kept = tuple(name for name in dict.fromkeys(members) if name not in seen)
-        seen.update(kept)
-        if kept:
-            left[cluster] = kept
-    return left
 
 
 def _labels_of(subject: Subject) -> Labels | None:
@@ -174,8 +163,4 @@ def _labels_of(subject: Subject) -> Labels | None:
     names = utterances.classes.names[np.unique(utterances.classes.codes[trained])]
     if subject.labels is None:
         return labels_from_names(names.tolist())
-    present = set(names.tolist())
-    clusters = {
-        cluster: [name for name in members if name in present] for cluster, members in subject.labels.clusters.items()
-    }
-    return Labels(_first_of_each(clusters))
+    return subject.labels.only(names.tolist())

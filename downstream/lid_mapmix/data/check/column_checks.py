@@ -83,26 +83,18 @@ def check_duplicates(utterances: Utterances, content: np.ndarray) -> Iterator[Fi
     contradictory = _differs(numbers, classes, sets)
     across = _differs(numbers, split, sets) & ~contradictory
 
-    def finding(name: str, members: np.ndarray, dropped: np.ndarray) -> Iterator[Finding]:
-        if not len(members):
-            return
-        said = (
-            _set_example(utterances, rows[numbers == number]) for number in dict.fromkeys(numbers[members].tolist())
-        )
-        yield Finding(name, len(members), examples=first(said), rows=rows[dropped])
-
-    doubly = np.flatnonzero(contradictory[numbers])
-    yield from finding("contradictory labels", doubly, doubly)
-    last = _last_split(numbers, split, sets)
-    leaking = np.flatnonzero(across[numbers] & (split < last[numbers]))
-    yield from finding("duplicate across splits", leaking, leaking)
     # All but the first in each split of a set.
-    pairs = numbers * len(SPLITS) + split
-    _, first_of_pair = np.unique(pairs, return_index=True)
     again = np.ones(len(rows), dtype=bool)
-    again[first_of_pair] = False
-    repeated = np.flatnonzero(again & ~contradictory[numbers])
-    yield from finding("duplicate", repeated, repeated)
+    again[np.unique(numbers * len(SPLITS) + split, return_index=True)[1]] = False
+    for name, dropped in (
+        ("contradictory labels", contradictory[numbers]),
+        ("duplicate across splits", across[numbers] & (split < _last_split(numbers, split, sets)[numbers])),
+        ("duplicate", again & ~contradictory[numbers]),
+    ):
+        if dropped.any():
+            listed = dict.fromkeys(numbers[dropped].tolist())
+            examples = first(_set_example(utterances, rows[numbers == number]) for number in listed)
+            yield Finding(name, int(dropped.sum()), examples=examples, rows=rows[dropped])
 
 
 def check_classes(utterances: Utterances, labels: Labels | None) -> Iterator[Finding]:
@@ -198,11 +190,8 @@ def _last_split(codes: np.ndarray, split: np.ndarray, count: int) -> np.ndarray:
 
 def _differs(codes: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:
     """Return for each code whether its values differ, (count,) bool."""
-    largest = np.full(count, -1, dtype=np.int64)
-    np.maximum.at(largest, codes, values)
-    smallest = np.full(count, np.iinfo(np.int64).max, dtype=np.int64)
-    np.minimum.at(smallest, codes, values)
-    return largest != smallest
+    span = int(values.max()) + 1
+    return np.bincount(np.unique(codes * span + values) // span, minlength=count) > 1
 
 
 def _set_example(utterances: Utterances, rows: np.ndarray) -> str:

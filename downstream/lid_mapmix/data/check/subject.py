@@ -19,6 +19,7 @@ from ...utils.errors import UserError
 from .. import LABELS_FILE, SPLITS
 from ..audio.faults import AudioFileError, FileFault
 from ..audio.reading import open_audio, read_frames, read_header
+from ..audio.spans import in_samples
 from ..labels import Labels, read_labels
 from ..manifest.columns import TEXT, Names
 from ..manifest.manifest import Manifest, read_manifests
@@ -56,9 +57,7 @@ class Utterances:
             return Names.of(np.concatenate([manifest.text_column(name) for manifest in ordered.values()]))
 
         def numbers(name: str) -> np.ndarray:
-            return np.concatenate(
-                [manifest.columns.get(name, np.full(len(manifest), np.nan)) for manifest in ordered.values()]
-            )
+            return np.concatenate([manifest.number_column(name) for manifest in ordered.values()])
 
         return cls(
             manifests=ordered,
@@ -204,10 +203,8 @@ def spans(utterances: Utterances, headers: Headers) -> tuple[np.ndarray, np.ndar
     """Return first sample and number of samples of each utterance, (utterances,) int64, at the rate of its file."""
     rate = headers.sample_rate[utterances.file.codes]
     frames = headers.frames[utterances.file.codes]
-    start = np.rint(np.nan_to_num(utterances.start, nan=0.0) * rate).astype(np.int64)
-    end = np.rint(np.where(np.isnan(utterances.end), 0.0, utterances.end) * rate).astype(np.int64)
-    end = np.where(np.isnan(utterances.end), frames, np.minimum(end, frames))
-    return start, np.maximum(end - start, 0)
+    start, end = in_samples(utterances.start, 0, rate), in_samples(utterances.end, frames, rate)
+    return start, np.maximum(np.minimum(end, frames) - start, 0)
 
 
 def read_headers(utterances: Utterances, threads: int) -> Headers:

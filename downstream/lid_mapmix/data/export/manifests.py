@@ -130,16 +130,16 @@ def _refuse_members(manifests: Iterable[Manifest], target: ManifestForm) -> None
 
 
 def _json_lines(manifest: Manifest) -> Iterable[str]:
-    others = [manifest.text_column(key).tolist() for key in jsonl.OTHERS]
-    columns = (manifest.columns["class"].tolist(), manifest.columns["seconds"].tolist(), *_parts(manifest), *others)
-    rows = zip(_absolute_paths(manifest), *columns, strict=True)
+    others = map(manifest.text_column, jsonl.OTHERS)
+    columns = (manifest.columns["class"], *map(manifest.number_column, ("seconds", "start", "end")), *others)
+    rows = zip(_absolute_paths(manifest), *(values.tolist() for values in columns), strict=True)
     for path, class_name, nominal, start, end, *values in rows:
         part = not (np.isnan(start) and np.isnan(end))
-        first = 0.0 if np.isnan(start) else float(start)
+        first = 0.0 if np.isnan(start) else start
         entry = {
             jsonl.AUDIO: path,
             **({jsonl.OFFSET: first} if part else {}),
-            jsonl.DURATION: nominal if np.isnan(end) else round(float(end) - first, 3),
+            jsonl.DURATION: nominal if np.isnan(end) else round(end - first, 3),
             jsonl.LABEL: class_name,
             **{key: value for key, value in zip(jsonl.OTHERS, values, strict=True) if value},
         }
@@ -148,7 +148,7 @@ def _json_lines(manifest: Manifest) -> Iterable[str]:
 
 def _kaldi_tables(manifest: Manifest) -> Iterator[tuple[str, Mapping[str, str]]]:
     """Yield the name and table of each file of a data directory; ids start with the speaker, for Kaldi's sorting."""
-    starts, ends = _parts(manifest)
+    starts, ends = map(manifest.number_column, ("start", "end"))
     ids, speakers, classes = (
         [_kaldi_name(text) for text in manifest.text_column(name).tolist()] for name in ("id", "speaker", "class")
     )
@@ -204,12 +204,6 @@ def _check_paths(manifest: Manifest, paths: Iterable[str]) -> None:
                 f"{manifest.path}: expected a path that Kaldi reads as a file, found {path!r}. Rename it: without line "
                 "feeds, blanks at an end, '|', or ':' and a number at its end."
             )
-
-
-def _parts(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
-    """Return start and end of each utterance, (utterances,) seconds, NaN for those of the file."""
-    nothing = np.full(len(manifest), np.nan)
-    return manifest.columns.get("start", nothing), manifest.columns.get("end", nothing)
 
 
 def _absolute_paths(manifest: Manifest) -> list[str]:

@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
-import numpy as np
 import soundfile
 from tqdm import tqdm
 
@@ -27,7 +26,7 @@ from ..audio.reading import AudioHeader, examine, read_header, reason
 from ..audio.shards import member_path, read_content
 from ..audio.silence import silent_decoder
 from ..audio.spans import utterance_spans
-from ..labels import Labels, labels_from_manifest, read_labels, write_labels
+from ..labels import labels_from_manifest, read_labels, write_labels
 from ..manifest.manifest import Manifest, read_manifests, write_manifest
 from . import DEFAULT_SHARD_BYTES
 
@@ -56,7 +55,8 @@ def pack(data: Path, out: Path, *, shard_bytes: int = DEFAULT_SHARD_BYTES, overw
     a folder with other files is refused.
     """
     manifests = read_manifests(data, SPLITS)
-    labels = _find_labels(data, manifests)
+    given = data / LABELS_FILE
+    labels = read_labels(given) if given.exists() else labels_from_manifest(next(iter(manifests.values())))
     _refuse_held(out, overwrite=overwrite)
     with folder_when_complete(out) as folder:
         for manifest in manifests.values():
@@ -71,12 +71,6 @@ def pack(data: Path, out: Path, *, shard_bytes: int = DEFAULT_SHARD_BYTES, overw
             _refuse_held(out, overwrite=overwrite)
             shutil.rmtree(out)
     return Summary(*(sum(numbers) for numbers in zip(*map(astuple, parts), strict=True)))
-
-
-def _find_labels(data: Path, manifests: Mapping[str, Manifest]) -> Labels:
-    if (data / LABELS_FILE).exists():
-        return read_labels(data / LABELS_FILE)
-    return labels_from_manifest(next(iter(manifests.values())))
 
 
 def _refuse_held(out: Path, *, overwrite: bool) -> None:
@@ -110,9 +104,8 @@ def _pack_split(split: str, manifest: Manifest, folder: Path, shard_bytes: int) 
             audio_bytes += len(content)
             text = json.dumps({"utterances": [_row(manifest, row) for row in rows]}, ensure_ascii=False)
             places[name] = shards.add(f"{number:08d}", {extension: content, "json": text.encode()})
-    columns = {name: _written(values) for name, values in manifest.columns.items()}
-    columns["audiopath"] = [places[name] for name in manifest.columns["audiopath"].tolist()]
-    write_manifest(folder / f"{split}.csv", columns)
+    paths = [places[name] for name in manifest.columns["audiopath"].tolist()]
+    write_manifest(folder / f"{split}.csv", {**manifest.columns, "audiopath": paths})
     return Summary(len(manifest), len(rows_of), shards.count, audio_bytes)
 
 
@@ -123,13 +116,6 @@ def _row(manifest: Manifest, row: int) -> dict[str, str | float]:
         name: column[row : row + 1].tolist()[0] for name, column in manifest.columns.items() if name != "audiopath"
     }
     return {name: value for name, value in values.items() if value != "" and value == value}  # noqa: PLR0124 - NaN
-
-
-def _written(values: np.ndarray) -> np.ndarray | list[str]:
-    """Return a column as written in a manifest: NaN is empty."""
-    if values.dtype.kind != "f":
-        return values
-    return ["" if np.isnan(value) else repr(value) for value in values.tolist()]
 
 
 @dataclass

@@ -59,6 +59,10 @@ class Manifest:
             raise UserError(f"{self.path}: expected utterances of known classes, found only others. Use other data.")
         return replace(self, columns={name: column[kept] for name, column in self.columns.items()}), dict(others)
 
+    def number_column(self, name: str) -> np.ndarray:
+        """Return a column of seconds, (utterances,) float64; NaN if the manifest has no such column."""
+        return self.columns[name] if name in self.columns else np.full(len(self), np.nan)
+
 
 def read_manifest(path: Path | str, *, is_labelled: bool = True, ids_may_repeat: bool = False) -> Manifest:
     """Read a manifest.
@@ -84,10 +88,11 @@ def read_manifest(path: Path | str, *, is_labelled: bool = True, ids_may_repeat:
         count = len(columns["audiopath"])
         columns["seconds"] = np.full(count, np.nan)
         columns.setdefault("class", np.full(count, "", dtype=TEXT))
-    _check_values(path, columns, is_labelled=is_labelled)
+    manifest = Manifest(path, columns, digest)
+    _check_values(manifest, is_labelled=is_labelled)
     if not ids_may_repeat:
         _check_unique(path, columns["id"])
-    return Manifest(path, columns, digest)
+    return manifest
 
 
 def read_manifests(directory: Path, splits: Sequence[str], *, ids_may_repeat: bool = False) -> dict[str, Manifest]:
@@ -108,7 +113,7 @@ def write_manifest(path: Path | str, columns: Mapping[str, Sequence | np.ndarray
     """Write a manifest, complete or not at all.
 
     `path`: the file to write, a CSV or, if it ends so, a .parquet; the latter needs pyarrow. `columns`: column name →
-    its (utterances,) values, in the order to write.
+    its (utterances,) values, in the order to write; NaN in an array is written as empty.
     """
     missing = [name for name in REQUIRED_COLUMNS if name not in columns]
     if missing:
@@ -117,7 +122,13 @@ def write_manifest(path: Path | str, columns: Mapping[str, Sequence | np.ndarray
         with replace_when_complete(path) as temporary:
             write_parquet(temporary, columns)
         return
-    write_csv(path, columns, zip(*columns.values(), strict=True))
+    cells = (
+        ("" if value != value else value for value in values.tolist())  # noqa: PLR0124
+        if isinstance(values, np.ndarray) and values.dtype.kind == "f"
+        else values
+        for values in columns.values()
+    )
+    write_csv(path, columns, zip(*cells, strict=True))
 
 
 def impossible_times(
@@ -135,14 +146,10 @@ def impossible_times(
     )
 
 
-def _check_values(path: Path, columns: Mapping[str, np.ndarray], *, is_labelled: bool) -> None:
-    seconds = columns["seconds"]
-    unknown = np.full(len(seconds), np.nan)
-    no_duration, no_start, no_end = impossible_times(
-        seconds, columns.get("start", unknown), columns.get("end", unknown)
-    )
+def _check_values(manifest: Manifest, *, is_labelled: bool) -> None:
+    no_duration, no_start, no_end = impossible_times(*map(manifest.number_column, ("seconds", "start", "end")))
     named = ("id", "audiopath", "class") if is_labelled else ("id", "audiopath")
-    faults = [(columns[name] == "", f"has no {name}") for name in named]
+    faults = [(manifest.columns[name] == "", f"has no {name}") for name in named]
     if is_labelled:
         faults.append((no_duration, "needs seconds above 0"))
     faults += [(no_start, "needs a start of 0 or above"), (no_end, "needs an end after its start")]
@@ -150,7 +157,7 @@ def _check_values(path: Path, columns: Mapping[str, np.ndarray], *, is_labelled:
         if faulty.any():
             number = int(np.argmax(faulty))
             raise UserError(
-                f"{path}: utterance {columns['id'][number] or number + 1} {fault} "
+                f"{manifest.path}: utterance {manifest.columns['id'][number] or number + 1} {fault} "
                 f"({np.count_nonzero(faulty)} such). Correct it, or remove it."
             )
 

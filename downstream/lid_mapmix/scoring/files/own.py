@@ -77,13 +77,9 @@ def write_scores(
     source: Sequence[str] | np.ndarray,
     speaker: Sequence[str] | np.ndarray | None = None,
 ) -> None:
-    """Write a scores file, complete or not at all.
+    """Write a scores file, complete or not at all; arguments are as in :class:`ScoreFile`.
 
-    Parameters
-    ----------
-    ids, truth, group, source, speaker : (N,) str; truth has class names; the last three may be empty strings.
-    log_probabilities : (N, C) float, natural logarithms; minus infinity is allowed, NaN is not.
-    seconds : (N,) float, nominal durations; NaN if unknown.
+    Log-probabilities may be minus infinity, but not NaN; groups, sources and speakers may be empty strings.
     """
     log_probabilities = np.asarray(log_probabilities)
     expected = (len(ids), len(classes))

@@ -51,14 +51,9 @@ def read_opening(path: Path) -> Opening:
 
 
 def read_lines(path: Path | str, what: str) -> list[str]:
-    """Return the non-empty lines of a text file.
+    """Return the non-empty lines of a text file in UTF-8; a byte order mark and Windows line ends are accepted.
 
-    Raises UserError: no such file, not UTF-8, or empty.
-
-    Parameters
-    ----------
-    path : the file, in UTF-8, with or without a byte order mark; Windows line ends are accepted.
-    what : the expected content, for errors.
+    Raises UserError: no such file, not UTF-8, or empty. `what`: the expected content, for errors.
     """
     return [line.rstrip("\r") for line in _read_text(path, what).split("\n") if line.strip()]
 
@@ -80,10 +75,7 @@ def write_lines(path: Path | str, lines: Iterable[str]) -> None:
 def check_rows(
     path: Path | str, header: Sequence[str], rows: Sequence[Sequence[str]], what: str, remedy: str = _REMEDY
 ) -> None:
-    """Check that there are rows, and that each has as many fields as the header.
-
-    Raises UserError: there are no rows, or one has another length.
-    """
+    """Raise a UserError if there are no rows, or one has not as many fields as the header."""
     if not rows:
         raise UserError(f"{path}: expected {what}, found a header and no utterance. {remedy}")
     for number, row in enumerate(rows, start=2):
@@ -102,16 +94,10 @@ def unique_ids(path: Path | str, ids: list[str]) -> list[str]:
 
 
 def check_names(names: Iterable[str], *, forbidden: str = "\t\n\r", one_word: bool = False) -> None:
-    """Check that a format can hold these ids or class names.
+    """Check ids or class names. Raises UserError: one that a format cannot hold.
 
-    Raises UserError: a name that the format cannot hold.
-
-    Parameters
-    ----------
-    names : the names to write.
-    forbidden : characters with another meaning in the format. White space around a name, and a byte order mark before
-        it, are always refused, because some reader would drop them.
-    one_word : refuse all white space.
+    White space around a name, and a byte order mark before it, are refused, because some reader would drop them.
+    `forbidden`: characters with another meaning in the format. `one_word`: whether all white space is refused.
     """
     for name in names:
         fits = name.split() == [name] if one_word else name.strip() == name and name != ""

@@ -18,7 +18,6 @@ from ..choices import FileFormat, Values
 from ..detection import log_likelihood_ratios, log_likelihoods_from_ratios
 from .rows import Opening
 
-_TWO = 2
 _BY_UTTERANCE = ("ids", "predictions", "truth", "log_likelihoods", "ratios", "seconds")
 
 
@@ -124,7 +123,7 @@ class Format(ABC):
 
     def scored_by_ratios(self, path: Path, classes: Sequence[str], ids: np.ndarray, ratios: np.ndarray) -> SystemOutput:
         """Return the output of log-likelihood ratios (N, C); a UserError for one class, or no possible class."""
-        if len(classes) < _TWO:
+        if len(classes) <= 1:
             raise UserError(
                 f"{path}: expected log-likelihood ratios of at least 2 languages, found 1. Score it with others."
             )
@@ -193,14 +192,15 @@ def reorder_classes(output: SystemOutput, classes: Sequence[str], origin: Path |
 def class_numbers(output: SystemOutput, names: np.ndarray) -> np.ndarray:
     """Return the number of each class name, (N,) int64; a UserError for one that the system does not have."""
     number_of = {name: number for number, name in enumerate(output.classes)}
-    known = np.array([name in number_of for name in names.tolist()])
+    numbers = np.array([number_of.get(name, -1) for name in names.tolist()], dtype=np.int64)
+    known = numbers >= 0
     if not known.all():
         raise UserError(
             f"{output.path}: expected true classes among the {len(output.classes)} with scores, found "
             f"{names[~known][0]} of {output.ids[~known][0]} ({np.count_nonzero(~known)} such). Remove them, or score "
             "all classes."
         )
-    return np.array([number_of[name] for name in names.tolist()], dtype=np.int64)
+    return numbers
 
 
 def places_in(output: SystemOutput, ids: np.ndarray, origin: Path) -> np.ndarray:
