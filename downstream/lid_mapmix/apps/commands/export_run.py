@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ...host.registry import add_upstreams
 from ...utils.command_line import CommandParser
+from ...utils.digests import file_digest
 from ...utils.errors import UserError
 from ...utils.files import folder_when_complete
 from ...utils.run_folder import RunFolder, choose_checkpoint
@@ -18,6 +19,9 @@ examples:
     lid-mapmix predict dialects recording.wav
   the weights of the upstream have moved:
     lid-mapmix export result/downstream/first --out dialects -k moved/weights.pt
+
+  the same with model.onnx, which needs no torch (pip install "lid-mapmix[onnx]"):
+    lid-mapmix export result/downstream/first --out dialects --onnx
 
 The folder holds model.safetensors (upstream, featurizer, head), config.json, a model card, and calibration.json and
 novelty.safetensors (latents of dev) if the run has them. It needs neither the training data nor the upstream's
@@ -36,6 +40,9 @@ def make_export_run_parser() -> CommandParser:
     parser.add_out("folder to write", required=True, was_positional=True)
     parser.add_upstream_weights()
     parser.add_overwrite("an earlier export")
+    parser.add_argument(
+        "--onnx", action="store_true", help="also write model.onnx, from waveform to calibrated probabilities"
+    )
     return parser
 
 
@@ -43,6 +50,7 @@ def export_run(options: argparse.Namespace) -> None:
     """Write the folder, complete or not at all. Raises UserError: no such run, or it cannot be exported there."""
     # Imported here, after the flags were parsed: torch takes seconds.
     from ...inference.exported import holds_export, write_export  # noqa: PLC0415
+    from ...inference.onnx_export import ONNX_NAME, require_onnx, write_onnx  # noqa: PLC0415
     from ...inference.trained import read_run  # noqa: PLC0415
     from ..report.model_card import card_text, read_facts  # noqa: PLC0415
     from ..report.tables import versions  # noqa: PLC0415
@@ -51,11 +59,17 @@ def export_run(options: argparse.Namespace) -> None:
     if holds_export(options.run):
         raise UserError(f"{options.run}: expected a run, found an export. Copy it, or name the folder of a run.")
     _check_free(out, overwrite=options.overwrite)
+    if options.onnx:
+        require_onnx()
     add_upstreams(options.upstream_from)
     trained = read_run(options.run, "cpu", options.weights)
-    facts = read_facts(choose_checkpoint(options.run, "inference"), out.resolve().name)
+    checkpoint = choose_checkpoint(options.run, "inference")
+    facts = read_facts(checkpoint, out.resolve().name)
+    packages = {name: found for name, found in versions() if name in _VERSIONS}
     with folder_when_complete(out) as folder:
-        write_export(folder, trained, {name: found for name, found in versions() if name in _VERSIONS})
+        write_export(folder, trained, packages)
+        if options.onnx:
+            write_onnx(folder / ONNX_NAME, trained, checkpoint=f"sha256:{file_digest(checkpoint)}", versions=packages)
         RunFolder(folder).card.write_text(card_text(facts, "DIR"), encoding="utf-8")
         if out.exists():
             shutil.rmtree(out)
