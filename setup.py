@@ -75,10 +75,14 @@ setup(
     extras_require={
         "demo": ["babel>=2.14", "espeakng-loader"],  # text and voices of `lid-mapmix prepare demo`
         "docs": ["furo", "myst-parser", "sphinx>=8"],  # `make docs`
+        "onnx": ["onnx>=1.23.2", "onnxscript>=0.7.2", "onnxruntime>=1.32"],  # `lid-mapmix export --onnx`
         "parquet": ["pyarrow>=17"],  # manifests of millions of rows open in seconds
         # torchmetrics to compare with; pandas for a task of S3PRL
         "test": [
             "hypothesis",
+            "onnx>=1.23.2",
+            "onnxruntime>=1.32",
+            "onnxscript>=0.7.2",
             "pandas",
             "pyarrow",
             "pytest",

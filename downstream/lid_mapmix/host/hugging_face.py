@@ -122,7 +122,9 @@ class HuggingFaceUpstream(torch.nn.Module):
         if self.normalize:
             wavs = [layer_norm(wav, wav.shape) for wav in wavs]
         # Alone and in a batch, a frame without a second one is left out.
-        wavs = [wav if _frames(wav.shape[0]) % self._pair == 0 else _of_length(wav, self._in_pairs(wav)) for wav in wavs]
+        wavs = [
+            wav if _frames(wav.shape[0]) % self._pair == 0 else _of_length(wav, self._in_pairs(wav)) for wav in wavs
+        ]
         lengths = [wav.shape[0] for wav in wavs]
         return self._states(pad_sequence(list(wavs), batch_first=True), lengths, [_frames(each) for each in lengths])
 

@@ -45,14 +45,16 @@ def whisper_spectrogram(waveforms: Sequence[torch.Tensor], bins: int) -> tuple[t
     """
     counts = [waveform.shape[0] // SHIFT for waveform in waveforms]
     with torch.autocast(waveforms[0].device.type, enabled=False):
+        # onnxruntime's float32 transform of this size rounds much more than torch's.
+        dtype = torch.float64 if torch.compiler.is_exporting() else torch.float32
         # Silence follows, as in the extractor, and mirrored audio precedes.
-        padded = pad(pad_sequence([waveform.float() for waveform in waveforms], batch_first=True), (0, WINDOW))
+        padded = pad(pad_sequence([waveform.to(dtype) for waveform in waveforms], batch_first=True), (0, WINDOW))
         padded = pad(padded, (WINDOW // 2, 0), mode="reflect")
-        window = torch.hann_window(WINDOW, device=padded.device)
+        window = torch.hann_window(WINDOW, device=padded.device).to(dtype)
         spectrum = torch.stft(padded, WINDOW, SHIFT, window=window, center=False, return_complex=True)
         power = _whisper_filters(bins).to(padded) @ spectrum.abs().square()
         levels = power.clamp(min=_LOWEST_POWER).log10()
-        levels = (levels.maximum(levels.amax(dim=(1, 2), keepdim=True) - _DYNAMIC_RANGE) + 4) / 4
+        levels = (levels.maximum(levels.amax(dim=(1, 2), keepdim=True) - _DYNAMIC_RANGE).float() + 4) / 4
         real = torch.arange(max(counts), device=padded.device) < torch.tensor(counts, device=padded.device)[:, None]
         return levels[..., : max(counts)] * real[:, None], counts
 

@@ -1,6 +1,7 @@
 """``lid-mapmix export RUN --out DIR``: a trained run as a self-contained folder for inference."""
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
@@ -69,7 +70,12 @@ def export_run(options: argparse.Namespace) -> None:
     with folder_when_complete(out) as folder:
         write_export(folder, trained, packages)
         if options.onnx:
-            write_onnx(folder / ONNX_NAME, trained, checkpoint=f"sha256:{file_digest(checkpoint)}", versions=packages)
+            write_onnx(
+                folder / ONNX_NAME,
+                trained,
+                checkpoint=f"sha256:{file_digest(checkpoint)}",
+                versions=json.dumps(packages),
+            )
         RunFolder(folder).card.write_text(card_text(facts, "DIR"), encoding="utf-8")
         if out.exists():
             shutil.rmtree(out)
