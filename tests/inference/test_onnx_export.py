@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import soundfile
-from helpers.checkpoints import Shape, save_hugging_face, save_wavlm
+from helpers.checkpoints import Shape, save_hugging_face, save_wav2vec2
 from helpers.launching import ROOT, train
 from lid_mapmix import Identifier
 from lid_mapmix.apps import cli
@@ -111,7 +111,7 @@ def test_other_lengths_are_no_probabilities(exported):
 
 def test_the_page_runs_without_torch(exported, calibrated, tmp_path):
     code = re.search(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)[1]
-    assert len(list(filter(None, code.splitlines()))) <= 16
+    assert len(list(filter(None, code.splitlines()))) <= 15
     (tmp_path / "use.py").write_text(
         "import sys\nfor name in ('torch', 'torchaudio', 's3prl', 'lid_mapmix'):\n    sys.modules[name] = None\n" + code
     )
@@ -134,7 +134,7 @@ def test_the_page_runs_without_torch(exported, calibrated, tmp_path):
     ("name", "save", "encoder"),
     [
         ("hf_auto", lambda path: save_hugging_face(path, "whisper", ONE_LAYER), "xvector"),
-        ("wavlm_local", lambda path: save_wavlm(path, ONE_LAYER), "none"),
+        ("wav2vec2_local", lambda path: save_wav2vec2(path, ONE_LAYER), "none"),
     ],
 )
 def test_upstreams(name, save, encoder, corpus, tmp_path):
@@ -164,14 +164,14 @@ def test_an_upstream_with_a_constant_length_is_one_line(corpus, tmp_path, capsys
     settings = {"runner.total_steps": 1, "downstream_expert.mapmix.mix": "none"}
     assert train(corpus, tmp_path / "run", "-u", "mfcc", "-v", "baseline", settings=settings) == 0
     error = refusal(tmp_path / "run", tmp_path / "out" / "dialects", capsys)
-    assert "upstream mfcc: torch cannot export it to ONNX" in error
+    assert re.search("upstream mfcc: expected a run that can be exported to ONNX, found: .* Export without", error)
     assert error.count("\n") == 1
 
 
 def test_what_is_missing_or_too_large_is_one_line(trained, tmp_path, capsys, monkeypatch):
     (tmp_path / "out").mkdir()
     monkeypatch.setattr(onnx_export, "_MAX_BYTES", 1_000)
-    assert "expected weights below 0.0 GB" in refusal(trained, tmp_path / "out" / "dialects", capsys)
+    assert "GB of weights; a file may have 0.0 GB" in refusal(trained, tmp_path / "out" / "dialects", capsys)
     monkeypatch.setattr(onnx_export, "_PACKAGES", ("onnx", "no_such_package"))
     error = refusal(trained, tmp_path / "out" / "dialects", capsys)
     assert "--onnx needs no_such_package, not installed. Run 'pip install \"lid-mapmix[onnx]\"'" in error
@@ -179,7 +179,7 @@ def test_what_is_missing_or_too_large_is_one_line(trained, tmp_path, capsys, mon
 
 @pytest.fixture
 def converted(exported, monkeypatch):
-    """Let the conversion return what it returned for `exported`, except that its probabilities are wrong."""
+    """Let the conversion return what it returned for `exported`."""
     import onnx_ir
 
     program = onnx_ir.load(exported / ONNX_NAME)
@@ -190,14 +190,13 @@ def converted(exported, monkeypatch):
         def save(self, path, external_data):
             onnx_ir.save(program, path)
 
-    monkeypatch.setattr(onnx_export, "_convert", lambda network, wav: Program())
-    return Program
+    monkeypatch.setattr(onnx_export, "_convert", lambda network: Program())
 
 
 def test_a_file_that_differs_is_not_written(own_run, tmp_path, converted):
     """The calibration is that of another run."""
     trained = Identifier.from_pretrained(own_run, "cpu").trained
-    with pytest.raises(UserError, match=r"expected ONNX probabilities within 0\.0001 .* found a difference of"):
+    with pytest.raises(UserError, match=r"found: probabilities that differ by .* from the run's for 400 samples"):
         write_onnx(tmp_path / "out" / ONNX_NAME, trained)
     assert not list((tmp_path / "out").iterdir())
 

@@ -15,7 +15,7 @@ from ..host.precision import Precision
 from ..model import audio_samples
 from ..scoring.calibration import MIN_LOG_PROBABILITY, Calibration, centred
 from ..scoring.choices import Kind
-from ..utils.errors import UserError
+from ..utils.errors import UserError, is_of_the_system
 from ..utils.files import replace_when_complete
 from .identifier import Identifier
 from .trained import Trained
@@ -45,14 +45,7 @@ def write_onnx(path: Path, trained: Trained, **about: Any) -> None:
 
     `trained`: on the CPU. `about`: metadata besides that of the run.
     """
-    name, calibration = f"--onnx: upstream {trained.selection.upstream}", trained.calibration
-    network = _Network(trained).eval()
-    size = sum(weight.nbytes for weight in network.state_dict().values())
-    if size >= _MAX_BYTES:
-        raise UserError(
-            f"{name}: expected weights below {_MAX_BYTES / 1e9:.1f} GB, the limit of an ONNX file, found "
-            f"{size / 1e9:.1f} GB. Export without --onnx."
-        )
+    network, calibration = _Network(trained).eval(), trained.calibration
     metadata = {
         "format": "lid_mapmix onnx 1",
         "labels": json.dumps(trained.labels.classes),
@@ -65,22 +58,22 @@ def write_onnx(path: Path, trained: Trained, **about: Any) -> None:
     }
     with replace_when_complete(path) as temporary:
         try:
+            size = sum(weight.nbytes for weight in network.state_dict().values())
+            if size >= _MAX_BYTES:
+                raise ValueError(f"{size / 1e9:.1f} GB of weights; a file may have {_MAX_BYTES / 1e9:.1f} GB")
             program = _convert(network)
             program.model.metadata_props.update({key: str(value) for key, value in metadata.items()})
             program.save(temporary, external_data=False)
-            difference, samples = _difference(temporary, network, trained)
+            _compare(temporary, network, trained)
         # The exceptions of torch and onnxruntime depend on what they cannot do.
         except Exception as error:
-            cause: BaseException = error
-            while cause.__cause__ is not None:
-                cause = cause.__cause__
-            reason = f"{type(cause).__name__}: {' '.join(str(cause).split())}"[:300]
-            raise UserError(f"{name}: cannot be exported to ONNX ({reason}). Export without --onnx.") from error
-        if not difference <= _TOLERANCE:  # NaN too
+            if is_of_the_system(error):
+                raise
+            reason = " ".join(str(error.__cause__ or error).split())[:300]
             raise UserError(
-                f"{name}: expected ONNX probabilities within {_TOLERANCE} of the run's, found a difference of "
-                f"{difference:.2g} for {samples} samples. Export without --onnx."
-            )
+                f"--onnx: upstream {trained.selection.upstream}: expected a run that can be exported to ONNX, found: "
+                f"{reason or type(error).__name__}. Export without --onnx."
+            ) from error
 
 
 class _Network(torch.nn.Module):
@@ -131,7 +124,7 @@ def _convert(network: _Network) -> Any:
             exported = torch.export.export(network, (wav,), dynamic_shapes=shapes, strict=False)
             names: dict[str, Any] = {"input_names": ["waveform"], "output_names": ["probabilities"]}
             # onnxscript's optimizer returns NaN for filter banks of two frames; onnxruntime has its own.
-            program = torch.onnx.export(exported, dynamo=True, optimize=False, verbose=False, **names)
+            program: Any = torch.onnx.export(exported, dynamo=True, optimize=False, verbose=False, **names)
     finally:
         # torch replaces the list to which the hooks of S3PRL's upstreams append.
         vars(network.upstream).update(attributes)
@@ -141,24 +134,21 @@ def _convert(network: _Network) -> Any:
     return program
 
 
-def _difference(path: Path, network: _Network, trained: Trained) -> tuple[float, int]:
-    """Return the largest difference of a file's probabilities from those of the Identifier, and its samples."""
+def _compare(path: Path, network: _Network, trained: Trained) -> None:
+    """Raise a ValueError if a file's probabilities are not those of the run."""
     import onnxruntime  # noqa: PLC0415
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     generator, longest = torch.Generator().manual_seed(0), network.max_samples
-    differences = []
     for samples in sorted({min(each, longest) for each in (MINIMUM_SAMPLES, 9_039, 20_000, longest)}):
         wav = 0.1 * torch.randn(1, samples, generator=generator)
         found = session.run(["probabilities"], {"waveform": wav.numpy()})[0][0]
+        answer = Identifier(trained, detect_speech=False)(wav[0], SAMPLE_RATE)
+        expected = answer.probabilities[np.argsort([trained.labels.classes.index(name) for name in answer.classes])]
         if trained.precision == Precision.BF16:  # the file is fp32
             with torch.no_grad():
-                difference = np.abs(found - network(wav)[0].numpy()).max()
-        else:
-            answer = Identifier(trained, detect_speech=False)(wav[0], SAMPLE_RATE)
-            order = [trained.labels.classes.index(name) for name in answer.classes]
-            difference = np.abs(found[order] - answer.probabilities).max()
-        differences.append((float(difference), samples))
-    return max(differences, key=lambda each: np.nan_to_num(each[0], nan=np.inf))
+                expected = network(wav)[0].numpy()
+        if not (difference := np.abs(found - expected).max()) <= _TOLERANCE:  # NaN too
+            raise ValueError(f"probabilities that differ by {difference:.2g} from the run's for {samples} samples")
