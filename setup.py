@@ -79,6 +79,7 @@ setup(
         "demo": ["babel>=2.14", "espeakng-loader"],  # text and voices of `lid-mapmix prepare demo`
         "docs": ["furo", "myst-parser", "sphinx>=8"],  # `make docs`
         "lhotse": ["lhotse>=1.33"],  # `lid-mapmix prepare lhotse`
+        "onnx": ["onnx>=1.23.2", "onnxscript>=0.7.2", "onnxruntime>=1.32"],  # `lid-mapmix export --onnx`
         "parquet": ["pyarrow>=17"],  # manifests of millions of rows open in seconds; `lid-mapmix prepare huggingface`
         "peft": ["peft>=0.21.2"],  # adapters (upstream.adapter)
         # torchmetrics to compare with; pandas for a task of S3PRL
@@ -86,6 +87,9 @@ setup(
             "gradio",
             "hypothesis",
             "lhotse",
+            "onnx>=1.23.2",
+            "onnxruntime>=1.32",
+            "onnxscript>=0.7.2",
             "pandas",
             "peft",
             "pyarrow",

@@ -45,6 +45,7 @@ docs/upstreams
 docs/datamap
 docs/scores
 docs/identify
+docs/onnx
 docs/leaderboard
 docs/gallery
 ```

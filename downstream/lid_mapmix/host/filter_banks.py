@@ -53,12 +53,11 @@ class LogMel:
         # Not in one operation, which would round once where S3PRL rounds twice: the last bit of a loud signal is as
         # large as the energy in the quietest filters.
         previous = frames * _PREEMPHASIS
-        emphasized = torch.empty_like(frames)
-        torch.sub(frames[:, 1:], previous[:, :-1], out=emphasized[:, 1:])
+        frames[:, 1:] -= previous[:, :-1]
         # Kaldi repeats a frame's first sample before it.
-        torch.sub(frames[:, :1], previous[:, :1], out=emphasized[:, :1])
-        emphasized *= self._window.to(frames)
-        spectrum = torch.view_as_real(torch.fft.rfft(emphasized, n=FFT)).flatten(1)
+        frames[:, :1] -= previous[:, :1]
+        frames *= self._window.to(frames)
+        spectrum = torch.view_as_real(torch.fft.rfft(frames, n=FFT)).flatten(1)
         energies = spectrum.square_() @ self._filters.to(frames)
         return energies.clamp_(min=self._floor).log_()
 
@@ -78,7 +77,7 @@ class FilterBanks:
     def extract(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Return features, one (frames, dim) float32 per waveform. `waveforms`: (samples,) float32, at 16 kHz."""
         for waveform in waveforms:
-            if len(waveform) < WINDOW:
+            if waveform.shape[0] < WINDOW:
                 self._one_by_one(waveform)  # S3PRL raises the error
         found: list[torch.Tensor] = []
         for part in _parts(waveforms):
@@ -91,7 +90,7 @@ class FilterBanks:
         """Return (batch, dim, frames) features, 0 after each waveform's frames; time is last, so adjacent."""
         frames = [waveform.unfold(0, WINDOW, SHIFT) for waveform in waveforms]
         energies = self._log_mel_energies(torch.cat(frames)).split(counts)
-        span = None if len(set(counts)) == 1 else _Span(counts, frames[0].device)
+        span = None if all(count == counts[0] for count in counts) else _Span(counts, frames[0].device)
         parts = [pad_sequence(list(energies), batch_first=True).transpose(1, 2).contiguous()]
         reach = (self._deltas.compute_delta.win_length - 1) // 2
         for _ in range(self._deltas.order):
@@ -141,7 +140,7 @@ def _deltas(values: torch.Tensor, reach: int, span: _Span | None) -> torch.Tenso
 
 
 def _frame_count(waveform: torch.Tensor) -> int:
-    return (len(waveform) - WINDOW) // SHIFT + 1
+    return (waveform.shape[0] - WINDOW) // SHIFT + 1
 
 
 def _parts(waveforms: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:

@@ -104,7 +104,7 @@ class HuggingFaceUpstream(torch.nn.Module):
 
         `wavs`: (samples,) float32 torch.Tensor each, at 16 kHz, with at least 400 samples.
         """
-        wanted = [_frames(len(wav)) for wav in wavs]
+        wanted = [_frames(wav.shape[0]) for wav in wavs]
         computations = {"whisper": self._of_whisper, "wav2vec2-bert": self._of_filter_banks}
         states, counts = computations.get(self._kind, self._of_waveforms)(wavs)
         frames, last = max(wanted), states[-1].shape[1]
@@ -114,7 +114,7 @@ class HuggingFaceUpstream(torch.nn.Module):
             ends = torch.tensor(counts, device=wavs[0].device)[:, None] - 1
             position = torch.arange(frames, device=ends.device).expand(len(wavs), -1).minimum(ends)[..., None]
             # A layer of SEW has a frame per pair.
-            places = [position // round(last / state.shape[1]) for state in states]
+            places = [position // (1 if state.shape[1] == last else self._pair) for state in states]
             pairs = zip(states, places, strict=True)
             found = tuple(state.gather(1, place.expand(-1, -1, state.shape[2])) for state, place in pairs)
         return {"hidden_states": found, "last_hidden_state": found[-1]}
@@ -123,17 +123,19 @@ class HuggingFaceUpstream(torch.nn.Module):
         if self.normalize:
             wavs = [layer_norm(wav, wav.shape) for wav in wavs]
         # Alone and in a batch, a frame without a second one is left out.
-        wavs = [wav if _frames(len(wav)) % self._pair == 0 else _of_length(wav, self._in_pairs(wav)) for wav in wavs]
-        lengths = [len(wav) for wav in wavs]
+        wavs = [
+            wav if _frames(wav.shape[0]) % self._pair == 0 else _of_length(wav, self._in_pairs(wav)) for wav in wavs
+        ]
+        lengths = [wav.shape[0] for wav in wavs]
         return self._states(pad_sequence(list(wavs), batch_first=True), lengths, [_frames(each) for each in lengths])
 
     def _in_pairs(self, wav: torch.Tensor) -> int:
-        frames = max(_frames(len(wav)) // self._pair, 1) * self._pair
+        frames = max(_frames(wav.shape[0]) // self._pair, 1) * self._pair
         return (frames - 1) * FRAME_STEP + FRAME_WINDOW
 
     def _of_filter_banks(self, wavs: Sequence[torch.Tensor]) -> _Features:
         shortest = FRAME_WINDOW + FRAME_STEP // 2
-        features, counts = stacked_filter_banks([_of_length(wav, max(len(wav), shortest)) for wav in wavs])
+        features, counts = stacked_filter_banks([_of_length(wav, max(wav.shape[0], shortest)) for wav in wavs])
         return self._states(features, counts, counts)
 
     def _states(self, features: torch.Tensor, lengths: list[int], counts: list[int]) -> _Features:
@@ -199,12 +201,12 @@ def _frames(samples: int) -> int:
 
 
 def _of_length(wav: torch.Tensor, samples: int) -> torch.Tensor:
-    return pad(wav, (0, samples - len(wav)))  # a negative number of samples is cut off
+    return pad(wav, (0, samples - wav.shape[0]))  # a negative number of samples is cut off
 
 
 def _mask(features: torch.Tensor, lengths: list[int]) -> torch.Tensor | None:
     """Return (batch, length) bool, true for real values of (batch, length, …) features; None if there are no others."""
-    if len(set(lengths)) == 1:
+    if all(length == lengths[0] for length in lengths):
         return None
     ends = torch.tensor(lengths, device=features.device)
     return torch.arange(features.shape[1], device=features.device) < ends[:, None]

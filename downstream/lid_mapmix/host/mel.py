@@ -30,10 +30,10 @@ def stacked_filter_banks(waveforms: Sequence[torch.Tensor]) -> tuple[torch.Tenso
     with torch.autocast(waveforms[0].device.type, enabled=False):
         # Like transformers in float64: the quietest filters hold a millionth of the power.
         frames = [_INT16 * waveform.double().unfold(0, WINDOW, SHIFT) for waveform in waveforms]
-        energies = _log_mel()(torch.cat(frames)).split([len(one) for one in frames])
+        energies = _log_mel()(torch.cat(frames)).split([one.shape[0] for one in frames])
         features = [(one - one.mean(0)) / (one.var(0) + _VARIANCE).sqrt() for one in energies]
-        stacked = [one[: len(one) // 2 * 2].reshape(len(one) // 2, -1).float() for one in features]
-    return pad_sequence(stacked, batch_first=True), [len(one) for one in stacked]
+        stacked = [one[: one.shape[0] // 2 * 2].reshape(one.shape[0] // 2, -1).float() for one in features]
+    return pad_sequence(stacked, batch_first=True), [one.shape[0] for one in stacked]
 
 
 def whisper_spectrogram(waveforms: Sequence[torch.Tensor], bins: int) -> tuple[torch.Tensor, list[int]]:
@@ -43,16 +43,18 @@ def whisper_spectrogram(waveforms: Sequence[torch.Tensor], bins: int) -> tuple[t
 
     `waveforms`: (samples,) float32 each, at 16 kHz, with at least 400 samples. `bins`: mel filters, 80 or 128.
     """
-    counts = [len(waveform) // SHIFT for waveform in waveforms]
+    counts = [waveform.shape[0] // SHIFT for waveform in waveforms]
     with torch.autocast(waveforms[0].device.type, enabled=False):
+        # onnxruntime's float32 transform of this size rounds much more than torch's.
+        dtype = torch.float64 if torch.compiler.is_exporting() else torch.float32
         # Silence follows, as in the extractor, and mirrored audio precedes.
-        padded = pad(pad_sequence([waveform.float() for waveform in waveforms], batch_first=True), (0, WINDOW))
+        padded = pad(pad_sequence([waveform.to(dtype) for waveform in waveforms], batch_first=True), (0, WINDOW))
         padded = pad(padded, (WINDOW // 2, 0), mode="reflect")
-        window = torch.hann_window(WINDOW, device=padded.device)
+        window = torch.hann_window(WINDOW, device=padded.device).to(dtype)
         spectrum = torch.stft(padded, WINDOW, SHIFT, window=window, center=False, return_complex=True)
         power = _whisper_filters(bins).to(padded) @ spectrum.abs().square()
         levels = power.clamp(min=_LOWEST_POWER).log10()
-        levels = (levels.maximum(levels.amax(dim=(1, 2), keepdim=True) - _DYNAMIC_RANGE) + 4) / 4
+        levels = (levels.maximum(levels.amax(dim=(1, 2), keepdim=True) - _DYNAMIC_RANGE).float() + 4) / 4
         real = torch.arange(max(counts), device=padded.device) < torch.tensor(counts, device=padded.device)[:, None]
         return levels[..., : max(counts)] * real[:, None], counts
 

@@ -117,8 +117,8 @@ def _forward(upstream: Any, original: Callable[..., Any], normalises: bool, wavs
     import torch
     from torch.nn import functional
 
-    samples = len(wavs[0])
-    if any(len(wav) != samples for wav in wavs) or getattr(upstream, "numpy_wav_normalize", False):
+    samples = wavs[0].shape[0]
+    if any(wav.shape[0] != samples for wav in wavs) or getattr(upstream, "numpy_wav_normalize", False):
         return original(wavs)
     waveforms = torch.stack(list(wavs))
     if normalises:

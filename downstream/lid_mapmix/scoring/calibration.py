@@ -38,7 +38,7 @@ from .metrics import calibration_scores, reliability_curve
 from .proper import cllr_parts
 
 # A probability of 0 would stay 0 at any temperature, and give an utterance of that class an infinite loss.
-_MIN_LOG_PROBABILITY = -100.0  # below the row's maximum
+MIN_LOG_PROBABILITY = -100.0  # below the row's maximum
 MAX_EXPONENT = 2.0
 # With fewer dev errors than this, a calibration is mostly what was known before.
 MIN_ERRORS = 10
@@ -235,7 +235,7 @@ def _finite(log_probabilities: np.ndarray) -> np.ndarray:
         raise ValueError(f"expected log-probabilities (utterances, classes), found shape {scores.shape}, or NaN in it")
     # Shifted, bounded, then centred: rows that differ by a constant have the same calibration even with vector and
     # full, which weight the classes differently.
-    return centred(np.maximum(scores - scores.max(axis=1, keepdims=True, initial=-np.inf), _MIN_LOG_PROBABILITY))
+    return centred(np.maximum(scores - scores.max(axis=1, keepdims=True, initial=-np.inf), MIN_LOG_PROBABILITY))
 
 
 def centred(scores: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """``lid-mapmix export RUN --out DIR``: a trained run as a self-contained folder for inference."""
 
 import argparse
+import json
 import shutil
 from importlib import metadata
 from pathlib import Path
@@ -8,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 from ...host.registry import add_upstreams
 from ...utils.command_line import CommandParser
+from ...utils.digests import file_digest
 from ...utils.errors import UserError
 from ...utils.files import folder_when_complete
 from ...utils.run_folder import RunFolder, choose_checkpoint
@@ -25,6 +27,8 @@ examples:
     lid-mapmix predict USER/NAME recording.wav
   the weights of the upstream have moved:
     lid-mapmix export result/downstream/first --out dialects -k moved/weights.pt
+  the same with model.onnx, which needs no torch (pip install "lid-mapmix[onnx]"):
+    lid-mapmix export result/downstream/first --out dialects --onnx
 
 The folder holds model.safetensors (upstream, featurizer, head), config.json, a model card, and calibration.json and
 novelty.safetensors (latents of dev) if the run has them. It needs neither the training data nor, unless the run has an
@@ -50,6 +54,9 @@ def make_export_run_parser() -> CommandParser:
     parser.add_argument(
         "--space", action="store_true", help="add app.py, this package and requirements.txt: a Hugging Face Space"
     )
+    parser.add_argument(
+        "--onnx", action="store_true", help="also write model.onnx, from waveform to calibrated probabilities"
+    )
     return parser
 
 
@@ -73,6 +80,7 @@ def _write(options: argparse.Namespace, out: Path) -> None:
     """Write the folder, complete or not at all."""
     # Imported here, after the flags were parsed: torch takes seconds.
     from ...inference.exported import holds_export, write_export  # noqa: PLC0415
+    from ...inference.onnx_export import ONNX_NAME, require_onnx, write_onnx  # noqa: PLC0415
     from ...inference.trained import read_run  # noqa: PLC0415
     from ..report.model_card import card_text, read_facts  # noqa: PLC0415
     from ..report.tables import versions  # noqa: PLC0415
@@ -80,11 +88,18 @@ def _write(options: argparse.Namespace, out: Path) -> None:
     if holds_export(options.run):
         raise UserError(f"{options.run}: expected a run, found an export. Copy it, or name the folder of a run.")
     _check_free(out, overwrite=options.overwrite)
+    if options.onnx:
+        require_onnx()
     add_upstreams(options.upstream_from)
     trained = read_run(options.run, "cpu", options.weights)
-    facts = read_facts(choose_checkpoint(options.run, "inference"), out.resolve().name)
+    checkpoint = choose_checkpoint(options.run, "inference")
+    facts = read_facts(checkpoint, out.resolve().name)
+    packages = {name: found for name, found in versions() if name in _VERSIONS}
     with folder_when_complete(out) as folder:
-        write_export(folder, trained, {name: found for name, found in versions() if name in _VERSIONS})
+        write_export(folder, trained, packages)
+        if options.onnx:
+            identity = f"sha256:{file_digest(checkpoint)}"
+            write_onnx(folder / ONNX_NAME, trained, checkpoint=identity, versions=json.dumps(packages))
         RunFolder(folder).card.write_text(card_text(facts, options.push_to_hub or "DIR"), encoding="utf-8")
         if options.space:
             _write_space(folder)
@@ -97,21 +112,19 @@ def _push(folder: Path, options: argparse.Namespace) -> str:
     from huggingface_hub import HfApi  # noqa: PLC0415
 
     from ...inference.hub import EXPORT_FILES, explained  # noqa: PLC0415
+    from ...inference.onnx_export import ONNX_NAME  # noqa: PLC0415
 
     api, repository, kind = HfApi(), options.push_to_hub, "space" if options.space else "model"
+    own = [*EXPORT_FILES, ONNX_NAME]
     sdk = "gradio" if options.space else None
     with explained(f"{repository}: expected to upload to"):
-        made = api.create_repo(
-            repository, private=options.private or None, repo_type=kind, space_sdk=sdk, exist_ok=True
-        )
-        address = str(made)
+        new = {"private": options.private or None, "space_sdk": sdk}
+        address = str(api.create_repo(repository, repo_type=kind, exist_ok=True, **new))
         if options.private and not api.repo_info(repository, repo_type=kind).private:
             raise UserError(f"{address}: expected a private {kind}, found a public one. Name another, or change it.")
-        if not options.overwrite and (
-            held := {*EXPORT_FILES}.intersection(api.list_repo_files(repository, repo_type=kind))
-        ):
+        if not options.overwrite and (held := {*own}.intersection(api.list_repo_files(repository, repo_type=kind))):
             raise UserError(f"{address}: holds {min(held)} already. Name another {kind}, or replace it by --overwrite.")
-        api.upload_folder(repo_id=repository, folder_path=folder, repo_type=kind, delete_patterns=EXPORT_FILES)
+        api.upload_folder(repo_id=repository, folder_path=folder, repo_type=kind, delete_patterns=own)
     return address
 
 
