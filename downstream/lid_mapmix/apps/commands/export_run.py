@@ -6,6 +6,7 @@ import shutil
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from ...host.registry import add_upstreams
 from ...utils.command_line import CommandParser
@@ -118,7 +119,7 @@ def _push(folder: Path, options: argparse.Namespace) -> str:
     own = [*EXPORT_FILES, ONNX_NAME]
     sdk = "gradio" if options.space else None
     with explained(f"{repository}: expected to upload to"):
-        new = {"private": options.private or None, "space_sdk": sdk}
+        new: dict[str, Any] = {"private": options.private or None, "space_sdk": sdk}
         address = str(api.create_repo(repository, repo_type=kind, exist_ok=True, **new))
         if options.private and not api.repo_info(repository, repo_type=kind).private:
             raise UserError(f"{address}: expected a private {kind}, found a public one. Name another, or change it.")
