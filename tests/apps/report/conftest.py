@@ -3,12 +3,9 @@
 import json
 import shutil
 
-import numpy as np
 import pytest
 from helpers.launching import train
 from helpers.synthetic import make_corpus
-from lid_mapmix.scoring.files.own import read_scores
-from lid_mapmix.utils.randomness import keyed_generator
 
 # A slash makes folders of it: the audio's paths, which are the utterances' ids, hold whole elements.
 HOSTILE = (
@@ -20,11 +17,7 @@ HOSTILE = (
 
 
 def fabricate(folder):
-    """Add latents, a truncation curve and intervals to the folder of a run that has scored test."""
-    scores = read_scores(folder / "test_scores.csv")
-    latents = keyed_generator(0, "latents").standard_normal((len(scores.ids), 6))
-    latents[:, 0] += 5 * scores.truth_indices
-    np.savez(folder / "test_latents.npz", ids=scores.ids, latents=latents.astype(np.float16))
+    """Add a truncation curve and intervals to the folder of a run that has scored test."""
     metrics = json.loads((folder / "test_metrics.json").read_text())
     of_length = {**metrics["overall"], "long_enough": 12}
     seconds = {"10": {**of_length, "long_enough": 0}, "0.5": {**of_length, "acc": 0.25}}

@@ -84,7 +84,6 @@ def test_faults_are_one_line(own_run, tmp_path, capsys):
         ("test_metrics.json", "[1]", "expected an object, found list"),
         ("test_truncation.json", '{"seconds": {"long": {}}}', "expected scores by duration"),
         ("test_truncation.json", '{"seconds": {"1": 2}}', "expected scores by duration"),
-        ("test_latents.npz", "latents", "expected ids and latents"),
         ("datamap/datamap.csv", "id\n1\n", "expected a data map"),
         (
             "config_9999.yaml",

@@ -7,13 +7,9 @@ import numpy as np
 import pytest
 from lid_mapmix.apps.report import figures
 from lid_mapmix.apps.report.figures import (
-    chosen_points,
-    draw_latents,
     draw_lines,
     draw_reliability,
-    group_marks,
     inline_svg,
-    project,
 )
 from lid_mapmix.scoring.metrics import reliability_curve
 
@@ -83,49 +79,3 @@ def test_lines_have_a_legend_and_marks_of_their_own():
 def test_one_step_is_a_mark():
     (line,) = draw_lines({"loss": (np.array([3]), np.array([0.5]))}, "steps", "nats", has_marks=False).axes[0].lines
     assert line.get_marker() == "o"
-
-
-def test_groups_that_lie_apart_stay_apart_and_lie_the_same_again():
-    generator = np.random.default_rng(0)
-    groups = np.repeat([0, 1], 20)
-    latents = generator.standard_normal((40, 8)) + 20 * groups[:, None]
-    places = project(latents)
-    assert places.min() == 0 and places.max() == 1
-    np.testing.assert_array_equal(places, project(latents))
-    distances = np.linalg.norm(places[:, None] - places[None], axis=-1)
-    np.fill_diagonal(distances, np.inf)
-    assert (groups[distances.argmin(axis=1)] == groups).all()
-
-
-@pytest.mark.parametrize("latents", [np.zeros((0, 3)), np.eye(4), np.ones((10, 3))])
-def test_there_is_nothing_to_project(latents):
-    assert project(latents) is None
-
-
-def test_latents_of_one_number_are_projected():
-    assert project(np.arange(9.0)[:, None]).shape == (9, 2)
-
-
-def test_a_sample_of_latents_is_drawn_once():
-    assert chosen_points(5, max_points=5).tolist() == list(range(5))
-    chosen = chosen_points(1000, max_points=50)
-    assert len(set(chosen.tolist())) == 50 and (np.diff(chosen) > 0).all()
-    assert chosen.tolist() == chosen_points(1000, max_points=50).tolist()
-
-
-def test_a_panel_shows_its_classes_over_all():
-    places = np.random.default_rng(0).random((30, 2))
-    groups = np.arange(30) % 3
-    alone = draw_latents(places, groups, [0, 1, 2], over_all=False)
-    assert [len(dots.get_offsets()) for dots in alone.axes[0].collections] == [10, 10, 10]
-    everything, *classes = draw_latents(places, groups, [1, 2], over_all=True).axes[0].collections
-    np.testing.assert_array_equal(everything.get_offsets(), places)
-    for number, dots in enumerate(classes, start=1):
-        np.testing.assert_array_equal(dots.get_offsets(), places[groups == number])
-    svg = inline_svg(alone, "latents")
-    assert re.findall(r"<image href=\"data:image/png;base64,", svg)
-    assert not re.findall("<(use|circle)", svg), "points are an image, however many there are"
-
-
-def test_24_groups_can_be_told_apart():
-    assert len(set(group_marks(24))) == 24

@@ -31,7 +31,7 @@ from lid_mapmix.scoring.metrics import expected_calibration_error, reliability_c
 from lid_mapmix.utils.run_folder import RunFolder
 from sklearn.metrics import confusion_matrix
 
-SECTIONS = ("scores", "confusion", "reliability", "slices", "datamap", "latents", "training", "worst", "settings")
+SECTIONS = ("scores", "confusion", "reliability", "slices", "datamap", "training", "worst", "settings")
 ACTIVE = {"script", "iframe", "object", "embed", "form", "base"}
 # Those that the names hold.
 FOREIGN = {"b", "img"}
@@ -63,8 +63,6 @@ def test_names_are_text_and_nothing_else(page, hostile_corpus):
     classes = {row["class"] for row in csv.DictReader((hostile_corpus / "test.csv").open(newline=""))}
     matrix = section(page, "confusion").all("table")[1]
     assert {row[0] for row in cells(matrix)} == classes
-    legends = {item.text.strip() for item in section(page, "latents").all("li")}
-    assert classes <= legends
     assert page.one("h1").text == "<b>hostile & run"
 
 
@@ -173,7 +171,7 @@ def test_long_utterances_are_cut(own_hostile_run, monkeypatch):
 
 
 def test_what_is_absent_names_the_command_that_makes_it(own_hostile_run, tmp_path):
-    for name in ("test_latents.npz", "test_truncation.json", "test_metrics.json", "dev_scores.csv"):
+    for name in ("test_truncation.json", "test_metrics.json", "dev_scores.csv"):
         (own_hostile_run / name).unlink()
     for path in [*own_hostile_run.glob("events.*"), *own_hostile_run.glob("calibration.json")]:
         path.unlink()
@@ -188,7 +186,6 @@ def test_what_is_absent_names_the_command_that_makes_it(own_hostile_run, tmp_pat
     assert commands["reliability"] == [evaluate.format("dev")]
     assert commands["slices"] == [f"lid-mapmix truncation {own_hostile_run} --split test"]
     assert commands["datamap"] == [f"lid-mapmix datamap {tmp_path / 'gone'}"]
-    assert commands["latents"] == [evaluate.format("test")]
     assert commands["worst"] == [f"lid-mapmix report {own_hostile_run} --split test --data DIR"]
     assert "no TensorBoard events" in section(page, "training").text
     assert not page.all("audio")

@@ -1,4 +1,4 @@
-"""Figures, drawn with matplotlib: reliability, truncation, curves, latents.
+"""Figures, drawn with matplotlib: reliability, truncation, curves.
 
 The same function draws a figure for a file and, as inline SVG, for the report. matplotlib is imported when needed.
 """
@@ -14,7 +14,6 @@ from markupsafe import Markup
 
 from ...utils.errors import UserError
 from ...utils.files import replace_when_complete
-from ...utils.randomness import keyed_generator
 
 _DPI, _PAGE_DPI = 130, 200
 # Width in inches of a figure in the report: its text then has the size of the surrounding text, also on phones.
@@ -40,13 +39,6 @@ _CURVE_COLOURS, _MARKERS = ("#d95f02", "#1b4e9b"), ("o", "s", "^", "D")
 _WIDTH = 0.8
 _UPWARDS = {"acc": "accuracy", "macro_f1": "macro F1", "c_acc": "cluster accuracy"}
 _DOWNWARDS = {"ece": "ECE", "ece_calibrated": "ECE calibrated", "c_primary": "C_primary", "eer": "EER"}
-# For groups of latents: 24 combinations.
-_GROUP_COLOURS = ("#1f66c4", "#d55e00", "#00875f", "#b5408f", "#7a5cc9", "#8a6d00", "#0d8fa8", "#50585f")
-_GROUP_MARKERS = {"●": "o", "■": "s", "✕": "x"}
-# t-SNE of 2,000 points takes ten seconds, of 10,000 two minutes.
-MAX_POINTS = 2000
-_MIN_POINTS = 5
-_PERPLEXITY = 30.0
 
 
 def new_figure(path: Path | None, width: float, height: float) -> Any:
@@ -204,61 +196,3 @@ def draw_lines(
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper left", ncols=4, frameon=False, fontsize=9)
     return figure
-
-
-def draw_latents(places: np.ndarray, groups: np.ndarray, members: Sequence[int], *, over_all: bool) -> Any:
-    """Draw projected latents for a page, coloured by group; `group_marks` is their legend.
-
-    `places`: (N, 2) float in the unit square. `groups`: (N,) int, group of each latent. `members`: groups to draw.
-    `over_all`: draw all latents in grey in the background.
-    """
-    figure = new_figure(None, 2.6, 2.5)
-    figure.set_layout_engine("none")
-    figure.set_dpi(_PAGE_DPI / 2 if over_all else _PAGE_DPI)  # many panels, of half the width
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_axis_off()
-    axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-    if over_all:
-        axes.scatter(*places.T, s=24, color="0.6", alpha=0.4, linewidths=0, rasterized=True)
-    for group, (colour, mark) in zip(members, group_marks(len(members)), strict=True):
-        size = 36 if over_all else 14
-        drawn = {
-            "s": size,
-            "color": colour,
-            "marker": _GROUP_MARKERS[mark],
-            "linewidths": size / 16 if mark == "✕" else 0,
-        }
-        axes.scatter(*places[groups == group].T, alpha=0.85, rasterized=True, **drawn)
-    return figure
-
-
-def group_marks(count: int) -> list[tuple[str, str]]:
-    """Return the colour and the marker of each of `count` groups of latents."""
-    marks = list(_GROUP_MARKERS)
-    return [(_GROUP_COLOURS[number % len(_GROUP_COLOURS)], marks[number % len(marks)]) for number in range(count)]
-
-
-def chosen_points(count: int, max_points: int = MAX_POINTS) -> np.ndarray:
-    """Return the numbers of the latents to show, ascending int64: all, or `max_points` drawn without replacement."""
-    if count <= max_points:
-        return np.arange(count)
-    return np.sort(keyed_generator(0, "projection").choice(count, size=max_points, replace=False))
-
-
-def project(latents: np.ndarray) -> np.ndarray | None:
-    """Return a t-SNE projection to the unit square, (N, 2) float64; None for fewer than 5 or identical latents.
-
-    `latents`: (N, dim) float, finite.
-    """
-    if len(latents) < _MIN_POINTS or np.ptp(latents, axis=0).max(initial=0) == 0:
-        return None
-    from sklearn.manifold import TSNE  # noqa: PLC0415
-    from threadpoolctl import threadpool_limits  # noqa: PLC0415
-
-    perplexity = min(_PERPLEXITY, (len(latents) - 1) / 3)
-    initial = "pca" if min(latents.shape) > 1 else "random"
-    # With several threads the order of summation varies, and small differences change the result of t-SNE.
-    with threadpool_limits(1):
-        places = TSNE(perplexity=perplexity, init=initial, random_state=0).fit_transform(latents)
-    low, high = places.min(axis=0), places.max(axis=0)
-    return ((places - low) / np.where(high > low, high - low, 1.0)).astype(np.float64)

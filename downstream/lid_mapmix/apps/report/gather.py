@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from ...data.labels import Labels, labels_from_mapping, labels_from_names
 from ...mapmix.datamap_files import DataMap, read_datamap
 from ...scoring.files.own import ScoreFile, read_scores
 from ...scoring.metrics import reliability_curve
-from ...utils.errors import UserError, is_of_the_system
+from ...utils.errors import UserError
 from ...utils.files import encodable_name
 from ...utils.run_folder import RunFolder
 
@@ -52,14 +51,6 @@ class Reliability:
 
 
 @dataclass(frozen=True, eq=False)
-class Latents:
-    """Latents of N utterances, (N, dim) float32, and their rows in the scores, (N,) int64."""
-
-    rows: np.ndarray
-    values: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
 class Findings:
     """The content of a report, without audio and training curves."""
 
@@ -73,7 +64,6 @@ class Findings:
     reliability: Reliability
     truncation: dict[float, dict[str, float]] | Missing  # duration kept in seconds → scores
     datamap: DataMap | Missing
-    latents: Latents | Missing
     task: TaskConfig | None  # settings of the run; None if the folder has none
     data_directory: Path | None  # of the run; None if its settings name none that is still the same
     upstream: str  # its name; empty if the folder has no settings
@@ -121,7 +111,6 @@ def gather(folder: RunFolder, split: str) -> Findings:
         reliability=_read_reliability(folder, scores, metrics),
         truncation=_read_truncation(folder, split),
         datamap=_read_map(folder, task, args),
-        latents=_read_latents(folder, split, scores),
         task=task,
         data_directory=Path(data) if data and is_of_run("data", data, args, folder.path) else None,
         upstream=str(args.get("upstream") or ""),
@@ -192,26 +181,6 @@ def _read_map(folder: RunFolder, task: TaskConfig | None, args: Mapping[str, Any
     if not is_of_run("datamap", str(path), args, folder.path):
         return Missing(f"The data map is not the one of the training: {path}.")
     return read_datamap(path)
-
-
-def _read_latents(folder: RunFolder, split: str, scores: ScoreFile) -> Latents | Missing:
-    path, remake = folder.latents(split), evaluate_command(folder.path, split)
-    if not path.is_file():
-        return Missing("The latents of this split were not saved.", remake)
-    try:
-        with np.load(path) as content:
-            ids, values = content["ids"].astype(str), content["latents"].astype(np.float32)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        if is_of_the_system(error):
-            raise
-        raise UserError(
-            f"{path}: expected ids and latents, found other content ({error}). Create the file again."
-        ) from None
-    row_of = {name: row for row, name in enumerate(scores.ids.tolist())}
-    known = np.array([name in row_of for name in ids.tolist()], dtype=bool)
-    if values.ndim != 2 or len(ids) != len(values) or not known.any() or not np.isfinite(values).all():  # noqa: PLR2004
-        return Missing("The saved latents do not belong to these scores.", remake)
-    return Latents(np.array([row_of[name] for name in ids[known].tolist()], dtype=np.int64), values[known])
 
 
 def _read_reliability(folder: RunFolder, scores: ScoreFile, metrics: Mapping[str, Any]) -> Reliability:

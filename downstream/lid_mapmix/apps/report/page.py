@@ -19,14 +19,10 @@ from .clips import CLIP_SECONDS, Clip
 from .command import GENERATOR
 from .datamap_figure import draw_datamap
 from .figures import (
-    chosen_points,
-    draw_latents,
     draw_lines,
     draw_reliability,
     draw_truncation,
-    group_marks,
     inline_svg,
-    project,
 )
 from .gather import Curve, Findings, Missing, command, evaluate_command, thinned
 from .tables import Table, confusions, decimals, headline, score_table, slice_tables, truncation_table, versions
@@ -45,7 +41,6 @@ class Figure:
     title: str  # text above it
     svg: Markup  # the figure; empty if it could not be drawn
     caption: str  # text below it
-    legend: Sequence[tuple[str, str, str]] = ()  # (colour, marker, name) per series
 
 
 def template_environment(folder: Path) -> Environment:
@@ -80,7 +75,6 @@ def render(findings: Findings, curves: Mapping[str, Curve], clips: Sequence[Clip
         reliability=reliability(findings),
         by_duration=by_duration(findings),
         datamap=datamap(findings),
-        projection=projection(findings),
         training=training(curves),
         truncation=None if isinstance(findings.truncation, Missing) else truncation_table(findings.truncation),
         clips=clips,
@@ -172,32 +166,6 @@ def _draw_map(findings: Findings, found: DataMap) -> Any:
     return draw_datamap(None, found, found.regions, config if is_same else None)
 
 
-def projection(findings: Findings) -> dict[str, Any] | None:
-    """Return the figures of the latents: one of all clusters, and one of the classes per cluster."""
-    latents = findings.latents
-    if isinstance(latents, Missing):
-        return None
-    chosen = chosen_points(len(latents.rows))
-    places = project(latents.values[chosen])
-    if places is None:
-        return None
-    truth, labels = findings.truth[latents.rows[chosen]], findings.labels
-
-    def draw(title: str, spoken: str, groups: np.ndarray, members: Mapping[int, str], *, over_all: bool) -> Figure:
-        legend = [(*mark, name) for mark, name in zip(group_marks(len(members)), members.values(), strict=True)]
-        return _figure(title, spoken, partial(draw_latents, places, groups, list(members), over_all=over_all), legend)
-
-    figures, first = [], 0
-    for name, members in labels.clusters.items():
-        spoken = f"t-SNE of the latents of {', '.join(members)}"
-        figures.append(draw(name, spoken, truth, dict(enumerate(members, start=first)), over_all=True))
-        first += len(members)
-    spoken = f"t-SNE of {len(places):,} latents, coloured by their {len(labels.clusters)} clusters"
-    groups = labels.cluster_indices[truth]
-    clusters = draw("By cluster", spoken, groups, dict(enumerate(labels.clusters)), over_all=False)
-    return {"clusters": clusters, "classes": figures, "shown": len(chosen), "of": len(latents.rows)}
-
-
 def training(curves: Mapping[str, Curve]) -> list[Figure]:
     """Return figures of the loss and the dev scores over the training steps."""
     figures = []
@@ -213,16 +181,14 @@ def training(curves: Mapping[str, Curve]) -> list[Figure]:
     return figures
 
 
-def _figure(
-    title: str, spoken: str, draw: Callable[[], Any], legend: Sequence[tuple[str, str, str]] = (), caption: str = ""
-) -> Figure:
+def _figure(title: str, spoken: str, draw: Callable[[], Any], caption: str = "") -> Figure:
     """Return a figure; its caption is the given one, else its title, or the error if it cannot be drawn."""
     try:
         figure = draw()
         caption = caption or figure.get_suptitle().replace("\n", "; ")
         figure.suptitle("")
         label = f"{title}: {spoken}"
-        return Figure(title, inline_svg(figure, f"{label}; {caption}" if caption else label), caption, legend)
+        return Figure(title, inline_svg(figure, f"{label}; {caption}" if caption else label), caption)
     # A failed figure must not fail the page.
     except Exception as error:  # noqa: BLE001
         logger.warning("the figure %r could not be drawn: %s", title, error)
