@@ -17,8 +17,8 @@ from .steps.tables import choose, describe_folder, exported_clusters, read_lines
 SETS = ("10min", "1h")
 TRAIN, DEV, TEST = "transcript_{}_train.txt", "transcript_10min_dev.txt", "transcript_10min_test.txt"
 AUDIO, EXTENSION = "wav", ".wav"
-# Folder → code that the 2.0 challenge expects (ESPnet's egs2/ml_superb2/asr1/local/download.py). The challenge's page has
-# a column "Expected Code" for its language varieties; codes of it that no recipe has are not here.
+# Folder → code that the 2.0 challenge expects (ESPnet's egs2/ml_superb2/asr1/local/download.py). Its page has a column
+# "Expected Code" for the language varieties; codes of it that no recipe has are not here.
 CODES = {"org_jpn": "jpn", "lga": "lug", "ory": "ori", "azj": "aze", "arb": "ara", "tgl": "fil", "swh": "swa"}
 # Of these utterances the folder is not that of the language.
 NAMED_BY_ID = re.compile(r"ms_speech_(tam|tel|guj)_.+")
