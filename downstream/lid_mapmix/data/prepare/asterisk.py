@@ -107,11 +107,10 @@ def _seconds(prompt: Path) -> float:
 
 def _find_prompts(sounds: Path) -> list[_Prompt]:
     """Return the prompts of all languages, in a fixed order."""
-    voices_of = {language: _voice_folders(sounds, language) for language in CLASS_OF}
     prompts = [
         _Prompt(path, path.relative_to(voice).as_posix(), language, voice.name)
-        for language, voices in voices_of.items()
-        for voice in voices
+        for language in CLASS_OF
+        for voice in _voice_folders(sounds, language)
         for path in sorted(voice.rglob("*.wav"))
     ]
     prompts = [prompt for prompt in prompts if not any(fnmatch(prompt.name, pattern) for pattern in NO_SPEECH)]

@@ -36,7 +36,7 @@ def _list(options: argparse.Namespace) -> Listing:
             speaker=f"{language}/{speaker}",
             source="commonlanguage",
         )
-        for language, path in choose(found, options.languages, "--languages").items()
+        for language, path in choose(found, options.languages).items()
         for split in SPLITS
         for speaker, speaker_folder in sub_folders(path / split).items()
         for file in sorted(speaker_folder.rglob(f"*{EXTENSION}"))

@@ -68,7 +68,7 @@ def _list(options: argparse.Namespace) -> Listing:
     corpus_folder = options.corpus_folder.resolve()
     dialects = None if options.accents is None else _read_map(options.accents)
     accents, validated = options.class_of == "accent" or dialects is not None, options.validated
-    folders = choose(_find_languages(corpus_folder), options.languages, "--languages")
+    folders = choose(_find_languages(corpus_folder), options.languages)
     utterances = []
     for language, path in folders.items():
         of_language = None if dialects is None else dialects.get(language, {})

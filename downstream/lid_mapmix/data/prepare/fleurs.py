@@ -33,7 +33,7 @@ def _list(options: argparse.Namespace) -> Listing:
     )
     utterances = [
         utterance
-        for language, path in choose(found, options.languages, "--languages").items()
+        for language, path in choose(found, options.languages).items()
         for split in SPLITS
         for utterance in _list_split(language, path, split)
     ]

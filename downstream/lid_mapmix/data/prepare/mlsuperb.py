@@ -39,7 +39,7 @@ def _list(options: argparse.Namespace) -> Listing:
     utterances = _list_folders(corpus_folder, lists)
     if options.varieties:
         utterances += _list_folders(options.varieties.resolve(), {"test": DEV})
-    wanted = choose(dict.fromkeys(sorted({one.class_name for one in utterances})), options.languages, "--languages")
+    wanted = choose(dict.fromkeys(sorted({one.class_name for one in utterances})), options.languages)
     kept = [one for one in utterances if one.class_name in wanted]
     log.info("%d of %d utterances are of the requested languages", len(kept), len(utterances))
     clusters = exported_clusters(corpus_folder)

@@ -110,14 +110,9 @@ def listed_corpus(
 ) -> Corpus:
     """Return a corpus that lists its utterances; :func:`.listing.prepare_listed` does the rest.
 
-    Parameters
-    ----------
-    name, purpose, examples : as for all corpora.
-    list_utterances : lists the utterances for the flags, which include ``corpus_folder``.
-    source, metavar : for the help: the content of the corpus's folder, and its name.
-    languages : add the flag ``--languages``.
-    drawn_fraction : default fractions of dev and test; None if the publisher has all splits.
-    add_own_flags : adds flags of this corpus only.
+    `list_utterances`: lists them for the flags, which include ``corpus_folder``. `source`, `metavar`: for the help: the
+    content of that folder, and its name. `languages`: add ``--languages``. `drawn_fraction`: default fractions of dev
+    and test; None if the publisher has all splits. `add_own_flags`: adds flags of this corpus only.
     """
 
     def add_flags(parser: CommandParser) -> None:
