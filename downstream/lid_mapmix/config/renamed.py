@@ -75,7 +75,7 @@ def rename_path(path: list[str]) -> list[str]:
     One line is printed per old name, once per process.
     """
     is_setting = len(path) == 3 and path[0] == TASK_KEY  # noqa: PLR2004
-    return [*path[:2], _new_name(path[1], path[2], warn=True)] if is_setting else path
+    return [*path[:2], _new_name(path[1], path[2], True)] if is_setting else path
 
 
 def original_names(section: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,15 +84,9 @@ def original_names(section: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     return {originals.get(name, name): value for name, value in settings.items()}
 
 
+@cache  # an old name is printed once
 def _new_name(section: str, name: str, warn: bool) -> str:
     new = RENAMED.get(section, {}).get(name)
-    if new is None:
-        return name
-    if warn:
-        _warn(section, name, new)
-    return new
-
-
-@cache
-def _warn(section: str, old: str, new: str) -> None:
-    sys.stderr.write(f"[lid_mapmix] {TASK_KEY}.{section}.{old} is deprecated; use {new}\n")
+    if warn and new is not None:
+        sys.stderr.write(f"[lid_mapmix] {TASK_KEY}.{section}.{name} is deprecated; use {new}\n")
+    return new or name

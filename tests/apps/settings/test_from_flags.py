@@ -55,7 +55,7 @@ def test_each_layer_lies_over_the_one_before(tmp_path):
 
 
 def test_settings_of_version_0_1_0_are_accepted_under_their_old_names(tmp_path, capsys):
-    renamed._warn.cache_clear()
+    renamed._new_name.cache_clear()
     (tmp_path / "own.yaml").write_text("downstream_expert: {mapmix: {likeness: uniform}, data: {most_bad_share: 0.5}}")
     path = "config.downstream_expert.mapmix.target_share=0.8"
     settings = settings_of("-u", "fbank", "-v", "mapmix", "-c", tmp_path / "own.yaml", "-o", path)

@@ -136,7 +136,6 @@ def _voice_folders(sounds: Path, language: str) -> list[Path]:
 
 
 CORPUS = Corpus(
-    "asterisk",
     "Debian's Asterisk prompts: five languages, real telephone speech, one speaker each",
     """\
 sudo apt-get install asterisk-core-sounds-{en,es,fr,it,ru}-wav

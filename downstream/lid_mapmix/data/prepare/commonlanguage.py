@@ -50,7 +50,6 @@ def _list(options: argparse.Namespace) -> Listing:
 
 
 CORPUS = listed_corpus(
-    "commonlanguage",
     "CommonLanguage: an hour of read sentences in each of 45 languages",
     """\
 lid-mapmix prepare commonlanguage CommonLanguage/common_voice_kpd/ --out data/

@@ -203,7 +203,6 @@ def _without(utterances: list[Utterance], classes: set[str], what: str) -> list[
 
 
 CORPUS = listed_corpus(
-    "commonvoice",
     "Mozilla Common Voice: read sentences, classes are languages or accents",
     """\
 lid-mapmix prepare commonvoice cv-corpus/ --out data/ --languages pt es ca gl --max-hours-per-class 10

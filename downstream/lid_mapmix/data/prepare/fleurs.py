@@ -62,7 +62,6 @@ def _list_split(language: str, folder: Path, split: str) -> list[Utterance]:
 
 
 CORPUS = listed_corpus(
-    "fleurs",
     "FLEURS: the same sentences read in 102 languages, 12 h each",
     """\
 lid-mapmix prepare fleurs fleurs/data/ --out data/

@@ -107,7 +107,6 @@ def _speakers(pattern: str, ids: list[str]) -> list[str]:
 
 
 CORPUS = listed_corpus(
-    "folder",
     "your own recordings, one sub-folder per class",
     """\
 lid-mapmix prepare folder recordings/ --out data/

@@ -181,7 +181,6 @@ def _file_within(folder: Path, name: str, place: str) -> str:
 
 
 CORPUS = listed_corpus(
-    "huggingface",
     "a dataset of Hugging Face: Parquet files, or saved by save_to_disk",
     """\
 lid-mapmix prepare huggingface dialects/ --out data/

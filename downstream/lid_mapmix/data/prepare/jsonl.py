@@ -117,7 +117,6 @@ def _to_utterance(entry: dict, path: Path, split: str, label_key: str) -> Uttera
 
 
 CORPUS = listed_corpus(
-    "jsonl",
     "a NeMo manifest (JSON lines with audio_filepath, offset, duration, label), or train, dev and test",
     """\
 lid-mapmix prepare jsonl manifests/ --out data/

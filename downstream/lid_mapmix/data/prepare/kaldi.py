@@ -153,7 +153,6 @@ def _read_segments(path: Path, recordings: dict[str, str]) -> dict[str, tuple[st
 
 
 CORPUS = listed_corpus(
-    "kaldi",
     "a Kaldi data directory with utt2lang, or train, dev and test with one each",
     """\
 lid-mapmix prepare kaldi egs/lid/v1/data/ --out data/ --root egs/lid/v1/

@@ -97,7 +97,6 @@ def _file_of(path: Path, cut: Any) -> str:
 
 
 CORPUS = listed_corpus(
-    "lhotse",
     "manifests of Lhotse (cuts, or supervisions with recordings), or train, dev and test of them",
     """\
 lid-mapmix prepare lhotse data/manifests/ --out data/

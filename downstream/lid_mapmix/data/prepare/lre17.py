@@ -118,7 +118,6 @@ def _list_split(split: str, root: Path) -> list[Utterance]:
 
 
 CORPUS = listed_corpus(
-    "lre17",
     "NIST LRE 2017 (licensed by the LDC): 14 dialects, telephone and video",
     """\
 lid-mapmix prepare lre17 LDC2022E16/ --out data/ --eval LDC2022E17/

@@ -74,7 +74,6 @@ def _list_folders(folder: Path, lists: Mapping[str, str]) -> list[Utterance]:
 
 
 CORPUS = listed_corpus(
-    "mlsuperb",
     "ML-SUPERB: ten minutes or an hour of each source corpus in 143 languages",
     """\
 lid-mapmix prepare mlsuperb eighth_version/ --out data/ --set 10min

@@ -122,7 +122,6 @@ def list_segments(
 
 
 CORPUS = listed_corpus(
-    "nist",
     "any NIST LRE with segment keys (licensed by the LDC)",
     """\
 lid-mapmix prepare nist LRE22/ --out data/ --key LRE22/metadata/lre22_dev_metadata.tsv --test-key eval_key.tsv

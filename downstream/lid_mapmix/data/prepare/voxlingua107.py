@@ -84,7 +84,6 @@ def _list_folder(code: str, folder: Path, split: str) -> list[Utterance]:
 
 
 CORPUS = listed_corpus(
-    "voxlingua107",
     "VoxLingua107: YouTube in 107 languages, 6,628 h",
     """\
 lid-mapmix prepare voxlingua107 voxlingua107/ --out data/

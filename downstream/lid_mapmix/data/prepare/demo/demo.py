@@ -89,7 +89,6 @@ def _prepare(options: argparse.Namespace) -> Path:
 
 
 CORPUS = Corpus(
-    "demo",
     "synthetic speech in 20 dialects of 7 clusters, generated locally",
     """\
 lid-mapmix prepare demo --out data/

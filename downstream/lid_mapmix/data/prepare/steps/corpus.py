@@ -87,9 +87,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus that ``lid-mapmix prepare NAME`` makes manifests for."""
+    """A corpus that ``lid-mapmix prepare NAME`` makes manifests for; its name is that of its module."""
 
-    name: str  # also the name of its module
     purpose: str  # one line for the help
     examples: str  # commands for the help
     add_flags: Callable[[CommandParser], None]  # adds its flags to a parser
@@ -97,7 +96,6 @@ class Corpus:
 
 
 def listed_corpus(
-    name: str,
     purpose: str,
     examples: str,
     list_utterances: Callable[[argparse.Namespace], Listing],
@@ -153,9 +151,9 @@ def listed_corpus(
 
         known = vars(Options())
         options = Options(**{name: value for name, value in vars(asked).items() if name in known})
-        return prepare_listed(asked.folder, list_utterances(asked), corpus=name, options=options)
+        return prepare_listed(asked.folder, list_utterances(asked), corpus=asked.corpus, options=options)
 
-    return Corpus(name, purpose, examples, add_flags, prepare)
+    return Corpus(purpose, examples, add_flags, prepare)
 
 
 def add_common_flags(parser: CommandParser, drawn_fraction: float | None) -> None:
