@@ -71,7 +71,10 @@ class DownstreamExpert(nn.Module):
     ) -> None:
         super().__init__()
         downstream_expert.update(rename_task_settings(downstream_expert, is_past=mode != _TRAIN))
-        _apply_variant(downstream_expert, downstream_variant)
+        # Unless a launcher or the resumed run has done so.
+        if downstream_variant is not None and downstream_expert.get("variant") is None:
+            downstream_expert.update(merge(downstream_expert, read_variant(downstream_variant)[TASK_KEY]))
+            downstream_expert["variant"] = downstream_variant
         self.config = task_config(downstream_expert)
         if not is_patched():  # under S3PRL's own command, no launcher has checked the settings
             check_configuration({"optimizer": optimizer, "runner": runner, TASK_KEY: downstream_expert})
@@ -244,11 +247,3 @@ class DownstreamExpert(nn.Module):
         tqdm.write(line)
         with self.folder.log.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
-
-
-def _apply_variant(downstream_expert: MutableMapping[str, Any], name: str | None) -> None:
-    """Merge a variant over the configuration, unless a launcher or the resumed run has done so."""
-    if name is None or downstream_expert.get("variant") is not None:
-        return
-    downstream_expert.update(merge(downstream_expert, read_variant(name)[TASK_KEY]))
-    downstream_expert["variant"] = name

@@ -70,10 +70,7 @@ def rename_settings(config: Mapping[str, Any], **options: bool) -> dict[str, Any
 
 
 def rename_path(path: list[str]) -> list[str]:
-    """Return the keys of a setting, such as ``downstream_expert``, ``mapmix``, ``alpha``, with its new name.
-
-    One line is printed per old name, once per process.
-    """
+    """Return the keys of a setting, such as ``downstream_expert``, ``mapmix``, ``alpha``, with its new name."""
     is_setting = len(path) == 3 and path[0] == TASK_KEY  # noqa: PLR2004
     return [*path[:2], _new_name(path[1], path[2], True)] if is_setting else path
 

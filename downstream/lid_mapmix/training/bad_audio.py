@@ -78,11 +78,9 @@ class BadAudio:
         self._check_fraction()
 
     def add(self, epoch: int, faults: Sequence[Fault]) -> None:
-        """Add the faults of a training step.
+        """Add the faults of a training step, which are gathered from all processes.
 
         Raises UserError: in every process, when too many are bad.
-
-        `faults`: of the rows of this process; the faults of all processes are gathered here.
         """
         new = {fault.utterance: fault.reason for fault in faults if fault.utterance not in self._found}
         told = []

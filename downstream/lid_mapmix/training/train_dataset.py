@@ -41,8 +41,7 @@ class Replacements:
     def draw(self, utterance: int, role: int, *key: int) -> Iterator[int]:
         """Return all other utterances of the class in a random order, those of the role's pool first.
 
-        `utterance`: the utterance with bad audio. `role`: 0 for an anchor, 1 for a partner. `key`: epoch and other
-        parts of the key of the draw.
+        `role`: 0 for an anchor, 1 for a partner. `key`: epoch and other parts of the key of the draw.
         """
         generator = keyed_generator(self.seed, "stand-in", utterance, role, *key)
         alike = np.flatnonzero(self.target_classes == self.target_classes[utterance])

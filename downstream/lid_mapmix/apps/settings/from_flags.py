@@ -99,8 +99,6 @@ def divide_batch(settings: Settings, needs: Protocol) -> Settings:
     """Split the batch of a run if it exceeds the GPU memory (gradient accumulation), and append that to the sources.
 
     Values drawn once per batch, such as λ with ``lambda_per: batch``, are then drawn once per part.
-
-    `settings`: with the device. `needs`: batch sizes by GPU memory, from the file of the upstream.
     """
     device = settings.args.device
     if not needs.batch_sizes or device is None or torch.device(device).type != "cuda":

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ...utils.errors import UserError
 from .. import SPLITS
-from .nist import CLASS, ID, NOMINAL_SECONDS, SOURCE, add_cut_flag, find_audio, list_segments
+from .nist import CLASS, ID, NOMINAL_SECONDS, SOURCE, UNSEARCHED, find_audio, list_segments
 from .steps.corpus import Listing, Utterance, listed_corpus, not_negative, positive
 from .steps.tables import describe_folder, enumerate_names, read_table
 
@@ -53,7 +53,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     pieces = "duration of the pieces of training recordings; 0 keeps recordings whole (default: %(default)s)"
     add("--piece-seconds", type=not_negative, default=10.0, metavar="SECONDS", help=pieces)
     add("--max-seconds", type=positive, metavar="SECONDS", help="drop longer files of dev and test; in the paper: 60")
-    add_cut_flag(parser)
+    add("--no-cut-search", action="store_true", help=UNSEARCHED)
 
 
 def _list(options: argparse.Namespace) -> Listing:

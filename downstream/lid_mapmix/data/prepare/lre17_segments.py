@@ -27,8 +27,8 @@ def arrange_segments(columns: Columns, *, cuts: Collection[str], draw: Namespace
 
     Raises UserError: an unreadable file.
 
-    `columns`: column name → (utterances,) values; ``group`` is the call. `cuts`: ids of the segments of dev and test to
-    find in longer ones; they get the group of the longer one. `draw`: the flags of the command.
+    `columns`: with the call as ``group``. `cuts`: ids of the segments of dev and test to find in longer ones. `draw`:
+    the flags of the command.
     """
     if cuts:
         columns = group_with_whole(columns, ids=cuts)

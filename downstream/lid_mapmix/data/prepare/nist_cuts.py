@@ -26,10 +26,9 @@ log = logging.getLogger(__name__)
 def group_with_whole(columns: Columns, *, ids: Collection[str]) -> Columns:
     """Give segments the group of the longest one that they are part of, directly or through others.
 
-    Raises UserError: an unreadable file.
+    Shorter segments, by their ``seconds``, which may be nominal, are searched in longer ones of their split and class.
 
-    `columns`: column name → (utterances,) values; ``seconds`` may be nominal: shorter segments are searched in longer
-    ones of their split and class. `ids`: of the segments to search for and in.
+    Raises UserError: an unreadable file. `ids`: of the segments to search for and in.
     """
     numbers = np.flatnonzero([name in ids for name in columns["id"]])
     numbers = numbers[np.argsort(columns["seconds"][numbers], kind="stable")]
