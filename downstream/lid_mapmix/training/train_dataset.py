@@ -55,9 +55,7 @@ class TrainBatch:
     """Describes the waveforms of a training step: anchors, then (for latent mixup) one partner per anchor."""
 
     drawn: torch.Tensor  # (batch,) int64 numbers of the drawn utterances
-    anchor: (
-        torch.Tensor
-    )  # (batch,) int64 numbers of the anchors, which differ from the drawn ones where one was replaced
+    anchor: torch.Tensor  # (batch,) int64 numbers of the anchors, which differ where the drawn one was replaced
     # anchor_classes, partner_classes: (batch,) int64 class numbers; None where nothing is mixed.
     anchor_classes: torch.Tensor
     partner_classes: torch.Tensor | None

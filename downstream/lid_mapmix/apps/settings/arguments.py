@@ -43,15 +43,7 @@ def make_parser(program: str) -> CommandParser:
     parser = CommandParser(
         program, description="Train, evaluate or use a dialect identifier on an upstream of S3PRL.", epilog=_EXAMPLES
     )
-    _add_task(parser.add_argument_group("task, data and settings"))
-    _add_upstream(parser.add_argument_group("upstream"))
-    _add_folders(parser.add_argument_group("folder of the run, and checkpoint to start from"))
-    _add_machine(parser.add_argument_group("machine"))
-    return parser
-
-
-def _add_task(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
+    add = parser.add_argument_group("task, data and settings").add_argument
     add("-m", "--mode", choices=["train", "evaluate", "inference"], default="train", help="default: train")
     add("-d", "--downstream", default=TASK, help=f"task; default: {TASK}")
     add(
@@ -75,9 +67,7 @@ def _add_task(group: argparse._ArgumentGroup) -> None:
     )
     add("--seed", type=int, default=1337, help="seed of all random draws; default: 1337, as in S3PRL")
 
-
-def _add_upstream(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
+    add = parser.add_argument_group("upstream").add_argument
     add(
         "-u", "--upstream", metavar="NAME", help="an upstream: fbank, hubert, xlsr_53, mms_1b, … (lid-mapmix upstreams)"
     )
@@ -96,16 +86,7 @@ def _add_upstream(group: argparse._ArgumentGroup) -> None:
     add("--upstream_model_name", default="model.pt", help="file in a Hugging Face repository")
     add("--upstream_revision", help="revision of a Hugging Face repository")
 
-
-def _folder(text: str) -> str:
-    # An unset shell variable; the path would be the working directory.
-    if not text:
-        raise argparse.ArgumentTypeError("expected a folder, found ''")
-    return text
-
-
-def _add_folders(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
+    add = parser.add_argument_group("folder of the run, and checkpoint to start from").add_argument
     add("-n", "--expname", help="name of the run: folder result/downstream/EXPNAME; default: task-variant-upstream")
     add("-p", "--expdir", help="folder of the run; overrides -n")
     add("-a", "--auto_resume", action="store_true", help="resume the run in that folder, or start it")
@@ -116,9 +97,7 @@ def _add_folders(group: argparse._ArgumentGroup) -> None:
     add("--push_to_hf_hub", default=False, help="upload the run (needs huggingface_hub < 1.0)")
     add("--hf_hub_org", help="organisation to upload to")
 
-
-def _add_machine(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
+    add = parser.add_argument_group("machine").add_argument
     add("--device", help="cuda, cuda:1 or cpu; default: cuda if available")
     add("--backend", help="backend of torch.distributed; default: nccl on GPUs, gloo on CPUs")
     # torch.distributed.launch passes it with a dash.
@@ -126,6 +105,14 @@ def _add_machine(group: argparse._ArgumentGroup) -> None:
     add("--cache_dir", help="folder of torch.hub downloads")
     add("--disable_cudnn", action="store_true", help="disable cuDNN")
     add("--verbose", action="store_true", help="print model information")
+    return parser
+
+
+def _folder(text: str) -> str:
+    # An unset shell variable; the path would be the working directory.
+    if not text:
+        raise argparse.ArgumentTypeError("expected a folder, found ''")
+    return text
 
 
 def place_run(options: argparse.Namespace) -> None:

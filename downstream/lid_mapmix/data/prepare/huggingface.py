@@ -99,7 +99,7 @@ def _read_rows(path: Path, options: argparse.Namespace, flags: Sequence[str]) ->
             columns = {flag: _column(path, schema.names, flag, getattr(options, flag)) for flag in USUAL}
             stored = (schema.metadata or {}).get(b"huggingface", '{"info": {}}')
             names = json.loads(stored)["info"].get("features", {}).get(columns["label"], {}).get("names", ())
-            classes = dict(enumerate(names))  # empty without names
+            classes = dict[object, str](enumerate(names))  # empty without names
             wanted = [name for flag, name in columns.items() if flag in flags and name]
             for batch in file if is_stream else file.iter_batches(ROWS_AT_ONCE, columns=wanted):
                 for row in range(len(batch)):

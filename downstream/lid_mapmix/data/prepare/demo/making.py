@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import soundfile
@@ -85,7 +84,16 @@ def make_demo(
     with preparation(folder, settings, overwrite=overwrite) as needed:
         if not needed:
             return folder
-        planning = _import_planning()
+        try:
+            # Babel comes with an extra; other commands work without it.
+            from . import planning  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            if error.name != "babel":
+                raise
+            raise UserError(
+                "the demo corpus needs the package babel, which is not installed. Run 'pip install babel "
+                "espeakng-loader'."
+            ) from None
         planned = [
             utterance
             for cluster, members in chosen.items()
@@ -103,19 +111,6 @@ def make_demo(
             raise cannot_write(folder, error) from None
         labels = Labels({cluster: tuple(member.name for member in members) for cluster, members in chosen.items()})
         return write_corpus(folder, settings, _manifests(planned, seconds), labels)
-
-
-def _import_planning() -> ModuleType:
-    """Import the module that needs Babel, which comes with an extra; other commands work without it."""
-    try:
-        from . import planning  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        if error.name != "babel":
-            raise
-        raise UserError(
-            "the demo corpus needs the package babel, which is not installed. Run 'pip install babel espeakng-loader'."
-        ) from None
-    return planning
 
 
 def _speak(planned: Sequence[PlannedUtterance], folder: Path, seed: int, processes: int) -> list[float]:
