@@ -82,7 +82,7 @@ class DownstreamExpert(nn.Module):
             check_host(runner)
             self.config = config_without_patches(self.config, upstream, upstream_trainable)
         self.folder = RunFolder(Path(expdir))
-        self.corpus = corpus or Corpus(
+        corpus = self.corpus = corpus or Corpus(
             self.config.data.directory,
             self.config.labels,
             skips_bad_audio=mode == _TRAIN and self.config.data.skips_bad_audio,
@@ -103,16 +103,10 @@ class DownstreamExpert(nn.Module):
         self._has_cache = False
         self.run: TrainingRun | None = None
         if mode == _TRAIN:
-            self._check_splits(runner)
+            # All of the data is checked before training. Most runs end with the scores of test, after hours.
+            for name in (_TRAIN, *(runner.get("eval_dataloaders") or []), *(["test"] if corpus.has("test") else [])):
+                self.corpus.split(name)
             self.run = TrainingRun(self.config, self.corpus, self.folder, seed, runner, report=self._report)
-
-    def _check_splits(self, runner: MutableMapping[str, Any]) -> None:
-        """Check all of the data before training."""
-        for name in (_TRAIN, *(runner.get("eval_dataloaders") or [])):
-            self.corpus.split(name)
-        # Not evaluated here, but most runs end with its scores, after hours of training.
-        if self.corpus.has("test"):
-            self.corpus.split("test")
 
     def keep_features(self, split: str, kept: KeptFeatures) -> None:
         """Set where the features of a split are cached, before the first batch."""

@@ -109,24 +109,18 @@ class Settings:
         """Raise a UserError for upstream arguments, optimizer, schedule or cache that S3PRL would refuse late."""
         if trains:
             check_optimization(self.sections["optimizer"], self.sections.get("scheduler"))
-        self._check_cache()
-        check_upstream_arguments(self.args, self.task.upstream_settings)
-
-    def _check_cache(self) -> None:
-        """Refuse to cache features that change from step to step."""
         directory = self.task.cache.directory
-        if directory is None:
-            return
-        places = (Path(directory), *Path(directory).parents)
+        places = () if directory is None else (Path(directory), *Path(directory).parents)
         if taken := [path for path in places if path.exists() and not path.is_dir()]:
             raise UserError(
                 f"--cache-features {directory}: expected a folder, found the file {taken[0]}. Use another folder."
             )
-        if self.args.upstream_trainable:
+        if directory is not None and self.args.upstream_trainable:
             raise UserError(
                 f"--cache-features: expected a frozen upstream, found {self.args.upstream} fine-tuned, whose features "
                 "change with each step. Add --frozen, or omit --cache-features."
             )
+        check_upstream_arguments(self.args, self.task.upstream_settings)
 
 
 def task_of_run(folder: RunFolder, over: Mapping[str, Any] | None = None) -> TaskConfig:

@@ -98,8 +98,8 @@ def largest_batch(
 ) -> int | None:
     """Return the maximum number of anchors per step on a card, at least 1; None without batch sizes.
 
-    `batch_sizes`: as in :class:`Protocol`. `card_gigabytes`: memory of the card, in GiB. `crop_seconds`: length of a
-    crop. `waveforms`: per anchor through the upstream: 2 in latent mixup, else 1.
+    `batch_sizes`: as in :class:`Protocol`. `card_gigabytes`: its memory, in GiB. `waveforms`: per anchor through the
+    upstream: 2 in latent mixup, else 1.
     """
     if not batch_sizes:
         return None

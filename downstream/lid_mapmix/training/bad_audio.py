@@ -32,9 +32,7 @@ class _Found(NamedTuple):
 
 
 class BadAudio:
-    """The training utterances with bad audio.
-
-    Raises UserError: the headers show too many, or every utterance of a class, to be bad.
+    """The training utterances with bad audio. Raises UserError: by the headers, too many or all of a class are.
 
     `max_fraction`: of the training utterances; the run ends when more have bad audio. `report`: prints and logs a line.
     """

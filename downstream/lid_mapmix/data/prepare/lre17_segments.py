@@ -51,12 +51,10 @@ def arrange_segments(columns: Columns, *, cuts: Collection[str], draw: Namespace
 
 
 def cut_evenly(seconds: np.ndarray, piece_seconds: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cut recordings into equal pieces of about a given duration.
+    """Cut recordings, of (recordings,) seconds, into equal pieces of about a given duration.
 
-    Returns (pieces,) each: recording number, and start and end in it in seconds.
-
-    `seconds`: (recordings,) durations. `piece_seconds`: duration of a piece; a recording of up to one and a half times
-    this stays whole.
+    Returns (pieces,) each: recording number, and start and end in it in seconds. A recording of up to one and a half
+    times the duration stays whole.
     """
     counts = np.maximum(np.rint(seconds / piece_seconds).astype(np.int64), 1)
     recordings = np.repeat(np.arange(len(seconds)), counts)
