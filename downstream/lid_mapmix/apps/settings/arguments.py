@@ -46,31 +46,20 @@ def make_parser(program: str) -> CommandParser:
     add = parser.add_argument_group("task, data and settings").add_argument
     add("-m", "--mode", choices=["train", "evaluate", "inference"], default="train", help="default: train")
     add("-d", "--downstream", default=TASK, help=f"task; default: {TASK}")
-    add(
-        "-v",
-        "--downstream_variant",
-        metavar="VARIANT",
-        help=f"training variant, a file of config/variants/; default: {_DEFAULT_VARIANT}",
-    )
+    variant = f"training variant, a file of config/variants/; default: {_DEFAULT_VARIANT}"
+    add("-v", "--downstream_variant", metavar="VARIANT", help=variant)
     add("--data", metavar="DIR", help="folder with train.csv, dev.csv, test.csv (and labels.yaml)")
-    add(
-        "-t",
-        "--evaluate_split",
-        default="test",
-        metavar="SPLIT",
-        help="split for -m evaluate, or audio file for -m inference; default: test",
-    )
+    split = "split for -m evaluate, or audio file for -m inference; default: test"
+    add("-t", "--evaluate_split", default="test", metavar="SPLIT", help=split)
     add("--known-only", action="store_true", help="with -m evaluate: omit classes that the trained run does not know")
     add("-c", "--config", metavar="YAML", help="settings file; overrides variant and upstream")
-    add(
-        "-o", "--override", metavar="KEY=VALUE,,...", help="settings that override all others: config.optimizer.lr=1e-4"
-    )
+    override = "settings that override all others: config.optimizer.lr=1e-4"
+    add("-o", "--override", metavar="KEY=VALUE,,...", help=override)
     add("--seed", type=int, default=1337, help="seed of all random draws; default: 1337, as in S3PRL")
 
     add = parser.add_argument_group("upstream").add_argument
-    add(
-        "-u", "--upstream", metavar="NAME", help="an upstream: fbank, hubert, xlsr_53, mms_1b, … (lid-mapmix upstreams)"
-    )
+    upstream = "an upstream: fbank, hubert, xlsr_53, mms_1b, … (lid-mapmix upstreams)"
+    add("-u", "--upstream", metavar="NAME", help=upstream)
     add("-k", "--upstream_ckpt", metavar="PATH", help="weights, for upstreams named *_local, *_url or hf_auto")
     add("--upstream-from", metavar="FILE.py", help="Python file whose functions are further upstreams; it is run")
     add("-g", "--upstream_model_config", metavar="PATH", help="model configuration, if the upstream needs one")

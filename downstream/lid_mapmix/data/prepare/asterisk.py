@@ -36,13 +36,8 @@ class _Prompt:
 
 
 def _add_flags(parser: CommandParser) -> None:
-    parser.add_argument(
-        "--sounds",
-        type=Path,
-        default=DEFAULT_SOUNDS,
-        metavar="FOLDER",
-        help="folder with one folder of prompts per language, such as en_US_f_Allison (default: %(default)s)",
-    )
+    meaning = "folder with one folder of prompts per language, such as en_US_f_Allison (default: %(default)s)"
+    parser.add_argument("--sounds", type=Path, default=DEFAULT_SOUNDS, metavar="FOLDER", help=meaning)
     add_common_flags(parser, DEFAULT_FRACTION)
 
 

@@ -38,22 +38,13 @@ log = logging.getLogger(__name__)
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--class",
-        dest="class_of",
-        choices=("locale", "accent"),
-        default="locale",
-        help="classes are languages, or accents that speakers name (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--accents", metavar="MAP.yaml", help="map of accents to dialects, the classes; default is the shipped map"
-    )
-    parser.add_argument(
-        "--validated", action="store_true", help=f"divide {VALIDATED_TABLE} by speakers, not by the publisher's splits"
-    )
-    parser.add_argument(
-        "--min-hours-per-class", type=positive, metavar="HOURS", help="drop classes with less over all splits"
-    )
+    add = parser.add_argument
+    classes = "classes are languages, or accents that speakers name (default: %(default)s)"
+    add("--class", dest="class_of", choices=("locale", "accent"), default="locale", help=classes)
+    add("--accents", metavar="MAP.yaml", help="map of accents to dialects, the classes; default is the shipped map")
+    divided = f"divide {VALIDATED_TABLE} by speakers, not by the publisher's splits"
+    add("--validated", action="store_true", help=divided)
+    add("--min-hours-per-class", type=positive, metavar="HOURS", help="drop classes with less over all splits")
 
 
 def _list(options: argparse.Namespace) -> Listing:

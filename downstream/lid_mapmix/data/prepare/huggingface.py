@@ -63,8 +63,8 @@ def _list(options: argparse.Namespace) -> Listing:
 
 def _find_files(folder: Path) -> dict[Path, str]:
     """Return file → split; without dev, train is divided. Raises UserError: no train."""
-    found = [path for path in sorted(folder.rglob("*")) if path.suffix == ".parquet" or _is_saved(path)]
-    splits = {path: _split_of(path.relative_to(folder)) for path in found}
+    paths = (path for path in sorted(folder.rglob("*")) if path.suffix == ".parquet" or _is_saved(path))
+    splits = {path: _split_of(path.relative_to(folder)) for path in paths}
     others = sorted(set(splits.values()) - SPLIT_NAMES.keys())
     files = {path: SPLIT_NAMES[split] for path, split in splits.items() if split in SPLIT_NAMES}
     if SPLITS[0] not in files.values():

@@ -23,9 +23,8 @@ _NOTHING = (None, "")
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--label-key", default=LABEL, metavar="KEY", help="key of the dialect or language (default: %(default)s)"
-    )
+    meaning = "key of the dialect or language (default: %(default)s)"
+    parser.add_argument("--label-key", default=LABEL, metavar="KEY", help=meaning)
 
 
 def _list(options: argparse.Namespace) -> Listing:

@@ -29,13 +29,8 @@ log = logging.getLogger(__name__)
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--root",
-        type=Path,
-        default=Path(),
-        metavar="DIR",
-        help="folder that relative paths in wav.scp are relative to (default: working directory)",
-    )
+    meaning = "folder that relative paths in wav.scp are relative to (default: working directory)"
+    parser.add_argument("--root", type=Path, default=Path(), metavar="DIR", help=meaning)
 
 
 def _list(options: argparse.Namespace) -> Listing:

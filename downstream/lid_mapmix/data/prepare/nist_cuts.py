@@ -44,7 +44,9 @@ def group_with_whole(columns: Columns, *, ids: Collection[str]) -> Columns:
                 progress.update()
                 if len(audio) < _KEY_SAMPLES:
                     continue
-                keys = _pack(audio)
+                # Each sample and the three after it, packed: (samples - 3,) uint64.
+                windows = np.lib.stride_tricks.sliding_window_view(audio, _KEY_SAMPLES)
+                keys = np.ascontiguousarray(windows).view(np.uint64)[:, 0]
                 links += [(cut, number) for cut in _find(cuts, keys, audio, seconds[number])]
                 if seconds[number] < seconds[members[-1]]:
                     place = _liveliest(audio)
@@ -65,12 +67,6 @@ def _read(path: str) -> np.ndarray:
         return soundfile.read(path, dtype="int16", always_2d=True)[0][:, 0]
     except (soundfile.SoundFileError, OSError) as error:
         raise UserError(f"{path}: cannot be read ({error}). Restore it, or add --no-cut-search.") from None
-
-
-def _pack(audio: np.ndarray) -> np.ndarray:
-    """Pack each sample and the three after it: (samples,) int16 → (samples - 3,) uint64."""
-    windows = np.lib.stride_tricks.sliding_window_view(audio, _KEY_SAMPLES)
-    return np.ascontiguousarray(windows).view(np.uint64)[:, 0]
 
 
 def _liveliest(audio: np.ndarray) -> int:

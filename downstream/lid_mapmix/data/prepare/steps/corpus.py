@@ -117,32 +117,20 @@ def listed_corpus(
         add = parser.add_argument
         add("corpus_folder", type=Path, metavar=metavar, help=source)
         add("--max-hours-per-class", type=positive, metavar="HOURS", help="maximum hours per class to draw for train")
-        add(
-            "--copy-audio",
-            action="store_true",
-            help="copy the audio to the folder of the manifests; default: do not copy",
-        )
-        add(
-            "--skip-bad-audio",
-            action="store_true",
-            help="drop utterances whose audio is missing or unreadable, and print their number; default: an error",
-        )
+        copied = "copy the audio to the folder of the manifests; default: do not copy"
+        add("--copy-audio", action="store_true", help=copied)
+        skipped = "drop utterances whose audio is missing or unreadable, and print their number; default: an error"
+        add("--skip-bad-audio", action="store_true", help=skipped)
         add_common_flags(parser, drawn_fraction)
         if drawn_fraction is not None:
-            add(
-                "--split-by",
-                choices=choices_of(SplitBy),
-                default=SplitBy.SPEAKER.value,
-                help="unit that is in one drawn split only; with file, a speaker may be in several splits, and scores "
-                "do not measure unseen speakers (default: %(default)s)",
+            units = (
+                "unit that is in one drawn split only; with file, a speaker may be in several splits, and scores do "
+                "not measure unseen speakers (default: %(default)s)"
             )
+            add("--split-by", choices=choices_of(SplitBy), default=SplitBy.SPEAKER.value, help=units)
         if languages:
-            add(
-                "--languages",
-                nargs="+",
-                metavar="NAME",
-                help="only these languages, by the corpus's folder names (default: all)",
-            )
+            chosen = "only these languages, by the corpus's folder names (default: all)"
+            add("--languages", nargs="+", metavar="NAME", help=chosen)
         if add_own_flags is not None:
             add_own_flags(parser)
 
@@ -160,14 +148,12 @@ def add_common_flags(parser: CommandParser, drawn_fraction: float | None) -> Non
     """Add the flags of every corpus, and the fractions of dev and test with this default if they are drawn."""
     if drawn_fraction is not None:
         for split in SPLITS[1:]:
-            parser.add_argument(
+            flag, meaning = (
                 f"--{split}-fraction",
-                type=float,
-                default=drawn_fraction,
-                metavar="FRACTION",
-                help=f"fraction of each class to draw for {split}.csv (default: %(default)s)",
+                f"fraction of each class to draw for {split}.csv (default: %(default)s)",
             )
-            parser.add_deprecated(f"--{split}-share", f"--{split}-fraction")
+            parser.add_argument(flag, type=float, default=drawn_fraction, metavar="FRACTION", help=meaning)
+            parser.add_deprecated(f"--{split}-share", flag)
     parser.add_seed("seed of the drawn splits")
     parser.add_overwrite("existing manifests")
 

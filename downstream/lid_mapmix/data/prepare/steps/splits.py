@@ -64,10 +64,10 @@ def split_units(
     counts = np.bincount(pairs[0], minlength=len(class_names))
     if (counts < len(SPLITS)).any():
         short = int(np.argmax(counts < len(SPLITS)))
-        found = f"{counts[short]} {unit_name}" + ("" if counts[short] == 1 else "s")
+        number = f"{counts[short]} {unit_name}" + ("" if counts[short] == 1 else "s")
         raise UserError(
             f"class {class_names[short]}: expected at least 3 {unit_name}s, one each for train, dev and test, found "
-            f"{found}. {_remedy(unit_name)}"
+            f"{number}. {_remedy(unit_name)}"
         )
 
     # (classes, 3) and (units,): the wanted seconds, and the class that a unit is divided with: its most frequent one.
