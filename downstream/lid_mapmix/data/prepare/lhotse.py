@@ -15,7 +15,6 @@ from .. import SPLITS
 from .steps.corpus import DEFAULT_FRACTION, Listing, Utterance, listed_corpus
 from .steps.tables import describe_folder
 
-# Cuts are preferred to the supervisions that they are made of.
 RECORDINGS, SUPERVISIONS, CUTS = "recordings", "supervisions", "cuts"
 
 
@@ -29,11 +28,10 @@ def _list(options: argparse.Namespace) -> Listing:
     corpus, field = options.corpus_folder.resolve(), options.label_field
     if find_spec("lhotse") is None:
         raise UserError(f"{corpus}: needs lhotse, which is not installed. Run 'pip install \"lid-mapmix[lhotse]\"'.")
-    found = (
-        [(split, path) for split in SPLITS for path in sorted(corpus.glob(f"*{kind}_{split}.jsonl*"))]
-        for kind in (CUTS, SUPERVISIONS)
-    )
-    files = [("", corpus)] if corpus.is_file() else next(filter(None, found), [])
+    files = [("", corpus)] if corpus.is_file() else []
+    for kind in (CUTS, SUPERVISIONS):  # cuts are preferred to the supervisions that they are made of
+        paths = ((split, sorted(corpus.glob(f"*{kind}_{split}.jsonl*"))) for split in SPLITS)
+        files = files or [(split, path) for split, some in paths for path in some]
     splits = {split for split, _ in files}
     if not splits & {"", "train"}:
         names = describe_folder(corpus)
