@@ -36,7 +36,7 @@ import lid_mapmix.apps.report
 names = {path.name for path in Path(lid_mapmix.apps.report.__file__).parent.iterdir()}
 assert names > {"page.html", "page.css", "head.html", "model_card.md.jinja"}
 assert Path(lid_mapmix.__file__).with_name("py.typed").is_file()
-assert Path(lid_mapmix.__file__).with_name("data").joinpath("prepare/mlsuperb.yaml").is_file()
+assert Path(lid_mapmix.__file__).with_name("data").joinpath("prepare/commonvoice_accents.yaml").is_file()
 """
 
 

@@ -71,7 +71,10 @@ class DownstreamExpert(nn.Module):
     ) -> None:
         super().__init__()
         downstream_expert.update(rename_task_settings(downstream_expert, is_past=mode != _TRAIN))
-        _apply_variant(downstream_expert, downstream_variant)
+        # Unless a launcher or the resumed run has done so.
+        if downstream_variant is not None and downstream_expert.get("variant") is None:
+            downstream_expert.update(merge(downstream_expert, read_variant(downstream_variant)[TASK_KEY]))
+            downstream_expert["variant"] = downstream_variant
         self.config = task_config(downstream_expert)
         if not is_patched():  # under S3PRL's own command, no launcher has checked the settings
             check_configuration({"optimizer": optimizer, "runner": runner, TASK_KEY: downstream_expert})
@@ -79,7 +82,7 @@ class DownstreamExpert(nn.Module):
             check_host(runner)
             self.config = config_without_patches(self.config, upstream, upstream_trainable)
         self.folder = RunFolder(Path(expdir))
-        self.corpus = corpus or Corpus(
+        corpus = self.corpus = corpus or Corpus(
             self.config.data.directory,
             self.config.labels,
             skips_bad_audio=mode == _TRAIN and self.config.data.skips_bad_audio,
@@ -100,16 +103,10 @@ class DownstreamExpert(nn.Module):
         self._has_cache = False
         self.run: TrainingRun | None = None
         if mode == _TRAIN:
-            self._check_splits(runner)
+            # All of the data is checked before training. Most runs end with the scores of test, after hours.
+            for name in (_TRAIN, *(runner.get("eval_dataloaders") or []), *(["test"] if corpus.has("test") else [])):
+                self.corpus.split(name)
             self.run = TrainingRun(self.config, self.corpus, self.folder, seed, runner, report=self._report)
-
-    def _check_splits(self, runner: MutableMapping[str, Any]) -> None:
-        """Check all of the data before training."""
-        for name in (_TRAIN, *(runner.get("eval_dataloaders") or [])):
-            self.corpus.split(name)
-        # Not evaluated here, but most runs end with its scores, after hours of training.
-        if self.corpus.has("test"):
-            self.corpus.split("test")
 
     def keep_features(self, split: str, kept: KeptFeatures) -> None:
         """Set where the features of a split are cached, before the first batch."""
@@ -244,11 +241,3 @@ class DownstreamExpert(nn.Module):
         tqdm.write(line)
         with self.folder.log.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
-
-
-def _apply_variant(downstream_expert: MutableMapping[str, Any], name: str | None) -> None:
-    """Merge a variant over the configuration, unless a launcher or the resumed run has done so."""
-    if name is None or downstream_expert.get("variant") is not None:
-        return
-    downstream_expert.update(merge(downstream_expert, read_variant(name)[TASK_KEY]))
-    downstream_expert["variant"] = name

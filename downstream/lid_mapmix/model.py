@@ -38,19 +38,12 @@ class FrameSpans(NamedTuple):
 
     @classmethod
     def of_audio(cls, first_sample: torch.Tensor, sample_count: torch.Tensor, rate: int) -> "FrameSpans":
-        """Compute the frames of real audio from samples.
-
-        `first_sample`, `sample_count`: (batch,) int64, the real audio within each waveform. `rate`: samples from one
-        frame to the next.
-        """
+        """Compute the frames of real audio from (batch,) int64 samples, with `rate` from one frame to the next."""
         last = torch.div(first_sample + sample_count - _FRAME_WINDOW, rate, rounding_mode="floor") + 1
         return cls(torch.div(first_sample, rate, rounding_mode="floor"), last)
 
     def shortened(self, context: int, frames: torch.Tensor) -> "FrameSpans":
-        """Return the spans after a network that removes `context` frames and returns `frames` frames.
-
-        `context`: number of frames that the network removes. `frames`: (batch,) int64, or () if equal for all.
-        """
+        """Return the spans after a network that removes `context` frames and returns `frames`, (batch,) or () int64."""
         first = torch.minimum(self.first, frames - 1)
         return FrameSpans(first, torch.maximum(torch.minimum(self.last - context, frames), first + 1))
 

@@ -35,7 +35,7 @@ NEW = {
 @pytest.fixture(autouse=True)
 def nothing_printed_yet():
     """Lines are printed once per process."""
-    renamed._warn.cache_clear()
+    renamed._new_name.cache_clear()
 
 
 def test_every_new_name_is_a_setting_and_no_old_one_is():

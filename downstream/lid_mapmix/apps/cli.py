@@ -187,9 +187,10 @@ def make_prepare_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     corpora = parser.add_subparsers(dest="corpus", required=True, metavar="CORPUS", parser_class=CommandParser)
-    for corpus in map(find_corpus, CORPORA):
+    for name in CORPORA:
+        corpus = find_corpus(name)
         one = corpora.add_parser(
-            corpus.name,
+            name,
             help=corpus.purpose,
             description=corpus.purpose,
             epilog=f"examples:\n{textwrap.indent(corpus.examples, '  ')}",

@@ -50,7 +50,7 @@ def task_config(mapping: Mapping[str, Any] | None) -> TaskConfig:
 
 
 def check_configuration(config: Mapping[str, Any]) -> None:
-    """Check a whole configuration for S3PRL, and convert numbers that YAML reads as text.
+    """Check a whole configuration for S3PRL, and convert in place numbers that YAML reads as text.
 
     Whether optimizer and schedule work is checked in host/optimization.py, which takes longer.
 
@@ -58,8 +58,6 @@ def check_configuration(config: Mapping[str, Any]) -> None:
     the top that are also flags, and ignores unknown keys.
 
     Raises UserError: an unknown key, a value out of range, or a missing section.
-
-    `config`: ``optimizer`` and ``runner`` are corrected in place.
     """
     _check_keys("", config, _TOP_KEYS)
     for part in ("runner", "optimizer"):

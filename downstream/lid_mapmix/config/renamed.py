@@ -70,12 +70,9 @@ def rename_settings(config: Mapping[str, Any], **options: bool) -> dict[str, Any
 
 
 def rename_path(path: list[str]) -> list[str]:
-    """Return the keys of a setting, such as ``downstream_expert``, ``mapmix``, ``alpha``, with its new name.
-
-    One line is printed per old name, once per process.
-    """
+    """Return the keys of a setting, such as ``downstream_expert``, ``mapmix``, ``alpha``, with its new name."""
     is_setting = len(path) == 3 and path[0] == TASK_KEY  # noqa: PLR2004
-    return [*path[:2], _new_name(path[1], path[2], warn=True)] if is_setting else path
+    return [*path[:2], _new_name(path[1], path[2], True)] if is_setting else path
 
 
 def original_names(section: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,15 +81,9 @@ def original_names(section: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     return {originals.get(name, name): value for name, value in settings.items()}
 
 
+@cache  # an old name is printed once
 def _new_name(section: str, name: str, warn: bool) -> str:
     new = RENAMED.get(section, {}).get(name)
-    if new is None:
-        return name
-    if warn:
-        _warn(section, name, new)
-    return new
-
-
-@cache
-def _warn(section: str, old: str, new: str) -> None:
-    sys.stderr.write(f"[lid_mapmix] {TASK_KEY}.{section}.{old} is deprecated; use {new}\n")
+    if warn and new is not None:
+        sys.stderr.write(f"[lid_mapmix] {TASK_KEY}.{section}.{name} is deprecated; use {new}\n")
+    return new or name

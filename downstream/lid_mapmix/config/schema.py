@@ -261,8 +261,8 @@ class TaskConfig:
         return UpstreamSettings(**asdict(self.upstream), mix_lengths=self.evaluation.mix_lengths)
 
     @model_validator(mode="after")
-    def _check_recording(self) -> Self:
-        """Refuse what would never make a data map: an epoch of a region does not have every utterance."""
+    def _check_datamap_and_cache(self) -> Self:
+        # It would never make a data map: an epoch of a region does not have every utterance.
         mapmix = self.mapmix
         if self.datamap.record and (mapmix.anchors is not Pool.ALL or mapmix.mix is not MixSpace.NONE):
             raise UserError(
@@ -274,10 +274,6 @@ class TaskConfig:
                 f"{_PLACE}.datamap.record: expected data.sampler uniform, so that each epoch has each utterance once, "
                 f"found {self.data.sampler}. Omit it; a run that needs a data map may have it, and makes it uniformly."
             )
-        return self
-
-    @model_validator(mode="after")
-    def _check_cache(self) -> Self:
         for is_on, name, reason in (
             (self.mapmix.mix is MixSpace.INPUT, "mapmix.mix input", "which makes new waveforms in each step"),
             (self.data.augment.is_on, "data.augment", "which makes new waveforms in each epoch"),

@@ -42,8 +42,7 @@ class Settings:
 
         Raises UserError: an unknown key, a value out of range, contradicting values, or a missing section.
 
-        `config`: ``runner``, ``optimizer``, ``downstream_expert``, … as read from YAML; neither is changed.
-        `is_past`: the settings are those of a training that is over.
+        `config`: as read from YAML; not changed, nor are `args`. `is_past`: of a training that is over.
         """
         own = copy.deepcopy(rename_settings(config, is_past=is_past))
         check_configuration(own)
@@ -54,11 +53,6 @@ class Settings:
     def runner(self) -> Mapping[str, Any]:
         """The section of S3PRL's runner."""
         return self.sections["runner"]
-
-    @property
-    def optimizer(self) -> Mapping[str, Any]:
-        """The section of the optimizer."""
-        return self.sections["optimizer"]
 
     @property
     def folder(self) -> RunFolder:
@@ -100,48 +94,39 @@ class Settings:
 
     def datamap_stage(self) -> Self:
         """Return the settings of the run that makes the data map of this run: the same settings without mixing."""
-        args = Namespace(**vars(self.args))
-        args.expdir, args.downstream_variant = str(self.folder.datamap_stage), DATAMAP_STAGE
         # Weights given by -i initialise the main run, including its optimizer and step.
-        args.init_ckpt = None
+        own = {"expdir": str(self.folder.datamap_stage), "downstream_variant": DATAMAP_STAGE, "init_ckpt": None}
         # Length and sampling of the main run do not apply to its data map, which needs each utterance once per epoch.
         sections = {**self.sections, "runner": {**self.runner, **dict.fromkeys(_SCHEDULE_KEYS)}}
-        own = {"data": {"sampler": str(Sampling.UNIFORM)}, "variant": DATAMAP_STAGE}
         task = {name: value for name, value in self.task.as_mapping().items() if name != "mapmix"}
-        task = merge(merge(task, read_variant(DATAMAP_STAGE)[TASK_KEY]), own)
+        task = merge(task, read_variant(DATAMAP_STAGE)[TASK_KEY])
+        task = merge(task, {"data": {"sampler": str(Sampling.UNIFORM)}, "variant": DATAMAP_STAGE})
+        args = self.with_arguments(**own).args
         stage = self.make(args, {**sections, TASK_KEY: task}, [*self.sources, f"variants/{DATAMAP_STAGE}.yaml"])
         return replace(stage, start=self.start)
 
     def check_host(self, *, trains: bool) -> None:
         """Raise a UserError for upstream arguments, optimizer, schedule or cache that S3PRL would refuse late."""
         if trains:
-            check_optimization(self.optimizer, self.sections.get("scheduler"))
-        self._check_cache()
-        check_upstream_arguments(self.args, self.task.upstream_settings)
-
-    def _check_cache(self) -> None:
-        """Refuse to cache features that change from step to step."""
+            check_optimization(self.sections["optimizer"], self.sections.get("scheduler"))
         directory = self.task.cache.directory
-        if directory is None:
-            return
-        places = (Path(directory), *Path(directory).parents)
+        places = () if directory is None else (Path(directory), *Path(directory).parents)
         if taken := [path for path in places if path.exists() and not path.is_dir()]:
             raise UserError(
                 f"--cache-features {directory}: expected a folder, found the file {taken[0]}. Use another folder."
             )
-        if self.args.upstream_trainable:
+        if directory is not None and self.args.upstream_trainable:
             raise UserError(
                 f"--cache-features: expected a frozen upstream, found {self.args.upstream} fine-tuned, whose features "
                 "change with each step. Add --frozen, or omit --cache-features."
             )
+        check_upstream_arguments(self.args, self.task.upstream_settings)
 
 
 def task_of_run(folder: RunFolder, over: Mapping[str, Any] | None = None) -> TaskConfig:
-    """Return the task's settings of the last start of a run; its other settings are not checked.
+    """Return the task's settings of the last start of a run, merged with `over`; its other settings are not checked.
 
     Raises UserError: no settings, settings of another task, or a value out of range.
-
-    `over`: settings of the task that replace those of the run.
     """
     path = folder.settings_file()
     task = read_yaml(path).get(TASK_KEY)
@@ -151,10 +136,7 @@ def task_of_run(folder: RunFolder, over: Mapping[str, Any] | None = None) -> Tas
 
 
 def moved_path(given: str, old: Path, new: Path) -> str:
-    """Return the present path of a file of a run that may have been copied or moved.
-
-    `given`: path of the file. `old`, `new`: the former and present folder of the run.
-    """
+    """Return the present path of a file of a run that may have been copied or moved from one folder to another."""
     if not Path(given).is_relative_to(old):
         return given
     moved = new / Path(given).relative_to(old)

@@ -27,11 +27,9 @@ def check_host(runner: Mapping[str, Any]) -> None:
 def config_without_patches(config: TaskConfig, upstream: str, trainable: bool) -> TaskConfig:
     """Return the settings that are safe under S3PRL's own command, where host/ does not patch the upstream.
 
-    Returns the same settings, but lengths are mixed only for filter banks: other upstreams may attend to padding.
+    Lengths are mixed only for filter banks: other upstreams may attend to padding.
 
-    Raises UserError: an upstream that would be trained in another way than requested.
-
-    `upstream`: its name, -u. `trainable`: whether it is fine-tuned, -f.
+    Raises UserError: an upstream (-u, fine-tuned by -f) that would be trained in another way than requested.
     """
     if upstream.startswith("hf_") and trainable:
         raise UserError(

@@ -45,11 +45,6 @@ class Protocol:
     batch_sizes_by_millions: dict[_Count, dict[_Count, _Count]] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)  # settings over the defaults and the variant
 
-    def batch_sizes_of(self, millions: float) -> dict[int, int]:
-        """Return the batch sizes of the smallest listed model with so many parameters, or else of the largest."""
-        sizes = self.batch_sizes_by_millions
-        return sizes[min((each for each in sizes if each >= millions), default=max(sizes))]
-
 
 @dataclass(config=_STRICT)
 class Upstream:
@@ -98,8 +93,8 @@ def largest_batch(
 ) -> int | None:
     """Return the maximum number of anchors per step on a card, at least 1; None without batch sizes.
 
-    `batch_sizes`: as in :class:`Protocol`. `card_gigabytes`: memory of the card, in GiB. `crop_seconds`: length of a
-    crop. `waveforms`: per anchor through the upstream: 2 in latent mixup, else 1.
+    `batch_sizes`: as in :class:`Protocol`. `card_gigabytes`: its memory, in GiB. `waveforms`: per anchor through the
+    upstream: 2 in latent mixup, else 1.
     """
     if not batch_sizes:
         return None

@@ -96,10 +96,8 @@ def make_answer(
 ) -> Identification:
     """Return the answer for a recording.
 
-    `name`, `seconds`: of the recording. `labels`: the classes. `uncalibrated`, `calibrated`: (C,) float64
-    probabilities. `is_speech`: whether the recording has speech. `threshold`: the answer is rejected if the top
-    probability is below it. `remarks`: why the probabilities may not hold. `novelty`: see the class; the answer is
-    rejected if it is above `max_novelty`.
+    `uncalibrated`, `calibrated`: (C,) float64 probabilities. `threshold`, `max_novelty`: the answer is rejected if the
+    top probability is below, or the novelty above it.
     """
     if not is_speech:
         return Identification(name, Outcome.NO_SPEECH, (), np.empty(0), None, seconds, uncalibrated)
@@ -122,11 +120,9 @@ def make_answer(
 
 
 def dev_confidence(scores: Path, calibration: Calibration | None) -> np.ndarray | None:
-    """Return the quantiles 0, 0.001, … 1 of dev's top probability, (1001,) float64.
+    """Return the quantiles 0, 0.001, … 1 of dev's top probability, (1001,) float64, from dev_scores.csv.
 
     None without dev's scores, or if they are not those that the calibration was fitted on.
-
-    `scores`: dev_scores.csv. `calibration`: of the probabilities; None for none.
     """
     if not scores.is_file():
         return None
@@ -145,8 +141,7 @@ def rejection_threshold(confidence: np.ndarray | None, fraction: float | None) -
 
     Raises UserError: another fraction, or no dev scores to fit the threshold on.
 
-    `confidence`: as returned by :func:`dev_confidence`. `fraction`: of the utterances of known classes to reject, in
-    [0, 1); None to reject nothing.
+    `confidence`: by :func:`dev_confidence`. `fraction`: of utterances of known classes to reject; None rejects nothing.
     """
     if fraction is None:
         return 0.0

@@ -60,11 +60,7 @@ class Recording:
 
     @classmethod
     def of_utterance(cls, manifest: Manifest, index: int) -> "Recording":
-        """Open an utterance of a manifest.
-
-        Raises UserError: its file is unreadable or shorter than in the manifest, or the utterance is shorter than 25
-        ms.
-        """
+        """Open an utterance. Raises UserError: its file is unreadable or too short, or it is shorter than 25 ms."""
         first, count = utterance_span(manifest, index)
         path, name = manifest.audio_path(index), str(manifest.columns["id"][index])
         truth = str(manifest.columns["class"][index])

@@ -60,15 +60,9 @@ def find_segments(
 ) -> list[Segment]:
     """Return consecutive segments that cover a recording; neighbours have different answers.
 
-    Parameters
-    ----------
-    windows : (W, 2) int64, first sample and number of samples.
-    probabilities : (W, classes) float64.
-    speech : (frames,) bool per window, or None where it was not computed.
-    labels : the classes.
-    samples : number of samples of the recording at 16 kHz.
-    hop : length of a cell, in samples.
-    threshold : a segment with a lower probability is rejected.
+    `windows`: (W, 2) int64, first sample and number of samples. `probabilities`: (W, classes) float64. `speech`:
+    (frames,) bool per window, or None where it was not computed. `samples`, `hop`: length of the recording at 16 kHz,
+    and of a cell. `threshold`: a segment with a lower probability is rejected.
     """
     cells = -(-samples // hop)
     covered = np.zeros(cells)

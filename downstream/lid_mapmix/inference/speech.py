@@ -31,13 +31,11 @@ _WEIGHTS = Path("data") / "silero_vad_16k.safetensors"
 
 
 def speech_frames(windows: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Detect the frames with speech in each window.
+    """Detect the frames with speech in each window, (samples,) float32 at 16 kHz.
 
     Returns (frames,) bool per window; a frame is 32 ms, and the last one may extend beyond the window.
 
     Raises UserError: silero-vad is not installed, or has another version.
-
-    `windows`: (samples,) float32 each, at 16 kHz.
     """
     found = [np.zeros(-(-len(window) // FRAME), dtype=bool) for window in windows]
     of_length: dict[int, list[int]] = {}

@@ -139,10 +139,7 @@ def weights_below(weights: Mapping[str, Any], part: str) -> dict[str, Any]:
 
 
 def find_calibration(folder: RunFolder, labels: Labels, best_accuracy: float | None = None) -> Calibration | None:
-    """Return the calibration in a folder, or None. Raises UserError: it is damaged, or of another model.
-
-    `best_accuracy`: as stored in the checkpoint of the model; None if unknown.
-    """
+    """Return the calibration in a folder, or None. Raises UserError: it is damaged, or of another model."""
     path = folder.calibration
     return read_calibration_of(path, labels.classes, best_accuracy) if path.is_file() else None
 

@@ -32,9 +32,7 @@ class _Found(NamedTuple):
 
 
 class BadAudio:
-    """The training utterances with bad audio.
-
-    Raises UserError: the headers show too many, or every utterance of a class, to be bad.
+    """The training utterances with bad audio. Raises UserError: by the headers, too many or all of a class are.
 
     `max_fraction`: of the training utterances; the run ends when more have bad audio. `report`: prints and logs a line.
     """
@@ -78,11 +76,9 @@ class BadAudio:
         self._check_fraction()
 
     def add(self, epoch: int, faults: Sequence[Fault]) -> None:
-        """Add the faults of a training step.
+        """Add the faults of a training step, which are gathered from all processes.
 
         Raises UserError: in every process, when too many are bad.
-
-        `faults`: of the rows of this process; the faults of all processes are gathered here.
         """
         new = {fault.utterance: fault.reason for fault in faults if fault.utterance not in self._found}
         told = []

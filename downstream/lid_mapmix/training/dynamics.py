@@ -43,25 +43,16 @@ class RecordedMap:
 
 
 def read_map(
-    directory: Path,
-    manifest: Manifest,
-    labels: Labels,
-    config: DatamapConfig,
-    *,
-    skip_first: int = 0,
-    keep_first: int | None = None,
+    directory: Path, manifest: Manifest, labels: Labels, config: DatamapConfig, **part: Any
 ) -> tuple[Dynamics, RecordedMap]:
     """Make the data map of the epochs in a folder; incomplete epochs are skipped with a warning.
 
     Raises UserError: no epoch to use, a damaged one, or one of other data.
 
-    `directory`: of the dynamics. `manifest`, `labels`: the training data of the recording. `skip_first`, `keep_first`:
-    the epochs to use; see :func:`.mapmix.dynamics.read_dynamics`.
+    `manifest`, `labels`: of the recording. `part`: the epochs to use; see :func:`.mapmix.dynamics.read_dynamics`.
     """
     target_classes, digest = labels.class_indices(manifest), data_digest(manifest, labels)
-    dynamics = _read_epochs(
-        directory, target_classes, len(labels.classes), digest, skip_first=skip_first, keep_first=keep_first
-    )
+    dynamics = _read_epochs(directory, target_classes, len(labels.classes), digest, **part)
     measured = measures(dynamics.probabilities, dynamics.correct)
     regions = assign_regions(config, measured.confidence, measured.variability, target_classes)
     return dynamics, RecordedMap(measured, regions, dynamics.softmax_sums, dynamics.softmax_counts)
@@ -87,11 +78,7 @@ def first_unrecorded(epoch: int, state: dict[str, Any]) -> int:
 
 
 def copy_epochs(past: RunFolder, folder: RunFolder, first_unrecorded: int) -> None:
-    """Replace the recorded epochs in a folder by those of another run that is resumed there.
-
-    `past`, `folder`: of the other run and of the resumed one. `first_unrecorded`: the first epoch that will be recorded
-    again; only the epochs before it are copied.
-    """
+    """Replace the epochs in the folder of a run by those before `first_unrecorded` of the run that it resumes."""
     folder.delete_recording()
     for number, path in epoch_paths(past.dynamics).items():
         if number < first_unrecorded:

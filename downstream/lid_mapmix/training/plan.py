@@ -101,7 +101,10 @@ def plan_training(config: TaskConfig, split: Split, labels: Labels, seed: int) -
         regions = datamap.regions_for(split.manifest.columns["id"], split.manifest.columns["class"])
         for pool in (mapmix.anchors, mapmix.partners):
             _check_members(datamap, regions, pool, config.datamap.regions)
-    plan = TrainingPlan(config, split.target_classes, seed, regions, _target_matrix(mapmix, labels))
+    targets = np.eye(len(labels.classes))
+    if mapmix.targets is not Targets.ONE_HOT:
+        targets = confidence_matrix(_class_similarity(mapmix, labels), labels.cluster_indices, mapmix.own_class_weight)
+    plan = TrainingPlan(config, split.target_classes, seed, regions, targets)
     partners = plan.sampler().partners
     across = partners is not None and mapmix.pairing is Pairing.ACROSS
     if across and len(np.unique(split.target_classes[partners])) == 1:
@@ -176,13 +179,6 @@ def _check_members(datamap: DataMap, regions: np.ndarray, pool: Pool, rule: Regi
         f"{datamap.path}: expected {pool.value} utterances, found none ({counts}). {advice}. If you set "
         "mapmix.datamap, use a map with other regions (lid-mapmix datamap RUN --out DIR --regions …)."
     )
-
-
-def _target_matrix(mapmix: MapmixConfig, labels: Labels) -> np.ndarray:
-    """Return the target row of each class, (classes, classes) float64."""
-    if mapmix.targets is Targets.ONE_HOT:
-        return np.eye(len(labels.classes))
-    return confidence_matrix(_class_similarity(mapmix, labels), labels.cluster_indices, mapmix.own_class_weight)
 
 
 def _class_similarity(mapmix: MapmixConfig, labels: Labels) -> np.ndarray:

@@ -24,9 +24,7 @@ from .train_dataset import Replacements, TrainBatch, TrainDataset
 
 
 class TrainingRun:
-    """A training run and its position.
-
-    Raises UserError: a fault of the data or the data map.
+    """A training run and its position. Raises UserError: a fault of the data or the data map.
 
     `runner`: the ``runner`` part of the configuration, whose steps are filled in. `report`: prints and logs a line.
     """

@@ -100,7 +100,10 @@ class EpochBatches:
     def __iter__(self) -> Iterator[list[Draw]]:
         sampler = self.sampler
         anchors, repeats = self._anchors()
-        partners = self._partners(anchors)
+        partners = np.full(len(anchors), NO_PARTNER)
+        if sampler.partners is not None:
+            generator = keyed_generator(sampler.seed, "partner", self.epoch)
+            partners = draw_partners(sampler.pairing, anchors, sampler.partners, sampler.classes, generator)
         for number in range(self.first_batch, len(sampler)):
             rows = np.arange(number * sampler.batch_size, min((number + 1) * sampler.batch_size, len(anchors)))
             weights = self._weights(number, len(rows))
@@ -119,13 +122,6 @@ class EpochBatches:
         drawn, repeats = draw_anchors(sampler.anchors, sampler.classes, sampler.power, generator)
         places = order.permutation(len(drawn))
         return drawn[places], repeats[places]
-
-    def _partners(self, anchors: np.ndarray) -> np.ndarray:
-        sampler = self.sampler
-        if sampler.partners is None:
-            return np.full(len(anchors), NO_PARTNER)
-        generator = keyed_generator(sampler.seed, "partner", self.epoch)
-        return draw_partners(sampler.pairing, anchors, sampler.partners, sampler.classes, generator)
 
     def _weights(self, number: int, count: int) -> np.ndarray:
         """Draw λ for the `count` rows of a batch; it is 1 where nothing is mixed."""

@@ -14,8 +14,7 @@ def fill_schedule(
 
     Raises UserError: the training is shorter than one optimizer step.
 
-    `runner`: the ``runner`` part of the configuration, filled in place: S3PRL reads it after the expert is made.
-    `batches_per_epoch`, `epochs`: length of the training. `accumulate_steps`: batches per optimizer step.
+    `runner`: filled in place: S3PRL reads it after the expert is made. `accumulate_steps`: batches per optimizer step.
     """
     batches = batches_per_epoch * epochs
     if runner.get("total_steps") is None and accumulate_steps > batches:

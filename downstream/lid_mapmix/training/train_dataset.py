@@ -41,8 +41,7 @@ class Replacements:
     def draw(self, utterance: int, role: int, *key: int) -> Iterator[int]:
         """Return all other utterances of the class in a random order, those of the role's pool first.
 
-        `utterance`: the utterance with bad audio. `role`: 0 for an anchor, 1 for a partner. `key`: epoch and other
-        parts of the key of the draw.
+        `role`: 0 for an anchor, 1 for a partner. `key`: epoch and other parts of the key of the draw.
         """
         generator = keyed_generator(self.seed, "stand-in", utterance, role, *key)
         alike = np.flatnonzero(self.target_classes == self.target_classes[utterance])
@@ -56,9 +55,7 @@ class TrainBatch:
     """Describes the waveforms of a training step: anchors, then (for latent mixup) one partner per anchor."""
 
     drawn: torch.Tensor  # (batch,) int64 numbers of the drawn utterances
-    anchor: (
-        torch.Tensor
-    )  # (batch,) int64 numbers of the anchors, which differ from the drawn ones where one was replaced
+    anchor: torch.Tensor  # (batch,) int64 numbers of the anchors, which differ where the drawn one was replaced
     # anchor_classes, partner_classes: (batch,) int64 class numbers; None where nothing is mixed.
     anchor_classes: torch.Tensor
     partner_classes: torch.Tensor | None

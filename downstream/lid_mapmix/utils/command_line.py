@@ -9,6 +9,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,16 +115,16 @@ class CommandParser(argparse.ArgumentParser):
 
     def add_deprecated(self, old: str, new: str) -> None:
         """Accept `old` as a deprecated spelling of the flag `new`, which takes one value."""
-        action = self._option_string_actions[new]
-        self.add_argument(
-            old,
-            dest=action.dest,
-            action=_Deprecated,
-            new=new,
-            type=action.type or str,
-            default=argparse.SUPPRESS,
-            help=argparse.SUPPRESS,
-        )
+        action, warn = self._option_string_actions[new], partial(self.warn_deprecated, old, new)
+
+        class Deprecated(argparse.Action):
+            def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+                warn()
+                setattr(namespace, self.dest, values)
+
+        hidden = argparse.SUPPRESS
+        kind = action.type or str
+        self.add_argument(old, dest=action.dest, action=Deprecated, type=kind, default=hidden, help=hidden)
 
     def warn_deprecated(self, old: str, new: str) -> None:
         """Print that a spelling is deprecated, and its replacement."""
@@ -150,22 +151,3 @@ class CommandParser(argparse.ArgumentParser):
             setattr(options, self._moved.dest, Path(extra.pop(0)))
             self.warn_deprecated(f"the positional {self._moved.metavar}", f"--out {self._moved.metavar}")
         return options, extra
-
-
-class _Deprecated(argparse.Action):
-    """Stores a value under the name of the flag `new`, and says so."""
-
-    def __init__(self, *args: Any, new: str, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._new = new
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        if isinstance(parser, CommandParser):
-            parser.warn_deprecated(str(option_string), self._new)
-        setattr(namespace, self.dest, values)

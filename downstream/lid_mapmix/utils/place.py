@@ -21,9 +21,5 @@ def find_place(environment: Mapping[str, str]) -> Place:
     if "RANK" not in environment or "WORLD_SIZE" not in environment:
         return Place()
     rank, processes = int(environment["RANK"]), int(environment["WORLD_SIZE"])
-    return Place(
-        rank=rank,
-        processes=processes,
-        local_rank=int(environment.get("LOCAL_RANK", rank)),
-        local_processes=int(environment.get("LOCAL_WORLD_SIZE", 1)),
-    )
+    local_rank, local_processes = environment.get("LOCAL_RANK", rank), environment.get("LOCAL_WORLD_SIZE", 1)
+    return Place(rank, processes, int(local_rank), int(local_processes))

@@ -169,9 +169,7 @@ class RunFolder:
             ) from None
 
     def refuse_run(self, *, resumes: bool = False) -> None:
-        """Refuse to start training in a folder that has a run.
-
-        Raises UserError: the folder has a run.
+        """Raise a UserError if the folder has a run.
 
         `resumes`: accept a run that was stopped before its first checkpoint: its epochs will be trained again.
         """

@@ -124,7 +124,8 @@ def test_audio_that_is_no_file_of_these_channels_is_refused(channel, pairs, foun
     assert not (tmp_path / "data").exists()
 
 
-def test_one_file_per_channel_and_resampling(tmp_path):
+def test_one_file_per_channel_and_resampling(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     recordings, segments = make_parts(tmp_path)
     cuts = []
     for one, segment in zip(recordings, segments[::2], strict=True):
@@ -132,7 +133,7 @@ def test_one_file_per_channel_and_resampling(tmp_path):
         one.channel_ids = [0, 1]
         cuts.append(MonoCut(one.id, 0, 0.8, 1, [segment], recording=one).resample(8000))
     CutSet.from_cuts(cuts).to_file(tmp_path / "cuts.jsonl")
-    rows = read_rows(prepare("lhotse", tmp_path / "cuts.jsonl", tmp_path / "data", root=tmp_path))
+    rows = read_rows(prepare("lhotse", tmp_path / "cuts.jsonl", tmp_path / "data"))
     assert len(list(itertools.chain(*rows.values()))) == 8
     CutSet.from_cuts([one.perturb_speed(1.1) for one in cuts]).to_file(tmp_path / "cuts.jsonl")
     with pytest.raises(UserError, match=r"found file of .*, Speed. Save its audio"):

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -223,10 +224,12 @@ def test_draws_have_no_call_in_common(durations, wanted, dev_seconds, seed):
     assert seconds.min() > 6.6
     assert seconds.max() < 20.1
     hours, dev_hours = wanted / 3600, dev_seconds / 3600
-    drawn = [
-        lre17_segments.draw_pieces(classes, calls, seconds, hours=hours, number=number, dev_hours=dev_hours, seed=seed)
+    pieces = {"class": classes, "group": calls, "seconds": seconds}
+    draws = [
+        Namespace(subset_hours=hours, number=number, dev_hours=dev_hours, seed=seed, piece_seconds=10, max_seconds=None)
         for number in (1, 2, 3)
     ]
+    drawn = [lre17_segments.draw_pieces(pieces, draw) for draw in draws]
     for name, calls_of in zip(sorted(set(classes)), durations, strict=True):
         of_class = classes == name
         available = sum(calls_of) - seconds[of_class & (drawn[0] == "dev")].sum()

@@ -27,7 +27,7 @@ def write_language(folder: Path, prefix: str, *, counts: dict[str, int] | None =
 @pytest.fixture
 def corpus(tmp_path) -> Path:
     root = tmp_path / "eighth_version"
-    write_language(root / "fleurs/lit", "fleurs_lit", start=95)  # 000097 is a few-shot utterance, of 1h
+    write_language(root / "fleurs/lit", "fleurs_lit", start=95)
     write_language(root / "fleurs/deu", "fleurs_deu")
     write_language(root / "commonvoice/org_jpn", "cv_org_jpn")
     (root / "readme.txt").write_text("ML-SUPERB")
@@ -52,14 +52,6 @@ def test_the_ten_minutes_of_chosen_languages_and_clusters(corpus, tmp_path):
     assert {split: len(some) for split, some in rows.items()} == {"train": 4, "dev": 2, "test": 2}
     assert "fleurs_deu_000002" not in values(rows["train"], "id")
     assert (folder / "labels.yaml").read_text() == "baltic:\n- lit\ngermanic:\n- deu\n"
-
-
-def test_few_shot_languages_have_the_utterances_of_the_recipe(corpus, tmp_path, caplog):
-    with caplog.at_level(logging.INFO):
-        rows = read_rows(prepare("mlsuperb", corpus, tmp_path / "data", few_shot=True))
-    assert [row["id"] for row in rows["train"] if row["class"] == "lit"] == ["fleurs_lit_000097"]
-    assert len(rows["train"]) == 9
-    assert "15 of 18 utterances are of the requested languages and few-shot sets" in caplog.text
 
 
 def test_the_language_varieties_are_the_test(corpus, tmp_path, caplog):

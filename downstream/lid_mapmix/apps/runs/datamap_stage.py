@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...config.renamed import original_names
-from ...config.schema import AugmentConfig, TaskConfig
+from ...config.schema import DataConfig
 from ...config.settings import Settings
 from ...data.audio.folders import listing_digest
 from ...data.corpus import Corpus
@@ -32,14 +32,11 @@ _RUNNER_KEYS_OF_A_MAP = ("gradient_accumulate_steps", "gradient_clipping", "fp16
 
 
 def make_datamap(main: Run, clear_main: Callable[[], None], options: argparse.Namespace) -> Run:
-    """Train the data map that a run needs, unless its folder holds the requested one.
-
-    Returns the run, with settings that name the data map.
+    """Train the data map that a run needs, unless its folder holds it; return the run, whose settings then name it.
 
     Raises UserError: the folder holds another data map, a changed one, or an incomplete one without -a or --overwrite.
 
-    `main`: the run. `clear_main`: called before a new data map is trained; deletes files of an earlier run in the
-    folder of `main`.
+    `clear_main`: called before a new data map is trained; deletes files of an earlier run in the folder of `main`.
     """
     stage = main.sibling(main.settings.datamap_stage())
     request = broadcast_from_rank_zero(lambda: map_request(stage.settings, stage.corpus))
@@ -114,7 +111,9 @@ def _read_request(path: Path) -> dict[str, Any]:
 def map_request(stage: Settings, corpus: Corpus) -> dict[str, Any]:
     """Return all that determines a data map."""
     task, args = stage.task, vars(stage.args)
-    precision = read_precision(stage.runner)
+    precision, augment = read_precision(stage.runner), task.data.augment
+    folders = {"noise": augment.noise, "rir": augment.rir}
+    sounds = {name: listing_digest(Path(folder)) for name, folder in folders.items() if folder}
     return {
         "train.csv": corpus.manifest("train").digest,
         "labels.yaml": file_digest(corpus.labels_path),
@@ -130,27 +129,21 @@ def map_request(stage: Settings, corpus: Corpus) -> dict[str, Any]:
         # Data maps of older versions lack this setting.
         **({} if precision is Precision.FP32 else {"precision": str(precision)}),
         "labels": task.labels,
-        "crop or batch": _crop_or_batch(task),
-        **({"noise or rooms": sounds} if (sounds := _sounds(task.data.augment)) else {}),
+        "crop or batch": _crop_or_batch(task.data),
+        # Digests of their folders; the paths are settings.
+        **({"noise or rooms": sounds} if sounds else {}),
         "model": asdict(task.model),
         # Under the names of version 0.1.0, so that maps made by it are recognised.
         "datamap": original_names("datamap", asdict(task.datamap)),
     }
 
 
-def _crop_or_batch(task: TaskConfig) -> dict[str, Any]:
-    data = task.data
+def _crop_or_batch(data: DataConfig) -> dict[str, Any]:
     # Data maps of older versions lack these settings.
     step = {} if data.crop_step_seconds is None else {"crop_step_seconds": data.crop_step_seconds}
     augment = asdict(data.augment) if data.augment.is_on else {}
     skips = {"on_bad_audio": str(data.on_bad_audio)} if data.skips_bad_audio else {}
     return {"crop_seconds": data.crop_seconds, "batch_size": data.batch_size, **step, **augment, **skips}
-
-
-def _sounds(augment: AugmentConfig) -> dict[str, str]:
-    """Return digests of the noise and room folders; their paths are settings."""
-    folders = {"noise": augment.noise, "rir": augment.rir}
-    return {name: listing_digest(Path(folder)) for name, folder in folders.items() if folder}
 
 
 def _file_digests(folder: RunFolder) -> dict[str, str | None]:

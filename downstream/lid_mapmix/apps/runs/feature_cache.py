@@ -25,9 +25,7 @@ _TRAIN, _TEST = "train", "test"
 def attach_cache(runner: Any, settings: Settings, mode: str) -> CachedUpstream | None:
     """Replace the upstream of a runner by a cached one, if the configuration names a cache.
 
-    Raises UserError: the cache holds other features, or exceeds its limit or the disk.
-
-    `runner`: S3PRL's runner, made by :func:`..host.runner.make_runner`. `mode`: train or evaluate.
+    Raises UserError: the cache holds other features, or exceeds its limit or the disk. `mode`: train or evaluate.
     """
     task, args, section = settings.task, settings.args, settings.runner
     if task.cache.directory is None:

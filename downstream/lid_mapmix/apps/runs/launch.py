@@ -141,7 +141,11 @@ def _run(options: argparse.Namespace, processes: Processes) -> None:
         choose_device(options, Place())
     else:
         return  # evaluation uses one process
-    _refuse_unsupported(options)
+    if options.hub == "huggingface" or options.push_to_hf_hub:
+        raise UserError(
+            "--hub huggingface and --push_to_hf_hub: S3PRL needs huggingface_hub < 1.0 for them. Download the model "
+            "and load its folder by -u hf_auto -k FOLDER."
+        )
     _set_up_host(options)
     from . import procedure  # noqa: PLC0415
 
@@ -168,14 +172,6 @@ def _patch_s3prl(options: argparse.Namespace) -> None:
     registry.install_lazy_hub()
     registry.register_task(TASK, __package__.split(".apps")[0])
     registry.add_upstreams(options.upstream_from)
-
-
-def _refuse_unsupported(options: argparse.Namespace) -> None:
-    if options.hub == "huggingface" or options.push_to_hf_hub:
-        raise UserError(
-            "--hub huggingface and --push_to_hf_hub: S3PRL needs huggingface_hub < 1.0 for them. Download the model "
-            "and load its folder by -u hf_auto -k FOLDER."
-        )
 
 
 def _set_up_host(options: argparse.Namespace) -> None:

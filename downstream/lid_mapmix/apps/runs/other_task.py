@@ -14,20 +14,20 @@ from .processes import choose_device
 
 def run(options: argparse.Namespace, place: Place) -> None:
     """Pass the flags to S3PRL's command. Raises UserError: unknown names, own flags, no settings, no package."""
-    task = options.downstream
-    if options.past_exp is None:
+    task, is_new = options.downstream, options.past_exp is None
+    if is_new:
         registry.check_task(task)
         if options.hub == "torch":
             registry.check_upstream(options.upstream)
+        complete_defaults(options)
     for name in OWN_FLAGS:
         if name not in ("debug", "upstream_from") and getattr(options, name):
             raise UserError(
                 f"--{name.replace('_', '-')}: expected -d {TASK}, found -d {task}. Omit it: {task} has its data and "
                 "settings in its own settings file (-c)."
             )
-    if options.past_exp is None:
-        complete_defaults(options)
-    if options.config is None and not _resumes(options):
+    resumes = not is_new or (options.auto_resume and any(Path(options.expdir).glob("states-*.ckpt")))
+    if options.config is None and not resumes:
         options.config = _find_config(task)
     choose_device(options, place)
     flags = {name: value for name, value in vars(options).items() if name not in OWN_FLAGS}
@@ -42,10 +42,6 @@ def run(options: argparse.Namespace, place: Place) -> None:
             if value is not None and value is not False
         ]
         run_downstream.main()
-
-
-def _resumes(options: argparse.Namespace) -> bool:
-    return options.past_exp is not None or (options.auto_resume and any(Path(options.expdir).glob("states-*.ckpt")))
 
 
 def _find_config(task: str) -> str:

@@ -128,7 +128,10 @@ class Processes:
         try:
             first = self._store.add(_FAILED, 1) == 1
             if first and self.place.rank == 0:
-                self._wait_for_notified()
+                # Wait until all processes were notified: the store may end with this one.
+                until = time.monotonic() + _END_TIMEOUT
+                while self._store.add(_NOTIFIED, 0) < self.place.processes and time.monotonic() < until:
+                    time.sleep(_POLL_SECONDS / 5)
         except RuntimeError:
             # The process that keeps the store has ended.
             return True
@@ -143,12 +146,6 @@ class Processes:
             if not self._others_failed:
                 with suppress(RuntimeError):  # the store may have ended
                     self._store.add(_NOTIFIED, 1)
-
-    def _wait_for_notified(self) -> None:
-        """Wait until all processes were notified: the store may end with this process."""
-        until = time.monotonic() + _END_TIMEOUT
-        while self._store.add(_NOTIFIED, 0) < self.place.processes and time.monotonic() < until:
-            time.sleep(_POLL_SECONDS / 5)
 
     def _end_with_others(self) -> None:
         """End this process after another has failed; without torchrun's agent it would wait in a collective."""

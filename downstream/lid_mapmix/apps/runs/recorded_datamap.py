@@ -50,16 +50,13 @@ class RecordedDatamap:
     recorded: RecordedMap  # the data map
 
     @classmethod
-    def read(
-        cls, folder: RunFolder, data: str | None, regions: Mapping[str, Any], *, skip_first: int, keep_first: int | None
-    ) -> Self:
+    def read(cls, folder: RunFolder, data: str | None, regions: Mapping[str, Any], **part: Any) -> Self:
         """Read the epochs of a run, and compute the data map.
 
         Raises UserError: the data or settings do not match, the settings are missing, or no epoch is left.
 
-        `folder`: of the run that recorded them. `data`: folder of its training data; None if they have not moved.
-        `regions`: settings of DatamapConfig that override those of the run; None values do not override. `skip_first`,
-        `keep_first`: number of epochs to skip, and of the remaining epochs to use (None: all).
+        `data`: folder of the training data; None if they have not moved. `regions`: settings of DatamapConfig that
+        override those of the run; None values do not override. `part`: the epochs to use, see :func:`.read_map`.
         """
         task = task_of_run(folder)
         given = {name: each for name, each in regions.items() if each is not None}
@@ -71,7 +68,7 @@ class RecordedDatamap:
         # The settings of the run hold its labels; labels.yaml may have changed since.
         corpus = Corpus(data or task.data.directory, task.labels)
         manifest, labels = corpus.manifest("train"), corpus.labels
-        made = read_map(folder.dynamics, manifest, labels, config, skip_first=skip_first, keep_first=keep_first)
+        made = read_map(folder.dynamics, manifest, labels, config, **part)
         return cls(manifest, labels, labels.class_indices(manifest), config, *made)
 
     def region_table(self) -> str:

@@ -120,7 +120,10 @@ class Run:
         self, mode: str, prepare: Callable[[Any], None], change: Callable[[Any], None] = lambda expert: None
     ) -> None:
         args, config = self.settings.for_s3prl(mode)
-        _seed_global_generators(args.seed)
+        # The generators of the initial weights; lid_mapmix does not draw from them afterwards.
+        random.seed(args.seed)
+        np.random.seed(args.seed)  # noqa: NPY002 - some upstreams draw from it
+        torch.manual_seed(args.seed)
         corpus = {} if mode == "inference" else {"corpus": self.corpus}
         runner = make_runner(args, config, self.settings.task.upstream_settings, **corpus)
         if self.settings.start is not None:
@@ -161,10 +164,3 @@ def _parameter_counts(runner: Any) -> dict[str, dict[str, int]]:
             "trained": sum(size for size, is_trained in sizes if is_trained),
         }
     return counts
-
-
-def _seed_global_generators(seed: int) -> None:
-    """Seed the generators of the initial weights; lid_mapmix does not draw from them afterwards."""
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - some upstreams draw from it
-    torch.manual_seed(seed)

@@ -43,44 +43,23 @@ def make_parser(program: str) -> CommandParser:
     parser = CommandParser(
         program, description="Train, evaluate or use a dialect identifier on an upstream of S3PRL.", epilog=_EXAMPLES
     )
-    _add_task(parser.add_argument_group("task, data and settings"))
-    _add_upstream(parser.add_argument_group("upstream"))
-    _add_folders(parser.add_argument_group("folder of the run, and checkpoint to start from"))
-    _add_machine(parser.add_argument_group("machine"))
-    return parser
-
-
-def _add_task(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
+    add = parser.add_argument_group("task, data and settings").add_argument
     add("-m", "--mode", choices=["train", "evaluate", "inference"], default="train", help="default: train")
     add("-d", "--downstream", default=TASK, help=f"task; default: {TASK}")
-    add(
-        "-v",
-        "--downstream_variant",
-        metavar="VARIANT",
-        help=f"training variant, a file of config/variants/; default: {_DEFAULT_VARIANT}",
-    )
+    variant = f"training variant, a file of config/variants/; default: {_DEFAULT_VARIANT}"
+    add("-v", "--downstream_variant", metavar="VARIANT", help=variant)
     add("--data", metavar="DIR", help="folder with train.csv, dev.csv, test.csv (and labels.yaml)")
-    add(
-        "-t",
-        "--evaluate_split",
-        default="test",
-        metavar="SPLIT",
-        help="split for -m evaluate, or audio file for -m inference; default: test",
-    )
+    split = "split for -m evaluate, or audio file for -m inference; default: test"
+    add("-t", "--evaluate_split", default="test", metavar="SPLIT", help=split)
     add("--known-only", action="store_true", help="with -m evaluate: omit classes that the trained run does not know")
     add("-c", "--config", metavar="YAML", help="settings file; overrides variant and upstream")
-    add(
-        "-o", "--override", metavar="KEY=VALUE,,...", help="settings that override all others: config.optimizer.lr=1e-4"
-    )
+    override = "settings that override all others: config.optimizer.lr=1e-4"
+    add("-o", "--override", metavar="KEY=VALUE,,...", help=override)
     add("--seed", type=int, default=1337, help="seed of all random draws; default: 1337, as in S3PRL")
 
-
-def _add_upstream(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add(
-        "-u", "--upstream", metavar="NAME", help="an upstream: fbank, hubert, xlsr_53, mms_1b, … (lid-mapmix upstreams)"
-    )
+    add = parser.add_argument_group("upstream").add_argument
+    upstream = "an upstream: fbank, hubert, xlsr_53, mms_1b, … (lid-mapmix upstreams)"
+    add("-u", "--upstream", metavar="NAME", help=upstream)
     add("-k", "--upstream_ckpt", metavar="PATH", help="weights, for upstreams named *_local, *_url or hf_auto")
     add("--upstream-from", metavar="FILE.py", help="Python file whose functions are further upstreams; it is run")
     add("-g", "--upstream_model_config", metavar="PATH", help="model configuration, if the upstream needs one")
@@ -96,16 +75,7 @@ def _add_upstream(group: argparse._ArgumentGroup) -> None:
     add("--upstream_model_name", default="model.pt", help="file in a Hugging Face repository")
     add("--upstream_revision", help="revision of a Hugging Face repository")
 
-
-def _folder(text: str) -> str:
-    # An unset shell variable; the path would be the working directory.
-    if not text:
-        raise argparse.ArgumentTypeError("expected a folder, found ''")
-    return text
-
-
-def _add_folders(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
+    add = parser.add_argument_group("folder of the run, and checkpoint to start from").add_argument
     add("-n", "--expname", help="name of the run: folder result/downstream/EXPNAME; default: task-variant-upstream")
     add("-p", "--expdir", help="folder of the run; overrides -n")
     add("-a", "--auto_resume", action="store_true", help="resume the run in that folder, or start it")
@@ -116,9 +86,7 @@ def _add_folders(group: argparse._ArgumentGroup) -> None:
     add("--push_to_hf_hub", default=False, help="upload the run (needs huggingface_hub < 1.0)")
     add("--hf_hub_org", help="organisation to upload to")
 
-
-def _add_machine(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
+    add = parser.add_argument_group("machine").add_argument
     add("--device", help="cuda, cuda:1 or cpu; default: cuda if available")
     add("--backend", help="backend of torch.distributed; default: nccl on GPUs, gloo on CPUs")
     # torch.distributed.launch passes it with a dash.
@@ -126,6 +94,14 @@ def _add_machine(group: argparse._ArgumentGroup) -> None:
     add("--cache_dir", help="folder of torch.hub downloads")
     add("--disable_cudnn", action="store_true", help="disable cuDNN")
     add("--verbose", action="store_true", help="print model information")
+    return parser
+
+
+def _folder(text: str) -> str:
+    # An unset shell variable; the path would be the working directory.
+    if not text:
+        raise argparse.ArgumentTypeError("expected a folder, found ''")
+    return text
 
 
 def place_run(options: argparse.Namespace) -> None:

@@ -99,15 +99,15 @@ def divide_batch(settings: Settings, needs: Protocol) -> Settings:
     """Split the batch of a run if it exceeds the GPU memory (gradient accumulation), and append that to the sources.
 
     Values drawn once per batch, such as λ with ``lambda_per: batch``, are then drawn once per part.
-
-    `settings`: with the device. `needs`: batch sizes by GPU memory, from the file of the upstream.
     """
     device = settings.args.device
     if not needs.batch_sizes or device is None or torch.device(device).type != "cuda":
         return settings
     batch_sizes, weights = needs.batch_sizes, settings.args.upstream_ckpt
-    if needs.batch_sizes_by_millions and weights and (millions := encoder_millions(weights)) is not None:
-        batch_sizes = needs.batch_sizes_of(millions)
+    sizes = needs.batch_sizes_by_millions
+    if sizes and weights and (millions := encoder_millions(weights)) is not None:
+        # Those of the smallest listed model with so many parameters, or else of the largest.
+        batch_sizes = sizes[min((each for each in sizes if each >= millions), default=max(sizes))]
     gigabytes = torch.cuda.get_device_properties(torch.device(device)).total_memory / 2**30
     task, data = settings.task, settings.task.data
     waveforms = 2 if task.mapmix.mix is MixSpace.LATENT else 1

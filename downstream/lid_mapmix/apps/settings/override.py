@@ -21,7 +21,7 @@ _FLAGS_ONLY = (
 
 def apply_override(text: str | None, args: argparse.Namespace, config: dict[str, Any]) -> bool:
     """Change arguments and configuration by -o; return whether it has any part. Raises UserError: it is invalid."""
-    overrides = _overrides(text)
+    overrides = parse_override(text)
     for (first, *given), value in overrides:
         path = rename_path(given) if first == "config" else given
         if [first, *path] == ["config", TASK_KEY, "variant"] or (first == "args" and path[0] in _FLAGS_ONLY):
@@ -49,24 +49,23 @@ def apply_override(text: str | None, args: argparse.Namespace, config: dict[str,
 
 def sets(text: str | None, *path: str) -> bool:
     """Return whether -o sets a path, such as ``"config", "optimizer", "lr"``."""
-    return any(found == list(path) for found, _ in _overrides(text))
+    return any(found == list(path) for found, _ in parse_override(text))
 
 
-def parse_override(text: str) -> list[tuple[list[str], Any]]:
-    """Return (path of keys, value) of each part of -o; values are Python literals, else YAML, else strings."""
+def parse_override(text: str | None) -> list[tuple[list[str], Any]]:
+    """Return (path of keys, value) of each part of -o; values are Python literals, else YAML, else strings.
+
+    "none" is no override, as in S3PRL.
+    """
     parsed = []
-    for option in filter(None, (part.strip() for part in text.split(",,"))):
+    parts = "" if text is None or text.lower() == "none" else text
+    for option in filter(None, map(str.strip, parts.split(",,"))):
         key, separator, value = option.partition("=")
         path = key.strip().split(".")
         if not separator or path[0] not in ("args", "config") or len(path) < 2 or (path[0] == "args" and len(path) > 2):  # noqa: PLR2004
             raise UserError(f"-o {option}: expected args.NAME=VALUE or config.KEY.KEY=VALUE, separated by ',,'.")
         parsed.append((path, _literal(value.strip())))
     return parsed
-
-
-def _overrides(text: str | None) -> list[tuple[list[str], Any]]:
-    """Parse -o; "none" is no override, as in S3PRL."""
-    return [] if text is None or text.lower() == "none" else parse_override(text)
 
 
 def _literal(text: str) -> Any:

@@ -54,7 +54,6 @@ def _to_utterance(path: Path, split: str, code: str) -> Utterance:
 
 
 CORPUS = listed_corpus(
-    "adi17",
     "ADI17 (MGB-5): YouTube in the Arabic of 17 countries",
     "lid-mapmix prepare adi17 ADI17/ --out data/ --max-hours-per-class 50",
     _list,

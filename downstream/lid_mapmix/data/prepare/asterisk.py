@@ -36,13 +36,8 @@ class _Prompt:
 
 
 def _add_flags(parser: CommandParser) -> None:
-    parser.add_argument(
-        "--sounds",
-        type=Path,
-        default=DEFAULT_SOUNDS,
-        metavar="FOLDER",
-        help="folder with one folder of prompts per language, such as en_US_f_Allison (default: %(default)s)",
-    )
+    meaning = "folder with one folder of prompts per language, such as en_US_f_Allison (default: %(default)s)"
+    parser.add_argument("--sounds", type=Path, default=DEFAULT_SOUNDS, metavar="FOLDER", help=meaning)
     add_common_flags(parser, DEFAULT_FRACTION)
 
 
@@ -107,11 +102,10 @@ def _seconds(prompt: Path) -> float:
 
 def _find_prompts(sounds: Path) -> list[_Prompt]:
     """Return the prompts of all languages, in a fixed order."""
-    voices_of = {language: _voice_folders(sounds, language) for language in CLASS_OF}
     prompts = [
         _Prompt(path, path.relative_to(voice).as_posix(), language, voice.name)
-        for language, voices in voices_of.items()
-        for voice in voices
+        for language in CLASS_OF
+        for voice in _voice_folders(sounds, language)
         for path in sorted(voice.rglob("*.wav"))
     ]
     prompts = [prompt for prompt in prompts if not any(fnmatch(prompt.name, pattern) for pattern in NO_SPEECH)]
@@ -137,7 +131,6 @@ def _voice_folders(sounds: Path, language: str) -> list[Path]:
 
 
 CORPUS = Corpus(
-    "asterisk",
     "Debian's Asterisk prompts: five languages, real telephone speech, one speaker each",
     """\
 sudo apt-get install asterisk-core-sounds-{en,es,fr,it,ru}-wav

@@ -36,7 +36,7 @@ def _list(options: argparse.Namespace) -> Listing:
             speaker=f"{language}/{speaker}",
             source="commonlanguage",
         )
-        for language, path in choose(found, options.languages, "--languages").items()
+        for language, path in choose(found, options.languages).items()
         for split in SPLITS
         for speaker, speaker_folder in sub_folders(path / split).items()
         for file in sorted(speaker_folder.rglob(f"*{EXTENSION}"))
@@ -50,7 +50,6 @@ def _list(options: argparse.Namespace) -> Listing:
 
 
 CORPUS = listed_corpus(
-    "commonlanguage",
     "CommonLanguage: an hour of read sentences in each of 45 languages",
     """\
 lid-mapmix prepare commonlanguage CommonLanguage/common_voice_kpd/ --out data/

@@ -38,22 +38,13 @@ log = logging.getLogger(__name__)
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--class",
-        dest="class_of",
-        choices=("locale", "accent"),
-        default="locale",
-        help="classes are languages, or accents that speakers name (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--accents", metavar="MAP.yaml", help="map of accents to dialects, the classes; default is the shipped map"
-    )
-    parser.add_argument(
-        "--validated", action="store_true", help=f"divide {VALIDATED_TABLE} by speakers, not by the publisher's splits"
-    )
-    parser.add_argument(
-        "--min-hours-per-class", type=positive, metavar="HOURS", help="drop classes with less over all splits"
-    )
+    add = parser.add_argument
+    classes = "classes are languages, or accents that speakers name (default: %(default)s)"
+    add("--class", dest="class_of", choices=("locale", "accent"), default="locale", help=classes)
+    add("--accents", metavar="MAP.yaml", help="map of accents to dialects, the classes; default is the shipped map")
+    divided = f"divide {VALIDATED_TABLE} by speakers, not by the publisher's splits"
+    add("--validated", action="store_true", help=divided)
+    add("--min-hours-per-class", type=positive, metavar="HOURS", help="drop classes with less over all splits")
 
 
 def _list(options: argparse.Namespace) -> Listing:
@@ -67,15 +58,14 @@ def _list(options: argparse.Namespace) -> Listing:
     """
     corpus_folder = options.corpus_folder.resolve()
     dialects = None if options.accents is None else _read_map(options.accents)
-    accents = options.class_of == "accent" or dialects is not None
-    validated, min_hours = options.validated, options.min_hours_per_class
-    folders = choose(_find_languages(corpus_folder), options.languages, "--languages")
+    accents, validated = options.class_of == "accent" or dialects is not None, options.validated
+    folders = choose(_find_languages(corpus_folder), options.languages)
     utterances = []
     for language, path in folders.items():
         of_language = None if dialects is None else dialects.get(language, {})
         utterances += _list_language(language, path, accents=accents, dialects=of_language, validated=validated)
-    if min_hours is not None:
-        utterances = _of_frequent_classes(utterances, min_hours)
+    if options.min_hours_per_class is not None:
+        utterances = _of_frequent_classes(utterances, options.min_hours_per_class)
     if validated:
         utterances = _of_divisible_classes(utterances)
     classes = {utterance.class_name for utterance in utterances}
@@ -88,7 +78,7 @@ def _list(options: argparse.Namespace) -> Listing:
         "languages": options.languages,
         "accents": accents,
         "validated": validated,
-        "min_hours_per_class": min_hours,
+        "min_hours_per_class": options.min_hours_per_class,
     }
     return Listing(corpus_folder, utterances, settings)
 
@@ -108,24 +98,19 @@ def _read_map(source: str) -> dict[str, dict[str, str]]:
     """Return language → accent → dialect."""
     from ..labels import labels_from_mapping, read_yaml  # noqa: PLC0415
 
-    path, what = Path(source), "maps each language to dialects, and each dialect to the list of its accents"
-    path = SHIPPED_MAP if source == "default" else path
+    path = SHIPPED_MAP if source == "default" else Path(source)
+    what = "maps each language to dialects, and each dialect to the list of its accents"
     languages = read_yaml(path, what)
     if not isinstance(languages, dict):
         raise UserError(f"{path}: expected a file that {what}, found another structure. Correct it.")
-    labels = {
-        language: labels_from_mapping(dialects, f"{path}: {language}") for language, dialects in languages.items()
-    }
     return {
-        language: {accent: dialect for dialect, accents in found.clusters.items() for accent in accents}
-        for language, found in labels.items()
+        language: {
+            accent: dialect
+            for dialect, accents in labels_from_mapping(dialects, f"{path}: {language}").clusters.items()
+            for accent in accents
+        }
+        for language, dialects in languages.items()
     }
-
-
-def _dialect(named: str, dialects: Mapping[str, str] | None) -> str:
-    """Return the only accent that is named, or its dialect; empty if there is none, or one without a dialect."""
-    found = {accent if dialects is None else dialects.get(accent, "") for accent in SEVERAL_ACCENTS.split(named)}
-    return found.pop() if len(found) == 1 else ""
 
 
 def _list_language(
@@ -145,8 +130,9 @@ def _list_language(
         if dialects is not None:
             named = [accent or variant for accent, variant in zip(named, table.get(VARIANT, nothing), strict=True)]
         for speaker, path, accent in zip(table[SPEAKER], table[PATH], named, strict=True):
-            dialect = _dialect(accent, dialects) if accents else ""
-            if accents and not dialect:
+            found = {one if dialects is None else dialects.get(one, "") for one in SEVERAL_ACCENTS.split(accent)}
+            dialect = found.pop()
+            if accents and (found or not dialect):
                 dropped[accent] += 1
                 continue
             clip = path if Path(path).suffix else path + DEFAULT_EXTENSION
@@ -208,7 +194,6 @@ def _without(utterances: list[Utterance], classes: set[str], what: str) -> list[
 
 
 CORPUS = listed_corpus(
-    "commonvoice",
     "Mozilla Common Voice: read sentences, classes are languages or accents",
     """\
 lid-mapmix prepare commonvoice cv-corpus/ --out data/ --languages pt es ca gl --max-hours-per-class 10

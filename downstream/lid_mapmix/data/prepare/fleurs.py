@@ -33,7 +33,7 @@ def _list(options: argparse.Namespace) -> Listing:
     )
     utterances = [
         utterance
-        for language, path in choose(found, options.languages, "--languages").items()
+        for language, path in choose(found, options.languages).items()
         for split in SPLITS
         for utterance in _list_split(language, path, split)
     ]
@@ -62,7 +62,6 @@ def _list_split(language: str, folder: Path, split: str) -> list[Utterance]:
 
 
 CORPUS = listed_corpus(
-    "fleurs",
     "FLEURS: the same sentences read in 102 languages, 12 h each",
     """\
 lid-mapmix prepare fleurs fleurs/data/ --out data/

@@ -20,11 +20,8 @@ log = logging.getLogger(__name__)
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--speaker-pattern",
-        metavar="REGEX",
-        help="finds the speaker in a file's path below its class folder: the group named 'speaker', or the first group",
-    )
+    meaning = "finds the speaker in a file's path below its class folder: the group named 'speaker', or the first group"
+    parser.add_argument("--speaker-pattern", metavar="REGEX", help=meaning)
 
 
 def _list(options: argparse.Namespace) -> Listing:
@@ -107,7 +104,6 @@ def _speakers(pattern: str, ids: list[str]) -> list[str]:
 
 
 CORPUS = listed_corpus(
-    "folder",
     "your own recordings, one sub-folder per class",
     """\
 lid-mapmix prepare folder recordings/ --out data/

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...utils.errors import UserError
 from .. import SPLITS
@@ -30,8 +30,6 @@ USUAL = {
     "audio": ("audio", "speech", "file", "path"),
 }
 SHARDS, ROWS_AT_ONCE = "shards", 64
-# The split in the names SPLIT-00000-of-00003.parquet, of the Hub, and SPLIT/data-00000-of-00001.arrow, of save_to_disk.
-NAMED = re.compile(r"(?:.*/)?([^/]+)(?:-\d{5}-of-\d{5}[^/]*\.parquet|/[^/]+\.arrow)")
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +63,8 @@ def _list(options: argparse.Namespace) -> Listing:
 
 def _find_files(folder: Path) -> dict[Path, str]:
     """Return file → split; without dev, train is divided. Raises UserError: no train."""
-    found = [path for path in sorted(folder.rglob("*")) if path.suffix == ".parquet" or _is_saved(path)]
-    splits = {path: _split_of(path.relative_to(folder).as_posix()) for path in found}
+    paths = (path for path in sorted(folder.rglob("*")) if path.suffix == ".parquet" or _is_saved(path))
+    splits = {path: _split_of(path.relative_to(folder)) for path in paths}
     others = sorted(set(splits.values()) - SPLIT_NAMES.keys())
     files = {path: SPLIT_NAMES[split] for path, split in splits.items() if split in SPLIT_NAMES}
     if SPLITS[0] not in files.values():
@@ -83,9 +81,10 @@ def _is_saved(path: Path) -> bool:
     return path.suffix == ".arrow" and state.is_file() and f'"{path.name}"'.encode() in state.read_bytes()
 
 
-def _split_of(name: str) -> str:
-    named, words = NAMED.fullmatch(name), re.split(r"[-._ \d/]+", name)
-    return named[1] if named else next((word for word in words if word in SPLIT_NAMES), SPLITS[0])
+def _split_of(path: Path) -> str:
+    """Return the split in data/SPLIT-00000-of-00003.parquet, SPLIT/0000.parquet or SPLIT/data-00000-of-00001.arrow."""
+    names = (re.sub(r"-\d.*", "", name) for name in reversed(path.with_suffix("").parts))
+    return next((name for name in names if name != "data" and not name.isdigit()), SPLITS[0])
 
 
 def _read_rows(path: Path, options: argparse.Namespace, flags: Sequence[str]) -> Iterator[list]:
@@ -98,7 +97,9 @@ def _read_rows(path: Path, options: argparse.Namespace, flags: Sequence[str]) ->
         with ipc.open_stream(pyarrow.memory_map(str(path))) if is_stream else parquet.ParquetFile(path) as file:
             schema = file.schema if is_stream else file.schema_arrow
             columns = {flag: _column(path, schema.names, flag, getattr(options, flag)) for flag in USUAL}
-            classes = _class_names(path, schema, columns["label"])
+            stored = (schema.metadata or {}).get(b"huggingface", '{"info": {}}')
+            names = json.loads(stored)["info"].get("features", {}).get(columns["label"], {}).get("names", ())
+            classes = dict[object, str](enumerate(names))  # empty without names
             wanted = [name for flag, name in columns.items() if flag in flags and name]
             for batch in file if is_stream else file.iter_batches(ROWS_AT_ONCE, columns=wanted):
                 for row in range(len(batch)):
@@ -121,15 +122,6 @@ def _column(path: Path, names: Sequence[str], flag: str, asked: str | None) -> s
         wanted = asked or " or ".join(USUAL[flag])
         raise UserError(f"{path}: expected the column {wanted}, found {enumerate_names(names)}. Name it by --{flag}.")
     return found
-
-
-def _class_names(path: Path, schema: Any, label: str | None) -> dict[Any, str]:
-    """Return number → name of the classes, from the file or from dataset_info.json beside it; empty without names."""
-    stored, beside = (schema.metadata or {}).get(b"huggingface"), path.with_name("dataset_info.json")
-    info: dict[str, Any] = (
-        json.loads(stored)["info"] if stored else json.loads(beside.read_text()) if beside.is_file() else {}
-    )
-    return dict(enumerate(info.get("features", {}).get(label or "", {}).get("names", ())))
 
 
 def _write_audio(columns: "Columns", out: Path, options: argparse.Namespace) -> "Columns":
@@ -189,7 +181,6 @@ def _file_within(folder: Path, name: str, place: str) -> str:
 
 
 CORPUS = listed_corpus(
-    "huggingface",
     "a dataset of Hugging Face: Parquet files, or saved by save_to_disk",
     """\
 lid-mapmix prepare huggingface dialects/ --out data/

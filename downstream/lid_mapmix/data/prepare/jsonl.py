@@ -23,9 +23,8 @@ _NOTHING = (None, "")
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--label-key", default=LABEL, metavar="KEY", help="key of the dialect or language (default: %(default)s)"
-    )
+    meaning = "key of the dialect or language (default: %(default)s)"
+    parser.add_argument("--label-key", default=LABEL, metavar="KEY", help=meaning)
 
 
 def _list(options: argparse.Namespace) -> Listing:
@@ -117,7 +116,6 @@ def _to_utterance(entry: dict, path: Path, split: str, label_key: str) -> Uttera
 
 
 CORPUS = listed_corpus(
-    "jsonl",
     "a NeMo manifest (JSON lines with audio_filepath, offset, duration, label), or train, dev and test",
     """\
 lid-mapmix prepare jsonl manifests/ --out data/

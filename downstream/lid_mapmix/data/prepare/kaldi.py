@@ -29,13 +29,8 @@ log = logging.getLogger(__name__)
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--root",
-        type=Path,
-        default=Path(),
-        metavar="DIR",
-        help="folder that relative paths in wav.scp are relative to (default: working directory)",
-    )
+    meaning = "folder that relative paths in wav.scp are relative to (default: working directory)"
+    parser.add_argument("--root", type=Path, default=Path(), metavar="DIR", help=meaning)
 
 
 def _list(options: argparse.Namespace) -> Listing:
@@ -153,7 +148,6 @@ def _read_segments(path: Path, recordings: dict[str, str]) -> dict[str, tuple[st
 
 
 CORPUS = listed_corpus(
-    "kaldi",
     "a Kaldi data directory with utt2lang, or train, dev and test with one each",
     """\
 lid-mapmix prepare kaldi egs/lid/v1/data/ --out data/ --root egs/lid/v1/

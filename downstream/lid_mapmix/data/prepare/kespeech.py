@@ -30,7 +30,6 @@ def _list(options: argparse.Namespace) -> Listing:
 
 
 CORPUS = listed_corpus(
-    "kespeech",
     "KeSpeech: Mandarin and its eight subdialects, read in 34 cities",
     "lid-mapmix prepare kespeech KeSpeech/ --out data/",
     _list,

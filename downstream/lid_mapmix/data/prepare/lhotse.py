@@ -15,14 +15,12 @@ from .. import SPLITS
 from .steps.corpus import DEFAULT_FRACTION, Listing, Utterance, listed_corpus
 from .steps.tables import describe_folder
 
-# Cuts are preferred to the supervisions that they are made of.
 RECORDINGS, SUPERVISIONS, CUTS = "recordings", "supervisions", "cuts"
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--label-field", default="language", metavar="NAME", help="supervision's field (default: %(default)s)")
-    add("--root", type=Path, default=Path(), metavar="DIR", help="of relative paths (default: working directory)")
+    meaning = "supervision's field (default: %(default)s)"
+    parser.add_argument("--label-field", default="language", metavar="NAME", help=meaning)
 
 
 def _list(options: argparse.Namespace) -> Listing:
@@ -30,23 +28,23 @@ def _list(options: argparse.Namespace) -> Listing:
     corpus, field = options.corpus_folder.resolve(), options.label_field
     if find_spec("lhotse") is None:
         raise UserError(f"{corpus}: needs lhotse, which is not installed. Run 'pip install \"lid-mapmix[lhotse]\"'.")
-    kinds = ([(split, corpus.glob(f"*{kind}_{split}.jsonl*")) for split in SPLITS] for kind in (CUTS, SUPERVISIONS))
-    found = ([(split, path) for split, paths in pairs for path in sorted(paths)] for pairs in kinds)
-    files = [("", corpus)] if corpus.is_file() else next(filter(None, found), [])
+    files = [("", corpus)] if corpus.is_file() else []
+    for kind in (CUTS, SUPERVISIONS):  # cuts are preferred to the supervisions that they are made of
+        paths = ((split, sorted(corpus.glob(f"*{kind}_{split}.jsonl*"))) for split in SPLITS)
+        files = files or [(split, path) for split, some in paths for path in some]
     splits = {split for split, _ in files}
     if not splits & {"", "train"}:
         names = describe_folder(corpus)
         raise UserError(f"{corpus}: expected {CUTS}_train.jsonl.gz or {SUPERVISIONS}_train.jsonl.gz, found {names}.")
     if "dev" not in splits:
         files = [(split.replace("train", ""), path) for split, path in files]
-    root = options.root.resolve()
-    return Listing(corpus, [one for split, path in files for one in _list_file(path, split, field, root)])
+    return Listing(corpus, [one for split, path in files for one in _list_file(path, split, field)])
 
 
-def _list_file(path: Path, split: str, field: str, root: Path) -> Iterator[Utterance]:
+def _list_file(path: Path, split: str, field: str) -> Iterator[Utterance]:
     try:
         for cut in _cuts(path):
-            audio = str(root / _file_of(path, cut))
+            audio = str(Path(_file_of(path, cut)).absolute())
             # A cut without a supervision has no label.
             for number, segment in enumerate(cut.supervisions or [None]):
                 label = getattr(segment, field, None)
@@ -55,8 +53,9 @@ def _list_file(path: Path, split: str, field: str, root: Path) -> Iterator[Utter
                 name, inside = f"{cut.id}@{number}" if number else str(cut.id), segment.trim(cut.duration)
                 start, end = round(cut.start + inside.start, 6), round(cut.start + inside.end, 6)
                 is_part = round(start, 3) > 0 or round(end, 3) < round(cut.recording.duration, 3)
-                speaker, seconds = str(segment.speaker or ""), round(end - start, 6)
-                one = Utterance(audio, str(label), name, split, seconds, speaker=speaker)
+                one = Utterance(
+                    audio, str(label), name, split, round(end - start, 6), speaker=str(segment.speaker or "")
+                )
                 yield one._replace(start=start, end=end, group=str(cut.recording.id)) if is_part else one
     except UserError:
         raise
@@ -96,7 +95,6 @@ def _file_of(path: Path, cut: Any) -> str:
 
 
 CORPUS = listed_corpus(
-    "lhotse",
     "manifests of Lhotse (cuts, or supervisions with recordings), or train, dev and test of them",
     """\
 lid-mapmix prepare lhotse data/manifests/ --out data/

@@ -11,13 +11,12 @@ The data is licensed, so the layout is taken from public recipes: if it differs,
 import argparse
 import logging
 import math
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from ...utils.errors import UserError
 from .. import SPLITS
-from .nist import CLASS, ID, NOMINAL_SECONDS, SOURCE, add_cut_flag, find_audio, list_segments
+from .nist import CLASS, ID, NOMINAL_SECONDS, SOURCE, UNSEARCHED, find_audio, list_segments
 from .steps.corpus import Listing, Utterance, listed_corpus, not_negative, positive
 from .steps.tables import describe_folder, enumerate_names, read_table
 
@@ -34,35 +33,27 @@ CLUSTERS = {
     "chinese": ("zho-cmn", "zho-nan"),
 }
 
+# The flags that the result depends on.
+DRAW = ("subset_hours", "number", "dev_hours", "piece_seconds", "max_seconds")
+
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Draw:
-    """What is drawn from the training data."""
-
-    subset_hours: float | None  # hours per dialect; None for all
-    number: int  # number of the set, one of three
-    # Hours per dialect for dev, drawn from the training data in place of NIST's development set; None for that set.
-    dev_hours: float | None
-    piece_seconds: float  # duration of the pieces; 0 keeps recordings whole
-    max_seconds: float | None  # longer files of NIST's development set and test are dropped; in the paper 60 s
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--dev", type=Path, metavar="DIR", help="release with docs/dev_info.tab, if it is another one")
     add("--eval", type=Path, metavar="DIR", help="release with docs/lre17_eval_segment_keys.tsv")
-    add("--subset", type=positive, metavar="HOURS", help="hours per dialect to draw for train")
+    subset = "hours per dialect to draw for train"
+    add("--subset", dest="subset_hours", type=positive, metavar="HOURS", help=subset)
     numbers = range(1, SETS + 1)
     sets = "number of the small set; sets share no call if a dialect has enough (default: %(default)s)"
-    add("--set", type=int, choices=numbers, default=1, help=sets)
+    add("--set", dest="number", type=int, choices=numbers, default=1, help=sets)
     dev = "hours per dialect to draw for dev from training calls in no set, instead of NIST's development set"
     add("--dev-hours", type=positive, metavar="HOURS", help=dev)
     pieces = "duration of the pieces of training recordings; 0 keeps recordings whole (default: %(default)s)"
     add("--piece-seconds", type=not_negative, default=10.0, metavar="SECONDS", help=pieces)
     add("--max-seconds", type=positive, metavar="SECONDS", help="drop longer files of dev and test; in the paper: 60")
-    add_cut_flag(parser)
+    add("--no-cut-search", action="store_true", help=UNSEARCHED)
 
 
 def _list(options: argparse.Namespace) -> Listing:
@@ -70,20 +61,19 @@ def _list(options: argparse.Namespace) -> Listing:
 
     Raises UserError: another layout, an unknown dialect, no development set, or flags that exclude each other.
     """
-    if options.set != 1 and options.subset is None:
-        raise UserError(f"--set {options.set}: expected --subset HOURS, the size of the set, found none. Add it.")
+    if options.number != 1 and options.subset_hours is None:
+        raise UserError(f"--set {options.number}: expected --subset HOURS, the size of the set, found none. Add it.")
     if options.dev is not None and options.dev_hours is not None:
         raise UserError("--dev and --dev-hours: expected one of them, found both. Omit one.")
     from .lre17_segments import arrange_segments  # noqa: PLC0415
 
-    draw = Draw(options.subset, options.set, options.dev_hours, options.piece_seconds, options.max_seconds)
     search_cuts = not options.no_cut_search
     roots = {
         split: (root or options.corpus_folder).resolve()
         for split, root in zip(TABLES, (options.corpus_folder, options.dev, options.eval), strict=True)
     }
     describe_folder(roots["train"])
-    if draw.dev_hours is not None:
+    if options.dev_hours is not None:
         del roots["dev"]
     if options.eval is None and not (roots["test"] / TABLES["test"]).is_file():
         log.info("%s: no such file, so there is no test.csv; pass its release by --eval", TABLES["test"])
@@ -95,10 +85,10 @@ def _list(options: argparse.Namespace) -> Listing:
         roots["train"],
         utterances,
         # The second is of earlier versions, whose folders are then recognised.
-        {**vars(draw), "group_column": None, "search_cuts": search_cuts},
+        {**{name: getattr(options, name) for name in DRAW}, "group_column": None, "search_cuts": search_cuts},
         clusters=CLUSTERS,
         splits=SPLITS if "test" in roots else SPLITS[:2],
-        arrange=partial(arrange_segments, cuts=cuts, draw=draw, seed=options.seed),
+        arrange=partial(arrange_segments, cuts=cuts, draw=options),
     )
 
 
@@ -128,7 +118,6 @@ def _list_split(split: str, root: Path) -> list[Utterance]:
 
 
 CORPUS = listed_corpus(
-    "lre17",
     "NIST LRE 2017 (licensed by the LDC): 14 dialects, telephone and video",
     """\
 lid-mapmix prepare lre17 LDC2022E16/ --out data/ --eval LDC2022E17/

@@ -5,12 +5,13 @@ end, the sets take calls from its start, one set after the other, so that no two
 """
 
 import logging
+from argparse import Namespace
 from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from ...utils.randomness import keyed_generator
-from .lre17 import SETS, Draw
+from .lre17 import SETS
 from .nist_cuts import group_with_whole
 from .steps.listed_audio import read_seconds
 from .steps.splits import Columns, select
@@ -21,14 +22,13 @@ _MAX_DEV_FRACTION = 0.2
 log = logging.getLogger(__name__)
 
 
-def arrange_segments(columns: Columns, *, cuts: Collection[str], draw: Draw, seed: int) -> Columns:
+def arrange_segments(columns: Columns, *, cuts: Collection[str], draw: Namespace) -> Columns:
     """Group segments by recording, cut and draw the training data, and drop long files of dev and test.
 
     Raises UserError: an unreadable file.
 
-    `columns`: column name → (utterances,) values; ``group`` is the call. `cuts`: ids of the segments of dev and test to
-    find in longer ones; they get the group of the longer one. `draw`: what to draw from the training data. `seed`: of
-    the draws of the sets.
+    `columns`: with the call as ``group``. `cuts`: ids of the segments of dev and test to find in longer ones. `draw`:
+    the flags of the command.
     """
     if cuts:
         columns = group_with_whole(columns, ids=cuts)
@@ -45,26 +45,16 @@ def arrange_segments(columns: Columns, *, cuts: Collection[str], draw: Draw, see
         pieces["id"] = np.array(
             [f"{name}/{start:.2f}" for name, start in zip(pieces["id"], starts, strict=True)], dtype=object
         )
-    pieces["split"] = draw_pieces(
-        pieces["class"],
-        pieces["group"],
-        pieces["seconds"],
-        hours=draw.subset_hours,
-        number=draw.number,
-        dev_hours=draw.dev_hours or 0.0,
-        seed=seed,
-    )
+    pieces["split"] = draw_pieces(pieces, draw)
     kept = pieces["split"] != ""
     return {name: np.concatenate([pieces[name][kept], held_out[name]]) for name in columns}
 
 
 def cut_evenly(seconds: np.ndarray, piece_seconds: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cut recordings into equal pieces of about a given duration.
+    """Cut recordings, of (recordings,) seconds, into equal pieces of about a given duration.
 
-    Returns (pieces,) each: recording number, and start and end in it in seconds.
-
-    `seconds`: (recordings,) durations. `piece_seconds`: duration of a piece; a recording of up to one and a half times
-    this stays whole.
+    Returns (pieces,) each: recording number, and start and end in it in seconds. A recording of up to one and a half
+    times the duration stays whole.
     """
     counts = np.maximum(np.rint(seconds / piece_seconds).astype(np.int64), 1)
     recordings = np.repeat(np.arange(len(seconds)), counts)
@@ -73,47 +63,33 @@ def cut_evenly(seconds: np.ndarray, piece_seconds: float) -> tuple[np.ndarray, n
     return recordings, np.round(number * lengths, 3), np.round((number + 1) * lengths, 3)
 
 
-def draw_pieces(
-    classes: np.ndarray,
-    calls: np.ndarray,
-    seconds: np.ndarray,
-    *,
-    hours: float | None,
-    number: int,
-    dev_hours: float,
-    seed: int,
-) -> np.ndarray:
+def draw_pieces(pieces: Columns, draw: Namespace) -> np.ndarray:
     """Draw train, and dev if requested, from pieces of calls.
 
     Returns (pieces,) str, ``train``, ``dev``, or empty for neither.
 
-    Parameters
-    ----------
-    classes, calls : (pieces,) str; the pieces of a call are consecutive.
-    seconds : (pieces,) durations.
-    hours : hours per class for train; None for all except dev.
-    number : number of the set, from 1 to 3.
-    dev_hours : hours per class for dev, but at most a fifth of the class; 0 for none.
-    seed : of the draws of the sets.
+    `pieces`: column name → (pieces,) values; those of a call, which is the ``group``, are consecutive. `draw`: the
+    flags of the command; dev takes at most a fifth of a class.
     """
+    classes, calls, seconds = (pieces[name] for name in ("class", "group", "seconds"))
     splits = np.full(len(classes), "", dtype=object)
-    wanted = np.inf if hours is None else hours * 3600
+    wanted = np.inf if draw.subset_hours is None else draw.subset_hours * 3600
     for name in sorted(set(classes)):
         members = np.flatnonzero(classes == name)
         _, call_of, counts = np.unique(calls[members], return_inverse=True, return_counts=True)
         by_call = np.split(members[np.argsort(call_of, kind="stable")], np.cumsum(counts)[:-1])
-        ordered = [by_call[call] for call in keyed_generator(seed, f"calls of {name}").permutation(len(by_call))]
-        lengths = np.array([seconds[pieces].sum() for pieces in ordered])
-        rest = len(ordered) - _count_for_dev(lengths, dev_hours, name)
-        for pieces in ordered[rest:]:
-            splits[pieces] = "dev"
-        pieces = np.concatenate([ordered[call] for call in _choose_calls(lengths[:rest], wanted, number, name)])
+        ordered = [by_call[call] for call in keyed_generator(draw.seed, f"calls of {name}").permutation(len(by_call))]
+        lengths = np.array([seconds[call].sum() for call in ordered])
+        rest = len(ordered) - _count_for_dev(lengths, draw.dev_hours, name)
+        for call in ordered[rest:]:
+            splits[call] = "dev"
+        own = np.concatenate([ordered[call] for call in _choose_calls(lengths[:rest], wanted, draw.number, name)])
         # The last call is longer than needed: its last pieces are in no split, because no other may have them.
-        splits[pieces[np.cumsum(seconds[pieces]) - seconds[pieces] / 2 <= wanted]] = "train"
+        splits[own[np.cumsum(seconds[own]) - seconds[own] / 2 <= wanted]] = "train"
     return splits
 
 
-def _count_for_dev(lengths: np.ndarray, hours: float, name: str) -> int:
+def _count_for_dev(lengths: np.ndarray, hours: float | None, name: str) -> int:
     """Return the number of calls, counted from the end, that dev takes."""
     if not hours:
         return 0

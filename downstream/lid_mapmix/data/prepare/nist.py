@@ -23,6 +23,7 @@ ID, CLASS, DIALECT, SOURCE = "segmentid", "language_code", "dialect", "data_sour
 NOMINAL_SECONDS = ("speech_duration", "length_condition")
 OTHER_NAMES = {"file_name": ID, "language": CLASS}
 IGNORED = "-"
+UNSEARCHED = "do not compare audio; each segment is its own group"
 _NO_DIALECT = ("", "na", "n/a")
 # The two sides of a call are separate files, 20110112_085632_25-a.sph and 695200_ch0.sph.
 SIDE_OF_CALL = re.compile(r"[-_](?:[abAB]|ch\d)$")
@@ -36,13 +37,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     names = (ID, CLASS, DIALECT, *NOMINAL_SECONDS, SOURCE, IGNORED)
     columns = f"names of the first columns of keys without a header: {', '.join(names[:-1])}, or {IGNORED} for another"
     add("--columns", nargs="+", metavar="NAME", choices=names, help=columns)
-    add_cut_flag(parser)
-
-
-def add_cut_flag(parser: argparse.ArgumentParser) -> None:
-    """Add the flag that omits the search for cuts."""
-    unsearched = "do not compare audio; each segment is its own group"
-    parser.add_argument("--no-cut-search", action="store_true", help=unsearched)
+    add("--no-cut-search", action="store_true", help=UNSEARCHED)
 
 
 def _list(options: argparse.Namespace) -> Listing:
@@ -92,8 +87,8 @@ def list_segments(
 ) -> list[Utterance]:
     """Return the segments of a key. Raises UserError: a duration is not a number, or a segment has several files.
 
-    `path`, `key`: of the key: column name → (segments,) values. `split`: of the segments; empty or train groups them by
-    call, others singly. `folder`, `files`: the audio, by :func:`find_audio`.
+    `key`: column name → (segments,) values. `split`: empty or train groups them by call, others singly. `files`: the
+    audio in `folder`, by :func:`find_audio`.
     """
     duration = next((name for name in NOMINAL_SECONDS if name in key), None)
     count = len(key[ID])
@@ -122,7 +117,6 @@ def list_segments(
 
 
 CORPUS = listed_corpus(
-    "nist",
     "any NIST LRE with segment keys (licensed by the LDC)",
     """\
 lid-mapmix prepare nist LRE22/ --out data/ --key LRE22/metadata/lre22_dev_metadata.tsv --test-key eval_key.tsv

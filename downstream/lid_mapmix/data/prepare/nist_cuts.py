@@ -26,10 +26,9 @@ log = logging.getLogger(__name__)
 def group_with_whole(columns: Columns, *, ids: Collection[str]) -> Columns:
     """Give segments the group of the longest one that they are part of, directly or through others.
 
-    Raises UserError: an unreadable file.
+    Shorter segments, by their ``seconds``, which may be nominal, are searched in longer ones of their split and class.
 
-    `columns`: column name → (utterances,) values; ``seconds`` may be nominal: shorter segments are searched in longer
-    ones of their split and class. `ids`: of the segments to search for and in.
+    Raises UserError: an unreadable file. `ids`: of the segments to search for and in.
     """
     numbers = np.flatnonzero([name in ids for name in columns["id"]])
     numbers = numbers[np.argsort(columns["seconds"][numbers], kind="stable")]
@@ -45,7 +44,9 @@ def group_with_whole(columns: Columns, *, ids: Collection[str]) -> Columns:
                 progress.update()
                 if len(audio) < _KEY_SAMPLES:
                     continue
-                keys = _pack(audio)
+                # Each sample and the three after it, packed: (samples - 3,) uint64.
+                windows = np.lib.stride_tricks.sliding_window_view(audio, _KEY_SAMPLES)
+                keys = np.ascontiguousarray(windows).view(np.uint64)[:, 0]
                 links += [(cut, number) for cut in _find(cuts, keys, audio, seconds[number])]
                 if seconds[number] < seconds[members[-1]]:
                     place = _liveliest(audio)
@@ -66,12 +67,6 @@ def _read(path: str) -> np.ndarray:
         return soundfile.read(path, dtype="int16", always_2d=True)[0][:, 0]
     except (soundfile.SoundFileError, OSError) as error:
         raise UserError(f"{path}: cannot be read ({error}). Restore it, or add --no-cut-search.") from None
-
-
-def _pack(audio: np.ndarray) -> np.ndarray:
-    """Pack each sample and the three after it: (samples,) int16 → (samples - 3,) uint64."""
-    windows = np.lib.stride_tricks.sliding_window_view(audio, _KEY_SAMPLES)
-    return np.ascontiguousarray(windows).view(np.uint64)[:, 0]
 
 
 def _liveliest(audio: np.ndarray) -> int:

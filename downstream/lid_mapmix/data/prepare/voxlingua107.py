@@ -58,7 +58,7 @@ def _languages(folder: Path, wanted: list[str] | None) -> dict[str, list[Path]]:
     codes: dict[str, list[Path]] = {}
     for name, path in found.items():
         codes.setdefault(RENAMED.get(name, name), []).append(path)
-    return choose(codes, [RENAMED.get(name, name) for name in wanted] if wanted else None, "--languages")
+    return choose(codes, [RENAMED.get(name, name) for name in wanted] if wanted else None)
 
 
 def _list_folder(code: str, folder: Path, split: str) -> list[Utterance]:
@@ -84,7 +84,6 @@ def _list_folder(code: str, folder: Path, split: str) -> list[Utterance]:
 
 
 CORPUS = listed_corpus(
-    "voxlingua107",
     "VoxLingua107: YouTube in 107 languages, 6,628 h",
     """\
 lid-mapmix prepare voxlingua107 voxlingua107/ --out data/

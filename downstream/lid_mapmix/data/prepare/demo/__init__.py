@@ -1,5 +1,3 @@
 """The demo corpus: synthetic dialects, spoken by eSpeak NG."""
 
-from .demo import CORPUS
-
-__all__ = ["CORPUS"]
+from .demo import CORPUS as CORPUS

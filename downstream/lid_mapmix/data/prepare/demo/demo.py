@@ -62,16 +62,9 @@ SPEAKERS = {
 
 
 def _add_flags(parser: CommandParser) -> None:
-    parser.add_argument(
-        "--utterances",
-        type=int,
-        default=106,
-        metavar="N",
-        help="utterances per dialect, over all splits (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--clusters", nargs="+", choices=list(CLUSTERS), default=list(CLUSTERS), help="clusters to make (default: all)"
-    )
+    meaning, names = "utterances per dialect, over all splits (default: %(default)s)", list(CLUSTERS)
+    parser.add_argument("--utterances", type=int, default=106, metavar="N", help=meaning)
+    parser.add_argument("--clusters", nargs="+", choices=names, default=names, help="clusters to make (default: all)")
     add_common_flags(parser, None)
 
 
@@ -79,17 +72,11 @@ def _prepare(options: argparse.Namespace) -> Path:
     # Imported after the flags are parsed, because torch takes seconds to import.
     from .making import make_demo  # noqa: PLC0415
 
-    return make_demo(
-        options.folder,
-        utterances=options.utterances,
-        clusters=options.clusters,
-        seed=options.seed,
-        overwrite=options.overwrite,
-    )
+    given = {name: getattr(options, name) for name in ("utterances", "clusters", "seed", "overwrite")}
+    return make_demo(options.folder, **given)
 
 
 CORPUS = Corpus(
-    "demo",
     "synthetic speech in 20 dialects of 7 clusters, generated locally",
     """\
 lid-mapmix prepare demo --out data/

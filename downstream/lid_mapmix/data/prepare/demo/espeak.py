@@ -40,12 +40,7 @@ class Voice:
 
 
 def synthesise(text: str, voice: Voice, seed: int) -> np.ndarray:
-    """Synthesise a text.
-
-    Returns (samples,) int16, 22.05 kHz.
-
-    `text`: the text to speak. `voice`: the voice. `seed`: of the small irregularities of a voice, from 0 to 2³¹ − 1.
-    """
+    """Return a spoken text, (samples,) int16, 22.05 kHz; `seed`, below 2³¹, is of small irregularities of a voice."""
     pieces: list[np.ndarray] = []
 
     @_Callback
@@ -73,19 +68,17 @@ def phonemes(texts: Iterable[str], language: str) -> list[str]:
 
     A word that eSpeak does not know and reads in another language is marked by that language's name in parentheses.
     """
+    found = []
     with _loaded(language, 0) as library:
         library.espeak_TextToPhonemes.restype = ctypes.c_char_p
-        return [_phonemes_of(library, text) for text in texts]
-
-
-def _phonemes_of(library: ctypes.CDLL, text: str) -> str:
-    buffer = ctypes.create_string_buffer(text.encode())
-    position = ctypes.c_void_p(ctypes.addressof(buffer))
-    clauses = []
-    # eSpeak sets the pointer to the next clause, and to null after the last.
-    while position.value:
-        clauses.append((library.espeak_TextToPhonemes(ctypes.byref(position), _UTF8, _IPA) or b"").decode())
-    return " ".join(clauses)
+        for text in texts:
+            buffer = ctypes.create_string_buffer(text.encode())
+            position, clauses = ctypes.c_void_p(ctypes.addressof(buffer)), []
+            # eSpeak sets the pointer to the next clause, and to null after the last.
+            while position.value:
+                clauses.append((library.espeak_TextToPhonemes(ctypes.byref(position), _UTF8, _IPA) or b"").decode())
+            found.append(" ".join(clauses))
+    return found
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import soundfile
@@ -69,20 +68,12 @@ def make_demo(
     overwrite: bool = False,
     processes: int | None = None,
 ) -> Path:
-    """Generate the demo corpus.
-
-    Returns `folder`.
+    """Generate the demo corpus in a folder, which is returned.
 
     Raises UserError: too few utterances, a missing package, or a folder that cannot be written.
 
-    Parameters
-    ----------
-    folder : for the audio and the manifests.
-    utterances : utterances per dialect, over all splits.
-    clusters : the clusters of dialects.
-    seed : the same seed gives the same files, byte for byte.
-    overwrite : replace existing manifests.
-    processes : number of processes; by default one per core.
+    `utterances`: per dialect, over all splits. `seed`: the same seed gives the same files, byte for byte. `processes`:
+    by default one per core.
     """
     if utterances < MINIMUM_UTTERANCES:
         raise UserError(
@@ -93,7 +84,16 @@ def make_demo(
     with preparation(folder, settings, overwrite=overwrite) as needed:
         if not needed:
             return folder
-        planning = _import_planning()
+        try:
+            # Babel comes with an extra; other commands work without it.
+            from . import planning  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            if error.name != "babel":
+                raise
+            raise UserError(
+                "the demo corpus needs the package babel, which is not installed. Run 'pip install babel "
+                "espeakng-loader'."
+            ) from None
         planned = [
             utterance
             for cluster, members in chosen.items()
@@ -105,24 +105,12 @@ def make_demo(
                 for dialect in members:
                     (folder / "audio" / dialect.name).mkdir(parents=True, exist_ok=True)
             seconds = _speak(planned, folder, seed, processes or _usable_cores())
-            _write_texts(folder / "texts.csv", planned)
+            # For human readers.
+            write_csv(folder / "texts.csv", ("id", "text"), ((utterance.id, utterance.text) for utterance in planned))
         except OSError as error:
             raise cannot_write(folder, error) from None
         labels = Labels({cluster: tuple(member.name for member in members) for cluster, members in chosen.items()})
         return write_corpus(folder, settings, _manifests(planned, seconds), labels)
-
-
-def _import_planning() -> ModuleType:
-    """Import the module that needs Babel, which comes with an extra; other commands work without it."""
-    try:
-        from . import planning  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        if error.name != "babel":
-            raise
-        raise UserError(
-            "the demo corpus needs the package babel, which is not installed. Run 'pip install babel espeakng-loader'."
-        ) from None
-    return planning
 
 
 def _speak(planned: Sequence[PlannedUtterance], folder: Path, seed: int, processes: int) -> list[float]:
@@ -132,17 +120,13 @@ def _speak(planned: Sequence[PlannedUtterance], folder: Path, seed: int, process
     if processes == 1:
         return list(progress(map(say, planned)))
     # Spawned, not forked, because this process may have torch threads running.
-    with multiprocessing.get_context("spawn").Pool(processes, _limit_threads) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes, torch.set_num_threads, (1,)) as pool:
         return list(progress(pool.imap(say, planned, chunksize=max(1, min(16, len(planned) // processes)))))
 
 
 def _usable_cores() -> int:
     # macOS has no affinity.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _limit_threads() -> None:
-    torch.set_num_threads(1)
 
 
 def _manifests(planned: Sequence[PlannedUtterance], seconds: Sequence[float]) -> dict[str, dict[str, Sequence]]:
@@ -155,17 +139,8 @@ def _manifests(planned: Sequence[PlannedUtterance], seconds: Sequence[float]) ->
     return {split: dict(zip(names, zip(*sorted(rows), strict=True), strict=True)) for split, rows in rows_of.items()}
 
 
-def _write_texts(path: Path, planned: Sequence[PlannedUtterance]) -> None:
-    """Write the spoken texts, for human readers."""
-    write_csv(path, ("id", "text"), ((utterance.id, utterance.text) for utterance in planned))
-
-
 def write_utterance(utterance: PlannedUtterance, folder: Path, seed: int) -> float:
-    """Synthesise an utterance, write its file and return its duration in seconds.
-
-    `utterance`: text and speaker. `folder`: of the corpus; the folder of the audio exists. `seed`: of the corpus, for
-    speed, pitch, noise and level.
-    """
+    """Synthesise an utterance, write its file into the folder of the corpus, and return its duration in seconds."""
     purpose = f"speak {utterance.dialect.name} {utterance.split}"
     generator = keyed_generator(seed, purpose, utterance.index)
     voice_seed = keyed_seed(seed, purpose, utterance.index) % _SEED_LIMIT
@@ -181,14 +156,11 @@ def write_utterance(utterance: PlannedUtterance, folder: Path, seed: int) -> flo
         # Repeated at a speed that fits the limits; 5 % more, because pauses do not follow the speed.
         factor = 1.05 * seconds / SECONDS[1] if seconds > SECONDS[1] else 0.95 * seconds / SECONDS[0]
         spoken = say(round(speed * factor))
-    samples = _through_channel(_resample(spoken), generator)
+    waveform = torch.from_numpy(spoken / np.float32(_LARGEST_SAMPLE + 1))
+    speech = torchaudio.functional.resample(waveform, espeak.SAMPLE_RATE, SAMPLE_RATE).numpy()
+    samples = _through_channel(speech, generator)
     soundfile.write(folder / utterance.audio_path, samples, SAMPLE_RATE, subtype="PCM_16")
     return round(len(samples) / SAMPLE_RATE, 3)
-
-
-def _resample(spoken: np.ndarray) -> np.ndarray:
-    waveform = torch.from_numpy(spoken / np.float32(_LARGEST_SAMPLE + 1))
-    return torchaudio.functional.resample(waveform, espeak.SAMPLE_RATE, SAMPLE_RATE).numpy()
 
 
 def _through_channel(speech: np.ndarray, generator: np.random.Generator) -> np.ndarray:

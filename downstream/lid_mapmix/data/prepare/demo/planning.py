@@ -25,8 +25,8 @@ from . import espeak
 from .demo import SPEAKERS, Dialect
 from .making import PlannedUtterance
 
-# Of train, dev and test.
-UTTERANCE_FRACTIONS = (0.66, 0.11, 0.23)
+# Of utterances, for dev and test; of terms, for train, dev and test.
+HELD_OUT_FRACTIONS = (0.11, 0.23)
 TERM_FRACTIONS = (0.5, 0.2, 0.3)
 PHRASES_PER_UTTERANCE = 3
 NUMBERS = range(2, 1000)
@@ -83,14 +83,11 @@ class Vocabulary:
 
 
 def plan_cluster(cluster: str, dialects: Sequence[Dialect], utterances: int, seed: int) -> Iterator[PlannedUtterance]:
-    """Plan the texts and speakers of a cluster.
-
-    `cluster`: its name, which keys its draws. `dialects`: its dialects. `utterances`: utterances per dialect, over
-    all splits. `seed`: of the corpus.
-    """
+    """Plan texts and speakers of a cluster, whose name keys its draws; `utterances`: per dialect, over all splits."""
     locales = [Locale.parse(dialect.locale) for dialect in dialects]
     sayable = set.intersection(*map(sayable_terms, dialects))
-    counts = _split_counts(utterances)
+    held_out = [max(1, round(fraction * utterances)) for fraction in HELD_OUT_FRACTIONS]
+    counts = dict(zip(SPLITS, (utterances - sum(held_out), *held_out), strict=True))
     for split, vocabulary in _vocabularies(cluster, sayable, seed).items():
         for index in range(counts[split]):
             generator = keyed_generator(seed, f"phrases {cluster} {split}", index)
@@ -99,7 +96,9 @@ def plan_cluster(cluster: str, dialects: Sequence[Dialect], utterances: int, see
             speaker = SPEAKERS[split][index % len(SPEAKERS[split])]
             for dialect, locale in zip(dialects, locales, strict=True):
                 identifier = f"{dialect.name}-{split}-{index:04d}-{speaker}"
-                yield PlannedUtterance(identifier, dialect, split, index, speaker, _join(phrases, locale))
+                # Russian dates end in an abbreviation with a full stop.
+                text = " ".join(f"{render(phrase, locale).removesuffix('.')}." for phrase in phrases)
+                yield PlannedUtterance(identifier, dialect, split, index, speaker, text)
 
 
 def sayable_terms(dialect: Dialect) -> set[tuple[Kind, str]]:
@@ -114,16 +113,13 @@ def sayable_terms(dialect: Dialect) -> set[tuple[Kind, str]]:
     }
 
 
-def _split_counts(utterances: int) -> dict[str, int]:
-    held_out = [max(1, round(fraction * utterances)) for fraction in UTTERANCE_FRACTIONS[1:]]
-    return dict(zip(SPLITS, (utterances - sum(held_out), *held_out), strict=True))
-
-
 def _vocabularies(cluster: str, sayable: set[tuple[Kind, str]], seed: int) -> dict[str, Vocabulary]:
     """Divide terms, numbers and dates between the splits."""
 
     def divide(name: str, values: Iterable) -> list[tuple]:
-        return divide_evenly(values, TERM_FRACTIONS, keyed_generator(seed, f"vocabulary {cluster} {name}"))
+        shuffled = keyed_generator(seed, f"vocabulary {cluster} {name}").permutation(sorted(values)).tolist()
+        ends = np.rint(np.cumsum(TERM_FRACTIONS) * len(shuffled)).astype(int)
+        return [tuple(shuffled[start:end]) for start, end in zip((0, *ends[:-1]), ends, strict=True)]
 
     terms = {kind: divide(kind, {key for of, key in sayable if of is kind}) for kind in Kind if kind is not Kind.DATE}
     numbers, dates = divide("numbers", NUMBERS), divide("dates", DATES)
@@ -131,11 +127,6 @@ def _vocabularies(cluster: str, sayable: set[tuple[Kind, str]], seed: int) -> di
         split: Vocabulary({kind: parts[number] for kind, parts in terms.items()}, numbers[number], dates[number])
         for number, split in enumerate(SPLITS)
     }
-
-
-def _join(phrases: Sequence[Phrase], locale: Locale) -> str:
-    # Russian dates end in an abbreviation with a full stop.
-    return " ".join(f"{render(phrase, locale).removesuffix('.')}." for phrase in phrases)
 
 
 def draw_phrase(kind: Kind, vocabulary: Vocabulary, generator: np.random.Generator) -> Phrase:
@@ -153,7 +144,10 @@ def render(phrase: Phrase, locale: Locale) -> str:
         case Kind.DATE:
             return format_date(datetime.date.fromordinal(phrase.number), "full", locale)
         case Kind.MEASURE:
-            return _measure(phrase.number, phrase.terms[0], locale)
+            number, unit = phrase.number, phrase.terms[0]
+            words = format_unit(number, unit, "long", locale=locale)
+            # If a locale's long and short forms are equal, CLDR has only the short one and Babel returns the key.
+            return format_unit(number, unit, "short", locale=locale) if unit in words else words
         case Kind.PRICE:
             # The pattern suppresses cents, which are read as a decimal fraction.
             return format_currency(
@@ -183,21 +177,8 @@ def candidate_phrases(locale: Locale) -> list[Phrase]:
     return [phrase for phrase in phrases if _plain(phrase, locale)]
 
 
-def divide_evenly(values: Iterable, fractions: tuple[float, ...], generator: np.random.Generator) -> list[tuple]:
-    """Shuffle values and divide them into disjoint parts of about these fractions, which sum to 1."""
-    shuffled = generator.permutation(sorted(values)).tolist()
-    ends = np.rint(np.cumsum(fractions) * len(shuffled)).astype(int)
-    return [tuple(shuffled[start:end]) for start, end in zip((0, *ends[:-1]), ends, strict=True)]
-
-
 def _keys(names: Iterable[str], pattern: str) -> list[str]:
     return [key for key in names if re.fullmatch(pattern, key)]
-
-
-def _measure(number: int, unit: str, locale: Locale) -> str:
-    words = format_unit(number, unit, "long", locale=locale)
-    # If a locale's long and short forms are equal, CLDR has only the short one and Babel returns the key.
-    return format_unit(number, unit, "short", locale=locale) if unit in words else words
 
 
 def _plain(phrase: Phrase, locale: Locale) -> bool:

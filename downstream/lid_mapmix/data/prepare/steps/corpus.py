@@ -87,9 +87,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus that ``lid-mapmix prepare NAME`` makes manifests for."""
+    """A corpus that ``lid-mapmix prepare NAME`` makes manifests for; its name is that of its module."""
 
-    name: str  # also the name of its module
     purpose: str  # one line for the help
     examples: str  # commands for the help
     add_flags: Callable[[CommandParser], None]  # adds its flags to a parser
@@ -97,7 +96,6 @@ class Corpus:
 
 
 def listed_corpus(
-    name: str,
     purpose: str,
     examples: str,
     list_utterances: Callable[[argparse.Namespace], Listing],
@@ -110,46 +108,29 @@ def listed_corpus(
 ) -> Corpus:
     """Return a corpus that lists its utterances; :func:`.listing.prepare_listed` does the rest.
 
-    Parameters
-    ----------
-    name, purpose, examples : as for all corpora.
-    list_utterances : lists the utterances for the flags, which include ``corpus_folder``.
-    source, metavar : for the help: the content of the corpus's folder, and its name.
-    languages : add the flag ``--languages``.
-    drawn_fraction : default fractions of dev and test; None if the publisher has all splits.
-    add_own_flags : adds flags of this corpus only.
+    `list_utterances`: lists them for the flags, which include ``corpus_folder``. `source`, `metavar`: for the help: the
+    content of that folder, and its name. `languages`: add ``--languages``. `drawn_fraction`: default fractions of dev
+    and test; None if the publisher has all splits. `add_own_flags`: adds flags of this corpus only.
     """
 
     def add_flags(parser: CommandParser) -> None:
         add = parser.add_argument
         add("corpus_folder", type=Path, metavar=metavar, help=source)
         add("--max-hours-per-class", type=positive, metavar="HOURS", help="maximum hours per class to draw for train")
-        add(
-            "--copy-audio",
-            action="store_true",
-            help="copy the audio to the folder of the manifests; default: do not copy",
-        )
-        add(
-            "--skip-bad-audio",
-            action="store_true",
-            help="drop utterances whose audio is missing or unreadable, and print their number; default: an error",
-        )
+        copied = "copy the audio to the folder of the manifests; default: do not copy"
+        add("--copy-audio", action="store_true", help=copied)
+        skipped = "drop utterances whose audio is missing or unreadable, and print their number; default: an error"
+        add("--skip-bad-audio", action="store_true", help=skipped)
         add_common_flags(parser, drawn_fraction)
         if drawn_fraction is not None:
-            add(
-                "--split-by",
-                choices=choices_of(SplitBy),
-                default=SplitBy.SPEAKER.value,
-                help="unit that is in one drawn split only; with file, a speaker may be in several splits, and scores "
-                "do not measure unseen speakers (default: %(default)s)",
+            units = (
+                "unit that is in one drawn split only; with file, a speaker may be in several splits, and scores do "
+                "not measure unseen speakers (default: %(default)s)"
             )
+            add("--split-by", choices=choices_of(SplitBy), default=SplitBy.SPEAKER.value, help=units)
         if languages:
-            add(
-                "--languages",
-                nargs="+",
-                metavar="NAME",
-                help="only these languages, by the corpus's folder names (default: all)",
-            )
+            chosen = "only these languages, by the corpus's folder names (default: all)"
+            add("--languages", nargs="+", metavar="NAME", help=chosen)
         if add_own_flags is not None:
             add_own_flags(parser)
 
@@ -158,23 +139,21 @@ def listed_corpus(
 
         known = vars(Options())
         options = Options(**{name: value for name, value in vars(asked).items() if name in known})
-        return prepare_listed(asked.folder, list_utterances(asked), corpus=name, options=options)
+        return prepare_listed(asked.folder, list_utterances(asked), corpus=asked.corpus, options=options)
 
-    return Corpus(name, purpose, examples, add_flags, prepare)
+    return Corpus(purpose, examples, add_flags, prepare)
 
 
 def add_common_flags(parser: CommandParser, drawn_fraction: float | None) -> None:
     """Add the flags of every corpus, and the fractions of dev and test with this default if they are drawn."""
     if drawn_fraction is not None:
         for split in SPLITS[1:]:
-            parser.add_argument(
+            flag, meaning = (
                 f"--{split}-fraction",
-                type=float,
-                default=drawn_fraction,
-                metavar="FRACTION",
-                help=f"fraction of each class to draw for {split}.csv (default: %(default)s)",
+                f"fraction of each class to draw for {split}.csv (default: %(default)s)",
             )
-            parser.add_deprecated(f"--{split}-share", f"--{split}-fraction")
+            parser.add_argument(flag, type=float, default=drawn_fraction, metavar="FRACTION", help=meaning)
+            parser.add_deprecated(f"--{split}-share", flag)
     parser.add_seed("seed of the drawn splits")
     parser.add_overwrite("existing manifests")
 

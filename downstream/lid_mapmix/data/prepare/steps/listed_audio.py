@@ -26,9 +26,7 @@ log = logging.getLogger(__name__)
 def with_present_audio(columns: Columns, origin: Path, *, skip: bool) -> Columns:
     """Refuse utterances whose audio is missing, or drop them; reads each folder once.
 
-    Raises UserError: some are missing, and not to be dropped.
-
-    `columns`: column name → (utterances,) values, with ``audiopath``. `origin`: of the corpus, for the error.
+    Raises UserError: some are missing, and not to be dropped. `origin`: of the corpus, for the error.
     """
     paths = columns["audiopath"]
     names_in: dict[str, set[str]] = {}
@@ -62,10 +60,7 @@ def within_audio(columns: Columns, origin: Path, *, skip: bool) -> Columns:
     Headers are read where an utterance is a part of a file or has no duration; with `skip`, all of them. Bad audio is
     what training refuses: see :func:`~lid_mapmix.data.audio.spans.utterance_span`.
 
-    Raises UserError: bad audio that is not to be dropped.
-
-    `columns`: column name → (utterances,) values, with ``audiopath``, ``seconds``, ``start`` and ``end``. `origin`: of
-    the corpus, for errors. `skip`: drop utterances with bad audio.
+    Raises UserError: bad audio that is not to be dropped. `origin`: of the corpus, for errors.
     """
     paths, starts, ends, seconds = (columns[name] for name in ("audiopath", "start", "end", "seconds"))
     wanted = np.isnan(seconds) | ~np.isnan(ends) | (starts > 0) | skip
@@ -115,13 +110,10 @@ def _seconds(length: Length | None) -> float:
 
 
 def copy_audio(paths: np.ndarray, origin: Path, folder: Path) -> np.ndarray:
-    """Copy audio to the folder of the manifests.
+    """Copy audio, of absolute paths, to the folder of the manifests, and return the paths of the copies within it.
 
-    Raises UserError: an unreadable file, or a folder that cannot be written.
-
-    Returns (utterances,) str, paths of the copies, relative to `folder`.
-
-    `paths`: (utterances,) str, absolute. `origin`: files in it keep their relative path.
+    Raises UserError: an unreadable file, or a folder that cannot be written. `origin`: files in it keep their relative
+    path.
     """
     targets = {path: _AUDIO_FOLDER + "/" + _name_of_copy(Path(path), origin) for path in paths}
     for path, target in tqdm(targets.items(), desc="Copying audio", unit="file"):

@@ -40,14 +40,10 @@ log = logging.getLogger(__name__)
 
 
 def prepare_listed(folder: Path, listing: Listing, *, corpus: str, options: Options) -> Path:
-    """Write the manifests of the listed utterances of a corpus.
+    """Write the manifests of the listed utterances of a corpus to a folder, which is returned.
 
     Raises UserError: no utterance, an id twice, missing or damaged audio, too few speakers to divide, no dev, or a
     class that is in none of the corpus's clusters.
-
-    Returns `folder`.
-
-    `listing`: the utterances, and what is specific to the corpus.
     """
     check_fractions(options.dev_fraction, options.test_fraction)
     folder, origin = folder.resolve(), listing.origin

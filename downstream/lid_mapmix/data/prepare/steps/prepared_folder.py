@@ -44,7 +44,7 @@ def preparation(
     Raises UserError: the folder has manifests with other settings and `overwrite` is false, another process is
     preparing it, or it cannot be written.
 
-    `settings`: everything that the result depends on, in JSON types. `overwrite`: prepare it even if it has manifests.
+    `settings`: everything that the result depends on, in JSON types.
     """
     if not _is_needed(folder, settings, overwrite, splits):
         yield False
@@ -117,8 +117,7 @@ def write_corpus(
 
     The files of an earlier preparation are kept until the new ones are complete.
 
-    `folder`: where to write, within its :func:`preparation`. `settings`: for the next :func:`preparation`. `manifests`:
-    split → columns; at least train and dev. `labels`: the classes and their clusters.
+    `folder`: within its :func:`preparation`. `manifests`: split → columns; at least train and dev.
     """
     splits = sorted(manifests, key=SPLITS.index)
     # They are moved in reverse order; train.csv is last, because it is what other commands look for first.

@@ -61,7 +61,14 @@ def split_units(
     class_names, class_of = np.unique(classes, return_inverse=True)
     unit_names, unit_of = np.unique(units, return_inverse=True)
     pairs = np.unique(np.stack([class_of, unit_of]), axis=1)
-    _check_enough(class_names, np.bincount(pairs[0], minlength=len(class_names)), unit_name)
+    counts = np.bincount(pairs[0], minlength=len(class_names))
+    if (counts < len(SPLITS)).any():
+        short = int(np.argmax(counts < len(SPLITS)))
+        number = f"{counts[short]} {unit_name}" + ("" if counts[short] == 1 else "s")
+        raise UserError(
+            f"class {class_names[short]}: expected at least 3 {unit_name}s, one each for train, dev and test, found "
+            f"{number}. {_remedy(unit_name)}"
+        )
 
     # (classes, 3) and (units,): the wanted seconds, and the class that a unit is divided with: its most frequent one.
     totals = np.bincount(class_of, seconds, minlength=len(class_names))
@@ -118,17 +125,6 @@ def connected(first: np.ndarray, second: np.ndarray, count: int) -> np.ndarray:
     return connected_components(graph, directed=False)[1]
 
 
-def _check_enough(class_names: np.ndarray, counts: np.ndarray, unit_name: str) -> None:
-    short = np.flatnonzero(counts < len(SPLITS))
-    if len(short):
-        one = short[0]
-        found = f"{counts[one]} {unit_name}" + ("" if counts[one] == 1 else "s")
-        raise UserError(
-            f"class {class_names[one]}: expected at least 3 {unit_name}s, one each for train, dev and test, found "
-            f"{found}. {_remedy(unit_name)}"
-        )
-
-
 def _remedy(unit_name: str) -> str:
     remedy = f"Add {unit_name}s to it, or remove the class"
     if unit_name == "speaker":
@@ -162,11 +158,7 @@ def _cut(seconds: np.ndarray, dev_fraction: float, test_fraction: float, generat
 
 
 def without_leaks(columns: Columns) -> Columns:
-    """Keep each speaker and group in one split only: in test if it occurs there, otherwise in dev.
-
-    `columns`: column name → (utterances,) values, with ``split``, ``speaker`` and ``group``; an empty split counts as
-    train.
-    """
+    """Keep each speaker and group in one split only: in test if it occurs there, else in dev; no split is train."""
     rank_of = {"": 0} | {split: rank for rank, split in enumerate(SPLITS)}
     ranks = np.array([rank_of[split] for split in columns["split"]])
     stays = np.ones(len(ranks), dtype=bool)

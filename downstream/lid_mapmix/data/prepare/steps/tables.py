@@ -44,12 +44,9 @@ def sub_folders(folder: Path) -> dict[str, Path]:
 
 
 def language_folders(folder: Path, holds: Callable[[Path], bool], what: str, remedy: str) -> dict[str, Path]:
-    """Return name → sub-folder for the sub-folders of languages.
+    """Return name → sub-folder for those that hold a language. Raises UserError: there is none.
 
-    Raises UserError: there is none.
-
-    `folder`: of the corpus. `holds`: returns whether a sub-folder is that of a language. `what`, `remedy`: for the
-    error: the content of such a sub-folder, and what to do.
+    `what`, `remedy`: for the error: the content of such a sub-folder, and what to do.
     """
     found = {name: path for name, path in sub_folders(folder).items() if holds(path)}
     if not found:
@@ -65,12 +62,12 @@ def file_names(folder: Path | str) -> list[str]:
         return sorted(entry.name for entry in entries if not entry.name.startswith("."))
 
 
-def choose(found: Mapping[str, T], wanted: Sequence[str] | None, flag: str) -> dict[str, T]:
-    """Return the requested items, or all, in the order of `found`. Raises UserError: one is not there."""
+def choose(found: Mapping[str, T], wanted: Sequence[str] | None) -> dict[str, T]:
+    """Return the languages that are requested, or all, in the order of `found`. Raises UserError: one is not there."""
     unknown = [name for name in wanted or () if name not in found]
     if unknown:
         raise UserError(
-            f"{flag} {unknown[0]}: expected one of {enumerate_names(found)}, found another. Choose one of these."
+            f"--languages {unknown[0]}: expected one of {enumerate_names(found)}, found another. Choose one of these."
         )
     return {name: value for name, value in found.items() if wanted is None or name in wanted}
 
@@ -91,7 +88,6 @@ def read_table(
     header: Sequence[str] | None = None,
     separator: str = "\t",
     other_names: Mapping[str, str] | None = None,
-    encoding: str = "utf-8-sig",
 ) -> dict[str, list[str]]:
     """Read columns of a table. Quotation marks have no meaning, because transcripts have single ones.
 
@@ -106,7 +102,7 @@ def read_table(
         raise _not_there(path, "table")
     try:
         # Not csv, for which a carriage return within a transcript ends the line.
-        with path.open(newline="\n", encoding=encoding) as file:
+        with path.open(newline="\n", encoding="utf-8-sig") as file:
             rows = (line.removesuffix("\n").removesuffix("\r").split(separator) for line in file)
             names = [(other_names or {}).get(name, name) for name in header or next(rows, [])]
             missing = [name for name in needed if name not in names]
@@ -125,9 +121,7 @@ def read_table(
                     )
                 table += [] if is_blank else [row]
     except UnicodeError as error:
-        raise UserError(
-            f"{path}: expected a table in {encoding.upper()}, found other data ({error}). Save it as one."
-        ) from None
+        raise UserError(f"{path}: expected a table in UTF-8-SIG, found other data ({error}). Save it as one.") from None
     return {name: [row[names.index(name)] for row in table] for name in (*needed, *optional) if name in names}
 
 
