@@ -13,10 +13,12 @@ from typing import Any
 from ...utils.errors import UserError
 from .. import SPLITS
 from .steps.corpus import DEFAULT_FRACTION, Listing, Utterance, listed_corpus
-from .steps.tables import describe_folder
+from .steps.tables import describe_folder, exported_clusters
 
 # Cuts are preferred to the supervisions that they are made of.
 RECORDINGS, SUPERVISIONS, CUTS = "recordings", "supervisions", "cuts"
+# Custom fields of supervisions that are columns of the manifest.
+OWN_FIELDS = ("group", "source")
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
@@ -28,8 +30,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 def _list(options: argparse.Namespace) -> Listing:
     """List a manifest, or those of the splits; without dev, train is divided. Raises UserError: bad content."""
     corpus, field = options.corpus_folder.resolve(), options.label_field
-    if find_spec("lhotse") is None:
-        raise UserError(f"{corpus}: needs lhotse, which is not installed. Run 'pip install \"lid-mapmix[lhotse]\"'.")
+    require_lhotse(corpus)
     kinds = ([(split, corpus.glob(f"*{kind}_{split}.jsonl*")) for split in SPLITS] for kind in (CUTS, SUPERVISIONS))
     found = ([(split, path) for split, paths in pairs for path in sorted(paths)] for pairs in kinds)
     files = [("", corpus)] if corpus.is_file() else next(filter(None, found), [])
@@ -40,7 +41,15 @@ def _list(options: argparse.Namespace) -> Listing:
     if "dev" not in splits:
         files = [(split.replace("train", ""), path) for split, path in files]
     root = options.root.resolve()
-    return Listing(corpus, [one for split, path in files for one in _list_file(path, split, field, root)])
+    utterances = [one for split, path in files for one in _list_file(path, split, field, root)]
+    clusters = exported_clusters(corpus)
+    return Listing(corpus, utterances, {"clusters": clusters}, clusters)
+
+
+def require_lhotse(path: Path) -> None:
+    """Raise UserError if lhotse, which `path` needs, is not installed."""
+    if find_spec("lhotse") is None:
+        raise UserError(f"{path}: needs lhotse, which is not installed. Run 'pip install \"lid-mapmix[lhotse]\"'.")
 
 
 def _list_file(path: Path, split: str, field: str, root: Path) -> Iterator[Utterance]:
@@ -57,7 +66,9 @@ def _list_file(path: Path, split: str, field: str, root: Path) -> Iterator[Utter
                 is_part = round(start, 3) > 0 or round(end, 3) < round(cut.recording.duration, 3)
                 speaker, seconds = str(segment.speaker or ""), round(end - start, 6)
                 one = Utterance(audio, str(label), name, split, seconds, speaker=speaker)
-                yield one._replace(start=start, end=end, group=str(cut.recording.id)) if is_part else one
+                one = one._replace(start=start, end=end, group=str(cut.recording.id)) if is_part else one
+                own = segment.custom or {}
+                yield one._replace(**{key: own[key] for key in OWN_FIELDS if isinstance(own.get(key), str)})
     except UserError:
         raise
     except Exception as error:  # noqa: BLE001 - Lhotse, gzip and JSON have their own
