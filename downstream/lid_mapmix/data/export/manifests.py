@@ -64,7 +64,7 @@ def export_manifests(data: Path, target: ManifestForm, folder: Path, *, overwrit
                 if target == ManifestForm.PARQUET:
                     # Text, because millions of Path objects are slow.
                     audio = [os.path.join(data, path) for path in iterate(manifest.columns["audiopath"])]  # noqa: PTH118
-                    write_parquet(*paths, {**manifest.columns, "audiopath": list(map(os.path.abspath, audio))})
+                    write_parquet(paths[0], {**manifest.columns, "audiopath": list(map(os.path.abspath, audio))})
                 else:
                     _write_lhotse(manifest, *paths)
             if labels is not None:
