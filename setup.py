@@ -78,7 +78,7 @@ setup(
         "app": ["gradio>=6"],  # `lid-mapmix app`
         "demo": ["babel>=2.14", "espeakng-loader"],  # text and voices of `lid-mapmix prepare demo`
         "docs": ["furo", "myst-parser", "sphinx>=8"],  # `make docs`
-        "lhotse": ["lhotse>=1.33"],  # `lid-mapmix prepare lhotse`
+        "lhotse": ["lhotse>=1.33"],  # `lid-mapmix prepare lhotse`, `export-manifest --to lhotse`
         "onnx": ["onnx>=1.23.2", "onnxscript>=0.7.2", "onnxruntime>=1.32"],  # `lid-mapmix export --onnx`
         "parquet": ["pyarrow>=17"],  # manifests of millions of rows open in seconds; `lid-mapmix prepare huggingface`
         "peft": ["peft>=0.21.2"],  # adapters (upstream.adapter)

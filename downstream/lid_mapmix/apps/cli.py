@@ -38,7 +38,7 @@ COMMANDS: Mapping[str, Command] = {
         "commands.pack:pack_corpus",
     ),
     "export-manifest": Command(
-        "write manifests for Kaldi or NeMo, or as Parquet",
+        "write manifests of Lhotse (for Kaldi, NeMo and others), or as Parquet",
         "commands.export_manifest:make_export_parser",
         "commands.export_manifest:export_manifest",
     ),
@@ -92,7 +92,7 @@ COMMANDS: Mapping[str, Command] = {
 _EXAMPLES = """\
 examples:
   lid-mapmix prepare demo --out data/demo
-  lid-mapmix export-manifest data/demo --to kaldi --out kaldi/data
+  lid-mapmix export-manifest data/demo --to lhotse --out manifests
   lid-mapmix run -u fbank --data data/demo
   lid-mapmix config -u fbank -v datamap --data data/demo > datamap.yaml
   lid-mapmix datamap result/downstream/lid_mapmix-mapmix-fbank --suspects 50

@@ -44,6 +44,19 @@ def test_a_nemo_manifest_is_divided(manifest, tmp_path):
     assert float(second["seconds"]) == pytest.approx(0.5)
 
 
+def test_ids_groups_sources_and_the_labels_beside_a_manifest_are_kept(manifest, tmp_path):
+    entries = [json.loads(line) for line in manifest.read_text().splitlines() if line]
+    for number, entry in enumerate(entries):
+        entry |= {"id": f"u{number}", "group": entry["audio_filepath"], "source": "here"}
+    manifest.write_text("\n".join(map(json.dumps, entries)))
+    manifest.rename(manifest.with_name("train.jsonl"))
+    (manifest.parent / "labels.yaml").write_text("arabic:\n- ara-arz\n- ara-apc\n")
+    data = prepare("jsonl", manifest.parent, tmp_path / "data")
+    assert (data / "labels.yaml").read_text() == "arabic:\n- ara-arz\n- ara-apc\n"
+    found = {row["id"]: (row["group"], row["source"]) for row in itertools.chain(*read_rows(data).values())}
+    assert found == {entry["id"]: (str(Path(entry["group"])), "here") for entry in entries}
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -1,20 +1,15 @@
-"""``lid-mapmix export-manifest DATA --to kaldi|jsonl|parquet --out DIR``: a prepared corpus in other formats."""
+"""``lid-mapmix export-manifest DATA --to lhotse|parquet --out DIR``: a prepared corpus in other formats."""
 
 import argparse
 from pathlib import Path
 
 from ...data.export import ManifestForm
-from ...utils.command_line import CommandParser
+from ...utils.command_line import CommandParser, choices_of
 
-_PURPOSES = {
-    ManifestForm.KALDI: "one data directory per split",
-    ManifestForm.JSONL: "NeMo's JSON lines, one file per split",
-    ManifestForm.PARQUET: "manifests of lid_mapmix that open in seconds with millions of rows; needs pyarrow",
-}
 _EXAMPLES = """\
 examples:
-  lid-mapmix export-manifest data/demo --to kaldi --out kaldi/data
-  lid-mapmix export-manifest data/demo --to jsonl --out nemo
+  lid-mapmix export-manifest data/demo --to lhotse --out manifests
+  lhotse kaldi export manifests/recordings_train.jsonl.gz manifests/supervisions_train.jsonl.gz kaldi/train
   lid-mapmix export-manifest data/large --to parquet --out data/large-parquet
 """
 
@@ -30,12 +25,23 @@ def make_export_parser() -> CommandParser:
     parser.add_argument(
         "--to",
         required=True,
-        choices=[form.value for form in ManifestForm],
-        help="; ".join(f"{form}: {_PURPOSES[form]}" for form in ManifestForm),
+        type=_form,
+        choices=choices_of(ManifestForm),
+        help="lhotse: recordings and supervisions, which Lhotse converts for Kaldi and NeMo (needs lhotse); "
+        "parquet: manifests of lid_mapmix that open in seconds with millions of rows (needs pyarrow)",
     )
     parser.add_out("folder to write", required=True)
     parser.add_overwrite("existing files")
     return parser
+
+
+def _form(name: str) -> str:
+    if name in ("kaldi", "jsonl"):
+        raise argparse.ArgumentTypeError(
+            f"{name}: expected lhotse or parquet. Write lhotse; then 'lhotse kaldi export' makes Kaldi's data "
+            "directories of it, and 'lhotse cut simple' the cuts that NeMo reads"
+        )
+    return name
 
 
 def export_manifest(options: argparse.Namespace) -> None:

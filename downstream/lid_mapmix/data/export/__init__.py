@@ -1,4 +1,4 @@
-"""Exports of prepared corpora: tar shards, Kaldi, NeMo, Parquet. This file has only the choices for command lines."""
+"""Exports of prepared corpora: tar shards, Lhotse, Parquet. This file has only the choices for command lines."""
 
 from enum import StrEnum
 
@@ -8,6 +8,5 @@ DEFAULT_SHARD_BYTES = 10**9
 class ManifestForm(StrEnum):
     """Format of exported manifests."""
 
-    KALDI = "kaldi"
-    JSONL = "jsonl"
+    LHOTSE = "lhotse"
     PARQUET = "parquet"

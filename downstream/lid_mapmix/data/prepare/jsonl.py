@@ -16,7 +16,7 @@ from .steps.tables import describe_folder, exported_clusters, read_lines
 
 EXTENSIONS = (".jsonl", ".json")
 AUDIO, OFFSET, DURATION, LABEL = "audio_filepath", "offset", "duration", "label"
-# Not NeMo's; read and written so that an export loses nothing.
+# Not NeMo's; read if a line has them.
 OTHERS = ("id", "speaker", "group", "source")
 # Missing values; a class or a speaker may be named 0.
 _NOTHING = (None, "")

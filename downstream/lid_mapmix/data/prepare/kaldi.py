@@ -22,7 +22,7 @@ SPEAKERS = "utt2spk"
 UTTERANCE_SECONDS = "utt2dur"
 RECORDING_SECONDS = "reco2dur"
 # In segments: the end of the recording.
-TO_THE_END = -1.0
+_TO_THE_END = -1.0
 _ARCHIVE = re.compile(r".+:\d+(?:\[.*\])?")
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def list_directory(directory: Path, split: str, root: Path, languages_file: str 
     ]
 
 
-def what_is_no_file(value: str) -> str:
+def _what_is_no_file(value: str) -> str:
     """Return what a value in wav.scp is if it is not a file; empty for a file."""
     if value.endswith("|"):
         return "a command"
@@ -113,7 +113,7 @@ def what_is_no_file(value: str) -> str:
 def _read_recordings(path: Path, root: Path) -> dict[str, str]:
     recordings = read_pairs(path)
     for name, value in recordings.items():
-        kind = what_is_no_file(value)
+        kind = _what_is_no_file(value)
         if kind:
             raise UserError(
                 f"{path}: expected an audio file for {name}, found {kind} ({value}). Write the audio to files, "
@@ -143,7 +143,7 @@ def _read_segments(path: Path, recordings: dict[str, str]) -> dict[str, tuple[st
             raise UserError(
                 f"{path}: expected a recording of {RECORDINGS} for {name}, found {recording}. Repair the directory."
             )
-        segments[name] = (recording, times[0], math.nan if times[1] == TO_THE_END else times[1])
+        segments[name] = (recording, times[0], math.nan if times[1] == _TO_THE_END else times[1])
     return segments
 
 

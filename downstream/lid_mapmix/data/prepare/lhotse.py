@@ -13,9 +13,11 @@ from typing import Any
 from ...utils.errors import UserError
 from .. import SPLITS
 from .steps.corpus import DEFAULT_FRACTION, Listing, Utterance, listed_corpus
-from .steps.tables import describe_folder
+from .steps.tables import describe_folder, exported_clusters
 
 RECORDINGS, SUPERVISIONS, CUTS = "recordings", "supervisions", "cuts"
+# Custom fields of supervisions that are columns of the manifest.
+OWN_FIELDS = ("group", "source")
 
 
 def _add_flags(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +28,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
 def _list(options: argparse.Namespace) -> Listing:
     """List a manifest, or those of the splits; without dev, train is divided. Raises UserError: bad content."""
     corpus, field = options.corpus_folder.resolve(), options.label_field
-    if find_spec("lhotse") is None:
-        raise UserError(f"{corpus}: needs lhotse, which is not installed. Run 'pip install \"lid-mapmix[lhotse]\"'.")
+    require_lhotse(corpus)
     files = [("", corpus)] if corpus.is_file() else []
     for kind in (CUTS, SUPERVISIONS):  # cuts are preferred to the supervisions that they are made of
         paths = ((split, sorted(corpus.glob(f"*{kind}_{split}.jsonl*"))) for split in SPLITS)
@@ -38,7 +39,15 @@ def _list(options: argparse.Namespace) -> Listing:
         raise UserError(f"{corpus}: expected {CUTS}_train.jsonl.gz or {SUPERVISIONS}_train.jsonl.gz, found {names}.")
     if "dev" not in splits:
         files = [(split.replace("train", ""), path) for split, path in files]
-    return Listing(corpus, [one for split, path in files for one in _list_file(path, split, field)])
+    utterances = [one for split, path in files for one in _list_file(path, split, field)]
+    clusters = exported_clusters(corpus)
+    return Listing(corpus, utterances, {"clusters": clusters}, clusters)
+
+
+def require_lhotse(path: Path) -> None:
+    """Raise UserError if lhotse, which `path` needs, is not installed."""
+    if find_spec("lhotse") is None:
+        raise UserError(f"{path}: needs lhotse, which is not installed. Run 'pip install \"lid-mapmix[lhotse]\"'.")
 
 
 def _list_file(path: Path, split: str, field: str) -> Iterator[Utterance]:
@@ -53,10 +62,11 @@ def _list_file(path: Path, split: str, field: str) -> Iterator[Utterance]:
                 name, inside = f"{cut.id}@{number}" if number else str(cut.id), segment.trim(cut.duration)
                 start, end = round(cut.start + inside.start, 6), round(cut.start + inside.end, 6)
                 is_part = round(start, 3) > 0 or round(end, 3) < round(cut.recording.duration, 3)
-                one = Utterance(
-                    audio, str(label), name, split, round(end - start, 6), speaker=str(segment.speaker or "")
-                )
-                yield one._replace(start=start, end=end, group=str(cut.recording.id)) if is_part else one
+                speaker, seconds = str(segment.speaker or ""), round(end - start, 6)
+                one = Utterance(audio, str(label), name, split, seconds, speaker=speaker)
+                one = one._replace(start=start, end=end, group=str(cut.recording.id)) if is_part else one
+                own = segment.custom or {}
+                yield one._replace(**{key: own[key] for key in OWN_FIELDS if isinstance(own.get(key), str)})
     except UserError:
         raise
     except Exception as error:  # noqa: BLE001 - Lhotse, gzip and JSON have their own
