@@ -46,6 +46,6 @@ def test_a_browser_shows_the_page(hostile_run, tmp_path):
     for frame in found:
         assert frame["width"] == frame["asked"], "the page is wider than its window"
         assert frame["fetched"] == [] and not frame["ran"]
-        assert len(frame["pictures"]) == 8 and all(frame["pictures"])
+        assert len(frame["pictures"]) == 5 and all(frame["pictures"])
         assert len(frame["seconds"]) == 12
         assert all(0.9 < seconds < 1.3 for seconds in frame["seconds"])

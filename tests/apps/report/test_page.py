@@ -91,7 +91,7 @@ def test_it_can_be_read_without_seeing_and_without_a_mouse(page):
     assert all(deeper - level <= 1 for level, deeper in itertools.pairwise(levels))
     for svg in page.all("svg"):
         assert svg.attributes.get("aria-hidden") == "true" or (svg.attributes["role"], svg.attributes["aria-label"])
-    assert len(page.all("svg", role="img")) == 8
+    assert len(page.all("svg", role="img")) == 5
     for region in page.all("div", class_="scroll"):
         assert region.attributes["tabindex"] == "0" and region.attributes["aria-label"]
     assert all(audio.attributes["aria-label"] and "controls" in audio.attributes for audio in page.all("audio"))
@@ -251,6 +251,6 @@ def test_a_figure_that_fails_costs_no_page(own_hostile_run, monkeypatch, caplog)
 
     monkeypatch.setattr(page_module, "draw_datamap", fail)
     page = page_of(own_hostile_run)
-    assert len(page.all("svg", role="img")) == 7
+    assert len(page.all("svg", role="img")) == 4
     assert "This figure could not be drawn: no <way>" in section(page, "datamap").text
     assert "'Training utterances' could not be drawn: no <way>" in caplog.text
