@@ -108,7 +108,16 @@ def test_a_port_that_is_taken(trained, capsys):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         assert cli.main(["app", str(trained), "--port", str(taken.getsockname()[1])]) == 1
-    assert "cannot listen there" in capsys.readouterr().err
+    assert "Address already in use" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", [("--host", "192.0.2.1"), ("--port", "99999")])
+def test_a_place_that_cannot_be_listened_on_is_refused_at_once(place, trained, capsys):
+    """Gradio tries a hundred ports, for 5 s each."""
+    assert cli.main(["app", str(trained), *place]) == 1
+    found = capsys.readouterr().err
+    assert "cannot listen there" in found
+    assert "empty port" not in found
 
 
 def test_without_gradio(trained, capsys, monkeypatch):

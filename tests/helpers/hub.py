@@ -150,6 +150,7 @@ class _Requests(BaseHTTPRequestHandler):
             if asked.get("private") or asked.get("visibility") == "private":
                 self.server.private.add(model)
             if asked.get("type") == "space":
+                self.server.files(model)["README.md"] = b"---\nsdk: gradio\n---\n"
                 self.server.spaces[model] = asked["sdk"]
             kind = "spaces/" if asked.get("type") == "space" else ""
             self._send({"url": f"{self.server.url}/{kind}{model}", "id": model})

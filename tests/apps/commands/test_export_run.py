@@ -74,6 +74,8 @@ def test_a_space_is_uploaded_with_its_code(hub, capsys):
     files = hub.files(NAME)
     assert {"app.py", "requirements.txt", "config.json", "lid_mapmix/apps/space.html.jinja"} < set(files)
     assert ModelCard(files["README.md"].decode()).data.to_dict()["app_file"] == "app.py"
+    # The card that the Hub makes for a new Space is no earlier export; its own one is.
+    refused(capsys, "holds calibration.json already. Name another space", "--push-to-hub", NAME, "--space")
 
 
 def test_a_folder_is_written_as_well(hub, tmp_path):
@@ -107,7 +109,6 @@ def test_what_the_server_refuses_is_one_line(hub, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.delenv("HF_TOKEN")
         refused(capsys, "401 Unauthorized", "--push-to-hub", NAME)
-    refused(capsys, "'alice/a b'", "--push-to-hub", "alice/a b")
     hub.status = 500
     refused(capsys, f"{NAME}: expected to upload to {hub.url}, found Server error '500 ", "--push-to-hub", NAME)
     monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{free_port()}")
@@ -121,10 +122,38 @@ def test_flags_that_name_no_place_are_refused_before_anything_is_read(hub, capsy
     nothing = tmp_path / "nothing"
     for flags in ([], ["--private"], ["--out", tmp_path / "out", "--private"], ["--push-to-hub", "dialects"]):
         refused(capsys, "expected --out DIR or --push-to-hub USER/NAME", *flags, run=nothing)
-    refused(capsys, "found dialects. ", "--push-to-hub", "dialects", run=nothing)
+    for name in (
+        "dialects",
+        "alice/",
+        "/dialects",
+        "alice/..",
+        "alice/a b",
+        "alice/dialects@v1",
+        "alice/\u00e9",
+        "a/b/c",
+    ):
+        refused(capsys, f"found {name}. ", "--out", tmp_path / "out", "--push-to-hub", name, run=nothing)
+    refused(capsys, "found none. ", "--out", tmp_path / "out", "--push-to-hub", "", run=nothing)
+    refused(capsys, "found --private without --push-to-hub. ", "--out", tmp_path / "out", "--private", run=nothing)
     refused(capsys, "no such checkpoint", "--push-to-hub", NAME, run=nothing)
     assert not hub.requests
     assert not Path(tmp_path / "out").exists()
+
+
+def test_what_another_process_wrote_in_the_meantime_is_kept(capsys, tmp_path, monkeypatch):
+    from lid_mapmix.inference import exported
+
+    out, write = tmp_path / "out", exported.write_export
+
+    def write_while_another_process_does(folder, *arguments):
+        write(folder, *arguments)
+        out.mkdir()
+        (out / "notes.txt").write_text("mine")
+
+    monkeypatch.setattr(exported, "write_export", write_while_another_process_does)
+    refused(capsys, "exists already", "--out", out)
+    assert [path.name for path in tmp_path.iterdir() if path.name != "temporary"] == ["out"]
+    assert (out / "notes.txt").read_text() == "mine"
 
 
 def test_an_unknown_flag_is_named(hub, capsys):

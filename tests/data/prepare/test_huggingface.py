@@ -154,7 +154,7 @@ def test_rows_without_a_label_are_left_out(tmp_path, caplog):
     with pytest.raises(UserError, match=r"dev.parquet: expected a complete .*KeyError: 2"):
         prepare("huggingface", tmp_path / "hub", tmp_path / "other")
     write_parquet(tmp_path / "hub/dev.parquet", make_table([row | {"label": [1.0]} for row in rows], label=None))
-    with pytest.raises(UserError, match=r"expected text or numbers as --label, found \[1.0\]"):
+    with pytest.raises(UserError, match=r"expected text or whole numbers as --label, found \[1.0\]"):
         prepare("huggingface", tmp_path / "hub", tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
@@ -171,6 +171,16 @@ def test_bytes_that_are_no_audio(tmp_path, caplog):
         rows = read_rows(prepare("huggingface", tmp_path / "hub", tmp_path / "data", skip_bad_audio=True))
     assert "dropped 9 of 30 rows without readable audio; the first: " in caplog.text
     assert [len(some) for some in rows.values()] == [7, 7, 7]
+
+
+@pytest.mark.parametrize("audio", [1, [0.1, 0.2], {"bytes": "text", "path": "a.wav"}, {"bytes": None, "path": 1}])
+def test_audio_of_another_type_is_refused(audio, tmp_path):
+    for split in ("train", "dev"):
+        rows = [row | {"audio": audio} for row in make_rows(f"{split}-", 4)]
+        write_parquet(tmp_path / f"hub/{split}.parquet", make_table(rows, audio=None))
+    with pytest.raises(UserError, match=r"dev.parquet#0: expected bytes or a path as --audio, found "):
+        prepare("huggingface", tmp_path / "hub", tmp_path / "data", skip_bad_audio=True)
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize("copies", [False, True])

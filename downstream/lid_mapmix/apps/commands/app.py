@@ -1,6 +1,7 @@
 """``lid-mapmix app RUN``: a local page to try a model with recordings and a microphone."""
 
 import argparse
+import socket
 
 from ...host.registry import add_upstreams
 from ...utils.command_line import CommandParser, whole_number_from
@@ -54,10 +55,15 @@ def serve(options: argparse.Namespace) -> None:
     identifier = Identifier.from_pretrained(options.run, options.device, upstream_weights=options.weights)
     page = make_page(identifier, options.run.resolve().name, reject=options.reject)
     try:
+        # Gradio does not say why it cannot listen, and tries 100 ports for 5 s each.
+        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+        socket.create_server((options.host.strip("[]"), options.port or 0), family=family).close()
         _, address, _ = page.launch(
             **LAUNCH, server_name=options.host, server_port=options.port, prevent_thread_lock=True, quiet=True
         )
-    except OSError as error:
-        raise UserError(f"--host {options.host} --port {options.port}: cannot listen there ({error}).") from None
+    except (OSError, OverflowError) as error:
+        raise UserError(
+            f"--host {options.host} --port {options.port or 'any'}: cannot listen there ({error})."
+        ) from None
     print(f"{address}  serves {options.run}; stop it by Ctrl-C", flush=True)
     page.block_thread()

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import shutil
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +16,7 @@ from ...utils.errors import UserError
 from ...utils.files import folder_when_complete
 from ...utils.run_folder import RunFolder, choose_checkpoint
 
+_REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 _VERSIONS = ("lid-mapmix", "s3prl", "torch", "transformers")
 _EXAMPLES = """\
 examples:
@@ -64,8 +66,10 @@ def make_export_run_parser() -> CommandParser:
 def export_run(options: argparse.Namespace) -> None:
     """Write the folder, and upload it. Raises UserError: no such run, or it cannot be exported or uploaded there."""
     repository = options.push_to_hub
-    if str(repository).count("/") != 1 and (repository or options.private or options.out is None):
-        raise UserError(f"expected --out DIR or --push-to-hub USER/NAME, found {repository or 'none'}. Name one.")
+    is_named = options.out and not options.private if repository is None else _REPOSITORY.fullmatch(repository)
+    if not is_named:
+        found = repository or ("--private without --push-to-hub" if options.private else "none")
+        raise UserError(f"expected --out DIR or --push-to-hub USER/NAME, found {found}. Name one.")
     with TemporaryDirectory() as temporary:
         out = options.out or Path(temporary, Path(str(repository)).name)
         _write(options, out)
@@ -104,6 +108,8 @@ def _write(options: argparse.Namespace, out: Path) -> None:
         RunFolder(folder).card.write_text(card_text(facts, options.push_to_hub or "DIR"), encoding="utf-8")
         if options.space:
             _write_space(folder)
+        # Another process may have written there in the meantime.
+        _check_free(out, overwrite=options.overwrite)
         if out.exists():
             shutil.rmtree(out)
 
@@ -123,7 +129,10 @@ def _push(folder: Path, options: argparse.Namespace) -> str:
         address = str(api.create_repo(repository, repo_type=kind, exist_ok=True, **new))
         if options.private and not api.repo_info(repository, repo_type=kind).private:
             raise UserError(f"{address}: expected a private {kind}, found a public one. Name another, or change it.")
-        if not options.overwrite and (held := {*own}.intersection(api.list_repo_files(repository, repo_type=kind))):
+        # The Hub creates a Space with a card.
+        ours = {*own} - ({RunFolder(folder).card.name} if options.space else set())
+        held = ours.intersection(api.list_repo_files(repository, repo_type=kind))
+        if held and not options.overwrite:
             raise UserError(f"{address}: holds {min(held)} already. Name another {kind}, or replace it by --overwrite.")
         api.upload_folder(repo_id=repository, folder_path=folder, repo_type=kind, delete_patterns=own)
     return address

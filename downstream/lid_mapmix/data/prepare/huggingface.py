@@ -1,7 +1,7 @@
 """Datasets of Hugging Face, as Parquet files or by save_to_disk: ``lid-mapmix prepare huggingface``.
 
 Labels that are numbers get the names that the dataset has for them. Audio within the files is written to tar shards in
-OUT/shards, row by row; audio beside them stays where it is. Nothing outside the dataset's folder is read.
+OUT/shards, row by row; audio beside them stays where it is. No audio outside the dataset's folder is read.
 """
 
 import argparse
@@ -107,7 +107,9 @@ def _read_rows(path: Path, options: argparse.Namespace, flags: Sequence[str]) ->
                     values = {flag: found.get(columns[flag] or "") for flag in flags}
                     label = values.get("label")
                     if not isinstance(label, str | int | None):
-                        raise UserError(f"{path}: expected text or numbers as --label, found {label!r}. Choose it.")
+                        raise UserError(
+                            f"{path}: expected text or whole numbers as --label, found {label!r}. Choose it."
+                        )
                     if classes and label not in (None, -1):
                         values["label"] = classes[label]
                     yield list(values.values())
@@ -168,7 +170,11 @@ def _read_audio(places: Iterable[str], options: argparse.Namespace) -> Iterator[
         for row, (audio,) in enumerate(_read_rows(Path(path), options, ["audio"])):
             if row in rows:
                 parts = audio if isinstance(audio, dict) else {"path" if isinstance(audio, str) else "bytes": audio}
-                yield f"{path}#{row}", parts.get("path") or "", parts.get("bytes")
+                name, content = parts.get("path") or "", parts.get("bytes")
+                if not (isinstance(name, str) and isinstance(content, bytes | None)):
+                    found = ", ".join(f"{key}: {type(value).__name__}" for key, value in parts.items())
+                    raise UserError(f"{path}#{row}: expected bytes or a path as --audio, found {found}. Choose it.")
+                yield f"{path}#{row}", name, content
 
 
 def _file_within(folder: Path, name: str, place: str) -> str:
