@@ -207,7 +207,7 @@ def test_other_layouts_say_what_was_found(release, tmp_path):
     table.write_text(kept.replace("client_id", "speaker"))
     refused("dev.tsv: expected the column client_id, found speaker, path, sentence")
     table.write_text(kept.replace("accents", "region"))
-    refused("expected a column accents or accent, found none. Omit --class accent or --accents", class_="accent")
+    refused("expected a column accents or accent, found none. Omit --class or --accents", class_="accent")
     write_lines(release / "en/clip_durations.tsv", [("clip", "duration[ms]"), ("a.mp3", "long")])
     refused(r"clip_durations.tsv: expected numbers in duration\[ms\]")
     table.unlink()

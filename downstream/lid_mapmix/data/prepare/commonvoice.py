@@ -123,7 +123,7 @@ def _list_language(
         accent_column = next((column for column in ACCENT if column in table), None)
         if accents and accent_column is None:
             raise UserError(
-                f"{folder / name}: expected a column {' or '.join(ACCENT)}, found none. Omit --class accent or --accents."
+                f"{folder / name}: expected a column {' or '.join(ACCENT)}, found none. Omit --class or --accents."
             )
         nothing = [""] * len(table[PATH])
         named = table[accent_column] if accent_column else nothing
