@@ -183,6 +183,17 @@ def test_audio_of_another_type_is_refused(audio, tmp_path):
     assert not (tmp_path / "data").exists()
 
 
+def test_what_fails_after_its_audio_was_written_keeps_the_earlier_preparation(hub, tmp_path):
+    out = prepare("huggingface", hub, tmp_path / "data")
+    before = {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for split in ("train", "dev"):
+        rows = [row | {"audio": {"bytes": tone(0.001), "path": "a.wav"}} for row in make_rows(f"{split}-", 4)]
+        write_parquet(tmp_path / f"short/{split}.parquet", make_table(rows))
+    with pytest.raises(UserError):
+        prepare("huggingface", tmp_path / "short", out, overwrite=True)
+    assert {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.parametrize("copies", [False, True])
 def test_audio_beside_the_files(copies, tmp_path):
     root = tmp_path / "hub"

@@ -29,7 +29,7 @@ USUAL = {
     "id": ("id", "utt_id", "segment_id", "seg_id"),
     "audio": ("audio", "speech", "file", "path"),
 }
-SHARDS, ROWS_AT_ONCE = "shards", 64
+ROWS_AT_ONCE = 64
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def _list(options: argparse.Namespace) -> Listing:
         # The places of rows are unique.
         utterances = [one._replace(id=one.audiopath.removeprefix(f"{folder}/")) for one in utterances]
     settings = {"files": files_digest(files, folder), **{flag: getattr(options, flag) for flag in USUAL}}
-    return Listing(folder, utterances, settings, write_audio=lambda columns, out: _write_audio(columns, out, options))
+    return Listing(folder, utterances, settings, write_audio=lambda columns, part: _write_audio(columns, part, options))
 
 
 def _find_files(folder: Path) -> dict[Path, str]:
@@ -126,39 +126,29 @@ def _column(path: Path, names: Sequence[str], flag: str, asked: str | None) -> s
     return found
 
 
-def _write_audio(columns: "Columns", out: Path, options: argparse.Namespace) -> "Columns":
+def _write_audio(columns: "Columns", part: Path, options: argparse.Namespace) -> "Columns":
     """Write the audio of rows to shards. Raises UserError: there is none, and it is not to be dropped."""
     import numpy as np  # noqa: PLC0415
 
-    from ...utils.files import folder_when_complete  # noqa: PLC0415
     from ..export import DEFAULT_SHARD_BYTES  # noqa: PLC0415
     from ..export.packing import ShardWriter, recognise  # noqa: PLC0415
-    from .steps.prepared_folder import cannot_write, remove_manifests  # noqa: PLC0415
     from .steps.splits import select  # noqa: PLC0415
 
     folder, first = options.corpus_folder.resolve(), ""
     paths: list[str] = []
-    try:
-        with folder_when_complete(out / SHARDS) as part, ShardWriter(part, "audio", DEFAULT_SHARD_BYTES) as shards:
-            for place, name, content in _read_audio(columns["audiopath"], options):
-                try:
-                    path = "" if content else _file_within(folder, name, place)
-                    audio = Path(path).read_bytes() if path and options.copy_audio else content
-                    if audio:
-                        member = {recognise(Path(place), audio)[0]: audio}
-                        path = str(out / SHARDS / shards.add(f"{len(paths):08d}", member))
-                except UserError as error:
-                    if not options.skip_bad_audio:
-                        raise
-                    path, first = "", first or str(error)
-                paths.append(path)
-            remove_manifests(out)
-            for old in (out / SHARDS).glob("audio-*.tar"):
-                old.unlink()
-        with suppress(OSError):
-            (out / SHARDS).rmdir()  # if it is empty
-    except OSError as error:
-        raise cannot_write(out, error) from None
+    with ShardWriter(part, "audio", DEFAULT_SHARD_BYTES) as shards:
+        for place, name, content in _read_audio(columns["audiopath"], options):
+            try:
+                path = "" if content else _file_within(folder, name, place)
+                audio = Path(path).read_bytes() if path and options.copy_audio else content
+                if audio:
+                    member = {recognise(Path(place), audio)[0]: audio}
+                    path = str(part / shards.add(f"{len(paths):08d}", member))
+            except UserError as error:
+                if not options.skip_bad_audio:
+                    raise
+                path, first = "", first or str(error)
+            paths.append(path)
     columns = {**columns, "audiopath": np.array(paths, dtype=object)}
     return select(columns, columns["audiopath"] != "", f"rows without readable audio; the first: {first}")
 

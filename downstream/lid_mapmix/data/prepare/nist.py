@@ -9,6 +9,7 @@ recording; the keys do not say so, and it is found by comparing the audio.
 import argparse
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -54,6 +55,9 @@ def _list(options: argparse.Namespace) -> Listing:
         if path is not None
         for utterance in list_segments(path, _read_key(path, options.columns), split, folder, files)
     ]
+    path, count = Counter(one.audiopath for one in utterances).most_common(1)[0] if utterances else ("", 1)
+    if count > 1:
+        raise UserError(f"{path}: expected one row in all keys, found {count}. Remove it from one of them.")
     search_cuts = not options.no_cut_search
     arrange = partial(group_with_whole, ids={utterance.id for utterance in utterances}) if search_cuts else None
     return Listing(folder, utterances, {"search_cuts": search_cuts}, arrange=arrange)

@@ -66,7 +66,7 @@ class Listing:
     splits: Sequence[str] | None = None
     # Changes the columns once durations are known, for example cuts utterances into pieces.
     arrange: "Callable[[Columns], Columns] | None" = None
-    # Writes audio that is not in files to a folder, and returns the columns with its paths.
+    # Writes audio that is not in files as shards to a new folder, and returns the columns with its paths.
     write_audio: "Callable[[Columns, Path], Columns] | None" = None
 
 

@@ -6,19 +6,22 @@ without training data are dropped.
 """
 
 import logging
+import re
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
 
 from ....utils.errors import UserError
+from ....utils.files import folder_when_complete
 from ... import SPLITS
 from ...labels import Labels, labels_from_names
 from ...manifest.manifest import impossible_times
 from .corpus import Listing, Options, SplitBy, Utterance
 from .listed_audio import copy_audio, with_present_audio, within_audio
-from .prepared_folder import preparation, remove_manifests, write_corpus
+from .prepared_folder import cannot_write, preparation, remove_manifests, write_corpus
 from .splits import (
     UNITS,
     Columns,
@@ -32,6 +35,7 @@ from .splits import (
 )
 from .tables import text_digest
 
+_SHARDS = "shards"  # folder of audio that is not in files
 _NUMBERS = ("seconds", "start", "end")
 # Omitted if no utterance has a value.
 _OPTIONAL = ("start", "end", *UNITS, "source")
@@ -62,13 +66,18 @@ def prepare_listed(folder: Path, listing: Listing, *, corpus: str, options: Opti
         **({"split_by": options.split_by} if options.split_by != SplitBy.SPEAKER else {}),
         **listing.settings,
     }
-    with preparation(folder, settings, overwrite=options.overwrite, splits=splits) as needed:
+    with preparation(folder, settings, overwrite=options.overwrite, splits=splits) as needed, ExitStack() as complete:
         if not needed:
             return folder
         if listing.write_audio is None:
             columns = with_present_audio(columns, origin, skip=options.skip_bad_audio)
         else:
-            columns = listing.write_audio(columns, folder)
+            try:
+                # An earlier preparation is kept until all checks have passed.
+                part = complete.enter_context(folder_when_complete(folder / _SHARDS))
+                columns = listing.write_audio(columns, part)
+            except OSError as error:
+                raise cannot_write(folder, error) from None
         _check_times(columns, origin)
         columns = within_audio(columns, origin, skip=options.skip_bad_audio)
         if listing.arrange is not None:
@@ -79,8 +88,14 @@ def prepare_listed(folder: Path, listing: Listing, *, corpus: str, options: Opti
             columns = limit_hours(columns, options.max_hours_per_class, options.seed)
         _check_splits(columns["split"], splits, origin)
         if listing.write_audio is not None:
-            paths = [path.removeprefix(f"{folder}/") for path in columns["audiopath"]]
+            paths = [re.sub(f"^{re.escape(str(part))}/", f"{_SHARDS}/", path) for path in columns["audiopath"]]
             columns["audiopath"] = np.array(paths, dtype=object)
+            remove_manifests(folder)
+            for old in (folder / _SHARDS).glob("audio-*.tar"):
+                old.unlink()
+            complete.close()
+            with suppress(OSError):
+                (folder / _SHARDS).rmdir()  # if it is empty
         elif options.copy_audio:
             remove_manifests(folder)
             columns["audiopath"] = copy_audio(columns["audiopath"], origin, folder)
