@@ -144,7 +144,9 @@ def read_export(folder: Path, device: str | None = None, weights: str | None = N
     )
     features, runner = None, {"precision": config.precision}
     if config.adapter is not None:
-        if weights is None and weights_digest(config.base) != config.base_digest:
+        # Of a file, nothing is read: a base is a folder.
+        folder_digest = weights_digest(config.base) if Path(config.base or "").is_dir() else None
+        if weights is None and folder_digest != config.base_digest:
             raise UserError(
                 f"{folder}: expected the weights that its adapter was trained on in {config.base!a:.200}, found others "
                 "or none. Pass their path by -k (upstream_weights)."

@@ -25,6 +25,8 @@ def file_digest(path: Path) -> str | None:
     if not path.is_file():
         return None
     found = path.stat()
+    if found.st_size == 0:  # without reading, because some files of /proc have no size and no end
+        return hashlib.sha256().hexdigest()
     if found.st_size < _LARGE_BYTES:
         return _digest(path)
     return _kept_digest(path.resolve(), found.st_ino, found.st_size, found.st_mtime_ns)

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 from helpers.checkpoints import Shape, save_hugging_face
-from helpers.launching import assert_same_files, assert_same_weights, interrupt_at, run, train
+from helpers.launching import assert_same_files, assert_same_weights, interrupt_at, overrides, run, train
 from helpers.synthetic import hum
 from lid_mapmix import Identifier
 from lid_mapmix.apps import cli
 from lid_mapmix.inference.exported import CONFIG_NAME, WEIGHTS_NAME
+from lid_mapmix.utils.digests import file_digest
 from lid_mapmix.utils.errors import UserError
 from safetensors.torch import load_file
 
@@ -133,6 +134,15 @@ def test_an_export_finds_its_base_by_its_digest_only(exported, base, tmp_path, c
     np.testing.assert_array_equal(answers(copy, upstream_weights=str(base)), answers(exported))
 
 
+def test_an_export_whose_base_is_a_file_reads_nothing_of_it(exported, tmp_path):
+    copy, secret = shutil.copytree(exported, tmp_path / "copy"), tmp_path / "secret"
+    secret.write_text("x")
+    config = json.loads((copy / CONFIG_NAME).read_text())
+    (copy / CONFIG_NAME).write_text(json.dumps(config | {"base": str(secret), "base_digest": file_digest(secret)}))
+    with pytest.raises(UserError, match=rf"trained on in '{secret}', found others or none"):
+        answers(copy)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -167,3 +177,21 @@ def test_a_run_needs_its_base(adapted, base, corpus, tmp_path, capsys):
     assert says in capsys.readouterr().err
     moved = shutil.copytree(base, tmp_path / "moved")
     np.testing.assert_array_equal(answers(adapted, upstream_weights=str(moved)), answers(adapted))
+
+
+def test_a_grown_run_has_the_adapter_of_the_trained_one(adapted, corpus, tmp_path, capsys):
+    flags = ["-i", adapted, "--new-classes", "--data", corpus, "-v", "baseline", "--device", "cpu"]
+    quick = {name: value for name, value in SETTINGS.items() if not name.endswith("adapter")}
+    assert run(*flags, "-p", tmp_path / "same", "-o", overrides(quick | {"optimizer.lr": 1e-30})) == 0
+    old, new = (
+        torch.load(each / "dev-best.ckpt", weights_only=True)["Upstream"] for each in (adapted, tmp_path / "same")
+    )
+    assert all(torch.equal(new[name], old[name]) for name in old)
+    capsys.readouterr()
+    # Another alpha has the same shapes, and would multiply the trained matrices by another number.
+    for value in ("{kind: lora, rank: 2, alpha: 64}", "{kind: lora, rank: 3}", "null"):
+        other = quick | {"downstream_expert.upstream.adapter": value}
+        assert run(*flags, "-p", tmp_path / "run", "-o", overrides(other)) == 1
+        error = capsys.readouterr().err
+        assert "dev-best.ckpt: expected adapter {'kind': 'lora', 'rank': 2, 'alpha': 32.0" in error
+    assert not (tmp_path / "run").exists()

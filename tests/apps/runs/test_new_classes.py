@@ -154,6 +154,20 @@ def test_flags_that_do_not_fit_the_weights_are_refused(flags, says, tuned, new_c
     assert not (tmp_path / "run").exists()
 
 
+def test_the_frozen_upstream_keeps_its_weights(corpus, new_corpus, tmp_path, fault):
+    one, other = (save_wav2vec2(tmp_path / f"{seed}.pt", Shape(layers=1), seed) for seed in (0, 1))
+    settings = STILL | {"downstream_expert.epochs": 1, "runner.eval_dataloaders": []}
+    flags = ["-v", "baseline", "-u", "wav2vec2_local", "--frozen"]
+    assert train(corpus, tmp_path / "frozen", *flags, "-k", one, settings=settings) == 0
+    for more in ([], ["-f"]):
+        assert grow(tmp_path / "frozen", new_corpus, tmp_path / "run", "-v", "baseline", "-k", other, *more) == 1
+        assert f"expected the weights of its frozen upstream, found others in {other}. Omit -k" in fault()
+    assert not (tmp_path / "run").exists()
+    moved = one.rename(tmp_path / "moved.pt")
+    flags = ["-v", "baseline", "-k", moved, "-f"]
+    assert grow(tmp_path / "frozen", new_corpus, tmp_path / "run", *flags, settings=settings) == 0
+
+
 # Refusals ------------------------------------------------------------------------------------------------------------
 
 

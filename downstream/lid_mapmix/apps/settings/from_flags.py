@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ...config.named_paths import OPENED, SETTINGS, UPSTREAM_FLAGS, check_named_paths, digests
+from ...config.named_paths import OPENED, SETTINGS, UPSTREAM_FLAGS, check_named_paths, digests, is_of_run
 from ...config.renamed import rename_settings
 from ...config.settings import Settings, moved_path
 from ...config.sources import DEFAULT_CONFIG, TASK_KEY, merge, read_variant, read_yaml, upstream_config_path
@@ -81,6 +81,7 @@ def _with_new_classes(options: argparse.Namespace) -> Settings:
     reading = {**vars(options), "mode": "inference", "override": None, "cache_features": None}
     past = settings_from_checkpoint(argparse.Namespace(**reading), start)
     kept, flags, task = vars(past.args), {**vars(options), "new_classes": False}, past.task.as_mapping()
+    was_trained = kept["upstream_trainable"]
     # A frozen upstream may be fine-tuned now; a fine-tuned one, frozen, would be missing in the new checkpoints.
     kept["upstream_trainable"] = bool(kept["upstream_trainable"] or options.upstream_trainable)
     names = ["may_download", *(name for name in flags if name.startswith("upstream") and name not in OWN_FLAGS)]
@@ -89,9 +90,16 @@ def _with_new_classes(options: argparse.Namespace) -> Settings:
     flags["frozen"], flags["upstream"] = not flags["upstream_trainable"], kept["upstream"]
     settings = new_settings(argparse.Namespace(**flags), {name: task[name] for name in ("upstream", "model")})
     given = {**vars(settings.args), "upstream": options.upstream or kept["upstream"]}
-    for name in names:
+    given["adapter"] = settings.task.as_mapping()["upstream"]["adapter"]
+    kept["adapter"] = task["upstream"]["adapter"] if was_trained else given["adapter"]
+    for name in [*names, "adapter"]:
         if given[name] != kept[name]:
             raise UserError(f"{start}: expected {name} {kept[name]}, found {given[name]}. Omit the flag or -o for it.")
+    # Nothing of a frozen upstream is in the checkpoint, which would show that the weights are others.
+    path, recorded = given["upstream_ckpt"], kept.get("file_digests")
+    has_digest = not was_trained and isinstance(recorded, Mapping) and "upstream_ckpt" in recorded
+    if path and has_digest and not is_of_run("upstream_ckpt", path, kept, start.parent):
+        raise UserError(f"{start}: expected the weights of its frozen upstream, found others in {path}. Omit -k.")
     return replace(settings.with_arguments(init_ckpt=None), start=start)
 
 
