@@ -68,7 +68,7 @@ def check_named_paths(
         if not is_there and name in UPSTREAM_FLAGS and Path(named).is_absolute():
             raise UserError(
                 f"{checkpoint}: expected the weights of its upstream in {named}, found none. Pass their path by {flag};"
-                " 'lid-mapmix export' makes a folder that does not need them."
+                " without an adapter, the folder of 'lid-mapmix export' does not need them."
             )
         # Of what is missing nothing is read, and the command explains what it lacks; a cache is made.
         if is_own or (not is_there and name not in (*UPSTREAM_FLAGS, "cache")):

@@ -179,6 +179,16 @@ def test_a_run_needs_its_base(adapted, base, corpus, tmp_path, capsys):
     np.testing.assert_array_equal(answers(adapted, upstream_weights=str(moved)), answers(adapted))
 
 
+def test_the_error_for_a_missing_base_does_not_promise_an_export_without_it(adapted, tmp_path):
+    states = torch.load(adapted / "dev-best.ckpt", weights_only=True)
+    states["Args"].upstream_ckpt = str(tmp_path / "gone")
+    torch.save(states, tmp_path / "dev-best.ckpt")
+    with pytest.raises(
+        UserError, match=r"found none\. Pass their path by -k; without an adapter, the folder of .*export"
+    ):
+        answers(tmp_path / "dev-best.ckpt")
+
+
 def test_a_grown_run_has_the_adapter_of_the_trained_one(adapted, corpus, tmp_path, capsys):
     flags = ["-i", adapted, "--new-classes", "--data", corpus, "-v", "baseline", "--device", "cpu"]
     quick = {name: value for name, value in SETTINGS.items() if not name.endswith("adapter")}
