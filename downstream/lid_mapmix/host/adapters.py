@@ -46,8 +46,9 @@ def add_adapter(upstream: Any, source: str, adapter: dict[str, Any]) -> None:
     base = {name: value for name, value in upstream.state_dict().items() if ".lora_" not in name}
     upstream.register_buffer("base_digest", torch.tensor(digest, dtype=torch.uint8, device=model.device))
 
-    def omit_base(_: Any, state: dict[str, Any], *__: Any) -> None:
-        for name in base:
+    def omit_base(_: Any, state: dict[str, Any], prefix: str, __: Any) -> None:
+        # As a part of another module, for example of an ONNX export, it is whole.
+        for name in () if prefix else base:
             del state[name]
 
     def add_base(_: Any, state: dict[str, Any], *__: Any) -> None:

@@ -119,6 +119,14 @@ def test_the_export_has_the_adapter_and_answers_like_the_run(
     np.testing.assert_array_equal(found, answers(adapted))
 
 
+def test_the_onnx_file_has_the_base_and_answers_like_the_run(adapted, exported, tmp_path):
+    session = pytest.importorskip("onnxruntime")
+    assert cli.main(["export", str(adapted), "--out", str(tmp_path / "onnx"), "--onnx"]) == 0
+    model = session.InferenceSession(tmp_path / "onnx" / "model.onnx", providers=["CPUExecutionProvider"])
+    found = model.run(None, {"waveform": WAVS[0][None]})[0][0]
+    np.testing.assert_allclose(np.sort(found)[::-1], answers(exported)[0], atol=1e-4)  # the most probable first
+
+
 def test_an_export_finds_its_base_by_its_digest_only(exported, base, tmp_path, capsys):
     copy = shutil.copytree(exported, tmp_path / "copy")
     config = json.loads((copy / CONFIG_NAME).read_text())
