@@ -138,9 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _find(COMMANDS[command].work)(options)
 
     return launch.guarded(
-        parse_and_work,
-        debug="--debug" in arguments,
-        after_interruption=COMMANDS[command].after_interruption,
+        parse_and_work, debug="--debug" in arguments, after_interruption=COMMANDS[command].after_interruption
     )
 
 

@@ -65,12 +65,7 @@ def score_calibrated(
 
 
 def intervals(
-    split: Split,
-    labels: Labels,
-    probabilities: np.ndarray,
-    class_prior: Sequence[float] | None = None,
-    *,
-    samples: int,
+    split: Split, labels: Labels, probabilities: np.ndarray, class_prior: Sequence[float] | None = None, *, samples: int
 ) -> dict[str, Any]:
     """Return ``{"intervals": score → [low, high], "drawn": text}``, the 95 % intervals over the whole split.
 
@@ -86,13 +81,7 @@ def intervals(
 
 
 def write_results(
-    folder: RunFolder,
-    name: str,
-    *,
-    split: Split,
-    labels: Labels,
-    probabilities: np.ndarray,
-    metrics: dict[str, dict],
+    folder: RunFolder, name: str, *, split: Split, labels: Labels, probabilities: np.ndarray, metrics: dict[str, dict]
 ) -> None:
     """Write SPLIT_scores.csv, SPLIT_metrics.json and S3PRL's SPLIT_predict.txt and SPLIT_truth.txt."""
     manifest = split.manifest

@@ -86,10 +86,7 @@ class WeightedScores:
             columns += self._costs(ratios, likelihoods.argmax(axis=1), parts)
             self._eer = WeightedEqualErrorRate(ratios, self._truth)
         self._columns = np.stack(columns, axis=1).astype(np.float32)
-        others = [
-            answers[:, None] == self.present,
-            (cluster_indices[answers] == cluster_indices[self._truth])[:, None],
-        ]
+        others = [answers[:, None] == self.present, (cluster_indices[answers] == cluster_indices[self._truth])[:, None]]
         self._sums = np.concatenate(others, axis=1).astype(np.float32)
 
     @np.errstate(invalid="ignore", divide="ignore")

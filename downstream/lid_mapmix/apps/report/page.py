@@ -18,12 +18,7 @@ from ...training.plan import assign_regions
 from .clips import CLIP_SECONDS, Clip
 from .command import GENERATOR
 from .datamap_figure import draw_datamap
-from .figures import (
-    draw_lines,
-    draw_reliability,
-    draw_truncation,
-    inline_svg,
-)
+from .figures import draw_lines, draw_reliability, draw_truncation, inline_svg
 from .gather import Curve, Findings, Missing, command, evaluate_command, thinned
 from .tables import Table, confusions, decimals, headline, score_table, slice_tables, truncation_table, versions
 

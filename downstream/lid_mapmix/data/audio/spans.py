@@ -141,10 +141,7 @@ def read_lengths(paths: Sequence[str], known: Mapping[str, Length], purpose: str
     unknown = [path for path in paths if path not in known] if known else list(paths)
     parts = [unknown[at : at + _FILES_AT_ONCE] for at in range(0, len(unknown), _FILES_AT_ONCE)]
     read: list[Length] = []
-    with (
-        ThreadPoolExecutor(_THREADS) as pool,
-        tqdm(total=len(unknown), desc=purpose, leave=False, delay=1) as progress,
-    ):
+    with ThreadPoolExecutor(_THREADS) as pool, tqdm(total=len(unknown), desc=purpose, leave=False, delay=1) as progress:
         # Ctrl-C waits for what is queued.
         for first in range(0, len(parts), _THREADS):
             for part in pool.map(_read_part, parts[first : first + _THREADS]):

@@ -65,9 +65,7 @@ KINDS = {
     "band": Kind(_NOTE, "some utterances are band-limited", "none unless some classes have more of them"),
     "bandwidth and class": Kind(_WARNING, "bandwidth is associated with the class, so that it is learned", _LOWEST),
     "bandwidth by class": Kind(
-        _ERROR,
-        "bandwidth predicts the class: a model will learn the channel, and the scores will not show it",
-        _LOWEST,
+        _ERROR, "bandwidth predicts the class: a model will learn the channel, and the scores will not show it", _LOWEST
     ),
     # columns
     "repeated id": Kind(

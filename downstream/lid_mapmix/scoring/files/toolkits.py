@@ -14,16 +14,7 @@ import numpy as np
 from ...utils.errors import UserError
 from ..choices import FileFormat, Values
 from ..detection import log_likelihood_ratios
-from .rows import (
-    NIST_ID,
-    Opening,
-    check_names,
-    check_rows,
-    parse_number,
-    read_lines,
-    unique_ids,
-    write_lines,
-)
+from .rows import NIST_ID, Opening, check_names, check_rows, parse_number, read_lines, unique_ids, write_lines
 from .system_output import Format, SystemOutput
 
 _PAIR, _TRIPLE = 2, 3
