@@ -272,7 +272,7 @@ def test_settings_by_a_flag_count_as_those_of_run(corpus, tmp_path):
     job = make_jobs(read_grid(options))[-1]
     as_run = new_settings(make_parser("").parse_args([*job.flags, "-c", str(own), "-p", str(tmp_path)]))
     found = _merged(job.flags, job.settings)
-    assert found.sections["optimizer"] == as_run.sections["optimizer"] and found.sections["optimizer"]["lr"] == 2e-3
+    assert found.optimizer == as_run.optimizer and found.optimizer["lr"] == 2e-3
     assert found.task == as_run.task and found.task.mapmix.alpha == 0.4
     variants = {
         "mapmix": {},
