@@ -55,6 +55,11 @@ class Settings:
         return self.sections["runner"]
 
     @property
+    def optimizer(self) -> Mapping[str, Any]:
+        """The section of the optimizer."""
+        return self.sections["optimizer"]
+
+    @property
     def folder(self) -> RunFolder:
         """The run's folder."""
         return RunFolder(Path(self.args.expdir))
@@ -108,7 +113,7 @@ class Settings:
     def check_host(self, *, trains: bool) -> None:
         """Raise a UserError for upstream arguments, optimizer, schedule or cache that S3PRL would refuse late."""
         if trains:
-            check_optimization(self.sections["optimizer"], self.sections.get("scheduler"))
+            check_optimization(self.optimizer, self.sections.get("scheduler"))
         directory = self.task.cache.directory
         places = () if directory is None else (Path(directory), *Path(directory).parents)
         if taken := [path for path in places if path.exists() and not path.is_dir()]:

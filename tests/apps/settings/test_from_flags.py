@@ -36,17 +36,17 @@ def test_each_layer_lies_over_the_one_before(tmp_path):
     assert settings_of("-u", "hubert", "-v", "baseline").task.data.batch_size == 16
     upstream = read_yaml(upstream_config_path("fbank"))["finetune"]["config"]
     assert default["optimizer"]["lr"] != upstream["optimizer"]["lr"]
-    assert settings_of("-u", "fbank").sections["optimizer"]["lr"] == upstream["optimizer"]["lr"]
+    assert settings_of("-u", "fbank").optimizer["lr"] == upstream["optimizer"]["lr"]
     (tmp_path / "own.yaml").write_text("optimizer: {lr: 0.5}\ndownstream_expert: {data: {directory: A, batch_size: 3}}")
     own = ["-u", "fbank", "-v", "baseline", "-c", tmp_path / "own.yaml"]
     settings = settings_of(*own)
-    assert settings.sections["optimizer"]["lr"] == 0.5
+    assert settings.optimizer["lr"] == 0.5
     assert settings.task.data.batch_size == 3
     assert settings.task.data.directory == "A"
     assert settings_of(*own, "--data", "B").task.data.directory == str(Path("B").resolve())
     last = settings_of(*own, "--data", "B", "-o", "config.downstream_expert.data.directory=C,,config.optimizer.lr=2")
     assert last.task.data.directory == "C"
-    assert last.sections["optimizer"]["lr"] == 2
+    assert last.optimizer["lr"] == 2
     assert list(last.sources) == [
         *("config.yaml", "variants/baseline.yaml", "upstream_configs/fbank.yaml (finetune)"),
         *(f"-c {tmp_path / 'own.yaml'}", "--data"),
@@ -117,7 +117,7 @@ def test_the_data_map_run_has_the_same_data_model_and_optimizer():
     assert stage.task.datamap.record
     assert stage.task.mapmix == TaskConfig().mapmix
     assert (stage.task.data, stage.task.model) == (main.task.data, main.task.model)
-    assert stage.sections["optimizer"] == main.sections["optimizer"]
+    assert stage.optimizer == main.optimizer
     assert main.task.variant == "mapmix"
     assert main.runner["total_steps"] == 7
 
@@ -152,7 +152,7 @@ def test_values_of_an_override(text, value):
 def test_nothing_in_an_override_is_run_as_a_program(tmp_path):
     target = tmp_path / "made"
     settings = settings_of("-u", "fbank", "-o", f"config.optimizer.name=__import__('os').mkdir('{target}')")
-    assert settings.sections["optimizer"]["name"] == f"__import__('os').mkdir('{target}')"
+    assert settings.optimizer["name"] == f"__import__('os').mkdir('{target}')"
     assert not target.exists()
 
 
