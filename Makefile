@@ -14,7 +14,7 @@ setup: .venv/complete
 # Without the plain find-links of some machines a CPU-only torch would be taken; the constraints name versions
 # that were tested together.
 .venv/complete: setup.py constraints.txt
-	@echo "setting up .venv: about 5 GB, a few minutes"
+	@echo "setting up .venv: about 6 GB, a few minutes"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install $(PIP_OPTIONS) -c constraints.txt --editable '.[demo,test,lint]'
 	touch $@

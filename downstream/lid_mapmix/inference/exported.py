@@ -70,10 +70,12 @@ def holds_export(folder: Path) -> bool:
     return (folder / CONFIG_NAME).is_file() and (folder / WEIGHTS_NAME).is_file()
 
 
-def write_export(folder: Path, trained: Trained, versions: dict[str, str]) -> None:
+def write_export(folder: Path, trained: Trained, versions: dict[str, str], *, is_public: bool = False) -> None:
     """Write weights, config.json, calibration.json and novelty.safetensors to an empty folder.
 
     Raises UserError: the upstream cannot be built without its checkpoint, or the disk is full.
+
+    `is_public`: no folder of this machine is named.
     """
     from safetensors import SafetensorError  # noqa: PLC0415 - inference without export does not need it
     from safetensors.torch import save_file  # noqa: PLC0415
@@ -107,6 +109,8 @@ def write_export(folder: Path, trained: Trained, versions: dict[str, str]) -> No
         config.adapter = AdapterConfig(**trained.features.adapter)
         config.base = selection.upstream_ckpt or HUGGING_FACE[selection.upstream]
         config.base_digest = weights_digest(config.base)
+        if is_public and config.base_digest:
+            config.base = None
     text = json.dumps({"format": _FORMAT, **dataclasses.asdict(config)}, indent=1, ensure_ascii=False)
     (folder / CONFIG_NAME).write_text(text + "\n", encoding="utf-8")
     try:
@@ -148,8 +152,8 @@ def read_export(folder: Path, device: str | None = None, weights: str | None = N
         folder_digest = weights_digest(config.base) if Path(config.base or "").is_dir() else None
         if weights is None and folder_digest != config.base_digest:
             raise UserError(
-                f"{folder}: expected the weights that its adapter was trained on in {config.base!a:.200}, found others "
-                "or none. Pass their path by -k (upstream_weights)."
+                f"{folder}: expected the weights that its adapter was trained on in {config.base or 'a folder'!a:.200}"
+                ", found others or none. Pass their path by -k (upstream_weights)."
             )
         features = build_features(selection, runner, UpstreamSettings(adapter=dataclasses.asdict(config.adapter)))
     try:

@@ -142,6 +142,15 @@ def test_an_export_finds_its_base_by_its_digest_only(exported, base, tmp_path, c
     np.testing.assert_array_equal(answers(copy, upstream_weights=str(base)), answers(exported))
 
 
+def test_what_is_uploaded_names_no_folder_of_this_machine(adapted, exported, base, hub, capsys):
+    assert cli.main(["export", str(adapted), "--push-to-hub", "alice/adapted"]) == 0
+    content = b"".join(hub.files("alice/adapted").values())
+    assert str(base).encode() not in content and str(adapted).encode() not in content
+    np.testing.assert_array_equal(answers("alice/adapted", upstream_weights=str(base)), answers(exported))
+    with pytest.raises(UserError, match="trained on in 'a folder', found others or none"):
+        answers("alice/adapted")
+
+
 def test_an_export_whose_base_is_a_file_reads_nothing_of_it(exported, tmp_path):
     copy, secret = shutil.copytree(exported, tmp_path / "copy"), tmp_path / "secret"
     secret.write_text("x")

@@ -101,7 +101,7 @@ def _write(options: argparse.Namespace, out: Path) -> None:
     facts = read_facts(checkpoint, out.resolve().name)
     packages = {name: found for name, found in versions() if name in _VERSIONS}
     with folder_when_complete(out) as folder:
-        write_export(folder, trained, packages)
+        write_export(folder, trained, packages, is_public=options.push_to_hub is not None)
         if options.onnx:
             identity = f"sha256:{file_digest(checkpoint)}"
             write_onnx(folder / ONNX_NAME, trained, checkpoint=identity, versions=json.dumps(packages))
