@@ -71,7 +71,7 @@ def train(
     weights : file or folder of the upstream's weights, for the upstreams that take one (``-k``).
     device : ``cpu``, ``cuda`` or ``cuda:1``; by default a GPU where there is one.
     resume : continue the run in `out` where it stopped.
-    overwrite : delete the run in `out` and train anew; without either a folder with a run is an error.
+    overwrite : delete the run in `out` and train again; without either a folder with a run is an error.
     settings : sections of config.yaml with the keys that differ, for example
         ``downstream_expert={"epochs": 20}, optimizer={"lr": 1e-4}``.
 

@@ -42,7 +42,7 @@ def silent_decoder() -> Iterator[None]:
 
 
 def _reset_in_child() -> None:
-    """Begin anew in a process that was forked while another thread was in a block."""
+    """Begin again in a process that was forked while another thread was in a block."""
     global _lock, _users
     variable, _ = _standard_error()
     if variable is not None and _users:
