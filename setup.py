@@ -44,7 +44,7 @@ setup(
     package_data={
         _PACKAGE: ["config.yaml", "py.typed"],
         f"{_PACKAGE}.apps": ["space.html.jinja"],
-        f"{_PACKAGE}.config": ["demo.yaml", "variants/*.yaml"],
+        f"{_PACKAGE}.config": ["demo.yaml", "paper.yaml", "variants/*.yaml"],
         f"{_PACKAGE}.data.prepare": ["*.yaml"],
         f"{_PACKAGE}.apps.report": ["head.html", "page.*", "model_card.md.jinja"],
         f"{_PACKAGE}.apps.leaderboard": ["leaderboard.*"],

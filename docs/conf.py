@@ -55,6 +55,7 @@ docs/gallery
 :caption: Reference
 
 docs/method
+docs/paper
 docs/results
 docs/measured
 docs/python
