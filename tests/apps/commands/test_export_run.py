@@ -145,8 +145,8 @@ def test_what_another_process_wrote_in_the_meantime_is_kept(capsys, tmp_path, mo
 
     out, write = tmp_path / "out", exported.write_export
 
-    def write_while_another_process_does(folder, *arguments):
-        write(folder, *arguments)
+    def write_while_another_process_does(folder, *arguments, **keywords):
+        write(folder, *arguments, **keywords)
         out.mkdir()
         (out / "notes.txt").write_text("mine")
 
