@@ -6,7 +6,6 @@ without training data are dropped.
 """
 
 import logging
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -88,7 +87,7 @@ def prepare_listed(folder: Path, listing: Listing, *, corpus: str, options: Opti
             columns = limit_hours(columns, options.max_hours_per_class, options.seed)
         _check_splits(columns["split"], splits, origin)
         if listing.write_audio is not None:
-            paths = [re.sub(f"^{re.escape(str(part))}/", f"{_SHARDS}/", path) for path in columns["audiopath"]]
+            paths = [path.replace(f"{part}/", f"{_SHARDS}/") for path in columns["audiopath"]]
             columns["audiopath"] = np.array(paths, dtype=object)
             remove_manifests(folder)
             for old in (folder / _SHARDS).glob("audio-*.tar"):
