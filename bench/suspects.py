@@ -65,12 +65,22 @@ def main() -> None:
             print(f"| {name} | {np.mean(found):.3f} | {' | '.join(f'{value:.3f}' for value in found)} |")
 
 
-def swap_labels(target_classes: np.ndarray, class_count: int, fraction: float, seed: int) -> np.ndarray:
-    """Return class numbers, a fraction of which is replaced uniformly by others, (utterances,) int64."""
+def swap_labels(
+    target_classes: np.ndarray, class_count: int, fraction: float, seed: int, clusters: np.ndarray | None = None
+) -> np.ndarray:
+    """Return class numbers, a fraction of which is replaced uniformly by others, (utterances,) int64.
+
+    `clusters`: (class_count,) cluster numbers; the others are then those of the cluster.
+    """
     generator = keyed_generator(seed, "swapped labels")
     chosen = generator.choice(len(target_classes), size=round(fraction * len(target_classes)), replace=False)
     swapped = target_classes.copy()
-    swapped[chosen] = (target_classes[chosen] + generator.integers(1, class_count, size=len(chosen))) % class_count
+    if clusters is None:
+        swapped[chosen] = (target_classes[chosen] + generator.integers(1, class_count, size=len(chosen))) % class_count
+        return swapped
+    for row in chosen.tolist():
+        siblings = np.flatnonzero(clusters == clusters[target_classes[row]])
+        swapped[row] = generator.choice(siblings[siblings != target_classes[row]])
     return swapped
 
 

@@ -1,17 +1,20 @@
-r"""Train variants with several seeds, as the leaderboard does, and write a table of the results.
+r"""Train variants with several seeds under several amounts of label noise, and write tables of the results.
 
-    .venv/bin/python bench/table.py bench/demo_table.yaml --data data/table --out result/table --jobs 2
-    .venv/bin/python bench/table.py bench/demo_table.yaml --data data/table --out result/table --write docs/results.md
+    .venv/bin/python bench/table.py bench/demo_table.yaml --data data/table --out result/table
+    .venv/bin/python bench/table.py bench/demo_table.yaml --write docs/results.md
 
-The YAML file holds regimes: training utterances per class, settings, optimizer steps per run, and runs, each a variant
-with its own settings. Runs of one seed that need a data map share it; it is trained first, with additional steps.
-Complete runs are not repeated, so the command can be stopped and run again, also in several processes at once.
+Each seed has its own training utterances, wrong labels and weights; dev and test keep their labels. A data map is
+trained once per regime and seed. From it come the label-noise map of mapmix_auto, and the cleaned training data of rows
+with `data: clean`. Complete runs are not repeated, nor those whose scores are in the file --scores, so the command can
+be stopped and run again, on another machine too, and in several processes at once, each with its own --out.
 """
 
 import argparse
+import csv
 import json
 import os
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,173 +24,257 @@ from lid_mapmix.apps.leaderboard.grid import Grid, GridUpstream, GridVariant, Ru
 from lid_mapmix.apps.leaderboard.jobs import make_jobs
 from lid_mapmix.apps.leaderboard.running import Work
 from lid_mapmix.apps.leaderboard.state import Status
+from lid_mapmix.apps.runs.recorded_datamap import RecordedDatamap
 from lid_mapmix.config.sources import TASK_KEY, merge
-from lid_mapmix.data.labels import read_labels, write_labels
-from lid_mapmix.data.manifest.manifest import read_manifest, write_manifest
-from lid_mapmix.scoring.calibration_fit import fit
-from lid_mapmix.scoring.choices import Kind
-from lid_mapmix.scoring.files.own import read_scores
-from lid_mapmix.scoring.metrics import expected_calibration_error
+from lid_mapmix.data.labels import Labels, read_labels, write_labels
+from lid_mapmix.data.manifest.manifest import Manifest, read_manifest, write_manifest
+from lid_mapmix.utils.randomness import keyed_generator
+from lid_mapmix.utils.run_folder import RunFolder
 from scipy.stats import t as student
+from suspects import swap_labels
 
-_DATA = "data"
-_SCORES = {"acc": "Acc", "wf1": "WF1", "c_acc": "C.Acc", "ece": "ECE", "ece_calibrated": "ECE cal.", "nll": "NLL"}
+_UPSTREAM, _MAP, _CLEAN = "fbank", "map", "clean"
+_REFERENCE = "latent_random"
+# Column of the scores → path in test_metrics.json.
+_SCORES = {
+    "wf1": ("overall", "wf1"),
+    "c_acc": ("overall", "c_acc"),
+    "log_loss": ("overall", "log_loss"),
+    "ece": ("overall", "ece"),
+    "log_loss_calibrated": ("calibrated", "overall", "log_loss"),
+    "cllr_calibrated": ("calibrated", "overall", "cllr"),
+    "ece_calibrated": ("calibrated", "overall", "ece"),
+    "ece_floor": ("calibrated", "overall", "ece_floor"),
+}
+_TITLES = {
+    "wf1": "WF1",
+    "c_acc": "C.Acc",
+    "ece": "ECE",
+    "log_loss_calibrated": "log loss cal.",
+    "cllr_calibrated": "Cllr cal.",
+    "ece_calibrated": "ECE cal.",
+    "ece_floor": "its floor",
+}
+_SUSPECTS = ("rate", "estimated", "precision", "recall", "cleanlab_estimated", "cleanlab_precision", "cleanlab_recall")
+_COLUMNS = ("regime", "row", "seed", *_SCORES, *_SUSPECTS)
 
 
 @dataclass(frozen=True)
 class Regime:
-    """One table: the same data and settings for all of its runs.
+    """One table: size of the training data and label noise."""
 
-    Attributes
-    ----------
-    name : of the regime, and of its folder.
-    title : title of the table.
-    utterances : training utterances per class.
-    steps : optimizer steps per run.
-    seeds : one run per seed.
-    reference : run that the others are compared to.
-    settings : override those of the defaults and the variant.
-    runs : name → variant and settings.
-    """
-
-    name: str
     title: str
-    utterances: int
-    steps: int
+    utterances: int  # per class
+    noise: float  # fraction of wrong labels
+    within: bool  # whether a wrong label is of the same cluster
     seeds: list[int]
-    reference: str
-    settings: dict[str, Any]
-    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    settings: dict[str, Any]  # override those of the file
 
 
 def main() -> None:
     """Run what is missing, and print or write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("regimes", type=Path, metavar="YAML", help="file of the regimes")
-    parser.add_argument("--data", required=True, type=Path, help="folder with train.csv, dev.csv, test.csv")
-    parser.add_argument("--out", required=True, type=Path, help="folder of the runs")
-    parser.add_argument("--upstream", default="fbank")
+    parser.add_argument("experiment", type=Path, metavar="YAML", help="file of the regimes and rows")
+    parser.add_argument("--data", type=Path, help="folder with train.csv, dev.csv, test.csv; default: train nothing")
+    parser.add_argument("--out", type=Path, help="folder of the runs; needed with --data")
     parser.add_argument("--only", nargs="+", metavar="REGIME", help="train only these regimes")
-    parser.add_argument("--runs", nargs="+", metavar="RUN", help="train only these runs")
-    parser.add_argument("--seeds", nargs="+", type=int, help="seeds instead of those of the file")
+    parser.add_argument("--seeds", nargs="+", type=int, help="train only these seeds")
     parser.add_argument("--jobs", type=int, default=1, help="parallel runs; default: 1")
-    parser.add_argument(
-        "--write", type=Path, metavar="MD", help="file in which to replace the tables between the marks"
-    )
-    parser.add_argument("--reference", metavar="RUN", help="compare to this run instead of that of the file")
-    parser.add_argument("--difference", choices=list(_SCORES), default="wf1", help="score to compare; default: wf1")
+    parser.add_argument("--scores", type=Path, help="CSV of the scores; default: that of the experiment's name")
+    parser.add_argument("--write", type=Path, metavar="MD", help="replace the tables between the marks of a file")
     options = parser.parse_args()
-    if options.write and (options.only or options.runs or options.seeds or options.reference):
-        parser.error("--write replaces all tables: remove --only, --runs, --seeds and --reference")
-    regimes = _read_regimes(options)
-    for regime in regimes:
-        data = _few(options.data, options.out / regime.name / _DATA, regime.utterances)
-        grid = _grid(options, regime, data)
-        work = Work(make_jobs(grid), grid.folder)
-        work.work(options.jobs)
-        if failed := [state.fault for state in work.outcomes.values() if state.status is not Status.COMPLETE]:
-            raise SystemExit(f"{regime.name}: {failed[0]}")
-    tables = "\n\n".join(_table(options, regime) for regime in regimes)
+    path = options.scores or options.experiment.with_suffix(".csv")
+    content = yaml.safe_load(options.experiment.read_text(encoding="utf-8"))
+    regimes = {name: Regime(**values) for name, values in content["regimes"].items()}
+    if options.data:
+        for name, regime in regimes.items():
+            for seed in regime.seeds:
+                if name in (options.only or regimes) and seed in (options.seeds or regime.seeds):
+                    _run(options, content, name, seed, path)
+    tables = "\n\n".join([*(_table(name, regimes[name], _read(path)) for name in regimes), _suspect_table(_read(path))])
     if options.write is None:
         print(tables)
     else:
         _replace_between_marks(options.write, tables)
 
 
-def _read_regimes(options: argparse.Namespace) -> list[Regime]:
-    content = yaml.safe_load(options.regimes.read_text(encoding="utf-8"))
-    regimes = [Regime(name=name, **values) for name, values in content.items() if name in (options.only or content)]
-    for regime in regimes:
-        if options.seeds:
-            regime.seeds[:] = options.seeds
-        for name in [name for name in regime.runs if options.runs and name not in options.runs]:
-            del regime.runs[name]
-    return regimes
+def _run(options: argparse.Namespace, content: dict[str, Any], name: str, seed: int, path: Path) -> None:
+    """Train the rows of a regime and seed that have no scores yet."""
+    regime, known = Regime(**content["regimes"][name]), {(row["regime"], row["row"], row["seed"]) for row in _read(path)}
+    rows = {row: dict(each) for row, each in content["rows"].items() if (name, row, str(seed)) not in known}
+    if not rows:
+        return
+    root = options.out / name / f"seed-{seed}"
+    data = _noisy(options.data, root / "data", regime, seed)
+    settings = merge(content["settings"], regime.settings)
+    maps = {_MAP: {"variant": "datamap"}}
+    _train(root, data, settings, seed, maps, options.jobs)
+    recorded = RunFolder(root / Run(_UPSTREAM, _MAP, "data", seed).folder)
+    if not (root / _CLEAN).exists():
+        found = RecordedDatamap.read(recorded, None, {"label_noise": True})
+        found.write_clean(root / _CLEAN, found.suspects(None), relabel=False)
+        with RunFolder(root / "label_noise").held("wait"):
+            found.write_numbers(RunFolder(root / "label_noise"), None, overwrite=True)
+    for row, each in rows.items():
+        chosen = "label_noise" if each["variant"] == "mapmix_auto" else recorded.path.relative_to(root)
+        datamap = RunFolder((root / chosen).resolve()).datamap
+        each["settings"] = merge({"mapmix": {"datamap": str(datamap)}}, each.get("settings", {}))
+    for source in ("data", _CLEAN):
+        mine = {row: each for row, each in rows.items() if each.get("data", "data") == source}
+        if mine:
+            _train(root, root / source, settings, seed, mine, options.jobs)
+    for row, each in rows.items():
+        folder = root / Run(_UPSTREAM, row, Path(each.get("data", "data")).name, seed).folder
+        _append(path, {"regime": name, "row": row, "seed": seed, **_scores(folder)})
+    _append(path, {"regime": name, "row": "suspects", "seed": seed, **_judge_suspects(recorded, root / "data")})
 
 
-def _few(data: Path, out: Path, utterances: int) -> Path:
-    """Make a folder of the same data with the first utterances of each training class only."""
+def _train(
+    root: Path, data: Path, settings: dict[str, Any], seed: int, rows: dict[str, dict[str, Any]], jobs: int
+) -> None:
+    """Train runs as the leaderboard does: with its folders, locks and repetitions."""
+    grid = Grid(
+        upstreams={_UPSTREAM: GridUpstream()},
+        variants={
+            row: GridVariant(each["variant"], {TASK_KEY: each.get("settings", {})}) for row, each in rows.items()
+        },
+        data={data.name: str(data)},
+        seeds=[seed],
+        settings=settings,
+        out=str(root),
+    )
+    work = Work(make_jobs(grid), grid.folder)
+    work.work(jobs)
+    if failed := [state.fault for state in work.outcomes.values() if state.status is not Status.COMPLETE]:
+        raise SystemExit(f"{root}: {failed[0]}")
+
+
+def _noisy(data: Path, out: Path, regime: Regime, seed: int) -> Path:
+    """Write the data with some training utterances of each class, and wrong labels; true_class is the right one."""
+    if (out / "labels.yaml").exists():
+        return out
     out.mkdir(parents=True, exist_ok=True)
+    labels = read_labels(data / "labels.yaml")
     for split in ("train", "dev", "test"):
         manifest = read_manifest(data / f"{split}.csv")
-        seen: dict[str, int] = {}
-        kept = []
-        for number, name in enumerate(manifest.columns["class"].tolist()):
-            seen[name] = seen.get(name, 0) + 1
-            if split != "train" or seen[name] <= utterances:
-                kept.append(number)
-        audio = [os.path.relpath(manifest.audio_path(number), out) for number in kept]
-        columns = {name: values[kept] for name, values in manifest.columns.items()}
-        write_manifest(out / f"{split}.csv", columns | {"audiopath": np.array(audio)})
-    write_labels(out / "labels.yaml", read_labels(data / "labels.yaml"))
+        columns = {**manifest.columns, "audiopath": manifest.audiopaths_from(out)}
+        columns["true_class"] = columns["class"]
+        if split == "train":
+            columns = _with_noise(manifest, columns, labels, regime, seed)
+        write_manifest(out / f"{split}.csv", columns)
+    write_labels(out / "labels.yaml", labels)
     return out
 
 
-def _grid(options: argparse.Namespace, regime: Regime, data: Path) -> Grid:
-    """Return the leaderboard's grid of a regime: the same folders, data maps and locks serve here."""
-    return Grid(
-        upstreams={options.upstream: GridUpstream()},
-        variants={
-            name: GridVariant(run["variant"], {TASK_KEY: run.get("settings", {})}) for name, run in regime.runs.items()
-        },
-        data={_DATA: str(data)},
-        seeds=regime.seeds,
-        settings=merge(regime.settings, {"runner": {"total_steps": regime.steps}}),
-        out=str(options.out / regime.name),
-    )
+def _with_noise(
+    manifest: Manifest, columns: dict[str, np.ndarray], labels: Labels, regime: Regime, seed: int
+) -> dict[str, np.ndarray]:
+    of_class = labels.class_indices(manifest)
+    generator = keyed_generator(seed, "training utterances")
+    drawn = [
+        generator.choice(np.flatnonzero(of_class == number), regime.utterances, replace=False)
+        for number in range(len(labels.classes))
+    ]
+    kept = np.sort(np.concatenate(drawn))
+    clusters = labels.cluster_indices if regime.within else None
+    swapped = swap_labels(of_class[kept], len(labels.classes), regime.noise, seed, clusters)
+    return {name: values[kept] for name, values in columns.items()} | {"class": np.array(labels.classes)[swapped]}
+
+
+def _judge_suspects(recorded: RunFolder, data: Path) -> dict[str, float]:
+    """Return precision and recall of the estimated suspects, and of cleanlab's from the same records."""
+    from cleanlab.filter import find_label_issues  # noqa: PLC0415 - in the extra bench only
+
+    found = RecordedDatamap.read(recorded, None, {})
+    is_wrong = read_manifest(data / "train.csv").columns["true_class"] != found.manifest.columns["class"]
+    # The records hold the probability of the label and the predicted class; the rest of the probability is given to the
+    # predicted class, or equally to all others where the label was predicted.
+    probabilities, count = np.zeros((len(is_wrong), len(found.labels.classes))), len(found.labels.classes)
+    rows = np.arange(len(is_wrong))
+    for of_label, predicted in zip(found.dynamics.probabilities, found.dynamics.predictions, strict=True):
+        is_label = predicted == found.targets
+        epoch = np.where(is_label, (1 - of_label) / (count - 1), 0.0)[:, None] * np.ones(count)
+        epoch[rows, predicted] = np.where(is_label, of_label, 1 - of_label)
+        epoch[rows, found.targets] = of_label
+        probabilities += epoch / len(found.dynamics.epochs)
+    # Rows sum to 1 up to rounding, as cleanlab expects.
+    by_cleanlab = find_label_issues(found.targets, probabilities / probabilities.sum(axis=1, keepdims=True))
+    mine = np.zeros(len(is_wrong), dtype=bool)
+    mine[found.suspects(None).utterances] = True
+
+    def judge(flagged: np.ndarray) -> list[float]:
+        hits = np.count_nonzero(flagged & is_wrong)
+        return [flagged.mean(), hits / max(flagged.sum(), 1), hits / max(is_wrong.sum(), 1)]
+
+    return dict(zip(_SUSPECTS, [is_wrong.mean(), *judge(mine), *judge(by_cleanlab)], strict=True))
 
 
 def _scores(folder: Path) -> dict[str, float]:
-    """Return the scores of a run's test split, and those after one temperature fitted on dev."""
-    scores = json.loads((folder / "test_metrics.json").read_text())["overall"]
-    dev, test = read_scores(folder / "dev_scores.csv"), read_scores(folder / "test_scores.csv")
-    calibration = fit(Kind.TEMPERATURE, dev.log_probabilities, dev.truth_indices, dev.classes)
-    calibrated = calibration.log_probabilities(test.log_probabilities)
-    likelihood = calibrated[np.arange(len(test.ids)), test.truth_indices]
-    return scores | {
-        "ece_calibrated": expected_calibration_error(np.exp(calibrated), test.truth_indices),
-        "nll": float(-likelihood.mean()),
-        "temperature": 1 / calibration.matrix[0][0],
-    }
+    content = json.loads((folder / "test_metrics.json").read_text())
+    scores = {}
+    for name, keys in _SCORES.items():
+        value = content
+        for key in keys:
+            value = value[key]
+        scores[name] = float(value)  # type: ignore[arg-type]
+    return scores
 
 
-def _table(options: argparse.Namespace, regime: Regime) -> str:
-    """Return a Markdown table of means over seeds, and of differences to the reference, seed by seed."""
+def _append(path: Path, row: dict[str, Any]) -> None:
+    """Append one row in one write, so that several processes may append to one file."""
+    if not path.exists():
+        path.write_text(",".join(_COLUMNS) + "\n")
+    texts = [f"{value:.4f}" if isinstance(value, float) else str(value) for value in (row.get(c, "") for c in _COLUMNS)]
+    with path.open("a") as file:
+        file.write(",".join(texts) + "\n")
 
-    def scores_of(name: str, seed: int) -> dict[str, float]:
-        return _scores(options.out / regime.name / Run(options.upstream, name, _DATA, seed).folder)
 
-    scores = {name: [scores_of(name, seed) for seed in regime.seeds] for name in regime.runs}
-    compared = options.reference or regime.reference
-    reference = scores.get(compared)
-    name_of_score = _SCORES[options.difference]
-    lines = [
-        f"{regime.title}: {len(regime.seeds)} seeds, {regime.steps} optimizer steps per run, {regime.utterances} "
-        "training utterances per class. Mean ± standard deviation over seeds; T is the temperature fitted on dev; "
-        f"Δ{name_of_score} times 100 relative to {compared}, paired by seed, with a 95 % interval (Student). "
-        "All runs have the same settings except those in their name; data maps take additional epochs.",
-        "",
-        f"| run | {' | '.join(_SCORES.values())} | T | Δ{name_of_score} |",
-        "|---" * (len(_SCORES) + 3) + "|",
-    ]
-    for name, runs in scores.items():
-        cells = [_mean_and_deviation([run[key] for run in runs]) for key in _SCORES]
-        cells.append(f"{np.mean([run['temperature'] for run in runs]):.2f}")
-        cells.append("" if reference is None or runs is reference else _difference(runs, reference, options.difference))
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+def _read(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _table(name: str, regime: Regime, scores: Sequence[dict[str, str]]) -> str:
+    """Return a Markdown table of means over seeds, and of differences to the reference, paired by seed."""
+    mine: dict[str, dict[int, dict[str, float]]] = {}
+    for row in scores:
+        if row["regime"] == name and row["row"] != "suspects":
+            values = {column: float(row[column]) for column in _SCORES}
+            mine.setdefault(row["row"], {})[int(row["seed"])] = values
+    seeds = sorted(set.intersection(*(set(runs) for runs in mine.values()))) if mine else []
+    if not seeds:
+        return f"{regime.title}: no complete seed yet."
+    head = [*_TITLES.values(), "ΔWF1", "Δ log loss cal."]
+    lines = [f"**{regime.title}** ({name}, {len(seeds)} of {len(regime.seeds)} seeds)", ""]
+    lines += [f"| row | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
+    for row, runs in mine.items():
+        cells = [f"{np.mean([runs[seed][column] for seed in seeds]):.3f}" for column in _TITLES]
+        for column, scale, digits in (("wf1", 100, 1), ("log_loss_calibrated", 1, 3)):
+            values = [scale * (runs[seed][column] - mine[_REFERENCE][seed][column]) for seed in seeds]
+            cells.append("" if row == _REFERENCE else _with_interval(values, digits))
+        lines.append(f"| {row} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _mean_and_deviation(values: list[float]) -> str:
-    return f"{np.mean(values):.3f} ± {np.std(values, ddof=1) if len(values) > 1 else 0:.3f}"
+def _with_interval(values: Sequence[float], digits: int) -> str:
+    """Return the mean with half its 95 % interval (Student)."""
+    mean = f"{np.mean(values):+.{digits}f}"
+    if len(values) < 2:  # noqa: PLR2004
+        return mean
+    return f"{mean} ± {student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)):.{digits}f}"
 
 
-def _difference(runs: list[dict[str, float]], reference: list[dict[str, float]], score: str) -> str:
-    points = [100 * (one[score] - other[score]) for one, other in zip(runs, reference, strict=True)]
-    if len(points) < 2:  # noqa: PLR2004
-        return f"{points[0]:+.1f}"
-    half = student.ppf(0.975, len(points) - 1) * np.std(points, ddof=1) / np.sqrt(len(points))
-    return f"{np.mean(points):+.1f} ± {half:.1f}"
+def _suspect_table(scores: Sequence[dict[str, str]]) -> str:
+    lines = ["**Suspects** (means over seeds; fractions of all training utterances, precision, recall)", ""]
+    lines += [f"| regime | seeds | {' | '.join(name.replace('_', ' ') for name in _SUSPECTS)} |"]
+    lines += ["|---" * (len(_SUSPECTS) + 2) + "|"]
+    for regime in dict.fromkeys(row["regime"] for row in scores):
+        rows = [row for row in scores if row["regime"] == regime and row["row"] == "suspects"]
+        cells = [f"{np.mean([float(row[column]) for row in rows]):.2f}" for column in _SUSPECTS] if rows else []
+        lines.append(f"| {regime} | {len(rows)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _replace_between_marks(path: Path, tables: str) -> None:
@@ -199,4 +286,5 @@ def _replace_between_marks(path: Path, tables: str) -> None:
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     main()

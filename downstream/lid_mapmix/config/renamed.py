@@ -17,8 +17,6 @@ from .sources import TASK_KEY
 RENAMED: Mapping[str, Mapping[str, str]] = {
     "data": {"most_bad_share": "max_bad_fraction"},
     "mapmix": {
-        "anchors_outside": "anchors_outside_fraction",
-        "partners_outside": "partners_outside_fraction",
         "weight_per": "lambda_per",
         "target_share": "own_class_weight",
         "likeness": "class_similarity",
@@ -29,6 +27,7 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
 # Section → removed setting → the value that changes nothing; None: no value did without another of these settings.
 REMOVED: Mapping[str, Mapping[str, Any]] = {
     "mapmix": {"online": False, "warmup_epochs": None, "unmixed_tail": 0, "plain_finish": 0}
+    | dict.fromkeys([f"{who}_outside{end}" for who in ("anchors", "partners") for end in ("", "_fraction")], 0)
 }
 
 

@@ -31,6 +31,7 @@ _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Seconds = Annotated[float, Field(ge=0.025, le=86_400)]
 _Count = Annotated[int, Field(ge=1)]
 _MAX_WIDTH = 16_384
+ESTIMATED = "estimated"  # own_class_weight
 _Speed = Annotated[float, Field(ge=0.5, le=2)]
 _Decibels = Annotated[float, Field(ge=-60, le=120)]
 
@@ -42,6 +43,7 @@ class Pool(StrEnum):
     EASY = "easy"
     AMBIGUOUS = "ambiguous"
     HARD = "hard"
+    NOT_HARD = "not_hard"
 
 
 class BadAudio(StrEnum):
@@ -155,15 +157,13 @@ class MapmixConfig:
 
     anchors: Pool = Pool.ALL
     partners: Pool = Pool.ALL
-    anchors_outside_fraction: _Fraction = 0.0
-    partners_outside_fraction: _Fraction = 0.0
     pairing: Pairing = Pairing.ANY
     mix: MixSpace = MixSpace.NONE
     alpha: _Positive = 0.5
     lambda_per: LambdaPer = LambdaPer.BATCH
     probability: _Fraction = 1.0
     targets: Targets = Targets.ONE_HOT
-    own_class_weight: Annotated[float, Field(gt=0, le=1)] = 0.75
+    own_class_weight: Annotated[float, Field(gt=0, le=1)] | Literal["estimated"] = 0.75
     class_similarity: ClassSimilarity = ClassSimilarity.ESTIMATED
     class_similarity_file: str | None = None
     datamap: str | None = None
@@ -177,6 +177,14 @@ class MapmixConfig:
     def needs_class_similarity(self) -> bool:
         """Whether the targets come from the softmax of a data map run."""
         return self.targets is Targets.CONFIDENCE and self.class_similarity is ClassSimilarity.ESTIMATED
+
+    @model_validator(mode="after")
+    def _check_own_class_weight(self) -> Self:
+        if self.own_class_weight == ESTIMATED and self.targets is Targets.SMOOTHED:
+            raise UserError(
+                f"{_PLACE}.mapmix.own_class_weight: expected a number with targets smoothed, found estimated. Set 0.9."
+            )
+        return self
 
 
 @dataclass(config=_STRICT, frozen=True)
@@ -193,6 +201,7 @@ class DatamapConfig:
     easy_fraction: _Fraction = 0.33
     hard_fraction: _Fraction = 0.03
     per_class: bool = False
+    label_noise: bool = False
 
     @model_validator(mode="after")
     def _check_regions(self) -> Self:

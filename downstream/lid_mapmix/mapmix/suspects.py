@@ -6,7 +6,7 @@ that label. A mean of probabilities hardly separates a label with a probability 
 most probable; the logarithm does. Subtracting the mean of the class keeps a class that is learnt late from filling the
 list, as in confident learning (arXiv 1911.00068). On labels that were swapped on purpose (``bench/suspects.py``) it is
 about as good as the mean of probabilities. It is far better than that mean minus the mean of the class, and than the
-last epoch only.
+last epoch only. Which labels are probably wrong, and so how many, is estimated by another model (label_noise.py).
 
 suspects.csv has one row per suspect, the most suspicious first:
 
@@ -31,6 +31,7 @@ import numpy as np
 
 from ..utils.files import write_csv
 from .datamap import Measures
+from .label_noise import LabelNoise
 
 NO_CLASS = -1
 # The precision of a float32 softmax; below it, a single epoch would outweigh all others.
@@ -62,6 +63,16 @@ def find_suspects(
     first = first[~np.isnan(scores[first])]
     preferred, fractions = preferred_classes(predictions[:, first], target_classes[first], class_count)
     return Suspects(utterances=first, preferred=preferred, fractions=fractions, surprise=scores[first])
+
+
+def estimated_suspects(
+    noise: LabelNoise, probabilities: np.ndarray, predictions: np.ndarray, target_classes: np.ndarray, class_count: int
+) -> Suspects:
+    """Return the utterances whose label is probably wrong, with the most probable class; see `find_suspects`."""
+    first = np.argsort(noise.right, kind="stable")[: np.count_nonzero(noise.is_wrong)]
+    preferred = noise.preferred[first]
+    scores = surprise(probabilities, target_classes, class_count)
+    return Suspects(first, preferred, (predictions[:, first] == preferred).mean(axis=0), scores[first])
 
 
 def surprise(probabilities: np.ndarray, target_classes: np.ndarray, class_count: int) -> np.ndarray:

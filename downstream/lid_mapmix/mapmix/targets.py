@@ -2,8 +2,8 @@
 
 One-hot rows are the usual ones. Confidence rows give part of the probability to the other dialects of the cluster,
 in proportion to how often the class is confused with them (confidence labels, arXiv 2103.13607; in Map-Mix
-arXiv 2302.08229, section 2). A training step takes the rows of its utterances from this matrix and mixes them
-(mixup.py).
+arXiv 2302.08229, section 2). Smoothed rows give it to all other classes (arXiv 1512.00567, section 7). A training step
+takes the rows of its utterances from this matrix and mixes them (mixup.py).
 
 The module also holds the confidence labels of the Map-Mix paper for NIST LRE 2017, as its authors publish them, but
 only the entries for the other classes of the cluster. As class similarity, they make the rows sum to exactly 1, which
@@ -18,6 +18,7 @@ import numpy as np
 from ..utils.errors import UserError
 
 OWN_CLASS_WEIGHT = 0.75
+_MIN_ESTIMATED_WEIGHT = 0.5
 # Class → probabilities of the other classes of its cluster (arXiv 2302.08229, published code).
 _LRE17_SIMILARITY: dict[str, dict[str, float]] = {
     "ara-acm": {"ara-apc": 0.13139856, "ara-ary": 0.06841516, "ara-arz": 0.05018629},
@@ -42,6 +43,7 @@ class Targets(StrEnum):
 
     ONE_HOT = "one_hot"
     CONFIDENCE = "confidence"
+    SMOOTHED = "smoothed"
 
 
 class ClassSimilarity(StrEnum):
@@ -54,7 +56,7 @@ class ClassSimilarity(StrEnum):
 
 
 def confidence_matrix(
-    class_similarity: np.ndarray, cluster_indices: np.ndarray, own_class_weight: float = OWN_CLASS_WEIGHT
+    class_similarity: np.ndarray, cluster_indices: np.ndarray, own_class_weight: float | None = OWN_CLASS_WEIGHT
 ) -> np.ndarray:
     """Return confidence rows, which give more of the rest to the more similar classes.
 
@@ -64,7 +66,8 @@ def confidence_matrix(
 
     `class_similarity`: (classes, classes) float, not negative, on any scale; row c holds the similarity of each class
     to c. Only entries between two different classes of one cluster are used. `cluster_indices`: (classes,) int, the
-    cluster number of each class. `own_class_weight`: probability of the class itself, in (0, 1].
+    cluster number of each class. `own_class_weight`: probability of the class itself, in (0, 1]; None: the
+    fraction of its similarity to itself in that to its cluster, at least 1/2.
     """
     similarity = np.asarray(class_similarity, dtype=np.float64)
     cluster_indices = np.asarray(cluster_indices)
@@ -76,8 +79,20 @@ def confidence_matrix(
     weights = np.where(greatest > 0, weights / np.where(greatest > 0, greatest, 1.0), siblings)
     total = weights.sum(axis=1, keepdims=True)
     has_no_sibling = total[:, 0] == 0
-    matrix = (1 - own_class_weight) * weights / np.where(total > 0, total, 1.0)
-    np.fill_diagonal(matrix, np.where(has_no_sibling, 1.0, own_class_weight))
+    own = np.full(class_count, own_class_weight, dtype=np.float64)
+    if own_class_weight is None:
+        itself = np.diag(similarity)
+        inside = itself + np.where(siblings, similarity, 0.0).sum(axis=1)
+        own = np.maximum(_MIN_ESTIMATED_WEIGHT, np.where(inside > 0, itself / np.where(inside > 0, inside, 1.0), 1.0))
+    matrix = (1 - own[:, None]) * weights / np.where(total > 0, total, 1.0)
+    np.fill_diagonal(matrix, np.where(has_no_sibling, 1.0, own))
+    return matrix
+
+
+def smoothed_matrix(class_count: int, own_class_weight: float) -> np.ndarray:
+    """Return (classes, classes) float64 with the weight at c in row c, the rest divided equally among all others."""
+    matrix = np.full((class_count, class_count), (1 - own_class_weight) / (class_count - 1))
+    np.fill_diagonal(matrix, own_class_weight)
     return matrix
 
 

@@ -23,6 +23,7 @@ from ..data.manifest.manifest import Manifest
 from ..mapmix.datamap import Measures, RunningMeasures, measures
 from ..mapmix.datamap_files import write_class_similarity, write_datamap
 from ..mapmix.dynamics import Dynamics, EpochRecorder, epoch_rows, read_dynamics, read_epoch, write_epoch
+from ..mapmix.label_noise import LabelNoise, estimate_label_noise
 from ..utils.distributed import is_rank_zero
 from ..utils.files import copy_file
 from ..utils.run_folder import RunFolder, epoch_paths
@@ -37,7 +38,8 @@ class RecordedMap:
 
     measures: Measures  # of each training utterance
     regions: np.ndarray  # (utterances,) str, values of `Region`, or `UNREAD`
-    # softmax_sums, softmax_counts: (classes, classes) float64 and (classes,) int64, as in :class:`.Dynamics`.
+    # softmax_sums, softmax_counts: (classes, classes) float64 and (classes,) int64, as in :class:`.Dynamics`; with
+    # label_noise, of the estimated true classes.
     softmax_sums: np.ndarray
     softmax_counts: np.ndarray
 
@@ -55,7 +57,17 @@ def read_map(
     dynamics = _read_epochs(directory, target_classes, len(labels.classes), digest, **part)
     measured = measures(dynamics.probabilities, dynamics.correct)
     regions = assign_regions(config, measured.confidence, measured.variability, target_classes)
-    return dynamics, RecordedMap(measured, regions, dynamics.softmax_sums, dynamics.softmax_counts)
+    if not config.label_noise:
+        return dynamics, RecordedMap(measured, regions, dynamics.softmax_sums, dynamics.softmax_counts)
+    noise = label_noise_of(dynamics, target_classes, len(labels.classes))
+    sums = noise.true_classes
+    return dynamics, RecordedMap(measured, noise.regions(regions), sums, np.rint(sums.sum(axis=1)).astype(np.int64))
+
+
+def label_noise_of(dynamics: Dynamics, target_classes: np.ndarray, class_count: int) -> LabelNoise:
+    """Estimate which labels are wrong, by the recorded epochs."""
+    is_read = ~np.isnan(dynamics.probabilities)
+    return estimate_label_noise(dynamics.predictions, is_read, target_classes, class_count)
 
 
 def _read_epochs(directory: Path, target_classes: np.ndarray, class_count: int, digest: str, **part: Any) -> Dynamics:
@@ -162,6 +174,10 @@ class DynamicsRecording:
         Raises UserError: no complete epoch, a damaged one, or one of other data.
         """
         target_classes, classes = self.split.target_classes, len(self.labels.classes)
+        if self.config.label_noise:  # needs all predictions
+            _, made = read_map(self.folder.dynamics, self.split.manifest, self.labels, self.config)
+            write_map(self.folder.datamap, self.folder.class_similarity, self.split.manifest, self.labels, made)
+            return
         if self._so_far is None:
             recorded = _read_epochs(self.folder.dynamics, target_classes, classes, self.digest)
             self._so_far = _EpochsSoFar(recorded, target_classes)

@@ -1,7 +1,7 @@
 """The plan of a training run, made before it starts: anchors, partners and targets."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +14,18 @@ from ..data.manifest.manifest import Manifest
 from ..mapmix.datamap import OLD_UNREAD, UNREAD, Region, RegionRule, fixed_regions, quantile_regions
 from ..mapmix.datamap_files import DataMap, read_class_similarity, read_datamap
 from ..mapmix.mixup import MixSpace, Pairing
-from ..mapmix.targets import ClassSimilarity, Targets, confidence_matrix, lre17_class_similarity
+from ..mapmix.targets import ClassSimilarity, Targets, confidence_matrix, lre17_class_similarity, smoothed_matrix
 from ..utils.distributed import rank, world_size
 from ..utils.errors import UserError
-from ..utils.randomness import keyed_generator
 from ..utils.run_folder import RunFolder
 from .sampler import TrainSampler
+
+# Unread utterances are in no region.
+_REGIONS_OF: Mapping[Pool, list[str]] = {
+    Pool.ALL: [*Region, UNREAD],
+    Pool.NOT_HARD: [Region.EASY, Region.AMBIGUOUS],
+    **{Pool(region): [region] for region in Region},
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,14 +38,12 @@ class TrainingPlan:
     regions: np.ndarray | None  # (utterances,) str of a data map; None where all utterances are anchors and partners
     targets: np.ndarray  # (classes, classes) float64, the target row of each class
 
-    def sampler(self, epoch: int = 0) -> TrainSampler:
-        """Return the sampler of an epoch; samplers differ if a pool includes utterances from outside its region."""
+    def sampler(self) -> TrainSampler:
+        """Return the sampler of the batches."""
         mapmix, data = self.config.mapmix, self.config.data
         return TrainSampler(
-            anchors=self._pool("anchors", mapmix.anchors, mapmix.anchors_outside_fraction, epoch),
-            partners=None
-            if mapmix.mix is MixSpace.NONE
-            else self._pool("partners", mapmix.partners, mapmix.partners_outside_fraction, epoch),
+            anchors=self._pool(mapmix.anchors),
+            partners=None if mapmix.mix is MixSpace.NONE else self._pool(mapmix.partners),
             classes=self.target_classes,
             pairing=mapmix.pairing,
             batch_size=data.batch_size,
@@ -59,15 +63,11 @@ class TrainingPlan:
         # Under the old name, so that checkpoints of version 0.1.0 can be resumed.
         return _digest([OLD_UNREAD if region == UNREAD else region for region in self.regions.tolist()])
 
-    def _pool(self, purpose: str, pool: Pool, outside_fraction: float, epoch: int) -> np.ndarray:
-        """Return the utterances of a region and a fraction of all other read ones, (members,) int64, ascending."""
-        if pool is Pool.ALL or self.regions is None:
+    def _pool(self, pool: Pool) -> np.ndarray:
+        """Return the utterances of a pool, (members,) int64, ascending."""
+        if self.regions is None:
             return np.arange(len(self.target_classes))
-        inside = self.regions == pool.value
-        if outside_fraction > 0:
-            drawn = keyed_generator(self.seed, purpose, epoch).random(len(inside)) < outside_fraction
-            inside |= drawn & (self.regions != UNREAD)
-        return np.flatnonzero(inside)
+        return np.flatnonzero(np.isin(self.regions, _REGIONS_OF[pool]))
 
 
 def plan_training(config: TaskConfig, split: Split, labels: Labels, seed: int) -> TrainingPlan:
@@ -102,8 +102,11 @@ def plan_training(config: TaskConfig, split: Split, labels: Labels, seed: int) -
         for pool in (mapmix.anchors, mapmix.partners):
             _check_members(datamap, regions, pool, config.datamap.regions)
     targets = np.eye(len(labels.classes))
-    if mapmix.targets is not Targets.ONE_HOT:
-        targets = confidence_matrix(_class_similarity(mapmix, labels), labels.cluster_indices, mapmix.own_class_weight)
+    own_class_weight = None if isinstance(mapmix.own_class_weight, str) else mapmix.own_class_weight
+    if mapmix.targets is Targets.CONFIDENCE:
+        targets = confidence_matrix(_class_similarity(mapmix, labels), labels.cluster_indices, own_class_weight)
+    elif mapmix.targets is Targets.SMOOTHED and own_class_weight is not None:
+        targets = smoothed_matrix(len(labels.classes), own_class_weight)
     plan = TrainingPlan(config, split.target_classes, seed, regions, targets)
     partners = plan.sampler().partners
     across = partners is not None and mapmix.pairing is Pairing.ACROSS
@@ -167,7 +170,7 @@ def _digest(*lists: Iterable[str]) -> str:
 
 
 def _check_members(datamap: DataMap, regions: np.ndarray, pool: Pool, rule: RegionRule) -> None:
-    if pool is Pool.ALL or (regions == pool.value).any():
+    if np.isin(regions, _REGIONS_OF[pool]).any():
         return
     counts = ", ".join(f"{np.sum(regions == region.value)} {region.value}" for region in Region)
     advice = (

@@ -50,7 +50,7 @@ class TrainingRun:
         )
         self.plan = plan_training(config, self.split, corpus.labels, seed)
         self._report, self.notes = report, [f"voices: {line}" for line in limits_of_voices(corpus)]
-        self.sampler = self.plan.sampler()  # of the current epoch
+        self.sampler = self.plan.sampler()
         epochs = config.datamap.epochs if config.datamap.record else config.epochs
         runner.setdefault("gradient_accumulate_steps", 1)
         fill_schedule(runner, len(self.sampler), epochs, runner["gradient_accumulate_steps"])
@@ -79,7 +79,7 @@ class TrainingRun:
                 if epoch == 0:
                     self.recording.reset()
                 self.recording.start_epoch()
-        sampler = self.sampler = self.plan.sampler(epoch)
+        sampler = self.sampler
         pools = (sampler.anchors, sampler.anchors if sampler.partners is None else sampler.partners)
         replacements = Replacements(self.seed, self.split.target_classes, pools)
         self._loader = TaskLoader(

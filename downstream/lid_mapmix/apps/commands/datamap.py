@@ -5,6 +5,7 @@ and, by a flag, suspects.csv. runs/recorded_datamap.py computes them.
 """
 
 import argparse
+from pathlib import Path
 
 from ...utils.command_line import CommandParser, whole_number_from
 from ...utils.errors import UserError
@@ -19,9 +20,12 @@ examples:
     lid-mapmix run -u fbank --data DATA -o config.downstream_expert.mapmix.datamap=maps/late/datamap.csv
   the 50 most likely label errors:
     lid-mapmix datamap result/downstream/first --suspects 50
+  the utterances whose label is probably wrong, as many as estimated, and the data without them:
+    lid-mapmix datamap result/downstream/first --suspects auto --clean data/clean
 """
 # A test keeps them equal to RegionRule, whose module imports NumPy.
 _RULES = ("fixed", "quantile")
+_AUTO = "auto"
 REGION_FLAGS = {
     "regions": "fixed: by four thresholds; quantile: by two fractions",
     "easy_confidence": "fixed: minimum confidence of easy utterances",
@@ -48,7 +52,14 @@ def make_datamap_parser() -> CommandParser:
     parser.add_out("folder to write; default: the folder of the recorded epochs")
     parser.add_deprecated("--into", "--out")
     parser.add_overwrite("a data map or a list of suspects that differs")
-    add("--suspects", type=count, metavar="N", help="list the N most likely label errors, and write suspects.csv")
+    add(
+        "--suspects",
+        type=lambda text: text if text == _AUTO else count(text),
+        metavar="N",
+        help="list the N most likely label errors, and write suspects.csv; auto: those whose label is probably wrong",
+    )
+    add("--clean", metavar="DIR", help="write the data without the suspects to a new folder; copies no audio")
+    add("--relabel", action="store_true", help="--clean: keep the suspects, under the class that the model preferred")
     epochs = parser.add_argument_group("epochs to use (default: all complete epochs)").add_argument
     epochs("--skip-first", type=whole_number_from(0), default=0, metavar="K", help="skip the first K epochs")
     epochs("--keep-first", type=count, metavar="K", help="use only the first K of the remaining epochs")
@@ -78,17 +89,24 @@ def make_map(options: argparse.Namespace) -> None:
     # Imported here, after the flags were parsed: torch takes seconds.
     from ..runs.recorded_datamap import RecordedDatamap  # noqa: PLC0415
 
+    if (options.clean or options.relabel) and not (options.suspects and options.clean):
+        raise UserError("--clean DIR needs --suspects, and --relabel needs --clean. Add --suspects auto --clean DIR.")
     folder = _recorded_folder(RunFolder(options.run))
     regions = {name: getattr(options, name) for name in (*REGION_FLAGS, "per_class")}
     datamap = RecordedDatamap.read(
         folder, options.data, regions, skip_first=options.skip_first, keep_first=options.keep_first
     )
     out = RunFolder(options.out) if options.out else folder
-    suspects = datamap.suspects(options.suspects) if options.suspects else None
+    count = None if options.suspects == _AUTO else options.suspects
+    suspects = datamap.suspects(count) if options.suspects else None
     print(f"{folder}: {len(datamap.manifest)} utterances, epochs {', '.join(map(str, datamap.dynamics.epochs))}\n")
     print(datamap.region_table())
     if suspects is not None:
         print(f"\n{datamap.suspect_tables(suspects)}")
+    if suspects is not None and options.clean:
+        datamap.write_clean(Path(options.clean), suspects, relabel=options.relabel)
+        done = "under the class that the model preferred" if options.relabel else "removed"
+        print(f"\n{options.clean}: {len(suspects.utterances)} of {len(datamap.manifest)} utterances {done}")
     # Another run may be training in that folder.
     with out.held("write to another folder by --out DIR"):
         numbers = datamap.write_numbers(out, suspects, overwrite=options.overwrite)

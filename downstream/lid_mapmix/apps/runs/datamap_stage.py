@@ -134,7 +134,9 @@ def map_request(stage: Settings, corpus: Corpus) -> dict[str, Any]:
         **({"noise or rooms": sounds} if sounds else {}),
         "model": asdict(task.model),
         # Under the names of version 0.1.0, so that maps made by it are recognised.
-        "datamap": original_names("datamap", asdict(task.datamap)),
+        "datamap": original_names(
+            "datamap", {k: v for k, v in asdict(task.datamap).items() if k != "label_noise" or v}
+        ),
     }
 
 

@@ -17,15 +17,17 @@ from ...config.named_paths import check_named_paths
 from ...config.schema import DatamapConfig
 from ...config.settings import task_of_run
 from ...config.sources import read_yaml
+from ...data import LABELS_FILE, SPLITS
+from ...data.check.cleaning import refuse_what_is_there
 from ...data.corpus import Corpus
-from ...data.labels import Labels
-from ...data.manifest.manifest import Manifest
+from ...data.labels import Labels, write_labels
+from ...data.manifest.manifest import Manifest, write_manifest
 from ...mapmix.datamap import Region, RegionRule, region_counts
 from ...mapmix.dynamics import Dynamics
-from ...mapmix.suspects import NO_CLASS, Suspects, find_suspects, write_suspects
-from ...training.dynamics import RecordedMap, read_map, write_map
+from ...mapmix.suspects import NO_CLASS, Suspects, estimated_suspects, find_suspects, write_suspects
+from ...training.dynamics import RecordedMap, label_noise_of, read_map, write_map
 from ...utils.errors import UserError
-from ...utils.files import replace_when_complete
+from ...utils.files import folder_when_complete, replace_when_complete
 from ...utils.one_line import one_line
 from ...utils.run_folder import RunFolder
 from ..report.datamap_figure import draw_datamap
@@ -41,6 +43,7 @@ _OF_RULE = {
 class RecordedDatamap:
     """A data map with its training data, settings and recorded epochs."""
 
+    corpus: Corpus
     # manifest, labels: of the training data, N utterances.
     manifest: Manifest
     labels: Labels
@@ -69,18 +72,48 @@ class RecordedDatamap:
         corpus = Corpus(data or task.data.directory, task.labels)
         manifest, labels = corpus.manifest("train"), corpus.labels
         made = read_map(folder.dynamics, manifest, labels, config, **part)
-        return cls(manifest, labels, labels.class_indices(manifest), config, *made)
+        return cls(corpus, manifest, labels, labels.class_indices(manifest), config, *made)
 
     def region_table(self) -> str:
         """Format the number of utterances per class and region."""
         return format_table(region_counts(self.recorded.regions, self.targets, self.labels.classes))
 
-    def suspects(self, count: int) -> Suspects:
-        """Return the most likely label errors."""
-        dynamics = self.dynamics
-        return find_suspects(
-            dynamics.probabilities, dynamics.predictions, self.targets, len(self.labels.classes), count
-        )
+    def suspects(self, count: int | None) -> Suspects:
+        """Return the `count` most likely label errors; None: those whose label is probably wrong."""
+        recorded, class_count = self.dynamics, len(self.labels.classes)
+        predicted = (recorded.probabilities, recorded.predictions, self.targets, class_count)
+        if count is not None:
+            return find_suspects(*predicted, count)
+        return estimated_suspects(label_noise_of(recorded, self.targets, class_count), *predicted)
+
+    def write_clean(self, folder: Path, suspects: Suspects, *, relabel: bool) -> None:
+        """Write the data without the suspects, or with them under the class that the model preferred.
+
+        All splits and labels.yaml are written; no audio is copied. The folder is complete or absent.
+
+        Raises UserError: the folder has files, or a class would be empty.
+        """
+        refuse_what_is_there(folder)
+        classes, kept = self.targets.copy(), np.ones(len(self.targets), dtype=bool)
+        if relabel:
+            rows = suspects.utterances[suspects.preferred != NO_CLASS]
+            classes[rows] = suspects.preferred[suspects.preferred != NO_CLASS]
+        else:
+            kept[suspects.utterances] = False
+        if missing := np.setdiff1d(self.targets, classes[kept]).tolist():
+            name = self.labels.classes[missing[0]]
+            raise UserError(
+                f"{folder}: expected utterances of every class, found none left of {name}. Use --suspects N."
+            )
+        with folder_when_complete(folder) as temporary:
+            write_labels(temporary / LABELS_FILE, self.labels)
+            for split in filter(self.corpus.has, SPLITS):
+                manifest = self.corpus.manifest(split)
+                columns = {**manifest.columns, "audiopath": manifest.audiopaths_from(folder)}
+                if split == "train":
+                    columns["class"] = np.array(self.labels.classes)[classes]
+                    columns = {name: values[kept] for name, values in columns.items()}
+                write_manifest(temporary / f"{split}.csv", columns)
 
     def suspect_tables(self, suspects: Suspects) -> str:
         """Format the suspects per class; the number before each is its rank among all."""

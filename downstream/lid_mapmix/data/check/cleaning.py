@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
-from os.path import relpath
 from pathlib import Path
 
 import numpy as np
@@ -120,11 +119,7 @@ def write_cleaned(folder: Path, original: Subject, cleaned: Cleaned) -> None:
 def _columns(manifest: Manifest, kept: Utterances, folder: Path) -> dict:
     columns = {name: values[kept.row] for name, values in manifest.columns.items()}
     columns |= {"class": kept.classes.names[kept.classes.codes], "seconds": kept.seconds}
-    # Both without links, because the system goes up from a link's target, not from the link.
-    prefix = relpath(manifest.path.parent.resolve(), folder.resolve())
-    columns["audiopath"] = np.array(
-        [path if Path(path).is_absolute() else f"{prefix}/{path}" for path in map(str, columns["audiopath"].tolist())]
-    )
+    columns["audiopath"] = manifest.audiopaths_from(folder)[kept.row]
     return columns | {name: getattr(kept, name) for name in ("start", "end") if name in columns}
 
 

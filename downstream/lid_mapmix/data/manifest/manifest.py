@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from os.path import relpath
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,13 @@ class Manifest:
     def audio_path(self, index: int) -> Path:
         """Return the path of an utterance's audio."""
         return self.path.parent / str(self.columns["audiopath"][index])
+
+    def audiopaths_from(self, folder: Path) -> np.ndarray:
+        """Return the column audiopath for a manifest of the same audio in another folder, (utterances,) str."""
+        # Both without links, because the system goes up from a link's target, not from the link.
+        prefix = relpath(self.path.parent.resolve(), folder.resolve())
+        paths = map(str, self.columns["audiopath"].tolist())
+        return np.array([path if Path(path).is_absolute() else f"{prefix}/{path}" for path in paths])
 
     def text_column(self, name: str) -> np.ndarray:
         """Return a text column, (utterances,) str; empty strings if the manifest has no such column."""
