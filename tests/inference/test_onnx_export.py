@@ -18,6 +18,7 @@ from lid_mapmix.apps import cli
 from lid_mapmix.config.schema import EvaluationConfig, ModelConfig
 from lid_mapmix.data.labels import Labels
 from lid_mapmix.host.features import build_features
+from lid_mapmix.host.precision import Casting, Precision
 from lid_mapmix.host.upstreams import UpstreamSettings
 from lid_mapmix.inference import onnx_export
 from lid_mapmix.inference.onnx_export import ONNX_NAME, write_onnx
@@ -28,9 +29,9 @@ from lid_mapmix.utils.digests import file_digest
 from lid_mapmix.utils.errors import UserError
 from lid_mapmix.utils.run_folder import choose_checkpoint
 
-# Of one frame to the window of 6 s, with ends within a frame, and odd and even numbers of frames.
-LENGTHS = [400, 401, 559, 560, 719, 720, 721, 800, 2000, 2640, 5001, 9039, 9200, 16_000]
-LENGTHS += [16_001, 31_999, 47_999, 64_000, 95_999, 96_000]
+# Of one frame to 9 windows of 6 s, with ends within a frame, odd and even numbers of frames, and around ends of windows.
+LENGTHS = [400, 401, 559, 560, 719, 720, 721, 2640, 5001, 9039, 32_000, 32_001, 64_000]
+LENGTHS += [95_999, 96_000, 96_001, 144_000, 144_001, 200_003, 480_000]
 ONE_LAYER = Shape(stable=True, layers=1)
 PAGE = ROOT / "docs" / "onnx.md"
 
@@ -43,8 +44,16 @@ def noise(samples):
     return (0.1 * np.random.default_rng(samples).standard_normal(samples)).astype(np.float32)
 
 
-def untrained(name, weights=None, encoder="none"):
-    """Return a run on an upstream, as if it had been trained, with the weights that it starts from."""
+def calibration_of(classes, longest):
+    """Return a calibration that depends on duration, up to so many seconds."""
+    size = len(classes)
+    matrix, offset = 1.5 * np.eye(size) + 0.1, np.linspace(0.5, -0.5, size)
+    prior = np.arange(size, 0, -1) / np.arange(size + 1).sum()
+    return Calibration.of(Kind.FULL, classes, matrix, offset, prior, exponent=0.5, seconds=(2.0, 0.3, longest))
+
+
+def untrained(name, weights=None, encoder="none", **evaluation):
+    """Return a run on an upstream, as if it had been trained and calibrated, with the weights that it starts from."""
     selection = Namespace(
         upstream=name, upstream_ckpt=weights and str(weights), upstream_model_config=None, upstream_trainable=False,
         upstream_feature_selection="hidden_states", upstream_layer_selection=None, upstream_feature_normalize=False,
@@ -53,8 +62,9 @@ def untrained(name, weights=None, encoder="none"):
     features = build_features(selection, {}, UpstreamSettings())
     labels, config = Labels({"x": ("xaa", "xbb"), "y": ("yaa",)}), ModelConfig(encoder=encoder, encoder_channels=32)
     return Trained(
-        *(labels, features, make_model(labels, features, config), EvaluationConfig(), config, selection, "fp32"),
-        **dict.fromkeys(("calibration", "confidence", "novelty", "variant")),
+        *(labels, features, make_model(labels, features, config), EvaluationConfig(**evaluation), config, selection),
+        **{"precision": "fp32", "calibration": calibration_of(labels.classes, longest=20.0)},
+        **dict.fromkeys(("confidence", "novelty", "variant")),
     )
 
 
@@ -75,10 +85,7 @@ def differences(folder, identifier, lengths=LENGTHS):
 def calibrated(trained, tmp_path_factory):
     """Return a copy of a run on filter banks, with a calibration that depends on duration; not to be changed."""
     run = shutil.copytree(trained, tmp_path_factory.mktemp("calibrated") / "run")
-    classes = Identifier.from_pretrained(run, "cpu").classes
-    matrix = tuple(tuple(1.5 * (row == column) + 0.1 for column in range(4)) for row in range(4))
-    numbers = {"matrix": matrix, "offset": (0.5, 0.0, -0.5, 0.2), "prior": (0.4, 0.3, 0.2, 0.1)}
-    calibration = Calibration(Kind.FULL, classes, **numbers, exponent=0.5, seconds=(2.0, 0.3, 4.0))
+    calibration = calibration_of(Identifier.from_pretrained(run, "cpu").classes, longest=25.0)
     write_calibration(run / "calibration.json", calibration)
     return run
 
@@ -105,7 +112,8 @@ def test_metadata(exported, calibrated):
     assert tuple(json.loads(about["labels"])) == identifier.classes
     clusters = {name: tuple(members) for name, members in json.loads(about["clusters"]).items()}
     assert Labels(clusters) == identifier.trained.labels
-    assert (about["sample_rate"], about["min_samples"], about["max_samples"]) == ("16000", "400", "96000")
+    assert (about["sample_rate"], about["min_samples"]) == ("16000", "400")
+    assert (about["window_samples"], about["hop_samples"], about["average"]) == ("96000", "48000", "probabilities")
     assert about["checkpoint"] == f"sha256:{file_digest(choose_checkpoint(calibrated, 'inference'))}"
     assert json.loads(about["class_prior"]) == [0.4, 0.3, 0.2, 0.1]
     assert "voice-activity detection, resampling" in about["not_done"]
@@ -122,11 +130,22 @@ def test_no_path_of_this_machine_is_written(exported):
     assert b"site-packages" not in (exported / ONNX_NAME).read_bytes()
 
 
-def test_other_lengths_are_no_probabilities(exported):
+def test_what_the_identifier_refuses_has_no_probabilities(exported):
     session = onnxruntime.InferenceSession(exported / ONNX_NAME)
-    assert np.isnan(session.run(None, {"waveform": noise(96_001)[None]})[0]).all()
+    for value, place in ((np.nan, 0), (np.inf, 20_000), (-np.inf, 150_000), (1e11, 150_000)):
+        wav = noise(200_000)
+        wav[place] = value
+        assert np.isnan(session.run(None, {"waveform": wav[None]})[0]).all()
     with pytest.raises(Exception, match="Status Message"):
         session.run(None, {"waveform": noise(399)[None]})
+
+
+def test_loading_and_running_prints_nothing(exported, capfd):
+    """No warning of onnxruntime about shapes or names."""
+    session = onnxruntime.InferenceSession(exported / ONNX_NAME)
+    for samples in (400, 96_001, 480_000, 9_039):
+        session.run(None, {"waveform": noise(samples)[None]})
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_page_runs_without_torch(exported, calibrated, tmp_path):
@@ -136,7 +155,11 @@ def test_the_page_runs_without_torch(exported, calibrated, tmp_path):
         "import sys\nfor name in ('torch', 'torchaudio', 's3prl', 'lid_mapmix'):\n    sys.modules[name] = None\n" + code
     )
     shutil.copytree(exported, tmp_path / "dialects")
-    for name, samples, rate in (("good.wav", 20_000, 16_000), ("short.wav", 399, 16_000), ("fast.wav", 20_000, 44_100)):
+    for name, samples, rate in (
+        ("good.wav", 200_000, 16_000),
+        ("short.wav", 399, 16_000),
+        ("fast.wav", 20_000, 44_100),
+    ):
         soundfile.write(tmp_path / name, noise(samples), rate, subtype="FLOAT")
 
     def use(name):
@@ -146,23 +169,29 @@ def test_the_page_runs_without_torch(exported, calibrated, tmp_path):
     answer = Identifier.from_pretrained(calibrated, "cpu", detect_speech=False).file(tmp_path / "good.wav")
     top = [f"{name} {value:.3f}" for name, value in zip(answer.classes[:3], answer.probabilities[:3], strict=True)]
     assert use("good.wav").stdout.splitlines() == top
-    assert "found 399 at 16000 Hz" in use("short.wav").stderr
-    assert "found 20000 at 44100 Hz" in use("fast.wav").stderr
+    assert "expected 400 or more samples at 16000 Hz, found 399 at 16000" in use("short.wav").stderr
+    assert "found 20000 at 44100" in use("fast.wav").stderr
 
 
 @pytest.mark.parametrize(
-    ("name", "save", "encoder"),
+    ("name", "save", "encoder", "evaluation"),
     [
-        ("hf_auto", lambda path: save_hugging_face(path, "whisper", ONE_LAYER), "xvector"),
-        ("wav2vec2_local", lambda path: save_wav2vec2(path, ONE_LAYER), "none"),
+        ("hf_auto", lambda path: save_hugging_face(path, "whisper", ONE_LAYER), "xvector", {"hop_seconds": 6.0}),
+        ("wav2vec2_local", lambda path: save_wav2vec2(path, ONE_LAYER), "none", {}),
+        (
+            "fbank",
+            lambda path: None,
+            "ecapa",
+            {"average": "log_likelihoods", "window_seconds": 2.0, "hop_seconds": 0.9},
+        ),
     ],
 )
-def test_upstreams(name, save, encoder, tmp_path):
-    """A spectrogram's and a native one; the network that was exported still works."""
-    identifier = Identifier(untrained(name, save(tmp_path / "weights"), encoder), detect_speech=False)
+def test_upstreams(name, save, encoder, evaluation, tmp_path):
+    """A spectrogram's, a native one, and one with another average; the network that was exported still works."""
+    identifier = Identifier(untrained(name, save(tmp_path / "weights"), encoder, **evaluation), detect_speech=False)
     before = identifier(noise(9_039), 16_000).probabilities
     write_onnx(tmp_path / ONNX_NAME, identifier.trained)
-    assert differences(tmp_path, identifier, [400, 560, 720, 9_039, 16_000, 96_000]).max() < 1e-4
+    assert differences(tmp_path, identifier).max() < 1e-4
     np.testing.assert_array_equal(identifier(noise(9_039), 16_000).probabilities, before)
 
 
@@ -191,7 +220,7 @@ def test_what_is_missing_or_too_large_is_one_line(trained, tmp_path, capsys, mon
 
 @pytest.fixture
 def converted(exported, monkeypatch):
-    """Let the conversion return what it returned for `exported`."""
+    """Let the conversion return what it returned for `exported`, and return that."""
     import onnx_ir
 
     program = onnx_ir.load(exported / ONNX_NAME)
@@ -203,6 +232,7 @@ def converted(exported, monkeypatch):
             onnx_ir.save(program, path)
 
     monkeypatch.setattr(onnx_export, "_convert", lambda network: Program())
+    return exported
 
 
 def test_a_file_that_differs_is_not_written(own_run, tmp_path, converted):
@@ -211,6 +241,13 @@ def test_a_file_that_differs_is_not_written(own_run, tmp_path, converted):
     with pytest.raises(UserError, match=r"found: probabilities that differ by .* from the run's for 400 samples"):
         write_onnx(tmp_path / "out" / ONNX_NAME, trained)
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_run_in_bf16_is_compared_in_fp32(calibrated, tmp_path, converted):
+    trained = Identifier.from_pretrained(calibrated, "cpu").trained
+    trained.features.autocast = Casting(Precision.BF16, "cpu").autocast
+    assert differences(converted, Identifier(trained, detect_speech=False), [9_039]).max() > 1e-4
+    write_onnx(tmp_path / ONNX_NAME, trained)
 
 
 def test_an_interrupted_export_leaves_nothing(calibrated, tmp_path, converted, monkeypatch):
