@@ -5,7 +5,6 @@ the P-quantile of the top calibrated probability of the dev utterances, so that 
 classes is rejected. ``--reject-with`` sets the novelty above which an answer is that (`Identifier.reject_with`).
 """
 
-import math
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from ..data.labels import Labels
 from ..scoring.calibration import Calibration
 from ..scoring.files.own import read_scores
 from ..utils.errors import UserError
@@ -79,44 +77,6 @@ class Identification:
             "novelty": self.novelty,
             "remarks": list(self.remarks),
         }
-
-
-def make_answer(
-    name: str,
-    seconds: float,
-    labels: Labels,
-    uncalibrated: np.ndarray,
-    calibrated: np.ndarray,
-    *,
-    is_speech: bool,
-    threshold: float,
-    remarks: tuple[str, ...] = (),
-    novelty: float | None = None,
-    max_novelty: float = math.inf,
-) -> Identification:
-    """Return the answer for a recording.
-
-    `uncalibrated`, `calibrated`: (C,) float64 probabilities. `threshold`, `max_novelty`: the answer is rejected if the
-    top probability is below, or the novelty above it.
-    """
-    if not is_speech:
-        return Identification(name, Outcome.NO_SPEECH, (), np.empty(0), None, seconds, uncalibrated)
-    order = np.argsort(-calibrated, kind="stable")
-    top = int(order[0])
-    is_rejected = bool(calibrated[top] < threshold) or (novelty is not None and novelty > max_novelty)
-    if novelty is not None and novelty > 1:
-        remarks = (*remarks, "unlike training data")
-    return Identification(
-        name,
-        Outcome.REJECTED if is_rejected else Outcome.IDENTIFIED,
-        tuple(labels.classes[number] for number in order),
-        calibrated[order],
-        None if is_rejected else list(labels.clusters)[int(labels.cluster_indices[top])],
-        seconds,
-        uncalibrated,
-        remarks,
-        novelty,
-    )
 
 
 def dev_confidence(scores: Path, calibration: Calibration | None) -> np.ndarray | None:

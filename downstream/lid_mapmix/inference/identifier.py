@@ -23,7 +23,7 @@ from ..scoring.class_priors import ordered_priors
 from ..scoring.metrics import average_windows
 from ..scoring.open_set import auroc, best_threshold
 from ..utils.errors import UserError
-from .answer import Identification, make_answer, rejection_threshold
+from .answer import Identification, Outcome, rejection_threshold
 from .batching import ScoredRecording, WindowScorer
 from .exported import holds_export, read_export
 from .hub import find_folder
@@ -220,23 +220,29 @@ class Identifier:
         return answers
 
     def _answer(self, scored: ScoredRecording, threshold: float) -> Identification:
+        name, seconds, labels = scored.recording.name, scored.recording.seconds, self.trained.labels
         one = np.zeros(len(scored.windows), dtype=np.int64)
-        _, averages = average_windows(one, scored.probabilities, self.trained.evaluation.average)
-        average, novelty = averages[0], None
+        _, (average,) = average_windows(one, scored.probabilities, self.trained.evaluation.average)
+        if not scored.is_speech:
+            return Identification(name, Outcome.NO_SPEECH, (), np.empty(0), None, seconds, average)
+        calibrated, remarks, novelty = self._calibrated(average[None], seconds)[0], self._remarks(seconds), None
+        order = np.argsort(-calibrated, kind="stable")
+        is_rejected = bool(calibrated[order[0]] < threshold)
         if self.trained.novelty is not None:
-            latent, seconds = scored.latent / len(scored.windows), np.array([scored.recording.seconds])
-            novelty = float(self.trained.novelty(latent[None], seconds)[0])
-        return make_answer(
-            scored.recording.name,
-            scored.recording.seconds,
-            self.trained.labels,
+            latent = scored.latent / len(scored.windows)
+            novelty = float(self.trained.novelty(latent[None], np.array([seconds]))[0])
+            is_rejected |= novelty > self.max_novelty
+            remarks += ("unlike training data",) * (novelty > 1)
+        return Identification(
+            name,
+            Outcome.REJECTED if is_rejected else Outcome.IDENTIFIED,
+            tuple(labels.classes[number] for number in order),
+            calibrated[order],
+            None if is_rejected else list(labels.clusters)[labels.cluster_indices[order[0]]],
+            seconds,
             average,
-            self._calibrated(average[None], scored.recording.seconds)[0],
-            is_speech=scored.is_speech,
-            threshold=threshold,
-            remarks=self._remarks(scored.recording.seconds),
-            novelty=novelty,
-            max_novelty=self.max_novelty,
+            remarks,
+            novelty,
         )
 
     def _remarks(self, seconds: float) -> tuple[str, ...]:

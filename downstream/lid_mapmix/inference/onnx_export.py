@@ -145,15 +145,11 @@ def _convert(network: _Network) -> Any:
     waveform, window = (torch.full((1, samples), 0.1) for samples in (network.window + 2 * network.hop, _EXAMPLE))
     example = (waveform, window, torch.zeros(3, 1, len(network.calibration.classes), dtype=torch.float64))
     shapes = tuple({axis: torch.export.Dim.DYNAMIC} for axis in (1, 1, 0))
-    names: dict[str, Any] = {
-        "input_names": ["waveform", "window", "scores"],
-        "output_names": ["first", "end", "window_scores", "probabilities"],
-    }
     try:
         with torch.no_grad(), warnings.catch_warnings(action="ignore"):
             exported = torch.export.export(network, example, dynamic_shapes=shapes, strict=False)
             # onnxscript's optimizer returns NaN for filter banks of two frames; onnxruntime has its own.
-            program: Any = torch.onnx.export(exported, dynamo=True, optimize=False, verbose=False, **names)
+            program: Any = torch.onnx.export(exported, dynamo=True, optimize=False, verbose=False)
     finally:
         # torch replaces the list to which the hooks of S3PRL's upstreams append.
         vars(network.upstream).update(attributes)
@@ -171,6 +167,7 @@ def _join(graph: Any) -> None:
     waveform, window, scores = graph.inputs
     *bounds, window_scores, probabilities = graph.outputs
     graph.inputs[:], graph.outputs[:] = [waveform], [probabilities]
+    probabilities.name = "probabilities"
     # Weights, and nodes that the other steps share, remain outside, where the Scan's body sees them.
     outside, nodes = {*bounds, probabilities}, []
     for node in reversed(graph):

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ...data.labels import Labels, labels_from_names, read_labels
+from ...data.labels import Labels, labels_from_names
 from ...scoring.calibration import Calibration, read_calibration
 from ...scoring.calibration_fit import fit, fit_duration, mean_duration
 from ...scoring.choices import CALIBRATION_SUFFIX, FileFormat, Kind, Values
 from ...scoring.class_priors import divide_out, ordered_priors, read_priors
 from ...scoring.files.formats import format_of, read_output, recognise, write_output
-from ...scoring.files.keys import join_key, read_key
+from ...scoring.files.keys import join_key
 from ...scoring.files.system_output import SystemOutput, class_numbers, reorder_classes
 from ...utils.command_line import STANDARD_OUTPUT
 from ...utils.errors import UserError
@@ -42,11 +42,6 @@ def convert(options: argparse.Namespace) -> None:
             f"warning: the ratios of {output.path} do not follow from likelihoods; the costs and EER of the converted "
             "file differ"
         )
-
-
-def given_labels(options: argparse.Namespace) -> Labels | None:
-    """Return the labels of --labels, None without the flag."""
-    return read_labels(options.labels) if options.labels else None
 
 
 def given_priors(options: argparse.Namespace, output: SystemOutput) -> list[float] | None:
@@ -159,4 +154,4 @@ def read_system(path: str, key: str | None, values: str = Values.LIKELIHOODS.val
     `path`, `key`: the files; see ``lid-mapmix score --help``. `values`: what the scores of Kaldi's format are.
     """
     output = read_output(path, Values(values))
-    return join_key(output, read_key(key)) if key else output
+    return join_key(output, key) if key else output

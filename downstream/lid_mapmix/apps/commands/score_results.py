@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from ...data.labels import read_labels
 from ...scoring.bootstrap import LEVEL, Difference, Interval, mcnemar
 from ...scoring.calibration import Calibration, compare, write_calibration
 from ...scoring.files.own import write_metrics
@@ -36,7 +37,6 @@ from ..report.tables import Table, format_table, noise_text, text_cell
 from .score_files import (
     calibration_of,
     clusters_of,
-    given_labels,
     given_priors,
     read_systems,
     refuse_existing_outputs,
@@ -87,7 +87,7 @@ def score_systems(options: argparse.Namespace) -> None:
     Raises UserError: an output exists, a file is damaged, or files do not match.
     """
     refuse_existing_outputs(options)
-    labels = given_labels(options)
+    labels = read_labels(options.labels) if options.labels else None
     outputs = align(read_systems(options))
     require_truth(outputs[0], "--key")
     if options.reliability:

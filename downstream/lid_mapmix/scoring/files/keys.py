@@ -10,8 +10,7 @@ Kaldi, utt2lang         ``utterance language``
 ======================= ===============================================================================================
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,18 +24,10 @@ _NIST_NAMES = {NIST_ID: "id", "language_code": "class", "data_source": "source",
 _PAIR = 2
 
 
-@dataclass(frozen=True, eq=False)
-class Key:
-    """The true classes and other values of N utterances."""
+def read_key(path: Path | str) -> dict[str, np.ndarray]:
+    """Read a key in any of the formats, of N utterances.
 
-    path: Path  # the file it was read from
-    ids: np.ndarray  # (N,) str
-    # Name → (N,) str; always has ``class``. NIST's columns are renamed: source, seconds.
-    columns: Mapping[str, np.ndarray]
-
-
-def read_key(path: Path | str) -> Key:
-    """Read a key in any of the formats.
+    Returns name → (N,) str; always has ``id`` and ``class``. NIST's columns are renamed: source, seconds.
 
     Raises UserError: no such file, none of the formats, a row of another length, or an utterance twice or without a
     class.
@@ -61,26 +52,26 @@ def read_key(path: Path | str) -> Key:
         )
     check_rows(path, header, rows, "a key")
     columns = {name: np.array(values) for name, values in zip(header, zip(*rows, strict=True), strict=True)}
-    ids = np.array(unique_ids(path, columns.pop("id").tolist()))
+    unique_ids(path, columns["id"].tolist())
     if (columns["class"] == "").any():
         raise UserError(
-            f"{path}: expected a class for each utterance, found none for {ids[columns['class'] == ''][0]}. Add it."
+            f"{path}: expected a class for each utterance, found none for "
+            f"{columns['id'][columns['class'] == ''][0]}. Add it."
         )
-    return Key(path, ids, columns)
+    return columns
 
 
-def join_key(output: SystemOutput, key: Key) -> SystemOutput:
-    """Add the truth and the columns of a key to an output; where both have a value, the key's is used.
+def join_key(output: SystemOutput, path: Path | str) -> SystemOutput:
+    """Add the truth and the columns of a key, a file, to an output; where both have a value, the key's is used.
 
-    Raises UserError: an utterance is only in one of them, they differ in a true class, or a duration is not a number.
+    Raises UserError: as :func:`read_key`; an utterance is only in one of them, they differ in a true class, or a
+    duration is not a number.
     """
-    places = places_in(output, key.ids, key.path)
-    columns = {name: values[places] for name, values in key.columns.items()}
+    path, key = Path(path), read_key(path)
+    places = places_in(output, key.pop("id"), path)
+    # Durations are read in the key's order, so that errors name its row.
+    seconds = parse_seconds(path, key.pop("seconds").tolist())[places] if "seconds" in key else output.seconds
+    columns = {name: values[places] for name, values in key.items()}
     truth = columns.pop("class")
-    check_same_truth(output, truth, key.path)
-    seconds = output.seconds
-    if "seconds" in columns:
-        # Read in the key's order, so that errors name its row.
-        seconds = parse_seconds(key.path, key.columns["seconds"].tolist())[places]
-        del columns["seconds"]
+    check_same_truth(output, truth, path)
     return replace(output, truth=truth, seconds=seconds, columns={**output.columns, **columns})

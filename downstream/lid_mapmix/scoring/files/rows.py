@@ -120,12 +120,9 @@ def parse_number(path: Path | str, row: int, text: str) -> float:
 
 def parse_seconds(path: Path | str, texts: Sequence[str]) -> np.ndarray:
     """Return the durations of all rows after the header, (N,) float64; NaN for an empty or unknown value."""
-    known = [text.strip().lower() not in _UNKNOWN for text in texts]
+    rows = enumerate(texts, start=2)
     return np.array(
-        [
-            parse_number(path, row, text) if is_known else np.nan
-            for row, (text, is_known) in enumerate(zip(texts, known, strict=True), start=2)
-        ]
+        [np.nan if text.strip().lower() in _UNKNOWN else parse_number(path, row, text) for row, text in rows]
     )
 
 

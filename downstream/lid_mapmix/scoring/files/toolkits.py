@@ -6,6 +6,7 @@ Scores have 9 significant digits. Ids and class names may have no white space in
 tables and lid.trn.
 """
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -102,15 +103,9 @@ class KaldiLines(Format):
         """Write the log-likelihoods."""
         values = np.asarray(output.log_likelihoods)
         _check_table(output, values, one_word=True)
-        rows = zip(output.ids.tolist(), values.tolist(), strict=True)
-        write_lines(
-            path,
-            [
-                f"{name} {language} {value:.9g}"
-                for name, row in rows
-                for language, value in zip(output.classes, row, strict=True)
-            ],
-        )
+        pairs = itertools.product(output.ids.tolist(), output.classes)
+        rows = zip(pairs, values.ravel().tolist(), strict=True)
+        write_lines(path, (f"{name} {language} {value:.9g}" for (name, language), value in rows))
 
 
 class LidTrn(Format):
