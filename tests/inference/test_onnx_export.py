@@ -6,11 +6,13 @@ import shutil
 import subprocess
 import sys
 from argparse import Namespace
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
 import pytest
 import soundfile
+import torch
 from helpers.checkpoints import Shape, save_hugging_face, save_wav2vec2
 from helpers.launching import ROOT
 from lid_mapmix import Identifier
@@ -24,7 +26,7 @@ from lid_mapmix.inference import onnx_export
 from lid_mapmix.inference.onnx_export import ONNX_NAME, write_onnx
 from lid_mapmix.inference.trained import Trained, make_model
 from lid_mapmix.scoring.calibration import Calibration, write_calibration
-from lid_mapmix.scoring.choices import Kind
+from lid_mapmix.scoring.choices import Average, Kind
 from lid_mapmix.utils.digests import file_digest
 from lid_mapmix.utils.errors import UserError
 from lid_mapmix.utils.run_folder import choose_checkpoint
@@ -41,7 +43,9 @@ def export(run, out, *flags):
 
 
 def noise(samples):
-    return (0.1 * np.random.default_rng(samples).standard_normal(samples)).astype(np.float32)
+    """White and brown noise in turn, so that windows differ."""
+    white = 0.1 * np.random.default_rng(samples).standard_normal(samples)
+    return np.where(np.arange(samples) // 30_000 % 2, 0.05 * np.cumsum(white), white).astype(np.float32)
 
 
 def calibration_of(classes, longest):
@@ -53,7 +57,10 @@ def calibration_of(classes, longest):
 
 
 def untrained(name, weights=None, encoder="none", **evaluation):
-    """Return a run on an upstream, as if it had been trained and calibrated, with the weights that it starts from."""
+    """Return a run on an upstream, as if it had been trained and calibrated, with the weights that it starts from.
+
+    Those of the last layer are larger, around the logits of some audio, so that probabilities of windows differ.
+    """
     selection = Namespace(
         upstream=name, upstream_ckpt=weights and str(weights), upstream_model_config=None, upstream_trainable=False,
         upstream_feature_selection="hidden_states", upstream_layer_selection=None, upstream_feature_normalize=False,
@@ -61,8 +68,13 @@ def untrained(name, weights=None, encoder="none", **evaluation):
     )  # fmt: skip
     features = build_features(selection, {}, UpstreamSettings())
     labels, config = Labels({"x": ("xaa", "xbb"), "y": ("yaa",)}), ModelConfig(encoder=encoder, encoder_channels=32)
+    model, count = make_model(labels, features, config), torch.tensor([60_000])
+    model.classifier[-1].weight.data *= 30
+    with torch.no_grad():
+        latents = model.latents(features([torch.from_numpy(noise(60_000))]), torch.zeros_like(count), count)
+        model.classifier[-1].bias.data -= model.logits(latents)[0]
     return Trained(
-        *(labels, features, make_model(labels, features, config), EvaluationConfig(**evaluation), config, selection),
+        *(labels, features, model, EvaluationConfig(**evaluation), config, selection),
         **{"precision": "fp32", "calibration": calibration_of(labels.classes, longest=20.0)},
         **dict.fromkeys(("confidence", "novelty", "variant")),
     )
@@ -176,7 +188,12 @@ def test_the_page_runs_without_torch(exported, calibrated, tmp_path):
 @pytest.mark.parametrize(
     ("name", "save", "encoder", "evaluation"),
     [
-        ("hf_auto", lambda path: save_hugging_face(path, "whisper", ONE_LAYER), "xvector", {"hop_seconds": 6.0}),
+        (
+            "hf_auto",
+            lambda path: save_hugging_face(path, "whisper", ONE_LAYER),
+            "xvector",
+            {"window_seconds": 2.0, "hop_seconds": 2.0},
+        ),
         ("wav2vec2_local", lambda path: save_wav2vec2(path, ONE_LAYER), "none", {}),
         (
             "fbank",
@@ -192,6 +209,10 @@ def test_upstreams(name, save, encoder, evaluation, tmp_path):
     before = identifier(noise(9_039), 16_000).probabilities
     write_onnx(tmp_path / ONNX_NAME, identifier.trained)
     assert differences(tmp_path, identifier).max() < 1e-4
+    used = identifier.trained.evaluation
+    for change in ({"average": next(each for each in Average if each is not used.average)}, {"hop_seconds": 0.6}):
+        other = replace(identifier.trained, evaluation=replace(used, **change))
+        assert differences(tmp_path, Identifier(other, detect_speech=False), LENGTHS[-2:]).max() > 1e-4
     np.testing.assert_array_equal(identifier(noise(9_039), 16_000).probabilities, before)
 
 
