@@ -68,8 +68,10 @@ def untrained(name, weights=None, encoder="none", **evaluation):
     )  # fmt: skip
     features = build_features(selection, {}, UpstreamSettings())
     labels, config = Labels({"x": ("xaa", "xbb"), "y": ("yaa",)}), ModelConfig(encoder=encoder, encoder_channels=32)
-    model, count = make_model(labels, features, config), torch.tensor([60_000])
-    model.classifier[-1].weight.data *= 30
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model, count = make_model(labels, features, config), torch.tensor([60_000])
+    model.classifier[-1].weight.data *= 100
     with torch.no_grad():
         latents = model.latents(features([torch.from_numpy(noise(60_000))]), torch.zeros_like(count), count)
         model.classifier[-1].bias.data -= model.logits(latents)[0]
