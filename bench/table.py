@@ -100,7 +100,10 @@ def main() -> None:
 
 def _run(options: argparse.Namespace, content: dict[str, Any], name: str, seed: int, path: Path) -> None:
     """Train the rows of a regime and seed that have no scores yet."""
-    regime, known = Regime(**content["regimes"][name]), {(row["regime"], row["row"], row["seed"]) for row in _read(path)}
+    regime, known = (
+        Regime(**content["regimes"][name]),
+        {(row["regime"], row["row"], row["seed"]) for row in _read(path)},
+    )
     rows = {row: dict(each) for row, each in content["rows"].items() if (name, row, str(seed)) not in known}
     if not rows:
         return
@@ -108,14 +111,16 @@ def _run(options: argparse.Namespace, content: dict[str, Any], name: str, seed: 
     data = _noisy(options.data, root / "data", regime, seed)
     settings = merge(content["settings"], regime.settings)
     maps = {_MAP: {"variant": "datamap"}}
-    _train(root, data, settings, seed, maps, options.jobs)
+    # As many epochs as datamap.epochs says.
+    by_epochs = merge(settings, {"runner": dict.fromkeys(["total_steps", "eval_step", "save_step", "log_step"])})
+    _train(root, data, by_epochs, seed, maps, options.jobs)
     recorded = RunFolder(root / Run(_UPSTREAM, _MAP, "data", seed).folder)
     if not (root / _CLEAN).exists():
         found = RecordedDatamap.read(recorded, None, {"label_noise": True})
         found.write_clean(root / _CLEAN, found.suspects(None), relabel=False)
         with RunFolder(root / "label_noise").held("wait"):
             found.write_numbers(RunFolder(root / "label_noise"), None, overwrite=True)
-    for row, each in rows.items():
+    for each in rows.values():
         chosen = "label_noise" if each["variant"] == "mapmix_auto" else recorded.path.relative_to(root)
         datamap = RunFolder((root / chosen).resolve()).datamap
         each["settings"] = merge({"mapmix": {"datamap": str(datamap)}}, each.get("settings", {}))
@@ -129,7 +134,7 @@ def _run(options: argparse.Namespace, content: dict[str, Any], name: str, seed: 
     _append(path, {"regime": name, "row": "suspects", "seed": seed, **_judge_suspects(recorded, root / "data")})
 
 
-def _train(
+def _train(  # noqa: PLR0917
     root: Path, data: Path, settings: dict[str, Any], seed: int, rows: dict[str, dict[str, Any]], jobs: int
 ) -> None:
     """Train runs as the leaderboard does: with its folders, locks and repetitions."""

@@ -16,7 +16,7 @@ from lid_mapmix.utils.errors import UserError
 OLD = {
     "data": {"most_bad_share": 0.2},
     "mapmix": {
-        **{"anchors_outside": 0.1, "partners_outside": 0.3, "weight_per": "utterance", "target_share": 0.9},
+        **{"weight_per": "utterance", "target_share": 0.9},
         **{"likeness": "given", "likeness_file": "a.csv", "alpha": 0.7},
     },
     "datamap": {"easy_share": 0.5, "hard_share": 0.25},
@@ -24,7 +24,7 @@ OLD = {
 NEW = {
     "data": {"max_bad_fraction": 0.2},
     "mapmix": {
-        **{"anchors_outside_fraction": 0.1, "partners_outside_fraction": 0.3, "lambda_per": "utterance"},
+        "lambda_per": "utterance",
         **{"own_class_weight": 0.9, "class_similarity": "given", "class_similarity_file": "a.csv"},
         "alpha": 0.7,
     },
@@ -83,13 +83,21 @@ def test_requests_of_data_maps_have_the_original_names():
     assert original_names("datamap", NEW["datamap"]) == OLD["datamap"]
 
 
-@pytest.mark.parametrize("off", [{"online": False, "warmup_epochs": 5, "plain_finish": 0.0}, {"unmixed_tail": 0}])
+@pytest.mark.parametrize(
+    "off",
+    [
+        {"online": False, "warmup_epochs": 5, "plain_finish": 0.0},
+        {"unmixed_tail": 0, "anchors_outside": 0.0, "partners_outside_fraction": 0.0},
+    ],
+)
 def test_a_removed_setting_that_changes_nothing_is_dropped(off, capsys):
     assert rename_task_settings({"mapmix": {"alpha": 0.7, **off}}, warn=True) == {"mapmix": {"alpha": 0.7}}
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("on", [{"online": True}, {"unmixed_tail": 0.3}, {"plain_finish": 0.3}])
+@pytest.mark.parametrize(
+    "on", [{"online": True}, {"unmixed_tail": 0.3}, {"plain_finish": 0.3}, {"anchors_outside_fraction": 0.5}]
+)
 def test_a_removed_setting_is_refused_in_training_and_ignored_in_use(on):
     (name,) = on
     with pytest.raises(

@@ -27,6 +27,18 @@ def test_confidence_rows_worked_by_hand():
     np.testing.assert_allclose(labels.confidence_matrix(class_similarity, np.array([0, 0, 0, 1])), expected, atol=1e-15)
 
 
+def test_estimated_weights_worked_by_hand():
+    class_similarity = np.array([[6, 3, 1, 7], [3, 2, 1, 7], [0, 0, 0, 7], [1, 1, 1, 0]])
+    expected = [
+        [0.6, 0.3, 0.1, 0],
+        [0.375, 0.5, 0.125, 0],  # a third by its similarity, which is below one half
+        [0, 0, 1, 0],  # nothing in the cluster
+        [0, 0, 0, 1],
+    ]
+    found = labels.confidence_matrix(class_similarity, np.array([0, 0, 0, 1]), None)
+    np.testing.assert_allclose(found, expected, atol=1e-15)
+
+
 def test_uniform_rows_worked_by_hand():
     expected = [[0.6, 0.2, 0, 0.2], [0.2, 0.6, 0, 0.2], [0, 0, 1, 0], [0.2, 0.2, 0, 0.6]]
     np.testing.assert_allclose(
@@ -82,5 +94,5 @@ def test_tiny_and_huge_class_similarity_keeps_its_proportions():
 
 
 def test_choices_are_spelt_as_in_the_yaml():
-    assert [*labels.Targets] == ["one_hot", "confidence"]
+    assert [*labels.Targets] == ["one_hot", "confidence", "smoothed"]
     assert [*labels.ClassSimilarity] == ["estimated", "uniform", "given", "lre17"]

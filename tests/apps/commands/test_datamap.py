@@ -14,8 +14,12 @@ from lid_mapmix.apps.commands.datamap import REGION_FLAGS, make_datamap_parser
 from lid_mapmix.apps.report import datamap_figure
 from lid_mapmix.apps.runs import recorded_datamap
 from lid_mapmix.config.schema import DatamapConfig
+from lid_mapmix.data.corpus import Corpus
+from lid_mapmix.data.manifest.manifest import read_manifest
 from lid_mapmix.mapmix.datamap import RegionRule
 from lid_mapmix.mapmix.datamap_files import read_datamap
+from lid_mapmix.mapmix.label_noise import LabelNoise
+from lid_mapmix.training.dynamics import label_noise_of
 from lid_mapmix.utils.errors import UserError
 from lid_mapmix.utils.run_folder import RunFolder
 
@@ -171,15 +175,74 @@ def test_suspects_are_listed_by_class_with_what_the_model_preferred(own_map, cor
     with (own_map / "datamap/suspects.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["rank"] for row in rows] == list("12345")
-    doubts = [float(row["surprise"]) for row in rows]
-    assert doubts == sorted(doubts, reverse=True)
+    right = [float(row["right"]) for row in rows]
+    assert right == sorted(right)
     lines = printed[printed.index("most likely label errors") : printed.index("\nwritten")].splitlines()[1:]
     shown = [line.split() for line in lines if line.startswith(" ")]
-    assert sorted(words[:3] for words in shown) == [[row["rank"], row["id"], row["preferred"] or "-"] for row in rows]
+    assert sorted(words[:3] for words in shown) == [[row["rank"], row["id"], row["preferred"]] for row in rows]
     headings = [line.split()[1] for line in lines if line.strip() and not line.startswith(" ")]
     assert headings == sorted({row["class"] for row in rows})
     for name in ("suspects.csv", "datamap.png"):
         assert f"  {own_map / 'datamap' / name}\n" in printed
+
+
+@pytest.fixture
+def half_wrong(own_map, monkeypatch):
+    """Let every third label be found wrong: the estimate itself is tested in tests/mapmix."""
+
+    def estimate(dynamics, target_classes, class_count):
+        right = np.where(np.arange(len(target_classes)) % 3 == 0, 0.1, 0.9)
+        return LabelNoise(right, (target_classes + 1) % class_count, np.eye(class_count))
+
+    monkeypatch.setattr(recorded_datamap, "label_noise_of", estimate)
+    return own_map
+
+
+def test_probably_wrong_labels_are_left_out_or_changed(half_wrong, corpus, tmp_path, capsys):
+    whole = read_manifest(corpus / "train.csv")
+    wrong = np.arange(len(whole)) % 3 == 0
+    assert command(half_wrong, "--suspects", "auto", "--clean", tmp_path / "clean") == 0
+    assert f"{tmp_path / 'clean'}: {wrong.sum()} of {len(whole)} utterances removed" in capsys.readouterr().out
+    cleaned = read_manifest(tmp_path / "clean/train.csv")
+    assert cleaned.columns["id"].tolist() == whole.columns["id"][~wrong].tolist()
+    assert cleaned.columns["class"].tolist() == whole.columns["class"][~wrong].tolist()
+    for split in ("train", "dev", "test"):
+        manifest = read_manifest(tmp_path / "clean" / f"{split}.csv")
+        assert all(manifest.audio_path(row).is_file() for row in range(len(manifest)))
+    arguments = ("--suspects", "auto", "--clean", tmp_path / "relabelled", "--relabel")
+    assert command(half_wrong, *arguments) == 0
+    assert "utterances under the class that the model preferred" in capsys.readouterr().out
+    changed = read_manifest(tmp_path / "relabelled/train.csv")
+    assert changed.columns["id"].tolist() == whole.columns["id"].tolist()
+    labels = Corpus(tmp_path / "relabelled", None).labels
+    expected = labels.class_indices(whole)
+    expected[wrong] = (expected[wrong] + 1) % len(labels.classes)
+    assert labels.class_indices(changed).tolist() == expected.tolist()
+
+
+def test_clean_data_is_refused_where_it_would_replace_or_empty_something(half_wrong, tmp_path, capsys):
+    assert command(half_wrong, "--clean", tmp_path / "new") == 1
+    assert "--clean DIR needs --suspects" in fault_of(capsys)
+    assert command(half_wrong, "--suspects", 3, "--relabel") == 1
+    assert "--relabel needs --clean" in fault_of(capsys)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/own").touch()
+    assert command(half_wrong, "--suspects", "auto", "--clean", tmp_path / "full") == 1
+    assert "exists already" in fault_of(capsys)
+    assert command(half_wrong, "--suspects", 99, "--clean", tmp_path / "new") == 1
+    assert "expected utterances of every class, found none left of" in fault_of(capsys)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_map_by_label_noise_has_the_probably_wrong_as_hard(own_map, tmp_path):
+    assert command(own_map, "--label-noise", "--out", tmp_path / "noise") == 0
+    found = recorded_datamap.RecordedDatamap.read(RunFolder(own_map / "datamap"), None, {"label_noise": True})
+    noise = label_noise_of(found.dynamics, found.targets, len(found.labels.classes))
+    made = read_datamap(tmp_path / "noise/datamap.csv")
+    assert ((made.regions == "hard") == noise.is_wrong).all()
+    with (tmp_path / "noise/class_similarity.csv").open(newline="") as file:
+        rows = [[float(value) for value in row[1:]] for row in list(csv.reader(file))[1:]]
+    np.testing.assert_allclose(rows, noise.true_classes / noise.true_classes.sum(axis=1, keepdims=True), rtol=1e-6)
 
 
 def test_data_that_has_moved_is_named_by_data(own_map, corpus, tmp_path, capsys):
@@ -328,7 +391,7 @@ def test_a_run_whose_picture_cannot_be_drawn_is_complete(own_map, monkeypatch, c
 
 
 def test_flags_are_the_settings():
-    names = {*vars(DatamapConfig()), "regions"} - {"record", "epochs", "per_class"}
+    names = {*vars(DatamapConfig()), "regions"} - {"record", "epochs", "per_class", "label_noise"}
     assert set(REGION_FLAGS) == names
     [choices] = [action.choices for action in make_datamap_parser()._actions if action.dest == "regions"]
     assert list(choices) == list(RegionRule)

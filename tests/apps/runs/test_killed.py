@@ -23,9 +23,8 @@ PLACES = {
     "in an evaluation of Map-Mix": ("lid_mapmix.evaluation.evaluator:Evaluation.conclude", 5),
     "writing a checkpoint of Map-Mix": ("torch:save", -1),
     "before the test split is scored": ("lid_mapmix.apps.runs.run:make_runner", 3),
-    "in an epoch of soft regions": ("lid_mapmix.training.run:TrainingRun.loss", 25),
 }
-VARIANTS = {"in an epoch of soft regions": "mapmix_input"}
+VARIANTS = {}
 
 
 @pytest.fixture(scope="module")

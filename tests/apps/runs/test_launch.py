@@ -103,7 +103,7 @@ def test_every_variant_trains(variant, corpus, tmp_path, capsys):
     assert train(corpus, tmp_path / "run", "-v", variant, settings=hard) == 0
     printed = capsys.readouterr().out
     assert re.search(r"^test +\d\.\d{3}", printed, re.MULTILINE)
-    staged = variant in {"easy", "hard", "amb_easy", "mapmix", "mapmix_input"}
+    staged = variant in {"easy", "hard", "amb_easy", "mapmix", "mapmix_auto"}
     assert (tmp_path / "run/datamap").is_dir() == staged
     assert (tmp_path / "run/datamap.csv").is_file() == (variant == "datamap")
     assert ("stage 2 of 2" in printed) == staged

@@ -70,6 +70,9 @@ def make_datamap_parser() -> CommandParser:
             group.add_argument(flag, choices=_RULES, help=meaning)
         else:
             group.add_argument(flag, type=float, metavar="X", help=meaning)
+    group.add_argument(
+        "--label-noise", action="store_true", default=None, help="hard: utterances whose label is probably wrong"
+    )
     for region in ("easy", "hard"):
         parser.add_deprecated(f"--{region}-share", f"--{region}-fraction")
     scope = group.add_mutually_exclusive_group()
@@ -92,7 +95,7 @@ def make_map(options: argparse.Namespace) -> None:
     if (options.clean or options.relabel) and not (options.suspects and options.clean):
         raise UserError("--clean DIR needs --suspects, and --relabel needs --clean. Add --suspects auto --clean DIR.")
     folder = _recorded_folder(RunFolder(options.run))
-    regions = {name: getattr(options, name) for name in (*REGION_FLAGS, "per_class")}
+    regions = {name: getattr(options, name) for name in (*REGION_FLAGS, "per_class", "label_noise")}
     datamap = RecordedDatamap.read(
         folder, options.data, regions, skip_first=options.skip_first, keep_first=options.keep_first
     )

@@ -24,7 +24,7 @@ from ...data.labels import Labels, write_labels
 from ...data.manifest.manifest import Manifest, write_manifest
 from ...mapmix.datamap import Region, RegionRule, region_counts
 from ...mapmix.dynamics import Dynamics
-from ...mapmix.suspects import NO_CLASS, Suspects, estimated_suspects, find_suspects, write_suspects
+from ...mapmix.suspects import Suspects, find_suspects, write_suspects
 from ...training.dynamics import RecordedMap, label_noise_of, read_map, write_map
 from ...utils.errors import UserError
 from ...utils.files import folder_when_complete, replace_when_complete
@@ -80,11 +80,8 @@ class RecordedDatamap:
 
     def suspects(self, count: int | None) -> Suspects:
         """Return the `count` most likely label errors; None: those whose label is probably wrong."""
-        recorded, class_count = self.dynamics, len(self.labels.classes)
-        predicted = (recorded.probabilities, recorded.predictions, self.targets, class_count)
-        if count is not None:
-            return find_suspects(*predicted, count)
-        return estimated_suspects(label_noise_of(recorded, self.targets, class_count), *predicted)
+        noise = label_noise_of(self.dynamics, self.targets, len(self.labels.classes))
+        return find_suspects(noise, self.dynamics.predictions, count)
 
     def write_clean(self, folder: Path, suspects: Suspects, *, relabel: bool) -> None:
         """Write the data without the suspects, or with them under the class that the model preferred.
@@ -96,8 +93,7 @@ class RecordedDatamap:
         refuse_what_is_there(folder)
         classes, kept = self.targets.copy(), np.ones(len(self.targets), dtype=bool)
         if relabel:
-            rows = suspects.utterances[suspects.preferred != NO_CLASS]
-            classes[rows] = suspects.preferred[suspects.preferred != NO_CLASS]
+            classes[suspects.utterances] = suspects.preferred
         else:
             kept[suspects.utterances] = False
         if missing := np.setdiff1d(self.targets, classes[kept]).tolist():
@@ -119,7 +115,7 @@ class RecordedDatamap:
         """Format the suspects per class; the number before each is its rank among all."""
         classes, rows = [one_line(name) for name in self.labels.classes], suspects.utterances
         ids = [one_line(name) for name in self.manifest.columns["id"][rows].tolist()]
-        preferred = ["-" if number == NO_CLASS else classes[number] for number in suspects.preferred.tolist()]
+        preferred = [classes[number] for number in suspects.preferred.tolist()]
         widths = [max(map(len, names), default=0) for names in (ids, preferred)]
         of_class, is_hard = self.targets[rows], self.recorded.regions[rows] == Region.HARD.value
         lines = [
