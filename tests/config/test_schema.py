@@ -1,4 +1,5 @@
 import copy
+import functools
 import re
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -18,8 +19,17 @@ UPSTREAMS = sorted(path.stem for path in (ROOT / "upstream_configs").glob("*.yam
 ALL_VARIANTS = sorted(path.stem for path in VARIANTS.glob("*.yaml"))
 
 
+# Parsing takes longer than all that the tests do with what was read.
+parsed, known_upstream = functools.cache(read_yaml), functools.cache(read_upstream)
+
+
+def read(path):
+    """Return the content of a YAML file that a test may change."""
+    return copy.deepcopy(parsed(path))
+
+
 def default():
-    return read_yaml(DEFAULT_CONFIG)
+    return read(DEFAULT_CONFIG)
 
 
 def changed(place, value):
@@ -70,7 +80,7 @@ def test_the_defaults_are_the_papers():
 
 @pytest.mark.parametrize("name", ALL_VARIANTS)
 def test_every_variant_is_valid_over_the_defaults(name):
-    config = merge(default(), read_yaml(VARIANTS / f"{name}.yaml"))
+    config = merge(default(), read(VARIANTS / f"{name}.yaml"))
     check_configuration(config)
     assert task_config(config[TASK_KEY]) != TaskConfig()
 
@@ -78,8 +88,8 @@ def test_every_variant_is_valid_over_the_defaults(name):
 @pytest.mark.parametrize("variant", ALL_VARIANTS)
 @pytest.mark.parametrize("upstream", UPSTREAMS)
 def test_every_upstream_is_valid_over_every_variant(upstream, variant):
-    base = merge(default(), read_yaml(VARIANTS / f"{variant}.yaml"))
-    known = read_upstream(upstream)
+    base = merge(default(), read(VARIANTS / f"{variant}.yaml"))
+    known = copy.deepcopy(known_upstream(upstream))
     for protocol in (known.finetune, known.frozen):
         checked(merge(base, protocol.config))
 
@@ -101,7 +111,7 @@ def test_every_upstream_is_valid_over_every_variant(upstream, variant):
     ],
 )
 def test_the_variants_are_the_rows_of_the_table(variant, pools, mix, targets, needs_datamap):
-    config = task_config(merge(default(), read_yaml(VARIANTS / f"{variant}.yaml"))[TASK_KEY])
+    config = task_config(merge(default(), read(VARIANTS / f"{variant}.yaml"))[TASK_KEY])
     mapmix = config.mapmix
     assert (mapmix.anchors, mapmix.partners, mapmix.pairing) == pools
     assert (mapmix.mix, mapmix.targets) == (mix, targets)

@@ -14,12 +14,18 @@ from lid_mapmix.apps.runs import launch
 from .conftest import leaderboard
 
 
-@pytest.fixture
-def bundle(finished, tmp_path):
-    bench, _ = finished
-    path = tmp_path / "bundle.zip"
-    assert leaderboard(bench, "--no-training", "--paper", "--samples", 50, "--bundle", path) == 0
+@pytest.fixture(scope="module")
+def packed(finished, tmp_path_factory):
+    """Return a bundle of the grid; not to be changed."""
+    path = tmp_path_factory.mktemp("packed") / "bundle.zip"
+    assert leaderboard(finished[0], "--no-training", "--paper", "--samples", 50, "--bundle", path) == 0
     return path
+
+
+@pytest.fixture
+def bundle(packed, tmp_path):
+    """Return a copy of it that a test may change."""
+    return Path(shutil.copy(packed, tmp_path))
 
 
 def rewrite(path, name, change):
