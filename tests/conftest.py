@@ -42,11 +42,11 @@ def own_corpus(corpus, tmp_path):
 
 @pytest.fixture(scope="session")
 def trained(corpus, tmp_path_factory):
-    """Return the folder of a complete Map-Mix run; not to be changed."""
+    """Return the folder of a complete Map-Mix run without reports; not to be changed."""
     from helpers.launching import train
 
     folder = tmp_path_factory.mktemp("runs") / "mapmix"
-    assert train(corpus, folder, settings={"runner.report": True}) == 0
+    assert train(corpus, folder) == 0
     return folder
 
 

@@ -3,7 +3,6 @@ import importlib.util
 import random
 import subprocess
 import sys
-import textwrap
 import warnings
 from argparse import Namespace
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.forking import run_code, run_forked
 from host.conftest import toy_run
 from lid_mapmix.host import compat, registry
 from lid_mapmix.host.runner import is_patched, make_runner
@@ -133,9 +133,10 @@ runner.train()
 """
 
 
-def test_kill_while_a_checkpoint_is_written(make, python, tmp_path):
+def test_kill_while_a_checkpoint_is_written(make, tmp_path):
     for kind in ("stock", "patched"):
-        python("-c", textwrap.dedent(KILLED), kind, tmp_path / kind, expect=9)
+        process = run_forked(run_code, KILLED, [kind, str(tmp_path / kind)])
+        assert process.returncode == 9, process.stderr
     assert states(tmp_path / "stock") == ["states-3.ckpt"]
     with pytest.raises(Exception, match=r"zip|central directory|magic|Ran out|pickle"):
         torch.load(tmp_path / "stock" / "states-3.ckpt")

@@ -158,11 +158,11 @@ def test_a_long_recording_is_read_in_windows(identifier):
         asked.append((start, count))
         return np.full(count, 0.1, np.float32)
 
-    (answer,) = identifier.identify([Recording("long", 16_000 * 3_600, read)])
-    assert answer.seconds == 3_600
+    (answer,) = identifier.identify([Recording("long", 16_000 * 600, read)])
+    assert answer.seconds == 600
     assert max(count for _, count in asked) == 6 * 16_000
-    assert len(asked) == 1_199
-    assert max(start + count for start, count in asked) == 16_000 * 3_600
+    assert len(asked) == 199
+    assert max(start + count for start, count in asked) == 16_000 * 600
 
 
 def test_a_recording_that_breaks_off_does_not_stop_the_others(identifier, wav):

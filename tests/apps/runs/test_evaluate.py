@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers.launching import assert_same_files, listing, run
+from helpers.launching import assert_same_files, listing, run, train
 from helpers.synthetic import make_corpus
 from huggingface_hub import ModelCard
 from lid_mapmix.apps.report import page
@@ -15,6 +15,19 @@ from lid_mapmix.scoring.files.own import read_scores
 from lid_mapmix.utils import files
 
 CARD_NAME, REPORT_NAME = "README.md", "report.html"
+
+
+@pytest.fixture(scope="module")
+def reported(corpus, tmp_path_factory):
+    """Return the folder of a complete run that writes reports; not to be changed."""
+    folder = tmp_path_factory.mktemp("reported") / "run"
+    assert train(corpus, folder, settings={"runner.report": True}) == 0
+    return folder
+
+
+@pytest.fixture
+def own_run(reported, tmp_path):
+    return shutil.copytree(reported, tmp_path / "copy")
 
 
 def evaluate(folder, *flags):

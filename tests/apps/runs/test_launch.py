@@ -4,11 +4,13 @@ import csv
 import json
 import re
 import shutil
-import textwrap
+import signal
 
 import pytest
 import torch
 import yaml
+from helpers.forking import run_forked
+from helpers.killing import train_and_die
 from helpers.launching import (
     ROOT,
     assert_same_files,
@@ -351,25 +353,9 @@ def test_a_run_stopped_before_its_first_regular_checkpoint_goes_on_from_the_best
 
 
 def test_a_killed_process_can_be_resumed(corpus, uninterrupted, tmp_path):
-    folder = tmp_path / "run"
-    code = f"""
-    import os, sys
-    import torch
-    torch.set_num_threads(1)
-    from helpers.launching import DownstreamExpert, train, WITHIN
-    original, steps = DownstreamExpert.forward, 0
-    def forward(self, split, *arguments, **keywords):
-        global steps
-        steps += split == "train"
-        if steps == 6:
-            os._exit(9)
-        return original(self, split, *arguments, **keywords)
-    DownstreamExpert.forward = forward
-    train({str(corpus)!r}, {str(folder)!r}, "-v", "datamap", settings=WITHIN)
-    """
-    code = textwrap.dedent(code).replace(", WITHIN\n", "\n").replace("WITHIN", repr(WITHIN_EPOCHS))
-    process = run_python("-c", code, path=[ROOT / "downstream", ROOT / "tests"])
-    assert process.returncode == 9, process.stderr
+    folder, step = tmp_path / "run", "lid_mapmix.expert:DownstreamExpert.forward"
+    process = run_forked(train_and_die, step, 6, "datamap", corpus, folder, WITHIN_EPOCHS)
+    assert process.returncode == -signal.SIGKILL, process.stderr
     assert train(corpus, folder, "-v", "datamap", "-a", settings=WITHIN_EPOCHS) == 0
     assert_same_weights(folder, uninterrupted("datamap"))
     assert_same_files(folder, uninterrupted("datamap"), *RESULTS, "datamap.csv", "class_similarity.csv")
