@@ -116,7 +116,7 @@ def test_losses_are_those_without_the_cache_on_the_same_grid(small, corpus, tmp_
 
 
 def test_both_stages_and_other_variants_share_the_cache(
-    small, corpus, cached_run, own_cache, tmp_path, counted, monkeypatch, capsys
+    small, corpus, own_corpus, cached_run, own_cache, tmp_path, counted, monkeypatch, capsys
 ):
     folder, cache = cached_run[0], own_cache
     original, splits = Split.read, set()
@@ -138,7 +138,7 @@ def test_both_stages_and_other_variants_share_the_cache(
     monkeypatch.undo()
     before = listing(cache)
     flags = ["-v", "latent_across", "--seed", "1338", "--cache-features", cache]
-    assert train(small, corpus, tmp_path / "other", *flags) == 0
+    assert train(small, own_corpus, tmp_path / "other", *flags) == 0  # a copy of the same audio
     stored = [path for path, state in listing(cache).items() if state != before[path]]
     assert set(stored) <= {"train/frames.u32", "train/features.f16"}, "other crops of the same grid, at most"
 
@@ -281,19 +281,16 @@ def other_manifest(data):
         ("weights", {}, "weights of the features: expected [0-9a-f]{16}, found [0-9a-f]{16}"),
     ],
 )
-def test_what_has_changed_is_noticed(change, settings, named, small, own_corpus, tmp_path, capsys):
-    cache = tmp_path / "cache"
-    assert train(small, own_corpus, tmp_path / "run", "-v", "datamap", "--cache-features", cache) == 0
-    before, weights_file = listing(cache), small
+def test_what_has_changed_is_noticed(change, settings, named, small, own_corpus, own_cache, tmp_path, capsys):
+    before, weights_file = listing(own_cache), small
     if change == "weights":
         weights_file = save_initial(tmp_path / "other.pt", seed=1)
     elif change:
         change(own_corpus)
-    capsys.readouterr()
-    flags = ["-v", "datamap", "--cache-features", cache]
+    flags = ["-v", "datamap", "--cache-features", own_cache]
     assert train(weights_file, own_corpus, tmp_path / "other", *flags, **settings) == 1
     assert re.search(named, fault_of(capsys))
-    assert listing(cache) == before
+    assert listing(own_cache) == before
 
 
 def test_a_run_with_crops_anywhere_does_not_go_on_with_a_cache(small, corpus, tmp_path, monkeypatch, capsys):
