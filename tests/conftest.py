@@ -10,6 +10,33 @@ from hypothesis import settings
 settings.register_profile("without deadline", deadline=None)
 settings.load_profile("without deadline")
 
+# What takes long. It comes first, or one worker would be left with a part of it while the others have ended.
+LONG = (
+    *("tests/apps/runs/test_launch", "tests/bench/", "tests/apps/leaderboard/", "tests/config/test_stock_s3prl"),
+    *("tests/apps/runs/", "tests/test_documents", "tests/host/"),
+)
+# Files that share what a worker makes once, and are therefore for one worker.
+TOGETHER = (("tests/apps/leaderboard/",), ("tests/host/test_compat", "tests/host/test_registry"))
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: next((at for at, start in enumerate(LONG) if item.nodeid.startswith(start)), len(LONG)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            files = next((files for files in TOGETHER if nodeid.startswith(files)), None)
+            return files[0] if files else super()._split_scope(nodeid)
+
+    config.option.loadscopereorder = False  # by the number of tests
+    return Scheduling(config, log)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def interruptible():

@@ -340,7 +340,8 @@ def test_a_fault_is_found_and_mended(own, tmp_path, name, capsys):
     assert names_of(report) == kinds
     assert (status, report["safe"]) == (int(bad), not bad)
     errors = capsys.readouterr().err.splitlines()
-    assert len(errors) == bad
+    # Of more than a second, on a machine with other work, progress is shown.
+    assert len([line for line in errors if line.strip() and "samples:" not in line]) == bad
     fixed = tmp_path / "elsewhere" / "fixed"
     assert check(own, "--deep", "--fix", "--out", fixed) == int(name in NOT_MENDED)
     assert {path: path.stat().st_mtime_ns for path in own.rglob("*")} == before
