@@ -1,7 +1,7 @@
 import pytest
 import torch
 from helpers.forking import run_forked
-from helpers.optimizing import train_a_line
+from helpers.optimizing import train_lines
 from lid_mapmix.host.optimization import skip_dynamo, with_fused
 
 ADAM = {"name": "TorchOptim", "torch_optim_name": "Adam", "lr": 1e-3}
@@ -49,12 +49,22 @@ def test_a_run_goes_on_with_the_kernel_it_began_with(began, goes_on):
     assert with_fused(ADAM, state).get("fused") == goes_on
 
 
-@pytest.mark.parametrize("name", ["Adam", "AdamW", "SGD", "Adagrad", "NAdam", "RMSprop"])
-def test_steps_are_the_same_without_torch_dynamo(name):
+OPTIMIZERS = ("Adam", "AdamW", "SGD", "Adagrad", "NAdam", "RMSprop")
+
+
+@pytest.fixture(scope="module")
+def trained_lines():
+    """Return the steps of each optimizer as torch has it, and without torch._dynamo, in a process each."""
     # What torch's own decorators wrap, called in a process where none of them was replaced.
-    process = run_forked(train_a_line, name, False, timeout=60), run_forked(train_a_line, name, True, timeout=60)
-    plain, without = (each.stdout.split() for each in process)
-    assert [each.returncode for each in process] == [0, 0], [each.stderr for each in process]
+    processes = [run_forked(train_lines, OPTIMIZERS, without, timeout=60) for without in (False, True)]
+    assert [each.returncode for each in processes] == [0, 0], [each.stderr for each in processes]
+    plain, without = (each.stdout.splitlines() for each in processes)
+    return dict(zip(OPTIMIZERS, zip(plain, without, strict=True), strict=True))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_steps_are_the_same_without_torch_dynamo(name, trained_lines):
+    plain, without = (line.split() for line in trained_lines[name])
     assert (plain[0], without[0]) == ("True", "False"), "whether torch._dynamo was imported"
     assert plain[1:] == without[1:] and len(plain) == 7
 
