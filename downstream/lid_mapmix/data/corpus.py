@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..utils.errors import UserError
 from . import LABELS_FILE
-from .audio.spans import Length
+from .audio.lengths import Length
 from .dataset import Split
 from .labels import Labels, labels_from_manifest, labels_from_mapping, read_labels
 from .manifest.manifest import Manifest, find_manifest, read_manifest

@@ -12,9 +12,10 @@ import torch
 from torch.utils.data import Dataset
 
 from ..utils.errors import BadAudioError, UserError
+from .audio.lengths import Length, recorded_lengths
 from .audio.reading import SAMPLE_RATE, read_audio
 from .audio.shards import holding_file
-from .audio.spans import Length, utterance_spans
+from .audio.spans import utterance_spans
 from .labels import Labels
 from .manifest.manifest import Manifest
 
@@ -29,6 +30,8 @@ class Split:
     starts: np.ndarray
     counts: np.ndarray
     faults: Mapping[int, str] = field(default_factory=dict)  # utterance number → fault of audio that is skipped
+    # (utterances,) int64, the recorded lengths of their files, compared when audio is read; None if headers were read.
+    recorded: np.ndarray | None = None
 
     @classmethod
     def open(
@@ -39,7 +42,7 @@ class Split:
         skips_bad_audio: bool = False,
         lengths: MutableMapping[str, Length] | None = None,
     ) -> "Split":
-        """Check a manifest against the labels and against its audio files.
+        """Check a manifest against the labels and against its audio files, or the lengths that `check` has recorded.
 
         Raises UserError: an unknown class, or audio that is missing, damaged or too short and not skipped.
 
@@ -48,8 +51,9 @@ class Split:
         """
         faults: dict[int, str] = {}
         target_classes = labels.class_indices(manifest)
-        spans = utterance_spans(manifest, faults if skips_bad_audio else None, lengths)
-        return cls(manifest, target_classes, *spans, dict(sorted(faults.items())))
+        recorded = recorded_lengths(manifest)
+        spans = utterance_spans(manifest, faults if skips_bad_audio else None, lengths, recorded)
+        return cls(manifest, target_classes, *spans, dict(sorted(faults.items())), recorded)
 
     @property
     def seconds(self) -> np.ndarray:
@@ -59,12 +63,14 @@ class Split:
     def read(self, utterance: int, start: int, count: int) -> np.ndarray:
         """Read (count,) samples of an utterance, starting at its sample `start`.
 
-        Raises BadAudioError: its audio is unreadable, truncated, or has a sample that is not finite.
+        Raises BadAudioError: its audio is unreadable, truncated, not of its recorded length, or has an invalid sample.
         """
         if utterance in self.faults:
             raise BadAudioError(self.faults[utterance])
+        length = -1 if self.recorded is None else int(self.recorded[utterance])
         try:
-            return read_audio(self.manifest.audio_path(utterance), int(self.starts[utterance]) + start, count)
+            path, first = self.manifest.audio_path(utterance), int(self.starts[utterance]) + start
+            return read_audio(path, first, count, length if length >= 0 else None)
         except UserError as error:
             raise BadAudioError(str(error)) from None
 

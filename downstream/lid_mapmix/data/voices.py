@@ -1,8 +1,12 @@
 """What accuracy and calibration on dev cannot say of other voices, from the speakers of train and dev."""
 
+from collections import Counter
 from collections.abc import Iterable
 
+import numpy as np
+
 from .corpus import Corpus
+from .manifest.columns import Names
 
 _MIN_SPEAKERS = 5
 _NAMED = 8
@@ -16,13 +20,17 @@ def limits_of_voices(corpus: Corpus) -> list[str]:
     pairs = {}
     for split in ("train", "dev"):
         manifest = corpus.manifest(split)
-        speakers, classes = manifest.text_column("speaker").tolist(), manifest.columns["class"].tolist()
-        pairs[split] = {pair for pair in zip(classes, speakers, strict=True) if pair[1]}
+        classes, speakers = manifest.classes, Names.of(manifest.text_column("speaker"))
+        # As numbers: there may be millions of utterances.
+        of_class, of_speaker = np.divmod(
+            np.unique(classes.codes * len(speakers.names) + speakers.codes), len(speakers.names)
+        )
+        named = zip(classes.names[of_class].tolist(), speakers.names[of_speaker].tolist(), strict=True)
+        pairs[split] = [pair for pair in named if pair[1]]
     if not pairs["train"] or not pairs["dev"]:
         return ["the speakers of train or dev are not known: accuracy and calibration may not hold for other voices"]
-    classes = sorted({name for name, _ in pairs["train"]})
-    counts = {name: sum(other == name for other, _ in pairs["train"]) for name in classes}
-    few = [f"{name} ({count})" for name, count in counts.items() if count < _MIN_SPEAKERS]
+    counts = Counter(name for name, _ in pairs["train"])
+    few = [f"{name} ({count})" for name, count in sorted(counts.items()) if count < _MIN_SPEAKERS]
     trained = {speaker for _, speaker in pairs["train"]}
     shared = sorted({name for name, speaker in pairs["dev"] if speaker in trained})
     lines = []

@@ -8,6 +8,7 @@ import soundfile
 from helpers.synthetic import hum
 from lid_mapmix.data.audio.faults import AudioFileError, FileFault
 from lid_mapmix.data.audio.reading import read_audio, read_header
+from lid_mapmix.utils.errors import UserError
 
 
 def speech(rate, seconds=6.0):
@@ -74,6 +75,9 @@ def test_a_guess_of_a_few_samples_too_many_is_replaced_by_the_count(tmp_path, ra
     whole = read_audio(path)
     assert len(whole) == header.samples
     np.testing.assert_allclose(read_audio(path, header.samples - 5000, 5000), whole[-5000:], rtol=0, atol=1e-6)
+    assert len(read_audio(path, 0, 5000, recorded=header.samples)) == 5000
+    with pytest.raises(UserError, match=rf"expected 96000 samples .* found {header.samples}\."):
+        read_audio(path, 0, 5000, recorded=96_000)
 
 
 @pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE", "AVERAGE"])

@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 from helpers.synthetic import hum
-from lid_mapmix.data.audio import spans
 from lid_mapmix.data.audio.reading import (
     MINIMUM_SAMPLES,
     SAMPLE_RATE,
-    AudioHeader,
 )
 from lid_mapmix.data.audio.spans import utterance_span, utterance_spans
 from lid_mapmix.data.manifest.manifest import read_manifest
@@ -110,18 +108,3 @@ def test_all_headers_are_read_in_order_and_the_first_fault_is_told(tmp_path):
         (tmp_path / names[number]).write_bytes(b"")
     with pytest.raises(UserError, match=names[7]):
         utterance_spans(manifest)
-
-
-def test_an_interruption_does_not_wait_for_all_headers(monkeypatch):
-    class Interrupted(spans.tqdm):
-        """A progress bar during whose first step Ctrl-C is pressed."""
-
-        def update(self, steps=1):
-            raise KeyboardInterrupt
-
-    read = []
-    monkeypatch.setattr(spans, "tqdm", Interrupted)
-    monkeypatch.setattr(spans, "read_header", lambda path: read.append(path) or AudioHeader(1, 1))
-    with pytest.raises(KeyboardInterrupt):
-        spans.read_lengths([f"{number}.wav" for number in range(10_000)], {}, "headers")
-    assert 0 < len(read) <= 2048

@@ -115,22 +115,29 @@ def examine(path: Path, file: soundfile.SoundFile, content: BinaryIO) -> AudioHe
     return AudioHeader(frames, header.sample_rate, file.channels, contradiction)
 
 
-def read_audio(path: Path, start: int = 0, count: int | None = None) -> np.ndarray:
+def read_audio(path: Path, start: int = 0, count: int | None = None, recorded: int | None = None) -> np.ndarray:
     """Read a part of a file, mixed to mono (:func:`.channels.mix_to_mono`, by that part) and resampled.
 
     The result equals the same part of the whole file resampled, but only the part is decoded.
 
     Returns (samples,) float32 at 16 kHz.
 
-    Raises UserError: the file is unreadable or truncated, or a sample is NaN, infinite or above 1e10.
+    Raises UserError: the file is unreadable, truncated or not of the recorded length, or a sample is NaN, infinite or
+    above 1e10.
 
     `path`: the audio file. `start`: first sample, at 16 kHz. `count`: number of samples at 16 kHz; None for all to the
-    end of the file.
+    end of the file. `recorded`: length of the file in samples at 16 kHz by a record (:mod:`.lengths`), if it is used.
     """
     if count is None:
         count = read_header(path).samples - start
     with open_audio(path) as file:
         header = _header(path, file)
+        # Of some MP3 files, only counting frames gives the length.
+        if recorded not in (None, header.samples) and recorded != (found := read_header(path).samples):
+            raise UserError(
+                f"{path}: expected {recorded} samples at 16 kHz, as recorded by 'lid-mapmix check', found {found}. The "
+                "audio has changed: run 'lid-mapmix check' on its corpus again."
+            )
         if start + count > header.samples:
             raise _truncated(path, start, count, header.samples - start)
         if header.sample_rate == SAMPLE_RATE:

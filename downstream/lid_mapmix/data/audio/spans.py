@@ -4,29 +4,22 @@ A header is read once per file, even if several rows share the file.
 """
 
 import os
-from collections.abc import Mapping, MutableMapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import MutableMapping
+from typing import cast
 
 import numpy as np
-from tqdm import tqdm
 
 from ...utils.errors import UserError
 from ..manifest.columns import Names
 from ..manifest.manifest import Manifest
-from .reading import MINIMUM_SAMPLES, SAMPLE_RATE, read_header
+from .lengths import Length, read_lengths
+from .reading import MINIMUM_SAMPLES, SAMPLE_RATE
 
 # A manifest's nominal duration may be rounded, or count speech only; a file shorter than this fraction is damaged.
 SHORTEST_FRACTION = 0.9
 SHORTEST_SLACK_SECONDS = 0.1
 # Kaldi's extract-segments, too, shortens segments that end up to this after the file.
 MAX_OVERSHOOT_SECONDS = 0.5
-_THREADS = 8
-# A task of a thread costs as much as reading the header of a cached file.
-_FILES_AT_ONCE = 256
-
-# Of a file: its number of samples at 16 kHz, or its fault.
-Length = int | UserError
 
 
 def utterance_span(manifest: Manifest, index: int) -> tuple[int, int]:
@@ -43,6 +36,7 @@ def utterance_spans(
     manifest: Manifest,
     faults: MutableMapping[int, str] | None = None,
     lengths: MutableMapping[str, Length] | None = None,
+    recorded: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Read the headers of all audio of a manifest.
 
@@ -52,9 +46,12 @@ def utterance_spans(
 
     `manifest`: of the audio. `faults`: if given, the faults of utterances are added to it, by number, and not raised;
     the utterance then has the shortest possible span. `lengths`: path → length of files whose headers were read before;
-    those of files with several rows are added.
+    those of files with several rows are added. `recorded`: (utterances,) int64, lengths that need not be read, negative
+    where one is not known; see :mod:`.lengths`.
     """
-    files = Names.of(manifest.columns["audiopath"])
+    available = np.full(len(manifest), -1) if recorded is None else recorded.copy()
+    unknown = np.flatnonzero(available < 0)
+    files = Names.of(manifest.columns["audiopath"][unknown])
     folder = str(manifest.path.parent)
     paths = [os.path.join(folder, name) for name in files.names.tolist()]  # noqa: PTH118 - Path takes ten times as long
     found = read_lengths(paths, {} if lengths is None else lengths, f"headers of {manifest.path.name}")
@@ -62,7 +59,7 @@ def utterance_spans(
         for file in np.flatnonzero(np.bincount(files.codes) > 1).tolist():
             lengths[paths[file]] = found[file]
     samples = np.array([-1 if isinstance(length, UserError) else length for length in found], dtype=np.int64)
-    available = samples[files.codes]
+    available[unknown] = samples[files.codes]
     starts, ends = in_samples(manifest.number_column("start"), 0), in_samples(manifest.number_column("end"), available)
     counts = np.maximum(np.minimum(ends, available) - starts, 0)
     is_faulty = (
@@ -72,9 +69,10 @@ def utterance_spans(
         | (counts < MINIMUM_SAMPLES)
     )
     for row in np.flatnonzero(is_faulty).tolist():
-        fault = found[files.codes[row]]
-        if not isinstance(fault, UserError):
-            fault = _fault(manifest, row, fault, int(ends[row]), int(counts[row]))
+        if available[row] < 0:
+            fault = cast(UserError, found[files.codes[np.searchsorted(unknown, row)]])
+        else:
+            fault = _fault(manifest, row, int(available[row]), int(ends[row]), int(counts[row]))
         if faults is None:
             raise fault
         faults[row] = str(fault)
@@ -131,33 +129,3 @@ def _fault(manifest: Manifest, row: int, available: int, end: int, count: int) -
         f"{path}: expected an utterance of at least {MINIMUM_SAMPLES} samples at 16 kHz (25 ms), found {count}. "
         "Remove it from the manifest."
     )
-
-
-def read_lengths(paths: Sequence[str], known: Mapping[str, Length], purpose: str) -> list[Length]:
-    """Return the length of each file; the headers of files without a known length are read, in several threads.
-
-    `paths`: the files, each once. `known`: path → length of some of them. `purpose`: for the progress bar.
-    """
-    unknown = [path for path in paths if path not in known] if known else list(paths)
-    parts = [unknown[at : at + _FILES_AT_ONCE] for at in range(0, len(unknown), _FILES_AT_ONCE)]
-    read: list[Length] = []
-    with ThreadPoolExecutor(_THREADS) as pool, tqdm(total=len(unknown), desc=purpose, leave=False, delay=1) as progress:
-        # Ctrl-C waits for what is queued.
-        for first in range(0, len(parts), _THREADS):
-            for part in pool.map(_read_part, parts[first : first + _THREADS]):
-                read += part
-                progress.update(len(part))
-    if len(unknown) == len(paths):
-        return read
-    lengths = {**known, **dict(zip(unknown, read, strict=True))}
-    return [lengths[path] for path in paths]
-
-
-def _read_part(paths: Sequence[str]) -> list[Length]:
-    lengths: list[Length] = []
-    for path in paths:
-        try:
-            lengths.append(read_header(Path(path)).samples)
-        except UserError as error:
-            lengths.append(error)
-    return lengths

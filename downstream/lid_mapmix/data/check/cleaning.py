@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ...utils.digests import file_digest
 from ...utils.errors import UserError
 from ...utils.files import folder_when_complete, write_csv
 from .. import LABELS_FILE, SPLITS
+from ..audio.lengths import record_lengths
 from ..audio.spans import cut_to_audio
 from ..labels import Labels, labels_from_names, write_labels
 from ..manifest.columns import TEXT
@@ -109,7 +111,9 @@ def write_cleaned(folder: Path, original: Subject, cleaned: Cleaned) -> None:
             for split, manifest in utterances.manifests.items():
                 mine = utterances.split == SPLITS.index(split)
                 columns = _columns(manifest, utterances.select(mine), folder)
-                write_manifest(temporary / f"{split}.csv", columns)
+                path = temporary / f"{split}.csv"
+                write_manifest(path, columns)
+                record_lengths(Manifest(path, columns, file_digest(path) or ""), cleaned.subject.lengths[mine])
     except OSError:
         # Another command may have written there in the meantime.
         refuse_what_is_there(folder)

@@ -12,6 +12,7 @@ import numpy as np
 from ...utils.errors import UserError
 from ...utils.one_line import one_line
 from .. import SPLITS
+from ..audio.lengths import record_lengths
 from .audio_checks import check_bands, check_headers, check_samples
 from .cleaning import DROPPED_FILE, Cleaned, clean, write_cleaned
 from .column_checks import check_classes, check_duplicates, check_ids, check_leaks, check_splits
@@ -57,6 +58,11 @@ class CheckedFolder:
         cleaned = clean(self.subject)
         write_cleaned(path, self.subject, cleaned)
         return replace(self, fixed=(cleaned, CheckedFolder.of(path, cleaned.subject)))
+
+    def record_lengths(self) -> None:
+        """Record the lengths of the audio beside the manifests, so that training need not read all headers."""
+        for split, manifest in self.subject.utterances.manifests.items():
+            record_lengths(manifest, self.subject.lengths[self.subject.utterances.split == SPLITS.index(split)])
 
     def refuse_errors(self) -> None:
         """Raise a UserError if the fixed folder, or this one if there is none, is not safe to train on."""

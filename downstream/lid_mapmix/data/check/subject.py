@@ -18,7 +18,7 @@ from tqdm import tqdm
 from ...utils.errors import UserError
 from .. import LABELS_FILE, SPLITS
 from ..audio.faults import AudioFileError, FileFault
-from ..audio.reading import open_audio, read_frames, read_header
+from ..audio.reading import SAMPLE_RATE, open_audio, read_frames, read_header
 from ..audio.spans import in_samples
 from ..labels import Labels, read_labels
 from ..manifest.columns import TEXT, Names
@@ -176,6 +176,13 @@ class Subject:
         utterances = Utterances.of(manifests)
         headers = read_headers(utterances, threads)
         return cls(utterances, labels, headers, read_samples(utterances, headers, threads) if deep else None)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Length of the file of each utterance in samples at 16 kHz, (utterances,) int64; -1 where it has a fault."""
+        headers, file = self.headers, self.utterances.file.codes
+        lengths = -(-headers.frames * SAMPLE_RATE // np.maximum(headers.sample_rate, 1).astype(np.int64))
+        return np.where(headers.fault == FileFault.NONE, lengths, -1)[file]
 
     def select(self, kept: np.ndarray) -> "Subject":
         """Return the utterances of a (utterances,) bool mask, and their measures."""

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from ...utils.errors import UserError
 from ...utils.files import folder_when_complete, write_text
 from .. import LABELS_FILE, SPLITS
+from ..audio.lengths import lengths_path
 from ..audio.reading import AudioHeader, examine, read_header, reason
 from ..audio.shards import member_path, read_content
 from ..audio.silence import silent_decoder
@@ -76,7 +77,8 @@ def pack(data: Path, out: Path, *, shard_bytes: int = DEFAULT_SHARD_BYTES, overw
 def _refuse_held(out: Path, *, overwrite: bool) -> None:
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: expected a folder, found a file. Use another folder.")
-    held = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    recorded = {lengths_path(out / f"{split}.csv").name for split in SPLITS}  # by check
+    held = {path.name for path in out.iterdir()} - recorded if out.is_dir() else set()
     if not held:
         return
     try:

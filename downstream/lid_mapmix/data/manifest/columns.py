@@ -4,6 +4,7 @@ Text is NumPy's StringDType: each takes its UTF-8 bytes and 16 more, whatever th
 read audio share the memory, because there are no Python objects with reference counts in it.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +30,9 @@ class Names:
     def of(cls, values: np.ndarray) -> "Names":
         """Number the (rows,) values of a text column."""
         # Far fewer comparisons than sorting millions of texts.
-        number_of: dict[str, int] = {}
-        codes = np.fromiter(
-            (number_of.setdefault(value, len(number_of)) for value in iterate(values)), np.int64, len(values)
-        )
+        number_of: defaultdict[str, int] = defaultdict()
+        number_of.default_factory = number_of.__len__
+        codes = np.fromiter(map(number_of.__getitem__, iterate(values)), np.int64, len(values))
         return cls(np.array(list(number_of), dtype=TEXT), codes)
 
 

@@ -34,7 +34,7 @@ class Manifest:
     # Column name → (utterances,) array; float64 for seconds, start and end, text for the rest. Always has ``id`` in
     # addition to the required columns.
     columns: Mapping[str, np.ndarray]
-    digest: str = ""  # SHA-256 of the file; empty if it was not read from one
+    digest: str = ""  # SHA-256 of the file; empty if this is not all of it
 
     @cached_property
     def classes(self) -> Names:
@@ -65,7 +65,8 @@ class Manifest:
         others = Counter(self.columns["class"][~kept].tolist())
         if not kept.any():
             raise UserError(f"{self.path}: expected utterances of known classes, found only others. Use other data.")
-        return replace(self, columns={name: column[kept] for name, column in self.columns.items()}), dict(others)
+        columns = {name: column[kept] for name, column in self.columns.items()}
+        return replace(self, columns=columns, digest=""), dict(others)
 
     def number_column(self, name: str) -> np.ndarray:
         """Return a column of seconds, (utterances,) float64; NaN if the manifest has no such column."""

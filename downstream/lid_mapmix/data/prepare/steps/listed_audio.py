@@ -12,8 +12,9 @@ import numpy as np
 from tqdm import tqdm
 
 from ....utils.errors import UserError
+from ...audio.lengths import Length, read_lengths
 from ...audio.reading import SAMPLE_RATE
-from ...audio.spans import Length, cut_to_audio, read_lengths, utterance_spans
+from ...audio.spans import cut_to_audio, utterance_spans
 from ...manifest.manifest import Manifest
 from .prepared_folder import cannot_write
 from .splits import Columns, select
