@@ -67,10 +67,10 @@ class Split:
         """
         if utterance in self.faults:
             raise BadAudioError(self.faults[utterance])
-        length = -1 if self.recorded is None else int(self.recorded[utterance])
+        length = 0 if self.recorded is None else int(self.recorded[utterance])
         try:
             path, first = self.manifest.audio_path(utterance), int(self.starts[utterance]) + start
-            return read_audio(path, first, count, length if length >= 0 else None)
+            return read_audio(path, first, count, length or None)
         except UserError as error:
             raise BadAudioError(str(error)) from None
 

@@ -1,5 +1,6 @@
 """Labels: the classes in the order of the model's outputs, and the cluster of each."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,7 @@ def labels_from_mapping(clusters: object, origin: str) -> Labels:
         if not isinstance(name, str):
             raise UserError(f"{origin}: expected text, found {name!r}. Quote names that YAML reads as other types.")
     labels = Labels({name: tuple(members) for name, members in clusters.items()})
-    repeated = sorted({name for name in labels.classes if labels.classes.count(name) > 1})
+    repeated = sorted(name for name, count in Counter(labels.classes).items() if count > 1)
     if repeated:
         raise UserError(f"{origin}: class {', '.join(repeated)} occurs twice. List each class once.")
     return labels

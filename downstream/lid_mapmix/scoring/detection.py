@@ -187,8 +187,9 @@ def minimum_cost(
 def class_minimum_cost(ratios: np.ndarray, truth: np.ndarray, beta: float, parts: np.ndarray | None = None) -> float:
     """Return the minimum Cavg(β) with a threshold for each target, the same for all parts."""
     scores, changes, targets = _trials(ratios, truth, beta, parts)
-    chosen = [targets == target for target in np.unique(targets)]
-    return float(sum(_minimum(scores[rows], changes[rows])[0] for rows in chosen)) if chosen else float("nan")
+    order = np.argsort(targets, kind="stable")
+    rows_of = np.split(order, np.flatnonzero(np.diff(targets[order])) + 1)
+    return float(sum(_minimum(scores[rows], changes[rows])[0] for rows in rows_of))
 
 
 def _trials(

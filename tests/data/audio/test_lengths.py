@@ -7,9 +7,8 @@ import pytest
 import soundfile
 from helpers.synthetic import hum
 from lid_mapmix.apps import cli
-from lid_mapmix.data.audio import lengths
 from lid_mapmix.data.audio.lengths import TESTED, lengths_path, record_lengths, recorded_lengths
-from lid_mapmix.data.audio.reading import SAMPLE_RATE, AudioHeader
+from lid_mapmix.data.audio.reading import SAMPLE_RATE
 from lid_mapmix.data.dataset import Split
 from lid_mapmix.data.export.packing import pack
 from lid_mapmix.data.labels import Labels
@@ -106,7 +105,7 @@ def test_a_record_that_does_not_hold_is_not_used(data, fault, caplog):
 def test_a_file_with_a_fault_has_no_length_and_is_read_again(data):
     empty(data / f"{OUT_OF_TEST}.wav")
     assert check(data) == 1
-    assert recorded_lengths(read_manifest(data / "train.csv"))[OUT_OF_TEST] == -1
+    assert recorded_lengths(read_manifest(data / "train.csv"))[OUT_OF_TEST] == 0
     with pytest.raises(UserError, match=r"101\.wav: is empty"):
         open_train(data)
     assert list(open_train(data, skips_bad_audio=True).faults) == [OUT_OF_TEST]
@@ -147,18 +146,3 @@ def test_a_folder_that_cannot_be_written_is_a_warning(data, caplog):
     assert check(data) == 0
     assert "train.lengths.npz was not written" in caplog.text
     assert open_train(data).recorded is None
-
-
-def test_an_interruption_does_not_wait_for_all_headers(monkeypatch):
-    class Interrupted(lengths.tqdm):
-        """A progress bar during whose first step Ctrl-C is pressed."""
-
-        def update(self, steps=1):
-            raise KeyboardInterrupt
-
-    read = []
-    monkeypatch.setattr(lengths, "tqdm", Interrupted)
-    monkeypatch.setattr(lengths, "read_header", lambda path: read.append(path) or AudioHeader(1, 1))
-    with pytest.raises(KeyboardInterrupt):
-        lengths.read_lengths([f"{number}.wav" for number in range(10_000)], {}, "headers")
-    assert 0 < len(read) <= 2048

@@ -11,7 +11,6 @@ from lid_mapmix.data.check.column_checks import (
     check_classes,
     check_duplicates,
     check_leaks,
-    near_names,
     spellings,
 )
 from lid_mapmix.data.check.subject import Utterances
@@ -117,19 +116,3 @@ def test_imbalance_is_of_seconds(seconds, name):
 )
 def test_spellings(names, groups):
     assert spellings(names) == groups
-
-
-@pytest.mark.parametrize(
-    ("names", "pairs"),
-    [
-        # Languages, by design.
-        (["ara-ary", "ara-arz", "ara-acm"], []),
-        (["region1", "region2", "region12"], []),
-        (["eng-scottish", "eng-scotish"], [("eng-scotish", "eng-scottish")]),
-        (["portuguese", "portugeuse"], [("portugeuse", "portuguese")]),
-        (["araacm", "ara-acm"], []),
-        ([f"language {number} speeech" for number in range(500)] + ["speeech", "speech"], []),
-    ],
-)
-def test_near_names(names, pairs):
-    assert near_names(names) == pairs

@@ -9,7 +9,7 @@ from helpers.synthetic import hum
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lid_mapmix.data.check.quality import frame_length, measure
-from lid_mapmix.data.check.thresholds import CLIPPED_FRACTION, SILENT_DECIBELS
+from lid_mapmix.data.check.thresholds import SILENT_DECIBELS
 from lid_mapmix.data.prepare.demo import espeak
 from scipy.signal import firwin, lfilter, resample_poly
 
@@ -57,11 +57,7 @@ def test_measures_do_not_depend_on_blocks(data, channels):
 def test_measures_are_those_of_the_whole(seed, samples):
     audio = (np.random.default_rng(seed).standard_normal(samples) * 0.8 + 0.2).clip(-1, 1).astype(np.float32)
     found = measure(blocks_of(audio, samples // 3), RATE)
-    runs = [len(list(run)) for full, run in itertools.groupby(np.abs(audio) >= 0.98) if full]
     assert found.samples == samples
-    assert found.offset == pytest.approx(audio.astype(float).mean(), abs=1e-6)
-    assert found.deviation == pytest.approx(audio.astype(float).std(), abs=1e-6)
-    assert found.clipped == pytest.approx(sum(run for run in runs if run >= 3) / samples)
     length = frame_length(RATE)
     levels = [audio[at : at + length].std() for at in range(0, samples - length + 1, length)] or [audio.std()]
     assert 10 ** (found.level / 20) == pytest.approx(np.quantile(levels, 0.95), abs=1e-5)
@@ -75,7 +71,7 @@ def test_what_is_not_finite_is_said_and_does_not_spread(value):
     found, expected = measure(blocks_of(broken), RATE), measure(blocks_of(audio), RATE)
     assert (found.finite, expected.finite) == (False, True)
     assert found.level == pytest.approx(expected.level, abs=0.1)
-    assert np.isfinite([found.offset, found.deviation, found.clipped, found.edge]).all()
+    assert np.isfinite(found.edge)
 
 
 def test_a_click_makes_no_speech_of_silence():
@@ -92,13 +88,6 @@ def test_opposite_channels_are_named_and_then_measured_as_the_louder_one():
     found, alone = measure(blocks, RATE, 1), measure(blocks_of(-audio, 100, 5_000), RATE)
     assert (found.channel, found.level, found.edge) == (1, alone.level, alone.edge)
     assert alone.channel == -1
-
-
-@pytest.mark.parametrize(("gain", "clips"), [(1.0, False), (4.0, True)])
-def test_overdriven_speech_is_clipped_and_loud_speech_is_not(speech, gain, clips):
-    loudest = speech / np.abs(speech).max()
-    found = measure(blocks_of(in_16_bits(gain * loudest)), RATE)
-    assert (found.clipped > CLIPPED_FRACTION) == clips
 
 
 def test_the_same_audio_in_another_lossless_format_has_the_same_digest(tmp_path):

@@ -33,9 +33,9 @@ exit status:
   1  not safe to train: errors were found, or nothing could be checked; with --fix, the status of the cleaned copy
   2  wrong flags
 
-Not detected: a wrong sample rate in the header (unless the header contradicts itself or the manifest has exact
-lengths); the same recording with another encoding, level or offset; a band limit that is hidden by noise added later,
-or by upsampling without a filter.
+Not detected: a wrong sample rate in the header (unless the header contradicts itself; with exact lengths in the
+manifest, the audio is shorter or longer); the same recording with another encoding, level or offset; a band limit that
+is hidden by noise added later, or by upsampling without a filter.
 """
 
 
@@ -66,7 +66,7 @@ def make_check_parser() -> CommandParser:
     )
     add = parser.add_argument
     add("data", metavar="DATA", help="folder with train.csv, dev.csv, test.csv and labels.yaml, or some of them")
-    add("--deep", action="store_true", help="decode all audio: silence, clipping, duplicates, band limits, …")
+    add("--deep", action="store_true", help="decode all audio: silence, duplicates, band limits, …")
     parser.add_json("write all findings, with the ids of all utterances affected,")
     add(
         "--fix",

@@ -46,11 +46,11 @@ def utterance_spans(
 
     `manifest`: of the audio. `faults`: if given, the faults of utterances are added to it, by number, and not raised;
     the utterance then has the shortest possible span. `lengths`: path → length of files whose headers were read before;
-    those of files with several rows are added. `recorded`: (utterances,) int64, lengths that need not be read, negative
-    where one is not known; see :mod:`.lengths`.
+    those of files with several rows are added. `recorded`: (utterances,) int64, lengths that need not be read, 0 where
+    one is not known; see :mod:`.lengths`.
     """
-    available = np.full(len(manifest), -1) if recorded is None else recorded.copy()
-    unknown = np.flatnonzero(available < 0)
+    available = np.zeros(len(manifest), np.int64) if recorded is None else recorded.copy()
+    unknown = np.flatnonzero(available <= 0)
     files = Names.of(manifest.columns["audiopath"][unknown])
     folder = str(manifest.path.parent)
     paths = [os.path.join(folder, name) for name in files.names.tolist()]  # noqa: PTH118 - Path takes ten times as long
@@ -58,18 +58,18 @@ def utterance_spans(
     if lengths is not None:
         for file in np.flatnonzero(np.bincount(files.codes) > 1).tolist():
             lengths[paths[file]] = found[file]
-    samples = np.array([-1 if isinstance(length, UserError) else length for length in found], dtype=np.int64)
+    samples = np.array([0 if isinstance(length, UserError) else length for length in found], dtype=np.int64)
     available[unknown] = samples[files.codes]
     starts, ends = in_samples(manifest.number_column("start"), 0), in_samples(manifest.number_column("end"), available)
     counts = np.maximum(np.minimum(ends, available) - starts, 0)
     is_faulty = (
-        (available < 0)
+        (available <= 0)
         | ends_after(ends, available)
         | is_short(counts, manifest.columns["seconds"])
         | (counts < MINIMUM_SAMPLES)
     )
     for row in np.flatnonzero(is_faulty).tolist():
-        if available[row] < 0:
+        if available[row] <= 0:
             fault = cast(UserError, found[files.codes[np.searchsorted(unknown, row)]])
         else:
             fault = _fault(manifest, row, int(available[row]), int(ends[row]), int(counts[row]))

@@ -16,7 +16,7 @@ from ..audio.reading import MINIMUM_SAMPLES, SAMPLE_RATE, read_header
 from ..audio.spans import SHORTEST_FRACTION, SHORTEST_SLACK_SECONDS, cut_to_audio, ends_after, in_samples, is_short
 from . import thresholds
 from .findings import Finding, first
-from .subject import Headers, Subject, Utterances, spans
+from .subject import Headers, Subject, Utterances, are_silent, spans
 
 _BANDS = ("up to 4.5 kHz", "up to 7 kHz", "wide")
 
@@ -45,18 +45,11 @@ def check_samples(subject: Subject) -> Iterator[Finding]:
     broken = (fault == FileFault.NONE) & ~samples.read & (counts > 0)
     yield from _of(utterances, "breaks off", broken, drop=True)
     yield from _of(utterances, "not finite", samples.read & ~samples.finite, drop=True)
-    silent = samples.silent
+    silent = are_silent(samples)
     yield from _of(utterances, "silent", silent & long_enough, lambda row: f"{samples.level[row]:.0f} dB", drop=True)
     audible = samples.read & ~silent
-    clipped = audible & (samples.clipped > thresholds.CLIPPED_FRACTION)
-    yield from _of(utterances, "clipped", clipped, lambda row: f"{samples.clipped[row]:.1%}")
     cancelling = audible & (samples.channel >= 0)
     yield from _of(utterances, "opposite channels", cancelling, lambda row: _file_name(utterances, row))
-    size = np.abs(samples.offset)
-    offset = audible & (size > thresholds.MIN_OFFSET) & (size > thresholds.OFFSET_OF_DEVIATION * samples.deviation)
-    yield from _of(
-        utterances, "offset", offset, lambda row: f"{samples.offset[row]:+.3f} at ±{samples.deviation[row]:.3f}"
-    )
 
 
 def check_bands(subject: Subject) -> Iterator[Finding]:
@@ -130,8 +123,7 @@ def _bands(subject: Subject) -> np.ndarray:
 def _check_lengths(utterances: Utterances, headers: Headers, readable: np.ndarray) -> Iterator[Finding]:
     """Apply the checks of audio.utterance_span, by which training refuses an utterance, to all of them."""
     file = utterances.file.codes
-    rate = np.maximum(headers.sample_rate[file], 1).astype(np.int64)
-    available = -(-headers.frames[file] * SAMPLE_RATE // rate)
+    available = headers.samples[file]
     start, end = in_samples(utterances.start, 0), in_samples(utterances.end, available)
     beyond = readable & ends_after(end, available)
     count = np.maximum(np.minimum(end, available) - start, 0)
@@ -153,34 +145,14 @@ def _check_lengths(utterances: Utterances, headers: Headers, readable: np.ndarra
     yield from _of(utterances, "too short", short, lambda row: f"{length[row] * 1000:.0f} ms", drop=True)
     longer = readable & ~shorter & (length > seconds / SHORTEST_FRACTION + SHORTEST_SLACK_SECONDS)
     yield from _of(utterances, "longer", longer, lengths)
-    implied = _implied_rates(utterances, headers, np.where(readable, length, np.nan))
     doubtful = readable & (headers.contradicts[file] | (headers.sample_rate[file] < thresholds.LOWEST_RATE))
-    doubtful |= (implied > 0) & (implied != headers.sample_rate[file])
 
     def rates(row: int) -> str:
-        if headers.contradicts[file[row]]:
-            return _file_detail(utterances, row)
-        if headers.sample_rate[file[row]] < thresholds.LOWEST_RATE:
-            return f"{headers.sample_rate[file[row]]} Hz"
-        return f"{headers.sample_rate[file[row]]} Hz, {seconds[row]:.2f} s by the manifest were {implied[row]} Hz"
+        return (
+            _file_detail(utterances, row) if headers.contradicts[file[row]] else f"{headers.sample_rate[file[row]]} Hz"
+        )
 
     yield from _of(utterances, "rate in doubt", doubtful, rates)
-
-
-def _implied_rates(utterances: Utterances, headers: Headers, length: np.ndarray) -> np.ndarray:
-    """Return the common rate at which each whole file would have the manifest's duration; 0 for none.
-
-    All are 0 if few files match at any rate: then the manifest's seconds are nominal, and matches are random.
-
-    `length`: (utterances,) seconds by the header; NaN if unknown.
-    """
-    whole = np.isfinite(length) & np.isnan(utterances.end) & (np.nan_to_num(utterances.start, nan=0.0) == 0)
-    rate = headers.sample_rate[utterances.file.codes] * np.where(whole, length, 0.0) / utterances.seconds
-    implied = np.zeros(len(utterances), dtype=np.int64)
-    for common in thresholds.COMMON_RATES:
-        implied[np.abs(rate - common) < thresholds.RATE_TOLERANCE * common] = common
-    fits = np.count_nonzero(implied) >= thresholds.EXACT_FRACTION * int(np.count_nonzero(whole))
-    return implied if fits else np.zeros_like(implied)
 
 
 def _check_rates(utterances: Utterances, headers: Headers) -> Iterator[Finding]:

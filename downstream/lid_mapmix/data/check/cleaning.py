@@ -76,9 +76,8 @@ def _numbered(utterances: Utterances) -> Utterances:
 def _shortened(subject: Subject) -> tuple[Utterances, int]:
     """Return the utterances without ends that are up to 0.5 s after the audio, and the number of changed ones."""
     utterances, headers = subject.utterances, subject.headers
-    file = utterances.file.codes
-    rate = headers.sample_rate[file]
-    available = np.where(rate > 0, headers.frames[file] / np.maximum(rate, 1), np.nan)
+    seconds = np.where(headers.sample_rate > 0, headers.frames / np.maximum(headers.sample_rate, 1), np.nan)
+    available = seconds[utterances.file.codes]
     ends, seconds, is_cut = cut_to_audio(utterances.start, utterances.end, utterances.seconds, available)
     return replace(utterances, end=ends, seconds=seconds), int(np.count_nonzero(is_cut))
 
@@ -100,7 +99,7 @@ def write_cleaned(folder: Path, original: Subject, cleaned: Cleaned) -> None:
     for split, number in ((split, SPLITS.index(split)) for split in original.utterances.manifests):
         if not (cleaned.subject.utterances.split == number).any():
             raise UserError(f"{folder}: expected utterances to keep in {split}, found none. Correct the data first.")
-    utterances = cleaned.subject.utterances
+    utterances, headers = cleaned.subject.utterances, cleaned.subject.headers
     dropped = np.flatnonzero(cleaned.reasons != _KEPT)
     try:
         with folder_when_complete(folder) as temporary:
@@ -111,9 +110,9 @@ def write_cleaned(folder: Path, original: Subject, cleaned: Cleaned) -> None:
             for split, manifest in utterances.manifests.items():
                 mine = utterances.split == SPLITS.index(split)
                 columns = _columns(manifest, utterances.select(mine), folder)
-                path = temporary / f"{split}.csv"
+                path, file = temporary / f"{split}.csv", utterances.file.codes[mine]
                 write_manifest(path, columns)
-                record_lengths(Manifest(path, columns, file_digest(path) or ""), cleaned.subject.lengths[mine])
+                record_lengths(Manifest(path, columns, file_digest(path) or ""), headers.samples[file])
     except OSError:
         # Another command may have written there in the meantime.
         refuse_what_is_there(folder)

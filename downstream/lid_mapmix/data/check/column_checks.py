@@ -3,9 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from difflib import SequenceMatcher
-from itertools import combinations
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -14,11 +12,10 @@ from ..labels import Labels
 from ..manifest.columns import Names
 from .findings import Finding, first
 from .subject import Utterances
-from .thresholds import ALIKE, IMBALANCE_NOTE, IMBALANCE_WARNING, MAX_NAMES
+from .thresholds import IMBALANCE_NOTE, IMBALANCE_WARNING
 
 _TRAIN = SPLITS.index("train")
 _SEPARATORS = re.compile(r"[\s_\-./]+")
-_NO_SLIPS = re.compile(r"[\s_\-./\d]+")
 
 
 def check_splits(utterances: Utterances) -> Iterator[Finding]:
@@ -98,17 +95,13 @@ def check_duplicates(utterances: Utterances, content: np.ndarray) -> Iterator[Fi
 
 
 def check_classes(utterances: Utterances, labels: Labels | None) -> Iterator[Finding]:
-    """Find class names that are unknown, not trained, not evaluated or misspelt, and unbalanced classes."""
+    """Find class names that are unknown, not trained, not evaluated or spelt in two ways, and unbalanced classes."""
     used = utterances.class_counts()
     spelt = count_names(utterances, labels)
     groups = spellings(spelt)
     if groups:
         examples = first(" = ".join(f"{name!r} ({spelt[name]})" for name in group) for group in groups)
         yield Finding("spelt in two ways", len(groups), "class", examples)
-    near = near_names(used)
-    if near:
-        examples = first(f"{one!r} ({used[one]}), {other!r} ({used[other]})" for one, other in near)
-        yield Finding("nearly the same name", len(near), "pair", examples)
     # From here on, spellings of one class count as one.
     renamed = renamings(spelt)
     utterances = utterances.rename_classes(renamed)
@@ -218,18 +211,3 @@ def renamings(counts: Mapping[str, int]) -> dict[str, str]:
 def count_names(utterances: Utterances, labels: Labels | None) -> dict[str, int]:
     """Return class → number of utterances, including the classes that only labels.yaml has."""
     return dict.fromkeys(labels.classes if labels else (), 0) | utterances.class_counts()
-
-
-def near_names(names: Collection[str]) -> list[tuple[str, str]]:
-    """Return pairs of long names that are nearly equal; if there are very many names, none are compared.
-
-    Language codes such as ara-ary and ara-arz are too short to be nearly equal. Names that differ only in digits or
-    separators are numbered, and not returned.
-    """
-    if len(names) > MAX_NAMES:
-        return []
-    return [
-        (one, other)
-        for one, other in combinations(sorted(names), 2)
-        if _NO_SLIPS.sub("", one) != _NO_SLIPS.sub("", other) and SequenceMatcher(None, one, other).ratio() >= ALIKE
-    ]

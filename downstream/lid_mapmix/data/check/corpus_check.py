@@ -61,8 +61,10 @@ class CheckedFolder:
 
     def record_lengths(self) -> None:
         """Record the lengths of the audio beside the manifests, so that training need not read all headers."""
-        for split, manifest in self.subject.utterances.manifests.items():
-            record_lengths(manifest, self.subject.lengths[self.subject.utterances.split == SPLITS.index(split)])
+        utterances = self.subject.utterances
+        lengths = self.subject.headers.samples[utterances.file.codes]
+        for split, manifest in utterances.manifests.items():
+            record_lengths(manifest, lengths[utterances.split == SPLITS.index(split)])
 
     def refuse_errors(self) -> None:
         """Raise a UserError if the fixed folder, or this one if there is none, is not safe to train on."""

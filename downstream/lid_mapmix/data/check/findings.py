@@ -45,8 +45,7 @@ KINDS = {
     "longer": Kind(_NOTE, "the audio is longer than in the manifest", "none if seconds count speech only"),
     "rate in doubt": Kind(
         _WARNING,
-        "the header contradicts itself or has a rate too low for speech, or the duration matches the manifest at "
-        "another rate",
+        "the header contradicts itself or has a rate too low for speech",
         "listen for audio that plays too fast or too slowly",
     ),
     "sample rates": Kind(_NOTE, "rates other than 16 kHz, which are resampled when read", "none"),
@@ -55,13 +54,11 @@ KINDS = {
     "breaks off": Kind(_ERROR, "cannot be decoded to its end", f"restore them; {_DROPPED}"),
     "not finite": Kind(_ERROR, "samples that are NaN, infinite or above 1e10", _DROPPED),
     "silent": Kind(_ERROR, "nothing above -60 dB", _DROPPED),
-    "clipped": Kind(_WARNING, "more than 0.1 % of the samples are clipped at full scale", "record again"),
     "opposite channels": Kind(
         _WARNING,
         "channels that cancel each other: their mean is 10 dB below the louder one, which is read instead",
         "invert one channel",
     ),
-    "offset": Kind(_WARNING, "the mean is at least a quarter of the standard deviation", "subtract the mean"),
     "band": Kind(_NOTE, "some utterances are band-limited", "none unless some classes have more of them"),
     "bandwidth and class": Kind(_WARNING, "bandwidth is associated with the class, so that it is learned", _LOWEST),
     "bandwidth by class": Kind(
@@ -88,7 +85,6 @@ KINDS = {
     "spelt in two ways": Kind(
         _ERROR, "class names that differ only in case, hyphens or spaces", "--fix renames them to the most frequent one"
     ),
-    "nearly the same name": Kind(_WARNING, "class names that differ in a letter", "correct one if not intended"),
     "imbalance": Kind(_NOTE, "unbalanced classes in train", "none up to a ratio of 20"),
     "strong imbalance": Kind(_WARNING, "unbalanced classes in train", "add data, or remove some"),
 }

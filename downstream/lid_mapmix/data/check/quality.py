@@ -22,9 +22,6 @@ class Quality:
     samples: int  # number of samples per channel
     finite: bool  # whether all samples of all channels are valid; others count as 0 below
     level: float  # of the loudest twentieth of the frames, without their mean, in dB
-    offset: float  # the mean
-    deviation: float  # the standard deviation
-    clipped: float  # fraction of samples at full scale in any channel, three or more in a row
     channel: int  # the channel that is used because the channels cancel each other; -1 for their mean
     edge: float  # upper edge of the signal's band in Hz; NaN if the utterance is too short
     digest: int  # of the samples of all channels, 64 bits; equal for the same audio in any lossless format
@@ -43,9 +40,8 @@ def measure(blocks: Iterable[np.ndarray], sample_rate: int, channel: int | None 
     power = np.zeros(length // 2 + 1)
     levels: list[np.ndarray] = []
     rest = np.zeros(0, dtype=np.float32)
-    full = np.zeros(0, dtype=bool)
-    count = clipped = 0
-    total = squares = 0.0
+    count = 0
+    squares = 0.0
     powers = np.zeros(1)
     finite = True
     for original in blocks:
@@ -57,50 +53,25 @@ def measure(blocks: Iterable[np.ndarray], sample_rate: int, channel: int | None 
         if block.shape[1] > 1:
             powers = powers + channel_powers(block)
         count += len(mono)
-        total += float(mono.sum(dtype=np.float64))
         squares += float(np.square(mono, dtype=np.float64).sum())
-        at_limit = np.concatenate([full, (np.abs(block) >= thresholds.FULL_SCALE).any(axis=1)])
-        # A run may continue in the next block: its beginning is kept for that.
-        full = _open_run(at_limit)
-        clipped += _in_runs(at_limit[: len(at_limit) - len(full)])
         rest = np.concatenate([rest, mono])
         frames = rest[: len(rest) // length * length].reshape(-1, length)
         rest = rest[frames.size :]
         power += np.square(np.abs(np.fft.rfft((frames - frames.mean(axis=1, keepdims=True)) * window))).sum(axis=0)
         levels.append(frames.std(axis=1))
-    clipped += _in_runs(full)
     if channel is None:
         channel = uncancelled_channel(powers, squares)
     number = sum(map(len, levels))
     # An utterance shorter than a frame is one frame.
     loudness = np.concatenate(levels) if number else np.array([rest.std() if len(rest) else 0.0])
-    offset = total / max(count, 1)
     return Quality(
         samples=count,
         finite=finite,
         level=_decibels(float(np.quantile(loudness, thresholds.LOUD_QUANTILE))),
-        offset=offset,
-        deviation=float(np.sqrt(max(squares / max(count, 1) - offset**2, 0.0))),
-        clipped=clipped / max(count, 1),
         channel=-1 if channel is None else channel,
         edge=band_edge(power / number / length**2, sample_rate) if number >= thresholds.MIN_FRAMES else np.nan,
         digest=int.from_bytes(hashed.digest(), "little"),
     )
-
-
-def _open_run(at_limit: np.ndarray) -> np.ndarray:
-    """Return the run of True at the end of an array."""
-    below = np.flatnonzero(~at_limit)
-    return at_limit[below[-1] + 1 if len(below) else 0 :]
-
-
-def _in_runs(at_limit: np.ndarray) -> int:
-    """Return the number of values in runs of True that are long enough."""
-    if not at_limit.any():
-        return 0
-    steps = np.flatnonzero(np.diff(np.concatenate([[False], at_limit, [False]])))
-    lengths = steps[1::2] - steps[::2]
-    return int(lengths[lengths >= thresholds.CLIPPED_RUN].sum())
 
 
 def _decibels(amplitude: float) -> float:

@@ -4,20 +4,18 @@ Several threads read the files; the result does not depend on their number. libs
 digest release Python's lock, so threads suffice, and they share the columns that they fill.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import numpy as np
 import soundfile
-from tqdm import tqdm
 
 from ...utils.errors import UserError
 from .. import LABELS_FILE, SPLITS
 from ..audio.faults import AudioFileError, FileFault
+from ..audio.lengths import in_threads
 from ..audio.reading import SAMPLE_RATE, open_audio, read_frames, read_header
 from ..audio.spans import in_samples
 from ..labels import Labels, read_labels
@@ -26,9 +24,11 @@ from ..manifest.manifest import Manifest, read_manifests
 from .quality import Quality, measure
 from .thresholds import SILENT_DECIBELS
 
-# Files per job: few compared with a corpus, many compared with the cost of a job.
-_FILES_A_JOB = 64
 _BLOCK_FRAMES = 1 << 17
+# Of an utterance; see :class:`Quality`. If it was not `read` to its end, the others are invalid.
+_MEASURES = np.dtype(
+    [("read", bool), ("finite", bool), ("level", "f4"), ("channel", "i2"), ("edge", "f4"), ("digest", "u8")]
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,29 +129,10 @@ class Headers:
     channels: np.ndarray
     contradicts: np.ndarray  # bool, whether the header has two rates
 
-
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """Measures of the samples of all utterances, each column (utterances,); see :class:`Quality`."""
-
-    read: np.ndarray  # bool, whether the utterance was read to its end; otherwise its other columns are invalid
-    finite: np.ndarray
-    level: np.ndarray
-    offset: np.ndarray
-    deviation: np.ndarray
-    clipped: np.ndarray
-    channel: np.ndarray
-    edge: np.ndarray
-    digest: np.ndarray
-
     @property
-    def silent(self) -> np.ndarray:
-        """Whether an utterance is silent, (utterances,) bool."""
-        return self.read & self.finite & (self.level < SILENT_DECIBELS)
-
-    def select(self, kept: np.ndarray) -> "Samples":
-        """Return the rows of a (utterances,) bool mask."""
-        return Samples(**{name: column[kept] for name, column in vars(self).items()})
+    def samples(self) -> np.ndarray:
+        """Lengths in samples at 16 kHz, (files,) int64; 0 where the file has a fault."""
+        return -(-self.frames * SAMPLE_RATE // np.maximum(self.sample_rate, 1).astype(np.int64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +142,7 @@ class Subject:
     utterances: Utterances  # of all splits
     labels: Labels | None  # of labels.yaml; None if there is none
     headers: Headers  # of all files
-    samples: Samples | None = None  # of all utterances; None if only headers were read
+    samples: np.recarray | None = None  # (utterances,) of `_MEASURES`; None if only headers were read
 
     @classmethod
     def read(cls, folder: Path, *, deep: bool, threads: int) -> "Subject":
@@ -177,16 +158,9 @@ class Subject:
         headers = read_headers(utterances, threads)
         return cls(utterances, labels, headers, read_samples(utterances, headers, threads) if deep else None)
 
-    @property
-    def lengths(self) -> np.ndarray:
-        """Length of the file of each utterance in samples at 16 kHz, (utterances,) int64; -1 where it has a fault."""
-        headers, file = self.headers, self.utterances.file.codes
-        lengths = -(-headers.frames * SAMPLE_RATE // np.maximum(headers.sample_rate, 1).astype(np.int64))
-        return np.where(headers.fault == FileFault.NONE, lengths, -1)[file]
-
     def select(self, kept: np.ndarray) -> "Subject":
         """Return the utterances of a (utterances,) bool mask, and their measures."""
-        samples = None if self.samples is None else self.samples.select(kept)
+        samples = None if self.samples is None else self.samples[kept]
         return replace(self, utterances=self.utterances.select(kept), samples=samples)
 
     def content_numbers(self) -> np.ndarray:
@@ -196,7 +170,7 @@ class Subject:
         """
         if self.samples is not None:
             number = np.unique(self.samples.digest, return_inverse=True)[1].astype(np.int64)
-            return np.where(self.samples.read & ~self.samples.silent, number, -1)
+            return np.where(self.samples.read & ~are_silent(self.samples), number, -1)
         starts, counts = spans(self.utterances, self.headers)
         file = self.utterances.file.codes
         order = np.lexsort((counts, starts, file))
@@ -204,6 +178,11 @@ class Subject:
         number = np.zeros(len(self.utterances), dtype=np.int64)
         number[order] = np.concatenate([[0], np.cumsum((parts[:, 1:] != parts[:, :-1]).any(axis=0))])
         return np.where(self.headers.sample_rate[file] > 0, number, -1)
+
+
+def are_silent(samples: np.recarray) -> np.ndarray:
+    """Return whether utterances are silent, (utterances,) bool, by their `_MEASURES`."""
+    return samples.read & samples.finite & (samples.level < SILENT_DECIBELS)
 
 
 def spans(utterances: Utterances, headers: Headers) -> tuple[np.ndarray, np.ndarray]:
@@ -230,16 +209,14 @@ def read_headers(utterances: Utterances, threads: int) -> Headers:
                 headers.frames[file], headers.sample_rate[file] = header.frames, header.sample_rate
                 headers.channels[file], headers.contradicts[file] = header.channels, bool(header.contradiction)
 
-    _in_threads(work, count, threads, "headers")
+    in_threads(work, count, threads, "headers")
     return headers
 
 
-def read_samples(utterances: Utterances, headers: Headers, threads: int) -> Samples:
+def read_samples(utterances: Utterances, headers: Headers, threads: int) -> np.recarray:
     """Read each utterance to its end; each file is opened once for all its utterances."""
-    columns: dict[str, type] = {"finite": bool, "level": np.float32, "offset": np.float32, "deviation": np.float32}
-    columns |= {"clipped": np.float32, "channel": np.int16, "edge": np.float32, "digest": np.uint64}
-    total = len(utterances)
-    samples = Samples(np.zeros(total, bool), **{name: np.zeros(total, dtype) for name, dtype in columns.items()})
+    samples = np.recarray(len(utterances), _MEASURES)
+    samples.fill(0)
     starts, counts = spans(utterances, headers)
     by_file = np.argsort(utterances.file.codes, kind="stable")
     bounds = np.searchsorted(utterances.file.codes[by_file], np.arange(len(utterances.file.names) + 1))
@@ -252,13 +229,11 @@ def read_samples(utterances: Utterances, headers: Headers, threads: int) -> Samp
             parts = zip(starts[rows].tolist(), counts[rows].tolist(), strict=True)
             measured = _measure_parts(utterances.audio_path(file), parts)
             for row, quality in zip(rows.tolist(), measured, strict=False):
-                if quality is None:
-                    continue
-                samples.read[row] = True
-                for name in columns:
-                    getattr(samples, name)[row] = getattr(quality, name)
+                if quality is not None:
+                    measures = quality.finite, quality.level, quality.channel, quality.edge, quality.digest
+                    samples[row] = (True, *measures)
 
-    _in_threads(work, len(utterances.file.names), threads, "samples")
+    in_threads(work, len(utterances.file.names), threads, "samples")
     return samples
 
 
@@ -288,25 +263,3 @@ def _measure_part(file: soundfile.SoundFile, start: int, count: int) -> Quality 
     except soundfile.SoundFileError:
         return None
     return quality if quality.samples == count else None
-
-
-def _in_threads(work: Callable[[Iterable[int]], None], count: int, threads: int, what: str) -> None:
-    stopped = Event()
-
-    def until_stopped(files: range) -> int:
-        work(file for file in files if not stopped.is_set())
-        return len(files)
-
-    jobs = [range(first, min(first + _FILES_A_JOB, count)) for first in range(0, count, _FILES_A_JOB)]
-    with (
-        ThreadPoolExecutor(threads) as pool,
-        tqdm(total=count, desc=what, unit=" files", leave=False, delay=1) as progress,
-    ):
-        try:
-            for done in pool.map(until_stopped, jobs):
-                progress.update(done)
-        except BaseException:
-            # Without this, Ctrl-C would wait for all remaining jobs.
-            stopped.set()
-            pool.shutdown(cancel_futures=True)
-            raise

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from lid_mapmix.data.check import subject
+from lid_mapmix.data.audio.lengths import in_threads
 
 
 def test_an_interruption_waits_for_the_file_at_hand_only():
@@ -18,5 +18,5 @@ def test_an_interruption_waits_for_the_file_at_hand_only():
             time.sleep(0.02)
 
     with pytest.raises(KeyboardInterrupt):
-        subject._in_threads(work, 200, 2, "files")
+        in_threads(work, 200, 2, "files")
     assert len(read) < 20
