@@ -22,9 +22,8 @@ def limits_of_voices(corpus: Corpus) -> list[str]:
         manifest = corpus.manifest(split)
         classes, speakers = manifest.classes, Names.of(manifest.text_column("speaker"))
         # As numbers: there may be millions of utterances.
-        of_class, of_speaker = np.divmod(
-            np.unique(classes.codes * len(speakers.names) + speakers.codes), len(speakers.names)
-        )
+        count = len(speakers.names)
+        of_class, of_speaker = np.divmod(np.unique(classes.codes * count + speakers.codes), count)
         named = zip(classes.names[of_class].tolist(), speakers.names[of_speaker].tolist(), strict=True)
         pairs[split] = [pair for pair in named if pair[1]]
     if not pairs["train"] or not pairs["dev"]:

@@ -230,8 +230,7 @@ def read_samples(utterances: Utterances, headers: Headers, threads: int) -> np.r
             measured = _measure_parts(utterances.audio_path(file), parts)
             for row, quality in zip(rows.tolist(), measured, strict=False):
                 if quality is not None:
-                    measures = quality.finite, quality.level, quality.channel, quality.edge, quality.digest
-                    samples[row] = (True, *measures)
+                    samples[row] = (True, quality.finite, quality.level, quality.channel, quality.edge, quality.digest)
 
     in_threads(work, len(utterances.file.names), threads, "samples")
     return samples
