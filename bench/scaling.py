@@ -60,10 +60,12 @@ def main() -> None:
     parser.add_argument("--tables", nargs="+", choices=list(_TABLES), default=list(_TABLES))
     parser.add_argument("--only", nargs="+", metavar="NAME", help="components, by their names")
     parser.add_argument("--markdown", action="store_true", help="print the tables as in docs/measured.md")
+    parser.add_argument("--sizes", type=int, default=4, help="how many of the sizes, from the smallest; default: all")
     options = parser.parse_args()
     tidy_when_stopped()
     for table in options.tables:
         sizes, names, components = _TABLES[table]
+        sizes, names = sizes[: options.sizes], names[: options.sizes]
         _print(["", *names, "growth"], markdown=options.markdown, is_header=True)
         for name, component in components.items():
             if options.only and name not in options.only:
