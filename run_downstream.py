@@ -6,6 +6,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent / "downstream"))
 
 from lid_mapmix.apps.runs.launch import main
+from lid_mapmix.utils.threads import set_threads
 
 if __name__ == "__main__":
+    set_threads()
     sys.exit(main())

@@ -1,6 +1,6 @@
 """Recording a step: inside real training steps of the demo model on noise, and by itself.
 
-Used by bench/dynamics.py.
+Used by bench/dynamics.py and bench/contention.py.
 """
 
 import time
@@ -41,10 +41,10 @@ class _Timed:
 
 def step_cost(folder: str, steps: int) -> dict[str, float]:
     """Return median seconds of a training step of the demo without and with recording, and of the recording in it."""
-    runner = _demo_runner(Path(folder) / "corpus", Path(folder) / "run")
+    runner = demo_runner(Path(folder) / "corpus", Path(folder) / "run")
     run = runner.downstream.model.run
     # Without the last, at which the epoch is complete and the map is written.
-    batches = list(run.start_epoch(0)[0])[:-1]
+    batches = list(run.start_epoch(0))[:-1]
     recording, timed = run.recording, _Timed(run.recording)
     trained = [entry.model.train() for entry in runner.all_entries if entry.trainable]
     parameters = [parameter for model in trained for parameter in model.parameters()]
@@ -58,13 +58,13 @@ def step_cost(folder: str, steps: int) -> dict[str, float]:
         side = ("without", "with")[(number + number // 2) % 2]
         run.recording = timed if side == "with" else None
         start = time.perf_counter()
-        _train(runner, *batches[pair], parameters, optimizer)
+        train(runner, *batches[pair], parameters, optimizer)
         seconds[side].append(time.perf_counter() - start)
     medians = {side: float(np.median(times[_WARM_UP // 2 :])) for side, times in seconds.items()}
     return {**medians, "recording": float(np.median(timed.seconds[_WARM_UP // 2 :]))}
 
 
-def _train(runner: Any, waveforms: torch.Tensor, batch: Any, parameters: list, optimizer: Any) -> None:
+def train(runner: Any, waveforms: torch.Tensor, batch: Any, parameters: list, optimizer: Any) -> None:
     """Do one step as S3PRL's runner does."""
     inputs = list(waveforms)
     with torch.no_grad():
@@ -76,7 +76,7 @@ def _train(runner: Any, waveforms: torch.Tensor, batch: Any, parameters: list, o
     optimizer.zero_grad()
 
 
-def _demo_runner(corpus: Path, expdir: Path) -> Any:
+def demo_runner(corpus: Path, expdir: Path) -> Any:
     """Return S3PRL's runner with the demo's settings on noise."""
     compat.apply()
     registry.install_lazy_hub()

@@ -25,6 +25,7 @@ from tqdm import tqdm
 from ...utils.files import write_text
 from ...utils.one_line import one_line
 from ...utils.run_folder import RunFolder
+from ...utils.threads import shared_environment
 from ..report.tables import versions
 from .jobs import Job, datamap_flags, spent
 from .state import SETTINGS_NAME, State, Status, checked_state, write_state
@@ -52,16 +53,14 @@ class Work:
         self.outcomes: dict[Path, State] = {}
         self._began = time.time()
         self._guard, self._stop = threading.Lock(), threading.Event()
-        self._threads = 1
+        self._environment: dict[str, str] = {}
         shown = "{desc}: {n_fmt} of {total_fmt} {bar} {elapsed}{postfix}"
         self._bar: tqdm = tqdm(total=len(jobs), desc="grid", bar_format=shown, file=sys.stderr, disable=None)
         self._running: list[str] = []
 
     def work(self, workers: int) -> None:
         """Run all jobs, `workers` in parallel, until each is complete or failed; an interruption ends runs first."""
-        # The processors that this process may use; a cluster job has a part of its machine.
-        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._threads = max(1, processors // workers)
+        self._environment = shared_environment(workers)
         with self._bar, ThreadPoolExecutor(workers) as pool:
             working = [pool.submit(self._work, number) for number in range(workers)]
             try:
@@ -202,8 +201,7 @@ class Work:
         flags += ["--device", device] if device else []
         # The process of the run imports the package from the same place as this one.
         path = [str(Path(__file__).resolve().parents[3]), os.environ.get("PYTHONPATH", "")]
-        environment = {"OMP_NUM_THREADS": str(self._threads), **os.environ}
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+        environment = {**self._environment, "PYTHONPATH": os.pathsep.join(filter(None, path))}
         command = [sys.executable, "-m", _PACKAGE, "run", *flags]
         return run_process(command, job.folder / _OUTPUT, environment, self._stop, lock)
 
