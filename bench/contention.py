@@ -7,8 +7,8 @@ Two processes train the demo's network on noise, and take turns: one as it is wi
 (before), one with it (after). Beside them run busy loops, of which each takes a core or a share of it.
 
 A step's fair share is the time that it takes alone, divided by the share of a core that a busy loop gets meanwhile. The
-time alone is the shortest of all steps of both without a busy loop. On a loaded machine that is too long, but all ratios
-of one to the other remain.
+time alone is the shortest of all steps of both without a busy loop; on a loaded machine it is too long. The ratio of
+both sides holds there too.
 """
 
 import argparse
@@ -56,9 +56,7 @@ def main() -> None:
     print(f"seconds of a step, median of {options.repeats} turns of {options.steps}; processor seconds in brackets")
     print(f"{'loops':6}{'before':>16}{'after':>16}{'before / after':>16}{'share':>8}{'after / fair':>14}")
     for loops in options.loops:
-        wall, cpu = (
-            {side: statistics.median(found[side, loops]) for side in _SIDES} for found in (seconds, processor)
-        )
+        wall, cpu = ({side: statistics.median(found[side, loops]) for side in _SIDES} for found in (seconds, processor))
         pairs = zip(seconds["before", loops], seconds["after", loops], strict=True)
         cells = [f"{wall[side]:.2f} ({cpu[side]:.2f})" for side in _SIDES]
         line = f"{loops:<6}{cells[0]:>16}{cells[1]:>16}{statistics.median(a / b for a, b in pairs):>16.2f}"

@@ -15,12 +15,11 @@ bench/intervals.py has the coverage.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 import numpy as np
+import scipy  # which imports its parts when they are used
 from numpy.dtypes import StringDType
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.special import ndtri, stdtrit
 
 from ..utils.randomness import keyed_generator
 from .weighted import WeightedScores
@@ -30,7 +29,7 @@ SAMPLES = 1000
 LEVEL = 0.95
 # With fewer units, intervals are rough; bench/intervals.py.
 MIN_UNITS = 10
-_NORMAL = float(ndtri((1 + LEVEL) / 2))
+_NORMAL = NormalDist().inv_cdf((1 + LEVEL) / 2)
 _MINIMUM = "c_primary_min"
 _WITHOUT_INTERVAL = "cllr_cal"
 # Equal scores differ further on: by rounding, and by the end of a search.
@@ -72,7 +71,7 @@ class Units:
     def spread(self) -> float:
         """By how much deviations are multiplied; NaN if a single unit tells nothing of others."""
         freedom = int((self.sizes - 1).sum())
-        return float(stdtrit(freedom, (1 + LEVEL) / 2)) / _NORMAL if freedom else float("nan")
+        return float(scipy.special.stdtrit(freedom, (1 + LEVEL) / 2)) / _NORMAL if freedom else float("nan")
 
     @property
     def text(self) -> str:
@@ -107,7 +106,8 @@ def sampling_units(truth: np.ndarray, group: np.ndarray | None = None, speaker: 
         _, first, place = np.unique(values, return_index=True, return_inverse=True)
         edges.append(np.where(values == "", np.arange(count), first[place]))
     rows, columns = np.tile(np.arange(count), len(edges)), np.concatenate(edges)
-    units, member = connected_components(coo_array((np.ones(len(rows)), (rows, columns)), shape=(count, count)))
+    graph = scipy.sparse.coo_array((np.ones(len(rows)), (rows, columns)), shape=(count, count))
+    units, member = scipy.sparse.csgraph.connected_components(graph)
     lowest, highest = np.full(units, np.max(truth)), np.zeros(units, dtype=np.int64)
     np.minimum.at(lowest, member, truth)
     np.maximum.at(highest, member, truth)
@@ -216,13 +216,11 @@ def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> float:
 
     The test assumes independent utterances, which cuts of one recording are not.
     """
-    from scipy.stats import binomtest  # noqa: PLC0415 - takes a second, which no other command needs
-
     only_first = int((first_right & ~second_right).sum())
     only_second = int((second_right & ~first_right).sum())
     if only_first + only_second == 0:
         return 1.0
-    return float(binomtest(only_first, only_first + only_second).pvalue)
+    return float(scipy.stats.binomtest(only_first, only_first + only_second).pvalue)
 
 
 def _percentiles(scores: np.ndarray) -> tuple[float, float]:

@@ -27,7 +27,6 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-from scipy.special import log_softmax
 
 from ..utils.errors import UserError
 from ..utils.files import write_text
@@ -36,6 +35,7 @@ from .class_priors import divide_out
 from .detection import summarize_detection
 from .metrics import calibration_scores, reliability_curve
 from .proper import cllr_parts
+from .softmax import log_softmax
 
 # A probability of 0 would stay 0 at any temperature, and give an utterance of that class an infinite loss.
 MIN_LOG_PROBABILITY = -100.0  # below the row's maximum
@@ -84,7 +84,7 @@ class Calibration:
         all, durations; NaN or None if unknown.
         """
         likelihoods = self.log_likelihoods(log_probabilities, seconds)
-        return log_softmax(likelihoods + np.log(self.prior if prior is None else prior), axis=1)
+        return log_softmax(likelihoods + np.log(self.prior if prior is None else prior))
 
     def log_likelihoods(self, log_probabilities: np.ndarray, seconds: np.ndarray | float | None = None) -> np.ndarray:
         """Return calibrated log-likelihoods, (N, C) float64: log-probabilities under equal priors.
@@ -96,7 +96,7 @@ class Calibration:
             raise ValueError(f"expected scores of {len(self.classes)} classes, found {scores.shape[1]}")
         scores = centred(scores - np.log(self.prior))
         scores = scores @ np.array(self.matrix).T + np.array(self.offset)
-        return log_softmax(scores * self._factors(seconds), axis=1)
+        return log_softmax(scores * self._factors(seconds))
 
     def _factors(self, seconds: np.ndarray | float | None) -> np.ndarray | float:
         """Return the factors of the log-likelihoods, (N, 1) float64 or one for all; 1 for unknown durations."""
@@ -208,7 +208,7 @@ def compare(
     utterance, or None. `seconds`: (N,) float, durations, or None.
     """
     scores, truth = checked(log_probabilities, truth)
-    before, after = log_softmax(scores, axis=1), calibration.log_probabilities(scores, seconds=seconds)
+    before, after = log_softmax(scores), calibration.log_probabilities(scores, seconds=seconds)
     raw, calibrated = divide_out(scores, calibration.prior), calibration.log_likelihoods(scores, seconds)
     return {
         name: {

@@ -17,12 +17,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy.optimize import minimize, minimize_scalar
-from scipy.special import log_softmax
+import scipy  # which imports its parts when they are used
 
 from ..utils.errors import UserError
 from .calibration import MAX_EXPONENT, Calibration, centred, checked
 from .choices import Kind
+from .softmax import log_softmax
 
 # Wide enough for any classifier: beyond 1/100 and 100, probabilities are uniform or certain.
 _LOG_TEMPERATURES = (-np.log(100.0), np.log(100.0))
@@ -100,7 +100,7 @@ def fit_duration(
     def at(exponent: float) -> float:
         return loss(scores * relative**exponent + log_prior)[0]
 
-    best = minimize_scalar(at, bounds=(0, MAX_EXPONENT), method="bounded")
+    best = scipy.optimize.minimize_scalar(at, bounds=(0, MAX_EXPONENT), method="bounded")
     exponent = float(best.x) if best.fun < at(0.0) else 0.0
     support = reference, float(seconds[known].min()), float(seconds[known].max())
     return replace(calibration, exponent=exponent, seconds=support)
@@ -115,7 +115,7 @@ class PenalisedLoss:
 
     def __init__(self, before: np.ndarray, truth: np.ndarray, numbers: int, cuts: float = 1.0) -> None:
         self._rows, self._truth = np.arange(len(truth)), truth
-        logarithms = log_softmax(before, axis=1)
+        logarithms = log_softmax(before)
         self._before = np.exp(logarithms)
         self._entropy = -(self._before * logarithms).sum(axis=1).mean()
         loss = max(-float(logarithms[self._rows, truth].mean()), _MIN_LOSS)
@@ -126,7 +126,7 @@ class PenalisedLoss:
     def __call__(self, scores: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the loss, and its gradient by the scores, (N, C)."""
         count = len(scores)
-        logarithms = log_softmax(scores, axis=1)
+        logarithms = log_softmax(scores)
         divergence = max(0.0, -(self._before * logarithms).sum(axis=1).mean() - self._entropy)
         growth = 1 + self._strength * divergence / self._tail
         value = -logarithms[self._rows, self._truth].mean() + self._tail * np.log(growth) / count
@@ -146,7 +146,7 @@ def _fit_temperature(scores: np.ndarray, truth: np.ndarray, log_prior: np.ndarra
     grid, step = np.linspace(*_LOG_TEMPERATURES, _GRID, retstep=True)
     start = float(grid[int(np.argmin([at(point) for point in grid]))])
     bounds = max(start - step, _LOG_TEMPERATURES[0]), min(start + step, _LOG_TEMPERATURES[1])
-    best = minimize_scalar(at, bounds=bounds, method="bounded")
+    best = scipy.optimize.minimize_scalar(at, bounds=bounds, method="bounded")
     return float(np.exp(best.x if best.fun < at(0.0) else 0.0))
 
 
@@ -173,7 +173,9 @@ def _fit_affine(
         return value, np.append(by_factor[kind], slope.sum(axis=0))
 
     begin = np.append(start, np.zeros(classes))
-    found = minimize(at, begin, jac=True, method="L-BFGS-B", options={"maxiter": 1000, "ftol": 1e-12, "gtol": 1e-7})
+    found = scipy.optimize.minimize(
+        at, begin, jac=True, method="L-BFGS-B", options={"maxiter": 1000, "ftol": 1e-12, "gtol": 1e-7}
+    )
     best = found.x if found.fun <= at(begin)[0] else begin
     return factor(best) * scale, best[-classes:] - best[-classes:].mean()
 

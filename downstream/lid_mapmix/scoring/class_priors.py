@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy.special import log_softmax
+
+from .softmax import log_softmax
 
 
 def read_priors(path: Path | str) -> dict[str, float] | None:
@@ -41,4 +42,4 @@ def divide_out(log_probabilities: np.ndarray, class_prior: Sequence[float] | Non
     """
     if class_prior is None:
         return log_probabilities
-    return log_softmax(np.asarray(log_probabilities, dtype=np.float64) - np.log(class_prior), axis=1)
+    return log_softmax(np.asarray(log_probabilities, dtype=np.float64) - np.log(class_prior))

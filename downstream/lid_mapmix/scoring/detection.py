@@ -23,7 +23,8 @@ Classes absent from the truth are not targets, and false alarms for them do not 
 
 import numpy as np
 from numpy.dtypes import StringDType
-from scipy.special import log_softmax
+
+from .softmax import log_softmax
 
 BETAS = (1.0, 9.0)
 # Replaces an infinite loss for a true class with probability 0, which would make the mean infinite.
@@ -64,7 +65,7 @@ def log_likelihoods_from_ratios(ratios: np.ndarray) -> np.ndarray:
     if ratios.ndim != _TWO or ratios.shape[1] < _TWO or np.isnan(ratios).any():
         raise ValueError(f"expected ratios (utterances, classes) of at least 2 classes, found {ratios.shape}, or NaN")
     # P / (1 − P) · (C − 1) is the ratio; log P is then −log(1 + (C − 1) / ratio).
-    return log_softmax(_checked(-np.logaddexp(0.0, np.log(ratios.shape[1] - 1) - ratios)), axis=1)
+    return log_softmax(_checked(-np.logaddexp(0.0, np.log(ratios.shape[1] - 1) - ratios)))
 
 
 def equal_error_rate(ratios: np.ndarray, truth: np.ndarray) -> float:
@@ -125,7 +126,7 @@ def crossing(misses: np.ndarray, accepted: np.ndarray) -> np.ndarray:
 
 def utterance_nats(log_likelihoods: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Return minus the log posterior of the true class under equal priors, (N,) float64, at most `MAX_NATS`."""
-    posteriors = log_softmax(_checked(log_likelihoods), axis=1)
+    posteriors = log_softmax(_checked(log_likelihoods))
     return np.minimum(-posteriors[np.arange(len(truth)), truth], MAX_NATS)
 
 

@@ -13,10 +13,10 @@ with one class present both F1 scores are the F1 of that class.
 """
 
 import numpy as np
-from scipy.special import softmax
 
 from .choices import Average
 from .proper import log_loss, utterance_brier
+from .softmax import log_softmax
 
 # Equal bins on (0, 1].
 ECE_BINS = 10
@@ -42,7 +42,7 @@ def average_windows(
     sums = np.zeros((len(numbers), probabilities.shape[1]))
     np.add.at(sums, place, values)
     means = sums / np.bincount(place)[:, None]
-    return numbers, softmax(means, axis=1) if is_log else means
+    return numbers, np.exp(log_softmax(means)) if is_log else means
 
 
 def logarithms(probabilities: np.ndarray) -> np.ndarray:

@@ -10,10 +10,10 @@ probabilities : (N, C) float. log_likelihoods : (N, C) float, see detection.py. 
 """
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import log_softmax
+import scipy  # which imports its parts when they are used
 
 from .detection import MAX_NATS, multiclass_cllr
+from .softmax import log_softmax
 
 _MAX_STEPS = 200
 
@@ -54,7 +54,7 @@ def best_affine(log_likelihoods: np.ndarray, truth: np.ndarray) -> np.ndarray:
         return scores * (numbers[0] / size) + offsets
 
     def at(numbers: np.ndarray) -> tuple[float, np.ndarray]:
-        logarithms = log_softmax(changed(numbers), axis=1)
+        logarithms = log_softmax(changed(numbers))
         slope = np.exp(logarithms)
         slope[rows, truth] -= 1
         by_offset = (weight @ slope)[present]
@@ -62,7 +62,7 @@ def best_affine(log_likelihoods: np.ndarray, truth: np.ndarray) -> np.ndarray:
         return float(-weight @ logarithms[rows, truth]), np.append(by_scale, by_offset)
 
     begin = np.append(size, np.zeros(len(present)))
-    found = minimize(
+    found = scipy.optimize.minimize(
         at, begin, jac=True, method="L-BFGS-B", options={"maxiter": _MAX_STEPS, "ftol": 1e-13, "gtol": 1e-8}
     )
     best = changed(found.x)

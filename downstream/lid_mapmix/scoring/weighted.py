@@ -8,10 +8,10 @@ sums of the weights between one threshold and the next, and for B weightings one
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from scipy.sparse import csc_array
-from scipy.special import log_softmax
+import scipy  # which imports its parts when they are used
 
 from .class_priors import divide_out
 from .detection import (
@@ -25,6 +25,7 @@ from .detection import (
     utterance_nats,
 )
 from .proper import best_affine, utterance_brier
+from .softmax import log_softmax
 
 # Thresholds to search for a weighting's minimum cost, around that of equal weights.
 _MINIMUM_POINTS = 33
@@ -73,7 +74,7 @@ class WeightedScores:
         self._cells = [list(map(slice, *bounds)) for bounds in zip(starts, ends, strict=True)]
         answers = values.argmax(axis=1)
         likelihoods = divide_out(values, class_prior)
-        brier = utterance_brier(np.exp(log_softmax(values, axis=1)), self._truth)
+        brier = utterance_brier(np.exp(log_softmax(values)), self._truth)
         columns = [np.ones(len(truth)), answers == self._truth, utterance_nats(values, self._truth), brier]
         # By the envelope theorem, to first order a resample's best calibration has the loss of that of equal weights.
         columns += [
@@ -200,7 +201,7 @@ class WeightedEqualErrorRate:
         return _mean(crossing(1 - hits, accepted), 1)
 
     @staticmethod
-    def _fraction(sums: csc_array, columns: np.ndarray, totals: np.ndarray) -> np.ndarray:
+    def _fraction(sums: Any, columns: np.ndarray, totals: np.ndarray) -> np.ndarray:
         """Return the accepted fraction at each threshold, (B, classes, points), with both ends of the ROC."""
         between = (sums @ columns).T.astype(np.float64).reshape(*totals.shape, _POINTS)
         above = between[..., ::-1].cumsum(axis=-1)[..., ::-1]
@@ -210,10 +211,10 @@ class WeightedEqualErrorRate:
             return np.concatenate([ends[0], above / totals[..., None], ends[1]], axis=-1)
 
 
-def _sums(utterances: np.ndarray, cells: np.ndarray, cell_count: int, count: int) -> csc_array:
+def _sums(utterances: np.ndarray, cells: np.ndarray, cell_count: int, count: int) -> Any:
     """Return the matrix that sums the weights of utterances per cell, (cells, N); by columns, which is fastest."""
     ones = np.ones(len(cells), dtype=np.float32)
-    return csc_array((ones, (cells, utterances)), shape=(cell_count, count))
+    return scipy.sparse.csc_array((ones, (cells, utterances)), shape=(cell_count, count))
 
 
 def _thresholds(scores: np.ndarray, is_target: np.ndarray) -> np.ndarray:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.special import log_softmax
 
 from ...utils.errors import UserError
 from ..choices import FileFormat, Values
 from ..detection import log_likelihood_ratios, log_likelihoods_from_ratios
+from ..softmax import log_softmax
 from .rows import Opening
 
 _BY_UTTERANCE = ("ids", "predictions", "truth", "log_likelihoods", "ratios", "seconds")
@@ -108,7 +108,7 @@ class Format(ABC):
                 f"{path}: expected scores below infinity, at least one finite per utterance, found others for "
                 f"{ids[~finite][0]} ({np.count_nonzero(~finite)} such). Write the file again."
             )
-        log_likelihoods = log_softmax(values, axis=1)
+        log_likelihoods = log_softmax(values)
         return SystemOutput(
             path=path,
             format=self,
