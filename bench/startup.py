@@ -2,10 +2,12 @@ r"""Seconds from the command to the first training step, and from the last step 
 
     .venv/bin/python bench/startup.py
     .venv/bin/python bench/startup.py --against OTHER_CHECKOUT
+    .venv/bin/python bench/startup.py --rows 400 --repeats 15 --against OTHER_CHECKOUT
 
 Trains filter banks for four steps on a manifest with many rows, once with one short wav per row and once with rows that
-share long files, each in a new process; dev and test have a hundredth of the rows. With another checkout of the
-project both are measured alternately, and the ratio is printed.
+share long files, each in a new process; dev and test have a hundredth of the rows. Then `lid-mapmix predict` of a wav
+of 5 s takes turns with `import torch`, which is most of it. With another checkout of the project both are measured
+alternately, and the ratio is printed. Processor seconds depend less on other work than seconds.
 """
 
 import argparse
@@ -15,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -34,20 +37,25 @@ began = time.time()
 checkout, result, *flags = sys.argv[1:]
 sys.path.insert(0, checkout + "/downstream")
 steps = []
-from lid_mapmix import expert
-forward = expert.DownstreamExpert.forward
-def timed(self, split, *arguments, **keywords):
-    if split == "train":
-        steps.append(time.time())
-    return forward(self, split, *arguments, **keywords)
-expert.DownstreamExpert.forward = timed
+from lid_mapmix.apps.runs import launch
+set_up = launch._set_up_host
+def patched(options):  # when torch has been imported by the command itself
+    set_up(options)
+    from lid_mapmix import expert
+    forward = expert.DownstreamExpert.forward
+    def timed(self, split, *arguments, **keywords):
+        if split == "train":
+            steps.append((time.time(), time.process_time()))
+        return forward(self, split, *arguments, **keywords)
+    expert.DownstreamExpert.forward = timed
+launch._set_up_host = patched
 sys.argv = ["run_downstream.py", *flags]
 try:
     runpy.run_path(checkout + "/run_downstream.py", run_name="__main__")
 except SystemExit as exit_:
     assert not exit_.code, exit_.code
 with open(result, "w") as file:
-    json.dump([steps[0] - began, time.time() - steps[-1]], file)
+    json.dump([steps[0][0] - began, time.time() - steps[-1][0], steps[0][1]], file)
 """
 
 
@@ -60,7 +68,10 @@ def main() -> None:
     options = parser.parse_args()
     tidy_when_stopped()
     checkouts = {"here": _HERE, **({"against": options.against.resolve()} if options.against else {})}
-    print(f"{options.rows:,} rows; seconds, median of {options.repeats} (to the first step, from the last step)")
+    print(
+        f"{options.rows:,} rows, load {os.getloadavg()[0]:.1f}; median of {options.repeats}: seconds to the first step, "
+        "from the last step, processor seconds to the first step"
+    )
     with tempfile.TemporaryDirectory() as folder:
         for kind in ("short", "shared"):
             data = _make_data(Path(folder, kind), options.rows, shared=kind == "shared")
@@ -71,11 +82,44 @@ def main() -> None:
             medians = {
                 name: [statistics.median(each) for each in zip(*runs, strict=True)] for name, runs in found.items()
             }
-            for name, (first, last) in medians.items():
-                print(f"{kind:8}{name:10}{first:10.2f}{last:10.2f}")
             if options.against:
-                ratios = [other / own for own, other in zip(medians["here"], medians["against"], strict=True)]
-                print(f"{kind:8}{'ratio':10}{ratios[0]:10.2f}{ratios[1]:10.2f}")
+                ratios = zip(medians["here"], medians["against"], strict=True)
+                medians["ratio"] = [other / own for own, other in ratios]
+            for name, values in medians.items():
+                print(f"{kind:8}{name:10}", *(f"{value:10.2f}" for value in values), sep="", flush=True)
+        _print_prediction(checkouts, Path(folder), options.repeats)
+
+
+def _print_prediction(checkouts: dict[str, Path], folder: Path, repeats: int) -> None:
+    """Print what `lid-mapmix predict` takes, and how much more than importing torch."""
+    soundfile.write(folder / "5s.wav", np.random.default_rng(0).normal(0, 0.1, 5 * _RATE).astype(np.float32), _RATE)
+    flags = ["predict", folder / "short-here-0" / "run", folder / "5s.wav", "--device", "cpu"]
+    commands = {"torch": ["-c", "import torch"], **dict.fromkeys(checkouts, ["-m", "lid_mapmix", *flags])}
+    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in commands}
+    for number in range(1 + repeats):  # the first reads files from the disk
+        for name, command in commands.items():
+            spent = _spent(command, checkouts.get(name, _HERE))
+            found[name] += [spent] if number else []
+    print("predict: seconds, processor seconds, MB; paired difference from torch in processor seconds")
+    for name, runs in found.items():
+        more = statistics.median(own[1] - torchs[1] for own, torchs in zip(runs, found["torch"], strict=True))
+        values = (*(statistics.median(each) for each in zip(*runs, strict=True)), more)
+        print(f"{'predict':8}{name:10}", *(f"{value:10.2f}" for value in values), sep="")
+
+
+def _spent(arguments: list, checkout: Path) -> tuple[float, float, float]:
+    """Run Python; return seconds, processor seconds and maximum memory in MB."""
+    environment = {**os.environ, "PYTHONPATH": str(checkout / "downstream"), "OMP_NUM_THREADS": "1"}
+    began = time.perf_counter()
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [sys.executable, *map(str, arguments)], env=environment, stdout=subprocess.DEVNULL, stderr=errors
+        )
+        _, status, used = os.wait4(process.pid, 0)
+        if status:
+            errors.seek(0)
+            sys.exit(errors.read().decode()[-2000:])
+    return time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1000
 
 
 def _make_data(folder: Path, rows: int, *, shared: bool) -> Path:

@@ -2,6 +2,7 @@ import importlib.util
 import sys
 
 import pytest
+from helpers.launching import ROOT, run_python
 from host.conftest import COMPAT
 from lid_mapmix.host import compat
 
@@ -55,3 +56,25 @@ def test_a_package_that_s3prl_imports_and_does_not_use_may_be_missing(monkeypatc
         assert not {"librosa", "catalyst"} & set(sys.modules)
         with pytest.raises(ModuleNotFoundError, match=r"librosa|catalyst"):
             getattr(sys.modules[f"{path}.{module}"], name)("folder")
+
+
+USED = """
+import sys
+import lid_mapmix.expert, lid_mapmix.inference.identifier
+from lid_mapmix.host import compat, runner
+runner.prepare()
+runner._patched_class()
+compat.import_without_unused("s3prl.downstream.specaug")
+slow = {"tensorboard", "requests", "huggingface_hub.hf_api", "pandas", "sklearn", "matplotlib"}
+slow |= {f"scipy.{part}" for part in ("optimize", "signal", "sparse", "special", "stats")}
+print("imported:", *slow & sys.modules.keys())
+import huggingface_hub, requests
+from torch.utils.tensorboard import SummaryWriter
+print(requests.get.__module__, SummaryWriter.__module__, huggingface_hub.HfApi.__module__)
+"""
+
+
+def test_what_is_not_used_is_not_imported():
+    done = run_python("-c", USED, path=[ROOT / "downstream"])
+    whole = "requests.api torch.utils.tensorboard.writer huggingface_hub.hf_api"
+    assert done.stdout.splitlines() == ["imported:", whole], done.stderr

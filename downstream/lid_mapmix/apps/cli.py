@@ -13,6 +13,7 @@ from typing import Any
 from .. import __version__
 from ..data.prepare import CORPORA, find_corpus
 from ..utils.command_line import CommandParser
+from ..utils.garbage import collect_none_at_exit
 from ..utils.one_line import escape_unencodable_output, log_to_terminal
 from ..utils.threads import set_threads
 from .runs import launch
@@ -128,6 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0, 1 after an error, 2 for wrong flags."""
     escape_unencodable_output()
     set_threads()
+    collect_none_at_exit()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     command = _make_parser().parse_args(arguments[:1]).command
     if command == "run":

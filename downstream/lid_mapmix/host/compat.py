@@ -15,6 +15,7 @@ import contextlib
 import functools
 import importlib
 import importlib.util
+import itertools
 import runpy
 import sys
 import types
@@ -45,30 +46,36 @@ def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
         setattr(owner, name, original)
 
 
-# What modules of S3PRL import and do not use, or only in distributed training: S3PRL does not declare it.
+# What modules of S3PRL, and its package before them, import and do not use: module → name in it. They take a second.
 _UNUSED = {
-    "s3prl.downstream.specaug": ("pandas", ""),
-    "s3prl.downstream.speech_commands.expert": ("catalyst.data.sampler", "DistributedSamplerWrapper"),
-    "s3prl.downstream.voxceleb1.dataset": ("librosa.util", "find_files"),
+    "s3prl.util.download": {"torch.utils.tensorboard.writer": "SummaryWriter", "requests": "get"},
+    "s3prl.downstream.runner": {"huggingface_hub.hf_api": "HfApi"},
+    "s3prl.downstream.specaug": {"pandas": "DataFrame"},
+}
+# What they use in distributed training only: S3PRL does not declare it.
+_UNDECLARED = {
+    "s3prl.downstream.speech_commands.expert": {"catalyst.data.sampler": "DistributedSamplerWrapper"},
+    "s3prl.downstream.voxceleb1.dataset": {"librosa.util": "find_files"},
 }
 
 
 def import_without_unused(name: str) -> None:
     """Import the modules of S3PRL named `name`, or below it, that import a package without using it.
 
-    A missing package is replaced during that import only: other modules that test for it must not find it.
+    The package is replaced during that import only: other modules that test for it must not find the replacement.
     """
-    for module, (unused, attribute) in _UNUSED.items():
-        package = unused.partition(".")[0]
-        if not f"{module}.".startswith(f"{name}.") or package in sys.modules or importlib.util.find_spec(package):
+    for module, unused in {**_UNUSED, **_UNDECLARED}.items():
+        replacements: dict[str, Any] = {}
+        for path, attribute in unused.items() if f"{module}.".startswith(f"{name}.") else ():
+            package, *others = path.split(".")
+            is_there = package in sys.modules or importlib.util.find_spec(package) is not None
+            if path in sys.modules or (is_there and module in _UNDECLARED):
+                continue
+            paths = itertools.accumulate(others, "{}.{}".format, initial=package)
+            replacements |= {each: types.ModuleType(each, "Empty.") for each in paths if each not in sys.modules}
+            setattr(replacements[path], attribute, _removed if is_there else functools.partial(_missing, package))
+        if not replacements:
             continue
-        parts = unused.split(".")
-        replacements: dict[str, Any] = {
-            path: types.ModuleType(path, "Empty replacement.")
-            for path in (".".join(parts[:count]) for count in range(1, len(parts) + 1))
-        }
-        if attribute:
-            setattr(replacements[unused], attribute, functools.partial(_missing, package))
         sys.modules.update(replacements)
         try:
             importlib.import_module(module)

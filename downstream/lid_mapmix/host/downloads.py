@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ..utils.errors import UserError
 from ..utils.files import replace_when_complete
+from .compat import import_without_unused
 
 _TIMEOUT_SECONDS = 20.0
 _is_allowed: ContextVar[bool] = ContextVar("downloads", default=True)
@@ -40,6 +41,7 @@ def are_allowed() -> bool:
 
 def install() -> None:
     """Replace S3PRL's download; a second call changes nothing."""
+    import_without_unused("s3prl.util")
     from s3prl.util import download
 
     download._download = fetch

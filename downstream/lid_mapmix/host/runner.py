@@ -79,6 +79,7 @@ def is_patched() -> bool:
 @functools.cache
 def _patched_class() -> Any:
     """Define the subclass, after S3PRL has become importable."""
+    compat.import_without_unused(_RUNNER_MODULE)
     module: Any = importlib.import_module(_RUNNER_MODULE)
     install_replacements(module)
 

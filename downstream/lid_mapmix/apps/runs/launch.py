@@ -166,10 +166,9 @@ def prepare_use(options: argparse.Namespace) -> None:
 def _patch_s3prl(options: argparse.Namespace) -> None:
     """Patch S3PRL, and register the task and the user's upstreams."""
     # Imported here and below, after the flags were parsed: torch takes seconds.
-    from ...host import compat, registry  # noqa: PLC0415
+    from ...host import registry, runner  # noqa: PLC0415
 
-    compat.apply()
-    registry.install_lazy_hub()
+    runner.prepare()
     registry.register_task(TASK, __package__.split(".apps")[0])
     registry.add_upstreams(options.upstream_from)
 
