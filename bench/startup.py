@@ -55,7 +55,8 @@ try:
 except SystemExit as exit_:
     assert not exit_.code, exit_.code
 with open(result, "w") as file:
-    json.dump([steps[0][0] - began, time.time() - steps[-1][0], steps[0][1]], file)
+    last, used = steps[-1]
+    json.dump([steps[0][0] - began, time.time() - last, steps[0][1], time.process_time() - used], file)
 """
 
 
@@ -69,15 +70,15 @@ def main() -> None:
     tidy_when_stopped()
     checkouts = {"here": _HERE, **({"against": options.against.resolve()} if options.against else {})}
     print(
-        f"{options.rows:,} rows, load {os.getloadavg()[0]:.1f}; median of {options.repeats}: seconds to the first step, "
-        "from the last step, processor seconds to the first step"
+        f"{options.rows:,} rows, load {os.getloadavg()[0]:.1f}, median of {options.repeats}: seconds to the first "
+        "step and from the last one, processor seconds of both"
     )
     with tempfile.TemporaryDirectory() as folder:
         for kind in ("short", "shared"):
             data = _make_data(Path(folder, kind), options.rows, shared=kind == "shared")
             found: dict[str, list[list[float]]] = {name: [] for name in checkouts}
             for number in range(options.repeats):
-                for name, checkout in checkouts.items():
+                for name, checkout in [*checkouts.items()][:: 1 if number % 2 else -1]:
                     found[name].append(_measure(checkout, data, Path(folder, f"{kind}-{name}-{number}")))
             medians = {
                 name: [statistics.median(each) for each in zip(*runs, strict=True)] for name, runs in found.items()
@@ -94,7 +95,7 @@ def _print_prediction(checkouts: dict[str, Path], folder: Path, repeats: int) ->
     """Print what `lid-mapmix predict` takes, and how much more than importing torch."""
     soundfile.write(folder / "5s.wav", np.random.default_rng(0).normal(0, 0.1, 5 * _RATE).astype(np.float32), _RATE)
     flags = ["predict", folder / "short-here-0" / "run", folder / "5s.wav", "--device", "cpu"]
-    commands = {"torch": ["-c", "import torch"], **dict.fromkeys(checkouts, ["-m", "lid_mapmix", *flags])}
+    commands = {"torch": ["-c", "import torch"], **{name: ["-m", "lid_mapmix", *flags] for name in checkouts}}
     found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in commands}
     for number in range(1 + repeats):  # the first reads files from the disk
         for name, command in commands.items():

@@ -3,7 +3,7 @@
 OpenMP reads its variables when torch is imported. Without them, it starts a thread per core that the process may run on
 (its affinity), also where a container may use less time than these have; threads beyond that time are suspended. And a
 thread that has done its part of an operation waits for the others in a loop, for milliseconds, on a core that one of
-them may need. Waiting asleep costs nothing on an idle machine (`bench/contention.py`).
+them may need. ``bench/contention.py`` compares this to what is chosen here.
 """
 
 import math
