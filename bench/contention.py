@@ -4,11 +4,11 @@ r"""Time of a training step of the demo beside other work: OpenMP as it is by de
     .venv/bin/python bench/contention.py --loops 0 --after MALLOC_TRIM_THRESHOLD_=1000000000
 
 Two processes train the demo's network on noise, and take turns: one as it is without lid_mapmix's choice of threads
-(before), one with it (after). Beside them run busy loops, of which each takes a core or a share of it.
+(before), one with it (after). Beside them run busy loops, of which each takes a core or a fraction of it.
 
-A step's fair share is the time that it takes alone, divided by the share of a core that a busy loop gets meanwhile. The
-time alone is the shortest of all steps of both without a busy loop; on a loaded machine it is too long. The ratio of
-both sides holds there too.
+A step's fair share is the time that it takes alone, divided by the fraction of a core that a busy loop gets meanwhile.
+The time alone is the shortest of all steps of both without a busy loop; on a loaded machine it is too long. The ratio
+of both sides holds there too.
 """
 
 import argparse

@@ -14,10 +14,8 @@ def collect_none_at_exit() -> None:
 @contextmanager
 def collecting_only_new() -> Iterator[None]:
     """Restrict garbage collections in the block to objects that it creates."""
-    is_outermost = gc.get_freeze_count() == 0
     gc.freeze()
     try:
         yield
     finally:
-        if is_outermost:
-            gc.unfreeze()
+        gc.unfreeze()

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ...utils.errors import ReportedError, UserError
-from ...utils.garbage import collecting_only_new
 from ...utils.one_line import escape_unencodable_output, log_to_terminal, one_line
 from ...utils.place import Place, find_place
 from ...utils.versions import unmet_requirements
@@ -50,7 +49,6 @@ def main(arguments: Sequence[str] | None = None, program: str = "run_downstream.
         processes.part()
 
 
-@collecting_only_new()
 def guarded(
     work: Callable[[], None], *, debug: bool, after_interruption: str, reports: Callable[[], bool] = lambda: True
 ) -> int:
