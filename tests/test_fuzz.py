@@ -7,10 +7,8 @@ import contextlib
 import copy
 import json
 import os
-import shutil
 import sys
 import time
-import zipfile
 from argparse import Namespace
 from pathlib import Path
 
@@ -19,10 +17,6 @@ import torch
 from helpers.checkpoints import Shape, code, save_wav2vec2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lid_mapmix.apps.leaderboard.bundle import verify
-from lid_mapmix.apps.leaderboard.grid import Run
-from lid_mapmix.apps.leaderboard.results import read_result, summarize
-from lid_mapmix.apps.leaderboard.tables import content_of
 from lid_mapmix.data.manifest.manifest import read_manifest
 from lid_mapmix.host.features import build_features
 from lid_mapmix.host.upstreams import UpstreamSettings
@@ -31,7 +25,6 @@ from lid_mapmix.inference.trained import read_run
 from lid_mapmix.scoring.calibration import read_calibration
 from lid_mapmix.scoring.files.formats import read_output
 from lid_mapmix.training.checkpoints import read_checkpoint
-from lid_mapmix.utils.digests import file_digest
 from lid_mapmix.utils.errors import UserError
 
 OLD_RUN = Path(__file__).parent / "data" / "old_run" / "run"
@@ -164,37 +157,6 @@ def test_exports(tmp_path):
         read_export(folder, "cpu")
 
     run_fuzz(example, changes=st.none() | edits(), values=replacements())
-
-
-def test_bundles(tmp_path):
-    run = Run("fbank", "mapmix", "demo", 0)
-    folder = tmp_path / "grid" / run.folder
-    shutil.copytree(OLD_RUN, folder, ignore=shutil.ignore_patterns("*.ckpt", "*.npz", "datamap", "log.log"))
-    (folder / "leaderboard_run.json").write_text(json.dumps({"status": "complete", "datamap": "", "seconds": 1.0}))
-    root = tmp_path / "grid"
-    result = read_result(root, run, 2)
-    names = [path.relative_to(root).as_posix() for path in sorted(root.rglob("*")) if path.is_file()]
-    files = {name: (root / name).read_bytes() for name in names}
-    contents = content_of([result], summarize([result]), 2)
-    files["leaderboard.json"] = json.dumps(contents).encode()
-    files["sha256.json"] = json.dumps({name: file_digest(root / name) for name in names}).encode()
-    nested = [name for name in files if name.endswith(".json")]
-    path = tmp_path / "bundle.zip"
-
-    def example(chosen, number, changes, values):
-        names = nested if chosen else list(files)
-        name = names[number % len(names)]
-        content = (
-            json.dumps(replaced(json.loads(files[name]), values)).encode() if chosen else edited(files[name], changes)
-        )
-        with zipfile.ZipFile(path, "w") as archive:
-            for each, kept in files.items():
-                archive.writestr(each, content if each == name else kept)
-        if not chosen and number % 5 == 0:
-            path.write_bytes(edited(path.read_bytes(), changes))
-        assert all(line.isprintable() and "/tmp/tmp" not in line for line in verify(path))
-
-    run_fuzz(example, chosen=st.booleans(), number=st.integers(0, 99), changes=edits(), values=replacements())
 
 
 def test_checkpoints_of_runs(tmp_path):

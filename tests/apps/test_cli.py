@@ -26,7 +26,7 @@ def test_help_lists_the_commands(capsys):
 
 
 CORPORA = (
-    *("demo", "asterisk", "folder", "lre17", "voxlingua107", "commonvoice", "fleurs", "commonlanguage"),
+    *("demo", "asterisk", "folder", "lre17", "voxlingua107", "commonvoice", "fleurs"),
     *("kaldi", "jsonl", "mlsuperb", "huggingface", "lhotse", "nist", "adi17", "kespeech"),
 )
 

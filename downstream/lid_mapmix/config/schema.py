@@ -31,7 +31,6 @@ _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Seconds = Annotated[float, Field(ge=0.025, le=86_400)]
 _Count = Annotated[int, Field(ge=1)]
 _MAX_WIDTH = 16_384
-ESTIMATED = "estimated"  # own_class_weight
 _Speed = Annotated[float, Field(ge=0.5, le=2)]
 _Decibels = Annotated[float, Field(ge=-60, le=120)]
 
@@ -177,14 +176,6 @@ class MapmixConfig:
     def needs_class_similarity(self) -> bool:
         """Whether the targets come from the softmax of a data map run."""
         return self.targets is Targets.CONFIDENCE and self.class_similarity is ClassSimilarity.ESTIMATED
-
-    @model_validator(mode="after")
-    def _check_own_class_weight(self) -> Self:
-        if self.own_class_weight == ESTIMATED and self.targets is Targets.SMOOTHED:
-            raise UserError(
-                f"{_PLACE}.mapmix.own_class_weight: expected a number with targets smoothed, found estimated. Set 0.9."
-            )
-        return self
 
 
 @dataclass(config=_STRICT, frozen=True)

@@ -64,7 +64,8 @@ class DataMap(Measures):
             places = order[np.searchsorted(own[order], asked).clip(max=len(order) - 1)]
         known = self.ids[places] == ids
         relabelled = known & (self.classes[places] != classes)
-        unmapped, superfluous = ids[~known], np.setdiff1d(self.ids, ids)
+        # Not by setdiff1d, which compares every pair of texts of variable width.
+        unmapped, superfluous = ids[~known], sorted(set(self.ids.tolist()) - set(ids.tolist()))
         faults = [
             f"{len(names)} utterances {what} (for example {names[0]})"
             for names, what in (

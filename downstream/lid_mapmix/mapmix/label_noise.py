@@ -37,11 +37,6 @@ class LabelNoise:
     true_classes: np.ndarray  # (C, C) float64, row c: expected number of utterances labelled c, by true class
 
     @property
-    def rate(self) -> float:
-        """The expected fraction of wrong labels."""
-        return float(1 - np.nanmean(self.right))
-
-    @property
     def is_wrong(self) -> np.ndarray:
         """Whether each label is probably wrong, (N,) bool."""
         return self.right < 0.5  # noqa: PLR2004
@@ -100,10 +95,4 @@ def estimate_label_noise(
 
 def _sums(groups: np.ndarray, values: np.ndarray, group_count: int) -> np.ndarray:
     """Return the sum of the rows of `values`, (N, C), of each group, (group_count, C)."""
-    order = np.argsort(groups, kind="stable")
-    starts = np.searchsorted(groups[order], np.arange(group_count))
-    sums = np.zeros((group_count, values.shape[1]))
-    present = np.flatnonzero(np.bincount(groups, minlength=group_count))
-    if len(present):
-        sums[present] = np.add.reduceat(values[order], starts[present])
-    return sums
+    return np.stack([np.bincount(groups, column, group_count) for column in values.T], axis=1)

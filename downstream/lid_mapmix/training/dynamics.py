@@ -176,14 +176,13 @@ class DynamicsRecording:
         target_classes, classes = self.split.target_classes, len(self.labels.classes)
         if self.config.label_noise:  # needs all predictions
             _, made = read_map(self.folder.dynamics, self.split.manifest, self.labels, self.config)
-            write_map(self.folder.datamap, self.folder.class_similarity, self.split.manifest, self.labels, made)
-            return
-        if self._so_far is None:
-            recorded = _read_epochs(self.folder.dynamics, target_classes, classes, self.digest)
-            self._so_far = _EpochsSoFar(recorded, target_classes)
-        measured = self._so_far.running.measures()
-        regions = assign_regions(self.config, measured.confidence, measured.variability, target_classes)
-        made = RecordedMap(measured, regions, self._so_far.softmax_sums, self._so_far.softmax_counts)
+        else:
+            if self._so_far is None:
+                recorded = _read_epochs(self.folder.dynamics, target_classes, classes, self.digest)
+                self._so_far = _EpochsSoFar(recorded, target_classes)
+            measured = self._so_far.running.measures()
+            regions = assign_regions(self.config, measured.confidence, measured.variability, target_classes)
+            made = RecordedMap(measured, regions, self._so_far.softmax_sums, self._so_far.softmax_counts)
         write_map(self.folder.datamap, self.folder.class_similarity, self.split.manifest, self.labels, made)
 
     def state(self) -> dict[str, Any]:

@@ -105,7 +105,11 @@ def plan_training(config: TaskConfig, split: Split, labels: Labels, seed: int) -
     own_class_weight = None if isinstance(mapmix.own_class_weight, str) else mapmix.own_class_weight
     if mapmix.targets is Targets.CONFIDENCE:
         targets = confidence_matrix(_class_similarity(mapmix, labels), labels.cluster_indices, own_class_weight)
-    elif mapmix.targets is Targets.SMOOTHED and own_class_weight is not None:
+    elif mapmix.targets is Targets.SMOOTHED:
+        if own_class_weight is None:
+            raise UserError(
+                "mapmix.own_class_weight: expected a number with targets smoothed, found estimated. Set 0.9."
+            )
         targets = smoothed_matrix(len(labels.classes), own_class_weight)
     plan = TrainingPlan(config, split.target_classes, seed, regions, targets)
     partners = plan.sampler().partners

@@ -292,12 +292,8 @@ def test_settings_by_a_flag_count_as_those_of_run(corpus, tmp_path):
     ("flags", "says"),
     [
         (("x.yaml", "--dry-run", "--no-training"), "--dry-run and --no-training exclude each other"),
-        (("x.yaml", "--verify", "x.zip"), "--verify ZIP takes no grid"),
-        (("--verify", "x.zip", "--seeds", "0"), "--verify ZIP takes no grid"),
         (("x.yaml", "--dry-run", "--bundle", "x.zip"), "remove --bundle"),
         (("x.yaml", "--dry-run", "--table", "x.tex"), "remove --table"),
-        (("--verify", "x.zip", "-c", "x.yaml"), "--verify ZIP takes no grid"),
-        (("--verify", "x.zip", "--table", "x.tex"), "--verify ZIP takes no grid"),
         (("x.yaml", "--table", "x.csv"), "ends in .tex or .md"),
     ],
 )

@@ -5,7 +5,6 @@ The checks are in data/check/, their thresholds in data/check/thresholds.py.
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from ...utils.command_line import STANDARD_OUTPUT, CommandParser, whole_number_f
 from ...utils.errors import UserError
 from ...utils.files import write_text
 from ...utils.one_line import printable_json
+from ...utils.threads import usable_cores
 
 if TYPE_CHECKING:
     from ...data.check.corpus_check import CheckedFolder
@@ -78,7 +78,7 @@ def make_check_parser() -> CommandParser:
     add(
         "--threads",
         type=whole_number_from(1),
-        default=os.cpu_count() or 1,
+        default=usable_cores(),
         metavar="N",
         help="threads that read audio; default: %(default)s",
     )

@@ -20,9 +20,9 @@ examples:
   print the runs, their steps and status; train a part of a grid:
     lid-mapmix leaderboard bench/paper.yaml --dry-run
     lid-mapmix leaderboard bench/paper.yaml --variants baseline --seeds 0
-  write tables next to those of the paper, without training; pack a bundle; verify a bundle:
+  write tables next to those of the paper, without training; pack a bundle; compute those of an unpacked one again:
     lid-mapmix leaderboard bench/paper.yaml --no-training --paper --bundle paper.zip
-    lid-mapmix leaderboard --verify paper.zip
+    lid-mapmix leaderboard bench/paper.yaml --no-training --out unpacked
   write the table for a paper, in LaTeX (booktabs):
     lid-mapmix leaderboard bench/demo.yaml --no-training --table leaderboard.tex
   eight jobs on a Slurm cluster, which share the runs:
@@ -47,15 +47,9 @@ class _Parser(CommandParser):
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Parse, and refuse flags that exclude each other."""
         options, unknown = super().parse_known_args(args, namespace)
-        given = {name.replace("_", "-"): value not in (None, False) for name, value in vars(options).items()}
-        grid = [name for name in ("bench", "upstreams", "variants", "seeds", "data", "config", "out") if given[name]]
-        ways = [name for name in ("verify", "dry-run", "no-training") if given[name]]
-        if len(ways) > 1:
-            self.error(f"--{ways[0]} and --{ways[1]} exclude each other")
-        written = [name for name in ("bundle", "table") if given[name]]
-        if given["verify"] and (grid or written):
-            self.error("--verify ZIP takes no grid, --bundle or --table: the bundle contains the grid")
-        if given["dry-run"] and written:
+        if options.dry_run and options.no_training:
+            self.error("--dry-run and --no-training exclude each other")
+        if written := [name for name in ("bundle", "table") if options.dry_run and vars(options)[name]]:
             self.error(f"--dry-run writes nothing: remove --{written[0]}")
         return options, unknown
 
@@ -94,7 +88,6 @@ def make_leaderboard_parser() -> CommandParser:
     )
     show("--table", type=table_file, metavar="FILE", help="write the table as LaTeX (.tex) or Markdown (.md)")
     show("--bundle", type=Path, metavar="ZIP", help="pack scores, settings, versions and commands")
-    show("--verify", type=Path, metavar="ZIP", help="recompute all figures of a bundle and print differences")
     parser.add_overwrite("an existing bundle or table")
     return parser
 

@@ -11,7 +11,7 @@ from ...utils.errors import UserError
 from ...utils.place import Place
 from ..report.table_files import write_table_file
 from ..runs.processes import choose_device
-from .bundle import verify, write_bundle
+from .bundle import write_bundle
 from .grid import Grid, Run, read_grid
 from .jobs import Job, describe, make_jobs
 from .results import RunResult, read_result, summarize
@@ -21,13 +21,10 @@ from .tables import as_markdown, content_of, failures, foreign_files, tables_of,
 
 
 def make_leaderboard(options: argparse.Namespace) -> None:
-    """Train the missing runs of a grid and write its tables, or verify a bundle.
+    """Train the missing runs of a grid and write its tables.
 
-    Raises UserError: the grid cannot be trained, runs failed, figures of a bundle differ, or an output exists.
+    Raises UserError: the grid cannot be trained, runs failed, or an output exists.
     """
-    if options.verify:
-        _verify(options)
-        return
     grid = read_grid(options)
     _refuse_existing_outputs(grid, options)
     if options.dry_run:
@@ -102,7 +99,7 @@ def _write_results(grid: Grid, options: argparse.Namespace) -> dict[str, Any]:
         print(f"{options.table}: written.")
     if options.bundle:
         write_bundle(options.bundle, grid.folder, content)
-        print(f"{options.bundle}: written. Verify it by 'lid-mapmix leaderboard --verify {options.bundle}'.")
+        print(f"{options.bundle}: written.")
     return content
 
 
@@ -113,15 +110,6 @@ def _read_result(grid: Grid, run: Run, samples: int) -> RunResult:
         return read_result(grid.folder, run, samples)
     except UserError as error:
         return RunResult(run, State(Status.FAILED, fault=f"{error} {REMEDY}"), {})
-
-
-def _verify(options: argparse.Namespace) -> None:
-    differences = verify(options.verify)
-    for line in differences:
-        print(line)
-    if differences:
-        raise UserError(f"{options.verify}: {len(differences)} figures differ (listed above).")
-    print(f"{options.verify}: all figures were reproduced from the score files")
 
 
 def _refuse_existing_outputs(grid: Grid, options: argparse.Namespace) -> None:

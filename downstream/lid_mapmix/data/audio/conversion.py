@@ -23,7 +23,6 @@ _SIGNATURES = (
     (0, b"\xff\xf1", "AAC"),
     (0, b"\xff\xf9", "AAC"),
 )
-_SIGNATURE_BYTES = 12
 # ffmpeg's demuxers of these. Playlists are not among them: they name other files.
 _DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,asf,amr,amrnb,amrwb,aac"
 _TIMEOUT_SECONDS = 1800

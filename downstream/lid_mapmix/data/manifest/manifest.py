@@ -21,7 +21,6 @@ from .csv_format import read_csv
 from .parquet_format import read_parquet, write_parquet
 
 REQUIRED_COLUMNS = ("audiopath", "class", "seconds")
-OPTIONAL_COLUMNS = ("id", "start", "end", "speaker", "group", "source", "split")
 _NUMBER_COLUMNS = ("seconds", "start", "end")
 PARQUET = ".parquet"
 

@@ -9,7 +9,6 @@ CORPORA = (
     "folder",
     "adi17",
     "asterisk",
-    "commonlanguage",
     "commonvoice",
     "fleurs",
     "huggingface",

@@ -5,7 +5,6 @@ dialect.
 """
 
 import multiprocessing
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +19,7 @@ from tqdm import tqdm
 from ....utils.errors import UserError
 from ....utils.files import write_csv
 from ....utils.randomness import keyed_generator, keyed_seed
+from ....utils.threads import usable_cores
 from ... import SPLITS
 from ...audio.reading import SAMPLE_RATE
 from ...labels import Labels
@@ -104,7 +104,7 @@ def make_demo(
             for members in chosen.values():
                 for dialect in members:
                     (folder / "audio" / dialect.name).mkdir(parents=True, exist_ok=True)
-            seconds = _speak(planned, folder, seed, processes or _usable_cores())
+            seconds = _speak(planned, folder, seed, processes or usable_cores())
             # For human readers.
             write_csv(folder / "texts.csv", ("id", "text"), ((utterance.id, utterance.text) for utterance in planned))
         except OSError as error:
@@ -122,11 +122,6 @@ def _speak(planned: Sequence[PlannedUtterance], folder: Path, seed: int, process
     # Spawned, not forked, because this process may have torch threads running.
     with multiprocessing.get_context("spawn").Pool(processes, torch.set_num_threads, (1,)) as pool:
         return list(progress(pool.imap(say, planned, chunksize=max(1, min(16, len(planned) // processes)))))
-
-
-def _usable_cores() -> int:
-    # macOS has no affinity.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _manifests(planned: Sequence[PlannedUtterance], seconds: Sequence[float]) -> dict[str, dict[str, Sequence]]:
