@@ -16,7 +16,7 @@ setup: .venv/complete
 .venv/complete: setup.py constraints.txt
 	@echo "setting up .venv: about 6 GB, a few minutes"
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install $(PIP_OPTIONS) -c constraints.txt --editable '.[demo,test,lint]'
+	$(BIN)/pip install $(PIP_OPTIONS) -c constraints.txt --editable '.[bench,demo,test,lint]'
 	touch $@
 
 demo: setup
@@ -31,7 +31,8 @@ leaderboard: setup
 	$(BIN)/python bench/small_wav2vec2.py result/models/small_wav2vec2
 	$(BIN)/lid-mapmix leaderboard bench/demo.yaml --jobs 2
 
-# Every row of the paper's tables, several seeds: hours on two cores. It can be stopped and repeated.
+# The registered experiment of docs/results.md: about 45 hours on one core for all 14 regimes. It can be stopped and
+# repeated: runs whose scores are in bench/demo_table.csv are not repeated.
 table: setup
 	$(BIN)/lid-mapmix prepare demo --out data/table --clusters english iberian slavic --utterances 320
 	$(BIN)/python bench/table.py bench/demo_table.yaml --data data/table --out result/table --jobs 2 --write docs/results.md

@@ -76,6 +76,7 @@ setup(
     ],
     extras_require={
         "app": ["gradio>=6"],  # `lid-mapmix app`
+        "bench": ["cleanlab>=2.9"],  # the other list of suspects in bench/table.py
         "demo": ["babel>=2.14", "espeakng-loader"],  # text and voices of `lid-mapmix prepare demo`
         "docs": ["furo", "myst-parser", "sphinx>=8"],  # `make docs`
         "lhotse": ["lhotse>=1.33"],  # `lid-mapmix prepare lhotse`, `export-manifest --to lhotse`

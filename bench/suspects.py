@@ -20,8 +20,8 @@ from lid_mapmix.config.schema import DatamapConfig
 from lid_mapmix.data.labels import Labels, labels_from_manifest, read_labels, write_labels
 from lid_mapmix.data.manifest.manifest import Manifest, read_manifest, write_manifest
 from lid_mapmix.mapmix.dynamics import Dynamics
-from lid_mapmix.mapmix.suspects import find_suspects, preferred_classes, surprise
-from lid_mapmix.training.dynamics import read_map
+from lid_mapmix.mapmix.suspects import find_suspects
+from lid_mapmix.training.dynamics import label_noise_of, read_map
 from lid_mapmix.utils.randomness import keyed_generator
 
 _LAUNCHER = Path(__file__).resolve().parents[1] / "run_downstream.py"
@@ -88,61 +88,23 @@ def _candidates() -> dict[str, _Score]:
     def confidence(dynamics: Dynamics, *_: object) -> np.ndarray:
         return -dynamics.probabilities.mean(axis=0, dtype=np.float64)
 
-    def late(score: _Score) -> _Score:
-        def of_second_half(dynamics: Dynamics, target_classes: np.ndarray, class_count: int) -> np.ndarray:
-            return score(_cut(dynamics, slice(len(dynamics.epochs) // 2, None)), target_classes, class_count)
-
-        return of_second_half
-
     def last(dynamics: Dynamics, *_: object) -> np.ndarray:
         return -dynamics.probabilities[-1].astype(np.float64)
 
-    def less_of_class(score: _Score) -> _Score:
-        def adjusted(dynamics: Dynamics, target_classes: np.ndarray, class_count: int) -> np.ndarray:
-            values = score(dynamics, target_classes, class_count)
-            means = np.bincount(target_classes, weights=values, minlength=class_count) / np.bincount(
-                target_classes, minlength=class_count
-            )
-            return values - means[target_classes]
-
-        return adjusted
-
-    def log_probability(dynamics: Dynamics, *_: object) -> np.ndarray:
-        return -np.log(np.maximum(dynamics.probabilities, np.finfo(np.float32).eps)).mean(axis=0, dtype=np.float64)
-
-    def agreement(dynamics: Dynamics, target_classes: np.ndarray, class_count: int) -> np.ndarray:
-        shares = preferred_classes(dynamics.predictions, target_classes, class_count)[1]
-        return shares - 1e-3 * dynamics.probabilities.mean(axis=0)
-
-    def answers(dynamics: Dynamics, target_classes: np.ndarray, class_count: int) -> np.ndarray:
-        """How much better another class than the label accounts for the answers, by who answers what for whom."""
-        support = np.zeros((len(target_classes), class_count))
-        for answer in dynamics.predictions:
-            counts = np.ones((class_count, class_count))
-            np.add.at(counts, (target_classes, answer), 1)
-            support += np.log(counts / counts.sum(axis=1, keepdims=True))[:, answer].T
-        rows = np.arange(len(target_classes))
-        own = support[rows, target_classes]
-        support[rows, target_classes] = -np.inf
-        return support.max(axis=1) - own
-
-    def answers_and_log_probability(dynamics: Dynamics, target_classes: np.ndarray, class_count: int) -> np.ndarray:
-        return answers(dynamics, target_classes, class_count) + len(dynamics.epochs) * log_probability(dynamics)
+    def surprise(dynamics: Dynamics, target_classes: np.ndarray, class_count: int) -> np.ndarray:
+        """Mean -log p of the label, minus its mean over the class, as in version 0.1.0."""
+        values = -np.log(np.maximum(dynamics.probabilities, np.finfo(np.float32).eps)).mean(axis=0, dtype=np.float64)
+        sums = np.bincount(target_classes, weights=values, minlength=class_count)
+        return values - (sums / np.bincount(target_classes, minlength=class_count))[target_classes]
 
     def chosen(dynamics: Dynamics, target_classes: np.ndarray, class_count: int) -> np.ndarray:
-        return surprise(dynamics.probabilities, target_classes, class_count)
+        return -label_noise_of(dynamics, target_classes, class_count).right
 
     return {
-        "**surprise: mean −log p less the class's mean (`--suspects`)**": chosen,
-        "mean −log p": log_probability,
+        "**probability that the label is right (`--suspects`)**": chosen,
+        "surprise: mean −log p less the class's mean": surprise,
         "low confidence": confidence,
-        "low confidence less the class's mean": less_of_class(confidence),
-        "surprise, second half of the epochs": late(chosen),
-        "low confidence, second half of the epochs": late(confidence),
         "low confidence, last epoch": last,
-        "fraction of epochs with the same wrong class": agreement,
-        "answers, against another class's": answers,
-        "answers and −log p": answers_and_log_probability,
     }
 
 
@@ -160,16 +122,11 @@ def _evaluate(data: Path, run: Path, labels: Labels, true: np.ndarray, epochs: i
     for name, score in _candidates().items():
         first = np.argsort(-score(dynamics, target_classes, classes), kind="stable")[:count]
         found[name] = float(swapped[first].mean())
-    suspects = find_suspects(dynamics.probabilities, dynamics.predictions, target_classes, classes, count)
+    suspects = find_suspects(label_noise_of(dynamics, target_classes, classes), dynamics.predictions, count)
     hits = swapped[suspects.utterances]
     right = suspects.preferred == true[suspects.utterances]
-    found["(of those found by surprise, preferred class is the true one)"] = float(right[hits].mean())
+    found["(of those found, the preferred class is the true one)"] = float(right[hits].mean())
     return found
-
-
-def _cut(dynamics: Dynamics, epochs: slice) -> Dynamics:
-    parts = {name: getattr(dynamics, name)[epochs] for name in ("epochs", "probabilities", "predictions", "correct")}
-    return Dynamics(**{**vars(dynamics), **parts})
 
 
 def _write_data(folder: Path, manifest: Manifest, labels: Labels, classes: np.ndarray) -> None:

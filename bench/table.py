@@ -12,9 +12,11 @@ be stopped and run again, on another machine too, and in several processes at on
 import argparse
 import csv
 import json
+import operator
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -216,13 +218,7 @@ def _judge_suspects(recorded: RunFolder, data: Path) -> dict[str, float]:
 
 def _scores(folder: Path) -> dict[str, float]:
     content = json.loads((folder / "test_metrics.json").read_text())
-    scores = {}
-    for name, keys in _SCORES.items():
-        value = content
-        for key in keys:
-            value = value[key]
-        scores[name] = float(value)  # type: ignore[arg-type]
-    return scores
+    return {name: float(reduce(operator.getitem, keys, content)) for name, keys in _SCORES.items()}
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:
@@ -254,12 +250,12 @@ def _table(name: str, regime: Regime, scores: Sequence[dict[str, str]]) -> str:
     head = [*_TITLES.values(), "ΔWF1", "Δ log loss cal."]
     lines = [f"**{regime.title}** ({name}, {len(seeds)} of {len(regime.seeds)} seeds)", ""]
     lines += [f"| row | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
-    for row, runs in mine.items():
+    for name_of_row, runs in mine.items():
         cells = [f"{np.mean([runs[seed][column] for seed in seeds]):.3f}" for column in _TITLES]
         for column, scale, digits in (("wf1", 100, 1), ("log_loss_calibrated", 1, 3)):
-            values = [scale * (runs[seed][column] - mine[_REFERENCE][seed][column]) for seed in seeds]
-            cells.append("" if row == _REFERENCE else _with_interval(values, digits))
-        lines.append(f"| {row} | {' | '.join(cells)} |")
+            differences = [scale * (runs[seed][column] - mine[_REFERENCE][seed][column]) for seed in seeds]
+            cells.append("" if name_of_row == _REFERENCE else _with_interval(differences, digits))
+        lines.append(f"| {name_of_row} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
