@@ -93,7 +93,10 @@ def main() -> None:
             for seed in regime.seeds:
                 if name in (options.only or regimes) and seed in (options.seeds or regime.seeds):
                     _run(options, content, name, seed, path)
-    tables = "\n\n".join([*(_table(name, regimes[name], _read(path)) for name in regimes), _suspect_table(_read(path))])
+    found = {name: _table(name, regime, _read(path)) for name, regime in regimes.items()}
+    missing = ", ".join(name for name, text in found.items() if not text)
+    rest = [_suspect_table(_read(path)), *([f"Without a complete seed yet: {missing}."] if missing else [])]
+    tables = "\n\n".join([*filter(None, found.values()), *rest])
     if options.write is None:
         print(tables)
     else:
@@ -238,7 +241,7 @@ def _read(path: Path) -> list[dict[str, str]]:
 
 
 def _table(name: str, regime: Regime, scores: Sequence[dict[str, str]]) -> str:
-    """Return a Markdown table of means over seeds, and of differences to the reference, paired by seed."""
+    """Return a Markdown table of means over seeds, and of differences to the reference, paired by seed; or nothing."""
     mine: dict[str, dict[int, dict[str, float]]] = {}
     for row in scores:
         if row["regime"] == name and row["row"] != "suspects":
@@ -246,7 +249,7 @@ def _table(name: str, regime: Regime, scores: Sequence[dict[str, str]]) -> str:
             mine.setdefault(row["row"], {})[int(row["seed"])] = values
     seeds = sorted(set.intersection(*(set(runs) for runs in mine.values()))) if mine else []
     if not seeds:
-        return f"{regime.title}: no complete seed yet."
+        return ""
     head = [*_TITLES.values(), "ΔWF1", "Δ log loss cal."]
     lines = [f"**{regime.title}** ({name}, {len(seeds)} of {len(regime.seeds)} seeds)", ""]
     lines += [f"| row | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
