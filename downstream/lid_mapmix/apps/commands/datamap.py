@@ -106,10 +106,6 @@ def make_map(options: argparse.Namespace) -> None:
     print(datamap.region_table())
     if suspects is not None:
         print(f"\n{datamap.suspect_tables(suspects)}")
-    if suspects is not None and options.clean:
-        datamap.write_clean(Path(options.clean), suspects, relabel=options.relabel)
-        done = "under the class that the model preferred" if options.relabel else "removed"
-        print(f"\n{options.clean}: {len(suspects.utterances)} of {len(datamap.manifest)} utterances {done}")
     # Another run may be training in that folder.
     with out.held("write to another folder by --out DIR"):
         numbers = datamap.write_numbers(out, suspects, overwrite=options.overwrite)
@@ -117,6 +113,10 @@ def make_map(options: argparse.Namespace) -> None:
         # Printed before drawing: these files exist even if the figure cannot be drawn.
         for path in numbers:
             print(f"  {path}")
+        if suspects is not None and options.clean:
+            datamap.write_clean(Path(options.clean), suspects, relabel=options.relabel)
+            done = "under the class that the model preferred" if options.relabel else "removed"
+            print(f"  {options.clean}: {len(suspects.utterances)} of {len(datamap.manifest)} utterances {done}")
         datamap.draw(out.datamap_figure)
         print(f"  {out.datamap_figure}")
 
