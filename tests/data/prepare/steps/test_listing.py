@@ -15,7 +15,7 @@ import pytest
 from helpers.layouts import read_rows, values, write_tone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lid_mapmix.data.audio import spans
+from lid_mapmix.data.audio import lengths
 from lid_mapmix.data.labels import read_labels
 from lid_mapmix.data.manifest.manifest import read_manifest
 from lid_mapmix.data.prepare.steps import listed_audio, prepared_folder
@@ -245,8 +245,8 @@ def test_names_that_no_manifest_can_hold(audio, tmp_path, name):
 
 
 def test_a_header_is_read_once_whatever_the_utterances_of_the_file(audio, tmp_path, monkeypatch):
-    read, read_header = [], spans.read_header
-    monkeypatch.setattr(spans, "read_header", lambda path: read.append(path) or read_header(path))
+    read, read_header = [], lengths.read_header
+    monkeypatch.setattr(lengths, "read_header", lambda path: read.append(path) or read_header(path))
     other = write_tone(tmp_path / "other.wav", 0.5)
     assert listed_audio.read_seconds([audio, str(other), audio]).tolist() == [SECONDS, 0.5, SECONDS]
     assert sorted(read) == sorted([Path(audio), other])
