@@ -136,7 +136,9 @@ def test_mel_features_in_a_batch_are_those_of_transformers_extractor(kind):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("kind", ["whisper", "wav2vec2-bert", "wav2vec2-conformer", "wavlm"])
 def test_half_precision_changes_little_and_lets_the_features_be(kind, dtype, tmp_path):
-    upstream = load(save_hugging_face(tmp_path, kind, Shape(stable=True))).train()
+    # On processors with AMX, oneDNN computes convolutions of 2 or 4 channels per group wrongly in bf16; models have 48.
+    groups = {"num_conv_pos_embedding_groups": 2} if kind == "wavlm" else {}
+    upstream = load(save_hugging_face(tmp_path, kind, Shape(stable=True), **groups)).train()
     wavs = noise(9_040, 12_000)
     wavs[1] *= 1e-3  # quiet: half precision has no such powers
     with torch.autocast("cpu", dtype):

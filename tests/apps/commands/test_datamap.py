@@ -229,7 +229,7 @@ def test_clean_data_is_refused_where_it_would_replace_or_empty_something(half_wr
     (tmp_path / "full/own").touch()
     assert command(half_wrong, "--suspects", "auto", "--clean", tmp_path / "full") == 1
     assert "exists already" in fault_of(capsys)
-    assert command(half_wrong, "--suspects", 99, "--clean", tmp_path / "new") == 1
+    assert command(half_wrong, "--suspects", 99, "--clean", tmp_path / "new", "--overwrite") == 1
     assert "expected utterances of every class, found none left of" in fault_of(capsys)
     assert not (tmp_path / "new").exists()
 
