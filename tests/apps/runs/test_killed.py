@@ -24,34 +24,25 @@ PLACES = {
     "writing a checkpoint of Map-Mix": ("torch:save", -1),
     "before the test split is scored": ("lid_mapmix.apps.runs.run:make_runner", 3),
 }
-VARIANTS = {}
 
 
 @pytest.fixture(scope="module")
 def whole(corpus, tmp_path_factory):
-    """Return a function that gives the folder of a run that was not killed, and how many checkpoints it wrote."""
-    folder, saves = tmp_path_factory.mktemp("whole"), {}
-
-    def of(variant):
-        if variant not in saves:
-            arguments = ("torch:save", 0, variant, corpus, folder / variant, SETTINGS)
-            process = run_forked(train_and_die, *arguments)
-            assert process.returncode == 0, process.stderr
-            saves[variant] = int(process.stdout.split()[-1])
-        return folder / variant, saves[variant]
-
-    return of
+    """Return the folder of a run that was not killed, and how many checkpoints it wrote."""
+    folder = tmp_path_factory.mktemp("whole") / "mapmix"
+    process = run_forked(train_and_die, "torch:save", 0, "mapmix", corpus, folder, SETTINGS)
+    assert process.returncode == 0, process.stderr
+    return folder, int(process.stdout.split()[-1])
 
 
 @pytest.mark.parametrize("where", PLACES)
 def test_a_killed_run_ends_like_one_that_was_not(where, corpus, whole, tmp_path):
-    variant = VARIANTS.get(where, "mapmix")
-    folder, saves = whole(variant)
+    folder, saves = whole
     place, call = PLACES[where]
     call = call if call > 0 else saves
-    process = run_forked(train_and_die, place, call, variant, corpus, tmp_path / "run", SETTINGS)
+    process = run_forked(train_and_die, place, call, "mapmix", corpus, tmp_path / "run", SETTINGS)
     assert process.returncode == -signal.SIGKILL, process.stderr
-    assert train(corpus, tmp_path / "run", "-v", variant, "-a", settings=SETTINGS) == 0
+    assert train(corpus, tmp_path / "run", "-v", "mapmix", "-a", settings=SETTINGS) == 0
     assert_same_weights(tmp_path / "run", folder)
     assert_same_files(tmp_path / "run", folder, *FILES)
     assert_same_weights(tmp_path / "run/datamap", folder / "datamap")
